@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
+from paretune.analysis.cell_records import (
+    count_outer_folds,
+    final_sort_key,
+    group_by_outer,
+    has_test_answers,
+    keep_design,
+    keep_one_run_per_fold,
+    keep_one_setting,
+    keep_same_examples,
+)
 from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.fold_answers import merge_folds
 from paretune.analysis.lr_selection import RateSelection, select_learning_rate
 from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.analysis.test_design import SPLIT, TestDesign
 from paretune.methods import baselines
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
-from paretune.study import MethodSpec, Run, Study, TaskSpec
+from paretune.study import MethodSpec, OuterFold, Study, TaskSpec
 from paretune.tasks import objective_of
 
 NO_MODEL = "-"
@@ -53,7 +64,10 @@ class Cell:
         final: records of final runs, of one setting.
         tuning: records of trials, of one setting.
         cost: records of solo measurements.
-        choice: the selected learning rate.
+        design: how test answers come about.
+        choice: the selected learning rate; in cross-validation over the trials of all folds, while
+            each fold has its own (``fold_choices``).
+        fold_choices: the selected learning rate of each outer fold.
         pending: number of runs that have not ended, by stage and state: ``("final", "todo"): 3``.
         expected_runs: number of final runs that the protocol asks for.
         other_settings: records left out because an older version of the study made them.
@@ -68,7 +82,9 @@ class Cell:
     final: tuple[Record, ...] = ()
     tuning: tuple[Record, ...] = ()
     cost: tuple[Record, ...] = ()
+    design: TestDesign = SPLIT
     choice: RateSelection = field(default_factory=lambda: select_learning_rate(()))
+    fold_choices: Mapping[OuterFold, RateSelection] = field(default_factory=dict)
     pending: Mapping[tuple[str, str], int] = field(default_factory=dict)
     expected_runs: int = 1
     other_settings: int = 0
@@ -80,8 +96,14 @@ class Cell:
 
     @property
     def rate(self) -> float | None:
-        """The learning rate of the final runs; None for methods that have none."""
-        return self.final[0].run.learning_rate if self.final else self.choice.rate
+        """The learning rate of the final runs; None for methods that have none.
+
+        In cross-validation the one that most folds selected; of several the smallest.
+        """
+        counts = Counter(r for record in self.final if (r := record.run.learning_rate) is not None)
+        if not counts:
+            return None if self.final else self.choice.rate
+        return max(sorted(counts), key=counts.__getitem__)
 
     @property
     def undecided(self) -> bool:
@@ -111,17 +133,34 @@ class Cell:
         """Nothing is drawn, so there are no seeds to differ: the interval speaks of examples."""
         return self.model == NO_MODEL or self.name in baselines.DRAWS_NOTHING
 
+    @cached_property
+    def answers_by_seed(self) -> Mapping[int, Predictions]:
+        """What the final runs answered on the test rows, by seed.
+
+        In cross-validation by repeat, with the rows of the folds that have been answered; of
+        repeats that answered different rows, those with the most.
+        """
+        answered = [record for record in self.final if has_test_answers(record)]
+        if not self.design.is_cross_validation:
+            return {record.run.seed: record.predictions["test"] for record in answered}
+        repeats: dict[int, list[Predictions]] = {}
+        for outer, records in group_by_outer(answered).items():
+            repeats.setdefault(outer.repeat, []).append(records[0].predictions["test"])
+        merged = {repeat: merge_folds(folds) for repeat, folds in repeats.items()}
+        largest = max((answers.uid for answers in merged.values()), key=len, default=())
+        return {repeat: answers for repeat, answers in merged.items() if answers.uid == largest}
+
     @property
-    def answers(self) -> tuple[Predictions, ...]:
-        """What the final runs answered on the test part, one for each that did."""
-        return tuple(
-            record.predictions["test"] for record in self.final if _has_test_answers(record)
-        )
+    def test_answers(self) -> tuple[Predictions, ...]:
+        """:attr:`answers_by_seed` without the seeds."""
+        return tuple(self.answers_by_seed.values())
 
     @cached_property
     def bootstrap(self) -> BootstrapScore | None:
         """Scores on the test part; None while no final run has left answers."""
-        return bootstrap_score(self.answers, self.metric) if self.answers else None
+        if not self.test_answers:
+            return None
+        return bootstrap_score(self.test_answers, self.metric, self.design)
 
     @cached_property
     def interval(self) -> Interval | None:
@@ -131,7 +170,7 @@ class Cell:
     @property
     def unscored_runs(self) -> int:
         """Final runs that ended without answers on the test part."""
-        return len(self.final) - (len(self.bootstrap.seeds) if self.bootstrap else 0)
+        return sum(not has_test_answers(record) for record in self.final)
 
     @property
     def all_trials_failed(self) -> bool:
@@ -154,7 +193,7 @@ def group_into_cells(
     Baselines come after the methods of their task. Runs of tasks, models or methods that are not in
     the study are left out: a changed study file never mixes results.
     """
-    keys = _cell_keys(study)
+    keys, states = _cell_keys(study), list(states)
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
     by_task: dict[str, list[Record]] = {}
     for record in records:
@@ -169,14 +208,22 @@ def group_into_cells(
     for task, task_records in by_task.items():
         if (metric := find_primary_metric(task_records)) is not None:
             metrics[task] = metric
+    folds = {
+        task.key: count_outer_folds(study, by_task.get(task.key, ()), states)
+        for task in study.tasks
+    }
     return [
         _build_cell(
             study,
-            (*key, name),
-            metrics[key[0]],
-            objectives[key[0]],
+            Cell(
+                *key,
+                name=name,
+                metric=metrics[key[0]],
+                objective=objectives[key[0]],
+                pending=dict(pending.get(key, {})),
+            ),
             by_cell.get(key, ()),
-            pending.get(key, {}),
+            folds[key[0]],
         )
         for key, name in keys.items()
     ]
@@ -197,87 +244,52 @@ def _cell_keys(study: Study) -> dict[tuple[str, str, str], str]:
     return keys
 
 
-def _build_cell(
-    study: Study,
-    key: tuple[str, str, str, str],
-    metric: str,
-    objective: Objective,
-    records: Sequence[Record],
-    pending: Mapping[tuple[str, str], int],
-) -> Cell:
-    tuning = _keep_one_setting([r for r in records if r.run.stage == "tune"], study, None)
-    choice = select_learning_rate(tuning)
-    every_final = [r for r in records if r.run.stage == "final"]
-    final = _keep_same_examples(_keep_one_setting(every_final, study, choice.rate))
-    cost = _keep_one_setting([r for r in records if r.run.stage == "cost"], study, None)
-    # A baseline without a model does not depend on the seed, and the paper had one seed.
-    one_run = (
-        key[1] == NO_MODEL or key[3] in baselines.DRAWS_NOTHING or study.protocol.preset == "paper"
-    )
-    return Cell(
-        *key,
-        metric=metric,
-        objective=objective,
-        final=tuple(sorted(final, key=lambda r: r.run.seed)),
+def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int) -> Cell:
+    """``empty`` with its records and what follows from them."""
+    of_stage: dict[str, list[Record]] = {"tune": [], "final": [], "cost": []}
+    for record in records:
+        of_stage[record.run.stage].append(record)
+    tuning = keep_one_setting(keep_design(of_stage["tune"], folds), study, None)
+    choice, fold_choices = select_learning_rate(tuning), {}
+    candidates = keep_design(of_stage["final"], folds)
+    if folds:
+        fold_choices = {
+            outer: select_learning_rate(trials) for outer, trials in group_by_outer(tuning).items()
+        }
+        final = keep_one_run_per_fold(candidates, study, fold_choices)
+    else:
+        final = keep_same_examples(keep_one_setting(candidates, study, choice.rate))
+    cost = keep_one_setting(of_stage["cost"], study, None)
+    cell = replace(
+        empty,
+        final=tuple(sorted(final, key=final_sort_key)),
         tuning=tuple(tuning),
         cost=tuple(cost),
         choice=choice,
-        pending=dict(pending),
-        expected_runs=1 if one_run else len(study.protocol.seeds),
-        other_settings=len(every_final) - len(final),
+        fold_choices=fold_choices,
+        expected_runs=_count_expected_runs(study, empty, folds, fold_choices),
+        other_settings=len(of_stage["final"]) - len(final),
     )
+    return replace(cell, design=TestDesign(folds, len(cell.test_answers) or 1)) if folds else cell
 
 
-def _keep_one_setting(records: Sequence[Record], study: Study, rate: float | None) -> list[Record]:
-    """The records of one setting: the study's own, at the selected rate, or the most frequent."""
-    settings: dict[str, list[Record]] = {}
-    for record in records:
-        settings.setdefault(_setting_key(record), []).append(record)
-    if len(settings) < 2:
-        return list(records)
-    return max(settings.values(), key=lambda group: _closeness(group, study, rate))
-
-
-def _setting_key(record: Record) -> str:
-    """What must be equal for two runs to be seeds (or trials) of one another."""
-    run = record.run
-    ignored = {"seed": 0, "fold": 0}
-    if run.stage != "final":
-        ignored["learning_rate"] = 0
-    return repr(sorted({**run.canonical_form(), **ignored}.items()))
-
-
-def _keep_same_examples(records: Sequence[Record]) -> list[Record]:
-    """Without runs on other data: only answers to the same examples are averaged."""
-    answers = {r.run_id: r.predictions["test"].uid for r in records if _has_test_answers(r)}
-    if not answers:
-        return list(records)
-    most_common, _ = Counter(answers.values()).most_common(1)[0]
-    return [r for r in records if answers.get(r.run_id, most_common) == most_common]
-
-
-def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> tuple[Any, ...]:
-    run: Run = records[0].run
-    training = run.training.model_copy(update={"precision": study.training.precision})
-    return (
-        any(run.method.options == m.options for m in study.methods if m.key == run.method.key),
-        training == study.training,
-        run.split_seed == study.protocol.split_seed,
-        rate is None or run.learning_rate == rate,
-        len(records),
-    )
-
-
-def _has_test_answers(record: Record) -> bool:
-    answers: Predictions | None = record.predictions.get("test")
-    return answers is not None and bool(answers.uid)
+def _count_expected_runs(
+    study: Study, cell: Cell, folds: int, fold_choices: Mapping[OuterFold, RateSelection]
+) -> int:
+    draws_nothing = cell.name in baselines.DRAWS_NOTHING
+    if not folds:
+        # A baseline without a model does not depend on the seed, and the paper had one seed.
+        one_run = cell.model == NO_MODEL or draws_nothing or study.protocol.preset == "paper"
+        return 1 if one_run else len(study.protocol.seeds)
+    if draws_nothing:
+        return folds
+    # A fold all of whose trials failed has no final run.
+    return len(study.protocol.seeds) - sum(choice.rate is None for choice in fold_choices.values())
 
 
 def _outcome_of(record: Record) -> str:
-    if (
-        record.outcome == "ok"
-        and _has_test_answers(record)
-        and is_collapsed(record.predictions["test"])
-    ):
-        return "collapsed"
-    return record.outcome
+    if record.outcome != "ok" or not has_test_answers(record):
+        return record.outcome
+    judged = ("test",) if record.run.outer is None else ("test", "selection")
+    answers = [record.predictions[part] for part in judged if part in record.predictions]
+    return "collapsed" if is_collapsed(*answers) else "ok"

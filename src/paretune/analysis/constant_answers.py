@@ -28,9 +28,13 @@ def answers_are_constant(answers: Sequence[Answer], labels: Sequence[Answer]) ->
     return bool(predicted.std() <= CONSTANT_SPREAD * actual.std())
 
 
-def is_collapsed(predictions: Predictions) -> bool:
-    """:func:`answers_are_constant` of stored predictions."""
-    return answers_are_constant(predictions.prediction, predictions.label)
+def is_collapsed(*parts: Predictions) -> bool:
+    """:func:`answers_are_constant` of a run's stored predictions, all parts together.
+
+    Of a run in cross-validation its selection part counts too: few rows may lie in a fold.
+    """
+    answers = [answer for part in parts for answer in part.prediction]
+    return answers_are_constant(answers, [label for part in parts for label in part.label])
 
 
 def score_constants(

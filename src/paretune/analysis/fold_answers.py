@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
+from paretune.errors import StoreError
 from paretune.store.record import Predictions
 
 
@@ -14,8 +15,16 @@ def merge_folds(folds: Sequence[Predictions]) -> Predictions:
 
     So the answers of every method and repeat stand in the same order, whatever its folds. Clusters
     and questions lie whole in a fold; they are numbered anew in that order.
+
+    Raises:
+        StoreError: two folds have answered the same row.
     """
     uids = [uid for fold in folds for uid in fold.uid]
+    if len(set(uids)) < len(uids):
+        raise StoreError(
+            "two folds of a cross-validation have answered the same rows.",
+            remedy="The data of the task changed between runs; run the study again.",
+        )
     order = sorted(range(len(uids)), key=lambda i: _natural_key(uids[i]))
     names = set.intersection(*(set(fold.segment) for fold in folds))
     merged: dict[str, tuple[object, ...]] = {}
@@ -33,9 +42,7 @@ def merge_folds(folds: Sequence[Predictions]) -> Predictions:
     return replace(folds[0], **merged, segment=segment)  # type: ignore[arg-type]
 
 
-def _merge_groups(
-    folds: Sequence[Predictions], name: str, order: Sequence[int]
-) -> tuple[int, ...]:
+def _merge_groups(folds: Sequence[Predictions], name: str, order: Sequence[int]) -> tuple[int, ...]:
     """Numbers of clusters or questions; in a fold that has none, every row is its own."""
     columns: list[tuple[int, ...]] = [getattr(fold, name) for fold in folds]
     if not any(columns):

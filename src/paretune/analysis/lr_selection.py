@@ -115,9 +115,13 @@ def _is_undecided(
     return gap < math.sqrt(sum(error**2 for error in errors)) / len(folds)
 
 
-def _group_by_fold(records: Sequence[Record]) -> dict[int, Predictions]:
+def _group_by_fold(records: Sequence[Record]) -> dict[tuple[int, int], Predictions]:
+    """By outer fold (-1: none) and part of train."""
     return {
-        record.run.fold: record.predictions["selection"]
+        (
+            -1 if record.run.outer is None else record.run.outer.position,
+            record.run.fold,
+        ): record.predictions["selection"]
         for record in records
         if "selection" in record.predictions
     }

@@ -34,7 +34,7 @@ def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> 
             texts, references = predictions[part].prediction, objective.references(examples)
             segment = optional.score_segments([*map(str, texts)], [*map(str, references)])
             predictions[part] = replace(predictions[part], segment=segment)
-    write_scores(outcome, predictions, parts, dataset, diverged=False)
+    write_scores(outcome, run, predictions, parts, dataset, diverged=False)
     seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}
     outcome.measured = {"wall_seconds": seconds, "environment": describe_environment("cpu")}
     return outcome

@@ -117,10 +117,10 @@ def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimCompa
 
 def _score(cell: Cell) -> BootstrapScore | None:
     """Weighted F1 (of a translation its own metric), with failed seeds at 0."""
-    if not cell.answers:
+    if not cell.test_answers:
         return None
     metric = "weighted_f1" if cell.objective.predicts_labels else cell.metric
-    score = bootstrap_score(cell.answers, metric)
+    score = bootstrap_score(cell.test_answers, metric)
     failed = count_failed_seeds(cell)
     return add_failed_seeds(score, failed, 0.0) if failed else score
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import pluralise
-from paretune.store.record import Predictions
 from paretune.terminal.sanitise import sanitise_line
 
 MAX_LISTED = 25
@@ -146,12 +145,12 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
     rows = rows_on_common_examples([r for r in all_rows if r.cell.objective.predicts_labels])
     if len(rows) < 2:
         return None
-    first = rows[0].cell.answers[0]
+    first = rows[0].cell.test_answers[0]
     label = np.array(first.label, dtype=np.int64)
     answers = [
         {
             seed: np.array(p.prediction, dtype=np.int64)
-            for seed, p in predictions_by_seed(row).items()
+            for seed, p in row.cell.answers_by_seed.items()
         }
         for row in rows
     ]
@@ -195,19 +194,10 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
 
 def rows_on_common_examples(rows: Sequence[Row]) -> list[Row]:
     """The largest group of rows that answered the same examples."""
-    answered = [row for row in rows if row.cell.answers]
-    groups = Counter(row.cell.answers[0].uid for row in answered)
+    answered = [row for row in rows if row.cell.test_answers]
+    groups = Counter(row.cell.test_answers[0].uid for row in answered)
     largest = groups.most_common(1)[0][0] if groups else ()
-    return [row for row in answered if row.cell.answers[0].uid == largest]
-
-
-def predictions_by_seed(row: Row) -> dict[int, Predictions]:
-    """What each final run predicted on the test part."""
-    return {
-        record.run.seed: record.predictions["test"]
-        for record in row.cell.final
-        if "test" in record.predictions and record.predictions["test"].uid
-    }
+    return [row for row in answered if row.cell.test_answers[0].uid == largest]
 
 
 def match_seeds(

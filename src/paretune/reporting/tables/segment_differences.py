@@ -25,7 +25,6 @@ from paretune.reporting.rows import Row
 from paretune.reporting.tables.disagreement import (
     choose_default_pair,
     match_seeds,
-    predictions_by_seed,
     rows_on_common_examples,
 )
 from paretune.reporting.text.formatting import pluralise
@@ -156,10 +155,12 @@ def find_segment_differences(
     rows = rows_on_common_examples(all_rows)
     if len(rows) < 2:
         return None
-    outputs = [predictions_by_seed(row) for row in rows]
+    outputs = [row.cell.answers_by_seed for row in rows]
     scores = [{seed: _score_segments(p) for seed, p in by_seed.items()} for by_seed in outputs]
     means = np.stack([np.mean(list(by_seed.values()), axis=0) for by_seed in scores])
-    sources = next((r.cell.answers[0].prediction for r in rows if r.cell.name == "copy_source"), ())
+    sources = next(
+        (r.cell.test_answers[0].prediction for r in rows if r.cell.name == "copy_source"), ()
+    )
     selection = _Selection(outputs, scores, means, tuple(map(str, sources)), _Texts(text_bytes))
     pairs = list(combinations(range(len(rows)), 2))
     orders = [_order_differing(means[a] - means[b]) for a, b in pairs]

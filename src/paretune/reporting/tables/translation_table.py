@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from paretune import metrics
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_segment_scores
@@ -23,18 +24,19 @@ from paretune.terminal.sanitise import sanitise_line
 
 def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     """All scores of a translation's cells; None of other tasks, or without translations."""
-    scored = [row for row in rows if row.cell.answers]
+    scored = [row for row in rows if row.cell.test_answers]
     if not objective_of(task).generates or not scored:
         return None
     optional = [
         name
         for name in metrics.SEGMENT_METRICS
-        if any(name in seed.segment for row in scored for seed in row.cell.answers)
+        if any(name in seed.segment for row in scored for seed in row.cell.test_answers)
     ]
     table, intervals = [], []
     for row in scored:
         corpus = [
-            confidence_interval(bootstrap_score(row.cell.answers, name)) for name in SACREBLEU_NAMES
+            confidence_interval(bootstrap_score(row.cell.test_answers, name, row.cell.design))
+            for name in SACREBLEU_NAMES
         ]
         means = [segment_interval(row, name) for name in optional]
         texts = (*map(format_interval, corpus), *map(format_segment_score, means))
@@ -55,10 +57,11 @@ def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
 
 def segment_interval(row: Row, name: str) -> Interval | None:
     """The mean of stored scores by segment, with its interval; None unless all runs have them."""
-    answers = row.cell.answers
+    answers = row.cell.test_answers
     if any(name not in seed.segment for seed in answers):
         return None
-    return confidence_interval(bootstrap_segment_scores(answers, name))
+    score = bootstrap_segment_scores(answers, name)
+    return confidence_interval(replace(score, design=row.cell.design))
 
 
 def format_segment_score(interval: Interval | None) -> str:

@@ -13,6 +13,7 @@ from paretune.analysis.constant_answers import answers_are_constant
 from paretune.data.example import Dataset
 from paretune.measuring.file_size import count_tensor_bytes
 from paretune.objectives import Predictions
+from paretune.study import Run
 from paretune.training.caches import Parts
 from paretune.training.evaluation.predictions import score, to_table
 from paretune.training.runs.job import Outcome
@@ -60,13 +61,14 @@ def write_outcome(
     if config.loss_options.target_scale is not None:
         result["target"] = asdict(config.loss_options.target_scale)
     diverged = state.diverged is not None
-    write_scores(slot.outcome, predictions, slot.parts, dataset, diverged=diverged)
+    write_scores(slot.outcome, config.run, predictions, slot.parts, dataset, diverged=diverged)
     if not diverged:
         _keep_weights(slot, keep_bytes if config.run.stage == "final" else -1)
 
 
 def write_scores(
     outcome: Outcome,
+    run: Run,
     predictions: Mapping[str, Predictions],
     parts: Parts,
     dataset: Dataset,
@@ -83,9 +85,11 @@ def write_scores(
     tables: dict[str, dict[str, Any]] = {
         part: to_table(own, examples[part], dataset) for part, own in predictions.items()
     }
-    reported = tables.get("test", tables.get("selection"))
-    collapsed = reported is not None and answers_are_constant(
-        reported["prediction"], reported["label"]
+    # As the analysis judges stored answers (paretune.analysis.constant_answers.is_collapsed).
+    judged = [*tables.values()] if run.outer else [tables["test"]] if "test" in tables else []
+    judged = judged or [*tables.values()]
+    collapsed = bool(judged) and answers_are_constant(
+        *([answer for table in judged for answer in table[key]] for key in ("prediction", "label"))
     )
     outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
     if tables:
