@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from paretune.data.example import Dataset
 from paretune.study import Generation, Run, TaskSpec
 from paretune.terminal.sanitise import sanitise_line
-from paretune.training.evaluation.generate import generation_config
 from paretune.training.prepare import PreparedModel
 
 TOKENS = 'truncation=True, max_length={length}, padding=True, return_tensors="pt"'
@@ -199,7 +198,7 @@ def _render_translation(run: Run, prepared: PreparedModel, tokens: str) -> str:
     """With the languages of the model (mBART's codes, T5's words), which are in no weights."""
     loaded = prepared.loaded
     direction = loaded.direction
-    config = generation_config(loaded, run.generation or Generation())
+    config = loaded.generation_config(run.generation or Generation())
     settings = {
         "num_beams": config.num_beams,
         "length_penalty": config.length_penalty,

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -26,7 +26,10 @@ from paretune.models.translation_languages import (
     set_languages,
 )
 from paretune.objectives.head_spec import HeadSpec
-from paretune.study import derive_seed
+from paretune.study import Generation, derive_seed
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,16 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     direction: TranslationDirection = NO_DIRECTION
     dropout_rates: DropoutRates = field(default_factory=dict)
+
+    def generation_config(self, generation: Generation) -> GenerationConfig:
+        """The search of a study, by this model.
+
+        Raises:
+            TypeError: it generates no texts.
+        """
+        return self.anatomy.topology.generation_config(
+            self.model, generation, self.anatomy.max_length, self.direction.forced_bos_token_id
+        )
 
     def backbone_digest(self) -> str:
         """SHA-256 of all parameters outside the head, bit by bit: the same after a run as

@@ -27,7 +27,7 @@ from paretune.study import Generation, Run
 from paretune.testing.tiny_marian import tiny_pairs
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.generate import generate
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import Forward, MicroBatch
 from paretune.training.forward.plain import to_tensors
@@ -169,7 +169,7 @@ class Walk:
         if not self.task.objective.generates:
             return []
         inputs = {name: value for name, value in batch.items() if name != "labels"}
-        settings = generation_config(loaded, self.run.generation or Generation())
+        settings = loaded.generation_config(self.run.generation or Generation())
         with torch.inference_mode():
             tokens = model.eval().generate(**inputs, generation_config=settings)
         texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)

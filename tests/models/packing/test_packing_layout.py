@@ -23,7 +23,7 @@ def test_places_and_fronts_are_those_of_a_plain_loop() -> None:
     for _ in range(20):
         lengths = drawn.integers(2, 40, drawn.integers(1, 30)).tolist()
         layout = a_layout(lengths)
-        assert layout.position_ids.dtype == layout.first_rows.dtype == torch.int64
+        assert layout.position_ids.dtype == layout.rows_of_token(0).dtype == torch.int64
         assert layout.position_ids.tolist() == [[i] for n in lengths for i in range(n)]
         starts = layout.starts[:-1]
         assert layout.virtual_rows(2).tolist() == [s + i for s in starts for i in range(2)]

@@ -10,6 +10,7 @@ from paretune.models.structure.anatomy import read_anatomy
 from paretune.models.structure.heads import require_head, require_known
 from paretune.models.structure.topology import ENCODER, ENCODER_DECODER, topology_of
 from paretune.objectives.head_spec import HeadSpec
+from paretune.study import Generation
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,10 @@ def test_an_encoder_is_read_whole(tiny_model):
     assert (anatomy.text_reader, anatomy.source_readers) == ("", ())
     assert anatomy.stacks == (anatomy.layers,)
     assert ENCODER.scored_vocabulary(model) == 0
+
+
+def test_an_encoder_reads_one_token_and_generates_nothing(tiny_model):
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
+    assert (ENCODER.pooled_token, ENCODER_DECODER.pooled_token) == (0, None)
+    with pytest.raises(TypeError, match="BertForSequenceClassification is an encoder"):
+        ENCODER.generation_config(model, Generation(), 128, None)

@@ -25,7 +25,7 @@ from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSp
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.training import caches
-from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.generate import generate
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for
@@ -146,9 +146,9 @@ def test_translations_are_those_of_generate_one_by_one(
 
 
 def test_the_search_is_the_checkpoints_own_unless_the_study_says(loaded: LoadedModel) -> None:
-    assert generation_config(loaded, Generation()).num_beams == 2
-    changed = generation_config(
-        loaded, Generation(num_beams=5, length_penalty=0.6, max_new_tokens=7)
+    assert loaded.generation_config(Generation()).num_beams == 2
+    changed = loaded.generation_config(
+        Generation(num_beams=5, length_penalty=0.6, max_new_tokens=7)
     )
     assert (changed.num_beams, changed.length_penalty, changed.max_length) == (5, 0.6, 8)
 

@@ -19,7 +19,7 @@ from paretune.models.structure.names import parent_name
 CLS_ONLY_ARCHITECTURES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer computes queries for [CLS] only: BERT's own layer."""
 PACKED_ENCODERS = (*CLS_ONLY_ARCHITECTURES, "distilbert", "modernbert")
-"""Architectures that are packed: the head reads the first token, and attention has no biases."""
+"""Architectures that are packed: the head reads one token, and attention has no biases."""
 
 
 def can_pack_encoder(model: Any) -> bool:
@@ -34,12 +34,13 @@ def can_pack_encoder(model: Any) -> bool:
 def pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     """What packed batches change in an encoder beside its attention."""
     _set_positions(model, anatomy, packing)
+    packing.pooled_token = anatomy.topology.pooled_token
     if model.config.model_type in CLS_ONLY_ARCHITECTURES:
         _fuse_add_norm(packing.changes, model, anatomy, packing.dropout_rng)
         _prune_last_layer(model, anatomy, packing)
         return
     last = model.get_submodule(anatomy.layers[-1].name)
-    select = partial(_select_first, packing, len(anatomy.layers))
+    select = partial(_select_pooled, packing, len(anatomy.layers))
     packing.changes.hook(last.register_forward_hook(select))
 
 
@@ -57,10 +58,10 @@ def _set_positions(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     packing.changes.hook(table.register_forward_pre_hook(give_positions))
 
 
-def _select_first(
+def _select_pooled(
     packing: Packing, layers: int, module: nn.Module, args: Any, out: Tensor
 ) -> Tensor:
-    return out if packing.skipped_layers == layers else out[packing.layout.first_rows]
+    return out if packing.skipped_layers == layers else out[packing.pooled_rows]
 
 
 def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
@@ -69,7 +70,7 @@ def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     module: Any = model.get_submodule(parent_name(attention.query))
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        query = module.query(hidden_states[packing.layout.first_rows])
+        query = module.query(hidden_states[packing.pooled_rows])
         key, value = module.key(hidden_states), module.value(hidden_states)
         settings = AttentionSettings(
             heads=module.num_attention_heads,
@@ -80,12 +81,12 @@ def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
         out = compute_packed_attention(module, query[:, 0], key[:, 0], value[:, 0], settings)
         return out[:, None], None
 
-    def select_first(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0], args[1][packing.layout.first_rows], *args[2:])
+    def select_pooled(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0], args[1][packing.pooled_rows], *args[2:])
 
     packing.changes.set(module, "forward", forward)
     residual = model.get_submodule(parent_name(attention.output))
-    packing.changes.hook(residual.register_forward_pre_hook(select_first))
+    packing.changes.hook(residual.register_forward_pre_hook(select_pooled))
 
 
 def _fuse_add_norm(changes: ModelChanges, model: Any, anatomy: Anatomy, rng: DropoutRng) -> None:

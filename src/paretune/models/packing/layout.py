@@ -148,10 +148,10 @@ class PackedLayout:
             first += count
         return rows
 
-    @property
-    def first_rows(self) -> Tensor:
-        """The first row of each sequence; (sequences,)."""
-        return self._cached_tensor("first", self.starts[:-1])
+    def rows_of_token(self, token: int) -> Tensor:
+        """Where this token of each sequence is, counted from 0; (sequences,)."""
+        starts = np.array(self.starts[:-1], dtype=np.int64)
+        return self._cached_tensor(f"token {token}", starts + token)
 
     @property
     def position_ids(self) -> Tensor:

@@ -25,6 +25,7 @@ class Packing:
         placeholder_id: the token that stands in their place.
         passes_position_ids: whether the model is given each row's position, instead of looking it
             up in a table.
+        pooled_token: the only one that the last layer is computed for; None: for all.
         skipped_layers: how many layers are skipped, because ``cached_hidden`` has their output.
         cached_hidden: (rows, 1, width); where all layers are skipped, only the first row of each
             sequence.
@@ -37,7 +38,14 @@ class Packing:
     virtual_tokens: int = 0
     placeholder_id: int = 0
     passes_position_ids: bool = False
+    pooled_token: int | None = None
     skipped_layers: int = 0
     cached_hidden: Tensor | None = None
     activation_caches: dict[Encoded, CachedActivations] = field(default_factory=dict)
     changes: ModelChanges = field(default_factory=ModelChanges)
+
+    @property
+    def pooled_rows(self) -> Tensor:
+        """The rows of :attr:`pooled_token`; (sequences,)."""
+        assert self.pooled_token is not None  # noqa: S101  (asked for where it is computed alone)
+        return self.layout.rows_of_token(self.pooled_token)

@@ -6,12 +6,13 @@ which :func:`topology_of` chooses from the model's config.
 Decoder-only models are refused (:func:`paretune.models.structure.heads.require_known`). A topology
 of theirs answers everything of :class:`Topology`; this differs from both of those here:
 
-- Its head reads the last real token of each sequence; an encoder's reads the first, and packing
-  computes the last layer for that one alone (:mod:`paretune.models.packing.encoder`).
+- Its head reads the last real token of each sequence (``pooled_token``); an encoder's reads the
+  first, and packing computes the last layer for that one alone.
 - Virtual tokens stand before the text once, not at every step of a generation with a cache, so its
   ``text_reader`` has to tell the first step from the others.
 - An untied ``lm_head`` is the checkpoint's own and no new head; a classifier is one.
-- Generation pads on the left, and many tokenizers have no padding token.
+- Generation pads on the left, many tokenizers have no padding token, and ``max_length`` of a
+  ``GenerationConfig`` counts the prompt too.
 - Attention is causal within one sequence, often with fewer heads of keys and values than of
   queries; packing has no such group yet (:mod:`paretune.models.packing`).
 - The checkpoint is loaded in its own precision, never by way of fp32.
@@ -20,7 +21,7 @@ of theirs answers everything of :class:`Topology`; this differs from both of tho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
@@ -31,6 +32,11 @@ from paretune.models.structure.layers import (
     find_layers,
 )
 from paretune.models.structure.names import find_name
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+    from paretune.study import Generation
 
 
 class Topology(Protocol):
@@ -44,6 +50,11 @@ class Topology(Protocol):
     @property
     def heads(self) -> tuple[str, ...]:
         """Heads that a model of this layout can have."""
+        ...
+
+    @property
+    def pooled_token(self) -> int | None:
+        """Which token of a sequence a new head reads, counted from 0; None where none is new."""
         ...
 
     @property
@@ -118,6 +129,22 @@ class Topology(Protocol):
         """How many words the model scores for each target token; 0 where it scores none."""
         ...
 
+    def generation_config(
+        self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
+    ) -> GenerationConfig:
+        """The checkpoint's own settings of a search, with what the study asks for.
+
+        Args:
+            model: whole.
+            generation: of the study.
+            max_length: tokens that fit into a sequence; None where nothing limits.
+            first_token: forced at the start of each text; None: the checkpoint's own.
+
+        Raises:
+            TypeError: such a model generates no texts.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -125,6 +152,7 @@ class Encoder:
 
     name: str = "an encoder"
     heads: tuple[str, ...] = ("sequence_classification", "multiple_choice")
+    pooled_token: int | None = 0
     can_cache_activations: bool = True
     keeps_text_positions: bool = False
     requires_fast_tokenizer: bool = True
@@ -190,6 +218,12 @@ class Encoder:
         """None."""
         return 0
 
+    def generation_config(
+        self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
+    ) -> GenerationConfig:
+        """None."""
+        raise TypeError(f"{type(model).__name__} is {self.name}, which generates no texts")
+
 
 @dataclass(frozen=True)
 class EncoderDecoder:
@@ -202,6 +236,7 @@ class EncoderDecoder:
 
     name: str = "a translation model with encoder and decoder"
     heads: tuple[str, ...] = ("seq2seq_lm",)
+    pooled_token: int | None = None
     can_cache_activations: bool = False
     keeps_text_positions: bool = True
     requires_fast_tokenizer: bool = False  # Marian's has no fast version
@@ -278,6 +313,26 @@ class EncoderDecoder:
     def scored_vocabulary(self, model: Any) -> int:
         """All words, for every token of a target."""
         return int(model.config.vocab_size)
+
+    def generation_config(
+        self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
+    ) -> GenerationConfig:
+        """Its ``max_length`` counts target tokens, the start token included."""
+        from transformers import GenerationConfig
+
+        own: dict[str, Any] = model.generation_config.to_dict()
+        # The first token is given; a checkpoint's own max_length would conflict with
+        # max_new_tokens.
+        longest = generation.max_new_tokens + 1
+        longest = min(longest, max_length or longest)  # the decoder's positions
+        own |= {"max_length": longest, "max_new_tokens": None, "do_sample": False}
+        if generation.num_beams is not None:
+            own["num_beams"] = generation.num_beams
+        if generation.length_penalty is not None:
+            own["length_penalty"] = generation.length_penalty
+        if first_token is not None:
+            own["forced_bos_token_id"] = first_token
+        return GenerationConfig.from_dict(own)
 
     def _stack_names(self, model: Any) -> tuple[str, str]:
         return find_name(model, model.get_encoder()), find_name(model, model.get_decoder())

@@ -39,7 +39,7 @@ def generate(
         generation: beams, length.
     """
     model: Any = loaded.model
-    config = generation_config(loaded, generation)
+    config: Any = loaded.generation_config(generation)
     was_training = model.training
     model.eval()
     texts = [""] * len(data.ids)
@@ -56,21 +56,3 @@ def generate(
                 texts[index] = " ".join(text.split())
     model.train(was_training)
     return texts
-
-
-def generation_config(loaded: LoadedModel, generation: Generation) -> Any:
-    """The checkpoint's own ``GenerationConfig`` with what the study asks for."""
-    from transformers import GenerationConfig
-
-    own = loaded.model.generation_config.to_dict()
-    # The first token is given; a checkpoint's own max_length would conflict with max_new_tokens.
-    longest = generation.max_new_tokens + 1
-    longest = min(longest, loaded.anatomy.max_length or longest)  # the decoder's positions
-    own |= {"max_length": longest, "max_new_tokens": None, "do_sample": False}
-    if generation.num_beams is not None:
-        own["num_beams"] = generation.num_beams
-    if generation.length_penalty is not None:
-        own["length_penalty"] = generation.length_penalty
-    if loaded.direction.forced_bos_token_id is not None:
-        own["forced_bos_token_id"] = loaded.direction.forced_bos_token_id
-    return GenerationConfig.from_dict(own)
