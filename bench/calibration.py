@@ -1,0 +1,54 @@
+"""How often the package's verdicts hold: simulated and replayed studies, and the page of them.
+
+    python bench/calibration.py measure --json after.json            (hours on one core: --share 0.2)
+    python bench/calibration.py page --before before.json --after after.json > docs/calibration.md
+
+``measure`` asks the code that is on PYTHONPATH, so an older commit can be measured by the same
+bench. It goes on where it stopped: scenarios that FILE holds are not simulated again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from verdicts.scenarios import Scenario, list_few, list_scenarios
+from verdicts.simulate import simulate
+
+
+def measure(file: Path, share: float, scenarios: list[Scenario]) -> None:
+    """Simulate what ``file`` does not hold yet, and save after each scenario."""
+    known = json.loads(file.read_text()) if file.exists() else {}
+    for scenario in scenarios:
+        if scenario.name in known:
+            continue
+        began = time.process_time()
+        found = simulate(scenario, max(1, round(share * scenario.studies)))
+        known[scenario.name] = found
+        file.write_text(json.dumps(known, indent=1, sort_keys=True))
+        print(f"{scenario.name}: {time.process_time() - began:.0f} s", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command above."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("--json", type=Path, required=True)
+    measuring.add_argument("--share", type=float, default=1.0, help="of the studies")
+    measuring.add_argument("--few", action="store_true", help="the slow tests' scenarios")
+    measuring.add_argument("--only", default="", help="scenarios whose name contains this")
+    measuring.add_argument("--split-only", action="store_true", help="no cross-validation")
+    options = parser.parse_args(arguments)
+    scenarios = [
+        scenario
+        for scenario in (list_few() if options.few else list_scenarios())
+        if options.only in scenario.name and not (options.split_only and scenario.design.folds)
+    ]
+    measure(options.json, options.share, scenarios)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Simulate the studies of one scenario, and tally what is said of them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from paretune.analysis.cells import Cell
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.statistics.sample_size import estimate_sample_size
+from verdicts import outcomes
+from verdicts.generator import Design, Generator, World
+from verdicts.outcomes import LEVEL, Tally, Truth
+from verdicts.scenarios import Scenario
+from verdicts.studies import build_cells
+
+MOST_ROWS, MOST_SEEDS = 3000, 40
+"""Larger studies than these are not simulated when a pilot asks for them."""
+
+
+def simulate(scenario: Scenario, studies: int | None = None) -> dict[str, Any]:
+    """Shares and means over the studies, with the number of chances of each."""
+    tally = Tally()
+    rng = np.random.default_rng([17, zlib.crc32(scenario.name.encode())])
+    generator = None
+    count = studies or scenario.studies
+    for _ in range(count):
+        if generator is None or scenario.kind == "choice":
+            world = scenario.make_world(rng)
+            generator = Generator(world, scenario.design, [int(rng.integers(2**31))])
+        cells = build_cells(generator.draw(), world.metric)
+        judge(tally, scenario, cells, truths_of(world), generator)
+    return {
+        "scenario": scenario.name,
+        "studies": count,
+        "means": tally.means(),
+        "chances": tally.chances(),
+    }
+
+
+def truths_of(world: World) -> dict[str, Truth]:
+    """True scores of every contender."""
+    return {
+        c.name: Truth(world.trained_score(c), world.expected_score(c)) for c in world.contenders
+    }
+
+
+def judge(
+    tally: Tally,
+    scenario: Scenario,
+    cells: Sequence[Cell],
+    truths: dict[str, Truth],
+    generator: Generator,
+) -> None:
+    """Tally what the scenario is there to show."""
+    if scenario.kind == "needed":
+        judge_needed(tally, cells, generator)
+        return
+    comparisons = PairwiseComparisons(cells)
+    outcomes.judge_scores(tally, cells, truths)
+    if scenario.kind == "choice":
+        outcomes.judge_recommendation(tally, cells, comparisons, truths)
+        return
+    outcomes.judge_pairs(tally, comparisons, truths)
+    outcomes.judge_baselines(tally, cells, comparisons, truths)
+    outcomes.judge_ranks(tally, comparisons, truths)
+
+
+def judge_needed(tally: Tally, cells: Sequence[Cell], generator: Generator) -> None:
+    """A pilot's two methods, truly 5 points apart; if undecided, the study that it asks for."""
+    names = ("lora", "prompt")
+    if _decides(cells, names):
+        tally.count("pilot decides", True)
+        return
+    tally.count("pilot decides", False)
+    a, b = (next(c for c in cells if c.method == name) for name in names)
+    assert a.bootstrap is not None and b.bootstrap is not None
+    size = estimate_sample_size(a.bootstrap, b.bootstrap)
+    design = generator.design
+    asked = {
+        "examples": size.examples and Design(size.examples, design.seeds),
+        "seeds": size.seeds and Design(design.rows, size.seeds),
+        "both": size.both and Design(size.both[1], size.both[0]),
+    }
+    for what, wanted in asked.items():
+        tally.count(f"asks for {what}", bool(wanted))
+        if not wanted:
+            continue
+        feasible = wanted.rows <= MOST_ROWS and wanted.seeds <= MOST_SEEDS
+        tally.count(f"asks for few {what}", feasible)
+        if feasible:
+            seed = [int(generator.rng.integers(2**31))]
+            drawn = replace_design(generator, wanted, seed).draw()
+            tally.count(f"decided with {what}", _decides(build_cells(drawn, "accuracy"), names))
+
+
+def replace_design(generator: Generator, design: Design, seed: Sequence[int]) -> Generator:
+    """A generator of the same world with another design."""
+    return Generator(generator.world, replace(design, folds=generator.design.folds), seed)
+
+
+def _decides(cells: Sequence[Cell], names: Sequence[str]) -> bool:
+    for pair in PairwiseComparisons(cells).pairs(outcomes.MODEL):
+        if {pair.a, pair.b} == set(names):
+            return bool(pair.difference.p < LEVEL)
+    return False
