@@ -1,7 +1,7 @@
 """How often the package's verdicts hold: simulated and replayed studies, and the page of them.
 
-    python bench/calibration.py measure --json after.json            (hours on one core: --share 0.2)
-    python bench/calibration.py page --before before.json --after after.json > docs/calibration.md
+    python bench/calibration.py measure                          (hours on one core: --share 0.2)
+    python bench/calibration.py page                             writes docs/calibration.md
 
 ``measure`` asks the code that is on PYTHONPATH, so an older commit can be measured by the same
 bench. It goes on where it stopped: scenarios that FILE holds are not simulated again.
@@ -14,8 +14,13 @@ import json
 import time
 from pathlib import Path
 
+from verdicts.page import write_page
 from verdicts.scenarios import Scenario, list_few, list_scenarios
 from verdicts.simulate import simulate
+
+RESULTS = Path(__file__).parent / "calibration"
+PAGE = Path(__file__).parents[1] / "docs" / "calibration.md"
+BEFORE_COMMIT = "af5cf86"
 
 
 def measure(file: Path, share: float, scenarios: list[Scenario]) -> None:
@@ -25,8 +30,7 @@ def measure(file: Path, share: float, scenarios: list[Scenario]) -> None:
         if scenario.name in known:
             continue
         began = time.process_time()
-        found = simulate(scenario, max(1, round(share * scenario.studies)))
-        known[scenario.name] = found
+        known[scenario.name] = simulate(scenario, max(1, round(share * scenario.studies)))
         file.write_text(json.dumps(known, indent=1, sort_keys=True))
         print(f"{scenario.name}: {time.process_time() - began:.0f} s", flush=True)
 
@@ -36,12 +40,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     measuring = verbs.add_parser("measure")
-    measuring.add_argument("--json", type=Path, required=True)
+    measuring.add_argument("--json", type=Path, default=RESULTS / "after.json")
     measuring.add_argument("--share", type=float, default=1.0, help="of the studies")
     measuring.add_argument("--few", action="store_true", help="the slow tests' scenarios")
     measuring.add_argument("--only", default="", help="scenarios whose name contains this")
     measuring.add_argument("--split-only", action="store_true", help="no cross-validation")
+    verbs.add_parser("page")
     options = parser.parse_args(arguments)
+    if options.verb == "page":
+        before, after = (
+            json.loads((RESULTS / f"{n}.json").read_text()) for n in ("before", "after")
+        )
+        PAGE.write_text(write_page(before, after, BEFORE_COMMIT), encoding="utf-8")
+        return
     scenarios = [
         scenario
         for scenario in (list_few() if options.few else list_scenarios())

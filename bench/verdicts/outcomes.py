@@ -84,8 +84,8 @@ def judge_pairs(
             points = round(100 * abs(gap))
             tally.count(f"single power {points}", right)
             tally.count(f"pair power {points}", pair.standing == ("above" if gap > 0 else "below"))
-            held = pair.difference.low <= gap <= pair.difference.high
-            tally.count("coverage of differences", held)
+            covered = pair.difference.low <= gap <= pair.difference.high
+            tally.count("coverage of differences", covered)
         tally.count("pairs decided", pair.standing in ("above", "below"))
         if pair.standing in ("above", "below"):
             sign = 1 if pair.standing == "above" else -1
@@ -96,7 +96,10 @@ def judge_pairs(
 
 
 def judge_baselines(
-    tally: Tally, cells: Sequence[Cell], comparisons: PairwiseComparisons, truths: Mapping[str, Truth]
+    tally: Tally,
+    cells: Sequence[Cell],
+    comparisons: PairwiseComparisons,
+    truths: Mapping[str, Truth],
 ) -> None:
     """Whether "better than every baseline" is said falsely of any method, or found where true."""
     rivals = [truths["head_only"], truths["tfidf"]]
@@ -122,18 +125,21 @@ def judge_ranks(
 ) -> None:
     """Whether all true ranks lie in the ranges at once; equal methods may have any of theirs."""
     ranges = comparisons.ranks(MODEL)
-    held = True
+    all_inside = True
     for name, ranks in ranges.items():
         mine = truths[name].trained
         above = sum(truths[o].trained > mine + _SAME for o in ranges)
         below = sum(truths[o].trained < mine - _SAME for o in ranges)
         # Its true rank lies between above + 1 and all - below: both ranges must meet.
-        held &= ranks.best <= len(ranges) - below and ranks.worst >= above + 1
-    tally.count("ranks held", held)
+        all_inside &= ranks.best <= len(ranges) - below and ranks.worst >= above + 1
+    tally.count("ranks held", all_inside)
 
 
 def judge_recommendation(
-    tally: Tally, cells: Sequence[Cell], comparisons: PairwiseComparisons, truths: Mapping[str, Truth]
+    tally: Tally,
+    cells: Sequence[Cell],
+    comparisons: PairwiseComparisons,
+    truths: Mapping[str, Truth],
 ) -> None:
     """Points lost and memory taken by what is recommended, beside two rules that only look."""
     best = max(t.expected for t in truths.values())

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from replay import load_pools
 
-from verdicts.generator import Contender, Design, Steadiness, World
+from verdicts.generator import Design
+from verdicts.worlds import Contender, Steadiness, World
 
-Kind = Literal["equal", "steps", "choice", "needed"]
+Kind = Literal["equal", "steps", "choice", "sample size", "replay"]
 
 METHODS = ("full", "lora", "loha", "prompt")
 EQUAL_SCORE = {"accuracy": 0.70, "macro_f1": 0.60, "accuracy_f1": 0.65, "r2": 0.50}
@@ -49,11 +51,12 @@ class Scenario:
 
     Attributes:
         kind: ``equal`` (nothing differs), ``steps`` (known differences), ``choice`` (true scores
-            drawn anew for each study) or ``needed`` (a pilot, then the study it asks for).
+            drawn anew for each study), ``sample size`` (a pilot, then the study it asks for) or
+            ``replay`` (drawn from a pool of real answers).
         seeds: a key of the seeds' behaviour.
         design: of every study.
         metric: of the task.
-        world: of ``choice``.
+        world: of ``choice``; the name of the pool that is replayed.
         training: sd of the training set's effect, in logits (0.06: about a point).
         cluster: examples of a cluster.
         failures_in: whether scores are equal with failures counted; without, among trained runs.
@@ -86,7 +89,7 @@ class Scenario:
         """The world of the next study: always the same one, unless scores are drawn."""
         base = EQUAL_SCORE[self.metric]
         scores = [base] * 6
-        if self.kind in ("steps", "needed"):
+        if self.kind in ("steps", "sample size"):
             scores = [base - 0.05 + step for step in (*STEPS, 0.0, -0.05)]
         if self.kind == "choice":
             means, sd = CHOICES[self.world]
@@ -109,13 +112,13 @@ class Scenario:
 
 def list_scenarios() -> list[Scenario]:
     """All of the page."""
-    every = (*_errors(), *_power(), *_choices(), *_needed())
+    every = (*_errors(), *_power(), *_choices(), *_sample_sizes(), *_replays())
     return list({scenario.name: scenario for scenario in every}.values())
 
 
 def list_few() -> list[Scenario]:
     """The cut-down form: a few cells of each kind, for the slow tests."""
-    wanted = {
+    names = {
         "equal accuracy norm n=56 S=3",
         "equal accuracy norm n=300 S=5",
         "equal accuracy unequal n=300 S=5",
@@ -129,11 +132,11 @@ def list_few() -> list[Scenario]:
         "steps accuracy calm n=300 S=5 K=5",
         "choice methods far ahead accuracy norm n=56 S=3",
         "choice nothing ahead accuracy norm n=56 S=3",
-        "needed accuracy calm n=100 S=5",
+        "sample size accuracy calm n=100 S=5",
     }
-    few = [replace(s, studies=400) for s in list_scenarios() if s.name in wanted]
-    if len(few) != len(wanted):
-        raise ValueError(f"no such scenario: {wanted - {s.name for s in few}}")
+    few = [replace(s, studies=400) for s in list_scenarios() if s.name in names]
+    if len(few) != len(names):
+        raise ValueError(f"no such scenario: {names - {s.name for s in few}}")
     return few
 
 
@@ -193,7 +196,14 @@ def _choices() -> Iterator[Scenario]:
         yield Scenario("choice", "norm", Design(300, 5, 5), world=world, studies=300)
 
 
-def _needed() -> Iterator[Scenario]:
+def _sample_sizes() -> Iterator[Scenario]:
     for behaviour in ("calm", "norm"):
         for rows, seeds in ((56, 5), (100, 5)):
-            yield Scenario("needed", behaviour, Design(rows, seeds), studies=400)
+            yield Scenario("sample size", behaviour, Design(rows, seeds), studies=400)
+
+
+def _replays() -> Iterator[Scenario]:
+    for pool in load_pools():
+        for rows, seeds in ((56, 3), (100, 5)) if pool.folds is None else ((110, 5), (250, 5)):
+            design = Design(rows, seeds, 0 if pool.folds is None else pool.num_folds)
+            yield Scenario("replay", "", design, pool.metric, world=pool.name, studies=500)

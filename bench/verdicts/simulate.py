@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from replay import FOLDER, Pool
 
 from paretune.analysis.cells import Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from verdicts import outcomes
-from verdicts.generator import Design, Generator, World
+from verdicts.generator import Design, Generator
 from verdicts.outcomes import LEVEL, Tally, Truth
 from verdicts.scenarios import Scenario
 from verdicts.studies import build_cells
+from verdicts.worlds import World
 
 MOST_ROWS, MOST_SEEDS = 3000, 40
 """Larger studies than these are not simulated when a pilot asks for them."""
@@ -26,20 +28,34 @@ def simulate(scenario: Scenario, studies: int | None = None) -> dict[str, Any]:
     """Shares and means over the studies, with the number of chances of each."""
     tally = Tally()
     rng = np.random.default_rng([17, zlib.crc32(scenario.name.encode())])
-    generator = None
     count = studies or scenario.studies
-    for _ in range(count):
-        if generator is None or scenario.kind == "choice":
-            world = scenario.make_world(rng)
-            generator = Generator(world, scenario.design, [int(rng.integers(2**31))])
-        cells = build_cells(generator.draw(), world.metric)
-        judge(tally, scenario, cells, truths_of(world), generator)
+    if scenario.kind == "replay":
+        pool = Pool.load(FOLDER / f"{scenario.world}.json")
+        truths = pool.truths()
+        for _ in range(count):
+            judge(
+                tally, scenario, build_cells(pool.draw(scenario.design, rng), pool.metric), truths
+            )
+    else:
+        for generator in _generators(scenario, rng, count):
+            cells = build_cells(generator.draw(), scenario.metric)
+            judge(tally, scenario, cells, truths_of(generator.world), generator)
     return {
         "scenario": scenario.name,
         "studies": count,
         "means": tally.means(),
         "chances": tally.chances(),
     }
+
+
+def _generators(scenario: Scenario, rng: np.random.Generator, count: int) -> Iterator[Generator]:
+    """One for each study: the same one, unless scores are drawn anew."""
+    generator = None
+    for _ in range(count):
+        if generator is None or scenario.kind == "choice":
+            world = scenario.make_world(rng)
+            generator = Generator(world, scenario.design, [int(rng.integers(2**31))])
+        yield generator
 
 
 def truths_of(world: World) -> dict[str, Truth]:
@@ -54,23 +70,25 @@ def judge(
     scenario: Scenario,
     cells: Sequence[Cell],
     truths: dict[str, Truth],
-    generator: Generator,
+    generator: Generator | None = None,
 ) -> None:
     """Tally what the scenario is there to show."""
-    if scenario.kind == "needed":
-        judge_needed(tally, cells, generator)
+    if scenario.kind == "sample size":
+        assert generator is not None
+        judge_sample_size(tally, cells, generator)
         return
     comparisons = PairwiseComparisons(cells)
     outcomes.judge_scores(tally, cells, truths)
-    if scenario.kind == "choice":
+    if scenario.kind in ("choice", "replay"):
         outcomes.judge_recommendation(tally, cells, comparisons, truths)
+    if scenario.kind == "choice":
         return
     outcomes.judge_pairs(tally, comparisons, truths)
     outcomes.judge_baselines(tally, cells, comparisons, truths)
     outcomes.judge_ranks(tally, comparisons, truths)
 
 
-def judge_needed(tally: Tally, cells: Sequence[Cell], generator: Generator) -> None:
+def judge_sample_size(tally: Tally, cells: Sequence[Cell], generator: Generator) -> None:
     """A pilot's two methods, truly 5 points apart; if undecided, the study that it asks for."""
     names = ("lora", "prompt")
     if _decides(cells, names):
@@ -81,20 +99,20 @@ def judge_needed(tally: Tally, cells: Sequence[Cell], generator: Generator) -> N
     assert a.bootstrap is not None and b.bootstrap is not None
     size = estimate_sample_size(a.bootstrap, b.bootstrap)
     design = generator.design
-    asked = {
+    designs = {
         "examples": size.examples and Design(size.examples, design.seeds),
         "seeds": size.seeds and Design(design.rows, size.seeds),
         "both": size.both and Design(size.both[1], size.both[0]),
     }
-    for what, wanted in asked.items():
-        tally.count(f"asks for {what}", bool(wanted))
-        if not wanted:
+    for what, larger in designs.items():
+        tally.count(f"asks for {what}", bool(larger))
+        if not larger:
             continue
-        feasible = wanted.rows <= MOST_ROWS and wanted.seeds <= MOST_SEEDS
+        feasible = larger.rows <= MOST_ROWS and larger.seeds <= MOST_SEEDS
         tally.count(f"asks for few {what}", feasible)
         if feasible:
             seed = [int(generator.rng.integers(2**31))]
-            drawn = replace_design(generator, wanted, seed).draw()
+            drawn = replace_design(generator, larger, seed).draw()
             tally.count(f"decided with {what}", _decides(build_cells(drawn, "accuracy"), names))
 
 

@@ -14,7 +14,8 @@ from paretune.methods import baselines
 from paretune.store.record import Predictions, Record
 from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Study
 from paretune.study.run import Stage
-from verdicts.generator import Array, Drawn
+from verdicts.generator import Drawn
+from verdicts.worlds import Array
 
 MEGABYTES = {
     "full": 1890.0,

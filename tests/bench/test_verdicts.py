@@ -1,0 +1,91 @@
+"""Studies with a known truth: what they are drawn from is what they say, and all of it arrives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paretune import metrics
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
+
+@pytest.fixture(autouse=True)
+def bench_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCH)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "accuracy_f1", "r2"])
+@pytest.mark.parametrize("folds", [0, 5])
+def test_many_rows_and_seeds_score_what_is_true(metric: str, folds: int) -> None:
+    from verdicts.generator import Design, Generator
+    from verdicts.worlds import Contender, World
+
+    contenders = (
+        Contender("full", 0.7, "norm"),
+        Contender("lora", 0.6, "t3"),
+        Contender("head_only", 0.6, "calm", failing=0.3),
+        Contender("tfidf", 0.55, None),
+    )
+    world = World(contenders, metric, priors=(0.6, 0.3, 0.1), failures_in=True)
+    design = Design(1500, 12 * max(folds, 1), folds)
+    drawn = Generator(world, design, [1]).draw()
+    score = metrics.get(metric).score
+    # Three standard errors: of 1,500 rows (squared errors have heavy tails), and of 12 seeds.
+    rows = 0.1 if metric == "r2" else 0.06
+    slack = {"full": rows, "lora": rows, "head_only": 0.15, "tfidf": rows}
+    for contender in contenders:
+        runs = [score(drawn.labels.tolist(), run.tolist()) for run in drawn.answers[contender.name]]
+        expected = world.expected_score(contender)
+        if not folds:  # a score of folds of which some failed is no mean of scores
+            assert np.mean(runs) == pytest.approx(expected, abs=slack[contender.name])
+        failed = drawn.failed[contender.name]
+        spread = 3 * (contender.failing * (1 - contender.failing) / failed.size) ** 0.5
+        assert failed.mean() == pytest.approx(contender.failing, abs=spread)
+        trained = world.trained_score(contender)
+        assert expected == pytest.approx(
+            (1 - contender.failing) * trained + contender.failing * world.constant_score
+        )
+
+
+def test_equal_worlds_are_equal_and_an_impossible_score_is_refused() -> None:
+    from verdicts.worlds import Contender, World
+
+    equal = World(tuple(Contender(name, 0.7, s) for name, s in (("full", "calm"), ("lora", "t3"))))
+    full, lora = equal.abilities["full"], equal.abilities["lora"]
+    assert lora > full  # heavy tails cost more above than they bring below
+    with pytest.raises(ValueError, match=r"full: no ability scores 1\.000"):
+        _ = World((Contender("full", 1.0),)).abilities
+
+
+def test_a_drawn_study_reaches_the_package_whole() -> None:
+    from verdicts.generator import Design, Generator
+    from verdicts.scenarios import Scenario
+    from verdicts.studies import build_cells
+
+    for design in (Design(60, 3), Design(60, 6, 3)):
+        scenario = Scenario("equal", "mixed", design, cluster=4)
+        generator = Generator(scenario.make_world(np.random.default_rng(1)), design, [2])
+        drawn = generator.draw()
+        cells = {cell.method: cell for cell in build_cells(drawn, "accuracy")}
+        assert {*cells} == {*drawn.answers, "majority"}
+        for name, answers in drawn.answers.items():
+            right = (answers == drawn.labels).mean()
+            parts = [part for record in cells[name].final for part in [record.predictions["test"]]]
+            rows = sum(len(part.uid) for part in parts)
+            hits = sum(a == b for p in parts for a, b in zip(p.label, p.prediction, strict=True))
+            assert hits / rows == pytest.approx(right)
+            assert {c for part in parts for c in part.cluster} == set(range(15))
+
+
+def test_scenarios_have_names_of_their_own_and_draw_the_same_again() -> None:
+    from verdicts.scenarios import list_few, list_scenarios
+    from verdicts.simulate import simulate
+
+    names = [scenario.name for scenario in list_scenarios()]
+    assert len(names) == len(set(names)) and len(list_few()) > 10
+    short = replace(list_few()[0], studies=3)
+    assert simulate(short) == simulate(short)
