@@ -157,7 +157,7 @@ def test_workers_that_cannot_start_end_the_study_with_their_own_words(tmp_path):
 def test_a_worker_that_cannot_use_the_store_ends_the_study(tmp_path):
     store = a_store(tmp_path, runs(1))
     full = (sys.executable, "-c", "import sys; sys.stderr.write('the disk is full'); sys.exit(6)")
-    with pytest.raises(StoreError, match=r"cannot use the store:\nthe disk is full"):
+    with pytest.raises(StoreError, match=r"^the disk is full"):
         drive(store, command=full)
 
 
