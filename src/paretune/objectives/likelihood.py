@@ -90,7 +90,7 @@ class FitLikelihood(Protocol):
         """
 
 
-NO_SELECTION = NoLikelihood("no answers to a selection part are stored, on which to fit it")
+NO_SELECTION = NoLikelihood("no selection part apart from the test part, on which to fit it")
 
 
 def label_likelihood(

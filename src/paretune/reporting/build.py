@@ -17,6 +17,7 @@ from paretune.reporting.build_rows import build_rows
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.tables.disagreement import find_disagreements
+from paretune.reporting.tables.likelihood_table import build_likelihood
 from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.tables.model_sizes import build_model_sizes
 from paretune.reporting.tables.pareto_table import build_pareto_table
@@ -137,6 +138,7 @@ def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
         memory_table=build_memory_grid([row for row in all_rows if row.cell.cost]),
         model_sizes=build_model_sizes(all_rows),
         disagreement=find_disagreements(all_rows),
+        likelihood=build_likelihood(all_rows),
     )
 
 

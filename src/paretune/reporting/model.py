@@ -11,6 +11,7 @@ from paretune.analysis.statistics.score_interval import Interval
 from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.tables.cost_columns import CostTable, build_cost_table
 from paretune.reporting.tables.disagreement import Disagreement
+from paretune.reporting.tables.likelihood_table import LikelihoodReport
 from paretune.reporting.tables.model_sizes import ModelSizes
 from paretune.reporting.tables.pareto_table import ParetoTable
 from paretune.reporting.tables.segment_differences import SegmentDifferences
@@ -64,6 +65,7 @@ class TaskReport:
         model_sizes: None unless a method has scores on two models of known size.
         disagreement: of labels, example by example; None of other answers.
         segments: of translations, segment by segment; None of other tasks.
+        likelihood: of the right answers, a verdict of its own; None where no cell has one.
     """
 
     key: str
@@ -86,6 +88,7 @@ class TaskReport:
     model_sizes: ModelSizes | None = None
     disagreement: Disagreement | None = None
     segments: SegmentDifferences | None = None
+    likelihood: LikelihoodReport | None = None
 
     @property
     def all_rows(self) -> tuple[Row, ...]:

@@ -124,13 +124,15 @@ def bootstrap_sums(
     predictions: Sequence[Predictions],
     tables: Sequence[Array],
     from_sums: Callable[[Array], Array],
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> BootstrapScore:
-    """As :func:`bootstrap_score`, of any score, 0 to 1, that is a function of sums over examples.
+    """As :func:`bootstrap_score`, of any score that is a function of sums over examples.
 
     Args:
         predictions: of each seed, on the same examples.
         tables: (examples, columns) to be summed, of each seed.
         from_sums: from sums (..., columns) to scores (...).
+        bounds: lowest and highest possible score.
 
     Raises:
         StoreError: the predictions are on different examples, or there are none.
@@ -141,7 +143,7 @@ def bootstrap_sums(
         predictions,
         lambda weights: from_sums(np.stack([resample_sums(table, weights) for table in units])),
         None,
-        (0.0, 1.0),
+        bounds,
     )
 
 

@@ -46,6 +46,18 @@ FIELDS: dict[str, str] = {
     "tasks[].constant.estimate": "its score",
     **{f"tasks[].constant.{key}": text for key, text in _INTERVAL.items()},
     "tasks[].sentences": "what may be concluded",
+    "tasks[].likelihood": "how probable the right answers were: a verdict of its own, apart from "
+    "the scores' verdicts; null: no cell has a likelihood",
+    "tasks[].likelihood.unit": "of log-likelihoods: nats an example, or nats a reference token",
+    "tasks[].likelihood.pairs": "every pair on a model, by mean log-likelihood",
+    "tasks[].likelihood.pairs[].model": "the model that both are on",
+    "tasks[].likelihood.pairs[].a": "a method or baseline",
+    "tasks[].likelihood.pairs[].b": "another",
+    "tasks[].likelihood.pairs[].difference": "log-likelihood of a minus that of b",
+    **{f"tasks[].likelihood.pairs[].{key}": text for key, text in _INTERVAL.items()},
+    "tasks[].likelihood.pairs[].p": "two-sided p-value against no difference",
+    "tasks[].likelihood.pairs[].p_holm": "the same, corrected over all pairs of the model (Holm)",
+    "tasks[].likelihood.pairs[].standing": "of a: above, unclear or below, by p_holm under 0.05",
     "tasks[].cells": "one for each model and method, baselines last",
     "tasks[].cells[].model": "name of the model; null: the baseline needs none",
     "tasks[].cells[].method": "key of the method in the study",
@@ -67,6 +79,16 @@ FIELDS: dict[str, str] = {
     **{f"tasks[].cells[].score.{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].score.from_seeds": "share of the variance that comes from seeds; null: one "
     "seed, so it is not known and the interval is over examples only",
+    "tasks[].cells[].likelihood": "of the right answers, means over seeds and test examples; null: "
+    "there is none",
+    "tasks[].cells[].likelihood.log_likelihood": "logarithm of the probability that the right "
+    "answer was given (of numbers: density); higher is better",
+    "tasks[].cells[].likelihood.log_likelihood.estimate": "the mean",
+    **{f"tasks[].cells[].likelihood.log_likelihood.{key}": t for key, t in _INTERVAL.items()},
+    "tasks[].cells[].likelihood.brier": "squared distance of the probabilities from the right "
+    "answer, 0 to 2, lower is better; null: answers are no labels",
+    "tasks[].cells[].likelihood.brier.estimate": "the mean",
+    **{f"tasks[].cells[].likelihood.brier.{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].others": "further scores of a translation: BLEU, chrF, TER, SloBench's own",
     "tasks[].cells[].others[].table": "the table of the report that has it",
     "tasks[].cells[].others[].metric": "its name there",
@@ -106,6 +128,15 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].runs[].scores": "every score of this run alone (one seed) on the test part, "
     "of n examples, without intervals: show score and tasks[].cells[].score instead; null: no "
     "predictions",
+    "tasks[].cells[].runs[].likelihood": "of this run alone, means over its test examples, without "
+    "intervals; null: there is none",
+    "tasks[].cells[].runs[].likelihood.log_likelihood": "as of the cell",
+    "tasks[].cells[].runs[].likelihood.brier": "as of the cell",
+    "tasks[].cells[].runs[].likelihood.temperature": "divides the run's logits, fitted on its "
+    "selection part; null: nothing is divided, or the logits say nothing (infinite)",
+    "tasks[].cells[].runs[].likelihood.deviation": "standard deviation of a regression's errors, "
+    "fitted on the selection part; null: no regression",
+    "tasks[].cells[].runs[].likelihood.examples": "number of test examples",
     "tasks[].cells[].runs[].wall_seconds": "seconds by phase",
     "tasks[].cells[].runs[].curve": "learning curve of this run alone: one seed, and no intervals, "
     "since answers are stored at the end only",

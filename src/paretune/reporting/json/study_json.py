@@ -21,6 +21,7 @@ from paretune.errors import StoreError
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import Row, RunScores
+from paretune.reporting.tables.likelihood_table import LikelihoodReport
 from paretune.reporting.writing import write_file
 from paretune.store.record import Record
 
@@ -127,8 +128,41 @@ def _task(task: TaskReport) -> Json:
         "highest": task.highest,
         "constant": constant,
         "sentences": list(task.sentences),
+        "likelihood": task.likelihood and _likelihood(task.likelihood),
         "cells": [_cell(row, task) for row in task.all_rows],
     }
+
+
+def _likelihood(likelihood: LikelihoodReport) -> Json:
+    pairs = [
+        {
+            "model": group.model,
+            "a": pair.a,
+            "b": pair.b,
+            **_interval(pair.difference, "difference"),
+            "p": pair.difference.p,
+            "p_holm": pair.p_holm,
+            "standing": pair.standing,
+        }
+        for group in likelihood.pairs
+        for pair in group.pairs
+    ]
+    return {"unit": likelihood.unit, "pairs": pairs}
+
+
+def _cell_likelihood(row: Row, task: TaskReport) -> Json | None:
+    if task.likelihood is None:
+        return None
+    for (of_row, _), intervals in zip(
+        task.likelihood.grid.rows, task.likelihood.grid.intervals, strict=True
+    ):
+        if of_row is row and (log_likelihood := intervals[0]) is not None:
+            brier = intervals[1]
+            return {
+                "log_likelihood": _interval(log_likelihood),
+                "brier": brier and _interval(brier),
+            }
+    return None
 
 
 def _cell(row: Row, task: TaskReport) -> Json:
@@ -148,6 +182,7 @@ def _cell(row: Row, task: TaskReport) -> Json:
         "rate_edge": cell.edge,
         "tried": list(_tried(row)),
         "score": score,
+        "likelihood": _cell_likelihood(row, task),
         "others": list(_others(row, task)),
         "verdict": verdict
         and {
@@ -166,7 +201,10 @@ def _cell(row: Row, task: TaskReport) -> Json:
             for one in (verdict.comparisons if verdict else ())
         ],
         "flags": list(row.flags),
-        "runs": [_run(record, scores) for record, scores in zip(cell.final, row.runs, strict=True)],
+        "runs": [
+            {**_run(record, scores), "likelihood": _run_likelihood(record, task)}
+            for record, scores in zip(cell.final, row.runs, strict=True)
+        ],
         "costs": [_cost(record) for record in cell.cost],
         "memory": _memory(row.memory),
     }
@@ -215,6 +253,20 @@ def _run(record: Record, alone: RunScores) -> Json:
         "scores": scores.get("test"),
         "wall_seconds": record.measured.get("wall_seconds"),
         "curve": [_point(point, examples) for point in result.get("curve") or ()],
+    }
+
+
+def _run_likelihood(record: Record, task: TaskReport) -> Json | None:
+    runs = task.likelihood.runs if task.likelihood else {}
+    one = runs.get(record.run_id)
+    if one is None:
+        return None
+    return {
+        "log_likelihood": float(one.log_likelihood.sum() / one.weight.sum()),
+        "brier": None if one.brier is None else float(one.brier.mean()),
+        "temperature": one.temperature,
+        "deviation": one.deviation,
+        "examples": len(one.log_likelihood),
     }
 
 

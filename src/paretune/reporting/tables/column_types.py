@@ -81,6 +81,10 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Every score of the translations",
         (*_CELL, "table", "metric", "score", *_BASIS),
     ),
+    "likelihood": (
+        "How probable the right answers were",
+        (*_CELL, "metric", "score", *_BASIS),
+    ),
     "costs": (
         "Cost",
         (*_CELL, "measurements", "peak_bytes", "evaluation_peak_bytes", "step_seconds",

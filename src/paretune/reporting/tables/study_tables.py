@@ -12,6 +12,7 @@ from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.rows import Row
 from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.cost_columns import build_cost_table
+from paretune.reporting.tables.likelihood_table import MEASURES
 from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.text.formatting import format_interval, format_rate, format_units
 
@@ -53,6 +54,7 @@ def build_tables(report: Report) -> tuple[Table, ...]:
         "scores": _scores,
         "comparisons": _comparisons,
         "translations": _translations,
+        "likelihood": _likelihood,
         "costs": _costs,
         "bytes": _bytes,
         "sizes": _sizes,
@@ -207,6 +209,22 @@ def _translations(report: Report) -> Table:
     notes = dict.fromkeys(n for task in report.tasks for grid in task.grids for n in grid.notes)
     titles = (*_NAMES, "table", "metric", "score [95 %]", "n x seeds")
     return _table("translations", titles, lines(), _BASIS, *notes)
+
+
+def _likelihood(report: Report) -> Table:
+    grids = [(task, task.likelihood.grid) for task in report.tasks if task.likelihood]
+
+    def lines() -> Iterable[TableLine]:
+        for task, grid in grids:
+            for (row, texts), intervals in zip(grid.rows, grid.intervals, strict=True):
+                for measure, text, one in zip(MEASURES, texts, intervals, strict=False):
+                    if one is not None:
+                        values = {**_cell(task, row), "metric": measure, **interval_values(one)}
+                        yield values, (*_texts(task, row), measure, text, _n_by_seeds(one))
+
+    notes = dict.fromkeys(note for _, grid in grids for note in (grid.above, *grid.notes))
+    titles = (*_NAMES, "measure", "mean [95 %]", "n x seeds")
+    return _table("likelihood", titles, lines(), _BASIS, *notes)
 
 
 def _measured_rows(report: Report) -> list[tuple[TaskReport, Row]]:

@@ -25,6 +25,8 @@ WIDE = 170
 _PADDING = (0, 1, 0, 0)
 _COLUMN_GAP = 2
 """Columns of the terminal between two columns of a table: the padding and one of the box."""
+_WORDS = 40
+"""A column with longer texts holds sentences, which wrap."""
 _EDGES = 2
 """Columns that the box takes at the left and right."""
 
@@ -75,7 +77,8 @@ def _print_task(task: TaskReport, console: Console) -> None:
         table = _build_table(task, columns)
         if table.row_count:
             console.print(table)
-    for grid in filter(None, (*task.grids, task.memory_table)):
+    likelihood = (task.likelihood.grid,) if task.likelihood else ()
+    for grid in filter(None, (*task.grids, *likelihood, task.memory_table)):
         _print_grid(grid, console, several=several)
 
 
@@ -156,7 +159,10 @@ def _print_grid(grid: Grid, console: Console, *, several: bool) -> None:
         for title in names:
             table.add_column(title, overflow="fold")  # names give way, numbers never
         for place in part:
-            table.add_column(grid.titles[place], justify="right", no_wrap=True)
+            words = _widest("", (texts[place] for _, texts in grid.rows)) > _WORDS
+            table.add_column(
+                grid.titles[place], justify="left" if words else "right", no_wrap=not words
+            )
         for row, texts in grid.rows:
             name = [row.model, row.method] if several else [row.method]
             style = "dim" if row.cell.baseline else ""
@@ -168,24 +174,26 @@ def _print_grid(grid: Grid, console: Console, *, several: bool) -> None:
 
 def _split_columns(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
     """The columns of each table, as indices into the titles."""
-    from rich.cells import cell_len
-
-    def widest(title: str, texts: Iterable[str]) -> int:
-        return max(map(cell_len, (title, *texts)))
-
-    named = widest("method", (row.method for row, _ in grid.rows))
+    named = _widest("method", (row.method for row, _ in grid.rows))
     if several:
-        named += _COLUMN_GAP + widest("model", (row.model for row, _ in grid.rows))
+        named += _COLUMN_GAP + _widest("model", (row.model for row, _ in grid.rows))
     parts: list[list[int]] = []
     left = 0
     for place, title in enumerate(grid.titles):
-        column_width = _COLUMN_GAP + widest(title, (texts[place] for _, texts in grid.rows))
+        widest = _widest(title, (texts[place] for _, texts in grid.rows))
+        column_width = _COLUMN_GAP + min(widest, _WORDS)
         if not parts or column_width > left:
             parts.append([])
             left = width - _EDGES - named
         parts[-1].append(place)
         left -= column_width
     return parts if grid.rows else []
+
+
+def _widest(title: str, texts: Iterable[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, (title, *texts)))
 
 
 def _has_values(row: Row, quality: bool) -> bool:

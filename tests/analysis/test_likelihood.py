@@ -1,0 +1,123 @@
+"""Likelihood as a verdict of its own: what it is computed from, and that scores do not feel it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support import fake_records as fake
+
+from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.likelihood import (
+    LikelihoodComparisons,
+    cell_likelihood,
+    example_likelihood,
+)
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
+from paretune.store.record import Predictions, Record
+from paretune.study import OuterFold, Study
+
+SHARP, FLAT = 1.0, 0.05
+
+
+def logits(part: Predictions, sureness: float, seed: int) -> Predictions:
+    """The same answers with logits; the higher ``sureness``, the better they tell right from wrong.
+
+    The answer has the highest logit. By how much says how likely it is right, blurred by noise.
+    """
+    rng = np.random.default_rng([seed, len(part.uid)])
+    rows = []
+    for label, answer in zip(part.label, part.prediction, strict=True):
+        margin = 0.5 + abs(rng.normal()) + sureness * 3 * (label == answer)
+        rows.append(tuple(float(margin * (k == answer)) for k in range(3)))
+    return replace(part, scores=tuple(rows))
+
+
+def records_of(study: Study, method: str, sureness: float, part: str = "full") -> list[Record]:
+    """Final runs whose answers do not depend on ``sureness``."""
+    found = []
+    for seed in study.protocol.seeds:
+        run = fake.make_run(study, "final", method, seed)
+        parts = {
+            name: logits(fake.answers(0.7, n=n, seed=seed, part=name), sureness, seed)
+            for name, n in (("selection", 40), ("test", 120))
+        }
+        found.append(fake.record(run, parts))
+    return found
+
+
+def cells_of(study: Study, records: list[Record]) -> dict[str, Cell]:
+    cells = group_into_cells(study, records)
+    return {cell.method: cell for cell in cells if cell.task == "topics"}
+
+
+@pytest.fixture
+def study() -> Study:
+    return fake.study(methods=["full", "lora"])
+
+
+def test_equal_answers_with_other_probabilities_differ_here_and_nowhere_else(study: Study) -> None:
+    records = [*records_of(study, "full", SHARP), *records_of(study, "lora", FLAT)]
+    cells = cells_of(study, records)
+    (pair,) = LikelihoodComparisons([*cells.values()]).pairs["e5-small"]
+    assert (pair.a, pair.b, pair.standing) == ("full", "lora", "above")
+    score = PairwiseComparisons([*cells.values()]).compare(cells["full"], cells["lora"])
+    assert score is not None
+    assert (score.difference.estimate, score.standing) == (0.0, "unclear")
+
+
+def test_the_mean_is_that_of_the_runs(study: Study) -> None:
+    records = records_of(study, "full", SHARP)
+    cell = cells_of(study, records)["full"]
+    found = cell_likelihood(cell)
+    assert found.log_likelihood is not None and found.brier is not None
+    runs = [example_likelihood(record, cell.objective) for record in records]
+    means = [run.log_likelihood.mean() for run in runs if isinstance(run, ExampleLikelihood)]
+    assert found.log_likelihood.seeds == pytest.approx(means)
+    assert found.log_likelihood.estimate < 0 < found.brier.estimate
+    assert set(found.runs) == {record.run_id for record in records}
+
+
+def test_folds_are_put_together_by_example(study: Study) -> None:
+    records = []
+    for index, record in enumerate(records_of(study, "full", SHARP)):
+        test = record.predictions["test"]
+        own = {
+            name: getattr(test, name)[index::3] for name in ("uid", "label", "prediction", "scores")
+        }
+        run = record.run.model_copy(update={"outer": OuterFold(folds=3, index=index, repeat=0)})
+        parts = {**record.predictions, "test": replace(test, **own)}
+        records.append(replace(record, run=run, predictions=parts))
+    cell = cells_of(study, records)["full"]
+    found = cell_likelihood(cell)
+    assert found.log_likelihood is not None and found.log_likelihood.design == cell.design
+    assert cell.design.is_cross_validation
+    each = [example_likelihood(record, cell.objective) for record in records]
+    every = [v for run in each if isinstance(run, ExampleLikelihood) for v in run.log_likelihood]
+    assert found.log_likelihood.seeds.tolist() == [pytest.approx(np.mean(every))]
+    assert len(found.log_likelihood.uid) == 120
+
+
+def test_what_cannot_be_fitted_says_why(study: Study) -> None:
+    records = records_of(study, "full", SHARP)
+    without = [replace(r, predictions={"test": r.predictions["test"]}) for r in records]
+    on_test = [replace(r, run=r.run.model_copy(update={"selection": "test"})) for r in records]
+    for made in (without, on_test):
+        found = cell_likelihood(cells_of(study, made)["full"])
+        assert found.log_likelihood is None and "selection part" in found.reason
+    assert cell_likelihood(cells_of(study, [])["full"]).reason == "no run has left answers"
+    objective = cells_of(study, records)["full"].objective
+    plain = replace(objective, likelihood=None)
+    assert isinstance(example_likelihood(records[0], plain), NoLikelihood)
+
+
+def test_cells_with_other_examples_form_no_pair(study: Study) -> None:
+    records = [*records_of(study, "full", SHARP), *records_of(study, "lora", FLAT)]
+    shorter = [
+        replace(r, predictions={**r.predictions, "test": fake.answers(0.7, n=30)})
+        for r in records[3:]
+    ]
+    cells = cells_of(study, [*records[:3], *shorter])
+    assert LikelihoodComparisons([*cells.values()]).pairs == {"e5-small": ()}

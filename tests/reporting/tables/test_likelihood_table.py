@@ -1,0 +1,102 @@
+"""The block on likelihood, in every output that has it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support import fake_records as fake
+from support import fake_translations as made
+
+from paretune.reporting.build import build_report
+from paretune.reporting.html.page import render_page
+from paretune.reporting.json.study_json import build_study_json
+from paretune.reporting.model import Report
+from paretune.reporting.tables.study_tables import build_tables
+from paretune.reporting.tables.table_files import render_csv
+from paretune.reporting.text.terminal_tables import print_tables
+from paretune.store.record import Record
+
+
+def with_selection(records: list[Record]) -> list[Record]:
+    """Final runs with answers to a selection part, as runs leave them."""
+    part = fake.answers(0.6, n=40, part="selection")
+    return [
+        replace(r, predictions={**r.predictions, "selection": part})
+        if "test" in r.predictions
+        else r
+        for r in records
+    ]
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    study = fake.study(tasks=[fake.own_task("topics")])
+    return build_report(study, with_selection(fake.whole(study)))
+
+
+def test_the_page_has_a_block_of_its_own(report: Report) -> None:
+    page = render_page(report, lambda: "")
+    block = page[page.index("How probable the right answers were") :]
+    assert "enters no verdict, rank or recommendation" in block
+    assert "Every pair by log-likelihood" in block
+    before = build_report(fake.study(tasks=[fake.own_task("topics")]), [])
+    assert "How probable" not in render_page(before, lambda: "")
+
+
+def test_json_has_pairs_cells_and_runs(report: Report) -> None:
+    (task,) = build_study_json(report)["tasks"]
+    methods = [cell["method"] for cell in task["cells"]]
+    assert len(task["likelihood"]["pairs"]) == len(methods) * (len(methods) - 1) // 2
+    assert task["likelihood"]["unit"] == "nats an example"
+    full = task["cells"][0]["likelihood"]
+    assert full["log_likelihood"]["low"] < full["log_likelihood"]["estimate"] < 0
+    assert 0 < full["brier"]["estimate"] < 2 and full["brier"]["seeds"] == 3
+    one = task["cells"][0]["runs"][0]["likelihood"]
+    assert one["temperature"] > 0 and one["examples"] == 60 and one["deviation"] is None
+
+
+def test_the_table_has_a_line_for_each_measure(report: Report) -> None:
+    table = next(t for t in build_tables(report) if t.name == "likelihood")
+    rows = [*csv.DictReader(io.StringIO(render_csv(table)))]
+    assert {row["metric"] for row in rows} == {"log-likelihood", "Brier score"}
+    for row in rows:
+        assert float(row["low"]) <= float(row["score"]) <= float(row["high"])
+        assert row["n"] == "60"
+
+
+def test_a_narrow_terminal_wraps_the_verdicts(report: Report) -> None:
+    out = io.StringIO()
+    print_tables(report, Console(file=out, width=80, color_system=None))
+    block = out.getvalue().split("How probable the right answers were")[1]
+    assert max(map(len, block.splitlines())) <= 80
+    assert "better than" in block and "no verdict against" in block and "…" not in block
+
+
+def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Path) -> None:
+    study = made.study(methods=["full", "lora"])
+    records = made.whole(study)
+    assert build_report(study, records).tasks[0].likelihood is None
+
+    def with_tokens(record: Record) -> Record:
+        test = record.predictions.get("test")
+        if test is None or record.run.method.name == "copy_source":
+            return record
+        loss = {"full": 0.5, "lora": 0.6}.get(record.run.method.name, 2.0)
+        scores = tuple(
+            tuple(-loss - 0.01 * (i % 3) for i in range(len(str(text).split())))
+            for text in test.label
+        )
+        return replace(record, predictions={"test": replace(test, scores=scores)})
+
+    report = build_report(study, [with_tokens(record) for record in records])
+    block = report.tasks[0].likelihood
+    assert block is not None and block.unit == "nats a reference token"
+    texts = {row.method: texts for row, texts in block.grid.rows}
+    assert texts["full"][0].startswith("-0.509 [") and texts["full"][3] == "–"
+    assert texts["full"][4].startswith("better than")
+    assert "no probabilities of the reference's tokens" in texts["copy_source"][4]
