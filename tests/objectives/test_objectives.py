@@ -15,7 +15,7 @@ from paretune.data.example import Example
 from paretune.errors import StudyError
 from paretune.exporting.usage_snippets import SNIPPETS
 from paretune.methods import available
-from paretune.objectives import LossOptions, Objective, Predictions, TargetScale
+from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
 from paretune.tasks.own_data import READERS
 
@@ -93,7 +93,7 @@ def test_numbers_are_learnt_in_standard_deviations_and_predicted_in_their_unit()
 
 
 def test_scores_have_the_primary_metric_its_parts_and_what_is_always_recorded() -> None:
-    given = Predictions([0, 1, 1, 1], [[]] * 4, 0.5)
+    given = ModelPredictions([0, 1, 1, 1], [[]] * 4, 0.5)
     rows = examples([0, 1, 0, 1])
     scores = objectives.get("answer_set").score(given, rows, metrics.get("f1a_em"), [0, 0, 1, 1])
     assert {*scores} == {

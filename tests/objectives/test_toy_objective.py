@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from paretune import plugins
 from paretune.data.example import Example
 from paretune.metrics import Metric, Value
-from paretune.objectives import Objective, Predictions
+from paretune.objectives import ModelPredictions, Objective
 from paretune.testing import MetricContract, ObjectiveContract
 
 ENTRY_POINTS = """\
@@ -63,12 +63,12 @@ def poisson_loss(outputs: Any, data: Any, indices: Sequence[int], options: Any) 
     return F.poisson_nll_loss(outputs.float().squeeze(-1), counts, reduction="sum")
 
 
-def predict_counts(outputs: Any, examples: Sequence[Any], target_scale: Any) -> Predictions:
+def predict_counts(outputs: Any, examples: Sequence[Any], target_scale: Any) -> ModelPredictions:
     log_rate = outputs.astype(np.float64)[:, 0]
     counts = np.array([example.label for example in examples], dtype=float)
     loss = float(np.mean(np.exp(log_rate) - counts * log_rate))
     scores = [[float(value)] for value in log_rate]
-    return Predictions([float(np.rint(np.exp(value))) for value in log_rate], scores, loss)
+    return ModelPredictions([float(np.rint(np.exp(value))) for value in log_rate], scores, loss)
 
 
 WORD_COUNT = Objective(

@@ -11,15 +11,15 @@ from paretune.errors import StudyError
 from paretune.objectives import answer_sets, multiple_choice, regression, seq2seq_lm
 from paretune.objectives.head_spec import HeadSpec
 from paretune.objectives.objective import Objective
-from paretune.objectives.predictions import Predictions
+from paretune.objectives.predictions import ModelPredictions
 from paretune.objectives.sequence_classification import CLASSIFICATION, PAIR, SPAN_PAIR
 from paretune.objectives.target_scale import LossOptions, TargetScale
 
 __all__ = [
     "HeadSpec",
     "LossOptions",
+    "ModelPredictions",
     "Objective",
-    "Predictions",
     "TargetScale",
     "get",
     "guess",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.predictions import Predictions
+from paretune.objectives.predictions import ModelPredictions
 from paretune.objectives.target_scale import LossOptions, TargetScale
 
 if TYPE_CHECKING:
@@ -65,25 +65,25 @@ def squared_error(
 
 def predict_labels(
     scores: Scores, examples: Sequence[Example], target_scale: TargetScale | None
-) -> Predictions:
+) -> ModelPredictions:
     """The label with the highest score; ``scores`` (examples, labels | choices)."""
     labels = np.array(_labels(examples), dtype=int)
     wide = scores.astype(np.float64)
     top = wide.max(axis=1, keepdims=True)
     log_norm = np.log(np.exp(wide - top).sum(axis=1)) + top[:, 0]
     loss = float(np.mean(log_norm - wide[np.arange(len(labels)), labels]))
-    return Predictions([int(i) for i in scores.argmax(1)], _rows(scores), loss)
+    return ModelPredictions([int(i) for i in scores.argmax(1)], _rows(scores), loss)
 
 
 def predict_numbers(
     scores: Scores, examples: Sequence[Example], target_scale: TargetScale | None
-) -> Predictions:
+) -> ModelPredictions:
     """The number in the label's own unit; ``scores`` (examples, 1) in standard deviations."""
     scale = _require(target_scale)
     standardised = scores.astype(np.float64)[:, 0]
     errors = standardised - (np.array(_labels(examples)) - scale.mean) / scale.deviation
     numbers: list[Answer] = [float(s) * scale.deviation + scale.mean for s in standardised]
-    return Predictions(numbers, _rows(scores), float(np.mean(errors**2) / 2))
+    return ModelPredictions(numbers, _rows(scores), float(np.mean(errors**2) / 2))
 
 
 class LogitsCollector:

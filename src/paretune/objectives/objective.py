@@ -28,7 +28,7 @@ from paretune.objectives.encoding import Encoded, encode_texts, text_lengths
 from paretune.objectives.head_spec import HeadSpec
 from paretune.objectives.likelihood import FitLikelihood
 from paretune.objectives.logits import LogitsCollector, count_examples, label_of, no_target_scale
-from paretune.objectives.predictions import Predictions
+from paretune.objectives.predictions import ModelPredictions
 from paretune.objectives.target_scale import LossOptions, TargetScale
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Predict(Protocol):
 
     def __call__(
         self, outputs: Any, examples: Sequence[Example], target_scale: TargetScale | None, /
-    ) -> Predictions:
+    ) -> ModelPredictions:
         """Predictions in the labels' own unit.
 
         Args:
@@ -240,7 +240,7 @@ class Objective:
 
     def score(
         self,
-        predictions: Predictions,
+        predictions: ModelPredictions,
         examples: Sequence[Example],
         metric: Metric,
         questions: Sequence[int] = (),

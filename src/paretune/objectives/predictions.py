@@ -1,4 +1,4 @@
-"""Predictions of one part: one form for labels, numbers and texts."""
+"""Predictions of one part as a model or a baseline gives them, before they are stored."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predictions for the examples of one part, in their order.
+class ModelPredictions:
+    """Predictions for the examples of one part, in their order: labels, numbers or texts.
+
+    Stored with the examples' identifiers and references they are a
+    :class:`paretune.store.record.Predictions`.
 
     Attributes:
         prediction: an index, a number or a text for each example.

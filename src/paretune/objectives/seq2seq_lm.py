@@ -20,7 +20,7 @@ from paretune.objectives.encoding import (
 )
 from paretune.objectives.likelihood import text_likelihood
 from paretune.objectives.objective import Objective
-from paretune.objectives.predictions import Predictions
+from paretune.objectives.predictions import ModelPredictions
 from paretune.objectives.sequence_classification import NO_QUESTION
 from paretune.objectives.target_scale import LossOptions, TargetScale
 from paretune.objectives.token_outputs import TokenOutputs
@@ -86,8 +86,8 @@ class TokenLossCollector:
 
 def _predict(
     outputs: Sequence[str], examples: Sequence[Example], target_scale: TargetScale | None
-) -> Predictions:
-    return Predictions([*outputs], [[] for _ in outputs], None)
+) -> ModelPredictions:
+    return ModelPredictions([*outputs], [[] for _ in outputs], None)
 
 
 def _count_both(examples: Sequence[Example], tokenizer: Any, prefix: str) -> dict[str, list[int]]:

@@ -17,7 +17,7 @@ from typing import Any
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
 from paretune.measuring.environment import describe_environment
 from paretune.methods import Trains
-from paretune.objectives import Predictions
+from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
@@ -245,7 +245,7 @@ class Session:
             slot.closed = True
         self._slots = [slot for slot in self._slots if slot not in finished]
 
-    def _write_outcome(self, slot: Slot, predicted: Mapping[str, Predictions]) -> None:
+    def _write_outcome(self, slot: Slot, predicted: Mapping[str, ModelPredictions]) -> None:
         run, data = slot.job.run, slot.encoded["train"]
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         write_outcome(slot, predicted, dataset, source.notes, self._options.keep_bytes)

@@ -12,7 +12,7 @@ from paretune.data.checks.audit import audit
 from paretune.data.example import Dataset, describe_groups
 from paretune.data.finding import Finding
 from paretune.errors import DataError, StudyError
-from paretune.objectives import Predictions
+from paretune.objectives import ModelPredictions
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 from paretune.training.evaluation.predictions import to_table
@@ -306,7 +306,7 @@ def test_a_groups_rows_are_drawn_together_where_a_group_has_several(tmp_path: Pa
 
     def tested(*, at: str, **named: str) -> tuple[Dataset, Any]:
         data = load_dataset(spec(train, test=at, **named))
-        found = Predictions([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
+        found = ModelPredictions([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
         return data, to_table(found, data.test, data).get("cluster")
 
     data, cluster = tested(at=test, group="who")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from paretune.data.example import Dataset
-from paretune.objectives import Predictions
+from paretune.objectives import ModelPredictions
 from paretune.objectives.seq2seq_lm import TokenLosses
 from paretune.study import Generation
 from paretune.training.caches import Parts, ProcessCache
@@ -28,10 +28,10 @@ class Evaluator(Protocol):
     def score_selection(self) -> dict[str, float]:
         """``primary`` (the higher the better) and ``loss`` on the selection part."""
 
-    def predict_selection(self, state: RunState) -> Predictions:
+    def predict_selection(self, state: RunState) -> ModelPredictions:
         """Predictions for the selection part by the best weights, which the model holds again."""
 
-    def predict(self, part: str) -> Predictions:
+    def predict(self, part: str) -> ModelPredictions:
         """Predictions for a part."""
 
 
@@ -64,9 +64,11 @@ def make_evaluator(
     return LossEvaluator(config, parts, weights, optional)
 
 
-def predict_parts(evaluator: Evaluator, state: RunState, parts: Parts) -> dict[str, Predictions]:
+def predict_parts(
+    evaluator: Evaluator, state: RunState, parts: Parts
+) -> dict[str, ModelPredictions]:
     """Predictions by the best weights, which the model holds, for the parts that are reported."""
-    predictions: dict[str, Predictions] = {}
+    predictions: dict[str, ModelPredictions] = {}
     if state.has_best_weights:
         predictions["selection"] = evaluator.predict_selection(state)
         if parts.test:
@@ -82,7 +84,7 @@ class PredictionEvaluator:
     dataset: Dataset
     parts: Parts
     weights: WeightAccess
-    history: list[Predictions] = field(default_factory=list)
+    history: list[ModelPredictions] = field(default_factory=list)
 
     def score_selection(self) -> dict[str, float]:
         """The task's own metric, and the loss."""
@@ -90,7 +92,7 @@ class PredictionEvaluator:
         scores = score(self.history[-1], self.parts.selection, self.dataset)
         return {key: scores[key] for key in ("primary", "loss")}
 
-    def predict_selection(self, state: RunState) -> Predictions:
+    def predict_selection(self, state: RunState) -> ModelPredictions:
         """From the evaluation after the best step, unless that was before a resume."""
         steps = [point["step"] for point in state.progress.curve]
         if not steps or state.interpolation.share != 1.0:
@@ -99,7 +101,7 @@ class PredictionEvaluator:
         place = steps.index(state.progress.best_step) - (len(steps) - in_training)
         return self.history[place] if place >= 0 else self.predict("selection")
 
-    def predict(self, part: str) -> Predictions:
+    def predict(self, part: str) -> ModelPredictions:
         """From the model's outputs."""
         examples = self.parts.named(part)
         scale = self.config.loss_options.target_scale
@@ -114,18 +116,18 @@ class LossEvaluator:
     parts: Parts
     weights: WeightAccess
     optional_metrics: OptionalMetrics
-    generated: dict[str, Predictions] = field(default_factory=dict)
+    generated: dict[str, ModelPredictions] = field(default_factory=dict)
 
     def score_selection(self) -> dict[str, float]:
         """The loss of a token, in nats."""
         loss = self.weights.evaluate("selection").mean
         return {"primary": -loss, "loss": loss}
 
-    def predict_selection(self, state: RunState) -> Predictions:
+    def predict_selection(self, state: RunState) -> ModelPredictions:
         """Generated now: none were during training."""
         return self.predict("selection")
 
-    def predict(self, part: str) -> Predictions:
+    def predict(self, part: str) -> ModelPredictions:
         """By beam search; optional metrics and token losses only for the part that is reported."""
         if self.parts.selection == self.parts.test:
             part = "test"
@@ -133,7 +135,7 @@ class LossEvaluator:
             self.generated[part] = self._generate(part)
         return self.generated[part]
 
-    def _generate(self, part: str) -> Predictions:
+    def _generate(self, part: str) -> ModelPredictions:
         examples, objective = self.parts.named(part), self.config.objective
         texts = self.weights.generate(part)
         references = [str(reference) for reference in objective.references(examples)]

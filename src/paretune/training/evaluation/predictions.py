@@ -7,11 +7,11 @@ from typing import Any
 
 from paretune import metrics
 from paretune.data.example import Dataset, Example, dependence_groups
-from paretune.objectives import Predictions
+from paretune.objectives import ModelPredictions
 
 
 def score(
-    predictions: Predictions, examples: Sequence[Example], dataset: Dataset
+    predictions: ModelPredictions, examples: Sequence[Example], dataset: Dataset
 ) -> dict[str, float]:
     """The scores of a part by name, ``primary`` and ``loss`` among them."""
     questions = dependence_groups(examples, clustered=False).get("question", ())
@@ -19,7 +19,7 @@ def score(
 
 
 def to_table(
-    predictions: Predictions, examples: Sequence[Example], dataset: Dataset
+    predictions: ModelPredictions, examples: Sequence[Example], dataset: Dataset
 ) -> dict[str, Any]:
     """The predictions of a part as the store keeps them."""
     return {

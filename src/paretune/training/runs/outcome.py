@@ -12,7 +12,7 @@ from safetensors.torch import save as safetensors_bytes
 from paretune.analysis.constant_answers import answers_are_constant
 from paretune.data.example import Dataset
 from paretune.measuring.file_size import count_tensor_bytes
-from paretune.objectives import Predictions
+from paretune.objectives import ModelPredictions
 from paretune.study import Run
 from paretune.training.caches import Parts
 from paretune.training.evaluation.predictions import score, to_table
@@ -22,7 +22,7 @@ from paretune.training.runs.slot import Slot
 
 def write_outcome(
     slot: Slot,
-    predictions: Mapping[str, Predictions],
+    predictions: Mapping[str, ModelPredictions],
     dataset: Dataset,
     model_notes: Collection[str],
     keep_bytes: int | None,
@@ -69,7 +69,7 @@ def write_outcome(
 def write_scores(
     outcome: Outcome,
     run: Run,
-    predictions: Mapping[str, Predictions],
+    predictions: Mapping[str, ModelPredictions],
     parts: Parts,
     dataset: Dataset,
     *,
