@@ -107,6 +107,27 @@ class Pool:
         )
 
 
+def required_phi(pool: Pool, a: str, b: str, repeats: int = 1) -> float:
+    """By what the variance over rows must be multiplied, for a pair and so many repeats.
+
+    The variance of the mean difference has a part from rows, and one from seeds and from the folds'
+    training sets, seen as the scatter of whole repeats on the same rows. Their sum is divided by
+    the variance over rows of one study's differences, as a rule that knows rows only has it. What
+    all folds owe to the one data set is not seen here.
+    """
+    right_a, right_b = (pool.answers[name] == pool.labels for name in (a, b))
+    both = min(len(right_a), len(right_b))
+    differences = right_a[:both].astype(float) - right_b[:both]
+    rows = differences.shape[1]
+    scatter = differences.mean(axis=1).var(ddof=1)
+    single = differences.var(axis=1, ddof=1).mean()
+    shared = differences.mean(axis=0).var(ddof=1)
+    # The mean over all repeats still has a share of what is not common to them.
+    shared = max(0.0, (both * shared - single) / (both - 1))
+    seen = (shared + (single - shared) / repeats) / rows
+    return float((shared / rows + scatter / repeats) / seen)
+
+
 def load_pools() -> list[Pool]:
     """Those that the repository holds."""
     return [Pool.load(file) for file in sorted(FOLDER.glob("*.json"))]

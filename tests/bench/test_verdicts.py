@@ -87,3 +87,30 @@ def test_scenarios_have_names_of_their_own_and_draw_the_same_again() -> None:
     assert len(names) == len(set(names)) and len(list_few()) > 10
     short = replace(list_few()[0], studies=3)
     assert simulate(short) == simulate(short)
+
+
+def test_a_pool_is_kept_and_its_phi_is_that_of_its_noise(tmp_path: Path) -> None:
+    from replay import Pool, required_phi
+    from verdicts.generator import Design
+
+    rng, repeats, rows = np.random.default_rng(3), 200, 400
+    labels = rng.integers(0, 2, rows)
+    chance = rng.random(rows)  # common to both, so that the difference is the runs' noise
+    folds = np.stack([rng.permutation(rows) % 5 for _ in range(repeats)])
+
+    def answers(sd: float) -> np.ndarray:
+        shift = np.take_along_axis(rng.normal(0, sd, (repeats, 5)), folds, axis=1)
+        return np.where(rng.random((repeats, rows)) < chance + shift, labels, 1 - labels)
+
+    quiet = Pool("quiet", "accuracy", labels, {"full": answers(0), "lora": answers(0)}, folds)
+    loud = Pool("loud", "accuracy", labels, {"full": answers(0.1), "lora": answers(0.1)}, folds)
+    for repeats_of_study in (1, 4):
+        assert required_phi(quiet, "full", "lora", repeats_of_study) == pytest.approx(1, abs=0.25)
+    # Two methods, five folds of sd 0.1 (a little less at the ends): 0.004 beside 0.33 / 400.
+    assert 3 < required_phi(loud, "full", "lora") < 6.5
+    loud.save(tmp_path / "loud.json")
+    again = Pool.load(tmp_path / "loud.json")
+    assert (again.answers["lora"] == loud.answers["lora"]).all()
+    assert (again.folds == folds).all() and again.truths() == loud.truths()
+    drawn = again.draw(Design(50, 10, 5), rng)
+    assert drawn.answers["full"].shape == (2, 50) == drawn.folds.shape
