@@ -154,6 +154,22 @@ def test_workers_that_cannot_start_end_the_study_with_their_own_words(tmp_path):
         drive(store, command=broken)
 
 
+@pytest.mark.parametrize("stage", ["final", "cost"])
+def test_workers_that_end_without_an_error_and_take_nothing_end_the_study(tmp_path, stage):
+    store = a_store(tmp_path, runs(1, stage))
+    with pytest.raises(ParetuneError, match=r"before they take a run \(exit code 0\), 3 times"):
+        drive(store, command=(sys.executable, "-c", "pass"))
+    assert [status.state for status in store.load_statuses(STUDY)] == ["todo"]
+
+
+def test_a_worker_that_ends_while_others_run_a_cost_is_no_crash(tmp_path):
+    store = a_store(tmp_path, runs(2, "cost"))
+    assert store.claim("elsewhere-1-1", STUDY) is not None
+    crashes = worker_crashes.WorkerCrashes(store, lambda _: None)
+    for _ in range(9):
+        crashes.handle_exits([WorkerExit("x", 0, "")], store.load_statuses(STUDY))
+
+
 def test_a_worker_that_cannot_use_the_store_ends_the_study(tmp_path):
     store = a_store(tmp_path, runs(1))
     full = (sys.executable, "-c", "import sys; sys.stderr.write('the disk is full'); sys.exit(6)")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from paretune.execution.progress.observer import Observer
-from paretune.store import RunStatus, Store
+from paretune.store import RunStatus, Storage
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Executor(Protocol):
     - ``observer.ended`` is called once for every run that ended, also in another process.
     """
 
-    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+    def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """Execute the runs of a study, and those that ``add_runs`` adds as results come in.
 
         Raises:

@@ -21,7 +21,7 @@ from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_pool import WORKER, WorkerPool, WorkerSettings
 from paretune.measuring.processor import count_usable_cores
-from paretune.store import RunStatus, Store
+from paretune.store import RunStatus, Storage
 from paretune.study import DEFAULT_COST_SECONDS
 
 POLL_SECONDS = 0.2
@@ -59,7 +59,7 @@ class LocalExecutor:
     command: Sequence[str] = WORKER
 
     @interrupt_on_signals()
-    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+    def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         started = time.monotonic()
         observer = callbacks.observer
@@ -112,7 +112,9 @@ class LocalExecutor:
             command=self.command,
         )
 
-    def _start_workers(self, pool: WorkerPool, store: Store, waiting: Sequence[RunStatus]) -> None:
+    def _start_workers(
+        self, pool: WorkerPool, store: Storage, waiting: Sequence[RunStatus]
+    ) -> None:
         """Start the workers that the waiting runs need; training goes before costs."""
         to_train = [status for status in waiting if status.stage != "cost"]
         if to_train:
@@ -127,7 +129,7 @@ class LocalExecutor:
         elif not pool.owners and any(status.is_claimable for status in waiting):
             pool.start(["cost"], count_usable_cores(), solo=True)
 
-    def _count_admitted(self, store: Store, to_train: Sequence[RunStatus]) -> int:
+    def _count_admitted(self, store: Storage, to_train: Sequence[RunStatus]) -> int:
         """How many claimable runs may start now, each in a worker of its own."""
         budget = MemoryBudget.load(store, self.memory_bytes)
         by_owner: dict[str, list[str]] = {}

@@ -26,7 +26,7 @@ class WorkerCrashes:
     runs in isolation from then on (:mod:`paretune.execution.memory_budget`). The micro-batch of one
     that was alone is halved (setting ``halve/RUN_ID``). Crashes for another reason count only while
     the run gets no further between them: killing the worker of a long run now and then loses
-    nothing.
+    nothing. A worker that ends without an error and has taken nothing counts as a crash too.
     """
 
     store: Storage
@@ -34,6 +34,7 @@ class WorkerCrashes:
     _oom_kills: int = field(default_factory=lambda: count_oom_kills())
     _crashes: dict[str, tuple[int, int]] = field(default_factory=dict)
     _idle_crashes: int = 0
+    _claims: int | None = None
 
     def handle_exits(self, exits: Sequence[WorkerExit], statuses: Sequence[RunStatus]) -> None:
         """Draw the consequences of workers' exits; ``statuses`` as of after them.
@@ -43,13 +44,18 @@ class WorkerCrashes:
             StoreError: the worker ended because the store cannot be used.
         """
         kills_before, self._oom_kills = self._oom_kills, count_oom_kills()
+        claims_before, self._claims = self._claims, sum(status.attempt for status in statuses)
         for worker_exit in exits:
-            self._handle_exit(worker_exit, statuses, out_of_memory=self._oom_kills > kills_before)
+            if worker_exit.code != 0:
+                out_of_memory = self._oom_kills > kills_before
+                self._handle_exit(worker_exit, statuses, out_of_memory=out_of_memory)
+            elif self._claims == claims_before and _could_start(statuses):
+                self._handle_idle_crash(worker_exit)
 
     def _handle_exit(
         self, worker_exit: WorkerExit, statuses: Sequence[RunStatus], *, out_of_memory: bool
     ) -> None:
-        if worker_exit.code in (0, 130):
+        if worker_exit.code == 130:
             return
         if worker_exit.code == StoreError.exit_code:
             lines = worker_exit.output.splitlines() or ["a worker cannot use the store."]
@@ -79,7 +85,8 @@ class WorkerCrashes:
         self._idle_crashes += 1
         if self._idle_crashes >= MAX_CRASHES:
             raise ParetuneError(
-                f"workers end before they take a run ({worker_exit.reason}):\n{worker_exit.output}",
+                f"workers end before they take a run ({worker_exit.reason}), "
+                f"{MAX_CRASHES} times:\n{worker_exit.output}",
                 remedy="paretune doctor shows what this machine has.",
             )
 
@@ -124,3 +131,10 @@ class WorkerCrashes:
             self.store.fail(claim, kind, message, {})
         except StaleClaimError:
             self.note(f"{describe_run(status.run)}: another process has taken it over.")
+
+
+def _could_start(statuses: Sequence[RunStatus]) -> bool:
+    """Whether a run waits for nothing but a worker; a cost waits until no other run is running."""
+    claimable = [status for status in statuses if status.is_claimable]
+    running = any(s.state == "running" and not s.is_claimable for s in statuses)
+    return any(s.stage != "cost" for s in claimable) or bool(claimable and not running)

@@ -40,6 +40,10 @@ class Storage(Protocol):
     - Run ids are shared: a run that two studies ask for is one run.
     """
 
+    @property
+    def folder(self) -> Path:
+        """By which another process opens it; checkpoints lie in it."""
+
     def save_study(
         self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
     ) -> None:
