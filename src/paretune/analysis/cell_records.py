@@ -19,11 +19,11 @@ def count_outer_folds(study: Study, records: Sequence[Record], states: Sequence[
     """
     runs = [record.run for record in records] or [state.run for state in states]
     counts = Counter(_folds_of(run) for run in runs if run.stage != "cost")
+    if not counts:
+        return 0
     outer = study.protocol.outer
-    wanted = outer if isinstance(outer, int) else 0
-    if not counts or (outer != "auto" and wanted in counts):
-        return wanted if counts else 0
-    return counts.most_common(1)[0][0]
+    folds = outer if isinstance(outer, int) else 0
+    return folds if outer != "auto" and folds in counts else counts.most_common(1)[0][0]
 
 
 def has_test_answers(record: Record) -> bool:

@@ -82,5 +82,6 @@ def run_fields(run: Run) -> dict[str, Any]:
         "stage": run.stage,
         "seed": run.seed,
         "fold": run.fold,
+        "outer": None if run.outer is None else run.outer.model_dump(),
         "learning_rate": run.learning_rate,
     }

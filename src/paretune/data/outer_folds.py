@@ -40,10 +40,10 @@ def find_obstacle(dataset: Dataset, folds: int) -> str:
     rows = labelled_rows(dataset)
     if len(rows) - -(-len(rows) // folds) < MIN_OUTSIDE_ROWS:
         return f"{len(rows)} labelled rows are too few for {folds} folds"
-    groups, needed = count_inseparable(rows), max(folds, 4)  # outside a fold: two at least
-    if groups < needed:
+    groups, fewest = count_inseparable(rows), max(folds, 4)  # outside a fold: two at least
+    if groups < fewest:
         return (
             f"groups and equal texts stay together, and the rows have {groups} of them: {folds} "
-            f"folds need {needed}"
+            f"folds need {fewest}"
         )
     return ""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 from paretune.analysis.cells import methods_with_probe, model_free_baselines
 from paretune.analysis.lr_selection import select_learning_rate
+from paretune.data.outer_design import OuterDesign, choose_outer_design
 from paretune.errors import StudyError
 from paretune.methods import ConfiguredBaseline
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
-from paretune.planning.outer_design import OuterDesign, choose_outer_design
 from paretune.planning.presets import load_preset
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Stage, Study, TaskSpec
@@ -77,7 +77,7 @@ def _plan_runs(
     ended = {record.run_id: record for record in records} if rates_chosen else None
     planned: list[PlannedRun] = []
     for task in study.tasks:
-        design = choose_outer_design(study, context, task, records)
+        design = find_outer_design(study, context, task, records)
         for name in model_free_baselines(task):
             planned += _plan_baseline(study, context, task, name, design)
         for model in study.models:
@@ -110,6 +110,32 @@ def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
                 remedy="They differ in nothing but their names: remove one, or change it.",
             )
     return planned
+
+
+def find_outer_design(
+    study: Study, context: StudyContext, task: TaskSpec, records: Sequence[Record]
+) -> OuterDesign:
+    """The design of a task's test: what the protocol says, but ``auto`` goes on with a split.
+
+    Runs of the published split that have ended on the present data came from a version of paretune
+    that had nothing else.
+
+    Raises:
+        DataError: the protocol names a number of folds that the rows cannot be divided into.
+    """
+    design = choose_outer_design(study.protocol, task, context.dataset(task))
+    if study.protocol.outer != "auto" or not design.folds:
+        return design
+    split_results = [
+        record
+        for record in records
+        if record.run.task.key == task.key
+        and record.run.outer is None
+        and record.run.stage != "cost"
+    ]
+    if any(context.identify(study.relocate(r.run)) == r.run_id for r in split_results):
+        return OuterDesign(0, "runs of it had ended before cross-validation was the default")
+    return design
 
 
 def count_folds(study: Study, training_rows: int) -> int:

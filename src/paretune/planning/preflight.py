@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from paretune.data.checks.audit import audit
 from paretune.data.finding import Finding
+from paretune.data.outer_design import choose_outer_design
 from paretune.errors import DataError, ModelError
 from paretune.measuring.auto_precision import Precision, resolve_auto_precision
 from paretune.planning.context import NO_MODEL, StudyContext
@@ -91,7 +92,9 @@ def audit_study(study: Study, context: StudyContext) -> Iterator[Finding]:
     """
     errors = 0
     for task in study.tasks:
-        for finding in audit(context.dataset(task), study.checks):
+        dataset = context.dataset(task)
+        design = choose_outer_design(study.protocol, task, dataset)
+        for finding in audit(dataset, study.checks, design):
             errors += finding.severity == "error"
             yield finding
     if errors:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from paretune.errors import DataError, ParetuneError
 from paretune.reporting.text.formatting import pluralise
-from paretune.study import Checks, MethodSpec, ModelSpec, Study, TaskSpec
+from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
 from paretune.verbs import study_input
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _check_tasks(
             yield CheckedItem("task", task.key, error=error)
         else:
             datasets[task.model_dump_json()] = dataset
-            yield _check_task(task, dataset, study.checks)
+            yield _check_task(study, task, dataset)
 
 
 def _load_dataset(spec: TaskSpec, *, online: bool) -> Dataset:
@@ -198,9 +198,10 @@ def _check_models_and_methods(
         yield CheckedItem("step", study.study, error=error)
 
 
-def _check_task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> CheckedItem:
+def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
     from paretune.data.checks.audit import audit
     from paretune.data.example import describe_groups
+    from paretune.data.outer_design import choose_outer_design
 
     target = dataset.objective.describe(dataset.labels, dataset.languages)
     size = ", ".join(
@@ -208,7 +209,13 @@ def _check_task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> CheckedItem
         for name, part in (("train", dataset.train), ("test", dataset.test))
     )
     description = f"{size}, {target}; licence: {dataset.licence}"
-    return CheckedItem("task", spec.key, description, tuple(audit(dataset, checks)))
+    try:
+        design = choose_outer_design(study.protocol, spec, dataset)
+    except ParetuneError as error:
+        return CheckedItem("task", spec.key, description, error=error)
+    if design.folds:
+        description += f"; {design.folds} outer folds"
+    return CheckedItem("task", spec.key, description, tuple(audit(dataset, study.checks, design)))
 
 
 def _check_model(spec: ModelSpec, context: StudyContext) -> CheckedItem:

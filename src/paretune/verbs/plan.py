@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -149,13 +150,15 @@ def plan(
     folder = study_input.store_folder(study, store)
     workers = Workers.resolve(**options)
     records: list[Record] = []
-    if (folder / "study.db").is_file():
-        with Store.open(folder) as opened:
-            context = preflight.make_context(opened, workers.device, offline=workers.offline)
+    with ExitStack() as stack:
+        opened = None
+        if (folder / "study.db").is_file():
+            opened = stack.enter_context(Store.open(folder))
             records = study_input.load_records(study, opened)
-    else:
-        context = preflight.make_context(None, workers.device, offline=workers.offline)
-    ready, waiting = plan_pending_runs(study, context, records)
+        context = preflight.make_context(opened, workers.device, offline=workers.offline)
+        # While the store is open: it knows what `precision: auto` means there.
+        ready, waiting = plan_pending_runs(study, context, records)
+        precision = context.describe_precisions(study)
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
     predictor = CostPredictor(
@@ -196,5 +199,5 @@ def plan(
         worker_plan=worker_count,
         threads=workers.threads,
         device=workers.device,
-        precision=context.describe_precisions(study),
+        precision=precision,
     )

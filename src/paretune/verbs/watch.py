@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretune.study import Study
+from paretune.study import OuterFold, Study
 from paretune.verbs import study_input
 from paretune.verbs.report import load_states
 
@@ -181,12 +181,18 @@ def _is_abandoned(state: RunStatus) -> bool:
 def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) -> int:
     """Final runs that planning will add when the trials have ended, as it counts them itself."""
     runs = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
-    trials = [s for s in runs if s.stage == "tune"]
-    if not trials or any(s.stage == "final" for s in runs):
-        return 0
-    if all(s.ended for s in trials) and cell.choice.rate is None:
-        return 0  # every trial failed: nothing will follow
-    return len(study.protocol.seeds)
+    with_final = {s.run.outer for s in runs if s.stage == "final"}
+    trials: dict[OuterFold | None, list[RunStatus]] = {}
+    for state in runs:
+        if state.stage == "tune" and state.run.outer not in with_final:
+            trials.setdefault(state.run.outer, []).append(state)
+    count = 0
+    for outer, of_fold in trials.items():
+        choice = cell.choice if outer is None else cell.fold_choices.get(outer)
+        if all(state.ended for state in of_fold) and (choice is None or choice.rate is None):
+            continue  # every trial failed: nothing will follow
+        count += 1 if outer else len(study.protocol.seeds)
+    return count
 
 
 def _cell_progress(cell: Cell, states: Sequence[RunStatus], unscheduled: int) -> CellProgress:

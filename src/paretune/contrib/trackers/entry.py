@@ -52,6 +52,8 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
     run, result = record.run, record.result
     rate = "" if run.learning_rate is None else f" rate {run.learning_rate:g}"
     fold = f" fold {run.fold}" if run.stage == "tune" and run.fold else ""
+    if run.outer is not None:
+        fold = f" outer fold {run.outer.position} of {run.outer.folds}"
     numbers = {f"result/{k}": v for k, v in _flatten(_select_plain(result))}
     numbers |= dict(_flatten(_without(record.measured, "environment"), "measured/"))
     for part, scores in result.get("scores", {}).items():

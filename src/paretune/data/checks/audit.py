@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paretune.data.checks.audit_parallel import audit_parallel
@@ -11,6 +12,9 @@ from paretune.data.checks.leaks import find_leaks, find_missing_choices, find_mi
 from paretune.data.example import Dataset, Example, count_groups, describe_groups
 from paretune.data.finding import Finding, summarise
 from paretune.data.normalise import normalise_text, text_key
+from paretune.data.outer_design import PUBLISHED_SPLIT, OuterDesign
+from paretune.data.outer_folds import labelled_rows
+from paretune.data.split import count_inseparable
 from paretune.study import Checks
 
 MIN_TRAIN_ROWS = 10
@@ -20,15 +24,25 @@ OUTLIER_FACTOR = 10
 """A number this many times the width of the middle four fifths away from them is remarkable."""
 
 
-def audit(dataset: Dataset, checks: Checks = Checks()) -> list[Finding]:  # noqa: B008 (frozen)
+def audit(
+    dataset: Dataset,
+    checks: Checks = Checks(),  # noqa: B008 (frozen)
+    design: OuterDesign = PUBLISHED_SPLIT,
+) -> list[Finding]:
     """Everything found in a dataset, what its builder noted included; errors first.
 
     Args:
         dataset: built, so its labels are known and its texts are there.
         checks: which shares of the test rows may leak, or be unlearnable.
+        design: of the test. In cross-validation all rows are one part: equal texts stay in one
+            fold, so none leaks.
     """
-    findings = list(dataset.findings)
-    findings += _check_sizes(dataset)
+    findings = [*dataset.findings, *_describe_design(dataset, design)]
+    if design.folds:
+        dataset = replace(dataset, train=tuple(labelled_rows(dataset)), test=())
+        findings += [*_check_tested_rows(dataset, dataset.train), *_find_shared_between(dataset)]
+    else:
+        findings += _check_sizes(dataset)
     for name in dataset.objective.checks:
         findings += CHECKS[name](dataset, checks)
     findings += _find_constant(dataset)
@@ -87,9 +101,29 @@ def _check_sizes(dataset: Dataset) -> list[Finding]:
             where = examples[-1].where if examples else dataset.task
             what = f"{name} has {len(examples)} rows, at least {fewest} are needed."
             findings.append(Finding("error", "too-few-rows", where, what, "Add rows."))
-    groups = describe_groups(dataset, dataset.test)
-    independent = count_groups(dataset.test) if groups else len(dataset.test)
-    if len(dataset.test) >= MIN_TEST_ROWS and independent < SMALL_TEST_ROWS:
+    return [*findings, *_check_tested_rows(dataset, dataset.test)]
+
+
+def _describe_design(dataset: Dataset, design: OuterDesign) -> list[Finding]:
+    """Which rows are the test where ``outer: auto`` has decided it, and why."""
+    if not design.reason:
+        return []
+    what, remedy = f"its test part is the test: {design.reason}.", "outer: 5 tests on all rows."
+    if design.folds:
+        what = (
+            f"all rows are tested, in outer cross-validation with {design.folds} folds: "
+            f"{design.reason}."
+        )
+        remedy = "outer: split tests on its test part, as published scores do."
+    return [Finding("note", "test-design", f"task {dataset.task}", what, remedy)]
+
+
+def _check_tested_rows(dataset: Dataset, tested: Sequence[Example]) -> list[Finding]:
+    """A note where so few rows are tested that only large differences can be found."""
+    findings = []
+    groups = describe_groups(dataset, tested)
+    independent = count_groups(tested) if groups else len(tested)
+    if len(tested) >= MIN_TEST_ROWS and independent < SMALL_TEST_ROWS:
         half = 0.98 / independent**0.5
         many = f"{groups}, within which they hang together" if groups else ""
         reach = (
@@ -101,8 +135,8 @@ def _check_sizes(dataset: Dataset) -> list[Finding]:
             Finding(
                 "note",
                 "small-test",
-                dataset.test[-1].where,
-                f"test has {len(dataset.test)} rows{many}: {reach}",
+                tested[-1].where,
+                f"test has {len(tested)} rows{many}: {reach}",
                 "Differences smaller than that show nothing; more test rows would.",
             )
         )
@@ -222,6 +256,28 @@ def _find_shared_first(dataset: Dataset) -> list[Finding]:
             f"{len(shared)} of {len(dataset.test)} test rows share their first text with a train "
             f"row (this one with {other.where}).",
             "Nothing to do if the second text decides; otherwise split by that text.",
+        )
+    ]
+
+
+def _find_shared_between(dataset: Dataset) -> list[Finding]:
+    """Rows whose first text (premise, passage) is that of rows which may lie in other folds."""
+    rows = [e for e in dataset.train if any(pair is not None for _, pair in e.segments)]
+    together: dict[str, list[Example]] = defaultdict(list)
+    for e in rows:
+        together[normalise_text(e.segments[0][0])].append(e)
+    shared = [e for alike in together.values() if count_inseparable(alike) > 1 for e in alike]
+    if not shared:
+        return []
+    e, other = shared[0], shared[1]
+    return [
+        Finding(
+            "note",
+            "shared-first-text",
+            e.where,
+            f"{len(shared)} of {len(dataset.train)} rows share their first text with a row that "
+            f"may lie in another fold (this one with {other.where}).",
+            "Nothing to do if the second text decides; otherwise name its column as group.",
         )
     ]
 

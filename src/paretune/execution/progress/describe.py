@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from paretune.store import RunStatus
-from paretune.study import Run
+from paretune.study import OuterFold, Run
 
 
 def describe_run(run: Run) -> str:
     """A run in one short line: ``cb-sl x e5 x lora, rate 0.001, seed 1 (tune)``."""
     rate = "" if run.learning_rate is None else f", rate {run.learning_rate:g}"
     fold = f", fold {run.fold}" if run.stage == "tune" and run.fold else ""
+    if run.outer is not None:
+        fold = f", {describe_outer(run.outer)}"
     return f"{' x '.join(run.cell)}{rate}, seed {run.seed}{fold} ({run.stage})"
+
+
+def describe_outer(outer: OuterFold) -> str:
+    """``outer fold 2 of 5``; ``outer fold 2 of 5, repeat 2``."""
+    repeat = f", repeat {outer.repeat + 1}" if outer.repeat else ""
+    return f"outer fold {outer.index + 1} of {outer.folds}{repeat}"
 
 
 def describe_end(status: RunStatus) -> str:
