@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from paretune.cli.deprecated_options import translate_deprecated
-from paretune.errors import ParetuneError
+from paretune.errors import ParetuneError, StudyError
 from paretune.terminal import (
     OutputClosedError,
     detach_output,
@@ -115,6 +116,11 @@ def _run(arguments: list[str] | None) -> Any:
     except CommandLineError as error:
         echo(_usage(error), error=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        echo(f"error: {str(error.filename)[:80]}...: the name is too long for a file.", error=True)
+        return StudyError.exit_code
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # raised by typer while it printed help
             raise OutputClosedError from None

@@ -82,8 +82,6 @@ class StudyArguments:
     def as_typed(self, store: Path | None = None) -> str:
         """How another command names the study, quoted for a shell; with ``--store`` if given."""
         where = [] if store is None else ["--store", str(store)]
-        if not (self.overrides or where):
-            return self.name
         return shlex.join([self.name, *(self.overrides or ()), *where])
 
 

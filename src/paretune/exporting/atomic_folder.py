@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from paretune.atomic_write import create_folder, describe_os_error
 from paretune.errors import ParetuneError, StoreError, StudyError
-
-_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
-
-
-def make_safe_name(*parts: str) -> str:
-    """One folder name made of several parts: no path, not hidden, no drive.
-
-    >>> make_safe_name("topics", "tiny", "../lora")
-    'topics-tiny-lora'
-    """
-    names = (_NOT_IN_NAMES.sub("-", part).strip("-.") for part in parts)
-    return "-".join(name for name in names if name) or "export"
 
 
 def check_target(target: Path) -> None:

@@ -12,6 +12,7 @@ from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.package import find_package_folder
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import AUTO_CLASSES
+from paretune.reporting.text.escape import markdown_code
 
 FOLDER = 'FOLDER = "."  # where this card lies'
 LOADING = {
@@ -132,7 +133,9 @@ def describe_base(form: str, source: ModelSource) -> list[str]:
         )
         location = elsewhere if form == "paretune" else in_config
     else:
-        where = f"The base is `{source.name}` of the hub at revision `{source.revision}`."
+        where = (
+            f"The base is {markdown_code(source.name)} of the hub at revision `{source.revision}`."
+        )
         location = ""
     return ["", " ".join(part for part in (where, location, files) if part)]
 

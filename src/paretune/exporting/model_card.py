@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Sequence
 
 from ruamel.yaml import YAML
@@ -12,6 +13,7 @@ from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.statistics.score_interval import score_interval
 from paretune.exporting import loading_snippets
 from paretune.exporting.exported_run import ExportedRun
+from paretune.reporting.text.escape import escape_markdown, markdown_code
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_examples,
@@ -36,13 +38,15 @@ def render_model_card(export: ExportedRun, program: str, encoding: Sequence[str]
     run, cell, source = export.run, export.cell, export.source
     # A folder's path means nothing on another machine; the study has a label for it.
     base = source.name if source.revision or source.name.startswith("package:") else run.model.key
-    task, method = sanitise_line(cell.task), sanitise_line(cell.method)
+    again = ["--task", cell.task, "--model", cell.model, "--method", cell.method]
+    again += ["--seed", str(run.seed), "--form", export.form]
+    again += ["--allow-collapsed"] if export.warnings else []
     lines = [
-        f"# {method} for {task}",
+        f"# {escape_markdown(cell.method)} for {escape_markdown(cell.task)}",
         "",
-        f"`{sanitise_line(base)}` trained by {sanitise_line(run.method.key)} on "
-        f"`{task}` by [paretune](https://pypi.org/project/paretune/). "
-        f"Licence of the data: {sanitise_line(export.dataset.licence)}.",
+        f"{markdown_code(base)} trained by {escape_markdown(run.method.key)} on "
+        f"{markdown_code(cell.task)} by [paretune](https://pypi.org/project/paretune/). "
+        f"Licence of the data: {escape_markdown(export.dataset.licence)}.",
         "",
         *(line for warning in export.warnings for line in (f"> **Warning**: {warning}", "")),
         "## Using it",
@@ -71,9 +75,7 @@ def render_model_card(export: ExportedRun, program: str, encoding: Sequence[str]
         "```",
         f"paretune run STUDY_FILE    # study {sanitise_line(export.study.study)}, "
         f"{export.study.study_hash}",
-        f"paretune export STUDY_FILE --task {task} --model "
-        f"{sanitise_line(cell.model)} --method {method} --seed {run.seed} "
-        f"--form {export.form}{' --allow-collapsed' if export.warnings else ''}",
+        sanitise_line(f"paretune export STUDY_FILE {shlex.join(again)}"),
         "```",
         "",
     ]
@@ -95,7 +97,7 @@ def _score_lines(export: ExportedRun) -> list[str]:
         score = one.interval
         if score is not None:
             lines.append(
-                f"| {sanitise_line(one.method)} | {format_interval(score)} | {format_units(score)} "
+                f"| {escape_markdown(one.method)} | {format_interval(score)} | {format_units(score)} "
                 f"| {score.n_seeds} |"
             )
     predictions = export.record.predictions.get("test")
@@ -145,5 +147,6 @@ def _settings_yaml(record: Record) -> str:
     }
     yaml, out = YAML(), io.StringIO()
     yaml.default_flow_style = False
+    yaml.width = 1 << 20  # no line of it begins inside a text, which could end the block
     yaml.dump(settings, out)
     return out.getvalue()

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from paretune.errors import MethodError
 from paretune.exporting.restore import TaskSignature, restore_run
+from paretune.file_names import expand_home
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.resolve import ModelSource
 from paretune.study import Run
@@ -104,6 +105,6 @@ def _run_without_paths(run: Run, source: ModelSource) -> dict[str, Any]:
         settings = plain.get(section) or {}
         for key in keys:
             value = settings.get(key)
-            if isinstance(value, str) and Path(value).expanduser().is_absolute():
+            if isinstance(value, str) and expand_home(value).is_absolute():
                 settings[key] = Path(value).name
     return plain

@@ -5,13 +5,12 @@ The function is always called ``predict``; its argument depends on the objective
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.data.example import Dataset
+from paretune.reporting.text.escape import markdown_code
 from paretune.study import Generation, Run, TaskSpec
-from paretune.terminal.sanitise import sanitise_line
 from paretune.training.prepare import PreparedModel
 
 TOKENS = 'truncation=True, max_length={length}, padding=True, return_tensors="pt"'
@@ -140,11 +139,11 @@ def describe_encoding(run: Run, dataset: Dataset, prepared: PreparedModel) -> li
     sentences = [*describe_texts(run.task, dataset), limit]
     if dataset.objective.scales_targets:
         sentences.append(
-            f"The answer is `{_escape_code(dataset.labels[0])}` in its own unit: the number was "
+            f"The answer is {markdown_code(dataset.labels[0])} in its own unit: the number was "
             "learnt in standard deviations from the mean of train, and the head was scaled back."
         )
     elif dataset.objective.predicts_labels and dataset.objective.problem_type is not None:
-        names = [f"`{_escape_code(name)}`" for name in dataset.labels[:20]]
+        names = [f"{markdown_code(name)}" for name in dataset.labels[:20]]
         rest = len(dataset.labels) - len(names)
         sentences.append(
             f"The labels, in the order of the logits: {', '.join(names)}"
@@ -162,13 +161,15 @@ def describe_encoding(run: Run, dataset: Dataset, prepared: PreparedModel) -> li
 def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
     """How texts are made: from columns of a user's own data, or by the template of a task."""
     if dataset.languages:
-        return [f"From `{dataset.languages[0]}` into `{dataset.languages[1]}`."]
+        return [
+            f"From {markdown_code(dataset.languages[0])} into {markdown_code(dataset.languages[1])}."
+        ]
     if dataset.features:
         return ["A row of the table becomes a sentence, as `sentence` does it."]
     if spec.has_own_data:
-        first = f"`{_escape_code(str(spec.text))}`"
+        first = f"{markdown_code(str(spec.text))}"
         if spec.choices:
-            choices = ", ".join(f"`{_escape_code(name)}`" for name in spec.choices or ())
+            choices = ", ".join(f"{markdown_code(name)}" for name in spec.choices or ())
             return [f"The text is the column {first}; the choices are {choices}, in this order."]
         if spec.text_pair:
             second = _escape_code(spec.text_pair)
@@ -186,12 +187,12 @@ def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
         return [description]
     first, after = segments[0]
     if len(segments) > 1:
-        options = ", ".join(f"`{_escape_code(str(choice))}`" for _, choice in segments)
-        return [f"The text is `{_escape_code(first)}`, the choices are {options}. {description}"]
+        options = ", ".join(f"{markdown_code(str(choice))}" for _, choice in segments)
+        return [f"The text is {markdown_code(first)}, the choices are {options}. {description}"]
     if after is None:
-        return [f"The text is `{_escape_code(first)}`. {description}"]
-    second = f"the second is `{_escape_code(after)}`"
-    return [f"The first text is `{_escape_code(first)}`, {second}. {description}"]
+        return [f"The text is {markdown_code(first)}. {description}"]
+    second = f"the second is {markdown_code(after)}"
+    return [f"The first text is {markdown_code(first)}, {second}. {description}"]
 
 
 def _render_translation(run: Run, prepared: PreparedModel, tokens: str) -> str:
@@ -238,8 +239,3 @@ def _has_pairs(dataset: Dataset) -> bool:
 
 def _render_call(example: object) -> str:
     return f"\n\n\nprint(predict({example!r}))"
-
-
-def _escape_code(text: str) -> str:
-    """For Markdown's code marks: one line without backticks."""
-    return re.sub(r"\s+", " ", sanitise_line(text)).replace("`", "'")

@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from paretune.errors import StudyError
 from paretune.study.aliases import canonical_method_name, suggest
-from paretune.study.study_file import KeyPath
+from paretune.study.study_file import KeyPath, refuse_large
 
 LIST_KEYS = ("tasks", "models", "methods")
 BACKEND_VARIABLE = "PARETUNE_BACKEND"
@@ -55,6 +55,7 @@ def apply_overrides(
 
 def _parse_value(text: str, written: str) -> Any:
     try:
+        refuse_large(written, text)
         value: Any = YAML(typ="safe", pure=True).load(written) if written.strip() else ""
     except (YAMLError, ValueError, TypeError, RecursionError):
         raise StudyError(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paretune.file_names import expand_home
 from paretune.study.model_spec import ModelSpec
 from paretune.study.task_spec import TaskSpec
 
@@ -51,7 +52,7 @@ class PathResolver:
     def _resolve_folder(self, name: str | None) -> str | None:
         if name is None or not is_path(name):
             return name
-        resolved = str((self.base / Path(name).expanduser()).resolve())
+        resolved = str((self.base / expand_home(name)).resolve())
         if name.startswith("/"):
             return resolved
         written = name if name.startswith("~") else _with_leading_dot(name)

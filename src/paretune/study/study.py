@@ -29,7 +29,7 @@ from paretune.study.run import Run
 from paretune.study.study_file import StudyFile, read_study_file
 from paretune.study.task_spec import TaskSpec
 from paretune.study.training_options import Generation, Training
-from paretune.study.validation_errors import build_study_error
+from paretune.study.validation_errors import build_study_error, refuse_unusual_values
 
 MAX_NAME_LENGTH = 100
 
@@ -66,6 +66,9 @@ def _check_task_name(task: TaskSpec) -> TaskSpec:
         raise ValueError(
             f"its name has {len(task.name)} characters; {MAX_NAME_LENGTH} are the most"
         )
+    for part, count in (task.limit or {}).items():
+        if count < 1:
+            raise ValueError(f"limit: {part}: {count} is less than 1")
     for key in ("language", "source_lang", "target_lang"):
         _check_path_part(key, getattr(task, key), "write it as sl or slv_Latn")
     return task
@@ -161,6 +164,7 @@ class Study(FrozenModel):
     @classmethod
     def _from_file(cls, file: StudyFile, overrides: tuple[str, ...], base: Path) -> Study:
         values, places = apply_overrides(overrides, file.values)
+        refuse_unusual_values(values, file, places)
         try:
             study = cls.model_validate(values)
         except ValidationError as error:

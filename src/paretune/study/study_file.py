@@ -7,6 +7,7 @@ or aliases of aliases is refused within a second.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_study_file(path: Path) -> StudyFile:
         raise _data_file_error(path)
     text = _read_text(path)
     try:
-        _refuse_large(text, where)
+        refuse_large(text, where)
         yaml = YAML(typ="safe", pure=True)
         node = yaml.compose(text)
         lines: dict[KeyPath, int] = {}
@@ -72,7 +73,8 @@ def read_study_file(path: Path) -> StudyFile:
     except YAMLError as error:
         raise _yaml_error(error, path) from None
     except (ValueError, TypeError) as error:  # a date of the 99th month, a key that is a list
-        raise StudyError(f"holds a value that cannot be read ({error}).", where=where) from None
+        reason = "a number of thousands of digits" if "int_max_str" in str(error) else str(error)
+        raise StudyError(f"holds a value that cannot be read ({reason}).", where=where) from None
     if not isinstance(values, dict):
         if path.suffix.casefold() == ".json":
             raise _data_file_error(path)
@@ -88,7 +90,7 @@ def _data_file_error(path: Path) -> StudyError:
     return StudyError(
         "is a data file, not a study.",
         where=str(path),
-        remedy=f"Write a study for it: paretune new {path}",
+        remedy=f"Write a study for it: paretune new {shlex.quote(str(path))}",
     )
 
 
@@ -120,8 +122,13 @@ def _read_text(path: Path) -> str:
         raise StudyError(f"cannot be read ({reason}).", where=where) from None
 
 
-def _refuse_large(text: str, where: str) -> None:
-    """Refuse a file beyond the limits before a tree is built; an alias counts as its content."""
+def refuse_large(text: str, where: str) -> None:
+    """Refuse YAML beyond the limits before a tree is built; an alias counts as its content.
+
+    Raises:
+        StudyError: it exceeds them.
+        YAMLError: it is no YAML.
+    """
     depth = count = 0
     anchors: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []

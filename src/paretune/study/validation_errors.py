@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, get_args
 
@@ -67,6 +68,35 @@ def build_study_error(
     if len(lines) > MAX_FAULTS:
         lines[MAX_FAULTS:] = [f"and {len(lines) - MAX_FAULTS} faults more."]
     return StudyError("\n".join(lines))
+
+
+def refuse_unusual_values(
+    values: Any, file: StudyFile, overrides: Mapping[KeyPath, str], place: KeyPath = ()
+) -> None:
+    """Refuse what no setting can be and no hash or file can hold, wherever it stands.
+
+    Raises:
+        StudyError: a number that is not finite or beyond 64 bits, or half a surrogate pair.
+    """
+    items: Any = ()
+    what = ""
+    if isinstance(values, Mapping):
+        items = values.items()
+    elif isinstance(values, list | tuple):
+        items = enumerate(values)
+    elif isinstance(values, float) and not math.isfinite(values):
+        what = f"{values} is not a finite number"
+    elif isinstance(values, int) and abs(values) >= 1 << 63:
+        what = "a number has more than 64 bits"
+    elif isinstance(values, str) and any("\ud800" <= c <= "\udfff" for c in values):
+        what = "half a surrogate pair (\\ud800 to \\udfff) is not a character"
+    if what:
+        where = ": ".join(filter(None, (_find_line(place, file, overrides)[1],
+                                        _describe_place(place, file))))  # fmt: skip
+        raise StudyError(f"{what}.", where=where)
+    for key, value in items:
+        refuse_unusual_values(key, file, overrides, place)
+        refuse_unusual_values(value, file, overrides, (*place, key))
 
 
 def _find_line(

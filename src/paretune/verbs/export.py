@@ -81,12 +81,13 @@ def export(
     """
     study = study_input.resolve_study(study)  # before torch is imported
     from paretune.exporting import export_selection, loading_snippets
-    from paretune.exporting.atomic_folder import atomic_folder, check_target, make_safe_name
+    from paretune.exporting.atomic_folder import atomic_folder, check_target
     from paretune.exporting.export_run import write_export
     from paretune.exporting.exported_run import ExportedRun
     from paretune.exporting.formats import explain_forms
     from paretune.exporting.restore import TaskSignature
     from paretune.exporting.weights import load_or_retrain
+    from paretune.file_names import make_file_name
     from paretune.models.sources.local_paths import is_local_folder, remember_path
     from paretune.planning.context import StudyContext
     from paretune.store import Store
@@ -109,7 +110,7 @@ def export(
     dataset, source = context.dataset(run.task), context.source(run.model)
     task = TaskSignature(dataset.kind, dataset.labels, dataset.languages)
     form = export_selection.select_form(form, explain_forms(run, task, source), run)
-    target = Path("exports", results.study.study, make_safe_name(*run.cell))
+    target = Path("exports", results.study.study, make_file_name(*run.cell))
     target = target if to is None else Path(to)
     check_target(target)
     exported = ExportedRun(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -119,7 +120,7 @@ def new(
     echo(f"Written: {target}")
     for doubt in doubts:
         echo(f"  {doubt}")
-    echo(f"Next: paretune check {target}")
+    echo(f"Next: paretune check {shlex.quote(str(target))}")
 
 
 def _draft_study(

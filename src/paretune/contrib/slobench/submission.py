@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from paretune.atomic_write import replace_file
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.errors import DataError
+from paretune.file_names import expand_home
 
 EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 """The first date that a zip can hold: the same answers give the same bytes on every day."""
@@ -66,7 +67,7 @@ def open_submission(path: Path) -> Submission:
         DataError: it does not exist, is damaged or encrypted, or unpacks to more than
             :data:`MAX_UNPACKED_BYTES`.
     """
-    path = path.expanduser()
+    path = expand_home(path)
     if path.is_dir():
         paths = sorted(p for p in path.rglob("*") if p.is_file())
         names = [p.relative_to(path).as_posix() for p in paths]
@@ -150,7 +151,7 @@ def write_zip(path: Path, texts: Mapping[str, str]) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    path = path.expanduser()
+    path = expand_home(path)
     with replace_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(texts):
             info = zipfile.ZipInfo(name, EARLIEST_ZIP_DATE)

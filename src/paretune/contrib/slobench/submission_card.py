@@ -10,6 +10,7 @@ from importlib.metadata import version
 from paretune import metrics
 from paretune.analysis.run_selection import SelectedRun
 from paretune.contrib.slobench.submission import File, Submission
+from paretune.reporting.text.escape import escape_markdown, markdown_code
 from paretune.reporting.text.formatting import (
     format_examples,
     format_interval,
@@ -18,7 +19,6 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.study import Run, Study
 from paretune.tasks import objective_of
-from paretune.terminal.sanitise import sanitise_line
 
 COLUMNS = (
     "task", "rows", "model", "method", "rate", "seed", "its selection score", "mean of seeds",
@@ -91,7 +91,7 @@ def render_submission_card(
     """The README as Markdown."""
     paper = any(part.by.record.run.selection == "test" for part in parts)
     lines = [
-        f"# A submission to SloBench, made by the study {sanitise_line(study.study)}",
+        f"# A submission to SloBench, made by the study {escape_markdown(study.study)}",
         "",
         "For each task one run answered: of the model and method with the highest mean score on "
         "the selection part over their seeds, the seed that scored highest there. "
@@ -106,7 +106,7 @@ def render_submission_card(
         "which a run was chosen is too good on average.",
         "",
     ]
-    notes = [f"- {part.name}: {sanitise_line(note)}" for part in parts for note in part.notes]
+    notes = [f"- {part.name}: {escape_markdown(note)}" for part in parts for note in part.notes]
     lines += [*notes, ""] if notes else []
     source = (
         " --source FILE"
@@ -119,7 +119,8 @@ def render_submission_card(
     lines.append(f"{names} by paretune {version('paretune')}; what was answered:")
     lines.append("")
     lines += [
-        f"- `{_place(release, file)}`, sha256 {hashlib.sha256(file.data).hexdigest()[:16]}"
+        f"- {markdown_code(_place(release, file))}, "
+        f"sha256 {hashlib.sha256(file.data).hexdigest()[:16]}"
         for release in releases
         for file in release.files
     ]
@@ -128,16 +129,16 @@ def render_submission_card(
 
 def _place(release: Submission, file: File) -> str:
     alone = release.path.name == file.name
-    return sanitise_line(file.name if alone else f"{release.path.name}::{file.name}")
+    return file.name if alone else f"{release.path.name}::{file.name}"
 
 
 def _row(part: SubmittedTask) -> str:
     run = part.by.record.run
     cells = (
         part.name, f"{part.rows:,}", _model(run), run.method.key, format_rate(run.learning_rate),
-        str(run.seed), part.quality, part.mean, f"`{part.by.record.run_id}`",
+        str(run.seed), part.quality, part.mean, part.by.record.run_id,
     )  # fmt: skip
-    return f"| {' | '.join(sanitise_line(cell) for cell in cells)} |"
+    return f"| {' | '.join(escape_markdown(cell) for cell in cells)} |"
 
 
 def _model(run: Run) -> str:

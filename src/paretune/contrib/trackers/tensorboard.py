@@ -8,7 +8,6 @@ HParams.
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import Any
 
 from paretune.contrib.trackers.entry import Entry, Setting
 from paretune.errors import TrackerError
+from paretune.file_names import make_file_name
 
 _PART = ".part-"
 
 
 def open_in(into: str, study: str) -> TensorBoard:
     """For the folder ``into``; the study's name is its first level."""
-    return TensorBoard(Path(into) / _safe(study))
+    return TensorBoard(Path(into) / make_file_name(study))
 
 
 class TensorBoard:
@@ -39,7 +39,7 @@ class TensorBoard:
 
     def write(self, entry: Entry) -> None:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
-        cell = Path(*(_safe(str(entry.settings[k])) for k in ("task", "model", "method")))
+        cell = Path(*(make_file_name(str(entry.settings[k])) for k in ("task", "model", "method")))
         part = self._folder / cell / f"{_PART}{entry.identity}"
         try:
             if part.exists():
@@ -118,8 +118,3 @@ def _text(name: str, text: str) -> Any:
         metadata=metadata.create_summary_metadata(name, ""),
         tensor=make_tensor_proto([text.encode()]),
     )
-
-
-def _safe(name: str) -> str:
-    """A name as one folder that is not hidden."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "_"

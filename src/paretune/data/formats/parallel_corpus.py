@@ -23,6 +23,7 @@ from paretune.data.formats.plain_text import read_line_pairs
 from paretune.data.formats.read import EXTENSIONS, list_members, read_rows, read_text
 from paretune.data.formats.row import Row
 from paretune.errors import DataError
+from paretune.file_names import expand_home
 
 _NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}
 _SAMPLE = 2000
@@ -59,7 +60,7 @@ def read_parallel_corpus(source: str, languages: Pair, columns: Pair) -> list[Ro
 
 
 def _list_files(source: str) -> list[str]:
-    path = Path(source).expanduser()
+    path = expand_home(source)
     if path.is_dir():
         inside = (p for p in sorted(path.rglob("*")) if p.is_file() and p.name[0] != ".")
         return [name for p in inside for name in (_list_files(str(p)) if _is_zip(p) else [str(p)])]

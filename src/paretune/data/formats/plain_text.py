@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from paretune.data.formats.read import EXTENSIONS, list_members, read_text
 from paretune.data.formats.row import Row
 from paretune.errors import DataError
+from paretune.file_names import expand_home
 
 LanguagePair = tuple[str, str]
 """From which into which."""
@@ -42,13 +43,13 @@ def resolve_pair_files(
     if table:
         return None
     if zipped and not member:
-        inside = list_members(Path(outer).expanduser(), extensions=None)
+        inside = list_members(expand_home(outer), extensions=None)
         if any(PurePosixPath(name).suffix.lower() in EXTENSIONS for name in inside):
             return None
         member = _find_stem(outer, inside, languages)
     stem = f"{outer}::{member}" if member else outer
     source, target = f"{stem}.{languages[0]}", f"{stem}.{languages[1]}"
-    if not zipped and not any(Path(file).expanduser().is_file() for file in (source, target)):
+    if not zipped and not any(expand_home(file).is_file() for file in (source, target)):
         raise DataError(
             f"is not a table ({', '.join(EXTENSIONS)}), and there are no {Path(source).name} and "
             f"{Path(target).name}.",

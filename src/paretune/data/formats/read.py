@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from paretune.data.formats import csv, jsonl, parquet
 from paretune.data.formats.row import Row
 from paretune.errors import DataError
+from paretune.file_names import expand_home
 
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 MAX_MEMBER_BYTES = 1 << 30
@@ -78,7 +79,7 @@ def list_members(path: Path, extensions: tuple[str, ...] | None = EXTENSIONS) ->
 def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple[bytes, str]:
     """The file's bytes, and its name in error messages."""
     outer, _, member = path.partition("::")
-    file = Path(outer).expanduser()
+    file = expand_home(outer)
     if not file.is_file():
         what = "is a folder, not a file." if file.is_dir() else "no such file."
         raise DataError(

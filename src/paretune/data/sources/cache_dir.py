@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from paretune.file_names import expand_home
+
 
 def data_home() -> Path:
     """The folder of fetched data; it need not exist yet.
@@ -15,11 +17,11 @@ def data_home() -> Path:
     """
     home = os.environ.get("PARETUNE_HOME")
     if home:
-        return Path(home).expanduser()
+        return expand_home(home)
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local"))
     elif sys.platform == "darwin":
         base = Path("~/Library/Caches")
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return base.expanduser() / "paretune" / "data"
+    return expand_home(base) / "paretune" / "data"

@@ -52,7 +52,7 @@ class _CachedDataset:
     splits: dict[str, str]
 
     def file(self, part: str) -> Path:
-        return self.folder / f"{quote(self.splits[part], safe='')}.parquet"
+        return self.folder / f"{_quote_name(self.splits[part])}.parquet"
 
     @property
     def is_complete(self) -> bool:
@@ -154,15 +154,20 @@ def _find_cached(spec: TaskSpec) -> _CachedDataset | None:
 
 
 def _dataset_folder(spec: TaskSpec) -> Path:
-    return data_home() / "hub" / quote(str(spec.dataset).replace("/", "--"), safe="")
+    return data_home() / "hub" / _quote_name(str(spec.dataset).replace("/", "--"))
 
 
 def _config_folder(spec: TaskSpec, commit: str) -> Path:
-    return _dataset_folder(spec) / commit / quote(spec.config or "default", safe="")
+    return _dataset_folder(spec) / _quote_name(commit) / _quote_name(spec.config or "default")
 
 
 def _revision_file(spec: TaskSpec) -> Path:
-    return _dataset_folder(spec) / "refs" / quote(spec.revision or "main", safe="")
+    return _dataset_folder(spec) / "refs" / _quote_name(spec.revision or "main")
+
+
+def _quote_name(name: str) -> str:
+    """One name of a file that can be read back; what was fetched is found by it again."""
+    return quote(name, safe="").replace("..", "%2E%2E")
 
 
 def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from paretune.data.formats.row import Row
 from paretune.data.sources.cache_dir import data_home as default_home
 from paretune.data.task import TaskRows
 from paretune.errors import DataError
+from paretune.file_names import expand_home
 from paretune.study import TaskSpec
 
 COLLECTION_NAME = "superglue-sl"
@@ -74,7 +75,7 @@ def superglue_reader(
 
 def _release_folder(spec: TaskSpec, language: str, data_home: Path | None) -> Path:
     if spec.source is not None:
-        base = Path(spec.source).expanduser()
+        base = expand_home(spec.source)
         if not base.is_dir():
             raise DataError(
                 "no such folder.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from paretune.atomic_write import write_atomically
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import ModelError
+from paretune.file_names import expand_home
 from paretune.models.sources.resolve import ModelSource
 
 
@@ -25,7 +26,7 @@ def remember_path(source: ModelSource) -> None:
     Raises:
         OSError: the folder of fetched data cannot be written.
     """
-    folder = Path(source.name).expanduser().resolve()
+    folder = expand_home(source.name).resolve()
     write_atomically(_note_path(source.weights_hash), f"{folder}\n")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import ModelError
+from paretune.file_names import expand_home
 from paretune.models.sources.convert import convert_to_safetensors
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.files import SAFETENSORS, ModelFiles, list_model_files
@@ -71,7 +72,7 @@ def _locate(spec: ModelSpec, *, offline: bool) -> tuple[ModelSource, ModelFiles]
     name, revision = spec.name, None
     if name.startswith((".", "/", "~")) or Path(name).is_absolute():
         _refuse_revision(spec, "a folder has no revisions")
-        folder = Path(name).expanduser().resolve()
+        folder = expand_home(name).resolve()
     elif name.startswith("package:"):
         _refuse_revision(spec, "a package is pinned where it is installed")
         folder, revision = find_package_folder(name.removeprefix("package:"))

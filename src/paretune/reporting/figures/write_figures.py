@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune.errors import StoreError
+from paretune.file_names import make_file_name
 from paretune.reporting.figures.bars import memory_figure, score_figure
 from paretune.reporting.figures.memory_stack import SEGMENT_TITLES, build_memory_stack
 from paretune.reporting.figures.model_size import lay_out_model_sizes
@@ -37,7 +38,9 @@ def write_figures(
         for index, task in enumerate(report.tasks):
             for suffix, draw in _lay_out_figures(task, index).items():
                 for format_ in formats:
-                    path = folder / f"{task.key}{suffix}.{format_}"
+                    path = folder / f"{make_file_name(task.key)}{suffix}.{format_}"
+                    if path in written:  # a task called like another one with a suffix
+                        path = folder / f"{make_file_name(task.key, suffix)}.{format_}"
                     draw(path)
                     written.append(path)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from paretune.terminal.sanitise import sanitise_line
 
 _LATEX = {
@@ -29,8 +31,9 @@ _LATEX = {
     "\N{REPLACEMENT CHARACTER}": "?",
 }
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in r"\`*_{}<>|#!~"} | {"&": "&amp;"})
-_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
-            "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+_FORMULA = re.compile("(^|[;|])(\\s*[=+@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
+                      "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}-])")  # fmt: skip
+"""The beginning of a formula, at the beginning of what may be a cell."""
 
 
 def escape_latex(text: str) -> str:
@@ -55,10 +58,18 @@ def escape_markdown(text: str) -> str:
     return sanitise_line(text).translate(_MARKDOWN).replace("](", "]\\(").replace("][", "]\\[")
 
 
+def markdown_code(text: str) -> str:
+    """As code in a paragraph of Markdown: in marks longer than any that the text holds."""
+    line = sanitise_line(text)
+    marks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    pad = " " if len(marks) > 1 else ""
+    return f"{marks}{pad}{line}{pad}{marks}"
+
+
 def escape_csv(text: str) -> str:
     """For a cell of a CSV: what a spreadsheet would run as a formula begins with an apostrophe.
 
-    Quotes and commas are left to the CSV writer.
+    Some spreadsheets cut at semicolons or bars instead, so what follows one counts as a cell too.
+    Quotes and commas are left to the CSV writer; a tab or a line break does not remain.
     """
-    text = sanitise_line(text)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'\2", sanitise_line(text))

@@ -1,0 +1,37 @@
+"""Names of files made of any names: one name, in its folder, and never that of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.hostile_names import HOSTILE_NAMES
+
+from paretune.file_names import expand_home, make_file_name
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    assert make_file_name("topics", "tiny", "lora") == "topics-tiny-lora"
+    assert make_file_name("okrožja.v2_č") == "okrožja.v2_č"
+
+
+def test_any_name_becomes_one_file_in_its_folder(tmp_path: Path) -> None:
+    for parts in (names for n in HOSTILE_NAMES for names in ((n,), ("task", "model", n), (n, n))):
+        made = make_file_name(*parts)
+        path = tmp_path / f"{made}-front.parquet"
+        path.write_text("")  # the file system takes it
+        assert path.resolve().parent == tmp_path.resolve(), parts
+        assert Path(made).name == made
+        assert not made.startswith((".", "-", "~")) and made.isprintable()
+        assert made.partition(".")[0].upper() not in ("CON", "NUL", "COM1")
+
+
+def test_two_names_never_become_one_file() -> None:
+    made = [make_file_name(name) for name in HOSTILE_NAMES]
+    assert len(set(made)) == len(set(HOSTILE_NAMES)) == 50
+    assert make_file_name("a:b") != make_file_name("a b") != make_file_name("a/b")
+    assert make_file_name("x" * 300) != make_file_name("x" * 301)
+
+
+def test_the_home_of_nobody_is_nowhere() -> None:
+    assert expand_home("~nosuchuser/x") == Path("~nosuchuser/x")
+    assert expand_home("~/x") == Path.home() / "x"
