@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.verbs.export import export
 
+HOSTILE_LABEL = "../models/$(touch PWNED)|`<b>`](javascript:x)"
+
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: Any, tiny_model: Any) -> Any:
@@ -39,7 +43,7 @@ def learnt(tmp_path_factory: Any, tiny_model: Any) -> Any:
         training={"max_steps": 60, "eval_every": 20, "max_length": 40, "precision": "fp32"},
     )
     # As an older version's study file could have it; this one refuses it there.
-    named = study.models[0].model_copy(update={"label": "../models/tiny"})
+    named = study.models[0].model_copy(update={"label": HOSTILE_LABEL})
     study = study.model_copy(update={"models": (named,)})
     finish(study, folder / "store", costs=0).close()
     return study, folder / "store"
@@ -140,7 +144,10 @@ def test_no_label_leads_out_of_the_folder_of_exports(
     monkeypatch.chdir(tmp_path / "here" / "deeper")
     done = export(study, store=store)
     assert done.folder.parent == Path("exports", "small")
-    assert done.folder.name.startswith("tiny-models-tiny-lo-ra-")
+    assert done.folder.name.startswith("tiny-models-touch-PWNED-b-javascript-x-lo-ra-")
+    (command,) = re.findall("^paretune export STUDY_FILE (.*)$", done.card, re.MULTILINE)
+    assert shlex.split(command)[2:6] == ["--model", HOSTILE_LABEL, "--method", "lo:ra"]
+    assert f"\n`` {HOSTILE_LABEL} `` trained by lo:ra on `tiny`" in done.card
     made = [p for p in tmp_path.rglob("*") if p.is_dir() and "ra" in p.name]
     assert made == [tmp_path / "here" / "deeper" / done.folder]
 

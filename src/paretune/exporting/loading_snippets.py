@@ -133,9 +133,8 @@ def describe_base(form: str, source: ModelSource) -> list[str]:
         )
         location = elsewhere if form == "paretune" else in_config
     else:
-        where = (
-            f"The base is {markdown_code(source.name)} of the hub at revision `{source.revision}`."
-        )
+        name = markdown_code(source.name)
+        where = f"The base is {name} of the hub at revision `{source.revision}`."
         location = ""
     return ["", " ".join(part for part in (where, location, files) if part)]
 

@@ -97,8 +97,8 @@ def _score_lines(export: ExportedRun) -> list[str]:
         score = one.interval
         if score is not None:
             lines.append(
-                f"| {escape_markdown(one.method)} | {format_interval(score)} | {format_units(score)} "
-                f"| {score.n_seeds} |"
+                f"| {escape_markdown(one.method)} | {format_interval(score)} "
+                f"| {format_units(score)} | {score.n_seeds} |"
             )
     predictions = export.record.predictions.get("test")
     # One run says nothing about the variance over seeds.

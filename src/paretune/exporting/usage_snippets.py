@@ -143,7 +143,7 @@ def describe_encoding(run: Run, dataset: Dataset, prepared: PreparedModel) -> li
             "learnt in standard deviations from the mean of train, and the head was scaled back."
         )
     elif dataset.objective.predicts_labels and dataset.objective.problem_type is not None:
-        names = [f"{markdown_code(name)}" for name in dataset.labels[:20]]
+        names = [markdown_code(name) for name in dataset.labels[:20]]
         rest = len(dataset.labels) - len(names)
         sentences.append(
             f"The labels, in the order of the logits: {', '.join(names)}"
@@ -161,19 +161,18 @@ def describe_encoding(run: Run, dataset: Dataset, prepared: PreparedModel) -> li
 def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
     """How texts are made: from columns of a user's own data, or by the template of a task."""
     if dataset.languages:
-        return [
-            f"From {markdown_code(dataset.languages[0])} into {markdown_code(dataset.languages[1])}."
-        ]
+        source, target = map(markdown_code, dataset.languages)
+        return [f"From {source} into {target}."]
     if dataset.features:
         return ["A row of the table becomes a sentence, as `sentence` does it."]
     if spec.has_own_data:
-        first = f"{markdown_code(str(spec.text))}"
+        first = markdown_code(str(spec.text))
         if spec.choices:
-            choices = ", ".join(f"{markdown_code(name)}" for name in spec.choices or ())
+            choices = ", ".join(map(markdown_code, spec.choices))
             return [f"The text is the column {first}; the choices are {choices}, in this order."]
         if spec.text_pair:
-            second = _escape_code(spec.text_pair)
-            return [f"The first text is the column {first}, the second is `{second}`."]
+            second = markdown_code(spec.text_pair)
+            return [f"The first text is the column {first}, the second is {second}."]
         return [f"The text is the column {first}, as it is."]
     from paretune import tasks
 
@@ -187,7 +186,7 @@ def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
         return [description]
     first, after = segments[0]
     if len(segments) > 1:
-        options = ", ".join(f"{markdown_code(str(choice))}" for _, choice in segments)
+        options = ", ".join(markdown_code(str(choice)) for _, choice in segments)
         return [f"The text is {markdown_code(first)}, the choices are {options}. {description}"]
     if after is None:
         return [f"The text is {markdown_code(first)}. {description}"]

@@ -139,6 +139,9 @@ def test_markdown_takes_names_literally() -> None:
 def test_no_cell_of_a_csv_is_a_formula(evil: str) -> None:
     assert not escape.escape_csv(evil).lstrip().startswith(("=", "+", "-", "@", "＝"))
     assert escape.escape_csv("plain") == "plain"
+    for separator in ";|\t":  # where it is cut, no part begins a formula either
+        parts = escape.escape_csv(f"name{separator}{evil}").split(separator)
+        assert not any(part.lstrip().startswith(("=", "+", "-", "@", "＝")) for part in parts)
 
 
 def test_csv_keeps_negative_numbers_and_one_line_a_row() -> None:
