@@ -39,7 +39,7 @@ from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
-from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.predict import generate, generation_config
 
 BATCH, LONGEST, SEED = 32, 128, 1
 

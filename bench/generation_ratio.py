@@ -33,7 +33,7 @@ from paretune.models.sources.resolve import resolve_source
 from paretune.objectives.encoding import encode_texts
 from paretune.study import Generation, ModelSpec, TaskSpec
 from paretune.tasks import load_dataset as load_task
-from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.predict import generate, generation_config
 
 LONGEST = 128
 

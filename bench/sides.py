@@ -27,10 +27,9 @@ from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimisation.optimiser import RunOptimizer
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import allows_bf16_weights, prepare
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.optimiser import RunOptimizer
+from paretune.training.runs.run_config import Compute, RunConfig
 
 RATE = 1e-4
 """Of the timed steps: labels are random, and nothing shall blow up."""

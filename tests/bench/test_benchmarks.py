@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paretune.models.load import quiet_transformers
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 QUICK = ["--model", "tiny", "--rounds", "1", "--batches", "2", "--batch", "4", "--threads", "1"]

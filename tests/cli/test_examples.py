@@ -13,7 +13,7 @@ from support.tiny_study import as_file, command, finish, superglue
 
 from paretune.contrib.paper import preset
 from paretune.study import Study
-from paretune.testing.tiny_marian import sentences, tiny_marian
+from paretune.testing.translator_folders import sentences, tiny_marian
 from paretune.verbs.report import report
 from paretune.verbs.study_input import shipped_studies
 

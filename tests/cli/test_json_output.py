@@ -148,7 +148,7 @@ def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(made)
-    monkeypatch.setattr("paretune.contrib.trackers.tracker.find_spec", lambda name: None)
+    monkeypatch.setattr("paretune.contrib.trackers.mirror.find_spec", lambda name: None)
     code, _, err = command(
         capsys, "track", "s.yaml", "--store", "store", "--to", "trackio", "-o", "mirror"
     )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from paretune.data.batch import shuffle_order, split_by_length, split_for_evaluation
+from paretune.data.batch import (
+    shuffle_order,
+    split_by_length,
+    split_for_evaluation,
+    split_packed,
+    split_packed_for_evaluation,
+)
 
 
 def test_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
@@ -66,3 +72,22 @@ def test_evaluation_batches_hold_the_token_limit_and_start_with_the_longest() ->
     for batch in batches[1:]:
         assert max(lengths[i] for i in batch) * len(batch) <= 100
     assert batches[1:] == [[1], [3, 2], [4, 0]]
+
+
+def test_packed_batches_are_partitions_within_their_limits() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(50):
+        tokens = draw.integers(3, 300, 64).tolist()
+        batch = draw.permutation(64)[: draw.integers(1, 40)].tolist()
+        most = int(draw.integers(1, 17))
+        passes = split_packed(tokens, batch, most, pass_tokens=500)
+        assert sorted(i for part in passes for i in part) == sorted(batch)
+        assert max(map(len, passes)) <= most
+        assert all(sum(tokens[i] for i in part) <= 500 + 300 for part in passes)
+        assert passes == split_packed(tokens, batch[::-1], most, pass_tokens=500)
+        in_order = [tokens[i] for part in passes for i in part]
+        assert in_order == sorted(in_order, reverse=True)
+        answered = split_packed_for_evaluation(tokens, 700)
+        assert sorted(i for part in answered for i in part) == list(range(64))
+        assert all(sum(tokens[i] for i in part) <= 700 for part in answered)
+    assert split_packed([5, 5, 5, 5], [0, 1, 2, 3], 4) == [[0, 1, 2, 3]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paretune.data.spans import Span, find_span, mark_spans
+from paretune.tasks.wsc import Span, find_span, mark_spans
 
 TEXT = "Ana  je Maji, ki je zbolela, prinesla juho. Ana je dobra."
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from paretune.data.columns import (
+    feature_texts,
+    make_row_template,
+    parse_number,
+    read_features,
+)
 from paretune.data.formats.row import Row
-from paretune.data.tabular import feature_texts, make_row_template, parse_number, read_features
 from paretune.errors import StudyError
 
 COLUMNS = ("rooms", "kind", "year")

@@ -25,9 +25,8 @@ from paretune.store import Store
 from paretune.study import Study, TaskSpec
 from paretune.tasks import available
 from paretune.tasks import load_dataset as load_task
-from paretune.testing.tiny_marian import tiny_pairs
 from paretune.testing.tiny_tasks import WORDS, tiny_task
-from paretune.testing.translator_folders import translator_folder
+from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.verbs.export import export
 
 FORMS = ("peft", "merged", "paretune")

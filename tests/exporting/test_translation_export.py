@@ -17,8 +17,7 @@ from paretune.errors import MethodError
 from paretune.store import Store
 from paretune.study import Study
 from paretune.tasks import load_dataset as load_task
-from paretune.testing.tiny_marian import tiny_pairs
-from paretune.testing.translator_folders import translator_folder
+from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.verbs.export import export
 
 FORMS = {

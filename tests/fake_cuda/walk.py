@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from paretune import objectives
 from paretune.models.bf16_weights import cast_to_bf16
-from paretune.models.dropout import masks, op
+from paretune.models.dropout import masks, rng
 from paretune.models.packing import attention
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
@@ -31,12 +31,15 @@ from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimisation.optimiser import RunOptimizer
-from paretune.training.optimisation.precision import Compute
-from paretune.training.optimisation.weight_interpolation import choose_share, copy_start
 from paretune.training.prepare import allows_bf16_weights, prepare
-from paretune.training.recovery.tensor_copies import copy_tensors, copy_to_cpu
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.optimiser import RunOptimizer
+from paretune.training.runs.run_config import Compute, RunConfig
+from paretune.training.runs.weight_interpolation import (
+    choose_share,
+    copy_start,
+    copy_tensors,
+    copy_to_cpu,
+)
 
 
 class Strict(TorchDispatchMode):
@@ -96,7 +99,7 @@ def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
 
 def change_torch() -> None:
     """Put in its place what only a real GPU, or only a real number, can answer."""
-    for module in (op, attention):
+    for module in (rng, attention):
         module.draw_mask = draw_mask
     Compute.autocast = lambda self: autocast("", self.precision)
     torch.manual_seed = lambda seed: None

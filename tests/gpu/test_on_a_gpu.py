@@ -14,7 +14,7 @@ from safetensors.torch import load as from_bytes
 
 from paretune.measuring.devices import query_gpu, resolve_device
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.runs.slot import TrainerOptions
+from paretune.training.runs.job import TrainerOptions
 from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.gpu

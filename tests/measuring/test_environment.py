@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from paretune.measuring.environment import describe_device, describe_environment
+from paretune.measuring.machine import describe_device, describe_environment
 
 
 def test_two_cards_of_one_name_are_the_same_conditions(monkeypatch: pytest.MonkeyPatch) -> None:

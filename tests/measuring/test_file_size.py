@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from paretune.measuring.file_size import count_safetensors_bytes, count_tensor_bytes
+from paretune.measuring.components import count_safetensors_bytes, count_tensor_bytes
 
 DRAWN = np.random.default_rng(0)
 MANY = {

@@ -23,8 +23,8 @@ from paretune.study import ModelSpec, Run
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.optimisation.optimiser import make_adamw
 from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.runs.optimiser import make_adamw
 
 STEPS = 10
 

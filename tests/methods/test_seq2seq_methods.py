@@ -21,7 +21,7 @@ from paretune.methods import prompt
 from paretune.methods.core.run_axis import Fleet
 from paretune.testing.method_walk import unsettle
 from paretune.testing.tiny_translators import TRANSLATORS, tiny_translator
-from paretune.testing.zero_effect import without_effect
+from paretune.testing.two_runs import without_effect
 
 FAMILIES = ("marian", "t5", "mbart")
 OTHERS = ("lora", "prefix", "layer_norm")

@@ -15,7 +15,7 @@ import torch
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods.core.injection import get_linear
-from paretune.methods.core.modules_to_save import find_modules_to_save
+from paretune.methods.core.low_rank import find_modules_to_save
 from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec

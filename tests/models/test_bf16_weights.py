@@ -16,7 +16,7 @@ from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
-from paretune.testing.tiny_marian import tiny_marian
+from paretune.testing.translator_folders import tiny_marian
 
 MAPS = Path("/proc/self/maps")
 

@@ -13,7 +13,7 @@ from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.models.translation_languages import TranslationDirection, set_languages
 from paretune.study import ModelSpec
-from paretune.testing.tiny_marian import tiny_marian
+from paretune.testing.translator_folders import tiny_marian
 
 
 class Told:

@@ -18,9 +18,9 @@ from paretune.planning import predicted_cost, preflight
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Study
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training import caches
 from paretune.training.caches import ProcessCache
 from paretune.verbs.plan import plan

@@ -15,8 +15,8 @@ from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.testing import tiny_models
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 

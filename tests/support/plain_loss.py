@@ -13,7 +13,7 @@ from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.plain import PlainForward, PlainSplitter
-from paretune.training.optimisation.precision import Compute
+from paretune.training.runs.run_config import Compute
 
 SEQ2SEQ = objectives.get("translation")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paretune.testing.zero_effect import VIRTUAL
+from paretune.testing.two_runs import VIRTUAL
 
 ZERO = {
     "adapterdrop": ("U", "U_bias"),

@@ -26,8 +26,8 @@ from paretune.training.recovery.checkpoint import (
     CheckpointFile,
     Progress,
 )
+from paretune.training.runs.job import TrainerOptions
 from paretune.training.runs.run_state import RunState
-from paretune.training.runs.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
 

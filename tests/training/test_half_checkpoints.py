@@ -15,8 +15,8 @@ from paretune.models.load import checkpoint_dtype
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import ModelSpec
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 
 

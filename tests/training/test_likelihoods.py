@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.dry_run import DirectionLosses, compare_directions
 from paretune.training.prepare import prepare

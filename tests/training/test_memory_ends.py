@@ -20,11 +20,10 @@ from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import prepare
 from paretune.training.recovery.out_of_memory import is_out_of_memory, loses_device
-from paretune.training.runs.job import Outcome
-from paretune.training.runs.slot import TrainerOptions
+from paretune.training.runs.job import Outcome, TrainerOptions
+from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 

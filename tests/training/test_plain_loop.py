@@ -26,9 +26,8 @@ from paretune.study import ModelSpec
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.optimisation.optimiser import make_adamw
-from paretune.training.optimisation.schedule import learning_rate_factor
 from paretune.training.prepare import prepare
+from paretune.training.runs.optimiser import learning_rate_factor, make_adamw
 from paretune.training.trainer import train_run
 
 SCHEDULES = {

@@ -14,10 +14,9 @@ from support.joint_runs import together
 
 from paretune import methods, objectives
 from paretune.study import MethodSpec, Run
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
-from paretune.testing.translator_folders import translator_folder
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training import dry_run
 from paretune.training.caches import ProcessCache
 from paretune.training.loop import accumulate_gradients

@@ -12,14 +12,14 @@ from torch import nn
 
 from paretune.errors import StudyError
 from paretune.study import Study, Training
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.optimisation.weight_interpolation import (
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
+from paretune.training.runs.job import TrainerOptions
+from paretune.training.runs.weight_interpolation import (
     Interpolation,
     choose_share,
     copy_start,
 )
-from paretune.training.runs.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
 SHARES = (0.25, 0.5, 0.75)

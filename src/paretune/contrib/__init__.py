@@ -1,3 +1,1 @@
-"""Parts of the package that the core does not import: the command line and entry points load
-them.
-"""
+"""What the core does not import: the command line and entry points load it."""

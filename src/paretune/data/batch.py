@@ -28,11 +28,6 @@ def pass_overhead_tokens(trained: int, total: int, device: str) -> int:
 
     Every pass adds to all gradients that there are. A GPU takes a whole micro-batch at once: a pass
     costs hundreds of launches there, and its peak memory is that of the batch that was asked for.
-
-    Args:
-        trained: number of trained parameters.
-        total: number of all parameters.
-        device: ``cpu``, ``cuda`` ...
     """
     if not device.startswith("cpu"):
         return NEVER_SPLIT
@@ -53,8 +48,6 @@ def split_by_length(
 
     Args:
         lengths: tokens of every example of the part; (examples,).
-        indices: the examples of this effective batch.
-        micro_batch: most examples together.
         pass_tokens: fixed cost of a pass, in tokens; for several choices, tokens of one choice.
 
     Returns:
@@ -116,8 +109,6 @@ def split_packed(
 
     Args:
         tokens: of every example of the part, all choices together; (examples,).
-        indices: the examples of this effective batch.
-        micro_batch: most examples together.
         pass_tokens: about the most tokens together; a longer example is a pass of its own.
 
     Returns:

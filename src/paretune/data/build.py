@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paretune.data import labels as spelling
-from paretune.data import tabular
+from paretune.data.columns import feature_texts, parse_number, read_features
 from paretune.data.example import Example, Segments
 from paretune.data.finding import Finding
 from paretune.data.formats.row import Row
@@ -30,9 +30,6 @@ class ColumnMapping:
     """How a row becomes an example.
 
     Attributes:
-        columns: the columns whose text is used.
-        template: from those texts to segments.
-        label: the label's column.
         parse_label: from the label's value (and the texts) to an index, or a :class:`InvalidLabel`.
         id: column of the identifier; rows are counted where None.
         group: from a row's values to the name of what must stay together, or None.
@@ -88,7 +85,7 @@ def build_examples(
     respelt: list[Row] = []
     for position, row in enumerate(rows):
         texts, faults = _read_texts(row, mapping.columns, blank=mapping.target is None)
-        features, unfit = tabular.read_features(row, mapping.features)
+        features, unfit = read_features(row, mapping.features)
         faults += unfit
         label: Label | None = None
         if labelled and not faults:
@@ -110,7 +107,7 @@ def build_examples(
             written = spelling.cell_text(row.values.get(mapping.label))
             respelt += [row] if written not in mapping.label_names else []
         group, question = mapping.group(row.values), mapping.question(row.values)
-        segments = mapping.template(texts | tabular.feature_texts(row, mapping.features))
+        segments = mapping.template(texts | feature_texts(row, mapping.features))
         target = texts[mapping.target] if mapping.target else None
         built.examples.append(
             Example(uid, segments, label, row.where, group, features, question, target)
@@ -147,7 +144,7 @@ def parse_number_label(value: object, texts: Texts) -> float | InvalidLabel:
     written = spelling.cell_text(value)
     if written is None:
         return make_missing_label()
-    number = tabular.parse_number(value)
+    number = parse_number(value)
     if number is not None:
         return number
     return InvalidLabel(

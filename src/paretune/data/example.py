@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,12 +43,11 @@ class Dataset:
     has one, the name of what is to be found; a translation has none, but ``languages``, from
     which into which. ``features`` are the names of a table's columns.
 
-    ``unlabelled`` are rows published without labels (SloBench's test files); they are never
-    scored, and never part of the content hash. ``findings`` were made while building; see
+    ``unlabelled`` are rows published without labels (SloBench's test files); they are never scored,
+    and never part of the content hash. ``findings`` were made while building; see
     :func:`paretune.data.checks.audit.audit` for the rest. ``clustered``: examples of one group
-    depend on
-    one another, so that the analysis resamples whole groups (passages, texts, and groups that a
-    user named). A part whose groups have one example each has none that matter.
+    depend on one another, so that the analysis resamples whole groups (passages, texts, and groups
+    that a user named). A part whose groups have one example each has none that matter.
     """
 
     task: str
@@ -127,3 +127,15 @@ def count_groups(examples: Sequence[Example]) -> int:
 def _number_groups(names: Sequence[str]) -> list[int]:
     numbers: dict[str, int] = {}
     return [numbers.setdefault(name, len(numbers)) for name in names]
+
+
+def normalise_text(text: str) -> str:
+    """Text in NFKC, without case, every run of white space one blank."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def text_key(example: Example) -> tuple[str, ...]:
+    """The whole input of an example, normalised; equal keys are duplicates."""
+    return tuple(
+        normalise_text(text) for pair in example.segments for text in pair if text is not None
+    )

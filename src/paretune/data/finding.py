@@ -65,7 +65,6 @@ def summarise(findings: Sequence[Finding], population: str = "rows") -> list[Fin
     """Findings of one kind: each alone where they are few, one with examples where they are many.
 
     Args:
-        findings: of one kind.
         population: what they were looked for in, as ``of 60 test rows``.
     """
     if len(findings) <= MAX_EXAMPLES:

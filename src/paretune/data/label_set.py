@@ -25,8 +25,6 @@ def determine_labels(
 
     Args:
         train: rows; with ``test``, the labels are found in both.
-        test: rows, or none.
-        column: the label's column.
         listed: labels of the study file; they win.
         declared: label names that the data file declares (Parquet, hub); they come next.
 

@@ -60,8 +60,6 @@ def match_choice(
 
     Args:
         value: an index from 0, the name of the choice's column, its text, or one of ``names``.
-        columns: names of the choices' columns.
-        texts: this row's choices.
         names: the spellings of the label, in the order of the choices, if the user gave them.
     """
     text = cell_text(value)

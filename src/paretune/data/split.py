@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paretune.data.example import Example
-from paretune.data.normalise import text_key
+from paretune.data.example import Example, text_key
 from paretune.errors import DataError
 from paretune.study import NUM_FOLDS, derive_seed
 

@@ -33,13 +33,9 @@ class Task:
     """A built-in task.
 
     Attributes:
-        name: as a study file calls it.
-        title: one line for `paretune ls tasks`.
-        kind: name of its objective.
         labels: names in the order of the model's outputs; of an answer set the second is "right";
             a translation has none.
         columns: columns whose text a template may use; of a translation one for each language.
-        metric: the primary metric.
         languages: the first is taken where a study names none (and this is noted); a translation
             goes from one of its two into the other.
         licence, source: by language.

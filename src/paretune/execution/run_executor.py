@@ -146,7 +146,7 @@ class TrainingExecutor:
             release_memory()
 
     def _make_trainer(self) -> Trainer:
-        from paretune.training.runs.slot import TrainerOptions
+        from paretune.training.runs.job import TrainerOptions
         from paretune.training.trainer import Trainer
 
         return Trainer(self.caches, TrainerOptions(self.device, keep_bytes=self.keep_bytes))

@@ -13,11 +13,10 @@ from paretune.methods import ConfiguredBaseline
 from paretune.objectives.encoding import Encoded
 from paretune.planning.context import StudyContext
 from paretune.study import Generation, Run
-from paretune.training.evaluation.generate import generate
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.select import forward_for
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel
+from paretune.training.runs.run_config import Compute
 
 
 @dataclass(frozen=True)

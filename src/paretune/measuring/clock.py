@@ -26,10 +26,6 @@ class StepClock:
             with clock.step():
                 ...
         clock.summary()
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        warm_up: first steps that are not counted.
     """
 
     def __init__(self, device: str = "cpu", warm_up: int = WARM_UP_STEPS) -> None:

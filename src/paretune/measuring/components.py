@@ -7,12 +7,17 @@ every process. They are what a method needs; what an allocator holds is measured
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def measure_components(
@@ -120,3 +125,27 @@ def _address(tensor: Tensor) -> int:
 
 def _sum_bytes(tensors: Iterable[Tensor]) -> int:
     return sum({_address(t): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+_SAFETENSORS_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "float64": "F64"}
+
+
+def count_tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of the tensors' elements."""
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def count_safetensors_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of these floating-point tensors as a safetensors file without metadata.
+
+    Source: the format's page, huggingface.co/docs/safetensors: eight bytes, a header of compact
+    JSON filled up with spaces to a multiple of eight, and the numbers, those of larger types first.
+    """
+    header, at = {}, 0
+    for name, tensor in sorted(tensors.items(), key=lambda kv: (-kv[1].element_size(), kv[0])):
+        end = at + tensor.numel() * tensor.element_size()
+        kind = _SAFETENSORS_DTYPES[str(tensor.dtype).removeprefix("torch.")]
+        header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + -(-len(text) // 8) * 8 + at

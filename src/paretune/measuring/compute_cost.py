@@ -18,7 +18,6 @@ class ComputeCost:
     """Nothing of it is measured.
 
     Attributes:
-        operations: of one step.
         held_bytes: weights, gradients, optimiser states and copies of the best weights.
         saved_bytes: what one forward pass saves for its backward pass, by a rule of thumb.
     """

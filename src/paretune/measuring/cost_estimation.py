@@ -43,14 +43,8 @@ class ModelShape:
     """A model before a method is in it.
 
     Attributes:
-        weights_bytes: of all parameters.
-        total_parameters: in all its tensors.
         backbone_parameters: without its word embeddings.
-        width: of the hidden state.
-        layers: of all stacks.
-        heads: of an attention.
         vocabulary: words that it scores for each target token; 0 where it scores none.
-        packs: whether its batches can be packed, without padding.
         stacks: among which the tokens of an example are divided.
     """
 
@@ -96,10 +90,8 @@ def estimate_compute_cost(
 
     Args:
         run: its method, batch size, precision and stage count.
-        shape: of its model.
         trained: number of trained parameters, the head's included.
         lengths: tokens of the training examples' longest choices, truncated, targets included.
-        choices: texts of one example.
         device: where it computes, which decides how its batch is split.
     """
     batch = min(run.training.batch_size, len(lengths))

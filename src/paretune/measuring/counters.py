@@ -28,15 +28,12 @@ class Counter(Protocol):
 
     def read_bytes(self) -> int:
         """Bytes held at this moment."""
-        ...
 
     def start(self) -> None:
         """Forget older peaks and watch from here."""
-        ...
 
     def stop(self) -> tuple[dict[str, int], dict[str, str]]:
         """Measured bytes (``peak_bytes`` among them), and reasons for what is not there."""
-        ...
 
 
 class HighWaterMark:
@@ -61,12 +58,7 @@ class HighWaterMark:
 
 
 class SampledGauge:
-    """A thread that reads a gauge every two milliseconds, where no counter can be reset.
-
-    Args:
-        read: bytes held now.
-        name: what is read.
-    """
+    """A thread that reads a gauge every two milliseconds, where no counter can be reset."""
 
     def __init__(self, read: Callable[[], int], name: str) -> None:
         self.name = f"{name}, sampled every {SAMPLE_SECONDS * 1000:.0f} ms (short peaks can escape)"

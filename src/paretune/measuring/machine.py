@@ -1,7 +1,7 @@
 """The machine: system, cores, memory, versions, devices, precisions, counters.
 
-Shown by ``paretune doctor`` and recorded with measurements. Without ``devices=True``
-nothing here imports torch.
+:func:`describe_machine` is shown by ``paretune doctor``; without ``devices=True`` it imports no
+torch. :func:`describe_environment` is recorded with each run, in ``measured``, never in a result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from paretune.measuring.auto_precision import (
     is_bf16_fast,
 )
 from paretune.measuring.counters import HighWaterMark, can_reset_high_water, choose_counter
-from paretune.measuring.processor import describe_processor, read_memory
+from paretune.measuring.processor import describe_processor, read_memory, read_processor_name
 from paretune.measuring.speed import measure_bf16_speedup, measure_matmul_speed
 from paretune.models.kernels import policy
 
@@ -48,14 +48,13 @@ def describe_machine(*, devices: bool = False) -> dict[str, Any]:
     Returns:
         ``system``, ``python``, ``packages`` (name to version, None if not installed),
         ``describe_processor``, ``read_memory`` (bytes), ``counters`` (``cpu_memory``,
-        ``cpu_energy``,
-        ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and ``reason``),
-        ``compiled`` (numba's ``version`` or None, and ``reason``; paretune.models.kernels.policy);
-        with ``devices`` also ``torch``: ``threads``, ``devices`` (best first: ``device``, ``name``,
-        ``read_memory``, ``has_native_bf16``, ``reason``), ``bf16`` (of the best device: ``fast``
-        and
-        ``reason``, which decide ``precision: auto``, ``min_width``, and ``speedup``, a timing) and
-        ``measure_matmul_speed`` (:func:`measure_matmul_speed`).
+        ``cpu_energy``, ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and
+        ``reason``), ``compiled`` (numba's ``version`` or None, and ``reason``;
+        paretune.models.kernels.policy); with ``devices`` also ``torch``: ``threads``, ``devices``
+        (best first: ``device``, ``name``, ``read_memory``, ``has_native_bf16``, ``reason``),
+        ``bf16`` (of the best device: ``fast`` and ``reason``, which decide ``precision: auto``,
+        ``min_width``, and ``speedup``, a timing) and ``measure_matmul_speed``
+        (:func:`measure_matmul_speed`).
     """
     machine: dict[str, Any] = {
         "system": platform.platform(),
@@ -152,3 +151,36 @@ def _describe_torch() -> dict[str, Any]:
         },
         "speed": measure_matmul_speed(),
     }
+
+
+RUN_PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
+
+
+def describe_environment(device: str, *, compiled: bool = False) -> dict[str, Any]:
+    """Versions and hardware, as plain values: whether two runs may be compared depends on them.
+
+    Args:
+        compiled: whether it used compiled kernels (:mod:`paretune.models.kernels`), which round
+            differently.
+    """
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": read_processor_name(),
+        "threads": torch.get_num_threads(),
+        "compiled": f"numba {policy.numba_version()}" if compiled else None,
+        "packages": {name: version(name) for name in RUN_PACKAGES},
+        **describe_device(device),
+    }
+
+
+def describe_device(device: str) -> dict[str, str]:
+    """The kind of a device and, of a GPU, the card's name: cards of one name measure alike."""
+    kind = {"device": device.split(":")[0]}
+    if device.startswith("cuda"):
+        import torch
+
+        return {**kind, "device_name": torch.cuda.get_device_name(device)}
+    return kind

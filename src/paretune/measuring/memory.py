@@ -36,9 +36,6 @@ class PeakMeter:
         with meter.phase("train"):
             ...
         meter.result()
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -135,7 +132,6 @@ def warm_libraries(device: str = "cpu", *, bf16: bool = False) -> None:
     prepares its kernels: hundreds of megabytes that belong to no method.
 
     Args:
-        device: where the run will compute.
         bf16: products too, which have a workspace of their own on a GPU.
     """
     import torch

@@ -28,9 +28,8 @@ def describe_processor() -> dict[str, Any]:
     ``flags``.
 
     ``count_usable_cores`` is what affinity and the cgroup's quota leave, at least 1; ``quota`` is
-    None
-    without one; ``physical_cores`` is None where the system does not say; ``flags`` are those of
-    :data:`BF16_FLAGS` that the processor has.
+    None without one; ``physical_cores`` is None where the system does not say; ``flags`` are those
+    of :data:`BF16_FLAGS` that the processor has.
     """
     import psutil
 

@@ -40,7 +40,7 @@ from paretune.methods.core.prefix_attention import (
 )
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
-from paretune.models.structure.names import is_within
+from paretune.models.structure.layers import is_within
 
 NAME = "unipelt"
 

@@ -13,8 +13,7 @@ from paretune.errors import StudyError
 from paretune.metrics import answer_sets, classification, regression, translation
 from paretune.metrics.bertscore import BERTSCORE
 from paretune.metrics.meteor import METEOR
-from paretune.metrics.metric import Array, Metric, Value
-from paretune.metrics.segment_metric import SegmentMetric
+from paretune.metrics.metric import Array, Metric, SegmentMetric, Value
 
 __all__ = [
     "SEGMENT_METRICS",
@@ -37,7 +36,7 @@ _BUILT_IN: dict[str, Metric] = {
 """Answer sets come first: where records have theirs, it is no chance."""
 
 SEGMENT_METRICS: dict[str, SegmentMetric] = {m.name: m for m in (METEOR, BERTSCORE)}
-"""Metrics that need more than paretune installs (:mod:`.segment_metric`)."""
+"""Metrics that need more than paretune installs (:class:`SegmentMetric`)."""
 
 
 def built_in() -> tuple[Metric, ...]:

@@ -7,31 +7,26 @@ are judged rightly. Without questions every answer is to a question of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from paretune.metrics.classification import label_arrays
-from paretune.metrics.metric import Array, Metric, Value
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
 ANSWER_SET = "answer_set"
 RIGHT = 1
 """The label of a right answer; 0 is the other."""
 
 
-def f1a(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def f1a(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """F1 of the label "right"; 0 where nothing is right and nothing is called right."""
     label, predicted = label_arrays(references, predictions)
     both = int((label == RIGHT).sum() + (predicted == RIGHT).sum())
     return 2 * int(((label == RIGHT) & (predicted == RIGHT)).sum()) / both if both else 0.0
 
 
-def exact_match(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def exact_match(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Share of questions whose answers are all judged rightly."""
     label, predicted = label_arrays(references, predictions)
     questions = _own_questions(label, questions)
@@ -41,19 +36,13 @@ def exact_match(
     return 1 - len(failed) / len(set(questions))
 
 
-def f1a_em(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def f1a_em(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Mean of F1a and EM."""
     both = (references, predictions, questions)
     return (f1a(*both) + exact_match(*both)) / 2
 
 
-def count_answers(
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
-) -> Array:
+def count_answers(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """(runs, examples, 5): right and called right, called right, right; right questions, questions.
 
     The last two stand at the first answer of each question.
@@ -63,11 +52,7 @@ def count_answers(
     return np.stack([_count_run(label, np.array(run), questions) for run in predictions])
 
 
-def credit_questions(
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
-) -> Array:
+def credit_questions(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """Mean of a question's share of right answers and of 1 where all are; (runs, questions)."""
     label = np.array(references)
     questions = _own_questions(label, questions)
@@ -75,7 +60,7 @@ def credit_questions(
     return np.stack([(share + (share == 1)) / 2 for share in shares])
 
 
-def _count_run(label: Array, predicted: Array, questions: Sequence[int]) -> Array:
+def _count_run(label: Array, predicted: Array, questions: Questions) -> Array:
     first, share = _questions(label == predicted, questions)
     table = np.zeros((len(label), 5))
     table[:, 0] = (label == RIGHT) & (predicted == RIGHT)
@@ -86,11 +71,11 @@ def _count_run(label: Array, predicted: Array, questions: Sequence[int]) -> Arra
     return table
 
 
-def _own_questions(label: Array, questions: Sequence[int]) -> Sequence[int]:
+def _own_questions(label: Array, questions: Questions) -> Questions:
     return questions or range(len(label))
 
 
-def _questions(right: Array, questions: Sequence[int]) -> tuple[Array, Array]:
+def _questions(right: Array, questions: Questions) -> tuple[Array, Array]:
     """Where each question begins, and its share of right answers; (questions,) both."""
     _, first, member = np.unique(np.asarray(questions), return_index=True, return_inverse=True)
     share = np.bincount(member, weights=right) / np.bincount(member)

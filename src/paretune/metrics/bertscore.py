@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from paretune.metrics.segment_metric import Encoder, ScoreSegments, SegmentMetric
+from paretune.metrics.metric import Encoder, ScoreSegments, SegmentMetric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,12 +42,7 @@ def score_pairs(
     """BERTScore F1 of each pair.
 
     Args:
-        hypotheses: translations.
-        references: one for each.
-        model: an encoder, in evaluation mode.
-        tokenizer: its tokenizer.
         layer: whose output is compared; 0 is the embeddings'.
-        batch: sentences at once.
     """
     import torch
 

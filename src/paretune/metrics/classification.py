@@ -7,51 +7,38 @@ occurs in neither has no F1; one that occurs in only one of them has F1 0 and co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.metric import Array, Metric, Value
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
 LABEL = "label"
 
 
-def accuracy(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def accuracy(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Share of examples whose prediction is the reference."""
     label, predicted = label_arrays(references, predictions)
     return float(np.mean(label == predicted))
 
 
-def macro_f1(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def macro_f1(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Unweighted mean of the F1 of each label, by scikit-learn."""
     return _f1(references, predictions, "macro")
 
 
-def weighted_f1(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def weighted_f1(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Mean of the F1 of each label, weighted by its references, by scikit-learn."""
     return _f1(references, predictions, "weighted")
 
 
-def accuracy_f1(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def accuracy_f1(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Mean of accuracy and macro F1."""
     return (accuracy(references, predictions) + macro_f1(references, predictions)) / 2
 
 
-def label_counts(
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
-) -> Array:
+def label_counts(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """Indicators of hit, prediction and reference for each label; (runs, examples, 3 x labels)."""
     label, predicted = np.array(references), np.array(predictions)
     one_hot = np.eye(1 + max(int(label.max()), int(predicted.max())), dtype=np.float32)
@@ -67,17 +54,13 @@ def split_counts(sums: Array) -> tuple[Array, Array, Array]:
     return hits, predicted_counts, true
 
 
-def credit_labels(
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
-) -> Array:
+def credit_labels(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """1 where the prediction is the reference; (runs, examples)."""
     return np.asarray(np.array(predictions) == np.array(references))
 
 
 def label_arrays(
-    references: Sequence[Value], predictions: Sequence[Value]
+    references: Values, predictions: Values
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Both as checked integer arrays.
 
@@ -90,7 +73,7 @@ def label_arrays(
     return label, predicted
 
 
-def _indices(name: str, values: Sequence[Value]) -> NDArray[np.int64]:
+def _indices(name: str, values: Values) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name}: expected (examples,) with at least one; got {array.shape}")
@@ -99,7 +82,7 @@ def _indices(name: str, values: Sequence[Value]) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _f1(references: Sequence[Value], predictions: Sequence[Value], average: str) -> float:
+def _f1(references: Values, predictions: Values, average: str) -> float:
     from sklearn.metrics import f1_score
 
     label, predicted = label_arrays(references, predictions)

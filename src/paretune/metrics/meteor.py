@@ -18,8 +18,8 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 from paretune.errors import MissingDependencyError
+from paretune.metrics.metric import Encoder, ScoreSegments, SegmentMetric
 from paretune.metrics.nltk_words import LANGUAGES, load_tokeniser
-from paretune.metrics.segment_metric import Encoder, ScoreSegments, SegmentMetric
 from paretune.metrics.wordnet import find_wordnet
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
@@ -33,8 +33,6 @@ def meteor_score(hypothesis: Words, reference: Words, stem: Stem, synonyms: Syno
     """METEOR of a hypothesis, in 0..1.
 
     Args:
-        hypothesis: its words.
-        reference: the reference's words.
         stem: Porter's stemmer (:func:`porter_stemmer`).
         synonyms: of a word, as :meth:`paretune.metrics.wordnet.WordNet.synonyms` has them.
     """

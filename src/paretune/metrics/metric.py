@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Value = int | float | str
 """A reference or a prediction: the index of a label or choice, a number, or a text."""
+Values = Sequence[Value]
+"""(examples,)."""
+Runs = Sequence[Values]
+"""The predictions of several runs; (runs, examples)."""
+Questions = Sequence[int]
+"""Which question each example answers, for answer sets; otherwise empty."""
 
 
 class Compute(Protocol):
     """Scores one list of predictions exactly; this number is recorded."""
 
-    def __call__(
-        self, references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int], /
-    ) -> float:
+    def __call__(self, references: Values, predictions: Values, questions: Questions, /) -> float:
         """The score.
-
-        Args:
-            references: what is right; (examples,).
-            predictions: (examples,).
-            questions: which question each example answers, for answer sets; otherwise empty.
 
         Raises:
             ValueError: no examples, different lengths, or values that the metric cannot score.
@@ -38,33 +37,17 @@ class Statistics(Protocol):
     So 2,000 bootstrap draws cost one matrix product.
     """
 
-    def __call__(
-        self,
-        references: Sequence[Value],
-        predictions: Sequence[Sequence[Value]],
-        questions: Sequence[int],
-        /,
-    ) -> Array:
+    def __call__(self, references: Values, predictions: Runs, questions: Questions, /) -> Array:
         """The statistics of several runs; (runs, examples, columns).
 
-        Args:
-            references: as for :class:`Compute`.
-            predictions: (runs, examples).
-            questions: as for :class:`Compute`. Only whole questions are ever resampled, so the
-                statistics of a question may stand at its first example.
+        Only whole questions are resampled, so those of one may stand at its first example.
         """
 
 
 class Credit(Protocol):
     """How right each unit is, 0 to 1: an example, or a question of answer sets."""
 
-    def __call__(
-        self,
-        references: Sequence[Value],
-        predictions: Sequence[Sequence[Value]],
-        questions: Sequence[int],
-        /,
-    ) -> Array:
+    def __call__(self, references: Values, predictions: Runs, questions: Questions, /) -> Array:
         """Credit of each unit in each run; (runs, units)."""
 
 
@@ -77,12 +60,8 @@ class Metric:
 
     Attributes:
         name: as study files (``metric:``) and records have it.
-        title: for readers.
-        description: one line on what it measures.
         target_type: what it scores: ``label`` (an index), ``answer_set`` (labels of answers to
             questions), ``number`` or ``text``. An objective takes the metrics of its own types.
-        compute: see :class:`Compute`.
-        statistics: see :class:`Statistics`.
         from_sums: from summed statistics, (..., columns), to scores, (...).
         credit: see :class:`Credit`; None where examples are not right or wrong.
         lowest, highest: the range of the score.
@@ -120,12 +99,7 @@ class Metric:
         """The scores in a record whose mean this metric is."""
         return self.parts or (self.name,)
 
-    def score(
-        self,
-        references: Sequence[Value],
-        predictions: Sequence[Value],
-        questions: Sequence[int] = (),
-    ) -> float:
+    def score(self, references: Values, predictions: Values, questions: Questions = ()) -> float:
         """The score of one list of predictions, from its statistics."""
         (table,) = self.statistics(references, [predictions], questions)
         return float(self.from_sums(table.sum(axis=0, dtype=np.float64)))
@@ -136,3 +110,39 @@ class Metric:
         if any(value is None for value in values):
             return None
         return sum(float(value) for value in values if value is not None) / len(values)
+
+
+ScoreSegments = Callable[[Sequence[str], Sequence[str]], list[float]]
+"""From hypotheses and references to the score of each segment, 0 to 1."""
+
+
+class Encoder(Protocol):
+    """The model that a study names for a metric."""
+
+    @property
+    def name(self) -> str:
+        """As on the hub, or of its folder."""
+
+    def load(self) -> tuple[Any, Any]:
+        """The model, in evaluation mode, and its tokenizer."""
+
+
+class Prepare(Protocol):
+    """Gets what the metric needs."""
+
+    def __call__(self, language: str, encoder: Encoder | None, /) -> ScoreSegments:
+        """A function that scores segments.
+
+        Raises:
+            MissingDependencyError: a package or data are not installed, or do not know the
+                language.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentMetric:
+    """A metric whose score of a text is the mean over its segments, 0 to 1."""
+
+    name: str
+    title: str
+    prepare: Prepare

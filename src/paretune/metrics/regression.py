@@ -8,66 +8,51 @@ references are the same, R² is 0 unless the predictions are exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.metric import Array, Metric, Value
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
 NUMBER = "number"
 Numbers = NDArray[np.float64]
 
 
-def r2(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def r2(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """1 - squared error / variance, by scikit-learn."""
     from sklearn.metrics import r2_score
 
     return float(r2_score(*_finite(references, predictions)))
 
 
-def pearson(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def pearson(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Linear correlation."""
     return _correlate(*_finite(references, predictions))
 
 
-def spearman(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def spearman(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Correlation of ranks."""
     from scipy.stats import rankdata
 
     return _correlate(*map(rankdata, _finite(references, predictions)))
 
 
-def rmse(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def rmse(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Root mean squared error, in the references' unit, by scikit-learn."""
     from sklearn.metrics import root_mean_squared_error
 
     return float(root_mean_squared_error(*_finite(references, predictions)))
 
 
-def mae(
-    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
-) -> float:
+def mae(references: Values, predictions: Values, questions: Questions = ()) -> float:
     """Mean absolute error, in the references' unit, by scikit-learn."""
     from sklearn.metrics import mean_absolute_error
 
     return float(mean_absolute_error(*_finite(references, predictions)))
 
 
-def moments(
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
-) -> Array:
+def moments(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """1, y, y², a, a², ya of each example; (runs, examples, 6).
 
     Both are moved by the references' mean, which changes no score and keeps the sums small.
@@ -76,11 +61,7 @@ def moments(
     return np.stack([_moments(label, np.array(run, dtype=float)) for run in predictions])
 
 
-def rank_moments(
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
-) -> Array:
+def rank_moments(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """:func:`moments` of ranks among all examples, also when some are resampled."""
     from scipy.stats import rankdata
 
@@ -88,17 +69,13 @@ def rank_moments(
     return np.stack([_moments(label, rankdata(np.array(run, dtype=float))) for run in predictions])
 
 
-def absolute_errors(
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
-) -> Array:
+def absolute_errors(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """1 and the absolute error of each example; (runs, examples, 2)."""
     errors = np.abs(np.array(predictions, dtype=float) - np.array(references, dtype=float))
     return np.stack([np.ones_like(errors), errors], axis=-1)
 
 
-def _finite(references: Sequence[Value], predictions: Sequence[Value]) -> tuple[Numbers, Numbers]:
+def _finite(references: Values, predictions: Values) -> tuple[Numbers, Numbers]:
     label, predicted = np.asarray(references, dtype=float), np.asarray(predictions, dtype=float)
     if label.ndim != 1 or label.size == 0 or label.shape != predicted.shape:
         raise ValueError(f"references {label.shape} and predictions {predicted.shape}")

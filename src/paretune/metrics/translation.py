@@ -9,13 +9,13 @@ are counted by :mod:`paretune.metrics.ter_edits`, which gives sacreBLEU's number
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
 
-from paretune.metrics.metric import Array, Metric, Value
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 from paretune.metrics.ter_edits import count_edits
 
 TEXT = "text"
@@ -28,10 +28,7 @@ _CACHED_CORPORA = 512
 
 
 def corpus_score(
-    name: Name,
-    references: Sequence[Value],
-    predictions: Sequence[Value],
-    questions: Sequence[int] = (),
+    name: Name, references: Values, predictions: Values, questions: Questions = ()
 ) -> float:
     """The corpus score, 0 to 100 (TER may exceed it), by sacreBLEU's own arithmetic.
 
@@ -45,10 +42,7 @@ def corpus_score(
 
 
 def segment_statistics(
-    name: Name,
-    references: Sequence[Value],
-    predictions: Sequence[Sequence[Value]],
-    questions: Sequence[int] = (),
+    name: Name, references: Values, predictions: Runs, questions: Questions = ()
 ) -> Array:
     """SacreBLEU's statistics of each segment; (runs, segments, columns).
 
@@ -65,7 +59,7 @@ def signature(name: Name) -> str:
     return str(_sacrebleu(name).get_signature())
 
 
-def _texts(values: Sequence[Value]) -> tuple[str, ...]:
+def _texts(values: Values) -> tuple[str, ...]:
     return tuple(str(value) for value in values)
 
 

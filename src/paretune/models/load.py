@@ -18,7 +18,7 @@ from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
 from paretune.models.structure.heads import require_head
-from paretune.models.structure.names import is_within
+from paretune.models.structure.layers import is_within
 from paretune.models.tokenizer import load_tokenizer
 from paretune.models.translation_languages import (
     NO_DIRECTION,
@@ -38,13 +38,9 @@ class LoadedModel:
 
     Attributes:
         model: a ``PreTrainedModel`` in fp32 on the CPU, in evaluation mode.
-        tokenizer: its tokenizer.
-        anatomy: where its parts are.
         head_parameters: names of the head's parameters: all that the checkpoint did not supply, and
             the classifier; none where the head is the checkpoint's own.
-        notes: what a reader of the results should know.
         direction: how a translation model is told the languages; empty for all others.
-        dropout_rates: the model's own.
     """
 
     model: Any
@@ -66,9 +62,7 @@ class LoadedModel:
         )
 
     def backbone_digest(self) -> str:
-        """SHA-256 of all parameters outside the head, bit by bit: the same after a run as
-        before.
-        """
+        """SHA-256 of all parameters outside the head, bit by bit; runs leave it."""
         digest = hashlib.sha256()
         for name, parameter in sorted(self.model.named_parameters()):
             if name not in self.head_parameters:
@@ -93,12 +87,9 @@ def load_model(
     own with :func:`reset_head`.
 
     Args:
-        source: where its files are.
-        head: what is needed behind the last hidden state.
         source_prefix: what a translation model wants before every text.
         weights: False leaves the tensors on the meta device: their names and shapes are checked
             against the files, and nothing is read. Enough to plan, and to know that runs can start.
-        tokenizer: this model's own, where it was loaded already.
         dtype: of all tensors; another than fp32 only where the checkpoint is in it
             (:func:`checkpoint_dtype`).
 
@@ -267,3 +258,34 @@ def _find_classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) 
             where=where,
         )
     return matching[-1]
+
+
+def load_headless_encoder(source: ModelSource) -> tuple[Any, Any]:
+    """An encoder in fp32 on the CPU, in evaluation mode, and its tokenizer.
+
+    Raises:
+        ModelError: it cannot be loaded, lacks weights that its hidden states need, or cannot pad.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    where = f"model {source.name}"
+    try:
+        with quiet_transformers():
+            model, info = AutoModel.from_pretrained(
+                source.folder, output_loading_info=True, **SAFE_LOADING
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source.folder, **SAFE_LOADING)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot be loaded ({first_line(error)}).", where=where) from None
+    # Many lack a pooler; hidden states do not depend on it.
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ModelError(
+            f"the checkpoint lacks weights of the model: {', '.join(missing[:4])}.",
+            where=where,
+            remedy="It is damaged, or its config.json belongs to another model.",
+        )
+    if not tokenizer.pad_token:
+        remedy = "Choose an encoder, in the style of BERT."
+        raise ModelError("its tokenizer has no padding token.", where=where, remedy=remedy)
+    return model.float().eval(), tokenizer

@@ -106,11 +106,6 @@ def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
     Every token must be the model's piece, and every id the model's plus one constant (families put
     tokens of their own before the pieces).
 
-    Args:
-        tokenizer: opened, fast.
-        file: the SentencePiece model.
-        where: the model's name, for errors.
-
     Raises:
         ModelError: they differ, or the file is no SentencePiece model.
     """

@@ -24,13 +24,6 @@ def load_tokenizer(
 ) -> Any:
     """Load the tokenizer of a model folder.
 
-    Args:
-        folder: of its files.
-        model: that reads its tokens.
-        anatomy: of the model.
-        where: the model's name, for errors.
-        fast: refuse a slow one.
-
     Raises:
         ModelError: it cannot be loaded, is a slow one, splits texts differently from the
             folder's SentencePiece model, has no padding token, or its tokens do not fit the model's

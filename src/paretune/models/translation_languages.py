@@ -49,7 +49,6 @@ class TranslationDirection:
     """What a model is given of the languages.
 
     Attributes:
-        prefix: put before every source text.
         forced_bos_token_id: the first token of every translation; None: as the model generates it.
     """
 
@@ -69,8 +68,6 @@ def set_languages(
     Args:
         tokenizer: of the model; its ``src_lang`` and ``tgt_lang`` are set where it has them.
         languages: source and target, as the task names them.
-        source_prefix: from the study, before every text.
-        where: the model's name, for errors.
 
     Raises:
         ModelError: the model does not know a language, or translates in another direction.

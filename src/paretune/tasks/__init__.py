@@ -15,9 +15,8 @@ from typing import Literal
 
 from paretune import metrics, objectives, plugins
 from paretune.data.build import ColumnMapping, build_examples, class_label_parser
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset, Example, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
-from paretune.data.normalise import normalise_text
 from paretune.data.task import Task
 from paretune.errors import StudyError
 from paretune.objectives import Objective

@@ -18,11 +18,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.data.example import Segments
+from paretune.data.example import Segments, normalise_text
 from paretune.data.finding import Finding
 from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
-from paretune.data.normalise import normalise_text
 from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 

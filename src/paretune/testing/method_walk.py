@@ -24,18 +24,17 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.collate import IGNORE_INDEX, pad_batch
 from paretune.study import Generation, Run
-from paretune.testing.tiny_marian import tiny_pairs
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
+from paretune.testing.translator_folders import tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.generate import generate
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.micro_batch import Forward, MicroBatch
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for, make_forward
-from paretune.training.optimisation.optimiser import make_adamw
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.runs.job import Outcome
+from paretune.training.runs.optimiser import make_adamw
+from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 TRANSLATION = "translation"

@@ -41,8 +41,7 @@ from paretune.testing.method_walk import (
 )
 from paretune.testing.tiny_models import tiny_model
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder
-from paretune.testing.two_runs import Both
-from paretune.testing.zero_effect import without_effect
+from paretune.testing.two_runs import Both, without_effect
 from paretune.training.caches import ProcessCache
 
 NOTHING = "trains nothing"

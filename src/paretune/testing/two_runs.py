@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from paretune import methods
 from paretune.data.batch import shuffle_order
+from paretune.methods.core.injection import Injection
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.dropout.rates import set_dropout
@@ -18,7 +19,7 @@ from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
-from paretune.testing.method_walk import select_logits
+from paretune.testing.method_walk import select_logits, unsettle
 from paretune.training.forward.plain import to_tensors
 from paretune.training.prepare import prepare
 
@@ -159,3 +160,27 @@ class Both:
                 # Of sums over thousands of logits, gradients are large, and so is their rounding.
                 atol = 1e-10 * max(1.0, float(parameter.grad.abs().max()))
                 torch.testing.assert_close(gradient, parameter.grad, rtol=0, atol=atol, msg=name)
+
+
+VIRTUAL = ("K", "V", "P", "Z")
+"""Tensors that are virtual tokens, or make them: without them, a method has none."""
+
+
+def without_effect(injection: Injection, neutral: tuple[str, ...]) -> str:
+    """Leave the method no effect, all its other tensors drawn anew; says how."""
+    starts = {name: p.detach().clone() for name, p in injection.parameters.items()}
+    unsettle(injection.parameters.values())
+    still, cut = set(), set()
+    for name, parameter in injection.parameters.items():
+        own = name.rpartition(".")[2]
+        if own in VIRTUAL and own in neutral:
+            parameter.data = parameter.data[:, :0]
+            cut.add("attention" if own in "KV" else "embeddings")
+        elif own in neutral:
+            parameter.data.copy_(starts[name])
+            still.add(own)
+    assert still <= set(neutral) and (still or cut)
+    notes = [f"no virtual tokens, only the way through our {way} is left" for way in sorted(cut)]
+    if still:
+        notes.append(f"{' and '.join(sorted(still))} as at the start, all other tensors moved")
+    return "; ".join(notes)

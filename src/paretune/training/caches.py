@@ -67,8 +67,6 @@ class ProcessCache:
         """The pretrained model with a head for this task; only the last one is cached.
 
         Args:
-            spec: of the model.
-            dataset: of the task.
             bf16: with the backbone's matrices in bf16, for a method that never reads them.
         """
         source = self.source(spec)
@@ -135,15 +133,7 @@ class ProcessCache:
         length: int,
         encode: Encode = encode_texts,
     ) -> Encoded:
-        """Token ids of the examples, made once for each tokenizer, list and length.
-
-        Args:
-            examples: of one part.
-            loaded: whose tokenizer, and prefix of a translation.
-            source: of the same model.
-            length: most tokens of a text.
-            encode: the objective's.
-        """
+        """Token ids of the examples, made once for each tokenizer, list and length."""
         # The examples themselves, not their uids: two tasks both have a "train:0".
         direction = loaded.direction
         key = (source.weights_hash, length, tuple(examples), direction, encode)

@@ -12,11 +12,9 @@ from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimisation.optimiser import RunOptimizer
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import allows_bf16_weights, prepare
-from paretune.training.recovery.divergence import DivergedError
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.optimiser import DivergedError, RunOptimizer
+from paretune.training.runs.run_config import Compute, RunConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,6 @@ class DryStep:
         summary: what is trained (``in 24 layers, 147,456 method + 148,995 head parameters``), or
             that the first step is not finite.
         text_tokens: tokens of a sequence that are left for the text.
-        virtual_tokens: tokens of a sequence that the method takes.
     """
 
     summary: str

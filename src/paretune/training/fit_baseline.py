@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from paretune.measuring.environment import describe_environment
+from paretune.measuring.machine import describe_environment
 from paretune.methods import ConfiguredBaseline
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.optional_metrics import OptionalMetrics
 from paretune.training.runs.job import Outcome
-from paretune.training.runs.outcome import write_scores
+from paretune.training.runs.slot import write_scores
 
 
 def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> Outcome:

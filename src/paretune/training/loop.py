@@ -35,11 +35,11 @@ def train_step(runs: Sequence[RunState], batches: Sequence[StepBatch], model: Sh
 def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list[float]:
     """Add the gradients of each run's batch to its parameters; the mean loss of each, in nats."""
     losses = [0.0] * len(batches)
-    forward.fleet.step_seed = derive_seed(batches[0].config.seed, "method", batches[0].step)
+    forward.fleet.step_seed = derive_seed(batches[0].config.run.seed, "method", batches[0].step)
     for micro_batches in forward.splitter.split_training(batches):
         forward.fleet.seed_dropout(
             [
-                derive_seed(batch.config.seed, "dropout", batch.step, one.part)
+                derive_seed(batch.config.run.seed, "dropout", batch.step, one.part)
                 for batch, one in zip(batches, micro_batches, strict=True)
             ]
         )

@@ -23,14 +23,7 @@ class PreparedModel:
     """A model with a method inside.
 
     Attributes:
-        loaded: the model.
-        method: with its options.
-        injection: what the method changed, and how it is taken back.
-        fleet: which rows of a batch belong to which run.
-        head: parameters of the head by name.
-        trained: the method's parameters and the head's.
         max_length: tokens of text in a sequence.
-        pad_id: the padding token.
     """
 
     loaded: LoadedModel

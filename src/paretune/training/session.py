@@ -2,9 +2,8 @@
 
 Every run has its own data, order, dropout, learning rate, evaluations and early stopping
 (:class:`~paretune.training.runs.run_state.RunState`); what they share is the passes through the
-model.
-One step of the session is one step of every run in it. A run that ends leaves, and the next one
-takes its place. A run alone is a session of one.
+model. One step of the session is one step of every run in it. A run that ends leaves, and the next
+one takes its place. A run alone is a session of one.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
-from paretune.measuring.environment import describe_environment
+from paretune.measuring.machine import describe_environment
 from paretune.methods import Trains
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
@@ -26,8 +25,9 @@ from paretune.training.evaluation.evaluator import (
     make_evaluator,
     predict_parts,
 )
-from paretune.training.evaluation.generate import generate
+from paretune.training.evaluation.predict import generate
 from paretune.training.fleet.shared_model import RunParameters, SharedModel, method_key
+from paretune.training.forward.activation_cache import enable_activation_cache
 from paretune.training.loop import train_step
 from paretune.training.prepare import allows_bf16_weights
 from paretune.training.recovery.checkpoint import (
@@ -35,20 +35,16 @@ from paretune.training.recovery.checkpoint import (
     CheckpointFile,
     remove_if_damaged,
 )
-from paretune.training.runs.job import Job, Outcome
-from paretune.training.runs.outcome import write_outcome
+from paretune.training.runs.job import Job, Outcome, TrainerOptions
 from paretune.training.runs.run_config import RunConfig
 from paretune.training.runs.run_state import RunState
-from paretune.training.runs.slot import Attempt, Slot, TrainerOptions
+from paretune.training.runs.slot import Attempt, Slot, write_outcome
 
 
 class Session:
     """Trains runs on one model until all have ended.
 
     Args:
-        caches: of this process.
-        options: of the trainer.
-        finish: called with every run that has ended, and its outcome.
         alone: there is one run, whose method may change the model itself; else all runs are of one
             kind (:func:`paretune.training.fleet.capacity.fleet_key`).
     """
@@ -182,7 +178,9 @@ class Session:
         weights_hash = self._caches.source(run.model).weights_hash
         once = {data: name for slot in self._slots for name, data in slot.encoded.items()}
         parts = [(name, data) for data, name in once.items()]
-        return self._model.enable_activation_cache(parts, weights_hash)
+        return enable_activation_cache(
+            self._model.prepared, self._model.compute, parts, weights_hash
+        )
 
     def _step(self) -> None:
         """One optimizer step of every run; each gets its share of the time, by tokens."""

@@ -6,25 +6,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune import methods
-from paretune.measuring.environment import describe_environment
+from paretune.measuring.machine import describe_environment
 from paretune.study import Run
 from paretune.training.caches import ProcessCache
 from paretune.training.fit_baseline import fit_baseline
 from paretune.training.recovery.checkpoint import read_progress
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
-from paretune.training.runs.job import FleetOutOfMemoryError, Job, Outcome, Report, SingleJob
-from paretune.training.runs.slot import Attempt, TrainerOptions
+from paretune.training.runs.job import (
+    FleetOutOfMemoryError,
+    Job,
+    Outcome,
+    Report,
+    SingleJob,
+    TrainerOptions,
+)
+from paretune.training.runs.slot import Attempt
 from paretune.training.session import Session
 
 
 class Trainer:
-    """Trains and evaluates runs of the stages ``tune`` and ``final``.
-
-    Args:
-        caches: of this process.
-        options: device, checkpoints, kept weights.
-    """
+    """Trains and evaluates runs of the stages ``tune`` and ``final``."""
 
     def __init__(
         self, caches: ProcessCache | None = None, options: TrainerOptions | None = None
@@ -37,7 +39,6 @@ class Trainer:
         A run that was checkpointed with a smaller micro-batch keeps it.
 
         Args:
-            job: the run, its checkpoint, its callback.
             halvings: how often the micro-batch is halved from the start, because the system killed
                 earlier attempts for their memory.
 
@@ -52,7 +53,9 @@ class Trainer:
         outcome = Outcome(result={"notes": []})
 
         def attempt(micro_batch: int) -> None:
-            self._train([Attempt(job, micro_batch, outcome)], _no_more, _ignore, alone=True)
+            self._train(
+                [Attempt(job, micro_batch, outcome)], lambda free: (), lambda *_: None, alone=True
+            )
 
         def note_halving(micro_batch: int) -> None:
             note = (
@@ -136,11 +139,3 @@ def train_run(
 ) -> Outcome:
     """Train and evaluate one run alone (:meth:`Trainer.train_run`)."""
     return Trainer(caches, options).train_run(SingleJob(run, checkpoint, report), halvings)
-
-
-def _no_more(free: int) -> Sequence[Attempt]:
-    return []
-
-
-def _ignore(job: Job, outcome: Outcome) -> None:
-    """The outcome of a run alone is returned."""

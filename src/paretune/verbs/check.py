@@ -24,11 +24,8 @@ class CheckedItem:
     """One item that was checked.
 
     Attributes:
-        kind: ``task``, ``model``, ``method``, ``metrics``,
-            ``lengths``, ``direction`` or ``step``.
-        name: which one, as the study calls it.
+        kind: ``task``, ``model``, ``method``, ``metrics``, ``lengths``, ``direction`` or ``step``.
         description: a few words; empty where it cannot be used.
-        findings: what the audit found in it.
         error: why it cannot be used; None where it can. Rows of which no example can be made are
             among the findings then, each with its line.
     """

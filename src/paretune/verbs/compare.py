@@ -28,7 +28,6 @@ class ComparisonResult:
         failed_seeds: sentences about seeds that diverged or did not fit.
         single_seed: a method that depends on the seed has one only, so the variance between seeds
             is unknown.
-        why: why there is no pair.
     """
 
     task: str
@@ -49,7 +48,6 @@ def compare(
     Args:
         study: a study, its file, or the name of a shipped one.
         a: a method or baseline of the study, as the report calls it.
-        b: another.
         store: folder of the results; ``studies/NAME`` by default.
 
     Raises:

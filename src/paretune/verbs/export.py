@@ -15,8 +15,6 @@ class ExportOptions(TypedDict, total=False):
     """Which run is exported, and under which conditions.
 
     Attributes:
-        task: needed if the study has several.
-        model: needed if the study has several.
         method: by default the one with the highest score.
         seed: of the final run; by default that of the best selection score.
         train_again: train the run once more if its weights were not kept.
@@ -38,11 +36,8 @@ class ExportResult:
     """An export that was written and opened again.
 
     Attributes:
-        folder: holds the model and its card.
         form: ``peft``, ``merged`` or ``paretune``.
-        run: what was trained.
         largest_difference: of logits after it was opened again.
-        card: the text of the card.
         notes: what to know before the folder is given to others.
     """
 

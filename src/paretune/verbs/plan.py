@@ -22,8 +22,6 @@ class PredictedRun:
     """One run, whether it has ended, and what it takes.
 
     Attributes:
-        run: the run.
-        done: whether it has ended.
         seconds: on one worker, alone; None if nothing is known to predict them from.
         peak_bytes: above the process before the model is loaded; None if it needs no model.
         basis: what the seconds are predicted from.

@@ -46,7 +46,6 @@ def recommend(
     Args:
         study: a study, its file, or the name of a shipped one.
         store: folder of the results; ``studies/NAME`` by default.
-        task: this one only.
         called: how the advised commands name the study; as it is passed by default.
         budget: ``max_memory``, ``max_time``, ``max_bytes``, ``within``, ``by``
             (:class:`BudgetOptions`).

@@ -49,7 +49,6 @@ def run(
         fleet: maximum number of runs of one method that train together in one worker, where batches
             can be shared and memory allows; 1: every run alone. By default 8 where that is faster,
             1 on a GPU.
-        observer: receives the progress.
         options: ``workers``, ``threads``, ``device``, ``online`` (:class:`WorkerOptions`); data and
             models are downloaded before the workers start.
 

@@ -45,14 +45,8 @@ class StudyProgress:
     """A study at one moment.
 
     Attributes:
-        study: the study.
-        folder: of its results.
-        cells: progress of each cell.
-        running: runs that a worker has claimed.
         abandoned: runs whose worker is gone; they count as waiting.
-        failed: runs that stopped with an error.
         unscheduled: number of final runs that are not added yet, as their rate is not chosen.
-        workers: processes that work on it now.
         seconds_left: wall clock if as many workers continue, predicted from runs that ended or are
             well under way; None if nobody works on it or too little is known.
     """

@@ -42,10 +42,7 @@ def why(
     Args:
         study: a study, its file, or the name of a shipped one.
         method: a method of the study, as the report calls it.
-        other: the method to compare it with.
         store: folder of the results; ``studies/NAME`` by default.
-        task: only this task.
-        model: only this model.
 
     Raises:
         StudyError: no such study, method, task or model, or twice the same method.

@@ -58,7 +58,6 @@ class Workers:
 
         Args:
             runs: the runs to come; cost measurements run one after the other and do not count.
-            predictor: predicts the memory of each.
         """
         from paretune.planning.worker_count import WorkerCount, choose_worker_count, worker_bytes
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from paretune.contrib.peft_comparison.peft_results import peft_results
-from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE
+from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE, peft_results
 from paretune.errors import DataError, StudyError
 
 

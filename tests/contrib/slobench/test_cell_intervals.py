@@ -11,8 +11,8 @@ from support import slobench_scores
 
 from paretune.analysis.statistics.bootstrap import DRAWS
 from paretune.analysis.statistics.bootstrap_score import bootstrap_sums
-from paretune.contrib.slobench import cell_intervals as intervals
 from paretune.contrib.slobench import nltk_ngrams, official_scores
+from paretune.contrib.slobench import report_table as intervals
 from paretune.errors import MissingDependencyError
 from paretune.store.record import Predictions
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paretune.contrib.slobench import submission, superglue_zip, translation_zip
+from paretune.contrib.slobench import submission, superglue_zip, translation_submission
 from paretune.contrib.slobench.evaluate import ScoredSubmission, check, score
 from paretune.contrib.slobench.official_scores import LABELS, Answers
 from paretune.contrib.slobench.submission import open_submission
@@ -200,7 +200,8 @@ def source(tmp_path: Path) -> Path:
 def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
     lines = ["Prvi.", "Drugi\u2028je tu.", "Tretji."]
     paths = [
-        translation_zip.write_translations(source.parent / n, lines) for n in ("a.zip", "b.zip")
+        translation_submission.write_translations(source.parent / n, lines)
+        for n in ("a.zip", "b.zip")
     ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     seen = check(paths[0], source)
@@ -224,22 +225,22 @@ def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
     ],
 )
 def test_faults_of_a_translation(source: Path, text: bytes, code: str, says: str) -> None:
-    good = translation_zip.write_translations(source.parent / "s.zip", ["a", "b", "c"])
-    seen = check(changed(good, translation_zip.NAME, lambda data: text), source)
+    good = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
+    seen = check(changed(good, translation_submission.NAME, lambda data: text), source)
     told = [finding for finding in seen.findings if finding.code == code]
     assert told and says in str(told[0])
     assert all(finding.remedy for finding in seen.findings)
 
 
 def test_line_ends_of_windows_are_line_ends(source: Path) -> None:
-    good = translation_zip.write_translations(source.parent / "s.zip", ["a", "b", "c"])
-    crlf = changed(good, translation_zip.NAME, lambda data: data.replace(b"\n", b"\r\n"))
+    good = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
+    crlf = changed(good, translation_submission.NAME, lambda data: data.replace(b"\n", b"\r\n"))
     assert check(crlf, source).findings == ()
 
 
 @pytest.mark.parametrize("extra", ["__MACOSX/._translation.txt", "second.txt"])
 def test_a_translation_is_one_file_and_nothing_else(source: Path, extra: str) -> None:
-    path = translation_zip.write_translations(source.parent / "s.zip", ["a", "b", "c"])
+    path = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
     seen = check(with_files(path, extra), source)
     assert seen.counts["error"] == 1 and "exactly one" in str(seen.findings[0])
 
@@ -254,7 +255,7 @@ def test_a_translation_in_a_folder_of_the_zip_is_not_found_by_slobench(source: P
 def test_lines_that_would_break_a_submission_are_never_written(tmp_path: Path) -> None:
     for lines in (["a", ""], ["a\nb"], ["a\r"]):
         with pytest.raises(ValueError, match="is empty or has a line break"):
-            translation_zip.write_translations(tmp_path / "s.zip", lines)
+            translation_submission.write_translations(tmp_path / "s.zip", lines)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(
 
 
 def test_a_release_that_is_none_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = translation_zip.write_translations(source.parent / "s.zip", ["a"])
+    path = translation_submission.write_translations(source.parent / "s.zip", ["a"])
     monkeypatch.setenv("PARETUNE_HOME", str(source.parent / "nowhere"))
     with pytest.raises(DataError, match="paretune data fetch superglue-sl"):
         check(path)

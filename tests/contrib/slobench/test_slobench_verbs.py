@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.tiny_study import command
 
-from paretune.contrib.slobench import superglue_zip, translation_zip
+from paretune.contrib.slobench import superglue_zip, translation_submission
 from paretune.contrib.slobench.official_scores import LABELS, Answers
 
 
@@ -30,7 +30,7 @@ def test_check_says_when_it_can_be_handed_in(capsys: Any, submission: Path) -> N
 def test_check_ends_in_3_and_names_the_faults(
     capsys: Any, submission: Path, tmp_path: Path
 ) -> None:
-    wrong = translation_zip.write_translations(tmp_path / "wrong.zip", ["a", "b"])
+    wrong = translation_submission.write_translations(tmp_path / "wrong.zip", ["a", "b"])
     code, out, err = command(capsys, "slobench", "check", wrong, "--release", submission)
     assert (code, err) == (3, "")
     assert "error: wrong.zip: holds no BoolQ.jsonl at its root." in out
@@ -38,7 +38,7 @@ def test_check_ends_in_3_and_names_the_faults(
 
 
 def test_score_shows_every_number_and_says_what_is_missing(capsys: Any, tmp_path: Path) -> None:
-    path = translation_zip.write_translations(
+    path = translation_submission.write_translations(
         tmp_path / "t.zip", ["Ena sama vrstica", "In še ena."]
     )
     asked = ("slobench", "score", path, "--reference", path)
@@ -58,7 +58,7 @@ def test_score_shows_every_number_and_says_what_is_missing(capsys: Any, tmp_path
 
 
 def test_a_single_line_says_nothing_and_its_json_is_json(capsys: Any, tmp_path: Path) -> None:
-    path = translation_zip.write_translations(tmp_path / "t.zip", ["Ena sama vrstica."])
+    path = translation_submission.write_translations(tmp_path / "t.zip", ["Ena sama vrstica."])
     code, out, _ = command(capsys, "slobench", "score", path, "--reference", path, "--json")
     told = json.loads(out, parse_constant=lambda name: pytest.fail(name))
     ter = next(v for k, v in told["sacrebleu_intervals"].items() if k.startswith("TER"))
@@ -72,8 +72,8 @@ def test_score_of_superglue(capsys: Any, submission: Path) -> None:
 
 
 def test_score_of_a_faulty_submission_ends_in_3(capsys: Any, tmp_path: Path) -> None:
-    ours = translation_zip.write_translations(tmp_path / "a.zip", ["a"])
-    theirs = translation_zip.write_translations(tmp_path / "b.zip", ["a", "b"])
+    ours = translation_submission.write_translations(tmp_path / "a.zip", ["a"])
+    theirs = translation_submission.write_translations(tmp_path / "b.zip", ["a", "b"])
     code, out, err = command(capsys, "slobench", "score", ours, "--reference", theirs)
     assert (code, out) == (3, "")
     assert "has 1 lines; the release has 2." in err and "Traceback" not in err
@@ -82,7 +82,7 @@ def test_score_of_a_faulty_submission_ends_in_3(capsys: Any, tmp_path: Path) -> 
 def test_bert_score_is_of_a_model_that_the_user_names(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
-    path = translation_zip.write_translations(tmp_path / "t.zip", ["the cat sat", "a dog"])
+    path = translation_submission.write_translations(tmp_path / "t.zip", ["the cat sat", "a dog"])
     asked = ("slobench", "score", path, "--reference", path, "--bert-model")
     code, out, _ = command(capsys, *asked, tiny_model("bert"))
     assert code == 0

@@ -19,7 +19,7 @@ from paretune.errors import DataError, StudyError
 from paretune.exporting.predict import Translations
 from paretune.store import Store
 from paretune.study import Study
-from paretune.testing.tiny_marian import sentences, tiny_marian, tiny_pairs
+from paretune.testing.translator_folders import sentences, tiny_marian, tiny_pairs
 from paretune.verbs import report as reports
 
 

@@ -19,8 +19,7 @@ from support.tracker_readers import read
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.contrib.trackers.entry import run_entry, run_identity
-from paretune.contrib.trackers.mirror import TrackResult, track
-from paretune.contrib.trackers.tracker import TRACKERS, open_tracker
+from paretune.contrib.trackers.mirror import TRACKERS, TrackResult, open_tracker, track
 from paretune.errors import StudyError, TrackerError
 from paretune.store import Record, Store
 from paretune.study import Study
@@ -205,7 +204,7 @@ def test_a_retried_run_is_another_entry_than_its_error(
 def test_a_library_that_is_not_there_is_named_with_its_extra(
     monkeypatch: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("paretune.contrib.trackers.tracker.find_spec", lambda name: None)
+    monkeypatch.setattr("paretune.contrib.trackers.mirror.find_spec", lambda name: None)
     for name in TRACKERS:
         with pytest.raises(TrackerError, match=rf"pip install {TRACKERS[name]}"):
             open_tracker(name, str(tmp_path), "study")
@@ -214,7 +213,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(
 def test_a_folder_called_like_a_library_is_no_library(monkeypatch: Any, tmp_path: Path) -> None:
     (tmp_path / "a_tracker").mkdir()  # as W&B leaves one called wandb where it ran
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("paretune.contrib.trackers.tracker.TRACKERS", {"a": "a_tracker"})
+    monkeypatch.setattr("paretune.contrib.trackers.mirror.TRACKERS", {"a": "a_tracker"})
     with pytest.raises(TrackerError, match="the package a_tracker is not installed"):
         open_tracker("a", str(tmp_path), "study")
 

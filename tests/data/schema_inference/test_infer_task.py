@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from paretune.data.formats.decimal_comma import uses_decimal_comma
+from paretune.data.columns import uses_decimal_comma
 from paretune.data.schema_inference.infer_parallel import set_source_language
 from paretune.data.schema_inference.infer_task import NamedColumns, infer_task
 from paretune.errors import DataError

@@ -19,9 +19,8 @@ from paretune.models.dropout.masks import draw_mask
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.kernels import policy
 from paretune.models.packing.attention import compute_packed_attention
-from paretune.models.packing.attention_plan import AttentionSettings
 from paretune.models.packing.layout import AttentionRole
-from paretune.models.packing.state import Packing
+from paretune.models.packing.state import AttentionSettings, Packing
 
 needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="needs numba: pip install numba"

@@ -16,7 +16,7 @@ from paretune.errors import ModelError, StoreError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
-from paretune.testing.tiny_marian import tiny_marian
+from paretune.testing.translator_folders import tiny_marian
 
 
 @pytest.fixture(autouse=True)

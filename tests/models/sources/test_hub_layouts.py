@@ -21,8 +21,8 @@ from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec, Study
-from paretune.testing.tiny_marian import tiny_pairs
 from paretune.testing.tiny_tasks import small as small_options
+from paretune.testing.translator_folders import tiny_pairs
 
 FEW = ("full", "lora", "prompt", "untuned")
 

@@ -13,10 +13,10 @@ from paretune.errors import ModelError
 from paretune.models.structure.anatomy import (
     ROLES,
     accepts_embeddings,
+    find_backbone_parameters,
     find_target_modules,
     read_anatomy,
 )
-from paretune.models.structure.backbone import find_backbone_parameters
 from paretune.models.structure.topology import ENCODER_DECODER
 from paretune.testing.tiny_translators import (
     DECODER_LAYERS,

@@ -124,7 +124,7 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
     records = made.whole(study)
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     monkeypatch.setattr(
-        "paretune.contrib.slobench.cell_intervals._score_texts", official_scores.score_segments
+        "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
     )
     _, own = build_report(study, records).tasks[0].grids
     assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(own.titles)
@@ -171,7 +171,7 @@ def test_no_heading_and_no_number_is_cut_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     monkeypatch.setattr(
-        "paretune.contrib.slobench.cell_intervals._score_texts", official_scores.score_segments
+        "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
     )
     study = made.study(generation=ASKED, models=models)
     report = build_report(study, made.whole(study, segment=("meteor", "bertscore")))
@@ -196,7 +196,7 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(official_scores, "load_tokeniser", lacking)
     monkeypatch.setattr(
-        "paretune.contrib.slobench.cell_intervals._score_texts", official_scores.score_segments
+        "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
     )
     study = made.study()
     _, own = build_report(study, made.whole(study)).tasks[0].grids

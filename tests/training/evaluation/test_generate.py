@@ -23,14 +23,13 @@ from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import encode_texts
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training import caches
-from paretune.training.evaluation.generate import generate
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for
-from paretune.training.optimisation.precision import Compute
 from paretune.training.runs.job import Outcome
+from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 

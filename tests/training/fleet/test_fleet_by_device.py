@@ -12,14 +12,14 @@ import transformers
 from support.joint_runs import alone, equal, together
 
 from paretune.models.packing.encoder import PACKED_ENCODERS
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_models import _tokenizer, _unsettle
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.runs.run_config import Compute
 
 CLASSES = {
     "albert": ("Albert", {"embedding_size": 16}),

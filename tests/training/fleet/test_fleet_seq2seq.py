@@ -10,12 +10,11 @@ import pytest
 from support.joint_runs import alone, equal, together
 
 from paretune.study import Generation, Run
-from paretune.testing.tiny_marian import tiny_pairs
 from paretune.testing.tiny_tasks import tiny_run
-from paretune.testing.translator_folders import translator_folder
+from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots, fleet_key
-from paretune.training.forward.seq2seq import PackedSeq2SeqForward
+from paretune.training.forward.packed import PackedSeq2SeqForward
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 
 

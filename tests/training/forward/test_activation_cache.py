@@ -17,14 +17,17 @@ from paretune.errors import StudyError
 from paretune.models.load import load_model
 from paretune.models.packing import activation_cache as files
 from paretune.models.packing.activation_cache import load_or_compute
-from paretune.models.packing.layer_skipping import count_frozen_layers
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.training import session
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import shared_model
 from paretune.training.forward import activation_cache
-from paretune.training.forward.activation_cache import activation_cache_home, budget_bytes
+from paretune.training.forward.activation_cache import (
+    activation_cache_home,
+    budget_bytes,
+    count_frozen_layers,
+)
 from paretune.training.trainer import train_run
 
 TOP = {"target_modules": ["1.attention.self.query", "1.attention.self.value"]}
@@ -83,7 +86,7 @@ def test_a_run_from_kept_activations_learns_the_same(
     with_trunk = train()
     assert depths == [depth]
     assert train().result == with_trunk.result  # from the files that the first left
-    monkeypatch.setattr(shared_model, "enable_activation_cache", lambda *a: [])
+    monkeypatch.setattr(session, "enable_activation_cache", lambda *a: [])
     without = train()
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(losses[2], abs=1e-5) and len(set(losses[0])) == 12

@@ -19,27 +19,25 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
-from paretune.models.structure.language_model import shift_right
+from paretune.models.structure.heads import shift_right
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation, TaskSpec
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_tasks import silent, tiny_run
 from paretune.testing.tiny_translators import WORDS
-from paretune.testing.translator_folders import translator_folder
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.generate import generate
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward import select
 from paretune.training.forward.micro_batch import MicroBatch, StepBatch
+from paretune.training.forward.packed import PackedSeq2SeqForward, is_ambiguous
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for, packing_disabled
-from paretune.training.forward.seq2seq import PackedSeq2SeqForward, is_ambiguous
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimisation.optimiser import RunOptimizer
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.runs.optimiser import RunOptimizer
+from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 PACKED = ("marian", "bart", "mbart", "m2m100")

@@ -16,10 +16,9 @@ from support.joint_runs import together
 
 from paretune import objectives
 from paretune.study import Generation, Run
-from paretune.testing.tiny_marian import tiny_pairs
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.testing.translator_folders import translator_folder
+from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet, count_slots
 from paretune.training.forward.plain import PlainForward, PlainSplitter

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paretune.cli.json_output import to_json_value, write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import Device, JsonOptions, Online, StudyArguments
+from paretune.cli.options import Device, JsonOptions, Online, StudyArguments, with_option_groups
 from paretune.terminal import echo, sanitise_line
 
 if TYPE_CHECKING:

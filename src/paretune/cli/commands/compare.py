@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paretune.cli.json_output import write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments
+from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments, with_option_groups
 from paretune.terminal import console, sanitise_line
 
 if TYPE_CHECKING:

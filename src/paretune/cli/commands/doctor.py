@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paretune.cli.json_output import write_json
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import JsonOptions
+from paretune.cli.options import JsonOptions, with_option_groups
 from paretune.terminal import console
 
 

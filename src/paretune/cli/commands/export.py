@@ -9,8 +9,14 @@ from typing import Annotated
 import typer
 
 from paretune.cli.json_output import run_fields, write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import AsJson, Online, StoreFolder, StudyArguments, TrainAgain
+from paretune.cli.options import (
+    AsJson,
+    Online,
+    StoreFolder,
+    StudyArguments,
+    TrainAgain,
+    with_option_groups,
+)
 from paretune.terminal import echo
 
 

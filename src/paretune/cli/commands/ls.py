@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from paretune.cli.json_output import write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import JsonOptions
+from paretune.cli.options import JsonOptions, with_option_groups
 from paretune.terminal import echo, sanitise_line
 
 Entry = tuple[str, str]

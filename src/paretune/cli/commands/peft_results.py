@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.json_output import write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import JsonOptions
+from paretune.cli.options import JsonOptions, with_option_groups
 from paretune.terminal import console
 
 
@@ -43,7 +42,7 @@ def peft_results(
     from rich.table import Table
     from rich.text import Text
 
-    from paretune.contrib.peft_comparison.peft_results import peft_results as read_results
+    from paretune.contrib.peft_comparison.result_files import peft_results as read_results
     from paretune.reporting.tables.table_files import write_table
 
     results = read_results(folder, examples)

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paretune.cli.json_output import run_fields, write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments, WorkerOptions
+from paretune.cli.options import (
+    JsonOptions,
+    StoreFolder,
+    StudyArguments,
+    WorkerOptions,
+    with_option_groups,
+)
 from paretune.terminal import echo
 
 if TYPE_CHECKING:

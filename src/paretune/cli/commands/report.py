@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import AsJson, StoreFolder, StudyArguments
+from paretune.cli.options import AsJson, StoreFolder, StudyArguments, with_option_groups
 from paretune.terminal import console, echo, echo_json
 
 if TYPE_CHECKING:
@@ -85,12 +84,7 @@ def show_report(
     """Print the first screen, or all tables; write the page and the other outputs.
 
     Args:
-        report: all of the study.
         folder: of the results; the page is written there by default.
-        study: the study as the user typed it.
-        page: where to write the page instead.
-        details: print every table in place of the first screen.
-        more: ``figures``, ``tables``, ``json``: where to write them.
     """
     from paretune.reporting.text.terminal_screen import print_screen
     from paretune.reporting.text.terminal_tables import print_tables

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from paretune.cli.json_output import to_json_value, write_json, write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import JsonOptions, Online
+from paretune.cli.options import JsonOptions, Online, with_option_groups
 from paretune.terminal import echo, sanitise_line
 
 app = typer.Typer(no_args_is_help=True)

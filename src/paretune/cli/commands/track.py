@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from paretune.cli.json_output import write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import AsJson, StoreFolder, StudyArguments
+from paretune.cli.options import AsJson, StoreFolder, StudyArguments, with_option_groups
 from paretune.terminal import echo
 
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.json_output import to_json_value, write_result
-from paretune.cli.option_groups import with_option_groups
-from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments
+from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments, with_option_groups
 from paretune.terminal import echo, sanitise_line
 
 

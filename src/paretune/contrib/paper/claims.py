@@ -23,10 +23,6 @@ class Claim:
         id: anchor on the page.
         says: the conclusion, paraphrased.
         place: in the paper.
-        kind: what is compared.
-        tasks: on which it is claimed.
-        more: methods that have more.
-        less: methods that have less.
         share: how many cases have to support it.
         models: the paper's short names; empty for all.
         relation: ``not_below`` allows :data:`MARGIN`.

@@ -45,14 +45,7 @@ class ClaimComparison:
     """Two methods compared on one task and model, and whether that supports the claim.
 
     Attributes:
-        task: of the comparison.
-        model: of the comparison.
-        more: method that should have more.
-        less: method that should have less.
-        standing: whether it supports the claim.
         why: the reason if it neither supports nor contradicts it.
-        scores: of both sides.
-        difference: the first score minus the second.
         p_holm: p-value of the difference, corrected over the claim's comparisons.
         amounts: bytes of memory or numbers of parameters, of both sides.
         readings: measurements of which each amount is the mean; 0 if it was counted.
@@ -80,11 +73,9 @@ class ClaimVerdict:
     """The verdict on one claim from one source of evidence.
 
     Attributes:
-        claim: the conclusion.
         verdict: by the rule above.
         required: number of cases that must support it.
         cases: number of cases by standing.
-        compared: all comparisons.
         stand_in: the claim names models, and others were compared.
     """
 

@@ -35,16 +35,13 @@ class PublishedRun:
     """One published run; None for what the paper does not give.
 
     Attributes:
-        task: paretune's name.
         model: the paper's short name.
         method: paretune's name.
         n: test examples.
         right: correct answers.
         f1: weighted F1.
         gb: memory in 10^9 bytes.
-        batch: batch size.
         length: how long it trained, as the paper says it (``400 steps``).
-        trained: trained parameters.
         constant: the label whose constant answer has the same scores.
         flaw: why the run is not what the paper takes it for.
     """

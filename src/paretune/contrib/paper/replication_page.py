@@ -88,9 +88,7 @@ class Evidence:
     """One source of evidence.
 
     Attributes:
-        title: heading.
         basis: what it is based on, in a sentence.
-        judged: the verdict on each conclusion.
         of_paper: whether it is the paper's own numbers.
         page: file of its report, if it has one.
         unfinished: number of unfinished cells.

@@ -34,9 +34,7 @@ class ExperimentStanding:
     """One experiment compared with the best of its model.
 
     Attributes:
-        experiment: the experiment.
         score: its accuracy; None if the file has no test accuracy.
-        behind: the best accuracy minus this one; None for the best itself.
         p_holm: p-value of the difference, corrected over the experiments of the model.
     """
 
@@ -57,7 +55,6 @@ def rank_experiments(experiments: Sequence[Experiment], n: int) -> tuple[Experim
     """Every experiment with its interval, model by model, the highest first.
 
     Args:
-        experiments: of one or several models.
         n: number of test examples behind each accuracy.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from paretune.contrib.slobench import superglue_zip, translation_zip
+from paretune.contrib.slobench import superglue_zip, translation_submission
 from paretune.contrib.slobench.submission import (
     File,
     Submission,
@@ -54,11 +54,9 @@ class ScoredSubmission:
         kind: ``superglue`` or ``translation``.
         scores: official scores by SloBench's names, in 0..1.
         missing: the reason for each score that could not be computed.
-        data: sources and their versions.
         sacrebleu: sacreBLEU's scores by signature, in 0..100; of translations only.
         intervals: of each of ``scores``, 95 % over the examples. A submission is one set of
             answers, so the variance over seeds is not in them.
-        sacrebleu_intervals: of each of ``sacrebleu``.
     """
 
     kind: Kind
@@ -74,7 +72,6 @@ def check(submission: Path, release: Path | None = None) -> CheckedSubmission:
     """Check a submission as SloBench does.
 
     Args:
-        submission: the zip to hand in.
         release: what it answers: SuperGLUE's ``qa_test.zip`` or a folder with it, or the one file
             of a translation task, in a zip or alone. None: the Slovene SuperGLUE downloaded by
             ``paretune data fetch superglue-sl``.
@@ -87,7 +84,7 @@ def check(submission: Path, release: Path | None = None) -> CheckedSubmission:
         answers, faults = superglue_zip.read_answers(opened, rows)
         counts = {task: len(answers[task]) for task in answers}
         return CheckedSubmission("superglue", counts, (*check_packaging(opened), *faults))
-    lines, faults = translation_zip.read_translations(opened, rows)
+    lines, faults = translation_submission.read_translations(opened, rows)
     counts = {"lines": len(lines)}
     return CheckedSubmission("translation", counts, (*check_packaging(opened), *faults))
 
@@ -105,13 +102,11 @@ def score(
     """Score a submission as SloBench does; it may also be a folder or a file.
 
     Args:
-        submission: answers or translations, complete.
         reference: the correct ones, in the same form, with labels.
         language: of a translation, ``sl`` or ``en``.
         wordnet: a folder of WordNet's files, for METEOR.
         bert: the model of BERTScore; without it there is no BERTScore.
         layer: whose output BERTScore compares; None: SloBench's for its models, else the last.
-        online: BERTScore's model may be downloaded.
 
     Raises:
         DataError: a file is missing, or the submission has errors.
@@ -120,9 +115,9 @@ def score(
     opened, references = open_submission(submission), open_submission(reference)
     if _kind_of(references) == "superglue":
         return _score_superglue(opened, references)
-    lines, faults = translation_zip.read_translations(opened, references)
+    lines, faults = translation_submission.read_translations(opened, references)
     raise_for_errors(faults)
-    reference_lines = translation_zip.read_segments(references)
+    reference_lines = translation_submission.read_segments(references)
     scored = _score_translation(lines, reference_lines, language, wordnet)
     if bert is None:
         scored.missing["BERT score"] = "it needs a model. Name one: --bert-model MODEL."
@@ -226,7 +221,7 @@ def _score_bertscore(
 ) -> tuple[list[float], str]:
     """BERTScore's F1 of each line, and its source as a phrase."""
     from paretune.metrics.bertscore import default_layer, score_pairs
-    from paretune.models.headless_encoder import load_headless_encoder
+    from paretune.models.load import load_headless_encoder
     from paretune.models.sources.resolve import resolve_source
 
     source = resolve_source(spec, offline=not online)

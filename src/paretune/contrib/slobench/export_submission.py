@@ -38,10 +38,7 @@ class SubmissionResult:
     """A submission that was written and read back.
 
     Attributes:
-        folder: holds the zips and their README.
-        parts: one for each task.
         warnings: faults with which SloBench still accepts it.
-        readme: the text of the README.
     """
 
     folder: Path

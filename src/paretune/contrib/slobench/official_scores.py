@@ -104,7 +104,6 @@ class SegmentScores:
             the sum of the column (segments, counts). SloBench's "CHRF (corpus)" is not here, since
             it equals "CHRF (avg)".
         missing: the reason for each score that could not be computed.
-        data: the sources used: tokeniser, stems, synonyms.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -125,8 +124,6 @@ def score_segments(
     has straight quotes, which NLTK's tokeniser replaces.
 
     Args:
-        hypotheses: lines of the submission.
-        references: as many lines of the reference.
         language: of both, ``sl`` or ``en``.
         wordnet: folder of WordNet's files; by default the usual places are searched.
 

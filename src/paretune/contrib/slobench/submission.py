@@ -26,13 +26,7 @@ MAX_UNPACKED_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class File:
-    """One file of a submission.
-
-    Attributes:
-        name: in the submission.
-        where: its place for messages.
-        data: its bytes.
-    """
+    """One file of a submission."""
 
     name: str
     where: str
@@ -44,8 +38,6 @@ class Submission:
     """The files of a submission, a release or a reference.
 
     Attributes:
-        path: the zip, folder or file.
-        zipped: whether it is a zip.
         files: all files, ordered by name, without litter.
         litter: names of what macOS or a file manager left: ``__MACOSX``, ``.DS_Store``.
     """
@@ -146,7 +138,6 @@ def write_zip(path: Path, texts: Mapping[str, str]) -> Path:
 
     Args:
         path: of the zip; an existing one is replaced, as a whole.
-        texts: content by file name.
 
     Raises:
         OSError: it cannot be written.

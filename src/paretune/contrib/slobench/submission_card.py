@@ -32,9 +32,6 @@ class SubmittedTask:
 
     Attributes:
         name: SloBench's of a SuperGLUE task, the study's of a translation.
-        file: the zip that holds it.
-        rows: number of answers or lines.
-        by: the run that answered, and its cell.
         notes: sentences on what a reader would not expect.
     """
 
@@ -62,9 +59,6 @@ def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) ->
     """What a reader of a task's answers should know, as sentences.
 
     Args:
-        by: the run that answered.
-        cut: number of texts that were truncated.
-        rows: of the release.
         constant: the label that every row got, if it is one.
     """
     run, notes = by.record.run, []

@@ -29,10 +29,7 @@ class SuperglueRequest:
     """One of the six tasks to be answered.
 
     Attributes:
-        name: SloBench's name of the task.
-        by: the run that answers.
         dataset: its unlabelled examples are what is answered.
-        rows: the release's row of each of them.
     """
 
     name: str

@@ -25,7 +25,6 @@ def read_answers(
     """The answers to each task, and everything that is wrong with them.
 
     Args:
-        submission: what is handed in.
         release: the same six files with the rows to answer.
 
     Raises:

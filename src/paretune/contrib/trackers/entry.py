@@ -32,8 +32,6 @@ class Entry:
         identity: of :func:`run_identity` or :func:`cell_identity`.
         kind: a stage, or ``cell``.
         numbers: final values by name (bytes, seconds and scores as in the store).
-        curve: steps, each with values by name.
-        texts: messages, notes and signatures.
     """
 
     identity: str

@@ -38,17 +38,17 @@ def open_in(into: str, study: str) -> MLflow:
 
 
 class MLflow:
-    """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
 
     def __init__(self, client: Any, experiment: str, into: str) -> None:
         self._client, self._experiment, self._into = client, experiment, into
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         return any(run.info.status == "FINISHED" for run in self._find_runs(identity))
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
 

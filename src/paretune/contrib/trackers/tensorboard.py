@@ -1,9 +1,8 @@
 """TensorBoard: a folder of event files for each entry, ``task/model/method/kind_identity``.
 
 A folder is written under a temporary name and renamed, so one with its final name is complete.
-Needs neither torch nor
-TensorFlow. ``tensorboard --logdir FOLDER`` shows curves under Time Series and settings under
-HParams.
+Needs neither torch nor TensorFlow. ``tensorboard --logdir FOLDER`` shows curves under Time Series
+and settings under HParams.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def open_in(into: str, study: str) -> TensorBoard:
 
 
 class TensorBoard:
-    """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,11 +33,11 @@ class TensorBoard:
         self._known = {p.name.rpartition("_")[2] for p in folders if not p.name.startswith(_PART)}
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         return identity in self._known
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         cell = Path(*(make_file_name(str(entry.settings[k])) for k in ("task", "model", "method")))
         part = self._folder / cell / f"{_PART}{entry.identity}"
         try:

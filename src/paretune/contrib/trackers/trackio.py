@@ -41,20 +41,20 @@ def open_in(into: str, study: str) -> Trackio:
 
 
 class Trackio:
-    """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
 
     def __init__(self, trackio: Any, project: str) -> None:
         self._trackio, self._project = trackio, project
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         storage = self._trackio.SQLiteStorage
         if not storage.get_project_db_path(self._project).exists():
             return False
         return bool(storage.get_project_metadata(self._project, f"paretune/{identity}") == "whole")
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         storage, name = self._trackio.SQLiteStorage, f"{entry.name} {entry.identity}"
         points: list[tuple[int, dict[str, Any]]] = [(step, dict(v)) for step, v in entry.curve]
         last = (points[-1][0] if points else 0) + 1

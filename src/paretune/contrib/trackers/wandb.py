@@ -27,18 +27,18 @@ def open_in(into: str, study: str) -> Wandb:
 
 
 class Wandb:
-    """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
 
     def __init__(self, folder: Path, project: str) -> None:
         self._folder, self._project = folder, project
         self._written: list[Path] = []
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         return any((folder / _COMPLETE).exists() for folder in self._folders(identity))
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
+        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
         import wandb
 
         try:

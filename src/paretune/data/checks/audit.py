@@ -9,9 +9,15 @@ from typing import Any
 
 from paretune.data.checks.audit_parallel import audit_parallel
 from paretune.data.checks.leaks import find_leaks, find_missing_choices, find_missing_classes
-from paretune.data.example import Dataset, Example, count_groups, describe_groups
+from paretune.data.example import (
+    Dataset,
+    Example,
+    count_groups,
+    describe_groups,
+    normalise_text,
+    text_key,
+)
 from paretune.data.finding import Finding, summarise
-from paretune.data.normalise import normalise_text, text_key
 from paretune.data.outer_design import PUBLISHED_SPLIT, OuterDesign
 from paretune.data.outer_folds import labelled_rows
 from paretune.data.split import count_inseparable
@@ -32,7 +38,6 @@ def audit(
     """Everything found in a dataset, what its builder noted included; errors first.
 
     Args:
-        dataset: built, so its labels are known and its texts are there.
         checks: which shares of the test rows may leak, or be unlearnable.
         design: of the test. In cross-validation all rows are one part: equal texts stay in one
             fold, so none leaks.

@@ -16,9 +16,8 @@ from paretune.data.checks.language import (
     language_code,
 )
 from paretune.data.checks.leaks import find_leaks
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset, Example, normalise_text
 from paretune.data.finding import Finding, summarise
-from paretune.data.normalise import normalise_text
 from paretune.study import Checks
 
 MIN_WORDS = 4

@@ -19,7 +19,6 @@ def find_leaks(
     """Test rows that are in train, as one finding.
 
     Args:
-        dataset: with both parts.
         key: of an example; examples with equal keys are duplicates.
         checks: up to the share ``max_leaked`` it is a warning, above an error.
     """
@@ -45,12 +44,7 @@ def find_leaks(
 
 
 def find_missing_choices(dataset: Dataset, missing: Sequence[int]) -> list[Finding]:
-    """Places at which the right choice never stands in train; they can be learnt all the same.
-
-    Args:
-        dataset: a multiple choice.
-        missing: indices of choices.
-    """
+    """Places at which the right choice never stands in train; they can be learnt all the same."""
     if not missing:
         return []
     what = f"{_name_labels(dataset, missing, 'choice')} never the right one in train."
@@ -62,8 +56,6 @@ def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Check
     """Labels that no train row has: a classifier never predicts them.
 
     Args:
-        dataset: of classes.
-        missing: indices of labels.
         checks: up to the share ``max_unlearnable`` of test rows it is a warning, above an error.
     """
     total = len(dataset.test)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from paretune.data.formats.decimal_comma import parse_numbers
+from paretune.data.columns import parse_numbers
 from paretune.data.labels import cell_text
 from paretune.errors import DataError
 
@@ -27,9 +27,7 @@ def infer_label_column(columns: Columns, *, table: bool, where: str) -> tuple[st
     """The label's column, and why it is taken to be the one.
 
     Args:
-        columns: all columns of the file.
         table: whether all but the last are features.
-        where: the file, for the error.
 
     Raises:
         DataError: nothing looks like a label; says how to name one.

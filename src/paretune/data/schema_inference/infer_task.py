@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.data.formats.decimal_comma import parse_numbers
+from paretune.data.columns import parse_numbers
 from paretune.data.formats.read import read_declared_labels, read_rows
 from paretune.data.labels import cell_text, sort_labels
 from paretune.data.schema_inference.infer_label import infer_label_column, is_numeric_target
@@ -80,10 +80,6 @@ class InferredTask:
 
 def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> InferredTask:
     """Guess kind, columns, labels and the test file.
-
-    Args:
-        path: the data file.
-        named: columns that need no guess.
 
     Raises:
         DataError: unreadable, no column of that name, or no column can be the label or the text;
@@ -191,9 +187,7 @@ def _parallel_task(path: Path, pair: dict[str, str], column: str, why: str) -> I
 
 
 def _find_test_files(stem: Path, pair: dict[str, str]) -> Path | None:
-    """The stem of two test files in the same folder: named as train, with test, validation or
-    dev.
-    """
+    """The stem of two test files in the folder, named as train with test, validation or dev."""
     for word in _TEST_NAMES:
         name = stem.name.replace("train", word) if "train" in stem.name else word
         if all(stem.with_name(f"{name}.{language}").is_file() for language in pair.values()):
@@ -266,9 +260,7 @@ def _is_text(values: list[object]) -> bool:
 
 
 def _find_test_file(train: Path, label: str) -> tuple[Path | None, str]:
-    """A test file in the same folder, named as train with test, validation or dev; it has
-    labels.
-    """
+    """A labelled test file in the folder, named as train with test, validation or dev."""
     passed = ""
     for word in _TEST_NAMES:
         name = train.name.replace("train", word) if "train" in train.name else word + train.suffix

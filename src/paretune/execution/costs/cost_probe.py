@@ -13,26 +13,28 @@ from typing import Any
 import torch
 
 from paretune.measuring.clock import MIN_STEPS, StepClock
-from paretune.measuring.components import ActivationMeter, measure_components
+from paretune.measuring.components import (
+    ActivationMeter,
+    count_safetensors_bytes,
+    measure_components,
+)
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
 from paretune.measuring.energy import EnergyMeter
-from paretune.measuring.environment import describe_device, describe_environment
-from paretune.measuring.file_size import count_safetensors_bytes
+from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.models.kernels import policy
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.generate import generate
+from paretune.training.evaluation.predict import generate
 from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients, compute_losses
-from paretune.training.optimisation.optimiser import RunOptimizer
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
 from paretune.training.recovery.out_of_memory import fit_in_memory
 from paretune.training.runs.job import Job, Outcome, Report
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.optimiser import RunOptimizer
+from paretune.training.runs.run_config import Compute, RunConfig
 
 WARM_UP_STEPS = 2
 """Steps before the clock counts."""

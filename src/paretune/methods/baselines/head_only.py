@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """The linear probe has no options beside the learning rate."""
+    """No options beside the learning rate."""
 
 
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Add nothing: the head is trained with every method."""
+    """Add nothing: a head is trained with every method."""
     from paretune.methods.core.injection import Injection
 
     return Injection({})

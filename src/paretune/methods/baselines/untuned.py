@@ -10,37 +10,8 @@ When: never for its own sake: it is the baseline that every method has to beat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+from paretune.methods.baselines.head_only import Options, count_parameters, inject
 from paretune.methods.core.method import Head, Method, Trains
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from paretune.methods.core.injection import Injection
-    from paretune.methods.core.run_axis import Fleet
-    from paretune.models.structure.anatomy import Anatomy
-
-
-@dataclass(frozen=True)
-class Options:
-    """The untuned model has no options."""
-
-
-def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
-) -> Injection:
-    """Add nothing."""
-    from paretune.methods.core.injection import Injection
-
-    return Injection({})
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """None."""
-    return 0
-
 
 METHOD = Method(
     name="untuned",

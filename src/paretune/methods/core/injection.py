@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from paretune.models.changes import ModelChanges
-from paretune.models.structure.names import is_within
+from paretune.models.structure.layers import is_within
 
 if TYPE_CHECKING:
     from paretune.methods.core.method import Method
@@ -22,15 +22,10 @@ class Injection:
 
     Attributes:
         parameters: the method's trained tensors by their names in the model, (runs, ...) each.
-        changes: what was done to the model.
-        virtual_tokens: how many positions of a sequence the method takes for itself.
-        placeholder_id: the token id that stands where the virtual tokens go.
         learning_rate_factors: by name, the factor of a tensor's learning rate, where it is not 1.
         adapters: the modules that stand beside modules of the model, by those modules' names.
-        supports_packing: whether the method serves packed batches (:mod:`paretune.models.packing`).
         modules_to_save: names of the base's modules that are trained in full beside the method.
         base_weights: by name, the base's own weights of these, which ``undo`` puts back.
-        members: the members of a stack with their own injections, in order.
     """
 
     parameters: dict[str, nn.Parameter]

@@ -114,14 +114,8 @@ class Method:
 
     Attributes:
         name: in study files; also the name of the method's file, or of its entry point.
-        title: as people write it.
-        options: a frozen dataclass (:mod:`paretune.methods.core.options`).
-        inject: puts the method into a model.
-        count_parameters: the formula for the number of trained parameters.
-        learning_rates: low, middle, high; None where nothing is learnt.
         starts_as_base: until the first step the model answers as the base does, bit for bit.
         code_epoch: raised whenever the method's results change; it is part of a run's identity.
-        trains: what training changes.
         head: which head it needs; tasks with another are refused.
         reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
             they may be held in bf16.
@@ -177,9 +171,6 @@ class Baseline:
 
     Attributes:
         name: in study files; also the name of its file.
-        title: as people write it.
-        options: a frozen dataclass.
-        fit: fits it on the training part.
         code_epoch: raised whenever its results change.
         is_useful: whether anybody may take it; otherwise it is only a score to be exceeded,
             and never recommended.

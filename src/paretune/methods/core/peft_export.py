@@ -19,11 +19,7 @@ def fill_peft_layers(
     """PEFT's model with our tensors in it, for adapters beside layers.
 
     Args:
-        model: a fresh base.
-        config: PEFT's, of the same method.
-        injection: ours, of one run.
         key: the adapters' name as children of their layers.
-        names: PEFT's names of the tensors by ours.
     """
     theirs = wrap_in_peft(model, config)
     for name, parameter in injection.parameters.items():

@@ -12,7 +12,7 @@ and its scores with the prefix are content to content only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,17 +28,12 @@ from paretune.models.structure.anatomy import Anatomy, Attention
 _WITH_PREFIX = {"sdpa": "paretune_sdpa", "eager": "paretune_eager"}
 
 
-class Prefix(Protocol):
-    """A prefix, as a child of an attention module."""
-
-    def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
-        """(rows, virtual, width) each, for the present rows of the batch."""
-
-
 def attach_prefixes(
     model: Any, anatomy: Anatomy, key: str, prefixes: dict[str, nn.Module]
 ) -> Injection:
     """Let every attention see its prefix; ``prefixes`` are by the attention modules' names.
+
+    ``prefix.keys_and_values(rows)`` gives (rows, virtual, width) each, for the rows of the batch.
 
     Raises:
         MethodError: an architecture whose attention cannot be reached.

@@ -209,8 +209,6 @@ def refusal(method: Method | Baseline, objective: Objective, *, tabular: bool) -
     """Why a method cannot serve a task, or "".
 
     Args:
-        method: any.
-        objective: of the task.
         tabular: whether the task is a table, with features behind its texts.
     """
     task = objective.name.replace("_", " ")

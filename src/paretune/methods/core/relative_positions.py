@@ -18,7 +18,7 @@ from torch import Tensor
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
-from paretune.models.structure.names import parent_name
+from paretune.models.structure.layers import parent_name
 
 
 def split_position_tables(

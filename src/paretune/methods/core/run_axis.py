@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.models.dropout.patch import seeded_dropout
-from paretune.models.dropout.rng import DropoutRng
+from paretune.models.dropout.rng import DropoutRng, seeded_dropout
 from paretune.models.packing.state import Packing
 
 
@@ -32,11 +31,7 @@ class Fleet:
             choice: examples x choices) and, for tensors with one row per run, by runs; a packed
             one by tokens, by target tokens and by sequences. Unset, a fleet of one owns all rows.
         step_seed: the seed of what a method draws once in a training step.
-        packing: how batches are packed; None where they are padded.
         dropout_rng: what dropout is drawn from; None for torch's own generator.
-        parent: the fleet that this one is a part of, or None.
-        first_run: this fleet's first run in its parent.
-        subfleets: the parts of this fleet.
     """
 
     runs: int = 1
@@ -58,7 +53,6 @@ class Fleet:
 
         Args:
             function: called with this fleet's rows of each tensor; returns those of the last one.
-            tensors: with the rows of all runs.
         """
         if self.parent is None:
             return function(*tensors)

@@ -131,12 +131,7 @@ def prepend_virtual_tokens(
     """Prepend virtual tokens to the input embeddings.
 
     Args:
-        model: the base.
-        anatomy: of it.
         prompts: called, it gives (runs, virtual, embedding width).
-        virtual: how many virtual tokens.
-        fleet: whose runs have them.
-        text_positions: see :func:`keeps_text_positions`.
     """
     changes = ModelChanges()
     changes.add_module(model, MODULE_NAME, prompts)
@@ -161,7 +156,6 @@ def keeps_text_positions(anatomy: Anatomy, text_positions: str) -> bool:
     """Whether the text keeps its positions; where they are not absolute there is nothing to keep.
 
     Args:
-        anatomy: of the model.
         text_positions: ``kept``, ``shifted``, or ``auto``: as the topology has it.
     """
     if anatomy.position_embeddings is None or text_positions == "shifted":

@@ -27,7 +27,6 @@ def make_options(config: type, supported: SupportedTuner) -> type:
 
     Args:
         config: ``peft``'s config class of the tuner.
-        supported: which of its options are offered.
     """
     hints = typing.get_type_hints(config)
     closed = {**CLOSED, **supported.closed_options}

@@ -34,8 +34,6 @@ class SupportedTuner:
     """A tuner that trains here.
 
     Attributes:
-        title: as people write it.
-        rates: learning rates on trial: low, middle, high.
         targets: the roles of the layers that it adapts by default; ``norms`` and ``embeddings`` are
             those of the backbone.
         starts_as_base: until the first step the model answers as the base does.

@@ -38,9 +38,7 @@ class PeftInjection(Injection):
     """A tuner in a model.
 
     Attributes:
-        tuner: ``peft``'s own object.
         settings: what its config was made of, so that the same can be made again.
-        seed: what its initial weights were drawn from.
     """
 
     tuner: Any = None
@@ -52,7 +50,6 @@ class ModelSnapshot:
     """A model's modules and tensors as they are, to be put back.
 
     Args:
-        model: where a tuner is about to be put.
         rewritten: modules whose weights it may change (PiSSA, OLoRA): these alone are copied.
     """
 
@@ -111,11 +108,6 @@ def wrap_model(
     """Let a tuner wrap the model.
 
     Args:
-        name: of the method, for messages.
-        model: is changed in place.
-        tuner: ``peft``'s class of it.
-        config: ``peft``'s class of its settings.
-        settings: the settings, with the full names of the layers.
         seed: what its initial weights are drawn from.
         rewrites: whether it changes the weights that it starts from.
 

@@ -1,15 +1,96 @@
-"""What the dropouts of one pass draw from: a seed for each run, and the dropout's own offset."""
+"""Dropout drawn from the seeds of the runs: a seed for each run, and the dropout's own offset.
+
+:class:`DropoutRng` says what a pass draws from, :func:`seeded_dropout` puts it in the place of
+torch's own dropout. The mask is drawn once more in the backward pass.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from paretune.models.dropout.op import RowParts, ShapeParts, drop_padded, drop_rows
+from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
 from paretune.models.kernels import policy
+
+RowParts = list[tuple[int, int]]
+"""Seed and number of rows of each run, in order."""
+ShapeParts = list[tuple[int, tuple[int, ...]]]
+"""Seed of each run, and the shape that its part of a tensor has without others' padding."""
+
+
+def drop_rows(x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
+    """Dropout of (rows, ...), of which the runs have consecutive rows."""
+    return _DropRows.apply(x, parts, offset, p)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def drop_padded(x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
+    """Dropout of (rows, ...), where each run draws in the shape that it has alone.
+
+    Its mask is laid into the front corner of its rows, where texts begin. What was padded beyond it
+    falls away whole: it is behind the end of every text of the run, and nobody reads it.
+    """
+    return _DropPadded.apply(x, parts, offset, p)  # type: ignore[no-untyped-call,no-any-return]
+
+
+class _DropRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
+        ctx.draw = parts, offset, p
+        return _drop_rows(x, *ctx.draw)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _drop_rows(gradient, *ctx.draw), None, None, None
+
+
+class _DropPadded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
+        ctx.draw = parts, offset, p
+        return _drop_padded(x, *ctx.draw)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        return _drop_padded(gradient, *ctx.draw), None, None, None
+
+
+def _drop_rows(x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
+    if policy.can_use_kernels(x):
+        from paretune.models.kernels.dropout_rows import drop_rows as drop_by_kernel
+
+        return drop_by_kernel(x, parts, offset, p)
+    per_row = x[0].numel() if len(x) else 0
+    masks = [draw_mask(seed, (offset,), rows * per_row, p, x.device) for seed, rows in parts]
+    mask = masks[0] if len(masks) == 1 else torch.cat(masks)
+    return apply_mask(x, mask).mul_(keep_scale(p))
+
+
+def _drop_padded(x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
+    masks = [
+        draw_mask(seed, (offset,), math.prod(shape), p, x.device).view(shape)
+        for seed, shape in parts
+    ]
+    if all(shape[1:] == x.shape[1:] for _, shape in parts):
+        keep = torch.cat(masks)
+    else:
+        keep = torch.zeros(x.shape, dtype=masks[0].dtype, device=x.device)
+        start = 0
+        for mask in masks:
+            rows = slice(start, start + len(mask))
+            keep[(rows, *(slice(size) for size in mask.shape[1:]))] = mask
+            start += len(mask)
+    return apply_mask(x, keep).mul_(keep_scale(p))
+
 
 OFFSETS_PER_LAYER = 64
 """Dropouts that one layer may have; layer ``i`` counts from ``OFFSETS_PER_LAYER * (i + 1)``."""
@@ -26,13 +107,11 @@ class DropoutRng:
     """Draws every dropout of a pass: the mask is a pure function of seed, layer and offset.
 
     Attributes:
-        seeds: of the present pass, one for each run.
         row_splits: the ways in which rows may be split among several runs (tokens, sequences), as
             rows of each run; a run alone owns every row.
         offset: of the last dropout. It counts from the start of the pass, and anew in each layer.
         run_lengths: where runs share a padded batch, how long the batch of each would be alone,
             0 for a run without rows; empty where nobody's rows are padded for others.
-        used_kernels: whether a compiled kernel (:mod:`paretune.models.kernels`) has been used.
     """
 
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -107,3 +186,26 @@ class DropoutRng:
             if rows:
                 parts.append((seed, (rows, *sizes[1:])))
         return parts
+
+
+@contextmanager
+def seeded_dropout(rng: DropoutRng) -> Iterator[None]:
+    """Draw every dropout of a forward and backward pass from ``rng``, one pass at a time.
+
+    Marian, T5 and others call ``torch.nn.functional.dropout`` themselves, with no module to hook,
+    and ``nn.Dropout`` calls it too. (A torch function mode would see every function of torch, and
+    is off in what a backward pass computes again.)
+    """
+    before = F.dropout
+
+    def dropout(
+        input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
+        # Never in place, which is only a way to save memory.
+        return rng.drop(input, p) if training else input
+
+    F.dropout = dropout
+    try:
+        yield
+    finally:
+        F.dropout = before

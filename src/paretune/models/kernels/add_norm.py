@@ -27,11 +27,8 @@ def add_norm(
     """``layer(residual + dropout(hidden))``, all in fp32; (rows, ..., width) each.
 
     Args:
-        hidden: what dropout falls on.
-        residual: of the same shape.
         layer: with weight and bias, over the last axis, whose width is a multiple of 4.
         parts: seed and rows of each run, in order.
-        offset: of the dropout.
         p: probability of dropout; at 0 nothing is drawn.
     """
     return _AddNorm.apply(  # type: ignore[no-untyped-call,no-any-return]

@@ -15,11 +15,53 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from paretune.models.dropout.masks import keep_scale, keep_threshold
-from paretune.models.kernels import heads as rows_of
 from paretune.models.kernels import softmax
 from paretune.models.kernels.dropout_rows import sfc64_state
-from paretune.models.packing.attention_plan import AttentionPlan
+from paretune.models.kernels.jit import jit_kernel
 from paretune.models.packing.layout import AttentionGroup, RowBlock
+from paretune.models.packing.state import AttentionPlan
+
+
+@jit_kernel("void(float32[:, ::1], int64, int64[::1], int64, int64, float32, float32[:, :, ::1])")
+def split_heads(
+    x: Any, start: Any, lengths: Any, heads: Any, virtual: Any, factor: Any, out: Any
+) -> None:
+    """Rows from ``start`` on, times ``factor``, behind ``virtual`` positions that are left alone.
+
+    Shapes: x (rows, width), lengths (sequences,) -> (sequences * heads, virtual + longest, width of
+    a head), 0 behind the end of a sequence.
+    """
+    width = out.shape[2]
+    row = start
+    for sequence in range(lengths.size):
+        length = lengths[sequence]
+        for head in range(heads):
+            block = out[sequence * heads + head]
+            for i in range(length):
+                for j in range(width):
+                    block[virtual + i, j] = x[row + i, head * width + j] * factor
+            for i in range(virtual + length, out.shape[1]):
+                for j in range(width):
+                    block[i, j] = np.float32(0)
+        row += length
+
+
+@jit_kernel("void(float32[:, :, ::1], int64, int64[::1], int64, int64, float32, float32[:, ::1])")
+def merge_heads(
+    blocks: Any, start: Any, lengths: Any, heads: Any, virtual: Any, factor: Any, x: Any
+) -> None:
+    """The inverse of :func:`split_heads`: positions of no token are left out."""
+    width = blocks.shape[2]
+    row = start
+    for sequence in range(lengths.size):
+        length = lengths[sequence]
+        for head in range(heads):
+            block = blocks[sequence * heads + head]
+            for i in range(length):
+                for j in range(width):
+                    x[row + i, head * width + j] = block[virtual + i, j] * factor
+        row += length
+
 
 SCORES_PER_STEP = 1 << 17
 """Scores that are computed together: half a megabyte, beside as much of probabilities."""
@@ -151,7 +193,7 @@ def _split_rows(
 ) -> Tensor:
     """(rows, width) -> (sequences * heads, virtual + length, width of a head)."""
     out = torch.empty(len(lengths) * heads, virtual + side.length, x.shape[1] // heads)
-    rows_of.split_heads(
+    split_heads(
         x.detach().contiguous().numpy(), side.start, lengths, heads, virtual, np.float32(factor),
         out.numpy(),
     )  # fmt: skip
@@ -168,7 +210,7 @@ def _merge_rows(
     virtual: int = 0,
     factor: float = 1.0,
 ) -> None:
-    rows_of.merge_heads(
+    merge_heads(
         blocks.numpy(), side.start, lengths, heads, virtual, np.float32(factor), into.numpy()
     )
 

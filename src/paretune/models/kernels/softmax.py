@@ -109,12 +109,7 @@ def forward(
         kept: like scores; filled with the probabilities that dropout keeps, 0 elsewhere. Not
             touched without dropout.
         queries: number of queries of each sequence; other rows become 0.
-        keys: number of keys of each sequence.
-        heads: of each sequence.
-        virtual: keys of the prefix.
         window: a token this far away or farther is masked; 0: none is.
-        scaling: of scores.
-        dropping: whether there is dropout.
         state: of SFC64; it advances by the elements of scores, 16 bits each.
         threshold: of 65,536 elements, how many are kept.
     """
@@ -198,15 +193,8 @@ def backward(
     """The gradient of the probabilities behind dropout becomes that of the scores, in place.
 
     Args:
-        probs: as :func:`forward` left them.
         d_scores: gradient of the probabilities behind dropout, with its factor in it.
         kept: filled with the probabilities that dropout keeps; not touched without dropout.
-        queries: number of queries of each sequence.
-        keys: number of keys of each sequence.
-        heads: of each sequence.
-        virtual: keys of the prefix.
-        scaling: of scores.
-        dropping: whether there was dropout.
     """
     blocks, length, width = probs.shape
     for block in range(blocks):

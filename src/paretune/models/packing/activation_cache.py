@@ -2,8 +2,7 @@
 
 Where all that a run trains sits above layer k and no layer below has dropout, the input of layer k
 is the same in every epoch, and for every seed, learning rate and method. It is computed once,
-stored on disk, and given to the model instead of its embeddings and lower layers
-(:mod:`.layer_skipping`).
+stored on disk, and given to the model instead of its embeddings and lower layers.
 
 A file holds the rows of all texts of one part, one text after another, in the order of the part,
 as a plain npy array (``allow_pickle`` is off) with a checksum behind it. Its name is a hash of what
@@ -73,11 +72,7 @@ def load_or_compute(
     """The rows of that name, computed and written atomically if there is no whole file of them.
 
     Args:
-        folder: of all such files.
-        name: of the file.
         starts: first row of each text, and the number of rows.
-        width: of the hidden state.
-        dtype: of the rows.
         budget_bytes: that all files together may take; older ones are deleted for a new one.
         compute: given a function that writes (rows, width), integers of the size of ``dtype``.
 

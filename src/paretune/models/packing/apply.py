@@ -3,7 +3,7 @@
 Everything is done by hooks and by ``transformers``' own attention interface; no module is replaced
 and no weight is touched. What is computed is the model's own result for each sequence (tests: to
 rounding), with nothing spent on padding, and in an encoder's last layer only what the head reads. A
-model's topology says which of :mod:`.encoder` and :mod:`.encoder_decoder` does the rest.
+model's topology says whether :mod:`.encoder` or :func:`pack_encoder_decoder` does the rest.
 """
 
 from __future__ import annotations
@@ -13,19 +13,71 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rng import OFFSETS_PER_LAYER, DropoutRng
 from paretune.models.packing.attention import IMPLEMENTATION, packed_attention_forward
 from paretune.models.packing.encoder import can_pack_encoder, pack_encoder
-from paretune.models.packing.encoder_decoder import can_pack_encoder_decoder, pack_encoder_decoder
-from paretune.models.packing.layout import AttentionRole
+from paretune.models.packing.layout import AttentionRole, PackedLayout
 from paretune.models.packing.state import Packing
 from paretune.models.structure.anatomy import Anatomy
-from paretune.models.structure.names import parent_name
+from paretune.models.structure.layers import parent_name
 from paretune.models.structure.topology import ENCODER, ENCODER_DECODER, Topology, topology_of
+
+PACKED_ENCODER_DECODERS = ("bart", "m2m_100", "marian", "mbart")
+"""Architectures with absolute positions and attention without biases; NLLB is an M2M100."""
+
+
+def can_pack_encoder_decoder(model: Any) -> bool:
+    """Whether the model has an encoder and a decoder, and its batches can be packed."""
+    config = model.config
+    if config.model_type not in PACKED_ENCODER_DECODERS or not getattr(
+        model, "_supports_sdpa", False
+    ):
+        return False
+    # M2M100 gives padding no position, which a first token would be by name.
+    first = config.model_type == "m2m_100" and config.decoder_start_token_id == config.pad_token_id
+    return not first and type(model.get_output_embeddings()) is nn.Linear
+
+
+def pack_encoder_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """Give each row, of sources and of targets, the position that it has in its own sequence."""
+    if anatomy.position_embeddings is None:
+        raise ValueError(f"{type(model).__name__} has no tables of positions")
+    own = anatomy.position_embeddings.removeprefix(anatomy.encoder)
+    for stack in (anatomy.encoder, *anatomy.source_readers):
+        table: Any = model.get_submodule(f"{stack}{own}")
+        of_targets = stack != anatomy.encoder
+        look_up = partial(_look_up_positions, table, table.forward, packing, of_targets)
+        packing.changes.set(table, "forward", look_up)
+
+
+def _look_up_positions(
+    table: Any,
+    look_up: Callable[[Any], Tensor],
+    packing: Packing,
+    of_targets: bool,
+    seen: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """The positions of all rows, (rows, 1, width): those of one long text, each row its own.
+
+    ``seen`` is what the model shows the table: its ids, or only their shape. Whatever the table
+    makes of it (BART's begins two rows late, M2M100's behind its padding) is made of one text of
+    the longest length, without padding.
+    """
+    layout: PackedLayout | None = packing.layout.target if of_targets else packing.layout
+    assert layout is not None  # noqa: S101  (a translation's batch has targets)
+    longest = max(layout.lengths)
+    shape: Any = (1, longest)
+    if isinstance(seen, Tensor):
+        no_padding = (getattr(table, "padding_idx", None) or 0) + 1
+        shape = seen.new_full(shape, no_padding)
+    return look_up(shape).view(longest, -1)[layout.position_ids]
+
 
 ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, packed_attention_forward)
 
@@ -50,13 +102,7 @@ def can_pack(model: Any) -> bool:
 
 
 def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """Let a model read packed batches until ``packing.changes`` are undone.
-
-    Args:
-        model: one that :func:`can_pack`, with the method in it.
-        anatomy: of the model.
-        packing: its layout describes every batch.
-    """
+    """Let a model read packed batches until ``packing.changes`` are undone."""
     changes = packing.changes
     packing.passes_position_ids = anatomy.position_embeddings is None
     changes.set_attention(model, IMPLEMENTATION)

@@ -3,8 +3,7 @@
 Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the probabilities.
 Forward and backward are written out for all sequences of a batch, group by group, so that autograd
 keeps one node; the probabilities are kept for the backward pass, and their dropout is drawn once
-more.
-The same with compiled kernels is :mod:`paretune.models.kernels.attention`.
+more. The same with compiled kernels is :mod:`paretune.models.kernels.attention`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from torch.autograd.function import once_differentiable
 
 from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
 from paretune.models.kernels import policy
-from paretune.models.packing.attention_plan import (
+from paretune.models.packing.layout import AttentionGroup
+from paretune.models.packing.state import (
     AttentionDropout,
     AttentionPlan,
     AttentionSettings,
+    Packing,
 )
-from paretune.models.packing.layout import AttentionGroup
-from paretune.models.packing.state import Packing
 
 IMPLEMENTATION = "paretune_packed"
 """Under which ``transformers`` finds it. No mask is registered with it: none is made."""

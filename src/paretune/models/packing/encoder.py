@@ -11,10 +11,9 @@ from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.kernels import policy
 from paretune.models.packing.attention import compute_packed_attention
-from paretune.models.packing.attention_plan import AttentionSettings
-from paretune.models.packing.state import Packing
+from paretune.models.packing.state import AttentionSettings, Packing
 from paretune.models.structure.anatomy import Anatomy
-from paretune.models.structure.names import parent_name
+from paretune.models.structure.layers import parent_name
 
 CLS_ONLY_ARCHITECTURES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer computes queries for [CLS] only: BERT's own layer."""

@@ -31,10 +31,6 @@ class RowBlock:
     """The rows of consecutive sequences: the queries, or the keys, of a group.
 
     Attributes:
-        start: first row.
-        stop: one past the last row.
-        sequences: how many.
-        length: rows of the longest sequence.
         pad_index: (sequences, length) the row of each position, counted from ``start``; a position
             behind the end of its sequence has the sequence's first row. None where all sequences
             are equally long, as the two below.
@@ -71,14 +67,8 @@ class AttentionGroup:
     """Sequences of one run whose attention is computed in one product.
 
     Attributes:
-        start: first sequence in the batch.
-        stop: one past the last.
-        queries: their rows.
-        keys: their rows.
-        run: whose they are.
         index: of the group among those of its run, so that its dropout depends on its run alone.
         causal: no query attends to what comes after it.
-        masks: of attention, made at first use.
     """
 
     start: int
@@ -96,10 +86,6 @@ class PackedLayout:
     """The sequences of the present batch: those of run 0 first, in each run the longest first.
 
     Attributes:
-        lengths: rows of every sequence.
-        run_sequences: number of sequences of each run.
-        device: where the batch is.
-        starts: first row of every sequence, and the number of all rows.
         target: layout of the targets, where this one is that of the sources.
     """
 
@@ -121,10 +107,7 @@ class PackedLayout:
         """Describe the next batch.
 
         Args:
-            lengths: rows of every sequence; (sequences,).
             runs: how many of the sequences belong to each run; they sum to all of them.
-            device: where the batch lies.
-            targets: rows of every sequence's target, where there are any; (sequences,).
         """
         self.lengths, self.run_sequences, self.device = list(lengths), list(runs), device
         self.starts = [0]
@@ -231,11 +214,6 @@ def _cut_groups(
 
     Found exactly by dynamic programming over the places where a length changes. The scores of a
     group are those of its longest queries and its longest keys.
-
-    Args:
-        queries: number of queries of each sequence.
-        keys: number of keys of each sequence.
-        overhead: fixed cost of a group, in scores.
 
     Returns:
         First sequence of each group, and one past its last.

@@ -1,4 +1,4 @@
-"""What a packed model knows of its present batch."""
+"""What a packed model knows of its present batch, and how one of its attentions is computed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,52 @@ from torch import Tensor
 from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.packing.activation_cache import CachedActivations
-from paretune.models.packing.layout import PackedLayout
+from paretune.models.packing.layout import AttentionGroup, AttentionRole, PackedLayout
 from paretune.objectives.encoding import Encoded
+
+
+@dataclass(frozen=True)
+class AttentionSettings:
+    """Of one attention of a model.
+
+    ``sliding_window``: tokens this far away or farther are not seen; None: all are.
+    """
+
+    heads: int
+    dropout: float
+    scaling: float
+    role: AttentionRole = "self"
+    sliding_window: int | None = None
+
+
+@dataclass(frozen=True)
+class AttentionDropout:
+    """What falls away of the probabilities: ``seeds`` has one for each run."""
+
+    seeds: list[int]
+    offset: int
+    p: float
+
+    def stream(self, group: AttentionGroup) -> tuple[int, tuple[int, int]]:
+        """Seed and offsets of a group."""
+        return self.seeds[group.run], (self.offset, group.index)
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """One attention of one batch.
+
+    ``query_lengths`` and ``key_lengths``: of every sequence, how many of its tokens see, and how
+    many are seen.
+    """
+
+    groups: list[AttentionGroup]
+    heads: int
+    scaling: float
+    window: int | None
+    dropout: AttentionDropout | None
+    query_lengths: list[int]
+    key_lengths: list[int]
 
 
 @dataclass
@@ -18,11 +62,8 @@ class Packing:
     """The state that a packed model, its methods and its attention share.
 
     Attributes:
-        layout: of the present batch.
         dropout_rng: what dropout is drawn from: that of attention always, all other where a pass
-            runs in :func:`paretune.models.dropout.patch.seeded_dropout`.
-        virtual_tokens: how many tokens stand before every sequence for a prompt.
-        placeholder_id: the token that stands in their place.
+            runs in :func:`paretune.models.dropout.rng.seeded_dropout`.
         passes_position_ids: whether the model is given each row's position, instead of looking it
             up in a table.
         pooled_token: the only one that the last layer is computed for; None: for all.

@@ -2,23 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paretune.errors import MethodError, ModelError
-from paretune.models.structure.backbone import (
-    find_backbone_parameters,
-    find_untrainable_parameters,
-)
-from paretune.models.structure.layers import Attention, Layer
-from paretune.models.structure.names import find_name
-from paretune.models.structure.norm_placement import watch_output_norms
+from paretune.models.changes import ModelChanges
+from paretune.models.structure.layers import SUPPORTED_FAMILIES, Attention, Layer, find_name
 from paretune.models.structure.topology import Topology, topology_of
+
+
+def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:
+    """Names of the parameters on which the last hidden state depends, word embeddings included.
+
+    Raises:
+        ModelError: the model cannot be run from embeddings.
+    """
+    tables = topology.word_embeddings(model)
+    embeddings = torch.zeros(1, 4, tables[0].weight.shape[1], device=tables[0].weight.device)
+    training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad():
+            hidden = topology.last_hidden_state(model, embeddings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be run from embeddings ({error}).",
+            remedy=SUPPORTED_FAMILIES,
+        ) from None
+    finally:
+        model.train(training)
+    reached = _find_leaves(hidden).union(*(table.parameters() for table in tables))
+    return frozenset(name for name, p in model.named_parameters() if p in reached)
+
+
+def find_untrainable_parameters(model: Any) -> tuple[str, ...]:
+    """Names of the parameters that are no weights: computed, and never saved.
+
+    Marian's positions are made untrainable, but ``from_pretrained`` forgets that; what tells them
+    apart for certain is that a checkpoint leaves them out, so whatever was trained would be lost.
+    """
+    unsaved = getattr(model, "_keys_to_ignore_on_save", None) or ()
+    return tuple(name for name, _ in model.named_parameters() if name in unsaved)
+
+
+def _find_leaves(hidden: Tensor) -> set[Tensor]:
+    """The leaf tensors that ``hidden`` was computed from; tensors are hashed by identity."""
+    seen: set[Any] = set()
+    leaves: set[Tensor] = set()
+    waiting: list[Any] = [hidden.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)  # only nodes that accumulate gradients have one
+        if leaf is not None:
+            leaves.add(leaf)
+        waiting.extend(following for following, _ in node.next_functions)
+    return leaves
+
+
+@contextmanager
+def watch_output_norms(model: nn.Module, layers: Sequence[Layer]) -> Iterator[dict[str, str]]:
+    """By layer, the name of the normalisation whose output is its own (post-norm), or nothing.
+
+    A forward pass fills it while the block runs. The order in which modules are declared does not
+    tell: XLM-RoBERTa-XL declares last what it uses first.
+    """
+    output_norms: dict[str, str] = {}
+    normed: dict[str, Tensor] = {}  # the tensors themselves: an address alone may come again
+
+    def record(name: str, module: nn.Module, args: tuple[Any, ...], out: Tensor) -> None:
+        normed[name] = out
+
+    def compare(layer: str, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
+        hidden = out[0] if isinstance(out, tuple) else out
+        for name, states in normed.items():
+            if states is hidden:
+                output_norms[layer] = name
+        normed.clear()
+
+    with ModelChanges() as hooks:
+        for layer in layers:
+            block = model.get_submodule(layer.name)
+            for own, module in block.named_modules():
+                if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+                    hook = partial(record, f"{layer.name}.{own}")
+                    hooks.hook(module.register_forward_hook(hook))
+            hooks.hook(block.register_forward_hook(partial(compare, layer.name)))
+        yield output_norms
+
 
 __all__ = [
     "Anatomy",
@@ -50,17 +130,11 @@ class Anatomy:
     """Names of a model's parts.
 
     Attributes:
-        topology: how its stacks are laid out, and what follows from it.
-        width: of the hidden state.
         embedding_width: of the word embeddings; ELECTRA's differs from ``width``.
-        word_embeddings: module name of the first stack's word embeddings.
-        layers: of all stacks, in the order in which they compute.
         head_modules: the outermost modules after the last hidden state that training begins with
             new weights: pooler, classifier.
         linear_layers: names of every linear layer of the backbone, those of ``layers`` among them.
         max_length: tokens that fit, special tokens included; None where nothing limits them.
-        pad_id: the config's padding token, or None.
-        encoder: module name of the first stack, which comes before any head.
         text_reader: name of the module whose ids and mask grow by virtual tokens; "" is the model.
         source_readers: names of the modules that are given the mask of an encoded source.
         position_embeddings: module name of the table of absolute positions beside the word

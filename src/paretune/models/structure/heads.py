@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from paretune.errors import ModelError
 from paretune.models.structure.layers import ENCODER_FAMILIES, TRANSLATION_FAMILIES
 from paretune.models.structure.topology import ENCODER_DECODER, topology_of
+from paretune.objectives.collate import IGNORE_INDEX
 from paretune.objectives.head_spec import HeadSpec
 
 
@@ -66,11 +70,6 @@ def require_known(config: Any, where: str) -> None:
 def require_head(config: Any, head: HeadSpec, where: str) -> Any:
     """The auto class of ``transformers`` that opens this head on a model of this config.
 
-    Args:
-        config: of the model.
-        head: what is asked for.
-        where: the model's name, for errors.
-
     Raises:
         ModelError: models of this topology, or of this type, have no such head.
     """
@@ -91,3 +90,28 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
             remedy=auto_class.remedy,
         )
     return getattr(transformers, auto_class.name)
+
+
+def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:
+    """Weight (vocabulary, width) and bias (vocabulary,) or None of a model's LM head.
+
+    The bias is added and never trained: a buffer of Marian, BART and mBART; M2M100 has none.
+    """
+    bias: Tensor | None = getattr(model, "final_logits_bias", None)
+    return model.get_output_embeddings().weight, None if bias is None else bias[0]
+
+
+def shift_right(model: Any, labels: Tensor) -> Tensor:
+    """``decoder_input_ids`` for teacher forcing: before each target token the right one.
+
+    Both (batch, target tokens), ``labels`` padded with -100.
+    """
+    prepare = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if prepare is not None:
+        shifted: Tensor = prepare(labels=labels)
+        return shifted
+    # M2M100 keeps it to itself: the decoder's first token, then the others, one place later.
+    config = model.config
+    first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
+    shifted = torch.cat([first, labels[:, :-1]], 1)
+    return shifted.masked_fill(shifted == IGNORE_INDEX, config.pad_token_id)

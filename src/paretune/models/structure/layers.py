@@ -9,12 +9,34 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from paretune.errors import ModelError
-from paretune.models.structure.names import parent_name
+
+
+def find_name(model: nn.Module, part: Any) -> str:
+    """The name under which a model holds one of its modules.
+
+    Raises:
+        ModelError: it does not hold it.
+    """
+    names: list[str] = [name for name, module in model.named_modules() if module is part]
+    if not names:
+        raise ModelError(f"{type(model).__name__} does not hold its own {type(part).__name__}.")
+    return names[0]
+
+
+def parent_name(name: str) -> str:
+    """Name of the module that holds what is called ``name``; "" is the model."""
+    return name.rpartition(".")[0]
+
+
+def is_within(name: str, module: str) -> bool:
+    """Whether a module or a parameter is ``module`` or a part of it."""
+    return name == module or name.startswith(f"{module}.")
+
 
 Stack = Literal["encoder", "decoder"]
 
@@ -52,10 +74,9 @@ class Attention:
 class Layer:
     """One layer: its attention and its feed-forward part.
 
-    ``up`` has one name (width to inner, or to twice inner where a gate is fused with it) or two
-    (a gate apart); ``down`` leads back to the width. ``output_norm`` is the normalisation that
-    gives the
-    layer's output, or None in a layer that normalises first. ``cross_attention`` is a decoder's
+    ``up`` has one name (width to inner, or to twice inner where a gate is fused with it) or two (a
+    gate apart); ``down`` leads back to the width. ``output_norm`` is the normalisation that gives
+    the layer's output, or None in a layer that normalises first. ``cross_attention`` is a decoder's
     second attention, whose keys and values are those of the encoded source.
     """
 
@@ -82,8 +103,6 @@ def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") ->
     """Read the longest list of equal blocks that have an attention and a feed-forward part.
 
     Args:
-        model: the whole model.
-        within: name of the module to search.
         stack: what that module is; only a decoder's layers have cross-attention.
 
     Raises:

@@ -42,7 +42,6 @@ class WeightAccess:
     Attributes:
         evaluate: from the name of a part to its logits, (examples, labels), or to the
             :class:`~paretune.objectives.seq2seq_lm.TokenLosses` of its references.
-        generate: from the name of a part to its generated texts.
     """
 
     evaluate: Callable[[str], Any]

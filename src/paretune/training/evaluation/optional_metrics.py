@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paretune.metrics import SEGMENT_METRICS
-from paretune.models.headless_encoder import load_headless_encoder
+from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
 from paretune.study import Generation, ModelSpec
 
@@ -33,11 +33,6 @@ class _Encoder:
 
 class OptionalMetrics:
     """The optional metrics of one run.
-
-    Args:
-        generation: which, and with what model.
-        language: of the translations.
-        caches: find the model.
 
     Raises:
         MissingDependencyError: NLTK, its data or WordNet is missing, or does not know the language.

@@ -1,4 +1,9 @@
-"""Outputs of models for encoded examples, in evaluation mode."""
+"""Outputs of models for encoded examples, in evaluation mode: logits, losses, generated texts.
+
+The search is ``transformers`' own. Beams that have ended wait for the longest of their batch, so
+sentences of similar length go together, the longest first, and a batch holds so many beams that the
+matrix products are large and the waiting stays short (dev/log.md).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,19 @@ from typing import Any
 
 import torch
 
+from paretune.data.batch import split_for_evaluation
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.load import LoadedModel
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.logits import LogitsCollector
 from paretune.objectives.objective import Collector
+from paretune.study import Generation
 from paretune.training.forward.micro_batch import Forward
+from paretune.training.forward.plain import to_tensors
+from paretune.training.forward.select import packing_disabled
+from paretune.training.forward.splitting import device_kind
+from paretune.training.runs.run_config import Compute
 
 
 def evaluate(
@@ -21,9 +35,7 @@ def evaluate(
     """Outputs of each run for its examples, all runs in the same passes.
 
     Args:
-        forward: of all runs.
         data: the examples of each run; None: it is not evaluated.
-        make_collector: the objective's.
 
     Returns:
         For each run the result of its collector: logits, (examples, labels), or the losses of
@@ -49,3 +61,31 @@ def evaluate_alone(
 ) -> Any:
     """Outputs of a run alone; see :func:`evaluate`."""
     return evaluate(forward, [data], make_collector)[0]
+
+
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+"""Padded source tokens in one batch, all beams counted; on a GPU not measured."""
+
+
+def generate(
+    loaded: LoadedModel, fleet: Fleet, compute: Compute, data: Encoded, generation: Generation
+) -> list[str]:
+    """One text for each source, in their order; may be empty, never has a line break."""
+    model: Any = loaded.model
+    config: Any = loaded.generation_config(generation)
+    was_training = model.training
+    model.eval()
+    texts = [""] * len(data.ids)
+    lengths = [length * config.num_beams for length in data.source_lengths]
+    with torch.inference_mode(), compute.autocast(), packing_disabled(loaded, fleet):
+        for batch in split_for_evaluation(lengths, BATCH_TOKENS[device_kind(compute.device)]):
+            fleet.set_row_counts([len(batch)])
+            padded = pad_batch(data, batch, loaded.anatomy.pad_id or 0)
+            inputs = to_tensors(padded, compute.device)
+            inputs.pop("labels", None)
+            tokens = model.generate(**inputs, generation_config=config)
+            decoded = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for index, text in zip(batch, decoded, strict=True):
+                texts[index] = " ".join(text.split())
+    model.train(was_training)
+    return texts

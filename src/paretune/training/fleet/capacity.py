@@ -54,10 +54,6 @@ def count_slots(
     """How many runs like this one can train together.
 
     Args:
-        run: one of them.
-        caches: of this process; the model is loaded.
-        device: where to train.
-        limit: the most.
         budget_bytes: for the runs, apart from the model and one pass.
         where_it_pays: only where it is clearly faster: where the steps of
             :data:`MIN_RUNS_THAT_PAY` runs fit into one pass.

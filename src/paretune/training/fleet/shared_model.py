@@ -25,10 +25,8 @@ from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
 from paretune.training.evaluation.predict import evaluate
-from paretune.training.forward.activation_cache import enable_activation_cache
 from paretune.training.forward.micro_batch import Forward
 from paretune.training.forward.select import make_forward, make_shared_forward
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import (
     PreparedModel,
     configure_model,
@@ -36,6 +34,7 @@ from paretune.training.prepare import (
     prepare,
     usable_length,
 )
+from paretune.training.runs.run_config import Compute
 
 
 @dataclass(eq=False)
@@ -43,7 +42,6 @@ class RunParameters:
     """The trained parameters of one run; empty until it is placed in a model.
 
     Attributes:
-        run: the run.
         method: the method's parameters by name, (1, ...) each.
         heads: with several runs, its copies of the head's modules.
         trained: all of them by their names in the model, the method's first.
@@ -77,10 +75,6 @@ class SharedModel:
     """A backbone with the methods of one or several runs, in the order of the run axis.
 
     Args:
-        run: any of the runs, for what they have in common.
-        loaded: the model, as it was loaded.
-        device: where to compute.
-        objective: of the task.
         alone: one run, whose parameters are the model's own.
 
     Raises:
@@ -144,12 +138,6 @@ class SharedModel:
         own = sum(p.numel() for p in run.trained.values())
         everything = self._total_parameters + sum(p.numel() for p in run.method.values())
         return pass_overhead_tokens(own, everything, self.compute.device)
-
-    def enable_activation_cache(
-        self, parts: Sequence[tuple[str, Encoded]], weights_hash: str
-    ) -> list[str]:
-        """Let all runs skip the layers below everything that is trained."""
-        return enable_activation_cache(self.prepared, self.compute, parts, weights_hash)
 
     def evaluate(self, data: Mapping[RunParameters, Encoded]) -> dict[RunParameters, Any]:
         """Outputs of some runs (:func:`paretune.training.evaluation.predict.evaluate`)."""

@@ -8,16 +8,17 @@ layer is the same in every epoch. It is computed once and kept on disk
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import StudyError
-from paretune.measuring.environment import describe_device
+from paretune.measuring.machine import describe_device
 from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rates import has_dropout
 from paretune.models.packing.activation_cache import (
@@ -27,17 +28,15 @@ from paretune.models.packing.activation_cache import (
     load_or_compute,
     to_integers,
 )
-from paretune.models.packing.layer_skipping import (
-    compute_layer_input,
-    count_frozen_layers,
-    skip_layers,
-)
+from paretune.models.packing.state import Packing
+from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import is_within, parent_name
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.packed import Text, pack_inputs
 from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel
+from paretune.training.runs.run_config import Compute
 
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"
 BUDGET_BYTES = 4 * 2**30
@@ -78,10 +77,7 @@ def enable_activation_cache(
     ``undo`` takes it back. Does nothing where it cannot be done.
 
     Args:
-        prepared: packed already.
-        compute: device and precision.
         parts: name and examples of each part; of several runs each once.
-        weights_hash: of the checkpoint.
 
     Returns:
         What a reader of the results should know: why nothing could be cached.
@@ -152,9 +148,7 @@ class _FrozenLayers:
                 at += stop - start
 
     def _hidden(self, data: Encoded, indices: Sequence[int]) -> tuple[list[Text], Tensor]:
-        """Texts of some examples, and their inputs of the lowest trained layer, (rows, 1,
-        width).
-        """
+        """Texts of some examples, and the lowest trained layer's inputs, (rows, 1, width)."""
         model, fleet = self.prepared.loaded.model, self.prepared.fleet
         was_training = model.training
         model.eval()
@@ -167,3 +161,64 @@ class _FrozenLayers:
             hidden = compute_layer_input(model, anatomy, self.layers, inputs)
         model.train(was_training)
         return texts[0], hidden
+
+
+class StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)
+    """The hidden states that were asked for are computed."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
+    """How many layers lie below everything that a method trains or stands beside.
+
+    Args:
+        touched: names of the trained tensors and of the modules that a method changed.
+
+    Returns:
+        0 where anything is outside the layers and the head; all layers where only the head is
+        trained.
+    """
+    lowest = len(anatomy.layers)
+    for name in touched:
+        if any(is_within(name, module) for module in anatomy.head_modules):
+            continue
+        inside = [i for i, layer in enumerate(anatomy.layers) if is_within(name, layer.name)]
+        lowest = min(lowest, inside[0] if inside else 0)
+    return lowest
+
+
+def skip_layers(
+    changes: ModelChanges, model: Any, anatomy: Anatomy, packing: Packing, depth: int
+) -> None:
+    """Let the model begin at layer ``depth``, with ``packing.cached_hidden``."""
+
+    def give_cached(*args: Any, **kwargs: Any) -> Any:
+        return packing.cached_hidden
+
+    def pass_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden_states
+
+    changes.set(model.get_submodule(parent_name(anatomy.word_embeddings)), "forward", give_cached)
+    for layer in anatomy.layers[:depth]:
+        changes.set(model.get_submodule(layer.name), "forward", pass_on)
+    changes.set(packing, "skipped_layers", depth)
+
+
+def compute_layer_input(model: Any, anatomy: Anatomy, depth: int, inputs: dict[str, Any]) -> Tensor:
+    """The input of layer ``depth``, or the output of the last one; (rows, 1, width)."""
+
+    def stop(module: nn.Module, args: Any, out: Tensor) -> None:
+        raise StopForward(out)
+
+    below = model.get_submodule(anatomy.layers[depth - 1].name)
+    handle = below.register_forward_hook(stop)
+    try:
+        model(**inputs)
+    except StopForward as stopped:
+        return stopped.hidden
+    finally:
+        handle.remove()
+    raise RuntimeError(f"{type(model).__name__} does not run layer {depth - 1}.")

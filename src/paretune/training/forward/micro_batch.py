@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.encoding import Encoded
-from paretune.training.optimisation.precision import Compute
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.run_config import Compute, RunConfig
 
 
 @dataclass(frozen=True)

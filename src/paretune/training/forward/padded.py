@@ -19,21 +19,12 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rng import DropoutRng
 from paretune.objectives.collate import pad_batch
 from paretune.training.forward.micro_batch import MicroBatch, Splitter
-from paretune.training.optimisation.precision import Compute
+from paretune.training.runs.run_config import Compute
 
 
 @dataclass(frozen=True)
 class PaddedForward:
-    """Runs padded batches of several runs through a model.
-
-    Args:
-        model: with the methods of all runs inside.
-        fleet: of all runs.
-        compute: device and precision.
-        pad_id: the padding token.
-        splitter: decides which examples share a pass.
-        dropout_rng: draws for each run at its own length.
-    """
+    """Runs padded batches of several runs through a model."""
 
     model: Any
     fleet: Fleet

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.structure.language_model import shift_right
+from paretune.models.structure.heads import shift_right
 from paretune.objectives.collate import Batch, pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import Collate
 from paretune.objectives.token_outputs import TokenLogits
 from paretune.training.forward.micro_batch import MicroBatch, Splitter, StepBatch
-from paretune.training.optimisation.precision import Compute
+from paretune.training.runs.run_config import Compute
 
 EVALUATION_EXAMPLES = 32
 """Examples of one evaluation pass."""
@@ -45,16 +45,7 @@ class PlainSplitter:
 
 @dataclass(frozen=True)
 class PlainForward:
-    """Runs padded batches of one run through its model.
-
-    Args:
-        model: of ``transformers``, with a method inside.
-        fleet: of one run.
-        compute: device and precision.
-        pad_id: the padding token.
-        splitter: decides which examples share a pass.
-        collate: the objective's.
-    """
+    """Runs padded batches of one run through its model."""
 
     model: Any
     fleet: Fleet

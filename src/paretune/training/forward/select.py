@@ -24,13 +24,12 @@ from paretune.models.packing.state import Packing
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.objective import Collate
 from paretune.training.forward.micro_batch import Forward
-from paretune.training.forward.packed import PackedForward
+from paretune.training.forward.packed import PackedForward, PackedSeq2SeqForward
 from paretune.training.forward.padded import PaddedForward
 from paretune.training.forward.plain import PlainForward, PlainSplitter
-from paretune.training.forward.seq2seq import PackedSeq2SeqForward
 from paretune.training.forward.splitting import PassSplitter
-from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel
+from paretune.training.runs.run_config import Compute
 
 SHAREABLE = (
     *PACKED_ENCODERS,
@@ -63,8 +62,6 @@ def make_forward(
     """The path of a run alone; the model is changed for it, and ``undo`` takes that back.
 
     Args:
-        prepared: the model with the method in it.
-        compute: device and precision.
         backend: ``plain``: padded batches through ``transformers`` as it comes; ``fast``: packed
             where the model, the method and the objective's batches allow it.
         collate: the objective's; batches of another than the default are not packed.
@@ -117,7 +114,6 @@ def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) ->
     """Let the model read packed batches if it can; whether it can. ``undo`` takes it back.
 
     Args:
-        prepared: the model with the method in it.
         per_run_dropout: dropout is drawn from the seeds of the runs on every device, not only on a
             CPU.
     """
@@ -165,9 +161,7 @@ def packing_disabled(loaded: LoadedModel, fleet: Fleet) -> Iterator[None]:
 
 
 def can_share(model: Any) -> bool:
-    """Whether runs can share batches of this model: packed or padded, of a translator only
-    packed.
-    """
+    """Whether runs can share its batches: packed or padded, of a translator only packed."""
     return can_pack(model) or model.config.model_type in SHAREABLE
 
 

@@ -46,9 +46,6 @@ class PassSplitter:
     """Splits batches into passes of texts of similar length, packed or padded.
 
     Args:
-        fleet: its ``packing`` tells whether batches are packed.
-        device: on which the size of a pass depends.
-        virtual_tokens: before each text.
         alone: one run, whose passes keep their order; otherwise passes are stacked.
         overhead_tokens: memory that each text takes in a pass beside its tokens, in tokens.
     """

@@ -51,12 +51,7 @@ class Progress:
 
 
 class CheckpointFile:
-    """The checkpoint of one run on disk.
-
-    Args:
-        path: of the file.
-        seconds: least time between two checkpoints; 0: one after every step.
-    """
+    """The checkpoint of one run on disk."""
 
     def __init__(self, path: Path, seconds: float = 60.0) -> None:
         self.path, self.seconds = path, seconds

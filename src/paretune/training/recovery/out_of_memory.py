@@ -52,11 +52,6 @@ def fit_in_memory(
 ) -> bool:
     """Call ``attempt``, with the micro-batch halved as often as it runs out of memory.
 
-    Args:
-        attempt: called with the micro-batch.
-        micro_batch: the first one.
-        on_halved: called with the next one.
-
     Returns:
         False where even a micro-batch of 1 was too large.
     """

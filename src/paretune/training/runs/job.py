@@ -40,6 +40,20 @@ class SingleJob:
     report: Report = lambda progress: None
 
 
+@dataclass(frozen=True)
+class TrainerOptions:
+    """How a trainer trains.
+
+    Attributes:
+        checkpoint_seconds: least time between two checkpoints of a run.
+        keep_bytes: trained weights of a final run up to this size are kept; None: of any size.
+    """
+
+    device: str = "cpu"
+    checkpoint_seconds: float = 60.0
+    keep_bytes: int | None = None
+
+
 @dataclass
 class Outcome:
     """The outcome of a run; keys as in :mod:`paretune.store.record`.

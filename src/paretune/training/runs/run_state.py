@@ -10,24 +10,23 @@ from torch import Tensor, nn
 
 from paretune.data.batch import shuffle_order
 from paretune.errors import StaleClaimError
-from paretune.measuring.environment import describe_device
+from paretune.measuring.machine import describe_device
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import StepBatch
-from paretune.training.optimisation.optimiser import RunOptimizer
-from paretune.training.optimisation.schedule import learning_rate_factor
-from paretune.training.optimisation.weight_interpolation import (
+from paretune.training.recovery.checkpoint import CheckpointFile, Progress
+from paretune.training.recovery.interruption import defer_interrupts
+from paretune.training.runs.job import Report
+from paretune.training.runs.optimiser import DivergedError, RunOptimizer, learning_rate_factor
+from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.weight_interpolation import (
     Interpolation,
     Scores,
     choose_share,
     copy_start,
+    copy_tensors,
+    copy_to_cpu,
     is_better,
 )
-from paretune.training.recovery.checkpoint import CheckpointFile, Progress
-from paretune.training.recovery.divergence import DivergedError
-from paretune.training.recovery.interruption import defer_interrupts
-from paretune.training.recovery.tensor_copies import copy_tensors, copy_to_cpu
-from paretune.training.runs.job import Report
-from paretune.training.runs.run_config import RunConfig
 
 
 class RunState:
@@ -35,9 +34,6 @@ class RunState:
 
     Args:
         trained: the trained parameters by name; none: there is nothing to do.
-        data: encoded training examples, all labelled.
-        config: the run's settings.
-        checkpoint: where its state is saved.
         report: called with the step, the number of steps and the loss after every step.
         score_selection: scores of the present weights on the selection part, with ``primary`` and
             ``loss``.
@@ -67,7 +63,7 @@ class RunState:
         self._start: dict[str, Tensor] = {}
         if trained:
             self.optimizer = RunOptimizer(trained, config)
-            self._start = copy_start(trained, head, config.training.interpolate)
+            self._start = copy_start(trained, head, config.run.training.interpolate)
             resumed = checkpoint.load(trained, self.optimizer.adamw, config.micro_batch)
             self.progress, self.best = resumed or (self.progress, self.best)
             device = " ".join(describe_device(config.compute.device).values())
@@ -101,17 +97,17 @@ class RunState:
         indices: list[int] = []
         if not self.finished and not self.needs_evaluation:
             epoch, place = divmod(self.progress.step, self.per_epoch)
-            size = self.config.training.batch_size
-            shuffled = shuffle_order(len(self.data.labels), self.config.seed, epoch)
+            size = self.config.run.training.batch_size
+            shuffled = shuffle_order(len(self.data.labels), self.config.run.seed, epoch)
             indices = shuffled[place * size : (place + 1) * size]
         return StepBatch(self.data, indices, self.progress.step, self.config)
 
     def step(self, loss: float) -> None:
         """Change the weights by the gradients, and record the step with its loss."""
-        step, training = self.progress.step, self.config.training
+        step, training = self.progress.step, self.config.run.training
         factor = learning_rate_factor(step, self.steps, training.warmup_fraction, training.schedule)
         with self._catching_divergence():
-            self.optimizer.step(step, self.config.learning_rate * factor, loss)
+            self.optimizer.step(step, (self.config.run.learning_rate or 0.0) * factor, loss)
             self.progress.losses.append(loss)
             self.progress.step += 1
             step_report = {"step": self.progress.step, "steps": self.steps, "loss": loss}
@@ -159,7 +155,7 @@ class RunState:
             self.trained,
             self._start,
             self.best,
-            self.config.training.interpolate,
+            self.config.run.training.interpolate,
             self.progress.best_scores,
             self._score_selection,
         )
@@ -194,7 +190,7 @@ class RunState:
 
     @property
     def _out_of_patience(self) -> bool:
-        patience = self.config.training.patience
+        patience = self.config.run.training.patience
         return patience is not None and self.progress.without_gain >= patience
 
     def _keep_best(self, *, last: bool) -> None:

@@ -1,30 +1,26 @@
-"""One run in a session: what it is given, its training state, and its outcome."""
+"""One run in a session: what it is given, its training state, and how its outcome is written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from safetensors.torch import save as safetensors_bytes
+
+from paretune.analysis.constant_answers import answers_are_constant
+from paretune.data.example import Dataset
+from paretune.measuring.components import count_tensor_bytes
+from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
+from paretune.study import Run
 from paretune.training.caches import Parts
 from paretune.training.evaluation.evaluator import Evaluator
+from paretune.training.evaluation.predictions import score, to_table
 from paretune.training.fleet.shared_model import RunParameters
 from paretune.training.runs.job import Job, Outcome
 from paretune.training.runs.run_state import RunState
-
-
-@dataclass(frozen=True)
-class TrainerOptions:
-    """How a trainer trains.
-
-    Attributes:
-        device: ``cpu``, ``cuda``, ``cuda:1`` ...
-        checkpoint_seconds: least time between two checkpoints of a run.
-        keep_bytes: trained weights of a final run up to this size are kept; None: of any size.
-    """
-
-    device: str = "cpu"
-    checkpoint_seconds: float = 60.0
-    keep_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,13 +44,6 @@ class Slot:
     """A run in a session.
 
     Attributes:
-        job: the run, and its callback.
-        parameters: its trained parameters in the model.
-        parts: its examples: train, selection, test.
-        encoded: the same encoded, by the part's name.
-        evaluator: scores its weights.
-        state: of its training.
-        outcome: what it leaves.
         closed: whether its outcome was handed over; its state is not saved any more.
     """
 
@@ -71,3 +60,91 @@ class Slot:
         """Count wall-clock seconds of this run."""
         spent = self.outcome.measured.setdefault("wall_seconds", {})
         spent[phase] = spent.get(phase, 0.0) + seconds
+
+
+def write_outcome(
+    slot: Slot,
+    predictions: Mapping[str, ModelPredictions],
+    dataset: Dataset,
+    model_notes: Collection[str],
+    keep_bytes: int | None,
+) -> None:
+    """Write the result of a trained run into the slot's outcome.
+
+    Args:
+        slot: the run, with the best weights in its parameters.
+        keep_bytes: a final run's trained weights are kept up to this size; None: of any size. A run
+            that tries a learning rate keeps none.
+    """
+    state, parameters, result = slot.state, slot.parameters, slot.outcome.result
+    progress, config = state.progress, state.config
+    if state.diverged:
+        result["notes"].append(f"diverged at {state.diverged}")
+    sizes = {name: p.numel() for name, p in parameters.trained.items()}
+    result |= {
+        "steps": progress.step,
+        "best_step": progress.best_step,
+        "curve": progress.curve,
+        "micro_batch": config.micro_batch,
+        "trained_parameters": sum(sizes.values()),
+        "method_parameters": sum(sizes[name] for name in parameters.method),
+        "head_parameters": sum(sizes[name] for name in state.head),
+        "truncated": {name: sum(data.truncated) for name, data in slot.encoded.items()},
+    }
+    result["notes"].extend(model_notes)
+    if len(progress.devices) > 1:
+        turns = ", then on ".join(progress.devices)
+        result["notes"].append(f"trained on {turns}: not the bits of one of them alone")
+    if state.interpolation.tried:
+        result["interpolated"] = asdict(state.interpolation)
+    if config.loss_options.target_scale is not None:
+        result["target"] = asdict(config.loss_options.target_scale)
+    diverged = state.diverged is not None
+    write_scores(slot.outcome, config.run, predictions, slot.parts, dataset, diverged=diverged)
+    if not diverged:
+        _keep_weights(slot, keep_bytes if config.run.stage == "final" else -1)
+
+
+def write_scores(
+    outcome: Outcome,
+    run: Run,
+    predictions: Mapping[str, ModelPredictions],
+    parts: Parts,
+    dataset: Dataset,
+    *,
+    diverged: bool,
+) -> None:
+    """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged."""
+    examples = {"selection": parts.selection, "test": parts.test}
+    outcome.result["scores"] = {
+        part: score(own, examples[part], dataset) for part, own in predictions.items()
+    }
+    if signatures := dataset.objective.signatures():
+        outcome.result["signatures"] = signatures
+    tables: dict[str, dict[str, Any]] = {
+        part: to_table(own, examples[part], dataset) for part, own in predictions.items()
+    }
+    # As the analysis judges stored answers (paretune.analysis.constant_answers.is_collapsed).
+    judged = [*tables.values()] if run.outer else [tables["test"]] if "test" in tables else []
+    judged = judged or [*tables.values()]
+    collapsed = bool(judged) and answers_are_constant(
+        *([answer for table in judged for answer in table[key]] for key in ("prediction", "label"))
+    )
+    outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
+    if tables:
+        outcome.blobs["predictions"] = json.dumps(tables, sort_keys=True).encode()
+
+
+def _keep_weights(slot: Slot, keep_bytes: int | None) -> None:
+    trained, config = slot.parameters.trained, slot.state.config
+    size = count_tensor_bytes(trained)
+    slot.outcome.result["trained_bytes"] = size
+    if keep_bytes is not None and size > keep_bytes:  # they can be trained again
+        return
+    tensors = {name: p.detach().cpu().contiguous() for name, p in trained.items()}
+    # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
+    origin: dict[str, Any] = {"run": config.run.canonical_form()}
+    if config.loss_options.target_scale is not None:
+        origin["target"] = asdict(config.loss_options.target_scale)
+    header = {"paretune": json.dumps(origin, sort_keys=True)}
+    slot.outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)

@@ -6,9 +6,8 @@ models; here a method's own parameters are interpolated, so LoRA's update B A, w
 start, grows with about the share.
 
 It helps where the model already knows the task: training on few new examples moves it away from
-what
-it knew, and half of the way is often better than all of it (dev/log.md). It costs one evaluation of
-the selection part for each share, and a copy of the trained parameters.
+what it knew, and half of the way is often better than all of it (dev/log.md). It costs one
+evaluation of the selection part for each share, and a copy of the trained parameters, on the CPU.
 """
 
 from __future__ import annotations
@@ -19,7 +18,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from paretune.training.recovery.tensor_copies import copy_to_cpu
+
+@torch.no_grad()
+def copy_to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU; of GPU tensors in pinned memory, into which further copies are fast."""
+    return {name: _copy_tensor(tensor) for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def copy_tensors(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Copy values into the tensors of the same names, on any device."""
+    for name, value in values.items():
+        into[name].copy_(value)
+
+
+def _copy_tensor(tensor: Tensor) -> Tensor:
+    if tensor.device.type == "cpu":
+        return tensor.detach().clone()
+    pinned = tensor.device.type == "cuda"
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
+    return copy.copy_(tensor)
+
 
 Scores = dict[str, float]
 """``primary`` (the higher the better) and ``loss`` on the selection part."""
@@ -58,11 +77,9 @@ def choose_share(
     """Try each share and leave the best one in the model; the end where none beats it.
 
     Args:
-        trained: the parameters that move.
         start: what :func:`copy_start` copied.
         end: the best weights of the training; they stay as they are.
         shares: of the way from start to end, each below 1.
-        best_scores: selection scores of the end.
         score_selection: selection scores of the weights as they are when it is called.
     """
     share, scores, tried = 1.0, best_scores, []

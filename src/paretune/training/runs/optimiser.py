@@ -1,27 +1,72 @@
-"""AdamW over the trained parameters of one run, and the norm of their gradients."""
+"""AdamW over the trained parameters of one run, its learning rates, and when it has diverged."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import nn
 
-from paretune.training.recovery.divergence import check_finite
 from paretune.training.runs.run_config import RunConfig
+
+LOSS_CEILING = 50.0
+"""A mean loss this many times that of a uniform answer counts as blown up.
+
+The mean answer of a regression has a loss of a half, less than a uniform answer of two classes.
+"""
+
+
+class DivergedError(Exception):
+    """The run blew up: the loss or a gradient is not finite, or the loss exceeds the ceiling."""
+
+    def __init__(self, step: int, why: str) -> None:
+        self.step, self.why = step, why
+        super().__init__(f"step {step}: {why}")
+
+
+def check_finite(step: int, loss: float, gradient_norm: float, num_classes: int) -> None:
+    """Raise DivergedError when this step shows that the run has blown up."""
+    if not math.isfinite(loss):
+        raise DivergedError(step, f"the loss is {loss}")
+    if not math.isfinite(gradient_norm):
+        raise DivergedError(step, f"the gradient norm is {gradient_norm}")
+    ceiling = LOSS_CEILING * math.log(max(2, num_classes))
+    if loss > ceiling:
+        raise DivergedError(step, f"the loss is {loss:.1f}, above {ceiling:.0f}")
+
+
+def learning_rate_factor(
+    step: int,
+    total: int,
+    warmup_fraction: float,
+    kind: Literal["linear", "cosine", "constant"],
+) -> float:
+    """The factor of the learning rate at ``step`` (0-based) of ``total`` steps.
+
+    Linear warm-up from 0 over the first ``warmup_fraction`` of the steps (rounded up), then linear
+    or cosine decay to 0, or none. The same values as ``transformers``' schedules.
+    """
+    warmup = math.ceil(warmup_fraction * total)
+    if step < warmup:
+        return step / max(1, warmup)
+    if kind == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, total - warmup)
+    if kind == "cosine":
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+    return max(0.0, 1.0 - progress)
 
 
 class RunOptimizer:
-    """The optimizer of one run.
-
-    Args:
-        trained: its trained parameters by name.
-        config: weight decay, clipping, learning rate factors.
-    """
+    """The optimizer of one run."""
 
     def __init__(self, trained: Mapping[str, nn.Parameter], config: RunConfig) -> None:
         self.trained, self.config = trained, config
-        self.adamw = make_adamw(trained, config.training.weight_decay, config.learning_rate_factors)
+        self.adamw = make_adamw(
+            trained, config.run.training.weight_decay, config.learning_rate_factors
+        )
 
     def step(self, step: int, learning_rate: float, loss: float) -> None:
         """Clip the gradients that are there, change the weights, and drop the gradients.
@@ -29,7 +74,7 @@ class RunOptimizer:
         Raises:
             DivergedError: the loss or the gradient blew up; the weights are as they were.
         """
-        norm = clip_gradients(self.trained, self.config.training.max_grad_norm)
+        norm = clip_gradients(self.trained, self.config.run.training.max_grad_norm)
         check_finite(step, loss, norm, self.config.num_classes)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate * group["rate_factor"]
@@ -46,13 +91,7 @@ def make_adamw(
     weight_decay: float,
     learning_rate_factors: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only: biases and normalisation are left alone.
-
-    Args:
-        trained: parameters by name.
-        weight_decay: of the matrices.
-        learning_rate_factors: by name; 1 where not named.
-    """
+    """AdamW with decay on matrices only: biases and normalisation are left alone."""
     factors = learning_rate_factors or {}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained.items():

@@ -1,1 +1,0 @@
-"""How weights change: AdamW, the learning rate schedule, precision, weight interpolation."""
