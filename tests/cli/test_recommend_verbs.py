@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -44,13 +45,19 @@ def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any
     )
     lines = out.splitlines()
     assert code == 0
-    assert lines[0].startswith("Nothing learned by prompt: 3 of 3 seeds are constant after 80")
-    assert lines[1].startswith("On topics, take lora: 0.77 [0.67, 0.86] (60 examples, 3 seeds)")
-    assert "inside the budget" in lines[2]
-    assert "What would change it:" in lines
-    assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method lora"
+    assert lines[0].startswith("topics: take full, 0.79 [0.6")
+    assert lines[1].startswith("  Expected loss ") and lines[2].startswith("  Proven better")
+    assert lines[3].startswith("Nothing learned by prompt: 3 of 3 seeds are constant after 80")
+    assert "inside the budget" in lines[4]
+    assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method full"
+    wide = command(capsys, "recommend", "s.yaml", "--within", "5pt", "--task", "topics")[1]
+    assert wide.startswith("topics: take lora, 0.77") and "What would change it:" in wide
     both = command(capsys, "recommend", "s.yaml", "--max-time", "1h", "--max-bytes", "20MB")[1]
-    assert "On topics, take" in both and "On entailment, take" in both
+    assert "topics: take" in both and "entailment: take" in both
+    proven = command(capsys, "recommend", "s.yaml", "--proven", "--task", "topics", "--json")[1]
+    (answer,) = json.loads(proven)["tasks"]
+    assert answer["proven"] and answer["within_points"] == 1 and answer["kind"] == "method"
+    assert 0 < answer["prospect"]["chance_best"] < 1 and answer["free_baseline"] == "majority"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,7 @@ def test_compare_names_what_there_is(
 def test_the_same_in_python(made: Any) -> None:
     found = paretune.recommend("s.yaml", max_memory=2**32, within=100.0)
     assert [advice.task for advice in found] == ["topics", "entailment"]
-    assert "within 100 points" in found[0].reasons[1]
+    assert "more than 100 points worse 0 %" in found[0].reasons[1]
     first, second = paretune.compare("s.yaml", "lora", "full")
     assert first.pair is not None and second.pair is not None
     assert (first.pair.a, first.pair.b, first.pair.family) == ("lora", "full", 6)
@@ -138,7 +145,7 @@ def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
         "'sklearn', 'matplotlib') if m in sys.modules])"
     )
-    for verb, said in ((["recommend"], "take lora"), (["compare", "full", "lora"], "full minus")):
+    for verb, said in ((["recommend"], "take full"), (["compare", "full", "lora"], "full minus")):
         asked = [verb[0], str(file), *verb[1:], "--store", str(tmp_path / "store")]
         out = subprocess.run(
             [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True

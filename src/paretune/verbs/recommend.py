@@ -22,7 +22,8 @@ class BudgetOptions(TypedDict, total=False):
         max_memory: peak memory in training: ``"4GiB"``, or bytes.
         max_time: time to train one run alone: ``"10min"``, or seconds.
         max_bytes: size of what is saved: ``"20MB"``, or bytes.
-        within: how much of the score may be given up for a lower cost: ``"1pt"``, or points.
+        within: expected loss that is accepted for a lower cost: ``"1pt"`` (the default), or points.
+        proven: only methods that are proven better than every baseline, and baselines.
         by: the cost: memory (the default), time, step, parameters, saved or inference.
     """
 
@@ -30,6 +31,7 @@ class BudgetOptions(TypedDict, total=False):
     max_time: str | float | None
     max_bytes: str | float | None
     within: str | float | None
+    proven: bool
     by: str
 
 
@@ -41,13 +43,13 @@ def recommend(
     called: str | None = None,
     **budget: Unpack[BudgetOptions],
 ) -> tuple[Advice, ...]:
-    """For each task the cheapest configuration that the best is not clearly above.
+    """For each task the cheapest configuration whose expected loss against the best is small.
 
     Args:
         study: a study, its file, or the name of a shipped one.
         store: folder of the results; ``studies/NAME`` by default.
         called: how the advised commands name the study; as it is passed by default.
-        budget: ``max_memory``, ``max_time``, ``max_bytes``, ``within``, ``by``
+        budget: ``max_memory``, ``max_time``, ``max_bytes``, ``within``, ``proven``, ``by``
             (:class:`BudgetOptions`).
 
     Raises:
@@ -80,7 +82,7 @@ def recommend(
 
 def _parse_budget(**options: Unpack[BudgetOptions]) -> Budget:
     from paretune.analysis.pareto.costs import AXES, Axis
-    from paretune.analysis.pareto.recommendation import Budget
+    from paretune.analysis.pareto.recommendation import WITHIN_POINTS, Budget
 
     by = options.get("by", "memory")
     axis = next((one for one in AXES if one == by), None)
@@ -96,5 +98,5 @@ def _parse_budget(**options: Unpack[BudgetOptions]) -> Budget:
     if (saved := options.get("max_bytes")) is not None:
         limits["saved"] = parse_size(saved, "--max-bytes")
     within = options.get("within")
-    points = None if within is None else parse_points(within, "--within")
-    return Budget(limits, points, axis)
+    points = WITHIN_POINTS if within is None else parse_points(within, "--within")
+    return Budget(limits, points, axis, options.get("proven", False))

@@ -10,7 +10,7 @@ from paretune.analysis.pareto.front import pareto_front
 from paretune.reporting.build import build_report
 from paretune.reporting.figures.pareto import lay_out_pareto
 from paretune.reporting.html.page import write_page
-from paretune.reporting.tables.pareto_table import format_share
+from paretune.reporting.text.formatting import format_share
 from paretune.reporting.text.terminal_tables import print_tables
 
 
@@ -19,13 +19,13 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
     text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
         "utf-8"
     )
-    first = text.index("On topics, take lora")
+    first = text.index("On topics, take full")
     assert first < text.index("Clearly above every baseline: full and lora.")
-    assert text.count("On topics, take lora") == 1  # the recommendation stands once
-    assert text.index("take lora on topics and entailment.") < text.index('class="matrix"') < first
+    assert text.count("On topics, take full") == 1  # the recommendation stands once
+    assert text.index("take full on topics and entailment.") < text.index('class="matrix"') < first
     assert text.index('class="matrix"') < text.index('class="health"') < text.index("<nav")
     assert text.index('<svg class="bars broad"') < text.index('<svg class="bars front"')
-    assert "paretune export STUDY --task topics --model e5-small --method lora" in text
+    assert "paretune export STUDY --task topics --model e5-small --method full" in text
     assert "no other configuration is both as cheap and as good" in text
     assert re.search(r'870 MiB<br><span class="soft">on front: (&gt;)?\d+ %</span></td>', text)
     assert "Every pair, and the ranks that follow" in text
@@ -37,7 +37,7 @@ def test_the_terminal_has_them_too() -> None:
     out = io.StringIO()
     print_tables(build_report(study, fake.whole(study)), Console(file=out, width=200))
     text = out.getvalue()
-    said = ("On topics, take lora", "Pareto front", "Clearly above every baseline: full and")
+    said = ("On topics, take full", "Pareto front", "Clearly above every baseline: full and")
     places = [text.index(one) for one in said]
     assert places == sorted(places)
     assert re.search(r"870 MiB \| (>99|100) %", text)
@@ -54,7 +54,7 @@ def test_marks_stay_in_the_picture_and_labels_apart() -> None:
     pareto = lay_out_pareto(task, 0)
     assert pareto is not None
     picture = pareto.figures[0]
-    assert len(picture.marks) == 15
+    assert len(picture.marks) == 12
     places = sorted(mark.label_y for mark in picture.marks)
     assert all(b - a >= 23.9 for a, b in pairwise(places))  # a finger's breadth
     assert places[0] > 0 and places[-1] <= picture.height

@@ -73,7 +73,8 @@ def test_a_missing_baseline_withholds_the_verdict() -> None:
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
     text = shown(study, records, width=220)
     assert "clearly above head_only, majority (tfidf not there yet)" in text
-    assert "On topics, nothing is clearly above every baseline." in text
+    assert "On topics, the best guess is full: 0.79" in text
+    assert "It is not proven better than its baselines: no score yet of tfidf." in text
 
 
 def test_a_narrow_terminal_gets_quality_and_cost_apart() -> None:

@@ -9,27 +9,33 @@ from typing import Literal
 from paretune.analysis.baseline_comparison import Verdict
 from paretune.analysis.cells import Cell
 from paretune.analysis.learning_check import CollapsedCells, TrivialScore
+from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.pareto.costs import Axis, CostEstimate
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore
-from paretune.analysis.statistics.multiple_testing import ALPHA
+from paretune.analysis.pareto.expected_loss import Prospect
+from paretune.analysis.pareto.expected_score import CellKey, ExpectedScore
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.analysis.statistics.score_interval import Interval
+
+WITHIN_POINTS = 1.0
+"""Two configurations this close are as good as one another, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits on costs and on the loss of score.
+    """Limits on costs, on the loss of score, and on what is not proven.
 
     Attributes:
         limits: highest cost by axis (bytes, seconds, counts).
-        max_loss_points: how much of the score may be given up, in hundredths of the metric's
-            highest value.
+        within_points: expected loss that may be accepted for a lower cost, in hundredths of the
+            metric's highest value.
         cost_axis: the cost to minimise.
+        proven: only methods that are proven better than every baseline, and baselines.
     """
 
     limits: Mapping[Axis, float] = field(default_factory=dict)
-    max_loss_points: float | None = None
+    within_points: float = WITHIN_POINTS
     cost_axis: Axis = "memory"
+    proven: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +44,17 @@ class Candidate:
 
     Attributes:
         cell: of the configuration.
-        quality: its score with failures.
-        interval: of the score.
+        expected: score of its next run.
+        interval: of the score of the runs that trained.
         costs: known costs by axis.
-        failed_seeds: number of seeds that count with the lowest score.
+        failed_seeds: number of seeds that failed.
         verdict: compared with its baselines; None for baselines without a model.
         exceeded: limits that its cost exceeds.
         unmeasured: limits whose cost was not measured.
     """
 
     cell: Cell
-    quality: BootstrapScore
+    expected: ExpectedScore
     interval: Interval
     costs: Mapping[Axis, CostEstimate]
     failed_seeds: int
@@ -62,15 +68,9 @@ class Candidate:
         return not self.exceeded and not self.unmeasured
 
     @property
-    def clear(self) -> bool:
-        """Whether it is a method that is clearly above every baseline."""
+    def proven(self) -> bool:
+        """Whether it is a method that is proven better than every baseline."""
         return not self.cell.baseline and self.verdict is not None and self.verdict.above_all
-
-    @property
-    def outscores_baselines(self) -> bool:
-        """Whether it scores higher than each of its baselines, clearly or not."""
-        comparisons = self.verdict.comparisons if self.verdict else ()
-        return bool(comparisons) and all(c.difference.estimate > 0 for c in comparisons)
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,13 @@ class Alternative:
 
     Attributes:
         candidate: the configuration.
-        difference: its score minus that of the recommended one.
-        p: p-value, corrected (Holm) if the two form a pair.
-        sample_size: that would decide between them.
+        pair: it and the recommended one; None if they are on different models.
+        sample_size: that would decide between them; None without a pair.
     """
 
     candidate: Candidate
-    difference: Interval
-    p: float
-    sample_size: SampleSize
-
-    @property
-    def clear(self) -> bool:
-        """Whether the difference is significant."""
-        return self.p < ALPHA
+    pair: Pair | None
+    sample_size: SampleSize | None
 
 
 RecommendationKind = Literal["method", "guess", "baseline", "none"]
@@ -105,20 +98,20 @@ class Recommendation:
     Attributes:
         task: key of the task.
         budget: that was given.
-        kind: ``method``, ``guess`` (a method that scores higher than its baselines, not clearly),
+        kind: ``method`` (proven better than every baseline), ``guess`` (a method that is not),
             ``baseline`` or ``none``.
         chosen: the recommended configuration, if any.
-        best: the highest score within the budget.
+        prospects: of every configuration within the budget.
+        best: the highest expected score of those that may be recommended.
         best_alternative: ``best`` compared with ``chosen``; None if they are the same.
-        considered: number of configurations from which it was chosen.
-        outside_budget: the highest clear one outside the budget, if it scores higher.
-        hardest_comparison: of a guess, compared with the baseline of the largest p-value.
-        hardest_baseline: the name of that baseline.
-        missing: baselines without a score that keep a method from being clear; then nothing is
-            chosen.
-        unmeasured_candidates: clear methods of which a limited cost was not measured.
+        outside_budget: the highest outside the budget, if it is expected to score higher.
+        hardest_comparison: of a guess, the baseline of the largest p-value.
+        free_baseline: the highest baseline without a model.
+        missing: baselines without a score.
+        unmeasured_candidates: configurations of which a limited cost was not measured.
         unfinished: cells with final runs still to come.
         candidates: all configurations with a score.
+        failed_cells: methods that failed in at least half of their runs.
         trivial_score: that must be exceeded.
         collapsed_cells: methods that training left constant.
     """
@@ -127,15 +120,23 @@ class Recommendation:
     budget: Budget
     kind: RecommendationKind
     chosen: Candidate | None
+    prospects: Mapping[CellKey, Prospect]
     best: Candidate | None
     best_alternative: Alternative | None
-    considered: int
     outside_budget: Alternative | None
     hardest_comparison: Alternative | None
-    hardest_baseline: str
+    free_baseline: Candidate | None
     missing: tuple[str, ...]
     unmeasured_candidates: tuple[Candidate, ...]
     unfinished: tuple[Cell, ...]
     candidates: tuple[Candidate, ...]
+    failed_cells: tuple[Cell, ...]
     trivial_score: TrivialScore | None
     collapsed_cells: CollapsedCells | None
+
+    @property
+    def prospect(self) -> Prospect | None:
+        """Of the recommended configuration."""
+        if self.chosen is None:
+            return None
+        return self.prospects[self.chosen.cell.model, self.chosen.cell.method]

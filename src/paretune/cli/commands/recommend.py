@@ -1,4 +1,4 @@
-"""``paretune recommend``: the cheapest configuration that is as good, as far as can be told."""
+"""``paretune recommend``: the cheapest configuration whose expected loss is small."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ class BudgetOptions:
     ] = None
     within: Annotated[
         str | None,
-        typer.Option(metavar="POINTS", help="How much of the score may be given up: 1pt (of 100)."),
+        typer.Option(metavar="POINTS", help="Expected loss that is accepted: 1pt (of 100)."),
     ] = None
+    proven: Annotated[
+        bool,
+        typer.Option("--proven", help="Only what is proven better than every baseline."),
+    ] = False
     by: Annotated[
         str,
         typer.Option(help="The cost: memory, time, step, parameters, saved or inference."),
@@ -45,8 +49,8 @@ def recommend(
 ) -> None:
     """Say which configuration to take within a budget, why, and what would change it.
 
-    The cheapest of those clearly above every baseline that the best is not clearly above; where
-    there is none, the highest that scores above the baselines, as a guess.
+    The cheapest whose expected loss against the best is at most 1 point (--within), baselines
+    included, with the chances that it is the best, worse, or below the best free baseline.
     """
     from paretune.verbs.recommend import recommend as recommend_within
 
@@ -60,8 +64,8 @@ def recommend(
     for i, advice in enumerate(advices):
         if i:
             out.print()
-        for sentence in (*advice.warnings, *advice.reasons):
-            out.print(sentence)
+        for line in (*advice.lines, *advice.warnings, *advice.explanations):
+            out.print(line)
         if advice.changes:
             out.print("What would change it:")
         for sentence in advice.changes:

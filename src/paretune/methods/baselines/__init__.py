@@ -29,3 +29,5 @@ TRIVIAL = frozenset(
     method.name for method in _ALL if isinstance(method, Baseline) and not method.is_useful
 )
 """Those that are scores to be exceeded, and never recommended."""
+COMPLEXITY = {method.name: method.complexity for method in _ALL if isinstance(method, Baseline)}
+"""Of those without a model: what decides between equal scores."""

@@ -98,4 +98,5 @@ METHOD = Baseline(
     title="gradient boosting",
     options=Options,
     fit=fit,
+    complexity=2,
 )

@@ -85,4 +85,5 @@ METHOD = Baseline(
     title="TF-IDF + logistic regression",
     options=Options,
     fit=fit,
+    complexity=1,
 )

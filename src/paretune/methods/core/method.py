@@ -174,6 +174,7 @@ class Baseline:
         code_epoch: raised whenever its results change.
         is_useful: whether anybody may take it; otherwise it is only a score to be exceeded,
             and never recommended.
+        complexity: between baselines that score the same, the lowest is recommended.
     """
 
     name: str
@@ -182,3 +183,4 @@ class Baseline:
     fit: Fit
     code_epoch: int = 1
     is_useful: bool = True
+    complexity: int = 0

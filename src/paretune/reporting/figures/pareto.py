@@ -10,9 +10,9 @@ from paretune.analysis.pareto.costs import AXIS_TITLES, Axis
 from paretune.analysis.pareto.front import ParetoPoint
 from paretune.reporting.figures.ticks import round_ticks
 from paretune.reporting.model import TaskReport
-from paretune.reporting.tables.pareto_table import AxisFront, format_share
+from paretune.reporting.tables.pareto_table import AxisFront
 from paretune.reporting.text.cost_amounts import format_amount, format_cost
-from paretune.reporting.text.formatting import format_basis, format_interval
+from paretune.reporting.text.formatting import format_basis, format_interval, format_share
 
 WIDTH, PLOT, TOP = 660.0, 370.0, 12.0
 LEFT = 46.0

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.pareto.costs import AXIS_TITLES, Axis, estimate_cost
-from paretune.analysis.pareto.front import ParetoPoint, draw_scores, pareto_front
-from paretune.analysis.score_with_failures import keep_comparable, score_with_failures
+from paretune.analysis.pareto.expected_score import expected_scores
+from paretune.analysis.pareto.front import ParetoPoint, pareto_front
 from paretune.analysis.statistics.bootstrap import DRAWS
 from paretune.reporting.rows import Row
 from paretune.reporting.text.cost_amounts import format_amount
-from paretune.reporting.text.formatting import format_interval, format_units
+from paretune.reporting.text.formatting import format_interval, format_share, format_units
 
 SHORT_TITLES: dict[Axis, str] = {
     "memory": "peak memory",
@@ -70,13 +70,18 @@ def build_pareto_table(rows: Sequence[Row]) -> ParetoTable | None:
         None while fewer than two configurations have a score and a cost.
     """
     titled = {row.title: row for row in rows}
-    scores = keep_comparable((name, score_with_failures(row.cell)) for name, row in titled.items())
-    draws = draw_scores(scores)
+    by_key = expected_scores([row.cell for row in rows])
+    expected = {
+        name: found
+        for name, row in titled.items()
+        if (found := by_key.get((row.cell.model, row.cell.method))) is not None
+    }
+    scores = {name: found.score for name, found in expected.items()}
     points: dict[Axis, dict[str, ParetoPoint]] = {}
     for axis in SHORT_TITLES:
         known = {n: c for n in scores if (c := estimate_cost(titled[n].cell, axis)) is not None}
         if len(known) > 1:
-            points[axis] = {point.name: point for point in pareto_front(scores, known, draws)}
+            points[axis] = {point.name: point for point in pareto_front(scores, known, expected)}
     if not points:
         return None
     configurations = [
@@ -92,16 +97,9 @@ def build_pareto_table(rows: Sequence[Row]) -> ParetoTable | None:
         fronts=tuple(AxisFront(axis, tuple(on_axis.values())) for axis, on_axis in points.items()),
         rows=tuple(table),
         note=f"Cost, and the share of {DRAWS:,} draws (test examples, seeds, cost where its spread "
-        "was measured) in which no other configuration is both as cheap and as good. Seeds that "
-        "were lost count as the lowest score.",
+        "was measured) in which no other configuration is both as cheap and as good. The cheapest "
+        "always has 100 %, however low its score. Runs that failed count as the constant answer.",
     )
-
-
-def format_share(probability: float) -> str:
-    """``93 %``; never 0 % or 100 % where some draws disagree."""
-    if 0 < probability < 0.005:
-        return "<1 %"
-    return ">99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
 
 
 def _format_point(axis: Axis, point: ParetoPoint | None) -> str:

@@ -25,6 +25,22 @@ def format_estimate(score: Interval) -> str:
     return _format_score(score.estimate, _score_digits(score.highest))
 
 
+def format_points(difference: Interval, *, negated: bool = False) -> str:
+    """``+6 points [-8, +20]``: a difference in hundredths of the highest score."""
+    scale = (-100 if negated else 100) / difference.highest
+    low, high = sorted((difference.low * scale, difference.high * scale))
+    digits = 0 if high - low >= 10 else 1
+    estimate = f"{difference.estimate * scale:+z.{digits}f}"
+    return f"{estimate} points [{low:+z.{digits}f}, {high:+z.{digits}f}]"
+
+
+def format_share(probability: float) -> str:
+    """``93 %``; never 0 % or 100 % where some draws disagree."""
+    if 0 < probability < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
+
+
 def _score_digits(highest: float) -> int:
     return 2 if highest <= 1 else 1
 

@@ -1,12 +1,15 @@
-"""A recommendation in short sentences: what to take, why, and what would change it."""
+"""A recommendation in words: three lines for a screen, sentences for the page."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.pareto.expected_loss import Prospect
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
@@ -14,7 +17,8 @@ from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
 from paretune.reporting.text.formatting import (
     format_basis,
     format_interval,
-    format_p_value,
+    format_points,
+    format_share,
     join_names,
     pluralise,
 )
@@ -22,28 +26,43 @@ from paretune.reporting.text.recommendation_changes import CandidateTitles, writ
 from paretune.reporting.text.unlearned import describe_trivial_score, warn_unlearned
 from paretune.terminal.sanitise import sanitise_line
 
+LINE_WIDTH = 80
+"""Columns of a line of :attr:`Advice.lines`."""
+
 
 @dataclass(frozen=True)
 class Advice:
-    """A recommendation on one task, as texts.
+    """A recommendation on one task, as texts and the numbers behind them.
 
     Attributes:
         take: title of the recommended configuration; empty where there is none.
-        reasons: what to take and why.
+        lines: at most three of ``LINE_WIDTH`` columns: what to take, the chances, what is proven.
+        headline: the first of them, whole.
+        explanations: what the lines do not say: why this one, what is safe.
+        reasons: all of it in sentences.
         changes: what would change it, most important first.
         command: exports the configuration; empty where it has no weights.
-        warnings: come first: what was not learned.
+        warnings: what went wrong or is missing.
         kind: as in :class:`~paretune.analysis.pareto.recommend.Recommendation`.
-        headline: what to take, in one line.
+        proven: whether it is proven better than every baseline.
+        within_points: expected loss that is accepted for a lower cost.
+        prospect: what taking it may bring; None where there is none.
+        free_baseline: the best baseline without a model; empty where there is none.
     """
 
     task: str
     take: str
+    lines: tuple[str, ...]
+    explanations: tuple[str, ...]
     reasons: tuple[str, ...]
     changes: tuple[str, ...]
     command: str
     warnings: tuple[str, ...] = ()
     kind: str = "none"
+    proven: bool = False
+    within_points: float = 1.0
+    prospect: Prospect | None = None
+    free_baseline: str = ""
     headline: str = ""
 
 
@@ -57,123 +76,175 @@ def write_advice(
         study: the study as the user typed it, for the command.
         store: the folder of its results, where it is not the default.
     """
-    writer = _AdviceWriter(recommendation)
-    write_reasons = {
-        "method": writer.reasons_for_method,
-        "guess": writer.reasons_for_guess,
-        "baseline": writer.reasons_for_baseline,
-        "none": writer.reasons_for_none,
-    }[recommendation.kind]
-    chosen = recommendation.chosen
+    chosen, prospect = recommendation.chosen, recommendation.prospect
+    free = recommendation.free_baseline
+    titles = CandidateTitles(recommendation)
+    explanations: tuple[str, ...] = ()
+    headline = ""
+    if chosen is None or prospect is None:
+        reasons = tuple(_explain_none(recommendation))
+        lines = tuple(fit_line([text]) for text in reasons)
+    else:
+        writer = _AdviceWriter(recommendation, chosen, prospect)
+        lines, headline = tuple(writer.lines()), ", ".join(writer.head())
+        explanations = tuple(writer.explanations())
+        reasons = (*writer.statements(), *explanations)
     return Advice(
-        task=writer.task,
-        take=writer.titles.title(chosen.cell) if chosen else "",
-        reasons=tuple(write_reasons()),
+        task=sanitise_line(recommendation.task),
+        take=titles.title(chosen.cell) if chosen else "",
+        lines=lines,
+        explanations=explanations,
+        reasons=reasons,
         changes=tuple(write_changes(recommendation)),
         command=_write_command(chosen.cell, study, store) if chosen else "",
-        warnings=tuple(writer.warnings()),
+        warnings=tuple(_write_warnings(recommendation)),
         kind=recommendation.kind,
-        headline=writer.headline(),
+        proven=chosen is not None and chosen.proven,
+        within_points=recommendation.budget.within_points,
+        prospect=prospect,
+        free_baseline=titles.title(free.cell) if free else "",
+        headline=headline,
     )
 
 
 @dataclass(frozen=True)
 class _AdviceWriter:
-    """The sentences on one recommendation."""
+    """The sentences on one recommendation that has a configuration to take."""
 
     recommendation: Recommendation
+    chosen: Candidate
+    prospect: Prospect
 
     @property
-    def task(self) -> str:
-        return sanitise_line(self.recommendation.task)
+    def _title(self) -> str:
+        return self._title_of(self.chosen)
+
+    def _title_of(self, candidate: Candidate) -> str:
+        return CandidateTitles(self.recommendation).title(candidate.cell)
 
     @property
-    def titles(self) -> CandidateTitles:
-        return CandidateTitles(self.recommendation)
+    def _within(self) -> str:
+        return format_loss(self.recommendation.budget.within_points, "g")
 
-    @property
-    def _chosen(self) -> Candidate:
-        chosen = self.recommendation.chosen
-        assert chosen is not None  # noqa: S101 - every kind but "none" has one
-        return chosen
-
-    @property
-    def _methods(self) -> list[Candidate]:
-        return [c for c in self.recommendation.candidates if not c.cell.baseline]
-
-    @property
-    def _inside(self) -> str:
-        return " inside the budget" if self.recommendation.budget.limits else ""
-
-    @property
-    def _least(self) -> str:
-        return LEAST_TITLES[self.recommendation.budget.cost_axis]
-
-    def headline(self) -> str:
-        """``topics: take lora, 0.77 [0.67, 0.86], 870 MiB peak memory``; empty for nothing."""
-        chosen, kind = self.recommendation.chosen, self.recommendation.kind
-        if chosen is None:
-            return ""
-        verb = {"guess": "best guess", "baseline": "take the baseline"}.get(kind, "take")
-        parts = [
-            f"{verb} {self.titles.title(chosen.cell)}",
-            format_interval(chosen.interval),
-            *self._format_costs(chosen),
-        ]
-        return f"{self.task}: {', '.join(parts)}"
-
-    def warnings(self) -> Iterable[str]:
-        """What must be known before any recommendation."""
-        collapsed = self.recommendation.collapsed_cells
-        if collapsed is not None:
-            titles = [self.titles.title(cell) for cell in collapsed.cells]
-            yield warn_unlearned(collapsed, titles, len(collapsed.cells) >= len(self._methods))
-
-    def reasons_for_method(self) -> Iterable[str]:
-        """A method that is clearly above every baseline."""
-        recommendation, title = self.recommendation, self.titles.title(self._chosen.cell)
-        yield f"On {self.task}, take {self._describe(self._chosen)}."
-        if recommendation.best_alternative is None:
-            if recommendation.considered == 1:
-                yield f"It is the only one{self._inside} that is clearly above every baseline."
-            else:
-                yield (
-                    f"It scores highest of the {recommendation.considered}{self._inside} clearly "
-                    f"above every baseline; {self._explain_none_cheaper()}."
-                )
-            return
-        best = self.titles.title(recommendation.best_alternative.candidate.cell)
-        difference = recommendation.best_alternative.difference
-        minus = f"{best} minus {title}: {format_interval(difference)}"
-        max_loss = recommendation.budget.max_loss_points
-        if max_loss is None:
-            yield (
-                f"Of those clearly above every baseline{self._inside} it has {self._least}; "
-                f"no clear difference from the highest, {best} ({minus})."
-            )
-            return
-        shows = (
-            "shows" if difference.high <= max_loss * difference.highest / 100 else ("does not show")
+    def head(self) -> list[str]:
+        """``topics: take lora``, ``0.77 [0.67, 0.86]``, ``870 MiB peak memory``."""
+        verb = {"guess": "best guess", "baseline": "take the baseline"}.get(
+            self.recommendation.kind, "take"
         )
-        yield (
-            f"It has {self._least}{self._inside} within {_format_points(max_loss)} of the highest, "
-            f"{best}. The interval {shows} that the loss is so small ({minus})."
+        task = sanitise_line(self.recommendation.task)
+        score = format_interval(self.chosen.interval)
+        return [f"{task}: {verb} {self._title}", score, *self._costs()]
+
+    def lines(self) -> Iterable[str]:
+        """What to take; the chances; what is proven."""
+        yield fit_line(self.head(), ".")
+        yield fit_line(
+            [
+                f"  Expected loss {format_loss(self.prospect.loss_points)}",
+                f"the best with {format_share(self.prospect.chance_best)}",
+                f"over {self._within} worse with {format_share(self.prospect.chance_worse)}",
+            ],
+            ".",
+        )
+        yield fit_line(
+            [f"  {text}" if not i else text for i, text in enumerate(self._proof())], "."
         )
 
-    def reasons_for_guess(self) -> Iterable[str]:
-        """A method that scores higher than its baselines, but not clearly so."""
-        yield f"On {self.task}, the best guess is {self._describe(self._chosen)}."
+    def _proof(self) -> Iterable[str]:
+        """What is proven, and the chance to be below the best free baseline."""
+        if self.chosen.cell.baseline:
+            yield from self._describe_highest_method()
+            return
         hardest = self.recommendation.hardest_comparison
-        if hardest is None:
-            return
-        title = self.titles.title(self._chosen.cell)
-        baseline = sanitise_line(self.recommendation.hardest_baseline)
-        yield (
-            f"It is not proven: {title} minus {baseline} is {format_interval(hardest.difference)}, "
-            f"no clear difference (p {format_p_value(hardest.p)}, corrected)."
+        if self.chosen.proven:
+            yield "Proven better than every baseline (95 %)"
+        elif hardest is not None and hardest.pair is not None:
+            difference = format_points(hardest.pair.difference, negated=True)
+            yield f"Not proven: {difference} against {self._title_of(hardest.candidate)}"
+        else:
+            yield f"Not proven: {self._describe_missing()}"
+        below, free = self.prospect.chance_below_baseline, self.recommendation.free_baseline
+        if below is not None and free is not None:
+            yield f"below {self._title_of(free)} with {format_share(below)}"
+
+    def statements(self) -> Iterable[str]:
+        """The lines in sentences."""
+        task, text = sanitise_line(self.recommendation.task), self._describe()
+        yield {
+            "guess": f"On {task}, the best guess is {text}.",
+            "baseline": f"On {task}, take the baseline {text}.",
+        }.get(self.recommendation.kind, f"On {task}, take {text}.")
+        yield self._describe_prospect()
+        hardest = self.recommendation.hardest_comparison
+        if self.chosen.cell.baseline:
+            yield f"{', '.join(self._describe_highest_method())}."
+        elif self.chosen.proven:
+            yield "It is proven better than every baseline (95 %)."
+        elif hardest is None or hardest.pair is None:
+            yield f"It is not proven better than its baselines: {self._describe_missing()}."
+        else:
+            other = self._title_of(hardest.candidate)
+            difference = format_points(hardest.pair.difference, negated=True)
+            yield f"It is not proven better than {other}: {difference} (95 %)."
+
+    def explanations(self) -> Iterable[str]:
+        """Why this one, and what is safe."""
+        yield self._explain_choice()
+        if self.recommendation.kind == "guess" and (safe := self._find_safe_baseline()):
+            yield f"If a wrong switch is costly, stay with {safe} (--proven)."
+
+    def _describe_missing(self) -> str:
+        names = [sanitise_line(name) for name in self.recommendation.missing]
+        return f"no score yet of {join_names(names)}" if names else "no verdict against one of them"
+
+    def _describe_prospect(self) -> str:
+        prospect, free = self.prospect, self.recommendation.free_baseline
+        chances = [
+            f"the best {format_share(prospect.chance_best)}",
+            f"more than {self._within} worse {format_share(prospect.chance_worse)}",
+        ]
+        if prospect.chance_below_baseline is not None and free is not None:
+            below = format_share(prospect.chance_below_baseline)
+            chances.append(f"below {self._title_of(free)} {below}")
+        return (
+            f"Its next run is expected to lose {format_loss(prospect.loss_points)} against the "
+            f"best{self._inside}. Chances: {', '.join(chances)}."
         )
-        if safe := self._find_safe_baseline():
-            yield f"If a wrong choice is costly, stay with {safe}."
+
+    def _explain_choice(self) -> str:
+        """Why this one: the highest, or the cheapest near the highest."""
+        alternative = self.recommendation.best_alternative
+        if alternative is None:
+            return (
+                f"It has the highest expected score{self._inside}; {self._explain_none_cheaper()}."
+            )
+        least = LEAST_TITLES[self.recommendation.budget.cost_axis]
+        if self.chosen.cell.model == NO_MODEL:
+            least = "no training cost"
+        best = self._title_of(alternative.candidate)
+        text = (
+            f"It has {least} of all that are expected within {self._within} of the highest, {best}"
+        )
+        if alternative.pair is None:
+            return f"{text}{self._inside}."
+        difference = format_interval(alternative.pair.difference)
+        return f"{text}{self._inside} ({best} minus {self._title}: {difference})."
+
+    def _explain_none_cheaper(self) -> str:
+        axis = self.recommendation.budget.cost_axis
+        cost = self.chosen.costs.get(axis)
+        if self.chosen.cell.model == NO_MODEL:
+            return "nothing is cheaper"
+        cheaper = [
+            self._title_of(c)
+            for c in self.recommendation.candidates
+            if (c.cell.model, c.cell.method) in self.recommendation.prospects
+            if c.cell.model == NO_MODEL
+            or (cost and axis in c.costs and c.costs[axis].value < cost.value)
+        ]
+        if not cheaper:
+            return "none is known to be cheaper"
+        return f"what is cheaper is expected to lose over {self._within}: {join_names(cheaper)}"
 
     def _find_safe_baseline(self) -> str:
         """The highest baseline above the trivial score; empty where there is none."""
@@ -181,93 +252,114 @@ class _AdviceWriter:
         baselines = [
             c
             for c in self.recommendation.candidates
-            if c.cell.baseline
-            and c.cell.name not in TRIVIAL
-            and c.within_budget
-            and (trivial is None or c.interval.estimate > trivial.value)
+            if c.cell.baseline and c.cell.name not in TRIVIAL and c.within_budget
+            if trivial is None or c.interval.estimate > trivial.value
         ]
         best = max(baselines, key=lambda c: c.interval.estimate, default=None)
-        return "" if best is None else self.titles.title(best.cell)
+        return "" if best is None else self._title_of(best)
 
-    def reasons_for_baseline(self) -> Iterable[str]:
-        """A baseline, where no method within the budget scores higher."""
-        yield f"On {self.task}, take the baseline {self._describe(self._chosen)}."
-        within = [c for c in self._methods if c.within_budget]
-        highest = max(within, key=lambda c: c.interval.estimate, default=None)
-        if highest is not None and highest.verdict is not None:
-            yield (
-                f"No method{self._inside} scores above all baselines; the highest is "
-                f"{self.titles.title(highest.cell)}, {format_interval(highest.interval)}: "
-                f"{sanitise_line(highest.verdict.summary)}."
-            )
-        elif not self._methods:
-            yield "No method was trained beside the baselines."
-        else:
-            yield self._explain_none_fits()
+    def _describe_highest_method(self) -> Iterable[str]:
+        """How the highest method within the budget compares with a baseline that is taken."""
+        methods = [c for c in self.recommendation.candidates if not c.cell.baseline]
+        within = [c for c in methods if c.within_budget]
+        if not within:
+            yield _explain_none_fits(self.recommendation)
+            return
+        highest = max(within, key=lambda c: c.expected.estimate)
+        lead = highest.expected.estimate - self.chosen.expected.estimate
+        points = lead * 100 / self.chosen.expected.score.highest
+        side = "higher" if points > 0 else "lower"
+        title = self._title_of(highest)
+        yield f"The highest method is {title}, expected {format_loss(abs(points))} {side}"
+        if points > 0 and not highest.proven:
+            yield "not proven better"
 
-    def _explain_none_fits(self) -> str:
-        if all(c.exceeded for c in self._methods):
-            return "No method fits the budget."
-        return "No method is known to fit the budget: a limited cost was not measured."
+    @property
+    def _inside(self) -> str:
+        return " inside the budget" if self.recommendation.budget.limits else ""
 
-    def reasons_for_none(self) -> Iterable[str]:
-        """Why nothing can be recommended."""
-        recommendation = self.recommendation
-        with_model = any(c.cell.model != NO_MODEL for c in recommendation.candidates)
-        if any(c.cell.selected_on_test for c in recommendation.candidates):
-            yield (
-                f"On {self.task}, nothing is recommended: scores were {SELECTED_ON_TEST}. "
-                "protocol: fair avoids that."
-            )
-        elif recommendation.missing and self._methods:
-            names = join_names([sanitise_line(name) for name in recommendation.missing])
-            yield f"On {self.task}, nothing is recommended before these baselines: {names}."
-        elif recommendation.trivial_score is not None and with_model:
-            trivial = describe_trivial_score(recommendation.trivial_score)
-            yield f"On {self.task}, there is nothing to take."
-            if self._methods and not any(c.within_budget for c in self._methods):
-                yield f"{self._explain_none_fits()} No baseline scores above {trivial}."
-            else:
-                yield f"Nothing scores above {trivial}."
-        else:
-            yield f"On {self.task}, no method has a score yet."
-
-    def _explain_none_cheaper(self) -> str:
-        """Why the highest score is also the recommended configuration."""
-        axis, chosen = self.recommendation.budget.cost_axis, self._chosen
-        cost = chosen.costs.get(axis)
-        cheaper = [
-            self.titles.title(c.cell)
-            for c in self.recommendation.candidates
-            if c.clear and c.within_budget and c is not chosen
-            if cost and axis in c.costs and c.costs[axis].value < cost.value
-        ]
-        if not cheaper:
-            return "none is known to be cheaper"
-        if self.recommendation.budget.max_loss_points is not None:
-            return f"what is cheaper loses more than is allowed: {join_names(cheaper)}"
-        return f"what is cheaper is clearly below it: {join_names(cheaper)}"
-
-    def _describe(self, candidate: Candidate) -> str:
+    def _describe(self) -> str:
         """``lora: 0.77 [0.67, 0.86] (60 examples, 3 seeds), 870 MiB peak memory``."""
-        selected = f"; {SELECTED_ON_TEST}" if candidate.cell.selected_on_test else ""
-        basis = f"{format_basis(candidate.interval)}{selected}"
-        score = f"{format_interval(candidate.interval)} ({basis})"
-        text = f"{self.titles.title(candidate.cell)}: {score}"
-        costs = self._format_costs(candidate)
-        return f"{text}, {join_names(costs)}" if costs else text
+        score = f"{format_interval(self.chosen.interval)} ({format_basis(self.chosen.interval)})"
+        return f"{self._title}: {', '.join([score, *self._costs()])}"
 
-    def _format_costs(self, candidate: Candidate) -> list[str]:
+    def _costs(self) -> list[str]:
         budget = self.recommendation.budget
         return [
-            format_cost(axis, candidate.costs[axis])
+            format_cost(axis, self.chosen.costs[axis])
             for axis in dict.fromkeys((budget.cost_axis, *budget.limits))
-            if axis in candidate.costs
+            if axis in self.chosen.costs
         ]
 
 
-def _format_points(value: float) -> str:
-    return pluralise(1, "point") if value == 1 else f"{value:g} points"
+def format_loss(points: float, form: str = ".1f") -> str:
+    """``0.4 points``; ``1 point``."""
+    text = f"{points:{form}}"
+    return f"{text} {'point' if text == '1' else 'points'}"
+
+
+def _write_warnings(recommendation: Recommendation) -> Iterable[str]:
+    """What must be known beside any recommendation."""
+    titles, collapsed = CandidateTitles(recommendation), recommendation.collapsed_cells
+    if collapsed is not None:
+        methods = [c for c in recommendation.candidates if not c.cell.baseline]
+        named = [titles.title(cell) for cell in collapsed.cells]
+        only = {c.cell.method for c in methods} <= {c.method for c in collapsed.cells}
+        yield warn_unlearned(collapsed, named, only)
+    if recommendation.missing:
+        names = join_names([sanitise_line(name) for name in recommendation.missing])
+        yield f"No score yet of these baselines, so nothing is compared with them: {names}."
+    waiting = [
+        f"{titles.title(c)} {len(c.final)} of {pluralise(c.expected_runs, 'run')}"
+        for c in recommendation.unfinished
+        if c.method not in recommendation.missing
+    ]
+    if waiting:
+        yield f"Not finished: {', '.join(waiting)}."
+
+
+def _explain_none(recommendation: Recommendation) -> Iterable[str]:
+    """Why nothing can be recommended."""
+    task, candidates = sanitise_line(recommendation.task), recommendation.candidates
+    methods = [c for c in candidates if not c.cell.baseline]
+    with_model = any(c.cell.model != NO_MODEL for c in candidates)
+    if any(c.cell.selected_on_test for c in candidates):
+        yield f"On {task}, nothing is recommended: scores were {SELECTED_ON_TEST}."
+        yield "protocol: fair avoids that."
+    elif recommendation.trivial_score is not None and (with_model or recommendation.failed_cells):
+        trivial = describe_trivial_score(recommendation.trivial_score)
+        yield f"On {task}, there is nothing to take."
+        if methods and not any(c.within_budget for c in methods):
+            yield f"{_explain_none_fits(recommendation)}."
+            yield f"No baseline scores above {trivial}."
+        else:
+            yield f"Nothing scores above {trivial}."
+    else:
+        yield f"On {task}, no method has a score yet."
+
+
+def _explain_none_fits(recommendation: Recommendation) -> str:
+    methods = [c for c in recommendation.candidates if not c.cell.baseline]
+    if not methods:
+        if recommendation.failed_cells:
+            return "Every method failed in most of its runs"
+        return "No method has a score beside the baselines"
+    if all(c.exceeded for c in methods):
+        return "No method fits the budget"
+    return "No method is known to fit the budget: a limited cost was not measured"
+
+
+def fit_line(parts: Sequence[str], end: str = "") -> str:
+    """Parts joined by commas, as many as fit one line; a first one that does not is shortened."""
+    kept = list(parts)
+    while len(kept) > 1 and cell_len(", ".join(kept) + end) > LINE_WIDTH:
+        kept.pop()
+    text = ", ".join(kept) + end
+    if cell_len(text) <= LINE_WIDTH:
+        return text
+    while cell_len(text) >= LINE_WIDTH:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _write_command(cell: Cell, study: str, store: str | None) -> str:

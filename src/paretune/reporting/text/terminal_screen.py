@@ -73,7 +73,7 @@ def print_screen(report: Report, console: Console, study: str) -> None:
     for task in report.tasks:
         _print(console, "")
         for place, text in enumerate(_write_lines(task)):
-            _print(console, text, "" if place else "bold", "  " if place else "")
+            _print(console, text.strip(), "" if place else "bold", "  " if place else "")
     _print(console, "")
     _print(
         console,
@@ -92,12 +92,10 @@ def _print(console: Console, text: str, style: str = "", indent: str = "") -> No
 
 
 def _write_lines(task: TaskReport) -> Iterable[str]:
-    """What to take, warnings, why, and what would change it."""
+    """What to take, the chances and what is proven; then what went wrong or is missing."""
     advice = task.advice
-    if advice is None:
-        return
-    first = f"{advice.headline}." if advice.take else advice.reasons[0]
-    yield from (first, *advice.warnings, *advice.reasons[1:], *advice.changes[:1])
+    if advice is not None:
+        yield from (*advice.lines, *advice.warnings)
 
 
 def _format_table(overview: Overview, width: int) -> Iterable[tuple[str, str]]:

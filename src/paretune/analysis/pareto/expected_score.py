@@ -1,0 +1,193 @@
+"""What the next run of a configuration may be expected to score, with what is uncertain about it.
+
+A user who takes a configuration trains it once more. That run fails with some probability f
+(diverges, does not fit, or answers a constant) and otherwise scores the configuration's mean m::
+
+    expected score = (1 - f) m + f c        c: score of the constant answer
+
+Each configuration has ``DRAWS`` draws of it; draws of the same number share their test examples.
+
+- m: the score of the runs that trained on one bootstrap resample of the test examples (or
+  clusters), the same for every configuration, so that what is hard for all moves all; its
+  deviation is multiplied by sqrt(phi) under cross-validation (:class:`TestDesign`). Credits get
+  half of the noise of two imaginary pairs, variance 1 / 2(n + 2)^2 (Agresti and Min 2005), since
+  equal answers do not prove two methods equal. Added are ``t(d) s / sqrt(S)`` of the S seeds; under
+  cross-validation rows carry the seeds.
+- s is moderated, since two or three seeds agree by chance now and then: the mean of the
+  configuration's own variance (S - 1 degrees of freedom) and of the variance of all configurations
+  together (worth 4), to which 2 degrees of freedom of 2.5 points are added. d is their sum. One
+  seed thus has the others' scatter, and a study of single seeds has 2.5 points.
+- f: Beta, with all failures of the task's configurations as its prior: 0.5 in 5 added to their
+  counts, worth one run. Jeffreys' prior would expect each method to fail in one run of eight after
+  three runs without a failure, and so would favour whatever has no seeds.
+
+Means have no prior: shrinking them to one another costs 0.5 to 3 points where the costly methods
+are also the better ones (docs/statistics.md). What is deterministic neither varies nor fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from paretune import metrics
+from paretune.analysis.cells import Cell
+from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.learning_check import best_trivial_score
+from paretune.analysis.statistics.bootstrap import DRAWS
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.metrics import Array
+
+_SEED = 20_261_125
+_PRIOR_SEED_POINTS = 2.5
+_PRIOR_DEGREES = 2.0
+_SHARED_DEGREES = 4.0
+_PRIOR_FAILURES = (0.5, 5.0)
+"""Failures and runs that are added to those of all configurations."""
+_PRIOR_RUNS = 1.0
+
+_FAILURES = ("collapsed", "diverged", "out_of_memory")
+
+CellKey = tuple[str, str]
+"""Model and method."""
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedScore:
+    """The expected score of the next run of a configuration.
+
+    Attributes:
+        score: of the runs that trained.
+        estimate: the expected score.
+        draws: (DRAWS,) of it.
+    """
+
+    score: BootstrapScore
+    estimate: float
+    draws: Array
+
+
+def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
+    """The expected scores of one task's cells that answered the same examples as most of them."""
+    by_key = {(cell.model, cell.method): cell for cell in cells}
+    scores = _keep_same_examples({key: _score_of_trained(cell) for key, cell in by_key.items()})
+    fixed = {key for key in scores if by_key[key].deterministic}
+    draws = draw_scores(scores, fixed)
+    constant = _score_of_constant(cells)
+    counts = {key: (count_failures(by_key[key]), len(scores[key].seeds)) for key in scores}
+    prior = _failure_prior(counts[key] for key in scores if key not in fixed)
+    rng = np.random.default_rng([_SEED, len(scores), 2])
+    found = {}
+    for key, score in scores.items():
+        mean, share = 0.0, np.zeros(DRAWS)
+        if key not in fixed:
+            failed, trained = np.add(counts[key], prior)
+            mean, share = failed / (failed + trained), rng.beta(failed, trained, DRAWS)
+        found[key] = ExpectedScore(
+            score=score,
+            estimate=float((1 - mean) * score.estimate + mean * constant),
+            draws=(1 - share) * draws[key] + share * constant,
+        )
+    return found
+
+
+def count_failures(cell: Cell) -> int:
+    """Seeds that diverged, did not fit in memory, or answer a constant."""
+    return 0 if cell.deterministic else sum(cell.outcomes.get(o, 0) for o in _FAILURES)
+
+
+def draw_scores(
+    scores: Mapping[Key, BootstrapScore], fixed: Collection[Key] = ()
+) -> dict[Key, Array]:
+    """Draws of each mean score over examples and seeds: (DRAWS,).
+
+    Args:
+        scores: on the same examples.
+        fixed: those that depend on no seed.
+    """
+    rng = np.random.default_rng([_SEED, len(scores), 1])
+    seeded = {
+        key
+        for key, score in scores.items()
+        if key not in fixed and not score.design.is_cross_validation
+    }
+    shared = _shared_seed_variance([scores[key] for key in seeded])
+    return {
+        key: _draw_score(score, shared if key in seeded else None, rng)
+        for key, score in scores.items()
+    }
+
+
+def _draw_score(score: BootstrapScore, shared: float | None, rng: np.random.Generator) -> Array:
+    """``shared``: variance between seeds of all configurations; None adds no noise of seeds."""
+    inflation = score.design.phi(score.units)
+    if score.cluster or score.question:
+        # Few clusters make the bootstrap too narrow (statistics/score_interval.py).
+        inflation *= score.units / max(score.units - 1, 1)
+    draws = score.estimate + (score.draws - score.estimate) * math.sqrt(inflation)
+    if score.credit is not None:
+        draws = draws + rng.normal(0, math.sqrt(0.5) / (len(score.credit) + 2), DRAWS)
+    if shared is not None:
+        seeds = len(score.seeds)
+        degrees = _SHARED_DEGREES + seeds - 1
+        variance = (_SHARED_DEGREES * shared / seeds + (seeds - 1) * score.seed_variance) / degrees
+        draws = draws + rng.standard_t(degrees, DRAWS) * math.sqrt(variance)
+    return np.asarray(np.clip(draws, score.lowest, score.highest))
+
+
+def _shared_seed_variance(scores: Sequence[BootstrapScore]) -> float:
+    """The variance between seeds of all configurations together, with its prior."""
+    if not scores:
+        return 0.0
+    prior = (_PRIOR_SEED_POINTS * scores[0].highest / 100) ** 2
+    total, degrees = _PRIOR_DEGREES * prior, _PRIOR_DEGREES
+    for score in scores:
+        if (count := len(score.seeds)) > 1:
+            total += (count - 1) * count * score.seed_variance
+            degrees += count - 1
+    return total / degrees
+
+
+def _failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
+    """Failed and trained runs that every configuration is given beforehand."""
+    failed, runs = _PRIOR_FAILURES
+    for fails, trained in counts:
+        failed += fails
+        runs += fails + trained
+    share = failed / runs
+    return _PRIOR_RUNS * share, _PRIOR_RUNS * (1 - share)
+
+
+def _score_of_trained(cell: Cell) -> BootstrapScore | None:
+    """The score of the runs that did not fail."""
+    if cell.deterministic or not cell.outcomes.get("collapsed", 0):
+        return cell.bootstrap
+    answers = [r.predictions["test"] for r in cell.final if r.predictions.get("test") is not None]
+    trained = [a for a in answers if not is_collapsed(a)]
+    return bootstrap_score(trained, cell.metric) if trained else None
+
+
+def _keep_same_examples(
+    scores: Mapping[CellKey, BootstrapScore | None],
+) -> dict[CellKey, BootstrapScore]:
+    """The largest group of scores on the same examples: only those can be compared."""
+    known = {key: score for key, score in scores.items() if score is not None}
+    examples = Counter((score.uid, score.units) for score in known.values())
+    if not examples:
+        return {}
+    ((most_common, _),) = examples.most_common(1)
+    return {key: s for key, s in known.items() if (s.uid, s.units) == most_common}
+
+
+def _score_of_constant(cells: Sequence[Cell]) -> float:
+    """What a failed run is worth: the constant answer, or nothing."""
+    trivial = best_trivial_score(cells)
+    if trivial is None or trivial.answer == "copy_source":
+        return max(metrics.get(cells[0].metric).lowest, 0.0) if cells else 0.0
+    return trivial.value
