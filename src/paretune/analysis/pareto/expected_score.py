@@ -166,7 +166,8 @@ def _failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
 
 def _score_of_trained(cell: Cell) -> BootstrapScore | None:
     """The score of the runs that did not fail."""
-    if cell.deterministic or not cell.outcomes.get("collapsed", 0):
+    collapsed = cell.outcomes.get("collapsed", 0)
+    if cell.deterministic or cell.design.is_cross_validation or not collapsed:
         return cell.bootstrap
     answers = [r.predictions["test"] for r in cell.final if r.predictions.get("test") is not None]
     trained = [a for a in answers if not is_collapsed(a)]

@@ -25,7 +25,7 @@ def format_estimate(score: Interval) -> str:
     return _format_score(score.estimate, _score_digits(score.highest))
 
 
-def format_points(difference: Interval, *, negated: bool = False) -> str:
+def format_point_difference(difference: Interval, *, negated: bool = False) -> str:
     """``+6 points [-8, +20]``: a difference in hundredths of the highest score."""
     scale = (-100 if negated else 100) / difference.highest
     low, high = sorted((difference.low * scale, difference.high * scale))

@@ -17,7 +17,7 @@ from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
 from paretune.reporting.text.formatting import (
     format_basis,
     format_interval,
-    format_points,
+    format_point_difference,
     format_share,
     join_names,
     pluralise,
@@ -159,7 +159,7 @@ class _AdviceWriter:
         if self.chosen.proven:
             yield "Proven better than every baseline (95 %)"
         elif hardest is not None and hardest.pair is not None:
-            difference = format_points(hardest.pair.difference, negated=True)
+            difference = format_point_difference(hardest.pair.difference, negated=True)
             yield f"Not proven: {difference} against {self._title_of(hardest.candidate)}"
         else:
             yield f"Not proven: {self._describe_missing()}"
@@ -184,7 +184,7 @@ class _AdviceWriter:
             yield f"It is not proven better than its baselines: {self._describe_missing()}."
         else:
             other = self._title_of(hardest.candidate)
-            difference = format_points(hardest.pair.difference, negated=True)
+            difference = format_point_difference(hardest.pair.difference, negated=True)
             yield f"It is not proven better than {other}: {difference} (95 %)."
 
     def explanations(self) -> Iterable[str]:

@@ -12,7 +12,7 @@ from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
 from paretune.reporting.text.formatting import (
     format_interval,
-    format_points,
+    format_point_difference,
     join_names,
     pluralise,
 )
@@ -75,7 +75,7 @@ class _ChangeWriter:
         higher = self.recommendation.outside_budget
         if higher is not None:
             title = f"{self._title(higher.candidate)} ({self._format_excess(higher.candidate)})"
-            by = f": {format_points(higher.pair.difference)}" if higher.pair else ""
+            by = f": {format_point_difference(higher.pair.difference)}" if higher.pair else ""
             yield f"With a larger budget, {title} scored higher{by}."
         elif self.recommendation.chosen is None:
             yield from self._cheapest_outside()
