@@ -11,7 +11,13 @@ from support.docs_script import DOCS
 from paretune import objectives, plugins, tasks
 from paretune.data.example import Example
 from paretune.study import TaskSpec
-from paretune.testing import ExecutorContract, MethodContract, MetricContract, ObjectiveContract
+from paretune.testing import (
+    ExecutorContract,
+    MethodContract,
+    MetricContract,
+    ObjectiveContract,
+    TaskContract,
+)
 
 PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
 
@@ -30,6 +36,10 @@ class TestMethod(MethodContract):
     method = code("A method")["METHOD"]
     places = (("bert", "pair"),)
     neutral = ("scale",)
+
+
+class TestTask(TaskContract):
+    task = code("A task")["TASK"]
 
 
 class TestMetric(MetricContract):
@@ -56,6 +66,7 @@ class TestExecutor(ExecutorContract):
 def test_the_suites_that_the_page_shows_are_those() -> None:
     for section, suite in (
         ("A method", MethodContract),
+        ("A task", TaskContract),
         ("A metric", MetricContract),
         ("An executor", ExecutorContract),
     ):

@@ -13,19 +13,23 @@ from typing import Any
 import pytest
 
 import paretune
-from paretune.testing import MethodContract, MetricContract
+from paretune.testing import MethodContract, MetricContract, TaskContract
 from paretune.testing.tiny_tasks import tiny_task
 
 PLUGIN = Path(__file__).resolve().parents[2] / "examples" / "plugin"
 sys.path.insert(0, str(PLUGIN / "src"))
 
-from paretune_ssf import cohen_kappa, ssf  # noqa: E402
+from paretune_ssf import cohen_kappa, ssf, sums  # noqa: E402
 
 
 class TestSsf(MethodContract):
     method = ssf.METHOD
     places = (("bert", "pair"),)
     neutral = ("scale", "shift_bias")
+
+
+class TestSums(TaskContract):
+    task = sums.TASK
 
 
 class TestCohenKappa(MetricContract):

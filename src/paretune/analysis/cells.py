@@ -29,6 +29,7 @@ from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, OuterFold, Study, TaskSpec
+from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 
 NO_MODEL = "-"
@@ -278,9 +279,11 @@ def _count_expected_runs(
 ) -> int:
     draws_nothing = cell.name in baselines.DRAWS_NOTHING
     if not folds:
-        # A baseline without a model does not depend on the seed, and the paper had one seed.
-        one_run = cell.model == NO_MODEL or draws_nothing or study.protocol.preset == "paper"
-        return 1 if one_run else len(study.protocol.seeds)
+        if cell.model == NO_MODEL or draws_nothing:
+            return 1  # it does not depend on the seed
+        preset = load_preset(study.protocol.preset)
+        own = preset.final_runs if preset else None
+        return len(study.protocol.seeds) if own is None else own
     if draws_nothing:
         return folds
     # A fold all of whose trials failed has no final run.

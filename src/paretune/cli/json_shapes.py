@@ -111,7 +111,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
 }
 OWN_SHAPES = {
     "report": "the study as above",
-    "doctor": "`system`, `processor`, `memory`, `torch`, `counters`, `packages` ... of here",
+    "doctor": "`system`, `processor`, `memory`, `torch`, `counters`, `packages`, `plugins` "
+    "(`fault`: why one cannot be used) ... of here",
     "slobench score": "`kind`, `scores`, `intervals`, `missing`, `data`, `sacrebleu`, "
     "`sacrebleu_intervals`",
 }

@@ -17,9 +17,9 @@ from paretune.data.outer_design import OuterDesign, choose_outer_design
 from paretune.errors import StudyError
 from paretune.methods import ConfiguredBaseline
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
-from paretune.planning.presets import load_preset
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Stage, Study, TaskSpec
+from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 
 MAX_ROWS_FOR_FOLDS = 500

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study
-from paretune.planning.presets import load_preset
 from paretune.store.record import Record
 from paretune.study import OuterFold, Run, Study
+from paretune.study.presets import load_preset
 
 CellKey = tuple[str, str, str]
 

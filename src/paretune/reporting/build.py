@@ -12,7 +12,6 @@ from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.statistics.score_interval import Interval
-from paretune.planning.presets import load_preset
 from paretune.reporting.build_rows import build_rows
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import Grid, ModelPairs, Row
@@ -44,6 +43,7 @@ from paretune.reporting.text.run_metadata import (
 from paretune.store.record import Record
 from paretune.store.status import RunStatus
 from paretune.study import Study, TaskSpec
+from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
 

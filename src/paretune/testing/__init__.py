@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from paretune.testing.metrics import MetricContract
     from paretune.testing.objectives import ObjectiveContract
     from paretune.testing.storages import StorageContract
+    from paretune.testing.tasks import TaskContract
 
 __all__ = [
     "ExecutorContract",
@@ -31,6 +32,7 @@ __all__ = [
     "MetricContract",
     "ObjectiveContract",
     "StorageContract",
+    "TaskContract",
 ]
 
 _MODULES = {
@@ -39,6 +41,7 @@ _MODULES = {
     "MetricContract": "metrics",
     "ObjectiveContract": "objectives",
     "StorageContract": "storages",
+    "TaskContract": "tasks",
 }
 
 # Failures show both sides, as in a test file.

@@ -119,6 +119,16 @@ def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_bertscore_whose_model_no_record_names_has_no_gap_in_its_note() -> None:
+    study = made.study(generation=ASKED)
+    records = [
+        replace(r, run=r.run.model_copy(update={"generation": None}))
+        for r in made.whole(study, segment=("meteor", "bertscore"))
+    ]
+    scores = build_report(study, records).tasks[0].grids[0]
+    assert "BERTScore (F1): the records do not say by which model." in scores.notes
+
+
 def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     study = made.study()
     records = made.whole(study)

@@ -1,24 +1,54 @@
-"""``paretune doctor``: what this machine has, and what can be measured on it."""
+"""``paretune doctor``: what this machine has, what can be measured on it, and the plug-ins."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from paretune.cli.json_output import write_json
 from paretune.cli.options import JsonOptions, with_option_groups
+from paretune.errors import PluginError
 from paretune.terminal import console
 
 
 @with_option_groups
 def doctor(json: JsonOptions) -> None:
-    """Show devices, precision, memory and energy counters, and versions."""
+    """Show devices, precision, memory and energy counters, versions, and plug-ins."""
     from paretune.measuring.machine import describe_machine
 
-    machine = describe_machine(devices=True)
+    machine = {**describe_machine(devices=True), "plugins": check_plugins()}
     if json.as_json:
         write_json(machine, json.output)
         return
     _print_table(machine)
+
+
+def check_plugins() -> list[dict[str, str | None]]:
+    """Every plug-in with its ``group`` and ``name``; ``fault``: why it cannot be used, or None."""
+    from paretune import methods, metrics, objectives, plugins, tasks
+    from paretune.reporting.tables.report_table import REPORT_TABLES, ReportTable
+    from paretune.study.presets import PROTOCOLS, Preset, load_preset
+
+    groups: tuple[tuple[str, type[Any], Callable[[str], Any] | None], ...] = (
+        (plugins.METHODS, methods.Method, methods.get),
+        (plugins.TASKS, tasks.Task, tasks.get),
+        (plugins.METRICS, metrics.Metric, metrics.get),
+        (plugins.OBJECTIVES, objectives.Objective, objectives.get),
+        (PROTOCOLS, Preset, load_preset),
+        (REPORT_TABLES, ReportTable, None),
+    )
+    rows: list[dict[str, str | None]] = []
+    for group, expected, get in groups:
+        for name in plugins.names(group):
+            fault = None
+            try:
+                value = plugins.load(group, name, expected)
+                if get is not None and get(name) is not value:
+                    fault = "paretune has one of this name and uses that"
+            except PluginError as error:
+                fault = str(error)
+            rows.append({"group": group, "name": name, "fault": fault})
+    return rows
 
 
 def _print_table(machine: dict[str, Any]) -> None:
@@ -74,6 +104,10 @@ def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append((name.replace("_", " "), text + note))
     rows.append(("python", machine["python"]))
     rows.extend((name, number or "not installed") for name, number in machine["packages"].items())
+    rows.extend(
+        (f"plug-in {plugin['name']}", f"{plugin['group']}: {plugin['fault'] or 'loads'}")
+        for plugin in machine["plugins"]
+    )
     return rows
 
 

@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 
 from paretune.analysis.cells import NO_MODEL, methods_with_probe, model_free_baselines
 from paretune.errors import StudyError
-from paretune.planning.presets import Preset
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
+from paretune.study.presets import Preset
 from paretune.tasks import objective_of
 
 
@@ -40,7 +40,15 @@ def expand_preset(study: Study) -> list[Run]:
     return sorted(_expand_tasks(study), key=lambda run: order[run.stage])
 
 
-PRESET = Preset("paper", expand_preset, list_departures)
+PRESET = Preset(
+    name="paper",
+    expand=expand_preset,
+    departures=list_departures,
+    description="Protocol of the paper: its own settings and one seed. The checkpoint was selected "
+    "on the test part, so every score here is biased upwards.",
+    final_runs=1,
+    protocol_keys=("preset", "as_run"),
+)
 
 
 def _expand_tasks(study: Study) -> Iterator[Run]:

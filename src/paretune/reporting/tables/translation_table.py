@@ -117,7 +117,10 @@ def _list_notes(rows: Sequence[Row], optional: Sequence[str]) -> Iterable[str]:
             for record in row.cell.final
             if record.run.generation and record.run.generation.bertscore_model
         }
-        yield f"BERTScore (F1) by {join_names(sorted(models))}."
+        if models:
+            yield f"BERTScore (F1) by {join_names(sorted(models))}."
+        else:
+            yield "BERTScore (F1): the records do not say by which model."
 
 
 def _name_rows(group: Sequence[Row], rows: Sequence[Row]) -> list[str]:

@@ -11,6 +11,7 @@ from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
 from paretune.study import Study
+from paretune.study.presets import load_preset
 from paretune.terminal.sanitise import sanitise_line
 
 SELECTED_ON_TEST = "selected on the test part"
@@ -158,11 +159,8 @@ def _estimate(row: Row) -> float:
 def describe_protocol(study: Study) -> str:
     """How the scores were obtained."""
     protocol = study.protocol
-    if protocol.preset == "paper":
-        return (
-            "Protocol of the paper: its own settings and one seed. The checkpoint was selected on "
-            "the test part, so every score here is biased upwards."
-        )
+    if (preset := load_preset(protocol.preset)) is not None:
+        return preset.description
     seeds = pluralise(len(protocol.seeds), "fresh seed")
     claim = "" if len(protocol.seeds) >= 5 else " A claim needs at least five."
     if protocol.trials == 1:

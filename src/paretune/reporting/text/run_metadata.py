@@ -14,6 +14,7 @@ from paretune.analysis.cells import Cell
 from paretune.reporting.text.formatting import join_names, pluralise
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Study
+from paretune.study.presets import load_preset
 from paretune.terminal.sanitise import sanitise_line
 
 
@@ -88,16 +89,16 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
 def format_settings(study: Study) -> str:
     """The study as YAML, defaults included, absent settings left out.
 
-    The paper's preset has its own seed, rate and training options for each run: those of the study
-    are not used, so they are left out.
+    A preset has its own seed, rate and training options for each run: those of the study are not
+    used, so they are left out.
     """
     out = io.StringIO()
     form = study.canonical_form()
     if study.overrides:
         out.write(f"# From the command line: {sanitise_line(' '.join(study.overrides))}\n")
-    if study.protocol.preset == "paper":
+    if (preset := load_preset(study.protocol.preset)) is not None:
         out.write("# Seed, rates and training are the preset's, for each run its own.\n")
-        form["protocol"] = {name: form["protocol"].get(name) for name in ("preset", "as_run")}
+        form["protocol"] = {name: form["protocol"].get(name) for name in preset.protocol_keys}
         del form["training"]
     yaml = YAML()
     yaml.default_flow_style = False

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from paretune import plugins
 from paretune.errors import StudyError
-from paretune.study import Run, Study
+from paretune.study.run import Run
+from paretune.study.study import Study
 
 PROTOCOLS = "paretune.protocols"
 """Group of entry points."""
@@ -28,11 +29,17 @@ class Preset:
             Raises StudyError where the study names something that the preset does not have, or
             sets what the preset fixes.
         departures: sentences for the report: where the preset departs from what it reproduces.
+        description: how its scores are obtained, in a sentence or two.
+        final_runs: of each task, model and method; None: one for each of the study's seeds.
+        protocol_keys: what of the study's ``protocol`` it reads.
     """
 
     name: str
     expand: Callable[[Study], list[Run]]
     departures: Callable[[], tuple[str, ...]]
+    description: str
+    final_runs: int | None = None
+    protocol_keys: tuple[str, ...] = ("preset",)
 
 
 def load_preset(name: str) -> Preset | None:
