@@ -61,7 +61,8 @@ def smaller(path: Path, folder: Path, model: Path) -> Study:
     if path.stem == "slobench":
         release(folder)
     if raw["protocol"].get("preset") != "paper":
-        raw["protocol"] |= {"seeds": raw["protocol"]["seeds"][:1], "folds": 1}
+        few = {"seeds": raw["protocol"]["seeds"][:1], "folds": 1, "cost_seconds": 1}
+        raw["protocol"] |= few
         raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
     if path.stem in ("slovene-superglue", "slobench", "paper-fair"):
         raw["protocol"]["trials"] = 1
@@ -86,7 +87,7 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
     raw["models"] = [{"name": str(tiny_marian(tmp_path / "marian")), "label": "tiny"}]
     raw["generation"] |= {"max_new_tokens": 8, "num_beams": 2}
     fair = raw | {
-        "protocol": {"seeds": [1], "trials": 1, "folds": 1},
+        "protocol": {"seeds": [1], "trials": 1, "folds": 1, "cost_seconds": 1},
         "training": {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
     }
     by_paper = raw | {

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.tiny_study import command
 
 from paretune import plugins
 from paretune.data.example import Example
@@ -129,14 +130,16 @@ training: {{max_steps: 30, eval_every: 10, max_length: 32, precision: fp32, weig
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine on which the plug-in is installed."""
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a machine on which the plug-in is installed; worker processes get it."""
     about = tmp_path / "site" / "toy_objective-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-objective\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(ENTRY_POINTS)
-    path = [about.parent, Path(__file__).parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    here = Path(__file__).parent
+    path = [about.parent, here, here.parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, path)))
+    return dict(os.environ)
 
 
 def write_texts(folder: Path) -> None:
@@ -151,19 +154,30 @@ def write_texts(folder: Path) -> None:
 
 
 def test_a_study_of_it_from_check_to_export(
-    tmp_path: Path, tiny_model: Any, environment: dict[str, str]
+    tmp_path: Path,
+    tiny_model: Any,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
+    """Training is done by a worker process, which finds the plug-in by its entry points."""
+    monkeypatch.chdir(tmp_path)
+    with (
+        plugins.registered(plugins.OBJECTIVES, WORD_COUNT),
+        plugins.registered(plugins.METRICS, CLOSE_COUNTS),
+    ):
+        walk_through(tmp_path, tiny_model("bert"), capsys)
+
+
+def walk_through(tmp_path: Path, model: Path, capsys: Any) -> None:
     write_texts(tmp_path)
-    (tmp_path / "counts.yaml").write_text(STUDY.format(model=tiny_model("bert")), encoding="utf-8")
+    (tmp_path / "counts.yaml").write_text(STUDY.format(model=model), encoding="utf-8")
 
     def paretune(*arguments: str) -> str:
         """Run the command line on the study and give what it printed."""
-        command = [sys.executable, "-m", "paretune", *arguments]
-        ran = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return " ".join(ran.stdout.split())
+        code, out, err = command(capsys, *arguments)
+        assert code == 0, out + err
+        return " ".join(out.split())
 
     assert "60 train, 24 test, a count" in paretune("check", "counts.yaml")
     assert "head_only" in paretune("plan", "counts.yaml")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import KINDS
 from paretune.testing.translator_folders import TRANSLATORS
 from support.guarantees import REAL, REAL_TRANSLATOR
+from support.rotation import TODAY
 
 METHODS = tuple(
     n for n, method in methods.available().items() if isinstance(method, methods.Method)
@@ -33,7 +32,6 @@ def serves(method: str, kind: str) -> bool:
     return methods.refusal(methods.get(method), objectives.get(kind), tabular=False) == ""
 
 
-TODAY = datetime.date.fromisoformat(os.environ["PARETUNE_TEST_DAY"]).toordinal()
 ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
 REFUSED = {("bitfit", "modernbert"): "has no biases", ("bitfit", "t5"): "has no biases"}
 """Pairs that a method cannot do, and what its refusal says."""

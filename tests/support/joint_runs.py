@@ -18,6 +18,7 @@ from paretune.testing.tiny_tasks import silent
 from paretune.training.caches import ProcessCache
 from paretune.training.runs.job import Outcome
 from paretune.training.trainer import Trainer, train_run
+from support.tiny_study import stack_scores
 
 
 @dataclass
@@ -77,7 +78,7 @@ def equal(
     assert set(ours) == set(theirs)
     for part in theirs:
         assert ours[part]["uid"] == theirs[part]["uid"]
-        found = [np.array(one[part]["scores"]) for one in (ours, theirs)]
+        found = [stack_scores(one[part]["scores"]) for one in (ours, theirs)]
         if of_choices:
             found = [scores - scores.mean(1, keepdims=True) for scores in found]
         np.testing.assert_allclose(*found, rtol=0, atol=within)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load
+from support.rotation import in_turns
 
 from paretune.errors import StoreError
 from paretune.exporting.weights import load_or_retrain
@@ -30,11 +31,14 @@ METHODS = ("lora", "full", "bitfit", "layer_norm", "prompt", "prefix", "houlsby"
 
 @pytest.mark.parametrize(
     ("family", "method", "kind"),
-    [
-        *(("bert", method, "pair") for method in METHODS),
-        *(("roberta", method, "classification") for method in METHODS[:6]),
-        *((family, "lora", "multiple_choice") for family in ("distilbert", "modernbert")),
-    ],
+    in_turns(
+        [
+            *(("bert", method, "pair") for method in METHODS),
+            *(("roberta", method, "classification") for method in METHODS[:6]),
+            *((family, "lora", "multiple_choice") for family in ("distilbert", "modernbert")),
+        ],
+        days=2,
+    ),
 )
 def test_losses_of_a_run_are_those_of_the_plain_path(
     family: str,

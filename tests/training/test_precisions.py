@@ -13,7 +13,7 @@ import torch
 from support.joint_runs import together
 
 from paretune import methods, objectives
-from paretune.study import MethodSpec, Run
+from paretune.study import Generation, MethodSpec, Run
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
@@ -53,8 +53,10 @@ MORE = [
 
 def run_on(family: str, method: str, folder: Path, tiny_model: Any, **training: Any) -> Run:
     training = {"dropout": 0.0, "max_steps": 4, **training}
+    changes: dict[str, Any] = {"training": training}
     if family in TRANSLATORS:
         task = tiny_pairs(folder / "data")
+        changes["generation"] = Generation(max_new_tokens=4)
         model = (
             tiny_marian(folder / family)
             if family == "marian"
@@ -62,7 +64,7 @@ def run_on(family: str, method: str, folder: Path, tiny_model: Any, **training: 
         )
     else:
         task, model = tiny_task(folder / "data", "pair"), tiny_model(family)
-    return tiny_run(task, model, method, training=training)
+    return tiny_run(task, model, method, **changes)
 
 
 def executed(run: Run, folder: Path) -> tuple[Outcome, list[float]]:

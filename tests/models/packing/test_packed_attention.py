@@ -66,12 +66,15 @@ def test_attention_has_the_gradients_that_it_says(
     together: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """gradcheck in float64, texts each alone, and with padding between them."""
+    """gradcheck in float64, texts each alone, and with padding between them.
+
+    Along a random direction; with dropout and prefixes at once by every element.
+    """
     monkeypatch.setattr(
         "paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", 10**6 if together else 0
     )
     attend, tensors = attention(role, window, dropout, front)
-    assert torch.autograd.gradcheck(attend, tensors)
+    assert torch.autograd.gradcheck(attend, tensors, fast_mode=not (dropout and front))
 
 
 @pytest.mark.parametrize(("role", "window"), LOOKING)
