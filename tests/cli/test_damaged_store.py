@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from support.reading_verbs import READING_VERBS
 from support.tampering import tamper
-from support.tiny_study import command
+from support.tiny_study import as_file, command, digests
+from support.tiny_study import finished as finished_study
 
 from paretune.execution import local
 from paretune.execution.progress.observer import SilentObserver
@@ -18,6 +19,7 @@ from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.store import Store
+from paretune.store.blobs import blob_path
 from paretune.store.sqlite.checksums import register_checksum_function, write_checksums
 from paretune.study import Study
 from paretune.verbs.run import run
@@ -145,3 +147,55 @@ def test_an_edited_study_is_told_with_the_number_of_its_earlier_runs(
     code, _, err = command(capsys, "report", copy / "edited.yaml", "--store", copy / "store")
     assert code == 6
     assert "runs here belong to earlier versions of its file" in err
+
+
+def test_one_damaged_trial_closes_no_study_and_is_told_until_it_is_made_again(
+    capsys: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    protocol = {"trials": 2, "folds": 1, "seeds": [1]}
+    study, folder = finished_study(tmp_path, tiny_model("bert"), protocol=protocol)
+    file = as_file(study, tmp_path / "s.yaml")
+    with Store.open(folder) as store:
+        before = digests(store, study.study_hash)
+        trial = next(r for r in store.load_records(study.study_hash) if r.run.stage == "tune")
+    path = blob_path(folder / "blobs", trial.result["predictions"])
+    path.write_bytes(path.read_bytes()[:-1])
+    for verb, arguments in VERBS.items():
+        if verb in ("run", "export", "track"):
+            continue
+        code, out, err = command(capsys, verb, file, *arguments, "--store", folder)
+        assert code == 0, err
+        if verb == "report":
+            assert "the predictions of trials are missing or damaged (tiny" in (
+                " ".join(out.split())
+            )
+    code, _, err = command(capsys, "verify", file, "--store", folder)
+    assert code == 6 and f"run {trial.run_id}" in err
+    with Store.open(folder) as store:
+        assert store.retry(study.study_hash) == 1
+        options = WorkerOptions(("tune", "final"))
+        executor = make_training_executor("cpu", 1)
+        run_worker(store, study.study_hash, executor, StopRequest(), options)
+        assert digests(store, study.study_hash) == before and store.verify() == []
+
+
+def test_verify_finds_damaged_files_that_can_be_computed_again_and_removes_them(
+    capsys: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(copy / "home"))
+    damaged = [
+        copy / "store" / "checkpoints" / "abc.safetensors",
+        copy / "home" / "trunk" / "def.npy",
+        copy / "home" / "models" / "0123" / "model.safetensors",
+    ]
+    for path in damaged:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"of another content")
+    asked = ("verify", copy / "s.yaml", "--store", copy / "store")
+    code, _, err = command(capsys, *asked)
+    assert code == 6 and "3 problems" in err
+    assert "its run starts anew" in err and "computed again" in err and "converted again" in err
+    code, out, err = command(capsys, *asked, "--set-aside")
+    assert (code, err) == (0, "") and out.count("set aside: ") == 3
+    assert not [path for path in damaged if path.exists()]
+    assert command(capsys, *asked)[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
@@ -105,7 +106,7 @@ def test_no_worker_survives_its_parent(tmp_path: Path, stage: str) -> None:
     study.kill()
     study.wait()
     until(lambda: gone(workers), "the workers' end")
-    assert {s.state for s in store.load_statuses(STUDY)} == {"todo"}
+    assert all(s.is_claimable for s in store.load_statuses(STUDY))
 
 
 def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: Path) -> None:
@@ -119,7 +120,28 @@ def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: 
     worker.kill()
     worker.wait()
     until(lambda: gone(copies), "the copy's end")
-    assert {s.state for s in store.load_statuses(STUDY)} == {"todo"}
+    assert all(s.is_claimable for s in store.load_statuses(STUDY))
+
+
+def test_a_worker_for_costs_begins_when_no_other_process_measures(tmp_path: Path) -> None:
+    """Not even its imports run beside a measurement, and a stop ends the wait."""
+    store = a_store(tmp_path, runs(1, "cost"))
+    arguments = [str(tmp_path), STUDY, "--stages", "cost", "--apart"]
+    measuring = os.open(tmp_path / "checkpoints", os.O_RDONLY)
+    fcntl.flock(measuring, fcntl.LOCK_EX)
+    workers = [subprocess.Popen([sys.executable, str(FAKE), *arguments]) for _ in range(2)]
+
+    def is_waiting(worker: subprocess.Popen[bytes]) -> bool:
+        opened = Path(f"/proc/{worker.pid}/fd").iterdir()
+        return tmp_path / "checkpoints" in [file.readlink() for file in opened]
+
+    until(lambda: all(map(is_waiting, workers)), "two workers that wait for their turn")
+    workers[0].terminate()
+    assert workers[0].wait(timeout=120) == 130
+    assert not (tmp_path / "ledger.txt").exists() and workers[1].poll() is None
+    os.close(measuring)
+    assert workers[1].wait(timeout=120) == 0
+    assert [s.state for s in store.load_statuses(STUDY)] == ["done"]
 
 
 @pytest.mark.slow

@@ -10,8 +10,7 @@ from support.tampering import tamper
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
-from paretune.store import Store
-from paretune.store import store as store_module
+from paretune.store import Store, reader
 from paretune.store.journal import EndedRun, append_ended_runs, read_ended_runs
 
 FINISH = """
@@ -25,7 +24,7 @@ for n in range(many):
     if n == many - 1 and where == "before the note":
         module.append_ended_runs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if n == many - 1 and where == "in the commit":
-        module.write_checksums = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        module.writes.write_checksums = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if n == many - 1 and where == "in the note":
         journal.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     store.finish(store.claim(current_owner(), study), {"outcome": "ok"}, {}, {})
@@ -123,13 +122,13 @@ def test_a_failed_run_that_the_study_no_longer_has_is_lost(tmp_path):
 
 def test_a_run_that_another_process_ends_meanwhile_is_not_lost(tmp_path, monkeypatch):
     store, other = a_store(tmp_path, runs(3)), Store.open(tmp_path)
-    usual = store_module.read_ended_runs
+    usual = reader.read_ended_runs
 
     def late(path):
         other.finish(other.claim("b", STUDY), {"outcome": "ok"}, {}, {})
         return usual(path)
 
-    monkeypatch.setattr(store_module, "read_ended_runs", late)
+    monkeypatch.setattr(reader, "read_ended_runs", late)
     assert (
         store.find_lost_runs() == [] and store.verify() == [] and store.find_lost_runs(STUDY) == []
     )

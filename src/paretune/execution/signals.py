@@ -60,12 +60,18 @@ class StopRequest:
     """Turns stop signals into an interrupt, but only where one is safe.
 
     Inside :meth:`interruptible` (a run executes) a signal raises KeyboardInterrupt at once;
-    elsewhere (the store is written) it only sets ``requested``.
+    elsewhere (the store is written) it only counts as requested. So does the end of ``parent``.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, parent: int | None = None) -> None:
+        self.parent = parent
+        self._signalled = False
         self._interruptible = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether this process is to stop."""
+        return self._signalled or (self.parent is not None and os.getppid() != self.parent)
 
     def install(self) -> None:
         """Handle the signals of this process; to be called in its main thread."""
@@ -103,7 +109,7 @@ class StopRequest:
         self.check()
 
     def _receive(self, *_: object) -> None:
-        self.requested = True
+        self._signalled = True
         if self._interruptible:
             interrupt()
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paretune.errors import ParetuneError
+from paretune.execution.costs.cost_lock import hold_cost_lock
 from paretune.execution.costs.fork_server import run_each_in_fork
 from paretune.execution.run_executor import FleetLimits, RunExecutor, make_training_executor
 from paretune.execution.signals import StopRequest, stop_when_orphaned
@@ -40,31 +41,36 @@ def main(arguments: Sequence[str] | None = None, executor: RunExecutor | None = 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     stop = StopRequest()
     stop.install()
-    if options.apart:
-        return _run_in_forks(options, stop, executor)
     if options.parent is not None:
-        stop_when_orphaned(options.parent)
+        stop.parent = options.parent
+        if not options.apart:  # a process that is copied has no threads
+            stop_when_orphaned(options.parent)
+    if options.stages == ("cost",):
+        return _measure_costs(options, stop, executor)
     return _run(options, stop, executor, _worker_options(options))
 
 
-def _run_in_forks(
+def _measure_costs(
     options: argparse.Namespace, stop: StopRequest, executor: RunExecutor | None
 ) -> int:
-    """Each run in a copy of this process, which holds the claims of all."""
-    parent = os.getpid()
+    """Each cost in a process of its own, and in none while another one measures."""
     one_run = replace(_worker_options(options), limit=1, owner=current_owner())
 
     def has_claimable_run() -> bool:
         with Store.open(options.store) as store:
             statuses = store.load_statuses(options.study)
-        return any(s.is_claimable and s.stage in options.stages for s in statuses)
+        return any(s.is_claimable and s.stage == "cost" for s in statuses)
 
     def execute_one() -> int:
-        stop_when_orphaned(parent)
+        if options.apart:
+            stop.parent = None  # of this copy it is the process that is copied, and ends it
         return _run(options, stop, executor, one_run)
 
     try:
-        return run_each_in_fork(has_claimable_run, execute_one, stop, options.parent)
+        with hold_cost_lock(options.store, stop):
+            if options.apart:
+                return run_each_in_fork(has_claimable_run, execute_one, stop)
+            return execute_one() if has_claimable_run() else 0
     except ParetuneError as error:
         echo(f"worker: {error}", error=True)
         return error.exit_code

@@ -59,7 +59,7 @@ def read_blob(folder: Path, sha256: str) -> bytes:
         StoreError: missing, unreadable, or changed since it was written.
     """
     path = blob_path(folder, sha256)
-    remedy = "Restore it from a copy of the store."
+    remedy = "`paretune run --retry` makes it again; or restore it from a copy of the store."
     try:
         content = path.read_bytes()
     except OSError as error:

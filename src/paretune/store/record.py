@@ -243,6 +243,11 @@ class Record:
         return self.result.get("outcome", "ok")
 
     @property
+    def lacks_predictions(self) -> bool:
+        """Whether predictions were stored; asked of a record that was loaded with them."""
+        return "predictions" in self.result and not self.predictions
+
+    @property
     def is_lost(self) -> bool:
         """Whether it diverged or did not fit in memory: a result without a score."""
         return self.outcome in UNSCORED_RESULTS

@@ -124,7 +124,7 @@ class Storage(Protocol):
         """Give the run back as todo, its checkpoint kept; False where the claim is stale."""
 
     def retry(self, study_hash: str) -> int:
-        """Make todo again what failed with an error; return how many."""
+        """Make todo again, from the beginning, what failed; return how many."""
 
     def load_statuses(self, study_hash: str) -> list[RunStatus]:
         """The status of every run of the study, in order."""

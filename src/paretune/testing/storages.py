@@ -163,8 +163,11 @@ class StorageContract:
         failed, too_large = storage.load_records(STUDY)
         assert (failed.outcome, failed.message) == ("error", "a defect")
         assert too_large.outcome == "out_of_memory"
-        assert storage.retry(STUDY) == 1
-        assert [s.state for s in storage.load_statuses(STUDY)][:2] == ["todo", "failed"]
+        storage.set_setting(f"halve/{too_large.run_id}", "2")
+        assert storage.retry(STUDY) == 2
+        assert [s.state for s in storage.load_statuses(STUDY)][:2] == ["todo", "todo"]
+        # What was learnt of an attempt is no reason to begin the next one smaller.
+        assert storage.get_setting(f"halve/{too_large.run_id}") is None
 
     def test_a_released_run_keeps_its_checkpoint(self, storage: Storage) -> None:
         claim = self.claim(storage)

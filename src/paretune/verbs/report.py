@@ -41,16 +41,18 @@ def load_results(study: Study | Path | str, store: Path | str | None = None) -> 
         StoreError: the store is missing or damaged, or never ran this study.
     """
     from paretune.store import Store
-    from paretune.verbs.stored_findings import load_findings
+    from paretune.verbs.stored_findings import find_damaged_trials, load_findings
 
     study = study_input.resolve_study(study)
     folder = study_input.store_folder(study, store)
     with Store.open(folder) as opened:
         states = load_states(opened, study)
-        findings = load_findings(opened, study.study_hash)
-        return StudyResults(
-            study, folder, study_input.load_records(study, opened), states, findings
-        )
+        records = study_input.load_records(study, opened)
+        findings = [
+            *find_damaged_trials(opened, records),
+            *load_findings(opened, study.study_hash),
+        ]
+        return StudyResults(study, folder, records, states, findings)
 
 
 def load_states(opened: Store, study: Study) -> list[RunStatus]:

@@ -45,7 +45,8 @@ def run(
     Args:
         study: a study, its file, or the name of a shipped one.
         store: folder of the results; ``studies/NAME`` by default.
-        retry: try runs again that stopped with an error.
+        retry: try runs again that failed or did not fit in memory, and those whose stored files are
+            missing or damaged.
         fleet: maximum number of runs of one method that train together in one worker, where batches
             can be shared and memory allows; 1: every run alone. By default 8 where that is faster,
             1 on a GPU.
@@ -72,7 +73,11 @@ def run(
     from paretune.planning.pending import plan_pending_runs
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.store import Store
-    from paretune.verbs.stored_findings import find_lost_runs, save_findings
+    from paretune.verbs.stored_findings import (
+        find_damaged_trials,
+        find_lost_runs,
+        save_findings,
+    )
 
     folder = study_input.store_folder(study, store)
     workers = Workers.resolve(**options)
@@ -82,9 +87,11 @@ def run(
     with Store.open(folder, create=True) as opened:
         context.auto_precision = preflight.make_precision_resolver(opened, workers.device)
         preflight.check_optional_metrics(study, context)
+        if retry and (again := opened.retry(study.study_hash)):
+            observer.note(f"Runs that are tried again: {again}.")
         records = study_input.load_records(study, opened)
         ready, waiting = plan_pending_runs(study, context, records)
-        ended = {r.run_id for r in records if not (retry and r.outcome == "error")}
+        ended = {record.run_id for record in records}
         coming = [*(one.run for one in ready if one.run_id not in ended), *waiting]
         preflight.check_models(coming, context)
         _note_if_edited(study, opened, observer)
@@ -95,10 +102,9 @@ def run(
                 f"Runs left out: {others}. Their data, model or code has changed since; "
                 "they stay in the store, and count again if it is changed back."
             )
-        for finding in find_lost_runs(opened, study.study_hash):
+        lost = find_lost_runs(opened, study.study_hash)
+        for finding in [*lost, *find_damaged_trials(opened, records)]:
             observer.note(f"{finding.severity}: {finding}")
-        if retry:
-            opened.retry(study.study_hash)
         planned = len(ready) + len(waiting)
         predictor = CostPredictor(context, {}, records, workers.device)
         worker_count = workers.count(coming, predictor)

@@ -1,4 +1,4 @@
-"""Findings that a report shows: those of the audit, stored with the study, and lost runs."""
+"""Findings that a report shows: those of the audit, stored with the study, and what was lost."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable
 
 from paretune.data.finding import MAX_SHOWN, Finding
-from paretune.store import Store
+from paretune.store import Record, Store
 
-LOST_RUNS = "lost-runs"
+LOST_RUNS, DAMAGED_TRIALS = STORE_FINDINGS = "lost-runs", "damaged-trials"
+"""Codes of findings in the store, as against the data."""
 
 
 def save_findings(store: Store, study_hash: str, findings: Iterable[Finding]) -> None:
@@ -28,6 +29,27 @@ def load_findings(store: Store, study_hash: str) -> list[Finding]:
 def _stored_fields(finding: Finding) -> dict[str, str]:
     """The fields that a report shows; `check` lists all rows of a finding again."""
     return {name: value for name, value in vars(finding).items() if name != "places"}
+
+
+def find_damaged_trials(store: Store, records: Iterable[Record]) -> list[Finding]:
+    """One warning if predictions of trials were lost; ``records`` were loaded with predictions."""
+    damaged = [record.run for record in records if record.lacks_predictions]
+    if not damaged:
+        return []
+    runs = "; ".join(
+        f"{' x '.join(run.cell)}, learning rate {run.learning_rate}" for run in damaged[:MAX_SHOWN]
+    )
+    more = f"; and {len(damaged) - MAX_SHOWN} more" if len(damaged) > MAX_SHOWN else ""
+    return [
+        Finding(
+            severity="warning",
+            code=DAMAGED_TRIALS,
+            where=str(store.folder / "blobs"),
+            what=f"the predictions of trials are missing or damaged ({runs}{more}); their scores "
+            "are not.",
+            remedy="`paretune run --retry` makes them again; `paretune verify` names the files.",
+        )
+    ]
 
 
 def find_lost_runs(store: Store, study_hash: str) -> list[Finding]:

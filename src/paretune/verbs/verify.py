@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from paretune.checksummed_file import has_valid_checksum
+from paretune.data.sources.cache_dir import activation_cache_home, converted_models_home
+from paretune.models.sources.convert import is_whole_copy
 from paretune.study import Study
 from paretune.verbs import study_input
 
@@ -22,12 +27,16 @@ class VerifyResult:
 def verify(
     study: Study | Path | str, *, store: Path | str | None = None, set_aside: bool = False
 ) -> VerifyResult:
-    """Read every record and every blob of a store, and compare them with what was written.
+    """Read all that a store holds, and compare it with what was written.
+
+    Every record, every blob, the checkpoints of runs that have not ended, and what is kept for all
+    studies of this user: cached activations and converted models.
 
     Args:
         study: a study, its file, or the name of a shipped one; all studies of its store are read.
         store: folder of the results; ``studies/NAME`` by default.
-        set_aside: put damaged records away, so that ``run`` makes them again.
+        set_aside: put damaged records away, so that ``run`` makes them again, and remove damaged
+            files that can be computed again.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
@@ -38,4 +47,36 @@ def verify(
     folder = study_input.store_folder(study_input.resolve_study(study), store)
     with Store.open(folder) as opened:
         away = opened.set_aside() if set_aside else []
-        return VerifyResult(folder, opened.count_ended(), tuple(opened.verify()), tuple(away))
+        problems = opened.verify()
+        for path, problem in _find_damaged_files(folder):
+            if set_aside:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                away.append(problem)
+            else:
+                problems.append(problem)
+        return VerifyResult(folder, opened.count_ended(), tuple(problems), tuple(away))
+
+
+def _find_damaged_files(store: Path) -> Iterator[tuple[Path, str]]:
+    """Damaged files that nothing rests on: a path and a sentence for each."""
+    checks: tuple[tuple[Iterable[Path], Callable[[Path], bool], str], ...] = (
+        (
+            (store / "checkpoints").glob("*.safetensors"),
+            has_valid_checksum,
+            "a checkpoint has changed since it was written; its run starts anew",
+        ),
+        (
+            activation_cache_home().glob("*.npy"),
+            has_valid_checksum,
+            "cached activations have changed since they were written; they are computed again",
+        ),
+        (
+            converted_models_home().glob("[!.]*"),
+            is_whole_copy,
+            "a converted model has changed since it was written; it is converted again",
+        ),
+    )
+    for paths, is_whole, problem in checks:
+        for path in sorted(paths):
+            if not is_whole(path) and path.exists():  # a run may end meanwhile
+                yield path, f"{path}: {problem}"

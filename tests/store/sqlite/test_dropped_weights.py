@@ -96,15 +96,15 @@ def test_a_run_that_ends_while_its_content_is_dropped_has_it_all_the_same(
     first = store.claim("a", STUDY)
     store.finish(first, {"outcome": "ok"}, {}, {"weights": b"same"})
     second = store.claim("a", STUDY)
-    real = store._change
+    begin = store._write
 
-    def meanwhile(claim: Any, *args: Any, **options: Any) -> None:
+    def meanwhile() -> Any:
         with Store.open(tmp_path) as other:
             assert other.drop_weights(STUDY, ["run000"]) == ["run000"]
             assert files(other) == [False]
-        real(claim, *args, **options)
+        return begin()
 
-    monkeypatch.setattr(store, "_change", meanwhile)
+    monkeypatch.setattr(store, "_write", meanwhile)
     store.finish(second, {"outcome": "ok"}, {}, {"weights": b"same"})
     assert files(store) == [True, True] and store.verify() == []
     assert store.list_dropped_runs() == {"run000"}

@@ -13,6 +13,7 @@ from support.joint_runs import together
 
 from paretune import objectives
 from paretune.atomic_write import part_path
+from paretune.data.sources.cache_dir import activation_cache_home
 from paretune.errors import StudyError
 from paretune.models.load import load_model
 from paretune.models.packing import activation_cache as files
@@ -24,7 +25,6 @@ from paretune.training import session
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import activation_cache
 from paretune.training.forward.activation_cache import (
-    activation_cache_home,
     budget_bytes,
     count_frozen_layers,
 )

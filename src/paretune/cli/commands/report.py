@@ -89,11 +89,11 @@ def show_report(
     from paretune.reporting.text.terminal_screen import print_screen
     from paretune.reporting.text.terminal_tables import print_tables
     from paretune.verbs.report import write_outputs
-    from paretune.verbs.stored_findings import LOST_RUNS
+    from paretune.verbs.stored_findings import STORE_FINDINGS
 
     out = console()
     for finding in report.findings:
-        if finding.code == LOST_RUNS:  # first, since the report has fewer seeds without them
+        if finding.code in STORE_FINDINGS:  # first, since the report has fewer seeds without them
             out.print(f"{finding.severity}: {finding}")
     if details:
         print_tables(report, out)

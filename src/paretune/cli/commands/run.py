@@ -24,7 +24,11 @@ def run(
     json: JsonOptions,
     store: StoreFolder = None,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Try runs again that stopped with an error.")
+        bool,
+        typer.Option(
+            "--retry",
+            help="Try runs again that failed, did not fit in memory, or have damaged files.",
+        ),
     ] = False,
     fleet: Annotated[
         int | None,

@@ -18,10 +18,10 @@ def verify(
     store: StoreFolder = None,
     set_aside: Annotated[
         bool,
-        typer.Option("--set-aside", help="Put damaged records away; `run` makes them again."),
+        typer.Option("--set-aside", help="Put away what is damaged; `run` makes it again."),
     ] = False,
 ) -> None:
-    """Compare every record and every blob of a store with its checksum.
+    """Compare every record and every file of a store with its checksum.
 
     Names what changed since it was written, and runs that had ended and are lost.
     """
@@ -42,8 +42,8 @@ def verify(
         raise StoreError(
             f"{pluralise(len(result.problems), 'problem')}:\n{problems}\n",
             where=str(result.folder),
-            remedy="Restore what is damaged from a copy of the store; without one, --set-aside "
-            "puts damaged records away. `paretune run` makes again what is lost or put away.",
+            remedy="Restore what is damaged from a copy of the store. Without one, --set-aside "
+            "puts damaged records away, and `paretune run --retry` makes all of it again.",
         )
     again = "; `paretune run` makes what was set aside again" if result.set_aside else ""
     runs = pluralise(result.runs, "ended run")

@@ -17,7 +17,7 @@ from paretune.file_names import expand_home
 
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 MAX_MEMBER_BYTES = 1 << 30
-"""Bytes that a zip member may unpack to; a zip that promises or delivers more is refused."""
+"""Bytes that a zip member may unpack to; a zip that promises more is refused."""
 
 
 def read_rows(path: Path | str) -> list[Row]:
@@ -128,10 +128,16 @@ def _read_member(path: Path, name: str, endings: tuple[str, ...] | None) -> tupl
                 remedy=f"It holds {names}: name one as {path.name}::MEMBER.",
             )
         label = f"{path.name}::{matching[0].filename}"
+        if matching[0].file_size > MAX_MEMBER_BYTES:
+            raise DataError(
+                f"unpacks to more than {MAX_MEMBER_BYTES >> 20} MiB.",
+                where=label,
+                remedy="If that is right, unpack it yourself and name the file inside.",
+            )
         try:
             with archive.open(matching[0]) as stream:
-                # The size in a zip's directory may be wrong, so the unpacked bytes are counted.
-                data = stream.read(MAX_MEMBER_BYTES + 1)
+                # No more than the directory says: what holds more fails its checksum.
+                data = stream.read()
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise DataError(
                 f"is damaged ({error}).", where=label, remedy="Fetch or copy the zip again."
@@ -142,12 +148,6 @@ def _read_member(path: Path, name: str, endings: tuple[str, ...] | None) -> tupl
                 where=label,
                 remedy="Unpack it yourself and name the file inside.",
             ) from None
-    if len(data) > MAX_MEMBER_BYTES:
-        raise DataError(
-            f"unpacks to more than {MAX_MEMBER_BYTES >> 20} MiB.",
-            where=label,
-            remedy="If that is right, unpack it yourself and name the file inside.",
-        )
     return data, label
 
 

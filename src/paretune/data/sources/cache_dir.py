@@ -25,3 +25,13 @@ def data_home() -> Path:
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return expand_home(base) / "paretune" / "data"
+
+
+def activation_cache_home() -> Path:
+    """The folder of cached activations (:mod:`paretune.models.packing.activation_cache`)."""
+    return data_home() / "trunk"
+
+
+def converted_models_home() -> Path:
+    """The folder of models that were converted (:mod:`paretune.models.sources.convert`)."""
+    return data_home() / "models"

@@ -9,6 +9,7 @@ libraries may not be forked, and every run has a process that is started.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import signal
@@ -39,9 +40,8 @@ def run_each_in_fork(
     has_run: Callable[[], bool],
     execute_one: Callable[[], int],
     stop: StopRequest,
-    parent: int | None,
 ) -> int:
-    """Execute one run after another, each in a fork of this process.
+    """Execute one run after another, each in a fork of this process, which ends with it.
 
     A child that is killed takes this process with it, by the same signal, so that the parent sees
     what happened.
@@ -50,25 +50,24 @@ def run_each_in_fork(
         has_run: whether there is a run to execute; leaves nothing open.
         execute_one: executes one run, in the child; returns its exit code.
         stop: ends the loop; it is passed on to the child.
-        parent: end when this is no longer the parent.
 
     Returns:
         The exit code: 0 when no run was left, that of a child that failed, or 130.
     """
-    for name in PRELOADED_MODULES:
-        try:
-            importlib.import_module(name)
-        except ImportError:  # another version of the library has it elsewhere: children find it
-            continue
+    imported, server = False, os.getpid()
     while not stop.requested and has_run():
+        if not imported:
+            _import_libraries()
+            imported = True
         child = os.fork()
         if child == 0:
             code = 1
             try:
+                _die_with(server)
                 code = execute_one()
             finally:
                 os._exit(code)
-        status = _wait_for_child(child, stop, parent)
+        status = _wait_for_child(child, stop)
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             if number != signal.SIGKILL:  # which has no handler
@@ -79,15 +78,30 @@ def run_each_in_fork(
     return 130 if stop.requested else 0
 
 
-def _wait_for_child(child: int, stop: StopRequest, parent: int | None) -> int:
-    """Wait for the child; terminate it where this process is stopped or has lost its parent."""
+def _import_libraries() -> None:
+    for name in PRELOADED_MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError:  # another version of the library has it elsewhere: children find it
+            continue
+
+
+def _die_with(server: int) -> None:
+    """Let the kernel kill this process as soon as its parent is gone: its claim ends with it."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != server:  # it had gone before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _wait_for_child(child: int, stop: StopRequest) -> int:
+    """Wait for the child; terminate it where this process is stopped."""
     terminated = False
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status
-        orphaned = parent is not None and os.getppid() != parent
-        if (stop.requested or orphaned) and not terminated:
-            stop.requested = terminated = True
+        if stop.requested and not terminated:
+            terminated = True
             os.kill(child, signal.SIGTERM)
         time.sleep(POLL_SECONDS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from paretune.atomic_write import create_folder
-from paretune.data.sources.cache_dir import data_home
+from paretune.data.sources.cache_dir import converted_models_home
 from paretune.errors import ModelError, StoreError
 from paretune.models.sources.files import SAFETENSORS, ModelFiles
 
@@ -35,7 +35,7 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
         ModelError: the file is no plain mapping of names to tensors. Nothing in it is executed.
         StoreError: the copy cannot be written.
     """
-    target = data_home() / "models" / weights_hash[:20]
+    target = converted_models_home() / weights_hash[:20]
     if is_whole_copy(target):
         return target
     tensors = _read_pickles(files)

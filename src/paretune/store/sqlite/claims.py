@@ -20,6 +20,7 @@ from paretune.study import Run
 RunParser = Callable[[str, str, str], Run]
 """``(study_hash, run_id, json) -> Run``: the store parses the run of each row once."""
 
+MAX_LEASE_SECONDS = 3600.0
 _OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, study_hash, position,
     left_out, run, study_runs.checksum AS asked_checksum FROM study_runs JOIN runs USING (run_id)
     WHERE study_hash = ? AND state IN ('todo', 'running') AND runs.checksum IS NULL AND NOT left_out
@@ -33,6 +34,10 @@ class Claimant:
     owner: str
     study_hash: str
     lease_seconds: float
+
+    def __post_init__(self) -> None:
+        if self.lease_seconds > MAX_LEASE_SECONDS:
+            raise ValueError(f"a lease of {self.lease_seconds} s: more than {MAX_LEASE_SECONDS}")
 
 
 def claim_first(
@@ -118,4 +123,6 @@ def _runs_by_worker(db: sqlite3.Connection) -> list[list[str]]:
 
 
 def _is_abandoned(row: sqlite3.Row) -> bool:
-    return bool(row["lease_until"] <= time.time() or is_provably_dead(row["owner"]))
+    left_seconds = row["lease_until"] - time.time()
+    # A lease that ends after the longest there is was begun before the clock was set back.
+    return not 0 < left_seconds <= MAX_LEASE_SECONDS or is_provably_dead(row["owner"])

@@ -139,7 +139,7 @@ def load_run_statuses(
             progress=json.loads(row["progress"] or "{}"),
             seconds=None
             if row["started"] is None or row["state"] == "todo"
-            else (row["ended"] or now) - row["started"],
+            else max(0.0, (row["ended"] or now) - row["started"]),  # the clock may be set back
             outcome=row["fail_kind"] or row["outcome"] or ("ok" if row["ended"] else None),
             score=row["selection"] if row["test"] is None else row["test"],
             message=row["message"],

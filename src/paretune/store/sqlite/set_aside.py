@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Collection
 from typing import Any
 
 from paretune.errors import StoreError
@@ -16,6 +17,7 @@ from paretune.store.sqlite.checksums import (
 )
 from paretune.store.sqlite.queries import RUN_ROWS_SQL
 from paretune.store.sqlite.schema import TRIGGERS
+from paretune.store.sqlite.writes import reset_run
 
 
 def set_aside_damaged_rows(db: sqlite3.Connection) -> list[str]:
@@ -56,6 +58,23 @@ def set_aside_damaged_rows(db: sqlite3.Connection) -> list[str]:
     return sentences
 
 
+def set_done_runs_aside(db: sqlite3.Connection, study_hash: str, unusable: Collection[str]) -> int:
+    """Execute runs of a study again that are done; inside a write transaction; return how many.
+
+    They are those named, and those that did not fit in memory.
+    """
+    outcome = "CASE WHEN json_valid(result) THEN json_extract(result, '$.outcome') END AS outcome"
+    rows = db.execute(
+        f"SELECT {outcome}, * FROM ({RUN_ROWS_SQL}) WHERE study_hash = ? AND state = 'done'",  # noqa: S608 (constants)
+        (study_hash,),
+    ).fetchall()
+    again = [r for r in rows if r["run_id"] in unusable or r["outcome"] == "out_of_memory"]
+    for row in again:
+        _keep_row(db, "runs", row)
+        reset_run(db, row["run_id"])
+    return len(again)
+
+
 def find_missing_triggers(db: sqlite3.Connection) -> list[str]:
     """The triggers that another program removed."""
     rows = db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
@@ -73,7 +92,7 @@ def _set_runs_aside(db: sqlite3.Connection) -> list[str]:
             reset.add(row["run_id"])
             sentences.append(describe_run_damage(row, columns))
             _keep_row(db, "runs", row)
-            _reset_run(db, row["run_id"])
+            reset_run(db, row["run_id"])
         is_missing = row["state"] is None
         columns = ["record"] if is_missing else _find_changed_request(row)
         if columns:
@@ -94,16 +113,3 @@ def _keep_row(db: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
         "INSERT INTO set_aside VALUES (?, ?, ?)",
         (table, json.dumps(content, ensure_ascii=False), time.time()),
     )
-
-
-def _reset_run(db: sqlite3.Connection, run_id: str) -> None:
-    """Make a run todo, also one that is done, which no other statement may change."""
-    trigger = "done_runs_never_change"
-    db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
-    db.execute(
-        "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
-        "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
-        "ended = NULL WHERE run_id = ?",
-        (run_id,),
-    )
-    db.execute(TRIGGERS[trigger])

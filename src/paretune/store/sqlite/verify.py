@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +46,33 @@ def find_problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
     for row in db.execute(f"{RUN_ROWS_SQL} ORDER BY study_hash, position"):
         if columns := find_run_damage(row):
             problems.append(describe_run_damage(row, columns))
+    blob_problems = find_blob_problems(db, blobs)
+    return [*problems, *(f"run {run_id}: {what}" for run_id, what in blob_problems)]
+
+
+def find_blob_problems(
+    db: sqlite3.Connection, blobs: Path, study_hash: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """The run id and a sentence for each blob that is missing or damaged.
+
+    Of the runs of a study, or of all; weights that were dropped are not missing.
+    """
     dropped = list_dropped_runs(db)
-    for row in db.execute("SELECT run_id, result FROM runs WHERE state = 'done' ORDER BY run_id"):
-        names = _BLOBS[:1] if row["run_id"] in dropped else _BLOBS
-        problems += _find_blob_problems(row["run_id"], row["result"], blobs, names)
-    return problems
+    for row in db.execute(
+        "SELECT run_id, result FROM runs WHERE state = 'done' AND (? IS NULL OR run_id IN "
+        "(SELECT run_id FROM study_runs WHERE study_hash = ?)) ORDER BY run_id",
+        (study_hash, study_hash),
+    ):
+        try:
+            result: Any = json.loads(row["result"])
+            names = _BLOBS[:1] if row["run_id"] in dropped else _BLOBS
+            for sha256 in [result[name] for name in names if name in result]:
+                read_blob(blobs, sha256)
+        except StoreError as error:
+            yield row["run_id"], str(error)
+        except (ValueError, TypeError) as error:
+            yield row["run_id"], f"its result is no JSON ({error})"
 
 
 def _matches_hash(row: sqlite3.Row) -> bool:
     return bool(digest(json.loads(row["canonical"]))[:16] == row["study_hash"])
-
-
-def _find_blob_problems(run_id: str, text: str, blobs: Path, names: Sequence[str]) -> Iterator[str]:
-    try:
-        result: Any = json.loads(text)
-        hashes = [result[name] for name in names if name in result]
-    except (ValueError, TypeError) as error:
-        yield f"run {run_id}: its result is no JSON ({error})"
-        return
-    for sha256 in hashes:
-        try:
-            read_blob(blobs, sha256)
-        except StoreError as error:
-            yield f"run {run_id}: {error}"

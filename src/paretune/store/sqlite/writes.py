@@ -7,8 +7,11 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from paretune.errors import StaleClaimError
 from paretune.store.canonical_json import to_canonical_json
 from paretune.store.sqlite.checksums import write_checksums
+from paretune.store.sqlite.schema import TRIGGERS
+from paretune.store.status import Claim
 from paretune.study import Run
 
 _STUDY_RUN = "study_hash = ? AND run_id = ?"
@@ -80,15 +83,54 @@ def leave_out(db: sqlite3.Connection, study_hash: str, possible_run_ids: Collect
     return sum(row["run_id"] not in possible_run_ids for row in rows)
 
 
-def retry_failed_runs(db: sqlite3.Connection, study_hash: str) -> int:
-    """Make todo again, from the beginning, what failed with an error; return how many."""
-    return db.execute(
-        "UPDATE runs SET state = 'todo', checksum = NULL, fail_kind = NULL, "
-        "message = NULL, measured = NULL, ended = NULL, progress = NULL "
-        "WHERE fail_kind = 'error' AND "
-        "run_id IN (SELECT run_id FROM study_runs WHERE study_hash = ?)",
-        (study_hash,),
+def change_claimed_run(
+    db: sqlite3.Connection, claim: Claim, assignments: str, values: tuple[Any, ...]
+) -> None:
+    """Change the row of a run, on the condition that the claim still holds.
+
+    Raises:
+        StaleClaimError: it does not; nothing was changed.
+    """
+    changed = db.execute(
+        f"UPDATE runs SET {assignments} "  # noqa: S608 (constants of the store)
+        "WHERE run_id = ? AND state = 'running' AND owner = ? AND attempt = ?",
+        (*values, claim.run_id, claim.owner, claim.attempt),
     ).rowcount
+    if not changed:
+        raise StaleClaimError(
+            "the run passed to another worker; this worker's result is not written.",
+            where=f"run {claim.run_id}, attempt {claim.attempt}",
+        )
+    write_checksums(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
+
+
+def retry_failed_runs(db: sqlite3.Connection, study_hash: str) -> int:
+    """Make todo again, from the beginning, what failed; return how many."""
+    failed = db.execute(
+        "SELECT run_id FROM study_runs JOIN runs USING (run_id) "
+        "WHERE study_hash = ? AND state = 'failed'",
+        (study_hash,),
+    ).fetchall()
+    for row in failed:
+        reset_run(db, row["run_id"])
+    return len(failed)
+
+
+def reset_run(db: sqlite3.Connection, run_id: str) -> None:
+    """Make a run todo, from its beginning and without the settings that are kept of it.
+
+    Also one that is done, which no other statement may change.
+    """
+    trigger = "done_runs_never_change"
+    db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+    db.execute(
+        "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
+        "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
+        "ended = NULL WHERE run_id = ?",
+        (run_id,),
+    )
+    db.execute(TRIGGERS[trigger])
+    db.execute("DELETE FROM settings WHERE substr(key, instr(key, '/') + 1) = ?", (run_id,))
 
 
 def put_setting(db: sqlite3.Connection, key: str, value: str, *, if_absent: bool = False) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from paretune.data.sources.cache_dir import data_home
+from paretune.data.sources.cache_dir import activation_cache_home
 from paretune.errors import StudyError
 from paretune.measuring.machine import describe_device
 from paretune.models.changes import ModelChanges
@@ -41,11 +40,6 @@ from paretune.training.runs.run_config import Compute
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"
 BUDGET_BYTES = 4 * 2**30
 """What cached activations may take on disk unless :data:`BYTES_VARIABLE` is set; 0: no cache."""
-
-
-def activation_cache_home() -> Path:
-    """The folder of the cache, beside downloaded data."""
-    return data_home() / "trunk"
 
 
 def budget_bytes() -> int:
