@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.cli.json_shapes import COMMON, OWN_SHAPES, SHAPES
+from json_shapes import COMMON, OWN_SHAPES, SHAPES
+
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 
 PAGE = Path(__file__).with_name("json.md")

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from support.docs_script import docs_script
 from support.tiny_study import command
 
 from paretune.cli import GROUPS, VERBS
-from paretune.cli.json_shapes import COMMON, OWN_SHAPES, SHAPES
 from paretune.reporting.json.study_json import read_json
+
+_SHAPES = docs_script("json_shapes")
+COMMON, OWN_SHAPES, SHAPES = _SHAPES.COMMON, _SHAPES.OWN_SHAPES, _SHAPES.SHAPES
 
 
 def test_every_verb_has_a_documented_object() -> None:

@@ -15,6 +15,8 @@ def docs_script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"{name}_page", DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))  # where one script finds another
     sys.modules[spec.name] = module  # where dataclasses look their annotations up
     spec.loader.exec_module(module)
     return module

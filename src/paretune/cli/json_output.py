@@ -1,6 +1,6 @@
 """What ``--json`` prints: one object, on standard output or in a file.
 
-Its fields by verb are in :mod:`paretune.cli.json_shapes` (and so in docs/json.md).
+Its fields by verb are in docs/json.md; a test compares.
 """
 
 from __future__ import annotations
