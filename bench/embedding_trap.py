@@ -35,8 +35,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.metrics.translation import BLEU, signature
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
-from paretune.objectives.collate import pad_batch
-from paretune.objectives.encoding import Encoded, encode_texts
+from paretune.objectives.encoding import Encoded, encode_texts, pad_batch
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
 from paretune.training.evaluation.predict import generate, generation_config

@@ -31,12 +31,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from turns import quartiles
 
     from paretune.reporting.build import build_report
-    from paretune.reporting.html import scripts
-    from paretune.reporting.html.page import write_page
+    from paretune.reporting.html.page import load_vega, write_page
 
     study = fake_records.large(options.tasks)
     records = fake_records.whole(study)
-    scripts.load_vega()
+    load_vega()
     processor, clock = [], []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):

@@ -50,8 +50,7 @@ from paretune import objectives
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import load_model, reset_head
 from paretune.models.structure.anatomy import find_target_modules
-from paretune.objectives.collate import pad_batch
-from paretune.objectives.encoding import Encoded, encode_texts
+from paretune.objectives.encoding import Encoded, encode_texts, pad_batch
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run

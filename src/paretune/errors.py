@@ -110,3 +110,10 @@ class DeviceLostError(ParetuneError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; its class where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+class OutputClosedError(Exception):
+    """The reader of stdout has closed it, as ``| head`` does.
+
+    Not a BrokenPipeError, since that may also come from a pipe between processes: a defect.
+    """

@@ -10,7 +10,7 @@ from support.tiny_runs import STUDY, a_store, runs
 from support.worker_process import FAKE, start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
-from paretune.execution.lease import Lease
+from paretune.execution.fleet_claims import Lease
 
 
 def ledger(folder: Path, word: str) -> list[str]:

@@ -18,7 +18,7 @@ from paretune.methods import prefix
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
-from paretune.objectives.collate import pad_batch
+from paretune.objectives.encoding import pad_batch
 from paretune.study import ModelSpec, Run
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task

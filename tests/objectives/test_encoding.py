@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from paretune.data.example import Example
-from paretune.objectives.collate import pad_batch
-from paretune.objectives.encoding import count_tokens, encode_texts
+from paretune.objectives.encoding import count_tokens, encode_texts, pad_batch
 
 
 @pytest.fixture(scope="module")

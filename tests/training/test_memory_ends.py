@@ -12,7 +12,7 @@ from safetensors.torch import load as from_bytes
 from support.run_configs import make_config
 from transformers import BertForSequenceClassification
 
-from paretune.objectives.collate import pad_batch
+from paretune.objectives.encoding import pad_batch
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import splitting

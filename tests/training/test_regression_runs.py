@@ -21,7 +21,7 @@ from paretune.methods.baselines import gradient_boosting, majority, tfidf
 from paretune.metrics.regression import r2
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.target_scale import TargetScale, fit_target_scale
+from paretune.objectives.values import TargetScale, fit_target_scale
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from paretune.errors import StaleClaimError
-from paretune.execution.lease import Lease
+from paretune.errors import StaleClaimError, StoreError
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.run_executor import FleetLimits, RunExecutor
@@ -18,6 +18,58 @@ from paretune.measuring.processor import read_available_bytes
 from paretune.store import Claim, Storage
 from paretune.study import Run
 from paretune.training.runs.job import Outcome
+
+PROGRESS_SECONDS = 2.0
+
+
+class Lease:
+    """Renews a claim from a thread of its own, with its own connection; a context manager.
+
+    The thread writes progress at most every two seconds, and renews at least four times in a
+    lease. Where the run has passed to another worker, or the store cannot be written, the next
+    :meth:`report` raises that error.
+    """
+
+    def __init__(self, store: Storage, claim: Claim) -> None:
+        self._store, self._claim = store, claim
+        self._latest: dict[str, Any] | None = None
+        self._error: StoreError | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_stopped, daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def report(self, progress: Mapping[str, Any]) -> None:
+        """Take the newest progress; cheap, to be called after every step.
+
+        Raises:
+            StaleClaimError: the lease was lost; the run must not go on here.
+            StoreError: the store cannot be written.
+        """
+        if self._error is not None:
+            raise self._error
+        self._latest = {**(self._latest or {}), **progress}
+
+    def _renew_until_stopped(self) -> None:
+        renewal = self._claim.lease_seconds / 4
+        pause = min(renewal, PROGRESS_SECONDS)
+        written, idle = None, 0.0
+        try:
+            with self._store.reopen() as store:
+                while not self._stopped.wait(pause):
+                    latest, idle = self._latest, idle + pause
+                    if latest is not written or idle >= renewal:
+                        store.renew(self._claim, latest)
+                        written, idle = latest, 0.0
+        except StoreError as error:
+            self._error = error
+
 
 FLEET_MEMORY_PARTS = 4
 """The runs of a fleet may hold one part in so many of the free memory, beside their model."""

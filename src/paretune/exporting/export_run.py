@@ -11,7 +11,7 @@ from paretune.exporting.model_card import render_model_card
 from paretune.exporting.native_folder import write_native_folder
 from paretune.exporting.restore import restore_run
 from paretune.models.config import quiet_transformers
-from paretune.objectives.collate import pad_batch
+from paretune.objectives.encoding import pad_batch
 from paretune.planning.context import StudyContext
 from paretune.training.prepare import PreparedModel
 

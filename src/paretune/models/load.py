@@ -25,7 +25,7 @@ from paretune.models.translation_languages import (
     TranslationDirection,
     set_languages,
 )
-from paretune.objectives.head_spec import HeadSpec
+from paretune.objectives.values import HeadSpec
 from paretune.study import Generation, derive_seed
 
 if TYPE_CHECKING:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from paretune import plugins
 from paretune.errors import StudyError
 from paretune.objectives import answer_sets, multiple_choice, regression, seq2seq_lm
-from paretune.objectives.head_spec import HeadSpec
 from paretune.objectives.objective import Objective
-from paretune.objectives.predictions import ModelPredictions
 from paretune.objectives.sequence_classification import CLASSIFICATION, PAIR, SPAN_PAIR
-from paretune.objectives.target_scale import LossOptions, TargetScale
+from paretune.objectives.values import HeadSpec, LossOptions, ModelPredictions, TargetScale
 
 __all__ = [
     "HeadSpec",

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.predictions import ModelPredictions
-from paretune.objectives.target_scale import LossOptions, TargetScale
+from paretune.objectives.values import LossOptions, ModelPredictions, TargetScale
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,13 +23,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from paretune import metrics
 from paretune.metrics import Metric
-from paretune.objectives.collate import Batch, pad_batch
-from paretune.objectives.encoding import Encoded, encode_texts, text_lengths
-from paretune.objectives.head_spec import HeadSpec
+from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch, text_lengths
 from paretune.objectives.likelihood import FitLikelihood
 from paretune.objectives.logits import LogitsCollector, count_examples, label_of, no_target_scale
-from paretune.objectives.predictions import ModelPredictions
-from paretune.objectives.target_scale import LossOptions, TargetScale
+from paretune.objectives.values import HeadSpec, LossOptions, ModelPredictions, TargetScale
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from paretune.objectives.likelihood import number_likelihood
 from paretune.objectives.logits import predict_numbers, squared_error
 from paretune.objectives.objective import Objective
 from paretune.objectives.sequence_classification import NO_QUESTION
-from paretune.objectives.target_scale import fit_target_scale
+from paretune.objectives.values import fit_target_scale
 
 
 def _describe(labels: Sequence[str], languages: Sequence[str]) -> str:

@@ -20,10 +20,9 @@ from paretune.objectives.encoding import (
 )
 from paretune.objectives.likelihood import text_likelihood
 from paretune.objectives.objective import Objective
-from paretune.objectives.predictions import ModelPredictions
 from paretune.objectives.sequence_classification import NO_QUESTION
-from paretune.objectives.target_scale import LossOptions, TargetScale
 from paretune.objectives.token_outputs import TokenOutputs
+from paretune.objectives.values import LossOptions, ModelPredictions, TargetScale
 
 if TYPE_CHECKING:
     from torch import Tensor

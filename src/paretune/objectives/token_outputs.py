@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from paretune.objectives.collate import IGNORE_INDEX
+from paretune.objectives.encoding import IGNORE_INDEX
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,7 @@ from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
 from paretune.store import Store
 from paretune.study import ModelSpec, Run, Study
-from paretune.training.evaluation.optional_metrics import OptionalMetrics
+from paretune.training.evaluation.evaluator import OptionalMetrics
 
 
 def make_context(store: Store | None, device: str, *, offline: bool = True) -> StudyContext:

@@ -7,8 +7,6 @@ Everything that the rest of the package needs is exported here.
 """
 
 from paretune.study.identity import derive_seed, digest
-from paretune.study.method_spec import MethodSpec
-from paretune.study.model_spec import ModelSpec
 from paretune.study.protocol import (
     AUTO_OUTER_FOLDS,
     DEFAULT_COST_SECONDS,
@@ -17,6 +15,7 @@ from paretune.study.protocol import (
     Protocol,
 )
 from paretune.study.run import OuterFold, Run, Stage, compute_run_id
+from paretune.study.specs import MethodSpec, ModelSpec
 from paretune.study.study import Study
 from paretune.study.task_spec import Answer, Label, TaskSpec
 from paretune.study.training_options import Generation, Training

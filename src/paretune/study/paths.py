@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.file_names import expand_home
-from paretune.study.model_spec import ModelSpec
+from paretune.study.specs import ModelSpec
 from paretune.study.task_spec import TaskSpec
 
 FILE_KEYS = ("train", "test", "train_target", "test_target")

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from paretune.errors import StudyError
 from paretune.study import quantities
-from paretune.study.base import FrozenModel
+from paretune.study.specs import FrozenModel
 
 MAX_COUNTS = {"tasks": 100, "models": 100, "methods": 300, "seeds": 100, "runs": 20_000}
 """Limits of one study: more is a mistake, or several studies."""

@@ -7,12 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from paretune.study.base import FrozenModel
 from paretune.study.identity import digest, omit_defaults
-from paretune.study.method_spec import MethodSpec
-from paretune.study.model_spec import ModelSpec
 from paretune.study.paths import PATH_KEYS, is_path
 from paretune.study.protocol import MAX_OUTER_FOLDS, MIN_OUTER_FOLDS, NUM_FOLDS
+from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec
 from paretune.study.task_spec import TaskSpec
 from paretune.study.training_options import Generation, Training
 

@@ -18,14 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from paretune.study.base import FrozenModel
 from paretune.study.identity import digest, omit_defaults
-from paretune.study.method_spec import MethodSpec
-from paretune.study.model_spec import ModelSpec
 from paretune.study.overrides import add_environment, apply_overrides, as_entries
 from paretune.study.paths import PATH_KEYS, PathResolver, is_path, restore_written_paths
 from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
 from paretune.study.run import Run
+from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec
 from paretune.study.study_file import StudyFile, read_study_file
 from paretune.study.task_spec import TaskSpec
 from paretune.study.training_options import Generation, Training

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from paretune.study import aliases
-from paretune.study.base import FrozenModel
+from paretune.study.specs import FrozenModel
 
 if TYPE_CHECKING:
     from paretune.objectives import Objective

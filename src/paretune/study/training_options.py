@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from paretune.study import aliases
-from paretune.study.base import FrozenModel
+from paretune.study.specs import FrozenModel
 
 
 class Training(FrozenModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from paretune.errors import StudyError
 from paretune.study.aliases import KEY_ALIASES, KEY_HINTS, suggest
-from paretune.study.base import FrozenModel
+from paretune.study.specs import FrozenModel
 from paretune.study.study_file import KeyPath, StudyFile
 
 SINGULAR = {"tasks": "task", "models": "model", "methods": "method"}

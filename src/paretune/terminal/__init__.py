@@ -26,7 +26,7 @@ import warnings
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from paretune.terminal.closed import OutputClosedError
+from paretune.errors import OutputClosedError
 from paretune.terminal.sanitise import dump_json, sanitise_line, sanitise_text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import IO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from paretune.terminal.closed import OutputClosedError
+from paretune.errors import OutputClosedError
 from paretune.terminal.sanitise import sanitise_text
 
 

@@ -22,7 +22,7 @@ from paretune import methods, objectives
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head
-from paretune.objectives.collate import IGNORE_INDEX, pad_batch
+from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
 from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs

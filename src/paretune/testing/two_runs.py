@@ -16,8 +16,7 @@ from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import LoadedModel, reset_head
-from paretune.objectives.collate import pad_batch
-from paretune.objectives.encoding import Encoded
+from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.study import Run
 from paretune.testing.method_walk import select_logits, unsettle
 from paretune.training.forward.plain import to_tensors

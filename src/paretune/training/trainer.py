@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from paretune import methods
 from paretune.measuring.machine import describe_environment
-from paretune.study import Run
+from paretune.methods import ConfiguredBaseline
+from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
-from paretune.training.fit_baseline import fit_baseline
+from paretune.training.evaluation.evaluator import OptionalMetrics
 from paretune.training.recovery.checkpoint import read_progress
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
@@ -21,7 +24,7 @@ from paretune.training.runs.job import (
     SingleJob,
     TrainerOptions,
 )
-from paretune.training.runs.slot import Attempt
+from paretune.training.runs.slot import Attempt, write_scores
 from paretune.training.session import Session
 
 
@@ -139,3 +142,29 @@ def train_run(
 ) -> Outcome:
     """Train and evaluate one run alone (:meth:`Trainer.train_run`)."""
     return Trainer(caches, options).train_run(SingleJob(run, checkpoint, report), halvings)
+
+
+def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> Outcome:
+    """Fit a baseline on the training part, and score it."""
+    dataset, parts = caches.dataset(run.task), caches.parts(run)
+    objective = dataset.objective
+    started = time.monotonic()
+    scale = objective.fit_target(parts.train)
+    predict = method.fit(parts.train, len(dataset.labels), run.seed)
+    outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
+    fitted = time.monotonic()
+    predictions = {}
+    for part, examples in (("selection", parts.selection), ("test", parts.test)):
+        if not examples:
+            continue
+        predictions[part] = objective.predict(predict(examples), examples, scale)
+        if objective.generates:
+            generation = run.generation or Generation()
+            optional = OptionalMetrics(generation, dataset.languages[1], caches)
+            texts, references = predictions[part].prediction, objective.references(examples)
+            segment = optional.score_segments([*map(str, texts)], [*map(str, references)])
+            predictions[part] = replace(predictions[part], segment=segment)
+    write_scores(outcome, run, predictions, parts, dataset, diverged=False)
+    seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}
+    outcome.measured = {"wall_seconds": seconds, "environment": describe_environment("cpu")}
+    return outcome

@@ -1,7 +1,7 @@
 """``watch``: the progress of a study, read from its store. Needs no torch.
 
 Another process may run the study, or several, or none. Workers write the step and the loss of a run
-into the store when they renew their claim (:class:`paretune.execution.lease.Lease`), at most every
+into the store when they renew their claim, at most every
 two seconds.
 """
 

@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.progress import Progress
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
-from paretune.execution import oom_killer
+from paretune.execution import worker_crashes
 from paretune.execution.progress import observer
 from paretune.execution.progress.describe import describe_end, describe_run, format_duration
 from paretune.execution.progress.observer import (
@@ -166,9 +166,9 @@ def test_words():
 def test_kills_for_memory_are_read_from_the_kernels_counter(tmp_path):
     counter = tmp_path / "memory.events"
     counter.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 5\n")
-    assert oom_killer._read_counter(counter) == 2
-    assert oom_killer._read_counter(tmp_path / "missing") == 0
-    assert oom_killer.count_oom_kills() >= 0
+    assert worker_crashes._read_counter(counter) == 2
+    assert worker_crashes._read_counter(tmp_path / "missing") == 0
+    assert worker_crashes.count_oom_kills() >= 0
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,6 @@ def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mount
     counter.parent.mkdir(parents=True)
     counter.write_text("under_oom 0\noom_kill 1\n")
     places = (tmp_path / "no vmstat", tmp_path / "cgroup", tmp_path / "fs")
-    assert oom_killer.count_oom_kills(*places) == 1
+    assert worker_crashes.count_oom_kills(*places) == 1
     counter.write_text("under_oom 0\noom_kill 2\n")
-    assert oom_killer.count_oom_kills(*places) == 2
+    assert worker_crashes.count_oom_kills(*places) == 2

@@ -19,7 +19,7 @@ from paretune.methods import loha
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
-from paretune.objectives.collate import pad_batch
+from paretune.objectives.encoding import pad_batch
 from paretune.study import ModelSpec, Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache

@@ -7,8 +7,8 @@ from support import fake_records as fake
 from paretune.reporting.build import build_report
 from paretune.reporting.figures.pareto import lay_out_pareto
 from paretune.reporting.figures.vega_data import pareto_data
-from paretune.reporting.html import scripts
-from paretune.reporting.json.script_json import dump_script_json
+from paretune.reporting.html import page
+from paretune.reporting.text.escape import dump_script_json
 
 
 def axes(**changes) -> dict:
@@ -59,27 +59,27 @@ def test_json_in_a_page_cannot_end_its_element() -> None:
 
 
 def test_without_scripts_the_policy_allows_none() -> None:
-    assert scripts.content_security_policy([]) == "default-src 'none'; style-src 'unsafe-inline'"
-    assert "unsafe-eval" not in scripts.content_security_policy(
+    assert page.content_security_policy([]) == "default-src 'none'; style-src 'unsafe-inline'"
+    assert "unsafe-eval" not in page.content_security_policy(
         ["a"]
-    ) and "'sha256-" in scripts.content_security_policy(["a"])
+    ) and "'sha256-" in page.content_security_policy(["a"])
 
 
 def test_the_library_is_one_inert_text_with_its_licence() -> None:
-    text = scripts.load_vega()
+    text = page.load_vega()
     assert text.startswith("/*!\nVega") and "Redistributions of source code" in text
     assert "</script" not in text and "<!--" not in text
     assert 500_000 < len(text) < 1_200_000
-    assert scripts.load_vega() is text
+    assert page.load_vega() is text
 
 
 def test_it_is_kept_and_made_anew_where_it_is_damaged(tmp_path, monkeypatch) -> None:
-    text = scripts.load_vega()
+    text = page.load_vega()
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     made = []
     bundle = text.split("*/\n", 1)[1]
     monkeypatch.setattr("vl_convert.javascript_bundle", lambda s: made.append(s) or bundle)
-    fresh = scripts.load_vega.__wrapped__
+    fresh = page.load_vega.__wrapped__
     assert fresh() == text and len(made) == 1
     assert fresh() == text and len(made) == 1
     (kept,) = (tmp_path / "page").iterdir()

@@ -11,12 +11,12 @@ from support import fake_translations as made
 
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
-from paretune.reporting.json.script_json import dump_script_json
 from paretune.reporting.tables.segment_differences import (
     MAX_CHARACTERS,
     MAX_SHOWN,
     find_segment_differences,
 )
+from paretune.reporting.text.escape import dump_script_json
 
 STUDY = made.study()
 RECORDS = made.whole(STUDY)

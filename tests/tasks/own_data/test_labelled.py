@@ -15,7 +15,7 @@ from paretune.errors import DataError, StudyError
 from paretune.objectives import ModelPredictions
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
-from paretune.training.evaluation.predictions import to_table
+from paretune.training.evaluation.evaluator import to_table
 
 WORDS = [
     "ant",

@@ -19,8 +19,7 @@ from paretune.errors import MissingDependencyError, ModelError, StudyError
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
-from paretune.objectives.collate import pad_batch
-from paretune.objectives.encoding import encode_texts
+from paretune.objectives.encoding import encode_texts, pad_batch
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs

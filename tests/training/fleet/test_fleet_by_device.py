@@ -11,7 +11,7 @@ import torch
 import transformers
 from support.joint_runs import alone, equal, together
 
-from paretune.models.packing.encoder import PACKED_ENCODERS
+from paretune.models.packing.apply import PACKED_ENCODERS
 from paretune.testing.tiny_models import _tokenizer, _unsettle
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs

@@ -13,7 +13,7 @@ from torch import Tensor
 from paretune import methods, objectives
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import reset_head
-from paretune.models.packing.encoder import PACKED_ENCODERS
+from paretune.models.packing.apply import PACKED_ENCODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training import session

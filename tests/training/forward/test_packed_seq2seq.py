@@ -20,8 +20,7 @@ from paretune.models.dropout.rates import set_dropout
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
 from paretune.models.structure.heads import shift_right
-from paretune.objectives.collate import pad_batch
-from paretune.objectives.encoding import Encoded
+from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.study import Generation, TaskSpec
 from paretune.testing.tiny_tasks import silent, tiny_run
 from paretune.testing.tiny_translators import WORDS

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from paretune.data.example import Example
 from paretune.methods.baselines import majority
 from paretune.methods.core.method import Baseline
-from paretune.objectives.target_scale import fit_target_scale
+from paretune.objectives.values import fit_target_scale
 
 MAX_CATEGORIES = 200
 """Of one column, its most frequent; scikit-learn takes 255 at most. The rest counts as missing."""

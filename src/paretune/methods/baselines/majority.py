@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from paretune.data.example import Example
 from paretune.methods.core.method import Baseline
-from paretune.objectives.target_scale import fit_target_scale
+from paretune.objectives.values import fit_target_scale
 
 
 @dataclass(frozen=True)

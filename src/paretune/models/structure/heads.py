@@ -11,8 +11,8 @@ from torch import Tensor
 from paretune.errors import ModelError
 from paretune.models.structure.layers import ENCODER_FAMILIES, TRANSLATION_FAMILIES
 from paretune.models.structure.topology import ENCODER_DECODER, topology_of
-from paretune.objectives.collate import IGNORE_INDEX
-from paretune.objectives.head_spec import HeadSpec
+from paretune.objectives.encoding import IGNORE_INDEX
+from paretune.objectives.values import HeadSpec
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,31 @@
 """The report as one HTML page: nothing in it is loaded from elsewhere.
 
 It is complete without JavaScript. With JavaScript the reader chooses the cost and the budget of the
-Pareto figure, and the two methods whose answers are compared.
+Pareto figure, and the two methods whose answers are compared: by Vega (https://vega.github.io), as
+the package ``vl-convert-python`` of its makers brings it, and two short scripts of ours. The page's
+policy allows these scripts by their hashes and no other, and forbids ``eval``.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.data.sources.cache_dir import data_home
+from paretune.errors import StoreError
 from paretune.reporting.figures import bars, learning_curves, memory_stack, model_size, pareto
 from paretune.reporting.figures.vega_data import pareto_data
-from paretune.reporting.html import scripts
-from paretune.reporting.json.script_json import dump_script_json
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.overview import build_overview
+from paretune.reporting.text.escape import dump_script_json
 from paretune.reporting.text.formatting import (
     format_interval,
     format_p_value,
@@ -29,6 +39,68 @@ from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+_TEMPLATES = files("paretune.reporting.html") / "templates"
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+"""What the bundle defines in the page: the function that draws."""
+
+
+@cache
+def load_vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
+
+    Building it takes about 1.5 s, so it is cached in the folder of downloaded data, one file for
+    each version; where that folder cannot be written, each process builds it again. A damaged
+    file is replaced.
+    """
+    licence = (_TEMPLATES / "vega-licence.txt").read_text(encoding="utf-8").strip()
+    sources = f"{version('vl-convert-python')}\n{_SNIPPET}\n{licence}"
+    cached = data_home() / "page" / f"vega-{_digest(sources)[:16]}.js"
+    if (text := _read_cached(cached)) is not None:
+        return text
+    # Imported here: 80 MB of shared object that a report on a terminal does not need.
+    import vl_convert
+
+    text = _inert(f"/*!\n{licence}\n*/\n{vl_convert.javascript_bundle(_SNIPPET)}")
+    # Where the folder is read-only or full, the next process builds it again.
+    with suppress(StoreError):
+        write_file(cached, f"{_digest(text)}\n{text}", "the page's library")
+    return text
+
+
+def _read_cached(path: Path) -> str | None:
+    """The text of a cached file; None where there is none, or where it is damaged."""
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return None
+    digest, _, text = path.read_bytes().decode("utf-8", errors="replace").partition("\n")
+    return text if digest == _digest(text) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def load_script(name: str) -> str:
+    """One of our own scripts: ``pareto`` or ``disagreement``."""
+    return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
+
+
+def content_security_policy(scripts: list[str]) -> str:
+    """The page's Content-Security-Policy: these scripts, our styles, and nothing else."""
+    allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
+    run = f"; script-src {allowed}" if scripts else ""
+    return f"default-src 'none'; style-src 'unsafe-inline'{run}"
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _inert(script: str) -> str:
+    """A script in which nothing ends its own element: ``</`` only occurs in texts and patterns."""
+    return script.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
 
 _FORMATTERS = (
     format_interval,
@@ -51,7 +123,7 @@ def write_page(report: Report, path: Path) -> Path:
     return write_file(path, render_page(report), "the page")
 
 
-def render_page(report: Report, load_vega: Callable[[], str] = scripts.load_vega) -> str:
+def render_page(report: Report, load_vega: Callable[[], str] = load_vega) -> str:
     """The page as text. Everything that comes from data or names is escaped.
 
     Args:
@@ -64,15 +136,15 @@ def render_page(report: Report, load_vega: Callable[[], str] = scripts.load_vega
     parts = [_lay_out_task(task, index) for index, task in enumerate(report.tasks)]
     page_scripts: list[str] = []
     if any(part["pareto"] for part in parts):
-        page_scripts += [load_vega(), scripts.load_script("pareto")]
+        page_scripts += [load_vega(), load_script("pareto")]
     if any(task.disagreement or task.segments for task in report.tasks):
-        page_scripts.append(scripts.load_script("disagreement"))
+        page_scripts.append(load_script("disagreement"))
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
-            policy=Markup(scripts.content_security_policy(page_scripts)),  # noqa: S704
+            policy=Markup(content_security_policy(page_scripts)),  # noqa: S704
             scripts=[Markup(text) for text in page_scripts],  # noqa: S704
             # Every character that could be markup is an escape in it.
             json=lambda values: Markup(dump_script_json(values)),  # noqa: S704

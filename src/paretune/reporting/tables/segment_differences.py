@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.metrics.translation import CHRF
-from paretune.reporting.json.script_json import dump_script_json
 from paretune.reporting.rows import Row
 from paretune.reporting.tables.disagreement import (
     choose_default_pair,
     match_seeds,
     rows_on_common_examples,
 )
+from paretune.reporting.text.escape import dump_script_json
 from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
 from paretune.terminal.sanitise import sanitise_line

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 from paretune.terminal.sanitise import sanitise_line
 
@@ -73,3 +75,15 @@ def escape_csv(text: str) -> str:
     Quotes and commas are left to the CSV writer; a tab or a line break does not remain.
     """
     return _FORMULA.sub(r"\1'\2", sanitise_line(text))
+
+
+def dump_script_json(values: Any) -> str:
+    """Values as JSON in which no character can end the element or start another.
+
+    ``<``, ``>`` and ``&`` are written as escapes, which JSON reads as the same text.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(values, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")

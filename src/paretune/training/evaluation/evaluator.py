@@ -7,19 +7,81 @@ generated once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from paretune.data.example import Dataset
+from paretune import metrics
+from paretune.data.example import Dataset, Example, dependence_groups
+from paretune.metrics import SEGMENT_METRICS
+from paretune.models.load import load_headless_encoder
+from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions
 from paretune.objectives.seq2seq_lm import TokenLosses
-from paretune.study import Generation
+from paretune.study import Generation, ModelSpec
 from paretune.training.caches import Parts, ProcessCache
-from paretune.training.evaluation.optional_metrics import OptionalMetrics
-from paretune.training.evaluation.predictions import score
 from paretune.training.runs.run_config import RunConfig
 from paretune.training.runs.run_state import RunState
+
+if TYPE_CHECKING:
+    from paretune.training.caches import ProcessCache
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    source: ModelSource
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def load(self) -> tuple[Any, Any]:
+        return load_headless_encoder(self.source)
+
+
+class OptionalMetrics:
+    """The optional metrics of one run.
+
+    Raises:
+        MissingDependencyError: NLTK, its data or WordNet is missing, or does not know the language.
+        ModelError: the encoder of BERTScore cannot be found.
+    """
+
+    def __init__(self, generation: Generation, language: str, caches: ProcessCache) -> None:
+        encoder = None
+        if generation.bertscore_model is not None:
+            encoder = _Encoder(caches.source(ModelSpec(name=generation.bertscore_model)))
+        self._scorers = {
+            name: SEGMENT_METRICS[name].prepare(language, encoder) for name in generation.metrics
+        }
+
+    def score_segments(
+        self, hypotheses: Sequence[str], references: Sequence[str]
+    ) -> dict[str, list[float]]:
+        """By metric, each segment's score, 0 to 1."""
+        return {name: score(hypotheses, references) for name, score in self._scorers.items()}
+
+
+def score(
+    predictions: ModelPredictions, examples: Sequence[Example], dataset: Dataset
+) -> dict[str, float]:
+    """The scores of a part by name, ``primary`` and ``loss`` among them."""
+    questions = dependence_groups(examples, clustered=False).get("question", ())
+    return dataset.objective.score(predictions, examples, metrics.get(dataset.metric), questions)
+
+
+def to_table(
+    predictions: ModelPredictions, examples: Sequence[Example], dataset: Dataset
+) -> dict[str, Any]:
+    """The predictions of a part as the store keeps them."""
+    return {
+        "uid": [example.uid for example in examples],
+        "label": [dataset.objective.reference(example) for example in examples],
+        "prediction": predictions.prediction,
+        "scores": predictions.scores,
+        **dependence_groups(examples, clustered=dataset.clustered),
+        **({"segment": predictions.segment} if predictions.segment else {}),
+    }
 
 
 class Evaluator(Protocol):

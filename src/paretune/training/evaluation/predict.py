@@ -15,8 +15,7 @@ import torch
 from paretune.data.batch import split_for_evaluation
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
-from paretune.objectives.collate import pad_batch
-from paretune.objectives.encoding import Encoded
+from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.objectives.logits import LogitsCollector
 from paretune.objectives.objective import Collector
 from paretune.study import Generation

@@ -19,8 +19,7 @@ from torch import Tensor
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.models.structure.heads import lm_head, shift_right
-from paretune.objectives.collate import IGNORE_INDEX, pad_batch
-from paretune.objectives.encoding import Encoded
+from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
 from paretune.objectives.token_outputs import TokenStates
 from paretune.training.forward.micro_batch import MicroBatch, Splitter
 from paretune.training.runs.run_config import Compute

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.heads import shift_right
-from paretune.objectives.collate import Batch, pad_batch
-from paretune.objectives.encoding import Encoded
+from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collate
 from paretune.objectives.token_outputs import TokenLogits
 from paretune.training.forward.micro_batch import MicroBatch, Splitter, StepBatch

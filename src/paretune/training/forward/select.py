@@ -7,9 +7,15 @@ torch's is slow there. The plain path leaves the model as ``transformers`` made 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from paretune.measuring.cost_estimation import SAVED_WIDTHS
 from paretune.methods import Trains
@@ -18,18 +24,61 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import has_dropout
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
-from paretune.models.packing.apply import apply_packing, can_pack, count_offsets_by_layer
-from paretune.models.packing.encoder import PACKED_ENCODERS
+from paretune.models.packing.apply import (
+    PACKED_ENCODERS,
+    apply_packing,
+    can_pack,
+    count_offsets_by_layer,
+)
 from paretune.models.packing.state import Packing
-from paretune.objectives.collate import pad_batch
+from paretune.objectives.encoding import pad_batch
 from paretune.objectives.objective import Collate
-from paretune.training.forward.micro_batch import Forward
+from paretune.training.forward.micro_batch import Forward, MicroBatch, Splitter
 from paretune.training.forward.packed import PackedForward, PackedSeq2SeqForward
-from paretune.training.forward.padded import PaddedForward
 from paretune.training.forward.plain import PlainForward, PlainSplitter
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.prepare import PreparedModel
 from paretune.training.runs.run_config import Compute
+
+
+@dataclass(frozen=True)
+class PaddedForward:
+    """Runs padded batches of several runs through a model."""
+
+    model: Any
+    fleet: Fleet
+    compute: Compute
+    pad_id: int
+    splitter: Splitter
+    dropout_rng: DropoutRng
+
+    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Tensor]:
+        """Logits of each run's examples: (examples, labels), or (examples, choices)."""
+        batches = [
+            pad_batch(one.data, one.indices, self.pad_id) if one.indices else {}
+            for one in micro_batches
+        ]
+        lengths = [batch["input_ids"].shape[-1] if batch else 0 for batch in batches]
+        sequences = [len(one.indices) * len(one.data.ids[0]) for one in micro_batches]
+        # Tensors with one row for each run have rows of the runs in this pass only.
+        self.fleet.set_row_counts(sequences, [min(1, own) for own in sequences])
+        self.dropout_rng.begin_pass(self.dropout_rng.seeds, [sequences])
+        self.dropout_rng.run_lengths = lengths
+        present = [batch for batch in batches if batch]
+        inputs = {
+            name: torch.from_numpy(
+                np.concatenate([self._lengthen(name, own[name], max(lengths)) for own in present])
+            ).to(self.compute.device)
+            for name in present[0]
+        }
+        logits: Tensor = self.model(**inputs).logits
+        return list(torch.split(logits, [len(one.indices) for one in micro_batches]))
+
+    def _lengthen(self, name: str, values: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        fill = self.pad_id if name == "input_ids" else 0
+        behind = [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])]
+        return np.pad(values, behind, constant_values=fill)
+
 
 SHAREABLE = (
     *PACKED_ENCODERS,

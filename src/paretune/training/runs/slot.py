@@ -16,8 +16,7 @@ from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
 from paretune.training.caches import Parts
-from paretune.training.evaluation.evaluator import Evaluator
-from paretune.training.evaluation.predictions import score, to_table
+from paretune.training.evaluation.evaluator import Evaluator, score, to_table
 from paretune.training.fleet.shared_model import RunParameters
 from paretune.training.runs.job import Job, Outcome
 from paretune.training.runs.run_state import RunState

@@ -1,0 +1,74 @@
+"""A model and a method as a study file names them, and the base of all such values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from paretune.study import aliases
+
+
+class FrozenModel(BaseModel):
+    """A frozen value that refuses unknown keys.
+
+    ``ALIASES``: other spellings of its keys with the same meaning.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    ALIASES: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_aliases(cls, values: Any) -> Any:
+        return aliases.apply_aliases(values, cls.ALIASES)
+
+
+class ModelSpec(FrozenModel):
+    """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package).
+
+    ``source_prefix`` is put before every text to translate, as T5 was trained with
+    (``"translate English to German: "``).
+    """
+
+    ALIASES = aliases.MODEL_ALIASES
+
+    name: str = Field(min_length=1)
+    revision: str | None = None
+    label: str | None = None
+    source_prefix: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Short name for tables: the label, or the last part of the name."""
+        return self.label or self.name.rstrip("/").removeprefix("package:").split("/")[-1]
+
+
+class MethodSpec(BaseModel):
+    """A method by name, with its options: ``{name: lora, rank: 8, alpha: 16}``.
+
+    Planning checks the options against the method; here they are only plain values. Aliases of
+    names and options (``r``, ``LoRA``) are replaced.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(min_length=1)
+    learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
+    label: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_aliases(cls, values: Any) -> Any:
+        return aliases.apply_method_aliases(values)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's own options, as written."""
+        return dict(self.model_extra or {})
+
+    @property
+    def key(self) -> str:
+        """Short name for tables: the label or the method's name."""
+        return self.label or self.name
