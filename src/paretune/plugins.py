@@ -42,12 +42,7 @@ def registered(group: str, value: Any) -> Iterator[None]:
 
 
 def load(group: str, name: str, expected: type[T]) -> T:
-    """The value of a plug-in.
-
-    Args:
-        group: of its entry point.
-        name: one of :func:`names`.
-        expected: the type that the value must have, or a runtime-checkable Protocol.
+    """The value of a plug-in; ``expected`` is its type, or a runtime-checkable Protocol.
 
     Raises:
         PluginError: it cannot be loaded, is of another type or has another name, or two packages

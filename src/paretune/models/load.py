@@ -81,17 +81,13 @@ def load_model(
     tokenizer: Any = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """Load a model with the head that an objective asks for.
-
-    A new head is drawn here as ``transformers`` does, from the global generator; a run draws its
-    own with :func:`reset_head`.
+    """Load a model with the head that an objective asks for; a run draws its own by :func:`reset_head`.
 
     Args:
         source_prefix: what a translation model wants before every text.
         weights: False leaves the tensors on the meta device: their names and shapes are checked
             against the files, and nothing is read. Enough to plan, and to know that runs can start.
-        dtype: of all tensors; another than fp32 only where the checkpoint is in it
-            (:func:`checkpoint_dtype`).
+        dtype: another than fp32 only where the checkpoint is in it (:func:`checkpoint_dtype`).
 
     Raises:
         ModelError: an architecture without such a head or with an unknown structure, weights that
@@ -134,12 +130,7 @@ def load_model(
 def _split_drawn(
     model: nn.Module, anatomy: Anatomy, head: HeadSpec, drawn: Sequence[str], where: str
 ) -> tuple[str, ...]:
-    """Names of the head's parameters.
-
-    Raises:
-        ModelError: tensors that the checkpoint did not supply (``drawn``) belong to the backbone,
-            or no linear layer gives the logits.
-    """
+    """Names of the head's parameters; ModelError where the checkpoint lacks some of the backbone."""
     if not head.logits:  # the checkpoint's own head: nothing may be missing
         _require_none(drawn, where)
         return ()

@@ -67,14 +67,8 @@ def encode_texts(
     """Encode every choice of every example, and the targets where all examples have one.
 
     All texts are tokenised whole in one call, which gives their true lengths; only what is longer
-    than ``max_length`` is tokenised again, cut from the longer of its two texts (so a short
-    question survives a long passage). A target is cut at ``max_length`` too.
-
-    Args:
-        examples: any; their labels are taken over as they are.
-        tokenizer: a fast tokenizer.
-        max_length: tokens of a text at most, special tokens included.
-        prefix: stands before every first text.
+    than ``max_length`` (special tokens included) is tokenised again, cut from the longer of its two
+    texts, so that a short question survives a long passage. ``prefix`` stands before every first text.
     """
     pairs = _pairs(examples, prefix)
     if not pairs:

@@ -149,11 +149,7 @@ def hub_source(spec: TaskSpec) -> TaskSpec | None:
 
 
 def _check_spec(spec: TaskSpec, task: Task) -> None:
-    """Check that metric, split and languages are such as the task has.
-
-    Raises:
-        StudyError: they are not.
-    """
+    """Check that metric, split and languages are such as the task has; StudyError otherwise."""
     objective = objectives.get(task.kind)
     if spec.metric is not None and not objective.accepts(metrics.get(spec.metric)):
         raise StudyError(

@@ -64,11 +64,7 @@ class ProcessCache:
         return self.sources[key]
 
     def model(self, spec: ModelSpec, dataset: Dataset, *, bf16: bool = False) -> LoadedModel:
-        """The pretrained model with a head for this task; only the last one is cached.
-
-        Args:
-            bf16: with the backbone's matrices in bf16, for a method that never reads them.
-        """
+        """The pretrained model with a head for this task, or with its matrices in bf16; the last one only."""
         source = self.source(spec)
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
         key = (source.weights_hash, head, spec.source_prefix, bf16)
@@ -80,9 +76,7 @@ class ProcessCache:
         return self.loaded[key]
 
     def outline(self, spec: ModelSpec, dataset: Dataset) -> LoadedModel:
-        """The model without its weights (:func:`load_model`), with a head for this task.
-
-        Tasks that differ only in the names of their labels share one.
+        """The model without its weights, with a head; tasks with as many labels share one.
 
         Raises:
             ModelError: it cannot be used; a run with it could not start.

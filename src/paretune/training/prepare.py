@@ -90,11 +90,7 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
 
 
 def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMethod:
-    """Set device, dropout, attention and activation checkpointing; returns the run's method.
-
-    Raises:
-        MethodError: unknown method or option, or activations that cannot be computed again.
-    """
+    """Set device, dropout, attention and activation checkpointing; returns the run's method."""
     method = parse_method(run, loaded)
     model: Any = loaded.model
     model.to(device)
@@ -108,11 +104,7 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
 
 
 def parse_method(run: Run, loaded: LoadedModel) -> ConfiguredMethod:
-    """The run's method with its options.
-
-    Raises:
-        MethodError: unknown method or option.
-    """
+    """The run's method with its options."""
     return methods.configure_method(run.method).with_tokenizer(loaded.tokenizer)
 
 
@@ -144,11 +136,7 @@ def usable_length(run: Run, loaded: LoadedModel, virtual_tokens: int) -> int:
 
 
 def _set_activation_checkpointing(model: Any, *, enabled: bool) -> None:
-    """Save only each layer's input for the backward pass, and compute the rest once more.
-
-    Raises:
-        MethodError: the model cannot.
-    """
+    """Save only each layer's input for the backward pass; MethodError where the model cannot."""
     # transformers 5.20 gave it another name, and warns where the older one is used.
     name = "activation" if hasattr(type(model), "activation_checkpointing_enable") else "gradient"
     if not enabled:
@@ -170,8 +158,7 @@ def _set_activation_checkpointing(model: Any, *, enabled: bool) -> None:
 def _choose_attention(model: Any, run: Run, device: str) -> None:
     """Eager attention on a CPU in bf16, where it is 1.2 times as fast a step as SDPA (dev/log.md).
 
-    Models that know only one kind keep it, and the plain backend keeps ``transformers``' default;
-    the numbers are the same to within rounding.
+    The numbers are the same to rounding; models of one kind, and the plain backend, keep theirs.
     """
     if getattr(model, "_supports_sdpa", False):
         training = run.training

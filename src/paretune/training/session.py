@@ -66,16 +66,10 @@ class Session:
     def train(
         self, attempts: Sequence[Attempt], next_attempts: Callable[[int], Sequence[Attempt]]
     ) -> None:
-        """Train these runs, and those that come while there are free slots.
-
-        Args:
-            attempts: at least one; there are as many slots.
-            next_attempts: at most so many further runs of the same kind; none: no more are asked
-                for until another run has ended.
+        """Train these runs, and as many of ``next_attempts`` as there are free slots, until there are none.
 
         Raises:
-            ValueError: these runs cannot share batches
-            (:func:`paretune.training.fleet.capacity.count_slots`).
+            ValueError: these runs cannot share batches (``capacity.count_slots``).
             ParetuneError: the data, the model or the method cannot be used.
             StaleClaimError: another worker has the run that is alone.
         """
@@ -207,11 +201,7 @@ class Session:
             slot.state.save_if_due()
 
     def _finish_runs(self, finished: Sequence[Slot]) -> None:
-        """Write the outcomes of these runs, and take them out.
-
-        Raises:
-            StaleClaimError: another worker has the run that is alone.
-        """
+        """Write the outcomes of these runs, and take them out; StaleClaimError if alone and not ours."""
         lost = [slot.state.lost for slot in finished if slot.state.lost is not None]
         if self._alone and lost:
             raise lost[0]

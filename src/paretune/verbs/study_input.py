@@ -43,11 +43,7 @@ def find_study_file(study: str) -> Path:
 
 
 def resolve_study(study: Study | Path | str) -> Study:
-    """The study itself, or that of a file, or of a shipped one's name.
-
-    Raises:
-        StudyError: no such file, or it is no study.
-    """
+    """The study itself, or that of a file or of a shipped one's name; StudyError if it is none."""
     return study if isinstance(study, Study) else Study.load(find_study_file(str(study)))
 
 

@@ -39,11 +39,7 @@ class Workers:
 
     @classmethod
     def resolve(cls, **options: Unpack[WorkerOptions]) -> Workers:
-        """Fill in the defaults.
-
-        Raises:
-            ParetuneError: no such device.
-        """
+        """Fill in the defaults; ParetuneError where there is no such device."""
         from paretune.measuring.devices import resolve_device
 
         return cls(
@@ -56,8 +52,7 @@ class Workers:
     def count(self, runs: Iterable[Run], predictor: CostPredictor) -> WorkerCount:
         """How many train at once: the number of the user, or what cores and memory allow.
 
-        Args:
-            runs: the runs to come; cost measurements run one after the other and do not count.
+        Cost measurements run one after the other and do not count.
         """
         from paretune.planning.worker_count import WorkerCount, choose_worker_count, worker_bytes
 

@@ -157,11 +157,7 @@ class DropoutRng:
             self.seeds, self.row_splits, self.run_lengths = before
 
     def row_parts(self, rows: int) -> RowParts:
-        """Seed and rows of each run in a tensor of so many rows.
-
-        Raises:
-            ValueError: the rows are not split among the runs in a known way.
-        """
+        """Seed and rows of each run in a tensor of so many rows; ValueError if it is not known whose."""
         if len(self.seeds) == 1:
             return [(self.seeds[0], rows)]
         for split in self.row_splits:

@@ -106,8 +106,7 @@ def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
 def _fuse_add_norm(changes: ModelChanges, model: Any, anatomy: Anatomy, rng: DropoutRng) -> None:
     """Compute dropout, residual and normalisation behind BERT's products in one compiled kernel.
 
-    Where nothing stands between them: a method that hooks one of them (Pfeiffer's adapter, BitFit)
-    gets the layer's own three.
+    Where a method hooks one of them (Pfeiffer's adapter, BitFit), the layer's own three stay.
     """
     for layer in anatomy.layers:
         for name in (layer.self_attention.output, layer.down):

@@ -31,14 +31,9 @@ def evaluate(
     data: Sequence[Encoded | None],
     make_collector: Callable[[Encoded], Collector],
 ) -> list[Any]:
-    """Outputs of each run for its examples, all runs in the same passes.
+    """Outputs of each run for its examples, all runs in the same passes; None: it is not evaluated.
 
-    Args:
-        data: the examples of each run; None: it is not evaluated.
-
-    Returns:
-        For each run the result of its collector: logits, (examples, labels), or the losses of
-        target tokens. None where it was not evaluated.
+    Logits, (examples, labels), or the losses of target tokens, as the collector of the run has them.
     """
     collectors = [None if own is None else make_collector(own) for own in data]
     was_training = forward.model.training

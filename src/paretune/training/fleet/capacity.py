@@ -20,11 +20,7 @@ MIN_RUNS_THAT_PAY = 4
 def fleet_key(run: Run) -> str:
     """Runs with the same key may train together: all but learning rate, seed, folds and stage.
 
-    Runs of different folds may share passes, since every run has its own rows.
     Methods that mix have the same key.
-
-    Raises:
-        MethodError: unknown method or option.
     """
     configured = methods.configure(run.method)
     mixes = isinstance(configured, methods.ConfiguredMethod) and configured.mixes
@@ -51,18 +47,11 @@ def count_slots(
     *,
     where_it_pays: bool = False,
 ) -> int:
-    """How many runs like this one can train together.
+    """How many runs like this one can train together; 1 where batches cannot be shared.
 
     Args:
         budget_bytes: for the runs, apart from the model and one pass.
-        where_it_pays: only where it is clearly faster: where the steps of
-            :data:`MIN_RUNS_THAT_PAY` runs fit into one pass.
-
-    Returns:
-        1 where batches cannot be shared.
-
-    Raises:
-        ParetuneError: the data, the model or the method cannot be used.
+        where_it_pays: only where the steps of :data:`MIN_RUNS_THAT_PAY` runs fit into one pass.
     """
     if limit < 2 or not can_join_fleet(run) or (where_it_pays and device != "cpu"):
         return 1
@@ -84,10 +73,7 @@ def count_slots(
 
 
 def fleet_pays(step_tokens: float, device: str) -> bool:
-    """Whether runs with this mean number of tokens in a step are clearly faster together.
-
-    Not on a GPU, where attention and dropout launch kernels for each run; it was not measured.
-    """
+    """Whether runs of these tokens in a mean step are clearly faster together; not measured on a GPU."""
     return (
         device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= MAX_STACK_TOKENS[device_kind(device)]
     )

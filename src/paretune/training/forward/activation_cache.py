@@ -68,13 +68,8 @@ def enable_activation_cache(
 ) -> list[str]:
     """Let packed runs start from cached activations, computed now if they are not on disk.
 
-    ``undo`` takes it back. Does nothing where it cannot be done.
-
-    Args:
-        parts: name and examples of each part; of several runs each once.
-
-    Returns:
-        What a reader of the results should know: why nothing could be cached.
+    ``parts``: name and examples of each part, of several runs each once. ``undo`` takes it back.
+    Returns why nothing could be cached, for a reader of the results.
     """
     packing, model, anatomy = prepared.fleet.packing, prepared.loaded.model, prepared.loaded.anatomy
     if packing is None or packing.virtual_tokens or not prepared.trained or budget_bytes() == 0:
@@ -166,14 +161,9 @@ class StopForward(Exception):  # noqa: N818 (not an error: the way out of a mode
 
 
 def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
-    """How many layers lie below everything that a method trains or stands beside.
+    """How many layers lie below everything that a method trains or stands beside (``touched``).
 
-    Args:
-        touched: names of the trained tensors and of the modules that a method changed.
-
-    Returns:
-        0 where anything is outside the layers and the head; all layers where only the head is
-        trained.
+    0 where anything is outside the layers and the head; all where only the head is trained.
     """
     lowest = len(anatomy.layers)
     for name in touched:

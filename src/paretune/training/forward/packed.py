@@ -61,11 +61,10 @@ def packing_of(fleet: Fleet) -> Packing:
 def pack_inputs(
     micro_batches: Sequence[MicroBatch], fleet: Fleet, device: str
 ) -> tuple[list[list[Text]], dict[str, Tensor]]:
-    """Begin a packed pass; the length of an example includes its target.
+    """Begin a packed pass: example and choice of each text of each run, by rows; and the model's inputs.
 
-    Returns:
-        Example and choice of each text of each run, in the order of the rows. And the inputs of the
-        model, (rows, 1); of sequence-to-sequence those of the encoder.
+    Shapes: (rows, 1); of sequence-to-sequence those of the encoder. The longest come first, targets
+    included.
     """
     packing = packing_of(fleet)
     texts: list[list[Text]] = []

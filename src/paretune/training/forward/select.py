@@ -110,10 +110,8 @@ def make_forward(
 ) -> Forward:
     """The path of a run alone; the model is changed for it, and ``undo`` takes that back.
 
-    Args:
-        backend: ``plain``: padded batches through ``transformers`` as it comes; ``fast``: packed
-            where the model, the method and the objective's batches allow it.
-        collate: the objective's; batches of another than the default are not packed.
+    ``backend``: ``plain`` leaves the model as it comes; ``fast`` packs, where model and method allow
+    it and the objective collates as by default.
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     if backend == "plain":
@@ -140,8 +138,7 @@ def make_shared_forward(
 ) -> Forward | None:
     """The path of several runs; None where they cannot share batches of this model.
 
-    Dropout is drawn from the seed of each run on every device: what torch draws in one pass depends
-    on the other runs in it.
+    Every device draws dropout from the seed of each run: torch's would depend on the others.
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     model = loaded.model
@@ -162,9 +159,7 @@ def make_shared_forward(
 def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) -> bool:
     """Let the model read packed batches if it can; whether it can. ``undo`` takes it back.
 
-    Args:
-        per_run_dropout: dropout is drawn from the seeds of the runs on every device, not only on a
-            CPU.
+    ``per_run_dropout``: drawn from the seeds of the runs on every device, not only on a CPU.
     """
     injection, model, fleet = prepared.injection, prepared.loaded.model, prepared.fleet
     if not injection.supports_packing or not can_pack(model):
@@ -215,10 +210,9 @@ def can_share(model: Any) -> bool:
 
 
 def overhead_tokens(model: Any) -> int:
-    """What each text of a padded batch holds beside its tokens, in tokens.
+    """What each text of a padded batch holds beside its tokens, in tokens: DeBERTa's projected tables.
 
-    DeBERTa lays a copy of its projected table, a row for each distance, beside every text, once for
-    each kind of position that its attention knows, and keeps them until the backward pass.
+    One for each kind of position that attention knows, kept until the backward pass.
     """
     config = model.config
     if config.model_type != "deberta-v2" or not config.relative_attention:

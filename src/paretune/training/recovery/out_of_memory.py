@@ -52,8 +52,7 @@ def fit_in_memory(
 ) -> bool:
     """Call ``attempt``, with the micro-batch halved as often as it runs out of memory.
 
-    Returns:
-        False where even a micro-batch of 1 was too large.
+    False where even a micro-batch of 1 was too large.
     """
     while not _fits(attempt, micro_batch):
         gc.collect()

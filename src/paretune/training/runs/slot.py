@@ -68,12 +68,9 @@ def write_outcome(
     model_notes: Collection[str],
     keep_bytes: int | None,
 ) -> None:
-    """Write the result of a trained run into the slot's outcome.
+    """Write the result of a trained run, its best weights in its parameters, into its outcome.
 
-    Args:
-        slot: the run, with the best weights in its parameters.
-        keep_bytes: a final run's trained weights are kept up to this size; None: of any size. A run
-            that tries a learning rate keeps none.
+    ``keep_bytes``: a final run's weights are kept up to this size; None: of any size.
     """
     state, parameters, result = slot.state, slot.parameters, slot.outcome.result
     progress, config = state.progress, state.config
