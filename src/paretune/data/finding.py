@@ -62,11 +62,7 @@ def raise_for_findings(findings: Sequence[Finding]) -> None:
 
 
 def summarise(findings: Sequence[Finding], population: str = "rows") -> list[Finding]:
-    """Findings of one kind: each alone where they are few, one with examples where they are many.
-
-    Args:
-        population: what they were looked for in, as ``of 60 test rows``.
-    """
+    """Findings of one kind: each alone where they are few, one with examples where they are many."""
     if len(findings) <= MAX_EXAMPLES:
         return list(findings)
     first = findings[0]

@@ -29,12 +29,7 @@ class AutoPrecision(NamedTuple):
 
 
 def resolve_auto_precision(device: str, width: int | None) -> AutoPrecision:
-    """The precision of a model on a device.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        width: hidden size of the model; None where it is not known, or where there is no model.
-    """
+    """The precision on a device; ``width``: hidden size of the model, None where it is not known."""
     fast, reason = is_bf16_fast(device)
     if not fast:
         return AutoPrecision("fp32", reason)

@@ -70,10 +70,8 @@ class StepClock:
         """Time ``once`` until the median is stable, :data:`MAX_STEPS` are timed, or time is up.
 
         A step is begun only if it is expected to end in time; but two always are, so that the first
-        is warm-up. If time is up before warm-up is over, the last steps count.
-
-        Returns:
-            :meth:`summary`, and ``timed_out`` where time was up before the median was stable.
+        is warm-up. If time is up before warm-up is over, the last steps count. Returns the summary,
+        and ``timed_out`` where time was up before the median was stable.
         """
         begun, timed_out = time.perf_counter(), False
         while not self.is_stable and len(self.counted_seconds) < MAX_STEPS:

@@ -25,15 +25,11 @@ def measure_components(
     optimizer: torch.optim.Optimizer | None,
     activations: ActivationMeter | None = None,
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Bytes of each component, and why one is not known.
+    """Bytes of ``weights``, ``gradients``, ``optimizer``, ``activations``; and why one is not known.
 
     Call it between ``backward()`` and ``zero_grad()``, after at least one optimiser step: before
-    that, gradients and optimiser states do not exist yet.
-
-    Returns:
-        ``weights_bytes`` (parameters and buffers, shared storages once), ``gradients_bytes``,
-        ``optimizer_bytes``, ``activations_bytes``; and reasons for those that are absent. A
-        method that trains nothing has 0 gradients, and that is a measurement.
+    that, gradients and optimiser states do not exist. Shared storages count once. Of a method that
+    trains nothing, 0 bytes of gradients are a measurement.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     measured = {"weights_bytes": _sum_bytes(_list_weights(model))}

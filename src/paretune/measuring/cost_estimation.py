@@ -89,10 +89,8 @@ def estimate_compute_cost(
     """What one run computes and keeps.
 
     Args:
-        run: its method, batch size, precision and stage count.
         trained: number of trained parameters, the head's included.
         lengths: tokens of the training examples' longest choices, truncated, targets included.
-        device: where it computes, which decides how its batch is split.
     """
     batch = min(run.training.batch_size, len(lengths))
     longest = sorted(lengths)[-batch:]

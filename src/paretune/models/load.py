@@ -81,7 +81,7 @@ def load_model(
     tokenizer: Any = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """Load a model with the head that an objective asks for; a run draws its own by :func:`reset_head`.
+    """Load a model with the head that an objective asks for; runs draw theirs by :func:`reset_head`.
 
     Args:
         source_prefix: what a translation model wants before every text.
@@ -130,7 +130,7 @@ def load_model(
 def _split_drawn(
     model: nn.Module, anatomy: Anatomy, head: HeadSpec, drawn: Sequence[str], where: str
 ) -> tuple[str, ...]:
-    """Names of the head's parameters; ModelError where the checkpoint lacks some of the backbone."""
+    """Names of the head's parameters; ModelError where the checkpoint lacks any of the backbone."""
     if not head.logits:  # the checkpoint's own head: nothing may be missing
         _require_none(drawn, where)
         return ()

@@ -68,7 +68,7 @@ def encode_texts(
 
     All texts are tokenised whole in one call, which gives their true lengths; only what is longer
     than ``max_length`` (special tokens included) is tokenised again, cut from the longer of its two
-    texts, so that a short question survives a long passage. ``prefix`` stands before every first text.
+    texts, so that a short question survives a long passage. ``prefix`` comes before first texts.
     """
     pairs = _pairs(examples, prefix)
     if not pairs:

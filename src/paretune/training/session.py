@@ -66,7 +66,7 @@ class Session:
     def train(
         self, attempts: Sequence[Attempt], next_attempts: Callable[[int], Sequence[Attempt]]
     ) -> None:
-        """Train these runs, and as many of ``next_attempts`` as there are free slots, until there are none.
+        """Train these runs, and then as many of ``next_attempts`` as there are free slots.
 
         Raises:
             ValueError: these runs cannot share batches (``capacity.count_slots``).
@@ -201,7 +201,7 @@ class Session:
             slot.state.save_if_due()
 
     def _finish_runs(self, finished: Sequence[Slot]) -> None:
-        """Write the outcomes of these runs, and take them out; StaleClaimError if alone and not ours."""
+        """Write the outcomes of these runs, and take them out; a lost claim of a run alone is raised."""
         lost = [slot.state.lost for slot in finished if slot.state.lost is not None]
         if self._alone and lost:
             raise lost[0]

@@ -16,11 +16,9 @@ from paretune.study import Checks
 def find_leaks(
     dataset: Dataset, key: Callable[[Example], Hashable], checks: Checks
 ) -> list[Finding]:
-    """Test rows that are in train, as one finding.
+    """Test rows that are in train by ``key``, as one finding.
 
-    Args:
-        key: of an example; examples with equal keys are duplicates.
-        checks: up to the share ``max_leaked`` it is a warning, above an error.
+    Up to the share ``checks.max_leaked`` it is a warning, above an error.
     """
     train = {key(e): e for e in reversed(dataset.train)}
     pairs = [(e, train[k]) for e in dataset.test if (k := key(e)) in train]
@@ -55,8 +53,7 @@ def find_missing_choices(dataset: Dataset, missing: Sequence[int]) -> list[Findi
 def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Checks) -> list[Finding]:
     """Labels that no train row has: a classifier never predicts them.
 
-    Args:
-        checks: up to the share ``max_unlearnable`` of test rows it is a warning, above an error.
+    Up to the share ``checks.max_unlearnable`` of test rows it is a warning, above an error.
     """
     total = len(dataset.test)
     unlearnable = [e for e in dataset.test if e.label in missing]

@@ -72,10 +72,7 @@ class LowRankOptions:
         return replace(self, rank=rank, alpha=alpha, rank_pattern=None, alpha_pattern=None)
 
     def select_layers(self, anatomy: Anatomy, in_full: Sequence[str] = ()) -> list[str]:
-        """Names of the layers that are adapted, in the order of the model.
-
-        Args:
-            in_full: modules that are trained in full: their layers are not adapted.
+        """Names of the layers that are adapted, in the order of the model; none of those ``in_full``.
 
         Raises:
             MethodError: a name or pattern matches nothing, or no layer is left.

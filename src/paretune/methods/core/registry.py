@@ -127,11 +127,7 @@ def configure(spec: MethodSpec) -> ConfiguredMethod | ConfiguredBaseline:
 
 
 def configure_method(spec: MethodSpec) -> ConfiguredMethod:
-    """The same of a method that fine-tunes a model.
-
-    Raises:
-        MethodError: as above, or the method is a baseline without a model.
-    """
+    """The same of a method that fine-tunes a model; MethodError for a baseline without one."""
     configured = configure(spec)
     if isinstance(configured, ConfiguredBaseline):
         raise MethodError("it trains no model.", where=f"method {spec.key}")
@@ -206,11 +202,7 @@ def _unknown_method(name: str) -> MethodError:
 
 
 def refusal(method: Method | Baseline, objective: Objective, *, tabular: bool) -> str:
-    """Why a method cannot serve a task, or "".
-
-    Args:
-        tabular: whether the task is a table, with features behind its texts.
-    """
+    """Why a method cannot serve a task, or ""; ``tabular``: with features behind its texts."""
     task = objective.name.replace("_", " ")
     if isinstance(method, Baseline):
         if method.name in objective.tabular_baselines and not tabular:

@@ -238,11 +238,10 @@ def _pad_gradient(group: AttentionGroup, gradient: Tensor) -> Tensor:
 def _cached_mask(
     group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    """What is added to the scores; of one element where nothing is masked.
+    """What is added to the scores; (sequences * heads, 1 or queries, keys), or of one element.
 
-    Shape: (sequences * heads, 1 or queries, keys). Masked are the keys behind the end of a
-    sequence, through a window those ``window`` tokens away or more, and of a target those that come
-    later; a prefix never is. All layers of a kind share a mask, so the group keeps it.
+    Masked are the keys behind the end of a sequence, through a window those ``window`` tokens away
+    or more, and of a target those that come later; a prefix never is. Layers of a kind share it.
     """
     name = (plan.heads, virtual, keys, like.dtype, plan.window)
     if name not in group.masks:

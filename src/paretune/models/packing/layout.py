@@ -104,11 +104,7 @@ class PackedLayout:
         device: str = "cpu",
         targets: Sequence[int] = (),
     ) -> None:
-        """Describe the next batch.
-
-        Args:
-            runs: how many of the sequences belong to each run; they sum to all of them.
-        """
+        """Describe the next batch; ``runs``: how many of the sequences belong to each run."""
         self.lengths, self.run_sequences, self.device = list(lengths), list(runs), device
         self.starts = [0]
         for length in lengths:
@@ -213,10 +209,7 @@ def _cut_groups(
     """Cut sequences, in their order, into groups at the least cost: scores, and an overhead each.
 
     Found exactly by dynamic programming over the places where a length changes. The scores of a
-    group are those of its longest queries and its longest keys.
-
-    Returns:
-        First sequence of each group, and one past its last.
+    group are those of its longest queries and its longest keys. First of each, and one past it.
     """
     lengths = np.array([queries, keys])
     changes = np.flatnonzero((lengths[:, 1:] != lengths[:, :-1]).any(0)) + 1

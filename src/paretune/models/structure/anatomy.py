@@ -213,11 +213,9 @@ def find_target_modules(
 ) -> list[str]:
     """Module names of the linear layers that ``names`` mean, in the order of the model.
 
-    A name is a role (``query``, ``key``, ``value``, ``attention_output``, ``feed_forward_up``,
-    ``feed_forward_down``, ``all_linear``) or the end of a module's name, as in PEFT
+    A name is a role of :data:`ROLES`, or the end of a module's name, as in PEFT
     (``attention.self.query``, ``dense``). ``allow_unmatched`` passes over names that match nothing,
-    to repeat a study that had such; it may leave no target at all. ``option``: that the names are
-    the value of, for messages.
+    to repeat a study that had such; it may leave no target. ``option`` has the names, for messages.
 
     Raises:
         MethodError: a name matches nothing; the text shows what exists.

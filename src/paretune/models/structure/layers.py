@@ -17,11 +17,7 @@ from paretune.errors import ModelError
 
 
 def find_name(model: nn.Module, part: Any) -> str:
-    """The name under which a model holds one of its modules.
-
-    Raises:
-        ModelError: it does not hold it.
-    """
+    """The name under which a model holds one of its modules; ModelError where it does not."""
     names: list[str] = [name for name, module in model.named_modules() if module is part]
     if not names:
         raise ModelError(f"{type(model).__name__} does not hold its own {type(part).__name__}.")
@@ -101,9 +97,6 @@ class NotALayerError(Exception):
 
 def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") -> tuple[Layer, ...]:
     """Read the longest list of equal blocks that have an attention and a feed-forward part.
-
-    Args:
-        stack: what that module is; only a decoder's layers have cross-attention.
 
     Raises:
         ModelError: there is no such list; the message says why each list of blocks is none.

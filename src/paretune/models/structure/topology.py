@@ -92,18 +92,10 @@ class Topology(Protocol):
         """Names of the modules that are given the mask of an encoded source."""
 
     def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
-        """The outermost modules that training begins with new weights.
-
-        Args:
-            backbone: names of the parameters on which the last hidden state depends.
-        """
+        """The outermost modules that training begins with new weights: outside ``backbone``'s parameters."""
 
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
-        """Name of the module with a row for every absolute position; None where there is none.
-
-        Args:
-            word_embeddings: name of the first stack's word embeddings.
-        """
+        """Name of the module with a row for every absolute position; None where there is none."""
 
     def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
         """Tokens that fit into a sequence, special tokens included; None where nothing limits."""

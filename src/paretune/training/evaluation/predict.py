@@ -33,7 +33,7 @@ def evaluate(
 ) -> list[Any]:
     """Outputs of each run for its examples, all runs in the same passes; None: it is not evaluated.
 
-    Logits, (examples, labels), or the losses of target tokens, as the collector of the run has them.
+    Logits, (examples, labels), or the losses of target tokens, as the run's collector has them.
     """
     collectors = [None if own is None else make_collector(own) for own in data]
     was_training = forward.model.training

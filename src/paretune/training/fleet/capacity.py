@@ -73,7 +73,7 @@ def count_slots(
 
 
 def fleet_pays(step_tokens: float, device: str) -> bool:
-    """Whether runs of these tokens in a mean step are clearly faster together; not measured on a GPU."""
+    """Whether runs of so many tokens a step are clearly faster together; not measured on a GPU."""
     return (
         device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= MAX_STACK_TOKENS[device_kind(device)]
     )

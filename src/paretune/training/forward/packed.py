@@ -61,7 +61,7 @@ def packing_of(fleet: Fleet) -> Packing:
 def pack_inputs(
     micro_batches: Sequence[MicroBatch], fleet: Fleet, device: str
 ) -> tuple[list[list[Text]], dict[str, Tensor]]:
-    """Begin a packed pass: example and choice of each text of each run, by rows; and the model's inputs.
+    """Begin a packed pass: example and choice of each text, by runs; and the model's inputs.
 
     Shapes: (rows, 1); of sequence-to-sequence those of the encoder. The longest come first, targets
     included.

@@ -110,8 +110,8 @@ def make_forward(
 ) -> Forward:
     """The path of a run alone; the model is changed for it, and ``undo`` takes that back.
 
-    ``backend``: ``plain`` leaves the model as it comes; ``fast`` packs, where model and method allow
-    it and the objective collates as by default.
+    ``backend``: ``plain`` leaves the model as it comes; ``fast`` packs where model and method allow
+    it, and the objective collates as by default.
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     if backend == "plain":
@@ -210,9 +210,9 @@ def can_share(model: Any) -> bool:
 
 
 def overhead_tokens(model: Any) -> int:
-    """What each text of a padded batch holds beside its tokens, in tokens: DeBERTa's projected tables.
+    """What each text of a padded batch holds beside its tokens: DeBERTa's projected tables.
 
-    One for each kind of position that attention knows, kept until the backward pass.
+    One for each kind of position that attention knows, kept until the backward pass. In tokens.
     """
     config = model.config
     if config.model_type != "deberta-v2" or not config.relative_attention:
