@@ -107,8 +107,8 @@ def split_packed(
 ) -> list[list[int]]:
     """Split one effective batch into passes of about equal tokens, the longest examples first.
 
-    ``tokens``: of every example of the part, all choices together; about ``pass_tokens`` go together,
-    and a longer example is a pass of its own. The same for any order of ``indices``.
+    ``tokens``: of every example of the part, all choices together; about ``pass_tokens`` go
+    together, and a longer example is a pass of its own. The same for any order of ``indices``.
     """
     ordered = sorted(indices, key=lambda i: (-tokens[i], i))
     total = sum(tokens[i] for i in ordered)

@@ -62,7 +62,7 @@ def raise_for_findings(findings: Sequence[Finding]) -> None:
 
 
 def summarise(findings: Sequence[Finding], population: str = "rows") -> list[Finding]:
-    """Findings of one kind: each alone where they are few, one with examples where they are many."""
+    """Findings of one kind: each alone where they are few, one with examples for many."""
     if len(findings) <= MAX_EXAMPLES:
         return list(findings)
     first = findings[0]

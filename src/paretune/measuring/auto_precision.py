@@ -29,7 +29,7 @@ class AutoPrecision(NamedTuple):
 
 
 def resolve_auto_precision(device: str, width: int | None) -> AutoPrecision:
-    """The precision on a device; ``width``: hidden size of the model, None where it is not known."""
+    """The precision on a device; ``width``: the model's hidden size, None where not known."""
     fast, reason = is_bf16_fast(device)
     if not fast:
         return AutoPrecision("fp32", reason)

@@ -25,7 +25,7 @@ def measure_components(
     optimizer: torch.optim.Optimizer | None,
     activations: ActivationMeter | None = None,
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Bytes of ``weights``, ``gradients``, ``optimizer``, ``activations``; and why one is not known.
+    """Bytes of weights, gradients, optimizer states, activations; and why one is not known.
 
     Call it between ``backward()`` and ``zero_grad()``, after at least one optimiser step: before
     that, gradients and optimiser states do not exist. Shared storages count once. Of a method that

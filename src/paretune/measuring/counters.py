@@ -164,7 +164,7 @@ def can_reset_high_water() -> bool:
 
 
 def read_status_bytes(field: str) -> int:
-    """A line of ``/proc/self/status`` (``VmRSS``, ``VmHWM``), in bytes; OSError where it is not there."""
+    """A line of ``/proc/self/status`` (``VmRSS``, ``VmHWM``), in bytes; OSError without it."""
     for line in STATUS.read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

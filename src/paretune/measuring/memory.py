@@ -129,8 +129,8 @@ def warm_libraries(device: str = "cpu", *, bf16: bool = False) -> None:
     """One tiny training step, so that what libraries allocate once is in the baseline.
 
     The first optimiser step imports parts of torch, the first product starts its threads and
-    prepares its kernels (in bf16 too, with a workspace of their own on a GPU): hundreds of megabytes
-    that belong to no method.
+    prepares its kernels (in bf16 too, with a workspace of their own on a GPU): hundreds of
+    megabytes that belong to no method.
     """
     import torch
 

@@ -81,7 +81,7 @@ def load_model(
     tokenizer: Any = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """Load a model with the head that an objective asks for; runs draw theirs by :func:`reset_head`.
+    """Load a model with the head that an objective asks for; runs draw it by :func:`reset_head`.
 
     Args:
         source_prefix: what a translation model wants before every text.

@@ -64,7 +64,7 @@ class ProcessCache:
         return self.sources[key]
 
     def model(self, spec: ModelSpec, dataset: Dataset, *, bf16: bool = False) -> LoadedModel:
-        """The pretrained model with a head for this task, its matrices in bf16 or not; the last one only."""
+        """The pretrained model with a head for this task, perhaps in bf16; the last one only."""
         source = self.source(spec)
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
         key = (source.weights_hash, head, spec.source_prefix, bf16)

@@ -201,7 +201,7 @@ class Session:
             slot.state.save_if_due()
 
     def _finish_runs(self, finished: Sequence[Slot]) -> None:
-        """Write the outcomes of these runs, and take them out; a lost claim of a run alone is raised."""
+        """Write the outcomes of these runs, and take them out; alone, a lost claim is raised."""
         lost = [slot.state.lost for slot in finished if slot.state.lost is not None]
         if self._alone and lost:
             raise lost[0]

@@ -72,7 +72,7 @@ class LowRankOptions:
         return replace(self, rank=rank, alpha=alpha, rank_pattern=None, alpha_pattern=None)
 
     def select_layers(self, anatomy: Anatomy, in_full: Sequence[str] = ()) -> list[str]:
-        """Names of the layers that are adapted, in the order of the model; none of those ``in_full``.
+        """Names of the layers that are adapted, in the model's order; none of those ``in_full``.
 
         Raises:
             MethodError: a name or pattern matches nothing, or no layer is left.

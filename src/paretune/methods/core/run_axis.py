@@ -49,7 +49,7 @@ class Fleet:
         return self.subfleets[-1]
 
     def apply_to_own_rows(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        """The last tensor, with this fleet's rows replaced by ``function`` of those of all tensors."""
+        """The last tensor, its rows of this fleet replaced by ``function`` of all tensors'."""
         if self.parent is None:
             return function(*tensors)
         before, _, after = self._split(tensors[-1])
@@ -102,8 +102,8 @@ class Fleet:
     def rows(self, count: int) -> list[slice]:
         """The rows of each run in a tensor of ``count`` rows.
 
-        ValueError where no partition has as many, as where a table of the model's own goes through the
-        projections of the text and is not there once for each run.
+        ValueError where no partition has as many, as where a table of the model's own goes through
+        the projections of the text and is not there once for each run.
         """
         for partition in self.row_partitions:
             if partition[-1].stop == count:

@@ -140,7 +140,7 @@ def select_layers(
 def match_layers(
     anatomy: Anatomy, targets: Sequence[str] | str, option: str, *, allow_unmatched: bool = False
 ) -> list[str]:
-    """Names of the linear layers that a list of names or a regular expression matches, if any does."""
+    """Names of the linear layers that a list of names or a regular expression matches."""
     if not isinstance(targets, str):
         return find_target_modules(anatomy, targets, option=option, allow_unmatched=allow_unmatched)
     names = [name for name in anatomy.linear_layers if re.fullmatch(targets, name)]

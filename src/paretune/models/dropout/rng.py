@@ -157,7 +157,7 @@ class DropoutRng:
             self.seeds, self.row_splits, self.run_lengths = before
 
     def row_parts(self, rows: int) -> RowParts:
-        """Seed and rows of each run in a tensor of so many rows; ValueError if they are not known."""
+        """Seed and rows of each run in so many rows; ValueError if they are not known."""
         if len(self.seeds) == 1:
             return [(self.seeds[0], rows)]
         for split in self.row_splits:

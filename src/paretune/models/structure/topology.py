@@ -92,7 +92,7 @@ class Topology(Protocol):
         """Names of the modules that are given the mask of an encoded source."""
 
     def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
-        """The outermost modules that training begins with new weights: outside ``backbone``'s parameters."""
+        """The outermost modules outside the ``backbone``: training begins with new weights."""
 
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
         """Name of the module with a row for every absolute position; None where there is none."""
