@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from paretune.planning.dry_runs import DirectionLosses, compare_directions
 from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.dry_run import DirectionLosses, compare_directions
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
 from paretune.verbs.check import check

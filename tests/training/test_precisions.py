@@ -13,11 +13,11 @@ import torch
 from support.joint_runs import together
 
 from paretune import methods, objectives
+from paretune.planning import dry_runs
 from paretune.study import Generation, MethodSpec, Run
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
-from paretune.training import dry_run
 from paretune.training.caches import ProcessCache
 from paretune.training.loop import accumulate_gradients
 from paretune.training.runs.job import Outcome
@@ -151,7 +151,7 @@ def test_the_dry_step_of_check_computes_as_the_run_would(
         )
         return accumulate_gradients(*arguments)
 
-    monkeypatch.setattr(dry_run, "accumulate_gradients", step)
+    monkeypatch.setattr(dry_runs, "accumulate_gradients", step)
     bench = ProcessCache()
-    assert "parameters" in dry_run.take_dry_step(run, bench).summary
+    assert "parameters" in dry_runs.take_dry_step(run, bench).summary
     assert autocast and set(autocast) == {precision == "bf16"}
