@@ -13,16 +13,7 @@ _DATED = {".svg": "Date", ".pdf": "CreationDate"}
 
 @contextmanager
 def open_canvas(path: Path, width: float, height: float) -> Iterator[Any]:
-    """An empty matplotlib figure, saved to ``path`` (``.png``, ``.svg``, ``.pdf``) at the end.
-
-    Args:
-        path: of the file.
-        width: in inches.
-        height: in inches.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """An empty matplotlib figure, in inches, saved to ``path`` (``.png``, ``.svg``, ``.pdf``)."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

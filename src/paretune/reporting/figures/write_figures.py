@@ -11,8 +11,7 @@ from paretune.reporting.figures.bars import memory_figure, score_figure
 from paretune.reporting.figures.memory_stack import SEGMENT_TITLES, build_memory_stack
 from paretune.reporting.figures.model_size import lay_out_model_sizes
 from paretune.reporting.figures.mpl_bars import STANDING_TITLES, draw_bars
-from paretune.reporting.figures.mpl_model_size import draw_model_sizes
-from paretune.reporting.figures.mpl_pareto import draw_pareto
+from paretune.reporting.figures.mpl_points import draw_model_sizes, draw_pareto
 from paretune.reporting.figures.pareto import lay_out_pareto
 from paretune.reporting.model import Report, TaskReport
 
