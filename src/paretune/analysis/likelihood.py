@@ -32,12 +32,7 @@ NO_ANSWERS = NoLikelihood("no run has left answers")
 
 
 def example_likelihood(record: Record, objective: Objective) -> ExampleLikelihood | NoLikelihood:
-    """How probable one run made the right answers, example by example of its test part.
-
-    Args:
-        record: with its predictions.
-        objective: of its task.
-    """
+    """How probable one run made the right answers, example by example of its test part."""
     if objective.likelihood is None:
         return NO_PROBABILITIES
     if not record.predictions.get("test"):
@@ -51,10 +46,8 @@ class CellLikelihood:
     """Means over the seeds and test examples of a cell, and the runs that they are of.
 
     Attributes:
-        cell: the cell.
         log_likelihood: nats an example, of translations a token; higher is better.
         brier: lower is better; None where answers are no labels.
-        runs: by run id.
         reason: why there is no likelihood; empty where there is one.
     """
 

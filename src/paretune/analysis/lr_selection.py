@@ -19,10 +19,7 @@ class Trial:
     """One learning rate that was tried.
 
     Attributes:
-        rate: the learning rate.
         score: mean primary score on the selection parts.
-        loss: mean loss on the selection parts.
-        folds: number of runs.
         failed: runs that diverged or did not fit.
     """
 
@@ -41,7 +38,6 @@ class RateSelection:
         rate: None if nothing was tried, or if every trial diverged or did not fit.
         undecided: the best two differ by less than one paired standard error, or not at all.
         edge: the best is the lowest or highest of several, so a better one may lie outside.
-        table: every trial, smallest rate first.
     """
 
     rate: float | None

@@ -21,10 +21,7 @@ class SelectedRun:
     """The selected run of the selected cell.
 
     Attributes:
-        cell: of the run.
-        record: of the run.
         mean: the cell's primary score on the selection part, over its final seeds.
-        seeds: number of those seeds.
         failed_seeds: seeds that diverged or did not fit, counted with the lowest score.
     """
 
@@ -55,9 +52,6 @@ def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
 
     Baselines without a model are selected only if no run with a model has ended. Ties go to the
     lower selection loss, then to the study's order. None if nothing has ended with scores.
-
-    Args:
-        cells: of one task.
     """
     with_model = [cell for cell in cells if cell.model != NO_MODEL]
     without_model = [cell for cell in cells if cell.model == NO_MODEL]

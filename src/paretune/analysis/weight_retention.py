@@ -36,10 +36,7 @@ def select_weights_to_drop(
     """The runs whose weights must be dropped so that the others fit in the budget.
 
     Args:
-        records: runs with weights.
         cells: of the study that has the budget.
-        budget_bytes: for all weights together.
-        recommended: cells of the highest priority.
     """
     bytes_left, dropped = budget_bytes, []
     for record in sort_by_priority(records, cells, recommended):

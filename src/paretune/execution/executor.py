@@ -19,11 +19,8 @@ class StudySummary:
     """How a study ended.
 
     Attributes:
-        total: number of its runs.
         ended: runs that ended while this process watched.
-        outcomes: number of ended runs by outcome.
         failed: runs that stopped with an unexpected error.
-        seconds: wall clock.
     """
 
     total: int
@@ -42,7 +39,6 @@ class StudyCallbacks:
     """What an executor calls while it executes a study.
 
     Attributes:
-        observer: shows the progress.
         add_runs: adds the runs that the records make possible to the store; returns how many.
         after_final_runs: called whenever final runs have ended.
         planned_runs: how many runs the study will have in all; 0: unknown.

@@ -129,11 +129,6 @@ class FleetClaims:
     """The claims that one fleet holds.
 
     Args:
-        store: opened by this thread.
-        study_hash: whose runs.
-        executor: what trains them.
-        limits: how large the fleet may be.
-        stop: checked at every step.
         warn: called with what a user should know.
     """
 

@@ -39,12 +39,10 @@ class LocalExecutor:
         threads: of each; a cost is measured with all processors of the machine.
         device: of the workers: ``cpu``, ``cuda``, ``cuda:1`` ...
         fleet: at most so many runs train together in one worker; None: where it pays.
-        stages: only runs of these stages.
         memory_bytes: what the runs of all workers may take together; None: no run waits for memory.
         keep_bytes: trained weights of a run are kept up to this size; None: always.
         cost_seconds: for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
-        command: starts a worker.
     """
 
     workers: int

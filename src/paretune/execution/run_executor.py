@@ -26,7 +26,6 @@ class FleetLimits:
         max_runs: runs that train together at most; 1: no fleets.
         workers: worker processes that share the runs and the memory.
         even_if_slower: also where runs are no faster together, as a user may ask for.
-        device: whose memory they share.
     """
 
     max_runs: int = 1
@@ -75,7 +74,6 @@ class RunExecutor(Protocol):
         """Execute runs together, and further ones as places become free.
 
         Args:
-            jobs: the first ones.
             next_jobs: called for at most so many further jobs whenever some have ended.
             finish: given each run that has ended, with what it leaves. A job whose ``report``
                 raises StaleClaimError ends without.
@@ -162,7 +160,6 @@ def make_training_executor(
 
     Args:
         device: ``cpu``, ``cuda``, ``cuda:1`` ...
-        threads: of this process.
         keep_bytes: of trained weights, None for all.
         cost_seconds: for timing the steps of one cost.
 

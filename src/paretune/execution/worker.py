@@ -47,10 +47,8 @@ class WorkerOptions:
 
     Attributes:
         stages: only runs of these stages; None for all.
-        limit: at most so many runs.
         wait: where none is claimable, wait for one until a stop is requested, instead of returning.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
-        fleets: how many runs train together.
         owner: who holds the runs; this process by default.
         memory_bytes: what the runs of all workers may take together; None: no run waits for memory
             (:mod:`paretune.execution.memory_budget`).
@@ -73,13 +71,6 @@ def run_worker(
     options: WorkerOptions = WorkerOptions(),
 ) -> None:
     """Execute runs until none is left, the limit is reached, or a stop is requested.
-
-    Args:
-        store: opened by this thread.
-        study_hash: whose runs.
-        executor: what executes them.
-        stop: checked between runs; interrupts a run.
-        options: which runs, and until when.
 
     Raises:
         StoreError: the store cannot be used any more.

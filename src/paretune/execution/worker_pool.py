@@ -27,13 +27,9 @@ class WorkerSettings:
     """What every worker of a pool is started with.
 
     Attributes:
-        device: where it trains.
-        lease_seconds: of its claims.
-        fleets: how many runs train together.
         keep_bytes: of a run's trained weights, None for all.
         memory_bytes: for the runs of all workers together; None: unlimited.
         cost_seconds: for timing the steps of one cost.
-        command: starts a worker.
     """
 
     device: str = "cpu"
@@ -64,9 +60,7 @@ class WorkerExit:
     """A worker that has ended.
 
     Attributes:
-        owner: its owner string.
         code: as subprocess has it: negative for a signal.
-        output: the end of what it printed.
     """
 
     owner: str

@@ -24,12 +24,6 @@ def write_export(
 ) -> tuple[str, float]:
     """Write the model and its card, and open it again.
 
-    Args:
-        export: the run.
-        weights: its trained tensors, as safetensors.
-        context: reads its data.
-        folder: an existing folder.
-
     Returns:
         The card, and the largest difference of logits after it was opened again, relative to the
         largest logit where that is above 1.

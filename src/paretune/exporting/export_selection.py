@@ -106,7 +106,6 @@ def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
     Args:
         form: ``auto`` or one of :data:`FORMS`.
         reasons: against each form (:func:`paretune.exporting.formats.explain_forms`).
-        run: for messages.
 
     Raises:
         StudyError: there is no such form.

@@ -18,12 +18,7 @@ class ExportedRun:
     """A run that is exported, and what its card says of it.
 
     Attributes:
-        study: that trained it.
-        cell: of the run.
         task_cells: all cells of its task, for the baselines.
-        record: of the run.
-        dataset: of its task.
-        source: files of the base model.
         form: ``peft``, ``merged`` or ``paretune``.
         warnings: sentences that a user must read first.
     """

@@ -33,8 +33,6 @@ def explain_forms(
     """For each form, why the run cannot take it; "" if it can.
 
     Args:
-        run: what was trained.
-        task: its objective and labels.
         source: files of the base model; without them, reasons that depend on the model are left
             out.
     """

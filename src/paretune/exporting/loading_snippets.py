@@ -142,14 +142,7 @@ def describe_base(form: str, source: ModelSource) -> list[str]:
 def warn_before_publishing(
     form: str, folder: Path, target: Path, source: ModelSource
 ) -> tuple[str, ...]:
-    """Warn that an export names a path of this machine, and say how to change it.
-
-    Args:
-        form: of the export.
-        folder: where it was written.
-        target: its final place.
-        source: of the base model.
-    """
+    """Warn that an export names a path of this machine, and say how to change it."""
     if form != "peft" or not (is_local_folder(source) or _in_package(source)):
         return ()
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))

@@ -30,7 +30,6 @@ def render_model_card(export: ExportedRun, program: str, encoding: Sequence[str]
     """The card as Markdown.
 
     Args:
-        export: the run.
         program: loads the export and predicts with it
             (:func:`paretune.exporting.loading_snippets.render_program`).
         encoding: how a row becomes the model's input, as paragraphs.

@@ -45,10 +45,7 @@ def predict_labels(
     """Labels, computed as when the run was scored.
 
     Args:
-        run: a final run.
-        dataset: of its task.
         examples: of the same form; their labels are ignored.
-        context: finds the files of its model.
         weights: its trained tensors; None for a baseline, which is fitted again.
     """
     if weights is None:
@@ -72,10 +69,6 @@ def translate_sentences(
     """Translations, generated as when the run was scored.
 
     Args:
-        run: a final run of a translation.
-        dataset: of its task.
-        sources: one sentence each.
-        context: finds the files of its model.
         weights: its trained tensors; None for a baseline.
     """
     examples = [

@@ -52,10 +52,6 @@ def restore_run(
     A regression's predictions are in the label's unit.
 
     Args:
-        run: what was trained.
-        task: its kind and labels.
-        source: files of the base model.
-        weights: all trained tensors, as safetensors.
         precision: in which it will compute; its weights are fp32 in either case.
 
     Raises:

@@ -82,8 +82,6 @@ def render_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSn
     """``predict`` for an export.
 
     Args:
-        run: what was exported.
-        dataset: of its task.
         prepared: the model as it was when the run was scored.
     """
     tokens = TOKENS.format(length=prepared.max_length)

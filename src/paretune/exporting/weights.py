@@ -56,7 +56,6 @@ def load_or_retrain(
 
     Args:
         record: a final run of a method that trains a model.
-        store: has its blobs.
         train_again: train the run again if its weights were not kept.
         tell: called before that with a sentence on what it takes.
 

@@ -86,7 +86,6 @@ class FitLikelihood(Protocol):
         Args:
             selection: the run's own selection part, to fit what probabilities need; None where it
                 is not stored, or is the test part itself.
-            test: what is reported.
         """
 
 

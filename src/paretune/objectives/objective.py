@@ -75,9 +75,6 @@ class Loss(Protocol):
         Args:
             outputs: of a forward pass over these examples: logits (examples, labels | choices),
                 or :class:`~paretune.objectives.token_outputs.TokenOutputs`.
-            data: where the examples are from.
-            indices: which; at least one.
-            options: chosen for the run.
         """
 
 
@@ -101,7 +98,6 @@ class Predict(Protocol):
 
         Args:
             outputs: logits (examples, labels), or generated texts (examples,).
-            examples: with their references.
             target_scale: what training standardised targets with, if anything.
         """
 
@@ -245,9 +241,6 @@ class Objective:
         """Scores of a part by name: ``primary``, the recorded metrics, ``n`` and ``loss``.
 
         Args:
-            predictions: of the part.
-            examples: of the part.
-            metric: the primary one.
             questions: which question each example answers, for answer sets; otherwise empty.
         """
         references = self.references(examples)

@@ -53,7 +53,6 @@ class TokenLosses:
     """Cross-entropy of target tokens without smoothing, in nats.
 
     Attributes:
-        mean: over all target tokens.
         tokens: (examples, target tokens), ragged.
     """
 

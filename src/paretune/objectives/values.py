@@ -23,8 +23,6 @@ class HeadSpec:
         purpose: what the model is to do, for errors: ``classification``.
         logits: outputs for one text; 0 for the checkpoint's own language-model head.
         labels: their names (``id2label``).
-        problem_type: as transformers' configs have it.
-        languages: of a translation, source and target.
     """
 
     kind: str

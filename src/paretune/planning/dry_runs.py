@@ -143,7 +143,6 @@ class DryRun:
     """Outcome of one cell's dry step.
 
     Attributes:
-        run: the cell's cost run.
         summary: what was trained; "" after an error.
         error: None where it went well.
         findings: texts that are truncated because the method leaves them fewer positions.

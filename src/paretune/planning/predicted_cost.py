@@ -71,9 +71,7 @@ class CostPredictor:
     Models are opened without their weights, and what many runs share is computed once.
 
     Args:
-        context: the study's.
         gigaflops: measured speed of a matrix product by precision, one worker.
-        records: what has ended so far.
         device: ``cpu``, ``cuda`` ...: records of another are no basis.
         cost_seconds: limit for a cost's timed steps; half of it for its inference.
     """
@@ -150,7 +148,6 @@ class CostPredictor:
         truncated to the study's ``max_length``.
 
         Args:
-            run: one of them.
             limit: never more.
             budget_bytes: for what they hold beside the model and one pass.
         """

@@ -27,11 +27,8 @@ class WorkerCount:
     """How many workers train at once, and why.
 
     Attributes:
-        count: number of workers.
-        cores: number that the cores allow.
         memory_bytes: for all runs together; None where memory does not limit them (a GPU has one
             worker, and a user who gives a number knows what they do).
-        least_bytes: need of the smallest run.
         most_bytes: need of the largest run.
     """
 
@@ -58,8 +55,6 @@ def choose_worker_count(run_bytes: Iterable[int], device: str, threads: int) -> 
 
     Args:
         run_bytes: needs of the coming runs (:func:`worker_bytes`).
-        device: where they train.
-        threads: of each worker.
     """
     if device != "cpu":
         return WorkerCount(1, 1)

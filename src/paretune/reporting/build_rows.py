@@ -22,12 +22,7 @@ from paretune.terminal.sanitise import sanitise_line
 
 
 def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple[Row, ...]:
-    """A row for each cell of one task, in their order.
-
-    Args:
-        cells: of one task.
-        comparisons: of these cells.
-    """
+    """A row for each cell of one task, in their order."""
     ranks = {
         (model, method): rank
         for model in dict.fromkeys(cell.model for cell in cells)

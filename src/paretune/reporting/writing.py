@@ -12,7 +12,6 @@ def write_file(path: Path, content: str | bytes, what: str) -> Path:
     """Write a file; its folder is created if it is missing.
 
     Args:
-        path: of the file.
         content: text is written as UTF-8.
         what: what the file is, for the error: ``the page``.
 

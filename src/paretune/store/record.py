@@ -63,20 +63,9 @@ class RunResult(TypedDict, total=False):
 
     Attributes:
         outcome: ``ok``, ``collapsed``, ``diverged`` or ``out_of_memory``.
-        steps: optimiser steps taken.
         best_step: step of the best weights; -1: none.
         scores: of ``selection`` and, in the final stage, ``test``.
-        signatures: sacreBLEU's, by metric.
-        curve: evaluations during training.
-        trained_parameters: of the method and the head.
-        method_parameters: of the method alone.
-        head_parameters: of the head alone.
         trained_bytes: bytes of the trained tensors.
-        micro_batch: examples computed at once, after halving.
-        truncated: truncated examples of each part.
-        interpolated: weight interpolation.
-        target: scale of a regression's targets.
-        notes: sentences for the report.
         predictions: sha256 of the blob of per-example predictions.
         weights: sha256 of the blob of trained weights.
     """
@@ -155,13 +144,9 @@ class Measurements(TypedDict, total=False):
     Attributes:
         wall_seconds: of ``load``, ``train`` and ``evaluation``.
         fleet: number of runs that trained together at the end; seconds are this run's share.
-        kept_activations: how activations were cached between epochs.
-        environment: machine and packages.
-        work: computed beforehand.
         phases: peaks of ``load``, ``train`` and ``evaluation``.
         measured_again: the slower of two measurements, where the first was contradicted.
         contradicted: what in the study contradicts this measurement.
-        not_measured: reasons, by what is missing.
         traceback: of a run that stopped with an error.
     """
 

@@ -30,17 +30,14 @@ class RunStatus:
     """The status of one run, for progress.
 
     Attributes:
-        run_id: its identity.
         run: what to do, as this study asks for it.
         state: ``todo``, ``running``, ``done`` or ``failed``.
         is_claimable: whether a claim would take it: todo, or abandoned by its worker.
         owner: process that holds it (:mod:`paretune.owner`).
-        attempt: number of claims so far.
         progress: last reported ``step``, ``steps``, ``loss``, ``note``.
         seconds: wall-clock seconds of the last attempt; None before the first.
         outcome: as of :class:`~paretune.store.record.Record`; None before the end.
         score: primary score, on test where there is one, otherwise on the selection part.
-        message: why it failed.
         ended_at: seconds since 1970.
     """
 

@@ -68,7 +68,6 @@ class Storage(Protocol):
 
         Args:
             owner: see :func:`paretune.owner.current_owner`.
-            study_hash: whose runs.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.
             may_start: of a run and of those that each worker executes now, in any study of the

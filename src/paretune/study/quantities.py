@@ -60,10 +60,6 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(?!\d)")
 def parse_size(value: str | float, option: str) -> float:
     """Bytes. A bare number in Python is bytes; on the command line a unit is required.
 
-    Args:
-        value: as written.
-        option: its name, for the error.
-
     Raises:
         StudyError: it is no size.
     """

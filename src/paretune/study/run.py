@@ -95,10 +95,7 @@ def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: i
     """Identity of a run: 20 hexadecimal digits over everything that can change its result.
 
     Args:
-        run: what to do.
-        data_hash: of the content of its data.
         weights_hash: of its model's weights; "" without a model.
-        code_epoch: of its method's code.
     """
     return digest(
         {

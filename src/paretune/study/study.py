@@ -149,11 +149,6 @@ class Study(FrozenModel):
     def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:
         """Build a study from plain values.
 
-        Args:
-            raw: as a study file has them.
-            where: name of the study in errors.
-            base: folder that paths are relative to.
-
         Raises:
             StudyError: with one line for each fault.
         """

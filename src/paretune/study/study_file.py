@@ -42,8 +42,6 @@ class StudyFile:
     """The content of a study file.
 
     Attributes:
-        values: plain values.
-        where: the file, for messages.
         lines: line of each key path, from 1.
     """
 

@@ -48,8 +48,6 @@ def build_study_error(
     """The error of a study, one line for each fault.
 
     Args:
-        error: pydantic's.
-        model: of the whole study.
         file: its values and the lines where they stand.
         overrides: text of each override of the command line, by its key.
     """

@@ -101,8 +101,6 @@ def find_contradiction(
     steps may be, beside other runs or on a busy machine.
 
     Args:
-        measured: the solo measurement.
-        run: that was measured.
         cell_records: ended runs of its cell. Runs of a fleet, with cached activations, or on
             another machine are ignored.
     """

@@ -33,7 +33,6 @@ class ExpectedBest:
     """The expected best score of some trials.
 
     Attributes:
-        trials: number of learning rates.
         expected: over the examples of the selection parts, with one seed.
         seconds: of training; None if not measured. Runs beside others count with their duration.
     """
@@ -48,9 +47,7 @@ class RateScore:
     """The score of one learning rate that was tried.
 
     Attributes:
-        estimate: mean over folds.
         draws: (DRAWS,) bootstrap draws of the mean, or (1,) if every fold failed.
-        examples: number of examples of all folds.
     """
 
     estimate: float
@@ -83,8 +80,6 @@ def expected_best_scores(
     """For one to all of the rates; empty if fewer than two were tried, or if answers are missing.
 
     Args:
-        tuning: runs of the trials.
-        metric: by which they are scored.
         trials: :func:`score_rates` of the runs, if it was computed before.
     """
     by_rate = score_rates(tuning, metric) if trials is None else trials

@@ -22,8 +22,6 @@ class Prospect:
     """What taking a configuration may bring. Points are hundredths of the metric's highest value.
 
     Attributes:
-        score: expected score of the next run.
-        loss_points: expected loss against the best.
         chance_best: that it is the best of all.
         chance_worse: that it is more than ``within_points`` below the best.
         chance_below_baseline: that it is below the best baseline without a model; None where it is

@@ -37,9 +37,6 @@ class ParetoPoint:
     """A configuration with its score and cost.
 
     Attributes:
-        name: of the configuration.
-        quality: its score.
-        cost: on the axis of the front.
         on_front: whether the estimates put it on the front.
         probability: share of ``DRAWS`` draws that do.
     """
@@ -59,8 +56,6 @@ def pareto_front(
     """Every configuration that has both a score and a cost, cheapest first.
 
     Args:
-        qualities: scores on the same examples.
-        costs: on one axis, less is better.
         expected: scores of the next runs; those of ``qualities`` by default, none of which fails
             and of which those with one seed do not depend on it.
     """

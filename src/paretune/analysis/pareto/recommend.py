@@ -58,7 +58,6 @@ def recommend(
     """Recommend a configuration by the rule above.
 
     Args:
-        cells: of one task.
         budget: without limits by default.
         comparisons: of all pairs of the cells, if they were computed before.
     """

@@ -28,7 +28,6 @@ class Budget:
         limits: highest cost by axis (bytes, seconds, counts).
         within_points: expected loss that may be accepted for a lower cost, in hundredths of the
             metric's highest value.
-        cost_axis: the cost to minimise.
         proven: only methods that are proven better than every baseline, and baselines.
     """
 
@@ -43,14 +42,8 @@ class Candidate:
     """A configuration with its score, its costs, and how it fits the budget.
 
     Attributes:
-        cell: of the configuration.
-        expected: score of its next run.
         interval: of the score of the runs that trained.
-        costs: known costs by axis.
-        failed_seeds: number of seeds that failed.
         verdict: compared with its baselines; None for baselines without a model.
-        exceeded: limits that its cost exceeds.
-        unmeasured: limits whose cost was not measured.
     """
 
     cell: Cell
@@ -78,7 +71,6 @@ class Alternative:
     """A configuration compared with the recommended one.
 
     Attributes:
-        candidate: the configuration.
         pair: it and the recommended one; None if they are on different models.
         sample_size: that would decide between them; None without a pair.
     """
@@ -96,12 +88,8 @@ class Recommendation:
     """What to use for one task.
 
     Attributes:
-        task: key of the task.
-        budget: that was given.
         kind: ``method`` (proven better than every baseline), ``guess`` (a method that is not),
             ``baseline`` or ``none``.
-        chosen: the recommended configuration, if any.
-        prospects: of every configuration within the budget.
         best: the highest expected score of those that may be recommended.
         best_alternative: ``best`` compared with ``chosen``; None if they are the same.
         outside_budget: the highest outside the budget, if it is expected to score higher.
@@ -110,10 +98,7 @@ class Recommendation:
         missing: baselines without a score.
         unmeasured_candidates: configurations of which a limited cost was not measured.
         unfinished: cells with final runs still to come.
-        candidates: all configurations with a score.
         failed_cells: methods that failed in at least half of their runs.
-        trivial_score: that must be exceeded.
-        collapsed_cells: methods that training left constant.
     """
 
     task: str

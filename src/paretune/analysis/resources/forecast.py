@@ -30,10 +30,7 @@ class CostModel:
     """Fitted constants of one model on one device; None if no run gives them.
 
     Attributes:
-        operations_per_second: in training, evaluation included.
-        speed_runs: runs to which it was fitted.
         residual_bytes: measured peak minus counted bytes.
-        residual_runs: runs to which it was fitted.
     """
 
     operations_per_second: float | None
@@ -105,7 +102,6 @@ class Backtest:
     """Predictions of one cell against its measurements: (predicted, measured) of each run.
 
     Attributes:
-        cell: that is predicted.
         seconds: of final runs, for the steps that they took.
         peaks: of cost runs, in bytes.
         basis_seconds: number of runs from which seconds are predicted.
@@ -124,9 +120,6 @@ def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
 
     Runs on another device are ignored. Cells without a model, probes, and cells without a
     prediction are left out.
-
-    Args:
-        cells: of one or several tasks.
     """
     runs = [
         (cell, record, work)

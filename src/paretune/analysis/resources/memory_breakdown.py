@@ -48,11 +48,8 @@ class MemoryBreakdown:
     """Bytes of one cell's training by part: means over its solo measurements.
 
     Attributes:
-        peak: of training.
         counted: ``weights``, ``gradients``, ``optimizer`` and ``activations``, if counted.
         missing: why the others (or ``peak``) are missing.
-        measurements: number of solo measurements.
-        trained: trained parameters.
         conditions: of the measurements, without repetition.
     """
 

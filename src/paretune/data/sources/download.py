@@ -90,9 +90,7 @@ def download_collection(
         data_home: where collections lie; :func:`paretune.data.sources.cache_dir.data_home` by
             default.
         base_url: a mirror that holds the same files.
-        progress: called after each chunk.
         timeout: seconds without an answer or a byte.
-        attempts: tries for each file.
         pause: seconds before the second try; doubled for each further one.
 
     Returns:

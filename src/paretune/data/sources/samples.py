@@ -28,7 +28,6 @@ def copy_sample(name: str, folder: Path) -> list[Path]:
 
     Args:
         name: a task and its language, ``routing-en``; without the latter it is English.
-        folder: made where it is not there.
 
     Raises:
         StudyError: no such sample, or a file cannot be written.

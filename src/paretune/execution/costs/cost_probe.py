@@ -51,7 +51,6 @@ def measure_cost(
 
     Args:
         job: a run of stage ``cost``; its checkpoint is not used, since a probe is short.
-        device: where to measure.
         halvings: how often the micro-batch is halved, after the system killed earlier attempts.
         limit_seconds: for timing steps, and half of it for timing inference; two of each are timed
             however long they take (:meth:`StepClock.repeat`).

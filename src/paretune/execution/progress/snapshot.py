@@ -24,9 +24,6 @@ class Snapshot:
     """A study at one moment.
 
     Attributes:
-        ended: runs that have ended.
-        total: runs that are known or planned.
-        running: those that run.
         seconds_left: estimated from runs that ended or are well under way; None before them.
     """
 
@@ -45,7 +42,6 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
     """The study at this moment, with its time left.
 
     Args:
-        statuses: of all runs known so far.
         workers: how many runs train at once; costs are measured one after the other.
         planned: how many runs the whole study will have, as far as that is known; 0: unknown.
     """

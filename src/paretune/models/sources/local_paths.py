@@ -34,7 +34,6 @@ def recall_path(weights_hash: str, label: str, where: Path) -> str:
     """The noted path of a base.
 
     Args:
-        weights_hash: of its files.
         label: its label in the study, for the error.
         where: the export that needs it, for the error.
 

@@ -20,12 +20,7 @@ SEGMENT_TITLES = {
 
 
 def build_memory_stack(task: TaskReport, index: int) -> BarFigure | None:
-    """Peak memory by part; None where no part of any cell is known.
-
-    Args:
-        task: a task of the report.
-        index: its place, for the figure's id.
-    """
+    """Peak memory by part; None where no part of any cell is known."""
     groups = group_by_model(task, lambda row: bool(row.cell.cost))
     bars = [(model, [bar for row in rows if (bar := _bar(row))]) for model, rows in groups]
     ends = [bar.length for _, group in bars for bar in group if bar.length]

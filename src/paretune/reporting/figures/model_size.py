@@ -65,7 +65,6 @@ def lay_out_model_sizes(task: TaskReport, index: int) -> ModelSizeFigure | None:
     """The figure of a task; None where it has no models to compare.
 
     Args:
-        task: a task of the report.
         index: its place in the report, for the figure's id.
     """
     sizes = task.model_sizes

@@ -38,10 +38,7 @@ def draw_bars(
     """Draw bar figures side by side.
 
     Args:
-        panels: of one task.
-        note: title of the legend.
         titles: of the kinds of bars and segments, for the legend.
-        path: of the file.
     """
     from matplotlib.patches import Patch
 

@@ -87,7 +87,6 @@ def lay_out_pareto(task: TaskReport, index: int) -> ParetoFigures | None:
     """The figures of a task's fronts; None where it has none.
 
     Args:
-        task: a task of the report.
         index: its place in the report, for ids.
     """
     if task.pareto is None:

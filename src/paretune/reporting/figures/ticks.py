@@ -6,13 +6,7 @@ import math
 
 
 def round_ticks(low: float, high: float, highest: float) -> list[tuple[float, str]]:
-    """Round scores from below ``low`` to above ``high``, each with its label.
-
-    Args:
-        low: lowest value that is drawn.
-        high: highest value that is drawn.
-        highest: highest possible score.
-    """
+    """Round scores from below ``low`` to above ``high``, each with its label."""
     step = _round_step(max(high - low, highest / 1000))
     first, last = math.floor(low / step), math.ceil(high / step)
     digits = 0 if step >= 1 else max(0, -math.floor(math.log10(step)))

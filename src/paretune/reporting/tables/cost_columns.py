@@ -64,7 +64,6 @@ def build_cost_table(costs: Sequence[Cost], only: Collection[str] = ()) -> CostT
     """A quantity that is absent in every cell is listed once with its reasons, not in every row.
 
     Args:
-        costs: of the rows.
         only: the fields of :class:`Cost` that become columns; all by default.
     """
     present: list[tuple[str, list[str]]] = []

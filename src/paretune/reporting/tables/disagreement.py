@@ -136,9 +136,6 @@ class Disagreement:
 def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
     """Compare every pair of a task's configurations.
 
-    Args:
-        all_rows: of one task.
-
     Returns:
         None where answers are no labels, or for fewer than two configurations.
     """
@@ -206,12 +203,6 @@ def match_seeds(
     """Pairs of what two configurations have for the same seed.
 
     A deterministic configuration has one run, which is paired with every run of the other.
-
-    Args:
-        a: one configuration.
-        of_a: values by its seeds.
-        b: the other.
-        of_b: values by its seeds.
     """
     if a.cell.deterministic or b.cell.deterministic:
         return [(one, other) for one in of_a.values() for other in of_b.values()]

@@ -31,7 +31,6 @@ class LikelihoodReport:
     Attributes:
         grid: a line for each row; intervals of :data:`MEASURES` first.
         pairs: every pair by log-likelihood.
-        runs: by run id.
         unit: of log-likelihoods.
     """
 
@@ -42,11 +41,7 @@ class LikelihoodReport:
 
 
 def build_likelihood(rows: Sequence[Row]) -> LikelihoodReport | None:
-    """The block of a task; None where no row has a likelihood.
-
-    Args:
-        rows: of one task, methods first.
-    """
+    """The block of a task; None where no row has a likelihood."""
     comparisons = LikelihoodComparisons([row.cell for row in rows])
     likelihoods = comparisons.likelihoods
     if not any(one.log_likelihood for one in likelihoods):

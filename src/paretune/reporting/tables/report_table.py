@@ -22,7 +22,6 @@ class ReportTable:
     """A further table of the report.
 
     Attributes:
-        name: of its entry point.
         build: the table of a task; None where it has none for this task. Rows are all cells of the
             task, in the report's order, also those without scores.
     """

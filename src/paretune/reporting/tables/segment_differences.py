@@ -148,8 +148,6 @@ def find_segment_differences(
     """Compare every pair of configurations of a translation; None for fewer than two.
 
     Args:
-        all_rows: of one task.
-        languages: of source and target.
         text_bytes: maximum size of the texts on the page.
     """
     rows = rows_on_common_examples(all_rows)
@@ -207,7 +205,6 @@ class _Texts:
         """The indices of the texts of one segment; None where they do not fit.
 
         Args:
-            texts: added all or none.
             extra_bytes: size of the rest of the segment.
         """
         shortened = [_shorten(text) for text in texts]

@@ -37,12 +37,9 @@ class Advice:
     Attributes:
         take: title of the recommended configuration; empty where there is none.
         lines: at most three of ``LINE_WIDTH`` columns: what to take, the chances, what is proven.
-        headline: the first of them, whole.
         explanations: what the lines do not say: why this one, what is safe.
-        reasons: all of it in sentences.
         changes: what would change it, most important first.
         command: exports the configuration; empty where it has no weights.
-        warnings: what went wrong or is missing.
         kind: as in :class:`~paretune.analysis.pareto.recommend.Recommendation`.
         proven: whether it is proven better than every baseline.
         within_points: expected loss that is accepted for a lower cost.
@@ -72,7 +69,6 @@ def write_advice(
     """Put a recommendation into words.
 
     Args:
-        recommendation: on one task.
         study: the study as the user typed it, for the command.
         store: the folder of its results, where it is not the default.
     """

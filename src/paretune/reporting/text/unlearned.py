@@ -14,7 +14,6 @@ def warn_unlearned(collapsed: CollapsedCells, titles: Sequence[str], of_all: boo
 
     Args:
         collapsed: cells whose seeds mostly predict a constant.
-        titles: of these cells.
         of_all: whether these are all methods of the task.
     """
     constant = "one text" if collapsed.cells[0].objective.generates else "constant"
@@ -44,11 +43,7 @@ def suggest_remedy(collapsed: CollapsedCells) -> str:
 
 
 def describe_edge_rates(cells: Iterable[tuple[str, Cell]]) -> Iterable[str]:
-    """One sentence for each end of the tried rates at which some were best.
-
-    Args:
-        cells: with their titles.
-    """
+    """One sentence for each end of the tried rates at which some were best."""
     by_edge: dict[RateEdge, list[str]] = {}
     for title, cell in cells:
         if edge := rate_edge_of(cell):

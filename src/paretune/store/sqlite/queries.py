@@ -50,12 +50,6 @@ def load_checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> li
 def check_new_rows(db: sqlite3.Connection, study_hash: str, checked: set[str], where: str) -> None:
     """Check the runs of a study again where one of them was not checked yet in its present state.
 
-    Args:
-        db: the connection.
-        study_hash: whose runs.
-        checked: what was checked so far; grows.
-        where: the file, for the error.
-
     Raises:
         StoreError: some changed since they were written; they are named.
     """
