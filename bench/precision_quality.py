@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.statistics.paired_difference import student_difference
+from paretune.analysis.statistics.score_difference import score_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
@@ -70,7 +70,7 @@ def main() -> None:
     for method, half in cells["bf16"].items():
         whole = cells["fp32"][method]
         lines = [confidence_interval(cell.bootstrap) for cell in (whole, half)]
-        apart = student_difference(half.bootstrap, whole.bootstrap)
+        apart = score_difference(half.bootstrap, whole.bootstrap)
         print(
             f"{method}: fp32 {lines[0].estimate:.3f} [{lines[0].low:.3f}, {lines[0].high:.3f}], "
             f"bf16 {lines[1].estimate:.3f} [{lines[1].low:.3f}, {lines[1].high:.3f}], "

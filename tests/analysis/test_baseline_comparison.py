@@ -4,10 +4,15 @@ from scipy import stats
 from support import fake_records as fake
 from support.paired import difference
 
-from paretune.analysis.baseline_comparison import BaselineComparison, Verdict, verdict_of
+from paretune.analysis.baseline_comparison import (
+    BaselineComparison,
+    Verdict,
+    standing_of,
+    verdict_of,
+)
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.conservative_difference import conservative_difference
-from paretune.analysis.statistics.multiple_testing import holm_correction
+from paretune.analysis.statistics.multiple_testing import all_pairs_correction, holm_correction
+from paretune.analysis.statistics.score_difference import score_difference
 from paretune.errors import StoreError
 
 
@@ -51,11 +56,29 @@ def test_holm_equals_the_textbook() -> None:
     assert holm_correction([]) == []
 
 
+def test_of_all_pairs_only_what_can_be_equal_at_once_is_counted() -> None:
+    """Shaffer (1986), table for four groups: 6, then 3, 3, 3, 2, 1 instead of 6, 5, 4, 3, 2, 1."""
+    p = [0.001 * 1.1**i for i in range(6)]
+    wanted = np.maximum.accumulate(np.array(p) * [6, 3, 3, 3, 2, 1])
+    assert all_pairs_correction(p, 4) == pytest.approx(list(wanted))
+    rng = np.random.default_rng(1)
+    for members in range(2, 9):
+        p = list(rng.random(members * (members - 1) // 2) ** 3)
+        found, holm = all_pairs_correction(p, members), holm_correction(p)
+        assert all(a <= b + 1e-12 for a, b in zip(found, holm, strict=True))
+        assert min(found) == min(holm)
+    # Pairs that could not be formed count for nothing.
+    assert all_pairs_correction([0.01, 0.02], 3) == pytest.approx([0.02, 0.02])
+
+
 def above_baselines(cell, baselines, missing=()) -> Verdict:
-    gaps = [conservative_difference(cell, found) for found in baselines.values()]
-    p = holm_correction([gap.p for gap in gaps])
+    gaps = {name: score_difference(cell, found) for name, found in baselines.items()}
     return verdict_of(
-        [BaselineComparison(*row) for row in zip(baselines, gaps, p, strict=True)], missing
+        [
+            BaselineComparison(name, gap, gap.p, standing_of(gap, gap.p))
+            for name, gap in gaps.items()
+        ],
+        missing,
     )
 
 
@@ -69,16 +92,16 @@ def test_verdicts_in_words() -> None:
     above = above_baselines(parts(0.85), {"majority": low, "tfidf": middle})
     assert above.standing == "above"
     assert above.above_all
-    assert above.summary == "clearly above every baseline"
+    assert above.summary == "better than every baseline"
     unclear = above_baselines(parts(0.56), {"majority": low, "tfidf": middle})
     assert unclear.standing == "unclear"
     assert "tfidf" in unclear.summary
-    assert unclear.summary.startswith("no clear difference from")
+    assert unclear.summary.startswith("no verdict against")
     below = above_baselines(parts(0.2), {"majority": low, "tfidf": middle})
-    assert below.summary == "clearly below majority, tfidf"
+    assert below.summary == "worse than majority, tfidf"
     partial = above_baselines(parts(0.85), {"majority": low}, missing=["tfidf"])
     assert not partial.above_all
-    assert partial.summary == "clearly above majority (tfidf not there yet)"
+    assert partial.summary == "better than majority (tfidf not there yet)"
     assert above_baselines(parts(0.85), {}).summary == "no baseline to compare with yet"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from support import fake_records as fake
 from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pairwise_ranks import Pair
-from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
 from paretune.reporting.build import build_report
 from paretune.verbs.compare import compare
 from paretune.verbs.report import StudyResults
@@ -25,21 +24,11 @@ def cells(**levels: float) -> list[Cell]:
     return group_into_cells(study, fake.whole(study, {"prompt": 0.6, **levels}))
 
 
-def test_each_family_of_pairs_is_corrected_alone() -> None:
-    decided = PairwiseComparisons(cells())
-    pairs = {frozenset((p.a, p.b)): p for p in decided.pairs("e5-small")}
-    assert len(pairs) == 21
-    families = [
-        [frozenset(pair) for pair in combinations(METHODS, 2)],
-        *([frozenset((m, b)) for b in ("head_only", "majority", "tfidf")] for m in METHODS),
-        [frozenset(("head_only", b)) for b in ("majority", "tfidf")],
-        [frozenset(("majority", "tfidf"))],
-    ]
-    assert sum(map(len, families)) == 21
-    for family in families:
-        found = [pairs[pair] for pair in family]
-        assert [p.p_holm for p in found] == holm_correction([p.difference.p for p in found])
-        assert {p.family for p in found} == {len(family)}
+def test_all_pairs_of_a_model_are_one_family() -> None:
+    pairs = PairwiseComparisons(cells()).pairs("e5-small")
+    assert len(pairs) == 21 and {p.family for p in pairs} == {21}
+    wanted = all_pairs_correction([p.difference.p for p in pairs], 7)
+    assert [p.p_holm for p in pairs] == wanted
 
 
 def test_a_pair_reads_the_same_from_both_sides() -> None:
@@ -126,7 +115,7 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
 
 def test_baselines_have_no_rank_and_methods_are_ranked_among_methods() -> None:
     study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
-    (task,) = build_report(study, fake.whole(study)).tasks
+    (task,) = build_report(study, fake.whole(study, {"prompt": 0.6})).tasks
     assert all(row.rank is None for row in task.baselines)
     assert {row.rank.of for row in task.rows if row.rank} == {4}
     assert all(row.cell.model != NO_MODEL for row in task.rows)

@@ -8,16 +8,16 @@ from support import fake_records as fake
 
 from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs, mcnemar_test, rank_ranges
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.multiple_testing import holm_correction
-from paretune.analysis.statistics.paired_difference import student_difference
+from paretune.analysis.statistics.multiple_testing import all_pairs_correction
+from paretune.analysis.statistics.score_difference import score_difference
 
 
 def cell(quality: float, n: int = 200, seeds: int = 3):
     return bootstrap_score([fake.answers(quality, n=n, seed=s) for s in range(seeds)], "accuracy")
 
 
-DIFFERENT = student_difference(cell(0.9), cell(0.3))
-ALIKE = student_difference(cell(0.6), cell(0.6, seeds=2))
+DIFFERENT = score_difference(cell(0.9), cell(0.3))
+ALIKE = score_difference(cell(0.6), cell(0.6, seeds=2))
 
 
 def claims(names: str, above: dict[str, str]) -> list[Pair]:
@@ -39,7 +39,7 @@ def test_every_pair_is_corrected_over_all_pairs() -> None:
     cells = {"a": cell(0.8), "b": cell(0.79), "c": cell(0.5)}
     found = compare_all_pairs(cells)
     assert [(p.a, p.b) for p in found] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert [p.p_holm for p in found] == holm_correction([p.difference.p for p in found])
+    assert [p.p_holm for p in found] == all_pairs_correction([p.difference.p for p in found], 3)
     assert [p.standing for p in found] == ["unclear", "above", "above"]
     assert compare_all_pairs({"a": cells["a"]}) == ()
 

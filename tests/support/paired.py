@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.paired_difference import student_difference
+from paretune.analysis.statistics.score_difference import score_difference
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.store.record import Predictions
 
 
 def difference(a: Sequence[Predictions], b: Sequence[Predictions], metric: Any) -> Interval:
     """Score of ``a`` minus score of ``b``, each with one :class:`Predictions` per seed."""
-    return student_difference(bootstrap_score(a, metric), bootstrap_score(b, metric))
+    return score_difference(bootstrap_score(a, metric), bootstrap_score(b, metric))

@@ -21,16 +21,15 @@ def standing_of(difference: Interval, p_holm: float) -> Standing:
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """A cell's score minus that of one baseline, with the p-value after Holm's correction."""
+    """A cell's score minus that of one baseline.
+
+    ``p_holm`` is corrected over all pairs; ``standing`` is the verdict on the pair.
+    """
 
     baseline: str
     difference: Interval
     p_holm: float
-
-    @property
-    def standing(self) -> Standing:
-        """Above or below if the corrected p-value is under 0.05, otherwise unclear."""
-        return standing_of(self.difference, self.p_holm)
+    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class Verdict:
     """A cell compared with all its baselines.
 
     Attributes:
-        standing: clearly above all, clearly below one, or unclear; none without a comparison.
+        standing: proven better than all, proven worse than one, or unclear; none without a
+            comparison.
         comparisons: with each baseline that has a score.
         missing: names of baselines without a score.
         note: why there is no verdict, if the reason is not a missing baseline.
@@ -51,34 +51,44 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """A phrase for a table."""
+        """A phrase for a table: ``no verdict against tfidf; better than majority``."""
         if not self.comparisons:
             return self.note or "no baseline to compare with yet"
-        if self.standing == "above":
-            text = "clearly above every baseline"
-            if self.missing:
-                text = f"clearly above {', '.join(c.baseline for c in self.comparisons)}"
-        elif self.standing == "below":
-            text = f"clearly below {self._join_baselines('below')}"
-        else:
-            text = f"no clear difference from {self._join_baselines('unclear')}"
+        if self.standing == "above" and not self.missing:
+            return "better than every baseline"
+        phrases = {
+            "below": "worse than",
+            "unclear": "no verdict against",
+            "above": "better than",
+        }
+        parts = [
+            f"{words} {names}"
+            for standing, words in phrases.items()
+            if (names := self._join_baselines(standing))
+        ]
+        if self.note:
+            parts.append(self.note)
+        text = "; ".join(parts)
         return f"{text} ({', '.join(self.missing)} not there yet)" if self.missing else text
 
     @property
     def above_all(self) -> bool:
-        """Clearly above every baseline, none of which is missing."""
+        """Proven better than every baseline, none of which is missing."""
         return self.standing == "above" and not self.missing
 
-    def _join_baselines(self, standing: Standing) -> str:
+    def _join_baselines(self, standing: str) -> str:
         return ", ".join(c.baseline for c in self.comparisons if c.standing == standing)
 
 
-def verdict_of(comparisons: Sequence[BaselineComparison], missing: Sequence[str] = ()) -> Verdict:
+def verdict_of(
+    comparisons: Sequence[BaselineComparison], missing: Sequence[str] = (), note: str = ""
+) -> Verdict:
     """Above only if above each baseline; below if below any; otherwise unclear.
 
     Args:
         comparisons: with each baseline.
         missing: baselines that have no score yet.
+        note: why a comparison is without a verdict.
     """
     standings = {comparison.standing for comparison in comparisons}
     standing: Standing | Literal["none"] = "unclear"
@@ -88,4 +98,4 @@ def verdict_of(comparisons: Sequence[BaselineComparison], missing: Sequence[str]
         standing = "below"
     elif standings == {"above"}:
         standing = "above"
-    return Verdict(standing, tuple(comparisons), tuple(missing))
+    return Verdict(standing, tuple(comparisons), tuple(missing), note)

@@ -18,6 +18,7 @@ from paretune.analysis.cell_records import (
     keep_same_examples,
 )
 from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.failures import FAILED_OUTCOMES, FailureRate
 from paretune.analysis.fold_answers import merge_folds
 from paretune.analysis.lr_selection import RateSelection, select_learning_rate
 from paretune.analysis.primary_metric import find_primary_metric
@@ -122,7 +123,7 @@ class Cell:
         return any(record.run.selection == "test" for record in self.final)
 
     @cached_property
-    def outcomes(self) -> Mapping[str, int]:
+    def outcomes(self) -> Counter[str]:
         """How the final runs ended: ok, collapsed, diverged, out_of_memory or error.
 
         Collapse is judged by the answers themselves, so it is flagged whoever wrote the record.
@@ -135,13 +136,33 @@ class Cell:
         return self.model == NO_MODEL or self.name in baselines.DRAWS_NOTHING
 
     @cached_property
+    def failures(self) -> FailureRate | None:
+        """How often training failed; None for what draws nothing, which has no chance to fail."""
+        if self.deterministic:
+            return None
+        return FailureRate(
+            failed=sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES),
+            runs=len(self.final) - self.outcomes["error"],
+        )
+
+    @cached_property
+    def trained(self) -> tuple[Record, ...]:
+        """Final runs with answers that did not fail; what draws nothing cannot fail."""
+        return tuple(
+            record
+            for record in self.final
+            if has_test_answers(record)
+            and (self.deterministic or _outcome_of(record) not in FAILED_OUTCOMES)
+        )
+
+    @cached_property
     def answers_by_seed(self) -> Mapping[int, Predictions]:
-        """What the final runs answered on the test rows, by seed.
+        """What the runs that trained answered on the test rows, by seed.
 
         In cross-validation by repeat, with the rows of the folds that have been answered; of
         repeats that answered different rows, those with the most.
         """
-        answered = [record for record in self.final if has_test_answers(record)]
+        answered = self.trained
         if not self.design.is_cross_validation:
             return {record.run.seed: record.predictions["test"] for record in answered}
         repeats: dict[int, list[Predictions]] = {}
@@ -158,7 +179,7 @@ class Cell:
 
     @cached_property
     def bootstrap(self) -> BootstrapScore | None:
-        """Scores on the test part; None while no final run has left answers."""
+        """Scores of the runs that trained on the test rows; None while there is none."""
         if not self.test_answers:
             return None
         return bootstrap_score(self.test_answers, self.metric, self.design)

@@ -60,7 +60,7 @@ def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
     All methods if at least half of all their seeds are constant, otherwise the methods of which at
     least half are.
     """
-    methods = [c for c in cells if not c.baseline and c.test_answers]
+    methods = [c for c in cells if not c.baseline and _count_scored(c)]
     collapsed = [c for c in methods if is_mostly_collapsed(c)]
     if not collapsed:
         return None

@@ -1,19 +1,26 @@
-"""All pairs of methods on one model and task, and the ranks that follow from clear differences."""
+"""All pairs of cells on one model and task, and the ranks that follow from proven differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
 from paretune.analysis.baseline_comparison import Standing, standing_of
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
-from paretune.analysis.statistics.conservative_difference import conservative_difference
-from paretune.analysis.statistics.multiple_testing import holm_correction
+from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
+from paretune.analysis.statistics.score_difference import (
+    difference_terms,
+    on_common_rows,
+    score_difference,
+)
 from paretune.analysis.statistics.score_interval import Interval
+from paretune.analysis.statistics.seed_variance import fit_seed_prior
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,25 @@ class McNemar:
     p: float
 
 
+Withheld = Literal["", "one run", "failures"]
+"""Why a pair may not be decided: a side of one run, or failures that outweigh a higher score."""
+
+
 @dataclass(frozen=True)
 class Pair:
-    """``a`` minus ``b``, paired on the same examples; ``p_holm`` is over ``family`` pairs."""
+    """``a`` minus ``b``, paired on the same examples, of runs that trained.
+
+    Attributes:
+        a: name of one cell.
+        b: name of the other.
+        difference: its interval alone, uncorrected.
+        p_holm: p-value corrected over all pairs of the ``family``.
+        mcnemar: exact test of two single runs.
+        family: number of pairs over which it is corrected.
+        withheld: why there is no verdict, whatever the p-value.
+        bound: half the width of the interval by which ``a`` and ``b`` are bounded against the
+            best of all cells (:mod:`paretune.analysis.shortfall`).
+    """
 
     a: str
     b: str
@@ -35,11 +58,13 @@ class Pair:
     p_holm: float
     mcnemar: McNemar | None
     family: int = 1
+    withheld: Withheld = ""
+    bound: float = math.inf
 
     @property
     def standing(self) -> Standing:
-        """Whether ``a`` is above or below ``b``: clear if the corrected p-value is under 0.05."""
-        return standing_of(self.difference, self.p_holm)
+        """Whether ``a`` is better or worse: proven if the corrected p-value is under 0.05."""
+        return "unclear" if self.withheld else standing_of(self.difference, self.p_holm)
 
 
 @dataclass(frozen=True)
@@ -51,41 +76,39 @@ class RankRange:
     of: int
 
 
-def compare_all_pairs(
-    cells: Mapping[str, BootstrapScore], family: Callable[[str, str], Hashable] = lambda *_: None
-) -> tuple[Pair, ...]:
-    """Every pair, in the order of ``cells``; p-values corrected within each family (Holm 1979).
+def compare_all_pairs(cells: Mapping[str, BootstrapScore]) -> tuple[Pair, ...]:
+    """Every pair, in the order of ``cells``; p-values corrected over all of them.
 
-    So the probability of even one false claim in a family is at most 5 %; also with few seeds, for
-    which the p-values are conservative
-    (:mod:`paretune.analysis.statistics.conservative_difference`).
+    So the probability of even one false claim is at most 5 %, however the best was found
+    (:func:`~paretune.analysis.statistics.multiple_testing.all_pairs_correction`). Cross-validated
+    cells are compared on the rows that both answered; a pair without any is left out.
 
     Args:
         cells: scores by name.
-        family: pairs with the same value are corrected together; all of them by default.
 
     Raises:
-        StoreError: some answered different examples.
+        StoreError: some answered different examples of one split.
     """
-    names = list(combinations(cells, 2))
-    differences = [conservative_difference(cells[a], cells[b]) for a, b in names]
-    families: dict[Hashable, list[int]] = {}
-    for i, (a, b) in enumerate(names):
-        families.setdefault(family(a, b), []).append(i)
-    corrected: dict[int, tuple[float, int]] = {}
-    for members in families.values():
-        p_holm = holm_correction([differences[i].p for i in members])
-        corrected |= {i: (p, len(members)) for i, p in zip(members, p_holm, strict=True)}
+    prior = fit_seed_prior(cells.values())
+    sides = {
+        (a, b): on_common_rows(cells[a], cells[b])
+        for a, b in combinations(cells, 2)
+        if not set(cells[a].uid).isdisjoint(cells[b].uid)
+    }
+    differences = {names: score_difference(*pair, prior) for names, pair in sides.items()}
+    corrected = all_pairs_correction([d.p for d in differences.values()], len(cells))
+    # One-sided, for each of the others against the best (shortfall.py).
+    level = 2 * ALPHA / max(len(cells) - 1, 1)
     return tuple(
         Pair(
-            a,
-            b,
-            difference=differences[i],
-            p_holm=corrected[i][0],
-            mcnemar=mcnemar_test(cells[a], cells[b]),
-            family=corrected[i][1],
+            *names,
+            difference=difference,
+            p_holm=p,
+            mcnemar=mcnemar_test(*sides[names]),
+            family=len(sides),
+            bound=difference_terms(*sides[names], prior).half_width(level),
         )
-        for i, (a, b) in enumerate(names)
+        for (names, difference), p in zip(differences.items(), corrected, strict=True)
     )
 
 
@@ -102,19 +125,19 @@ def flip(pair: Pair) -> Pair:
 
 
 def rank_ranges(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, RankRange]:
-    """The possible ranks of each method; methods without a clear difference share at least one.
+    """The possible ranks of each method.
 
-    A method's best rank is one more than the number of methods that are clearly above it, its worst
-    rank the number of methods minus those that are clearly below it. "Clearly above" is
-    transitively closed. Hence
+    A method's best rank is one more than the number of methods that are proven better, its worst
+    rank the number of methods minus those that are proven worse. "Better" is transitively closed.
+    Hence
 
-    - two methods without a clear difference always share at least one rank;
+    - two methods without a verdict always share at least one rank;
     - of two with one, the better method has the better best rank and the better worst rank;
-    - with probability 95 % all true ranks lie in these ranges simultaneously, since Holm's
+    - with probability 95 % all true ranks lie in these ranges simultaneously, since the
       correction bounds the chance of any false claim, and true claims imply no false rank.
 
     It is the confidence set of ranks of Mogstad, Romano, Shaikh and Wilhelm (2024, Review of
-    Economic Studies 91), with Holm's correction in place of their bootstrap.
+    Economic Studies 91), with a step-down correction in place of their bootstrap.
     """
     index = {name: i for i, name in enumerate(names)}
     above = np.zeros((len(names), len(names)), dtype=bool)

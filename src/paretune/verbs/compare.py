@@ -25,7 +25,7 @@ class ComparisonResult:
         pair: the difference; None if one method has no score (``why``). As in the report,
             ``pair.p_holm`` decides; ``pair.difference.p`` is uncorrected.
         sample_size: how many seeds or examples would decide an undecided pair.
-        failed_seeds: sentences about seeds that diverged or did not fit.
+        failed_seeds: sentences on runs that failed, and on how many may.
         single_seed: a method that depends on the seed has one only, so the variance between seeds
             is unknown.
     """
@@ -83,11 +83,11 @@ def compare(
 def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonResult:
     from paretune import metrics
     from paretune.analysis.cells import NO_MODEL
+    from paretune.analysis.comparable_scores import scores_on_model
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-    from paretune.analysis.score_with_failures import count_failed_seeds, scores_on_model
     from paretune.analysis.statistics.multiple_testing import ALPHA
     from paretune.analysis.statistics.sample_size import estimate_sample_size
-    from paretune.reporting.text.formatting import pluralise
+    from paretune.reporting.text.formatting import format_failures
 
     scores = scores_on_model(cells, model)
     by_method = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
@@ -104,16 +104,11 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     if pair.standing == "unclear":
         deterministic = (by_method[a].deterministic, by_method[b].deterministic)
         sample_size = estimate_sample_size(scores[a], scores[b], deterministic, ALPHA / pair.family)
-    single_seed = any(
-        len(scores[name].seeds) == 1 and not by_method[name].deterministic for name in (a, b)
-    )
     failed_seeds = tuple(
-        f"{count_failed_seeds(by_method[name])} of "
-        f"{pluralise(len(by_method[name].final), 'seed')} of {name} diverged "
-        "or ran out of memory, and count as the lowest possible score."
+        f"Runs of {name}: {format_failures(rate)}."
         for name in (a, b)
-        if count_failed_seeds(by_method[name])
+        if (rate := by_method[name].failures) is not None and rate.runs
     )
     return ComparisonResult(
-        cells[0].task, model, metric, pair, sample_size, failed_seeds, single_seed
+        cells[0].task, model, metric, pair, sample_size, failed_seeds, pair.withheld == "one run"
     )

@@ -13,12 +13,8 @@ from scipy import stats
 
 from paretune.analysis.pairwise_ranks import mcnemar_test
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
-from paretune.analysis.statistics.conservative_difference import (
-    conservative_difference,
-    smallest_clear_difference,
-)
 from paretune.analysis.statistics.multiple_testing import holm_correction
-from paretune.analysis.statistics.paired_difference import student_difference
+from paretune.analysis.statistics.score_difference import DifferenceTerms, score_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.store.record import Predictions
 
@@ -57,15 +53,13 @@ def test_mcnemar_is_that_of_statsmodels() -> None:
 
 def test_the_part_of_seeds_is_welchs_test_of_statsmodels() -> None:
     a, b = np.array([0.71, 0.74, 0.69, 0.73, 0.72]), np.array([0.66, 0.70, 0.61])
-    seeds = [(a.var(ddof=1) / 5, 4.0), (b.var(ddof=1) / 3, 2.0)]
-    gap = float(a.mean() - b.mean())
-    assert smallest_clear_difference(seeds, (0.0, 1.0), 0.13124967871716298) == pytest.approx(
-        gap, rel=1e-9
-    )
+    seeds = ((a.var(ddof=1) / 5, 4.0), (b.var(ddof=1) / 3, 2.0))
+    terms = DifferenceTerms(float(a.mean() - b.mean()), seeds, (0.0, 1.0))
+    assert terms.p_value() == pytest.approx(0.13124967871716298, rel=1e-6)
 
 
 def test_the_part_of_examples_is_the_paired_t_test_of_statsmodels() -> None:
-    found = conservative_difference(of(FIRST), of(SECOND))
+    found = score_difference(of(FIRST), of(SECOND))
     assert found.estimate == pytest.approx(0.2)
     # Ours comes from 2,000 draws, whose variance is known to about 3 %.
     assert found.low == pytest.approx(0.06416626909871131, abs=0.006)
@@ -88,9 +82,7 @@ def test_scipys_permutations_agree_with_the_p_value() -> None:
         seen, drawn = abs(made.statistic), abs(made.null_distribution)
         ties = np.abs(drawn - seen) < 1e-9
         wanted = float((drawn[~ties] > seen).sum() + ties.sum() / 2) / len(drawn)
-        found = conservative_difference(of(a), of(b)).p
-        assert found == pytest.approx(wanted, abs=0.015)
-        assert student_difference(of(a), of(b)).p == pytest.approx(found, rel=1e-6)
+        assert score_difference(of(a), of(b)).p == pytest.approx(wanted, abs=0.015)
 
 
 def test_scipys_bootstrap_agrees_with_the_intervals() -> None:
@@ -102,7 +94,7 @@ def test_scipys_bootstrap_agrees_with_the_intervals() -> None:
         (first, second), mean_difference, paired=True, n_resamples=4000, vectorized=True,
         method="percentile", rng=np.random.default_rng(5),
     ).confidence_interval  # fmt: skip
-    found = conservative_difference(of(FIRST), of(SECOND))
+    found = score_difference(of(FIRST), of(SECOND))
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.012)
     alone = stats.bootstrap(
         (first,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(6)

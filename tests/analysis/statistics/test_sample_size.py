@@ -6,8 +6,8 @@ from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.paired_difference import shared_example_variance
 from paretune.analysis.statistics.sample_size import estimate_sample_size
+from paretune.analysis.statistics.score_difference import difference_terms
 from paretune.reporting.text.sample_sizes import describe_sample_size
 
 
@@ -17,12 +17,13 @@ def made(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 
         [fake.answers(mean, n=n, seed=s + noise) for s in range(seeds)], "accuracy"
     )
     steps = np.linspace(-1, 1, seeds)
-    return replace(found, seeds=mean + spread * steps / max(steps.std(ddof=1), 1e-9))
+    deviation = steps.std(ddof=1) if seeds > 1 else 1.0
+    return replace(found, seeds=mean + spread * steps / deviation, residual_variance=0.0)
 
 
 def test_the_number_is_the_smallest_that_the_formula_takes() -> None:
     a, b = made(0.80, 0.05), made(0.76, 0.03, noise=50)
-    v = shared_example_variance(a, b)
+    v = difference_terms(a, b).examples[0]
 
     def least(seeds: int, examples: float) -> float:
         of_seeds = (0.05**2 + 0.03**2) / seeds

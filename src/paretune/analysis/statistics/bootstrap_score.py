@@ -6,8 +6,8 @@ Which examples are resampled together, and why, is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,6 +45,10 @@ class BootstrapScore:
         cluster: as in :class:`Predictions`.
         question: as in :class:`Predictions`.
         design: how the answers came about.
+        residual_variance: variance of the mean over seeds that is noise of single answers: what
+            neither the seed nor the example explains. Both other variances contain it.
+        answers: what was scored.
+        metric: name of the metric; empty for other sums over examples.
     """
 
     uid: tuple[str, ...]
@@ -57,6 +61,9 @@ class BootstrapScore:
     cluster: tuple[int, ...] = ()
     question: tuple[int, ...] = ()
     design: TestDesign = SPLIT
+    residual_variance: float = 0.0
+    answers: tuple[Predictions, ...] = field(default=(), repr=False, compare=False)
+    metric: str = ""
 
     @property
     def units(self) -> int:
@@ -95,12 +102,12 @@ def bootstrap_score(
     Raises:
         StoreError: the predictions are on different examples, or there are none.
     """
-    _check_seeds(predictions)
     value = metrics.get(metric)
+    _check_seeds(predictions)
     score = _resample(
         predictions, *resample_metric(predictions, value), (value.lowest, value.highest)
     )
-    return replace(score, design=design)
+    return replace(score, design=design, metric=metric)
 
 
 def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
@@ -172,17 +179,27 @@ def _resample(
         highest=bounds[1],
         cluster=first.cluster,
         question=first.question,
+        answers=tuple(predictions),
     )
-    weights = bootstrap_weights(min(score.units, MAX_UNITS))
-    return replace(score, draws=scores(weights).mean(axis=0))
+    drawn = scores(bootstrap_weights(min(score.units, MAX_UNITS)))
+    count = len(drawn)
+    residual = 0.0
+    if count > 1:
+        # What moves one seed's score but not the mean's when examples are resampled.
+        around = (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).sum()
+        residual = float(around) / (count * (count - 1)) * _cluster_factor(score)
+    return replace(score, draws=drawn.mean(axis=0), residual_variance=residual)
 
 
 def bootstrap_variance(score: BootstrapScore, draws: Array) -> float:
     """The variance of draws over the units of a score, corrected for few clusters."""
-    variance = float(draws.var(ddof=1))
+    return float(draws.var(ddof=1)) * _cluster_factor(score)
+
+
+def _cluster_factor(score: BootstrapScore) -> float:
     if not score.cluster and not score.question:
-        return variance
-    return variance * score.units / max(score.units - 1, 1)
+        return 1.0
+    return score.units / max(score.units - 1, 1)
 
 
 def _check_same_examples(
@@ -197,6 +214,32 @@ def _check_same_examples(
             "examples, or others, or in another order).",
             remedy="The data of the task changed between runs; run the study again.",
         )
+
+
+def restrict_rows(score: BootstrapScore, uids: Collection[str]) -> BootstrapScore:
+    """The score of the rows with these identifiers alone.
+
+    Raises:
+        StoreError: it has none of them.
+    """
+    kept = [i for i, uid in enumerate(score.uid) if uid in uids]
+    if len(kept) == len(score.uid):
+        return score
+    answers = [_take(seed, kept) for seed in score.answers]
+    return bootstrap_score(answers, score.metric, score.design)
+
+
+def _take(predictions: Predictions, rows: Sequence[int]) -> Predictions:
+    return replace(
+        predictions,
+        uid=tuple(predictions.uid[i] for i in rows),
+        label=tuple(predictions.label[i] for i in rows),
+        prediction=tuple(predictions.prediction[i] for i in rows),
+        scores=(),
+        cluster=tuple(predictions.cluster[i] for i in rows if predictions.cluster),
+        question=tuple(predictions.question[i] for i in rows if predictions.question),
+        segment={},
+    )
 
 
 def check_paired(a: BootstrapScore, b: BootstrapScore) -> None:

@@ -11,8 +11,8 @@ quantile is the mean of both quantiles, weighted by the variances (Cochran and C
 
 With one seed this is Student's interval of the examples; without variance from examples it is
 Student's interval of the seeds. Banerjee's rule, used for differences
-(:mod:`paretune.analysis.statistics.conservative_difference`), is never narrower: it holds at the
-strict levels of many comparisons, which a single score does not need.
+(:mod:`paretune.analysis.statistics.score_difference`), is never narrower: it holds at the strict
+levels of many comparisons, which a single score does not need.
 """
 
 from __future__ import annotations

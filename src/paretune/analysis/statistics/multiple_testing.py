@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
 ALPHA = 0.05
-"""A difference is clear where its corrected two-sided p-value is below this."""
+"""A difference is proven where its corrected two-sided p-value is below this."""
 
 
 def holm_correction(p_values: Sequence[float]) -> list[float]:
     """Corrected p-values that bound the chance of any false claim in the family (Holm 1979)."""
+    return _step_down(p_values, range(len(p_values), 0, -1))
+
+
+def all_pairs_correction(p_values: Sequence[float], members: int) -> list[float]:
+    """As :func:`holm_correction`, of pairs of ``members`` cells; never larger (Shaffer 1986).
+
+    Not every number of pairs can be equal at once: if one of four cells differs from another, at
+    most three pairs are truly equal, not five. Holm's count of pairs still open is replaced by the
+    largest possible number of truly equal ones.
+
+    Args:
+        p_values: of all pairs, or of some.
+        members: cells that form the pairs.
+    """
+    pairs = members * (members - 1) // 2
+    possible = _possible_equal_pairs(members)
+    counts = [max(c for c in possible if c <= pairs - done) for done in range(len(p_values))]
+    # Where some pairs are absent, no more can be equal than are open.
+    limits = [min(c, len(p_values) - done) for done, c in enumerate(counts)]
+    return _step_down(p_values, limits)
+
+
+def _step_down(p_values: Sequence[float], factors: Sequence[int]) -> list[float]:
+    """The smallest p-value times the first factor, and so on; never falling."""
     order = np.argsort(p_values)
-    scaled = np.asarray(p_values, dtype=float)[order] * np.arange(len(p_values), 0, -1)
+    scaled = np.asarray(p_values, dtype=float)[order] * np.array(factors, dtype=float)
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return [float(value) for value in corrected]
+
+
+@functools.cache
+def _possible_equal_pairs(members: int) -> frozenset[int]:
+    """The numbers of equal pairs that ``members`` cells can have, by sizes of groups of equals."""
+    if members < 2:
+        return frozenset({0})
+    return frozenset(
+        size * (size - 1) // 2 + rest
+        for size in range(1, members + 1)
+        for rest in _possible_equal_pairs(members - size)
+    )

@@ -9,7 +9,7 @@ would be detected with power 0.8::
 
     smallest_clear_difference(S, n, level) + t(0.8) se(S, n) <= |difference|
 
-(:mod:`paretune.analysis.statistics.conservative_difference`), where all degrees of freedom grow
+(:mod:`paretune.analysis.statistics.score_difference`), where all degrees of freedom grow
 with S and n. This is the usual planning of a paired trial (Cohen 1988). It takes the observed
 difference and variances for the true ones; with few seeds both are rough, and so is the result.
 """
@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from scipy import special
 
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
-from paretune.analysis.statistics.conservative_difference import (
-    VarianceTerm,
-    smallest_clear_difference,
-)
 from paretune.analysis.statistics.multiple_testing import ALPHA
-from paretune.analysis.statistics.paired_difference import shared_example_variance
+from paretune.analysis.statistics.score_difference import (
+    DifferenceTerms,
+    VarianceTerm,
+    difference_terms,
+)
 
 POWER = 0.8
 MAX_COUNT = 10**7
@@ -84,7 +84,7 @@ def estimate_sample_size(
     ]
     blind = len(repeated) < len(seeded)
     seeds_now = min((len(side.seeds) for side in seeded), default=1)
-    units, shared = a.units, shared_example_variance(a, b)
+    units, shared = a.units, difference_terms(a, b).examples[0]
 
     def decides(num_seeds: int | None, num_units: float) -> bool:
         """Whether ``num_seeds`` (None: the present ones) and ``num_units`` decide the pair."""
@@ -116,7 +116,7 @@ def _is_decided(
         return gap > 0
     freedom = total**2 / sum(v**2 / df for v, df in terms)
     power = float(special.stdtrit(freedom, POWER)) * total**0.5
-    return bool(smallest_clear_difference(seeds, examples, level) + power <= gap)
+    return bool(DifferenceTerms(gap, tuple(seeds), examples).half_width(level) + power <= gap)
 
 
 def _search_smallest(is_enough: Callable[[int], bool], start: int) -> int | None:

@@ -1,16 +1,24 @@
 """Scores with 95 % intervals over seeds and test examples.
 
-A cell's score is the mean over its seeds. Other seeds and other test examples would give another
-score, so its variance is the sum of both parts::
+**One split.** A cell's score is the mean over its seeds. Other seeds and other test examples would
+give another score, so its variance is the sum of both parts::
 
     se^2 = s_seeds^2 / S + v_examples
 
 ``v_examples`` is the bootstrap variance over examples of the mean over seeds, and at least what
 four imaginary examples, two correct and two wrong, would leave (Agresti and Coull 1998): eight
-correct of eight is not certainty. Numbers and translations are not simply correct or wrong: for
-them it is the bootstrap alone, and a score without any variance has an interval of width 0 (a model
-that generates nothing scores 0 in every draw). The quantile is that of Cochran and Cox
+correct of eight is not certainty. With S seeds an imaginary example is answered 1/sqrt(S) apart
+rather than 1, as a mean of S answers scatters less than one answer. Numbers and translations are
+not simply correct or wrong: for them it is the bootstrap alone, and a score without any variance
+has an interval of width 0 (a model that generates nothing scores 0 in every draw).
+
+The noise of single answers is part of both variances, so it is taken out of ``v_examples``
+(:func:`remove_residual`). The quantile is that of Cochran and Cox
 (:mod:`paretune.analysis.statistics.cochran_cox`).
+
+**Outer cross-validation.** Rows are answered by several runs, so the variance over rows has that of
+seeds and training sets in it; it is multiplied by :meth:`TestDesign.phi`, and Student's quantile is
+that of the rows.
 
 Dependent examples are resampled together. The resampled unit is the cluster if the predictions have
 clusters (all answers to all questions on one passage, all span pairs of one text), the question if
@@ -29,7 +37,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
 
 from paretune.analysis.statistics.bootstrap_score import (
     BootstrapScore,
@@ -37,6 +44,7 @@ from paretune.analysis.statistics.bootstrap_score import (
     bootstrap_variance,
 )
 from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
+from paretune.analysis.test_design import SPLIT, TestDesign
 from paretune.metrics import Array
 from paretune.store.record import Predictions
 
@@ -59,6 +67,7 @@ class Interval:
         n_clusters: clusters of examples; 0 for independent examples.
         n_questions: questions that the examples answer; 0 without.
         highest: highest value of the metric, which determines the number format.
+        design: how the answers came about; under cross-validation ``n_seeds`` counts repeats.
     """
 
     estimate: float
@@ -71,11 +80,12 @@ class Interval:
     n_clusters: int = 0
     n_questions: int = 0
     highest: float = 1.0
+    design: TestDesign = SPLIT
 
     @property
     def examples_only(self) -> bool:
         """One seed: the variance over seeds is unknown."""
-        return self.n_seeds == 1
+        return self.n_seeds == 1 and not self.design.is_cross_validation
 
 
 def score_interval(predictions: Sequence[Predictions], metric: str) -> Interval:
@@ -84,69 +94,70 @@ def score_interval(predictions: Sequence[Predictions], metric: str) -> Interval:
 
 
 def confidence_interval(score: BootstrapScore) -> Interval:
-    """The score with its 95 % interval (Cochran and Cox)."""
+    """The score with its 95 % interval."""
     variance = example_variance(score)
-    student = student_interval(score.estimate, [score], variance, (score.lowest, score.highest))
-    if score.units < 2:
-        return student
-    half = float(
-        cochran_cox_half_width(score.seed_variance, len(score.seeds), variance, score.units, LEVEL)
-    )
+    half = math.inf
+    if score.units > 1:
+        # Under cross-validation no part comes from seeds alone, as with one seed.
+        seeds = 1 if score.design.is_cross_validation else len(score.seeds)
+        half = float(
+            cochran_cox_half_width(score.seed_variance, seeds, variance, score.units, LEVEL)
+        )
+    interval = build_interval(score.estimate, half, (score,), score.seed_variance, variance)
     return replace(
-        student,
-        low=max(score.lowest, student.estimate - half),
-        high=min(score.highest, student.estimate + half),
+        interval, low=max(score.lowest, interval.low), high=min(score.highest, interval.high)
     )
 
 
 def example_variance(score: BootstrapScore) -> float:
-    """The variance that comes from examples: bootstrap, but at least the plus-four variance."""
-    bootstrapped = bootstrap_variance(score, score.draws)
-    if score.credit is None:
-        return bootstrapped
-    return max(bootstrapped, float(plus_four_variance(score.credit)))
+    """The variance that comes from examples alone: bootstrap, but at least the plus-four one."""
+    variance = bootstrap_variance(score, score.draws)
+    if score.credit is not None:
+        variance = max(variance, float(plus_four_variance(score.credit, len(score.seeds))))
+    if score.design.is_cross_validation:
+        return variance * score.design.phi(score.units)
+    return remove_residual(variance, score.residual_variance)
 
 
-def plus_four_variance(credit: Array) -> Array:
-    """Variance of the mean with four imaginary examples more, two correct and two wrong: (...,).
+def remove_residual(variance: float, residual: float) -> float:
+    """The variance over examples without what the variance between seeds contains as well.
 
-    Shapes: ``credit`` (..., examples), the share of seeds that answer correctly.
+    At least a quarter of it: ``residual`` is itself an estimate, and where answers are mostly noise
+    the rest would be left to chance.
     """
-    n = credit.shape[-1] + 4
-    mean = (credit.sum(axis=-1) + 2) / n
-    return np.asarray((((credit**2).sum(axis=-1) + 2) / n - mean**2) / n)
+    return max(variance - residual, variance / 4)
 
 
-def student_interval(
+def build_interval(
     estimate: float,
+    half: float,
     scores: Sequence[BootstrapScore],
+    v_seeds: float,
     v_examples: float,
-    bounds: tuple[float, float],
 ) -> Interval:
-    """Student's interval from the seeds of one or two scores and the examples they share (Welch).
-
-    Without any variance the interval is the estimate; with one unit it is unbounded.
-    """
-    terms = [(s.seed_variance, len(s.seeds) - 1) for s in scores if len(s.seeds) > 1]
-    v_seeds = sum(v for v, _ in terms)
-    shared = scores[0]
-    terms.append((v_examples, max(shared.units - 1, 1)))
-    total = v_seeds + v_examples
-    half, p = (0.0, float(estimate == 0)) if shared.units > 1 else (math.inf, 1.0)
-    if total > 0:
-        freedom = total**2 / sum(v**2 / df for v, df in terms)
-        error = total**0.5
-        half = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * error
-        p = 2 * float(special.stdtr(freedom, -abs(estimate) / error))
+    """The interval of half width ``half`` around the score of one cell, or the gap of two."""
+    shared, total = scores[0], v_seeds + v_examples
     return Interval(
         estimate=estimate,
-        low=max(bounds[0], estimate - half),
-        high=min(bounds[1], estimate + half),
+        low=estimate - half,
+        high=estimate + half,
         n_examples=len(shared.uid),
         n_seeds=min(len(score.seeds) for score in scores),
         share_seeds=v_seeds / total if total > 0 else 0.0,
-        p=p,
         n_clusters=len(set(shared.cluster)),
         n_questions=len(set(shared.question)),
         highest=shared.highest,
+        design=shared.design,
     )
+
+
+def plus_four_variance(credit: Array, seeds: int = 1) -> Array:
+    """Variance of the mean with four imaginary examples more, two correct and two wrong: (...,).
+
+    Shapes: ``credit`` (..., examples), the share of ``seeds`` seeds that answer correctly.
+    """
+    n = credit.shape[-1] + 4
+    mean = (credit.sum(axis=-1) + 2) / n
+    # Each 1/(2 sqrt(S)) from the middle: squares of two right and two wrong.
+    squares = 1 + 1 / seeds
+    return np.asarray((((credit**2).sum(axis=-1) + squares) / n - mean**2) / n)

@@ -36,14 +36,7 @@ def compare(
         out.print(sanitise_line(heading), style="bold")
         sentences = [f"{sanitise_line(result.why)}."]
         if result.pair is not None:
-            sentences = list(
-                describe_pair(
-                    result.pair,
-                    result.sample_size,
-                    result.failed_seeds,
-                    blind=result.single_seed,
-                )
-            )
+            sentences = list(describe_pair(result.pair, result.sample_size, result.failed_seeds))
         for sentence in sentences:
             out.print(f"  {sentence}")
 

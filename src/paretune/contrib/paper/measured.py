@@ -2,8 +2,8 @@
 
 Scores are weighted F1, as in the paper, whatever a task's own metric is; both sides answer the same
 examples and are compared as everywhere
-(:mod:`paretune.analysis.statistics.conservative_difference`), corrected over the
-claim's comparisons (Holm). A side of which at least half of the scored seeds answered a constant is
+(:mod:`paretune.analysis.statistics.score_difference`), corrected over the claim's comparisons
+(Holm). A side of which at least half of the scored seeds answered a constant is
 a constant answer.
 """
 
@@ -15,12 +15,10 @@ from dataclasses import replace
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
-from paretune.analysis.run_selection import add_failed_seeds
-from paretune.analysis.score_with_failures import count_failed_seeds
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
-from paretune.analysis.statistics.conservative_difference import conservative_difference
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
+from paretune.analysis.statistics.score_difference import score_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.contrib.paper.claims import MARGIN, Claim, hub_names
 from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge
@@ -103,7 +101,7 @@ def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimCompa
     comparison = replace(
         comparison,
         scores=(confidence_interval(scores[0]), confidence_interval(scores[1])),
-        difference=conservative_difference(scores[0], scores[1]),
+        difference=score_difference(scores[0], scores[1]),
     )
     constant = [
         f"{c.method} answered a constant ({c.outcomes['collapsed']} of {len(c.final)})"
@@ -116,13 +114,11 @@ def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimCompa
 
 
 def _score(cell: Cell) -> BootstrapScore | None:
-    """Weighted F1 (of a translation its own metric), with failed seeds at 0."""
+    """Weighted F1 of the runs that trained; of a translation its own metric."""
     if not cell.test_answers:
         return None
     metric = "weighted_f1" if cell.objective.predicts_labels else cell.metric
-    score = bootstrap_score(cell.test_answers, metric)
-    failed = count_failed_seeds(cell)
-    return add_failed_seeds(score, failed, 0.0) if failed else score
+    return bootstrap_score(cell.test_answers, metric, cell.design)
 
 
 def _correct_p_values(

@@ -140,7 +140,7 @@ def _group_by_model(rows: Sequence[Row], models: int) -> str:
 
 def _find_below(best: Row, others: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
     """Those that ``best`` is clearly above."""
-    below = comparisons.find_clearly_below(best.cell, [row.cell for row in others])
+    below = comparisons.find_worse(best.cell, [row.cell for row in others])
     return [row for row in others if row.cell in below]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paretune.analysis.baseline_comparison import Standing
+    from paretune.analysis.failures import FailureRate
     from paretune.analysis.pairwise_ranks import RankRange
     from paretune.analysis.statistics.score_interval import Interval
 
@@ -78,10 +79,25 @@ def format_rank(rank: RankRange | None) -> str:
 
 
 def describe_standing(a: str, b: str, standing: Standing) -> str:
-    """``full is clearly above lora``: the decision on a pair, in the words of every output."""
+    """``full is better than lora``: the verdict on a pair, in the words of every output."""
     if standing == "unclear":
-        return f"No clear difference between {a} and {b}"
-    return f"{a} is clearly above {b}" if standing == "above" else f"{b} is clearly above {a}"
+        return f"No verdict between {a} and {b}"
+    better, worse = (a, b) if standing == "above" else (b, a)
+    return f"{better} is better than {worse} (proven at 95 %)"
+
+
+def format_failures(rate: FailureRate) -> str:
+    """``0 of 5 failed, up to 45 % may (95 %)``; ``1 of 5 failed, 1 to 66 % may (95 %)``."""
+    may = f"up to {100 * rate.high:.0f} %"
+    if rate.failed:
+        may = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
+    return f"{rate.failed} of {rate.runs} failed, {may} may (95 %)"
+
+
+def format_points(value: float, highest: float) -> str:
+    """``4.2``: a difference of scores in hundredths of the metric's highest value."""
+    points = 100 * value / highest
+    return f"{points:z.1f}" if abs(points) < 10 else f"{points:.0f}"
 
 
 def format_p_value(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from paretune.analysis.pairwise_comparisons import describe_withheld
 from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.text.formatting import (
@@ -11,33 +12,42 @@ from paretune.reporting.text.formatting import (
     format_basis,
     format_interval,
     format_p_value,
+    format_points,
 )
 from paretune.reporting.text.sample_sizes import POWER_NOTE, describe_sample_size, has_number
 from paretune.terminal.sanitise import sanitise_line
 
 
 def describe_pair(
-    pair: Pair, sample_size: SampleSize | None, lost: Sequence[str] = (), *, blind: bool = False
+    pair: Pair, sample_size: SampleSize | None, failures: Sequence[str] = ()
 ) -> Iterable[str]:
-    """The difference, whether it is clear, and what would decide it.
+    """The difference, whether it is proven, and what would decide it.
 
     Args:
         pair: from :mod:`paretune.analysis.pairwise_comparisons`.
         sample_size: what would decide it; None where it is decided.
-        lost: sentences on failed seeds.
-        blind: one side has a single seed, so the variance over seeds is unknown.
+        failures: sentences on runs that failed.
     """
     a, b, difference = sanitise_line(pair.a), sanitise_line(pair.b), pair.difference
     yield f"{a} minus {b}: {format_interval(difference)} ({format_basis(difference)})."
     correction = "not corrected: it is the only such pair"
     if pair.family > 1:
         correction = (
-            f"corrected over {pair.family} pairs (Holm); {format_p_value(difference.p)} uncorrected"
+            f"corrected over all {pair.family} pairs; {format_p_value(difference.p)} uncorrected"
         )
     standing = describe_standing(a, b, pair.standing)
-    yield f"{standing} (p {format_p_value(pair.p_holm)}, {correction})."
-    if blind:
-        yield "One side has one seed, so the interval does not show how much seeds differ."
+    yield f"{standing}; p {format_p_value(pair.p_holm)}, {correction}."
+    if pair.standing == "unclear":
+        worse, better = (
+            format_points(max(end, 0.0), difference.highest)
+            for end in (-difference.low, difference.high)
+        )
+        yield (
+            f"{a} may be {worse} points worse or {better} points better than {b} (95 %, this pair "
+            "alone). That is no proof that they are equal."
+        )
+    if pair.withheld:
+        yield f"Why there is no verdict: {describe_withheld([pair.withheld])}."
     if (mcnemar := pair.mcnemar) is not None:
         yield (
             f"McNemar's exact test of accuracy, these two runs: only {a} is right on "
@@ -48,4 +58,4 @@ def describe_pair(
         yield f"Would decide between them: {describe_sample_size(sample_size)}."
         if has_number(sample_size):
             yield POWER_NOTE
-    yield from (sanitise_line(text) for text in lost)
+    yield from (sanitise_line(text) for text in failures)

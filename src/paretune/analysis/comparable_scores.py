@@ -1,0 +1,38 @@
+"""Which scores can be compared: those of the same rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, restrict_rows
+
+
+def keep_comparable(
+    scores: Iterable[tuple[str, BootstrapScore | None]],
+) -> dict[str, BootstrapScore]:
+    """The largest group of scores of the same examples or, cross-validated, of the same data."""
+    by_name = {name: score for name, score in scores if score is not None}
+    counts = Counter(map(_rows_key, by_name.values()))
+    if not counts:
+        return {}
+    ((most_common, _),) = counts.most_common(1)
+    return {name: s for name, s in by_name.items() if _rows_key(s) == most_common}
+
+
+def align_rows(scores: Mapping[str, BootstrapScore]) -> dict[str, BootstrapScore]:
+    """Comparable scores on the rows that all of them answered, so that draws are joint draws."""
+    common = frozenset.intersection(*(frozenset(score.uid) for score in scores.values()))
+    return {name: restrict_rows(score, common) for name, score in scores.items()}
+
+
+def scores_on_model(cells: Sequence[Cell], model: str) -> dict[str, BootstrapScore]:
+    """By method key: comparable scores of one model's methods and of baselines without a model."""
+    on_model = [c for c in cells if c.model in (model, NO_MODEL)]
+    return keep_comparable((c.method, c.bootstrap) for c in on_model)
+
+
+def _rows_key(score: BootstrapScore) -> object:
+    # Folds that failed or wait leave rows out, so cross-validated scores may differ in rows.
+    return "folds" if score.design.is_cross_validation else (score.uid, score.units)

@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from support import fake_records as fake
+
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.score_difference import (
+    DifferenceTerms,
+    difference_terms,
+    score_difference,
+    shared_example_variance,
+)
+from paretune.analysis.statistics.seed_variance import NO_PRIOR, SeedPrior, fit_seed_prior
+from paretune.analysis.test_design import TestDesign
+from paretune.errors import StoreError
+from paretune.store.record import Predictions
+
+
+def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0) -> BootstrapScore:
+    parts = [fake.answers(quality, n=n, seed=s + noise) for s in range(seeds)]
+    return bootstrap_score(parts, "accuracy")
+
+
+def test_with_one_run_each_it_is_the_paired_t_test() -> None:
+    a, b = cell(0.8, seeds=1), cell(0.7, seeds=1, noise=9)
+    found = score_difference(a, b)
+    delta = a.credit - b.credit
+    wanted = stats.ttest_1samp(delta, 0)
+    # 2,000 bootstrap draws know the variance to about 3 %.
+    assert found.p == pytest.approx(wanted.pvalue, rel=0.5)
+    assert found.high - found.estimate == pytest.approx(
+        stats.t.ppf(0.975, 199) * delta.std(ddof=1) / 200**0.5, rel=0.07
+    )
+
+
+def test_without_examples_part_it_is_welch() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        one, other = rng.normal(0.7, 0.05, 4), rng.normal(0.65, 0.02, 3)
+        seeds = ((one.var(ddof=1) / 4, 3.0), (other.var(ddof=1) / 3, 2.0))
+        wanted = stats.ttest_ind(one, other, equal_var=False)
+        terms = DifferenceTerms(float(one.mean() - other.mean()), seeds, (0.0, 99.0))
+        assert terms.half_width(wanted.pvalue) == pytest.approx(abs(terms.estimate))
+        assert terms.p_value() == pytest.approx(wanted.pvalue, rel=1e-6)
+
+
+def test_p_and_interval_say_the_same() -> None:
+    a = cell(0.8)
+    for other in (cell(0.7), cell(0.75, noise=30), cell(0.79, noise=60)):
+        found = score_difference(a, other)
+        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+
+
+def test_noise_of_single_answers_is_counted_once() -> None:
+    """Seeds that only draw answers: the variance is that of their mean, plus a quarter."""
+    rng, n, seeds = np.random.default_rng(3), 400, 8
+    chance = rng.beta(2, 1, n)
+    label = [0] * n
+
+    def drawn() -> BootstrapScore:
+        parts = [
+            fake.predictions(label, (rng.random(n) > chance).astype(int)) for _ in range(seeds)
+        ]
+        return bootstrap_score(parts, "accuracy")
+
+    noise = float((chance * (1 - chance)).mean()) / (n * seeds)
+    residuals, totals = [], []
+    for _ in range(20):
+        a, b = drawn(), drawn()
+        residuals.append(a.residual_variance)
+        terms = difference_terms(a, b)
+        totals.append(sum(v for v, _ in terms.seeds) + terms.examples[0])
+    assert np.mean(residuals) == pytest.approx(noise, rel=0.1)
+    # Chances are the same for both, so all that is left is noise; a quarter of it counts twice.
+    assert np.mean(totals) == pytest.approx(2 * noise * 1.25, rel=0.15)
+
+
+def test_what_says_nothing_proves_nothing() -> None:
+    same = cell(0.8)
+    found = score_difference(same, same)
+    assert (found.estimate, found.p) == (0, 1)
+    label = [0]
+    one = bootstrap_score([fake.predictions(label, [0])], "accuracy")
+    other = bootstrap_score([fake.predictions(label, [1])], "accuracy")
+    found = score_difference(one, other)
+    assert (found.low, found.high) == (-1, 1) and found.p == 1
+
+
+def test_seeds_borrow_from_other_cells_and_never_steadiness() -> None:
+    def spread(value: float) -> BootstrapScore:
+        return replace(cell(0.7), seeds=0.7 + value * np.array([-1.0, 0.0, 1.0]))
+
+    steady, wild = spread(0.001), spread(0.1)
+    prior = fit_seed_prior([steady, spread(0.02), spread(0.02), wild])
+    assert prior.weight == 1 and prior.variance == pytest.approx((1e-6 + 8e-4 + 0.01) / 4)
+    variance, degrees = prior.moderate(steady)
+    assert degrees == 4 and variance == pytest.approx((prior.variance + 1e-6) / 2 / 3)
+    assert prior.moderate(wild) == (pytest.approx(0.01 / 3), 4)
+    assert fit_seed_prior([steady, wild]) == NO_PRIOR
+    assert fit_seed_prior([steady, wild, wild]).weight == 0.5
+    assert NO_PRIOR.moderate(wild) == (pytest.approx(0.01 / 3), 2)
+    assert SeedPrior(1, 1).moderate(cell(0.7, seeds=1)) == (0, 1)
+
+
+def folds(quality: float, noise: int, absent: range = range(0)) -> list[Predictions]:
+    part = fake.answers(quality, n=200, seed=noise)
+    kept = [i for i in range(200) if i not in absent]
+    return [
+        Predictions(
+            tuple(part.uid[i] for i in kept),
+            tuple(part.label[i] for i in kept),
+            tuple(part.prediction[i] for i in kept),
+            (),
+        )
+    ]
+
+
+def test_cross_validation_multiplies_the_variance_over_rows() -> None:
+    design = TestDesign(folds=5, repeats=1)
+    a, b = (bootstrap_score(folds(q, s), "accuracy", design) for q, s in ((0.8, 1), (0.7, 2)))
+    terms = difference_terms(a, b)
+    assert terms.seeds == ()
+    assert terms.examples == (pytest.approx(1.5 * shared_example_variance(a, b)), 199)
+    assert TestDesign(5, 4).phi(110) == 2.0 and TestDesign(5, 4).phi(300) == 1.5
+    assert TestDesign().phi(110) == 1.0
+
+
+def test_cross_validated_cells_are_compared_on_the_rows_that_both_answered() -> None:
+    design = TestDesign(folds=5, repeats=1)
+    a = bootstrap_score(folds(0.8, 1, range(40)), "accuracy", design)
+    b = bootstrap_score(folds(0.7, 2, range(160, 200)), "accuracy", design)
+    found = score_difference(a, b)
+    assert found.n_examples == 120
+    both = slice(40, 160)
+    one, other = (
+        np.equal(p[0].prediction, p[0].label)[both] for p in (folds(0.8, 1), folds(0.7, 2))
+    )
+    assert found.estimate == pytest.approx(one.mean() - other.mean())
+    nothing = bootstrap_score(folds(0.7, 2, range(40, 200)), "accuracy", design)
+    with pytest.raises(StoreError):
+        score_difference(a, nothing)
+    with pytest.raises(StoreError, match="different examples"):
+        score_difference(cell(0.8), cell(0.7, n=100))
