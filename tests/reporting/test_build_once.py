@@ -28,7 +28,8 @@ STATISTICS = (
     "analysis/pareto/recommend.py",
     "analysis/resources/forecast.py",
     "analysis/pairwise_ranks.py",
-    "analysis/score_with_failures.py",
+    "analysis/failures.py",
+    "analysis/shortfall.py",
     "metrics/",
 )
 """Files whose functions compute a statistic."""
