@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, restrict_rows
 
+Key = TypeVar("Key", bound=Hashable)
+
 
 def keep_comparable(
-    scores: Iterable[tuple[str, BootstrapScore | None]],
-) -> dict[str, BootstrapScore]:
+    scores: Iterable[tuple[Key, BootstrapScore | None]],
+) -> dict[Key, BootstrapScore]:
     """The largest group of scores of the same examples or, cross-validated, of the same data."""
     by_name = {name: score for name, score in scores if score is not None}
     counts = Counter(map(_rows_key, by_name.values()))
@@ -21,9 +24,18 @@ def keep_comparable(
     return {name: s for name, s in by_name.items() if _rows_key(s) == most_common}
 
 
-def align_rows(scores: Mapping[str, BootstrapScore]) -> dict[str, BootstrapScore]:
-    """Comparable scores on the rows that all of them answered, so that draws are joint draws."""
+def align_rows(scores: Mapping[Key, BootstrapScore]) -> dict[Key, BootstrapScore]:
+    """Comparable scores on the rows that all of them answered, so that draws are joint draws.
+
+    Where no row is common, those with as many rows as the largest.
+    """
+    if not scores:
+        return {}
     common = frozenset.intersection(*(frozenset(score.uid) for score in scores.values()))
+    if not common:
+        largest = max(len(score.uid) for score in scores.values())
+        complete = {name: s for name, s in scores.items() if len(s.uid) == largest}
+        return complete if len(complete) == len(scores) else align_rows(complete)
     return {name: restrict_rows(score, common) for name, score in scores.items()}
 
 

@@ -10,18 +10,10 @@ that trained, and the rate of failures stands beside them with its exact interva
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
 from scipy import special
 
-from paretune import metrics
-from paretune.analysis.constant_answers import find_best_constant
 from paretune.store.record import UNSCORED_RESULTS
-
-if TYPE_CHECKING:
-    from paretune.analysis.cells import Cell
-    from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 
 FAILED_OUTCOMES = ("collapsed", *UNSCORED_RESULTS)
 """Outcomes that are failures of a method; an unexpected error says nothing about it."""
@@ -54,37 +46,3 @@ class FailureRate:
         if self.failed == self.runs:
             return 1.0
         return float(special.betaincinv(self.failed + 1, self.runs - self.failed, 1 - _TAIL))
-
-    @property
-    def expected(self) -> float:
-        """Chance that the next run fails: posterior mean under Jeffreys' prior."""
-        return (self.failed + 0.5) / (self.runs + 1)
-
-
-def expected_next_score(cell: Cell) -> float | None:
-    """The score that the next run may be expected to have, failures included.
-
-    A failed run is worth what answering the best constant to everything would score. It is a number
-    for weighing, no proof: with few runs the rate of failures is hardly known. None without a run
-    that trained.
-    """
-    score, rate = cell.bootstrap, cell.failures
-    if score is None:
-        return None
-    if rate is None or not rate.runs:
-        return score.estimate
-    failed = constant_score(score, cell.metric)
-    return (1 - rate.expected) * score.estimate + rate.expected * failed
-
-
-def constant_score(score: BootstrapScore, metric: str) -> float:
-    """What the best constant answer scores; of texts the lowest score of the metric."""
-    value = metrics.get(metric)
-    if all(isinstance(label, str) for label in score.label):
-        return value.lowest
-    if any(isinstance(label, float) for label in score.label):
-        mean = float(np.mean([float(label) for label in score.label]))
-        return value.score(score.label, [mean] * len(score.label), score.question)
-    labels = [int(label) for label in score.label]
-    best = find_best_constant(labels, metric, score.question)
-    return value.score(labels, [best] * len(labels), score.question)

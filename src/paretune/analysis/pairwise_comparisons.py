@@ -17,14 +17,13 @@ whatever the p-value:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from paretune.analysis.baseline_comparison import BaselineComparison, Verdict, verdict_of
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.comparable_scores import keep_comparable, scores_on_model
-from paretune.analysis.failures import expected_next_score
 from paretune.analysis.pairwise_ranks import (
     Pair,
     RankRange,
@@ -33,6 +32,7 @@ from paretune.analysis.pairwise_ranks import (
     flip,
     rank_ranges,
 )
+from paretune.analysis.pareto.expected_score import CellKey, ExpectedScore, expected_scores
 from paretune.analysis.shortfall import Shortfall, bound_shortfalls
 from paretune.methods.baselines import WITH_MODEL
 
@@ -104,14 +104,37 @@ class PairwiseComparisons:
     def _compare_on(self, model: str) -> tuple[Pair, ...]:
         cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
         pairs = compare_all_pairs(self._scores[model])
-        return tuple(replace(p, withheld=_withhold(p, cells[p.a], cells[p.b])) for p in pairs)
+        return self._withhold_pairs(pairs, cells)
 
     @cached_property
     def _pairs_across_models(self) -> tuple[Pair, ...]:
         cells = {_full_name(cell): cell for cell in self._cells}
         scores = keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
         pairs = compare_all_pairs(scores)
-        return tuple(replace(p, withheld=_withhold(p, cells[p.a], cells[p.b])) for p in pairs)
+        return self._withhold_pairs(pairs, cells)
+
+    def _withhold_pairs(self, pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> tuple[Pair, ...]:
+        return tuple(
+            replace(pair, withheld=self._withhold(pair, cells[pair.a], cells[pair.b]))
+            for pair in pairs
+        )
+
+    def _withhold(self, pair: Pair, a: Cell, b: Cell) -> Withheld:
+        """Why a pair may not be decided."""
+        split = [c for c in (a, b) if not c.deterministic and not c.design.is_cross_validation]
+        if any(c.bootstrap and len(c.bootstrap.seeds) == 1 for c in split):
+            return "one run"
+        better, worse = (a, b) if pair.difference.estimate > 0 else (b, a)
+        if better.failures is not None and better.failures.failed:
+            expected = self._expected
+            ahead, behind = (expected.get((c.model, c.method)) for c in (better, worse))
+            if ahead and behind and ahead.estimate <= behind.estimate:
+                return "failures"
+        return ""
+
+    @cached_property
+    def _expected(self) -> Mapping[CellKey, ExpectedScore]:
+        return expected_scores(self._cells)
 
 
 def describe_withheld(reasons: Iterable[Withheld]) -> str:
@@ -121,19 +144,6 @@ def describe_withheld(reasons: Iterable[Withheld]) -> str:
         "failures": "its failures may outweigh its score",
     }
     return "; ".join(text for reason, text in words.items() if reason in set(reasons))
-
-
-def _withhold(pair: Pair, a: Cell, b: Cell) -> Withheld:
-    """Why a pair may not be decided."""
-    split = [c for c in (a, b) if not c.deterministic and not c.design.is_cross_validation]
-    if any(c.bootstrap and len(c.bootstrap.seeds) == 1 for c in split):
-        return "one run"
-    better, worse = (a, b) if pair.difference.estimate > 0 else (b, a)
-    if better.failures is not None and better.failures.failed:
-        expected, other = expected_next_score(better), expected_next_score(worse)
-        if expected is not None and other is not None and expected <= other:
-            return "failures"
-    return ""
 
 
 def _find_pair(pairs: Iterable[Pair], a: str, b: str) -> Pair | None:

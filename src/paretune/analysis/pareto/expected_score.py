@@ -28,7 +28,6 @@ are also the better ones (docs/statistics.md). What is deterministic neither var
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -37,10 +36,10 @@ import numpy as np
 
 from paretune import metrics
 from paretune.analysis.cells import Cell
-from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.comparable_scores import align_rows, keep_comparable
 from paretune.analysis.learning_check import best_trivial_score
 from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.metrics import Array
 
 _SEED = 20_261_125
@@ -50,8 +49,6 @@ _SHARED_DEGREES = 4.0
 _PRIOR_FAILURES = (0.5, 5.0)
 """Failures and runs that are added to those of all configurations."""
 _PRIOR_RUNS = 1.0
-
-_FAILURES = ("collapsed", "diverged", "out_of_memory")
 
 CellKey = tuple[str, str]
 """Model and method."""
@@ -76,17 +73,21 @@ class ExpectedScore:
 def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     """The expected scores of one task's cells that answered the same examples as most of them."""
     by_key = {(cell.model, cell.method): cell for cell in cells}
-    scores = _keep_same_examples({key: _score_of_trained(cell) for key, cell in by_key.items()})
+    scores = align_rows(keep_comparable((key, cell.bootstrap) for key, cell in by_key.items()))
     fixed = {key for key in scores if by_key[key].deterministic}
     draws = draw_scores(scores, fixed)
     constant = _score_of_constant(cells)
-    counts = {key: (count_failures(by_key[key]), len(scores[key].seeds)) for key in scores}
-    prior = _failure_prior(counts[key] for key in scores if key not in fixed)
+    counts = {
+        key: (rate.failed, rate.runs - rate.failed)
+        for key in scores
+        if (rate := by_key[key].failures) is not None
+    }
+    prior = _failure_prior(counts.values())
     rng = np.random.default_rng([_SEED, len(scores), 2])
     found = {}
     for key, score in scores.items():
         mean, share = 0.0, np.zeros(DRAWS)
-        if key not in fixed:
+        if key in counts:
             failed, trained = np.add(counts[key], prior)
             mean, share = failed / (failed + trained), rng.beta(failed, trained, DRAWS)
         found[key] = ExpectedScore(
@@ -95,11 +96,6 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
             draws=(1 - share) * draws[key] + share * constant,
         )
     return found
-
-
-def count_failures(cell: Cell) -> int:
-    """Seeds that diverged, did not fit in memory, or answer a constant."""
-    return 0 if cell.deterministic else sum(cell.outcomes.get(o, 0) for o in _FAILURES)
 
 
 def draw_scores(
@@ -162,28 +158,6 @@ def _failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
         runs += fails + trained
     share = failed / runs
     return _PRIOR_RUNS * share, _PRIOR_RUNS * (1 - share)
-
-
-def _score_of_trained(cell: Cell) -> BootstrapScore | None:
-    """The score of the runs that did not fail."""
-    collapsed = cell.outcomes.get("collapsed", 0)
-    if cell.deterministic or cell.design.is_cross_validation or not collapsed:
-        return cell.bootstrap
-    answers = [r.predictions["test"] for r in cell.final if r.predictions.get("test") is not None]
-    trained = [a for a in answers if not is_collapsed(a)]
-    return bootstrap_score(trained, cell.metric) if trained else None
-
-
-def _keep_same_examples(
-    scores: Mapping[CellKey, BootstrapScore | None],
-) -> dict[CellKey, BootstrapScore]:
-    """The largest group of scores on the same examples: only those can be compared."""
-    known = {key: score for key, score in scores.items() if score is not None}
-    examples = Counter((score.uid, score.units) for score in known.values())
-    if not examples:
-        return {}
-    ((most_common, _),) = examples.most_common(1)
-    return {key: s for key, s in known.items() if (s.uid, s.units) == most_common}
 
 
 def _score_of_constant(cells: Sequence[Cell]) -> float:

@@ -34,7 +34,6 @@ from paretune.analysis.pareto.expected_loss import Prospect, estimate_prospects
 from paretune.analysis.pareto.expected_score import (
     CellKey,
     ExpectedScore,
-    count_failures,
     expected_scores,
 )
 from paretune.analysis.pareto.recommendation import (
@@ -124,7 +123,7 @@ def _make_candidate(
         expected=expected,
         interval=confidence_interval(expected.score),
         costs=costs,
-        failed_seeds=count_failures(cell),
+        failed_seeds=cell.failures.failed if cell.failures else 0,
         verdict=comparisons.verdict(cell),
         exceeded=tuple(a for a, limit in limits.items() if a in costs and costs[a].value > limit),
         unmeasured=tuple(a for a in limits if a not in costs),
@@ -140,8 +139,8 @@ def _is_useful(candidate: Candidate, trivial_score: TrivialScore | None) -> bool
 
 
 def _fails_mostly(cell: Cell) -> bool:
-    failed = count_failures(cell)
-    return failed > 0 and 2 * failed >= len(cell.final) - cell.outcomes.get("error", 0)
+    rate = cell.failures
+    return rate is not None and rate.failed > 0 and 2 * rate.failed >= rate.runs
 
 
 def _choose(
