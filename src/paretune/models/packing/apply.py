@@ -3,7 +3,7 @@
 Everything is done by hooks and by ``transformers``' own attention interface; no module is replaced
 and no weight is touched. What is computed is the model's own result for each sequence (tests: to
 rounding), with nothing spent on padding, and in an encoder's last layer only what the head reads. A
-model's topology says whether :mod:`.encoder` or :func:`pack_encoder_decoder` does the rest.
+model's topology says whether :func:`pack_encoder` or :func:`pack_encoder_decoder` does the rest.
 """
 
 from __future__ import annotations
