@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE, peft_results
+from paretune.contrib.peft_comparison.experiment_table import peft_results
+from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE
 from paretune.errors import DataError, StudyError
 
 

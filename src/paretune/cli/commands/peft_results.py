@@ -42,7 +42,7 @@ def peft_results(
     from rich.table import Table
     from rich.text import Text
 
-    from paretune.contrib.peft_comparison.result_files import peft_results as read_results
+    from paretune.contrib.peft_comparison.experiment_table import peft_results as read_results
     from paretune.reporting.tables.table_files import write_table
 
     results = read_results(folder, examples)

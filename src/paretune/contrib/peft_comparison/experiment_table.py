@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from paretune.analysis.statistics.binomial import (
     correct_count,
@@ -13,8 +14,8 @@ from paretune.analysis.statistics.binomial import (
 )
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.score_interval import Interval
-from paretune.contrib.peft_comparison.result_files import Experiment
-from paretune.errors import DataError
+from paretune.contrib.peft_comparison.result_files import Experiment, read_experiments
+from paretune.errors import DataError, StudyError
 from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.study_tables import Table, Value, interval_values
 from paretune.reporting.text.formatting import (
@@ -247,3 +248,39 @@ def _texts(standing: ExperimentStanding) -> tuple[str, ...]:
         "–" if experiment.size is None else format_bytes(experiment.size),
         "–" if experiment.trained is None else format_parameters(experiment.trained),
     )
+
+
+@dataclass(frozen=True)
+class PeftResults:
+    """Every experiment compared with the best of its model, and the conclusions."""
+
+    standings: tuple[ExperimentStanding, ...]
+    sentences: tuple[str, ...]
+    table: Table
+
+
+def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults:
+    """Read a folder of result files and find which experiments are clearly below the best.
+
+    Args:
+        examples: number of test examples behind each accuracy; the files do not contain it.
+
+    Raises:
+        DataError: there are no result files, one is something else, or ``examples`` cannot give an
+            accuracy.
+        StudyError: ``examples`` is missing, or under 1.
+    """
+    experiments = read_experiments(Path(folder))
+    if examples is None and all(experiment.accuracy is None for experiment in experiments):
+        examples = 1  # there is no accuracy to which it could apply
+    if examples is None or examples < 1:
+        suggestion = suggest_example_count(experiments)
+        raise StudyError(
+            "the files do not say of how many test examples an accuracy is, and an interval needs "
+            "that.",
+            where=str(folder),
+            remedy=f"Give it with --examples N. {suggestion}".rstrip(),
+        )
+    standings = rank_experiments(experiments, examples)
+    table = build_table(standings)
+    return PeftResults(standings, table.notes, table)

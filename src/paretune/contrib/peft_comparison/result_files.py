@@ -16,13 +16,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from paretune.errors import DataError, StudyError
-
-if TYPE_CHECKING:
-    from paretune.contrib.peft_comparison.experiment_table import ExperimentStanding
-    from paretune.reporting.tables.study_tables import Table
+from paretune.errors import DataError
 
 UNKNOWN_SIZE = 99_999_999
 """What the files have as ``file_size`` where the checkpoint could not be saved."""
@@ -151,41 +147,3 @@ def _parse_number(value: Any) -> float | None:
 def _parse_int(value: Any) -> int | None:
     number = _parse_number(value)
     return None if number is None else int(number)
-
-
-@dataclass(frozen=True)
-class PeftResults:
-    """Every experiment compared with the best of its model, and the conclusions."""
-
-    standings: tuple[ExperimentStanding, ...]
-    sentences: tuple[str, ...]
-    table: Table
-
-
-def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults:
-    """Read a folder of result files and find which experiments are clearly below the best.
-
-    Args:
-        examples: number of test examples behind each accuracy; the files do not contain it.
-
-    Raises:
-        DataError: there are no result files, one is something else, or ``examples`` cannot give an
-            accuracy.
-        StudyError: ``examples`` is missing, or under 1.
-    """
-    from paretune.contrib.peft_comparison import experiment_table
-
-    experiments = read_experiments(Path(folder))
-    if examples is None and all(experiment.accuracy is None for experiment in experiments):
-        examples = 1  # there is no accuracy to which it could apply
-    if examples is None or examples < 1:
-        suggestion = experiment_table.suggest_example_count(experiments)
-        raise StudyError(
-            "the files do not say of how many test examples an accuracy is, and an interval needs "
-            "that.",
-            where=str(folder),
-            remedy=f"Give it with --examples N. {suggestion}".rstrip(),
-        )
-    standings = experiment_table.rank_experiments(experiments, examples)
-    table = experiment_table.build_table(standings)
-    return PeftResults(standings, table.notes, table)

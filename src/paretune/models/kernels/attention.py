@@ -7,7 +7,7 @@ time go through product, softmax, dropout and product while they are in the seco
 from __future__ import annotations
 
 from math import gcd
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from paretune.models.kernels import softmax
 from paretune.models.kernels.dropout_rows import sfc64_state
 from paretune.models.kernels.jit import jit_kernel
 from paretune.models.packing.layout import AttentionGroup, RowBlock
-from paretune.models.packing.state import AttentionPlan
+
+if TYPE_CHECKING:
+    from paretune.models.packing.state import AttentionPlan
 
 
 @jit_kernel("void(float32[:, ::1], int64, int64[::1], int64, int64, float32, float32[:, :, ::1])")
