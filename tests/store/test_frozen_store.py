@@ -59,6 +59,14 @@ def test_its_records_are_read(frozen: Path) -> None:
 def test_it_is_reported(frozen: Path) -> None:
     (task,) = paretune.report(frozen / "study.yaml", store=frozen / "store").tasks
     assert {row.method for row in task.rows} >= {"lora", "full"}
+    assert task.likelihood is not None  # computed from logits that were always stored
+    grid = task.likelihood.grid
+    scored = [
+        row.method
+        for (row, _), scores in zip(grid.rows, grid.intervals, strict=True)
+        if scores[0] is not None
+    ]
+    assert {"lora", "full", "majority", "tfidf"} <= set(scored)
 
 
 @pytest.mark.thorough

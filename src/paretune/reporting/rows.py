@@ -15,6 +15,9 @@ from paretune.reporting.tables.cost_columns import Cost
 from paretune.reporting.text.formatting import format_interval, format_rate, format_units, pluralise
 from paretune.terminal.sanitise import sanitise_line
 
+WORDS = 40
+"""A column of a grid with longer texts holds sentences."""
+
 
 @dataclass(frozen=True)
 class RateTrial:
@@ -115,3 +118,9 @@ class Grid:
     rows: tuple[tuple[Row, tuple[str, ...]], ...]
     notes: tuple[str, ...]
     intervals: tuple[tuple[Interval | None, ...], ...] = ()
+
+    @property
+    def word_columns(self) -> frozenset[int]:
+        """Columns that hold sentences rather than numbers, so that they wrap: indices of titles."""
+        longest = [max(map(len, texts)) for texts in zip(*(t for _, t in self.rows), strict=True)]
+        return frozenset(i for i, length in enumerate(longest) if length > WORDS)

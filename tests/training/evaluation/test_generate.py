@@ -166,6 +166,11 @@ def test_a_run_leaves_translations_scores_and_signatures(
     assert last < first
     best = outcome.result["scores"]["selection"]["loss"]
     assert best == pytest.approx(last, rel=1e-6)
+    tokens = [loss for row in predictions["scores"] for loss in row]
+    loss = outcome.result["scores"]["test"]["loss"]
+    assert -sum(tokens) / len(tokens) == pytest.approx(loss, abs=1e-4)  # rounded to 4 decimals
+    assert len(predictions["scores"]) == len(dataset.test)
+    assert not any(json.loads(outcome.blobs["predictions"])["selection"]["scores"])
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from paretune.reporting.model import Finding, Report, TaskReport
-from paretune.reporting.rows import Grid, Row
+from paretune.reporting.rows import WORDS, Grid, Row
 from paretune.reporting.tables.pareto_table import ParetoTable
 from paretune.reporting.text.formatting import format_interval, format_rank, format_units
 from paretune.terminal.sanitise import sanitise_line
@@ -25,8 +25,6 @@ WIDE = 170
 _PADDING = (0, 1, 0, 0)
 _COLUMN_GAP = 2
 """Columns of the terminal between two columns of a table: the padding and one of the box."""
-_WORDS = 40
-"""A column with longer texts holds sentences, which wrap."""
 _EDGES = 2
 """Columns that the box takes at the left and right."""
 
@@ -159,7 +157,7 @@ def _print_grid(grid: Grid, console: Console, *, several: bool) -> None:
         for title in names:
             table.add_column(title, overflow="fold")  # names give way, numbers never
         for place in part:
-            words = _widest("", (texts[place] for _, texts in grid.rows)) > _WORDS
+            words = place in grid.word_columns
             table.add_column(
                 grid.titles[place], justify="left" if words else "right", no_wrap=not words
             )
@@ -181,7 +179,7 @@ def _split_columns(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
     left = 0
     for place, title in enumerate(grid.titles):
         widest = _widest(title, (texts[place] for _, texts in grid.rows))
-        column_width = _COLUMN_GAP + min(widest, _WORDS)
+        column_width = _COLUMN_GAP + min(widest, WORDS)
         if not parts or column_width > left:
             parts.append([])
             left = width - _EDGES - named
