@@ -21,6 +21,8 @@ from paretune.reporting.tables.table_files import write_tables
 from paretune.reporting.text.terminal_screen import print_screen
 from paretune.reporting.text.terminal_tables import print_tables
 
+pytestmark = pytest.mark.thorough  # every table, figure and page, four times
+
 STATISTICS = (
     "analysis/statistics/",
     "analysis/pareto/front.py",
