@@ -2,7 +2,7 @@
 # make test         install with the tests' tools, and run the tests: a process for each core
 #                   (PROCESSES=1: one after another)
 # make quick        the tests of data, study files, analysis, store, reporting and planning that train
-#                   nothing: under a minute
+#                   nothing: about half a minute
 # make check        formatter, linter, type checker, layer contracts, names
 # make kernels      the tests again, under the kernels that older processors take: nothing that a
 #                   test asserts may depend on this processor (twice the time of `make test`)
