@@ -62,7 +62,7 @@ def test_twenty_kills_of_real_training_change_no_bit(tmp_path: Path, tiny_model:
         tmp_path / "data",
         tiny_model("bert"),
         methods=["full", {"name": "lora", "rank": 2}, {"name": "loha", "rank": 2}],
-        protocol={"trials": 3, "folds": 1, "seeds": [1, 2, 3, 4, 5]},
+        protocol={"trials": 3, "folds": 1, "outer": "split", "seeds": [1, 2, 3, 4, 5]},
         training={"max_steps": 200, "eval_every": 50, "max_length": 32, "precision": "fp32"},
     )
     file = as_file(study, tmp_path / "study.yaml")

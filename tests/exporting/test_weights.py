@@ -33,7 +33,7 @@ def done(tmp_path_factory: Any, tiny_model: Any) -> Any:
             {"name": "full", "learning_rates": [1e-3]},
             {"name": "lora", "rank": 2, "learning_rates": [2e-2]},
         ],
-        protocol={"trials": 1, "folds": 1, "seeds": [1, 2, 3]},
+        protocol={"trials": 1, "folds": 1, "outer": "split", "seeds": [1, 2, 3]},
         training={"max_steps": 20, "eval_every": 20, "max_length": 40, "precision": "fp32"},
     )
 

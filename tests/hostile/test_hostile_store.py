@@ -57,7 +57,7 @@ def test_an_edited_study_adds_runs_and_never_mixes_results(
             tmp_path,
             tiny_model("bert"),
             methods=[{"name": "lora", "rank": 4}],
-            protocol={"trials": 1, "folds": 1, "seeds": [1, 2, 3]},
+            protocol={"trials": 1, "folds": 1, "outer": "split", "seeds": [1, 2, 3]},
         )
         assert edited.study_hash != first.study_hash
         code, _, err = command(

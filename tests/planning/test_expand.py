@@ -34,7 +34,7 @@ def ask(tmp_path: Path, tiny_model: Any) -> Any:
             "tasks": [chosen_task.model_dump(exclude_none=True)],
             "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
             "methods": list(METHODS),
-            "protocol": {"seeds": [1, 2, 3], "folds": 2},
+            "protocol": {"seeds": [1, 2, 3], "outer": "split", "folds": 2},
             "training": {"precision": "fp32"},
         }
         return Study.parse({**raw, **changes})
@@ -104,7 +104,7 @@ def test_a_cell_whose_trials_all_failed_ends(ask: Any) -> None:
 
 
 def test_one_trial_needs_no_tuning(ask: Any) -> None:
-    study = ask(protocol={"seeds": [1, 2, 3], "trials": 1})
+    study = ask(protocol={"seeds": [1, 2, 3], "outer": "split", "trials": 1})
     runs = expand_study(study, StudyContext(), [])
     assert stages(runs, "lora") == {"final": 3, "cost": 1}
     assert {p.run.learning_rate for p in runs if p.run.method.name == "lora"} == {1e-3}
@@ -202,8 +202,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "rank": {"methods": [{"name": "lora", "rank": 4}]},
     "targets": {"methods": [{"name": "lora", "target_modules": ["key"]}]},
     "rates": {"methods": [{"name": "lora", "learning_rates": [1e-4, 2e-4, 5e-4]}]},
-    "tuning seed": {"protocol": {"seeds": [1, 2, 3], "folds": 2, "tuning_seed": 9}},
-    "split seed": {"protocol": {"seeds": [1, 2, 3], "folds": 2, "split_seed": 1}},
+    "tuning seed": {
+        "protocol": {"seeds": [1, 2, 3], "outer": "split", "folds": 2, "tuning_seed": 9}
+    },
+    "split seed": {"protocol": {"seeds": [1, 2, 3], "outer": "split", "folds": 2, "split_seed": 1}},
     "batch": {"training": {"precision": "fp32", "batch_size": 4}},
     "epochs": {"training": {"precision": "fp32", "epochs": 9}},
     "decay": {"training": {"precision": "fp32", "weight_decay": 0.0}},

@@ -85,7 +85,7 @@ def six_tasks(tmp_path: Path, *models: Path) -> Study:
             "tasks": [{"name": name, "language": "sl", "source": source} for name in names],
             "models": [{"name": str(m), "label": f"m{n}"} for n, m in enumerate(models)],
             "methods": ["full", {"name": "lora", "rank": 2}],
-            "protocol": {"trials": 3, "folds": 5, "seeds": [1, 2, 3, 4, 5]},
+            "protocol": {"trials": 3, "folds": 5, "outer": "split", "seeds": [1, 2, 3, 4, 5]},
             "training": {"max_steps": 2, "max_length": 32, "precision": "fp32"},
         }
     )

@@ -284,6 +284,7 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
     cost = keep_one_setting(of_stage["cost"], study, None)
     cell = replace(
         empty,
+        design=TestDesign(folds),
         final=tuple(sorted(final, key=final_sort_key)),
         tuning=tuple(tuning),
         cost=tuple(cost),

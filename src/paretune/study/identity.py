@@ -29,7 +29,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "split": "published",
     },
     "model": {"source_prefix": None},
-    "protocol": {"outer": "split"},
+    "protocol": {"outer": "auto"},
 }
 """Settings that are left out of canonical forms at these values.
 

@@ -70,7 +70,7 @@ class Protocol(FrozenModel):
     preset: Literal["fair", "paper"] = "fair"
     seeds: Annotated[tuple[int, ...], Field(max_length=MAX_COUNTS["seeds"])] = (1, 2, 3, 4, 5)
     tuning_seed: int = 0
-    outer: Annotated[Literal["auto", "split"] | int, BeforeValidator(_check_outer)] = "split"
+    outer: Annotated[Literal["auto", "split"] | int, BeforeValidator(_check_outer)] = "auto"
     folds: int = Field(default=5, ge=1, le=NUM_FOLDS)
     trials: int = Field(default=3, ge=1, le=20)
     split_seed: int = 0

@@ -1,0 +1,144 @@
+"""Cells of outer cross-validation: the answers of all folds are one part, in one order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support import fake_folds
+from support import fake_records as fake
+
+from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.fold_answers import merge_folds
+from paretune.analysis.test_design import SPLIT, TestDesign
+from paretune.errors import StoreError
+from paretune.study import OuterFold, Study
+
+
+def study(seeds: int = 5, **protocol: object) -> Study:
+    return fake.study(protocol={"seeds": list(range(1, seeds + 1)), "folds": 1, **protocol})
+
+
+def lora(given: Study, records: list, states: tuple = ()) -> Cell:
+    cells = group_into_cells(given, records, states)
+    return next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
+
+
+def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
+    given = study()
+    cell = lora(given, fake_folds.crossed_cell(given, "lora", 0.8, 5))
+    (answers,) = cell.test_answers
+    whole = fake.answers(0.8, seed=800)
+    assert answers == whole  # test-2 before test-10
+    assert cell.design == TestDesign(5, 1)
+    assert cell.interval is not None and cell.interval.n_examples == 60
+    assert cell.interval.estimate == pytest.approx(np.equal(whole.label, whole.prediction).mean())
+    assert (cell.finished, cell.expected_runs, cell.unscored_runs) == (True, 5, 0)
+
+
+def test_repeats_answer_all_rows_again() -> None:
+    given = study(6)
+    cell = lora(given, fake_folds.crossed_cell(given, "lora", 0.8, 3))
+    assert cell.design == TestDesign(3, 2)
+    assert list(cell.answers_by_seed) == [0, 1]
+    one, other = cell.test_answers
+    assert one.uid == other.uid and one.prediction != other.prediction
+
+
+def test_rows_of_a_failed_fold_are_absent() -> None:
+    given = study()
+    records = fake_folds.without_fold(fake_folds.crossed_cell(given, "lora", 0.8, 5), 2)
+    cell = lora(given, records)
+    (answers,) = cell.test_answers
+    assert len(answers.uid) == 48
+    assert (cell.finished, cell.unscored_runs, cell.outcomes["diverged"]) == (True, 1, 1)
+    given = study(10)
+    records = fake_folds.without_fold(fake_folds.crossed_cell(given, "lora", 0.8, 5), 2)
+    assert [len(a.uid) for a in lora(given, records).test_answers] == [60]  # the whole repeat
+
+
+def test_clusters_and_questions_are_numbered_anew() -> None:
+    part = fake.answers(0.7, n=24)
+    whole = replace(
+        part,
+        cluster=tuple(i // 6 for i in range(24)),
+        question=tuple(i // 2 for i in range(24)),
+        segment={"meteor": tuple(i / 24 for i in range(24))},
+    )
+    folds = [
+        fake_folds.take(whole, [i for i in range(24) if (i // 6) % 2 == fold]) for fold in (0, 1)
+    ]
+    merged = merge_folds(folds[::-1])
+    assert (merged.uid, merged.cluster, merged.question) == (
+        whole.uid,
+        whole.cluster,
+        whole.question,
+    )
+    assert merged.segment == whole.segment
+    # A fold in which every cluster has one row has none stored.
+    alone = replace(folds[1], cluster=())
+    assert len(set(merge_folds([folds[0], alone]).cluster)) == 2 + 12
+
+
+def test_folds_of_other_data_are_no_cross_validation() -> None:
+    part = fake.answers(0.7, n=10)
+    with pytest.raises(StoreError, match="two folds"):
+        merge_folds([part, part])
+
+
+def test_each_fold_has_the_rate_of_its_own_trials() -> None:
+    given = study(3)
+    rates = (1e-4, 1e-3)
+    records = fake_folds.crossed_cell(given, "lora", 0.8, 3, rates=(1e-3, 1e-4, 1e-3))
+    for index in range(3):
+        for rate in rates:
+            outer = OuterFold(folds=3, index=index)
+            best = rate == (1e-4 if index == 1 else 1e-3)
+            run = fake.make_run(given, "tune", "lora", 0, learning_rate=rate, outer=outer)
+            part = fake.answers(0.9 if best else 0.4, n=40, seed=index, part=f"train{index}")
+            records.append(fake.record(run, {"selection": part}))
+    # A run at a rate that its fold did not choose, of an earlier choice.
+    old = fake.make_run(
+        given, "final", "lora", 2, learning_rate=1e-3, outer=OuterFold(folds=3, index=1)
+    )
+    records.append(fake.record(old, {"test": fake.constant(n=20)}))
+    cell = lora(given, records)
+    assert [r.run.learning_rate for r in cell.final] == [1e-3, 1e-4, 1e-3]
+    assert {o.index: c.rate for o, c in cell.fold_choices.items()} == {0: 1e-3, 1: 1e-4, 2: 1e-3}
+    assert cell.rate == 1e-3
+    assert [t.folds for t in cell.choice.table] == [3, 3]
+    assert cell.other_settings == 1
+
+
+def test_a_fold_whose_trials_all_failed_asks_for_no_final_run() -> None:
+    given = study(3)
+    records = fake_folds.crossed_cell(given, "lora", 0.8, 3)[:2]
+    outer = OuterFold(folds=3, index=2)
+    run = fake.make_run(given, "tune", "lora", 0, outer=outer)
+    cell = lora(given, [*records, fake.record(run, outcome="diverged")])
+    assert (cell.expected_runs, cell.finished) == (2, True)
+
+
+def test_a_constant_answer_to_a_small_fold_is_no_collapse() -> None:
+    given = study(3)
+    outer = OuterFold(folds=3, index=0)
+    run = fake.make_run(given, "final", "lora", 1, outer=outer)
+    few, many = fake.constant(n=4), fake.answers(0.7, n=40, part="train")
+    cell = lora(given, [fake.record(run, {"test": few, "selection": many})])
+    assert cell.outcomes == {"ok": 1}
+    constant = replace(many, prediction=(0,) * 40)
+    cell = lora(given, [fake.record(run, {"test": few, "selection": constant})])
+    assert cell.outcomes == {"collapsed": 1}
+
+
+def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
+    auto, split = study(3), study(3, outer="split")
+    crossed = fake_folds.crossed_cell(auto, "lora", 0.8, 3)
+    both = [*crossed, *fake.cell(auto, "lora", 0.5)]
+    assert lora(split, both).design == SPLIT
+    assert lora(study(3, outer=3), both).design == TestDesign(3, 1)
+    assert lora(auto, crossed).design == TestDesign(3, 1)
+    assert lora(auto, fake.cell(auto, "lora", 0.5)).design == SPLIT
+    waiting = tuple(fake.state(record.run) for record in crossed)
+    assert lora(auto, [], waiting).design == TestDesign(3, 1)
