@@ -105,6 +105,7 @@ protocol:
   folds: 1                   # parts of train that take turns in choosing them: 5 for a claim
   tuning_seed: 0
   seeds: [1, 2, 3, 4, 5]     # fresh seeds at the chosen rate; only these are reported
+  outer: auto                # under 1,000 rows all are tested, fold by fold; split: the test part
 training:
   batch_size: 16
   epochs: {epochs}
