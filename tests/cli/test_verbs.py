@@ -192,7 +192,7 @@ def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_m
 def test_check_of_a_good_study_says_what_comes_next(capsys: Any, done: tuple[Path, Path]) -> None:
     code, out, _ = command(capsys, "check", done[0])
     assert code == 0
-    assert "0 errors, 0 warnings, 1 note: the study can run. Nothing was trained." in out
+    assert "0 errors, 0 warnings, 2 notes: the study can run. Nothing was trained." in out
     assert "step words x tiny x head_only" in out and "Next: paretune plan" in out
 
 
@@ -212,7 +212,7 @@ def test_run_goes_on_and_keeps_the_findings_for_the_report(
 
     with Store.open(done[1]) as store:
         study_hash = Study.load(done[0]).study_hash
-        assert [finding.code for finding in load_findings(store, study_hash)] == ["small-test"]
+        assert [finding.code for finding in load_findings(store, study_hash)] == ["test-design", "small-test"]
 
 
 def test_a_run_that_stops_with_an_error_ends_in_8(
