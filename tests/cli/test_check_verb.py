@@ -87,7 +87,9 @@ def test_a_test_part_in_train_is_an_error_of_check_and_of_run(
     (told,) = [line for line in out.splitlines() if "ERROR" in line]
     assert "40 of 40 test rows are in train: test.csv line 2 (train.csv line 2), " in told
     last = out.splitlines()[-1]
-    assert last.startswith("1 error, 0 warnings, 2 notes: the study cannot run. Failed: task words.")
+    assert last.startswith(
+        "1 error, 0 warnings, 2 notes: the study cannot run. Failed: task words."
+    )
     assert "step words" in out  # the data can be read, so the rest is looked at too
     code, out, err = command(capsys, "run", file, "--store", tmp_path / "store")
     assert code == 3 and "1 error in the data, listed above" in err

@@ -212,7 +212,10 @@ def test_run_goes_on_and_keeps_the_findings_for_the_report(
 
     with Store.open(done[1]) as store:
         study_hash = Study.load(done[0]).study_hash
-        assert [finding.code for finding in load_findings(store, study_hash)] == ["test-design", "small-test"]
+        assert [finding.code for finding in load_findings(store, study_hash)] == [
+            "test-design",
+            "small-test",
+        ]
 
 
 def test_a_run_that_stops_with_an_error_ends_in_8(
