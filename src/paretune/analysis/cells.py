@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+
 from paretune.analysis.cell_records import (
     count_outer_folds,
     final_sort_key,
@@ -26,6 +28,7 @@ from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstr
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.analysis.test_design import SPLIT, TestDesign
 from paretune.methods import baselines
+from paretune.metrics import Array
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
@@ -182,7 +185,20 @@ class Cell:
         """Scores of the runs that trained on the test rows; None while there is none."""
         if not self.test_answers:
             return None
-        return bootstrap_score(self.test_answers, self.metric, self.design)
+        return bootstrap_score(self.test_answers, self.metric, self.design, self.fold_of_rows)
+
+    @cached_property
+    def fold_of_rows(self) -> Array | None:
+        """The outer fold that answered each row, (repeats, rows); None where no run scatters."""
+        if self.deterministic or not self.design.is_cross_validation:
+            return None
+        fold_of: dict[tuple[int, str], int] = {}
+        for outer, records in group_by_outer(self.trained).items():
+            for uid in records[0].predictions["test"].uid:
+                fold_of[(outer.repeat, uid)] = outer.index
+        return np.array(
+            [[fold_of[(r, uid)] for uid in a.uid] for r, a in self.answers_by_seed.items()]
+        )
 
     @cached_property
     def interval(self) -> Interval | None:

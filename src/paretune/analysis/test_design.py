@@ -37,12 +37,16 @@ class TestDesign:
 
         Training sets of folds overlap, and their rows are the test rows of other folds, so errors
         of different rows depend on one another. No unbiased estimate of that variance exists
-        (Bengio and Grandvalet 2004); these factors hold 5 % in replays (docs/statistics.md). More
-        repeats average the noise of single runs but not the dependence, whose share then grows.
+        (Bengio and Grandvalet 2004). What differs between folds is in the variance of runs
+        (:attr:`BootstrapScore.run_variance`); these factors are for what all folds share, and hold
+        5 % in simulations and replays (docs/statistics.md). Small training sets differ more; and
+        more repeats average the noise of single runs but not what they share.
         """
         if not self.is_cross_validation:
             return 1.0
-        return 2.0 if self.repeats > 1 and rows < _FEW_ROWS else 1.5
+        if rows >= _FEW_ROWS:
+            return 1.15
+        return 2.0 if self.repeats > 1 else 1.4
 
 
 SPLIT = TestDesign()

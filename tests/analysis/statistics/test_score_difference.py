@@ -9,6 +9,7 @@ from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstr
 from paretune.analysis.statistics.score_difference import (
     DifferenceTerms,
     difference_terms,
+    on_common_rows,
     score_difference,
     shared_example_variance,
 )
@@ -122,9 +123,41 @@ def test_cross_validation_multiplies_the_variance_over_rows() -> None:
     a, b = (bootstrap_score(folds(q, s), "accuracy", design) for q, s in ((0.8, 1), (0.7, 2)))
     terms = difference_terms(a, b)
     assert terms.seeds == ()
-    assert terms.examples == (pytest.approx(1.5 * shared_example_variance(a, b)), 199)
-    assert TestDesign(5, 4).phi(110) == 2.0 and TestDesign(5, 4).phi(300) == 1.5
+    assert terms.examples == (pytest.approx(1.4 * shared_example_variance(a, b)), 199)
+    assert [TestDesign(5, r).phi(n) for r in (1, 4) for n in (110, 300)] == [1.4, 1.15, 2.0, 1.15]
     assert TestDesign().phi(110) == 1.0
+
+
+@pytest.mark.parametrize("repeats", [1, 4])
+@pytest.mark.parametrize("sd", [0.0, 0.1])
+def test_runs_scatter_between_folds_by_what_they_do(repeats: int, sd: float) -> None:
+    """The mean estimate over many cells is the variance of their runs, whatever their rows add."""
+    rng, rows, design = np.random.default_rng(repeats), 250, TestDesign(5, repeats)
+    label, found = rng.integers(0, 2, rows), []
+    for _ in range(60):
+        fold_of = np.stack([rng.permutation(rows) % 5 for _ in range(repeats)])
+        chance = rng.choice([0.4, 0.7, 0.8], rows) + np.take_along_axis(
+            sd * rng.uniform(-1, 1, (repeats, 5)), fold_of, axis=1
+        )
+        given = np.where(rng.random((repeats, rows)) < chance, label, 1 - label)
+        parts = [fake.predictions(label, row) for row in given]
+        score = bootstrap_score(parts, "accuracy", design, fold_of)
+        assert score.run_degrees == 4 * repeats and score.runs == 5 * repeats
+        assert score.seed_variance == max(score.run_variance, 0) / (5 * repeats)
+        found.append(score.run_variance)
+    # Uniform in +-sd; three standard errors of 60 variances of few folds.
+    error = 3 * np.std(found) / 60**0.5
+    assert np.mean(found) == pytest.approx(sd**2 / 3, abs=error) and error < 0.0025
+    assert fit_seed_prior([score] * 4).variance == max(score.run_variance, 0)
+
+
+def test_folds_that_are_absent_are_no_runs() -> None:
+    part, fold_of = fake.answers(0.7, n=200, seed=1), np.array([[0, 1, 2, 4, 4]]).repeat(40, axis=1)
+    whole = bootstrap_score([part], "macro_f1", TestDesign(5, 1), fold_of)
+    assert whole.run_degrees == 3 and whole.runs == 4
+    other = bootstrap_score(folds(0.7, 2, range(40)), "macro_f1", TestDesign(5, 1), fold_of[:, 40:])
+    terms = difference_terms(*on_common_rows(whole, other))
+    assert [degrees for _, degrees in terms.seeds] == [2, 2]
 
 
 def test_cross_validated_cells_are_compared_on_the_rows_that_both_answered() -> None:

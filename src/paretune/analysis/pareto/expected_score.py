@@ -108,11 +108,7 @@ def draw_scores(
         fixed: those that depend on no seed.
     """
     rng = np.random.default_rng([_SEED, len(scores), 1])
-    seeded = {
-        key
-        for key, score in scores.items()
-        if key not in fixed and not score.design.is_cross_validation
-    }
+    seeded = scores.keys() - set(fixed)
     shared = _shared_seed_variance([scores[key] for key in seeded])
     return {
         key: _draw_score(score, shared if key in seeded else None, rng)
@@ -130,9 +126,9 @@ def _draw_score(score: BootstrapScore, shared: float | None, rng: np.random.Gene
     if score.credit is not None:
         draws = draws + rng.normal(0, math.sqrt(0.5) / (len(score.credit) + 2), DRAWS)
     if shared is not None:
-        seeds = len(score.seeds)
-        degrees = _SHARED_DEGREES + seeds - 1
-        variance = (_SHARED_DEGREES * shared / seeds + (seeds - 1) * score.seed_variance) / degrees
+        own = score.run_degrees
+        degrees = _SHARED_DEGREES + own
+        variance = (_SHARED_DEGREES * shared / score.runs + own * score.seed_variance) / degrees
         draws = draws + rng.standard_t(degrees, DRAWS) * math.sqrt(variance)
     return np.asarray(np.clip(draws, score.lowest, score.highest))
 
@@ -144,10 +140,9 @@ def _shared_seed_variance(scores: Sequence[BootstrapScore]) -> float:
     prior = (_PRIOR_SEED_POINTS * scores[0].highest / 100) ** 2
     total, degrees = _PRIOR_DEGREES * prior, _PRIOR_DEGREES
     for score in scores:
-        if (count := len(score.seeds)) > 1:
-            total += (count - 1) * count * score.seed_variance
-            degrees += count - 1
-    return total / degrees
+        total += score.run_degrees * score.run_variance
+        degrees += score.run_degrees
+    return max(total, 0.0) / degrees
 
 
 def _failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:

@@ -41,6 +41,22 @@ def resample_metric(
     return scores, credit
 
 
+def score_folds(predictions: Sequence[Predictions], metric: Metric, folds: Array) -> Array:
+    """The score of each fold's rows in each run: (runs, folds), NaN where a fold has no rows.
+
+    Shapes: ``folds`` (runs, examples), the index of the fold that answered.
+    """
+    first = predictions[0]
+    answers = [run.prediction for run in predictions]
+    tables = metric.statistics(first.label, answers, first.question)
+    members = np.eye(int(folds.max()) + 1)[folds]
+    sums = np.einsum("ref,rec->rfc", members, tables.astype(np.float64))
+    scores = np.full(sums.shape[:2], np.nan)
+    filled = members.any(axis=1)
+    scores[filled] = metric.from_sums(sums[filled])
+    return scores
+
+
 def sum_by_unit(table: Array, predictions: Predictions) -> Array:
     """Sums of rows (examples, columns) by resampled unit: (units, columns)."""
     units = predictions.cluster or predictions.question

@@ -18,6 +18,7 @@ from paretune.analysis.statistics.bootstrap import (
     bootstrap_weights,
     resample_metric,
     resample_sums,
+    score_folds,
     sum_by_unit,
 )
 from paretune.analysis.test_design import SPLIT, TestDesign
@@ -49,6 +50,9 @@ class BootstrapScore:
             neither the seed nor the example explains. Both other variances contain it.
         answers: what was scored.
         metric: name of the metric; empty for other sums over examples.
+        folds: (repeats, examples): the outer fold whose run answered; None under one split, and of
+            what draws nothing, whose runs do not scatter.
+        fold_scores: (repeats, folds): of each fold's rows; NaN where a fold has none.
     """
 
     uid: tuple[str, ...]
@@ -64,6 +68,8 @@ class BootstrapScore:
     residual_variance: float = 0.0
     answers: tuple[Predictions, ...] = field(default=(), repr=False, compare=False)
     metric: str = ""
+    folds: Array | None = None
+    fold_scores: Array | None = None
 
     @property
     def units(self) -> int:
@@ -76,19 +82,46 @@ class BootstrapScore:
         return float(self.seeds.mean())
 
     @property
-    def seed_variance(self) -> float:
-        """Variance of the mean over seeds that comes from seeds; 0 with one seed.
+    def runs(self) -> int:
+        """Number of runs whose scatter is in the estimate: seeds, or folds of all repeats."""
+        if self.fold_scores is None:
+            return len(self.seeds)
+        return int(np.isfinite(self.fold_scores).sum())
 
-        Under cross-validation it is part of the variance over rows.
+    @property
+    def run_degrees(self) -> int:
+        """Degrees of freedom of :attr:`run_variance`; 0: it is unknown."""
+        if self.fold_scores is not None:
+            return int(np.maximum(np.isfinite(self.fold_scores).sum(axis=1) - 1, 0).sum())
+        return 0 if self.design.is_cross_validation else len(self.seeds) - 1
+
+    @property
+    def run_variance(self) -> float:
+        """Variance of single runs' scores; 0 if it is unknown.
+
+        Under cross-validation the variance between folds of a repeat, less what their rows explain:
+        unbiased, so it may be negative. A fold has 1/K of the rows, so K times their variance.
         """
-        if self.design.is_cross_validation:
+        if self.run_degrees < 1:
             return 0.0
-        count = len(self.seeds)
-        return float(self.seeds.var(ddof=1)) / count if count > 1 else 0.0
+        if self.fold_scores is None:
+            return float(self.seeds.var(ddof=1))
+        by_repeat = np.nanvar(self.fold_scores, axis=1) * np.isfinite(self.fold_scores).sum(axis=1)
+        # Of one repeat: the noise of single answers is averaged over repeats in the draws.
+        rows = bootstrap_variance(self, self.draws) + (len(self.seeds) - 1) * self.residual_variance
+        return float(by_repeat.sum()) / self.run_degrees - rows * self.runs / len(self.seeds)
+
+    @property
+    def seed_variance(self) -> float:
+        """Variance of the estimate that comes from the scatter of runs; 0 if it is unknown."""
+        return max(self.run_variance, 0.0) / max(self.runs, 1)
 
 
 def bootstrap_score(
-    predictions: Sequence[Predictions], metric: str, design: TestDesign = SPLIT
+    predictions: Sequence[Predictions],
+    metric: str,
+    design: TestDesign = SPLIT,
+    folds: Array | None = None,
 ) -> BootstrapScore:
     """Score every seed, and resample the examples or their clusters.
 
@@ -98,6 +131,7 @@ def bootstrap_score(
         predictions: of each seed, on the same examples; under cross-validation of each repeat.
         metric: its name.
         design: how the answers came about.
+        folds: (repeats, examples): the outer fold whose run answered, where runs scatter.
 
     Raises:
         StoreError: the predictions are on different examples, or there are none.
@@ -107,7 +141,8 @@ def bootstrap_score(
     score = _resample(
         predictions, *resample_metric(predictions, value), (value.lowest, value.highest)
     )
-    return replace(score, design=design, metric=metric)
+    fold_scores = None if folds is None else score_folds(predictions, value, folds)
+    return replace(score, design=design, metric=metric, folds=folds, fold_scores=fold_scores)
 
 
 def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
@@ -226,7 +261,8 @@ def restrict_rows(score: BootstrapScore, uids: Collection[str]) -> BootstrapScor
     if len(kept) == len(score.uid):
         return score
     answers = [_take(seed, kept) for seed in score.answers]
-    return bootstrap_score(answers, score.metric, score.design)
+    folds = None if score.folds is None else score.folds[:, kept]
+    return bootstrap_score(answers, score.metric, score.design, folds)
 
 
 def _take(predictions: Predictions, rows: Sequence[int]) -> Predictions:

@@ -76,14 +76,11 @@ def estimate_sample_size(
     """
     gap = abs(a.estimate - b.estimate)
     seeded = [side for side, fixed in zip((a, b), deterministic, strict=True) if not fixed]
-    repeated = [side for side in seeded if len(side.seeds) > 1]
-    variances = [float(side.seeds.var(ddof=1)) for side in repeated]
-    seed_terms_now = [
-        (v / len(side.seeds), len(side.seeds) - 1)
-        for v, side in zip(variances, repeated, strict=True)
-    ]
+    repeated = [side for side in seeded if side.run_degrees > 0]
+    variances = [max(side.run_variance, 0.0) for side in repeated]
+    seed_terms_now = [(side.seed_variance, float(side.run_degrees)) for side in repeated]
     blind = len(repeated) < len(seeded)
-    seeds_now = min((len(side.seeds) for side in seeded), default=1)
+    seeds_now = min((side.runs for side in seeded), default=1)
     units, shared = a.units, difference_terms(a, b).examples[0]
 
     def decides(num_seeds: int | None, num_units: float) -> bool:

@@ -20,11 +20,14 @@ for any ratio of the variances.
   2005): equal answers to eight examples do not prove two methods equal. With S seeds a pair won by
   chance is won by 1/sqrt(S), not by 1, as a mean over seeds scatters less than one answer.
 
-**Outer cross-validation.** Each row is answered by a run that has not seen it, so rows carry the
-variance of seeds and of training sets, and the variance over rows is multiplied by
-:meth:`TestDesign.phi`, since folds share training rows::
+**Outer cross-validation.** Each row is answered by a run that has not seen it. The same two parts:
+``s^2`` is the variance between the folds of a repeat less what their rows explain, over K R runs on
+R(K - 1) degrees of freedom, moderated as above. It does not shrink with the rows: at 900 rows and
+seeds that differ by 5 points a rule without it erred in 17 % of comparisons, not in 5. What all
+folds share, above all training rows, is in neither part, so the variance over rows is multiplied by
+:meth:`TestDesign.phi`; nothing is taken out of it::
 
-    half^2 = t(n - 1)^2 phi v
+    half^2 = t(runs)^2 (s_a^2 / K_a R_a + s_b^2 / K_b R_b) + t(n - 1)^2 phi v
 
 n counts independent units throughout: examples, questions or clusters.
 """
@@ -58,7 +61,7 @@ class DifferenceTerms:
 
     Attributes:
         estimate: score of one side minus that of the other.
-        seeds: from the seeds of each side that has several; empty under cross-validation.
+        seeds: from the runs of each side whose scatter is known.
         examples: from the examples; without degrees of freedom (one unit) nothing is known.
     """
 
@@ -124,9 +127,8 @@ def difference_terms(
         StoreError: ``a`` and ``b`` answered different examples.
     """
     variance = shared_example_variance(a, b)
-    seeds: tuple[VarianceTerm, ...] = ()
+    seeds = tuple(prior.moderate(side) for side in (a, b) if side.run_degrees > 0)
     if not a.design.is_cross_validation:
-        seeds = tuple(prior.moderate(side) for side in (a, b) if len(side.seeds) > 1)
         variance = remove_residual(variance, a.residual_variance + b.residual_variance)
     phi = max(side.design.phi(side.units) for side in (a, b))
     return DifferenceTerms(a.estimate - b.estimate, seeds, (phi * variance, a.units - 1.0))

@@ -98,10 +98,9 @@ def confidence_interval(score: BootstrapScore) -> Interval:
     variance = example_variance(score)
     half = math.inf
     if score.units > 1:
-        # Under cross-validation no part comes from seeds alone, as with one seed.
-        seeds = 1 if score.design.is_cross_validation else len(score.seeds)
+        runs = score.run_degrees + 1
         half = float(
-            cochran_cox_half_width(score.seed_variance, seeds, variance, score.units, LEVEL)
+            cochran_cox_half_width(score.seed_variance, runs, variance, score.units, LEVEL)
         )
     interval = build_interval(score.estimate, half, (score,), score.seed_variance, variance)
     return replace(

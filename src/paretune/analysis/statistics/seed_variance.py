@@ -41,12 +41,12 @@ class SeedPrior:
     def moderate(self, score: BootstrapScore) -> tuple[float, float]:
         """Variance of a score's mean that comes from its seeds, and its degrees of freedom.
 
-        (0, 1) with one seed and under cross-validation, where rows carry it.
+        (0, 1) where one run leaves it unknown.
         """
-        degrees = len(score.seeds) - 1
-        if degrees < 1 or score.design.is_cross_validation:
+        degrees = score.run_degrees
+        if degrees < 1:
             return 0.0, 1.0
-        own, other = score.seed_variance, self.variance / len(score.seeds)
+        own, other = score.seed_variance, self.variance / score.runs
         moderated = (self.weight * other + own) / (self.weight + 1)
         return max(own, moderated), (self.weight + 1) * degrees
 
@@ -57,8 +57,8 @@ NO_PRIOR = SeedPrior()
 
 def fit_seed_prior(scores: Iterable[BootstrapScore]) -> SeedPrior:
     """The prior of the cells of one task and model; those with one seed say nothing."""
-    repeated = [s for s in scores if len(s.seeds) > 1 and not s.design.is_cross_validation]
+    repeated = [s for s in scores if s.run_degrees > 0]
     if len(repeated) < 3:
         return NO_PRIOR
-    variance = sum(float(s.seeds.var(ddof=1)) for s in repeated) / len(repeated)
-    return SeedPrior(min(1.0, (len(repeated) - 2) / 2), variance)
+    variance = sum(score.run_variance for score in repeated) / len(repeated)
+    return SeedPrior(min(1.0, (len(repeated) - 2) / 2), max(variance, 0.0))
