@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import median
 
 import numpy as np
 
@@ -209,6 +210,12 @@ class Cell:
     def unscored_runs(self) -> int:
         """Final runs that ended without answers on the test part."""
         return sum(not has_test_answers(record) for record in self.final)
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Median wall-clock seconds of training of the final runs; None where none was timed."""
+        seconds = [s for record in self.final if (s := record.train_seconds) is not None]
+        return median(seconds) if seconds else None
 
     @property
     def all_trials_failed(self) -> bool:

@@ -80,6 +80,7 @@ class _RowBuilder:
             collapsed=is_mostly_collapsed(cell),
             below_untuned=below_untuned,
             rank=rank,
+            shortfall=self.comparisons.shortfall(cell),
         )
 
     def _is_below_untuned(self, verdict: Verdict | None) -> bool:

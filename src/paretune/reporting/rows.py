@@ -10,6 +10,7 @@ from paretune.analysis.learning_check import rate_edge_of
 from paretune.analysis.pairwise_ranks import Pair, RankRange
 from paretune.analysis.pareto.expected_best import ExpectedBest
 from paretune.analysis.resources.memory_breakdown import MemoryBreakdown
+from paretune.analysis.shortfall import Shortfall
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.reporting.tables.cost_columns import Cost
 from paretune.reporting.text.formatting import format_interval, format_rate, format_units, pluralise
@@ -59,9 +60,10 @@ class Row:
 
     ``title`` names it in sentences: ``lora on e5-small``, or ``lora`` where there is one model.
     ``verdict`` is None where there is no score, and for baselines without a model. ``collapsed``:
-    at least half of the scored seeds predict a constant. ``below_untuned``: a translation clearly
+    at least half of the scored seeds predict a constant. ``below_untuned``: a translation proven
     worse than the untuned model's. ``rank``: the ranks that it may have among the methods of its
-    model; None for baselines. ``runs`` are the scores of ``cell.final``, in that order.
+    model; None for baselines. ``shortfall``: how far it may be below the best.
+    ``runs`` are the scores of ``cell.final``, in that order.
     """
 
     cell: Cell
@@ -77,6 +79,7 @@ class Row:
     collapsed: bool = False
     below_untuned: bool = False
     rank: RankRange | None = None
+    shortfall: Shortfall | None = None
 
     @property
     def method(self) -> str:

@@ -87,6 +87,7 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
     from paretune.analysis.statistics.multiple_testing import ALPHA
     from paretune.analysis.statistics.sample_size import estimate_sample_size
+    from paretune.analysis.statistics.seed_variance import fit_seed_prior
     from paretune.reporting.text.formatting import format_failures
 
     scores = scores_on_model(cells, model)
@@ -103,7 +104,14 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     sample_size = None
     if pair.standing == "unclear":
         deterministic = (by_method[a].deterministic, by_method[b].deterministic)
-        sample_size = estimate_sample_size(scores[a], scores[b], deterministic, ALPHA / pair.family)
+        sample_size = estimate_sample_size(
+            scores[a],
+            scores[b],
+            deterministic,
+            ALPHA / pair.family,
+            prior=fit_seed_prior(scores.values()),
+            run_seconds=(by_method[a].run_seconds, by_method[b].run_seconds),
+        )
     failed_seeds = tuple(
         f"Runs of {name}: {format_failures(rate)}."
         for name in (a, b)

@@ -54,14 +54,17 @@ def test_who_cannot_be_told_apart_from_the_best(tmp_path: Path) -> None:
     found = peft_results(some(tmp_path / "r"), 500)
     names = [one.experiment.name for one in found.standings]
     assert names == ["lora/rank8", "ia3/default", "prompt/default", "full/lr"]
-    assert [one.clearly_below for one in found.standings] == [False, False, True, None]
+    assert [one.proven_worse for one in found.standings] == [False, False, True, None]
     best = found.standings[0].score
     assert best is not None and best.low < 0.5 < best.high and best.n_examples == 500
     assert found.sentences[0] == (
         "On made/up-1B, the highest of 3 experiments is lora/rank8, 0.500 [0.456, 0.544] "
         "(500 examples, 1 seed)."
     )
-    assert found.sentences[1] == "Of the other 2, 1 cannot be told apart from it by accuracy."
+    assert found.sentences[1] == (
+        "For 1 of the other 2 there is no verdict against it by accuracy. Each is one run: if "
+        "another seed moves accuracy by 1.5 points, it is 1."
+    )
     assert found.sentences[2] == "Of these, ia3/default took the least memory: 1.00 GiB."
     said = " ".join(found.sentences)
     assert "several cards (card A and card B)" in said
@@ -142,3 +145,23 @@ def test_two_files_of_one_experiment_are_two_rows(tmp_path: Path) -> None:
     names = [one.experiment.name for one in found.standings]
     assert names == ["bone--bat--2025-06-17T22-43-28", "bone--bat", "lora/a"]
     assert any("several files: each is a row" in sentence for sentence in found.sentences)
+
+
+def test_a_multiple_of_the_number_of_examples_is_refused(tmp_path: Path) -> None:
+    """Twice as many would make every interval too narrow by a third."""
+    for i in range(24):
+        result(tmp_path / "r", f"lora/{i}", 101 + i, n=1319)
+    with pytest.raises(DataError, match=r"whole parts of 1,319 examples; of 2,638 that cannot be"):
+        peft_results(tmp_path / "r", 2638)
+    assert len(peft_results(tmp_path / "r", 1319).standings) == 24
+
+
+def test_the_best_was_picked_by_looking(tmp_path: Path) -> None:
+    """Corrected over the comparisons with the best alone, the lowest would be called worse."""
+    for i in range(12):
+        result(tmp_path / "r", f"lora/{i}", 520 - 5 * i, n=1000)
+    result(tmp_path / "r", "lora/last", 445, n=1000)
+    last = peft_results(tmp_path / "r", 1000).standings[-1]
+    assert last.behind is not None and last.p_holm is not None and last.p_with_seeds is not None
+    assert last.behind.p * 12 < 0.05 < last.p_holm < last.p_with_seeds
+    assert last.proven_worse is False

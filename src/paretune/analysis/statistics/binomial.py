@@ -43,17 +43,31 @@ def wilson_interval(correct: int, n: int) -> Interval:
 def newcombe_difference(a: int, n: int, b: int, m: int) -> Interval:
     """Accuracy ``a`` of ``n`` minus accuracy ``b`` of ``m``; 95 %, unpaired.
 
-    The interval is Newcombe's (1998, method 10), from both Wilson intervals; ``p`` is two-sided,
-    of the score test with the pooled share.
+    The interval is Newcombe's (1998, method 10), from both Wilson intervals; ``p`` is that of
+    :func:`score_test`.
     """
     one, other = wilson_interval(a, n), wilson_interval(b, m)
     difference = one.estimate - other.estimate
     down = math.hypot(one.estimate - one.low, other.high - other.estimate)
     up = math.hypot(one.high - one.estimate, other.estimate - other.low)
-    pooled = (a + b) / (n + m)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-    p = 1.0 if error == 0 else float(special.erfc(abs(difference) / error / math.sqrt(2)))
+    p = score_test(a, n, b, m)
     return Interval(difference, difference - down, difference + up, min(n, m), 1, 0.0, p)
+
+
+def score_test(a: int, n: int, b: int, m: int, seed_deviation: float = 0.0) -> float:
+    """Two-sided p-value of two shares, with the pooled share.
+
+    Args:
+        a: correct answers of one side.
+        n: its examples.
+        b: correct answers of the other.
+        m: its examples.
+        seed_deviation: standard deviation of the share over seeds, assumed for both sides.
+    """
+    pooled = (a + b) / (n + m)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m) + 2 * seed_deviation**2)
+    gap = abs(a / n - b / m)
+    return 1.0 if error == 0 else float(special.erfc(gap / error / math.sqrt(2)))
 
 
 def correct_count(share: float, n: int) -> int | None:

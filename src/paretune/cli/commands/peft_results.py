@@ -34,7 +34,7 @@ def peft_results(
         ),
     ] = None,
 ) -> None:
-    """Say which experiments of peft's comparison cannot be told apart from the best.
+    """Say for which experiments of peft's comparison there is a verdict against the best.
 
     Accuracy with its interval beside memory, time and size, as the files have them.
     """

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from paretune.analysis.statistics.binomial import (
     correct_count,
     newcombe_difference,
+    score_test,
     smallest_example_count,
     wilson_interval,
 )
-from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.contrib.peft_comparison.result_files import Experiment, read_experiments
 from paretune.errors import DataError, StudyError
@@ -29,6 +31,11 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.terminal.sanitise import sanitise_line
 
+SEED_POINTS = 1.5
+"""Points by which another seed typically moves an accuracy of a method that trains steadily
+(standard deviation; docs/statistics.md)."""
+_LEAST_CHANCE = 1e-6
+
 
 @dataclass(frozen=True)
 class ExperimentStanding:
@@ -36,17 +43,20 @@ class ExperimentStanding:
 
     Attributes:
         score: its accuracy; None if the file has no test accuracy.
-        p_holm: p-value of the difference, corrected over the experiments of the model.
+        p_holm: p-value of the difference, corrected over all pairs of the model's experiments,
+            since the best was picked by looking.
+        p_with_seeds: the same if seeds move each accuracy by :data:`SEED_POINTS`.
     """
 
     experiment: Experiment
     score: Interval | None
     behind: Interval | None = None
     p_holm: float | None = None
+    p_with_seeds: float | None = None
 
     @property
-    def clearly_below(self) -> bool | None:
-        """Whether it is clearly below the best; None without a score."""
+    def proven_worse(self) -> bool | None:
+        """Whether it is proven worse than the best; None without a score."""
         if self.score is None:
             return None
         return self.p_holm is not None and self.p_holm < ALPHA
@@ -59,8 +69,9 @@ def rank_experiments(experiments: Sequence[Experiment], n: int) -> tuple[Experim
         n: number of test examples behind each accuracy.
 
     Raises:
-        DataError: an accuracy is not a whole number of ``n`` examples.
+        DataError: an accuracy is not a whole number of ``n`` examples, or all are of fewer.
     """
+    _check_no_smaller_count(experiments, n)
     by_model: dict[str, list[Experiment]] = {}
     for experiment in experiments:
         by_model.setdefault(experiment.model, []).append(experiment)
@@ -109,13 +120,40 @@ def _rank_model(experiments: Sequence[Experiment], n: int) -> Iterable[Experimen
     if scored:
         (best, highest), *others = scored
         yield ExperimentStanding(best, wilson_interval(highest, n))
-        behind = [newcombe_difference(highest, n, count, n) for _, count in others]
-        corrected = holm_correction([difference.p for difference in behind])
-        for (experiment, count), difference, p in zip(others, behind, corrected, strict=True):
-            yield ExperimentStanding(experiment, wilson_interval(count, n), difference, p)
+        all_counts = [count for _, count in scored]
+        # The pairs with the highest come first.
+        plain = _correct_all_pairs(all_counts, n, 0.0)
+        with_seeds = _correct_all_pairs(all_counts, n, SEED_POINTS / 100)
+        for i, (experiment, count) in enumerate(others):
+            difference = newcombe_difference(highest, n, count, n)
+            yield ExperimentStanding(
+                experiment, wilson_interval(count, n), difference, plain[i], with_seeds[i]
+            )
     yield from (
         ExperimentStanding(experiment, None) for experiment, count in counts if count is None
     )
+
+
+def _correct_all_pairs(counts: Sequence[int], n: int, seed_deviation: float) -> list[float]:
+    p_values = [score_test(a, n, b, n, seed_deviation) for a, b in combinations(counts, 2)]
+    return all_pairs_correction(p_values, len(counts))
+
+
+def _check_no_smaller_count(experiments: Sequence[Experiment], n: int) -> None:
+    """Refuse a multiple of the number that all accuracies are whole parts of.
+
+    Of k times as many examples one accuracy in k is a whole part of the smaller number by chance.
+    """
+    shares = {e.accuracy for e in experiments if e.accuracy is not None and 0 < e.accuracy < 1}
+    least = smallest_example_count(sorted(shares)) if shares else None
+    if least is None or least == n or n % least:
+        return
+    if (least / n) ** len(shares) < _LEAST_CHANCE:
+        raise DataError(
+            f"all {len(shares)} different accuracies are whole parts of {least:,} examples; of "
+            f"{n:,} that cannot be.",
+            remedy=f"Give --examples {least}.",
+        )
 
 
 def _count_correct(experiment: Experiment, n: int) -> int | None:
@@ -144,13 +182,20 @@ def _conclude(model: str, standings: Sequence[ExperimentStanding]) -> Iterable[s
         f"{sanitise_line(best.experiment.name)}, {format_interval(scored[0].score, 3)} "
         f"({format_basis(scored[0].score)})."
     )
-    unclear = [standing for standing in others if not standing.clearly_below]
+    unclear = [standing for standing in others if not standing.proven_worse]
     if not others:
         return
     if not unclear:
-        yield "It is clearly above all others."
+        yield "It is better than all others (proven at 95 %, of these single runs)."
         return
-    yield f"Of the other {len(others)}, {len(unclear)} cannot be told apart from it by accuracy."
+    with_seeds = sum(
+        standing.p_with_seeds is None or standing.p_with_seeds >= ALPHA for standing in others
+    )
+    yield (
+        f"For {len(unclear)} of the other {len(others)} there is no verdict against it by "
+        f"accuracy. Each is one run: if another seed moves accuracy by {SEED_POINTS} points, it "
+        f"is {with_seeds}."
+    )
     measured = [s for s in (best, *unclear) if s.experiment.reserved_bytes is not None]
     if len(measured) > 1:
         least = min(measured, key=lambda s: s.experiment.reserved_bytes or 0).experiment
@@ -167,7 +212,7 @@ def _describe_other_metrics(standings: Sequence[ExperimentStanding]) -> Iterable
         yield (
             f"There is {join_names([sanitise_line(name) for name in names])} instead, a mean{over} "
             "of one run. Without its single values it has no interval, so it is not shown, and "
-            "nothing is told apart by it."
+            "there is no verdict by it."
         )
 
 
@@ -180,8 +225,8 @@ def _describe_basis(standings: Sequence[ExperimentStanding]) -> Iterable[str]:
             "experiment is one run, so what another seed would change is not in them."
         )
         yield (
-            "Told apart: unpaired, since the files hold no answers, and corrected over the "
-            "experiments (Holm). Paired on the examples, more might be told apart."
+            "Verdicts: unpaired, since the files hold no answers, and corrected over all pairs, "
+            "since the highest was picked by looking. Paired on the examples, there might be more."
         )
     yield "Memory (largest reserved), time and size: one measurement each, without an interval."
     for what, values in (
@@ -215,7 +260,7 @@ def _values(standing: ExperimentStanding) -> dict[str, Value]:
         **interval_values(standing.score),
         **_difference_values(standing.behind),
         "p_holm": standing.p_holm,
-        "told_apart": standing.clearly_below,
+        "told_apart": standing.proven_worse,
         "reserved_bytes": experiment.reserved_bytes,
         "train_seconds": experiment.seconds,
         "saved_bytes": experiment.size,
@@ -237,8 +282,8 @@ def _texts(standing: ExperimentStanding) -> tuple[str, ...]:
     elif standing.behind is None:
         text = "the highest"
     else:
-        clear = "below" if standing.clearly_below else "not told apart"
-        text = f"{clear}, by {format_interval(standing.behind, 3)}"
+        verdict = "worse" if standing.proven_worse else "no verdict"
+        text = f"{verdict}, by {format_interval(standing.behind, 3)}"
     return (
         sanitise_line(experiment.name),
         format_interval(standing.score, 3) if standing.score else "no score",

@@ -27,10 +27,12 @@ from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.overview import build_overview
 from paretune.reporting.text.escape import dump_script_json
 from paretune.reporting.text.formatting import (
+    format_failed,
     format_interval,
     format_p_value,
     format_rank,
     format_seconds,
+    format_shortfall,
     format_units,
     pluralise,
 )
@@ -105,7 +107,9 @@ def _inert(script: str) -> str:
 _FORMATTERS = (
     format_interval,
     format_p_value,
+    format_failed,
     format_rank,
+    format_shortfall,
     format_seconds,
     format_units,
     pluralise,

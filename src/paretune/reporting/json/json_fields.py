@@ -94,6 +94,14 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].others[].metric": "its name there",
     "tasks[].cells[].others[].estimate": "the score",
     **{f"tasks[].cells[].others[].{key}": text for key, text in _INTERVAL.items()},
+    "tasks[].cells[].failures": "runs that diverged, ran out of memory or answer a constant; they "
+    "are in no score; null: nothing is drawn, or no run has ended",
+    "tasks[].cells[].failures.failed": "how many",
+    "tasks[].cells[].failures.runs": "of how many",
+    "tasks[].cells[].failures.low": "one-sided lower 95 % limit of their rate (Clopper-Pearson)",
+    "tasks[].cells[].failures.high": "one-sided upper 95 % limit",
+    "tasks[].cells[].at_most_points_worse": "points that it may be worse than the best of its "
+    "model's methods and baselines, with 95 % for all at once; null: one run, or no score",
     "tasks[].cells[].verdict": (
         "against the baselines; null: no score, or a baseline without a model"
     ),
@@ -107,7 +115,7 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].comparisons[].difference": "score of the cell minus that of the baseline",
     **{f"tasks[].cells[].comparisons[].{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].comparisons[].p": "two-sided p-value against no difference",
-    "tasks[].cells[].comparisons[].p_holm": "the same, corrected over the cell's baselines (Holm)",
+    "tasks[].cells[].comparisons[].p_holm": "the same, corrected over all pairs of the model",
     "tasks[].cells[].comparisons[].standing": "above, unclear or below, by p_holm under 0.05",
     "tasks[].cells[].flags": "what else must be known: collapsed 1/3, selected on the test part",
     "tasks[].cells[].runs": "final runs, by seed",

@@ -184,6 +184,8 @@ def _cell(row: Row, task: TaskReport) -> Json:
         "score": score,
         "likelihood": _cell_likelihood(row, task),
         "others": list(_others(row, task)),
+        "failures": _failures(row),
+        "at_most_points_worse": row.shortfall and row.shortfall.points,
         "verdict": verdict
         and {
             "standing": verdict.standing,
@@ -208,6 +210,13 @@ def _cell(row: Row, task: TaskReport) -> Json:
         "costs": [_cost(record) for record in cell.cost],
         "memory": _memory(row.memory),
     }
+
+
+def _failures(row: Row) -> Json | None:
+    rate = row.cell.failures
+    if rate is None or not rate.runs:
+        return None
+    return {"failed": rate.failed, "runs": rate.runs, "low": rate.low, "high": rate.high}
 
 
 def _tried(row: Row) -> Iterator[Json]:

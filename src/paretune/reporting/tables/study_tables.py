@@ -135,6 +135,8 @@ def _scores(report: Report) -> Table:
                     "rate_marks": ", ".join(mark for mark, holds in marks.items() if holds),
                     "verdict": verdict,
                     "flags": flags,
+                    **_failure_values(row),
+                    "at_most_points_worse": row.shortfall.points if row.shortfall else None,
                 }
                 score_text = format_interval(score) if score else "no score"
                 verdict_text = "; ".join(text for text in (verdict, flags) if text)
@@ -156,9 +158,16 @@ def _scores(report: Report) -> Table:
         titles,
         lines(),
         _BASIS,
-        "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
-        "(Holm), not over rows.",
+        "Beside the baselines: paired on the same examples, corrected over all pairs of a model's "
+        "methods and baselines.",
     )
+
+
+def _failure_values(row: Row) -> dict[str, Value]:
+    rate = row.cell.failures
+    if rate is None or not rate.runs:
+        return {}
+    return {"failed": rate.failed, "failed_of": rate.runs, "failed_high": rate.high}
 
 
 def _comparisons(report: Report) -> Table:
@@ -190,7 +199,7 @@ def _comparisons(report: Report) -> Table:
                         ),
                     )
 
-    titles = (*_NAMES, "against", "difference [95 %]", "n x seeds", "p (Holm)", "standing")
+    titles = (*_NAMES, "against", "difference [95 %]", "n x seeds", "p (corrected)", "standing")
     return _table("comparisons", titles, lines(), _BASIS)
 
 

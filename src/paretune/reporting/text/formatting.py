@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from paretune.analysis.baseline_comparison import Standing
     from paretune.analysis.failures import FailureRate
     from paretune.analysis.pairwise_ranks import RankRange
+    from paretune.analysis.shortfall import Shortfall
     from paretune.analysis.statistics.score_interval import Interval
 
 
@@ -92,6 +93,20 @@ def format_failures(rate: FailureRate) -> str:
     if rate.failed:
         may = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
     return f"{rate.failed} of {rate.runs} failed, {may} may (95 %)"
+
+
+def format_failed(rate: FailureRate | None) -> str:
+    """``0 of 5 (≤ 45 %)``: for a column; a dash for what cannot fail."""
+    if rate is None or not rate.runs:
+        return "–"
+    return f"{rate.failed} of {rate.runs} (≤ {100 * rate.high:.0f} %)"
+
+
+def format_shortfall(shortfall: Shortfall | None) -> str:
+    """``≤ 4.2``: points that a method may be worse than the best; ``best`` where that is proven."""
+    if shortfall is None:
+        return "–"
+    return f"≤ {format_points(shortfall.most, shortfall.highest)}" if shortfall.most else "best"
 
 
 def format_points(value: float, highest: float) -> str:

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from paretune.analysis.statistics.sample_size import POWER, SampleSize
-from paretune.reporting.text.formatting import pluralise
+from paretune.analysis.statistics.sample_size import FOUND_POINTS, POWER, SampleSize
+from paretune.reporting.text.formatting import format_seconds, pluralise
 
-LARGEST_NAMED = {"seed": 1_000, "example": 100_000}
+LARGEST_NAMED = {"seed": 1_000, "example": 100_000, "row": 100_000}
 """Larger numbers are not written out: the two methods are practically equal."""
 
 POWER_NOTE = (
-    f"Numbers of seeds and examples: for {100 * POWER:.0f} % power, if the difference is what it "
-    "looks like now."
+    f"Numbers of seeds and examples: what finds a true difference of {FOUND_POINTS:.0f} points in "
+    f"{100 * POWER:.0f} % of studies."
 )
 
 
 def describe_sample_size(size: SampleSize) -> str:
     """What would decide a pair: ``about 20 seeds each (3 now), or about 400 test examples ...``."""
+    if size.examples == size.examples_now and not size.blind:
+        return (
+            f"more than is needed for {FOUND_POINTS:.0f} points, which this study finds already; "
+            "they probably differ by less"
+        )
+    folds = ""
+    if size.cross_validated_rows:
+        rows = approximate(size.cross_validated_rows, "labelled row")
+        folds = f"; or outer cross-validation of {rows} in 5 runs each"
+    return _describe_split(size) + folds
+
+
+def _describe_split(size: SampleSize) -> str:
     examples = f"{approximate(size.examples or 0, 'test example')} ({size.examples_now:,} now)"
-    seeds = f"{approximate(size.seeds or 0, 'seed')} each ({size.seeds_now} now)"
+    time = f", {format_seconds(size.seconds)} more" if size.seconds else ""
+    seeds = f"{approximate(size.seeds or 0, 'seed')} each ({size.seeds_now} now{time})"
     if size.blind:
         if size.examples is None:
             return "more seeds: one seed does not show how much seeds differ"
@@ -35,12 +49,12 @@ def describe_sample_size(size: SampleSize) -> str:
             f"{approximate(more_seeds, 'seed')} each ({size.seeds_now} now) together with "
             f"{approximate(more_examples, 'test example')} ({size.examples_now:,} now)"
         )
-    return "nothing: they score the same"
+    return "more of both than can be counted"
 
 
 def has_number(size: SampleSize) -> bool:
     """Whether :func:`describe_sample_size` gives a number, to which :data:`POWER` applies."""
-    return bool(size.seeds or size.examples or size.both)
+    return bool(size.seeds or size.examples or size.both or size.cross_validated_rows)
 
 
 def approximate(count: int, noun: str) -> str:

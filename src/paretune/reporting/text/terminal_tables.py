@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import WORDS, Grid, Row
 from paretune.reporting.tables.pareto_table import ParetoTable
-from paretune.reporting.text.formatting import format_interval, format_rank, format_units
+from paretune.reporting.text.formatting import (
+    format_failed,
+    format_interval,
+    format_rank,
+    format_shortfall,
+    format_units,
+)
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     Column = tuple[str, Callable[[Row], str]]
 
 VERDICT = "beside the baselines"
+SHORTFALL = "below best"
+FAILED = "failed"
 
 WIDE = 170
 """Columns of a terminal that has room for quality and cost in one table."""
@@ -97,14 +105,18 @@ def _choose_columns(width: int, *, several: bool) -> list[list[Column]]:
         ("rate", lambda r: r.rate),
         (VERDICT, _format_verdict),
     ]
+    limits: list[Column] = [
+        (SHORTFALL, lambda r: format_shortfall(r.shortfall)),
+        (FAILED, lambda r: format_failed(r.cell.failures)),
+    ]
     costs: list[Column] = [
         ("peak memory", lambda r: r.cost.memory.text),
         ("step", lambda r: r.cost.step.text),
         ("trained", lambda r: r.cost.trained.text),
     ]
     if width >= WIDE:
-        return [[*name, *quality, *costs]]
-    return [[*name, *quality], [*name, *costs]]
+        return [[*name, *quality, *limits, *costs]]
+    return [[*name, *quality], [*name, *limits, *costs]]
 
 
 def _build_table(task: TaskReport, columns: Sequence[Column]) -> Table:
@@ -115,7 +127,7 @@ def _build_table(task: TaskReport, columns: Sequence[Column]) -> Table:
     quality = any(title.startswith("score") for title, _ in columns)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title, _ in columns:
-        numeric = title in ("score [95 %]", "rank", "n x seeds", "trained")
+        numeric = title in ("score [95 %]", "rank", "n x seeds", SHORTFALL, FAILED, "trained")
         # Words may wrap; numbers and names may not.
         justify: Literal["left", "right"] = "right" if numeric else "left"
         words_too = title in (VERDICT, "rate", "peak memory", "step")
@@ -198,7 +210,7 @@ def _has_values(row: Row, quality: bool) -> bool:
     """A cell without any ended run is listed under "Not finished" and needs no row."""
     if quality:
         return bool(row.cell.final) or row.cell.all_trials_failed
-    return bool(row.cell.cost)
+    return bool(row.cell.cost) or row.shortfall is not None
 
 
 def _format_row_score(row: Row) -> str:
