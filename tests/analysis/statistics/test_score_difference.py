@@ -95,12 +95,12 @@ def test_seeds_borrow_from_other_cells_and_never_steadiness() -> None:
 
     steady, wild = spread(0.001), spread(0.1)
     prior = fit_seed_prior([steady, spread(0.02), spread(0.02), wild])
-    assert prior.weight == 1 and prior.variance == pytest.approx((1e-6 + 8e-4 + 0.01) / 4)
+    assert prior.weight == 0.5 and prior.variance == pytest.approx((1e-6 + 8e-4 + 0.01) / 4)
     variance, degrees = prior.moderate(steady)
-    assert degrees == 4 and variance == pytest.approx((prior.variance + 1e-6) / 2 / 3)
-    assert prior.moderate(wild) == (pytest.approx(0.01 / 3), 4)
+    assert degrees == 3 and variance == pytest.approx((0.5 * prior.variance + 1e-6) / 1.5 / 3)
+    assert prior.moderate(wild) == (pytest.approx(0.01 / 3), 3)
     assert fit_seed_prior([steady, wild]) == NO_PRIOR
-    assert fit_seed_prior([steady, wild, wild]).weight == 0.5
+    assert fit_seed_prior([steady, wild, wild]).weight == 0.25
     assert NO_PRIOR.moderate(wild) == (pytest.approx(0.01 / 3), 2)
     assert SeedPrior(1, 1).moderate(cell(0.7, seeds=1)) == (0, 1)
 

@@ -97,6 +97,8 @@ class _OpenValues:
         if seeds is None:
             total = examples + self.noise / growth
             half2 = t_examples**2 * ONE_PASS.phi(math.ceil(units)) * total
+            # What moves a whole fold is in the result, though not in its interval.
+            total = total + np.sum(self.between, axis=0) / ONE_PASS.runs
         else:
             if self.between:
                 degrees = (1 + self.weight) * max(seeds - 1, 1)

@@ -10,10 +10,10 @@ with ``s^2`` on ``d`` degrees of freedom and ``s0^2`` the mean of all cells' var
 
 - The maximum never lowers a variance: a method less steady than the others must not borrow their
   steadiness. Without it such a method is falsely called different in 7 to 14 % of comparisons.
-- ``d0`` is ``d``: others count as much as the cell itself. Smyth estimates ``d0`` from the spread
-  of the variances, but four cells of two seeds cannot show that one is seven times as unsteady as
-  the rest; with estimated ``d0`` (up to 8) false claims reached 9 to 13 % there.
-- With three cells it is ``d / 2`` and with two 0: what is common to cells cannot be learned from
+- ``d0`` is ``d / 2``: others count half as much as the cell itself. Smyth estimates ``d0`` from
+  the spread of the variances, but four cells of two seeds cannot show that one is seven times as
+  unsteady as the rest; with estimated ``d0`` (up to 8) false claims reached 9 to 13 % there.
+- With three cells it is ``d / 4`` and with two 0: what is common to cells cannot be learned from
   two of them.
 - The mean rather than Smyth's geometric mean: one unsteady cell raises it, which is the safe side.
 """
@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
+
+_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,5 +62,5 @@ def fit_seed_prior(scores: Iterable[BootstrapScore]) -> SeedPrior:
     repeated = [s for s in scores if s.run_degrees > 0]
     if len(repeated) < 3:
         return NO_PRIOR
-    variance = sum(score.run_variance for score in repeated) / len(repeated)
-    return SeedPrior(min(1.0, (len(repeated) - 2) / 2), max(variance, 0.0))
+    variance = max(sum(score.run_variance for score in repeated) / len(repeated), 0.0)
+    return SeedPrior(min(_WEIGHT, _WEIGHT * (len(repeated) - 2) / 2), variance)
