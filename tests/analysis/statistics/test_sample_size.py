@@ -6,7 +6,7 @@ from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.sample_size import estimate_sample_size
+from paretune.analysis.statistics.sample_size import ONE_PASS, estimate_sample_size
 from paretune.analysis.statistics.score_difference import difference_terms
 from paretune.reporting.text.sample_sizes import describe_sample_size
 
@@ -30,7 +30,7 @@ def test_with_known_variances_it_is_the_textbook() -> None:
     assert found.examples == pytest.approx(wanted, rel=0.02)
     assert (found.seeds, found.blind, found.varies) == (None, False, False)
     # A row of one pass is a test row whose variance counts phi times in the interval.
-    ratio = (1.5**0.5 * stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / (
+    ratio = (ONE_PASS.phi(500) ** 0.5 * stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / (
         stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     )
     assert found.cross_validated_rows == pytest.approx(wanted * ratio**2, rel=0.02)
@@ -47,8 +47,7 @@ def test_what_decides_is_enough_and_less_is_not() -> None:
         s for s in range(2, 99) if (1.96 + 0.8416) * ((0.05**2 + 0.03**2) / s + v) ** 0.5 <= 0.05
     )
     assert found.seeds >= known
-    text = describe_sample_size(found)
-    assert "test examples alone would not" in text and "outer cross-validation" in text
+    assert "test examples alone would not" in describe_sample_size(found)
     timed = estimate_sample_size(a, b, run_seconds=(60.0, 30.0))
     assert timed.seconds == 90 * (found.seeds - 5)
     assert estimate_sample_size(a, b, run_seconds=(60.0, None)).seconds is None
@@ -57,7 +56,8 @@ def test_what_decides_is_enough_and_less_is_not() -> None:
 def test_examples_alone_decide_where_seeds_hardly_differ() -> None:
     found = estimate_sample_size(made(0.80, 0.001, n=60), made(0.78, 0.001, n=60, noise=50))
     assert found.seeds is None and found.examples is not None and found.examples > 60
-    assert "seeds alone would not" in describe_sample_size(found)
+    text = describe_sample_size(found)
+    assert "seeds alone would not" in text and "outer cross-validation" in text
 
 
 def test_a_study_that_finds_5_points_already_says_so() -> None:

@@ -51,7 +51,7 @@ class SampleSize:
     Numbers are totals, not additions; None where no number would do, or where it is unknown.
 
     Attributes:
-        seeds_now: seeds of the side that has fewer; under cross-validation repeats.
+        seeds_now: seeds of the side that has fewer; under cross-validation its runs.
         examples_now: test examples.
         seeds: seeds of each side that decide it with the present examples.
         examples: examples that decide it with the present seeds.
@@ -94,21 +94,21 @@ class _OpenValues:
         examples = np.full(_DRAWS, self.examples / growth)
         half2 = np.zeros(_DRAWS)
         total = examples.copy()
-        if seeds is None:
+        runs, share, phi = seeds, self.noise / max(len(self.between), 1) / growth, 1.0
+        if runs is None:
+            # Each row is answered once, so its noise stays with the rows.
+            runs, phi = ONE_PASS.runs, ONE_PASS.phi(math.ceil(units))
             total = examples + self.noise / growth
-            half2 = t_examples**2 * ONE_PASS.phi(math.ceil(units)) * total
-            # What moves a whole fold is in the result, though not in its interval.
-            total = total + np.sum(self.between, axis=0) / ONE_PASS.runs
-        else:
-            if self.between:
-                degrees = (1 + self.weight) * max(seeds - 1, 1)
-                share = self.noise / len(self.between) / growth
-                parts = [(value + share) / seeds for value in self.between]
-                seeded = np.sum(parts, axis=0)
-                freedom = seeded**2 / np.sum([part**2 / degrees for part in parts], axis=0)
-                half2 = special.stdtrit(freedom, 1 - self.level / 2) ** 2 * seeded
-                total = total + seeded
-            half2 = half2 + t_examples**2 * examples
+            examples, share = total, 0.0
+        if self.between:
+            degrees = (1 + self.weight) * max(runs - 1, 1)
+            parts = [(value + share) / runs for value in self.between]
+            seeded = np.sum(parts, axis=0)
+            squares = np.sum([part**2 / degrees for part in parts], axis=0)
+            freedom = np.divide(seeded**2, squares, out=np.ones(_DRAWS), where=squares > 0)
+            half2 = special.stdtrit(freedom, 1 - self.level / 2) ** 2 * seeded
+            total = total + seeded
+        half2 = half2 + t_examples**2 * phi * examples
         error, half = np.sqrt(total), np.sqrt(half2)
         # Without any variance every difference shows.
         error = np.maximum(error, 1e-12)
@@ -137,9 +137,9 @@ def estimate_sample_size(
     a, b = on_common_rows(a, b)
     units = a.units
     seeded = [side for side, fixed in zip((a, b), deterministic, strict=True) if not fixed]
-    repeated = [side for side in seeded if len(side.seeds) > 1]
+    repeated = [side for side in seeded if side.run_degrees > 0]
     blind = len(repeated) < len(seeded)
-    seeds_now = min((len(side.seeds) for side in seeded), default=1)
+    seeds_now = min((side.runs for side in seeded), default=1)
     values = _draw_open_values(a, b, repeated, level, prior)
     folded = a.design.is_cross_validation
 
@@ -189,14 +189,13 @@ def _draw_open_values(
     terms = difference_terms(a, b, prior)
     rng = np.random.default_rng(_SEED)
     noise, between = 0.0, []
-    if not a.design.is_cross_validation:
-        for side in repeated:
-            count = len(side.seeds)
-            own, degrees = prior.moderate(side)
-            answers = side.residual_variance * count
-            noise += answers
-            drawn = own * count * degrees / rng.chisquare(degrees, _DRAWS)
-            between.append(np.maximum(drawn - answers, 0.0))
+    for side in repeated:
+        own, degrees = prior.moderate(side)
+        # Across folds the noise of single answers is with the rows, not between runs.
+        answers = 0.0 if side.fold_scores is not None else side.residual_variance * side.runs
+        noise += answers
+        drawn = own * side.runs * degrees / rng.chisquare(degrees, _DRAWS)
+        between.append(np.maximum(drawn - answers, 0.0))
     phi = max(side.design.phi(side.units) for side in (a, b))
     gap = FOUND_POINTS * a.highest / 100
     return _OpenValues(gap, tuple(between), noise, terms.examples[0] / phi, prior.weight, level)
