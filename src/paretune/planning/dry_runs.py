@@ -132,7 +132,7 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
             forward,
             caches.encode(examples, loaded, caches.source(model), length),
             dataset.objective.collector,
-        )
+        ).mean
         for examples in (pairs, reversed_pairs)
     )
     return DirectionLosses(requested, other, len(pairs))
