@@ -53,12 +53,12 @@ def select_cell(
     if method is not None:
         _refuse_unknown(study, method, task_cells, on_model)
         on_model = [c for c in on_model if c.method == method]
-    trained = [c for c in on_model if c.interval is not None]
+    trained = [c for c in on_model if any(map(_has_scores, c.final))]
     if any(not c.baseline for c in trained):
         trained = [c for c in trained if not c.baseline]
     if not trained:
         raise _no_ended_run(study, on_model, f"{method or 'any method'} with {model} on {task}")
-    return max(trained, key=lambda c: c.interval.estimate if c.interval else 0.0), task_cells
+    return max(trained, key=_score_to_select), task_cells
 
 
 def select_record(cell: Cell, seed: int | None) -> Record:
@@ -158,6 +158,11 @@ def _no_ended_run(study: Study, cells: Sequence[Cell], what: str) -> StudyError:
         where=f"study {study.study}",
         remedy="`paretune run` trains it; `paretune report` shows what there is.",
     )
+
+
+def _score_to_select(cell: Cell) -> tuple[bool, float]:
+    """One whose runs have all collapsed has no score, and comes last."""
+    return cell.interval is not None, cell.interval.estimate if cell.interval else 0.0
 
 
 def _has_scores(record: Record) -> bool:
