@@ -80,16 +80,22 @@ def test_the_mean_is_that_of_the_runs(study: Study) -> None:
     assert set(found.runs) == {record.run_id for record in records}
 
 
-def test_folds_are_put_together_by_example(study: Study) -> None:
-    records = []
-    for index, record in enumerate(records_of(study, "full", SHARP)):
+def in_folds(records: list[Record]) -> list[Record]:
+    """Three runs, each of which answers every third of the rows."""
+    found = []
+    for index, record in enumerate(records):
         test = record.predictions["test"]
         own = {
             name: getattr(test, name)[index::3] for name in ("uid", "label", "prediction", "scores")
         }
         run = record.run.model_copy(update={"outer": OuterFold(folds=3, index=index, repeat=0)})
         parts = {**record.predictions, "test": replace(test, **own)}
-        records.append(replace(record, run=run, predictions=parts))
+        found.append(replace(record, run=run, predictions=parts))
+    return found
+
+
+def test_folds_are_put_together_by_example(study: Study) -> None:
+    records = in_folds(records_of(study, "full", SHARP))
     cell = cells_of(study, records)["full"]
     found = cell_likelihood(cell)
     assert found.log_likelihood is not None and found.log_likelihood.design == cell.design
@@ -100,6 +106,22 @@ def test_folds_are_put_together_by_example(study: Study) -> None:
     assert len(found.log_likelihood.uid) == 120
 
 
+def test_of_missing_folds_the_rows_that_both_answered_are_compared(study: Study) -> None:
+    full, lora = (
+        in_folds(records_of(study, method, sureness))
+        for method, sureness in (("full", SHARP), ("lora", FLAT))
+    )
+    cells = cells_of(study, [*full, *lora[:2]])
+    (pair,) = LikelihoodComparisons([*cells.values()]).pairs["e5-small"]
+    assert pair.difference.n_examples == 80 and pair.difference.estimate > 0
+
+
+def test_one_run_of_a_method_that_draws_its_seed_has_no_verdict(study: Study) -> None:
+    records = [*records_of(study, "full", SHARP), *records_of(study, "lora", FLAT)[:1]]
+    (pair,) = LikelihoodComparisons([*cells_of(study, records).values()]).pairs["e5-small"]
+    assert (pair.standing, pair.withheld) == ("unclear", "one run")
+
+
 def test_what_cannot_be_fitted_says_why(study: Study) -> None:
     records = records_of(study, "full", SHARP)
     without = [replace(r, predictions={"test": r.predictions["test"]}) for r in records]
@@ -107,7 +129,8 @@ def test_what_cannot_be_fitted_says_why(study: Study) -> None:
     for made in (without, on_test):
         found = cell_likelihood(cells_of(study, made)["full"])
         assert found.log_likelihood is None and "selection part" in found.reason
-    assert cell_likelihood(cells_of(study, [])["full"]).reason == "no run has left answers"
+    nothing = cell_likelihood(cells_of(study, [])["full"])
+    assert nothing.reason == "no run that trained has left answers"
     objective = cells_of(study, records)["full"].objective
     plain = replace(objective, likelihood=None)
     assert isinstance(example_likelihood(records[0], plain), NoLikelihood)

@@ -6,20 +6,21 @@ enters the verdicts, ranks and recommendations of the scores. Everything is comp
 records keep (:mod:`paretune.objectives.likelihood`).
 
 Every pair on one model, baselines included, is compared by the mean log-likelihood: the mean over
-examples, of translations over the reference's tokens. P-values are those of
-:mod:`paretune.analysis.pairwise_ranks`, corrected over all of these pairs.
+examples, of translations over the reference's tokens. As of scores, runs that trained count,
+p-values are those of :func:`paretune.analysis.pairwise_ranks.compare_all_pairs`, and one run of a
+method that draws its seed has no verdict.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.comparable_scores import keep_comparable
 from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_sums
 from paretune.metrics import Array
@@ -28,7 +29,7 @@ from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
 from paretune.store.record import Predictions, Record
 
 NO_PROBABILITIES = NoLikelihood("this kind of task defines no probabilities")
-NO_ANSWERS = NoLikelihood("no run has left answers")
+NO_ANSWERS = NoLikelihood("no run that trained has left answers")
 
 
 def example_likelihood(record: Record, objective: Objective) -> ExampleLikelihood | NoLikelihood:
@@ -57,13 +58,19 @@ class CellLikelihood:
     runs: Mapping[str, ExampleLikelihood] = field(default_factory=dict)
     reason: str = ""
 
+    @property
+    def is_one_run(self) -> bool:
+        """Whether it is of one run of several possible ones, so that how they differ is unknown."""
+        fixed = self.cell.deterministic or self.cell.design.is_cross_validation
+        return len(self.runs) == 1 and not fixed
+
 
 def cell_likelihood(cell: Cell) -> CellLikelihood:
     """The likelihood of the runs whose answers the cell's score is computed from."""
     answers = cell.answers_by_seed
     if not answers:
         return CellLikelihood(cell, reason=NO_ANSWERS.reason)
-    records = [r for r in cell.final if _seed_key(r) in answers and "test" in r.predictions]
+    records = [record for record in cell.trained if _seed_key(record) in answers]
     runs: dict[str, ExampleLikelihood] = {}
     by_seed: dict[int, list[tuple[Predictions, ExampleLikelihood]]] = {}
     for record in records:
@@ -78,7 +85,7 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
     ) -> BootstrapScore:
         tables = [_align(part, by_seed[seed], values) for seed, part in answers.items()]
         parts = tuple(answers.values())
-        return replace(bootstrap_sums(parts, tables, _mean, bounds), design=cell.design)
+        return bootstrap_sums(parts, tables, _mean, bounds, cell.design)
 
     has_brier = all(one.brier is not None for one in runs.values())
     is_density = any(one.deviation is not None for one in runs.values())
@@ -101,22 +108,18 @@ class LikelihoodComparisons:
     @cached_property
     def pairs(self) -> Mapping[str, tuple[Pair, ...]]:
         """By model every pair on it, in the cells' order; those without a likelihood left out."""
-        return {model: compare_all_pairs(self._comparable(model)) for model in self._models}
+        return {model: tuple(self._compare_on(model)) for model in self._models}
 
-    def _comparable(self, model: str) -> dict[str, BootstrapScore]:
-        """By method, the largest group of likelihoods on the same examples."""
-        scores = {
-            one.cell.method: one.log_likelihood
+    def _compare_on(self, model: str) -> Iterable[Pair]:
+        on_model = {
+            one.cell.method: one
             for one in self.likelihoods
             if one.cell.model in (model, NO_MODEL) and one.log_likelihood is not None
         }
-        examples = Counter((score.uid, score.units) for score in scores.values())
-        most_common = examples.most_common(1)
-        return {
-            name: score
-            for name, score in scores.items()
-            if (score.uid, score.units) == most_common[0][0]
-        }
+        scores = keep_comparable((name, one.log_likelihood) for name, one in on_model.items())
+        for pair in compare_all_pairs(scores):
+            one_run = any(on_model[name].is_one_run for name in (pair.a, pair.b))
+            yield replace(pair, withheld="one run") if one_run else pair
 
 
 def _seed_key(record: Record) -> int:

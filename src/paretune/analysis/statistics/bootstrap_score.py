@@ -48,11 +48,10 @@ class BootstrapScore:
         design: how the answers came about.
         residual_variance: variance of the mean over seeds that is noise of single answers: what
             neither the seed nor the example explains. Both other variances contain it.
-        answers: what was scored.
-        metric: name of the metric; empty for other sums over examples.
         folds: (repeats, examples): the outer fold whose run answered; None under one split, and of
             what draws nothing, whose runs do not scatter.
         fold_scores: (repeats, folds): of each fold's rows; NaN where a fold has none.
+        rescore: the same of some of the examples, by their places; None where they are fixed.
     """
 
     uid: tuple[str, ...]
@@ -66,10 +65,11 @@ class BootstrapScore:
     question: tuple[int, ...] = ()
     design: TestDesign = SPLIT
     residual_variance: float = 0.0
-    answers: tuple[Predictions, ...] = field(default=(), repr=False, compare=False)
-    metric: str = ""
     folds: Array | None = None
     fold_scores: Array | None = None
+    rescore: Callable[[Sequence[int]], BootstrapScore] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def units(self) -> int:
@@ -142,7 +142,14 @@ def bootstrap_score(
         predictions, *resample_metric(predictions, value), (value.lowest, value.highest)
     )
     fold_scores = None if folds is None else score_folds(predictions, value, folds)
-    return replace(score, design=design, metric=metric, folds=folds, fold_scores=fold_scores)
+
+    def rescore(rows: Sequence[int]) -> BootstrapScore:
+        kept = [_take(seed, rows) for seed in predictions]
+        return bootstrap_score(kept, metric, design, None if folds is None else folds[:, rows])
+
+    return replace(
+        score, design=design, folds=folds, fold_scores=fold_scores, rescore=rescore
+    )
 
 
 def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
@@ -167,6 +174,7 @@ def bootstrap_sums(
     tables: Sequence[Array],
     from_sums: Callable[[Array], Array],
     bounds: tuple[float, float] = (0.0, 1.0),
+    design: TestDesign = SPLIT,
 ) -> BootstrapScore:
     """As :func:`bootstrap_score`, of any score that is a function of sums over examples.
 
@@ -175,18 +183,25 @@ def bootstrap_sums(
         tables: (examples, columns) to be summed, of each seed.
         from_sums: from sums (..., columns) to scores (...).
         bounds: lowest and highest possible score.
+        design: how the answers came about.
 
     Raises:
         StoreError: the predictions are on different examples, or there are none.
     """
     _check_seeds(predictions)
     units = [sum_by_unit(*pair) for pair in zip(tables, predictions, strict=True)]
-    return _resample(
+    score = _resample(
         predictions,
         lambda weights: from_sums(np.stack([resample_sums(table, weights) for table in units])),
         None,
         bounds,
     )
+
+    def rescore(rows: Sequence[int]) -> BootstrapScore:
+        kept = [_take(seed, rows) for seed in predictions]
+        return bootstrap_sums(kept, [t[[*rows]] for t in tables], from_sums, bounds, design)
+
+    return replace(score, design=design, rescore=rescore)
 
 
 def _check_seeds(predictions: Sequence[Predictions]) -> None:
@@ -214,7 +229,6 @@ def _resample(
         highest=bounds[1],
         cluster=first.cluster,
         question=first.question,
-        answers=tuple(predictions),
     )
     drawn = scores(bootstrap_weights(min(score.units, MAX_UNITS)))
     count = len(drawn)
@@ -260,9 +274,9 @@ def restrict_rows(score: BootstrapScore, uids: Collection[str]) -> BootstrapScor
     kept = [i for i, uid in enumerate(score.uid) if uid in uids]
     if len(kept) == len(score.uid):
         return score
-    answers = [_take(seed, kept) for seed in score.answers]
-    folds = None if score.folds is None else score.folds[:, kept]
-    return bootstrap_score(answers, score.metric, score.design, folds)
+    if score.rescore is None:
+        raise ValueError("this score is of fixed examples")
+    return score.rescore(kept)
 
 
 def _take(predictions: Predictions, rows: Sequence[int]) -> Predictions:

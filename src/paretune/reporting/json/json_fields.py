@@ -56,8 +56,9 @@ FIELDS: dict[str, str] = {
     "tasks[].likelihood.pairs[].difference": "log-likelihood of a minus that of b",
     **{f"tasks[].likelihood.pairs[].{key}": text for key, text in _INTERVAL.items()},
     "tasks[].likelihood.pairs[].p": "two-sided p-value against no difference",
-    "tasks[].likelihood.pairs[].p_holm": "the same, corrected over all pairs of the model (Holm)",
-    "tasks[].likelihood.pairs[].standing": "of a: above, unclear or below, by p_holm under 0.05",
+    "tasks[].likelihood.pairs[].p_holm": "the same, corrected over all pairs of the model",
+    "tasks[].likelihood.pairs[].standing": "of a: above, unclear or below, by p_holm under 0.05; "
+    "unclear where a side is one run of a method that draws its seed",
     "tasks[].cells": "one for each model and method, baselines last",
     "tasks[].cells[].model": "name of the model; null: the baseline needs none",
     "tasks[].cells[].method": "key of the method in the study",

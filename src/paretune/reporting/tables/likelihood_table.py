@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.likelihood import CellLikelihood, LikelihoodComparisons
+from paretune.analysis.pairwise_comparisons import describe_withheld
 from paretune.analysis.pairwise_ranks import Pair, flip
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.objectives.likelihood import ExampleLikelihood
@@ -118,7 +119,8 @@ def _format_verdict(one: CellLikelihood, pairs: Sequence[Pair]) -> str:
         others = [sanitise_line(pair.b) for pair in of_row if pair.standing == standing]
         if others:
             phrases.append(f"{words} {join_names(others)}")
-    return "; ".join(phrases) or "nothing to compare with"
+    withheld = describe_withheld(pair.withheld for pair in of_row)
+    return "; ".join([*phrases, *([withheld] if withheld else [])]) or "nothing to compare with"
 
 
 def _write_notes(likelihoods: Sequence[CellLikelihood], generates: bool) -> Iterable[str]:
@@ -145,6 +147,6 @@ def _write_notes(likelihoods: Sequence[CellLikelihood], generates: bool) -> Iter
             "infinite one makes all answers equally probable."
         )
     yield (
-        "Verdicts compare log-likelihoods, paired on the same examples, and are corrected (Holm) "
+        "Verdicts compare log-likelihoods, paired on the same examples, and are corrected "
         "over all pairs on a model, baselines included."
     )
