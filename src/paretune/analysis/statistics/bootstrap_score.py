@@ -147,9 +147,7 @@ def bootstrap_score(
         kept = [_take(seed, rows) for seed in predictions]
         return bootstrap_score(kept, metric, design, None if folds is None else folds[:, rows])
 
-    return replace(
-        score, design=design, folds=folds, fold_scores=fold_scores, rescore=rescore
-    )
+    return replace(score, design=design, folds=folds, fold_scores=fold_scores, rescore=rescore)
 
 
 def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
