@@ -104,6 +104,9 @@ def test_folds_are_put_together_by_example(study: Study) -> None:
     every = [v for run in each if isinstance(run, ExampleLikelihood) for v in run.log_likelihood]
     assert found.log_likelihood.seeds.tolist() == [pytest.approx(np.mean(every))]
     assert len(found.log_likelihood.uid) == 120
+    # Runs scatter between folds, which is part of the variance, as of scores.
+    means = [run.log_likelihood.mean() for run in each if isinstance(run, ExampleLikelihood)]
+    assert found.log_likelihood.fold_scores == pytest.approx(np.array([means]))
 
 
 def test_of_missing_folds_the_rows_that_both_answered_are_compared(study: Study) -> None:

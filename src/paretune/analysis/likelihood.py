@@ -85,7 +85,7 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
     ) -> BootstrapScore:
         tables = [_align(part, by_seed[seed], values) for seed, part in answers.items()]
         parts = tuple(answers.values())
-        return bootstrap_sums(parts, tables, _mean, bounds, cell.design)
+        return bootstrap_sums(parts, tables, _mean, bounds, cell.design, cell.fold_of_rows)
 
     has_brier = all(one.brier is not None for one in runs.values())
     is_density = any(one.deviation is not None for one in runs.values())

@@ -41,19 +41,17 @@ def resample_metric(
     return scores, credit
 
 
-def score_folds(predictions: Sequence[Predictions], metric: Metric, folds: Array) -> Array:
+def score_folds(tables: Array, from_sums: Callable[[Array], Array], folds: Array) -> Array:
     """The score of each fold's rows in each run: (runs, folds), NaN where a fold has no rows.
 
-    Shapes: ``folds`` (runs, examples), the index of the fold that answered.
+    Shapes: ``tables`` (runs, examples, columns), ``folds`` (runs, examples), the index of the fold
+    that answered.
     """
-    first = predictions[0]
-    answers = [run.prediction for run in predictions]
-    tables = metric.statistics(first.label, answers, first.question)
     members = np.eye(int(folds.max()) + 1)[folds]
     sums = np.einsum("ref,rec->rfc", members, tables.astype(np.float64))
     scores = np.full(sums.shape[:2], np.nan)
     filled = members.any(axis=1)
-    scores[filled] = metric.from_sums(sums[filled])
+    scores[filled] = from_sums(sums[filled])
     return scores
 
 

@@ -141,7 +141,11 @@ def bootstrap_score(
     score = _resample(
         predictions, *resample_metric(predictions, value), (value.lowest, value.highest)
     )
-    fold_scores = None if folds is None else score_folds(predictions, value, folds)
+    fold_scores = None
+    if folds is not None:
+        first, runs = predictions[0], [run.prediction for run in predictions]
+        tables = value.statistics(first.label, runs, first.question)
+        fold_scores = score_folds(tables, value.from_sums, folds)
 
     def rescore(rows: Sequence[int]) -> BootstrapScore:
         kept = [_take(seed, rows) for seed in predictions]
@@ -173,6 +177,7 @@ def bootstrap_sums(
     from_sums: Callable[[Array], Array],
     bounds: tuple[float, float] = (0.0, 1.0),
     design: TestDesign = SPLIT,
+    folds: Array | None = None,
 ) -> BootstrapScore:
     """As :func:`bootstrap_score`, of any score that is a function of sums over examples.
 
@@ -182,6 +187,7 @@ def bootstrap_sums(
         from_sums: from sums (..., columns) to scores (...).
         bounds: lowest and highest possible score.
         design: how the answers came about.
+        folds: as there.
 
     Raises:
         StoreError: the predictions are on different examples, or there are none.
@@ -197,9 +203,12 @@ def bootstrap_sums(
 
     def rescore(rows: Sequence[int]) -> BootstrapScore:
         kept = [_take(seed, rows) for seed in predictions]
-        return bootstrap_sums(kept, [t[[*rows]] for t in tables], from_sums, bounds, design)
+        part = [table[[*rows]] for table in tables]
+        own_folds = None if folds is None else folds[:, rows]
+        return bootstrap_sums(kept, part, from_sums, bounds, design, own_folds)
 
-    return replace(score, design=design, rescore=rescore)
+    fold_scores = None if folds is None else score_folds(np.stack(tables), from_sums, folds)
+    return replace(score, design=design, folds=folds, fold_scores=fold_scores, rescore=rescore)
 
 
 def _check_seeds(predictions: Sequence[Predictions]) -> None:
