@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import safetensors
 import torch
 from torch import nn
 
@@ -117,6 +118,8 @@ def load_model(
         direction = NO_DIRECTION
         if head.languages:
             direction = set_languages(tokenizer, head.languages, source_prefix, where)
+    if weights:
+        _require_finite(model.named_parameters(), where)
     missing = info["missing_keys"]
     drawn = [*missing, *(key for key, *_ in info["mismatched_keys"])]
     parameters = _split_drawn(model, anatomy, head, drawn, where)
@@ -154,6 +157,30 @@ def _require_none(lost: Sequence[str], where: str) -> None:
             where=where,
             remedy="It is damaged, or its config.json belongs to another model.",
         )
+
+
+def require_finite_weights(source: ModelSource) -> None:
+    """Read all of a checkpoint's weights, and check that they are numbers.
+
+    Raises:
+        ModelError: one is not.
+    """
+    for path in sorted(source.folder.glob("*.safetensors")):
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+            _require_finite(tensors, f"model {source.name}")
+
+
+def _require_finite(tensors: Iterable[tuple[str, torch.Tensor]], where: str) -> None:
+    for name, tensor in tensors:
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        if not all(map(torch.isfinite, torch.aminmax(tensor))):
+            raise ModelError(
+                f"its weights hold values that are no finite numbers ({name}).",
+                where=where,
+                remedy="They are damaged, or training them failed: fetch or train them again.",
+            )
 
 
 def reset_head(loaded: LoadedModel, seed: int) -> None:

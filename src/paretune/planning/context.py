@@ -13,7 +13,16 @@ from paretune.measuring.auto_precision import Precision
 from paretune.methods import ConfiguredBaseline, ConfiguredMethod, Rates
 from paretune.models.config import load_config
 from paretune.models.sources.resolve import ModelSource, resolve_source
-from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training, compute_run_id
+from paretune.study import (
+    MethodSpec,
+    ModelSpec,
+    Run,
+    Study,
+    TaskSpec,
+    Training,
+    compute_run_id,
+    digest,
+)
 from paretune.training.caches import ProcessCache
 
 NO_MODEL = ModelSpec(name="-")
@@ -120,13 +129,22 @@ class StudyContext:
 
     def identify(self, run: Run) -> str:
         """The run's identity over its data, weights and method code."""
-        weights = "" if run.model == NO_MODEL else self.source(run.model).weights_hash
+        weights = "" if run.model == NO_MODEL else self._hash_files(run)
         return compute_run_id(
             run,
             data_hash=self.dataset(run.task).content_hash,
             weights_hash=weights,
             code_epoch=self.method(run.method).code_epoch,
         )
+
+    def _hash_files(self, run: Run) -> str:
+        """Hash of the model's files, and of how it decodes where the run generates texts."""
+        source = self.source(run.model)
+        if run.generation is None:
+            return source.weights_hash
+        chosen = run.generation.model_dump(exclude_none=True)  # by the study, in any case
+        decoding = {k: v for k, v in source.decoding.items() if k not in chosen}
+        return digest([source.weights_hash, decoding]) if decoding else source.weights_hash
 
 
 def choose_learning_rates(spec: MethodSpec, rates: Rates, trials: int) -> tuple[float, ...]:

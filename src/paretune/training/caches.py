@@ -67,7 +67,7 @@ class ProcessCache:
         """The pretrained model with a head for this task, perhaps in bf16; the last one only."""
         source = self.source(spec)
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
-        key = (source.weights_hash, head, spec.source_prefix, bf16)
+        key = (source.weights_hash, source.decoding_key, head, spec.source_prefix, bf16)
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
@@ -83,7 +83,8 @@ class ProcessCache:
         """
         source = self.source(spec)
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
-        key = (source.weights_hash, replace(head, purpose="", labels=()), spec.source_prefix)
+        shape = replace(head, purpose="", labels=())
+        key = (source.weights_hash, source.decoding_key, shape, spec.source_prefix)
         if key not in self.outlines:
             others = [own for other, own in self.outlines.items() if other[0] == key[0]]
             # A tokenizer that was set to its languages is not shared.

@@ -216,8 +216,11 @@ def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
 
 
 def _check_model(spec: ModelSpec, context: StudyContext) -> CheckedItem:
+    from paretune.models.load import require_finite_weights
+
     try:
         source = context.source(spec)
+        require_finite_weights(source)
     except ParetuneError as error:
         return CheckedItem("model", spec.key, error=error)
     revision = f" at {source.revision}" if source.revision else ""

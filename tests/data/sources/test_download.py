@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +31,10 @@ class Server:
     statuses: list[int] = field(default_factory=list)
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
+    redirect: str = ""
+    drip: bool = False
+    drip_headers: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 @pytest.fixture
@@ -40,6 +47,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             state.asked.append(asked)
             if state.statuses:
                 self.send_error(state.statuses.pop(0))
+                return
+            if state.redirect and self.path == "/a.zip":
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                self.end_headers()
+                return
+            if state.drip_headers:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+                while not state.ended.wait(0.05):
+                    self._send(b"x")
                 return
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.ranges else 0
             if start > len(state.body):
@@ -57,7 +74,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 self.wfile.flush()
                 self.connection.close()
                 return
-            self.wfile.write(rest)
+            pieces = [rest[i : i + 1] for i in range(9)] if state.drip else [rest]
+            for piece in pieces:
+                self._send(piece)
+                state.ended.wait(0.02 if state.drip else 0)
+
+        def _send(self, data: bytes) -> None:
+            with contextlib.suppress(OSError):  # the other side has given up
+                self.wfile.write(data)
+                self.wfile.flush()
 
         def log_message(self, *args: object) -> None:
             pass
@@ -71,6 +96,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(fetching, "COLLECTIONS", collections)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield state
+    state.ended.set()
     http.shutdown()
     thread.join()
     http.server_close()
@@ -196,3 +222,70 @@ def test_the_pins_are_those_of_the_published_files(shared: Path) -> None:
         data = (folder / pinned.name).read_bytes()
         assert len(data) == pinned.size
         assert hashlib.sha256(data).hexdigest() == pinned.sha256
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[::1", "ftp://host/x", "file:///etc/passwd", "https://", "http:///x",
+        "javascript:x", "http://host:99999", "http://host:x", "http://a b", "http://host/\n", "",
+        "http://user:secret@host", "https://secret@host/x",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_the_web(server: Server, tmp_path: Path, address: str) -> None:
+    with pytest.raises(DataError) as refused:
+        download_collection("test", tmp_path, base_url=address or "x", attempts=1)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://127.0.0.1/a.zip", "file:///etc/passwd", "http://u:secret@127.0.0.1/a"]
+)
+def test_redirects_stay_in_the_web(server: Server, tmp_path: Path, target: str) -> None:
+    server.redirect = target
+    with pytest.raises(NetworkError, match=r"no public address|is not allowed") as refused:
+        download_collection("test", tmp_path, attempts=1)
+    assert "secret" not in str(refused.value) and not files(tmp_path / "test")
+
+
+def test_redirects_within_the_web_are_followed(server: Server, tmp_path: Path) -> None:
+    server.redirect = f"{server.url}/elsewhere"
+    download_collection("test", tmp_path, attempts=1)
+    assert files(tmp_path / "test") == ["a.zip"]
+
+
+def test_a_server_that_drips_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock of our own: a second passes at each look at it."""
+    server.drip = True
+    seconds = itertools.count()
+    monkeypatch.setattr(fetching.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(fetching, "_MIN_BYTES_PER_SECOND", len(BODY))
+    with pytest.raises(NetworkError, match="slower than"):
+        download_collection("test", tmp_path, attempts=1, timeout=5)
+    assert len(server.asked) == 1
+
+
+def test_headers_that_drip_are_given_up(server: Server, tmp_path: Path) -> None:
+    server.drip_headers = True
+    with pytest.raises(NetworkError, match="interrupted 1 times"):
+        download_collection("test", tmp_path, attempts=1, timeout=0.2)
+
+
+def test_nothing_is_written_through_links(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "test"
+    folder.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (folder / "a.zip.part").symlink_to(victim)
+    download_collection("test", tmp_path)
+    assert victim.read_text() == "mine" and (folder / "a.zip").read_bytes() == BODY
+    (folder / "a.zip").unlink()
+    os.mkfifo(folder / "a.zip.part")
+    download_collection("test", tmp_path)
+    (folder / "a.zip.lock").unlink()
+    (folder / "a.zip.lock").symlink_to(victim)
+    with pytest.raises(DataError, match="cannot be written"):
+        download_collection("test", tmp_path)
+    assert victim.read_text() == "mine"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +26,8 @@ ProgressCallback = Callable[[str, int, int], None]
 """Called with a file's name, bytes received and bytes in total."""
 
 _CHUNK = 1 << 16
+_MIN_BYTES_PER_SECOND = 1 << 12
+"""A server that sends less is given up, after what the timeout allows on top."""
 _RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -106,9 +111,7 @@ def download_collection(
             f'there is no data set "{name}".',
             remedy=f"There is {', '.join(COLLECTIONS)}.",
         )
-    url = (base_url or collection.base_url).rstrip("/")
-    if not url.startswith(("https://", "http://")):
-        raise DataError(f'"{url}" is not a URL.', remedy="It must start with https://.")
+    url = _check_url((base_url or collection.base_url).rstrip("/"))
     folder = (data_home or default_home()) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +124,70 @@ def download_collection(
             remedy="Free some space, or set PARETUNE_HOME to a folder that can be written.",
         ) from None
     return folder
+
+
+def _check_url(url: str) -> str:
+    """The address, if it is one of the web and holds no password, which messages would show."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urllib.parse.SplitResult("", "", "", "", ""), None
+    if "@" in parts.netloc:
+        raise DataError(
+            "the address holds a user name or a password.", remedy="Name one that needs none."
+        )
+    if parts.scheme not in ("https", "http") or not host or not url.isprintable() or " " in url:
+        raise DataError(f'"{url:.200}" is not a URL.', remedy="It must start with https://.")
+    return url
+
+
+class _WebRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect out of the web: ``urllib`` would also open ``ftp://``."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:  # fmt: skip
+        """The request to send instead."""
+        try:
+            return super().redirect_request(req, fp, code, msg, headers, _check_url(newurl))
+        except DataError:
+            raise NetworkError(
+                "the server leads to what is no public address of the web.",
+                where=req.full_url,
+                remedy="Check the address; a login page or proxy may answer instead.",
+            ) from None
+
+
+_OPENER = urllib.request.OpenerDirector()
+for _handler in (
+    urllib.request.ProxyHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    _WebRedirects,
+    urllib.request.HTTPErrorProcessor,
+):
+    _OPENER.add_handler(_handler())
+
+
+def _open_url(request: urllib.request.Request, timeout: float) -> HTTPResponse:
+    """The answer with its headers, all within twice ``timeout``: each byte of them may take one.
+
+    Raises:
+        OSError, HTTPException: as urllib does.
+    """
+    opened: Future[HTTPResponse] = Future()
+
+    def open_it() -> None:
+        try:
+            opened.set_result(_OPENER.open(request, timeout=timeout))
+        except BaseException as error:  # noqa: BLE001 (raised again below)
+            opened.set_exception(error)
+
+    threading.Thread(target=open_it, daemon=True).start()
+    return opened.result(2 * timeout)
 
 
 def _download_file(
@@ -172,6 +239,8 @@ def _download_part(
     url: str, part: Path, file: PinnedFile, progress: ProgressCallback | None, timeout: float
 ) -> None:
     """Bring ``part`` to its full size, or raise."""
+    if part.is_symlink() or (part.exists() and not part.is_file()):
+        part.unlink()  # it would be written through, or read without end
     received = part.stat().st_size if part.exists() else 0
     if received > file.size:
         part.unlink()
@@ -182,13 +251,14 @@ def _download_part(
     if received:
         headers["Range"] = f"bytes={received}-"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  (scheme is checked)
+    deadline = time.monotonic() + timeout + (file.size - received) / _MIN_BYTES_PER_SECOND
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        with _open_url(request, timeout) as answer:
             if received and not _is_continued(answer, received):
                 received = 0
             with part.open("r+b" if received else "wb") as out:
                 out.seek(received)
-                _write_chunks(answer, out, received, file, progress)
+                _write_chunks(answer, out, received, file, progress, deadline)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and received:
@@ -213,9 +283,12 @@ def _write_chunks(
     received: int,
     file: PinnedFile,
     progress: ProgressCallback | None,
+    deadline: float,
 ) -> None:
-    while chunk := answer.read(_CHUNK):
+    while chunk := answer.read1(_CHUNK):  # what is there, and never a wait for more
         received += len(chunk)
+        if time.monotonic() > deadline and received < file.size:
+            raise _RetryableError(f"slower than {_MIN_BYTES_PER_SECOND:,} bytes a second")
         if received > file.size:
             # It is not the pinned file; do not fill the disk with it.
             out.truncate(0)
@@ -255,6 +328,10 @@ def _lock(lock: Path) -> Iterator[None]:
         return
     import fcntl
 
-    with lock.open("wb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    # Never through a link that somebody left there.
+    descriptor = os.open(lock, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
+import pickletools
 import re
 import shutil
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 from paretune.atomic_write import create_folder
 from paretune.data.sources.cache_dir import converted_models_home
 from paretune.errors import ModelError, StoreError
-from paretune.models.sources.files import SAFETENSORS, ModelFiles
+from paretune.models.sources.files import GENERATION_CONFIG, SAFETENSORS, ModelFiles
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_MAX_OPERATIONS = 2_000_000
+"""Steps of a pickle; a mapping of 10,000 tensors takes a fifth."""
+_MAX_PICKLE_BYTES = 64 * 2**20
+_MAX_GROWTH = 4
+"""How much larger tensors may be than their files, where several names share one's data."""
 _CHECKSUMS = "sha256.json"
 """In a converted folder: the SHA-256 of every other file by its name."""
 
@@ -27,7 +35,7 @@ _CHECKSUMS = "sha256.json"
 def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
     """A folder with the same config, tokenizer and weights, as safetensors; made at first use.
 
-    Stored under ``weights_hash`` in paretune's data folder, whole or not at all, also when two
+    Stored by ``weights_hash`` in paretune's data folder, whole or not at all, also when two
     processes convert at once, with the SHA-256 of each file. A copy that has changed since is made
     again.
 
@@ -35,7 +43,9 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
         ModelError: the file is no plain mapping of names to tensors. Nothing in it is executed.
         StoreError: the copy cannot be written.
     """
-    target = converted_models_home() / weights_hash[:20]
+    own = [path for path in (files.folder / GENERATION_CONFIG,) if path.is_file()]
+    key = hashlib.sha256(b"".join([weights_hash.encode(), *(path.read_bytes() for path in own)]))
+    target = converted_models_home() / (key.hexdigest() if own else weights_hash)[:20]
     if is_whole_copy(target):
         return target
     tensors = _read_pickles(files)
@@ -43,7 +53,7 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
         tensors = _drop_tied(tensors)
     try:
         with create_folder(target) as folder:
-            for path in (files.folder / "config.json", *files.tokenizer):
+            for path in (files.folder / "config.json", *files.tokenizer, *own):
                 shutil.copyfile(path, folder / path.name)
             _write(tensors, folder / SAFETENSORS)
             (folder / _CHECKSUMS).write_text(json.dumps(_hash_files(folder)), encoding="utf-8")
@@ -85,6 +95,7 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
     for path in files.weights:
         if path.suffix == ".json":
             continue
+        _require_short_pickle(path)
         try:
             # Files from before torch 1.6 are no zip archives and cannot be mapped.
             state = torch.load(
@@ -101,8 +112,67 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
                 where=str(path),
                 remedy="Save the model alone: model.save_pretrained(FOLDER).",
             )
+        for name, tensor in state.items():
+            _require_dense(path, name, tensor)
         tensors.update(state)
+    stored = sum(path.stat().st_size for path in files.weights)
+    if sum(tensor.nbytes for tensor in tensors.values()) > _MAX_GROWTH * stored + (1 << 20):
+        raise ModelError(
+            f"its tensors are over {_MAX_GROWTH} times as large as its files.",
+            where=str(files.folder),
+            remedy="It is not to be trusted, or save it again: model.save_pretrained(FOLDER).",
+        )
     return tensors
+
+
+def _require_short_pickle(path: Path) -> None:
+    """Count what a file's pickles do, before they are read: ``torch.load`` has no limit.
+
+    Where they end too early, ``torch.load`` will say so.
+
+    Raises:
+        ModelError: they do more than any mapping of tensors needs, or are packed.
+    """
+    num_left = _MAX_OPERATIONS
+    with contextlib.suppress(ValueError, EOFError, zipfile.BadZipFile, OSError, RuntimeError):
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                for _ in range(5):  # magic number, version, machine, tensors, names of their data
+                    num_left -= _count_operations(file, num_left)
+        else:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+                programs = [info for info in members if info.filename.endswith(".pkl")]
+                large = sum(info.file_size for info in programs) > _MAX_PICKLE_BYTES
+                if large or any(info.compress_type for info in members):
+                    raise _describe_refusal(path, "")
+                for info in programs:
+                    with archive.open(info) as stream:
+                        num_left -= _count_operations(stream, num_left)
+    if num_left < 0:
+        raise ModelError(
+            "takes more steps to open than any mapping of tensors.",
+            where=str(path),
+            remedy="It is not to be trusted: choose a model with safetensors.",
+        )
+
+
+def _count_operations(stream: IO[bytes], most: int) -> int:
+    """Operations of one pickle, at most one more than ``most``."""
+    return sum(1 for _ in itertools.islice(pickletools.genops(stream), max(most, 0) + 1))
+
+
+def _require_dense(path: Path, name: str, tensor: Tensor) -> None:
+    import torch
+
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    if plain and not tensor.is_quantized and not tensor.is_complex():
+        return
+    raise ModelError(
+        f"holds a tensor that is sparse, quantised, complex or without values ({name:.80}).",
+        where=str(path),
+        remedy="Save the model in full: model.save_pretrained(FOLDER).",
+    )
 
 
 def _describe_refusal(path: Path, message: str) -> ModelError:

@@ -14,7 +14,11 @@ from typing import Any
 from paretune.errors import ModelError
 
 MAX_JSON_BYTES = 64 * 2**20
-"""More than any config or index of weights has."""
+"""More than any index of weights has."""
+MAX_CONFIG_BYTES = 8 * 2**20
+"""More than any ``config.json`` has; a label for each of 20,000 classes takes a tenth."""
+MAX_TENSORS = 100_000
+"""More than any file of weights has."""
 MAX_TOKENIZER_BYTES = 2**30
 _MAX_HEADER_BYTES = 100_000_000  # of safetensors, by its own reader
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -64,27 +68,30 @@ def require_no_lfs_pointer(path: Path) -> None:
         )
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """A JSON object from a file of ordinary size.
 
     Raises:
         ModelError: the file is missing, too large, no JSON, or no object.
     """
     try:
-        _require_size(path, MAX_JSON_BYTES)
+        _require_size(path, max_bytes)
         require_no_lfs_pointer(path)
         with path.open("rb") as file:
-            value = json.loads(file.read(MAX_JSON_BYTES + 1))
+            value = json.loads(file.read(max_bytes + 1))
     except FileNotFoundError:
         raise ModelError(
             f"there is no {path.name}.",
             where=str(path.parent),
             remedy="A model folder holds config.json, weights and a tokenizer (save_pretrained).",
         ) from None
+    except OSError as error:
+        raise ModelError(f"cannot be read ({error.strerror}).", where=str(path)) from None
     except RecursionError:
         raise ModelError("is nested without end.", where=str(path), remedy=_FETCH_AGAIN) from None
     except ValueError as error:
-        raise ModelError(f"cannot be read as JSON ({error}).", where=str(path)) from None
+        reason = "a number of thousands of digits" if "int_max_str" in str(error) else str(error)
+        raise ModelError(f"cannot be read as JSON ({reason}).", where=str(path)) from None
     if not isinstance(value, dict):
         raise ModelError("is not a JSON object.", where=str(path))
     return value
@@ -104,6 +111,8 @@ def read_tensor_dtypes(path: Path) -> set[str]:
                 raise ValueError
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
+        if len(header) > MAX_TENSORS:
+            raise ModelError(f"holds {len(header):,} tensors, which no model has.", where=str(path))
         whole = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         types = {str(entry["dtype"]) for entry in header.values()}
         cut_off = size < whole

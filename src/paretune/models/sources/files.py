@@ -9,6 +9,7 @@ from typing import Any
 
 from paretune.errors import ModelError
 from paretune.models.sources.file_checks import (
+    MAX_CONFIG_BYTES,
     read_json_object,
     read_tensor_dtypes,
     require_no_lfs_pointer,
@@ -16,6 +17,7 @@ from paretune.models.sources.file_checks import (
 )
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+GENERATION_CONFIG = "generation_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -30,7 +32,25 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "source.spm",
     "target.spm",
+    "target_vocab.json",
 )
+_DECODING_IN_CONFIG = (
+    "num_beams", "num_beam_groups", "diversity_penalty", "length_penalty", "early_stopping",
+    "min_length", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "repetition_penalty",
+    "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens",
+    "begin_suppress_tokens", "decoder_start_token_id", "eos_token_id", "pad_token_id",
+)  # fmt: skip
+"""Settings of decoding that ``config.json`` may have; where the other file is, they do not hold."""
+_NOT_DECODING = (
+    "transformers_version", "_from_model_config", "use_cache", "cache_implementation",
+    "cache_config", "output_attentions", "output_hidden_states", "output_scores", "output_logits",
+    "return_dict_in_generate", "bos_token_id",
+    # A study sets the length, and that nothing is sampled.
+    "max_length", "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "top_h",
+    "typical_p", "epsilon_cutoff", "eta_cutoff",
+)  # fmt: skip
+"""Settings of ``generation_config.json`` that change no text."""
+_MAX_SHARDS = 10_000
 _TOKENIZER_CONFIGS = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
 _OTHER_FRAMEWORKS = {
     "tf_model.h5": "TensorFlow",
@@ -63,6 +83,24 @@ class ModelFiles:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.name} {content}\n".encode())
         return digest.hexdigest()
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """Where ``generation_config.json`` decodes otherwise than ``config.json`` alone would.
+
+        ``content_hash`` has the rest. None stands for a setting that holds no longer.
+
+        Raises:
+            ModelError: the file is no JSON object.
+        """
+        path = self.folder / GENERATION_CONFIG
+        if not path.is_file():
+            return {}
+        own, config = read_json_object(path), self.config
+        settings = {k: v for k, v in own.items() if v is not None and k not in _NOT_DECODING}
+        lost = [k for k in _DECODING_IN_CONFIG if config.get(k) is not None and k not in settings]
+        changed = {k: v for k, v in settings.items() if v != config.get(k)}
+        return {**changed, **dict.fromkeys(lost)}
 
 
 def has_weights(folder: Path, *names: str) -> bool:
@@ -103,9 +141,12 @@ def list_model_files(folder: Path) -> ModelFiles:
             remedy="Merge it into its base model first (merge_and_unload), and save that.",
         )
     require_regular_files(folder)
-    config = read_json_object(folder / "config.json")
+    config = read_json_object(folder / "config.json", MAX_CONFIG_BYTES)
     weights, pickled = _find_weights(folder)
-    tokenizer = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    # Files for one version of transformers (tokenizer.4.0.0.json) are preferred where they are.
+    versions = sorted(path.name for path in folder.glob("tokenizer.*.json"))
+    names = [name for name in (*TOKENIZER_FILES, *versions) if (folder / name).is_file()]
+    tokenizer = tuple(folder / name for name in names)
     if not _has_tokenizer(folder):
         raise ModelError(
             "has no tokenizer.",
@@ -128,7 +169,9 @@ def _find_weights(folder: Path) -> tuple[tuple[Path, ...], bool]:
     listed, pickled = _list_weight_files(folder)
     if missing := [path.name for path in listed if not path.is_file()]:
         raise ModelError(
-            f"names files that are missing: {', '.join(missing)}.", where=str(listed[0])
+            f"names files that are missing: {', '.join(missing[:3])}"
+            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}.",
+            where=str(listed[0]),
         )
     if listed:
         return listed, pickled
@@ -156,11 +199,25 @@ def _read_shards(index: Path) -> list[str]:
     named = read_json_object(index).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise ModelError("has no weight_map.", where=str(index))
-    invalid = [s for s in named.values() if not (s and isinstance(s, str) and Path(s).name == s)]
-    if invalid:
+    if invalid := [shard for shard in named.values() if not _is_file_name(shard)]:
         raise ModelError(
             f"invalid name of a weight file: {invalid[0]!r:.80}.",
             where=str(index),
             remedy="It is damaged, or not to be trusted: fetch the model again.",
         )
-    return sorted(set(named.values()))
+    shards = sorted(set(named.values()))
+    if len(shards) > _MAX_SHARDS:
+        raise ModelError(
+            f"names {len(shards):,} files of weights, which no model has.", where=str(index)
+        )
+    return shards
+
+
+def _is_file_name(shard: Any) -> bool:
+    """Whether it names a file of the index's own folder."""
+    return (
+        isinstance(shard, str)
+        and shard.isprintable()
+        and 0 < len(shard.encode()) < 256
+        and Path(shard).name == shard
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paretune.errors import ModelError, NetworkError, first_line
 from paretune.models.sources.files import (
+    GENERATION_CONFIG,
     PICKLE,
     SAFETENSORS,
     TOKENIZER_FILES,
@@ -13,7 +14,7 @@ from paretune.models.sources.files import (
     has_weights,
 )
 
-_ALWAYS = ["config.json", *TOKENIZER_FILES]
+_ALWAYS = ["config.json", GENERATION_CONFIG, *TOKENIZER_FILES]
 _SAFE = [SAFETENSORS, f"{SAFETENSORS}.index.json", "model-*.safetensors"]
 _PICKLED = [PICKLE, f"{PICKLE}.index.json", "pytorch_model-*.bin"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ from paretune.models.sources.package import find_package_folder
 from paretune.study import ModelSpec
 
 _HALVES = {"F16": "float16", "BF16": "bfloat16"}
+_IMPLEMENTATION = re.compile("_?(attn|experts)_implementation(_internal)?")
+_OWN_IMPLEMENTATIONS = ("eager", "sdpa", None)
+"""Those of ``transformers`` that need nothing else; a run chooses one of the two itself."""
+_MAX_LABELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class ModelSource:
         weights_hash: SHA-256 of config, weights and tokenizer, before any conversion.
         notes: what a reader of the results should know about these files.
         width: the hidden size that the config names; None where it names none.
+        decoding: how it generates texts, where the other files do not say so
+            (:attr:`ModelFiles.decoding`).
     """
 
     name: str
@@ -38,6 +46,12 @@ class ModelSource:
     weights_hash: str
     notes: tuple[str, ...] = ()
     width: int | None = None
+    decoding: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def decoding_key(self) -> str:
+        """``decoding`` as text; "" where it says nothing."""
+        return json.dumps(self.decoding, sort_keys=True) if self.decoding else ""
 
 
 def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
@@ -53,7 +67,13 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
     """
     source, files = _locate(spec, offline=offline)
     _refuse_remote_code(spec, files)
-    source = replace(source, weights_hash=files.content_hash, width=read_hidden_size(files.config))
+    _refuse_other_files(spec, files)
+    source = replace(
+        source,
+        weights_hash=files.content_hash,
+        width=read_hidden_size(files.config),
+        decoding=files.decoding,
+    )
     dtypes, notes = set(files.dtypes), []
     if files.is_pickle:
         source = replace(source, folder=convert_to_safetensors(files, source.weights_hash))
@@ -113,3 +133,41 @@ def _refuse_remote_code(spec: ModelSpec, files: ModelFiles) -> None:
             where=f"model {spec.name}",
             remedy="Choose a model whose type transformers knows.",
         )
+
+
+def _refuse_other_files(spec: ModelSpec, files: ModelFiles) -> None:
+    """Refuse a config that names code or files elsewhere, which no hash would cover.
+
+    ``attn_implementation: OWNER/NAME`` is native code of the hub, which ``transformers`` fetches
+    and runs where the package ``kernels`` is installed; ``transformers_weights`` another file.
+    """
+    where = f"{files.folder / 'config.json'}"
+    for key, value in _iterate_settings(files.config):
+        if _IMPLEMENTATION.fullmatch(key) and value not in _OWN_IMPLEMENTATIONS:
+            raise ModelError(
+                f"names other code to compute with ({key}: {value!r:.80}); paretune never runs "
+                "such code.",
+                where=where,
+                remedy=f"Remove {key} from the file if you trust its weights.",
+            )
+        if key == "transformers_weights" and value not in (SAFETENSORS, None):
+            raise ModelError(
+                f"names another file of weights ({value!r:.80}) than {SAFETENSORS}.",
+                where=where,
+                remedy=f"Rename that file to {SAFETENSORS} and remove {key}.",
+            )
+        if key in ("num_labels", "_num_labels") and isinstance(value, int) and value > _MAX_LABELS:
+            raise ModelError(f"has {key}: {value:,}, which no model has.", where=where)
+
+
+def _iterate_settings(value: Any) -> Iterator[tuple[str, Any]]:
+    """All keys with their values, also in configs inside; as deep as JSON was read."""
+    groups = [value]
+    while groups:
+        group = groups.pop()
+        if isinstance(group, Mapping):
+            for key, inner in group.items():
+                yield str(key), inner
+                groups.append(inner)
+        elif isinstance(group, list):
+            groups += group
