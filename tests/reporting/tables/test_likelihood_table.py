@@ -81,7 +81,14 @@ def test_a_narrow_terminal_wraps_the_verdicts(report: Report) -> None:
 def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Path) -> None:
     study = made.study(methods=["full", "lora"])
     records = made.whole(study)
-    assert build_report(study, records).tasks[0].likelihood is None
+    without = build_report(study, records)
+    reasons = without.tasks[0].likelihood
+    assert reasons is not None and reasons.grid.rows == ()
+    assert reasons.grid.notes == (
+        "Not known: no probabilities of the reference's tokens are stored.",
+    )
+    assert reasons.grid.notes[0].split("'")[0] in render_page(without, lambda: "")
+    assert build_study_json(without)["tasks"][0]["likelihood"] is None
 
     def with_tokens(record: Record) -> Record:
         test = record.predictions.get("test")

@@ -128,12 +128,14 @@ def _task(task: TaskReport) -> Json:
         "highest": task.highest,
         "constant": constant,
         "sentences": list(task.sentences),
-        "likelihood": task.likelihood and _likelihood(task.likelihood),
+        "likelihood": _likelihood(task.likelihood),
         "cells": [_cell(row, task) for row in task.all_rows],
     }
 
 
-def _likelihood(likelihood: LikelihoodReport) -> Json:
+def _likelihood(likelihood: LikelihoodReport | None) -> Json | None:
+    if likelihood is None or not likelihood.runs:
+        return None
     pairs = [
         {
             "model": group.model,

@@ -18,6 +18,7 @@ from paretune.terminal.sanitise import sanitise_line
 MEASURES = ("log-likelihood", "Brier score")
 DIGITS = 3
 
+_TITLE = "How probable the right answers were"
 _ABOVE = (
     "A verdict of its own: how probable each method made the right answers, not how often it was "
     "right. It enters no verdict, rank or recommendation on scores; methods of equal score may "
@@ -42,16 +43,21 @@ class LikelihoodReport:
 
 
 def build_likelihood(rows: Sequence[Row]) -> LikelihoodReport | None:
-    """The block of a task; None where no row has a likelihood."""
+    """The block of a task; None where no run that trained has left answers.
+
+    Where none of them has a likelihood it has no rows and says why.
+    """
     comparisons = LikelihoodComparisons([row.cell for row in rows])
     likelihoods = comparisons.likelihoods
     if not any(one.log_likelihood for one in likelihoods):
-        return None
+        reasons = {one.reason for one in likelihoods if one.cell.answers_by_seed}
+        notes = tuple(f"Not known: {reason}." for reason in sorted(reasons))
+        return LikelihoodReport(Grid(_TITLE, _ABOVE, (), (), notes), (), {}, "") if notes else None
     ended = [(row, one) for row, one in zip(rows, likelihoods, strict=True) if row.cell.final]
     intervals = [tuple(_intervals(one)) for _, one in ended]
     generates = rows[0].cell.objective.generates
     grid = Grid(
-        title="How probable the right answers were",
+        title=_TITLE,
         above=_ABOVE,
         titles=(*(f"{measure} [95 %]" for measure in MEASURES), "n x seeds", "fitted", "verdict"),
         rows=tuple(
