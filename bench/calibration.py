@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from verdicts.page import write_page
-from verdicts.scenarios import Scenario, list_few, list_scenarios
+from verdicts.scenarios import Scenario, list_scenarios
 from verdicts.simulate import simulate
 
 RESULTS = Path(__file__).parent / "calibration"
@@ -42,7 +42,6 @@ def main(arguments: list[str] | None = None) -> None:
     measuring = verbs.add_parser("measure")
     measuring.add_argument("--json", type=Path, default=RESULTS / "after.json")
     measuring.add_argument("--share", type=float, default=1.0, help="of the studies")
-    measuring.add_argument("--few", action="store_true", help="the slow tests' scenarios")
     measuring.add_argument("--only", default="", help="scenarios whose name contains this")
     measuring.add_argument("--split-only", action="store_true", help="no cross-validation")
     verbs.add_parser("page")
@@ -55,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     scenarios = [
         scenario
-        for scenario in (list_few() if options.few else list_scenarios())
+        for scenario in list_scenarios()
         if options.only in scenario.name and not (options.split_only and scenario.design.folds)
     ]
     measure(options.json, options.share, scenarios)

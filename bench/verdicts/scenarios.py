@@ -116,30 +116,6 @@ def list_scenarios() -> list[Scenario]:
     return list({scenario.name: scenario for scenario in every}.values())
 
 
-def list_few() -> list[Scenario]:
-    """The cut-down form: a few cells of each kind, for the slow tests."""
-    names = {
-        "equal accuracy norm n=56 S=3",
-        "equal accuracy norm n=300 S=5",
-        "equal accuracy unequal n=300 S=5",
-        "equal accuracy fail30 n=300 S=3 failures in",
-        "equal accuracy fail30 n=300 S=5",
-        "equal macro_f1 norm n=56 S=3",
-        "equal r2 norm n=300 S=5",
-        "equal accuracy norm n=100 S=5 cluster=5",
-        "equal accuracy norm n=300 S=5 K=5",
-        "steps accuracy norm n=100 S=5",
-        "steps accuracy calm n=300 S=5 K=5",
-        "choice methods far ahead accuracy norm n=56 S=3",
-        "choice nothing ahead accuracy norm n=56 S=3",
-        "sample size accuracy calm n=100 S=5",
-    }
-    few = [replace(s, studies=400) for s in list_scenarios() if s.name in names]
-    if len(few) != len(names):
-        raise ValueError(f"no such scenario: {names - {s.name for s in few}}")
-    return few
-
-
 def _errors() -> Iterator[Scenario]:
     every = ("calm", "norm", "unequal", "fail10", "fail30", "mixed")
     for rows, seeds in ((18, 3), (56, 3), (56, 5), (100, 5), (300, 3), (300, 5)):
