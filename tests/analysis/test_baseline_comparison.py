@@ -11,7 +11,11 @@ from paretune.analysis.baseline_comparison import (
     verdict_of,
 )
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.multiple_testing import all_pairs_correction, holm_correction
+from paretune.analysis.statistics.multiple_testing import (
+    all_pairs_correction,
+    holm_correction,
+    rows_correction,
+)
 from paretune.analysis.statistics.score_difference import score_difference
 from paretune.errors import StoreError
 
@@ -108,3 +112,30 @@ def test_verdicts_in_words() -> None:
 def test_other_examples_are_refused() -> None:
     with pytest.raises(StoreError, match="different examples"):
         difference([fake.answers(0.6)], [fake.answers(0.6, n=50)], "accuracy")
+
+
+def test_a_row_that_is_claimed_whole_counts_once() -> None:
+    rows = {
+        "lora": {"majority": 1e-9, "tfidf": 1e-4, "head_only": 0.02},
+        "full": {"majority": 1e-9, "tfidf": 1e-9, "head_only": 0.001},
+        "loha": {"majority": 1e-4, "tfidf": 0.3, "head_only": 0.04},
+    }
+    corrected = rows_correction({r: {(r, b): p for b, p in row.items()} for r, row in rows.items()})
+    # The hardest baseline is not multiplied within its row, and the best row is counted first.
+    assert corrected[("full", "head_only")] == pytest.approx(3 * 0.001)
+    assert corrected[("lora", "head_only")] == pytest.approx(2 * 0.02)
+    assert corrected[("loha", "tfidf")] == pytest.approx(0.3)
+    assert corrected[("loha", "head_only")] == pytest.approx(2 * 0.04)
+    assert corrected[("loha", "majority")] == pytest.approx(2 * 0.02)  # never below an earlier row
+
+
+def test_rows_of_equals_are_hardly_ever_claimed() -> None:
+    """Four rows of three equal baselines, p-values of one row dependent on each other."""
+    rng, wrong, studies = np.random.default_rng(4), 0, 4000
+    for _ in range(studies):
+        shared = rng.normal(size=3)
+        z = (rng.normal(size=(4, 1)) - shared) / 2**0.5
+        p = 2 * stats.norm.sf(np.abs(z))
+        rows = {str(i): {(i, j): p[i, j] for j in range(3)} for i in range(4)}
+        wrong += min(rows_correction(rows).values()) < 0.05
+    assert wrong / studies <= 0.05 + 0.007

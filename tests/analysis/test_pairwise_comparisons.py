@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ from support import fake_records as fake
 from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pairwise_ranks import Pair
-from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
+from paretune.analysis.statistics.multiple_testing import (
+    ALPHA,
+    all_pairs_correction,
+    rows_correction,
+)
 from paretune.reporting.build import build_report
 from paretune.verbs.compare import compare
 from paretune.verbs.report import StudyResults
 
 METHODS = ["full", "lora", "loha", "prompt"]
+FREE = ("majority", "tfidf")
 
 
 def cells(**levels: float) -> list[Cell]:
@@ -24,11 +30,38 @@ def cells(**levels: float) -> list[Cell]:
     return group_into_cells(study, fake.whole(study, {"prompt": 0.6, **levels}))
 
 
-def test_all_pairs_of_a_model_are_one_family() -> None:
+def test_methods_are_one_family_and_their_rows_of_baselines_another() -> None:
     pairs = PairwiseComparisons(cells()).pairs("e5-small")
-    assert len(pairs) == 21 and {p.family for p in pairs} == {21}
-    wanted = all_pairs_correction([p.difference.p for p in pairs], 7)
-    assert [p.p_holm for p in pairs] == wanted
+    assert len(pairs) == 21
+    among = [p for p in pairs if {p.a, p.b} <= set(METHODS)]
+    assert {p.family for p in among} == {6}
+    wanted = all_pairs_correction([p.difference.p for p in among], 4)
+    assert [p.p_holm for p in among] == wanted
+    rows = {
+        method: {
+            (p.a, p.b): p.difference.p
+            for p in pairs
+            if len({p.a, p.b} & {method}) and p not in among
+        }
+        for method in METHODS
+    }
+    assert {len(row) for row in rows.values()} == {3}
+    corrected = rows_correction(rows)
+    probe = rows_correction(
+        {"head_only": {("head_only", b): pair_of(pairs, "head_only", b).difference.p for b in FREE}}
+    )
+    for pair in pairs:
+        key = (pair.a, pair.b)
+        if key in corrected:
+            assert (pair.p_holm, pair.family) == (corrected[key], 4)
+        elif "head_only" in key:
+            assert (pair.p_holm, pair.family) == (probe[key], 1)
+    free = pair_of(pairs, *FREE)
+    assert (free.p_holm, free.family) == (free.difference.p, 1)
+
+
+def pair_of(pairs: Sequence[Pair], a: str, b: str) -> Pair:
+    return next(pair for pair in pairs if {pair.a, pair.b} == {a, b})
 
 
 def test_a_pair_reads_the_same_from_both_sides() -> None:

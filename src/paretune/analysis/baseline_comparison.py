@@ -23,7 +23,7 @@ def standing_of(difference: Interval, p_holm: float) -> Standing:
 class BaselineComparison:
     """A cell's score minus that of one baseline.
 
-    ``p_holm`` is corrected over all pairs; ``standing`` is the verdict on the pair.
+    ``p_holm`` is corrected over its family; ``standing`` is the verdict on the pair.
     """
 
     baseline: str

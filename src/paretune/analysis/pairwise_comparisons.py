@@ -2,10 +2,17 @@
 
 The report's verdicts and ranks, ``recommend`` and ``compare`` all read these comparisons, so they
 cannot contradict one another. A pair is decided if its corrected p-value is under 0.05
-(:mod:`paretune.analysis.statistics.score_difference`). All pairs of one model's methods and
-baselines are one family: who is best, or which methods exceed the baselines, is found by looking,
-and the correction over all pairs covers whatever is looked at. With even one false claim in 5 % of
-studies at most, on each model; across models, over all cells of the task.
+(:mod:`paretune.analysis.statistics.score_difference`). P-values are corrected over families; in
+each, even one false claim is made in at most 5 % of studies:
+
+- all pairs of one model's methods: who is best is found by looking, and the correction over all
+  pairs covers whatever is looked at;
+- the methods of one model, each against its baselines: the claim is "better than every baseline",
+  which the hardest of them decides, so what is corrected for is the number of methods
+  (:func:`~paretune.analysis.statistics.multiple_testing.rows_correction`);
+- a baseline with a model, in the same way, against those without;
+- the pairs of the remaining baselines;
+- where cells of several models are compared, all pairs of the task's cells.
 
 Scores are of runs that trained (:mod:`paretune.analysis.failures`). Two cases have no verdict
 whatever the p-value:
@@ -34,6 +41,7 @@ from paretune.analysis.pairwise_ranks import (
 )
 from paretune.analysis.pareto.expected_score import CellKey, ExpectedScore, expected_scores
 from paretune.analysis.shortfall import Shortfall, bound_shortfalls
+from paretune.analysis.statistics.multiple_testing import all_pairs_correction, rows_correction
 from paretune.methods.baselines import WITH_MODEL
 
 
@@ -103,7 +111,7 @@ class PairwiseComparisons:
 
     def _compare_on(self, model: str) -> tuple[Pair, ...]:
         cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
-        pairs = compare_all_pairs(self._scores[model])
+        pairs = _correct_by_family(compare_all_pairs(self._scores[model]), cells)
         return self._withhold_pairs(pairs, cells)
 
     @cached_property
@@ -135,6 +143,35 @@ class PairwiseComparisons:
     @cached_property
     def _expected(self) -> Mapping[CellKey, ExpectedScore]:
         return expected_scores(self._cells)
+
+
+def _correct_by_family(pairs: Sequence[Pair], cells: Mapping[str, Cell]) -> list[Pair]:
+    """The pairs of one model, corrected over their families, in their order."""
+    between: dict[bool, list[Pair]] = {False: [], True: []}
+    rows: dict[bool, dict[str, dict[tuple[str, str], float]]] = {False: {}, True: {}}
+    for pair in pairs:
+        a, b = cells[pair.a], cells[pair.b]
+        # The method's row, or that of the baseline with a model.
+        row = next((c for c in (a, b) if not c.baseline), a if a.model != NO_MODEL else b)
+        if a.baseline == b.baseline and (a.model == NO_MODEL) == (b.model == NO_MODEL):
+            between[a.baseline].append(pair)
+        else:
+            key = (pair.a, pair.b)
+            rows[row.baseline].setdefault(row.method, {})[key] = pair.difference.p
+    corrected: dict[tuple[str, str], tuple[float, int]] = {}
+    for family in between.values():
+        members = len({name for pair in family for name in (pair.a, pair.b)})
+        p_values = all_pairs_correction([pair.difference.p for pair in family], members)
+        for pair, p in zip(family, p_values, strict=True):
+            corrected[(pair.a, pair.b)] = p, len(family)
+    for table in rows.values():
+        for key, p in rows_correction(table).items():
+            corrected[key] = p, len(table)
+    return [
+        replace(pair, p_holm=p, family=size)
+        for pair in pairs
+        for p, size in [corrected[(pair.a, pair.b)]]
+    ]
 
 
 def describe_withheld(reasons: Iterable[Withheld]) -> str:

@@ -44,9 +44,10 @@ class Pair:
         a: name of one cell.
         b: name of the other.
         difference: its interval alone, uncorrected.
-        p_holm: p-value corrected over all pairs of the ``family``.
+        p_holm: p-value corrected over the ``family``.
         mcnemar: exact test of two single runs.
-        family: number of pairs over which it is corrected.
+        family: number of claims over which it is corrected: pairs, or methods that are each
+            compared with all baselines.
         withheld: why there is no verdict, whatever the p-value.
         bound: half the width of the interval by which ``a`` and ``b`` are bounded against the
             best of all cells (:mod:`paretune.analysis.shortfall`).

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+
+Key = TypeVar("Key", bound=Hashable)
 
 ALPHA = 0.05
 """A difference is proven where its corrected two-sided p-value is below this."""
@@ -33,6 +36,32 @@ def all_pairs_correction(p_values: Sequence[float], members: int) -> list[float]
     # Where some pairs are absent, no more can be equal than are open.
     limits = [min(c, len(p_values) - done) for done, c in enumerate(counts)]
     return _step_down(p_values, limits)
+
+
+def rows_correction(rows: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]:
+    """Holm's correction within each row and over the rows, for claims "better than the whole row".
+
+    A row that is no exception to its claim counts by its largest corrected p-value, and only the
+    number of rows multiplies it: a claim about all of a row is false if one of its parts is, so its
+    parts need no correction for one another (intersection-union test, Berger 1982). Any false claim
+    about a single part has at most the same probability, for a row is taken out of the count only
+    when all of it is claimed (sequential rejection, Goeman and Solari 2010).
+
+    Args:
+        rows: p-values by row.
+    """
+    within = {
+        row: dict(zip(p_values, holm_correction(list(p_values.values())), strict=True))
+        for row, p_values in rows.items()
+    }
+    corrected: dict[Key, float] = {}
+    smallest = 0.0
+    order = sorted(within, key=lambda row: max(within[row].values(), default=0.0))
+    for done, row in enumerate(order):
+        for key, p in within[row].items():
+            corrected[key] = min(1.0, max(smallest, (len(order) - done) * p))
+        smallest = max([smallest, *(corrected[key] for key in within[row])])
+    return corrected
 
 
 def _step_down(p_values: Sequence[float], factors: Sequence[int]) -> list[float]:

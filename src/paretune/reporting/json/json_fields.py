@@ -116,7 +116,7 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].comparisons[].difference": "score of the cell minus that of the baseline",
     **{f"tasks[].cells[].comparisons[].{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].comparisons[].p": "two-sided p-value against no difference",
-    "tasks[].cells[].comparisons[].p_holm": "the same, corrected over all pairs of the model",
+    "tasks[].cells[].comparisons[].p_holm": "the same, corrected over the methods of the model",
     "tasks[].cells[].comparisons[].standing": "above, unclear or below, by p_holm under 0.05",
     "tasks[].cells[].flags": "what else must be known: collapsed 1/3, selected on the test part",
     "tasks[].cells[].runs": "final runs, by seed",

@@ -20,7 +20,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "seeds": (int, "seeds"),
     "from_seeds": (float, "share of the variance that comes from seeds; empty: not known"),
     "p": (float, "two-sided p-value against no difference"),
-    "p_holm": (float, "the same, corrected over all pairs of the model"),
+    "p_holm": (float, "the same, corrected over its family of comparisons"),
     "standing": (str, "above, unclear or below"),
     "learning_rate": (float, "learning rate of the final runs, or the one on trial"),
     "rate_marks": (str, "undecided, edge"),

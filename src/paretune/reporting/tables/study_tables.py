@@ -158,8 +158,7 @@ def _scores(report: Report) -> Table:
         titles,
         lines(),
         _BASIS,
-        "Beside the baselines: paired on the same examples, corrected over all pairs of a model's "
-        "methods and baselines.",
+        "Beside the baselines: paired on the same examples, corrected over a model's methods.",
     )
 
 

@@ -33,7 +33,7 @@ def describe_pair(
     correction = "not corrected: it is the only such pair"
     if pair.family > 1:
         correction = (
-            f"corrected over all {pair.family} pairs; {format_p_value(difference.p)} uncorrected"
+            f"corrected over {pair.family} comparisons; {format_p_value(difference.p)} uncorrected"
         )
     standing = describe_standing(a, b, pair.standing)
     yield f"{standing}; p {format_p_value(pair.p_holm)}, {correction}."
