@@ -15,7 +15,7 @@ from types import TracebackType
 
 from paretune.atomic_write import is_disk_error
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
-from paretune.execution.costs.cost_probe import needs_repeat
+from paretune.execution.costs.repeat import needs_repeat
 from paretune.execution.fleet_claims import (
     ALONE_PREFIX,
     HALVE_PREFIX,

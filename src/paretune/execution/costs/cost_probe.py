@@ -6,10 +6,9 @@ separate phases. What cannot be measured has its reason instead.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -25,9 +24,6 @@ from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.models.kernels import policy
 from paretune.objectives.encoding import Encoded
-from paretune.store import Claim, Storage
-from paretune.store.canonical_json import to_canonical_json
-from paretune.store.record import Measurements
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import generate
@@ -238,34 +234,3 @@ def _make_translate(
         generate(prepared.loaded, prepared.fleet, compute, data, settings)
 
     return translate
-
-
-REPEAT_PREFIX = "again/"
-"""A setting of the store for a cost that is measured again: what was measured first."""
-
-
-def needs_repeat(store: Storage, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
-    """Whether the cost is to be measured once more; if not, ``outcome`` gets what is kept."""
-    from paretune.analysis.pareto.costs import find_contradiction
-
-    key = f"{REPEAT_PREFIX}{claim.run_id}"
-    stored = store.get_setting(key)
-    cell = [r for r in store.load_records(study_hash) if r.run.cell == claim.run.cell]
-    contradicted = find_contradiction(cast(Measurements, outcome.measured), claim.run, cell)
-    if contradicted and stored is None:
-        store.set_setting(key, to_canonical_json(dict(outcome.measured), "measured"))
-        return True
-    if stored is not None:
-        first: dict[str, Any] = json.loads(stored)
-        faster, slower = sorted((dict(outcome.measured), first), key=_step_seconds)
-        outcome.measured.clear()
-        outcome.measured.update(faster)
-        outcome.measured["measured_again"] = {"other_step_seconds": _step_seconds(slower)}
-        contradicted = find_contradiction(cast(Measurements, outcome.measured), claim.run, cell)
-    if contradicted:
-        outcome.measured["contradicted"] = contradicted
-    return False
-
-
-def _step_seconds(measured: dict[str, Any]) -> float:
-    return float(measured["step_seconds"]["median"])
