@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
+from paretune.analysis.over_tasks import compare_over_tasks
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.primary_metric import find_primary_metric
@@ -19,6 +20,7 @@ from paretune.reporting.tables.disagreement import find_disagreements
 from paretune.reporting.tables.likelihood_table import build_likelihood
 from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.tables.model_sizes import build_model_sizes
+from paretune.reporting.tables.over_tasks_table import write_over_tasks
 from paretune.reporting.tables.pareto_table import build_pareto_table
 from paretune.reporting.tables.prediction_error import build_prediction_grids
 from paretune.reporting.tables.report_table import build_report_tables
@@ -89,6 +91,7 @@ def build_report(
         ended_runs=len(records),
         waiting_runs=sum(not state.ended for state in states),
         date=_format_date(states),
+        over_tasks=write_over_tasks(compare_over_tasks(cells)),
     )
 
 

@@ -13,6 +13,7 @@ from paretune.reporting.tables.cost_columns import CostTable, build_cost_table
 from paretune.reporting.tables.disagreement import Disagreement
 from paretune.reporting.tables.likelihood_table import LikelihoodReport
 from paretune.reporting.tables.model_sizes import ModelSizes
+from paretune.reporting.tables.over_tasks_table import OverTasksLine
 from paretune.reporting.tables.pareto_table import ParetoTable
 from paretune.reporting.tables.segment_differences import SegmentDifferences
 from paretune.reporting.text.formatting import join_names, pluralise
@@ -164,6 +165,7 @@ class Report:
         study_settings: the study in its canonical form.
         ended_runs: number of runs that have ended; ``waiting_runs`` have not.
         date: the day on which the last of them ended; empty where it is not known.
+        over_tasks: methods compared over all tasks; empty with one task.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Report:
     ended_runs: int
     waiting_runs: int = 0
     date: str = ""
+    over_tasks: tuple[OverTasksLine, ...] = ()
 
     @property
     def audit_summary(self) -> str:

@@ -25,6 +25,7 @@ from paretune.reporting.figures import bars, learning_curves, memory_stack, mode
 from paretune.reporting.figures.vega_data import pareto_data
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.overview import build_overview
+from paretune.reporting.tables.over_tasks_table import OVER_TASKS_NOTE
 from paretune.reporting.text.escape import dump_script_json
 from paretune.reporting.text.formatting import (
     format_failed,
@@ -159,6 +160,7 @@ def render_page(report: Report, load_vega: Callable[[], str] = load_vega) -> str
             curve=(learning_curves.WIDTH, learning_curves.HEIGHT),
             segments=memory_stack.SEGMENT_TITLES,
             overview=overview,
+            over_tasks_note=OVER_TASKS_NOTE,
             several=len({line.model for line in overview.rows if line.memory}) > 1,
             pareto_left=pareto.LEFT,
             narrow=bars.narrow_figure,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,6 +23,8 @@ from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import Row, RunScores
 from paretune.reporting.tables.likelihood_table import LikelihoodReport
+from paretune.reporting.tables.over_tasks_table import OverTasksLine
+from paretune.reporting.text.recommendation import Advice
 from paretune.reporting.writing import write_file
 from paretune.store.record import Record
 
@@ -104,6 +107,7 @@ def build_study_json(report: Report) -> Json:
             "departures": list(report.departures),
         },
         "tasks": [_task(task) for task in report.tasks],
+        "over_tasks": [_over_tasks(line) for line in report.over_tasks],
         "failures": [
             {"where": f.where, "outcome": f.outcome, "runs": f.runs, "said": f.message}
             for f in report.failures
@@ -128,6 +132,7 @@ def _task(task: TaskReport) -> Json:
         "highest": task.highest,
         "constant": constant,
         "sentences": list(task.sentences),
+        "recommendation": task.advice and _recommendation(task.advice),
         "likelihood": _likelihood(task.likelihood),
         "cells": [_cell(row, task) for row in task.all_rows],
     }
@@ -165,6 +170,48 @@ def _cell_likelihood(row: Row, task: TaskReport) -> Json | None:
                 "brier": brier and _interval(brier),
             }
     return None
+
+
+def _recommendation(advice: Advice) -> Json:
+    prospect = advice.prospect
+    return {
+        "kind": advice.kind,
+        "take": advice.take or None,
+        "proven": advice.proven,
+        "within_points": advice.within_points,
+        "free_baseline": advice.free_baseline or None,
+        "prospect": prospect and asdict(prospect),
+        "words": [*advice.warnings, *advice.reasons, *advice.changes],
+    }
+
+
+def _over_tasks(line: OverTasksLine) -> Json:
+    found = line.values
+    (failed, runs), (reference_failed, reference_runs) = found.failed
+    return {
+        "model": found.model,
+        "method": found.method,
+        "reference": found.reference,
+        "points": found.points,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "p_holm": found.p_holm,
+        "standing": found.standing,
+        "withheld": found.withheld or None,
+        "p_heterogeneity": found.p_heterogeneity,
+        "any_task_low": found.any_task[0],
+        "any_task_high": found.any_task[1],
+        "failed": failed,
+        "runs": runs,
+        "reference_failed": reference_failed,
+        "reference_runs": reference_runs,
+        "words": "; ".join(filter(None, (line.sentence, line.further))),
+        "tasks": [
+            {"task": e.task, "points": e.points, "rows": e.rows, "error": math.sqrt(e.variance)}
+            for e in found.effects
+        ],
+    }
 
 
 def _cell(row: Row, task: TaskReport) -> Json:

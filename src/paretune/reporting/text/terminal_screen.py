@@ -16,6 +16,7 @@ from paretune.reporting.overview import (
     build_overview,
     format_health,
 )
+from paretune.reporting.tables.over_tasks_table import list_main_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,6 +75,12 @@ def print_screen(report: Report, console: Console, study: str) -> None:
         _print(console, "")
         for place, text in enumerate(_write_lines(task)):
             _print(console, text.strip(), "" if place else "bold", "  " if place else "")
+    if report.over_tasks:
+        _print(console, "")
+        _print(console, "Over all tasks", "bold")
+        for line in list_main_lines(report.over_tasks):
+            for text in filter(None, (line.sentence, line.further)):
+                _print(console, f"{text}.", "", "  ")
     _print(console, "")
     _print(
         console,

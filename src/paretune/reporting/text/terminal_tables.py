@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import WORDS, Grid, Row
+from paretune.reporting.tables.over_tasks_table import OVER_TASKS_NOTE
 from paretune.reporting.tables.pareto_table import ParetoTable
 from paretune.reporting.text.formatting import (
     format_failed,
@@ -44,6 +45,12 @@ def print_tables(report: Report, console: Console) -> None:
     for task in report.tasks:
         _print(console, "")
         _print_task(task, console)
+    if report.over_tasks:
+        _print(console, "\nOver all tasks", "bold")
+        for one in report.over_tasks:
+            for text in filter(None, (one.sentence, one.tasks, one.further)):
+                _print(console, f"  {text}.")
+        _print(console, OVER_TASKS_NOTE, "dim")
     failures = [f"{f.where}: {f.outcome}, {f.runs} x. {f.message}" for f in report.failures]
     for title, lines in (
         ("Not finished", report.unfinished),

@@ -1,0 +1,274 @@
+"""Two methods compared over all tasks of a study: "lora against full on your four tasks".
+
+On a small task few differences are proven; the same difference on several tasks often is. Per task
+t with n_t independent rows the difference d_t has the variance v_t of
+:mod:`paretune.analysis.statistics.score_difference`, all in points (hundredths of the metric's
+highest value). Over the tasks::
+
+    d = sum w_t d_t,   se^2 = sum w_t^2 v_t,   w_t = n_t / sum n
+
+with weights that are fixed before any score is known, and Student's quantile for Satterthwaite's
+degrees of freedom of the sum. That is a statement on these tasks, each weighing as many rows as it
+has. P-values are corrected (Holm) over the methods beside one reference.
+
+Whether the effects themselves differ from task to task is Welch's test (1951), which is Cochran's Q
+for variances that are estimated. Where it is under 0.10 (tests of heterogeneity are weak), a mean
+over these tasks says little about another: then the interval of the mean over all such tasks stands
+beside it (random effects: DerSimonian and Laird 1986, with Hartung and Knapp's standard error
+2001).
+
+Runs that failed are not in the scores, as everywhere. There is no verdict where one side is a
+single run of a method with seeds, or where its failures would outweigh its lead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from paretune import metrics
+from paretune.analysis.baseline_comparison import Standing
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.comparable_scores import scores_on_model
+from paretune.analysis.failures import expected_next_score
+from paretune.analysis.pareto.costs import count_trained_parameters
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
+from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.score_difference import difference_terms, on_common_rows
+from paretune.analysis.statistics.seed_variance import SeedPrior, fit_seed_prior
+from paretune.methods import baselines
+
+_HETEROGENEITY_LEVEL = 0.10
+
+
+@dataclass(frozen=True)
+class TaskEffect:
+    """The difference on one task, in points.
+
+    Attributes:
+        rows: independent test rows (clusters, questions), its weight.
+        variance: of the difference.
+        freedom: Satterthwaite's degrees of freedom of the variance.
+    """
+
+    task: str
+    points: float
+    rows: int
+    variance: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class OverTasks:
+    """One method minus a reference over several tasks, in points.
+
+    Attributes:
+        points: the difference over these tasks, with its 95 % interval ``low`` to ``high``.
+        p: two-sided p-value; ``p_holm`` is corrected over the methods beside the reference.
+        p_heterogeneity: of no difference between the effects on the tasks.
+        any_task: 95 % interval of the mean over all such tasks.
+        failed: failed runs of the method and of the reference, of all runs.
+        withheld: why there is no verdict whatever the p-value; empty otherwise.
+    """
+
+    model: str
+    method: str
+    reference: str
+    effects: tuple[TaskEffect, ...]
+    points: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    p_heterogeneity: float
+    any_task: tuple[float, float]
+    failed: tuple[tuple[int, int], tuple[int, int]]
+    withheld: str = ""
+
+    @property
+    def standing(self) -> Standing:
+        """Whether the method is proven better or worse on these tasks."""
+        if self.withheld or self.p_holm >= ALPHA:
+            return "unclear"
+        return "above" if self.points > 0 else "below"
+
+    @property
+    def differs_between_tasks(self) -> bool:
+        """Whether the effects on the tasks differ from one another."""
+        return self.p_heterogeneity < _HETEROGENEITY_LEVEL
+
+
+def compare_over_tasks(cells: Sequence[Cell]) -> tuple[OverTasks, ...]:
+    """Each method of a model beside each reference, of all pairs that share several tasks.
+
+    References are the method that trains the most parameters (full fine-tuning, if it is there),
+    the probe or untuned model, and the baselines without a model that may be taken. Tasks whose metric has no lowest
+    value are left out: their points are on no common scale.
+    """
+    bounded = [c for c in cells if math.isfinite(metrics.get(c.metric).lowest)]
+    found: list[OverTasks] = []
+    for model in dict.fromkeys(c.model for c in bounded if c.model != NO_MODEL):
+        on_model = [c for c in bounded if c.model in (model, NO_MODEL)]
+        by_task: dict[str, list[Cell]] = {}
+        for cell in on_model:
+            by_task.setdefault(cell.task, []).append(cell)
+        tables = [_TaskScores.of(task_cells, model) for task_cells in by_task.values()]
+        methods = list(dict.fromkeys(c.method for c in on_model if not c.baseline))
+        for reference in _references(on_model):
+            rows = [
+                row
+                for method in methods
+                if method != reference
+                if (row := _compare(model, method, reference, tables)) is not None
+            ]
+            corrected = holm_correction([row.p for row in rows])
+            found += [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+    return tuple(found)
+
+
+def _references(cells: Iterable[Cell]) -> list[str]:
+    trained: dict[str, float] = {}
+    useful: list[str] = []
+    for cell in cells:
+        if not cell.baseline:
+            count = count_trained_parameters(cell) or 0.0
+            trained[cell.method] = max(trained.get(cell.method, 0.0), count)
+        elif cell.name not in baselines.TRIVIAL:
+            useful.append(cell.method)
+    most = [max(trained, key=trained.__getitem__)] if trained else []
+    return list(dict.fromkeys([*most, *useful]))
+
+
+@dataclass(frozen=True)
+class _TaskScores:
+    """The comparable scores of one task and model, by method."""
+
+    task: str
+    cells: Mapping[str, Cell]
+    scores: Mapping[str, BootstrapScore]
+    prior: SeedPrior
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell], model: str) -> _TaskScores:
+        scores = scores_on_model(cells, model)
+        by_method = {c.method: c for c in cells}
+        return cls(cells[0].task, by_method, scores, fit_seed_prior(scores.values()))
+
+    def effect(self, method: str, reference: str) -> TaskEffect | None:
+        """None where one of the two has no comparable score, or a single row."""
+        if method not in self.scores or reference not in self.scores:
+            return None
+        a, b = on_common_rows(self.scores[method], self.scores[reference])
+        terms = difference_terms(a, b, self.prior)
+        parts = [(v, df) for v, df in (*terms.seeds, terms.examples) if v > 0 and df > 0]
+        if a.units < 2 or not parts:
+            return None
+        scale = 100 / a.highest
+        variance = sum(v for v, _ in parts)
+        return TaskEffect(
+            task=self.task,
+            points=terms.estimate * scale,
+            rows=a.units,
+            variance=variance * scale**2,
+            freedom=variance**2 / sum(v**2 / df for v, df in parts),
+        )
+
+    def expected_lead(self, method: str, reference: str) -> float:
+        """Of the next runs, failures included, in points."""
+        a, b = (expected_next_score(self.cells[name]) for name in (method, reference))
+        highest = metrics.get(self.cells[method].metric).highest
+        return 0.0 if a is None or b is None else 100 * (a - b) / highest
+
+    def is_one_run(self, name: str) -> bool:
+        """Whether nothing is known of how much runs differ."""
+        cell = self.cells[name]
+        single = len(self.scores[name].seeds) == 1
+        return single and not cell.deterministic and not cell.design.is_cross_validation
+
+
+def _compare(
+    model: str, method: str, reference: str, tables: Sequence[_TaskScores]
+) -> OverTasks | None:
+    by_task = {t.task: (t, e) for t in tables if (e := t.effect(method, reference)) is not None}
+    if len(by_task) < 2:
+        return None
+    effects = tuple(effect for _, effect in by_task.values())
+    used = [table for table, _ in by_task.values()]
+    weights = np.array([effect.rows for effect in effects], dtype=float)
+    weights /= weights.sum()
+    points = float(weights @ [effect.points for effect in effects])
+    variances = weights**2 * [effect.variance for effect in effects]
+    error = math.sqrt(variances.sum())
+    freedom = error**4 / float((variances**2 / [effect.freedom for effect in effects]).sum())
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
+    p = 2 * float(special.stdtr(freedom, -abs(points) / error))
+    return OverTasks(
+        model=model,
+        method=method,
+        reference=reference,
+        effects=effects,
+        points=points,
+        low=points - half,
+        high=points + half,
+        p=p,
+        p_holm=p,
+        p_heterogeneity=_test_heterogeneity(effects),
+        any_task=_interval_of_any_task(effects),
+        failed=(_count_failed(used, method), _count_failed(used, reference)),
+        withheld=_withhold(used, weights.tolist(), (method, reference), points),
+    )
+
+
+def _withhold(
+    tables: Sequence[_TaskScores],
+    weights: Sequence[float],
+    pair: tuple[str, str],
+    points: float,
+) -> str:
+    if any(table.is_one_run(name) for table in tables for name in pair):
+        return "one run does not show how much runs differ"
+    better = pair[0] if points > 0 else pair[1]
+    lead = sum(w * t.expected_lead(*pair) for w, t in zip(weights, tables, strict=True))
+    if _count_failed(tables, better)[0] and lead * points <= 0:
+        return "its failures may outweigh its score"
+    return ""
+
+
+def _count_failed(tables: Iterable[_TaskScores], name: str) -> tuple[int, int]:
+    rates = [rate for t in tables if (rate := t.cells[name].failures) is not None]
+    return sum(rate.failed for rate in rates), sum(rate.runs for rate in rates)
+
+
+def _test_heterogeneity(effects: Sequence[TaskEffect]) -> float:
+    """Welch's p-value of equal effects, whose variances are estimated."""
+    count = len(effects)
+    inverse = np.array([1 / effect.variance for effect in effects])
+    values = np.array([effect.points for effect in effects])
+    mean = float(inverse @ values / inverse.sum())
+    between = float((inverse * (values - mean) ** 2).sum()) / (count - 1)
+    freedom = np.array([effect.freedom for effect in effects])
+    lost = float(((1 - inverse / inverse.sum()) ** 2 / freedom).sum())
+    ratio = between / (1 + 2 * (count - 2) * lost / (count**2 - 1))
+    return 1 - float(special.fdtr(count - 1, (count**2 - 1) / (3 * lost), ratio))
+
+
+def _interval_of_any_task(effects: Sequence[TaskEffect]) -> tuple[float, float]:
+    """95 % for the mean effect on all tasks of which these are some."""
+    count = len(effects)
+    values = np.array([effect.points for effect in effects])
+    variances = np.array([effect.variance for effect in effects])
+    inverse = 1 / variances
+    q = float((inverse * (values - inverse @ values / inverse.sum()) ** 2).sum())
+    spread = float(inverse.sum() - (inverse**2).sum() / inverse.sum())
+    between = max(0.0, (q - (count - 1)) / spread)
+    weights = 1 / (variances + between)
+    mean = float(weights @ values / weights.sum())
+    scatter = float((weights * (values - mean) ** 2).sum()) / (count - 1)
+    # Never narrower than with the effects' own variances: two tasks may agree by chance.
+    error = math.sqrt(max(scatter, 1.0) / weights.sum())
+    half = float(special.stdtrit(count - 1, 1 - ALPHA / 2)) * error
+    return mean - half, mean + half

@@ -1,0 +1,94 @@
+"""Methods compared over all tasks, in words: for the screen, the page and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from paretune.analysis.over_tasks import OverTasks, TaskEffect
+from paretune.reporting.text.formatting import format_p_value, pluralise
+from paretune.terminal.sanitise import sanitise_line
+
+OVER_TASKS_NOTE = (
+    "First minus second in points (hundredths of the metric's highest value) with 95 % intervals; "
+    "each task weighs as many rows as its test part has. Better or worse: proven at 95 % on these "
+    "tasks, corrected over the methods beside the same reference (Holm). Where effects differ "
+    "between tasks (Welch's test, p under 0.10) the interval for any such tasks stands beside it."
+)
+
+
+@dataclass(frozen=True)
+class OverTasksLine:
+    """One method beside a reference, as texts.
+
+    Attributes:
+        pair: ``lora against full``; with the model where there are several.
+        difference: ``+1.2 points [-0.5, +2.9]``.
+        verdict: ``better``, ``worse``, or ``no verdict`` and why.
+        tasks: each task with its difference.
+        further: that effects differ between tasks and what follows, and what failed; may be empty.
+        values: behind the texts.
+    """
+
+    pair: str
+    difference: str
+    verdict: str
+    tasks: str
+    further: str
+    values: OverTasks
+
+    @property
+    def sentence(self) -> str:
+        """``lora against full on 4 tasks: +1.2 points [-0.5, +2.9], no verdict``."""
+        tasks = pluralise(len(self.values.effects), "task")
+        return f"{self.pair} on {tasks}: {self.difference}, {self.verdict}"
+
+
+def write_over_tasks(found: Sequence[OverTasks]) -> tuple[OverTasksLine, ...]:
+    """Each comparison as texts."""
+    several = len({one.model for one in found}) > 1
+    return tuple(_write_line(one, several) for one in found)
+
+
+def list_main_lines(lines: Iterable[OverTasksLine]) -> list[OverTasksLine]:
+    """Those beside the first reference of each model: the method that trains the most."""
+    first: dict[str, str] = {}
+    return [
+        line
+        for line in lines
+        if first.setdefault(line.values.model, line.values.reference) == line.values.reference
+    ]
+
+
+def _write_line(found: OverTasks, several: bool) -> OverTasksLine:
+    on_model = f" on {found.model}" if several else ""
+    verdict = {"above": "better", "below": "worse", "unclear": "no verdict"}[found.standing]
+    if found.withheld:
+        verdict = f"{verdict}: {found.withheld}"
+    return OverTasksLine(
+        pair=sanitise_line(f"{found.method} against {found.reference}{on_model}"),
+        difference=f"{found.points:+z.1f} points [{found.low:+z.1f}, {found.high:+z.1f}]",
+        verdict=verdict,
+        tasks=", ".join(map(_name_effect, found.effects)),
+        further="; ".join(_write_further(found)),
+        values=found,
+    )
+
+
+def _name_effect(effect: TaskEffect) -> str:
+    return sanitise_line(f"{effect.task} {effect.points:+z.1f} ({effect.rows:,} rows)")
+
+
+def _write_further(found: OverTasks) -> Iterable[str]:
+    if found.differs_between_tasks:
+        ordered = sorted(found.effects, key=lambda effect: effect.points)
+        lowest, highest = ordered[0], ordered[-1]
+        low, high = found.any_task
+        yield sanitise_line(
+            f"effects differ between tasks (p {format_p_value(found.p_heterogeneity)}): "
+            f"{lowest.points:+z.1f} on {lowest.task} to {highest.points:+z.1f} on {highest.task}, "
+            f"on any such tasks [{low:+z.1f}, {high:+z.1f}]"
+        )
+    for name, (failed, runs) in zip((found.method, found.reference), found.failed, strict=True):
+        if failed:
+            yield sanitise_line(f"{failed} of {pluralise(runs, 'run')} of {name} failed")
