@@ -34,8 +34,8 @@ from paretune import metrics
 from paretune.analysis.baseline_comparison import Standing
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.comparable_scores import scores_on_model
-from paretune.analysis.failures import expected_next_score
 from paretune.analysis.pareto.costs import count_trained_parameters
+from paretune.analysis.pareto.expected_score import expected_scores
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.score_difference import difference_terms, on_common_rows
@@ -106,8 +106,8 @@ def compare_over_tasks(cells: Sequence[Cell]) -> tuple[OverTasks, ...]:
     """Each method of a model beside each reference, of all pairs that share several tasks.
 
     References are the method that trains the most parameters (full fine-tuning, if it is there),
-    the probe or untuned model, and the baselines without a model that may be taken. Tasks whose metric has no lowest
-    value are left out: their points are on no common scale.
+    the probe or untuned model, and the baselines without a model that may be taken. Tasks whose
+    metric has no lowest value are left out: their points are on no common scale.
     """
     bounded = [c for c in cells if math.isfinite(metrics.get(c.metric).lowest)]
     found: list[OverTasks] = []
@@ -151,12 +151,16 @@ class _TaskScores:
     cells: Mapping[str, Cell]
     scores: Mapping[str, BootstrapScore]
     prior: SeedPrior
+    expected: Mapping[str, float]
+    """Scores of the next runs, failures included."""
 
     @classmethod
     def of(cls, cells: Sequence[Cell], model: str) -> _TaskScores:
         scores = scores_on_model(cells, model)
         by_method = {c.method: c for c in cells}
-        return cls(cells[0].task, by_method, scores, fit_seed_prior(scores.values()))
+        prior = fit_seed_prior(scores.values())
+        expected = {key[1]: found.estimate for key, found in expected_scores(cells).items()}
+        return cls(cells[0].task, by_method, scores, prior, expected)
 
     def effect(self, method: str, reference: str) -> TaskEffect | None:
         """None where one of the two has no comparable score, or a single row."""
@@ -179,9 +183,8 @@ class _TaskScores:
 
     def expected_lead(self, method: str, reference: str) -> float:
         """Of the next runs, failures included, in points."""
-        a, b = (expected_next_score(self.cells[name]) for name in (method, reference))
         highest = metrics.get(self.cells[method].metric).highest
-        return 0.0 if a is None or b is None else 100 * (a - b) / highest
+        return 100 * (self.expected[method] - self.expected[reference]) / highest
 
     def is_one_run(self, name: str) -> bool:
         """Whether nothing is known of how much runs differ."""
@@ -198,14 +201,7 @@ def _compare(
         return None
     effects = tuple(effect for _, effect in by_task.values())
     used = [table for table, _ in by_task.values()]
-    weights = np.array([effect.rows for effect in effects], dtype=float)
-    weights /= weights.sum()
-    points = float(weights @ [effect.points for effect in effects])
-    variances = weights**2 * [effect.variance for effect in effects]
-    error = math.sqrt(variances.sum())
-    freedom = error**4 / float((variances**2 / [effect.freedom for effect in effects]).sum())
-    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
-    p = 2 * float(special.stdtr(freedom, -abs(points) / error))
+    points, half, p = combine_effects(effects)
     return OverTasks(
         model=model,
         method=method,
@@ -216,23 +212,35 @@ def _compare(
         high=points + half,
         p=p,
         p_holm=p,
-        p_heterogeneity=_test_heterogeneity(effects),
+        p_heterogeneity=heterogeneity_p_value(effects),
         any_task=_interval_of_any_task(effects),
         failed=(_count_failed(used, method), _count_failed(used, reference)),
-        withheld=_withhold(used, weights.tolist(), (method, reference), points),
+        withheld=_withhold(used, [e.rows for e in effects], (method, reference), points),
     )
+
+
+def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]:
+    """The difference over the tasks in points, half the width of its 95 % interval, its p-value."""
+    weights = np.array([effect.rows for effect in effects], dtype=float)
+    weights /= weights.sum()
+    points = float(weights @ [effect.points for effect in effects])
+    variances = weights**2 * [effect.variance for effect in effects]
+    error = math.sqrt(variances.sum())
+    freedom = error**4 / float((variances**2 / [effect.freedom for effect in effects]).sum())
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
+    return points, half, 2 * float(special.stdtr(freedom, -abs(points) / error))
 
 
 def _withhold(
     tables: Sequence[_TaskScores],
-    weights: Sequence[float],
+    rows: Sequence[int],
     pair: tuple[str, str],
     points: float,
 ) -> str:
     if any(table.is_one_run(name) for table in tables for name in pair):
         return "one run does not show how much runs differ"
     better = pair[0] if points > 0 else pair[1]
-    lead = sum(w * t.expected_lead(*pair) for w, t in zip(weights, tables, strict=True))
+    lead = sum(w * t.expected_lead(*pair) for w, t in zip(rows, tables, strict=True))
     if _count_failed(tables, better)[0] and lead * points <= 0:
         return "its failures may outweigh its score"
     return ""
@@ -243,7 +251,7 @@ def _count_failed(tables: Iterable[_TaskScores], name: str) -> tuple[int, int]:
     return sum(rate.failed for rate in rates), sum(rate.runs for rate in rates)
 
 
-def _test_heterogeneity(effects: Sequence[TaskEffect]) -> float:
+def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
     """Welch's p-value of equal effects, whose variances are estimated."""
     count = len(effects)
     inverse = np.array([1 / effect.variance for effect in effects])

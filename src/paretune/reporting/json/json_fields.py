@@ -71,10 +71,10 @@ FIELDS: dict[str, str] = {
     "tasks[].recommendation.prospect.score": "expected score of its next run, failures included",
     "tasks[].recommendation.prospect.loss_points": "expected loss against the best, in points",
     "tasks[].recommendation.prospect.chance_best": "that it is the best of all",
-    "tasks[].recommendation.prospect.chance_worse": "that it is more than within_points worse than "
-    "the best",
-    "tasks[].recommendation.prospect.chance_below_baseline": "that it is below free_baseline; null: "
-    "it is that, or there is none",
+    "tasks[].recommendation.prospect.chance_worse": "that it is over within_points worse than the "
+    "best",
+    "tasks[].recommendation.prospect.chance_below_baseline": "that it is below free_baseline; "
+    "null: it is that, or there is none",
     "tasks[].recommendation.words": "the same in sentences",
     "tasks[].cells": "one for each model and method, baselines last",
     "tasks[].cells[].model": "name of the model; null: the baseline needs none",

@@ -1,0 +1,110 @@
+"""Methods over all tasks of a study: the mean, what differs between tasks, what is withheld."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from support import fake_records as fake
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.over_tasks import (
+    OverTasks,
+    TaskEffect,
+    combine_effects,
+    compare_over_tasks,
+    heterogeneity_p_value,
+)
+from paretune.reporting.tables.over_tasks_table import write_over_tasks
+
+
+def of(records=None, **changes) -> dict[tuple[str, str], OverTasks]:
+    tasks = [fake.own_task(name) for name in ("a", "b", "c")]
+    study = fake.study(tasks=tasks, methods=["lora", "full"], **changes)
+    given = fake.whole(study, {"full": 0.8, "lora": 0.7}) if records is None else records(study)
+    found = compare_over_tasks(group_into_cells(study, given))
+    return {(one.method, one.reference): one for one in found}
+
+
+def test_every_method_stands_beside_full_and_the_useful_baselines() -> None:
+    found = of()
+    assert set(found) == {
+        ("lora", "full"),
+        *((method, base) for method in ("lora", "full") for base in ("head_only", "tfidf")),
+    }
+    one = found["lora", "full"]
+    assert [effect.task for effect in one.effects] == ["a", "b", "c"]
+    assert one.points == pytest.approx(np.mean([effect.points for effect in one.effects]))
+    assert one.low < one.points < one.high and one.failed == ((0, 9), (0, 9))
+    assert found["full", "tfidf"].standing == "above"
+
+
+def test_tasks_weigh_as_many_rows_as_they_have() -> None:
+    effects = [TaskEffect("a", 10.0, 30, 4.0, 29.0), TaskEffect("b", 0.0, 270, 1.0, 269.0)]
+    points, half, p = combine_effects(effects)
+    assert points == pytest.approx(1.0)
+    error = np.sqrt(0.1**2 * 4.0 + 0.9**2 * 1.0)
+    assert half == pytest.approx(1.97 * error, rel=0.01)
+    assert p == pytest.approx(2 * stats.norm.sf(1.0 / error), rel=0.03)
+
+
+def _draw_effects(rng: np.random.Generator, true: list[float]) -> list[TaskEffect]:
+    """Effects of tasks of 29 to 260 rows, whose variances are estimated on few degrees."""
+    drawn = []
+    for mean, rows in zip(true, (29, 56, 100, 260), strict=True):
+        variance, freedom = 1000.0 / rows + 4.0, 8.0
+        estimated = variance * rng.chisquare(freedom) / freedom
+        drawn.append(TaskEffect("t", rng.normal(mean, variance**0.5), rows, estimated, freedom))
+    return drawn
+
+
+def test_equal_methods_are_called_different_in_5_percent() -> None:
+    rng = np.random.default_rng(5)
+    studies = [_draw_effects(rng, [0.0] * 4) for _ in range(4000)]
+    wrong = np.mean([combine_effects(study)[2] < 0.05 for study in studies])
+    uneven = np.mean([heterogeneity_p_value(study) < 0.05 for study in studies])
+    # Four standard errors of 4,000 draws are 1.4 %.
+    assert 0.03 < wrong < 0.064
+    assert 0.03 < uneven < 0.07
+
+
+def test_effects_that_differ_between_tasks_are_found_and_said() -> None:
+    rng = np.random.default_rng(6)
+    studies = [_draw_effects(rng, [-12.0, 12.0, -12.0, 12.0]) for _ in range(300)]
+    assert np.mean([heterogeneity_p_value(study) < 0.10 for study in studies]) > 0.9
+
+    def opposite(study):
+        records = fake.whole(study, {"full": 0.8, "lora": 0.8})
+        flipped = {"full": 0.95, "lora": 0.4}
+        turned = [r for r in fake.whole(study, flipped) if r.run.task.key == "c"]
+        return [*(r for r in records if r.run.task.key != "c"), *turned]
+
+    found = of(opposite)["lora", "full"]
+    assert found.differs_between_tasks
+    low, high = found.any_task
+    assert low < found.low and high > found.high
+    (line, *_) = write_over_tasks([found])
+    assert line.further.startswith("effects differ between tasks (p ")
+    assert " on c to " in line.further and "on any such tasks [-" in line.further
+
+
+def test_one_run_and_failures_withhold_the_verdict() -> None:
+    single = of(protocol={"seeds": [1], "folds": 1})["full", "tfidf"]
+    assert single.standing == "unclear" and single.withheld.startswith("one run")
+
+    def failing(study):
+        records = fake.whole(study, {"full": 0.8, "lora": 0.75})
+        lost = [r for r in records if r.run.method.name == "full" and r.run.seed != 1]
+        lost = [r for r in lost if r.run.stage == "final"]
+        kept = [r for r in records if r not in lost]
+        return [*kept, *(fake.record(r.run, outcome="diverged") for r in lost)]
+
+    found = of(failing, protocol={"seeds": [1, 2, 3, 4], "folds": 1})["lora", "full"]
+    assert found.failed == ((0, 12), (9, 12)) and found.standing == "unclear"
+    (line, *_) = write_over_tasks([found])
+    assert "9 of 12 runs of full failed" in line.further
+
+
+def test_one_task_has_no_such_comparison() -> None:
+    study = fake.study(tasks=[fake.own_task("a")])
+    assert compare_over_tasks(group_into_cells(study, fake.whole(study))) == ()
