@@ -104,6 +104,8 @@ def forms() -> list[str]:
         "back), or translations, made by the run's own search. The card says which column is",
         "which text, and of the project's own tasks how their texts come about (what is marked,",
         "what is asked). No row of the data is shown.",
+        "Names on it are escaped, its commands quoted for a shell; folders get no names that",
+        "lead elsewhere: what cannot stand in one becomes a dash, with a hash at the end.",
         "",
         "PEFT's files have no place for the names of labels: the program names them and gives",
         "them to the base, and `AutoPeftModel` takes `id2label=dict(enumerate(labels))`. (A",

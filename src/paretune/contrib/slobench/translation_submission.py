@@ -21,6 +21,7 @@ from paretune.contrib.slobench.submission_card import SubmittedTask, list_notes
 from paretune.data.finding import Finding, truncate_findings
 from paretune.errors import DataError
 from paretune.exporting.predict import translate_sentences
+from paretune.file_names import make_file_name
 from paretune.planning.context import StudyContext
 from paretune.reporting.text.formatting import pluralise
 
@@ -123,7 +124,7 @@ class TranslationRequest:
     @property
     def file(self) -> str:
         """The zip's name."""
-        return f"{self.name}.zip"
+        return f"{make_file_name(self.name)}.zip"
 
 
 def prepare_translation(name: str, by: SelectedRun, source: Submission) -> TranslationRequest:

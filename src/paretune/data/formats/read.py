@@ -121,7 +121,8 @@ def _read_member(path: Path, name: str, endings: tuple[str, ...] | None) -> tupl
         infos = [i for i in archive.infolist() if _is_data_file(i, endings)]
         matching = [i for i in infos if i.filename == name] if name else infos
         if len(matching) != 1:
-            names = ", ".join(i.filename for i in infos) or "no data file"
+            names = ", ".join(i.filename for i in infos[:10]) or "no data file"
+            names += f" and {len(infos) - 10:,} more" if len(infos) > 10 else ""
             raise DataError(
                 f'has no single member "{name}".' if name else "holds several data files.",
                 where=str(path),
