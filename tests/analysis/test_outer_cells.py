@@ -11,8 +11,11 @@ from support import fake_records as fake
 
 from paretune.analysis.cells import Cell, group_into_cells
 from paretune.analysis.fold_answers import merge_folds
+from paretune.analysis.run_selection import select_run
 from paretune.analysis.test_design import SPLIT, TestDesign
 from paretune.errors import StoreError
+from paretune.reporting.build import build_report
+from paretune.reporting.text.formatting import format_n_by_seeds
 from paretune.study import OuterFold, Study
 
 
@@ -142,3 +145,36 @@ def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
     assert lora(auto, fake.cell(auto, "lora", 0.5)).design == SPLIT
     waiting = tuple(fake.state(record.run) for record in crossed)
     assert lora(auto, [], waiting).design == TestDesign(3, 1)
+
+
+def test_a_run_is_selected_though_selection_parts_differ() -> None:
+    given = study(3)
+    records = [
+        replace(
+            record,
+            predictions={
+                **record.predictions,
+                "selection": fake.answers(0.8, n=20, seed=place, part=f"own{place}"),
+            },
+            result={
+                **record.result,
+                "scores": {"selection": {"primary": 0.5 + place / 10, "loss": 1.0}},
+            },
+        )
+        for place, record in enumerate(fake_folds.crossed_cell(given, "lora", 0.8, 3))
+    ]
+    selected = select_run([lora(given, records)])
+    assert selected is not None and selected.record.run.seed == 3
+    assert selected.mean == pytest.approx(0.6)
+    assert selected.interval is None and selected.run_interval is not None
+
+
+def test_the_page_says_which_rows_are_tested() -> None:
+    given = study()
+    crossed = build_report(given, fake_folds.crossed_cell(given, "lora", 0.8, 5))
+    assert "On topics all rows (60) are tested" in crossed.protocol
+    assert "not comparable with those on published splits, which `outer: split`" in crossed.protocol
+    assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
+    assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].rows[1].interval)
+    split = build_report(given, fake.cell(given, "lora", 0.8))
+    assert "On topics the test part is tested after training on one training set" in split.protocol

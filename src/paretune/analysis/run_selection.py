@@ -43,7 +43,7 @@ class SelectedRun:
 
     @property
     def interval(self) -> Interval | None:
-        """The mean with its interval; None without answers."""
+        """The mean with its interval; None without answers, and in cross-validation."""
         return _interval_of_runs(_scored_runs(self.cell), self.cell, self.failed_seeds)
 
 
@@ -85,6 +85,8 @@ def selection_key(record: Record) -> tuple[float, float]:
 def _interval_of_runs(records: Sequence[Record], cell: Cell, failed: int) -> Interval | None:
     answers = [r.predictions["selection"] for r in records if "selection" in r.predictions]
     lowest = metrics.get(cell.metric).lowest
+    if len({part.uid for part in answers}) > 1:
+        return None  # in cross-validation every run has a selection part of its own
     # A failed seed takes the mean of R² to minus infinity, which has no interval.
     if len(answers) < len(records) or (failed and not math.isfinite(lowest)):
         return None

@@ -18,11 +18,13 @@ from paretune.reporting.text.formatting import (
     format_bytes,
     format_examples,
     format_interval,
+    format_runs,
     format_seconds,
     format_units,
     pluralise,
 )
 from paretune.store.record import Record
+from paretune.study import Run
 from paretune.terminal.sanitise import sanitise_line
 
 
@@ -65,7 +67,7 @@ def render_model_card(export: ExportedRun, program: str, encoding: Sequence[str]
         *_cost_lines(cell),
         "## How it was trained",
         f"Seed {run.seed} of {pluralise(len(cell.final), 'final run')}, chosen by its score on "
-        "the selection part, never by the test part.",
+        "the selection part, never by the rows that are tested.",
         "",
         "```yaml",
         _settings_yaml(export.record).strip(),
@@ -85,8 +87,9 @@ def _score_lines(export: ExportedRun) -> list[str]:
     """The scores of the cell and of the baselines, each with interval, examples and seeds."""
     cell = export.cell
     metric = metrics.get(cell.metric)
-    lines = [f"On the test part; score: {metric.title}, with its 95% interval.", ""]
-    lines += ["| method | score | examples | seeds |", "|---|---|---|---|"]
+    tested = "all rows, fold by fold" if cell.design.is_cross_validation else "the test part"
+    lines = [f"On {tested}; score: {metric.title}, with its 95% interval.", ""]
+    lines += ["| method | score | examples | runs |", "|---|---|---|---|"]
     baselines = [
         other
         for other in export.task_cells
@@ -97,7 +100,7 @@ def _score_lines(export: ExportedRun) -> list[str]:
         if score is not None:
             lines.append(
                 f"| {escape_markdown(one.method)} | {format_interval(score)} "
-                f"| {format_units(score)} | {score.n_seeds} |"
+                f"| {format_units(score)} | {format_runs(score)} |"
             )
     predictions = export.record.predictions.get("test")
     # One run says nothing about the variance over seeds.
@@ -105,12 +108,20 @@ def _score_lines(export: ExportedRun) -> list[str]:
         own = score_interval([predictions], cell.metric)
         lines += [
             "",
-            f"This run alone: {format_interval(own)} on {format_examples(own)}, one seed: its "
-            "interval is over the examples only.",
+            f"This run alone: {format_interval(own)} on {format_examples(own)}"
+            f"{_describe_fold(export.record.run)}, one seed: its interval is over the examples "
+            "only.",
         ]
     if cell.selected_on_test:
         lines += ["", "Selected on the test part: these scores are too good to be compared."]
     return lines
+
+
+def _describe_fold(run: Run) -> str:
+    """Which rows the run has never seen, where it was trained on all others."""
+    if run.outer is None:
+        return ""
+    return f" of outer fold {run.outer.index + 1} of {run.outer.folds}, which it has not seen"
 
 
 def _cost_lines(cell: Cell) -> list[str]:

@@ -28,12 +28,17 @@ from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segme
 from paretune.reporting.tables.translation_table import build_translation_table
 from paretune.reporting.text.conclusions import (
     SELECTED_ON_TEST,
+    describe_designs,
     describe_protocol,
     describe_unfinished,
     write_conclusions,
     write_further_conclusions,
 )
-from paretune.reporting.text.formatting import format_examples, join_names, pluralise
+from paretune.reporting.text.formatting import (
+    format_examples,
+    format_runs,
+    join_names,
+)
 from paretune.reporting.text.recommendation import write_advice
 from paretune.reporting.text.run_metadata import (
     collect_environment,
@@ -74,7 +79,7 @@ def build_report(
     return Report(
         name=sanitise_line(study.study),
         study_hash=study.study_hash,
-        protocol=describe_protocol(study),
+        protocol=" ".join([describe_protocol(study), *describe_designs(study, cells)]),
         tasks=tuple(_add_joint_tables(tasks)),
         unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
         failures=tuple(collect_failures(cells)),
@@ -189,12 +194,14 @@ def _describe_basis(rows: Sequence[Row]) -> list[str]:
     intervals = [row.interval for row in rows if row.interval]
     if not intervals:
         return []
-    fewest, most = (pick(i.n_seeds for i in intervals) for pick in (min, max))
-    seeds = pluralise(most, "seed")
-    return [
-        format_examples(intervals[0], "test "),
-        seeds if fewest == most else f"{fewest} to {seeds}",
-    ]
+    fewest, most = (pick(intervals, key=lambda i: i.n_seeds) for pick in (min, max))
+    runs = format_runs(most)
+    if fewest.n_seeds != most.n_seeds:
+        runs = f"{fewest.n_seeds} to {runs}"
+    if most.design.is_cross_validation:
+        largest = max(intervals, key=lambda i: i.n_examples)
+        return [f"all {format_examples(largest)} tested", format_runs(most)]
+    return [format_examples(intervals[0], "test "), runs]
 
 
 SEEDS, EXAMPLES = 10, 100
@@ -204,7 +211,9 @@ SEEDS, EXAMPLES = 10, 100
 def find_interval_caveats(cells: Sequence[Cell]) -> Iterable[str]:
     """One sentence for each reason that some score gives."""
     scored = [(cell, cell.interval) for cell in cells if cell.interval is not None]
-    few = {i.n_seeds for cell, i in scored if 1 < i.n_seeds < SEEDS}
+    few = {
+        i.n_seeds for _, i in scored if 1 < i.n_seeds < SEEDS and not i.design.is_cross_validation
+    }
     if few:
         counts = join_names([str(count) for count in sorted(few)], "or")
         yield (

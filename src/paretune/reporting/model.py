@@ -146,7 +146,10 @@ class TaskReport:
     @property
     def interval_scope(self) -> str:
         """What the intervals of the methods' scores are over."""
-        seeds = {row.interval.n_seeds for row in self.rows if row.interval}
+        intervals = [row.interval for row in self.rows if row.interval]
+        if any(interval.design.is_cross_validation for interval in intervals):
+            return "rows and training sets"
+        seeds = {interval.n_seeds for interval in intervals}
         return "examples (one seed)" if seeds == {1} else "seeds and examples"
 
     @property

@@ -189,12 +189,12 @@ def _cell_table(cells: list[CellProgress]) -> Table:
 
 def _format_score(progress: CellProgress) -> tuple[str, str]:
     """The score with its interval, and of how many examples and seeds; never the score alone."""
-    from paretune.reporting.text.formatting import format_interval, format_units
+    from paretune.reporting.text.formatting import format_interval, format_n_by_seeds
 
     interval = progress.cell.interval
     if interval is None:
         return "-", "-"
-    return format_interval(interval), f"{format_units(interval)} x {interval.n_seeds}"
+    return format_interval(interval), format_n_by_seeds(interval)
 
 
 def _legend_lines(progress: StudyProgress) -> Iterator[str]:

@@ -22,9 +22,9 @@ from paretune.reporting.text.conclusions import describe_protocol
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_interval,
+    format_n_by_seeds,
     format_p_value,
     format_parameters,
-    format_units,
     join_names,
     pluralise,
 )
@@ -139,7 +139,7 @@ class Evidence:
                 format_interval(one.scores[1]),
             )
             contrast = format_interval(one.difference)
-            basis = f"{format_units(one.difference)} × {one.difference.n_seeds}"
+            basis = format_n_by_seeds(one.difference, "×")
         elif one.amounts is not None:
             values = self._amount(claim, one.amounts[0]), self._amount(claim, one.amounts[1])
             contrast = f"{one.amounts[0] / one.amounts[1]:.2f} times"

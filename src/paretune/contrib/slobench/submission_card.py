@@ -15,6 +15,7 @@ from paretune.reporting.text.formatting import (
     format_examples,
     format_interval,
     format_rate,
+    format_runs,
     pluralise,
 )
 from paretune.study import Run, Study
@@ -52,7 +53,7 @@ class SubmittedTask:
     def mean(self) -> str:
         """``0.70 [0.52, 0.88] (5 seeds)``: the cell's mean score on the same examples."""
         score = self.by.interval
-        return f"{format_interval(score)} ({pluralise(score.n_seeds, 'seed')})" if score else "–"
+        return f"{format_interval(score)} ({format_runs(score)})" if score else "–"
 
 
 def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:

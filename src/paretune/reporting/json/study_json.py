@@ -227,6 +227,8 @@ def _cell(row: Row, task: TaskReport) -> Json:
         "baseline": cell.baseline,
         "finished": cell.finished,
         "rate": cell.rate,
+        "outer_folds": cell.design.folds,
+        "outer_repeats": cell.design.repeats,
         "rate_undecided": cell.undecided,
         "rate_edge": cell.edge,
         "tried": list(_tried(row)),
@@ -302,6 +304,9 @@ def _run(record: Record, alone: RunScores) -> Json:
     return {
         "run": record.run_id,
         "seed": record.run.seed,
+        "rate": record.run.learning_rate,
+        "outer_fold": None if record.run.outer is None else record.run.outer.index,
+        "outer_repeat": None if record.run.outer is None else record.run.outer.repeat,
         "outcome": record.outcome,
         "steps": result.get("steps"),
         "best_step": result.get("best_step"),

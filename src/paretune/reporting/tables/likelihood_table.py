@@ -12,7 +12,11 @@ from paretune.analysis.pairwise_ranks import Pair, flip
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.rows import Grid, ModelPairs, Row
-from paretune.reporting.text.formatting import format_interval, format_units, join_names
+from paretune.reporting.text.formatting import (
+    format_interval,
+    format_n_by_seeds,
+    join_names,
+)
 from paretune.terminal.sanitise import sanitise_line
 
 MEASURES = ("log-likelihood", "Brier score")
@@ -93,7 +97,7 @@ def _format_row(
     texts = ["–" if score is None else format_interval(score, DIGITS) for score in scores]
     if first is None:
         return (*texts, "", "–", f"none: {one.reason}")
-    basis = f"{format_units(first)} x {first.n_seeds}"
+    basis = format_n_by_seeds(first)
     verdict = _format_verdict(one, pairs.get(one.cell.model, ()))
     return (*texts, basis, _format_fitted(one.runs.values()), verdict)
 

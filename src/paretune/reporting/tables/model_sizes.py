@@ -16,8 +16,8 @@ from paretune.methods import full
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_interval,
+    format_n_by_seeds,
     format_parameters,
-    format_units,
     join_names,
 )
 
@@ -125,7 +125,7 @@ def _build_table(rows: Sequence[Row], parameters: Mapping[str, ParameterCount]) 
                 (
                     format_parameters(parameters[row.cell.model].value),
                     format_interval(score),
-                    f"{format_units(score)} × {score.n_seeds}",
+                    format_n_by_seeds(score, "×"),
                     row.cost.memory.text,
                 ),
             )

@@ -11,7 +11,11 @@ from paretune.analysis.pareto.front import ParetoPoint, pareto_front
 from paretune.analysis.statistics.bootstrap import DRAWS
 from paretune.reporting.rows import Row
 from paretune.reporting.text.cost_amounts import format_amount
-from paretune.reporting.text.formatting import format_interval, format_share, format_units
+from paretune.reporting.text.formatting import (
+    format_interval,
+    format_n_by_seeds,
+    format_share,
+)
 
 SHORT_TITLES: dict[Axis, str] = {
     "memory": "peak memory",
@@ -90,7 +94,7 @@ def build_pareto_table(rows: Sequence[Row]) -> ParetoTable | None:
     table = []
     for name in configurations:
         score = next(on_axis[name].quality for on_axis in points.values() if name in on_axis)
-        basis = f"{format_units(score)} x {score.n_seeds}"
+        basis = format_n_by_seeds(score)
         costs = tuple(_format_point(axis, on_axis.get(name)) for axis, on_axis in points.items())
         table.append(ParetoRow(titled[name], format_interval(score), basis, costs))
     return ParetoTable(

@@ -14,7 +14,11 @@ from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.cost_columns import build_cost_table
 from paretune.reporting.tables.likelihood_table import MEASURES
 from paretune.reporting.tables.memory_table import build_memory_grid
-from paretune.reporting.text.formatting import format_interval, format_rate, format_units
+from paretune.reporting.text.formatting import (
+    format_interval,
+    format_n_by_seeds,
+    format_rate,
+)
 
 if TYPE_CHECKING:
     from paretune.analysis.statistics.score_interval import Interval
@@ -107,7 +111,7 @@ def interval_values(score: Interval | None, name: str = "score") -> dict[str, Va
 
 
 def _n_by_seeds(score: Interval | None) -> str:
-    return f"{format_units(score)} x {score.n_seeds}" if score else ""
+    return format_n_by_seeds(score) if score else ""
 
 
 _BASIS = (

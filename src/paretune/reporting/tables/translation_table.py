@@ -13,9 +13,9 @@ from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_examples,
     format_interval,
-    format_units,
+    format_n_by_seeds,
+    format_runs,
     join_names,
-    pluralise,
 )
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
@@ -75,7 +75,7 @@ def describe_basis(rows: Sequence[Row]) -> str:
     examples: dict[str, Interval] = {}
     for row in rows:
         if interval := row.interval:
-            key = f"{format_units(interval)} x {interval.n_seeds}"
+            key = format_n_by_seeds(interval)
             groups.setdefault(key, []).append(row)
             examples[key] = interval
     largest = max(groups, key=lambda key: len(groups[key]))
@@ -84,8 +84,7 @@ def describe_basis(rows: Sequence[Row]) -> str:
         for key, group in groups.items()
         if key != largest
     ]
-    seeds = pluralise(examples[largest].n_seeds, "seed")
-    basis = f"{format_examples(examples[largest], 'test ')} x {seeds}"
+    basis = f"{format_examples(examples[largest], 'test ')} x {format_runs(examples[largest])}"
     return f"Mean over seeds [95 %], on {basis}{''.join(others)}."
 
 

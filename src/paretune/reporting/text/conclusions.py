@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.test_design import TestDesign
 from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
@@ -162,11 +164,12 @@ def describe_protocol(study: Study) -> str:
     if (preset := load_preset(protocol.preset)) is not None:
         return preset.description
     seeds = pluralise(len(protocol.seeds), "fresh seed")
+    part = "rows that no selection has used"
     claim = "" if len(protocol.seeds) >= 5 else " A claim needs at least five."
     if protocol.trials == 1:
         return (
             "Fair protocol: every method ran at one learning rate, and no other was tried; scores "
-            f"are of {seeds}, on a test part that no selection has used.{claim}"
+            f"are of {seeds}, on {part}.{claim}"
         )
     folds = (
         f"the mean of {protocol.folds} folds of train (one part where train has 500 rows or more)"
@@ -175,9 +178,32 @@ def describe_protocol(study: Study) -> str:
     )
     return (
         f"Fair protocol: every method tried {pluralise(protocol.trials, 'learning rate')} with a "
-        f"tuning seed on {folds}; scores are of {seeds} at the selected rate, on a test part that "
-        f"no selection has used.{claim}"
+        f"tuning seed on {folds}; scores are of {seeds} at the selected rate, on {part}.{claim}"
     )
+
+
+def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
+    """Which rows of each task are tested, and what that means for its scores."""
+    rows: dict[TestDesign, dict[str, int]] = {}
+    for cell in cells:
+        if cell.interval is not None:
+            by_task = rows.setdefault(replace(cell.design, repeats=1), {})
+            by_task[cell.task] = max(cell.interval.n_examples, by_task.get(cell.task, 0))
+    for design, by_task in rows.items():
+        names = join_names([sanitise_line(task) for task in by_task])
+        if design.is_cross_validation:
+            sizes = join_names([f"{count:,}" for count in by_task.values()])
+            yield (
+                f"On {names} all rows ({sizes}) are tested, in outer cross-validation with "
+                f"{design.folds} folds: each row is answered by a model that has not seen it, at "
+                "a rate chosen on one part of the rows outside its fold. Such scores are not "
+                "comparable with those on published splits, which `outer: split` gives."
+            )
+        elif study.protocol.preset != "paper":
+            yield (
+                f"On {names} the test part is tested after training on one training set, whose "
+                "chance is not in the intervals."
+            )
 
 
 def describe_unfinished(cell: Cell) -> str:

@@ -54,7 +54,22 @@ def _format_score(value: float, digits: int) -> str:
 
 def format_basis(score: Interval) -> str:
     """``56 examples, 3 seeds``: what an interval is computed on."""
-    return f"{format_examples(score)}, {pluralise(score.n_seeds, 'seed')}"
+    return f"{format_examples(score)}, {format_runs(score)}"
+
+
+def format_runs(score: Interval) -> str:
+    """``3 seeds``; in cross-validation ``5 folds``, with further repeats ``5 folds, 2 repeats``."""
+    if not score.design.is_cross_validation:
+        return pluralise(score.n_seeds, "seed")
+    repeats = f", {score.n_seeds} repeats" if score.n_seeds > 1 else ""
+    return f"{score.design.folds} folds{repeats}"
+
+
+def format_n_by_seeds(score: Interval, times: str = "x") -> str:
+    """``56 x 3``: examples by seeds; in cross-validation ``306, 5 folds``."""
+    if score.design.is_cross_validation:
+        return f"{format_units(score)}, {format_runs(score)}"
+    return f"{format_units(score)} {times} {score.n_seeds}"
 
 
 def format_examples(score: Interval, part: str = "") -> str:

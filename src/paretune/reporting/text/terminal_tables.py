@@ -12,9 +12,9 @@ from paretune.reporting.tables.pareto_table import ParetoTable
 from paretune.reporting.text.formatting import (
     format_failed,
     format_interval,
+    format_n_by_seeds,
     format_rank,
     format_shortfall,
-    format_units,
 )
 from paretune.terminal.sanitise import sanitise_line
 
@@ -226,7 +226,7 @@ def _format_row_score(row: Row) -> str:
 
 def _format_row_basis(row: Row) -> str:
     score = row.interval
-    return f"{format_units(score)} x {score.n_seeds}" if score else ""
+    return format_n_by_seeds(score) if score else ""
 
 
 def _format_verdict(row: Row) -> str:
@@ -243,7 +243,7 @@ def _row_style(row: Row) -> str:
 def _write_legend(report: Report) -> str:
     parts = [
         "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
-        "seeds.",
+        "seeds; 306, 5 folds: every one of 306 rows is tested, in outer cross-validation.",
         "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
         "(Holm), not over rows.",
         "Rank: with 95 % confidence all true ranks lie in these ranges (all pairs of a model's "
