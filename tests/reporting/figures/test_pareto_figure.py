@@ -16,16 +16,15 @@ from paretune.reporting.text.terminal_tables import print_tables
 
 def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None:
     study = fake.study()
-    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
-        "utf-8"
-    )
-    first = text.index("On topics, the best guess is full")
+    report = build_report(study, fake.whole(study, {"lora": 0.95}))
+    text = write_page(report, tmp_path / "r.html").read_text("utf-8")
+    first = text.index("On topics, take lora")
     assert first < text.index("Its next run is expected to lose") < text.index("Chances: the best")
-    assert text.count("On topics, the best guess is full") == 1  # the recommendation stands once
-    assert text.index("take full on entailment") < text.index('class="matrix"') < first
+    assert text.count("On topics, take lora") == 1  # the recommendation stands once
+    assert text.index("take lora on topics and entailment.") < text.index('class="matrix"') < first
     assert text.index('class="matrix"') < text.index('class="health"') < text.index("<nav")
     assert text.index('<svg class="bars broad"') < text.index('<svg class="bars front"')
-    assert "paretune export STUDY --task topics --model e5-small --method full" in text
+    assert "paretune export STUDY --task topics --model e5-small --method lora" in text
     assert "no other configuration is both as cheap and as good" in text
     assert re.search(r'870 MiB<br><span class="soft">on front: (&gt;)?\d+ %</span></td>', text)
     assert "Every pair, and the ranks that follow" in text
@@ -35,13 +34,13 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
 def test_the_terminal_has_them_too() -> None:
     study = fake.study()
     out = io.StringIO()
-    print_tables(build_report(study, fake.whole(study)), Console(file=out, width=200))
+    report = build_report(study, fake.whole(study, {"lora": 0.95}))
+    print_tables(report, Console(file=out, width=200))
     text = out.getvalue()
-    said = ("On topics, the best guess is full", "Pareto front", "Over all tasks")
+    said = ("On topics, take lora", "Pareto front", "Over all tasks")
     places = [text.index(one) for one in said]
     assert places == sorted(places)
     assert re.search(r"870 MiB \| (>99|100) %", text)
-    assert re.search(r"lora +0\.77 \[0\.\d\d, 0\.\d\d\] +1–2 +60 x 3", text)
 
 
 def test_marks_stay_in_the_picture_and_labels_apart() -> None:

@@ -232,7 +232,7 @@ class _AdviceWriter:
         if self.chosen.cell.model == NO_MODEL:
             return "nothing is cheaper"
         cheaper = [
-            self._title_of(c)
+            c
             for c in self.recommendation.candidates
             if (c.cell.model, c.cell.method) in self.recommendation.prospects
             if c.cell.model == NO_MODEL
@@ -240,7 +240,11 @@ class _AdviceWriter:
         ]
         if not cheaper:
             return "none is known to be cheaper"
-        return f"what is cheaper is expected to lose over {self._within}: {join_names(cheaper)}"
+        best = max(cheaper, key=lambda c: c.expected.estimate)
+        gap = self.chosen.expected.estimate - best.expected.estimate
+        points = 100 * gap / self.chosen.expected.score.highest
+        title = self._title_of(best)
+        return f"the best that is cheaper, {title}, is expected {format_loss(points)} lower"
 
     def _find_safe_baseline(self) -> str:
         """The highest baseline above the trivial score; empty where there is none."""
