@@ -35,6 +35,14 @@ def measure(file: Path, share: float, scenarios: list[Scenario]) -> None:
         print(f"{scenario.name}: {time.process_time() - began:.0f} s", flush=True)
 
 
+def make_page() -> str:
+    """docs/calibration.md, from the results that are kept."""
+    files = [RESULTS / f"{name}.json" for name in ("before", "after")]
+    before, after = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    template = (RESULTS / "page.md").read_text(encoding="utf-8")
+    return write_page(template, before, after, BEFORE_COMMIT)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command above."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,10 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     verbs.add_parser("page")
     options = parser.parse_args(arguments)
     if options.verb == "page":
-        before, after = (
-            json.loads((RESULTS / f"{n}.json").read_text()) for n in ("before", "after")
-        )
-        PAGE.write_text(write_page(before, after, BEFORE_COMMIT), encoding="utf-8")
+        PAGE.write_text(make_page(), encoding="utf-8")
         return
     scenarios = [
         scenario

@@ -95,6 +95,7 @@ def write_page(template: str, before: Results, after: Results, commit: str) -> s
     ]
     parts = {
         "commit": commit,
+        "summary": _summarise(before, after),
         "errors of the split": _table(_of(split, "equal", False), SCORES, before, after),
         "errors of cross-validation": _table(_of(crossed, "equal", False), SCORES, before, after),
         "failures": _table(_of(scenarios, "equal", True), FAILURES, before, after),
@@ -106,6 +107,68 @@ def write_page(template: str, before: Results, after: Results, commit: str) -> s
     for name, text in parts.items():
         template = template.replace("{{" + name + "}}", text)
     return template
+
+
+def _summarise(before: Results, after: Results) -> str:
+    """The extremes over scenarios, and the few numbers that decide."""
+    equal = [s for s in list_scenarios() if s.kind == "equal" and not s.training]
+    steady = [s for s in equal if not s.design.folds and s.seeds in ("calm", "norm", "unequal")]
+    steady = [s for s in steady if s.design.rows >= 56 and s.metric == "accuracy"]
+
+    def extremes(results: Results, scenarios: Iterable[Scenario], name: str) -> str:
+        values = [results[s.name]["means"][name] for s in scenarios if s.name in results]
+        return f"{100 * min(values):.1f} to {100 * max(values):.1f}" if values else "–"
+
+    def one(results: Results, scenario: str, name: str, write: Callable[[float], str]) -> str:
+        return write(results[scenario]["means"][name]) if scenario in results else "–"
+
+    lines = [
+        (
+            "interval holds the score, 56 x 2 and more, no failures",
+            extremes(before, steady, "coverage of expected"),
+            extremes(after, steady, "coverage of trained"),
+        )
+    ]
+    for title, scenarios in (
+        ("no failures", [s for s in equal if s.seeds in ("calm", "norm", "t3", "unequal")]),
+        ("seeds fail", [s for s in equal if "fail" in s.seeds or s.seeds == "mixed"]),
+    ):
+        for claim, name in (
+            ("any false claim among the methods", "false claim"),
+            ("any method falsely better than every baseline", "false above baselines"),
+        ):
+            lines.append(
+                (
+                    f"{claim}, {title}",
+                    extremes(before, scenarios, f"{name}, expected"),
+                    extremes(after, scenarios, f"{name}, trained"),
+                )
+            )
+    for labelled, tested in ((300, 30), (500, 100)):
+        for behaviour in ("calm", "norm"):
+            split = f"steps accuracy {behaviour} n={tested} S=5"
+            crossed = f"steps accuracy {behaviour} n={labelled} S=5 K=5"
+            lines += [
+                (
+                    f"{points} points found ({how}), {labelled} labelled rows, {behaviour}",
+                    one(before, split, f"{name} {points}", _percent),
+                    one(after, crossed, f"{name} {points}", _percent),
+                )
+                for points in (5, 10)
+                for how, name in (("one pair", "single power"), ("in the family", "pair power"))
+            ]
+    for world in CHOICES:
+        scenario = f"choice {world} accuracy norm n=56 S=3"
+        lines += [
+            (
+                f"points lost by {rule}, 56 x 3, {world}",
+                one(before, scenario, f"regret, {rule}", _points),
+                one(after, scenario, f"regret, {rule}", _points),
+            )
+            for rule in ("recommended", "highest")
+        ]
+    text = ["| | 0.1.0 | now |", "|---|---|---|"]
+    return "\n".join(text + [f"| {what} | {old} | {new} |" for what, old, new in lines])
 
 
 def _of(
@@ -124,16 +187,17 @@ def _of(
 def _table(
     scenarios: Iterable[Scenario], columns: Iterable[Column], before: Results, after: Results
 ) -> str:
-    """One line for each scenario that either code was measured in: ``before / after``."""
+    """One line for each scenario that the present code was measured in: ``before / after``."""
     columns = tuple(columns)
-    lines = ["| studies of | " + " | ".join(c.title for c in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
+    lines = ["| studies of | studies | " + " | ".join(c.title for c in columns) + " |"]
+    lines.append("|---" * (len(columns) + 2) + "|")
     for scenario in scenarios:
         old, new = before.get(scenario.name), after.get(scenario.name)
-        if old is None and new is None:
+        if new is None:
             continue
         cells = [f"{_number(old, c.before, c)} / {_number(new, c.after, c)}" for c in columns]
-        lines.append(f"| {_describe(scenario)} | " + " | ".join(cells) + " |")
+        counts = " / ".join("–" if r is None else str(r["studies"]) for r in (old, new))
+        lines.append(f"| {_describe(scenario)} | {counts} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

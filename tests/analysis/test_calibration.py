@@ -63,8 +63,8 @@ def test_cross_validation_finds_more_of_the_same_rows() -> None:
     split = measure("steps accuracy calm n=30 S=5", 300)
     crossed = measure("steps accuracy calm n=300 S=5 K=5", 300)
     assert crossed["single power 5"] >= 0.12 and crossed["single power 10"] >= 0.6
-    assert crossed["single power 10"] >= 2 * split["single power 10"]
-    assert crossed["single power 5"] >= 2 * split["single power 5"]
+    assert crossed["single power 10"] >= split["single power 10"] + 0.2
+    assert crossed["single power 5"] >= split["single power 5"] + 0.03
 
 
 @pytest.mark.slow
