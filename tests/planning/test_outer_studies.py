@@ -1,0 +1,47 @@
+"""Small real studies in outer cross-validation, for every kind of task that predicts labels or
+numbers: every row is answered once, by a run that was trained without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny_study import finished, superglue
+
+from paretune.analysis.cells import group_into_cells
+from paretune.data.outer_folds import labelled_rows
+from paretune.reporting.build import build_report
+from paretune.store import Store
+from paretune.tasks import load_dataset
+from paretune.testing.tiny_tasks import KINDS, tiny_task
+
+PROTOCOL = {"trials": 1, "folds": 1, "seeds": [1, 2], "outer": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, "answer_set"])
+def test_every_row_is_answered_once(kind: str, tmp_path: Path, tiny_model: Any) -> None:
+    if kind == "answer_set":
+        source = str(superglue(tmp_path / "superglue", "folders"))
+        task: dict[str, Any] = {"name": "multirc", "language": "sl", "source": source}
+    else:
+        task = tiny_task(tmp_path / "task", kind).model_dump(exclude_none=True)
+    study, folder = finished(tmp_path, tiny_model("bert"), tasks=[task], protocol=PROTOCOL)
+    rows = labelled_rows(load_dataset(study.tasks[0]))
+    with Store.open(folder) as store:
+        records = store.load_records(study.study_hash, predictions=True)
+    cells = group_into_cells(study, records)
+    names = {cell.method for cell in cells}
+    assert {"lora", "head_only", "majority"} <= names
+    for cell in cells:
+        assert (cell.design.folds, cell.finished) == (2, True)
+        assert {r.run.outer.index for r in cell.final if r.run.outer} == {0, 1}
+        answered = [uid for r in cell.final for uid in r.predictions["test"].uid]
+        assert sorted(answered) == sorted(e.uid for e in rows)
+        for record in cell.final:
+            own = set(record.predictions["test"].uid)
+            assert not own & set(record.predictions["selection"].uid)
+        if kind == "answer_set" and cell.bootstrap is not None:
+            assert cell.bootstrap.units == len({e.group for e in rows})  # passages whole
+    assert build_report(study, records).tasks[0].rows[0].cell.method == "lora"
