@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -77,8 +78,12 @@ def test_installed_in_an_environment_of_its_own(tmp_path: Path, tiny_model: Any)
     study = tmp_path / "study.yaml"
     study.write_text(STUDY.format(train=task.train, test=task.test, model=tiny_model("bert")))
     run(python, "-m", "paretune", "run", study, "--workers", "1", cwd=tmp_path)
-    report = run(python, "-m", "paretune", "report", study, cwd=tmp_path)
-    assert "ssf" in report and "Cohen's kappa" in report
+    assert "ssf" in run(python, "-m", "paretune", "report", study, cwd=tmp_path)
+    (task,) = json.loads(run(python, "-m", "paretune", "report", study, "--json", cwd=tmp_path))[
+        "tasks"
+    ]
+    assert (task["metric"], task["title"]) == ("cohen_kappa", "Cohen's kappa")
+    assert "sums" in run(python, "-m", "paretune", "ls", "tasks")
 
 
 def run(*command: Any, cwd: Path | None = None) -> str:
