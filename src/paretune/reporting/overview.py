@@ -21,9 +21,9 @@ from paretune.reporting.text.formatting import (
 from paretune.store.record import UNSCORED_OUTCOMES
 
 SIGNS = {
-    "▲": "clearly above every baseline",
-    "≈": "no clear difference from one",
-    "▼": "clearly below one",
+    "▲": "better than every baseline",
+    "≈": "no verdict against one",
+    "▼": "worse than one",
     "*": "what to take",
     "c": "half of the seeds or more constant",
 }
@@ -149,7 +149,7 @@ def _write_sentence(tasks: Sequence[TaskReport]) -> str:
     clauses = []
     if of_kind := by_kind.get("method"):
         clauses.append(
-            f"on {len(of_kind)} of {pluralise(len(tasks), 'task')} a method is clearly above every "
+            f"on {len(of_kind)} of {pluralise(len(tasks), 'task')} a method is better than every "
             f"baseline; take {_join_recommended(of_kind)}"
         )
     if of_kind := by_kind.get("guess"):

@@ -7,11 +7,9 @@ expected scores, examples are paired, and seeds differ.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from paretune.analysis.pairwise_ranks import compare_all_pairs, rank_ranges
 from paretune.analysis.pareto.costs import CostEstimate
@@ -178,24 +176,38 @@ def test_all_true_ranks_lie_in_the_ranges_at_once() -> None:
 
 
 @pytest.mark.slow
-def test_the_examples_that_are_asked_for_decide_in_eight_of_ten() -> None:
-    rng, studies = np.random.default_rng(10), 1200
-    # A study that looks exactly like what is true: its difference set to that.
-    gap = truth(0.5, 0.0) - truth(0.0, 0.0)
+def test_the_examples_that_are_asked_for_find_5_points_in_eight_of_ten() -> None:
+    """Whatever the pilot saw: a study that looks small or large asks for nearly the same."""
+    rng, studies = np.random.default_rng(10), 800
+    skill = optimize.brentq(lambda s: truth(s, 0.0) - truth(0.0, 0.0) - 0.05, 0.1, 1.0)
     numbers = []
     for _ in range(40):
-        cells = simulated(rng, [0.5, 0.0], 1, 200, 0.0)
-        looks = replace(cells["0"], seeds=cells["1"].seeds + gap)
-        numbers.append(
-            estimate_sample_size(looks, cells["1"], deterministic=(True, True)).examples or 0
-        )
+        cells = simulated(rng, [skill, 0.0], 1, 200, 0.0)
+        size = estimate_sample_size(cells["0"], cells["1"], deterministic=(True, True))
+        numbers.append(size.examples or 0)
     n = round(float(np.mean(numbers)))
     found = 0
     for _ in range(studies):
-        cells = simulated(rng, [0.5, 0.0], 1, n, 0.0)
+        cells = simulated(rng, [skill, 0.0], 1, n, 0.0)
         found += score_difference(cells["0"], cells["1"]).p < LEVEL
     print(f"{n} examples decide in {100 * found / studies:.1f} % of studies")
     assert found / studies == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.slow
+def test_the_seeds_that_are_asked_for_find_5_points_in_eight_of_ten() -> None:
+    """Pilots of five seeds know the variance between seeds roughly; asked is for the average."""
+    rng, found, studies, spread, n = np.random.default_rng(12), 0, 0, 0.3, 400
+    skill = optimize.brentq(lambda s: truth(s, spread) - truth(0.0, spread) - 0.05, 0.1, 1.0)
+    for _ in range(40):
+        pilot = simulated(rng, [skill, 0.0], 5, n, spread)
+        size = estimate_sample_size(pilot["0"], pilot["1"])
+        for _ in range(5 if size.seeds and size.seeds <= 60 else 0):
+            cells = simulated(rng, [skill, 0.0], size.seeds or 0, n, spread)
+            found += score_difference(cells["0"], cells["1"]).p < LEVEL
+            studies += 1
+    print(f"seeds decide in {100 * found / studies:.1f} % of {studies} studies")
+    assert studies >= 50 and 0.75 <= found / studies <= 0.95
 
 
 @pytest.mark.slow

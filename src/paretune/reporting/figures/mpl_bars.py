@@ -25,9 +25,9 @@ COLOURS = {
 """As on the page; distinguishable for colour-blind readers, and each has a symbol too."""
 
 STANDING_TITLES = {
-    "above": "▲ clearly above every baseline",
-    "unclear": "≈ no clear difference from one",
-    "below": "▼ clearly below one",
+    "above": "▲ better than every baseline",
+    "unclear": "≈ no verdict against one",
+    "below": "▼ worse than one",
     "baseline": "baseline",
 }
 

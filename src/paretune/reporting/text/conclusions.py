@@ -46,8 +46,8 @@ def write_conclusions(
         else:
             verdict = f": {best.verdict.summary}" if best.verdict else ""
             yield (
-                f"On {task}, nothing is clearly above every baseline. "
-                f"The highest is {_describe(best)}{verdict}."
+                f"On {task}, no method is proven better than every baseline. "
+                f"Scored highest: {_describe(best)}{verdict}."
             )
     yield from _conclude_lost(rows, baselines, models)
 
@@ -59,11 +59,11 @@ def write_further_conclusions(
     models = len({row.model for row in rows})
     above = [row for row in rows if row.verdict is not None and row.verdict.above_all]
     if len(above) > 1:
-        yield f"Clearly above every baseline: {_group_by_model(above, models)}."
+        yield f"Better than every baseline (proven at 95 %): {_group_by_model(above, models)}."
     best = max(above, key=_estimate)
     others = [row for row in above if row is not best]
     if below := _find_below(best, others, comparisons):
-        yield f"Of these, clearly below the highest: {_group_by_model(below, models)}."
+        yield f"Of these, worse than the highest: {_group_by_model(below, models)}."
     measured = [row for row in others if row.cost.memory.value is not None]
     least = min([*measured, best], key=lambda row: row.cost.memory.value or math.inf)
     if measured and least.title != take:
@@ -77,19 +77,19 @@ def _conclude_above(
     best = max(above, key=_estimate)
     others = [row for row in above if row is not best]
     if not others:
-        yield f"On {task}, only {_describe(best)} is clearly above every baseline."
+        yield f"On {task}, only {_describe(best)} is better than every baseline (proven at 95 %)."
         return
     yield (
-        f"On {task}, {_group_by_model(above, models)} are clearly above every baseline; "
-        f"the highest is {_describe(best)}."
+        f"On {task}, {_group_by_model(above, models)} are better than every baseline (proven at "
+        f"95 %); the highest is {_describe(best)}."
     )
     below = _find_below(best, others, comparisons)
     if not below:
-        yield "Between it and the others there is no clear difference."
+        yield "Between it and the others there is no verdict."
     elif len(below) < len(others):
-        yield f"Of the others, clearly below it: {_group_by_model(below, models)}."
+        yield f"Of the others, worse than it: {_group_by_model(below, models)}."
     else:
-        yield "It is clearly above all others."
+        yield "It is better than all others."
     measured = [row for row in above if row.cost.memory.value is not None]
     if len(measured) > 1:
         least = min(measured, key=lambda row: row.cost.memory.value or 0.0)
@@ -101,7 +101,7 @@ def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -
     """Methods below the untuned model, collapsed and failed seeds."""
     if below := [row for row in rows if row.below_untuned]:
         yield (
-            "Clearly below the untuned model, so training lost what it knew: "
+            "Worse than the untuned model, so training lost what it knew: "
             f"{_group_by_model(below, models)}."
         )
     trained = [*rows, *(row for row in baselines if row.cell.name in WITH_MODEL)]
@@ -141,7 +141,7 @@ def _group_by_model(rows: Sequence[Row], models: int) -> str:
 
 
 def _find_below(best: Row, others: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
-    """Those that ``best`` is clearly above."""
+    """Those that are proven worse than ``best``."""
     below = comparisons.find_worse(best.cell, [row.cell for row in others])
     return [row for row in others if row.cell in below]
 
