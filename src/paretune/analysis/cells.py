@@ -203,8 +203,14 @@ class Cell:
 
     @cached_property
     def interval(self) -> Interval | None:
-        """The cell's score over its seeds and examples."""
-        return confidence_interval(self.bootstrap) if self.bootstrap else None
+        """The cell's score over its seeds and examples.
+
+        Where every run failed, of those that answer a constant: to be seen, not to be compared.
+        """
+        if self.bootstrap is not None or self.design.is_cross_validation:
+            return confidence_interval(self.bootstrap) if self.bootstrap else None
+        answers = [r.predictions["test"] for r in self.final if has_test_answers(r)]
+        return confidence_interval(bootstrap_score(answers, self.metric)) if answers else None
 
     @property
     def unscored_runs(self) -> int:

@@ -30,7 +30,7 @@ def page(tmp_path: Path, study, records, states=(), **more) -> str:
 def test_the_page_says_what_was_found(tmp_path: Path) -> None:
     study = fake.study()
     text = page(tmp_path, study, fake.whole(study))
-    assert "Clearly above every baseline: full and lora." in text
+    assert "Better than every baseline (proven at 95 %): full and lora." in text
     assert "(60 examples, 3 seeds)" in text
     assert "collapsed 3/3" in text
     assert "One constant was predicted by prompt, in 3 of 3 seeds." in text
@@ -116,7 +116,7 @@ def test_where_nothing_is_above_the_page_says_so(tmp_path: Path) -> None:
     text = page(tmp_path, study, records)
     assert "On topics, there is nothing to take." in text
     assert "Nothing scores above the constant answer (majority, 0.47)." in text
-    assert "no clear difference from" in text
+    assert "no verdict against" in text
 
 
 def test_the_papers_scores_are_labelled_wherever_shown(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) 
     rows = {row.method: row for row in report.tasks[0].all_rows}
     assert [name for name, row in rows.items() if row.below_untuned] == ["prompt"]
     assert rows["prompt"].verdict is not None
-    assert rows["prompt"].verdict.summary == "clearly below untuned"
+    assert rows["prompt"].verdict.summary == "worse than untuned"
     assert rows["lora"].verdict is not None and rows["lora"].verdict.above_all
     assert {a.baseline for a in rows["lora"].verdict.comparisons} == {"untuned", "copy_source"}
     text = page(study, made.whole(study), tmp_path)

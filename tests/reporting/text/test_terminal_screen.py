@@ -48,7 +48,7 @@ def test_the_table_has_scores_signs_and_memory_of_every_method() -> None:
     assert re.fullmatch(r"lora( +0\.\d\d \[0\.\d\d, 0\.\d\d\] ?[▲≈▼]\*?){3} +870 MiB", row)
     for name in ("full", "loha", "prompt", "head_only", "majority", "tfidf"):
         assert sum(line.startswith(f"{name} ") for line in text.splitlines()) == 1
-    assert "▲ clearly above every baseline" in text and "* what to take" in text
+    assert "▲ better than every baseline" in text and "* what to take" in text
     assert "Score: accuracy, 60 test examples, 3 seeds." in " ".join(text.split())
 
 
@@ -100,7 +100,7 @@ def test_where_nothing_is_to_be_taken_the_reason_is_there() -> None:
 
 def test_the_one_sentence_counts_tasks() -> None:
     assert build_overview(sample()).sentence == (
-        "On 3 of 3 tasks a method is clearly above every baseline; "
+        "On 3 of 3 tasks a method is better than every baseline; "
         "take full on routing-en, paraphrase-en and follows-en."
     )
     large = build_report(fake.large(5), fake.whole(fake.large(5)))

@@ -24,7 +24,7 @@ def test_every_score_carries_its_interval_examples_and_seeds() -> None:
     assert "[0." in row
     assert "60 x 3" in row
     assert "1e-3" in row
-    assert "clearly above every baseline" in row
+    assert "better than every baseline" in row
     assert "870 MiB" in row
     assert "840 ms (820–900)" in row
     assert "296 k" in row
@@ -72,7 +72,7 @@ def test_a_missing_baseline_withholds_the_verdict() -> None:
     study = fake.study()
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
     text = shown(study, records, width=220)
-    assert "clearly above head_only, majority (tfidf not there yet)" in text
+    assert "better than head_only, majority (tfidf not there yet)" in text
     assert "On topics, the best guess is full: 0.79" in text
     assert "It is not proven better than its baselines: no score yet of tfidf." in text
 
