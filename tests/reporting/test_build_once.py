@@ -30,8 +30,6 @@ STATISTICS = (
     "analysis/pareto/recommend.py",
     "analysis/resources/forecast.py",
     "analysis/pairwise_ranks.py",
-    "analysis/failures.py",
-    "analysis/shortfall.py",
     "metrics/",
 )
 """Files whose functions compute a statistic."""

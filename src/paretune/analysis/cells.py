@@ -161,12 +161,16 @@ class Cell:
 
     @cached_property
     def answers_by_seed(self) -> Mapping[int, Predictions]:
-        """What the runs that trained answered on the test rows, by seed.
+        """What the runs that trained answered on the test rows, by seed (:meth:`group_answers`)."""
+        return self.group_answers(self.trained)
+
+    def group_answers(self, records: Iterable[Record]) -> Mapping[int, Predictions]:
+        """What final runs answered on the test rows, by seed.
 
         In cross-validation by repeat, with the rows of the folds that have been answered; of
         repeats that answered different rows, those with the most.
         """
-        answered = self.trained
+        answered = [record for record in records if has_test_answers(record)]
         if not self.design.is_cross_validation:
             return {record.run.seed: record.predictions["test"] for record in answered}
         repeats: dict[int, list[Predictions]] = {}
@@ -180,6 +184,11 @@ class Cell:
     def test_answers(self) -> tuple[Predictions, ...]:
         """:attr:`answers_by_seed` without the seeds."""
         return tuple(self.answers_by_seed.values())
+
+    @cached_property
+    def shown_answers(self) -> tuple[Predictions, ...]:
+        """:attr:`test_answers`; where every run failed, those of all that answered."""
+        return self.test_answers or tuple(self.group_answers(self.final).values())
 
     @cached_property
     def bootstrap(self) -> BootstrapScore | None:
@@ -205,12 +214,13 @@ class Cell:
     def interval(self) -> Interval | None:
         """The cell's score over its seeds and examples.
 
-        Where every run failed, of those that answer a constant: to be seen, not to be compared.
+        Where every run failed, of :attr:`shown_answers`: to be seen, not to be compared.
         """
-        if self.bootstrap is not None or self.design.is_cross_validation:
-            return confidence_interval(self.bootstrap) if self.bootstrap else None
-        answers = [r.predictions["test"] for r in self.final if has_test_answers(r)]
-        return confidence_interval(bootstrap_score(answers, self.metric)) if answers else None
+        if self.bootstrap is not None:
+            return confidence_interval(self.bootstrap)
+        if not self.shown_answers:
+            return None
+        return confidence_interval(bootstrap_score(self.shown_answers, self.metric, self.design))
 
     @property
     def unscored_runs(self) -> int:

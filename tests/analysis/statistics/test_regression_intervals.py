@@ -48,7 +48,7 @@ def test_differences_are_found_and_not_invented() -> None:
     good = [part(label, label + rng.normal(0, 3, 150)) for _ in range(3)]
     weak = [part(label, label + rng.normal(0, 8, 150)) for _ in range(3)]
     found = difference(good, weak, "r2")
-    assert found.low > 0 and found.p < 1e-3
+    assert found.low > 0 and found.p < 0.01
     same = difference(good, [*reversed(good)], "r2")
     assert same.estimate == pytest.approx(0, abs=1e-12) and same.p > 0.5
 

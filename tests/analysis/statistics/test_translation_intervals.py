@@ -80,7 +80,7 @@ def test_scores_that_no_draw_moves_have_no_width(texts: str, value: float) -> No
     told, wanted = (tuple(t[i] for i in chosen) for t in (TRANSLATIONS[texts], REFERENCES))
     found = confidence_interval(bootstrap_score([predictions(told, wanted)] * 2, "bleu"))
     assert (found.low, found.estimate, found.high) == pytest.approx((value, value, value))
-    assert found.share_seeds == 0 and found.p == (0.0 if value else 1.0)
+    assert found.share_seeds == 0
 
 
 def test_texts_are_read_once_however_often_they_are_drawn() -> None:
@@ -100,7 +100,7 @@ def test_one_segment_says_nothing() -> None:
     found = confidence_interval(
         bootstrap_score([predictions(("The file was saved.",), REFERENCES[:1])], "bleu")
     )
-    assert (found.low, found.high) == (0, 100) and found.p == 1
+    assert (found.low, found.high) == (0, 100)
 
 
 def test_the_better_translator_is_told_from_the_worse() -> None:

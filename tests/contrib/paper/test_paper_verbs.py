@@ -67,5 +67,5 @@ def test_peft_results_asks_for_the_number_of_examples(
         capsys, "peft-results", tmp_path, "--examples", 80, "--tables", tmp_path / "t"
     )
     assert code == 0
-    assert "0.500 [0.393, 0.607]" in out and "It is clearly above all others." in out
+    assert "0.500 [0.393, 0.607]" in out and "It is better than all others" in out
     assert {p.suffix for p in (tmp_path / "t").iterdir()} == {".tex", ".md", ".csv", ".parquet"}

@@ -114,11 +114,11 @@ def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimCompa
 
 
 def _score(cell: Cell) -> BootstrapScore | None:
-    """Weighted F1 of the runs that trained; of a translation its own metric."""
-    if not cell.test_answers:
+    """Weighted F1 of the runs that trained, if any did; of a translation its own metric."""
+    if not cell.shown_answers:
         return None
     metric = "weighted_f1" if cell.objective.predicts_labels else cell.metric
-    return bootstrap_score(cell.test_answers, metric, cell.design)
+    return bootstrap_score(cell.shown_answers, metric, cell.design)
 
 
 def _correct_p_values(

@@ -92,7 +92,7 @@ BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 
 def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     """Official scores of a translation's cells; None of other tasks, or without translations."""
-    scored = [row for row in rows if row.cell.test_answers]
+    scored = [row for row in rows if row.cell.shown_answers]
     if not objective_of(task).generates or not scored:
         return None
     title, language = "SloBench's own numbers", str(task.target_lang)
@@ -146,7 +146,7 @@ def _score_row(row: Row, language: str) -> CellScores:
 
     METEOR of the runs is SloBench's, so it stands in where METEOR cannot be computed here.
     """
-    scores = score_cell(row.cell.test_answers, language)
+    scores = score_cell(row.cell.shown_answers, language)
     stored = {}
     if _has_slobench_bertscore(row, language):
         stored["BERTScore"] = segment_interval(row, "bertscore")

@@ -142,12 +142,12 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
     rows = rows_on_common_examples([r for r in all_rows if r.cell.objective.predicts_labels])
     if len(rows) < 2:
         return None
-    first = rows[0].cell.test_answers[0]
+    first = next(iter(rows[0].cell.group_answers(rows[0].cell.final).values()))
     label = np.array(first.label, dtype=np.int64)
     answers = [
         {
             seed: np.array(p.prediction, dtype=np.int64)
-            for seed, p in row.cell.answers_by_seed.items()
+            for seed, p in row.cell.group_answers(row.cell.final).items()
         }
         for row in rows
     ]
@@ -191,10 +191,16 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
 
 def rows_on_common_examples(rows: Sequence[Row]) -> list[Row]:
     """The largest group of rows that answered the same examples."""
-    answered = [row for row in rows if row.cell.test_answers]
-    groups = Counter(row.cell.test_answers[0].uid for row in answered)
+    answered = [row for row in rows if row.cell.group_answers(row.cell.final)]
+    groups = Counter(
+        next(iter(row.cell.group_answers(row.cell.final).values())).uid for row in answered
+    )
     largest = groups.most_common(1)[0][0] if groups else ()
-    return [row for row in answered if row.cell.test_answers[0].uid == largest]
+    return [
+        row
+        for row in answered
+        if next(iter(row.cell.group_answers(row.cell.final).values())).uid == largest
+    ]
 
 
 def match_seeds(

@@ -153,7 +153,7 @@ def find_segment_differences(
     rows = rows_on_common_examples(all_rows)
     if len(rows) < 2:
         return None
-    outputs = [row.cell.answers_by_seed for row in rows]
+    outputs = [row.cell.group_answers(row.cell.final) for row in rows]
     scores = [{seed: _score_segments(p) for seed, p in by_seed.items()} for by_seed in outputs]
     means = np.stack([np.mean(list(by_seed.values()), axis=0) for by_seed in scores])
     sources = next(

@@ -24,18 +24,18 @@ from paretune.terminal.sanitise import sanitise_line
 
 def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     """All scores of a translation's cells; None of other tasks, or without translations."""
-    scored = [row for row in rows if row.cell.test_answers]
+    scored = [row for row in rows if row.cell.shown_answers]
     if not objective_of(task).generates or not scored:
         return None
     optional = [
         name
         for name in metrics.SEGMENT_METRICS
-        if any(name in seed.segment for row in scored for seed in row.cell.test_answers)
+        if any(name in seed.segment for row in scored for seed in row.cell.shown_answers)
     ]
     table, intervals = [], []
     for row in scored:
         corpus = [
-            confidence_interval(bootstrap_score(row.cell.test_answers, name, row.cell.design))
+            confidence_interval(bootstrap_score(row.cell.shown_answers, name, row.cell.design))
             for name in SACREBLEU_NAMES
         ]
         means = [segment_interval(row, name) for name in optional]
@@ -57,7 +57,7 @@ def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
 
 def segment_interval(row: Row, name: str) -> Interval | None:
     """The mean of stored scores by segment, with its interval; None unless all runs have them."""
-    answers = row.cell.test_answers
+    answers = row.cell.shown_answers
     if any(name not in seed.segment for seed in answers):
         return None
     score = bootstrap_segment_scores(answers, name)
