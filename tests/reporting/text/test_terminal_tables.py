@@ -114,5 +114,5 @@ def test_an_empty_study_is_no_trouble(width: int) -> None:
 def test_several_models_are_named_together() -> None:
     study = fake.study(models=["a", "b"])
     text = " ".join(shown(study, fake.whole(study)).split())
-    assert "Clearly above every baseline: full and lora on every model." in text
+    assert "Better than every baseline (proven at 95 %): full and lora on every model." in text
     assert "One constant was predicted by prompt on every model, in 6 of 6 seeds." in text
