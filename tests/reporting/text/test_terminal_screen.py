@@ -54,13 +54,14 @@ def test_the_table_has_scores_signs_and_memory_of_every_method() -> None:
 
 def test_three_lines_a_task_then_where_the_rest_is() -> None:
     parts = shown(sample(), 300, "my study.yaml").split("\n\n")
-    assert len(parts) == 6  # health and sentence, table, three tasks, where the rest is
+    assert len(parts) == 7  # health and sentence, table, three tasks, over all, where the rest is
     for name, part in zip(("routing-en", "paraphrase-en", "follows-en"), parts[2:5], strict=True):
         take, chances, proof = part.splitlines()
         assert take.startswith(f"{name}: take full, 0.")
         assert chances.startswith("  Expected loss ") and " over 1 point worse with " in chances
         assert proof == "  Proven better than every baseline (95 %), below majority with <1 %."
-    assert "paretune report my study.yaml --details" in parts[5]
+    assert parts[5].startswith("Over all tasks\n  lora against full on 3 tasks: -")
+    assert "paretune report my study.yaml --details" in parts[6]
 
 
 def test_sentences_are_short() -> None:

@@ -204,7 +204,7 @@ def _legend_lines(progress: StudyProgress) -> Iterator[str]:
         yield (
             "Score: the final runs so far, on the test part; the interval is over seeds and "
             "examples, of one seed over examples only. Who is ahead now may not stay ahead: "
-            "paretune report says what can be told apart."
+            "paretune report says what is proven."
         )
     if any(cell.selected_on_test for cell in scored):
         from paretune.reporting.text.conclusions import SELECTED_ON_TEST
