@@ -140,7 +140,7 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
     said = [
         text
         for text in task.further_sentences
-        if text.startswith("Of these, clearly below the highest")
+        if text.startswith("Of these, worse than the highest")
     ]
     named = {r.method for r in task.rows if said and r.method in said[0].split(": ")[1]}
     assert named == {name for name in below if not rows[name].cell.baseline}
