@@ -144,6 +144,17 @@ def _summarise(before: Results, after: Results) -> str:
                     extremes(after, scenarios, f"{name}, trained"),
                 )
             )
+    lines += [
+        (
+            f"{claim}, true of runs that train, false of the next run",
+            "as above",
+            extremes(after, [s for s in equal if s.failures_in], name),
+        )
+        for claim, name in (
+            ("a pair", "false claim, expected"),
+            ("better than every baseline", "false above baselines, expected"),
+        )
+    ]
     for labelled, tested in ((300, 30), (500, 100)):
         for behaviour in ("calm", "norm"):
             split = f"steps accuracy {behaviour} n={tested} S=5"
