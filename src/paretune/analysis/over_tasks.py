@@ -110,7 +110,7 @@ def compare_over_tasks(cells: Sequence[Cell]) -> tuple[OverTasks, ...]:
     metric has no lowest value are left out: their points are on no common scale.
     """
     bounded = [c for c in cells if math.isfinite(metrics.get(c.metric).lowest)]
-    found: list[OverTasks] = []
+    comparisons: list[OverTasks] = []
     for model in dict.fromkeys(c.model for c in bounded if c.model != NO_MODEL):
         on_model = [c for c in bounded if c.model in (model, NO_MODEL)]
         by_task: dict[str, list[Cell]] = {}
@@ -126,8 +126,8 @@ def compare_over_tasks(cells: Sequence[Cell]) -> tuple[OverTasks, ...]:
                 if (row := _compare(model, method, reference, tables)) is not None
             ]
             corrected = holm_correction([row.p for row in rows])
-            found += [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
-    return tuple(found)
+            comparisons += [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
+    return tuple(comparisons)
 
 
 def _references(cells: Iterable[Cell]) -> list[str]:
@@ -159,7 +159,7 @@ class _TaskScores:
         scores = scores_on_model(cells, model)
         by_method = {c.method: c for c in cells}
         prior = fit_seed_prior(scores.values())
-        expected = {key[1]: found.estimate for key, found in expected_scores(cells).items()}
+        expected = {key[1]: score.estimate for key, score in expected_scores(cells).items()}
         return cls(cells[0].task, by_method, scores, prior, expected)
 
     def effect(self, method: str, reference: str) -> TaskEffect | None:

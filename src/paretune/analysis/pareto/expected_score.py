@@ -84,18 +84,18 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     }
     prior = _failure_prior(counts.values())
     rng = np.random.default_rng([_SEED, len(scores), 2])
-    found = {}
+    by_cell = {}
     for key, score in scores.items():
         mean, share = 0.0, np.zeros(DRAWS)
         if key in counts:
             failed, trained = np.add(counts[key], prior)
             mean, share = failed / (failed + trained), rng.beta(failed, trained, DRAWS)
-        found[key] = ExpectedScore(
+        by_cell[key] = ExpectedScore(
             score=score,
             estimate=float((1 - mean) * score.estimate + mean * constant),
             draws=(1 - share) * draws[key] + share * constant,
         )
-    return found
+    return by_cell
 
 
 def draw_scores(

@@ -242,8 +242,8 @@ def _resample(
     residual = 0.0
     if count > 1:
         # What moves one seed's score but not the mean's when examples are resampled.
-        around = (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).sum()
-        residual = float(around) / (count * (count - 1)) * _cluster_factor(score)
+        spread = (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).sum()
+        residual = float(spread) / (count * (count - 1)) * _cluster_factor(score)
     return replace(score, draws=drawn.mean(axis=0), residual_variance=residual)
 
 

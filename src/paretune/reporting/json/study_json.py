@@ -186,22 +186,22 @@ def _recommendation(advice: Advice) -> Json:
 
 
 def _over_tasks(line: OverTasksLine) -> Json:
-    found = line.values
-    (failed, runs), (reference_failed, reference_runs) = found.failed
+    values = line.values
+    (failed, runs), (reference_failed, reference_runs) = values.failed
     return {
-        "model": found.model,
-        "method": found.method,
-        "reference": found.reference,
-        "points": found.points,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-        "p_holm": found.p_holm,
-        "standing": found.standing,
-        "withheld": found.withheld or None,
-        "p_heterogeneity": found.p_heterogeneity,
-        "any_task_low": found.any_task[0],
-        "any_task_high": found.any_task[1],
+        "model": values.model,
+        "method": values.method,
+        "reference": values.reference,
+        "points": values.points,
+        "low": values.low,
+        "high": values.high,
+        "p": values.p,
+        "p_holm": values.p_holm,
+        "standing": values.standing,
+        "withheld": values.withheld or None,
+        "p_heterogeneity": values.p_heterogeneity,
+        "any_task_low": values.any_task[0],
+        "any_task_high": values.any_task[1],
         "failed": failed,
         "runs": runs,
         "reference_failed": reference_failed,
@@ -209,7 +209,7 @@ def _over_tasks(line: OverTasksLine) -> Json:
         "words": "; ".join(filter(None, (line.sentence, line.further))),
         "tasks": [
             {"task": e.task, "points": e.points, "rows": e.rows, "error": math.sqrt(e.variance)}
-            for e in found.effects
+            for e in values.effects
         ],
     }
 

@@ -44,10 +44,10 @@ class OverTasksLine:
         return f"{self.pair} on {tasks}: {self.difference}, {self.verdict}"
 
 
-def write_over_tasks(found: Sequence[OverTasks]) -> tuple[OverTasksLine, ...]:
-    """Each comparison as texts."""
-    several = len({one.model for one in found}) > 1
-    return tuple(_write_line(one, several) for one in found)
+def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, ...]:
+    """Each row as texts."""
+    several = len({one.model for one in comparisons}) > 1
+    return tuple(_write_line(one, several) for one in comparisons)
 
 
 def list_main_lines(lines: Iterable[OverTasksLine]) -> list[OverTasksLine]:
@@ -60,18 +60,18 @@ def list_main_lines(lines: Iterable[OverTasksLine]) -> list[OverTasksLine]:
     ]
 
 
-def _write_line(found: OverTasks, several: bool) -> OverTasksLine:
-    on_model = f" on {found.model}" if several else ""
-    verdict = {"above": "better", "below": "worse", "unclear": "no verdict"}[found.standing]
-    if found.withheld:
-        verdict = f"{verdict}: {found.withheld}"
+def _write_line(row: OverTasks, several: bool) -> OverTasksLine:
+    on_model = f" on {row.model}" if several else ""
+    verdict = {"above": "better", "below": "worse", "unclear": "no verdict"}[row.standing]
+    if row.withheld:
+        verdict = f"{verdict}: {row.withheld}"
     return OverTasksLine(
-        pair=sanitise_line(f"{found.method} against {found.reference}{on_model}"),
-        difference=f"{found.points:+z.1f} points [{found.low:+z.1f}, {found.high:+z.1f}]",
+        pair=sanitise_line(f"{row.method} against {row.reference}{on_model}"),
+        difference=f"{row.points:+z.1f} points [{row.low:+z.1f}, {row.high:+z.1f}]",
         verdict=verdict,
-        tasks=", ".join(map(_name_effect, found.effects)),
-        further="; ".join(_write_further(found)),
-        values=found,
+        tasks=", ".join(map(_name_effect, row.effects)),
+        further="; ".join(_write_further(row)),
+        values=row,
     )
 
 
@@ -79,16 +79,16 @@ def _name_effect(effect: TaskEffect) -> str:
     return sanitise_line(f"{effect.task} {effect.points:+z.1f} ({effect.rows:,} rows)")
 
 
-def _write_further(found: OverTasks) -> Iterable[str]:
-    if found.differs_between_tasks:
-        ordered = sorted(found.effects, key=lambda effect: effect.points)
+def _write_further(row: OverTasks) -> Iterable[str]:
+    if row.differs_between_tasks:
+        ordered = sorted(row.effects, key=lambda effect: effect.points)
         lowest, highest = ordered[0], ordered[-1]
-        low, high = found.any_task
+        low, high = row.any_task
         yield sanitise_line(
-            f"effects differ between tasks (p {format_p_value(found.p_heterogeneity)}): "
+            f"effects differ between tasks (p {format_p_value(row.p_heterogeneity)}): "
             f"{lowest.points:+z.1f} on {lowest.task} to {highest.points:+z.1f} on {highest.task}, "
             f"on any such tasks [{low:+z.1f}, {high:+z.1f}]"
         )
-    for name, (failed, runs) in zip((found.method, found.reference), found.failed, strict=True):
+    for name, (failed, runs) in zip((row.method, row.reference), row.failed, strict=True):
         if failed:
             yield sanitise_line(f"{failed} of {pluralise(runs, 'run')} of {name} failed")
