@@ -76,11 +76,11 @@ def build_pareto_table(rows: Sequence[Row]) -> ParetoTable | None:
     titled = {row.title: row for row in rows}
     by_key = expected_scores([row.cell for row in rows])
     expected = {
-        name: score
+        name: forecast
         for name, row in titled.items()
-        if (score := by_key.get((row.cell.model, row.cell.method))) is not None
+        if (forecast := by_key.get((row.cell.model, row.cell.method))) is not None
     }
-    scores = {name: score.score for name, score in expected.items()}
+    scores = {name: forecast.score for name, forecast in expected.items()}
     points: dict[Axis, dict[str, ParetoPoint]] = {}
     for axis in SHORT_TITLES:
         known = {n: c for n in scores if (c := estimate_cost(titled[n].cell, axis)) is not None}
