@@ -48,7 +48,7 @@ def test_check_plan_run_and_report_return_values(
 
     shown = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
     assert [task.key for task in shown.tasks] == ["words"]
-    assert [finding.code for finding in shown.findings] == ["small-test"]
+    assert [finding.code for finding in shown.findings] == ["test-design", "small-test"]
     assert (tmp_path / "p.html").is_file() and list((tmp_path / "f").iterdir())
     assert capsys.readouterr().out == ""
 

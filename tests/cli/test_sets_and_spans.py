@@ -62,9 +62,9 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
     shown = {task.key: task for task in report(study, store=tmp_path / "store").tasks}
     multirc = shown["multirc-sl"]
     assert multirc.metric == "mean of F1a and EM"
-    assert multirc.basis == "40 test answers to 20 questions in 10 groups, 2 seeds"
+    assert multirc.basis.startswith("40 test answers to 20 questions in 10 groups, ")
     assert multirc.constant_score is not None and multirc.constant_score.n_clusters == 10
-    assert shown["wsc-sl"].basis == "10 test examples in 5 groups, 2 seeds"
+    assert shown["wsc-sl"].basis.startswith("10 test examples in 5 groups, ")
     assert all(row.cell.interval for task in shown.values() for row in task.all_rows)
     assert all(row.verdict for task in shown.values() for row in task.rows)
     page = render_page(build_report(study, records, states))

@@ -132,8 +132,11 @@ def test_a_worker_for_costs_begins_when_no_other_process_measures(tmp_path: Path
     workers = [subprocess.Popen([sys.executable, str(FAKE), *arguments]) for _ in range(2)]
 
     def is_waiting(worker: subprocess.Popen[bytes]) -> bool:
-        opened = Path(f"/proc/{worker.pid}/fd").iterdir()
-        return tmp_path / "checkpoints" in [file.readlink() for file in opened]
+        try:
+            opened = [file.readlink() for file in Path(f"/proc/{worker.pid}/fd").iterdir()]
+        except FileNotFoundError:  # closed between the listing and the look at it
+            return False
+        return tmp_path / "checkpoints" in opened
 
     until(lambda: all(map(is_waiting, workers)), "two workers that wait for their turn")
     workers[0].terminate()

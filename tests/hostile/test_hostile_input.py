@@ -53,7 +53,7 @@ def test_evil_labels_and_texts_go_through_every_output(
     refused(capsys, 0, "plan", file)
     finish(study, tmp_path / "store", costs=0).close()
     message = refused(capsys, 0, "report", file, "--store", tmp_path / "store")
-    assert "Score: accuracy, 20 test examples" in message
+    assert "Score: accuracy, 20 test examples" in " ".join(message.split())
     page = (tmp_path / "store" / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "\x1b" not in page
 
