@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from support.hostile_names import HOSTILE_NAMES
@@ -12,6 +13,13 @@ from paretune.file_names import expand_home, make_file_name
 def test_plain_names_stay_as_they_are() -> None:
     assert make_file_name("topics", "tiny", "lora") == "topics-tiny-lora"
     assert make_file_name("okrožja.v2_č") == "okrožja.v2_č"
+
+
+def test_a_colon_within_a_name_needs_no_hash() -> None:
+    assert make_file_name("words", "tiny", "peft:vera") == "words-tiny-peft+vera"
+    for other in ("peft-vera", "peft+vera", "peft::vera", "peft:vera:", ":peft:vera", "peft: vera"):
+        assert make_file_name(other) != make_file_name("peft:vera")
+        assert make_file_name(other) == other or re.search("-[0-9a-f]{8}$", make_file_name(other))
 
 
 def test_any_name_becomes_one_file_in_its_folder(tmp_path: Path) -> None:

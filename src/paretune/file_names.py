@@ -8,7 +8,8 @@ from pathlib import Path
 
 MAX_NAME_BYTES = 200
 """File systems take 255; suffixes, and the marks of temporary files, are added to a name."""
-_UNSAFE = re.compile(r"[^\w.-]+")
+_UNSAFE = re.compile(r"[^\w.:-]+|(?<!\w):|:(?!\w)")
+"""A colon within a name, as in ``peft:vera``, has a character of its own that is safe."""
 _DEVICES = {
     "CON",
     "PRN",
@@ -27,12 +28,14 @@ def make_file_name(*parts: str) -> str:
     'topics-tiny-lora'
     >>> make_file_name("topics", "../lora")
     'topics-lora-48cbbd38'
+    >>> make_file_name("topics", "peft:vera")
+    'topics-peft+vera'
     """
-    safe = (_UNSAFE.sub("-", part).strip("-.") for part in parts)
+    safe = (_UNSAFE.sub("-", part).strip("-.").replace(":", "+") for part in parts)
     name = "-".join(part for part in safe if part)
     if name.partition(".")[0].upper() in _DEVICES:
         name = f"_{name}"
-    if name == "-".join(parts) and name and len(name.encode()) <= MAX_NAME_BYTES:
+    if name == "-".join(parts).replace(":", "+") and name and len(name.encode()) <= MAX_NAME_BYTES:
         return name
     digest = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:8]
     short = name.encode()[: MAX_NAME_BYTES - len(digest) - 1].decode(errors="ignore")

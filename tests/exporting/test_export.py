@@ -124,7 +124,7 @@ def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_pa
         "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}",
         "The labels, in the order of the logits: `no`, `yes`; `model.config.id2label` has",
         "| majority | 0.50 [",
-        "| 20 | 1 |",
+        "| 20 | 1 seed |",
         "rank: 2",
         "--method lora --seed 1 --form peft",
         "Licence of the data: not stated",

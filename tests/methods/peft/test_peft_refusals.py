@@ -237,7 +237,7 @@ def test_a_study_compares_one_with_ours(
     # Two steps: whether it has learnt something is no matter here.
     given: dict[str, Any] = {"store": tmp_path / "store", "allow_collapsed": True}
     done = paretune.export(asked, **given, method="peft:vera")
-    assert done.folder == Path("exports", "small", "words-tiny-peft-vera")
+    assert done.folder == Path("exports", "small", "words-tiny-peft+vera")
     assert done.form == "peft" and done.largest_difference < 1e-5
     assert "peft:vera for words" in done.card
     own = paretune.export(asked, **given, method="peft:vera", form="paretune", to=tmp_path / "own")

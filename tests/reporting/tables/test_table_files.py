@@ -132,7 +132,32 @@ def test_markdown_takes_names_literally() -> None:
     for line in body:
         assert len(re.findall(r"(?<!\\)\|", line)) == 9
     row = next(line for line in body if "1+1" in line)
-    assert r"\<b\>" in row and "](" not in row and "\\`" in row
+    assert r"\<b>" in row and "](" not in row and "\\`" in row
+
+
+@pytest.mark.parametrize("plain", ["copy_source", "a__b", "1 < 2 > 0!", "R&D", "C# {x}", "-5", "-"])
+def test_what_is_no_markup_stays_readable_in_markdown(plain: str) -> None:
+    assert escape.escape_markdown(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        ("_x_ __y__", r"\_x\_ \_\_y\_\_"),
+        ("*x* `y` ~z~ a|b", r"\*x\* \`y\` \~z\~ a\|b"),
+        ("<b> </b> <!-- <1", r"\<b> \</b> \<!-- <1"),
+        ("[a](b) [a][b] [a]: b", r"[a]\(b) [a]\[b] [a]\: b"),
+        ("&lt; &#60; & x", "&amp;lt; &amp;#60; & x"),
+        ("# a #", r"\# a \#"),
+        (" > a", r"\> a"),
+        ("- a", r"\- a"),
+        ("---", r"\---"),
+        ("1. a", r"1\. a"),
+        ("a\\", r"a\\"),
+    ],
+)
+def test_markup_is_escaped_where_it_would_be_read(markup: str, expected: str) -> None:
+    assert escape.escape_markdown(markup) == expected
 
 
 @pytest.mark.parametrize("evil", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "＝1"])

@@ -20,6 +20,7 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.study import Run, Study
 from paretune.tasks import objective_of
+from paretune.terminal.sanitise import sanitise_line
 
 COLUMNS = (
     "task", "rows", "model", "method", "rate", "seed", "its selection score", "mean of seeds",
@@ -101,15 +102,20 @@ def render_submission_card(
         "which a run was chosen is too good on average.",
         "",
     ]
-    notes = [f"- {part.name}: {escape_markdown(note)}" for part in parts for note in part.notes]
-    lines += [*notes, ""] if notes else []
+    notes = [escape_markdown(f"{part.name}: {note}") for part in parts for note in part.notes]
+    lines += [*(f"- {note}" for note in notes), ""] if notes else []
     source = (
         " --source FILE"
         if any(objective_of(part.by.record.run.task).between_languages for part in parts)
         else ""
     )
-    lines += ["```", f"paretune run STUDY_FILE              # {study.study}, {study.study_hash}",
-              f"paretune export slobench STUDY_FILE{source}", "```", ""]  # fmt: skip
+    lines += [
+        "```",
+        sanitise_line(f"paretune run STUDY_FILE              # {study.study}, {study.study_hash}"),
+        f"paretune export slobench STUDY_FILE{source}",
+        "```",
+        "",
+    ]
     names = ", ".join(dict.fromkeys(part.file for part in parts))
     lines.append(f"{names} by paretune {version('paretune')}; what was answered:")
     lines.append("")
@@ -131,9 +137,10 @@ def _row(part: SubmittedTask) -> str:
     run = part.by.record.run
     cells = (
         part.name, f"{part.rows:,}", _model(run), run.method.key, format_rate(run.learning_rate),
-        str(run.seed), part.quality, part.mean, part.by.record.run_id,
+        str(run.seed), part.quality, part.mean,
     )  # fmt: skip
-    return f"| {' | '.join(escape_markdown(cell) for cell in cells)} |"
+    run_id = markdown_code(part.by.record.run_id)
+    return f"| {' | '.join(map(escape_markdown, cells))} | {run_id} |"
 
 
 def _model(run: Run) -> str:

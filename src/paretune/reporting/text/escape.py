@@ -32,7 +32,14 @@ _LATEX = {
     "²": r"\textsuperscript{2}",
     "\N{REPLACEMENT CHARACTER}": "?",
 }
-_MARKDOWN = str.maketrans({c: f"\\{c}" for c in r"\`*_{}<>|#!~"} | {"&": "&amp;"})
+_MARKDOWN = re.compile(
+    r"[\\`*|~]"
+    r"|(?<!\w)_+|_+(?!\w)"  # within a word it is no emphasis
+    r"|<(?=[A-Za-z/!?])"
+    r"|(?<=\])[(\[:]"
+    r"|^>|^[-+](?=\s|-[- ]*$)|(?<!\S)#(?=#*(?:\s|$))"
+)
+"""Markup where it stands; an ampersand and the number of a list item are no single characters."""
 _FORMULA = re.compile("(^|[;|])(\\s*[=+@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
                       "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}-])")  # fmt: skip
 """The beginning of a formula, at the beginning of what may be a cell."""
@@ -53,11 +60,16 @@ def _apart(text: str) -> list[str]:
 
 
 def escape_markdown(text: str) -> str:
-    """For a cell of a Markdown table: no pipe, emphasis, code, tag or link remains.
+    r"""For a cell, heading, list item or paragraph of Markdown: no markup remains.
 
-    Brackets are left as they are but where a link would follow.
+    What would not be markup where it stands is left as it is, so that the source can be read.
+
+    >>> print(escape_markdown("copy_source, _x_ (1 < 2!) and [a](b)"))
+    copy_source, \_x\_ (1 < 2!) and [a]\(b)
     """
-    return sanitise_line(text).translate(_MARKDOWN).replace("](", "]\\(").replace("][", "]\\[")
+    line = re.sub(r"&(?=#?\w+;)", "&amp;", sanitise_line(text).strip())
+    line = _MARKDOWN.sub(lambda found: "".join(f"\\{c}" for c in found[0]), line)
+    return re.sub(r"^(\d+)([.)])(?=\s)", r"\1\\\2", line)
 
 
 def markdown_code(text: str) -> str:
