@@ -21,7 +21,7 @@ ALIKE = score_difference(cell(0.6), cell(0.6, seeds=2))
 
 
 def claims(names: str, above: dict[str, str]) -> list[Pair]:
-    """Pairs in which each of ``above[x]`` is clearly below x, and nothing else is clear."""
+    """Pairs in which each of ``above[x]`` is proven worse than x, and nothing else is proven."""
     up, no = DIFFERENT, ALIKE
     found = []
     for i, a in enumerate(names):
@@ -44,7 +44,7 @@ def test_every_pair_is_corrected_over_all_pairs() -> None:
     assert compare_all_pairs({"a": cells["a"]}) == ()
 
 
-def test_ranks_of_the_clear_and_of_the_unclear() -> None:
+def test_ranks_of_proven_pairs_and_of_pairs_without_a_verdict() -> None:
     def of(above: dict[str, str]) -> list[tuple[int, int]]:
         return [(r.best, r.worst) for r in rank_ranges("abcd", claims("abcd", above)).values()]
 
@@ -55,8 +55,8 @@ def test_ranks_of_the_clear_and_of_the_unclear() -> None:
     assert of({"a": "d"}) == [(1, 3), (1, 4), (1, 4), (2, 4)]
 
 
-def test_who_cannot_be_told_apart_shares_a_rank_whatever_is_clear() -> None:
-    """All ways in which four methods in order of their estimates may be told apart."""
+def test_pairs_without_a_verdict_share_a_rank_whatever_is_proven() -> None:
+    """All ways in which four methods in order of their estimates may be proven different."""
     order = "abcd"
     couples = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
     for clear in product([False, True], repeat=len(couples)):
@@ -70,7 +70,7 @@ def test_who_cannot_be_told_apart_shares_a_rank_whatever_is_clear() -> None:
                 assert found[a].best < found[b].best and found[a].worst < found[b].worst
         for rank in found.values():
             assert 1 <= rank.best <= rank.worst <= 4
-        # Told apart, directly or through others, or sharing a rank.
+        # Proven different, directly or through others, or sharing a rank.
         reached = {a: set(above.get(a, "")) for a in order}
         for a in reversed(order):
             reached[a] |= {c for b in reached[a] for c in reached[b]}

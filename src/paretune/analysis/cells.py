@@ -113,7 +113,7 @@ class Cell:
 
     @property
     def undecided(self) -> bool:
-        """The chosen rate was not clearly better than its runner-up."""
+        """The chosen rate is within one standard error of its runner-up."""
         return self.choice.undecided and self.rate == self.choice.rate
 
     @property

@@ -24,7 +24,7 @@ class ComparisonResult:
         task, model, metric: what was compared.
         pair: the difference; None if one method has no score (``why``). As in the report,
             ``pair.p_holm`` decides; ``pair.difference.p`` is uncorrected.
-        sample_size: how many seeds or examples would decide an undecided pair.
+        sample_size: how many seeds or examples would decide a pair without a verdict.
         failed_seeds: sentences on runs that failed, and on how many may.
         single_seed: a method that depends on the seed has one only, so the variance between seeds
             is unknown.

@@ -46,7 +46,7 @@ def test_parts_add_up_to_the_peak() -> None:
     assert sum(size for _, size in found.stacked_parts) == found.peak
 
 
-def test_a_pass_that_saves_more_than_the_step_kept_is_not_told_apart() -> None:
+def test_a_pass_that_saves_more_than_the_step_kept_is_not_separated() -> None:
     found = parts(100, 40, 5, 10, 90)
     assert (found.working, found.rest) == (45 * MIB, None)
     assert found.stacked_parts[-1] == ("working", 45 * MIB)

@@ -50,7 +50,7 @@ def some(folder: Path) -> Path:
     return folder
 
 
-def test_who_cannot_be_told_apart_from_the_best(tmp_path: Path) -> None:
+def test_for_whom_there_is_no_verdict_against_the_best(tmp_path: Path) -> None:
     found = peft_results(some(tmp_path / "r"), 500)
     names = [one.experiment.name for one in found.standings]
     assert names == ["lora/rank8", "ia3/default", "prompt/default", "full/lr"]

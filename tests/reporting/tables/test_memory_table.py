@@ -52,7 +52,7 @@ def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
     )
     near = changed(records, "prompt", phases={"train": {"peak_bytes": 880 * 2**20}})
     rows = build_report(study, near).tasks[0].rows
-    assert "cannot be told apart" in " ".join(explain_memory_difference(rows[1].cell, rows[2].cell))
+    assert "cannot be separated" in " ".join(explain_memory_difference(rows[1].cell, rows[2].cell))
     shut = changed(records, "prompt", phases={}, not_measured={"phases": "the counter is shut"})
     prompt = build_report(study, shut).tasks[0].rows[2]
     assert explain_memory_difference(full.cell, prompt.cell) == (

@@ -26,7 +26,7 @@ PART_TITLES = {
     "gradients": "gradients",
     "optimizer": "optimiser states",
     "activations": "activations",
-    "rest": "the rest (temporary results, holes)",
+    "rest": "the rest (temporary results, fragmentation)",
     "working": "activations and temporary results",
 }
 CPU_REPEATABILITY = 0.05

@@ -1,4 +1,4 @@
-"""How many seeds, test examples or cross-validated rows would decide an undecided pair.
+"""How many seeds, test examples or cross-validated rows would decide a pair without a verdict.
 
 A pair is decided where the interval of :mod:`paretune.analysis.statistics.score_difference`
 excludes 0. With S seeds of each method and n examples the difference has the variance::

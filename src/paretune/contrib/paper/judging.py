@@ -1,7 +1,7 @@
 """From comparisons to a verdict on a conclusion: one rule for all evidence.
 
 A comparison supports the claim, contradicts it, or neither: because a side is a constant answer,
-because the sides were run differently, because the difference is not clear, or because a side is
+because the sides were run differently, because the difference is not proven, or because a side is
 missing. Comparisons make cases (:class:`~paretune.contrib.paper.claims.Claim`), and the claim
 needs so many of N cases. Then, in this order:
 

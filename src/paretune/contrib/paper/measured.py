@@ -124,14 +124,14 @@ def _score(cell: Cell) -> BootstrapScore | None:
 def _correct_p_values(
     claim: Claim, comparisons: list[ClaimComparison], sides: Sequence[tuple[Cell, Cell]]
 ) -> list[ClaimComparison]:
-    """With p-values corrected over the undecided comparisons, and their standing by them."""
-    undecided = {
+    """With p-values corrected over the comparisons by scores, and their standing by them."""
+    differences = {
         i: comparison.difference
         for i, comparison in enumerate(comparisons)
         if comparison.difference is not None and comparison.standing == "unclear"
     }
-    corrected = holm_correction([difference.p for difference in undecided.values()])
-    for (i, difference), p in zip(undecided.items(), corrected, strict=True):
+    corrected = holm_correction([difference.p for difference in differences.values()])
+    for (i, difference), p in zip(differences.items(), corrected, strict=True):
         comparison = replace(comparisons[i], p_holm=p)
         margin = MARGIN * difference.highest
         if p < ALPHA:

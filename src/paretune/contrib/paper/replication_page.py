@@ -54,7 +54,7 @@ _CASES: dict[Standing, tuple[str, str]] = {
     "against": ("speaks against it", "speak against it"),
     "constant": ("rests on a constant answer", "rest on a constant answer"),
     "unlike": ("was not run alike", "were not run alike"),
-    "unclear": ("cannot be told apart", "cannot be told apart"),
+    "unclear": ("has no verdict", "have no verdict"),
     "absent": ("is not there", "are not there"),
 }
 _STANDINGS: dict[Standing, str] = {
@@ -62,7 +62,7 @@ _STANDINGS: dict[Standing, str] = {
     "against": "against it",
     "constant": "a constant answer",
     "unlike": "not run alike",
-    "unclear": "not told apart",
+    "unclear": "no verdict",
     "absent": "not there",
 }
 

@@ -305,7 +305,7 @@ class PeftResults:
 
 
 def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults:
-    """Read a folder of result files and find which experiments are clearly below the best.
+    """Read a folder of result files and find which experiments are proven worse than the best.
 
     Args:
         examples: number of test examples behind each accuracy; the files do not contain it.

@@ -5,7 +5,7 @@ seconds, sizes, status, and under ``metrics`` the last entry's ``test accuracy``
 Keys of memory begin with ``accelerator_`` in newer files and with ``cuda_`` in older ones. The
 number of test examples of an accuracy is in none of them. Files of ``image-gen`` have no accuracy
 but ``test dino_similarity``, a mean over ``train_config.test_size`` images. The folders once held
-several files of one experiment, told apart by a time in their names.
+several files of one experiment, which differ by a time in their names.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].memory.activations": "bytes that one forward pass saves for its backward pass",
     "tasks[].cells[].memory.working": "the peak minus weights, gradients and optimiser states",
     "tasks[].cells[].memory.rest": "working minus activations; null: the counted forward pass "
-    "saves more than that, so they cannot be told apart",
+    "saves more than that, so they cannot be separated",
     "over_tasks": "methods compared over all tasks; points are hundredths of the metric's highest "
     "value",
     "over_tasks[].model": "name of the model",

@@ -54,7 +54,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "optimizer_bytes": (float, "optimiser states"),
     "activations_bytes": (float, "what one forward pass saves for its backward pass"),
     "working_bytes": (float, "the peak less weights, gradients and optimiser states"),
-    "rest_bytes": (float, "working less activations; empty: they cannot be told apart"),
+    "rest_bytes": (float, "working less activations; empty: they cannot be separated"),
     "behind": (float, "score of the best experiment less this one's, unpaired"),
     "behind_low": (float, "lower end of its 95 % interval"),
     "behind_high": (float, "upper end of its 95 % interval"),

@@ -18,7 +18,7 @@ COLUMNS = {
     "peak": "peak in training",
 }
 MERGED = "in the rest"
-"""Text for activations that cannot be told apart from temporary results."""
+"""Text for activations that cannot be separated from temporary results."""
 
 _Measured = Sequence[tuple[Row, MemoryBreakdown]]
 
@@ -64,7 +64,7 @@ def _write_notes(measured: _Measured) -> Iterable[str]:
         yield (
             f"{MERGED}: the counted forward pass saves more ({join_names(sizes)}) than there was "
             "room for under the peak, for example where a step takes its batch in several passes; "
-            "activations and temporary results cannot be told apart then."
+            "activations and temporary results cannot be separated then."
         )
     if unequal := [row.title for row, m in measured if m.peak is not None and not m.stacked_parts]:
         yield (

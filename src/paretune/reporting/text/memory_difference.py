@@ -63,8 +63,8 @@ def _explain(name: str, a: MemoryBreakdown, other_name: str, b: MemoryBreakdown)
         )
     if a.peak != b.peak and not peaks_differ(a, b):
         yield (
-            "Two measurements of one run on a CPU may differ as much: the peaks cannot be told "
-            "apart."
+            "Two measurements of one run on a CPU may differ as much: the peaks cannot be "
+            "separated."
         )
     parts = compare_breakdowns(a, b)
     if not parts:
