@@ -144,7 +144,7 @@ def test_no_label_leads_out_of_the_folder_of_exports(
     monkeypatch.chdir(tmp_path / "here" / "deeper")
     done = export(study, store=store)
     assert done.folder.parent == Path("exports", "small")
-    assert done.folder.name.startswith("tiny-models-touch-PWNED-b-javascript-x-lo-ra-")
+    assert done.folder.name.startswith("tiny-models-touch-PWNED-b-javascript+x-lo+ra-")
     (command,) = re.findall("^paretune export STUDY_FILE (.*)$", done.card, re.MULTILINE)
     assert shlex.split(command)[2:6] == ["--model", HOSTILE_LABEL, "--method", "lo:ra"]
     assert f"\n`` {HOSTILE_LABEL} `` trained by lo:ra on `tiny`" in done.card
