@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -204,3 +205,17 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no zip at all")
     with pytest.raises(DataError, match="not a readable zip"):
         read_rows(f"{path}::a.csv")
+
+
+def test_gigabytes_that_are_no_text_are_not_read_to_their_end(tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("wb") as file:
+        file.write("besedilo,oznaka\nčaša,".encode())
+        file.truncate(1 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="line 2: holds a NUL byte"):
+            read_rows(tmp_path / "a.csv")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1 << 24

@@ -16,6 +16,8 @@ from paretune.errors import DataError
 from paretune.file_names import expand_home
 
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+_TEXT_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson")
+_HEAD_BYTES = 1 << 20
 MAX_MEMBER_BYTES = 1 << 30
 """Bytes that a zip member may unpack to; a zip that promises more is refused."""
 
@@ -95,7 +97,13 @@ def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple
             remedy=f"Use {', '.join(EXTENSIONS)}, or zip::member. For Excel: save as CSV UTF-8.",
         )
     try:
-        return file.read_bytes(), name
+        with file.open("rb") as stream:
+            # What is no text shows it here; a file of gigabytes is then not read to its end.
+            head = stream.read(_HEAD_BYTES)
+            if b"\0" in head and file.suffix.lower() in _TEXT_EXTENSIONS:
+                return head[: head.index(b"\0") + 1], name
+            stream.seek(0)
+            return stream.read(), name
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror}).", where=str(file)) from None
 
