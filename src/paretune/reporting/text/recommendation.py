@@ -308,7 +308,7 @@ def _write_warnings(recommendation: Recommendation) -> Iterable[str]:
         yield warn_unlearned(collapsed, named, only)
     if recommendation.missing:
         names = join_names([sanitise_line(name) for name in recommendation.missing])
-        yield f"No score yet of these baselines, so nothing is compared with them: {names}."
+        yield f"Nothing is compared with these baselines (not run yet, or no run trained): {names}."
     waiting = [
         f"{titles.title(c)} {len(c.final)} of {pluralise(c.expected_runs, 'run')}"
         for c in recommendation.unfinished
