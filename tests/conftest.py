@@ -6,6 +6,7 @@ import datetime
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,13 @@ os.environ.setdefault("PARETUNE_COMPILED", "0")
 # What rotates by day is one thing for all of pytest-xdist's processes, at midnight too; who sets it
 # repeats the tests of another day.
 os.environ.setdefault("PARETUNE_TEST_DAY", datetime.date.today().isoformat())
+# A shell lets what it starts in the background ignore these, and so would every process of a test.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(
+            number,
+            signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL,
+        )
 
 
 MOST_PROCESSES = 8

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from support.rotation import in_turns
 from support.six_tasks import release
 from support.tiny_study import as_file, command, finish, superglue
 
@@ -112,7 +113,7 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
 EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair"]
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", in_turns([(name,) for name in EVERY], days=2))
 def test_every_example_runs(
     name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
 ) -> None:
