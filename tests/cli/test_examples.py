@@ -113,7 +113,7 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
 EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair"]
 
 
-@pytest.mark.parametrize("name", in_turns([(name,) for name in EVERY], days=2))
+@pytest.mark.parametrize(("name",), in_turns([(name,) for name in EVERY], days=2))
 def test_every_example_runs(
     name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
 ) -> None:

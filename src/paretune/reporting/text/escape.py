@@ -68,7 +68,7 @@ def escape_markdown(text: str) -> str:
     copy_source, \_x\_ (1 < 2!) and [a]\(b)
     """
     line = re.sub(r"&(?=#?\w+;)", "&amp;", sanitise_line(text).strip())
-    line = _MARKDOWN.sub(lambda found: "".join(f"\\{c}" for c in found[0]), line)
+    line = _MARKDOWN.sub(lambda match: "".join(f"\\{c}" for c in match[0]), line)
     return re.sub(r"^(\d+)([.)])(?=\s)", r"\1\\\2", line)
 
 
