@@ -135,9 +135,9 @@ def load_pools() -> list[Pool]:
 
 def pool_of(name: str, cells: Iterable[Cell]) -> Pool:
     """The answers of the cells of one task; ``majority`` is left out, for studies add their own."""
-    kept = [c for c in cells if c.name in MEGABYTES or c.name in _FREE]
-    answers = {c.method: _answers_of(c) for c in kept if c.test_answers}
-    first = next(c for c in kept if c.test_answers)
+    chosen = [c for c in cells if c.name in MEGABYTES or c.name in _FREE]
+    answers = {c.method: _answers_of(c) for c in chosen if c.test_answers}
+    first = next(c for c in chosen if c.test_answers)
     labels = np.array(first.test_answers[0].label)
     folds = _folds_of(first) if first.design.is_cross_validation else None
     return Pool(name, first.metric, labels, answers, folds)

@@ -57,13 +57,13 @@ def keep_one_run_per_fold(
 ) -> list[Record]:
     """Of one setting, for each fold the run at its selected rate, with the study's seed."""
     seeds = study.protocol.seeds
-    kept = []
+    selected = []
     for outer, runs in group_by_outer(keep_one_setting(records, study, None)).items():
         rate = choices[outer].rate if outer in choices else None
         seed = seeds[outer.position] if outer.position < len(seeds) else None
         fitting = [r for r in runs if rate is None or r.run.learning_rate == rate] or runs
-        kept.append(max(fitting, key=lambda record: record.run.seed == seed))
-    return kept
+        selected.append(max(fitting, key=lambda record: record.run.seed == seed))
+    return selected
 
 
 def keep_one_setting(records: Sequence[Record], study: Study, rate: float | None) -> list[Record]:

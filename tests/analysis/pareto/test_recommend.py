@@ -17,32 +17,35 @@ def cells(levels: dict[str, float | None] | None = None, **more) -> list[Cell]:
     return topic_cells(study, records)
 
 
-def taken(found: Recommendation) -> str:
-    return found.chosen.cell.method if found.chosen else ""
+def taken(recommendation: Recommendation) -> str:
+    return recommendation.chosen.cell.method if recommendation.chosen else ""
 
 
 def megabytes(count: float) -> Budget:
     return Budget({"memory": count * 2**20})
 
 
-def loss_of(found: Recommendation, method: str) -> float:
-    return next(p.loss_points for (_, name), p in found.prospects.items() if name == method)
+def loss_of(recommendation: Recommendation, method: str) -> float:
+    return next(
+        p.loss_points for (_, name), p in recommendation.prospects.items() if name == method
+    )
 
 
 def test_the_cheapest_of_those_within_the_least_expected_loss_is_taken() -> None:
     here = cells({"full": 0.75, "lora": 0.72, "loha": 0.73, "prompt": 0.74})
     taken_before = ""
     for within in (0.0, 1.0, 3.0, 100.0):
-        found = recommend(here, Budget(within_points=within))
-        assert found.chosen is not None and found.best is not None
+        recommendation = recommend(here, Budget(within_points=within))
+        assert recommendation.chosen is not None and recommendation.best is not None
         near = [
             c
-            for c in found.candidates
+            for c in recommendation.candidates
             if not c.cell.baseline
-            and loss_of(found, c.cell.method) <= loss_of(found, found.best.cell.method) + within
+            and loss_of(recommendation, c.cell.method)
+            <= loss_of(recommendation, recommendation.best.cell.method) + within
         ]
-        assert SIZE[taken(found)] == min(SIZE[c.cell.method] for c in near)
-        taken_before = taken(found)
+        assert SIZE[taken(recommendation)] == min(SIZE[c.cell.method] for c in near)
+        taken_before = taken(recommendation)
     assert taken_before == "lora"
     best = recommend(here, Budget(within_points=0.0))
     assert best.best is best.chosen and best.best_alternative is None
@@ -50,18 +53,18 @@ def test_the_cheapest_of_those_within_the_least_expected_loss_is_taken() -> None
 
 def test_losses_differ_by_what_expected_scores_differ() -> None:
     """So one flat rule: within a point of the highest expected score."""
-    found = recommend(cells({"full": 0.75, "lora": 0.72, "loha": 0.73, "prompt": 0.74}))
-    scores = {c.cell.method: 100 * c.expected.estimate for c in found.candidates}
+    recommendation = recommend(cells({"full": 0.75, "lora": 0.72, "loha": 0.73, "prompt": 0.74}))
+    scores = {c.cell.method: 100 * c.expected.estimate for c in recommendation.candidates}
     for name in ("full", "lora", "prompt"):
         lower = scores["loha"] - scores[name]
-        gap = loss_of(found, name) - loss_of(found, "loha")
+        gap = loss_of(recommendation, name) - loss_of(recommendation, "loha")
         assert gap == pytest.approx(lower, abs=0.7)  # of 2,000 draws, and of the failure rates
 
 
 def test_chances_are_of_all_within_the_budget() -> None:
-    found = recommend(cells())
-    assert sum(p.chance_best for p in found.prospects.values()) == pytest.approx(1)
-    here = found.prospect
+    recommendation = recommend(cells())
+    assert sum(p.chance_best for p in recommendation.prospects.values()) == pytest.approx(1)
+    here = recommendation.prospect
     assert here is not None and 0 < here.chance_best < 1
     assert here.chance_worse <= 1 - here.chance_best
     assert here.chance_below_baseline is not None and here.chance_below_baseline < 0.05
@@ -76,8 +79,8 @@ def test_what_is_far_below_the_best_is_not_taken_however_cheap() -> None:
         records += fake.cell(study, name, level, n=400)
     records += fake.cell(study, "full", 0.85, n=400) + fake.cell(study, "lora", 0.62, n=400)
     here = topic_cells(study, records)
-    found = recommend(here)
-    assert (taken(found), found.best_alternative) == ("full", None)
+    recommendation = recommend(here)
+    assert (taken(recommendation), recommendation.best_alternative) == ("full", None)
     inside = recommend(here, megabytes(1000))
     assert taken(inside) == "lora"
     assert inside.outside_budget is not None and inside.outside_budget.pair is not None
@@ -89,8 +92,8 @@ LOW: dict[str, float | None] = {"full": 0.5, "lora": 0.52, "loha": 0.48, "prompt
 
 
 def test_where_no_method_scores_above_the_baselines_the_highest_baseline_is_taken() -> None:
-    found = recommend(cells({**LOW, "tfidf": 0.6}))
-    assert (found.kind, taken(found)) == ("baseline", "tfidf")
+    recommendation = recommend(cells({**LOW, "tfidf": 0.6}))
+    assert (recommendation.kind, taken(recommendation)) == ("baseline", "tfidf")
     probe = recommend(cells({**LOW, "head_only": 0.9}))
     assert (probe.kind, taken(probe), probe.hardest_comparison) == ("baseline", "head_only", None)
 
@@ -104,10 +107,10 @@ def test_a_baseline_within_a_point_of_the_best_is_taken_since_it_costs_nothing()
 def test_what_must_be_proven_is_no_guess() -> None:
     here = cells({**LOW, "full": 0.6, "tfidf": 0.55})
     assert taken(recommend(here)) == "full"
-    found = recommend(here, Budget(proven=True))
-    assert (found.kind, taken(found)) == ("baseline", "tfidf")
+    recommendation = recommend(here, Budget(proven=True))
+    assert (recommendation.kind, taken(recommendation)) == ("baseline", "tfidf")
     # What is given up for it is said: the chances are still against all.
-    assert found.prospect is not None and found.prospect.chance_best < 0.5
+    assert recommendation.prospect is not None and recommendation.prospect.chance_best < 0.5
     proven = recommend(cells(), Budget(proven=True))
     assert proven.kind == "method" and proven.chosen is not None and proven.chosen.proven
 
@@ -124,10 +127,17 @@ def test_of_free_baselines_that_score_the_same_the_simplest_is_taken() -> None:
 
 
 def test_a_method_that_is_not_proven_is_a_guess() -> None:
-    found = recommend(cells({**LOW, "full": 0.6, "tfidf": 0.4, "head_only": 0.4}))
-    assert (found.kind, taken(found)) == ("guess", "full")
-    assert found.hardest_comparison is not None and found.hardest_comparison.pair is not None
-    assert found.hardest_comparison.candidate.cell.method in ("tfidf", "head_only", "majority")
+    recommendation = recommend(cells({**LOW, "full": 0.6, "tfidf": 0.4, "head_only": 0.4}))
+    assert (recommendation.kind, taken(recommendation)) == ("guess", "full")
+    assert (
+        recommendation.hardest_comparison is not None
+        and recommendation.hardest_comparison.pair is not None
+    )
+    assert recommendation.hardest_comparison.candidate.cell.method in (
+        "tfidf",
+        "head_only",
+        "majority",
+    )
 
 
 def test_nothing_at_or_below_the_constant_answer_is_taken() -> None:
@@ -159,20 +169,23 @@ def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> Non
     """Of eight seeds of two methods seven answer a constant after 60 steps."""
     study, records = mostly_collapsed(tfidf=0.4)
     here = topic_cells(study, records)
-    found = recommend(here)
-    missed = found.collapsed_cells
+    recommendation = recommend(here)
+    missed = recommendation.collapsed_cells
     assert missed is not None
     assert (missed.constant, missed.seeds, missed.steps) == (7, 8, (60, 60))
-    assert found.chosen is None or found.chosen.cell.baseline
+    assert recommendation.chosen is None or recommendation.chosen.cell.baseline
 
 
 def test_an_empty_budget_leaves_nothing_but_says_what_lies_outside() -> None:
-    found = recommend(cells(), megabytes(1))
-    assert (found.kind, taken(found)) == ("none", "")
-    assert found.outside_budget is None
-    found = recommend(cells({"tfidf": 0.6, "full": 0.95}), megabytes(1))
-    assert (found.kind, taken(found)) == ("baseline", "tfidf")
-    assert found.outside_budget is not None and found.outside_budget.candidate.cell.method == "full"
+    recommendation = recommend(cells(), megabytes(1))
+    assert (recommendation.kind, taken(recommendation)) == ("none", "")
+    assert recommendation.outside_budget is None
+    recommendation = recommend(cells({"tfidf": 0.6, "full": 0.95}), megabytes(1))
+    assert (recommendation.kind, taken(recommendation)) == ("baseline", "tfidf")
+    assert (
+        recommendation.outside_budget is not None
+        and recommendation.outside_budget.candidate.cell.method == "full"
+    )
 
 
 def test_a_cost_that_was_not_measured_is_not_inside() -> None:
@@ -181,9 +194,9 @@ def test_a_cost_that_was_not_measured_is_not_inside() -> None:
         r for r in fake.whole(study) if not (r.run.stage == "cost" and r.run.method.name == "lora")
     ]
     here = topic_cells(study, records)
-    found = recommend(here, megabytes(5000))
-    assert [c.cell.method for c in found.unmeasured_candidates] == ["lora"]
-    assert taken(found) != "lora"
+    recommendation = recommend(here, megabytes(5000))
+    assert [c.cell.method for c in recommendation.unmeasured_candidates] == ["lora"]
+    assert taken(recommendation) != "lora"
     # Without a limit it may be taken, but what is known to be cheap is first.
     assert taken(recommend(here, Budget(within_points=100.0))) != "lora"
 
@@ -196,18 +209,18 @@ def test_runs_that_fail_lower_what_the_next_is_expected_to_score() -> None:
     whole = expected_scores(topic_cells(study))
     records.append(fake.record(fake.make_run(study, "final", "lora", 3), outcome="diverged"))
     here = topic_cells(study, records)
-    found = expected_scores(here)
+    recommendation = expected_scores(here)
     lora = ("e5-small", "lora")
-    assert found[lora].score.estimate == pytest.approx(
+    assert recommendation[lora].score.estimate == pytest.approx(
         next(c for c in here if c.method == "lora").interval.estimate
     )
     # One of three failed, of two methods and the probe: between none and a third of the gap.
     constant = next(c for c in here if c.method == "majority").interval.estimate
-    share = (found[lora].score.estimate - found[lora].estimate) / (
-        found[lora].score.estimate - constant
+    share = (recommendation[lora].score.estimate - recommendation[lora].estimate) / (
+        recommendation[lora].score.estimate - constant
     )
     assert 0.15 < share < 1 / 3
-    assert whole[lora].estimate > found[lora].estimate
+    assert whole[lora].estimate > recommendation[lora].estimate
     assert whole[lora].score.estimate - whole[lora].estimate < 0.01
     (candidate,) = (c for c in recommend(here).candidates if c.cell.method == "lora")
     assert candidate.failed_seeds == 1
@@ -220,15 +233,15 @@ def test_what_fails_in_half_of_its_runs_is_not_taken() -> None:
     ]
     for seed, outcome in ((2, "diverged"), (3, "out_of_memory")):
         records.append(fake.record(fake.make_run(study, "final", "lora", seed), outcome=outcome))
-    found = recommend(topic_cells(study, records), Budget(within_points=100.0))
-    assert taken(found) in ("full", "tfidf", "head_only")
-    assert [c.method for c in found.failed_cells] == ["lora"]
+    recommendation = recommend(topic_cells(study, records), Budget(within_points=100.0))
+    assert taken(recommendation) in ("full", "tfidf", "head_only")
+    assert [c.method for c in recommendation.failed_cells] == ["lora"]
 
 
 def test_a_baseline_that_is_missing_is_said_and_keeps_nothing_from_being_taken() -> None:
     study = fake.study(methods=["full", "lora"])
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
-    found = recommend(topic_cells(study, records))
-    assert (found.kind, found.missing) == ("guess", ("tfidf",))
+    recommendation = recommend(topic_cells(study, records))
+    assert (recommendation.kind, recommendation.missing) == ("guess", ("tfidf",))
     nothing = recommend(topic_cells(study, []))
     assert (nothing.kind, nothing.candidates) == ("none", ())

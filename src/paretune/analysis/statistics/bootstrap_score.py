@@ -148,8 +148,8 @@ def bootstrap_score(
         fold_scores = score_folds(tables, value.from_sums, folds)
 
     def rescore(rows: Sequence[int]) -> BootstrapScore:
-        kept = [_take(seed, rows) for seed in predictions]
-        return bootstrap_score(kept, metric, design, None if folds is None else folds[:, rows])
+        answers = [_take(seed, rows) for seed in predictions]
+        return bootstrap_score(answers, metric, design, None if folds is None else folds[:, rows])
 
     return replace(score, design=design, folds=folds, fold_scores=fold_scores, rescore=rescore)
 
@@ -202,10 +202,10 @@ def bootstrap_sums(
     )
 
     def rescore(rows: Sequence[int]) -> BootstrapScore:
-        kept = [_take(seed, rows) for seed in predictions]
+        answers = [_take(seed, rows) for seed in predictions]
         part = [table[[*rows]] for table in tables]
         own_folds = None if folds is None else folds[:, rows]
-        return bootstrap_sums(kept, part, from_sums, bounds, design, own_folds)
+        return bootstrap_sums(answers, part, from_sums, bounds, design, own_folds)
 
     fold_scores = None if folds is None else score_folds(np.stack(tables), from_sums, folds)
     return replace(score, design=design, folds=folds, fold_scores=fold_scores, rescore=rescore)
@@ -278,12 +278,12 @@ def restrict_rows(score: BootstrapScore, uids: Collection[str]) -> BootstrapScor
     Raises:
         StoreError: it has none of them.
     """
-    kept = [i for i, uid in enumerate(score.uid) if uid in uids]
-    if len(kept) == len(score.uid):
+    shared = [i for i, uid in enumerate(score.uid) if uid in uids]
+    if len(shared) == len(score.uid):
         return score
     if score.rescore is None:
         raise ValueError("this score is of fixed examples")
-    return score.rescore(kept)
+    return score.rescore(shared)
 
 
 def _take(predictions: Predictions, rows: Sequence[int]) -> Predictions:

@@ -351,10 +351,10 @@ def _explain_none_fits(recommendation: Recommendation) -> str:
 
 def fit_line(parts: Sequence[str], end: str = "") -> str:
     """Parts joined by commas, as many as fit one line; a first one that does not is shortened."""
-    kept = list(parts)
-    while len(kept) > 1 and cell_len(", ".join(kept) + end) > LINE_WIDTH:
-        kept.pop()
-    text = ", ".join(kept) + end
+    fitting = list(parts)
+    while len(fitting) > 1 and cell_len(", ".join(fitting) + end) > LINE_WIDTH:
+        fitting.pop()
+    text = ", ".join(fitting) + end
     if cell_len(text) <= LINE_WIDTH:
         return text
     while cell_len(text) >= LINE_WIDTH:
