@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     from paretune.data.example import Example
     from paretune.study import Label
+
+Text = tuple[int, int]
+"""An example and a choice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +24,9 @@ class Encoded:
     (examples, choices, tokens), ragged in tokens; ``lengths`` (tokens of the longest choice),
     ``labels`` and ``truncated`` (any choice was cut) are (examples,). With ``targets``
     (examples, tokens), ``lengths`` counts text and target.
+
+    ``completion_starts`` (examples, choices): in texts that a decoder continues, the place of the
+    first token of the completion, at least 1; what is before it is the prompt, and is not scored.
     """
 
     ids: list[list[list[int]]]
@@ -29,6 +35,7 @@ class Encoded:
     labels: list[Label | None]
     truncated: list[bool]
     targets: list[list[int]] | None = None
+    completion_starts: list[list[int]] | None = None
 
     @property
     def source_lengths(self) -> list[int]:
@@ -38,6 +45,13 @@ class Encoded:
     def target_length(self, index: int) -> int:
         """Tokens of an example's target; 0 where there are none."""
         return 0 if self.targets is None else len(self.targets[index])
+
+    def scored_length(self, text: Text) -> int:
+        """Tokens of a text whose losses count: of its completion, or of its example's target."""
+        example, choice = text
+        if self.completion_starts is None:
+            return self.target_length(example)
+        return len(self.ids[example][choice]) - self.completion_starts[example][choice]
 
     def require_targets(self) -> list[list[int]]:
         """The targets.
@@ -53,12 +67,20 @@ class Encoded:
         """Some of the examples."""
         return Encoded(
             ids=[self.ids[i] for i in indices],
-            type_ids=None if self.type_ids is None else [self.type_ids[i] for i in indices],
+            type_ids=_select(self.type_ids, indices),
             lengths=[self.lengths[i] for i in indices],
             labels=[self.labels[i] for i in indices],
             truncated=[self.truncated[i] for i in indices],
-            targets=None if self.targets is None else [self.targets[i] for i in indices],
+            targets=_select(self.targets, indices),
+            completion_starts=_select(self.completion_starts, indices),
         )
+
+
+T = TypeVar("T")
+
+
+def _select(values: list[T] | None, indices: Sequence[int]) -> list[T] | None:
+    return None if values is None else [values[i] for i in indices]
 
 
 def encode_texts(
@@ -187,7 +209,8 @@ def pad_batch(data: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
     Returns:
         ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the model has them (padded
         with 0): (batch, tokens), or (batch, choices, tokens) for several choices. With targets
-        also ``labels``, (batch, target tokens), padded with -100.
+        also ``labels``, (batch, target tokens), padded with -100; with completions ``labels`` has
+        the shape of ``input_ids``, and -100 for all tokens of prompts too.
     """
     choices = len(data.ids[indices[0]])
     longest = max(len(tokens) for i in indices for tokens in data.ids[i])
@@ -203,6 +226,13 @@ def pad_batch(data: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
     batch = {"input_ids": ids, "attention_mask": mask}
     if types is not None:
         batch["token_type_ids"] = types
+    if data.completion_starts is not None:
+        batch["labels"] = np.full(shape, IGNORE_INDEX, dtype=np.int64)
+        for row, i in enumerate(indices):
+            for c, (tokens, start) in enumerate(
+                zip(data.ids[i], data.completion_starts[i], strict=True)
+            ):
+                batch["labels"][row, c, start : len(tokens)] = tokens[start:]
     if choices == 1:
         batch = {name: array[:, 0] for name, array in batch.items()}
     if data.targets is not None:

@@ -71,9 +71,9 @@ class TokenLossCollector:
         """Take the outputs for the target tokens of some examples."""
         total, each = outputs.evaluation_losses()
         self._total += float(total)
-        ends = np.cumsum([self._data.target_length(i) for i in outputs.examples])
+        ends = np.cumsum([self._data.scored_length(text) for text in outputs.texts])
         pieces = np.split(each.float().cpu().numpy(), ends[:-1])
-        for index, piece in zip(outputs.examples, pieces, strict=True):
+        for (index, _), piece in zip(outputs.texts, pieces, strict=True):
             self._tokens[index] = piece
 
     def result(self) -> TokenLosses:

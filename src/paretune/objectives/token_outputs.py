@@ -1,4 +1,4 @@
-"""What a forward pass of a sequence-to-sequence model gives: enough for the loss of its targets."""
+"""What a forward pass of a language model gives: enough for the loss of targets or completions."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from paretune.objectives.encoding import IGNORE_INDEX
+from paretune.objectives.encoding import IGNORE_INDEX, Text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class TokenOutputs(Protocol):
-    """Outputs for the target tokens of some examples."""
+    """Outputs for the scored tokens of some texts: of their targets, or of their completions."""
 
     @property
-    def examples(self) -> Sequence[int]:
+    def texts(self) -> Sequence[Text]:
         """Whose tokens they are, in the order of the tokens."""
 
     def summed_loss(self, label_smoothing: float) -> Tensor:
-        """Cross-entropy summed over the target tokens, in nats."""
+        """Cross-entropy summed over the scored tokens, in nats."""
 
     def evaluation_losses(self) -> tuple[Tensor, Tensor]:
         """Without smoothing and gradient: the sum, and the loss of each token, (tokens,)."""
@@ -36,10 +36,10 @@ class TokenLogits:
 
     logits: Tensor
     labels: Tensor
-    examples: Sequence[int]
+    texts: Sequence[Text]
 
     def summed_loss(self, label_smoothing: float) -> Tensor:
-        """Cross-entropy summed over the target tokens, in nats; padding is ignored."""
+        """Cross-entropy summed over the scored tokens, in nats; padding is ignored."""
         import torch.nn.functional as F
 
         return F.cross_entropy(
@@ -73,7 +73,7 @@ class TokenStates:
     weight: Tensor
     bias: Tensor | None
     labels: Tensor
-    examples: Sequence[int]
+    texts: Sequence[Text]
 
     def summed_loss(self, label_smoothing: float) -> Tensor:
         """Cross-entropy summed over the tokens, in nats."""

@@ -30,9 +30,9 @@ from paretune.models.packing.activation_cache import (
 from paretune.models.packing.state import Packing
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within, parent_name
-from paretune.objectives.encoding import Encoded
+from paretune.objectives.encoding import Encoded, Text
 from paretune.training.forward.micro_batch import MicroBatch
-from paretune.training.forward.packed import Text, pack_inputs
+from paretune.training.forward.packed import pack_inputs
 from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
 from paretune.training.prepare import PreparedModel
 from paretune.training.runs.run_config import Compute

@@ -19,13 +19,10 @@ from torch import Tensor
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.models.structure.heads import lm_head, shift_right
-from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
+from paretune.objectives.encoding import IGNORE_INDEX, Encoded, Text, pad_batch
 from paretune.objectives.token_outputs import TokenStates
 from paretune.training.forward.micro_batch import MicroBatch, Splitter
 from paretune.training.runs.run_config import Compute
-
-Text = tuple[int, int]
-"""An example and a choice."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +177,7 @@ class PackedSeq2SeqForward:
         ).last_hidden_state[:, 0]
         pieces = torch.split(hidden, [len(tokens) for tokens in targets])
         return [
-            self._states(hidden, tokens, [i for i, _ in own])
+            self._states(hidden, tokens, own)
             for hidden, tokens, own in zip(pieces, targets, texts, strict=True)
         ]
 
@@ -199,8 +196,8 @@ class PackedSeq2SeqForward:
                 states.append(self._states(no_rows, _no_tokens(device), ()))
         return states
 
-    def _states(self, hidden: Tensor, tokens: Tensor, examples: Sequence[int]) -> TokenStates:
-        return TokenStates(hidden, *lm_head(self.model), tokens, examples)
+    def _states(self, hidden: Tensor, tokens: Tensor, texts: Sequence[Text]) -> TokenStates:
+        return TokenStates(hidden, *lm_head(self.model), tokens, texts)
 
 
 def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:

@@ -54,7 +54,7 @@ class PlainForward:
     collate: Collate = pad_batch
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
-        """Logits, (examples, labels) or (examples, choices); with targets, those of each token."""
+        """Logits, (examples, labels) or (examples, choices); of scored tokens, those of each."""
         (batch,) = micro_batches
         padded = self.collate(batch.data, batch.indices, self.pad_id)
         inputs = to_tensors(padded, self.compute.device)
@@ -62,9 +62,15 @@ class PlainForward:
         self.fleet.set_row_counts([len(batch.indices) * len(batch.data.ids[0])])
         if labels is None:
             return [self.model(**inputs).logits]
+        texts = [(i, c) for i in batch.indices for c in range(len(batch.data.ids[i]))]
+        if batch.data.completion_starts is not None:
+            inputs = {name: values.flatten(0, -2) for name, values in inputs.items()}
+            logits = self.model(**inputs, use_cache=False).logits
+            # The logits at a token score the next one.
+            return [TokenLogits(logits[:, :-1], labels.flatten(0, -2)[:, 1:], texts)]
         inputs["decoder_input_ids"] = shift_right(self.model, labels)
         logits = self.model(**inputs, use_cache=False).logits
-        return [TokenLogits(logits, labels, batch.indices)]
+        return [TokenLogits(logits, labels, texts)]
 
 
 def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
