@@ -91,8 +91,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``tiny_model("bert")`` is the folder of a tiny checkpoint, written once a session.
 
     ``tiny_model("bert", folder)`` copies it there, for tests that change or damage it. Families:
-    bert, roberta, xlm-roberta, camembert, distilbert, deberta-v2, electra, modernbert. Width 32
-    (electra's embeddings 16), 4 heads, 2 layers (modernbert 3), 128 tokens at most.
+    bert, roberta, xlm-roberta, camembert, distilbert, deberta-v2, electra, modernbert, and those of
+    ``DECODERS``. Width 32 (electra's embeddings 16), 4 heads, 2 layers (modernbert 3), 128 tokens
+    at most.
     """
     from paretune.testing.tiny_models import tiny_model as write
 

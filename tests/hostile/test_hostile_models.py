@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import transformers
 from support.tiny_study import as_file, command, small
 
 from paretune import objectives
@@ -18,7 +17,6 @@ from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
-from paretune.testing.tiny_models import _tokenizer
 
 DEEP = 200_000
 ALL = ("check", "plan", "run")
@@ -188,32 +186,12 @@ def test_quantised_weights_end_in_one_sentence(
     assert "Choose the same model without quantisation." in message
 
 
-SHAPE = {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-GROUPED = {**SHAPE, "intermediate_size": 48, "num_key_value_heads": 2}
-DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", GROUPED),
-    "gemma": ("Gemma", GROUPED | {"head_dim": 8}),
-    "mistral": ("Mistral", GROUPED),
-    "qwen2": ("Qwen2", GROUPED),
-    "gpt2": ("GPT2", {"vocab_size": 200, "n_embd": 32, "n_layer": 2, "n_head": 4}),
-    "gpt_neox": ("GPTNeoX", SHAPE | {"intermediate_size": 48}),
-    "modernbert-decoder": ("ModernBertDecoder", SHAPE | {"intermediate_size": 48}),
-    "bert": ("Bert", SHAPE | {"intermediate_size": 48, "is_decoder": True}),
-}
-
-
-@pytest.mark.parametrize("kind", DECODERS)
-def test_decoders_are_refused_by_every_verb(capsys: Any, tmp_path: Path, kind: str) -> None:
-    name, shape = DECODERS[kind]
-    tokenizer = _tokenizer("roberta")
-    special = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-    config = getattr(transformers, f"{name}Config")(**shape | special | {"vocab_size": 500})
-    folder = tmp_path / "decoder"
-    getattr(transformers, f"{name}ForSequenceClassification")(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def test_an_encoder_made_a_decoder_by_its_config_is_refused_by_every_verb(
+    capsys: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    folder = tiny_model("bert", tmp_path / "decoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"is_decoder": True}))
     message = refused(capsys, tmp_path, folder, *ALL)
-    assert (
-        f'is of type "{kind}", a decoder-only model, and paretune does not train those yet.'
-        in message
-    )
-    assert "Choose an encoder" in message
+    assert 'is of type "bert", an encoder, and its config.json has is_decoder: true' in message
+    assert "Choose a model that was trained as it is used." in message

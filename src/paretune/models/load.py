@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,15 @@ from torch import nn
 
 from paretune.errors import ModelError, first_line
 from paretune.models.config import SAFE_LOADING, load_config, quiet_transformers
+from paretune.models.conv1d import to_linear_layers
 from paretune.models.dropout.rates import DropoutRates, read_dropout_rates
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
 from paretune.models.structure.heads import require_head
+from paretune.models.structure.last_token import read_last_token
 from paretune.models.structure.layers import is_within
+from paretune.models.structure.topology import topology_of
 from paretune.models.tokenizer import load_tokenizer
 from paretune.models.translation_languages import (
     NO_DIRECTION,
@@ -42,6 +45,8 @@ class LoadedModel:
         head_parameters: names of the head's parameters: all that the checkpoint did not supply, and
             the classifier; none where the head is the checkpoint's own.
         direction: how a translation model is told the languages; empty for all others.
+        transposed: layers that the checkpoint has as ``Conv1D``, linear layers here
+            (:mod:`paretune.models.conv1d`).
     """
 
     model: Any
@@ -51,6 +56,7 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     direction: TranslationDirection = NO_DIRECTION
     dropout_rates: DropoutRates = field(default_factory=dict)
+    transposed: tuple[str, ...] = ()
 
     def generation_config(self, generation: Generation) -> GenerationConfig:
         """The search of a study, by this model.
@@ -104,17 +110,27 @@ def load_model(
             config.id2label = dict(enumerate(names))
             config.label2id = {name: i for i, name in enumerate(names)}
             config.problem_type = head.problem_type
+        elif head.logits and topology_of(config).pooled_token == -1:
+            config.num_labels = head.logits  # each choice is a text of its own
         open_model = partial(_from_pretrained, auto_class, source, config, where)
         model, info = open_model(weights, dtype)
+        transposed = to_linear_layers(model)
         # Reading the anatomy runs the model, in fp32: one in half precision is read from its
         # outline on the meta device.
-        traced = model if model.dtype == torch.float32 else open_model(False, torch.float32)[0]
+        traced = model
+        if model.dtype != torch.float32:
+            traced = open_model(False, torch.float32)[0]
+            to_linear_layers(traced)
         try:
             anatomy = read_anatomy(traced)
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
         fast = anatomy.topology.requires_fast_tokenizer
         tokenizer = tokenizer or load_tokenizer(source.folder, model, anatomy, where, fast=fast)
+        if anatomy.topology.pooled_token == -1:
+            anatomy = _use_as_padding(model, anatomy, tokenizer.pad_token_id)
+            if head.logits:
+                read_last_token(model)
         direction = NO_DIRECTION
         if head.languages:
             direction = set_languages(tokenizer, head.languages, source_prefix, where)
@@ -127,7 +143,17 @@ def load_model(
     if any(name not in missing for name in parameters):
         notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
     rates = read_dropout_rates(model)
-    return LoadedModel(model.eval(), tokenizer, anatomy, parameters, tuple(notes), direction, rates)
+    return LoadedModel(
+        model.eval(), tokenizer, anatomy, parameters, tuple(notes), direction, rates, transposed
+    )
+
+
+def _use_as_padding(model: Any, anatomy: Anatomy, pad_id: int) -> Anatomy:
+    """Name the tokenizer's padding token in the config of a decoder that has none."""
+    if anatomy.pad_id is not None:
+        return anatomy
+    model.config.pad_token_id = pad_id
+    return replace(anatomy, pad_id=pad_id)
 
 
 def _split_drawn(

@@ -26,8 +26,8 @@ def load_tokenizer(
 
     Raises:
         ModelError: it cannot be loaded, is a slow one, splits texts differently from the
-            folder's SentencePiece model, has no padding token, or its tokens do not fit the model's
-            embeddings.
+            folder's SentencePiece model, has no padding token where the model needs one, or its
+            tokens do not fit the model's embeddings.
     """
     tokenizer = _load_by_format(folder, model.config.model_type, where)
     if fast and not tokenizer.is_fast:
@@ -39,6 +39,8 @@ def load_tokenizer(
     spm = find_sentencepiece_model(folder)
     if tokenizer.is_fast and spm is not None:
         require_same_tokenization(tokenizer, spm, where)
+    if tokenizer.pad_token_id is None and anatomy.topology.pooled_token == -1:
+        _pad_with_end(tokenizer)
     if tokenizer.pad_token_id is None:
         raise ModelError(
             "its tokenizer has no padding token, so that texts cannot be batched.",
@@ -64,6 +66,14 @@ def load_tokenizer(
             remedy="Correct pad_token_id in config.json or pad_token in tokenizer_config.json.",
         )
     return tokenizer
+
+
+def _pad_with_end(tokenizer: Any) -> None:
+    """Pad with the token that ends a text, as is usual with decoders: the mask hides it."""
+    for token in (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token):
+        if token is not None:
+            tokenizer.pad_token = token
+            return
 
 
 def _load_by_format(folder: Path, model_type: str, where: str) -> Any:

@@ -173,6 +173,36 @@ def _pairs(examples: Sequence[Example], prefix: str) -> list[tuple[str, str | No
 def _tokenise(
     tokenizer: Any, pairs: Sequence[tuple[str, str | None]], max_length: int | None
 ) -> Any:
+    """Tokens of texts and of pairs of texts.
+
+    A tokenizer that puts nothing between two texts (of many decoders) gets a line break there, and
+    one that makes no token of an empty text gets the token that ends a text.
+    """
+    if any(second is not None for _, second in pairs) and not _marks_pairs(tokenizer):
+        pairs = [(a, None if b is None else f"\n{b}") for a, b in pairs]
+    encoded = _call_tokenizer(tokenizer, pairs, max_length)
+    for row, ids in enumerate(encoded["input_ids"]):
+        if not ids:
+            ids.append(_end_token(tokenizer))
+            if "token_type_ids" in encoded:
+                encoded["token_type_ids"][row].append(0)
+    return encoded
+
+
+def _marks_pairs(tokenizer: Any) -> bool:
+    """Whether the tokenizer adds more to a pair of texts than to one: a token between them."""
+    of_pair, of_one = (int(tokenizer.num_special_tokens_to_add(pair=b)) for b in (True, False))
+    return of_pair > of_one
+
+
+def _end_token(tokenizer: Any) -> int:
+    candidates = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
+    return next(token for token in candidates if token is not None)
+
+
+def _call_tokenizer(
+    tokenizer: Any, pairs: Sequence[tuple[str, str | None]], max_length: int | None
+) -> Any:
     """One batched call where all have a second text, or none has; otherwise one for each kind."""
     options = {
         "add_special_tokens": True,
@@ -188,7 +218,7 @@ def _tokenise(
     both = [i for i, (_, second) in enumerate(pairs) if second is not None]
     out: dict[str, list[Any]] = {}
     for places in (alone, both):
-        part = _tokenise(tokenizer, [pairs[i] for i in places], max_length)
+        part = _call_tokenizer(tokenizer, [pairs[i] for i in places], max_length)
         for key, values in part.items():
             column = out.setdefault(key, [None] * len(pairs))
             for place, value in zip(places, values, strict=True):

@@ -23,6 +23,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
+from paretune.testing.tiny_decoders import DECODERS, decoder_config, decoder_tokenizer
+
 FAMILIES = (
     "bert",
     "roberta",
@@ -62,11 +64,18 @@ _TYPED = ("bert", "electra", "deberta-v2")
 
 
 def tiny_model(family: str, folder: Path) -> Path:
-    """Write a tiny checkpoint of ``family`` into ``folder``; the same bits every time."""
-    tokenizer = _tokenizer(family)
-    config, checkpoint = _config(family, tokenizer)
+    """Write a tiny checkpoint of ``family`` into ``folder``; the same bits every time.
+
+    ``family``: of :data:`FAMILIES`, or of :data:`DECODERS`.
+    """
+    if family in DECODERS:
+        tokenizer = decoder_tokenizer(family, SENTENCES, POSITIONS)
+        config, checkpoint = decoder_config(family, tokenizer)
+    else:
+        tokenizer = _tokenizer(family)
+        config, checkpoint = _config(family, tokenizer)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(FAMILIES.index(family) + 1)
+        torch.manual_seed((*FAMILIES, *DECODERS).index(family) + 1)
         model = checkpoint(config).eval()
         _unsettle(model)
     model.save_pretrained(folder)
@@ -208,4 +217,6 @@ def _config(family: str, tokenizer: PreTrainedTokenizerFast) -> tuple[Any, Any]:
                 local_attention=16,
             )
             return config, t.ModernBertForMaskedLM
-    raise ValueError(f"no tiny model of family {family!r}; there are {', '.join(FAMILIES)}")
+    raise ValueError(
+        f"no tiny model of family {family!r}; there are {', '.join((*FAMILIES, *DECODERS))}"
+    )

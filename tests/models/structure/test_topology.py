@@ -8,7 +8,12 @@ import transformers
 from paretune.errors import ModelError
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.models.structure.heads import require_head, require_known
-from paretune.models.structure.topology import ENCODER, ENCODER_DECODER, topology_of
+from paretune.models.structure.topology import (
+    DECODER,
+    ENCODER,
+    ENCODER_DECODER,
+    topology_of,
+)
 from paretune.objectives.values import HeadSpec
 from paretune.study import Generation
 
@@ -20,6 +25,9 @@ from paretune.study import Generation
         (transformers.ModernBertConfig(), ENCODER),
         (transformers.T5Config(), ENCODER_DECODER),
         (transformers.MarianConfig(), ENCODER_DECODER),
+        (transformers.GPT2Config(), DECODER),
+        (transformers.LlamaConfig(), DECODER),
+        (transformers.Gemma3TextConfig(), DECODER),
     ],
 )
 def test_the_config_tells(config, topology):
@@ -27,12 +35,9 @@ def test_the_config_tells(config, topology):
     assert topology_of(config) == topology
 
 
-@pytest.mark.parametrize(
-    "config", [transformers.GPT2Config(), transformers.BertConfig(is_decoder=True)]
-)
-def test_decoders_alone_are_refused(config):
-    with pytest.raises(ModelError, match="decoder-only model"):
-        require_known(config, "here")
+def test_an_encoder_that_its_config_makes_a_decoder_is_refused():
+    with pytest.raises(ModelError, match="is_decoder: true, with which no token sees"):
+        require_known(transformers.BertConfig(is_decoder=True), "here")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,8 @@ def test_decoders_alone_are_refused(config):
             "with encoder and decoder, and cannot",
         ),
         (transformers.BertConfig(), "seq2seq_lm", "an encoder, and cannot serve a toy task"),
+        (transformers.LlamaConfig(), "seq2seq_lm", "a decoder-only model, and cannot serve a toy"),
+        (transformers.BertConfig(), "causal_lm", "an encoder, and cannot serve a toy task"),
         (transformers.CLIPConfig(), "sequence_classification", "has no head for toy"),
     ],
 )

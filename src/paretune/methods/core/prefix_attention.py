@@ -66,8 +66,10 @@ def attention_module_name(attention: Attention) -> str:
 
 def prefix_width(model: nn.Module, attention: Attention) -> int:
     """Width of the keys and of the values, all heads together: in T5 not always the model's."""
-    features = get_linear(model, attention.key).out_features
-    return features // 3 if attention.fused else features
+    fused = attention.fused_output
+    if fused is not None:
+        return fused.key * fused.blocks
+    return get_linear(model, attention.key).out_features
 
 
 def get_prefix(module: nn.Module) -> Any:

@@ -217,7 +217,8 @@ _PACKERS: dict[Topology, Packer] = {
 
 def can_pack(model: Any) -> bool:
     """Whether the model's batches can be packed."""
-    return _PACKERS[topology_of(model.config)].can_pack(model)
+    packer = _PACKERS.get(topology_of(model.config))
+    return packer is not None and packer.can_pack(model)
 
 
 def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:

@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from paretune.errors import ModelError
-from paretune.models.structure.layers import ENCODER_FAMILIES, TRANSLATION_FAMILIES
-from paretune.models.structure.topology import ENCODER_DECODER, topology_of
+from paretune.models.structure.layers import (
+    DECODER_FAMILIES,
+    ENCODER_FAMILIES,
+    SUPPORTED_FAMILIES,
+    TRANSLATION_FAMILIES,
+)
+from paretune.models.structure.topology import DECODER, ENCODER, Topology, topology_of
 from paretune.objectives.encoding import IGNORE_INDEX
 from paretune.objectives.values import HeadSpec
 
@@ -28,42 +33,39 @@ AUTO_CLASSES: dict[str, AutoClass] = {
     "sequence_classification": AutoClass(
         "AutoModelForSequenceClassification",
         "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
-        f"Choose an encoder ({ENCODER_FAMILIES}).",
+        f"Choose an encoder ({ENCODER_FAMILIES}) or a decoder ({DECODER_FAMILIES}).",
     ),
     "multiple_choice": AutoClass(
         "AutoModelForMultipleChoice",
         "MODEL_FOR_MULTIPLE_CHOICE_MAPPING",
-        f"Choose an encoder ({ENCODER_FAMILIES}).",
+        f"Choose an encoder ({ENCODER_FAMILIES}) or a decoder ({DECODER_FAMILIES}).",
     ),
     "seq2seq_lm": AutoClass(
         "AutoModelForSeq2SeqLM",
         "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
         f"Choose a model with encoder and decoder ({TRANSLATION_FAMILIES}).",
     ),
+    "causal_lm": AutoClass(
+        "AutoModelForCausalLM",
+        "MODEL_FOR_CAUSAL_LM_MAPPING",
+        f"Choose a decoder ({DECODER_FAMILIES}).",
+    ),
 }
 """By the kind of head; ``remedy`` names models that have it."""
 
 
 def require_known(config: Any, where: str) -> None:
-    """Refuse decoder-only models: those in which no token sees the tokens after it.
+    """Refuse an encoder whose config makes a decoder of it: it masks words, and is told not to.
 
     Raises:
         ModelError: the config is of such a model.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-
-    if topology_of(config) is ENCODER_DECODER:
-        return
-    # Encoders can mask words, decoders cannot.
-    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-    causal = causal and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
-    if causal or getattr(config, "is_decoder", False):
+    if topology_of(config) is ENCODER and getattr(config, "is_decoder", False):
         raise ModelError(
-            f'is of type "{config.model_type}", a decoder-only model, and paretune does not train '
-            "those yet.",
+            f'is of type "{config.model_type}", an encoder, and its config.json has '
+            "is_decoder: true, with which no token sees those after it.",
             where=where,
-            remedy=f"Choose an encoder ({ENCODER_FAMILIES}), or for translation a model with "
-            f"encoder and decoder ({TRANSLATION_FAMILIES}).",
+            remedy=f"Choose a model that was trained as it is used. {SUPPORTED_FAMILIES}",
         )
 
 
@@ -75,7 +77,8 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
     """
     import transformers
 
-    topology, auto_class = topology_of(config), AUTO_CLASSES[head.kind]
+    topology = topology_of(config)
+    auto_class = _choose_auto_class(topology, head.kind)
     what = f'is of type "{config.model_type}", '
     if head.kind not in topology.heads:
         raise ModelError(
@@ -90,6 +93,13 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
             remedy=auto_class.remedy,
         )
     return getattr(transformers, auto_class.name)
+
+
+def _choose_auto_class(topology: Topology, kind: str) -> AutoClass:
+    # transformers has no multiple choice for decoders: one logit for each choice, read as a text.
+    if topology is DECODER and kind == "multiple_choice":
+        kind = "sequence_classification"
+    return AUTO_CLASSES[kind]
 
 
 def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from torch import nn
@@ -38,8 +39,10 @@ Stack = Literal["encoder", "decoder"]
 
 ENCODER_FAMILIES = "BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT"
 TRANSLATION_FAMILIES = "Marian, T5, mT5, BART, mBART, M2M100, NLLB"
+DECODER_FAMILIES = "Llama, Qwen, Gemma, Mistral, Phi-3, OPT, GPT-2, GPT-NeoX"
 SUPPORTED_FAMILIES = (
-    f"Encoders ({ENCODER_FAMILIES}) work, and so do translation models ({TRANSLATION_FAMILIES})."
+    f"Encoders ({ENCODER_FAMILIES}) work, and so do decoders ({DECODER_FAMILIES}) and translation "
+    f"models ({TRANSLATION_FAMILIES})."
 )
 """What to do about a model that is not understood."""
 
@@ -51,11 +54,32 @@ _QKV = {
 
 
 @dataclass(frozen=True)
+class FusedOutput:
+    """Where query, key and value lie in the output of the one linear layer that makes them.
+
+    The output is ``blocks`` equal parts, one after the other, each of ``query`` channels, then
+    ``key`` channels, then as many of the value: one part for most (GPT-2, ModernBERT, Phi-3, whose
+    keys are fewer), one for each head in GPT-NeoX.
+    """
+
+    query: int
+    key: int
+    blocks: int = 1
+
+    @property
+    def keys_and_values(self) -> tuple[int, ...]:
+        """Channels that are no query's, in their order."""
+        size = self.query + 2 * self.key
+        own = range(self.query, size)
+        return tuple(block * size + channel for block in range(self.blocks) for channel in own)
+
+
+@dataclass(frozen=True)
 class Attention:
     """Module names of an attention's linear layers.
 
-    Where one linear layer makes query, key and value at once (``fused``), the three names are the
-    same. ``name`` is the module that holds them all.
+    Where one linear layer makes query, key and value at once (``fused_output``), the three names
+    are the same. ``name`` is the module that holds them all.
     """
 
     name: str
@@ -63,7 +87,12 @@ class Attention:
     key: str
     value: str
     output: str
-    fused: bool = False
+    fused_output: FusedOutput | None = None
+
+    @property
+    def fused(self) -> bool:
+        """Whether one linear layer makes query, key and value."""
+        return self.fused_output is not None
 
 
 @dataclass(frozen=True)
@@ -112,8 +141,8 @@ def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") ->
             reasons.append(f"{name}: blocks of different classes ({_describe_types(types)})")
             continue
         try:
-            layers = (read_layer(f"{name}.{i}", block, stack) for i, block in enumerate(module))
-            candidates.append(tuple(layers))
+            read = partial(read_layer, stack=stack, config=getattr(model, "config", None))
+            candidates.append(tuple(read(f"{name}.{i}", block) for i, block in enumerate(module)))
         except NotALayerError as error:
             reasons.append(f"{name}: {len(module)} x {_describe_types(types)}, {error}")
     if not candidates:
@@ -128,8 +157,10 @@ def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") ->
     return max(candidates, key=len)
 
 
-def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
+def read_layer(name: str, block: nn.Module, stack: Stack = "encoder", config: Any = None) -> Layer:
     """Find the roles of a block's linear layers.
+
+    ``config`` tells how many heads of queries and of keys a fused projection makes.
 
     Raises:
         NotALayerError: a role has no linear layer.
@@ -142,7 +173,7 @@ def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
             if any(p.dim() > 1 for p in m.parameters(recurse=False))
         )
         raise NotALayerError(f"without linear layers (it has {', '.join(weighted) or 'none'})")
-    attentions = _find_attentions(linears, most=2 if stack == "decoder" else 1)
+    attentions = _find_attentions(linears, 2 if stack == "decoder" else 1, config)
     projections = {part for a in attentions for part in (a.query, a.key, a.value, a.output)}
     rest = [n for n in linears if n not in projections]
     width = linears[attentions[0].output].out_features
@@ -172,11 +203,12 @@ def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
     return Layer(name, self_attention, ups, full(down), stack=stack, cross_attention=cross)
 
 
-def _find_attentions(linears: dict[str, nn.Linear], most: int) -> list[Attention]:
+def _find_attentions(linears: dict[str, nn.Linear], most: int, config: Any) -> list[Attention]:
     """The attentions of a block, in its order: that to its own sequence comes first.
 
     Names are those inside the block.
     """
+    fused_output: FusedOutput | None = None
     named = {
         role: [n for n in linears if pattern.match(n.rpartition(".")[2])]
         for role, pattern in _QKV.items()
@@ -191,23 +223,25 @@ def _find_attentions(linears: dict[str, nn.Linear], most: int) -> list[Attention
             raise NotALayerError(f"unclear attention ({'; '.join(unclear)})")
         triples = list(zip(*named.values(), strict=True))
     else:
-        # One layer from the width to three times the width, with a sibling of width x width.
-        fused = [n for n, m in linears.items() if m.out_features == 3 * m.in_features]
-        fused = [n for n in fused if _has_square_sibling(n, linears)]
+        fused = {n: _read_fused(n, linears, config) for n in linears}
+        fused = {n: output for n, output in fused.items() if output is not None}
         if len(fused) != 1:
             raise NotALayerError(f"without a recognisable attention ({_describe_shapes(linears)})")
-        triples = [(fused[0],) * 3]
+        ((name, fused_output),) = fused.items()
+        triples = [(name,) * 3]
     roles = {name for triple in triples for name in triple}
-    return [_read_attention(linears, triple, roles) for triple in triples]
+    return [_read_attention(linears, triple, roles, fused_output) for triple in triples]
 
 
 def _read_attention(
-    linears: dict[str, nn.Linear], triple: tuple[str, ...], roles: set[str]
+    linears: dict[str, nn.Linear],
+    triple: tuple[str, ...],
+    roles: set[str],
+    fused_output: FusedOutput | None,
 ) -> Attention:
     """The attention of these query, key and value; ``roles`` are those of the whole block."""
     query, key, value = triple
-    fused = query == key
-    inside = parent_name(query) if fused else _innermost_parent(list(triple))
+    inside = parent_name(query) if fused_output else _innermost_parent(list(triple))
     # The output projection is the nearest linear layer around them: climb until there is one.
     while True:
         near = [n for n in linears if n not in roles and (not inside or n.startswith(f"{inside}."))]
@@ -218,21 +252,38 @@ def _read_attention(
     outputs = [n for n in near if linears[n].out_features == width]
     if not outputs:
         raise NotALayerError(f"with no attention output ({_describe_shapes(linears)})")
-    return Attention(inside, query, key, value, outputs[0], fused)
+    return Attention(inside, query, key, value, outputs[0], fused_output)
 
 
 def _with_full_names(a: Attention, full: Callable[[str], str]) -> Attention:
     names = (a.name, a.query, a.key, a.value, a.output)
     name, query, key, value, output = (full(part) for part in names)
-    return Attention(name, query, key, value, output, a.fused)
+    return Attention(name, query, key, value, output, a.fused_output)
 
 
-def _has_square_sibling(name: str, linears: dict[str, nn.Linear]) -> bool:
-    parent, width = parent_name(name), linears[name].in_features
-    return any(
-        parent_name(n) == parent and m.in_features == m.out_features == width
-        for n, m in linears.items()
-    )
+_FUSED_BY_HEAD = ("gpt_neox", "gpt_neox_japanese", "bloom")
+"""Architectures whose fused projection makes query, key and value head by head."""
+
+
+def _read_fused(name: str, linears: dict[str, nn.Linear], config: Any) -> FusedOutput | None:
+    """What a fused projection of these heads makes; None where the layer is none.
+
+    It has a sibling that leads from the queries' width back to the width: the attention's output.
+    Without a config, or where it names no heads, all three are as wide as the model.
+    """
+    layer = linears[name]
+    width = layer.in_features
+    heads = getattr(config, "num_attention_heads", None) or 1
+    of_head = getattr(config, "head_dim", None) or width // heads
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    query, key = heads * of_head, key_heads * of_head
+    siblings = [m for n, m in linears.items() if parent_name(n) == parent_name(name)]
+    has_output = any((m.in_features, m.out_features) == (query, width) for m in siblings)
+    if not has_output or layer.out_features != query + 2 * key:
+        return None
+    if config is not None and config.model_type in _FUSED_BY_HEAD:
+        return FusedOutput(of_head, of_head, heads)
+    return FusedOutput(query, key)
 
 
 def _innermost_parent(names: list[str]) -> str:

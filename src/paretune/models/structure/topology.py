@@ -2,20 +2,6 @@
 
 Code outside of this folder never asks whether a model has a decoder: it asks ``anatomy.topology``,
 which :func:`topology_of` chooses from the model's config.
-
-Decoder-only models are refused (:func:`paretune.models.structure.heads.require_known`). A topology
-of theirs answers everything of :class:`Topology`; this differs from both of those here:
-
-- Its head reads the last real token of each sequence (``pooled_token``); an encoder's reads the
-  first, and packing computes the last layer for that one alone.
-- Virtual tokens stand before the text once, not at every step of a generation with a cache, so its
-  ``text_reader`` has to tell the first step from the others.
-- An untied ``lm_head`` is the checkpoint's own and no new head; a classifier is one.
-- Generation pads on the left, many tokenizers have no padding token, and ``max_length`` of a
-  ``GenerationConfig`` counts the prompt too.
-- Attention is causal within one sequence, often with fewer heads of keys and values than of
-  queries; packing has no such group yet (:mod:`paretune.models.packing`).
-- The checkpoint is loaded in its own precision, never by way of fp32.
 """
 
 from __future__ import annotations
@@ -52,7 +38,10 @@ class Topology(Protocol):
 
     @property
     def pooled_token(self) -> int | None:
-        """Which token of a sequence a new head reads, counted from 0; None where none is new."""
+        """Which token of a sequence a new head reads: 0 the first, -1 the last that is no padding.
+
+        None where no head is new.
+        """
 
     @property
     def can_cache_activations(self) -> bool:
@@ -154,14 +143,8 @@ class Encoder:
         return ()
 
     def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
-        """The outermost modules with parameters, none of which belongs to the backbone."""
-        outermost: list[str] = []
-        for name, module in model.named_modules():
-            own = [f"{name}.{n}" if name else n for n, _ in module.named_parameters()]
-            inside = any(name.startswith(f"{outer}.") for outer in outermost)
-            if own and not inside and not backbone.intersection(own):
-                outermost.append(name)
-        return tuple(outermost)
+        """All outside the backbone."""
+        return _outermost_outside(model, backbone)
 
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
         """An embedding beside the word embeddings, as long as the config says."""
@@ -309,13 +292,130 @@ class EncoderDecoder:
         return find_name(model, model.get_encoder()), find_name(model, model.get_decoder())
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """One stack in which a token attends to itself and to what stands before it.
+
+    A new head reads the last token, the only one that has seen the whole text. Virtual tokens stand
+    before the text and are put there by the base model, so that what scores its hidden states finds
+    the text's own at their end. An LM head came with the checkpoint, tied to the embeddings or not.
+    """
+
+    name: str = "a decoder-only model"
+    heads: tuple[str, ...] = ("sequence_classification", "multiple_choice", "causal_lm")
+    pooled_token: int | None = -1
+    can_cache_activations: bool = True
+    keeps_text_positions: bool = False
+    requires_fast_tokenizer: bool = True
+
+    def find_layers(self, model: Any) -> tuple[Layer, ...]:
+        """The layers of the one stack, none of which attends to another sequence."""
+        layers = find_layers(model, stack="decoder")
+        if any(layer.cross_attention is not None for layer in layers):
+            raise ModelError(
+                f"{type(model).__name__} has a decoder that attends to a source, and no encoder.",
+                remedy=SUPPORTED_FAMILIES,
+            )
+        return layers
+
+    def word_embeddings(self, model: Any) -> list[Any]:
+        """The one table."""
+        return [model.get_input_embeddings()]
+
+    def last_hidden_state(self, model: Any, embeddings: Tensor) -> Tensor:
+        """The base model's, behind its last normalisation."""
+        # Without a cache transformers looks for several texts in one row, by values, which meta
+        # has not.
+        hidden: Tensor = model.base_model(inputs_embeds=embeddings, use_cache=True)[0]
+        return hidden
+
+    def first_stack(self, model: Any) -> Any:
+        """The base model."""
+        return model.base_model
+
+    def text_reader(self, model: Any) -> str:
+        """The base model."""
+        return find_name(model, model.base_model)
+
+    def source_readers(self, model: Any) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
+        """The outermost modules outside the backbone, but for the checkpoint's own LM head."""
+        own: Any = model
+        lm_head = own.get_output_embeddings()
+        outside = _outermost_outside(model, backbone)
+        return tuple(name for name in outside if model.get_submodule(name) is not lm_head)
+
+    def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
+        """An embedding beside the word embeddings; OPT's has two rows in front of the first."""
+        limit = _position_limit(model) or 1
+        home = word_embeddings.rpartition(".")[0]
+        for name, module in model.get_submodule(home).named_children():
+            is_table = isinstance(module, nn.Embedding) and module.num_embeddings >= limit
+            if is_table and module is not model.get_submodule(word_embeddings):
+                return _join(home, name)
+        return None
+
+    def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
+        """What the config says: rows of the position table, or the length of pretraining."""
+        return _position_limit(model)
+
+    def scored_vocabulary(self, model: Any) -> int:
+        """All words, for every scored token, where the model has its LM head."""
+        return 0 if model.get_output_embeddings() is None else int(model.config.vocab_size)
+
+    def generation_config(
+        self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
+    ) -> GenerationConfig:
+        """Its ``max_new_tokens`` counts what follows the prompt, not the prompt."""
+        from transformers import GenerationConfig
+
+        if model.get_output_embeddings() is None:
+            raise TypeError(f"{type(model).__name__} has no LM head, so it generates no texts")
+        own: dict[str, Any] = model.generation_config.to_dict()
+        # Instruction-tuned checkpoints come with settings of sampling, which a search has not.
+        sampling = dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "typical_p"))
+        own |= sampling | {"do_sample": False, "max_length": None}
+        own["max_new_tokens"] = generation.max_new_tokens
+        if own.get("pad_token_id") is None:
+            own["pad_token_id"] = model.config.pad_token_id
+        if generation.num_beams is not None:
+            own["num_beams"] = generation.num_beams
+        if generation.length_penalty is not None:
+            own["length_penalty"] = generation.length_penalty
+        return GenerationConfig.from_dict(own)
+
+
 ENCODER = Encoder()
 ENCODER_DECODER = EncoderDecoder()
+DECODER = Decoder()
 
 
 def topology_of(config: Any) -> Topology:
-    """The topology of the models of a config that is not refused."""
-    return ENCODER_DECODER if getattr(config, "is_encoder_decoder", False) else ENCODER
+    """The topology of the models of a config that is not refused.
+
+    Encoders can mask words, decoders cannot: a type that ``transformers`` has a causal LM for, and
+    no masked one, is a decoder.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    if getattr(config, "is_encoder_decoder", False):
+        return ENCODER_DECODER
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    return DECODER if causal and type(config) not in MODEL_FOR_MASKED_LM_MAPPING else ENCODER
+
+
+def _outermost_outside(model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
+    """The outermost modules with parameters, none of which belongs to the backbone."""
+    outermost: list[str] = []
+    for name, module in model.named_modules():
+        own = [f"{name}.{n}" if name else n for n, _ in module.named_parameters()]
+        inside = any(name.startswith(f"{outer}.") for outer in outermost)
+        if own and not inside and not backbone.intersection(own):
+            outermost.append(name)
+    return tuple(outermost)
 
 
 def _position_limit(model: Any) -> int | None:
