@@ -70,7 +70,7 @@ def test_they_are_the_study_that_the_file_would_be(file: Path, tmp_path: Path) -
         ("methods.3.rank=3", '"3" is none of the methods. There are: lora, wide; or'),
         ("methods.lora=full", "methods is a list."),
         ("study.x=1", "study is no group of keys."),
-        ("tasks.rte.limit.trian=1", 'trian=1: "trian" is not one of train, test.'),
+        ("tasks.rte.limit.trian=1", 'trian=1: "trian" is not one of train, test, test_shifted.'),
         ("methods.wide.label=../x", "its label \"../x\" holds a slash"),
     ],
 )  # fmt: skip

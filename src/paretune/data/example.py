@@ -43,6 +43,7 @@ class Dataset:
     has one, the name of what is to be found; a translation has none, but ``languages``, from
     which into which. ``features`` are the names of a table's columns.
 
+    ``shifted`` is a second test part, from elsewhere than ``test``; it is scored beside it.
     ``unlabelled`` are rows published without labels (SloBench's test files); they are never scored,
     and never part of the content hash. ``findings`` were made while building; see
     :func:`paretune.data.checks.audit.audit` for the rest. ``clustered``: examples of one group
@@ -55,6 +56,7 @@ class Dataset:
     labels: tuple[str, ...]
     train: tuple[Example, ...]
     test: tuple[Example, ...]
+    shifted: tuple[Example, ...] = ()
     unlabelled: tuple[Example, ...] = ()
     metric: str
     language: str | None
@@ -79,6 +81,7 @@ class Dataset:
                 "labels": self.labels,
                 "train": _hashed_values(self.train),
                 "test": _hashed_values(self.test),
+                **({"shifted": _hashed_values(self.shifted)} if self.shifted else {}),
                 **({"languages": self.languages} if self.languages else {}),
             }
         )

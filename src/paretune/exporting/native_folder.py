@@ -17,13 +17,13 @@ from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.file_names import expand_home
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.resolve import ModelSource
-from paretune.study import Run
+from paretune.study import Run, paths
 from paretune.training.prepare import PreparedModel
 
 FORMAT = 2
 """Version of ``paretune.json``. 1 had the path of a local base instead of its label."""
 PATH_KEYS = {
-    "task": ("source", "train", "test", "train_target", "test_target", "dataset"),
+    "task": (*paths.PATH_KEYS, "dataset"),
     "generation": ("bertscore_model",),
 }
 """Settings of a run that may be a path on the machine that trained it; loading needs none."""

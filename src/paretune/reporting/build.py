@@ -25,6 +25,7 @@ from paretune.reporting.tables.pareto_table import build_pareto_table
 from paretune.reporting.tables.prediction_error import build_prediction_grids
 from paretune.reporting.tables.report_table import build_report_tables
 from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segment_differences
+from paretune.reporting.tables.shifted_table import build_shifted_grid
 from paretune.reporting.tables.translation_table import build_translation_table
 from paretune.reporting.text.conclusions import (
     SELECTED_ON_TEST,
@@ -146,6 +147,7 @@ def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
         model_sizes=build_model_sizes(all_rows),
         disagreement=find_disagreements(all_rows),
         likelihood=build_likelihood(all_rows),
+        shifted=build_shifted_grid(all_rows),
     )
 
 

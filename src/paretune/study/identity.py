@@ -23,6 +23,8 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "features": None,
         "train_target": None,
         "test_target": None,
+        "test_shifted": None,
+        "test_shifted_target": None,
         "source_lang": None,
         "target_lang": None,
         "question": None,

@@ -14,7 +14,10 @@ from paretune.file_names import expand_home
 from paretune.study.specs import ModelSpec
 from paretune.study.task_spec import TaskSpec
 
-FILE_KEYS = ("train", "test", "train_target", "test_target")
+FILE_KEYS = (
+    *("train", "test", "test_shifted"),
+    *("train_target", "test_target", "test_shifted_target"),
+)
 PATH_KEYS = ("source", *FILE_KEYS)
 """The keys of a task that are paths."""
 

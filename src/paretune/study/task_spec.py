@@ -18,6 +18,8 @@ Label = int | float
 """An index into the labels (or choices), or the number that a regression predicts."""
 Answer = Label | str
 """A label, or the text of a translation."""
+DataPart = Literal["train", "test", "test_shifted"]
+"""A part of a task's data; the last is a second test part, from elsewhere."""
 
 
 class TaskSpec(FrozenModel):
@@ -33,6 +35,9 @@ class TaskSpec(FrozenModel):
     the columns (``text`` and ``label`` name others). Plain text is one file for each language:
     ``train`` with ``train_target``, or a ``train`` to which the languages are appended, as in Moses
     (``corpus`` for ``corpus.sl`` and ``corpus.en``).
+
+    ``test_shifted``: a second test part, from elsewhere than the first. It is scored beside it and
+    enters no verdict.
     """
 
     ALIASES = aliases.TASK_ALIASES
@@ -42,17 +47,19 @@ class TaskSpec(FrozenModel):
     source: str | None = None
     template: str = "pair"
     split: Literal["published", "paper"] = "published"
-    limit: Mapping[Literal["train", "test"], int] | None = None
+    limit: Mapping[DataPart, int] | None = None
 
     kind: str | None = None
     train: str | None = None
     test: str | None = None
     train_target: str | None = None
     test_target: str | None = None
+    test_shifted: str | None = None
+    test_shifted_target: str | None = None
     dataset: str | None = None
     config: str | None = None
     revision: str | None = None
-    splits: Mapping[Literal["train", "test"], str] | None = None
+    splits: Mapping[DataPart, str] | None = None
     text: str | None = None
     text_pair: str | None = None
     choices: tuple[str, ...] | None = None
@@ -123,6 +130,7 @@ class TaskSpec(FrozenModel):
         names = (
             *("kind", "text", "text_pair", "choices", "question", "features", "label", "labels"),
             *("id", "group", "test", "splits", "train_target", "test_target"),
+            *("test_shifted", "test_shifted_target"),
         )
         keys = [name for name in names if getattr(self, name) is not None]
         if keys:
@@ -162,7 +170,9 @@ class TaskSpec(FrozenModel):
         objective = self._objective()
         if (self.languages is not None) != objective.between_languages:
             raise ValueError("kind: translation, source_lang and target_lang go together")
-        for part in ("train", "test"):
+        if self.test_shifted is not None and self.dataset is not None:
+            raise ValueError("of a hub dataset, name it as splits: {test_shifted: SPLIT}")
+        for part in ("train", "test", "test_shifted"):
             if getattr(self, f"{part}_target") is not None and (
                 not objective.between_languages or getattr(self, part) is None
             ):

@@ -25,18 +25,28 @@ from paretune.objectives.objective import Encode
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.tasks import load_dataset as load_task
 
+TEST_PARTS = ("test", "test_shifted")
+"""Parts that are reported, and seen by nothing that trains or selects."""
+
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a run's data; ``test`` is empty while a learning rate is tried."""
+    """The parts of a run's data; those of the test are empty while a learning rate is tried."""
 
     train: list[Example]
     selection: list[Example]
     test: list[Example]
+    test_shifted: list[Example] = field(default_factory=list)
 
     def named(self, part: str) -> list[Example]:
-        """The examples of ``train``, ``selection`` or ``test``."""
-        return {"train": self.train, "selection": self.selection, "test": self.test}[part]
+        """The examples of a part, by its field's name."""
+        examples: list[Example] = getattr(self, part)
+        return examples
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The parts that are scored once training has ended, and have examples."""
+        return tuple(part for part in ("selection", *TEST_PARTS) if self.named(part))
 
 
 @dataclass
@@ -103,14 +113,14 @@ class ProcessCache:
         self.loaded.clear()
 
     def parts(self, run: Run) -> Parts:
-        """Train, selection and test part of a run, by its protocol."""
+        """The parts of a run, by its protocol."""
         dataset = self.dataset(run.task)
         rows, test = list(dataset.train), list(dataset.test)
         if run.outer is not None:
             rows, test = split_by_fold(dataset, run.outer, run.split_seed)
-        reported = test if run.stage == "final" else []
+        reported, shifted = (test, list(dataset.shifted)) if run.stage == "final" else ([], [])
         if run.selection == "test":
-            return Parts(rows, test, reported)
+            return Parts(rows, test, reported, shifted)
         folds = assign_folds(rows, run.split_seed)
         selection = [e for e, f in zip(rows, folds, strict=True) if f == run.fold]
         train = [e for e, f in zip(rows, folds, strict=True) if f != run.fold]
@@ -118,7 +128,7 @@ class ProcessCache:
         if limit is not None:
             selection, others = take_whole_groups(selection, limit)
             train += others
-        return Parts(train, selection, reported)
+        return Parts(train, selection, reported, shifted)
 
     def encode(
         self,

@@ -19,7 +19,7 @@ from paretune.methods import Trains
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
-from paretune.training.caches import ProcessCache
+from paretune.training.caches import TEST_PARTS, ProcessCache
 from paretune.training.evaluation.evaluator import (
     WeightAccess,
     make_evaluator,
@@ -210,7 +210,8 @@ class Session:
         for slot in owned:
             slot.state.finish()
         scored = [slot for slot in owned if slot.state.has_best_weights]
-        self._precompute(scored, "test")
+        for part in TEST_PARTS:
+            self._precompute(scored, part)
         if self._model.objective.generates:
             # Before the first of them has the model for itself, to generate.
             self._precompute(scored, "selection")

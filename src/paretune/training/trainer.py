@@ -154,9 +154,8 @@ def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> 
     outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
     fitted = time.monotonic()
     predictions = {}
-    for part, examples in (("selection", parts.selection), ("test", parts.test)):
-        if not examples:
-            continue
+    for part in parts.reported:
+        examples = parts.named(part)
         predictions[part] = objective.predict(predict(examples), examples, scale)
         if objective.generates:
             generation = run.generation or Generation()

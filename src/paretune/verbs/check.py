@@ -203,7 +203,10 @@ def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
     target = dataset.objective.describe(dataset.labels, dataset.languages)
     size = ", ".join(
         f"{len(part)} {name}{describe_groups(dataset, part)}"
-        for name, part in (("train", dataset.train), ("test", dataset.test))
+        for name, part in (
+            *(("train", dataset.train), ("test", dataset.test)),
+            *([("test_shifted", dataset.shifted)] if dataset.shifted else []),
+        )
     )
     description = f"{size}, {target}; licence: {dataset.licence}"
     try:

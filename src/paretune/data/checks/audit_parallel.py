@@ -35,9 +35,9 @@ Key = tuple[str, str]
 
 def audit_parallel(dataset: Dataset, checks: Checks) -> list[Finding]:
     """All findings; those that many rows have in common are summarised."""
-    keys = {e: _key(e) for e in (*dataset.train, *dataset.test)}
+    keys = {e: _key(e) for e in (*dataset.train, *dataset.test, *dataset.shifted)}
     parts = (("train", dataset.train), ("test", dataset.test))
-    of = f"of {len(keys)} pairs"
+    of = f"of {len(dataset.train) + len(dataset.test)} pairs"
     return [
         *(f for name, examples in parts for f in _find_swapped(dataset, name, examples)),
         *summarise(_find_foreign_script(dataset), of),

@@ -16,15 +16,23 @@ from paretune.study import Checks
 def find_leaks(
     dataset: Dataset, key: Callable[[Example], Hashable], checks: Checks
 ) -> list[Finding]:
-    """Test rows that are in train by ``key``, as one finding.
+    """Test rows that are in train by ``key``, as one finding for each test part.
 
     Up to the share ``checks.max_leaked`` it is a warning, above an error.
     """
     train = {key(e): e for e in reversed(dataset.train)}
-    pairs = [(e, train[k]) for e in dataset.test if (k := key(e)) in train]
+    findings = []
+    for part, examples in (("test", dataset.test), ("test_shifted", dataset.shifted)):
+        pairs = [(e, train[k]) for e in examples if (k := key(e)) in train]
+        findings += _find_leaked(pairs, len(examples), part, checks)
+    return findings
+
+
+def _find_leaked(
+    pairs: Sequence[tuple[Example, Example]], total: int, part: str, checks: Checks
+) -> list[Finding]:
     if not pairs:
         return []
-    total = len(dataset.test)
     examples = [f"{e.where} ({other.where})" for e, other in pairs[:MAX_EXAMPLES]]
     more = ", ..." if len(pairs) > MAX_EXAMPLES else "."
     are = "are" if len(pairs) > 1 else "is"
@@ -33,8 +41,8 @@ def find_leaks(
             _severity(len(pairs), total, checks.max_leaked),
             "leak",
             pairs[0][0].where,
-            f"{len(pairs)} of {total} test rows {are} in train: {', '.join(examples)}{more}",
-            "Remove them from train or from test, or the score is too high."
+            f"{len(pairs)} of {total} {part} rows {are} in train: {', '.join(examples)}{more}",
+            f"Remove them from train or from {part}, or the score is too high."
             + _limit_remedy(len(pairs), total, "max_leaked", checks.max_leaked),
             tuple(e.where for e, _ in pairs),
         )

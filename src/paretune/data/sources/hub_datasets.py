@@ -34,13 +34,14 @@ _TEST_SPLITS = ("test", "validation", "dev")
 
 @dataclass(frozen=True)
 class HubSplits:
-    """Rows of train and, where there is one, test; names that the label column declares."""
+    """Rows of train and, where there are such, of the test parts; declared label names."""
 
     train: list[Row]
     test: list[Row] | None
     declared: tuple[str, ...] | None
     commit: str
     findings: tuple[Finding, ...]
+    shifted: list[Row] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,14 @@ def load_splits(spec: TaskSpec) -> HubSplits:
         declared = parquet.parse_declared_labels(
             cached.file("train").read_bytes(), name, spec.label
         )
-    return HubSplits(rows["train"], rows.get("test"), declared, cached.commit, tuple(findings))
+    return HubSplits(
+        train=rows["train"],
+        test=rows.get("test"),
+        declared=declared,
+        commit=cached.commit,
+        findings=tuple(findings),
+        shifted=rows.get("test_shifted"),
+    )
 
 
 def fetch_splits(spec: TaskSpec) -> None:

@@ -110,6 +110,14 @@ FIELDS: dict[str, str] = {
     "answer, 0 to 2, lower is better; null: answers are no labels",
     "tasks[].cells[].likelihood.brier.estimate": "the mean",
     **{f"tasks[].cells[].likelihood.brier.{key}": text for key, text in _INTERVAL.items()},
+    "tasks[].cells[].shifted": "score on the shifted test part, mean over the runs; null: none",
+    "tasks[].cells[].shifted.estimate": "the score",
+    **{f"tasks[].cells[].shifted.{key}": text for key, text in _INTERVAL.items()},
+    "tasks[].cells[].shifted.change": "from the score on the test part, by the same runs; null: in "
+    "cross-validation, where no run has answered the whole of the test",
+    "tasks[].cells[].shifted.change.estimate": "score on the shifted part minus that on the test",
+    "tasks[].cells[].shifted.change.low": _INTERVAL["low"],
+    "tasks[].cells[].shifted.change.high": _INTERVAL["high"],
     "tasks[].cells[].others": "further scores of a translation: BLEU, chrF, TER, SloBench's own",
     "tasks[].cells[].others[].table": "the table of the report that has it",
     "tasks[].cells[].others[].metric": "its name there",
@@ -153,6 +161,7 @@ FIELDS: dict[str, str] = {
     "predictions",
     "tasks[].cells[].runs[].score.estimate": "the score",
     **{f"tasks[].cells[].runs[].score.{key}": text for key, text in _ALONE.items()},
+    "tasks[].cells[].runs[].score_shifted": "primary score on the shifted test part; null: none",
     "tasks[].cells[].runs[].selection": "the same on the selection part, of the checkpoint that "
     "was kept; null: no predictions there. It selected the checkpoint, so it is biased upwards",
     "tasks[].cells[].runs[].selection.estimate": "the score",

@@ -21,7 +21,7 @@ from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, MemoryB
 from paretune.errors import StoreError
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 from paretune.reporting.model import Finding, Report, TaskReport
-from paretune.reporting.rows import Row, RunScores
+from paretune.reporting.rows import Grid, Row, RunScores
 from paretune.reporting.tables.likelihood_table import LikelihoodReport
 from paretune.reporting.tables.over_tasks_table import OverTasksLine
 from paretune.reporting.text.recommendation import Advice
@@ -172,6 +172,17 @@ def _cell_likelihood(row: Row, task: TaskReport) -> Json | None:
     return None
 
 
+def _shifted(row: Row, grid: Grid | None) -> Json | None:
+    """The score on the shifted part, and its change from the test part."""
+    if grid is None:
+        return None
+    for (of_row, _), (score, change, *_) in zip(grid.rows, grid.intervals, strict=True):
+        if of_row is row and score is not None:
+            ends = change and {key: getattr(change, key) for key in ("estimate", "low", "high")}
+            return {**_interval(score), "change": ends}
+    return None
+
+
 def _recommendation(advice: Advice) -> Json:
     prospect = advice.prospect
     return {
@@ -234,6 +245,7 @@ def _cell(row: Row, task: TaskReport) -> Json:
         "tried": list(_tried(row)),
         "score": score,
         "likelihood": _cell_likelihood(row, task),
+        "shifted": _shifted(row, task.shifted),
         "others": list(_others(row, task)),
         "failures": _failures(row),
         "at_most_points_worse": row.shortfall and row.shortfall.points,
@@ -312,6 +324,7 @@ def _run(record: Record, alone: RunScores) -> Json:
         "best_step": result.get("best_step"),
         "trained_parameters": result.get("trained_parameters"),
         "score": alone.test and _interval(alone.test),
+        "score_shifted": (scores.get("test_shifted") or {}).get("primary"),
         "selection": alone.selection and _interval(alone.selection),
         "scores": scores.get("test"),
         "wall_seconds": record.measured.get("wall_seconds"),

@@ -85,6 +85,10 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Every score of the translations",
         (*_CELL, "table", "metric", "score", *_BASIS),
     ),
+    "shifted": (
+        "On the shifted test part",
+        (*_CELL, "metric", "score", *_BASIS),
+    ),
     "likelihood": (
         "How probable the right answers were",
         (*_CELL, "metric", "score", *_BASIS),

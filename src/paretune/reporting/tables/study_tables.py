@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS
 from paretune.reporting.model import Report, TaskReport
-from paretune.reporting.rows import Row
+from paretune.reporting.rows import Grid, Row
 from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.cost_columns import build_cost_table
 from paretune.reporting.tables.likelihood_table import MEASURES
@@ -58,6 +58,7 @@ def build_tables(report: Report) -> tuple[Table, ...]:
         "scores": _scores,
         "comparisons": _comparisons,
         "translations": _translations,
+        "shifted": _shifted,
         "likelihood": _likelihood,
         "costs": _costs,
         "bytes": _bytes,
@@ -225,18 +226,30 @@ def _translations(report: Report) -> Table:
 
 def _likelihood(report: Report) -> Table:
     grids = [(task, task.likelihood.grid) for task in report.tasks if task.likelihood]
+    return _measures("likelihood", grids, MEASURES)
+
+
+def _shifted(report: Report) -> Table:
+    grids = [(task, task.shifted) for task in report.tasks if task.shifted]
+    return _measures("shifted", grids, ("score", "change"))
+
+
+def _measures(
+    name: str, grids: Sequence[tuple[TaskReport, Grid]], measures: Sequence[str]
+) -> Table:
+    """A line for each measure that a row of a grid has; measures are its first columns."""
 
     def lines() -> Iterable[TableLine]:
         for task, grid in grids:
             for (row, texts), intervals in zip(grid.rows, grid.intervals, strict=True):
-                for measure, text, one in zip(MEASURES, texts, intervals, strict=False):
+                for measure, text, one in zip(measures, texts, intervals, strict=False):
                     if one is not None:
                         values = {**_cell(task, row), "metric": measure, **interval_values(one)}
                         yield values, (*_texts(task, row), measure, text, _n_by_seeds(one))
 
     notes = dict.fromkeys(note for _, grid in grids for note in (grid.above, *grid.notes))
     titles = (*_NAMES, "measure", "mean [95 %]", "n x seeds")
-    return _table("likelihood", titles, lines(), _BASIS, *notes)
+    return _table(name, titles, lines(), _BASIS, *notes)
 
 
 def _measured_rows(report: Report) -> list[tuple[TaskReport, Row]]:

@@ -111,13 +111,14 @@ def make_choice_resolver(columns: Sequence[str], names: Sequence[str] | None) ->
 
 @dataclass(frozen=True)
 class _OwnRows:
-    """What was read: rows of both parts, labels that the files declare, notes, and from where."""
+    """What was read: rows of the parts, labels that the files declare, notes, and from where."""
 
     train: list[Row]
     test: list[Row] | None
     declared: tuple[str, ...] | None
     notes: Sequence[Finding]
     source: str
+    shifted: Sequence[Row] = ()
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,15 @@ def load_labelled(
     rows, mapping, label = targets.rows, targets.mapping, str(spec.label)
     train = build_examples(rows.train, mapping, "train")
     test = BuildResult() if rows.test is None else build_examples(rows.test, mapping, "test")
-    errors = collapse_label_problems(train.errors, rows.train, label)
-    raise_for_findings([*errors, *collapse_label_problems(test.errors, rows.test or [], label)])
-    notes = [*rows.notes, *targets.notes, *train.notes, *test.notes]
+    shifted = build_examples(rows.shifted, mapping, "test_shifted")
+    raise_for_findings(
+        [
+            problem
+            for part, of in ((train, rows.train), (test, rows.test or []), (shifted, rows.shifted))
+            for problem in collapse_label_problems(part.errors, of, label)
+        ]
+    )
+    notes = [*rows.notes, *targets.notes, *train.notes, *test.notes, *shifted.notes]
     train_examples, test_examples = train.examples, test.examples
     if rows.test is None:
         train_examples, test_examples, note = _hold_out(train.examples)
@@ -189,6 +196,7 @@ def load_labelled(
         labels=targets.labels,
         train=tuple(train_examples[: limit.get("train")]),
         test=tuple(test_examples[: limit.get("test")]),
+        shifted=tuple(shifted.examples[: limit.get("test_shifted")]),
         metric=spec.metric or objectives.get(str(spec.kind)).default_metric,
         features=spec.features or (),
         language=spec.language,
@@ -203,13 +211,18 @@ def _read_files(spec: TaskSpec) -> _OwnRows:
     label, train = str(spec.label), str(spec.train)
     declared = read_declared_labels(train, label)
     rows = decode_label_ids(read_rows(train), label, declared)
-    source = train.rpartition("/")[2]
-    if spec.test is None:
-        return _OwnRows(rows, None, declared, (), source)
-    others = read_declared_labels(spec.test, label)
-    test = decode_label_ids(read_rows(spec.test), label, others)
-    notes = check_label_order(declared, others, Path(spec.test).name, "the train file declares")
-    return _OwnRows(rows, test, declared, notes, f"{source}, {spec.test.rpartition('/')[2]}")
+    parts: list[list[Row] | None] = []
+    notes: list[Finding] = []
+    for path in (spec.test, spec.test_shifted):
+        if path is None:
+            parts.append(None)
+            continue
+        others = read_declared_labels(path, label)
+        parts.append(decode_label_ids(read_rows(path), label, others))
+        notes += check_label_order(declared, others, Path(path).name, "the train file declares")
+    named = filter(None, (train, spec.test, spec.test_shifted))
+    source = ", ".join(path.rpartition("/")[2] for path in named)
+    return _OwnRows(rows, parts[0], declared, notes, source, parts[1] or ())
 
 
 def _read_hub(spec: TaskSpec) -> _OwnRows:
@@ -222,20 +235,25 @@ def _read_hub(spec: TaskSpec) -> _OwnRows:
         declared=loaded.declared,
         notes=loaded.findings,
         source=f"{spec.dataset} at commit {loaded.commit} (hub)",
+        shifted=decode_label_ids(loaded.shifted or [], label, loaded.declared),
     )
 
 
 def _expand_choices(read: _OwnRows, choices: Sequence[str]) -> tuple[_OwnRows, tuple[str, ...]]:
-    rows, options = expand_choice_columns([*read.train, *(read.test or [])], choices)
-    cut = len(read.train)
-    test = None if read.test is None else rows[cut:]
-    return replace(read, train=rows[:cut], test=test), options
+    all_rows = [*read.train, *(read.test or []), *read.shifted]
+    rows, options = expand_choice_columns(all_rows, choices)
+    cut, end = len(read.train), len(all_rows) - len(read.shifted)
+    test = None if read.test is None else rows[cut:end]
+    return replace(read, train=rows[:cut], test=test, shifted=rows[end:]), options
 
 
 def _convert_decimals(read: _OwnRows, columns: Sequence[str]) -> tuple[_OwnRows, list[Finding]]:
     """Columns of numbers with decimal points, where they were written with commas."""
-    (train, test), notes = convert_decimal_commas((read.train, read.test or []), columns)
-    return replace(read, train=train, test=None if read.test is None else test), notes
+    (train, test, shifted), notes = convert_decimal_commas(
+        (read.train, read.test or [], read.shifted), columns
+    )
+    kept = None if read.test is None else test
+    return replace(read, train=train, test=kept, shifted=shifted), notes
 
 
 def _phrase_question(spec: TaskSpec, text: str) -> str:

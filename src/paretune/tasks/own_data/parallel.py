@@ -41,6 +41,7 @@ class _PairRows:
     findings: Sequence[Finding]
     source: str
     licence: str = "not stated"
+    shifted: Sequence[Row] = ()
 
 
 def load_own_pairs(spec: TaskSpec) -> Dataset:
@@ -59,14 +60,19 @@ def load_own_pairs(spec: TaskSpec) -> Dataset:
     if spec.dataset is not None:
         loaded = hub_datasets.load_splits(spec)
         source = f"{spec.dataset} at commit {loaded.commit} (hub)"
-        rows = _PairRows(loaded.train, loaded.test, loaded.findings, source)
+        rows = _PairRows(
+            loaded.train, loaded.test, loaded.findings, source, shifted=loaded.shifted or ()
+        )
     else:
         train, source = _read_files(spec, str(spec.train), spec.train_target)
-        test = None
+        test, shifted = None, list[Row]()
         if spec.test is not None:
-            test, test_source = _read_files(spec, spec.test, spec.test_target)
-            source = f"{source}, {test_source}"
-        rows = _PairRows(train, test, (), source)
+            test, name = _read_files(spec, spec.test, spec.test_target)
+            source = f"{source}, {name}"
+        if spec.test_shifted is not None:
+            shifted, name = _read_files(spec, spec.test_shifted, spec.test_shifted_target)
+            source = f"{source}, {name}"
+        rows = _PairRows(train, test, (), source, shifted=shifted)
     return _build_dataset(spec, str(spec.kind), _column_names(spec), rows)
 
 
@@ -106,9 +112,10 @@ def _build_dataset(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: _P
     test = BuildResult()
     if rows.test is not None:
         test = build_examples(_flatten_nested(rows.test), mapping, "test")
-    raise_for_findings([*train.errors, *test.errors])
+    shifted = build_examples(_flatten_nested(rows.shifted), mapping, "test_shifted")
+    raise_for_findings([*train.errors, *test.errors, *shifted.errors])
     train_examples, test_examples = train.examples, test.examples
-    notes = [*rows.findings, *train.notes, *test.notes]
+    notes = [*rows.findings, *train.notes, *test.notes, *shifted.notes]
     if rows.test is None:
         train_examples, test_examples, note = _hold_out(train.examples)
         notes.append(note)
@@ -120,6 +127,7 @@ def _build_dataset(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: _P
         languages=(str(spec.source_lang), str(spec.target_lang)),
         train=tuple(train_examples[: limit.get("train")]),
         test=tuple(test_examples[: limit.get("test")]),
+        shifted=tuple(shifted.examples[: limit.get("test_shifted")]),
         metric=spec.metric or objectives.get(kind).default_metric,
         language=spec.target_lang,
         licence=spec.licence or rows.licence,

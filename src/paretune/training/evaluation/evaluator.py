@@ -19,7 +19,7 @@ from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions
 from paretune.objectives.seq2seq_lm import TokenLosses
 from paretune.study import Generation, ModelSpec
-from paretune.training.caches import Parts, ProcessCache
+from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
 from paretune.training.runs.run_config import RunConfig
 from paretune.training.runs.run_state import RunState
 
@@ -132,8 +132,9 @@ def predict_parts(
     predictions: dict[str, ModelPredictions] = {}
     if state.has_best_weights:
         predictions["selection"] = evaluator.predict_selection(state)
-        if parts.test:
-            predictions["test"] = evaluator.predict("test")
+        for part in TEST_PARTS:
+            if parts.named(part):
+                predictions[part] = evaluator.predict(part)
     return predictions
 
 
@@ -189,7 +190,7 @@ class LossEvaluator:
         return self.predict("selection")
 
     def predict(self, part: str) -> ModelPredictions:
-        """By beam search; optional metrics and token losses only for the part that is reported."""
+        """By beam search; optional metrics and token losses only for parts that are reported."""
         if self.parts.selection == self.parts.test:
             part = "test"
         if part not in self.generated:
@@ -202,7 +203,7 @@ class LossEvaluator:
         references = [str(reference) for reference in objective.references(examples)]
         losses: TokenLosses = self.weights.evaluate(part)
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
-        if part != "test":
+        if part not in TEST_PARTS:
             return predictions
         segment = self.optional_metrics.score_segments(texts, references)
         # Four decimals: finer than any difference of two runs, and half the bytes.

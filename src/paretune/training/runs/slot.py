@@ -111,18 +111,18 @@ def write_scores(
     diverged: bool,
 ) -> None:
     """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged."""
-    examples = {"selection": parts.selection, "test": parts.test}
     outcome.result["scores"] = {
-        part: score(own, examples[part], dataset) for part, own in predictions.items()
+        part: score(own, parts.named(part), dataset) for part, own in predictions.items()
     }
     if signatures := dataset.objective.signatures():
         outcome.result["signatures"] = signatures
     tables: dict[str, dict[str, Any]] = {
-        part: to_table(own, examples[part], dataset) for part, own in predictions.items()
+        part: to_table(own, parts.named(part), dataset) for part, own in predictions.items()
     }
     # As the analysis judges stored answers (paretune.analysis.constant_answers.is_collapsed).
-    judged = [*tables.values()] if run.outer else [tables["test"]] if "test" in tables else []
-    judged = judged or [*tables.values()]
+    judged = [table for part, table in tables.items() if part != "test_shifted"]
+    if "test" in tables and not run.outer:
+        judged = [tables["test"]]
     collapsed = bool(judged) and answers_are_constant(
         *([answer for table in judged for answer in table[key]] for key in ("prediction", "label"))
     )
