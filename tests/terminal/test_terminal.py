@@ -145,6 +145,7 @@ def asked(verb: str) -> list[list[object]]:
         "peft-results": [["peft-results", "."], ["peft-results", EVIL]],
         "recommend": [["recommend", study, *store], ["recommend", study, *store, "--task", EVIL]],
         "compare": [["compare", study, "majority", EVIL, *store]],
+        "compare-logs": [["compare-logs", file, study], ["compare-logs", EVIL, file]],
         "export": [["export", study, *store, "--method", EVIL], ["export", EVIL]],
         "export slobench": [["export", "slobench", study, *store, "--release", EVIL]],
         "ls": [["ls"], ["ls", EVIL]],

@@ -64,6 +64,7 @@ VERBS = (
     "peft-results",
     "recommend",
     "compare",
+    "compare-logs",
     "export",
     "export slobench",
     "verify",

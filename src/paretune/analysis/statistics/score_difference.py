@@ -48,6 +48,7 @@ from paretune.analysis.statistics.bootstrap_score import (
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.score_interval import Interval, build_interval, remove_residual
 from paretune.analysis.statistics.seed_variance import NO_PRIOR, SeedPrior
+from paretune.metrics import Array
 
 VarianceTerm = tuple[float, float]
 """A variance and its degrees of freedom."""
@@ -144,12 +145,18 @@ def shared_example_variance(a: BootstrapScore, b: BootstrapScore) -> float:
     bootstrapped = bootstrap_variance(a, a.draws - b.draws)
     if a.credit is None or b.credit is None:
         return bootstrapped
-    delta = a.credit - b.credit
-    n = len(delta)
     won = math.sqrt((1 / len(a.seeds) + 1 / len(b.seeds)) / 2)
+    return max(bootstrapped, credit_variance(a.credit - b.credit, won))
+
+
+def credit_variance(delta: Array, won: float) -> float:
+    """The variance of a mean of paired differences with two imaginary pairs, won and lost by
+    ``won``; ``delta`` (items,).
+    """
+    n = len(delta)
     mean = delta.sum() / (n + 2)
     squares = ((delta - mean) ** 2).sum() + 0.5 * (won - mean) ** 2 + 0.5 * (won + mean) ** 2
-    return max(bootstrapped, float(squares + mean**2) / (n + 2) ** 2)
+    return float(squares + mean**2) / (n + 2) ** 2
 
 
 def on_common_rows(a: BootstrapScore, b: BootstrapScore) -> tuple[BootstrapScore, BootstrapScore]:

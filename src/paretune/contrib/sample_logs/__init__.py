@@ -1,0 +1,1 @@
+"""Sample logs of evaluation harnesses, compared pair by pair: :mod:`.comparison`."""
