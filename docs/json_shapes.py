@@ -96,6 +96,11 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "parts": "each: name, file, rows, run, notes",
         "warnings": "findings",
     },
+    "merge": {
+        "folder": "of the merged results",
+        "stores": "each: folder, added, present (the same there), own (another result there, "
+        "which stays), running: numbers of runs",
+    },
     "verify": {
         "folder": "of the results",
         "runs": "how many were read",

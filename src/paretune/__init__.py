@@ -14,6 +14,7 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.watch(study).seconds_left           # how it stands, while another process runs it
     paretune.track(study, to="mlflow", into="mirror")   # a copy for an experiment tracker
     paretune.verify(study).problems              # what changed in the store since it was written
+    paretune.merge(["studies/a", "studies/b"], "studies/both")   # runs of two machines in one store
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
@@ -31,6 +32,7 @@ from paretune.verbs.check import CheckResult, check
 from paretune.verbs.compare import ComparisonResult, compare
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.load import load
+from paretune.verbs.merge import MergeResult, merge
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
@@ -44,6 +46,7 @@ __all__ = [
     "ComparisonResult",
     "ExportResult",
     "MemoryExplanation",
+    "MergeResult",
     "Plan",
     "RunResult",
     "Study",
@@ -55,6 +58,7 @@ __all__ = [
     "export",
     "export_slobench",
     "load",
+    "merge",
     "plan",
     "recommend",
     "report",

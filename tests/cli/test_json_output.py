@@ -50,6 +50,7 @@ ASKED: dict[str, tuple[str, ...]] = {
         "--allow-collapsed",
     ),
     "verify": ("verify", "s.yaml", "--store", "store"),
+    "merge": ("merge", "store", "-o", "merged"),
     "ls": ("ls",),
     "track": ("track", "s.yaml", "--store", "store", "--to", "tensorboard", "-o", "mirror"),
 }

@@ -68,6 +68,7 @@ VERBS = (
     "export",
     "export slobench",
     "verify",
+    "merge",
     "ls",
     "doctor",
 )

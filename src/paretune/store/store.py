@@ -15,13 +15,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from paretune.atomic_write import remove_stale_parts
-from paretune.errors import StaleClaimError
+from paretune.errors import StaleClaimError, StoreError
 from paretune.store.blobs import blob_path, write_blob
 from paretune.store.canonical_json import to_canonical_json
 from paretune.store.journal import append_ended_runs, read_ended_runs
 from paretune.store.reader import StoreReader
 from paretune.store.sqlite import claims, dropped_weights, queries, writes
 from paretune.store.sqlite.database import transaction
+from paretune.store.sqlite.merge import (
+    MergePlan,
+    describe_runs,
+    list_blobs,
+    load_content,
+    plan_merge,
+    put_content,
+)
 from paretune.store.sqlite.open_database import open_database
 from paretune.store.sqlite.set_aside import set_aside_damaged_rows, set_done_runs_aside
 from paretune.store.sqlite.verify import find_blob_problems
@@ -188,6 +196,41 @@ class Store(StoreReader):
             return writes.retry_failed_runs(db, study_hash) + set_done_runs_aside(
                 db, study_hash, unusable
             )
+
+    def merge(self, other: StoreReader, *, keep_own: bool = False) -> MergePlan:
+        """Take the ended runs of another store, with their studies, blobs and settings.
+
+        Args:
+            other: another store; it stays as it is.
+            keep_own: where both have done a run with different results, the one here stays.
+
+        Raises:
+            StoreError: the other store is damaged; or runs were done in both with different
+                results, and ``keep_own`` is not set. Nothing was changed.
+        """
+        with other._read() as db:
+            content = load_content(db, other._file)
+            dropped = dropped_weights.list_dropped_runs(db)
+        with self._read() as db:
+            plan = plan_merge(db, content)
+        if plan.contradictory and not keep_own:
+            names = describe_runs(content, plan.contradictory[:3])
+            more = len(plan.contradictory) - len(names)
+            raise StoreError(
+                f"{'; '.join(names)}{f' and {more} more' if more else ''}: done in both stores, "
+                "with different results.",
+                where=str(other.folder),
+                remedy="Results of one run may differ by the processor. --keep-own keeps those "
+                f"of {self.folder}.",
+            )
+        for sha256 in sorted(list_blobs(content, plan.added, dropped)):
+            write_blob(self._blobs, other.read_blob(sha256))
+        with self._write() as db:
+            plan = plan_merge(db, content)  # runs may have ended here meanwhile
+            put_content(db, content, plan)
+            ended = [run for i in plan.added for run in queries.load_ended_runs(db, i)]
+        append_ended_runs(self._journal, ended)
+        return plan
 
     # Settings, blobs, checkpoints
 

@@ -148,7 +148,10 @@ def _read_harness_sample(line: Mapping[str, Any]) -> _Sample:
     named = line.get("metrics")
     names = named if isinstance(named, list) else [n for n in line if n not in _NO_METRICS]
     scores = {str(n): score for n in names if (score := _as_score(line.get(n))) is not None}
-    text, chosen = str(line.get("doc_hash") or ""), str(line.get("filter") or "")
+    text, chosen = (
+        str(line.get("doc_hash") or ""),
+        str(line.get("filter") or "").replace("none", ""),
+    )
     return _Sample(str(line["doc_id"]), scores, text, chosen)
 
 

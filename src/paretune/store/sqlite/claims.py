@@ -83,14 +83,14 @@ def claim_matching(
 def running_stages(db: sqlite3.Connection) -> set[str]:
     """Stages of the runs that are being executed now, of all studies in the store."""
     rows = db.execute("SELECT stage, owner, lease_until FROM runs WHERE state = 'running'")
-    return {row["stage"] for row in rows if not _is_abandoned(row)}
+    return {row["stage"] for row in rows if not is_abandoned(row)}
 
 
 def is_claimable(row: sqlite3.Row, running: set[str]) -> bool:
     """Whether a claim may take this todo or running row while stages ``running`` are executed."""
     if "cost" in running or (row["stage"] == "cost" and running):
         return False
-    return row["state"] == "todo" or _is_abandoned(row)
+    return row["state"] == "todo" or is_abandoned(row)
 
 
 def _mark_running(
@@ -117,12 +117,13 @@ def _runs_by_worker(db: sqlite3.Connection) -> list[list[str]]:
     running = "SELECT run_id, owner, lease_until FROM runs WHERE state = 'running'"
     by_owner: dict[str, list[str]] = {}
     for row in db.execute(running):
-        if not _is_abandoned(row):
+        if not is_abandoned(row):
             by_owner.setdefault(row["owner"], []).append(row["run_id"])
     return list(by_owner.values())
 
 
-def _is_abandoned(row: sqlite3.Row) -> bool:
+def is_abandoned(row: sqlite3.Row) -> bool:
+    """Whether the claim of a running row has ended: its lease is over, or its owner is dead."""
     left_seconds = row["lease_until"] - time.time()
     # A lease that ends after the longest there is was begun before the clock was set back.
     return not 0 < left_seconds <= MAX_LEASE_SECONDS or is_provably_dead(row["owner"])

@@ -21,7 +21,8 @@ from paretune.store.sqlite.queries import RUN_ROWS_SQL
 from paretune.store.sqlite.set_aside import find_missing_triggers
 from paretune.study import digest
 
-_BLOBS = ("predictions", "weights")
+RESULT_BLOBS = ("predictions", "weights")
+"""Names under which a result has a blob."""
 
 
 def find_problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
@@ -65,7 +66,7 @@ def find_blob_problems(
     ):
         try:
             result: Any = json.loads(row["result"])
-            names = _BLOBS[:1] if row["run_id"] in dropped else _BLOBS
+            names = RESULT_BLOBS[:1] if row["run_id"] in dropped else RESULT_BLOBS
             for sha256 in [result[name] for name in names if name in result]:
                 read_blob(blobs, sha256)
         except StoreError as error:
