@@ -142,3 +142,34 @@ def test_private_seeds_and_digests_are_what_they_were() -> None:
     assert digest({"b": [1, 0.1, None], "a": "č"}) == (
         "3fe84dac5f59af357c6f080dc8bef7848544a2869acfed501895d41c2e630559"
     )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_head_reads_is_no_prompt(task: str) -> None:
+    run = run_of(task)
+    asked = run.task.model_copy(update={"prompt": "{text} ->", "readout": "head"})
+    assert identify(run.model_copy(update={"task": asked})) == RUNS[task]
+
+
+def test_another_readout_is_another_run() -> None:
+    run = run_of("built_in")
+    readouts = ("head", "label_words", "text")
+    assert len({identify(run.model_copy(update={"readout": one})) for one in readouts}) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tasks": [{**TASKS["built_in"], "readout": "label_words"}]},
+        {"tasks": [{**TASKS["built_in"], "label_texts": ["a", "b", "c"]}]},
+        {"methods": [{"name": "lora", "readout": "head"}]},
+    ],
+)
+def test_readouts_and_prompts_are_part_of_a_study(changes: dict[str, Any]) -> None:
+    raw = {
+        "study": "golden",
+        "tasks": [TASKS["built_in"]],
+        "models": ["org/model"],
+        "methods": ["lora"],
+    }
+    assert Study.parse(raw).study_hash != Study.parse({**raw, **changes}).study_hash

@@ -6,11 +6,15 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from paretune import objectives
 from paretune.data.finding import Finding
 from paretune.objectives import Objective
 from paretune.study import Label, digest
+
+if TYPE_CHECKING:
+    from paretune.data.prompt import Prompt
 
 Segments = tuple[tuple[str, str | None], ...]
 """One ``(text, pair)`` for each choice; exactly one where there are no choices."""
@@ -66,6 +70,7 @@ class Dataset:
     features: tuple[str, ...] = ()
     clustered: bool = False
     languages: tuple[str, ...] = ()
+    prompt: Prompt | None = None
 
     @property
     def objective(self) -> Objective:

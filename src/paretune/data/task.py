@@ -9,6 +9,7 @@ from pathlib import Path
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
 from paretune.data.formats.row import Row
+from paretune.data.prompt import Prompt
 from paretune.study import TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]
@@ -49,6 +50,9 @@ class Task:
         question: of an answer set: column that names the question that a row is one answer to.
         aliases: other spellings of labels that published files use.
         splits: how the rows may be parted; the first is the default.
+        prompts: by language (of a translation the one it goes into), how a language model is asked,
+            for texts of the first template; others are asked plainly
+            (:func:`paretune.data.prompt.choose_prompt`).
         hub: dataset and revision at the hub that are read where a study names no ``source``.
     """
 
@@ -70,7 +74,13 @@ class Task:
     question: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
     splits: tuple[str, ...] = ("published",)
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)
     hub: tuple[str, str] | None = None
+
+    def prompt(self, template: str, language: str | None) -> Prompt | None:
+        """How a language model is asked in a language; None where the task does not say."""
+        first = next(iter(self.templates), template)
+        return self.prompts.get(language or "") if template == first else None
 
     def hub_spec(self, spec: TaskSpec) -> TaskSpec | None:
         """What of the hub the task is read from, as a task of one's own; None where from files."""

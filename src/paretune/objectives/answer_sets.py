@@ -16,6 +16,7 @@ OBJECTIVE = Objective(
     title="which answers to a question are right",
     own_data=False,
     describe=describe,
+    readouts=("label_words", "text"),
     target_types=("label", "answer_set"),
     default_metric="f1a_em",
     recorded_metrics=("accuracy", "macro_f1", "weighted_f1", "f1a", "em"),

@@ -27,6 +27,8 @@ class Encoded:
 
     ``completion_starts`` (examples, choices): in texts that a decoder continues, the place of the
     first token of the completion, at least 1; what is before it is the prompt, and is not scored.
+    ``alternatives`` (examples, answers): where completions are one token, the tokens that are
+    scored in its place. ``divisors`` (examples, answers): what log-likelihoods are divided by.
     """
 
     ids: list[list[list[int]]]
@@ -36,6 +38,8 @@ class Encoded:
     truncated: list[bool]
     targets: list[list[int]] | None = None
     completion_starts: list[list[int]] | None = None
+    alternatives: list[list[int]] | None = None
+    divisors: list[list[float]] | None = None
 
     @property
     def source_lengths(self) -> list[int]:
@@ -73,6 +77,8 @@ class Encoded:
             truncated=[self.truncated[i] for i in indices],
             targets=_select(self.targets, indices),
             completion_starts=_select(self.completion_starts, indices),
+            alternatives=_select(self.alternatives, indices),
+            divisors=_select(self.divisors, indices),
         )
 
 

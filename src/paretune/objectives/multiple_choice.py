@@ -27,6 +27,7 @@ OBJECTIVE = Objective(
     head="multiple_choice",
     problem_type=None,
     num_logits=_one_logit,
+    readouts=("label_words", "text"),
     target_types=("label",),
     default_metric="accuracy",
     recorded_metrics=("accuracy", "macro_f1", "weighted_f1"),

@@ -7,7 +7,7 @@ and checks by their names. Nothing here needs torch until a loss is computed.
 
 One step of training and one evaluation use it like this::
 
-    data = objective.encode(examples, tokenizer, max_length, prefix)
+    data = objective.encoder("train")(examples, tokenizer, max_length, prefix)
     inputs = objective.collate(data, indices, pad_id)             # a padded batch, as arrays
     loss = objective.loss(outputs, data, indices, options)        # summed, divided by the weight
     collector = objective.collector(data); collector.add(indices, outputs)
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from paretune.data.example import Example
-    from paretune.study import Answer
+    from paretune.study import Answer, Readout
 
 
 class Encode(Protocol):
@@ -125,6 +125,8 @@ class Objective:
         problem_type: see :class:`HeadSpec`.
         draws_head: whether the head is new, drawn by each run; otherwise the checkpoint's own.
         num_logits: logits for one text, from the number of labels.
+        readouts: how a causal language model can answer otherwise than by this head
+            (:mod:`paretune.objectives.readouts`), the usual way first.
 
         baselines: methods without a model that are always run beside others.
         tabular_baselines: those that are added where the data are a table.
@@ -139,6 +141,7 @@ class Objective:
         predicts_labels: predictions are labels: right or wrong, example by example.
         label_smoothing: where the study does not say.
         encode, text_lengths, collate, loss, collector, predict: see the Protocols.
+        encode_training: how examples to train on are encoded; None: as all others.
         weight: what a summed loss is divided by: number of examples, or of target tokens.
         reference: what the prediction for an example is compared with; None where it has none.
         fit_target: the scale of the targets, from the training part; None where there is none.
@@ -167,6 +170,7 @@ class Objective:
     problem_type: str | None = "single_label_classification"
     draws_head: bool = True
     num_logits: Callable[[int], int] = int
+    readouts: tuple[Readout, ...] = ()
 
     baselines: tuple[str, ...] = ("majority", "tfidf")
     tabular_baselines: tuple[str, ...] = ("gradient_boosting",)
@@ -180,6 +184,7 @@ class Objective:
     predicts_labels: bool = False
     label_smoothing: float = 0.0
     encode: Encode = encode_texts
+    encode_training: Encode | None = None
     text_lengths: TextLengths = text_lengths
     collate: Collate = pad_batch
     weight: Callable[[Encoded, Sequence[int]], int] = count_examples
@@ -212,6 +217,10 @@ class Objective:
         """What the loss of a run needs, from its training part and its settings."""
         smoothing = self.label_smoothing if label_smoothing is None else label_smoothing
         return LossOptions(self.fit_target(train), smoothing)
+
+    def encoder(self, part: str) -> Encode:
+        """How the examples of ``train``, ``selection`` or ``test`` are encoded."""
+        return self.encode_training or self.encode if part == "train" else self.encode
 
     @property
     def scales_targets(self) -> bool:

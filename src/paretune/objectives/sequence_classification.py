@@ -27,6 +27,7 @@ CLASSIFICATION = Objective(
     title="one of several labels",
     excluded={"question": NO_QUESTION},
     describe=describe,
+    readouts=("label_words", "text"),
     target_types=("label",),
     default_metric="accuracy",
     recorded_metrics=("accuracy", "macro_f1", "weighted_f1"),

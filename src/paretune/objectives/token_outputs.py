@@ -25,6 +25,12 @@ class TokenOutputs(Protocol):
     def evaluation_losses(self) -> tuple[Tensor, Tensor]:
         """Without smoothing and gradient: the sum, and the loss of each token, (tokens,)."""
 
+    def alternative_log_probabilities(self, alternatives: Sequence[Sequence[int]]) -> Tensor:
+        """How likely other tokens are in place of each scored one, in nats.
+
+        Both (tokens, alternatives), in the order of the tokens.
+        """
+
 
 @dataclass(frozen=True)
 class TokenLogits:
@@ -60,6 +66,10 @@ class TokenLogits:
         real = labels != IGNORE_INDEX
         return total, F.nll_loss(log_probabilities[real], labels[real], reduction="none")
 
+    def alternative_log_probabilities(self, alternatives: Sequence[Sequence[int]]) -> Tensor:
+        """Of the other tokens, (tokens, alternatives), in the order of the batch."""
+        return _gather(self.logits[self.labels != IGNORE_INDEX], alternatives)
+
 
 @dataclass(frozen=True)
 class TokenStates:
@@ -87,3 +97,18 @@ class TokenStates:
         from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
 
         return chunked_cross_entropy(self.hidden, self.weight, self.bias, self.labels)
+
+    def alternative_log_probabilities(self, alternatives: Sequence[Sequence[int]]) -> Tensor:
+        """Of the other tokens, (tokens, alternatives), in the order of the rows."""
+        import torch.nn.functional as F
+
+        return _gather(F.linear(self.hidden, self.weight, self.bias), alternatives)
+
+
+def _gather(logits: Tensor, alternatives: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probabilities of some words, (tokens, words), from (tokens, vocabulary)."""
+    import torch
+    import torch.nn.functional as F
+
+    places = torch.tensor([list(own) for own in alternatives], device=logits.device)
+    return F.log_softmax(logits.float(), dim=-1).gather(-1, places)

@@ -15,9 +15,9 @@ from paretune.study.protocol import (
     Protocol,
 )
 from paretune.study.run import OuterFold, Run, Stage, compute_run_id
-from paretune.study.specs import MethodSpec, ModelSpec
+from paretune.study.specs import MethodSpec, ModelSpec, Readout
 from paretune.study.study import Study
-from paretune.study.task_spec import Answer, Label, TaskSpec
+from paretune.study.task_spec import Answer, Label, LengthNormalisation, TaskSpec
 from paretune.study.training_options import Generation, Training
 
 __all__ = [
@@ -28,10 +28,12 @@ __all__ = [
     "Checks",
     "Generation",
     "Label",
+    "LengthNormalisation",
     "MethodSpec",
     "ModelSpec",
     "OuterFold",
     "Protocol",
+    "Readout",
     "Run",
     "Stage",
     "Study",

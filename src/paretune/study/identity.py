@@ -29,8 +29,13 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "target_lang": None,
         "question": None,
         "split": "published",
+        "readout": None,
+        "prompt": None,
+        "label_texts": None,
+        "length_normalisation": None,
     },
     "model": {"source_prefix": None},
+    "method": {"readout": None},
     "protocol": {"outer": "auto"},
 }
 """Settings that are left out of canonical forms at these values.
@@ -54,6 +59,9 @@ def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
     if "tasks" in form:  # a study's form
         reduced["tasks"] = [reduce(task, OMITTED_DEFAULTS["task"]) for task in form["tasks"]]
         reduced["models"] = [reduce(model, OMITTED_DEFAULTS["model"]) for model in form["models"]]
+        reduced["methods"] = [
+            reduce(method, OMITTED_DEFAULTS["method"]) for method in form["methods"]
+        ]
     whole = {**form, **reduced}
     if whole.get("generation") in (None, Generation().model_dump(mode="json")):
         whole.pop("generation", None)

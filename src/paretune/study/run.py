@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from paretune.study.identity import digest, omit_defaults
 from paretune.study.paths import PATH_KEYS, is_path
 from paretune.study.protocol import MAX_OUTER_FOLDS, MIN_OUTER_FOLDS, NUM_FOLDS
-from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec
-from paretune.study.task_spec import TaskSpec
+from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec, Readout
+from paretune.study.task_spec import PROMPT_KEYS, TaskSpec
 from paretune.study.training_options import Generation, Training
 
 Stage = Literal["tune", "final", "cost"]
@@ -52,8 +52,9 @@ class Run(FrozenModel):
     unseen), ``final`` (a fresh seed at the chosen rate) or ``cost`` (measured alone in a fresh
     process). ``fold``: the part of train that selects; 0 in the final stage. ``outer``: trained on
     all labelled rows outside this fold, and tested on those inside; None: on the task's own train
-    and test rows. ``learning_rate`` is
-    None for methods that do not train by gradient. ``generation`` is None but for translations.
+    and test rows. ``learning_rate`` is None for methods that do not train by gradient. ``readout``
+    is how the model answers, as planning has decided it. ``generation`` is None but for
+    translations.
     ``selection: test`` is the paper's way, and the report says so.
     """
 
@@ -62,6 +63,7 @@ class Run(FrozenModel):
     model: ModelSpec
     method: MethodSpec
     learning_rate: float | None
+    readout: Readout = "head"
     seed: int
     fold: int = Field(default=0, ge=0, lt=NUM_FOLDS)
     split_seed: int = 0
@@ -76,13 +78,15 @@ class Run(FrozenModel):
         form["method"] = {"name": self.method.name, "options": self.method.options}
         name = self.model.name
         form["model"] = {"name": Path(name).name if is_path(name) else name}
-        form["task"].pop("licence", None)
-        for key in PATH_KEYS:
+        # The prompt enters with the data (compute_run_id), where a readout reads it.
+        for key in ("licence", "readout", *PROMPT_KEYS, *PATH_KEYS):
             form["task"].pop(key, None)
         if self.model.source_prefix is not None:
             form["source_prefix"] = self.model.source_prefix
         if self.outer is None:  # stores of paretune 0.1.0 have runs without it
             form.pop("outer")
+        if self.readout == "head":  # as had every run before there were others
+            form.pop("readout")
         return omit_defaults(form)
 
     @property
@@ -95,6 +99,7 @@ def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: i
     """Identity of a run: 20 hexadecimal digits over everything that can change its result.
 
     Args:
+        data_hash: of its data, and of the prompt where the run's readout uses one.
         weights_hash: of its model's weights; "" without a model.
     """
     return digest(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paretune.study import aliases
+
+Readout = Literal["head", "label_words", "text"]
+"""How a model answers: by a head; by the likelihood of each label's text; by a text it writes."""
 
 
 class FrozenModel(BaseModel):
@@ -49,13 +52,15 @@ class MethodSpec(BaseModel):
     """A method by name, with its options: ``{name: lora, rank: 8, alpha: 16}``.
 
     Planning checks the options against the method; here they are only plain values. Aliases of
-    names and options (``r``, ``LoRA``) are replaced.
+    names and options (``r``, ``LoRA``) are replaced. ``readout``: how the model answers; None: as
+    the task says, or else as is usual for such models.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str = Field(min_length=1)
     learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
+    readout: Readout | None = None
     label: str | None = None
 
     @model_validator(mode="before")

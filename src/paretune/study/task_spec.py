@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from paretune.study import aliases
-from paretune.study.specs import FrozenModel
+from paretune.study.specs import FrozenModel, Readout
 
 if TYPE_CHECKING:
     from paretune.objectives import Objective
@@ -20,6 +21,12 @@ Answer = Label | str
 """A label, or the text of a translation."""
 DataPart = Literal["train", "test", "test_shifted"]
 """A part of a task's data; the last is a second test part, from elsewhere."""
+
+PROMPT_KEYS = ("prompt", "label_texts", "length_normalisation")
+"""What says how a language model is asked."""
+PLACEHOLDERS = ("text", "text_pair")
+"""What a prompt may name in braces: the texts of an example."""
+LengthNormalisation = Literal["none", "characters", "bytes"]
 
 
 class TaskSpec(FrozenModel):
@@ -38,6 +45,11 @@ class TaskSpec(FrozenModel):
 
     ``test_shifted``: a second test part, from elsewhere than the first. It is scored beside it and
     enters no verdict.
+
+    What is said to a language model, for every task: ``prompt``, a text with ``{text}`` and
+    ``{text_pair}`` in it; ``label_texts``, one for each label, in the order of the labels; and what
+    the log-likelihood of such a text is divided by (``length_normalisation``). ``readout``: how the
+    model answers; None: as is usual for such models.
     """
 
     ALIASES = aliases.TASK_ALIASES
@@ -73,6 +85,10 @@ class TaskSpec(FrozenModel):
     licence: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
+    readout: Readout | None = None
+    prompt: str | None = None
+    label_texts: tuple[str, ...] | None = None
+    length_normalisation: LengthNormalisation | None = None
 
     @property
     def languages(self) -> tuple[str, str] | None:
@@ -110,6 +126,32 @@ class TaskSpec(FrozenModel):
         if metric is not None and metric not in (known := metrics.selectable_names()):
             raise _not_one_of(known)
         return metric
+
+    @field_validator("prompt")
+    @classmethod
+    def _check_prompt(cls, prompt: str | None) -> str | None:
+        if prompt is None:
+            return None
+        named = re.findall(r"\{(\w+)\}", prompt)
+        if unknown := [name for name in named if name not in PLACEHOLDERS]:
+            raise ValueError(
+                f"{{{unknown[0]}}} is none of {{text}} and {{text_pair}}: the columns are named by "
+                "text: and text_pair:"
+            )
+        if "text" not in named:
+            raise ValueError("it does not hold {text}, where the example's text goes")
+        return prompt
+
+    @field_validator("label_texts")
+    @classmethod
+    def _check_label_texts(cls, texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if texts is None:
+            return None
+        if empty := [i for i, text in enumerate(texts) if not text.strip()]:
+            raise ValueError(f"text {empty[0] + 1} is empty")
+        if len(set(texts)) < len(texts):
+            raise ValueError("two labels have the same text")
+        return texts
 
     @model_validator(mode="after")
     def _check_shape(self) -> TaskSpec:

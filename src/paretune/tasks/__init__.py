@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from paretune import metrics, objectives, plugins
 from paretune.data.build import ColumnMapping, build_examples, class_label_parser
 from paretune.data.example import Dataset, Example, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.prompt import Prompt, choose_prompt
 from paretune.data.task import Task
 from paretune.errors import StudyError
 from paretune.objectives import Objective
@@ -87,20 +89,35 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
             :func:`paretune.data.sources.cache_dir.data_home`.
 
     Raises:
-        StudyError: no such task, language or template.
+        StudyError: no such task, language or template, or a prompt that does not go with it.
         DataError: the files are missing or unreadable, a hub dataset was never fetched, or rows
             cannot become examples; all such rows are named at once.
     """
     if spec.has_own_data:
         from paretune.tasks.own_data import load_own_data
 
-        return load_own_data(spec)
+        return _with_prompt(load_own_data(spec), spec)
     task = get(spec.name)
     _check_spec(spec, task)
     if objectives.get(task.kind).between_languages:
         from paretune.tasks.own_data.parallel import load_built_in_pairs
 
-        return load_built_in_pairs(spec, task, data_home)
+        dataset = load_built_in_pairs(spec, task, data_home)
+        return _with_prompt(dataset, spec, task.prompts.get(dataset.languages[1]))
+    dataset = _load_built_in(spec, task, data_home)
+    return _with_prompt(dataset, spec, task.prompt(spec.template, dataset.language))
+
+
+def _with_prompt(dataset: Dataset, spec: TaskSpec, own: Prompt | None = None) -> Dataset:
+    """The dataset with how a language model is asked, where one can answer."""
+    if not dataset.objective.readouts:
+        return dataset
+    labels = dataset.labels if dataset.objective.predicts_labels else ()
+    prompt = choose_prompt(spec, own, dataset.train, labels, dataset.language)
+    return replace(dataset, prompt=prompt)
+
+
+def _load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
     language = _choose_language(spec, task)
     template = task.templates.get(spec.template)
     if template is None:

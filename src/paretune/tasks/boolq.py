@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from paretune.data.example import Segments
+from paretune.data.prompt import Prompt
 from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
@@ -23,6 +24,20 @@ def paper(row: Mapping[str, str], language: str) -> Segments:
     return ((f"passage : {row['passage']} question : {row['question']} ", None),)
 
 
+PROMPTS = {
+    "en": Prompt(
+        template="{text_pair}\nQuestion: {text}?\nAnswer:",
+        label_texts=("no", "yes"),
+    ),
+    # The questions of the Slovene release have their question mark.
+    "sl": Prompt(
+        template="{text_pair}\nVprašanje: {text}\nOdgovor:",
+        label_texts=("Ne", "Da"),
+    ),
+}
+"""English: lm-evaluation-harness, ``super_glue/boolq``. Slovene: ``sl_boolq`` of its Slovene
+version (github.com/SloLama/slovenian-llm-eval)."""
+
 TASK = Task(
     name="boolq",
     title="BoolQ: yes or no, by the passage",
@@ -34,6 +49,7 @@ TASK = Task(
     licence=superglue_release.LICENCE,
     source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
+    prompts=PROMPTS,
     read_rows=superglue_release.superglue_reader("BoolQ"),
     id="idx",
     group="passage",

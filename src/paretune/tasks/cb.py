@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from paretune.data.example import Segments
+from paretune.data.prompt import Prompt
 from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
@@ -23,6 +24,20 @@ def paper(row: Mapping[str, str], language: str) -> Segments:
     return ((f"{row['premise']} {row['hypothesis']}", None),)
 
 
+PROMPTS = {
+    "en": Prompt(
+        template="{text}\nQuestion: {text_pair}. True, False, or Neither?\nAnswer:",
+        label_texts=("True", "False", "Neither"),
+    ),
+    "sl": Prompt(
+        template="Besedilo: {text}\nHipoteza: {text_pair}. Drži ali ne drži?\nOdgovor:",
+        label_texts=("Drži", "Ne drži", "Ne vemo"),
+    ),
+}
+"""English: lm-evaluation-harness, ``super_glue/cb``. Slovene: ``CBPromptCreator`` of
+github.com/SloLama/slobench_evaluation, with the prefixes of its example; answers without their full
+stops."""
+
 TASK = Task(
     name="cb",
     title="CommitmentBank: entailment, contradiction or neutral",
@@ -34,6 +49,7 @@ TASK = Task(
     licence=superglue_release.LICENCE,
     source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
+    prompts=PROMPTS,
     read_rows=superglue_release.superglue_reader("CB"),
     id="idx",
     group="premise",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from paretune.data.example import Segments
+from paretune.data.prompt import Prompt
 from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
@@ -39,6 +40,20 @@ def paper(row: Mapping[str, str], language: str) -> Segments:
     )
 
 
+PROMPTS = {
+    "en": Prompt(
+        connectives=(
+            (QUESTIONS["en"]["cause"], " because"),
+            (QUESTIONS["en"]["effect"], " therefore"),
+        )
+    ),
+    "sl": Prompt(
+        connectives=((QUESTIONS["sl"]["cause"], ", ker"), (QUESTIONS["sl"]["effect"], ", zato"))
+    ),
+}
+"""English: lm-evaluation-harness, ``super_glue/copa``, with one blank before the choice, not two.
+Slovene: the same in translation, since github.com/SloLama/slobench_evaluation asks for a number."""
+
 TASK = Task(
     name="copa",
     title="COPA: the more plausible cause or effect",
@@ -50,6 +65,7 @@ TASK = Task(
     licence=superglue_release.LICENCE,
     source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
+    prompts=PROMPTS,
     read_rows=superglue_release.superglue_reader("COPA"),
     id="idx",
     group="premise",

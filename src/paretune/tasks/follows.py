@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from paretune.data.example import Segments
+from paretune.data.prompt import Prompt
 from paretune.data.sources import samples
 from paretune.data.task import Task
 
@@ -13,6 +14,9 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
     """The first sentence, then one of the two that may follow."""
     return (row["premise"], row["choice1"]), (row["premise"], row["choice2"])
 
+
+PROMPTS = {language: Prompt() for language in samples.LANGUAGES}
+"""The choice is put behind the first sentence."""
 
 TASK = Task(
     name="follows",
@@ -25,5 +29,6 @@ TASK = Task(
     licence=samples.LICENCE,
     source=samples.SOURCE,
     templates={"pair": pair},
+    prompts=PROMPTS,
     read_rows=samples.sample_reader("follows", "jsonl"),
 )

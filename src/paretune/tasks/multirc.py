@@ -22,6 +22,7 @@ from paretune.data.example import Segments, normalise_text
 from paretune.data.finding import Finding
 from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
+from paretune.data.prompt import Prompt
 from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
@@ -187,6 +188,21 @@ def _drop_decimals(value: Any) -> Any:
     return whole.group(1) if whole else value
 
 
+PROMPTS = {
+    "en": Prompt(
+        template="{text}\nQuestion: {text_pair}\nIs the answer correct?",
+        label_texts=("no", "yes"),
+    ),
+    "sl": Prompt(
+        template="{text}\nVprašanje: {text_pair}\nAli je odgovor pravilen?",
+        label_texts=("Ne", "Da"),
+    ),
+}
+"""English: lm-evaluation-harness, ``super_glue/multirc``, without its line ``Answer:`` between
+question and answer. Slovene: the same in translation, since
+github.com/SloLama/slobench_evaluation lists all answers to a question and asks for the numbers of
+the right ones."""
+
 TASK = Task(
     name="multirc",
     title="MultiRC: which answers to a question on a passage are right",
@@ -198,6 +214,7 @@ TASK = Task(
     licence=superglue_release.LICENCE,
     source=superglue_release.SOURCE,
     templates={"pair": pair},
+    prompts=PROMPTS,
     read_rows=superglue_release.superglue_reader("MultiRC", expand_answers),
     group="group",
     clustered=True,

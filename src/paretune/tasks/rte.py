@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from paretune.data.example import Segments
+from paretune.data.prompt import Prompt
 from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
@@ -22,6 +23,20 @@ def paper(row: Mapping[str, str], language: str) -> Segments:
     return ((f"premise : {row['premise']} hypothesis : {row['hypothesis']} ", None),)
 
 
+PROMPTS = {
+    "en": Prompt(
+        template="{text}\nQuestion: {text_pair} True or False?\nAnswer:",
+        label_texts=("True", "False"),
+    ),
+    "sl": Prompt(
+        template="Besedilo: {text}\nHipoteza: {text_pair} Drži ali ne drži?\nOdgovor:",
+        label_texts=("Drži", "Ne drži"),
+    ),
+}
+"""English: lm-evaluation-harness, ``super_glue/rte``. Slovene: ``RTEPromptCreator`` of
+github.com/SloLama/slobench_evaluation, with the prefixes of its example; answers without their full
+stops."""
+
 TASK = Task(
     name="rte",
     title="RTE: entailment or not",
@@ -33,6 +48,7 @@ TASK = Task(
     licence=superglue_release.LICENCE,
     source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
+    prompts=PROMPTS,
     read_rows=superglue_release.superglue_reader("RTE"),
     id="idx",
     group="premise",

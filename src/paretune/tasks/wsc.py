@@ -23,6 +23,7 @@ from paretune.data.example import Segments
 from paretune.data.finding import Finding, truncate_findings
 from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
+from paretune.data.prompt import Prompt
 from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
@@ -146,6 +147,23 @@ def _describe_moved_span(row: Row, name: str, index: object, text: str, span: Sp
     return Finding("warning", "span-unsure", row.where, what, remedy)
 
 
+PROMPTS = {
+    "en": Prompt(
+        template="Passage: {text}\n"
+        "Question: In the passage above, does the pronoun between # refer to the words between *? "
+        "({text_pair})\nAnswer:",
+        label_texts=("no", "yes"),
+    ),
+    "sl": Prompt(
+        template="Besedilo: {text}\n"
+        "Vprašanje: Ali se besedna zveza med # v zgornjem besedilu nanaša na besedno zvezo med *? "
+        "({text_pair})\nOdgovor:",
+        label_texts=("Ne", "Da"),
+    ),
+}
+"""After lm-evaluation-harness, ``super_glue/wsc``, and ``WSCPromptCreator`` of
+github.com/SloLama/slobench_evaluation, with the two signs of this task in place of their one."""
+
 TASK = Task(
     name="wsc",
     title="WSC: does the pronoun mean this one?",
@@ -157,6 +175,7 @@ TASK = Task(
     licence=superglue_release.LICENCE,
     source=superglue_release.SOURCE,
     templates={"pair": pair, "marked": marked_text},
+    prompts=PROMPTS,
     read_rows=superglue_release.superglue_reader("WSC", mark_rows),
     id="idx",
     group="text",

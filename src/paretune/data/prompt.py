@@ -1,0 +1,165 @@
+"""The prompt of a task: what a language model is told of an example, and the texts of its answers.
+
+Words are joined as lm-evaluation-harness joins them (``target_delimiter``, ``fewshot_delimiter``):
+the prompt, a delimiter, the answer; solved examples stand before it, with an empty line between.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from paretune.data.example import Example
+from paretune.errors import StudyError
+from paretune.study import LengthNormalisation, TaskSpec
+
+SHOT_DELIMITER = "\n\n"
+"""Between solved examples, and between the last of them and the question."""
+_PLACEHOLDER = re.compile(r"\{(text_pair|text)\}")
+_ANSWER = {"sl": "Odgovor:", "en": "Answer:"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """How a language model is asked.
+
+    Attributes:
+        template: with ``{text}`` and ``{text_pair}``, an example's texts.
+        label_texts: the answer for each label; none where an example has choices, which are the
+            answers themselves, or a text.
+        delimiter: between prompt and answer.
+        length_normalisation: what the log-likelihood of an answer is divided by: its length in
+            characters (``acc_norm`` of lm-evaluation-harness) or UTF-8 bytes (``acc_bytes``).
+        connectives: questions at the end of a text, each with what joins a choice to the text in
+            its place (`` because``): the text loses its last character, the full stop, and the
+            choice begins with a small letter, as lm-evaluation-harness asks COPA.
+        shots: solved examples, each a prompt with its answer.
+        max_shot_tokens: all solved examples and the question have at most so many tokens together;
+            the first ones are left out until they have. None: there is no limit.
+    """
+
+    template: str = "{text}"
+    label_texts: tuple[str, ...] = ()
+    delimiter: str = " "
+    length_normalisation: LengthNormalisation = "none"
+    connectives: tuple[tuple[str, str], ...] = ()
+    shots: tuple[str, ...] = ()
+    max_shot_tokens: int | None = None
+
+    @property
+    def names_pair(self) -> bool:
+        """Whether it holds the second text."""
+        return "{text_pair}" in self.template
+
+    def render(self, text: str, text_pair: str | None) -> str:
+        """The prompt of one example, without solved ones."""
+        for question, conjunction in self.connectives:
+            if text.endswith(question):
+                text = text.removesuffix(question).strip()[:-1] + conjunction
+                break
+        values = {"text": text, "text_pair": text_pair or ""}
+        return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.template)
+
+    @staticmethod
+    def join_shots(shots: Sequence[str]) -> str:
+        """What stands before a prompt: solved examples; nothing where there are none."""
+        return "".join(shot + SHOT_DELIMITER for shot in shots)
+
+    def answers(self, example: Example) -> list[str]:
+        """The text of every possible answer, without the delimiter: of its labels or choices."""
+        if self.label_texts:
+            return list(self.label_texts)
+        choices = [choice or "" for _, choice in example.segments]
+        if any(example.segments[0][0].endswith(question) for question, _ in self.connectives):
+            choices = [choice[:1].lower() + choice[1:] for choice in choices]
+        return choices
+
+    def divisors(self, answers: Sequence[str]) -> list[float]:
+        """What the log-likelihood of each answer is divided by."""
+        match self.length_normalisation:
+            case "characters":
+                return [float(len(answer)) for answer in answers]
+            case "bytes":
+                return [float(len(answer.encode())) for answer in answers]
+        return [1.0] * len(answers)
+
+    def with_shots(
+        self, solved: Sequence[tuple[Example, str]], max_tokens: int | None = None
+    ) -> Prompt:
+        """The same prompt after solved examples, each with its answer."""
+        shots = tuple(
+            self.render(*example.segments[0]) + self.delimiter + answer
+            for example, answer in solved
+        )
+        return replace(self, shots=shots, max_shot_tokens=max_tokens)
+
+    def canonical_form(self) -> dict[str, Any]:
+        """Plain values that identify it; solved examples follow from a run's seed."""
+        form = asdict(self)
+        form.pop("shots")
+        form.pop("max_shot_tokens")
+        return form
+
+
+def choose_prompt(
+    spec: TaskSpec,
+    own: Prompt | None,
+    examples: Sequence[Example],
+    labels: Sequence[str],
+    language: str | None,
+) -> Prompt:
+    """The prompt of a dataset: the study's where it gives one, else the task's, else a plain one.
+
+    Args:
+        own: of the task; None where it has none for these texts.
+        labels: their names, which are the answers where nothing else is; none where the examples
+            have choices, or no labels.
+
+    Raises:
+        StudyError: it names a second text and there is none, or there are more or fewer
+            ``label_texts`` than labels.
+    """
+    first = examples[0].segments if examples else (("", None),)
+    has_choices, has_pair = len(first) > 1, first[0][1] is not None
+    prompt = own or Prompt(
+        template=_plain_template(has_choices, has_pair, language),
+        label_texts=() if has_choices else tuple(labels),
+    )
+    changes: dict[str, Any] = {}
+    if spec.prompt is not None:
+        changes["template"] = spec.prompt
+        changes["connectives"] = ()
+    if spec.label_texts is not None:
+        changes["label_texts"] = spec.label_texts
+    if spec.length_normalisation is not None:
+        changes["length_normalisation"] = spec.length_normalisation
+    prompt = replace(prompt, **changes)
+    for problem in _problems(spec, prompt, has_choices, has_pair, labels):
+        raise StudyError(problem[0], where=f"task {spec.key}", remedy=problem[1])
+    return prompt
+
+
+def _plain_template(has_choices: bool, has_pair: bool, language: str | None) -> str:
+    if has_choices:
+        return "{text}"
+    answer = _ANSWER.get(language or "", _ANSWER["en"])
+    return f"{{text}}\n{{text_pair}}\n{answer}" if has_pair else f"{{text}}\n{answer}"
+
+
+def _problems(
+    spec: TaskSpec, prompt: Prompt, has_choices: bool, has_pair: bool, labels: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    if prompt.names_pair and has_choices:
+        remedy = "Remove it from the prompt: each choice is put behind the prompt."
+        yield "{text_pair} is the choice, which the model is to find.", remedy
+    if prompt.names_pair and not has_pair:
+        yield "its prompt holds {text_pair}, and its examples have one text.", "Name text_pair."
+    if spec.label_texts is None:
+        return
+    if has_choices or not labels:
+        yield "label_texts go with labels, and it has none.", "Remove label_texts."
+    elif len(spec.label_texts) != len(labels):
+        what = f"{len(spec.label_texts)} label_texts for {len(labels)} labels."
+        yield what, f"Give one for each of {', '.join(labels)}, in this order."
