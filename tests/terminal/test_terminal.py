@@ -146,6 +146,7 @@ def asked(verb: str) -> list[list[object]]:
         "recommend": [["recommend", study, *store], ["recommend", study, *store, "--task", EVIL]],
         "compare": [["compare", study, "majority", EVIL, *store]],
         "compare-logs": [["compare-logs", file, study], ["compare-logs", EVIL, file]],
+        "merge": [["merge", EVIL, "-o", "merged"], ["merge", "store", "-o", f"{EVIL}merged"]],
         "export": [["export", study, *store, "--method", EVIL], ["export", EVIL]],
         "export slobench": [["export", "slobench", study, *store, "--release", EVIL]],
         "ls": [["ls"], ["ls", EVIL]],
