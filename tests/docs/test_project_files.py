@@ -1,0 +1,48 @@
+"""The files that a host, an index or an agent reads: they parse, and say what is true."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from paretune.cli import GROUPS, VERBS
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+FORMS = sorted((ROOT / ".github").rglob("*.yml"))
+TEXTS = ("AGENTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+
+
+def test_the_citation_names_the_version_and_its_day() -> None:
+    cited = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == PROJECT["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {PROJECT['version']} - {cited['date-released']}" in changelog
+
+
+@pytest.mark.parametrize("path", [*FORMS, ROOT / ".pre-commit-config.yaml"], ids=lambda p: p.name)
+def test_forms_and_workflows_are_yaml(path: Path) -> None:
+    assert YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_name_only_what_there_is(name: str) -> None:
+    """Files that are linked to, commands of make, and verbs."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+    goals = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for goal in re.findall(r"`?make (\w+)", text):
+        assert re.search(rf"^{goal}:", goals, re.MULTILINE), goal
+    first_words = {verb.split()[0] for verb in (*VERBS, *GROUPS)}
+    for verb in re.findall(r"`paretune ([a-z-]+)", text):
+        assert verb in first_words, verb
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "src" / "paretune" / "py.typed").exists()
+    assert "Typing :: Typed" in PROJECT["classifiers"]
+    pythons = {c.rpartition(" ")[2] for c in PROJECT["classifiers"] if ":: Python :: 3." in c}
+    assert PROJECT["requires-python"].removeprefix(">=") in pythons
