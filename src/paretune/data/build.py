@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from paretune.data import labels as spelling
 from paretune.data.columns import feature_texts, parse_number, read_features
-from paretune.data.example import Example, Segments
+from paretune.data.example import Example, Message, Segments
 from paretune.data.finding import Finding
 from paretune.data.formats.row import Row
 from paretune.study import Label
@@ -38,8 +38,10 @@ class ColumnMapping:
         label_names: label names, where a spelling that differs from them shall be noted.
         features: columns of a table. Their values may be missing, and the template gets the texts
             of those that are there.
-        target: of a translation, the column of the reference (one of ``columns``); then no text
-            may be empty, and ``label`` and ``parse_label`` are not looked at.
+        target: of a translation or an instruction, the column of the reference or completion (one
+            of ``columns``); then no text may be empty, and ``label`` and ``parse_label`` are not
+            looked at.
+        messages: from a row's values to the conversation before the completion.
     """
 
     columns: Sequence[str]
@@ -53,6 +55,7 @@ class ColumnMapping:
     label_names: tuple[str, ...] | None = None
     features: Sequence[str] = ()
     target: str | None = None
+    messages: Callable[[Mapping[str, object]], tuple[Message, ...]] = lambda values: ()
 
 
 @dataclass
@@ -109,8 +112,9 @@ def build_examples(
         group, question = mapping.group(row.values), mapping.question(row.values)
         segments = mapping.template(texts | feature_texts(row, mapping.features))
         target = texts[mapping.target] if mapping.target else None
+        messages = mapping.messages(row.values)
         built.examples.append(
-            Example(uid, segments, label, row.where, group, features, question, target)
+            Example(uid, segments, label, row.where, group, features, question, target, messages)
         )
     if repeated:
         built.notes.append(_repeated_ids_note(repeated, mapping.id or ""))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Segments = tuple[tuple[str, str | None], ...]
 """One ``(text, pair)`` for each choice; exactly one where there are no choices."""
+Message = tuple[str, str]
+"""Who says what in a conversation: a role (``system``, ``user``, ``assistant``) and a text."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Example:
     where the row has none. ``where`` is ``train.csv line 412``. Examples of one ``group`` never
     part in a split. ``features`` are the values behind the text of a row of a table. ``question``
     names the question that an example of an answer set is one answer to. ``target`` is the
-    reference of a translation, None where the row has none; its label is None.
+    reference of a translation or the completion of a prompt, None where the row has none; its label
+    is None. ``messages`` are those before the completion, where the prompt is a conversation.
     """
 
     uid: str
@@ -39,6 +42,7 @@ class Example:
     features: tuple[Label | str | None, ...] = ()
     question: str | None = None
     target: str | None = None
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,7 @@ def _hashed_values(examples: Iterable[Example]) -> list[list[object]]:
             *([e.features] if e.features else []),
             *([e.question] if e.question is not None else []),
             *([["target", e.target]] if e.target is not None else []),
+            *([["messages", e.messages]] if e.messages else []),
         ]
         for e in examples
     ]

@@ -65,7 +65,7 @@ def choose_outer_design(protocol: Protocol, task: TaskSpec, dataset: Dataset) ->
     if task.split != "published":
         reason = f"the study asks for the split of the {task.split}"
     elif dataset.objective.generates:
-        reason = "translations are cross-validated only where a study asks for it"
+        reason = "generated texts are cross-validated only where a study asks for it"
     elif rows < len(dataset.train) + len(dataset.test):
         reason = "some of its rows have no label"
     elif rows >= MAX_AUTO_ROWS:

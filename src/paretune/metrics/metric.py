@@ -61,7 +61,8 @@ class Metric:
     Attributes:
         name: as study files (``metric:``) and records have it.
         target_type: what it scores: ``label`` (an index), ``answer_set`` (labels of answers to
-            questions), ``number`` or ``text``. An objective takes the metrics of its own types.
+            questions), ``number``, ``text``, or ``answer`` (a text that answers something; what
+            scores it says nothing of a translation). An objective takes the metrics of its types.
         from_sums: from summed statistics, (..., columns), to scores, (...).
         credit: see :class:`Credit`; None where examples are not right or wrong.
         lowest, highest: the range of the score.
@@ -70,6 +71,8 @@ class Metric:
             checkpoints and learning rates are selected.
         parts: names of the recorded scores whose mean it is; by default its own name.
         signature: how exactly it was computed, versions included; recorded where there is one.
+        require: raises MissingDependencyError where a package that it needs is not installed;
+            called before anything trains. None: it needs none.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Metric:
     selectable: bool = True
     parts: tuple[str, ...] = ()
     signature: Callable[[], str] | None = None
+    require: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if self.selectable and not self.greater_is_better:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from paretune import plugins
 from paretune.errors import StudyError
-from paretune.objectives import answer_sets, multiple_choice, regression, seq2seq_lm
+from paretune.objectives import (
+    answer_sets,
+    causal_lm,
+    multiple_choice,
+    regression,
+    seq2seq_lm,
+)
 from paretune.objectives.objective import Objective
 from paretune.objectives.sequence_classification import CLASSIFICATION, PAIR, SPAN_PAIR
 from paretune.objectives.values import HeadSpec, LossOptions, ModelPredictions, TargetScale
@@ -35,6 +41,7 @@ _BUILT_IN = {
         seq2seq_lm.OBJECTIVE,
         SPAN_PAIR,
         answer_sets.OBJECTIVE,
+        causal_lm.OBJECTIVE,
     )
 }
 

@@ -43,9 +43,10 @@ def count_target(data: Encoded, indices: Sequence[int]) -> int:
     return sum(data.scored_length((i, 0)) for i in indices)
 
 
-def _loss(
+def token_loss(
     outputs: TokenOutputs, data: Encoded, indices: Sequence[int], options: LossOptions
 ) -> Tensor:
+    """Cross-entropy summed over the scored tokens, in nats."""
     return outputs.summed_loss(options.label_smoothing)
 
 
@@ -83,9 +84,10 @@ class TokenLossCollector:
         return TokenLosses(self._total / count, self._tokens)
 
 
-def _predict(
+def predict_texts(
     outputs: Sequence[str], examples: Sequence[Example], target_scale: TargetScale | None
 ) -> ModelPredictions:
+    """The generated texts, (examples,), as they are."""
     return ModelPredictions([*outputs], [[] for _ in outputs], None)
 
 
@@ -96,7 +98,8 @@ def _count_both(examples: Sequence[Example], tokenizer: Any, prefix: str) -> dic
     }
 
 
-def _target(example: Example) -> Answer | None:
+def target_of(example: Example) -> Answer | None:
+    """The reference of an example; None where it has none."""
     return example.target
 
 
@@ -128,10 +131,10 @@ OBJECTIVE = Objective(
     label_smoothing=LABEL_SMOOTHING,
     text_lengths=_count_both,
     weight=count_target,
-    loss=_loss,
+    loss=token_loss,
     collector=TokenLossCollector,
-    predict=_predict,
-    reference=_target,
+    predict=predict_texts,
+    reference=target_of,
     likelihood=text_likelihood,
     peft_task_type="SEQ_2_SEQ_LM",
     usage="generation",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from paretune import metrics
 from paretune.data.checks.audit import audit
 from paretune.data.finding import Finding
 from paretune.data.outer_design import choose_outer_design
@@ -46,20 +47,26 @@ def make_precision_resolver(store: Store | None, device: str) -> Callable[[int |
 
 
 def check_optional_metrics(study: Study, context: StudyContext) -> None:
-    """Check that what ``generation.metrics`` needs is there, before anything is trained for them.
+    """Check that what the metrics need is there, before anything is trained for them.
 
     Raises:
-        MissingDependencyError: NLTK, its data or WordNet is missing, or lacks the language.
+        MissingDependencyError: NLTK, its data, WordNet or what a task's own metric needs is
+            missing, or lacks the language.
         ModelError: the encoder of BERTScore is missing.
     """
+    for task in study.tasks:
+        require = metrics.get(context.dataset(task).metric).require
+        if require is not None:
+            require()
     if not study.generation.metrics:
         return
     encoder = study.generation.bertscore_model
     if encoder is not None:
         context.source(ModelSpec(name=encoder))  # may fetch it, which a run never does
     for task in study.tasks:
-        if task.target_lang is not None:
-            OptionalMetrics(study.generation, task.target_lang, context.caches)
+        dataset = context.dataset(task)
+        if dataset.objective.generates:
+            OptionalMetrics(study.generation, dataset.language or "", context.caches)
 
 
 def check_models(runs: Iterable[Run], context: StudyContext) -> None:

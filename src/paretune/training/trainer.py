@@ -159,7 +159,7 @@ def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> 
         predictions[part] = objective.predict(predict(examples), examples, scale)
         if objective.generates:
             generation = run.generation or Generation()
-            optional = OptionalMetrics(generation, dataset.languages[1], caches)
+            optional = OptionalMetrics(generation, dataset.language or "", caches)
             texts, references = predictions[part].prediction, objective.references(examples)
             segment = optional.score_segments([*map(str, texts)], [*map(str, references)])
             predictions[part] = replace(predictions[part], segment=segment)

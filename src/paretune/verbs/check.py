@@ -174,9 +174,10 @@ def _check_models_and_methods(
         if item.error is None:
             methods.append(method)
     try:
-        preflight.check_optional_metrics(study, context)
+        preflight.check_optional_metrics(study.model_copy(update={"tasks": tasks}), context)
     except ParetuneError as error:
-        yield CheckedItem("metrics", ", ".join(study.generation.metrics), error=error)
+        names = [*(task.metric for task in tasks if task.metric), *study.generation.metrics]
+        yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)
     if not (models and methods):
         return
     usable = study.model_copy(

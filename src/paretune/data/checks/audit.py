@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from paretune.data.checks.audit_parallel import audit_parallel
+from paretune.data.checks.audit_targets import audit_instructions
 from paretune.data.checks.leaks import find_leaks, find_missing_choices, find_missing_classes
 from paretune.data.example import (
     Dataset,
@@ -327,5 +328,6 @@ CHECKS: dict[str, Callable[[Dataset, Checks], list[Finding]]] = {
     "numbers": _check_numbers,
     "texts": _audit_examples,
     "parallel": audit_parallel,
+    "instructions": audit_instructions,
 }
 """Checks by name; which of them a dataset needs is a fact of its objective."""

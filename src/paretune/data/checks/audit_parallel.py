@@ -5,18 +5,22 @@ Empty sides are refused when the examples are built, so they are not checked her
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from math import log
 from statistics import median
 
+from paretune.data.checks.audit_targets import (
+    TRANSLATION,
+    Key,
+    audit_targets,
+    target_keys,
+)
 from paretune.data.checks.language import (
     characteristic_letter_share,
     detect_foreign_script,
     language_code,
 )
-from paretune.data.checks.leaks import find_leaks
-from paretune.data.example import Dataset, Example, normalise_text
+from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, summarise
 from paretune.study import Checks
 
@@ -30,12 +34,10 @@ MIN_LENGTH_DIFFERENCE = 40
 LANGUAGES_WITHOUT_CARONS = ("da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pt", "sv")
 """Languages without the characteristic letters of others (`language.CHARACTERISTIC_LETTERS`)."""
 
-Key = tuple[str, str]
-
 
 def audit_parallel(dataset: Dataset, checks: Checks) -> list[Finding]:
     """All findings; those that many rows have in common are summarised."""
-    keys = {e: _key(e) for e in (*dataset.train, *dataset.test, *dataset.shifted)}
+    keys = target_keys(dataset)
     parts = (("train", dataset.train), ("test", dataset.test))
     of = f"of {len(dataset.train) + len(dataset.test)} pairs"
     return [
@@ -44,16 +46,7 @@ def audit_parallel(dataset: Dataset, checks: Checks) -> list[Finding]:
         *summarise(_find_length_outliers(dataset), of),
         *summarise(_find_untranslated(dataset, keys), of),
         *_count_short_untranslated(dataset, keys),
-        *(
-            finding
-            for name, examples in parts
-            for finding in summarise(
-                _find_duplicates(examples, name, keys), f"of {len(examples)} {name} pairs"
-            )
-        ),
-        *_find_several_references(dataset, keys),
-        *find_leaks(dataset, lambda e: keys[e], checks),
-        *_find_shared_sources(dataset, keys),
+        *audit_targets(dataset, keys, checks, TRANSLATION),
     ]
 
 
@@ -147,69 +140,6 @@ def _untranslated_examples(dataset: Dataset, keys: dict[Example, Key]) -> list[E
         for e in (*dataset.train, *dataset.test)
         if keys[e][0] == keys[e][1] and any(map(str.isalpha, _source(e)))
     ]
-
-
-def _find_duplicates(
-    examples: Sequence[Example], name: str, keys: dict[Example, Key]
-) -> list[Finding]:
-    first: dict[Key, Example] = {}
-    findings = []
-    for e in examples:
-        other = first.setdefault(keys[e], e)
-        if other is not e:
-            what = f"repeats {other.where} (source and target, in {name})."
-            findings.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
-    return findings
-
-
-def _find_several_references(dataset: Dataset, keys: dict[Example, Key]) -> list[Finding]:
-    """Sources with several references: common in parallel data, so one note."""
-    references: dict[str, dict[str, Example]] = defaultdict(dict)
-    for e in (*dataset.train, *dataset.test):
-        source, target = keys[e]
-        references[source].setdefault(target, e)
-    several = [targets for targets in references.values() if len(targets) > 1]
-    if not several:
-        return []
-    first, second, *_ = several[0].values()
-    return [
-        Finding(
-            "note",
-            "several-references",
-            second.where,
-            f"{len(several)} sources are translated in more than one way (this one also at "
-            f"{first.where}).",
-            "Nothing to do if both are right; a score against one reference is lower for it.",
-        )
-    ]
-
-
-def _find_shared_sources(dataset: Dataset, keys: dict[Example, Key]) -> list[Finding]:
-    """Test pairs whose source is in train with another reference."""
-    whole = {keys[e] for e in dataset.train}
-    sources = {keys[e][0]: e for e in reversed(dataset.train)}
-    shared = [
-        (e, sources[keys[e][0]])
-        for e in dataset.test
-        if keys[e][0] in sources and keys[e] not in whole
-    ]
-    if not shared:
-        return []
-    e, other = shared[0]
-    return [
-        Finding(
-            "warning",
-            "leaked-source",
-            e.where,
-            f"{len(shared)} of {len(dataset.test)} test sources are in train too, with another "
-            f"reference (this one at {other.where}).",
-            "Remove them from train, or the score is too high.",
-        )
-    ]
-
-
-def _key(example: Example) -> Key:
-    return normalise_text(_source(example)), normalise_text(example.target or "")
 
 
 def _source(example: Example) -> str:

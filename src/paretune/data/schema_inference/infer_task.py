@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.data.columns import parse_numbers
+from paretune.data.formats.instructions import Form, find_form
 from paretune.data.formats.read import read_declared_labels, read_rows
 from paretune.data.labels import cell_text, sort_labels
 from paretune.data.schema_inference.infer_label import infer_label_column, is_numeric_target
@@ -103,6 +104,9 @@ def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> Inferr
     two = infer_language_columns({n: v for n, v in columns.items() if not _is_id(n, v)})
     if named == NamedColumns() and two is not None:
         return _parallel_task(Path(str(path)), two, next(reversed(columns)), "named by its column")
+    form = find_form(columns) if named == NamedColumns() else None
+    if form is not None and _holds_instructions(form, columns):
+        return _instruction_task(Path(str(path)), form, len(rows))
     task: dict[str, object] = {"name": _task_name(Path(str(path)))}
     reasons = {"name": "from the file's name"}
     label, why = named.label, "as you said"
@@ -183,6 +187,30 @@ def _parallel_task(path: Path, pair: dict[str, str], column: str, why: str) -> I
     if test is not None:
         task["test"] = str(test)
         reasons["test"] = "found in the same folder"
+    return InferredTask(task, reasons)
+
+
+def _holds_instructions(form: Form, columns: dict[str, list[object]]) -> bool:
+    """Whether these columns hold messages, or texts that are no labels."""
+    last = columns[form.columns[-1]]
+    if any(isinstance(value, list) for value in last):
+        return True
+    distinct = {value for value in last if isinstance(value, str)}
+    words = sum(len(value.split()) for value in last if isinstance(value, str)) / len(last)
+    return len(distinct) > len(last) / 2 or words > 3
+
+
+def _instruction_task(path: Path, form: Form, rows: int) -> InferredTask:
+    """Instructions in one of the known forms, whose columns need no names."""
+    task: dict[str, object] = {"name": _task_name(path), "kind": "instruction", "train": str(path)}
+    reasons = {
+        "name": "from the file's name",
+        "kind": f"columns {' and '.join(form.columns)}, as {form.title} has them",
+        "train": f"{rows} rows",
+    }
+    test, reasons["test"] = _find_test_file(path, form.columns[-1])
+    if test is not None:
+        task["test"] = str(test)
     return InferredTask(task, reasons)
 
 

@@ -5,9 +5,11 @@ Nothing here imports torch, since analysis and reports ask which methods are bas
 
 from paretune.methods.baselines import (
     copy_source,
+    frequent_text,
     gradient_boosting,
     head_only,
     majority,
+    nearest_text,
     tfidf,
     untuned,
 )
@@ -15,7 +17,7 @@ from paretune.methods.core.method import Baseline, Method, Trains
 
 _ALL = (
     *(majority.METHOD, tfidf.METHOD, gradient_boosting.METHOD, copy_source.METHOD),
-    *(head_only.METHOD, untuned.METHOD),
+    *(frequent_text.METHOD, nearest_text.METHOD, head_only.METHOD, untuned.METHOD),
 )
 
 NAMES = frozenset(method.name for method in _ALL)

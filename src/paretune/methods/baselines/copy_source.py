@@ -1,7 +1,8 @@
-"""The source as its own translation, unchanged.
+"""The source as its own translation, or the prompt as its own answer, unchanged.
 
 What a model scores that learnt to copy: names, numbers and formatting are often the same in both
-languages, so this is not 0, and no method below it translates. Needs no model and trains nothing.
+languages, and a summary has the words of its text, so this is not 0, and no method below it
+translates or answers. Needs no model and trains nothing.
 When: never: every translation has to score higher.
 """
 

@@ -11,6 +11,7 @@ from functools import partial
 from paretune import objectives
 from paretune.data.example import Dataset
 from paretune.study import TaskSpec
+from paretune.tasks.own_data.instructions import load_instructions
 from paretune.tasks.own_data.labelled import load_labelled, read_choices, read_labels, read_numbers
 from paretune.tasks.own_data.parallel import load_own_pairs
 
@@ -19,6 +20,7 @@ READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
     "choices": partial(load_labelled, read_targets=read_choices),
     "numbers": partial(load_labelled, read_targets=read_numbers),
     "parallel": load_own_pairs,
+    "instructions": load_instructions,
 }
 
 

@@ -117,7 +117,9 @@ def _build_dataset(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: _P
     train_examples, test_examples = train.examples, test.examples
     notes = [*rows.findings, *train.notes, *test.notes, *shifted.notes]
     if rows.test is None:
-        train_examples, test_examples, note = _hold_out(train.examples)
+        train_examples, test_examples, note = hold_out_pairs(
+            train.examples, MAX_HELD_OUT_PAIRS, "pairs of train, equal sources"
+        )
         notes.append(note)
     limit = spec.limit or {}
     return Dataset(
@@ -137,9 +139,16 @@ def _build_dataset(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: _P
     )
 
 
-def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
-    """Train and test: always the same pairs of the same rows."""
-    count = min(len(examples) // 5, MAX_HELD_OUT_PAIRS)
+def hold_out_pairs(
+    examples: list[Example], most: int, described: str
+) -> tuple[list[Example], list[Example], Finding]:
+    """Train and test, and a note: a fifth of the pairs, always the same of the same rows.
+
+    Args:
+        most: pairs of test at most.
+        described: what they are, and what stays together (``pairs of train, equal sources``).
+    """
+    count = min(len(examples) // 5, most)
     held_out = sample_held_out(examples, count, derive_seed(0, "hold out"))
     train = [e for i, e in enumerate(examples) if i not in held_out]
     test = [e for i, e in enumerate(examples) if i in held_out]
@@ -147,7 +156,7 @@ def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Fi
         "note",
         "test-held-out",
         (test or examples)[0].where,
-        f"no test file was given: {len(test)} of {len(examples)} pairs of train, equal sources "
+        f"no test file was given: {len(test)} of {len(examples)} {described} "
         "together, are kept for the test (this is the first of them).",
         "Nothing to do: they are always the same. Files of your own may name a test: FILE.",
     )

@@ -121,7 +121,7 @@ def make_evaluator(
     if not config.objective.generates:
         return PredictionEvaluator(config, dataset, parts, weights)
     generation = config.run.generation or Generation()
-    optional = OptionalMetrics(generation, dataset.languages[1], caches)
+    optional = OptionalMetrics(generation, dataset.language or "", caches)
     return LossEvaluator(config, parts, weights, optional)
 
 

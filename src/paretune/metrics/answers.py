@@ -1,0 +1,103 @@
+"""Exact match and token F1 of free answers, after SQuAD's normalisation.
+
+Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1, and the evaluation script of SQuAD 1.1: lower
+case, no ASCII punctuation, no English articles, one blank between words. Token F1 is the harmonic
+mean of precision and recall over the bag of words of prediction and reference, averaged over the
+examples; two texts without a word are alike.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
+
+ANSWER = "answer"
+"""The target type of texts that answer something: they are right or wrong, or nearly right."""
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CACHED = 1 << 15
+
+ScoreText = Callable[[str, str], float]
+"""From a prediction and its reference to a score, 0 to 1."""
+
+
+@lru_cache(maxsize=_CACHED)
+def normalise_answer(text: str) -> str:
+    """A text as SQuAD compares it."""
+    bare = text.lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", bare).split())
+
+
+def is_exact_match(prediction: str, reference: str) -> float:
+    """1 where both are the same after normalisation, otherwise 0."""
+    return float(normalise_answer(prediction) == normalise_answer(reference))
+
+
+def token_f1(prediction: str, reference: str) -> float:
+    """F1 of the words of one prediction, 0 to 1."""
+    predicted, expected = (normalise_answer(t).split() for t in (prediction, reference))
+    if not predicted or not expected:
+        return float(predicted == expected)
+    return f1_of_counts(Counter(predicted), Counter(expected))
+
+
+def f1_of_counts(predicted: Counter[Any], expected: Counter[Any]) -> float:
+    """F1 of two bags; 0 where they share nothing."""
+    matched = (predicted & expected).total()
+    return 2 * matched / (predicted.total() + expected.total()) if matched else 0.0
+
+
+def mean_of_texts(score: ScoreText) -> dict[str, Any]:
+    """``compute``, ``statistics`` and ``from_sums`` of a metric that is a mean over examples."""
+
+    def table(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
+        rows = [[score(str(p), str(r)) for p, r in _pairs(run, references)] for run in predictions]
+        values = np.array(rows, dtype=float)
+        return np.stack([np.ones(values.shape), values], axis=-1)
+
+    def compute(references: Values, predictions: Values, questions: Questions = ()) -> float:
+        return float(table(references, [predictions])[0, :, 1].mean())
+
+    return {
+        "compute": compute,
+        "statistics": table,
+        "from_sums": lambda sums: np.asarray(sums[..., 1] / sums[..., 0]),
+    }
+
+
+def _pairs(predictions: Values, references: Values) -> Any:
+    if len(predictions) != len(references) or not references:
+        raise ValueError(f"{len(predictions)} predictions, {len(references)} references")
+    return zip(predictions, references, strict=True)
+
+
+def _credit(references: Values, predictions: Runs, questions: Questions, /) -> Array:
+    """1 where a prediction matches its reference; (runs, examples)."""
+    statistics: Array = EXACT_MATCH.statistics(references, predictions, questions)
+    return statistics[..., 1]
+
+
+EXACT_MATCH = Metric(
+    name="exact_match",
+    title="exact match",
+    description="share of answers that are the reference but for case, punctuation and articles",
+    target_type=ANSWER,
+    credit=_credit,
+    **mean_of_texts(is_exact_match),
+)
+TOKEN_F1 = Metric(
+    name="token_f1",
+    title="token F1",
+    description="mean F1 of the words of answer and reference (SQuAD)",
+    target_type=ANSWER,
+    **mean_of_texts(token_f1),
+)
+METRICS = (EXACT_MATCH, TOKEN_F1)

@@ -1,0 +1,162 @@
+"""Instructions: prompts or conversations with the completion that a model shall give.
+
+The form of the rows is told by their columns (:mod:`paretune.data.formats.instructions`); ``text``
+and ``label`` name the columns of prompt and completion where they are called otherwise. Without a
+test file some rows of train become the test part: a fifth, at most :data:`MAX_HELD_OUT`; a model
+answers each of them, word by word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from paretune import objectives
+from paretune.data.build import BuildResult, ColumnMapping, build_examples, make_missing_label
+from paretune.data.example import Dataset, Message
+from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.formats.instructions import (
+    COMPLETION,
+    MESSAGES,
+    PROMPT,
+    Form,
+    Instruction,
+    Values,
+    describe_forms,
+    find_form,
+    parse_instructions,
+    read_prompt_completion,
+)
+from paretune.data.formats.read import read_rows
+from paretune.data.formats.row import Row
+from paretune.data.labels import cell_text
+from paretune.data.sources import hub_datasets
+from paretune.errors import DataError, StudyError
+from paretune.study import TaskSpec
+from paretune.tasks.own_data.parallel import hold_out_pairs
+
+MAX_HELD_OUT = 500
+"""Rows that are held out at most."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    train: Sequence[Row]
+    test: Sequence[Row] | None
+    shifted: Sequence[Row]
+    findings: Sequence[Finding]
+    source: str
+
+
+def load_instructions(spec: TaskSpec) -> Dataset:
+    """Read the user's instructions and build their examples.
+
+    Raises:
+        StudyError: the study asks for a template, or names one of text and label without the other.
+        DataError: unreadable files, a hub dataset that was never fetched, columns of no known form,
+            rows without a completion; all such rows are named at once.
+    """
+    if spec.template != "pair":
+        raise StudyError(
+            f'task {spec.key} has no template "{spec.template}".',
+            remedy="A chat template is the model's own; a sentence around a plain prompt is "
+            "prompt: '... {text} ...'.",
+        )
+    if (spec.text is None) != (spec.label is None):
+        raise StudyError(
+            f"task {spec.key} names one of text and label.",
+            remedy="Name both: text is the column of the prompt, label that of the completion.",
+        )
+    read = _read_parts(spec)
+    train = _build(spec, read.train, "train")
+    test = BuildResult() if read.test is None else _build(spec, read.test, "test")
+    shifted = _build(spec, read.shifted, "test_shifted") if read.shifted else BuildResult()
+    raise_for_findings([*train.errors, *test.errors, *shifted.errors])
+    train_examples, test_examples = train.examples, test.examples
+    findings = [*read.findings, *train.notes, *test.notes, *shifted.notes]
+    if read.test is None:
+        train_examples, test_examples, note = hold_out_pairs(
+            train.examples, MAX_HELD_OUT, "rows of train, equal prompts"
+        )
+        findings.append(note)
+    limit = spec.limit or {}
+    return Dataset(
+        task=spec.key,
+        kind=str(spec.kind),
+        labels=(),
+        train=tuple(train_examples[: limit.get("train")]),
+        test=tuple(test_examples[: limit.get("test")]),
+        shifted=tuple(shifted.examples[: limit.get("test_shifted")]),
+        metric=spec.metric or objectives.get(str(spec.kind)).default_metric,
+        language=spec.language,
+        licence=spec.licence or "not stated",
+        source=read.source,
+        findings=tuple(findings),
+        clustered=spec.group is not None,
+    )
+
+
+def _read_parts(spec: TaskSpec) -> _Parts:
+    if spec.dataset is not None:
+        loaded = hub_datasets.load_splits(spec)
+        source = f"{spec.dataset} at commit {loaded.commit} (hub)"
+        return _Parts(loaded.train, loaded.test, loaded.shifted or (), loaded.findings, source)
+    parts = [None if path is None else read_rows(path) for path in (spec.test, spec.test_shifted)]
+    files = filter(None, (spec.train, spec.test, spec.test_shifted))
+    source = ", ".join(path.rpartition("/")[2] for path in files)
+    return _Parts(read_rows(str(spec.train)), parts[0], parts[1] or (), (), source)
+
+
+def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
+    """The examples of a part; rows that cannot be read are among the errors."""
+    columns = {name for row in rows for name in row.values}
+    form = _named_form(spec) if spec.text is not None else find_form(columns)
+    if form is None:
+        raise DataError(
+            "has no columns of a known form of instructions.",
+            where=rows[0].where.rsplit(" ", 2)[0],
+            remedy=f"Known are {describe_forms()}. Its own are {', '.join(sorted(columns))}; name "
+            "two of them as text (the prompt) and label (the completion).",
+        )
+    parsed, faults = parse_instructions(rows, form)
+    built = build_examples(parsed, _make_mapping(spec), part)
+    built.errors[:0] = faults
+    several = [e for e in built.examples if sum(role == "assistant" for role, _ in e.messages)]
+    if several:
+        what = (
+            f"{len(several)} of {len(built.examples)} {part} rows are conversations with earlier "
+            "answers: the last one is the completion, those before it are read and not learnt."
+        )
+        remedy = "To learn all of them, write a row for each, which ends with it."
+        built.notes.append(Finding("note", "last-answer", several[0].where, what, remedy))
+    return built
+
+
+def _named_form(spec: TaskSpec) -> Form:
+    """Prompt and completion under the names that the study gives them."""
+    text, label = str(spec.text), str(spec.label)
+
+    def read(values: Values) -> Instruction:
+        return read_prompt_completion({PROMPT: values.get(text), COMPLETION: values.get(label)})
+
+    return Form("named", (text, label), read)
+
+
+def _make_mapping(spec: TaskSpec) -> ColumnMapping:
+    group = spec.group
+
+    def messages(values: Values) -> tuple[Message, ...]:
+        return cast("tuple[Message, ...]", values[MESSAGES])
+
+    return ColumnMapping(
+        columns=(PROMPT, COMPLETION),
+        template=lambda texts: ((texts[PROMPT], None),),
+        label=COMPLETION,
+        parse_label=lambda value, texts: make_missing_label(),
+        id=spec.id,
+        group=(lambda values: cell_text(values.get(group))) if group else (lambda values: None),
+        required_columns=[group] if group else [],
+        target=COMPLETION,
+        messages=messages,
+    )

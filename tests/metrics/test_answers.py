@@ -1,0 +1,89 @@
+"""Exact match, token F1 and ROUGE: worked out by hand, and against rouge-score itself."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import ClassVar
+
+import pytest
+
+from paretune import metrics
+from paretune.errors import MissingDependencyError
+from paretune.metrics import Metric, rouge
+from paretune.metrics.answers import EXACT_MATCH, TOKEN_F1, normalise_answer
+from paretune.metrics.metric import Value
+from paretune.testing import MetricContract
+
+TEXTS = ["The cat sat on the mat.", "a dog", "3.5 apples and pears", "Češnje so zrele", "no", "-"]
+
+
+def test_answers_are_normalised_as_squad_does() -> None:
+    assert normalise_answer("The  Cat, (an) animal!") == "cat animal"
+    assert normalise_answer("Češnja; Anton") == "češnja anton"
+
+
+def test_token_f1_counts_each_word_once() -> None:
+    # Two of three predicted words, two of two expected: 2 * 2 / (3 + 2).
+    assert TOKEN_F1.compute(["red red"], ["red red car"], ()) == pytest.approx(0.8)
+    assert TOKEN_F1.compute(["red", "the"], ["blue", "a"], ()) == 0.5  # nothing is like nothing
+    assert EXACT_MATCH.compute(["Da.", "ne"], ["da", "da"], ()) == 0.5
+
+
+def test_rouge_is_that_of_its_package_where_texts_are_ascii() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"])
+    draw = random.Random(0)  # noqa: S311
+    for _ in range(30):
+        pair = [" ".join(draw.choices(["a", "b-c,", "D_e", "12", "word"], k=6)) for _ in range(2)]
+        public = scorer.score(*pair)
+        for metric, kind in zip(rouge.METRICS, ("rouge1", "rouge2", "rougeL"), strict=True):
+            own = metric.compute([pair[0]], [pair[1]], ())
+            assert own == pytest.approx(public[kind].fmeasure, abs=1e-12)
+
+
+def test_rouge_does_not_cut_words_at_carons() -> None:
+    unigrams = metrics.get("rouge1")
+    assert unigrams.compute(["češnja"], ["bešnja"], ()) == 0.0
+    assert unigrams.compute(["rdeča češnja"], ["Rdeča češnja!"], ()) == 1.0
+    assert unigrams.signature is not None and "unicode" in unigrams.signature()
+
+
+def test_rouge_without_its_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
+    rouge._scorer.cache_clear()
+    with pytest.raises(MissingDependencyError, match=r"paretune\[rouge\]"):
+        rouge.require_rouge()
+    rouge._scorer.cache_clear()
+
+
+def test_different_numbers_of_texts_are_refused() -> None:
+    for metric in (EXACT_MATCH, TOKEN_F1, *rouge.METRICS):
+        with pytest.raises(ValueError, match="1 predictions, 2 references"):
+            metric.compute(["a", "b"], ["a"], ())
+
+
+class AnswerMetric(MetricContract):
+    def references(self) -> list[Value]:
+        return [*TEXTS, *TEXTS[:3]]
+
+
+class TestExactMatch(AnswerMetric):
+    metric: ClassVar[Metric] = EXACT_MATCH
+
+
+class TestTokenF1(AnswerMetric):
+    metric: ClassVar[Metric] = TOKEN_F1
+
+
+class TestRougeL(AnswerMetric):
+    metric: ClassVar[Metric] = metrics.get("rouge_l")
+
+
+class TestRouge2(AnswerMetric):
+    metric: ClassVar[Metric] = metrics.get("rouge2")
+
+    def references(self) -> list[Value]:
+        pairs = [f"{left} {right}" for left in "abcdef" for right in "ghij"]
+        return list[Value](pairs)  # of one word there is no pair to match

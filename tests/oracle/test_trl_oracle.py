@@ -1,0 +1,83 @@
+"""Completions beside what TRL's SFTTrainer made of the same rows (bench/oracles/trl_oracle.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from paretune.data.example import Example
+from paretune.data.formats.instructions import find_form, parse_instructions
+from paretune.data.formats.row import Row
+from paretune.methods.core.run_axis import Fleet
+from paretune.objectives import LossOptions, causal_lm
+from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
+from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.runs.run_config import Compute
+
+KEPT = json.loads((Path(__file__).parent / "trl.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    backend = Tokenizer.from_str(json.dumps(KEPT["tokenizer"]))
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend)
+    fast.eos_token, fast.pad_token = "<|im_end|>", "<|endoftext|>"
+    fast.chat_template = KEPT["template"]
+    return fast
+
+
+def read_examples(rows: list[dict[str, Any]]) -> list[Example]:
+    form = find_form(rows[0])
+    assert form is not None
+    parsed, faults = parse_instructions([Row(row, f"row {i}") for i, row in enumerate(rows)], form)
+    assert not faults
+    return [
+        Example(
+            uid=row.where,
+            segments=((str(row.values["prompt"]), None),),
+            label=None,
+            where=row.where,
+            target=str(row.values["completion"]),
+            messages=row.values["messages"],  # type: ignore[arg-type]
+        )
+        for row in parsed
+    ]
+
+
+def make_model(vocabulary: int) -> LlamaForCausalLM:
+    """As bench/oracles/trl_oracle.py makes it: weights are sines."""
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **KEPT["config"]))
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            places = torch.arange(parameter.numel(), dtype=torch.float64)
+            values = torch.sin(places * (number + 1)).mul(0.2).view_as(parameter)
+            parameter.copy_(values + 1 if parameter.ndim == 1 else values)
+    return model.eval()
+
+
+@pytest.mark.parametrize("kind", ["plain", "conversational"])
+def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
+    kept = KEPT[kind]
+    examples = read_examples(kept["rows"])
+    data = causal_lm.encode(examples, tokenizer, 256)
+    batch = pad_batch(data, range(len(examples)), tokenizer.pad_token_id)
+    for row, expected in enumerate(kept["encoded"]):
+        length = len(expected["ids"])
+        assert batch["input_ids"][row, :length].tolist() == expected["ids"]
+        assert batch["labels"][row, :length].tolist() == expected["labels"]
+        assert (batch["labels"][row, length:] == IGNORE_INDEX).all()
+    model = make_model(len(tokenizer))
+    forward = PlainForward(model, Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
+    indices = list(range(len(examples)))
+    with torch.no_grad():
+        (outputs,) = forward([MicroBatch(data, indices)])
+        loss = causal_lm.OBJECTIVE.loss(outputs, data, indices, LossOptions())
+    mean = float(loss) / causal_lm.OBJECTIVE.weight(data, indices)
+    assert mean == pytest.approx(kept["loss"], rel=1e-5)
