@@ -36,12 +36,17 @@ def drawn(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, T
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("biased", [False, True])
-def test_it_is_the_loss_of_all_scores(pieces: int, smoothing: float, biased: bool) -> None:
+@pytest.mark.parametrize("softcap", [None, 4.0])
+def test_it_is_the_loss_of_all_scores(
+    pieces: int, smoothing: float, biased: bool, softcap: float | None
+) -> None:
     hidden, weight, bias, tokens = drawn()
     given = bias if biased else None
     scores = F.linear(hidden, weight, given)
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
     wanted = F.cross_entropy(scores, tokens, reduction="sum", label_smoothing=smoothing)
-    found, each = chunked_cross_entropy(hidden, weight, given, tokens, smoothing)
+    found, each = chunked_cross_entropy(hidden, weight, given, tokens, smoothing, softcap)
     alone = F.cross_entropy(scores, tokens, reduction="none", label_smoothing=smoothing)
     torch.testing.assert_close(each, alone, rtol=1e-12, atol=1e-12)
     assert not each.requires_grad
@@ -53,7 +58,8 @@ def test_it_is_the_loss_of_all_scores(pieces: int, smoothing: float, biased: boo
     ):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(
-        lambda h, w: chunked_cross_entropy(h, w, given, tokens, smoothing)[0], (hidden, weight)
+        lambda h, w: chunked_cross_entropy(h, w, given, tokens, smoothing, softcap)[0],
+        (hidden, weight),
     )
 
 

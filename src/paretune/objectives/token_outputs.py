@@ -49,7 +49,7 @@ class TokenLogits:
         import torch.nn.functional as F
 
         return F.cross_entropy(
-            self.logits.flatten(0, 1).float(),
+            _at_least_fp32(self.logits.flatten(0, 1)),
             self.labels.flatten(),
             ignore_index=IGNORE_INDEX,
             reduction="sum",
@@ -61,7 +61,7 @@ class TokenLogits:
         import torch.nn.functional as F
 
         labels = self.labels.flatten()
-        log_probabilities = F.log_softmax(self.logits.flatten(0, 1).float(), dim=-1)
+        log_probabilities = F.log_softmax(_at_least_fp32(self.logits.flatten(0, 1)), dim=-1)
         total = F.nll_loss(log_probabilities, labels, ignore_index=IGNORE_INDEX, reduction="sum")
         real = labels != IGNORE_INDEX
         return total, F.nll_loss(log_probabilities[real], labels[real], reduction="none")
@@ -71,12 +71,16 @@ class TokenLogits:
         return _gather(self.logits[self.labels != IGNORE_INDEX], alternatives)
 
 
+def _at_least_fp32(logits: Tensor) -> Tensor:
+    return logits if logits.itemsize > 4 else logits.float()
+
+
 @dataclass(frozen=True)
 class TokenStates:
     """Last hidden states and the LM head, where logits of all tokens are never held at once.
 
     Shapes: ``hidden`` (tokens, width), ``weight`` (vocabulary, width), ``bias`` (vocabulary,) or
-    None, ``labels`` (tokens,).
+    None, ``labels`` (tokens,). ``softcap``: logits z are softcap * tanh(z / softcap) (Gemma 2).
     """
 
     hidden: Tensor
@@ -84,25 +88,38 @@ class TokenStates:
     bias: Tensor | None
     labels: Tensor
     texts: Sequence[Text]
+    softcap: float | None = None
 
     def summed_loss(self, label_smoothing: float) -> Tensor:
         """Cross-entropy summed over the tokens, in nats."""
         from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
 
         states = (self.hidden, self.weight, self.bias, self.labels)
-        return chunked_cross_entropy(*states, label_smoothing)[0]
+        return chunked_cross_entropy(*states, label_smoothing, self.softcap)[0]
 
     def evaluation_losses(self) -> tuple[Tensor, Tensor]:
         """The sum and each token's, in the order of the rows."""
         from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
 
-        return chunked_cross_entropy(self.hidden, self.weight, self.bias, self.labels)
+        states = (self.hidden, self.weight, self.bias, self.labels)
+        return chunked_cross_entropy(*states, 0.0, self.softcap)
 
     def alternative_log_probabilities(self, alternatives: Sequence[Sequence[int]]) -> Tensor:
         """Of the other tokens, (tokens, alternatives), in the order of the rows."""
+        import torch
         import torch.nn.functional as F
 
-        return _gather(F.linear(self.hidden, self.weight, self.bias), alternatives)
+        from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens
+
+        size = chunk_tokens(len(self.weight), self.hidden.device.type)
+        gathered = []
+        for start in range(0, len(self.hidden), size):
+            some = slice(start, start + size)
+            logits = F.linear(self.hidden[some], self.weight, self.bias)
+            if self.softcap is not None:
+                logits = (logits.float() / self.softcap).tanh() * self.softcap
+            gathered.append(_gather(logits, alternatives[some]))
+        return torch.cat(gathered)
 
 
 def _gather(logits: Tensor, alternatives: Sequence[Sequence[int]]) -> Tensor:

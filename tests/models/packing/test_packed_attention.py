@@ -3,39 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
+from typing import Any
 
 import pytest
 import torch
+from support.rotation import in_turns
 from torch import Tensor
+from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 
-from paretune.models.packing.attention import compute_packed_attention
+from paretune.models.packing.attention import (
+    compute_packed_attention,
+    packed_attention_forward,
+)
 from paretune.models.packing.layout import AttentionRole
 from paretune.models.packing.state import AttentionSettings, Packing
 
-LOOKING = [(role, w) for role in ("self", "pooled") for w in (None, 2)]
-LOOKING += [("causal", None), ("cross", None)]
+LOOKING = [(role, w) for role in ("self", "pooled", "causal", "causal_tail") for w in (None, 2)]
+LOOKING += [("cross", None)]
+KEY_HEADS_AND_CAPS = [(None, None), (1, None), (2, 1.5)]
+SHAPES = [
+    (*looking, *shape, front, together)
+    for looking, shape, front, together in product(
+        LOOKING, KEY_HEADS_AND_CAPS, (False, True), (False, True)
+    )
+]
+"""Role, window, key heads, cap, whether there are prefixes, and padding between texts."""
 
 
 def attention(
-    role: AttentionRole, window: int | None, dropout: float, front: bool
+    role: AttentionRole,
+    window: int | None,
+    dropout: float,
+    front: bool,
+    key_heads: int | None = None,
+    softcap: float | None = None,
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """Packed attention of five texts (or pairs) of two runs, as a function of its tensors."""
-    lengths, runs, heads, width = [6, 5, 2, 5, 3], [3, 2], 2, 8
-    targets = [2, 4, 1, 3, 3]
+    """Packed attention of five texts (or pairs) of two runs, as a function of its tensors.
+
+    Two heads of queries without ``key_heads``, which are those of keys; otherwise four.
+    """
+    lengths, runs, heads, width = [6, 5, 2, 5, 3], [3, 2], 4 if key_heads else 2, 8
+    targets, tails = [2, 4, 1, 3, 3], [1, 3, 2, 5, 1]
     packing = Packing()
-    packing.layout.begin_batch(lengths, runs, targets=targets)
+    packing.layout.begin_batch(
+        lengths, runs, targets=targets if role == "cross" else (), tails=tails
+    )
     module = torch.nn.Module()
     module.packing = packing  # type: ignore[assignment]
     draw = torch.Generator().manual_seed(1)
-    whole, target_rows = sum(lengths), sum(targets)
-    rows, seen = {
-        "self": (whole, whole),
-        "pooled": (len(lengths), whole),
-        "causal": (target_rows, target_rows),
-        "cross": (target_rows, whole),
-    }[role]
-    shapes = [(rows, width), (seen, width), (seen, width)]
-    shapes += [(len(lengths), 3, width)] * 2 if front else []
+    whole = sum(lengths)
+    rows = {"pooled": len(lengths), "causal_tail": sum(tails), "cross": sum(targets)}
+    key_width = width * (key_heads or heads) // heads
+    shapes = [(rows.get(role, whole), width), (whole, key_width), (whole, key_width)]
+    shapes += [(len(lengths), 3, key_width)] * 2 if front else []
     tensors = [
         torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
         for shape in shapes
@@ -48,22 +69,24 @@ def attention(
             prefix.keys_and_values = lambda rows: fronts  # type: ignore[assignment]
             module.ours = prefix
         packing.dropout_rng.begin_pass([11, 12], [])
-        settings = AttentionSettings(heads, dropout, 0.7, role, window)
+        settings = AttentionSettings(heads, dropout, 0.7, role, window, key_heads, softcap)
         return compute_packed_attention(module, q, k, v, settings)
 
     return attend, tensors
 
 
-@pytest.mark.parametrize(("role", "window"), LOOKING)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("front", [False, True])
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("role", "window", "key_heads", "softcap", "front", "together"), in_turns(SHAPES, 7)
+)
 def test_attention_has_the_gradients_that_it_says(
     role: AttentionRole,
     window: int | None,
-    dropout: float,
+    key_heads: int | None,
+    softcap: float | None,
     front: bool,
     together: bool,
+    dropout: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """gradcheck in float64, texts each alone, and with padding between them.
@@ -73,16 +96,18 @@ def test_attention_has_the_gradients_that_it_says(
     monkeypatch.setattr(
         "paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", 10**6 if together else 0
     )
-    attend, tensors = attention(role, window, dropout, front)
+    attend, tensors = attention(role, window, dropout, front, key_heads, softcap)
     assert torch.autograd.gradcheck(attend, tensors, fast_mode=not (dropout and front))
 
 
-@pytest.mark.parametrize(("role", "window"), LOOKING)
-@pytest.mark.parametrize("front", [False, True])
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("role", "window", "key_heads", "softcap", "front", "together"), in_turns(SHAPES, 7)
+)
 def test_attention_in_bf16_is_that_of_float64_rounded(
     role: AttentionRole,
     window: int | None,
+    key_heads: int | None,
+    softcap: float | None,
     front: bool,
     together: bool,
     monkeypatch: pytest.MonkeyPatch,
@@ -91,7 +116,7 @@ def test_attention_in_bf16_is_that_of_float64_rounded(
     monkeypatch.setattr(
         "paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", 10**6 if together else 0
     )
-    attend, tensors = attention(role, window, 0.0, front)
+    attend, tensors = attention(role, window, 0.0, front, key_heads, softcap)
     exact = attend(*tensors)
     expected = torch.autograd.grad(exact.square().sum(), tensors)
     rounded = [x.detach().bfloat16().requires_grad_() for x in tensors]
@@ -117,3 +142,37 @@ def test_attention_computes_in_one_dtype_under_autocast(mixed: int) -> None:
     # Outside of autocast, as training does it.
     gradients = torch.autograd.grad(near.float().square().sum(), tensors)
     assert [g.dtype for g in gradients] == dtypes
+
+
+@pytest.mark.parametrize("tails", [(), (1, 3, 2, 5, 1)])
+@pytest.mark.parametrize(
+    ("window", "key_heads", "softcap"),
+    [(w, *shape) for w in (None, 2) for shape in KEY_HEADS_AND_CAPS],
+)
+def test_causal_attention_is_that_of_transformers(
+    window: int | None, key_heads: int | None, softcap: float | None, tails: tuple[int, ...]
+) -> None:
+    """Of Gemma 2, whose file has all of it, for each text alone."""
+    lengths, heads, width = [6, 5, 2, 5, 3], 4, 8
+    module: Any = torch.nn.Module()
+    module.packing, module.packed_role = Packing(), "causal_tail"
+    module.num_key_value_groups = heads // (key_heads or heads)
+    module.packing.layout.begin_batch(lengths, [3, 2], tails=tails)
+    draw = torch.Generator().manual_seed(1)
+    query, key, value = (
+        torch.randn(sum(lengths), count, 1, width, generator=draw)
+        for count in (heads, key_heads or heads, key_heads or heads)
+    )
+    settings: dict[str, Any] = {"scaling": 0.7, "softcap": softcap}
+    out = packed_attention_forward(
+        module, query, key, value, None, sliding_window=window, **settings
+    )[0]
+    start = 0
+    for length, tail in zip(lengths, tails or lengths, strict=True):
+        distance = torch.arange(length)[:, None] - torch.arange(length)
+        seen = (distance >= 0) & (distance < (window or length))
+        mask = torch.zeros(1, 1, length, length).masked_fill(~seen, torch.finfo().min)
+        own = (x[start : start + length].permute(2, 1, 0, 3) for x in (query, key, value))
+        expected = eager_attention_forward(module, *own, mask, **settings)[0][0]
+        start += length
+        torch.testing.assert_close(out[start - tail : start, 0], expected[length - tail :])

@@ -24,6 +24,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.models.structure.anatomy import Anatomy, Attention
+from paretune.models.structure.layers import has_attention_interface
 
 _WITH_PREFIX = {"sdpa": "paretune_sdpa", "eager": "paretune_eager"}
 
@@ -49,7 +50,7 @@ def attach_prefixes(
                 changes.set(module, "forward", _make_deberta_forward(module))
             return injection
         attention = model.config._attn_implementation
-        if attention not in _WITH_PREFIX or not getattr(model, "_supports_sdpa", False):
+        if attention not in _WITH_PREFIX or not has_attention_interface(model):
             raise MethodError(
                 f"the attention of {type(model).__name__} ({attention}) takes no prefix.",
                 where=f"method {key}",
@@ -117,6 +118,7 @@ def _eager_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     position_bias: Tensor | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention as every model file of ``transformers`` has it.
@@ -127,6 +129,8 @@ def _eager_attention(
     if key.shape[1] != query.shape[1]:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
     if position_bias is not None:
         scores = scores + position_bias
     if attention_mask is not None:

@@ -2,8 +2,9 @@
 
 Everything is done by hooks and by ``transformers``' own attention interface; no module is replaced
 and no weight is touched. What is computed is the model's own result for each sequence (tests: to
-rounding), with nothing spent on padding, and in an encoder's last layer only what the head reads. A
-model's topology says whether :func:`pack_encoder` or :func:`pack_encoder_decoder` does the rest.
+rounding), with nothing spent on padding, and in the last layer only what the head reads. A model's
+topology says whether :func:`pack_encoder`, :func:`pack_encoder_decoder` or :func:`pack_decoder`
+does the rest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.models.changes import ModelChanges
@@ -27,8 +29,14 @@ from paretune.models.packing.attention import (
 from paretune.models.packing.layout import AttentionRole, PackedLayout
 from paretune.models.packing.state import AttentionSettings, Packing
 from paretune.models.structure.anatomy import Anatomy
-from paretune.models.structure.layers import parent_name
-from paretune.models.structure.topology import ENCODER, ENCODER_DECODER, Topology, topology_of
+from paretune.models.structure.layers import has_attention_interface, parent_name
+from paretune.models.structure.topology import (
+    DECODER,
+    ENCODER,
+    ENCODER_DECODER,
+    Topology,
+    topology_of,
+)
 
 CLS_ONLY_ARCHITECTURES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer computes queries for [CLS] only: BERT's own layer."""
@@ -198,6 +206,103 @@ def _look_up_positions(
     return look_up(shape).view(longest, -1)[layout.position_ids]
 
 
+PACKED_DECODERS = (
+    "gemma2",
+    "gemma3_text",
+    "gpt2",
+    "gpt_neox",
+    "llama",
+    "mistral",
+    "opt",
+    "phi3",
+    "qwen2",
+    "qwen3",
+)
+"""Architectures that are given each token's position, and whose attention is softmax attention with
+fewer heads of keys, a window or capped scores at most."""
+
+
+def can_pack_decoder(model: Any) -> bool:
+    """Whether the model is a decoder whose batches can be packed."""
+    config, lm_head = model.config, model.get_output_embeddings()
+    plain_head = lm_head is None or (type(lm_head) is nn.Linear and lm_head.bias is None)
+    # EmbeddingGemma is a Gemma 3 in which tokens see those after them.
+    causal = not getattr(config, "use_bidirectional_attention", False)
+    known = config.model_type in PACKED_DECODERS and has_attention_interface(model)
+    return known and plain_head and causal
+
+
+def pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """Compute in the last layer the last tokens of each text only, and score these.
+
+    Which, and how many, the forward path says at each batch (``layout.tail``): a classifier reads
+    one, an LM head those before the tokens of the completion.
+    """
+    changes = packing.changes
+    packing.passes_position_ids = True
+    if model.get_output_embeddings() is None:
+        packing.pooled_token = anatomy.topology.pooled_token
+        changes.set(model, "forward", partial(_score_pooled, model, packing))
+    # OPT-350m normalises behind attention, so that nothing tells what attention is given.
+    packing.computes_tails = getattr(model.config, "do_layer_norm_before", True)
+    if packing.computes_tails:
+        _prune_to_tails(model, anatomy, packing)
+
+
+def _score_pooled(model: Any, packing: Packing, **inputs: Any) -> SequenceClassifierOutput:
+    """What the classifier makes of the pooled token; logits (sequences, labels)."""
+    hidden: Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
+    if len(hidden) != len(packing.layout.lengths):
+        hidden = hidden.index_select(0, packing.pooled_rows)
+    logits = model.score(hidden)
+    return SequenceClassifierOutput(logits=logits)
+
+
+def _prune_to_tails(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    layer = anatomy.layers[-1]
+    block = model.get_submodule(layer.name)
+    tail = _TailLayer(packing)
+    changes = packing.changes
+    changes.hook(block.register_forward_pre_hook(tail.select_residual))
+    for child in block.children():
+        if not any(isinstance(module, nn.Linear) for module in child.modules()):
+            changes.hook(child.register_forward_pre_hook(tail.give_whole))
+    output = model.get_submodule(layer.self_attention.output)
+    # Before the hooks of a method, which reads what the projection reads.
+    changes.hook(output.register_forward_pre_hook(tail.select_attended, prepend=True))
+
+
+@dataclass
+class _TailLayer:
+    """The hooks by which a layer computes keys and values of all tokens, and the rest of some.
+
+    It is handed the rows of the tails, to which it adds what attention and feed-forward give; only
+    its first normalisation, which attention reads, is handed all.
+    """
+
+    packing: Packing
+    whole: Tensor | None = None
+
+    def select_residual(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Forward pre-hook of the layer."""
+        if self.packing.layout.tail is None:
+            return None
+        self.whole = args[0]
+        return (self._select(args[0]), *args[1:])
+
+    def give_whole(self, norm: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Forward pre-hook of the normalisations, which the first one answers."""
+        whole, self.whole = self.whole, None
+        return None if whole is None else (whole, *args[1:])
+
+    def select_attended(self, output: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Forward pre-hook of the projection behind attention."""
+        return None if self.packing.layout.tail is None else (self._select(args[0]),)
+
+    def _select(self, x: Tensor) -> Tensor:
+        return x.index_select(0, self.packing.layout.tail_rows)
+
+
 ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, packed_attention_forward)
 
 
@@ -212,6 +317,7 @@ class Packer:
 _PACKERS: dict[Topology, Packer] = {
     ENCODER: Packer(can_pack_encoder, pack_encoder),
     ENCODER_DECODER: Packer(can_pack_encoder_decoder, pack_encoder_decoder),
+    DECODER: Packer(can_pack_decoder, pack_decoder),
 }
 
 
@@ -225,6 +331,7 @@ def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     """Let a model read packed batches until ``packing.changes`` are undone."""
     changes = packing.changes
     packing.passes_position_ids = anatomy.position_embeddings is None
+    packing.pooled_token, packing.computes_tails = None, False
     changes.set_attention(model, IMPLEMENTATION)
     for module, role in _list_attentions(model, anatomy):
         changes.set(module, "packing", packing)
@@ -254,8 +361,11 @@ def count_offsets_by_layer(
 
 def _list_attentions(model: nn.Module, anatomy: Anatomy) -> Iterable[tuple[Any, AttentionRole]]:
     """The modules that compute attention, and which queries see what in them."""
+    last = anatomy.layers[-1] if anatomy.topology is DECODER else None
     for layer in anatomy.layers:
         role: AttentionRole = "self" if layer.stack == "encoder" else "causal"
+        if layer is last:
+            role = "causal_tail"
         yield model.get_submodule(parent_name(layer.self_attention.query)), role
         if layer.cross_attention is not None:
             yield model.get_submodule(parent_name(layer.cross_attention.query)), "cross"

@@ -3,11 +3,14 @@
 Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the probabilities.
 Forward and backward are written out for all sequences of a batch, group by group, so that autograd
 keeps one node; the probabilities are kept for the backward pass, and their dropout is drawn once
-more. The same with compiled kernels is :mod:`paretune.models.kernels.attention`.
+more. With grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) the query heads that
+share a head of keys are stacked as its queries, so that nothing is repeated. The same with compiled
+kernels is :mod:`paretune.models.kernels.attention`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
 from paretune.models.kernels import policy
-from paretune.models.packing.layout import AttentionGroup
+from paretune.models.packing.layout import AttentionGroup, PackedLayout
 from paretune.models.packing.state import (
     AttentionDropout,
     AttentionPlan,
@@ -40,24 +43,36 @@ def packed_attention_forward(
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """``transformers``' attention interface, for a module with ``packing`` and ``packed_role``.
 
     Shapes: query (rows, heads, 1, width of a head), key and value likewise, with rows of the source
-    where targets attend to it; out (query rows, 1, heads, width of a head).
+    where targets attend to it; out (query rows, 1, heads, width of a head). Where only the last
+    tokens of each text are computed, the rows of others are 0.
     """
     heads, width = query.shape[1], query.shape[3]
+    layout: PackedLayout = module.packing.layout
     settings = AttentionSettings(
         heads=heads,
         dropout=dropout,
         scaling=width**-0.5 if scaling is None else scaling,
         role=module.packed_role,
         sliding_window=sliding_window,
+        key_heads=key.shape[1],
+        softcap=softcap,
     )
-    query, key, value = (x.reshape(len(x), heads * width) for x in (query, key, value))
-    out = compute_packed_attention(module, query, key, value, settings)
-    return out.view(len(out), 1, heads, width), None
+    if settings.role == "causal_tail" and layout.tail is None:
+        settings = replace(settings, role="causal")
+    query, key, value = (x.reshape(len(x), -1) for x in (query, key, value))
+    if settings.role != "causal_tail":
+        out = compute_packed_attention(module, query, key, value, settings)
+        return out.view(len(out), 1, heads, width), None
+    own = query.index_select(0, layout.tail_rows)
+    out = compute_packed_attention(module, own, key, value, settings)
+    whole = out.new_zeros(query.shape).index_copy(0, layout.tail_rows, out)
+    return whole.view(len(whole), 1, heads, width), None
 
 
 def compute_packed_attention(
@@ -65,7 +80,8 @@ def compute_packed_attention(
 ) -> Tensor:
     """Attention of the queries of a role; (query rows, width), (rows, width) twice -> like query.
 
-    The prefix of the module, if it has one, stands before the keys and values of every sequence.
+    Keys and values are narrower where they have fewer heads. The prefix of the module, if it has
+    one, stands before the keys and values of every sequence.
     """
     packing = module.packing
     name = getattr(module, "prefixes", None)
@@ -80,8 +96,9 @@ def compute_packed_attention(
     prefix = [x if x is None else x.to(dtype) for x in prefix]
     plan = _plan_attention(packing, settings)
     # The kernels' softmax knows ends of texts and windows, not that a target sees no later token.
-    masks_by_length = settings.scaling > 0 and settings.role != "causal"
-    if masks_by_length and policy.can_use_kernels(query, key, value):
+    masks_by_length = settings.scaling > 0 and settings.role in ("self", "pooled", "cross")
+    as_plain = plan.key_heads == plan.heads and plan.softcap is None
+    if masks_by_length and as_plain and policy.can_use_kernels(query, key, value):
         from paretune.models.kernels.attention import KernelAttention
 
         packing.dropout_rng.used_kernels = True
@@ -99,8 +116,10 @@ def _plan_attention(packing: Packing, settings: AttentionSettings) -> AttentionP
     return AttentionPlan(
         groups=packing.layout.groups(settings.role),
         heads=settings.heads,
+        key_heads=settings.key_heads or settings.heads,
         scaling=settings.scaling,
         window=settings.sliding_window,
+        softcap=settings.softcap,
         dropout=dropout,
         query_lengths=query_lengths,
         key_lengths=key_lengths,
@@ -126,23 +145,22 @@ class _PackedAttention(torch.autograd.Function):
         prefix_value: Tensor | None,
         plan: AttentionPlan,
     ) -> Tensor:
-        heads = plan.heads
         out = torch.empty_like(query)
         all_probs = []
         virtual = 0 if prefix_key is None else prefix_key.shape[1]
         for group in plan.groups:
-            q = _split_heads(group.queries.pad(query), heads)
-            k = _split_heads(_keys_with_prefix(group, key, prefix_key), heads)
-            v = _split_heads(_keys_with_prefix(group, value, prefix_value), heads)
+            q = _split_queries(group.queries.pad(query), plan)
+            k = _split_heads(_keys_with_prefix(group, key, prefix_key), plan.key_heads)
+            v = _split_heads(_keys_with_prefix(group, value, prefix_value), plan.key_heads)
             mask = _cached_mask(group, plan, virtual, k.shape[1], q)
-            scores = torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=plan.scaling)
+            scores = _compute_scores(q, k, mask, plan)
             probs = torch.softmax(scores, -1)
             all_probs.append(probs)
             keep = _draw_group_mask(probs, group, plan.dropout)
             attended = torch.bmm(probs if keep is None else apply_mask(probs, keep), v)
             if plan.dropout is not None:
                 attended = attended.mul_(keep_scale(plan.dropout.p))
-            group.queries.unpad_into(_merge_heads(attended, heads), out)
+            group.queries.unpad_into(_merge_queries(attended, plan), out)
         ctx.plan = plan
         ctx.save_for_backward(query, key, value, prefix_key, prefix_value, *all_probs)
         return out
@@ -152,7 +170,7 @@ class _PackedAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         query, key, value, prefix_key, prefix_value, *all_probs = ctx.saved_tensors
         plan: AttentionPlan = ctx.plan
-        heads, scaling = plan.heads, plan.scaling
+        key_heads, scaling = plan.key_heads, plan.scaling
         needs = ctx.needs_input_grad
         d_query, d_key, d_value, d_prefix_key, d_prefix_value = (
             torch.empty_like(x) if want else None
@@ -161,28 +179,31 @@ class _PackedAttention(torch.autograd.Function):
         of_scores = needs[0] or needs[1] or needs[3]
         none = gradient.new_zeros(1, 1, 1)
         for group, probs in zip(plan.groups, all_probs, strict=True):
-            g = _split_heads(_pad_gradient(group, gradient), heads)
+            g = _split_queries(_pad_gradient(group, gradient), plan)
             keep = _draw_group_mask(probs, group, plan.dropout)
             if plan.dropout is not None:
                 g = g * keep_scale(plan.dropout.p)  # the same as scaling probs, which are many more
             if needs[2] or needs[4]:
                 kept_probs = probs if keep is None else apply_mask(probs, keep)
-                _unpad_gradient(torch.bmm(kept_probs.mT, g), group, heads, d_value, d_prefix_value)
+                d_v = torch.bmm(kept_probs.mT, g)
+                _unpad_gradient(d_v, group, key_heads, d_value, d_prefix_value)
             if not of_scores:
                 continue
-            v = _split_heads(_keys_with_prefix(group, value, prefix_value), heads)
+            v = _split_heads(_keys_with_prefix(group, value, prefix_value), key_heads)
             d_probs = torch.bmm(g, v.mT)
             if keep is not None:
                 d_probs = apply_mask(d_probs, keep, inplace=True)
             d_scores = torch._softmax_backward_data(d_probs, probs, -1, probs.dtype)
+            k = _split_heads(_keys_with_prefix(group, key, prefix_key), key_heads)
+            q = _split_queries(group.queries.pad(query), plan)
+            if plan.softcap is not None:
+                d_scores *= 1 - _cap(q, k, plan).square_()
             if d_query is not None:
-                k = _split_heads(_keys_with_prefix(group, key, prefix_key), heads)
                 d_q = torch.baddbmm(none, d_scores, k, beta=0, alpha=scaling)
-                group.queries.unpad_into(_merge_heads(d_q, heads), d_query)
+                group.queries.unpad_into(_merge_queries(d_q, plan), d_query)
             if d_key is not None or d_prefix_key is not None:
-                q = _split_heads(group.queries.pad(query), heads)
                 d_k = torch.baddbmm(none, d_scores.mT, q, beta=0, alpha=scaling)
-                _unpad_gradient(d_k, group, heads, d_key, d_prefix_key)
+                _unpad_gradient(d_k, group, key_heads, d_key, d_prefix_key)
         return d_query, d_key, d_value, d_prefix_key, d_prefix_value, None
 
 
@@ -195,6 +216,36 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
 def _merge_heads(x: Tensor, heads: int) -> Tensor:
     """(sequences * heads, length, width of a head) -> (sequences, length, width)."""
     return x.view(-1, heads, *x.shape[1:]).transpose(1, 2).flatten(2)
+
+
+def _split_queries(x: Tensor, plan: AttentionPlan) -> Tensor:
+    """(sequences, length, width) -> (sequences * key heads, shared * length, width of a head).
+
+    ``shared`` query heads see one head of keys.
+    """
+    split = _split_heads(x, plan.heads)
+    return split.reshape(len(x) * plan.key_heads, -1, split.shape[2])
+
+
+def _merge_queries(x: Tensor, plan: AttentionPlan) -> Tensor:
+    """The inverse of :func:`_split_queries`."""
+    shared = plan.heads // plan.key_heads
+    return _merge_heads(x.view(len(x) * shared, -1, x.shape[2]), plan.heads)
+
+
+def _compute_scores(q: Tensor, k: Tensor, mask: Tensor, plan: AttentionPlan) -> Tensor:
+    """Scores of queries and keys, masked; (sequences * key heads, shared * queries, keys)."""
+    if plan.softcap is None:
+        return torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=plan.scaling)
+    scores = _cap(q, k, plan).mul_(plan.softcap)
+    return scores.add_(mask) if mask.numel() > 1 else scores
+
+
+def _cap(q: Tensor, k: Tensor, plan: AttentionPlan) -> Tensor:
+    """tanh(scores / softcap)."""
+    assert plan.softcap is not None  # noqa: S101  (asked for where there is one)
+    scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.mT, beta=0, alpha=plan.scaling / plan.softcap)
+    return scores.tanh_()
 
 
 def _keys_with_prefix(group: AttentionGroup, rows: Tensor, prefix: Tensor | None) -> Tensor:
@@ -238,12 +289,15 @@ def _pad_gradient(group: AttentionGroup, gradient: Tensor) -> Tensor:
 def _cached_mask(
     group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    """What is added to the scores; (sequences * heads, 1 or queries, keys), or of one element.
+    """What is added to the scores, or of one element.
 
     Masked are the keys behind the end of a sequence, through a window those ``window`` tokens away
-    or more, and of a target those that come later; a prefix never is. Layers of a kind share it.
+    or more, and of a target or a decoder's text those that come later; a prefix never is. Layers of
+    a kind share it.
+
+    Shape: (sequences * key heads, or 1 where all are alike; 1 or shared * queries; keys).
     """
-    name = (plan.heads, virtual, keys, like.dtype, plan.window)
+    name = (plan.heads, plan.key_heads, virtual, keys, like.dtype, plan.window)
     if name not in group.masks:
         group.masks[name] = _make_mask(group, plan, virtual, keys, like)
     return group.masks[name]
@@ -252,15 +306,13 @@ def _cached_mask(
 def _make_mask(
     group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    masked = group.keys.padding_mask
-    positions = torch.arange(group.keys.length, device=like.device)
-    if group.causal:
-        # Behind the end of a target is after each of its tokens: one triangle serves all.
-        later = (positions[None] > positions[:, None])[None]
-        masked = later if len(positions) > 1 else None
+    # Behind the end of a text is after each of its tokens, so that causality masks it too.
+    masked = None if group.causal else group.keys.padding_mask
+    distances = _distances(group, like)
+    if group.causal and distances.shape[1:] != (1, 1):
+        masked = distances < 0
     if plan.window is not None:
-        queries = positions if group.queries.length > 1 else positions[:1]  # the pooled token
-        far = ((queries[:, None] - positions[None]).abs() >= plan.window)[None]
+        far = distances.abs() >= plan.window
         masked = far if masked is None else masked | far
     spare = keys - virtual - group.keys.length
     if masked is None and not spare:
@@ -270,9 +322,19 @@ def _make_mask(
     masked = nn.functional.pad(nn.functional.pad(masked, (virtual, 0)), (0, spare), value=True)
     mask = torch.zeros(masked.shape, dtype=like.dtype, device=like.device)
     mask = mask.masked_fill_(masked, torch.finfo(like.dtype).min)
-    if group.causal and plan.window is None:
-        return mask
-    return mask.expand(group.keys.sequences, -1, -1).repeat_interleave(plan.heads, 0)
+    shared = plan.heads // plan.key_heads
+    if shared > 1 and mask.shape[1] > 1:
+        mask = mask.repeat(1, shared, 1)
+    return mask if len(mask) == 1 else mask.repeat_interleave(plan.key_heads, 0)
+
+
+def _distances(group: AttentionGroup, like: Tensor) -> Tensor:
+    """By how many tokens each key is before each query; (sequences or 1, queries, keys)."""
+    positions = torch.arange(group.keys.length, device=like.device)
+    queries = positions[None, : group.queries.length]
+    if group.offsets is not None:
+        queries = queries + group.offsets[:, None]
+    return queries[:, :, None] - positions
 
 
 def _draw_group_mask(

@@ -2,7 +2,8 @@
 
 Sources and targets of a translation have rows apart: a layout of the sources, and at it one of the
 targets, with the same sequences in the same order. So a group of sequences is one range of rows in
-either, and cross-attention needs nothing but queries of the one and keys of the other.
+either, and cross-attention needs nothing but queries of the one and keys of the other. A decoder's
+last layer computes some tokens at the end of each text only: their layout is at that of the texts.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-AttentionRole = Literal["self", "pooled", "causal", "cross"]
+AttentionRole = Literal["self", "pooled", "causal", "causal_tail", "cross"]
 """Which queries attend to what: every token to its own sequence, or only the pooled (first) token
-of each; of a target, every token to itself and those before it (``causal``), or to its source."""
+of each; of a target, or of a decoder's text, every token to itself and those before it
+(``causal``), or only the last tokens of each (``causal_tail``); of a target, every token to its
+source (``cross``)."""
 
 GROUP_OVERHEAD_SCORES = 4000
 """Fixed cost of a group on a CPU, in scores of one head (dev/log.md)."""
@@ -69,6 +72,7 @@ class AttentionGroup:
     Attributes:
         index: of the group among those of its run, so that its dropout depends on its run alone.
         causal: no query attends to what comes after it.
+        offsets: (sequences,) the position of each sequence's first query among its keys; None: 0.
     """
 
     start: int
@@ -78,6 +82,7 @@ class AttentionGroup:
     run: int
     index: int
     causal: bool = False
+    offsets: Tensor | None = None
     masks: dict[Any, Tensor] = field(default_factory=dict)
 
 
@@ -87,6 +92,8 @@ class PackedLayout:
 
     Attributes:
         target: layout of the targets, where this one is that of the sources.
+        tail: layout of the last tokens of each text, of which a decoder's last layer computes no
+            others; None: it computes all.
     """
 
     lengths: list[int] = field(default_factory=list)
@@ -94,6 +101,7 @@ class PackedLayout:
     device: str = "cpu"
     starts: list[int] = field(default_factory=list)
     target: PackedLayout | None = None
+    tail: PackedLayout | None = None
     _groups: dict[AttentionRole, list[AttentionGroup]] = field(default_factory=dict)
     _tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -103,16 +111,23 @@ class PackedLayout:
         runs: Sequence[int],
         device: str = "cpu",
         targets: Sequence[int] = (),
+        tails: Sequence[int] = (),
     ) -> None:
-        """Describe the next batch; ``runs``: how many of the sequences belong to each run."""
+        """Describe the next batch.
+
+        Args:
+            runs: how many of the sequences belong to each run.
+            targets: lengths of the targets, of a translation.
+            tails: how many tokens at the end of each sequence the last layer of a decoder computes;
+                empty: all.
+        """
         self.lengths, self.run_sequences, self.device = list(lengths), list(runs), device
         self.starts = [0]
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
-        self._groups, self._tensors, self.target = {}, {}, None
-        if targets:
-            self.target = PackedLayout()
-            self.target.begin_batch(targets, runs, device)
+        self._groups, self._tensors = {}, {}
+        self.target = _begin(targets, runs, device)
+        self.tail = _begin(tails, runs, device)
 
     @property
     def rows(self) -> int:
@@ -128,9 +143,21 @@ class PackedLayout:
         return rows
 
     def rows_of_token(self, token: int) -> Tensor:
-        """Where this token of each sequence is, counted from 0; (sequences,)."""
-        starts = np.array(self.starts[:-1], dtype=np.int64)
-        return self._cached_tensor(f"token {token}", starts + token)
+        """Where this token of each sequence is, from 0, or from -1 at its end; (sequences,)."""
+        starts = self.starts[1:] if token < 0 else self.starts[:-1]
+        return self._cached_tensor(f"token {token}", np.array(starts, dtype=np.int64) + token)
+
+    @property
+    def tail_rows(self) -> Tensor:
+        """Where the rows of :attr:`tail` are among all; (rows of the tail,)."""
+        assert self.tail is not None  # noqa: S101  (asked for where there is one)
+        return self._cached_tensor("tail", self._places_of_tail())
+
+    def _places_of_tail(self) -> NDArray[np.int64]:
+        assert self.tail is not None  # noqa: S101
+        behind = np.array(self.starts[1:]) - np.array(self.tail.starts[1:])
+        places: NDArray[np.int64] = np.arange(self.tail.rows) + np.repeat(behind, self.tail.lengths)
+        return places
 
     @property
     def position_ids(self) -> Tensor:
@@ -172,18 +199,30 @@ class PackedLayout:
                     queries = RowBlock(start, stop, stop - start, 1)
                 elif query_side is not key_side:
                     queries = query_side._row_block(start, stop)
-                causal = role == "causal"
-                groups.append(AttentionGroup(start, stop, queries, keys, run, index, causal))
+                causal = role in ("causal", "causal_tail")
+                offsets = self._query_offsets(start, stop) if role == "causal_tail" else None
+                group = AttentionGroup(start, stop, queries, keys, run, index, causal, offsets)
+                groups.append(group)
             first += count
         return groups
+
+    def _query_offsets(self, first: int, last: int) -> Tensor:
+        assert self.tail is not None  # noqa: S101  (the role has one)
+        lengths = np.array(self.lengths[first:last]) - np.array(self.tail.lengths[first:last])
+        return torch.from_numpy(lengths).to(self.device)
 
     def _sides(self, role: AttentionRole) -> tuple[PackedLayout | None, PackedLayout]:
         """Where queries and keys are; None for queries of one row a sequence."""
         if role in ("self", "pooled"):
             return (self if role == "self" else None), self
-        if self.target is None:
-            raise ValueError(f"attention {role}, but the batch has no targets")
-        return self.target, self.target if role == "causal" else self
+        if role == "causal":
+            own = self if self.target is None else self.target
+            return own, own
+        queries = self.target if role == "cross" else self.tail
+        if queries is None:
+            which = "targets" if role == "cross" else "tails"
+            raise ValueError(f"attention {role}, but the batch has no {which}")
+        return queries, self
 
     def _row_block(self, first: int, last: int) -> RowBlock:
         lengths = self.lengths[first:last]
@@ -201,6 +240,14 @@ class PackedLayout:
         if name not in self._tensors:
             self._tensors[name] = torch.tensor(values, dtype=torch.int64, device=self.device)
         return self._tensors[name]
+
+
+def _begin(lengths: Sequence[int], runs: Sequence[int], device: str) -> PackedLayout | None:
+    if not lengths:
+        return None
+    layout = PackedLayout()
+    layout.begin_batch(lengths, runs, device)
+    return layout
 
 
 def _cut_groups(

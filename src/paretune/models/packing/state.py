@@ -17,7 +17,10 @@ from paretune.objectives.encoding import Encoded
 class AttentionSettings:
     """Of one attention of a model.
 
-    ``sliding_window``: tokens this far away or farther are not seen; None: all are.
+    ``key_heads``: heads of keys and values, each of them seen by ``heads / key_heads`` heads of
+    queries (grouped-query attention); None: as many as of queries. ``sliding_window``: tokens this
+    far away or farther are not seen; None: all are. ``softcap``: scores s are softcap *
+    tanh(s / softcap) (Gemma 2).
     """
 
     heads: int
@@ -25,6 +28,8 @@ class AttentionSettings:
     scaling: float
     role: AttentionRole = "self"
     sliding_window: int | None = None
+    key_heads: int | None = None
+    softcap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,10 @@ class AttentionPlan:
 
     groups: list[AttentionGroup]
     heads: int
+    key_heads: int
     scaling: float
     window: int | None
+    softcap: float | None
     dropout: AttentionDropout | None
     query_lengths: list[int]
     key_lengths: list[int]
@@ -67,6 +74,8 @@ class Packing:
         passes_position_ids: whether the model is given each row's position, instead of looking it
             up in a table.
         pooled_token: the only one that the last layer is computed for; None: for all.
+        computes_tails: whether the last layer can be computed for the last tokens of each text
+            alone, as a decoder's.
         skipped_layers: how many layers are skipped, because ``cached_hidden`` has their output.
         cached_hidden: (rows, 1, width); where all layers are skipped, only the first row of each
             sequence.
@@ -80,6 +89,7 @@ class Packing:
     placeholder_id: int = 0
     passes_position_ids: bool = False
     pooled_token: int | None = None
+    computes_tails: bool = False
     skipped_layers: int = 0
     cached_hidden: Tensor | None = None
     activation_caches: dict[Encoded, CachedActivations] = field(default_factory=dict)

@@ -111,6 +111,12 @@ def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:
     return model.get_output_embeddings().weight, None if bias is None else bias[0]
 
 
+def logit_softcap(model: Any) -> float | None:
+    """The cap of a model's logits z, which are cap * tanh(z / cap); None for most (Gemma 2)."""
+    cap: float | None = getattr(model.config, "final_logit_softcapping", None)
+    return cap
+
+
 def shift_right(model: Any, labels: Tensor) -> Tensor:
     """``decoder_input_ids`` for teacher forcing: before each target token the right one.
 

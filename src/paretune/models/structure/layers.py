@@ -120,6 +120,16 @@ class Layer:
         return tuple(attention for attention in both if attention is not None)
 
 
+def has_attention_interface(model: Any) -> bool:
+    """Whether all attention of a model goes through the attention interface of ``transformers``.
+
+    So it does where it can be SDPA. Gemma 2 caps its scores, which SDPA cannot.
+    """
+    capped = getattr(model.config, "attn_logit_softcapping", None) is not None
+    interface = capped and getattr(model, "_supports_attention_backend", False)
+    return bool(getattr(model, "_supports_sdpa", False) or interface)
+
+
 class NotALayerError(Exception):
     """A block that is no layer; the message says what it lacks and what it has."""
 

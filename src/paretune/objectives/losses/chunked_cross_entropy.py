@@ -2,7 +2,9 @@
 
 Equations: z = W h + b and loss = log(sum_v exp z_v) - (1 - e) z_y - e mean_v z_v, with label
 smoothing e (Szegedy et al. 2015, arXiv:1512.00567, section 7), as torch's ``cross_entropy``; its
-gradient to z is softmax(z) - (1 - e) [v = y] - e / V.
+gradient to z is softmax(z) - (1 - e) [v = y] - e / V. With a cap c (Gemma 2: Riviere et al. 2024,
+arXiv:2408.00118, section 2) z is c tanh((W h + b) / c), and the gradient to W h is that to z times
+1 - (z / c)^2.
 
 It is computed for a chunk of tokens at a time, whose logits stay in the processor's cache (Wijmans
 et al. 2024, arXiv:2411.09009, and Hsu et al. 2024, arXiv:2410.10989, do so on GPUs): the gradient
@@ -30,6 +32,7 @@ def chunked_cross_entropy(
     bias: Tensor | None,
     tokens: Tensor,
     label_smoothing: float = 0.0,
+    softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the tokens given their hidden states, in nats: the sum, and each token's.
 
@@ -39,7 +42,7 @@ def chunked_cross_entropy(
     Shapes: ``hidden`` (tokens, width), ``weight`` (vocabulary, width), ``bias`` (vocabulary,),
     ``tokens`` (tokens,).
     """
-    arguments = (hidden, weight, bias, tokens, label_smoothing)
+    arguments = (hidden, weight, bias, tokens, label_smoothing, softcap)
     losses: tuple[Tensor, Tensor]
     losses = _ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
     return losses
@@ -59,6 +62,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         tokens: Tensor,
         smoothing: float,
+        softcap: float | None,
     ) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         autocast = torch.is_autocast_enabled(device)
@@ -77,6 +81,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 z = torch.mm(states, table.mT).to(total.dtype)
                 if bias is not None:
                     z += bias
+                slope = None
+                if softcap is not None:
+                    z = z.div_(softcap).tanh_()
+                    slope = 1 - z.square()
+                    z *= softcap
                 z -= z.amax(1, keepdim=True)
                 label_z = z.gather(1, labels)[:, 0]
                 mean = z.mean(1) if smoothing else 0.0
@@ -90,7 +99,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if smoothing:
                     z -= smoothing / len(weight)
                 z.scatter_add_(1, labels, z.new_full(labels.shape, smoothing - 1))
-                d_z = z.to(dtype)
+                d_z = (z if slope is None else z.mul_(slope)).to(dtype)
                 if d_hidden is not None:
                     d_hidden[place] = torch.mm(d_z, table)
                 if d_weight is not None and d_weight.dtype == dtype:
@@ -108,4 +117,4 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if saved is None else saved * gradient.to(saved.dtype)
             for saved in ctx.saved_tensors
         )
-        return d_hidden, d_weight, None, None, None
+        return d_hidden, d_weight, None, None, None, None

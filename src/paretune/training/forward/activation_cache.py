@@ -32,7 +32,7 @@ from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.objectives.encoding import Encoded, Text
 from paretune.training.forward.micro_batch import MicroBatch
-from paretune.training.forward.packed import pack_inputs
+from paretune.training.forward.packed import pack_inputs, read_tokens
 from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
 from paretune.training.prepare import PreparedModel
 from paretune.training.runs.run_config import Compute
@@ -107,7 +107,8 @@ class _FrozenLayers:
     def load_or_compute(self, data: Encoded) -> CachedActivations | str:
         """Inputs of the lowest trained layer for every text; a string: why they are not cached."""
         anatomy = self.prepared.loaded.anatomy
-        texts = [text for choices in data.ids for text in choices]
+        places = [(i, c) for i, choices in enumerate(data.ids) for c in range(len(choices))]
+        texts = [read_tokens(data, text) for text in places]
         only_first = self.layers == len(anatomy.layers)
         starts = [0]
         for text in texts:
@@ -177,7 +178,11 @@ def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
 def skip_layers(
     changes: ModelChanges, model: Any, anatomy: Anatomy, packing: Packing, depth: int
 ) -> None:
-    """Let the model begin at layer ``depth``, with ``packing.cached_hidden``."""
+    """Let the model begin at layer ``depth``, with ``packing.cached_hidden``.
+
+    A decoder's words are looked up by the module that holds the layers too, so that there the
+    lowest layer gives what is cached.
+    """
 
     def give_cached(*args: Any, **kwargs: Any) -> Any:
         return packing.cached_hidden
@@ -185,9 +190,12 @@ def skip_layers(
     def pass_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return hidden_states
 
-    changes.set(model.get_submodule(parent_name(anatomy.word_embeddings)), "forward", give_cached)
     for layer in anatomy.layers[:depth]:
         changes.set(model.get_submodule(layer.name), "forward", pass_on)
+    beginning = parent_name(anatomy.word_embeddings)
+    if is_within(anatomy.layers[0].name, beginning):
+        beginning = anatomy.layers[0].name
+    changes.set(model.get_submodule(beginning), "forward", give_cached)
     changes.set(packing, "skipped_layers", depth)
 
 

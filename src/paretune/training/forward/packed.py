@@ -1,4 +1,4 @@
-"""Packed forward passes of encoders: no padding is computed.
+"""Packed forward passes: no padding is computed.
 
 Each row of a packed batch is one token; the texts of all runs follow one another, and attention
 knows where each begins (:mod:`paretune.models.packing`). Run 0 comes first, and of each run the
@@ -18,16 +18,16 @@ from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
-from paretune.models.structure.heads import lm_head, shift_right
+from paretune.models.structure.heads import lm_head, logit_softcap, shift_right
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, Text, pad_batch
 from paretune.objectives.token_outputs import TokenStates
-from paretune.training.forward.micro_batch import MicroBatch, Splitter
+from paretune.training.forward.micro_batch import Forward, MicroBatch, Splitter
 from paretune.training.runs.run_config import Compute
 
 
 @dataclass(frozen=True)
 class PackedForward:
-    """Runs packed batches of one or several runs through an encoder."""
+    """Runs packed batches of one or several runs through a model with a classifier."""
 
     model: Any
     fleet: Fleet
@@ -61,21 +61,24 @@ def pack_inputs(
     """Begin a packed pass: example and choice of each text, by runs; and the model's inputs.
 
     Shapes: (rows, 1); of sequence-to-sequence those of the encoder. The longest come first, targets
-    included.
+    included. The last token of a completion is scored, but predicts none: it has no row.
     """
     packing = packing_of(fleet)
     texts: list[list[Text]] = []
     lengths: list[int] = []
     targets: list[int] = []
+    tails: list[int] = []
     for batch in micro_batches:
         data = batch.data
         own = [(i, c) for i in batch.indices for c in range(len(data.ids[i]))]
         own.sort(key=partial(_length_key, data))
         if data.targets is not None:
             targets += [len(data.targets[i]) for i, _ in own]
-        lengths += [packing.virtual_tokens + len(data.ids[i][c]) for i, c in own]
+        lengths += [packing.virtual_tokens + len(read_tokens(data, text)) for text in own]
+        if packing.computes_tails:
+            tails += [_tail_length(data, text) for text in own]
         texts.append(own)
-    packing.layout.begin_batch(lengths, [len(own) for own in texts], device, targets)
+    packing.layout.begin_batch(lengths, [len(own) for own in texts], device, targets, tails)
     counts = row_counts(packing)
     fleet.set_row_counts(*counts)
     packing.dropout_rng.begin_pass(packing.dropout_rng.seeds, counts)
@@ -83,10 +86,22 @@ def pack_inputs(
 
 
 def row_counts(packing: Packing) -> list[list[int]]:
-    """Rows of each run: of tokens, of sequences, and of target tokens."""
+    """Rows of each run: of tokens, of sequences, and of target tokens or those of tails."""
     layout = packing.layout
     counts = [layout.run_rows(), layout.run_sequences]
-    return counts if layout.target is None else [*counts, layout.target.run_rows()]
+    return counts + [own.run_rows() for own in (layout.target, layout.tail) if own is not None]
+
+
+def read_tokens(data: Encoded, text: Text) -> list[int]:
+    """The tokens of a text that a model reads: all but the last one of a completion."""
+    example, choice = text
+    tokens = data.ids[example][choice]
+    return tokens if data.completion_starts is None else tokens[:-1]
+
+
+def _tail_length(data: Encoded, text: Text) -> int:
+    """How many of the last tokens that are read have an output that is read."""
+    return 1 if data.completion_starts is None else max(1, data.scored_length(text))
 
 
 def _length_key(data: Encoded, text: Text) -> tuple[int, int]:
@@ -130,7 +145,7 @@ def _rows(
     types: list[int] = []
     for batch, own in zip(micro_batches, texts, strict=True):
         for i, c in own:
-            ids += [*[packing.placeholder_id] * virtual, *batch.data.ids[i][c]]
+            ids += [*[packing.placeholder_id] * virtual, *read_tokens(batch.data, (i, c))]
             if batch.data.type_ids is not None:
                 types += [*[0] * virtual, *batch.data.type_ids[i][c]]
     inputs = {"input_ids": _column(ids, device)}
@@ -159,7 +174,7 @@ class PackedSeq2SeqForward:
         device = self.compute.device
         texts, source = pack_inputs(micro_batches, self.fleet, device)
         if is_ambiguous(row_counts(packing_of(self.fleet))):
-            return self._run_one_by_one(micro_batches)
+            return _run_one_by_one(self, micro_batches)
         before, targets = [], []
         for batch, own in zip(micro_batches, texts, strict=True):
             if not own:
@@ -181,23 +196,57 @@ class PackedSeq2SeqForward:
             for hidden, tokens, own in zip(pieces, targets, texts, strict=True)
         ]
 
-    def _run_one_by_one(self, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
-        """Each run in a pass of its own, because row counts alone tell which run a row is of."""
-        device = self.compute.device
-        states = []
-        for run, own in enumerate(micro_batches):
-            alone = [
-                one if r == run else MicroBatch(one.data) for r, one in enumerate(micro_batches)
-            ]
-            if own.indices:
-                states.append(self(alone)[run])
-            else:
-                no_rows = torch.empty(0, 1, device=device)
-                states.append(self._states(no_rows, _no_tokens(device), ()))
-        return states
-
     def _states(self, hidden: Tensor, tokens: Tensor, texts: Sequence[Text]) -> TokenStates:
         return TokenStates(hidden, *lm_head(self.model), tokens, texts)
+
+
+@dataclass(frozen=True)
+class PackedCompletionForward:
+    """Runs packed batches of one or several runs through a decoder with its LM head."""
+
+    model: Any
+    fleet: Fleet
+    compute: Compute
+    splitter: Splitter
+
+    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
+        """Hidden states that predict the completions' tokens, in the order of the packed rows."""
+        packing, device = packing_of(self.fleet), self.compute.device
+        texts, inputs = pack_inputs(micro_batches, self.fleet, device)
+        if is_ambiguous(row_counts(packing)):
+            return _run_one_by_one(self, micro_batches)
+        if packing.activation_caches:
+            packing.cached_hidden = _load_cached(packing, micro_batches, texts).to(device)
+        hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
+        packing.cached_hidden = None
+        layout = packing.layout
+        rows = layout if layout.tail is None else layout.tail
+        pieces = torch.split(hidden, rows.run_rows())
+        lengths, states = iter(rows.lengths), []
+        for batch, own, piece in zip(micro_batches, texts, pieces, strict=True):
+            computed = [next(lengths) for _ in own]
+            states.append(self._states(batch.data, own, piece, computed))
+        return states
+
+    def _states(
+        self, data: Encoded, texts: Sequence[Text], hidden: Tensor, computed: Sequence[int]
+    ) -> TokenStates:
+        """The states before each scored token, of texts with so many ``computed`` rows."""
+        labels: list[int] = []
+        for example, choice in texts:
+            starts = data.completion_starts
+            assert starts is not None  # noqa: S101  (their lengths were read)
+            labels += data.ids[example][choice][starts[example][choice] :]
+        scored = [data.scored_length(text) for text in texts]
+        if scored != list(computed):
+            ends = np.cumsum(computed)
+            places = [np.arange(end - n, end) for end, n in zip(ends, scored, strict=True)]
+            hidden = hidden.index_select(
+                0, torch.from_numpy(np.concatenate(places)).to(hidden.device)
+            )
+        tokens = torch.tensor(labels, dtype=torch.long, device=self.compute.device)
+        cap = logit_softcap(self.model)
+        return TokenStates(hidden, *lm_head(self.model), tokens, texts, cap)
 
 
 def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:
@@ -207,6 +256,20 @@ def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:
         for place, one in enumerate(row_counts)
         for other in row_counts[:place]
     )
+
+
+def _run_one_by_one(forward: Forward, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
+    """Each run in a pass of its own, because row counts alone tell which run a row is of."""
+    states = []
+    for run, own in enumerate(micro_batches):
+        alone = [one if r == run else MicroBatch(one.data) for r, one in enumerate(micro_batches)]
+        if own.indices:
+            states.append(forward(alone)[run])
+        else:
+            device = forward.compute.device
+            no_rows = torch.empty(0, 1, device=device)
+            states.append(TokenStates(no_rows, no_rows, None, _no_tokens(device), ()))
+    return states
 
 
 def _no_tokens(device: str) -> Tensor:

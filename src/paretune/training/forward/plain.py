@@ -66,8 +66,9 @@ class PlainForward:
         if batch.data.completion_starts is not None:
             inputs = {name: values.flatten(0, -2) for name, values in inputs.items()}
             logits = self.model(**inputs, use_cache=False).logits
-            # The logits at a token score the next one.
-            return [TokenLogits(logits[:, :-1], labels.flatten(0, -2)[:, 1:], texts)]
+            # The logits at a token score the next one. Those of virtual tokens are in front.
+            own, labels = logits[:, -labels.shape[-1] :], labels.flatten(0, -2)
+            return [TokenLogits(own[:, :-1], labels[:, 1:], texts)]
         inputs["decoder_input_ids"] = shift_right(self.model, labels)
         logits = self.model(**inputs, use_cache=False).logits
         return [TokenLogits(logits, labels, texts)]

@@ -34,7 +34,11 @@ from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.objective import Collate
 from paretune.training.forward.micro_batch import Forward, MicroBatch, Splitter
-from paretune.training.forward.packed import PackedForward, PackedSeq2SeqForward
+from paretune.training.forward.packed import (
+    PackedCompletionForward,
+    PackedForward,
+    PackedSeq2SeqForward,
+)
 from paretune.training.forward.plain import PlainForward, PlainSplitter
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.prepare import PreparedModel
@@ -226,10 +230,12 @@ def overhead_tokens(model: Any) -> int:
 
 def _make_packed(
     loaded: LoadedModel, fleet: Fleet, compute: Compute, splitter: PassSplitter
-) -> PackedForward | PackedSeq2SeqForward:
+) -> Forward:
+    chosen: Any = PackedForward
     if loaded.anatomy.topology.scored_vocabulary(loaded.model):
-        return PackedSeq2SeqForward(loaded.model, fleet, compute, splitter)
-    return PackedForward(loaded.model, fleet, compute, splitter)
+        chosen = PackedSeq2SeqForward if loaded.anatomy.source_readers else PackedCompletionForward
+    path: Forward = chosen(loaded.model, fleet, compute, splitter)
+    return path
 
 
 def _pad_id(loaded: LoadedModel) -> int:

@@ -1,0 +1,99 @@
+"""Packed batches of decoders give what padded ones give: logits, losses and gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from paretune import objectives
+from paretune.models.load import load_model
+from paretune.objectives.encoding import Encoded
+from paretune.objectives.values import HeadSpec
+from paretune.testing.tiny_decoders import DECODERS
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.training.caches import ProcessCache
+from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.select import enable_packing, forward_for
+from paretune.training.prepare import prepare
+from paretune.training.runs.run_config import Compute
+
+ROWS = [3, 17, 8, 0, 21, 11, 5, 30, 2]
+PLACES = [
+    *((family, "lora", kind) for family in DECODERS for kind in ("pair", "completion")),
+    *(("gemma3", method, "completion") for method in ("prefix", "ia3", "prompt", "full")),
+    *(("opt", method, "pair") for method in ("prefix", "ia3", "prompt", "full")),
+    *((family, "prefix", "completion") for family in ("gemma2", "mistral", "phi3", "gpt_neox")),
+    ("llama", "lora", "multiple_choice"),
+]
+
+
+def with_completions(data: Encoded) -> Encoded:
+    """Texts whose last one to four tokens are scored, by their place."""
+    ids = [[text if len(text) > 1 else text * 2 for text in choices] for choices in data.ids]
+    starts = [[max(1, len(text) - 1 - i % 4) for text in choices] for i, choices in enumerate(ids)]
+    return replace(
+        data, ids=ids, lengths=[max(map(len, own)) for own in ids], completion_starts=starts
+    )
+
+
+@pytest.mark.parametrize(("family", "method", "kind"), PLACES)
+def test_a_packed_batch_gives_the_same_logits_and_gradients(
+    family: str, method: str, kind: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    """Every text of its own length, against the padded batch."""
+    task_kind = "pair" if kind == "completion" else kind
+    run = tiny_run(
+        tiny_task(tmp_path, task_kind), tiny_model(family), method, training={"dropout": 0.0}
+    )
+    bench = ProcessCache()
+    if kind == "completion":
+        head = HeadSpec("causal_lm", "causal lm", 0)
+        loaded = load_model(bench.source(run.model), head)
+    else:
+        loaded = bench.model(run.model, bench.dataset(run.task))
+    prepared = prepare(run, loaded)
+    draw = torch.Generator().manual_seed(3)
+    if method != "full":
+        with torch.no_grad():
+            for parameter in prepared.injection.parameters.values():
+                parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.2)
+    # Normalisations by the root mean square are computed in fp32 whatever comes.
+    exact = family in ("opt", "gpt2", "gpt_neox")
+    tolerance = {"rtol": 0.0, "atol": 1e-10} if exact else {"rtol": 1e-4, "atol": 1e-4}
+    loaded.model.to(torch.float64 if exact else torch.float32).train()
+    data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
+    objective = objectives.get(task_kind)
+    options = objective.loss_options(bench.parts(run).train)
+    if kind == "completion":
+        data = with_completions(data)
+
+    def compute() -> tuple[dict[Any, Tensor], list[Tensor]]:
+        forward = forward_for(loaded, prepared.fleet, Compute())
+        (outputs,) = forward([MicroBatch(data, ROWS)])
+        if kind == "completion":
+            loss = outputs.summed_loss(0.0)
+            lengths = [data.scored_length(text) for text in outputs.texts]
+            each = outputs.evaluation_losses()[1].split(lengths)
+            found: dict[Any, Tensor] = dict(zip(outputs.texts, each, strict=True))
+        else:
+            loss = objective.loss(outputs, data, ROWS, options)
+            found = dict(enumerate(outputs))
+        parameters = list(prepared.trained.values())
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return found, [torch.zeros(1) if g is None else g for g in gradients]
+
+    padded = compute()
+    assert enable_packing(prepared)
+    packed = compute()
+    assert packed[0].keys() == padded[0].keys()
+    for text, one in padded[0].items():
+        torch.testing.assert_close(packed[0][text], one, **tolerance, check_dtype=False)
+    assert any(g.abs().max() > 1e-3 for g in padded[1])
+    for name, one, other in zip(prepared.trained, packed[1], padded[1], strict=True):
+        torch.testing.assert_close(one, other, **tolerance, msg=name)
+    prepared.undo()
