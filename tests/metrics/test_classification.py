@@ -79,7 +79,7 @@ def test_sums_give_scikit_learns_scores(seed: int) -> None:
     [
         ([0, 1], [0], "2 references but 1"),
         ([], [], "at least one"),
-        ([0, 1], [0, -1], "predictions: expected label indices"),
+        ([0, 1], [0, -2], "predictions: expected label indices"),
         ([0.5, 1.0], [0, 1], "references: expected label indices"),
         ([[0], [1]], [0, 1], "expected .examples,."),
     ],
@@ -89,3 +89,17 @@ def test_what_cannot_be_scored_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         metric.compute(references, predictions, ())
+
+
+def test_a_prediction_of_no_label_is_a_miss_and_nobodys_mistake() -> None:
+    references, predictions = [0, 0, 1, 1], [0, -1, 1, -1]
+    # Both labels: 1 hit, 1 prediction, 2 references: F1 = 2 / 3; there is no third label.
+    assert compute("accuracy", references, predictions) == 0.5
+    for name in ("macro_f1", "weighted_f1"):
+        assert compute(name, references, predictions) == pytest.approx(2 / 3)
+    for metric in METRICS:
+        exact = metric.compute(references, predictions, ())
+        assert metric.score(references, predictions) == pytest.approx(exact)
+    assert compute("macro_f1", references, [-1] * 4) == 0.0
+    with pytest.raises(ValueError, match="label indices"):
+        compute("accuracy", [-1, 0], [0, 0])

@@ -9,9 +9,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from paretune.data.example import Example
+from paretune.data.prompt import Prompt
 from paretune.errors import DataError, ModelError
 from paretune.objectives import causal_lm
 from paretune.objectives.completions import PromptedText, encode_completions
+from paretune.objectives.readouts import for_readout
 from paretune.testing.tiny_models import tiny_model
 
 TEMPLATE = (
@@ -19,6 +21,8 @@ TEMPLATE = (
     "{% endif %}{{ '[' + m['role'] + '] ' + m['content'] + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
 )
+
+INSTRUCTION = for_readout(causal_lm.OBJECTIVE, "text", Prompt(delimiter=""))
 
 
 @pytest.fixture
@@ -36,29 +40,29 @@ def example(prompt: str, completion: str, *messages: tuple[str, str]) -> Example
 def test_a_completion_ends_with_the_end_of_text_and_the_prompt_begins_as_the_model_wants(
     tokenizer: Any,
 ) -> None:
-    data = causal_lm.encode([example("The cat sat", " on the mat")], tokenizer, 64)
+    data = INSTRUCTION.encode([example("The cat sat", " on the mat")], tokenizer, 64, "")
     ((ids,),), ((start,),) = data.ids, data.completion_starts or []
     assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
     assert ids[:start] == tokenizer("The cat sat")["input_ids"]
     assert tokenizer.decode(ids[start:-1]) == " on the mat"
     assert data.lengths == [len(ids)] and data.truncated == [False]
-    assert causal_lm.OBJECTIVE.text_lengths(
-        [example("The cat sat", " on the mat")], tokenizer, ""
-    ) == {"rows": [len(ids)]}
+    assert INSTRUCTION.text_lengths([example("The cat sat", " on the mat")], tokenizer, "") == {
+        "rows": [len(ids)]
+    }
 
 
 def test_too_long_a_prompt_loses_its_beginning_and_the_completion_its_end(tokenizer: Any) -> None:
     words = "The cat sat on the mat and the dog slept by the door"
     short, long = example(words, " the cat"), example(words, f" {words}")
-    whole = causal_lm.encode([short], tokenizer, 1000)
+    whole = INSTRUCTION.encode([short], tokenizer, 1000, "")
     ids, start = whole.ids[0][0], (whole.completion_starts or [[0]])[0][0]
     # The completion fits beside half of the places and more: it stays whole.
-    cut = causal_lm.encode([short], tokenizer, len(ids) - 2)
+    cut = INSTRUCTION.encode([short], tokenizer, len(ids) - 2, "")
     assert cut.ids[0][0] == ids[:1] + ids[3:] and cut.truncated == [True]
     assert cut.completion_starts == [[start - 2]]
     # It does not: the prompt keeps half of the places, its first token and its end.
-    cut = causal_lm.encode([long], tokenizer, 12)
-    ids = causal_lm.encode([long], tokenizer, 1000).ids[0][0]
+    cut = INSTRUCTION.encode([long], tokenizer, 12, "")
+    ids = INSTRUCTION.encode([long], tokenizer, 1000, "").ids[0][0]
     assert cut.ids[0][0] == [*ids[:1], *ids[start - 5 : start], *ids[start : start + 6]]
     assert cut.completion_starts == [[6]]
 
@@ -73,7 +77,7 @@ def test_something_stands_before_every_completion(tokenizer: Any) -> None:
 def test_conversations_are_written_by_the_chat_template(tokenizer: Any) -> None:
     tokenizer.chat_template = TEMPLATE
     asked = example("Is it true?", "yes", ("user", "Is it true?"))
-    data = causal_lm.encode([asked], tokenizer, 64)
+    data = INSTRUCTION.encode([asked], tokenizer, 64, "")
     ((ids,),), ((start,),) = data.ids, data.completion_starts or []
     whole = "[user] Is it true?\n[assistant] yes\n"
     assert ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
@@ -83,11 +87,11 @@ def test_conversations_are_written_by_the_chat_template(tokenizer: Any) -> None:
 def test_what_cannot_be_written_is_refused_with_what_to_do(tokenizer: Any) -> None:
     asked = example("Is it true?", "yes", ("user", "Is it true?"))
     with pytest.raises(ModelError, match="no chat template") as error:
-        causal_lm.encode([asked], tokenizer, 64)
+        INSTRUCTION.encode([asked], tokenizer, 64, "")
     assert "-Instruct" in error.value.remedy
     tokenizer.chat_template = TEMPLATE
     with pytest.raises(DataError, match=r"line 1: .*\(no system\)"):
-        causal_lm.encode([example("", "yes", ("system", "Be brief."))], tokenizer, 64)
+        INSTRUCTION.encode([example("", "yes", ("system", "Be brief."))], tokenizer, 64, "")
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="no end-of-text token"):
-        causal_lm.encode([example("a", "b")], tokenizer, 64)
+        INSTRUCTION.encode([example("a", "b")], tokenizer, 64, "")

@@ -14,13 +14,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from paretune.data.example import Example
 from paretune.data.formats.instructions import find_form, parse_instructions
 from paretune.data.formats.row import Row
+from paretune.data.prompt import Prompt
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions, causal_lm
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
+from paretune.objectives.readouts import for_readout
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.plain import PlainForward, PlainSplitter
 from paretune.training.runs.run_config import Compute
 
+INSTRUCTION = for_readout(causal_lm.OBJECTIVE, "text", Prompt(delimiter=""))
 KEPT = json.loads((Path(__file__).parent / "trl.json").read_text(encoding="utf-8"))
 
 
@@ -66,7 +69,7 @@ def make_model(vocabulary: int) -> LlamaForCausalLM:
 def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
     kept = KEPT[kind]
     examples = read_examples(kept["rows"])
-    data = causal_lm.encode(examples, tokenizer, 256)
+    data = INSTRUCTION.encode(examples, tokenizer, 256, "")
     batch = pad_batch(data, range(len(examples)), tokenizer.pad_token_id)
     for row, expected in enumerate(kept["encoded"]):
         length = len(expected["ids"])
@@ -78,6 +81,6 @@ def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
     indices = list(range(len(examples)))
     with torch.no_grad():
         (outputs,) = forward([MicroBatch(data, indices)])
-        loss = causal_lm.OBJECTIVE.loss(outputs, data, indices, LossOptions())
-    mean = float(loss) / causal_lm.OBJECTIVE.weight(data, indices)
+        loss = INSTRUCTION.loss(outputs, data, indices, LossOptions())
+    mean = float(loss) / INSTRUCTION.weight(data, indices)
     assert mean == pytest.approx(kept["loss"], rel=1e-5)

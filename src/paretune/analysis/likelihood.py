@@ -29,6 +29,7 @@ from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
 from paretune.store.record import Predictions, Record
 
 NO_PROBABILITIES = NoLikelihood("this kind of task defines no probabilities")
+NO_SHARES = NoLikelihood("labels were read from generated texts, which give them no probabilities")
 NO_ANSWERS = NoLikelihood("no run that trained has left answers")
 
 
@@ -36,6 +37,8 @@ def example_likelihood(record: Record, objective: Objective) -> ExampleLikelihoo
     """How probable one run made the right answers, example by example of its test part."""
     if objective.likelihood is None:
         return NO_PROBABILITIES
+    if record.run.readout == "text" and objective.predicts_labels:
+        return NO_SHARES
     if not record.predictions.get("test"):
         return NO_ANSWERS
     selection = None if record.run.selection == "test" else record.predictions.get("selection")

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
 LABEL = "label"
+NO_LABEL = -1
+"""The prediction that is none of the labels."""
 
 
 def accuracy(references: Values, predictions: Values, questions: Questions = ()) -> float:
@@ -42,7 +44,7 @@ def label_counts(references: Values, predictions: Runs, questions: Questions = (
     """Indicators of hit, prediction and reference for each label; (runs, examples, 3 x labels)."""
     label, predicted = np.array(references), np.array(predictions)
     one_hot = np.eye(1 + max(int(label.max()), int(predicted.max())), dtype=np.float32)
-    true, positive = one_hot[label], one_hot[predicted]
+    true, positive = one_hot[label], one_hot[predicted] * (predicted != NO_LABEL)[..., None]
     return np.concatenate(
         [positive * true, positive, np.broadcast_to(true, positive.shape)], axis=-1
     )
@@ -67,17 +69,18 @@ def label_arrays(
     Raises:
         ValueError: no examples, different lengths, or values that are no indices.
     """
-    label, predicted = _indices("references", references), _indices("predictions", predictions)
+    label = _indices("references", references, 0)
+    predicted = _indices("predictions", predictions, NO_LABEL)
     if label.shape != predicted.shape:
         raise ValueError(f"{len(label)} references but {len(predicted)} predictions")
     return label, predicted
 
 
-def _indices(name: str, values: Values) -> NDArray[np.int64]:
+def _indices(name: str, values: Values, lowest: int) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name}: expected (examples,) with at least one; got {array.shape}")
-    if not np.issubdtype(array.dtype, np.integer) or array.min() < 0:
+    if not np.issubdtype(array.dtype, np.integer) or array.min() < lowest:
         raise ValueError(f"{name}: expected label indices; got {array.dtype}, {array.min()} ...")
     return array.astype(np.int64)
 
@@ -86,7 +89,9 @@ def _f1(references: Values, predictions: Values, average: str) -> float:
     from sklearn.metrics import f1_score
 
     label, predicted = label_arrays(references, predictions)
-    return float(f1_score(label, predicted, average=average, zero_division=0.0))
+    # A prediction that is no label is in no list of labels, and so has no F1 of its own.
+    occurring = np.union1d(label, predicted[predicted != NO_LABEL])
+    return float(f1_score(label, predicted, labels=occurring, average=average, zero_division=0.0))
 
 
 def _accuracy_from_counts(sums: Array) -> Array:

@@ -132,7 +132,9 @@ def load_model(
             if head.logits:
                 read_last_token(model)
         direction = NO_DIRECTION
-        if head.languages:
+        if head.languages and head.kind == "causal_lm":  # its prompt names the languages
+            direction = TranslationDirection(prefix=source_prefix or "")
+        elif head.languages:
             direction = set_languages(tokenizer, head.languages, source_prefix, where)
     if weights:
         _require_finite(model.named_parameters(), where)

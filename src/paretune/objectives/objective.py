@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from paretune import metrics
 from paretune.metrics import Metric
+from paretune.metrics.classification import NO_LABEL
 from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch, text_lengths
 from paretune.objectives.likelihood import FitLikelihood
 from paretune.objectives.logits import LogitsCollector, count_examples, label_of, no_target_scale
@@ -138,6 +139,8 @@ class Objective:
 
         generates: predictions are texts, generated once at the end; while training, selection
             compares the loss.
+        stop: where a generated text ends, beside the end-of-text token and what a study names; the
+            text before it counts.
         predicts_labels: predictions are labels: right or wrong, example by example.
         label_smoothing: where the study does not say.
         encode, text_lengths, collate, loss, collector, predict: see the Protocols.
@@ -181,6 +184,7 @@ class Objective:
     recorded_metrics: tuple[str, ...]
 
     generates: bool = False
+    stop: tuple[str, ...] = ()
     predicts_labels: bool = False
     label_smoothing: float = 0.0
     encode: Encode = encode_texts
@@ -249,6 +253,8 @@ class Objective:
     ) -> dict[str, float]:
         """Scores of a part by name: ``primary``, the recorded metrics, ``n`` and ``loss``.
 
+        Where no label was found in some generated texts also ``no_label``, their share.
+
         Args:
             questions: which question each example answers, for answer sets; otherwise empty.
         """
@@ -264,6 +270,8 @@ class Objective:
             scores["questions"] = len(set(questions))
         for name, values in predictions.segment.items():
             scores[name] = sum(values) / len(values)
+        if self.predicts_labels and (unread := predictions.prediction.count(NO_LABEL)):
+            scores["no_label"] = unread / len(predictions.prediction)
         if predictions.loss is not None:
             scores["loss"] = predictions.loss
         return scores

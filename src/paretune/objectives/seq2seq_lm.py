@@ -118,6 +118,7 @@ OBJECTIVE = Objective(
     describe=_describe,
     max_selection_examples=MAX_SELECTION_EXAMPLES,
     head="seq2seq_lm",
+    readouts=("text",),
     problem_type=None,
     draws_head=False,
     num_logits=lambda labels: 0,

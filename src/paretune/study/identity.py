@@ -35,6 +35,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "length_normalisation": None,
     },
     "model": {"source_prefix": None},
+    "generation": {"stop": []},
     "method": {"readout": None},
     "protocol": {"outer": "auto"},
 }
@@ -54,7 +55,7 @@ def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
     reduced: dict[str, Any] = {
         key: reduce(form[key], defaults)
         for key, defaults in OMITTED_DEFAULTS.items()
-        if key in form
+        if form.get(key) is not None
     }
     if "tasks" in form:  # a study's form
         reduced["tasks"] = [reduce(task, OMITTED_DEFAULTS["task"]) for task in form["tasks"]]
@@ -63,7 +64,8 @@ def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
             reduce(method, OMITTED_DEFAULTS["method"]) for method in form["methods"]
         ]
     whole = {**form, **reduced}
-    if whole.get("generation") in (None, Generation().model_dump(mode="json")):
+    usual = reduce(Generation().model_dump(mode="json"), OMITTED_DEFAULTS["generation"])
+    if whole.get("generation") in (None, usual):
         whole.pop("generation", None)
     return whole
 

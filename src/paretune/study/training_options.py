@@ -49,11 +49,12 @@ class Training(FrozenModel):
 
 
 class Generation(FrozenModel):
-    """How translations are generated, and metrics beside BLEU, chrF and TER.
+    """How texts are generated, and metrics of them that need more than paretune installs.
 
-    ``num_beams`` and ``length_penalty`` None are the checkpoint's own. ``metrics`` that need
-    optional packages are computed only where they are named; ``bertscore_model`` goes with
-    ``bertscore``.
+    ``num_beams`` and ``length_penalty`` None are the checkpoint's own. ``max_new_tokens`` counts
+    what follows a prompt. ``stop``: texts at which an answer ends; it has what stands before them.
+    ``metrics`` that need optional packages are computed only where they are named;
+    ``bertscore_model`` goes with ``bertscore``.
     """
 
     ALIASES = aliases.GENERATION_ALIASES
@@ -61,6 +62,7 @@ class Generation(FrozenModel):
     num_beams: int | None = Field(default=None, ge=1, le=64)
     length_penalty: float | None = None
     max_new_tokens: int = Field(default=256, ge=1)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     metrics: tuple[str, ...] = ()
     bertscore_model: str | None = None
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from paretune import metrics, objectives, plugins
 from paretune.data.build import ColumnMapping, build_examples, class_label_parser
+from paretune.data.checks.language import language_name
 from paretune.data.example import Dataset, Example, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.prompt import Prompt, choose_prompt
@@ -113,8 +114,17 @@ def _with_prompt(dataset: Dataset, spec: TaskSpec, own: Prompt | None = None) ->
     if not dataset.objective.readouts:
         return dataset
     labels = dataset.labels if dataset.objective.predicts_labels else ()
+    own = own or dataset.prompt or _translation_prompt(dataset)
     prompt = choose_prompt(spec, own, dataset.train, labels, dataset.language)
     return replace(dataset, prompt=prompt)
+
+
+def _translation_prompt(dataset: Dataset) -> Prompt | None:
+    """How lm-evaluation-harness asks for a translation (its tasks of WMT); None of other tasks."""
+    if not dataset.objective.between_languages:
+        return None
+    source, target = map(language_name, dataset.languages)
+    return Prompt(template=f"{source} phrase: {{text}}\n{target} phrase:")
 
 
 def _load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:

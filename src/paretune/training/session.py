@@ -264,4 +264,12 @@ class Session:
         if not self._alone:
             self._model.place([parameters])
         prepared = self._model.prepared
-        return generate(prepared.loaded, prepared.fleet, self._model.compute, data, generation)
+        return generate(
+            prepared.loaded,
+            prepared.fleet,
+            self._model.compute,
+            data,
+            generation,
+            stop=self._model.objective.stop,
+            virtual_tokens=prepared.injection.virtual_tokens,
+        )

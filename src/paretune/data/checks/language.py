@@ -49,6 +49,24 @@ _ISO_639_3 = {
 }
 
 
+_NAMES = {
+    **{"sl": "Slovene", "en": "English", "de": "German", "fr": "French", "it": "Italian"},
+    **{"hr": "Croatian", "sr": "Serbian", "bs": "Bosnian", "mk": "Macedonian", "bg": "Bulgarian"},
+    **{"cs": "Czech", "sk": "Slovak", "pl": "Polish", "ru": "Russian", "uk": "Ukrainian"},
+    **{"hu": "Hungarian", "ro": "Romanian", "sq": "Albanian", "el": "Greek", "tr": "Turkish"},
+    **{"es": "Spanish", "pt": "Portuguese", "ca": "Catalan", "nl": "Dutch", "da": "Danish"},
+    **{"sv": "Swedish", "no": "Norwegian", "nb": "Norwegian", "fi": "Finnish", "et": "Estonian"},
+    **{"lt": "Lithuanian", "lv": "Latvian", "ga": "Irish", "ar": "Arabic", "he": "Hebrew"},
+    **{"fa": "Persian", "hi": "Hindi", "zh": "Chinese", "ja": "Japanese", "ko": "Korean"},
+    **{"vi": "Vietnamese", "th": "Thai", "id": "Indonesian"},
+}
+
+
+def language_name(language: str) -> str:
+    """The English name of a language, for prompts; its code where it is not known here."""
+    return _NAMES.get(language_code(language), language)
+
+
 def detect_foreign_script(text: str, language: str) -> str | None:
     """The script of most letters of a text if the language does not use it, otherwise None."""
     own = SCRIPTS.get(language_code(language))

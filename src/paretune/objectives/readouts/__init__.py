@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError
 from paretune.objectives.objective import Objective
-from paretune.objectives.readouts import label_words
+from paretune.objectives.readouts import label_words, text
 
 if TYPE_CHECKING:
     from paretune.data.prompt import Prompt
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MAKE: dict[Readout, Callable[[Objective, Prompt], Objective]] = {
     "label_words": label_words.read_label_words,
+    "text": text.read_text,
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.metrics.classification import NO_LABEL
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -91,7 +92,9 @@ class Disagreement:
     default_pair: PairAgreement
 
     def label(self, index: int) -> str:
-        """The name of a label, or its number where it has none."""
+        """The name of a label, or its number where it has none; "no label" where none was found."""
+        if index == NO_LABEL:
+            return "no label"
         return self.labels[index] if index < len(self.labels) else str(index)
 
     def basis(self, pair: PairAgreement) -> str:

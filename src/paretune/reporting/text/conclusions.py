@@ -9,6 +9,7 @@ from dataclasses import replace
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.test_design import TestDesign
+from paretune.analysis.unread_answers import unread_share
 from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
@@ -105,6 +106,9 @@ def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -
             f"{_group_by_model(below, models)}."
         )
     trained = [*rows, *(row for row in baselines if row.cell.name in WITH_MODEL)]
+    if unread := [(row, share) for row in trained if (share := unread_share(row.cell)) > 0]:
+        shares = join_names([f"{share:.1%} of {row.title}" for row, share in unread])
+        yield f"No label was found in the texts of these answers, which count as wrong: {shares}."
     # Names are written as they are, so no sentence begins with one.
     generates = any(row.cell.objective.generates for row in trained)
     forms = {

@@ -9,12 +9,12 @@ answers each of them, word by word.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from paretune import objectives
 from paretune.data.build import BuildResult, ColumnMapping, build_examples, make_missing_label
-from paretune.data.example import Dataset, Message
+from paretune.data.example import Dataset, Example, Message
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.formats.instructions import (
     COMPLETION,
@@ -31,6 +31,7 @@ from paretune.data.formats.instructions import (
 from paretune.data.formats.read import read_rows
 from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
+from paretune.data.prompt import Prompt
 from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
@@ -93,6 +94,8 @@ def load_instructions(spec: TaskSpec) -> Dataset:
         licence=spec.licence or "not stated",
         source=read.source,
         findings=tuple(findings),
+        # As both are written, unless the study writes what stands around the prompt.
+        prompt=Prompt(delimiter="" if spec.prompt is None else Prompt.delimiter),
         clustered=spec.group is not None,
     )
 
@@ -122,6 +125,9 @@ def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
     parsed, faults = parse_instructions(rows, form)
     built = build_examples(parsed, _make_mapping(spec), part)
     built.errors[:0] = faults
+    if spec.prompt is not None:
+        built.errors += _find_long_conversations(built.examples)
+        built.examples = [replace(example, messages=()) for example in built.examples]
     several = [e for e in built.examples if sum(role == "assistant" for role, _ in e.messages)]
     if several:
         what = (
@@ -131,6 +137,22 @@ def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
         remedy = "To learn all of them, write a row for each, which ends with it."
         built.notes.append(Finding("note", "last-answer", several[0].where, what, remedy))
     return built
+
+
+def _find_long_conversations(examples: Sequence[Example]) -> list[Finding]:
+    """Conversations that one prompt cannot be written around."""
+    return [
+        Finding(
+            "error",
+            "long-conversation",
+            example.where,
+            "is a conversation of several messages, which the task's prompt cannot be written "
+            "around.",
+            "Remove prompt, so that the model's chat template writes it, or remove the row.",
+        )
+        for example in examples
+        if len(example.messages) > 1
+    ]
 
 
 def _named_form(spec: TaskSpec) -> Form:

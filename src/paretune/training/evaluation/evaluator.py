@@ -121,6 +121,8 @@ def make_evaluator(
     if not config.objective.generates:
         return PredictionEvaluator(config, dataset, parts, weights)
     generation = config.run.generation or Generation()
+    if config.objective.predicts_labels:  # its texts are read, not compared
+        generation = generation.model_copy(update={"metrics": (), "bertscore_model": None})
     optional = OptionalMetrics(generation, dataset.language or "", caches)
     return LossEvaluator(config, parts, weights, optional)
 
@@ -203,6 +205,8 @@ class LossEvaluator:
         references = [str(reference) for reference in objective.references(examples)]
         losses: TokenLosses = self.weights.evaluate(part)
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
+        if objective.predicts_labels:
+            return predictions
         if part not in TEST_PARTS:
             return predictions
         segment = self.optional_metrics.score_segments(texts, references)

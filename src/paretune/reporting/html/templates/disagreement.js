@@ -9,7 +9,7 @@
     const [first, second] = [find("first"), find("second")];
     // Everything below is text nodes: nothing that came from data is read as markup.
     const write = (name, text) => live.querySelectorAll(`[data-part="${name}"]`).forEach((e) => { e.textContent = text; });
-    const label = (i) => (i < data.labels.length ? data.labels[i] : String(i));
+    const label = (i) => (i < 0 ? "no label" : i < data.labels.length ? data.labels[i] : String(i));
     const counted = (n, noun) => `${n.toLocaleString("en")} ${n === 1 ? noun : `${noun}s`}`;
 
     function cell(row, kind, text, number = false) {

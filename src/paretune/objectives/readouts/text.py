@@ -1,0 +1,198 @@
+"""Text: what the model writes behind the prompt.
+
+Training minimises the cross-entropy of the answer's tokens, the end-of-text token included, summed
+over them and divided by their number; while training, that loss selects. Texts are generated once,
+at the end. Of tasks with labels or choices the text is read: its first words that are an answer's
+text are the prediction, whatever stands around them; where there are none the prediction is
+:data:`~paretune.metrics.classification.NO_LABEL`, which is never right.
+
+What is too long loses the beginning of its prompt
+(:func:`~paretune.objectives.completions.encode_completions`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from paretune.errors import StudyError
+from paretune.metrics.classification import NO_LABEL
+from paretune.objectives.completions import (
+    PromptedText,
+    completion_lengths,
+    encode_completions,
+    end_text,
+    render_chat,
+)
+from paretune.objectives.encoding import Encoded, pad_batch
+from paretune.objectives.objective import Objective
+from paretune.objectives.seq2seq_lm import (
+    MAX_SELECTION_EXAMPLES,
+    TokenLossCollector,
+    count_target,
+    token_loss,
+)
+from paretune.objectives.values import ModelPredictions, TargetScale
+
+if TYPE_CHECKING:
+    from paretune.data.example import Example
+    from paretune.data.prompt import Prompt
+
+ONE_LINE = ("\n",)
+"""Answers that are one line end with it: models without training go on with another question."""
+_EDGES = re.compile(r"^\W+|\W+$")
+
+
+def read_text(objective: Objective, prompt: Prompt) -> Objective:
+    """The objective, answered by a text that is generated."""
+    changes: dict[str, Any] = {}
+    if objective.predicts_labels:
+        # Probabilities of texts are not shares of labels, so there are none to compare.
+        changes = {"predict": PredictLabels(prompt), "stop": ONE_LINE, "likelihood": None}
+    elif objective.between_languages:
+        changes = {"stop": ONE_LINE}
+    return replace(
+        objective,
+        head="causal_lm",
+        problem_type=None,
+        draws_head=False,
+        num_logits=_no_logits,
+        max_selection_examples=MAX_SELECTION_EXAMPLES,
+        generates=True,
+        label_smoothing=0.0,
+        encode=EncodeText(prompt),
+        text_lengths=CountTokens(prompt),
+        collate=pad_batch,
+        weight=count_target,
+        loss=token_loss,
+        collector=TokenLossCollector,
+        peft_task_type="CAUSAL_LM",
+        usage="generation",
+        **changes,
+    )
+
+
+def _no_logits(labels: int) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class EncodeText:
+    """Tokenises the prompt of each example with its right answer."""
+
+    prompt: Prompt
+
+    def __call__(
+        self, examples: Sequence[Example], tokenizer: Any, max_length: int, prefix: str = ""
+    ) -> Encoded:
+        """One text an example; see :class:`~paretune.objectives.objective.Encode`.
+
+        Raises:
+            ModelError: the tokenizer has no end-of-text token, or no chat template.
+            DataError: the chat template refuses a conversation.
+            StudyError: solved examples are asked for before a conversation.
+        """
+        limit = self.prompt.max_shot_tokens if self.prompt.shots else None
+        texts = _write(examples, self.prompt, tokenizer, prefix, limit)
+        labels = [example.label for example in examples]
+        return encode_completions(texts, labels, tokenizer, limit or max_length)
+
+
+@dataclass(frozen=True)
+class CountTokens:
+    """Tokens of each example's text before any cut."""
+
+    prompt: Prompt
+
+    def __call__(
+        self, examples: Sequence[Example], tokenizer: Any, prefix: str
+    ) -> dict[str, list[int]]:
+        """``{"rows": ...}``, without solved examples."""
+        alone = replace(self.prompt, shots=())
+        texts = _write(examples, alone, tokenizer, prefix, None)
+        return {"rows": completion_lengths(texts, tokenizer)}
+
+
+@dataclass(frozen=True)
+class PredictLabels:
+    """Reads the label or choice that each generated text names."""
+
+    prompt: Prompt
+
+    def __call__(
+        self,
+        outputs: Sequence[str],
+        examples: Sequence[Example],
+        target_scale: TargetScale | None,
+        /,
+    ) -> ModelPredictions:
+        """An index for each text, or :data:`NO_LABEL`."""
+        pairs = zip(outputs, examples, strict=True)
+        indices = [find_answer(text, self.prompt.answers(example)) for text, example in pairs]
+        return ModelPredictions([*indices], [[] for _ in outputs], None)
+
+
+def find_answer(text: str, answers: Sequence[str]) -> int:
+    """The answer whose words come first in a text, the longest of those at one place.
+
+    Case, and punctuation around an answer, do not matter ("Da." is "da"); an answer inside a longer
+    word is none. :data:`NO_LABEL` where no answer is found.
+    """
+    folded = _fold(text)
+    best = (len(folded), 0, NO_LABEL)
+    for index, answer in enumerate(answers):
+        words = _EDGES.sub("", _fold(answer)) or _fold(answer)
+        match = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", folded) if words else None
+        if match is not None:
+            best = min(best, (match.start(), -len(words), index))
+    return best[2]
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _write(
+    examples: Sequence[Example], prompt: Prompt, tokenizer: Any, prefix: str, limit: int | None
+) -> list[tuple[PromptedText, ...]]:
+    """The text of each example, with as many solved ones before it as ``limit`` allows."""
+    texts = [_write_example(example, prompt, tokenizer, prefix) for example in examples]
+    if limit is None:
+        return [(text,) for text in texts]
+    kept = [len(prompt.shots)] * len(texts)
+    waiting = list(range(len(texts)))
+    while waiting:
+        lengths = completion_lengths([(texts[i],) for i in waiting], tokenizer)
+        waiting = [
+            i for i, length in zip(waiting, lengths, strict=True) if length > limit and kept[i]
+        ]
+        for i in waiting:
+            kept[i] -= 1
+            fewer = replace(prompt, shots=prompt.shots[len(prompt.shots) - kept[i] :])
+            texts[i] = _write_example(examples[i], fewer, tokenizer, prefix)
+    return [(text,) for text in texts]
+
+
+def _write_example(example: Example, prompt: Prompt, tokenizer: Any, prefix: str) -> PromptedText:
+    if example.messages:
+        if prompt.shots:
+            raise StudyError(
+                "solved examples cannot stand before a conversation.",
+                where=example.where,
+                remedy="Remove few_shot, or write prompt and completion as texts.",
+            )
+        return render_chat(example, tokenizer)
+    text, pair = example.segments[0]
+    context = prompt.render(text, None if len(example.segments) > 1 else pair)
+    before = prompt.join_shots(prompt.shots) + prefix + context
+    answer = prompt.delimiter + _solution(example, prompt)
+    return PromptedText(before, before + end_text(answer, tokenizer))
+
+
+def _solution(example: Example, prompt: Prompt) -> str:
+    """The text of the right answer: of its label or choice, or its target."""
+    if example.label is None:
+        return example.target or ""
+    return prompt.answers(example)[int(example.label)]
