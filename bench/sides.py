@@ -19,7 +19,6 @@ from paretune import methods, objectives
 from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.kernels import policy
 from paretune.models.load import reset_head
@@ -235,10 +234,7 @@ class Ours:
             method, dropout=variant.dropout, precision=variant.precision, rate=rate, seed=seed
         )
         self.data, self.rate = work.encoded, rate
-        loaded = work.fresh()
-        if allows_bf16_weights(run):
-            cast_to_bf16(loaded.model, loaded.anatomy)
-        self.prepared = prepare(run, loaded)
+        self.prepared = prepare(run, work.fresh(bf16=allows_bf16_weights(run)))
         self.forward = make_forward(self.prepared, Compute.of(run, "cpu"))
         objective = objectives.get(work.shape.kind)
         self.config = RunConfig(

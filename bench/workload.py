@@ -143,11 +143,12 @@ class Work:
         config = json.loads((self.source.folder / "config.json").read_text(encoding="utf-8"))
         return random_tokens(self.shape, int(config["vocab_size"]))
 
-    def fresh(self) -> LoadedModel:
-        """The model anew, in fp32."""
+    def fresh(self, *, bf16: bool = False) -> LoadedModel:
+        """The model anew; ``bf16``: its frozen matrices in bf16."""
         shape = self.shape
         names = tuple(f"label {i}" for i in range(shape.labels))
-        return load_model(self.source, objectives.get(shape.kind).head_spec(names))
+        head = objectives.get(shape.kind).head_spec(names)
+        return load_model(self.source, head, bf16=bf16)
 
     def run(
         self, method: str, *, dropout: float, precision: str, rate: float, seed: int = 1

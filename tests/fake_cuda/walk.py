@@ -22,9 +22,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paretune import objectives
-from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.dropout import masks, rng
 from paretune.models.packing import attention
+from paretune.models.weight_storage import bf16_parameters
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
@@ -145,7 +145,8 @@ def step(case: str) -> None:
     run, data = a_run(method, precision), encoded(family)
     with mode:
         if allows_bf16_weights(run):
-            cast_to_bf16(loaded.model, loaded.anatomy)
+            for parameter in bf16_parameters(loaded.model, loaded.anatomy):
+                parameter.data = parameter.data.bfloat16()
         if how == "fleet":
             in_a_fleet(run, loaded, data)
             return

@@ -1,7 +1,8 @@
-"""A checkpoint in half precision is never in fp32 where its base is held in bf16."""
+"""A checkpoint in half precision is opened in it, whatever its weights are then held in."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from paretune.models.bf16_weights import bf16_model_bytes
 from paretune.models.load import checkpoint_dtype
+from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import ModelSpec
@@ -45,8 +46,10 @@ def halved(folder: Path, dtype: torch.dtype, but: str = "") -> Path:
 
 
 def as_if_from_fp32(folder: Path, task: Any) -> dict[str, torch.Tensor]:
-    """The tensors of the base as they are held when it is opened in fp32, as it always was."""
-    bench, spec = ProcessCache(), ModelSpec(name=str(folder))
+    """The tensors of the base, held in bf16, of the same numbers in a checkpoint in fp32."""
+    wide_folder = folder.with_name(f"{folder.name}-wide")
+    shutil.copytree(folder, wide_folder)
+    bench, spec = ProcessCache(), ModelSpec(name=str(halved(wide_folder, torch.float32)))
     wide = bench.model(spec, bench.dataset(task))
     matrices = {f"{name}.weight" for name in wide.anatomy.linear_layers}
     named = (*wide.model.named_parameters(), *wide.model.named_buffers())
@@ -75,7 +78,7 @@ def test_the_same_bits_without_passing_through_fp32(
     assert {named[name].dtype for name in in_bf16.head_parameters} == {torch.float32}
     bytes_ = sum(p.numel() * p.element_size() for p in in_bf16.model.parameters())
     outline = bench.outline(spec, bench.dataset(task))
-    assert bytes_ == bf16_model_bytes(outline.model, outline.anatomy)
+    assert bytes_ == stored_bytes(outline.model, outline.anatomy, WeightStorage(bf16=True))
 
 
 def test_a_checkpoint_of_two_precisions_keeps_the_finer(
@@ -103,14 +106,23 @@ def test_sines_that_a_model_computes_are_those_of_fp32(
         assert torch.equal(tensor, expected[name]), name
 
 
+@pytest.mark.parametrize("family", ["bert", "marian"])
 def test_without_bf16_all_is_fp32(
-    tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
+    family: str, tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
 ) -> None:
-    folder = halved(tiny_model("bert", tmp_path / "bert"), torch.bfloat16)
+    if family == "marian":
+        folder, task = tiny_marian(tmp_path / family), tiny_pairs(tmp_path / "data")
+    else:
+        folder, task = tiny_model(family, tmp_path / family), tiny_task(tmp_path / "data")
+    halved(folder, torch.bfloat16)
     bench = ProcessCache()
-    wide = bench.model(ModelSpec(name=str(folder)), bench.dataset(tiny_task(tmp_path / "data")))
-    assert opened_in == [torch.float32]
+    wide = bench.model(ModelSpec(name=str(folder)), bench.dataset(task))
+    assert opened_in == [torch.bfloat16]
     assert {p.dtype for p in wide.model.parameters()} == {torch.float32}
+    plain = type(wide.model).from_pretrained(folder, dtype=torch.float32)
+    for name, tensor in plain.state_dict().items():
+        if name not in wide.head_parameters:
+            assert torch.equal(wide.model.state_dict()[name], tensor), name
 
 
 @pytest.mark.parametrize(("method", "is_held"), [("lora", True), ("full", False)])

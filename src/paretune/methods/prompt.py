@@ -33,10 +33,10 @@ from paretune.methods.core.options import bounded, choice, derived_option
 from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.core.virtual_tokens import (
-    embed_rows,
     keeps_text_positions,
     prepend_virtual_tokens,
 )
+from paretune.models.embedding_rows import embed_rows
 from paretune.models.structure.anatomy import Anatomy, accepts_embeddings, read_anatomy
 from paretune.models.structure.topology import topology_of
 from paretune.objectives import Objective

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import safetensors
@@ -16,6 +17,7 @@ from paretune.errors import ModelError, first_line
 from paretune.models.config import SAFE_LOADING, load_config, quiet_transformers
 from paretune.models.conv1d import to_linear_layers
 from paretune.models.dropout.rates import DropoutRates, read_dropout_rates
+from paretune.models.quantised import QuantisedLinear
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
@@ -29,6 +31,7 @@ from paretune.models.translation_languages import (
     TranslationDirection,
     set_languages,
 )
+from paretune.models.weight_storage import WeightStorage, require_finite, store_weights
 from paretune.objectives.values import HeadSpec
 from paretune.study import Generation, derive_seed
 
@@ -41,7 +44,7 @@ class LoadedModel:
     """A model ready for methods.
 
     Attributes:
-        model: a ``PreTrainedModel`` in fp32 on the CPU, in evaluation mode.
+        model: a ``PreTrainedModel`` on the CPU, in evaluation mode; what is trained is in fp32.
         head_parameters: names of the head's parameters: all that the checkpoint did not supply, and
             the classifier; none where the head is the checkpoint's own.
         direction: how a translation model is told the languages; empty for all others.
@@ -71,9 +74,15 @@ class LoadedModel:
     def backbone_digest(self) -> str:
         """SHA-256 of all parameters outside the head, bit by bit; runs leave it."""
         digest = hashlib.sha256()
-        for name, parameter in sorted(self.model.named_parameters()):
+        packed = [
+            (f"{name}.{own}", buffer)
+            for name, module in self.model.named_modules()
+            if isinstance(module, QuantisedLinear)
+            for own, buffer in module.named_buffers(recurse=False)
+        ]
+        for name, tensor in sorted([*self.model.named_parameters(), *packed], key=itemgetter(0)):
             if name not in self.head_parameters:
-                plain = parameter.detach().cpu().reshape(-1).view(torch.uint8)
+                plain = tensor.detach().cpu().reshape(-1).view(torch.uint8)
                 digest.update(name.encode())
                 digest.update(memoryview(plain.numpy()))
         return digest.hexdigest()
@@ -86,7 +95,7 @@ def load_model(
     source_prefix: str | None = None,
     weights: bool = True,
     tokenizer: Any = None,
-    dtype: torch.dtype = torch.float32,
+    bf16: bool = False,
 ) -> LoadedModel:
     """Load a model with the head that an objective asks for; runs draw it by :func:`reset_head`.
 
@@ -94,14 +103,16 @@ def load_model(
         source_prefix: what a translation model wants before every text.
         weights: False leaves the tensors on the meta device: their names and shapes are checked
             against the files, and nothing is read. Enough to plan, and to know that runs can start.
-        dtype: another than fp32 only where the checkpoint is in it (:func:`checkpoint_dtype`).
+        bf16: hold frozen matrices in bf16 (:mod:`paretune.models.weight_storage`). No weight goes
+            through fp32 that is held in less.
 
     Raises:
         ModelError: an architecture without such a head or with an unknown structure, weights that
             are missing or of the wrong shape in the backbone, a tokenizer that cannot be used, or
             languages that the model does not know.
+        MissingDependencyError: what quantises is not installed.
     """
-    where = f"model {source.name}"
+    where, storage = f"model {source.name}", WeightStorage(bf16, source.quantisation)
     with quiet_transformers():
         config = load_config(source)
         auto_class = require_head(config, head, where)
@@ -113,12 +124,13 @@ def load_model(
         elif head.logits and topology_of(config).pooled_token == -1:
             config.num_labels = head.logits  # each choice is a text of its own
         open_model = partial(_from_pretrained, auto_class, source, config, where)
+        dtype = checkpoint_dtype(source) if weights else torch.float32
         model, info = open_model(weights, dtype)
         transposed = to_linear_layers(model)
-        # Reading the anatomy runs the model, in fp32: one in half precision is read from its
-        # outline on the meta device.
+        # Reading the anatomy runs the model, in fp32, and so reads all of its weights: one that
+        # will be held in less is read from its outline on the meta device.
         traced = model
-        if model.dtype != torch.float32:
+        if dtype != torch.float32 or not storage.is_plain:
             traced = open_model(False, torch.float32)[0]
             to_linear_layers(traced)
         try:
@@ -137,7 +149,9 @@ def load_model(
         elif head.languages:
             direction = set_languages(tokenizer, head.languages, source_prefix, where)
     if weights:
-        _require_finite(model.named_parameters(), where)
+        if dtype != torch.float32:
+            _recompute_half_tensors(model, anatomy)
+        store_weights(model, anatomy, storage, source.folder, where)
     missing = info["missing_keys"]
     drawn = [*missing, *(key for key, *_ in info["mismatched_keys"])]
     parameters = _split_drawn(model, anatomy, head, drawn, where)
@@ -196,19 +210,8 @@ def require_finite_weights(source: ModelSource) -> None:
     for path in sorted(source.folder.glob("*.safetensors")):
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
-            _require_finite(tensors, f"model {source.name}")
-
-
-def _require_finite(tensors: Iterable[tuple[str, torch.Tensor]], where: str) -> None:
-    for name, tensor in tensors:
-        if not tensor.is_floating_point() or not tensor.numel():
-            continue
-        if not all(map(torch.isfinite, torch.aminmax(tensor))):
-            raise ModelError(
-                f"its weights hold values that are no finite numbers ({name}).",
-                where=where,
-                remedy="They are damaged, or training them failed: fetch or train them again.",
-            )
+            for name, tensor in tensors:
+                require_finite(name, tensor, f"model {source.name}")
 
 
 def reset_head(loaded: LoadedModel, seed: int) -> None:
@@ -220,22 +223,14 @@ def reset_head(loaded: LoadedModel, seed: int) -> None:
     if not loaded.head_parameters:
         return
     model, head = loaded.model, set(loaded.head_parameters)
-    # transformers initialises what is not marked as initialised: unmark the head and its parents,
-    # since some models draw a child's weights in their parent's turn (ModernBERT).
-    parents = {"", *(name[:i] for name in head for i, letter in enumerate(name) if letter == ".")}
-    for name, module in model.named_modules():
-        module._is_hf_initialized = name not in parents
-    for buffer in model.buffers():
-        buffer._is_hf_initialized = True
     devices = {}
     for name, parameter in model.named_parameters():
-        parameter._is_hf_initialized = name not in head
         if name in head:
             devices[name] = parameter.device
             parameter.data = parameter.data.cpu()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "head"))
-        model.initialize_weights()
+        _initialise(model, head)
     for name, device in devices.items():
         parameter = model.get_parameter(name)
         parameter.data = parameter.data.to(device)
@@ -249,14 +244,39 @@ def checkpoint_dtype(source: ModelSource) -> torch.dtype:
     return halves.get("".join(floating), torch.float32)
 
 
-def has_computed_half_tensors(loaded: LoadedModel) -> bool:
-    """Whether the model computed tensors (sines) in the half precision in which it was loaded.
+def _recompute_half_tensors(model: Any, anatomy: Anatomy) -> None:
+    """Compute in fp32 what is in no file (sines, scales) and came out in half precision.
 
-    They are in no file, and differ from those computed in fp32.
+    Raises:
+        ModelError: the model's class does not compute it again.
     """
-    saved = {*loaded.model.state_dict()} - {*loaded.anatomy.untrainable}
-    named = (*loaded.model.named_parameters(), *loaded.model.named_buffers())
-    return any(t.is_floating_point() and t.itemsize == 2 for n, t in named if n not in saved)
+    saved = {*model.state_dict()} - {*anatomy.untrainable}
+    named = (*model.named_parameters(), *model.named_buffers())
+    computed = {n: t for n, t in named if t.is_floating_point() and t.itemsize == 2 and n not in saved}
+    if not computed:
+        return
+    for tensor in computed.values():
+        tensor.data = torch.full(tensor.shape, torch.nan)
+    _initialise(model, {*computed})
+    if wrong := [name for name, tensor in computed.items() if tensor.isnan().any()]:
+        raise ModelError(
+            f"{type(model).__name__} does not compute {wrong[0]} again in fp32.",
+            remedy="Save its weights in fp32.",
+        )
+
+
+def _initialise(model: Any, names: set[str]) -> None:
+    """Let ``transformers`` initialise some parameters and buffers, and no other.
+
+    It initialises what is not marked as initialised: unmark these and their parents, since some
+    models draw a child's weights in their parent's turn (ModernBERT).
+    """
+    parents = {"", *(name[:i] for name in names for i, letter in enumerate(name) if letter == ".")}
+    for name, module in model.named_modules():
+        module._is_hf_initialized = name not in parents
+    for name, tensor in (*model.named_buffers(), *model.named_parameters()):
+        tensor._is_hf_initialized = name not in names
+    model.initialize_weights()
 
 
 def _from_pretrained(

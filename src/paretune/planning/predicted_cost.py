@@ -20,7 +20,7 @@ from paretune.data.outer_folds import labelled_rows
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost, measure_shape
 from paretune.measuring.devices import query_gpu
-from paretune.models.bf16_weights import bf16_model_bytes
+from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.models.load import LoadedModel
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
@@ -180,8 +180,9 @@ class CostPredictor:
             choices = len(self.context.dataset(run.task).train[0].segments)
             outline, trained = self._open_outline(run), self._count_trained(run)
             shape, loaded = outline.shape, outline.loaded
-            if allows_bf16_weights(run):
-                weights_bytes = bf16_model_bytes(loaded.model, loaded.anatomy)
+            storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
+            if not storage.is_plain:
+                weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
             lengths = self._text_lengths(run)
             self._works[key] = estimate_compute_cost(

@@ -83,6 +83,8 @@ class Run(FrozenModel):
             form["task"].pop(key, None)
         if self.model.source_prefix is not None:
             form["source_prefix"] = self.model.source_prefix
+        if self.model.quantisation is not None:
+            form["quantisation"] = self.model.quantisation
         if self.outer is None:  # stores of paretune 0.1.0 have runs without it
             form.pop("outer")
         if self.readout == "head":  # as had every run before there were others

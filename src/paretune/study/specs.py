@@ -11,6 +11,8 @@ from paretune.study import aliases
 
 Readout = Literal["head", "label_words", "text"]
 """How a model answers: by a head; by the likelihood of each label's text; by a text it writes."""
+Quantisation = Literal["nf4", "int8"]
+"""How the frozen linear layers of a model are held (:mod:`paretune.models.quantised`)."""
 
 
 class FrozenModel(BaseModel):
@@ -32,7 +34,8 @@ class ModelSpec(FrozenModel):
     """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package).
 
     ``source_prefix`` is put before every text to translate, as T5 was trained with
-    (``"translate English to German: "``).
+    (``"translate English to German: "``). ``quantisation``: its frozen linear layers are held in 4
+    bits (``nf4``, QLoRA) or 8 (``int8``); a method that trains or rewrites them is refused.
     """
 
     ALIASES = aliases.MODEL_ALIASES
@@ -41,11 +44,15 @@ class ModelSpec(FrozenModel):
     revision: str | None = None
     label: str | None = None
     source_prefix: str | None = None
+    quantisation: Quantisation | None = None
 
     @property
     def key(self) -> str:
-        """Short name for tables: the label, or the last part of the name."""
-        return self.label or self.name.rstrip("/").removeprefix("package:").split("/")[-1]
+        """Short name for tables: the label, or the last part of the name and the quantisation."""
+        if self.label:
+            return self.label
+        name = self.name.rstrip("/").removeprefix("package:").split("/")[-1]
+        return name if self.quantisation is None else f"{name}-{self.quantisation}"
 
 
 class MethodSpec(BaseModel):

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
-
-import torch
 
 from paretune.data.example import Dataset, Example
 from paretune.data.outer_folds import split_by_fold
 from paretune.data.split import assign_folds, take_whole_groups
-from paretune.models.bf16_weights import cast_to_bf16
-from paretune.models.load import (
-    LoadedModel,
-    checkpoint_dtype,
-    has_computed_half_tensors,
-    load_model,
-)
+from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.objectives.objective import Encode
@@ -74,15 +64,16 @@ class ProcessCache:
         return self.sources[key]
 
     def model(self, spec: ModelSpec, dataset: Dataset, *, bf16: bool = False) -> LoadedModel:
-        """The pretrained model with a head for this task, perhaps in bf16; the last one only."""
+        """The pretrained model with a head for this task, perhaps in bf16; only the last is kept."""
         source = self.source(spec)
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
-        key = (source.weights_hash, source.decoding_key, head, spec.source_prefix, bf16)
+        key = (source.weights_key, source.decoding_key, head, spec.source_prefix, bf16)
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
-            load = partial(load_model, source, head, source_prefix=spec.source_prefix)
-            self.loaded[key] = _load_in_bf16(load, source) if bf16 else load()
+            self.loaded[key] = load_model(
+                source, head, source_prefix=spec.source_prefix, bf16=bf16
+            )
         return self.loaded[key]
 
     def outline(self, spec: ModelSpec, dataset: Dataset) -> LoadedModel:
@@ -146,12 +137,3 @@ class ProcessCache:
             self.encoded[key] = encode(examples, loaded.tokenizer, length, direction.prefix)
         return self.encoded[key]
 
-
-def _load_in_bf16(load: Callable[..., LoadedModel], source: ModelSource) -> LoadedModel:
-    """A model in bf16; a checkpoint in half precision is never converted to fp32 on the way."""
-    loaded = load(dtype=checkpoint_dtype(source))
-    if has_computed_half_tensors(loaded):
-        loaded = load()
-    loaded.model.config.dtype = torch.float32  # tensors that stay in fp32 are created by it
-    cast_to_bf16(loaded.model, loaded.anatomy)
-    return loaded

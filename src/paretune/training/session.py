@@ -169,11 +169,11 @@ class Session:
     def _enable_activation_cache(self) -> list[str]:
         """Let all runs skip the layers below everything that is trained."""
         run = self._slots[0].job.run
-        weights_hash = self._caches.source(run.model).weights_hash
+        weights_key = self._caches.source(run.model).weights_key
         once = {data: name for slot in self._slots for name, data in slot.encoded.items()}
         parts = [(name, data) for data, name in once.items()]
         return enable_activation_cache(
-            self._model.prepared, self._model.compute, parts, weights_hash
+            self._model.prepared, self._model.compute, parts, weights_key
         )
 
     def _step(self) -> None:

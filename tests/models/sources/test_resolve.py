@@ -147,7 +147,7 @@ def test_weights_of_half_the_bits_are_told(tiny_model, tmp_path, settings):
     dtype = getattr(torch, settings)
     state = load_file(folder / "model.safetensors")
     save_file({name: t.to(dtype) for name, t in state.items()}, folder / "model.safetensors")
-    note = f"weights of {folder} are {settings} in their file; opened as float32"
+    note = f"weights of {folder} are {settings} in their file"
     source = resolve_name(folder)
     assert source.notes == (note,)
     assert load_model(source, objectives.get("classification").head_spec(("a", "b"))).notes == (

@@ -18,7 +18,6 @@ has the positions that it has without a prompt, and the prompt has none: it can 
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -29,6 +28,7 @@ from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import ModelChanges
+from paretune.models.embedding_rows import embed_rows
 from paretune.models.structure.anatomy import Anatomy
 
 MODULE_NAME = "virtual_prompt"
@@ -109,15 +109,6 @@ class VirtualTokens:
     def _prepend_value(self, x: Tensor, value: int) -> Tensor:
         front = x.new_full((*x.shape[:-1], self.virtual), value)
         return torch.cat([front, x], dim=-1)
-
-
-def embed_rows(words: Any, rows: Tensor) -> Tensor:
-    """What the embedding module gives for tokens with these rows as weights; (n, width)."""
-    twin = copy.copy(words)
-    # Only its forward pass: none of the rows is padding, and no hook is called.
-    vars(twin).update(_parameters={"weight": rows}, padding_idx=None)
-    looked_up: Tensor = twin.forward(torch.arange(len(rows), device=rows.device))
-    return looked_up
 
 
 def prepend_virtual_tokens(

@@ -17,6 +17,7 @@ from paretune.models.sources.files import SAFETENSORS, ModelFiles, list_model_fi
 from paretune.models.sources.hub import find_snapshot
 from paretune.models.sources.package import find_package_folder
 from paretune.study import ModelSpec
+from paretune.study.specs import Quantisation
 
 _HALVES = {"F16": "float16", "BF16": "bfloat16"}
 _IMPLEMENTATION = re.compile("_?(attn|experts)_implementation(_internal)?")
@@ -38,6 +39,7 @@ class ModelSource:
         width: the hidden size that the config names; None where it names none.
         decoding: how it generates texts, where the other files do not say so
             (:attr:`ModelFiles.decoding`).
+        quantisation: how its frozen linear layers are held, whatever the files have.
     """
 
     name: str
@@ -47,6 +49,12 @@ class ModelSource:
     notes: tuple[str, ...] = ()
     width: int | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    quantisation: Quantisation | None = None
+
+    @property
+    def weights_key(self) -> str:
+        """What the weights are that a process holds: those of the files, perhaps quantised."""
+        return f"{self.weights_hash} {self.quantisation or ''}".rstrip()
 
     @property
     def decoding_key(self) -> str:
@@ -73,6 +81,7 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
         weights_hash=files.content_hash,
         width=read_hidden_size(files.config),
         decoding=files.decoding,
+        quantisation=spec.quantisation,
     )
     dtypes, notes = set(files.dtypes), []
     if files.is_pickle:
@@ -82,9 +91,9 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
             f"weights of {spec.name} exist only as .bin; opened safely, converted to safetensors"
         )
     if halved := sorted(_HALVES[one] for one in dtypes & set(_HALVES)):
-        notes.append(
-            f"weights of {spec.name} are {' and '.join(halved)} in their file; opened as float32"
-        )
+        notes.append(f"weights of {spec.name} are {' and '.join(halved)} in their file")
+    if spec.quantisation is not None:
+        notes.append(f"frozen linear layers of {spec.name} are quantised: {spec.quantisation}")
     return replace(source, notes=tuple(notes))
 
 
