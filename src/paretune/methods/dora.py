@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import lora
@@ -25,6 +24,7 @@ from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
+from paretune.models.quantised import base_product
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "dora"
@@ -60,7 +60,7 @@ class DoraUpdate(lora.LoraUpdate):
         dropped = self.dropout(x)
         # The direction loses what dropout took from the input, as in PEFT.
         kept = dropped is x or not self.training
-        directed = without_bias if kept else F.linear(dropped, base.weight)
+        directed = without_bias if kept else base_product(base, dropped)
         low = per_run_linear(dropped, self.A, self.fleet)
         update = per_run_linear(low, self.B, self.fleet) * self.scaling
         scale = per_run_vector(out, self.m / self.row_norms(), self.fleet)
@@ -69,8 +69,9 @@ class DoraUpdate(lora.LoraUpdate):
     def row_norms(self) -> Tensor:
         """Norms of the rows of W + s B A, a constant to the gradient; (runs, out)."""
         (base,) = self._base
-        with torch.no_grad(), torch.autocast(base.weight.device.type, enabled=False):
-            weights: Tensor = base.weight + self.scaling * self.B @ self.A
+        weight = base.weight  # dequantised for this once, where the base is quantised
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+            weights: Tensor = weight + self.scaling * self.B @ self.A
             norms: Tensor = torch.linalg.vector_norm(weights, dim=2)
             return norms
 

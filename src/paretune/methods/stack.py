@@ -162,6 +162,9 @@ METHOD = Method(
     # Another member's new code is a new run too.
     code_epoch_of=lambda options: 1 + sum(m.code_epoch - 1 for m in configure_members(options)),
     reads_base_weights=lambda o: any(m.reads_base_weights for m in configure_members(o)),
+    cannot_train_quantised=lambda o: next(
+        (m.cannot_train_quantised for m in configure_members(o) if m.cannot_train_quantised), ""
+    ),
     trains_alone=lambda o: any(m.trains_alone for m in configure_members(o)),
     with_tokenizer=with_tokenizer,
     merge=merge,

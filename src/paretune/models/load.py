@@ -130,7 +130,7 @@ def load_model(
         # Reading the anatomy runs the model, in fp32, and so reads all of its weights: one that
         # will be held in less is read from its outline on the meta device.
         traced = model
-        if dtype != torch.float32 or not storage.is_plain:
+        if weights and not (dtype == torch.float32 and storage.is_plain):
             traced = open_model(False, torch.float32)[0]
             to_linear_layers(traced)
         try:

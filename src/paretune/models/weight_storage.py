@@ -108,7 +108,7 @@ def bf16_parameters(model: Any, anatomy: Anatomy) -> list[nn.Parameter]:
     """What is held in bf16 where the base is."""
     # A matrix that another module uses too (an output layer tied to the embeddings) stays as it is.
     matrices = [layer.weight for _, layer in _own_matrices(model, anatomy)]
-    if getattr(anatomy.topology, "holds_tables_in_bf16", False):
+    if anatomy.topology.holds_tables_in_bf16:
         outputs = model.get_output_embeddings()
         matrices += [table.weight for table in _tables(model)]
         matrices += [] if outputs is None else [outputs.weight]

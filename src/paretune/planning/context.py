@@ -12,6 +12,7 @@ from paretune.errors import MethodError
 from paretune.measuring.auto_precision import Precision
 from paretune.methods import ConfiguredBaseline, ConfiguredMethod, Rates
 from paretune.models.config import load_config
+from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.study import (
     MethodSpec,
@@ -74,6 +75,7 @@ class StudyContext:
         if key not in self.caches.sources:
             source = resolve_source(spec, offline=self.offline)
             load_config(source)
+            require_backend(spec.quantisation, f"model {spec.key}")
             self.caches.sources[key] = source
         return self.caches.sources[key]
 
@@ -125,6 +127,24 @@ class StudyContext:
                 f"{reason}.",
                 where=f"method {method.key} on task {task.key}",
                 remedy="Remove the method or the task from the study.",
+            )
+
+    def check_method_trains(self, method: MethodSpec, model: ModelSpec) -> None:
+        """Check that the method can train on the model as it is held.
+
+        Raises:
+            MethodError: its weights are quantised, and the method trains or rewrites them.
+        """
+        configured = self.method(method)
+        if model.quantisation is None or isinstance(configured, ConfiguredBaseline):
+            return
+        if configured.cannot_train_quantised:
+            raise MethodError(
+                f"the model is quantised ({model.quantisation}): "
+                f"{configured.cannot_train_quantised}.",
+                where=f"method {method.key} on model {model.key}",
+                remedy="Remove the method from the study, or take the model unquantised; "
+                "adapters train on a quantised base.",
             )
 
     def identify(self, run: Run) -> str:

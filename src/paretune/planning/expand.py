@@ -71,6 +71,9 @@ def _plan_runs(
     for task in study.tasks:
         for method in study.methods:
             context.check_method_serves(method, task)
+    for model in study.models:
+        for method in study.methods:
+            context.check_method_trains(method, model)
     preset = load_preset(study.protocol.preset)
     if preset is not None:
         return [PlannedRun(context.identify(run), run) for run in preset.expand(study)]

@@ -23,6 +23,7 @@ from paretune.methods.core.targeting import (
     pattern_check,
     select_layers,
 )
+from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy
 
 RANKS = (1, 1024)
@@ -194,6 +195,11 @@ def find_modules_to_save(
     ]
     outermost = [n for n in outside if not any(n.startswith(f"{other}.") for other in outside)]
     for name in outermost:
+        if is_quantised(model.get_submodule(name)):
+            raise MethodError(
+                f"{OPTION}: {name} is quantised, and no step moves quantised weights.",
+                remedy="Name embeddings or normalisations, or take the model unquantised.",
+            )
         _refuse_tied(model, name)
     return outermost
 

@@ -119,6 +119,8 @@ class Method:
         head: which head it needs; tasks with another are refused.
         reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
             they may be held in bf16.
+        cannot_train_quantised: with these options, why not on a base whose matrices are quantised; or
+            "".
         trains_alone: its runs cannot share a forward pass, even with their own kind.
         mixes: its runs may share batches with runs of other methods that mix: it stands beside
             layers, in all of them, and draws nothing during a step.
@@ -148,6 +150,7 @@ class Method:
     trains: Trains = Trains.ADAPTER
     head: Head = Head.ANY
     reads_base_weights: Callable[[Any], bool] = never
+    cannot_train_quantised: Callable[[Any], str] = lambda options: ""
     trains_alone: Callable[[Any], bool] = never
     mixes: Callable[[Any], bool] = never
     learning_rates_of: Callable[[Any], Rates | None] | None = None

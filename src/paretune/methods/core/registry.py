@@ -65,6 +65,11 @@ class ConfiguredMethod:
         return self.method.reads_base_weights(self.options)
 
     @property
+    def cannot_train_quantised(self) -> str:
+        """Why not on a quantised base, or ""."""
+        return self.method.cannot_train_quantised(self.options)
+
+    @property
     def trains_alone(self) -> bool:
         """Whether a run cannot share the backbone with other runs."""
         return self.reads_base_weights or self.method.trains_alone(self.options)

@@ -46,6 +46,7 @@ class SupportedTuner:
         closed_options: options that are not offered, with the reason.
         barred_values: by option, values that are not offered, with the reason.
         numbered_values: by option, the prefix of values that end in a number (``pissa_niter_16``).
+        not_quantised: why it cannot train on a base whose linear layers are quantised, or "".
         not_in_peft: why PEFT cannot save its adapter with a head, or "".
     """
 
@@ -59,6 +60,7 @@ class SupportedTuner:
     closed_options: Mapping[str, str] = field(default_factory=dict)
     barred_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     numbered_values: Mapping[str, str] = field(default_factory=dict)
+    not_quantised: str = ""
     not_in_peft: str = ""
 
 

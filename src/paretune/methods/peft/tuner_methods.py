@@ -72,6 +72,7 @@ def make_method(tuner: str) -> Method:
         # peft follows the tables that a translation model ties together, and wraps one twice.
         head=Head.NEW if supported.targets == ("embeddings",) else Head.ANY,
         reads_base_weights=always,
+        cannot_train_quantised=own.cannot_train_quantised,
         merge=own.merge,
         to_peft=own.to_peft,
         cannot_export_to_peft=own.cannot_export_to_peft,
@@ -132,6 +133,13 @@ class _Tuner:
             counts[repr(options)] = sum(p.numel() for p in injection.parameters.values())
             injection.undo()
         return counts[repr(options)]
+
+    def cannot_train_quantised(self, options: Any) -> str:
+        """Why it cannot stand beside quantised layers, or ""."""
+        value = vars(options).get(self.supported.rewriting_option)
+        if isinstance(value, str):
+            return f"{self.supported.rewriting_option}: {value} takes a part of the weights away"
+        return self.supported.not_quantised
 
     def merge(self, model: nn.Module, injection: Injection) -> None:
         """Let the tuner become a part of the weights and take it out."""

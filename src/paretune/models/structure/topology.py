@@ -55,6 +55,10 @@ class Topology(Protocol):
     def requires_fast_tokenizer(self) -> bool:
         """Whether a tokenizer without a fast version is refused."""
 
+    @property
+    def holds_tables_in_bf16(self) -> bool:
+        """Whether the table of words, and what scores words, is held in bf16 where matrices are."""
+
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The layers of all stacks, in the order in which they compute.
 
@@ -116,6 +120,7 @@ class Encoder:
     can_cache_activations: bool = True
     keeps_text_positions: bool = False
     requires_fast_tokenizer: bool = True
+    holds_tables_in_bf16: bool = False
 
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The layers of the longest list of equal blocks."""
@@ -194,6 +199,7 @@ class EncoderDecoder:
     can_cache_activations: bool = False
     keeps_text_positions: bool = True
     requires_fast_tokenizer: bool = False  # Marian's has no fast version
+    holds_tables_in_bf16: bool = False
 
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The encoder's layers, then the decoder's, each of which attends to the source."""
@@ -307,6 +313,7 @@ class Decoder:
     can_cache_activations: bool = True
     keeps_text_positions: bool = False
     requires_fast_tokenizer: bool = True
+    holds_tables_in_bf16: bool = True  # they may be most of the model, and are often published so
 
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The layers of the one stack, none of which attends to another sequence."""
