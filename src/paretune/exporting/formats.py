@@ -16,6 +16,7 @@ from paretune.exporting.native_folder import open_native_folder
 from paretune.exporting.restore import TaskSignature, load_base
 from paretune.methods import Trains
 from paretune.methods.core.peft_export import suppress_checkpointing_warning
+from paretune.models.quantised import dequantise
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import AUTO_CLASSES
 from paretune.study import Run
@@ -100,6 +101,9 @@ def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
     """
     method = methods.configure_method(run.method).method
     loaded = prepared.loaded
+    # A quantised base is written as it was trained on, rounded: with the checkpoint's own weights
+    # the same adapter would give other logits.
+    dequantise(loaded.model)
     if method.trains is Trains.ADAPTER:
         if method.merge is None:
             raise MethodError(

@@ -55,6 +55,8 @@ METHOD = Method(
     count_parameters=count_parameters,
     trains=Trains.EVERYTHING,
     reads_base_weights=always,
-    cannot_train_quantised=lambda options: "it trains every weight, and no step moves a quantised one",
+    cannot_train_quantised=lambda options: (
+        "it trains every weight, and no step moves a quantised one"
+    ),
     not_in_stack="it trains everything already",
 )

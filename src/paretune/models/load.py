@@ -252,7 +252,9 @@ def _recompute_half_tensors(model: Any, anatomy: Anatomy) -> None:
     """
     saved = {*model.state_dict()} - {*anatomy.untrainable}
     named = (*model.named_parameters(), *model.named_buffers())
-    computed = {n: t for n, t in named if t.is_floating_point() and t.itemsize == 2 and n not in saved}
+    computed = {
+        n: t for n, t in named if t.is_floating_point() and t.itemsize == 2 and n not in saved
+    }
     if not computed:
         return
     for tensor in computed.values():

@@ -70,7 +70,8 @@ class QuantisedLinear(nn.Linear):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
         bias = None if bias is None else bias.to(dtype)
         with torch.autocast(kind, enabled=False):
-            out: Tensor = _Product.apply(x.to(dtype), bias, self)
+            apply: Any = _Product.apply
+            out: Tensor = apply(x.to(dtype), bias, self)
         return out
 
 
@@ -83,7 +84,7 @@ class _Product(torch.autograd.Function):
         return F.linear(x, layer.dequantise(x.dtype), bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         of_x = of_bias = None
         if ctx.needs_input_grad[0]:
             of_x = gradient @ ctx.layer.dequantise(gradient.dtype)
@@ -105,7 +106,7 @@ class Nf4Linear(QuantisedLinear):
         # Whole blocks at a time; a row need not be whole blocks.
         unit = _BLOCK // gcd(_BLOCK, weight.shape[1])
         rows = max(unit, _CHUNK // weight.shape[1] // unit * unit)
-        pieces = [functional.quantize_4bit(w, quant_type="nf4") for w in weight.split(rows)]
+        pieces = [functional.quantize_4bit(w, quant_type="nf4") for w in torch.split(weight, rows)]
         scales = torch.cat([state.absmax for _, state in pieces])
         offset = scales.mean()
         codes, state = functional.quantize_blockwise(scales - offset, blocksize=_GROUP)
@@ -142,7 +143,7 @@ class Int8Linear(QuantisedLinear):
         scales = torch.empty(len(weight), 1, dtype=torch.float32, device=weight.device)
         rows = max(1, _CHUNK // weight.shape[1])
         for own, numbers, scale in zip(
-            weight.split(rows), packed.split(rows), scales.split(rows), strict=True
+            *(torch.split(tensor, rows) for tensor in (weight, packed, scales)), strict=True
         ):
             wide = own.float()
             scale.copy_(wide.abs().amax(1, keepdim=True) / 127)
@@ -185,17 +186,17 @@ def quantised_bytes(layer: nn.Linear, quantisation: Quantisation) -> int:
 
 
 def dequantise(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
-    """Replace quantised layers by plain ones, whose weights are the rounded ones; in place.
+    """Make plain linear layers of the quantised ones, in place, with what stands beside them.
 
-    Logits stay as they are, but for rounding to ``dtype``.
+    Their weights are the rounded ones, so logits stay as they are, but for rounding to ``dtype``.
     """
-    for name, layer in list(model.named_modules()):
+    for layer in model.modules():
         if isinstance(layer, QuantisedLinear):
-            plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-            plain.weight = nn.Parameter(layer.dequantise(dtype), requires_grad=False)
-            plain.bias = layer.bias
-            plain.train(layer.training)
-            model.set_submodule(name, plain)
+            weight = nn.Parameter(layer.dequantise(dtype), requires_grad=False)
+            layer._buffers.clear()
+            plain: Any = layer
+            plain.__class__ = nn.Linear  # the same object: adapters and hooks are its own
+            plain._parameters = {"weight": weight, **layer._parameters}
 
 
 def is_quantised(model: nn.Module) -> bool:
@@ -245,7 +246,8 @@ def _functional() -> Any:
     hidden = "kernels" not in sys.modules
     try:
         if hidden:
-            sys.modules["kernels"] = None  # type: ignore[assignment]  (import says it is missing)
+            modules: dict[str, Any] = sys.modules
+            modules["kernels"] = None  # an import says that it is missing
         return importlib.import_module("bitsandbytes.functional")
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingDependencyError(

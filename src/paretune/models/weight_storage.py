@@ -104,7 +104,7 @@ def stored_bytes(model: Any, anatomy: Anatomy, storage: WeightStorage) -> int:
     return total
 
 
-def bf16_parameters(model: Any, anatomy: Anatomy) -> list[nn.Parameter]:
+def bf16_parameters(model: Any, anatomy: Anatomy) -> list[Tensor]:
     """What is held in bf16 where the base is."""
     # A matrix that another module uses too (an output layer tied to the embeddings) stays as it is.
     matrices = [layer.weight for _, layer in _own_matrices(model, anatomy)]

@@ -20,8 +20,8 @@ from paretune.data.outer_folds import labelled_rows
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost, measure_shape
 from paretune.measuring.devices import query_gpu
-from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.models.load import LoadedModel
+from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
 from paretune.study import DEFAULT_COST_SECONDS, Run

@@ -64,16 +64,14 @@ class ProcessCache:
         return self.sources[key]
 
     def model(self, spec: ModelSpec, dataset: Dataset, *, bf16: bool = False) -> LoadedModel:
-        """The pretrained model with a head for this task, perhaps in bf16; only the last is kept."""
+        """The pretrained model with a head for this task, perhaps in bf16; the last one only."""
         source = self.source(spec)
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
         key = (source.weights_key, source.decoding_key, head, spec.source_prefix, bf16)
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
-            self.loaded[key] = load_model(
-                source, head, source_prefix=spec.source_prefix, bf16=bf16
-            )
+            self.loaded[key] = load_model(source, head, source_prefix=spec.source_prefix, bf16=bf16)
         return self.loaded[key]
 
     def outline(self, spec: ModelSpec, dataset: Dataset) -> LoadedModel:
@@ -136,4 +134,3 @@ class ProcessCache:
         if key not in self.encoded:
             self.encoded[key] = encode(examples, loaded.tokenizer, length, direction.prefix)
         return self.encoded[key]
-

@@ -169,7 +169,7 @@ def _check_models_and_methods(
         if item.error is None:
             models.append(model)
     for method in study.methods:
-        item = _check_method(method, study.protocol.trials, tasks, context)
+        item = _check_method(method, study.protocol.trials, tasks, models, context)
         yield item
         if item.error is None:
             methods.append(method)
@@ -234,15 +234,21 @@ def _check_model(spec: ModelSpec, context: StudyContext) -> CheckedItem:
 
 
 def _check_method(
-    spec: MethodSpec, trials: int, tasks: Sequence[TaskSpec], context: StudyContext
+    spec: MethodSpec,
+    trials: int,
+    tasks: Sequence[TaskSpec],
+    models: Sequence[ModelSpec],
+    context: StudyContext,
 ) -> CheckedItem:
-    """Options, rates, and whether it serves the kinds of all tasks that can be read."""
+    """Options, rates, and whether it serves all tasks and models that can be read."""
     from paretune.planning.context import choose_learning_rates
 
     try:
         configured = context.method(spec)
         for task in tasks:
             context.check_method_serves(spec, task)
+        for model in models:
+            context.check_method_trains(spec, model)
         title = configured.method.title
         default_rates = configured.learning_rates
         if default_rates is None:

@@ -183,7 +183,7 @@ def find_modules_to_save(
     for word in names or ():
         end = anatomy.word_embeddings if word == "embeddings" else word
         hits = [name for name in modules if name == end or name.endswith(f".{end}")]
-        if not any(list(modules[name].parameters()) for name in hits):
+        if not any([*modules[n].parameters()] or is_quantised(modules[n]) for n in hits):
             raise MethodError(
                 f'{OPTION}: "{word}" matches no module with weights.',
                 remedy=f"Name the end of a module's name, as {anatomy.layers[-1].name}; "

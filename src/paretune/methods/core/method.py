@@ -119,8 +119,7 @@ class Method:
         head: which head it needs; tasks with another are refused.
         reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
             they may be held in bf16.
-        cannot_train_quantised: with these options, why not on a base whose matrices are quantised; or
-            "".
+        cannot_train_quantised: with these options, why not beside quantised matrices; or "".
         trains_alone: its runs cannot share a forward pass, even with their own kind.
         mixes: its runs may share batches with runs of other methods that mix: it stands beside
             layers, in all of them, and draws nothing during a step.

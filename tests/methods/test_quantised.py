@@ -1,0 +1,148 @@
+"""Methods on quantised bases: the contract of those that leave the base alone, refusals of others.
+
+By default a share of the methods walks on each; the rest has its turn on other days and in
+``make guarantees``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.contract_places import METHODS
+from support.rotation import in_turns
+from support.zero_effect import ZERO
+
+from paretune import methods
+from paretune.errors import MethodError, MissingDependencyError
+from paretune.exporting import formats
+from paretune.methods import dora
+from paretune.models.quantised import QuantisedLinear, is_quantised, require_backend
+from paretune.planning.context import StudyContext
+from paretune.study import MethodSpec, ModelSpec, Run
+from paretune.study.specs import Quantisation
+from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
+from paretune.testing.methods import MethodContract
+from paretune.training.caches import ProcessCache
+
+
+def require(quantisation: Quantisation) -> None:
+    try:
+        require_backend(quantisation, "test")
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+def quantised(run: Run, quantisation: Quantisation) -> Run:
+    return run.model_copy(
+        update={"model": run.model.model_copy(update={"quantisation": quantisation})}
+    )
+
+
+def trains_on_quantised(name: str) -> bool:
+    method = methods.get(name)
+    assert isinstance(method, methods.Method)
+    return not method.cannot_train_quantised(method.options())
+
+
+PLACES: tuple[tuple[Quantisation, str], ...] = (("nf4", "llama"), ("int8", "bert"))
+WALKS = [
+    pytest.param((name, quantisation, family), id=f"{name}-{quantisation}-{family}")
+    for name in METHODS
+    for quantisation, family in PLACES
+    if name not in ("full", "untuned") and (name, family) != ("bitfit", "llama")
+]
+
+
+class TestQuantised(MethodContract):
+    """The clauses of the contract, on a base whose linear layers are quantised."""
+
+    @pytest.fixture(scope="module", params=in_turns(WALKS, 6))
+    @classmethod
+    def walk(
+        cls,
+        request: pytest.FixtureRequest,
+        tiny_model: Callable[[str], Path],
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Walk:
+        method, quantisation, family = request.param
+        require(quantisation)
+        folder = tmp_path_factory.mktemp("walk")
+        run = quantised(walk_of(method, "classification", tiny_model(family), folder), quantisation)
+        walk = walked(run, ProcessCache(), folder)
+        assert is_quantised(walk.loaded().model)
+        return walk
+
+    def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
+        return ZERO[walk.method]
+
+    def hold_constants(self, injection: Any) -> str:
+        for update in injection.adapters.values():
+            if isinstance(update, dora.DoraUpdate):
+                norms = update.row_norms().detach()
+                update.row_norms = lambda norms=norms: norms  # type: ignore[method-assign]
+        return ""
+
+    def test_merged_equals_unmerged(self, walk: Walk, tmp_path: Path, record_property: Any) -> None:
+        """What is merged is the base as it was trained on, rounded."""
+        if walk.value.trains is methods.Trains.ADAPTER and walk.value.merge is None:
+            pytest.skip("it cannot be merged")
+        ours = walk.restored()
+        formats.write_merged_model(walk.run, ours, tmp_path)
+        assert not is_quantised(ours.loaded.model)
+        source = walk.bench.source(walk.run.model)
+        opened = formats.open_export("merged", walk.task, source, tmp_path)
+        batch = walk.batch(ours.loaded)
+        logits = select_logits(formats.compute_logits(opened, batch), batch)
+        torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        ({"name": "full"}, "it trains every weight"),
+        ({"name": "peft:lora", "init_lora_weights": "pissa"}, "init_lora_weights: pissa"),
+    ],
+)
+def test_a_plan_refuses_what_trains_or_rewrites_quantised_weights(
+    method: dict[str, Any], reason: str
+) -> None:
+    spec, model = MethodSpec(**method), ModelSpec(name="x/base", quantisation="nf4")
+    with pytest.raises(MethodError, match=f"the model is quantised .nf4.: {reason}") as refusal:
+        StudyContext().check_method_trains(spec, model)
+    assert refusal.value.where == f"method {spec.key} on model base-nf4"
+    StudyContext().check_method_trains(spec, ModelSpec(name="x/base"))
+    StudyContext().check_method_trains(MethodSpec(name="lora"), model)
+
+
+def test_modules_of_quantised_layers_are_not_trained_in_full(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for modules, is_refused in (["down_proj"], True), (["embeddings"], False):
+        run = walk_of(
+            "lora", "classification", tiny_model("llama"), tmp_path,
+            {"rank": 2, "modules_to_save": modules},
+        )  # fmt: skip
+        walk = Walk("lora", quantised(run, "int8"), ProcessCache())
+        if is_refused:
+            with pytest.raises(MethodError, match="down_proj is quantised"):
+                walk.prepared(walk.loaded())
+        else:
+            walk.prepared(walk.loaded()).undo()
+
+
+@pytest.mark.parametrize("quantisation", ["nf4", "int8"])
+def test_only_the_linear_layers_of_the_backbone_are_quantised(
+    quantisation: Quantisation, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    require(quantisation)
+    run = walk_of("lora", "classification", tiny_model("llama"), tmp_path)
+    walk = Walk("lora", quantised(run, quantisation), ProcessCache())
+    loaded = walk.loaded()
+    packed = {n for n, m in loaded.model.named_modules() if isinstance(m, QuantisedLinear)}
+    assert packed == {*loaded.anatomy.linear_layers}
+    assert not isinstance(loaded.model.score, QuantisedLinear)
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
