@@ -46,9 +46,7 @@ def test_the_numbers_are_those_of_bitsandbytes(
     functional = pytest.importorskip("bitsandbytes").functional
     weight = layer(shape, dtype).weight.detach()
     if kind == "nf4":
-        packed, state = functional.quantize_4bit(
-            weight, quant_type="nf4", compress_statistics=True
-        )
+        packed, state = functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
         expected = functional.dequantize_4bit(packed, state).reshape(shape)
     else:
         packed, scales, _ = functional.int8_vectorwise_quant(weight.half())
