@@ -31,7 +31,7 @@ from paretune.study import MethodSpec
 from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE, clause
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
 from paretune.testing.methods import MethodContract
-from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
@@ -45,7 +45,7 @@ def checkpoint(
     made: dict[str, Path] = {}
 
     def give(family: str) -> Path:
-        if family in FAMILIES:
+        if family in (*FAMILIES, *DECODERS):
             return Path(request.getfixturevalue("tiny_model")(family))
         if family in TRANSLATORS and family not in made:
             made[family] = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)

@@ -19,8 +19,8 @@ from paretune.methods.core.low_rank import find_modules_to_save
 from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec
+from paretune.testing.float64 import compute_in_float64
 from paretune.testing.method_walk import Walk, objective, walk_of, walked
-from paretune.testing.methods import compute_in_float64
 from paretune.testing.two_runs import Both
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from paretune import methods, objectives
-from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import KINDS
 from paretune.testing.translator_folders import TRANSLATORS
 from support.guarantees import REAL, REAL_TRANSLATOR
@@ -19,6 +19,7 @@ METHODS = tuple(
 PLACES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(FAMILIES, KINDS),
     REAL: KINDS[:1],
+    **dict.fromkeys(DECODERS, KINDS[1:]),
     **dict.fromkeys((*TRANSLATORS, REAL_TRANSLATOR), ("translation",)),
 }
 """The kinds of task of each family, and of the real models."""
@@ -33,7 +34,8 @@ def serves(method: str, kind: str) -> bool:
 
 
 ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
-REFUSED = {("bitfit", "modernbert"): "has no biases", ("bitfit", "t5"): "has no biases"}
+WITHOUT_BIASES = ("modernbert", "t5", "llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3")
+REFUSED = {("bitfit", family): "has no biases" for family in WITHOUT_BIASES}
 """Pairs that a method cannot do, and what its refusal says."""
 
 

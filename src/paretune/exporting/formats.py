@@ -16,9 +16,12 @@ from paretune.exporting.native_folder import open_native_folder
 from paretune.exporting.restore import TaskSignature, load_base
 from paretune.methods import Trains
 from paretune.methods.core.peft_export import suppress_checkpointing_warning
+from paretune.models.config import load_config
+from paretune.models.conv1d import to_conv1d_layers
 from paretune.models.quantised import dequantise
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.heads import AUTO_CLASSES
+from paretune.models.structure.heads import choose_auto_class
+from paretune.models.structure.topology import topology_of
 from paretune.study import Run
 from paretune.training.prepare import PreparedModel
 
@@ -39,7 +42,10 @@ def explain_forms(
     """
     configured = methods.configure_method(run.method)
     method, options = configured.method, configured.options
-    reasons = {"peft": "", "merged": "", "paretune": ""}
+    reason = _explain_by_head(task, source)
+    reasons = {"peft": reason, "merged": reason, "paretune": ""}
+    if reason:
+        return reasons
     if method.trains is not Trains.ADAPTER:
         reasons["peft"] = f"{method.title} is no adapter: it leaves a whole model (merged)"
         return reasons
@@ -55,6 +61,15 @@ def explain_forms(
     else:
         reasons["merged"] = method.cannot_merge(options)
     return reasons
+
+
+def _explain_by_head(task: TaskSignature, source: ModelSource | None) -> str:
+    """Why no form of others can hold the task's head on this model; "" if they can."""
+    if source is None or not task.objective.scales_targets:
+        return ""
+    if topology_of(load_config(source)).pooled_token != -1:
+        return ""
+    return "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
 
 
 def write_peft_adapter(
@@ -112,6 +127,7 @@ def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
                 remedy="Export it as paretune's own folder.",
             )
         method.merge(loaded.model, prepared.injection)
+    to_conv1d_layers(loaded.model, loaded.transposed)
     first_token = loaded.direction.forced_bos_token_id
     if first_token is not None:  # otherwise it would translate into another language
         loaded.model.generation_config.forced_bos_token_id = first_token
@@ -130,16 +146,21 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
             return peft.PeftModel.from_pretrained(load_base(task, source).model, str(folder))
     import transformers
 
-    auto_class = getattr(transformers, AUTO_CLASSES[task.objective.head].name)
+    topology = topology_of(load_config(source))
+    auto_class = getattr(transformers, choose_auto_class(topology, task.objective.head).name)
     return auto_class.from_pretrained(folder, local_files_only=True)
 
 
 def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
-    """Logits in fp32, without gradients."""
+    """Logits in fp32, without gradients; a decoder scores the choices of all examples as texts."""
     model.eval()
+    choices = batch["input_ids"].shape[1] if batch["input_ids"].ndim == 3 else 0
+    flat = bool(choices) and topology_of(model.config).pooled_token == -1
+    if flat:
+        batch = {name: values.flatten(0, 1) for name, values in batch.items()}
     with torch.inference_mode():
         logits: torch.Tensor = model(**batch).logits.float()
-    return logits
+    return logits.view(-1, choices) if flat else logits
 
 
 def _name_base(path: Path, source: ModelSource) -> None:

@@ -303,11 +303,17 @@ def _from_pretrained(
 
 
 def rescale_regression_head(loaded: LoadedModel, mean: float, deviation: float) -> None:
-    """Let a regression head predict in the unit of the labels, not in standard deviations."""
+    """Let a regression head predict in the unit of the labels, not in standard deviations.
+
+    A decoder's classifier has no bias, and gets one.
+    """
     outer = loaded.model.get_submodule(_find_classifier(loaded.model, loaded.anatomy, 1, "rescale"))
-    last = [m for m in outer.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
+    linears = [m for m in outer.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
+    last: Any = linears[-1]
     with torch.no_grad():
         last.weight.mul_(deviation)
+        if last.bias is None:
+            last.bias = nn.Parameter(torch.zeros_like(last.weight[:, 0]))
         last.bias.mul_(deviation).add_(mean)
 
 

@@ -78,7 +78,7 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
     import transformers
 
     topology = topology_of(config)
-    auto_class = _choose_auto_class(topology, head.kind)
+    auto_class = choose_auto_class(topology, head.kind)
     what = f'is of type "{config.model_type}", '
     if head.kind not in topology.heads:
         raise ModelError(
@@ -95,8 +95,11 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
     return getattr(transformers, auto_class.name)
 
 
-def _choose_auto_class(topology: Topology, kind: str) -> AutoClass:
-    # transformers has no multiple choice for decoders: one logit for each choice, read as a text.
+def choose_auto_class(topology: Topology, kind: str) -> AutoClass:
+    """What opens a kind of head on a model of this topology.
+
+    ``transformers`` has no multiple choice for decoders: a classifier scores each choice as a text.
+    """
     if topology is DECODER and kind == "multiple_choice":
         kind = "sequence_classification"
     return AUTO_CLASSES[kind]

@@ -17,6 +17,7 @@ from paretune.models.structure.layers import (
     Layer,
     find_layers,
     find_name,
+    parent_name,
 )
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class Decoder:
     """One stack in which a token attends to itself and to what stands before it.
 
     A new head reads the last token, the only one that has seen the whole text. Virtual tokens stand
-    before the text and are put there by the base model, so that what scores its hidden states finds
+    before the text and are put there by what reads it, so that what scores its hidden states finds
     the text's own at their end. An LM head came with the checkpoint, tied to the embeddings or not.
     """
 
@@ -341,8 +342,8 @@ class Decoder:
         return model.base_model
 
     def text_reader(self, model: Any) -> str:
-        """The base model."""
-        return find_name(model, model.base_model)
+        """The module that looks words up: of most the base model, in OPT a part of it."""
+        return parent_name(find_name(model, model.get_input_embeddings()))
 
     def source_readers(self, model: Any) -> tuple[str, ...]:
         """None."""
