@@ -8,6 +8,7 @@ import re
 import runpy
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,9 @@ LoRA, DoRA, LoHa and LoKr take PEFT's options, and a test compares what they cho
 
 - `target_modules`: a list of roles (`query`, `key`, `value`, `attention_output`,
   `feed_forward_up`, `feed_forward_down`, `all_linear`) and of ends of modules' names; `all-linear`,
-  as PEFT spells it, is every linear layer of all encoder (and decoder) layers. A single text with
+  as PEFT spells it, is every linear layer of all encoder (and decoder) layers. By default (`null`)
+  it is `[query, value]`, and in decoder-only models `all_linear`. A fused projection has all its
+  roles. A single text with
   signs of a regular expression (`".*layer\\.[0-5]\\..*(query|value)"`) must match a whole name.
 - `exclude_modules`: what of these is left out, in the same way.
 - `layers_to_transform`: numbers of layers, from 0, through encoder and decoder.
@@ -94,7 +97,10 @@ def section(module: methods.Method | methods.Baseline) -> list[str]:
         shown = ", ".join(f"`{name}: {value_of(value)}`" for name, value in defaults.items())
         lines += [f"Options: {shown}.", ""]
     if isinstance(module, methods.Method) and (rates := module.learning_rates):
-        lines += [f"Learning rates on trial: {', '.join(f'{rate:g}' for rate in rates)}.", ""]
+        listed = _format_rates(rates)
+        if in_decoders := module.decoder_learning_rates:
+            listed += f"; of decoders {_format_rates(in_decoders)}"
+        lines += [f"Learning rates on trial: {listed}.", ""]
     return lines[:-1]
 
 
@@ -113,7 +119,8 @@ def peft_section() -> list[str]:
         "may be in a stack: it takes the place of layers that others stand beside.",
         "",
         "Rates on trial: where a method is above, as there; otherwise a factor of three around the",
-        "rate of its paper or of `peft`'s own comparison, looked at on a small classifier. Where a",
+        "rate of its paper or of `peft`'s own comparison, looked at on a small classifier;",
+        "low-rank and orthogonal updates of decoders learn at those of `lora` there. Where a",
         "method wants a rate that no head survives, the head learns at a share of it. All of them",
         "can be exported merged, but BEFT where the model has no biases (ModernBERT).",
         "",
@@ -121,15 +128,22 @@ def peft_section() -> list[str]:
         "|---|---|---|---|",
     ]
     for name, known in sorted(SUPPORTED.items()):
-        rates = ", ".join(f"{rate:g}" for rate in known.rates)
+        rates = _format_rates(known.rates)
+        if known.decoder_rates != known.rates:
+            rates += f"; of decoders {_format_rates(known.decoder_rates)}"
+        beside = ", ".join(known.targets) if known.targets else "query, value; in decoders all"
         needs = f" (with `{known.required_option}`)" if known.required_option else ""
         lines.append(
-            f"| `peft:{name}` {known.title}{needs} | {', '.join(known.targets)} "
+            f"| `peft:{name}` {known.title}{needs} | {beside} "
             f"| {rates} | {known.head_learning_rate_factor:g} |"
         )
     lines += ["", "Those that do not train here:", ""]
     lines += [f"- `peft:{name}`: {refused.reason}." for name, refused in sorted(REFUSED.items())]
     return lines
+
+
+def _format_rates(rates: Sequence[float]) -> str:
+    return ", ".join(f"{rate:g}" for rate in rates)
 
 
 def cost_section() -> list[str]:

@@ -21,7 +21,7 @@ MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "lokr-full": (lokr.LokrUpdate, lokr.Options(rank=4, decompose_factor=2)),
     "houlsby": (houlsby.Bottleneck, houlsby.Options(reduction_factor=2)),
     "bitfit": (lambda layer, _, fleet, __: bitfit.BiasShift(layer.bias.detach(), fleet), None),
-    "ia3": (lambda layer, _, fleet, __: ia3.Scale(2, 2, fleet, layer.weight.device), None),
+    "ia3": (lambda layer, _, fleet, __: ia3.Scale(4, (1, 3), fleet, layer.weight.device), None),
     "loha-factorised": (loha.LohaUpdate, loha.Options(rank=1)),
     "loha-materialised": (loha.LohaUpdate, loha.Options(rank=3)),
 }

@@ -130,6 +130,7 @@ METHOD = Method(
     title="DoRA",
     options=Options,
     learning_rates=(3e-4, 1e-3, 3e-3),
+    decoder_learning_rates=lora.METHOD.decoder_learning_rates,
     starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,

@@ -50,6 +50,9 @@ METHOD = Method(
     title="full fine-tuning",
     options=Options,
     learning_rates=(2e-5, 6e-5, 2e-4),
+    # LLaMA-Factory and PEFT's comparison on MetaMathQA take 1e-5, TRL 2e-5, GaMS3
+    # (arXiv:2603.01691) 5e-6; 2e-4 ruins a decoder.
+    decoder_learning_rates=(5e-6, 1.5e-5, 5e-5),
     starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,

@@ -111,6 +111,8 @@ METHOD = Method(
     title="Houlsby adapters",
     options=Options,
     learning_rates=(3e-4, 1e-3, 3e-3),
+    # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
+    decoder_learning_rates=(1e-4, 3e-4, 1e-3),
     starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, get_linear
@@ -39,24 +38,40 @@ class Options:
 class Scale(nn.Module):
     """One scale for each run and channel of a layer's output.
 
-    ``start`` is the first channel that is scaled: in a projection that makes query, key and value
-    at once, the query is left alone.
+    ``places`` are the channels that are scaled, of ``channels``; None: all. In a projection that
+    makes query, key and value at once, the query is left alone.
     """
 
-    def __init__(self, channels: int, start: int, fleet: Fleet, device: torch.device) -> None:
+    places: Tensor | None
+
+    def __init__(
+        self,
+        channels: int,
+        places: tuple[int, ...] | None,
+        fleet: Fleet,
+        device: torch.device,
+    ) -> None:
         super().__init__()
-        self.start, self.fleet = start, fleet
-        self.l = nn.Parameter(torch.ones(fleet.runs, channels, device=device))
+        self.fleet, self.channels = fleet, channels
+        index = None if places is None else torch.tensor(places, device=device)
+        self.register_buffer("places", index, persistent=False)
+        scaled = channels if places is None else len(places)
+        self.l = nn.Parameter(torch.ones(fleet.runs, scaled, device=device))
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
         return self.scale_channels(out)
 
     def scale_channels(self, x: Tensor) -> Tensor:
-        """The channels from ``start`` on, times the scale."""
-        scaled = x[..., self.start :]
-        scaled = scaled * per_run_vector(scaled, self.l, self.fleet)
-        return torch.cat([x[..., : self.start], scaled], -1) if self.start else scaled
+        """Every channel times its scale."""
+        return x * per_run_vector(x, self.factors(), self.fleet)
+
+    def factors(self) -> Tensor:
+        """The scales of all channels, 1 of those that are left alone; (runs, channels)."""
+        if self.places is None:
+            return self.l
+        ones = torch.ones(len(self.l), self.channels, dtype=self.l.dtype, device=self.l.device)
+        return ones.index_copy(1, self.places, self.l)
 
 
 class InputScale(Scale):
@@ -74,10 +89,11 @@ def inject(
     scales: dict[str, nn.Module] = {}
     changes = ModelChanges()
     for layer in anatomy.layers:
-        for name, (channels, start) in _scaled_outputs(model, layer).items():
-            scales[name] = Scale(channels, start, fleet, get_linear(model, name).weight.device)
+        for name, places in _scaled_outputs(layer).items():
+            linear = get_linear(model, name)
+            scales[name] = Scale(linear.out_features, places, fleet, linear.weight.device)
         down = get_linear(model, layer.down)
-        scale = InputScale(down.in_features, 0, fleet, down.weight.device)
+        scale = InputScale(down.in_features, None, fleet, down.weight.device)
         scales[layer.down] = scale
         changes.hook(down.register_forward_pre_hook(_make_input_hook(scale)))
     injection = attach(model, NAME, scales)
@@ -88,7 +104,10 @@ def inject(
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of key, value and the inner feed-forward activations, over all layers."""
     return sum(
-        sum(channels for channels, _ in _scaled_outputs(model, layer).values())
+        sum(
+            get_linear(model, name).out_features if places is None else len(places)
+            for name, places in _scaled_outputs(layer).items()
+        )
         + get_linear(model, layer.down).in_features
         for layer in anatomy.layers
     )
@@ -100,12 +119,13 @@ def merge(model: nn.Module, injection: Injection) -> None:
         for name, scale in injection.adapters.items():
             assert isinstance(scale, Scale)  # noqa: S101  (put there by inject)
             layer = get_linear(model, name)
+            factors = scale.factors()[0]
             if isinstance(scale, InputScale):
-                layer.weight *= scale.l[0]
+                layer.weight.mul_(factors)
                 continue
-            layer.weight[scale.start :] *= scale.l[0, :, None]
+            layer.weight.mul_(factors[:, None])
             if layer.bias is not None:
-                layer.bias[scale.start :] *= scale.l[0]
+                layer.bias.mul_(factors)
     injection.undo()
 
 
@@ -125,24 +145,21 @@ def to_peft(
         target_modules=sorted(scales), feedforward_modules=sorted(inner), **common
     )
     padded = {
-        f"{name}.{NAME}.l": nn.Parameter(F.pad(scale.l.detach(), (scale.start, 0), value=1.0))
-        for name, scale in scales.items()
+        f"{name}.{NAME}.l": nn.Parameter(scale.factors().detach()) for name, scale in scales.items()
     }
     return fill_peft_layers(
         model, config, replace(injection, parameters=padded), NAME, {"l": "ia3_l"}
     )
 
 
-def _scaled_outputs(model: nn.Module, layer: Layer) -> dict[str, tuple[int, int]]:
-    """For each projection: how many channels are scaled, and the first of them."""
-    scaled: dict[str, tuple[int, int]] = {}
+def _scaled_outputs(layer: Layer) -> dict[str, tuple[int, ...] | None]:
+    """For each projection, the channels that are scaled; None: all."""
+    scaled: dict[str, tuple[int, ...] | None] = {}
     for attention in layer.attentions:
-        if attention.fused:
-            width = get_linear(model, attention.query).out_features // 3
-            scaled[attention.query] = (2 * width, width)
+        if attention.fused_output is None:
+            scaled |= dict.fromkeys((attention.key, attention.value))
         else:
-            for name in (attention.key, attention.value):
-                scaled[name] = (get_linear(model, name).out_features, 0)
+            scaled[attention.query] = attention.fused_output.keys_and_values
     return scaled
 
 

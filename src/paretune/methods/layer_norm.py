@@ -2,8 +2,9 @@
 
 Source: Zhao et al. 2023, arXiv:2312.11420, section 3; Frankle et al. 2020, arXiv:2003.00152.
 Equation: h = (g + dg) o norm(x) + (b + db), with g and b frozen, dg and db trained.
-Shapes: dg and db (runs, width) beside every LayerNorm or RMS norm (T5) of the backbone; db where it
-has a shift.
+Shapes: dg and db (runs, width) beside every LayerNorm or RMS norm (T5, decoders) of the backbone, a
+head's width where queries and keys are normalised (Qwen 3, Gemma 3); db where there is a shift.
+Where the gain is 1 + g (Gemma), dg is added to it alike.
 Trained parameters: the widths of all gains and shifts.
 Start: the base model (dg = db = 0). Without weight decay, as the normalisations themselves.
 Merges: g + dg and b + db. PEFT export: LN_TUNING.
@@ -111,19 +112,23 @@ def find_norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
 
 
 def _is_rms_norm(module: Any) -> bool:
-    """Whether it divides by the root of the mean square: T5's own module, and others like it."""
-    if isinstance(module, nn.RMSNorm):
-        return True
-    only_gain = [name for name, _ in module.named_parameters(recurse=False)] == ["weight"]
-    return "variance_epsilon" in vars(module) and only_gain
+    """Whether it divides by the root of the mean square: each model file has its own module."""
+    if isinstance(module, nn.RMSNorm | nn.LayerNorm):
+        return isinstance(module, nn.RMSNorm)
+    parameters = dict(module.named_parameters(recurse=False))
+    only_gain = [*parameters] == ["weight"] and parameters["weight"].ndim == 1
+    return only_gain and any(name in vars(module) for name in _EPSILONS)
+
+
+_EPSILONS = ("variance_epsilon", "eps")
+"""What the number that keeps the root from 0 is called: in T5 and Llama, or in Gemma."""
 
 
 def _make_normalise(norm: Any) -> Callable[[Tensor], Tensor]:
     """What the module does before its gain and its shift."""
-    if isinstance(norm, nn.RMSNorm):
-        return lambda x: F.rms_norm(x, x.shape[-1:], eps=norm.eps)
     if _is_rms_norm(norm):
-        return lambda x: F.rms_norm(x, x.shape[-1:], eps=norm.variance_epsilon)
+        eps = next(vars(norm)[name] for name in _EPSILONS if name in vars(norm))
+        return lambda x: F.rms_norm(x, x.shape[-1:], eps=eps)
     return lambda x: F.layer_norm(x, x.shape[-1:], eps=norm.eps)
 
 

@@ -66,6 +66,7 @@ METHOD = Method(
     title="MAM adapter",
     options=Options,
     learning_rates=parallel.METHOD.learning_rates,
+    decoder_learning_rates=parallel.METHOD.decoder_learning_rates,
     starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,

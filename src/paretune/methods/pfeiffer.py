@@ -76,7 +76,9 @@ def attach_behind_feed_forward(
             continue
         adapter = adapters[layer.down]
         if layer.output_norm is None:
-            hook = model.get_submodule(layer.down).register_forward_hook(_make_output_hook(adapter))
+            hook = model.get_submodule(layer.down).register_forward_hook(
+                _make_output_hook(adapter, keeps_dtype=anatomy.reads_causally)
+            )
         else:
             norm = model.get_submodule(layer.output_norm)
             hook = norm.register_forward_pre_hook(_make_sum_hook(adapter))
@@ -93,8 +95,17 @@ _being_called: set[nn.Module] = set()
 """Normalisations that one of these hooks is calling."""
 
 
-def _make_output_hook(adapter: Any) -> Any:
-    return lambda module, args, out: adapter.fleet.apply_to_own_rows(adapter, out, out)
+def _make_output_hook(adapter: Any, *, keeps_dtype: bool) -> Any:
+    """A hook that changes a layer's output.
+
+    ``keeps_dtype``: what follows is in the layer's dtype, as where all of the base is in bf16.
+    """
+
+    def change_output(module: nn.Module, args: Any, out: Tensor) -> Tensor:
+        changed: Tensor = adapter.fleet.apply_to_own_rows(adapter, out, out)
+        return changed.to(out.dtype) if keeps_dtype else changed
+
+    return change_output
 
 
 def _make_sum_hook(adapter: Any) -> Any:
@@ -118,6 +129,8 @@ METHOD = Method(
     title="Pfeiffer adapters",
     options=Options,
     learning_rates=(3e-4, 1e-3, 3e-3),
+    # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
+    decoder_learning_rates=(1e-4, 3e-4, 1e-3),
     starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,

@@ -59,6 +59,15 @@ class FlatPrefix(nn.Module):
         self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
         self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
 
+    @property
+    def virtual(self) -> int:
+        """How many keys and values there are."""
+        return self.K.shape[1]
+
+    def token_gate(self) -> Tensor | None:
+        """None: the prefix is the same for every query."""
+        return None
+
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
         return per_run_rows(self.K, rows, self.fleet), per_run_rows(self.V, rows, self.fleet)
@@ -97,6 +106,15 @@ class ProjectedPrefix(nn.Module):
         hidden = options.encoder_hidden_size
         self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generators))
         self.W2_bias = nn.Parameter(draw_uniform((1, 2 * width), hidden, generators))
+
+    @property
+    def virtual(self) -> int:
+        """How many keys and values there are."""
+        return self._front[0].Z.shape[1]
+
+    def token_gate(self) -> Tensor | None:
+        """None: the prefix is the same for every query."""
+        return None
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""

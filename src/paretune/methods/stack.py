@@ -108,7 +108,7 @@ def inject(
             whole.virtual_tokens += injection.virtual_tokens
             whole.supports_packing &= injection.supports_packing
             whole.placeholder_id = whole.placeholder_id or injection.placeholder_id
-            pace = _middle_rate(member) / _middle_rate(members[0])
+            pace = _middle_rate(member, anatomy) / _middle_rate(members[0], anatomy)
             for name in injection.parameters:
                 factor = pace * injection.learning_rate_factors.get(name, 1.0)
                 if factor != 1.0:
@@ -140,8 +140,8 @@ def _describe_unmergeable(members: Iterable[Method]) -> str:
     return f"{', '.join(names)} cannot be merged" if names else ""
 
 
-def _middle_rate(member: ConfiguredMethod) -> float:
-    rates = member.learning_rates
+def _middle_rate(member: ConfiguredMethod, anatomy: Anatomy) -> float:
+    rates = member.learning_rates(anatomy.topology)
     assert rates is not None  # noqa: S101  (what trains nothing is no member)
     return rates[1]
 
@@ -155,7 +155,9 @@ METHOD = Method(
     title="stack of methods",
     options=Options,
     learning_rates=(3e-4, 1e-3, 3e-3),
-    learning_rates_of=lambda options: configure_members(options)[0].learning_rates,
+    learning_rates_of=lambda options, topology: configure_members(options)[0].learning_rates(
+        topology
+    ),
     starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,

@@ -13,16 +13,18 @@ When: it is not known which of three methods suits the task, and the gates are t
 
 Padding is no text: the mean leaves it out (the authors' code counts it, so that there a longer
 batch changes the answer). Query and value have a gate each, as in the authors' code; the paper
-speaks of one for LoRA in a layer. In a decoder, whose later tokens no gate may know, all gates read
-the encoded source instead of what is given to their part; both its attentions have a prefix, each
-with a gate. The prefix is trained as it is; the paper makes it by a network
-that is thrown away after training.
+speaks of one for LoRA in a layer. No gate in a decoder may know the tokens after its own. Where
+there is an encoded source, all gates read that instead of what is given to their part; both
+attentions have a prefix, each with a gate. In a decoder-only model there is no mean: a gate reads
+each token, g_t = sigmoid(w h_t + c), and opens for it alone: token t attends to [g_t P_k; K] and
+gets of [g_t P_v; V]. The prefix is trained as it is; the paper makes it by a network that is thrown
+away after training.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +45,8 @@ from paretune.models.structure.anatomy import Anatomy, find_target_modules
 from paretune.models.structure.layers import is_within
 
 NAME = "unipelt"
+LORA_TARGETS = ("query", "value")
+"""The paper's."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Options:
         """Options of the three methods."""
         return (
             # Alpha over rank is 1: the gate stands in its place.
-            lora.Options(rank=self.rank, alpha=float(self.rank)),
+            lora.Options(self.rank, float(self.rank), target_modules=LORA_TARGETS),
             prefix.Options(num_virtual_tokens=self.num_virtual_tokens),
             pfeiffer.Options(reduction_factor=self.reduction_factor),
         )
@@ -88,10 +92,14 @@ class TextMask:
         self.source_mask = _token_mask(kwargs.get("encoder_attention_mask"))
 
 
-class Gate(nn.Module):
-    """Mean over the text's tokens of sigmoid(w h + c).
+Reads = Literal["text", "source", "token"]
+"""What opens a gate: all tokens of the text, those of the encoded source, or each for itself."""
 
-    ``of_source``: h is the encoded source, whatever the gate is given.
+
+class Gate(nn.Module):
+    """Mean over tokens of sigmoid(w h + c), with h those of the text or of the encoded source.
+
+    Where it reads each token for itself, there is no mean.
     """
 
     def __init__(
@@ -99,23 +107,25 @@ class Gate(nn.Module):
         width: int,
         fleet: Fleet,
         text: TextMask,
-        of_source: bool,
+        reads: Reads,
         generators: list[torch.Generator],
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.fleet, self._text, self.of_source = fleet, text, of_source
+        self.fleet, self._text, self.reads = fleet, text, reads
         self.w = nn.Parameter(draw_normal((width,), 0.02, generators).to(device))
         self.c_bias = nn.Parameter(torch.zeros(fleet.runs, 1, device=device))
 
     def forward(self, h: Tensor) -> Tensor:
-        """(rows, tokens, width) -> (rows, 1, 1)."""
+        """(rows, tokens, width) -> (rows, 1, 1), or (rows, tokens, 1)."""
         mask = self._text.mask
-        if self.of_source:
+        if self.reads == "source":
             assert self._text.source is not None  # noqa: S101  (noted before the decoder's layers)
             h, mask = self._text.source, self._text.source_mask
         score = (h * per_run_vector(h, self.w, self.fleet)).sum(-1, keepdim=True)
         opened = torch.sigmoid(score + per_run_vector(score, self.c_bias, self.fleet))
+        if self.reads == "token":
+            return opened
         if mask is not None and self._text.may_grow:
             # All that was put in front of the text since its mask was noted is text as well.
             mask = F.pad(mask, (h.shape[1] - mask.shape[1], 0), value=1)
@@ -159,9 +169,15 @@ class GatedPrefix(prefix.FlatPrefix):
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
-        opened = self.gate(self._input)
         keys, values = super().keys_and_values(rows)
+        if self.gate.reads == "token":
+            return keys, values
+        opened = self.gate(self._input)
         return opened * keys, opened * values
+
+    def token_gate(self) -> Tensor | None:
+        """How far the gate is open for each query, (rows, tokens, 1), where it reads tokens."""
+        return self.gate(self._input) if self.gate.reads == "token" else None
 
 
 def inject(
@@ -177,18 +193,20 @@ def inject(
     device = get_linear(model, anatomy.layers[0].down).weight.device
 
     def make_gate(name: str) -> Gate:
-        of_source = any(is_within(name, reader) for reader in anatomy.source_readers)
+        reads: Reads = "token" if anatomy.reads_causally else "text"
+        if any(is_within(name, reader) for reader in anatomy.source_readers):
+            reads = "source"
         return Gate(
             anatomy.width,
             fleet,
             text,
-            of_source,
+            reads,
             init_generators(seeds, NAME, "gate", name),
             device,
         )
 
     updates: dict[str, nn.Module] = {}
-    for name in find_target_modules(anatomy, of_lora.target_modules):
+    for name in find_target_modules(anatomy, LORA_TARGETS):
         generators = init_generators(seeds, NAME, "lora", name)
         update = GatedLora(get_linear(model, name), of_lora, fleet, generators)
         update.gate = make_gate(name)
@@ -232,9 +250,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
     """The sum of the three, and of the gates."""
     of_lora, of_prefix, of_adapter = options.three
     prefixes = sum(len(layer.attentions) for layer in anatomy.layers)
-    gates = (
-        len(find_target_modules(anatomy, of_lora.target_modules)) + prefixes + len(anatomy.layers)
-    )
+    gates = len(find_target_modules(anatomy, LORA_TARGETS)) + prefixes + len(anatomy.layers)
     return (
         gates * (anatomy.width + 1)
         + lora.count_parameters(model, anatomy, of_lora)
@@ -253,6 +269,8 @@ METHOD = Method(
     title="UniPELT",
     options=Options,
     learning_rates=(3e-4, 1e-3, 3e-3),
+    # Between those of its LoRA and its adapter.
+    decoder_learning_rates=(1e-4, 3e-4, 1e-3),
     starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,

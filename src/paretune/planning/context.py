@@ -14,6 +14,7 @@ from paretune.methods import ConfiguredBaseline, ConfiguredMethod, Rates
 from paretune.models.config import load_config
 from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.models.structure.topology import Topology, topology_of
 from paretune.study import (
     MethodSpec,
     ModelSpec,
@@ -39,11 +40,13 @@ class StudyContext:
             a model); the store keeps what was decided.
         offline: whether nothing may be fetched from the hub.
         caches: data and models of this process.
+        topologies: those of models that were asked for.
     """
 
     auto_precision: Callable[[int | None], Precision] = lambda width: "fp32"
     offline: bool = True
     caches: ProcessCache = field(default_factory=ProcessCache)
+    topologies: dict[str, Topology] = field(default_factory=dict)
 
     def resolve_precision(self, training: Training, model: ModelSpec) -> Precision:
         """The precision of runs of this model."""
@@ -78,6 +81,13 @@ class StudyContext:
             require_backend(spec.quantisation, f"model {spec.key}")
             self.caches.sources[key] = source
         return self.caches.sources[key]
+
+    def topology(self, spec: ModelSpec) -> Topology:
+        """How a model's stacks are laid out, by its config."""
+        key = spec.model_dump_json()
+        if key not in self.topologies:
+            self.topologies[key] = topology_of(load_config(self.source(spec)))
+        return self.topologies[key]
 
     def pin_revisions(self, study: Study) -> Study:
         """The study with every hub model and dataset pinned to its present commit.

@@ -189,14 +189,15 @@ class _CellPlanner:
         if isinstance(configured, ConfiguredBaseline):
             return []
         protocol = self.study.protocol
-        if configured.learning_rates is None:
+        default_rates = configured.learning_rates(self.context.topology(self.model))
+        if default_rates is None:
             # No seed, rate or training row changes anything: one answer to each row is enough.
             places = [outer for outer, _ in design.place_seeds(protocol.seeds)]
             once = [outer for outer in places if outer is None or outer.repeat == 0]
             seed = protocol.seeds[0]
             finals = [self.make("final", None, seed, outer=outer) for outer in once]
             return [*finals, self.make("cost", None, seed)]
-        rates = choose_learning_rates(self.method, configured.learning_rates, protocol.trials)
+        rates = choose_learning_rates(self.method, default_rates, protocol.trials)
         trials: list[PlannedRun] = []
         finals = []
         for outer, seeds in design.place_seeds(protocol.seeds):

@@ -100,8 +100,11 @@ class Both:
 
     def together(self, rows: list[list[int]]) -> list[Tensor]:
         """Logits of both runs from one pass, padded to the longest of all."""
-        self.fleet.set_row_counts([len(own) * self.choices for own in rows], [1, 1])
         batch = self.batch([*rows[0], *rows[1]])
+        texts = [len(own) * self.choices for own in rows]
+        # OPT's feed-forward part has a row for each token.
+        tokens = [n * batch["input_ids"].shape[-1] for n in texts]
+        self.fleet.set_row_counts(texts, [1, 1], tokens)
         logits: Any = select_logits(self.joint.model(**batch).logits, batch)
         return list(logits.split([self._count(own) for own in rows]))
 

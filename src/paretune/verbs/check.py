@@ -241,6 +241,7 @@ def _check_method(
     context: StudyContext,
 ) -> CheckedItem:
     """Options, rates, and whether it serves all tasks and models that can be read."""
+    from paretune.models.structure.topology import ENCODER
     from paretune.planning.context import choose_learning_rates
 
     try:
@@ -250,13 +251,21 @@ def _check_method(
         for model in models:
             context.check_method_trains(spec, model)
         title = configured.method.title
-        default_rates = configured.learning_rates
-        if default_rates is None:
-            return CheckedItem("method", spec.key, title)
-        rates = choose_learning_rates(spec, default_rates, trials)
+        models_of: dict[tuple[float, ...], list[str]] = {}
+        topologies = {model.key: context.topology(model) for model in models}
+        for name, topology in (topologies or {"": ENCODER}).items():
+            default_rates = configured.learning_rates(topology)
+            if default_rates is not None:
+                rates = choose_learning_rates(spec, default_rates, trials)
+                models_of.setdefault(rates, []).append(name)
     except ParetuneError as error:
         return CheckedItem("method", spec.key, error=error)
-    description = f"{title}, learning rates {', '.join(f'{rate:g}' for rate in rates)}"
+    listed = [
+        ", ".join(f"{rate:g}" for rate in rates)
+        + (f" ({', '.join(names)})" if len(models_of) > 1 else "")
+        for rates, names in models_of.items()
+    ]
+    description = f"{title}, learning rates {'; '.join(listed)}" if listed else title
     return CheckedItem("method", spec.key, description)
 
 

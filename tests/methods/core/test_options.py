@@ -78,8 +78,9 @@ def test_the_folder_is_the_list() -> None:
     for name, module in found.items():
         assert name == module.name and module.title and module.code_epoch >= 1
         if isinstance(module, methods.Method) and module.learning_rates is not None:
-            low, middle, high = module.learning_rates
-            assert 0 < low < middle < high
+            for rates in (module.learning_rates, module.decoder_learning_rates):
+                low, middle, high = rates or module.learning_rates
+                assert 0 < low < middle < high
     without_rates = [
         name
         for name, method in found.items()

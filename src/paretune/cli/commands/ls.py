@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,9 +91,11 @@ def _list_methods() -> Iterator[Entry]:
     from paretune.methods.peft.supported import SUPPORTED
 
     for name, method in sorted(methods.available().items()):
-        learning_rates = method.learning_rates if isinstance(method, methods.Method) else None
-        rates = ", ".join(f"{rate:g}" for rate in learning_rates or ())
-        about = method.title + (f"; learning rates {rates}" if rates else "")
+        about = method.title
+        if isinstance(method, methods.Method) and method.learning_rates is not None:
+            about += f"; learning rates {_format_rates(method.learning_rates)}"
+            if method.decoder_learning_rates is not None:
+                about += f", of decoders {_format_rates(method.decoder_learning_rates)}"
         defaults = ", ".join(
             f"{k}: {_format_value(v)}" for k, v in options.option_defaults(method.options).items()
         )
@@ -105,6 +107,10 @@ def _list_methods() -> Iterator[Entry]:
         "peft's own tuners under peft's own option names, one run at a time: "
         f"{', '.join(sorted(SUPPORTED))}",
     )
+
+
+def _format_rates(rates: Sequence[float]) -> str:
+    return ", ".join(f"{rate:g}" for rate in rates)
 
 
 def _format_value(value: object) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from paretune.errors import MethodError
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear, is_within_any
-from paretune.methods.core.options import DEFAULT_TARGETS, bounded, checked_option
+from paretune.methods.core.options import bounded, checked_option
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.core.targeting import (
     check_layers,
@@ -36,13 +36,13 @@ class LowRankOptions:
 
     ``target_modules``, ``exclude_modules``, ``layers_to_transform``, ``rank_pattern`` and
     ``alpha_pattern`` as in PEFT; layers are counted through the whole model, and a target may be a
-    role. ``modules_to_save``: what of the base is trained in full beside the updates; the head
-    always is.
+    role; None is what the model's topology has (``Topology.default_targets``).
+    ``modules_to_save``: what of the base is trained in full beside the updates; the head always is.
     """
 
     rank: int = bounded(8, *RANKS)
     alpha: float | None = bounded(None, *ALPHAS)
-    target_modules: tuple[str, ...] | str = checked_option(DEFAULT_TARGETS, check_modules)
+    target_modules: tuple[str, ...] | str | None = checked_option(None, check_modules)
     exclude_modules: tuple[str, ...] | str | None = checked_option(None, check_modules)
     layers_to_transform: tuple[int, ...] | None = checked_option(None, check_layers)
     rank_pattern: Mapping[str, int] | None = checked_option(None, pattern_check(*RANKS, int))
@@ -80,7 +80,7 @@ class LowRankOptions:
         """
         names = select_layers(
             anatomy,
-            self.target_modules,
+            self.target_modules or anatomy.topology.default_targets,
             self.exclude_modules,
             self.layers_to_transform,
             allow_unmatched=self.allow_unmatched,
@@ -107,7 +107,8 @@ class LowRankOptions:
     def covers_all_layers(self) -> bool:
         """Whether updates stand in every layer of the model, and nothing else is trained."""
         chosen = (self.exclude_modules, self.layers_to_transform, self.modules_to_save)
-        return self.target_modules in (DEFAULT_TARGETS, ("all_linear",)) and not any(chosen)
+        everywhere = (None, ("query", "value"), ("all_linear",))
+        return self.target_modules in everywhere and not any(chosen)
 
     def peft_layers(self, injection: Injection) -> dict[str, Any]:
         """The fields of PEFT's config that name layers, their ranks and their alphas."""

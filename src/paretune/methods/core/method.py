@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from paretune.methods.core.injection import Injection
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
+    from paretune.models.structure.topology import Topology
+
 Rates = tuple[float, float, float]
 """A low, a middle and a high learning rate: the range that makes sense for a method."""
 
@@ -123,7 +125,9 @@ class Method:
         trains_alone: its runs cannot share a forward pass, even with their own kind.
         mixes: its runs may share batches with runs of other methods that mix: it stands beside
             layers, in all of them, and draws nothing during a step.
-        learning_rates_of: the rates where they follow from the options.
+        learning_rates: of encoders and translation models; None: it learns nothing.
+        decoder_learning_rates: of decoder-only models, where they are others.
+        learning_rates_of: the rates where they follow from the options and the topology.
         code_epoch_of: the epoch where it follows from the options.
         with_tokenizer: the options, with the token ids of what they hold as text.
         merge: folds the method into the weights; None: it cannot be merged.
@@ -152,7 +156,8 @@ class Method:
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
     trains_alone: Callable[[Any], bool] = never
     mixes: Callable[[Any], bool] = never
-    learning_rates_of: Callable[[Any], Rates | None] | None = None
+    decoder_learning_rates: Rates | None = None
+    learning_rates_of: Callable[[Any, Topology], Rates | None] | None = None
     code_epoch_of: Callable[[Any], int] | None = None
     with_tokenizer: Callable[[Any, Any], Any] = lambda options, tokenizer: options
     merge: Merge | None = None

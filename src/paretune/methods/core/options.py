@@ -11,8 +11,6 @@ from typing import Any
 from paretune.errors import MethodError
 from paretune.study.aliases import OPTION_ALIASES, suggest
 
-DEFAULT_TARGETS = ("query", "value")
-
 
 def bounded(default: float | None, low: float, high: float) -> Any:
     """A numeric option with inclusive bounds."""

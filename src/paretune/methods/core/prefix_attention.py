@@ -2,8 +2,11 @@
 
 Models that compute attention through ``transformers``' attention interface get an implementation
 that prepends the module's prefix, if it has one, to keys and values. This happens after a decoder's
-cache, so the prefix never enters it. Every query attends to the prefix, whatever its mask, and T5's
-position bias is 0 for it.
+cache, so the prefix never enters it. Every query attends to the prefix, whatever its mask (a
+sliding window's too), and T5's position bias is 0 for it.
+
+A decoder's text stands behind its prefix: its positions are later by the prefix's length, as with
+PEFT, whose prefix is what a cache begins with.
 
 DeBERTa has an attention of its own, with relative positions; its forward pass is written out here,
 and its scores with the prefix are content to content only.
@@ -23,6 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.text_positions import make_position_shift
 from paretune.models.structure.anatomy import Anatomy, Attention
 from paretune.models.structure.layers import has_attention_interface
 
@@ -34,7 +38,9 @@ def attach_prefixes(
 ) -> Injection:
     """Let every attention see its prefix; ``prefixes`` are by the attention modules' names.
 
-    ``prefix.keys_and_values(rows)`` gives (rows, virtual, width) each, for the rows of the batch.
+    ``prefix.keys_and_values(rows)`` gives (rows, virtual, width) each, for the rows of the batch;
+    ``prefix.virtual`` is how many there are, and ``prefix.token_gate()`` None, or one factor of the
+    prefix's keys and values for each query, (rows, tokens, 1).
 
     Raises:
         MethodError: an architecture whose attention cannot be reached.
@@ -57,6 +63,11 @@ def attach_prefixes(
                 remedy="Take prompt tuning, or another method.",
             )
         changes.set_attention(model, _WITH_PREFIX[attention])
+        if anatomy.reads_causally:
+            first: Any = next(iter(prefixes.values()))
+            shift = make_position_shift(lambda: first.virtual)
+            reader = model.get_submodule(anatomy.text_reader)
+            changes.hook(reader.register_forward_pre_hook(shift, with_kwargs=True))
     return injection
 
 
@@ -90,8 +101,9 @@ def _add_prefix(
         attention_mask: Tensor | None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        prefix = get_prefix(module)
+        prefix, gate = get_prefix(module), None
         if prefix is not None:
+            gate = prefix.token_gate()
             own_keys, own_values = (
                 _split_heads(one, key.shape[1]).to(key) for one in prefix.keys_and_values(len(key))
             )
@@ -103,8 +115,19 @@ def _add_prefix(
                 attention_mask = F.pad(attention_mask, (virtual, 0), value=seen)
             if options.get("position_bias") is not None:
                 options["position_bias"] = F.pad(options["position_bias"], (virtual, 0))
+            if gate is not None:
+                options["scaling"] = options.get("scaling") or query.shape[-1] ** -0.5
+                # In twice the width: what a query gets of the text beside what it gets of the
+                # prefix, whose scores are its own times its gate.
+                query = torch.cat([query, gate[:, None].to(query) * query], -1)
+                key, value = (F.pad(x, (0, x.shape[-1])) for x in (key, value))
+                own_keys, own_values = (F.pad(x, (x.shape[-1], 0)) for x in (own_keys, own_values))
             key, value = torch.cat([own_keys, key], 2), torch.cat([own_values, value], 2)
-        return plain(module, query, key, value, attention_mask, **options)
+        out, shares = plain(module, query, key, value, attention_mask, **options)
+        if gate is not None:
+            of_text, of_prefix = out.chunk(2, -1)
+            out = of_text + gate[..., None].to(out) * of_prefix
+        return out, shares
 
     return attend
 
@@ -121,7 +144,7 @@ def _eager_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Softmax attention as every model file of ``transformers`` has it.
+    """Softmax attention as the model files of ``transformers`` have it, Gemma 2's cap too.
 
     With grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) keys and values, the prefix
     included, are repeated for each query head of their group.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from paretune.methods.core.injection import Injection
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
+    from paretune.models.structure.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,12 @@ class ConfiguredMethod:
         """What training changes."""
         return self.method.trains
 
-    @property
-    def learning_rates(self) -> Rates | None:
-        """Low, middle, high; None where nothing is learnt."""
+    def learning_rates(self, topology: Topology) -> Rates | None:
+        """Low, middle, high on models of a topology; None where nothing is learnt."""
         rates_of = self.method.learning_rates_of
-        return self.method.learning_rates if rates_of is None else rates_of(self.options)
+        if rates_of is not None:
+            return rates_of(self.options, topology)
+        return topology.choose_rates(self.method)
 
     @property
     def code_epoch(self) -> int:
@@ -101,8 +103,7 @@ class ConfiguredBaseline:
     method: Baseline
     options: Any
 
-    @property
-    def learning_rates(self) -> Rates | None:
+    def learning_rates(self, topology: Topology) -> Rates | None:
         """None: it has no steps."""
         return None
 

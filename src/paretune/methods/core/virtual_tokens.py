@@ -8,7 +8,8 @@ or the other.
 
 In an encoder-decoder model the prompt is prepended to the source: ids and mask are lengthened where
 the encoder is called, and the encoder's mask where the decoder is called. So it works in
-``generate`` too, which calls the encoder once.
+``generate`` too, which calls the encoder once. A decoder is called once for each new token, and has
+the prompt in its cache from the first call on: :class:`CachedVirtualTokens`.
 
 **Positions.** A prompt moves the text to later positions. PEFT does so, and encoders bear it; a
 small translation model with absolute positions does not (dev/log.md: moved by five
@@ -18,6 +19,7 @@ has the positions that it has without a prompt, and the prompt has none: it can 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +28,12 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.run_axis import Fleet, per_run_rows
+from paretune.methods.core.text_positions import (
+    count_cached,
+    find_text_positions,
+    name_arguments,
+)
 from paretune.models.changes import ModelChanges
 from paretune.models.embedding_rows import embed_rows
 from paretune.models.structure.anatomy import Anatomy
@@ -49,6 +56,16 @@ class VirtualTokens:
 
     def lengthen_inputs(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Forward pre-hook of the module that reads the text: longer ids, mask and token types."""
+        self._compute_prompts(reader, kwargs)
+        if self.fleet.packing is not None:  # packed batches come with the placeholders in them
+            return args, kwargs
+        fronts = {"input_ids": self.placeholder_id, "attention_mask": 1, "token_type_ids": 0}
+        for name, value in fronts.items():
+            if kwargs.get(name) is not None:
+                kwargs[name] = self._prepend_value(kwargs[name], value)
+        return args, kwargs
+
+    def _compute_prompts(self, reader: nn.Module, kwargs: dict[str, Any]) -> None:
         if kwargs.get("input_ids") is None:
             raise MethodError(
                 f"virtual tokens need token ids, and {type(reader).__name__} was called without "
@@ -57,13 +74,6 @@ class VirtualTokens:
             )
         self._pending = self.prompts()
         self.virtual, self._shift_positions = self._pending.shape[1], True
-        if self.fleet.packing is not None:  # packed batches come with the placeholders in them
-            return args, kwargs
-        fronts = {"input_ids": self.placeholder_id, "attention_mask": 1, "token_type_ids": 0}
-        for name, value in fronts.items():
-            if kwargs.get(name) is not None:
-                kwargs[name] = self._prepend_value(kwargs[name], value)
-        return args, kwargs
 
     def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
         """Forward hook of the word embeddings: the prompt replaces the placeholders."""
@@ -111,6 +121,154 @@ class VirtualTokens:
         return torch.cat([front, x], dim=-1)
 
 
+class CachedVirtualTokens(VirtualTokens):
+    """The hooks that put each run's prompt before a decoder's sequences, once in a generation.
+
+    Every later call is told that the text is longer by the prompt: its mask, and its positions
+    where those are shifted. Only the base model knows of virtual tokens: ids, mask and positions
+    are lengthened before it, and the virtual tokens' hidden states are cut off behind it. So what
+    scores hidden states (an LM head, a classifier that looks for the last token) finds those of
+    the text.
+
+    ``keeps_positions``: the text has the positions that it has without a prompt.
+    """
+
+    def __init__(
+        self,
+        prompts: nn.Module,
+        virtual: int,
+        placeholder_id: int,
+        fleet: Fleet,
+        *,
+        keeps_positions: bool,
+    ) -> None:
+        super().__init__(prompts, virtual, placeholder_id, fleet)
+        self._keeps_positions, self._is_first = keeps_positions, True
+        self._places = Places(None, virtual)
+
+    def lengthen_inputs(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook of the base model: longer ids in the first call, a longer mask in all.
+
+        Raises:
+            MethodError: the first call has no token ids.
+        """
+        kwargs = name_arguments(reader, args, kwargs)
+        self._is_first = count_cached(kwargs) == 0
+        if self.fleet.packing is not None:
+            return super().lengthen_inputs(reader, (), kwargs)
+        positions = kwargs.get("position_ids")
+        if positions is None and self._keeps_positions:
+            positions = find_text_positions(kwargs, not_of_text=self.virtual)
+        mask = kwargs.get("attention_mask")
+        if self._is_first:
+            _, kwargs = super().lengthen_inputs(reader, (), kwargs)
+        elif mask is not None:
+            self._places = Places.behind_padding(mask, self.virtual)
+            kwargs["attention_mask"] = self._prepend_value(mask, 1)
+        if positions is not None:
+            kwargs["position_ids"] = self._lengthen_positions(positions)
+        return (), kwargs
+
+    def _compute_prompts(self, reader: nn.Module, kwargs: dict[str, Any]) -> None:
+        super()._compute_prompts(reader, kwargs)
+        self._places = Places.behind_padding(kwargs.get("attention_mask"), self.virtual)
+
+    def _lengthen_positions(self, positions: Tensor) -> Tensor:
+        """The positions of the tokens of this call, with those of the prompt; (rows, tokens)."""
+        if not self._keeps_positions:
+            positions = positions + self.virtual
+        if not self._is_first:
+            return positions
+        own = torch.arange(self.virtual, device=positions.device)
+        if self._keeps_positions:
+            own = torch.zeros_like(own)  # looked up, and then left without any
+        return self._places.insert(own.expand(len(positions), -1), positions)
+
+    def _prepend_value(self, x: Tensor, value: int) -> Tensor:
+        return self._places.insert(x.new_full((len(x), self.virtual), value), x)
+
+    def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
+        """Forward hook of the word embeddings: the prompt replaces the placeholders."""
+        if self._places.padding is None or self._pending is None:
+            return super().insert_embeddings(words, args, looked_up)
+        rows, self._pending = self._pending, None
+        prompts = embed_rows(words, rows.flatten(0, 1)).reshape(rows.shape)
+        return self._places.replace(
+            looked_up, per_run_rows(prompts, len(looked_up), self.fleet).to(looked_up)
+        )
+
+    def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
+        """Forward hook of the position embeddings: the prompt has none."""
+        if self.fleet.packing is not None:
+            return super().keep_positions(positions, args, looked_up)
+        if not self._is_first:
+            return None
+        none = looked_up.new_zeros(len(looked_up), self.virtual, looked_up.shape[-1])
+        return self._places.replace(looked_up, none)
+
+    def cut_hidden_states(self, reader: nn.Module, args: Any, out: Any) -> Any:
+        """Forward hook of the base model: hidden states of the text alone."""
+        if self._is_first and self.fleet.packing is None:
+            out["last_hidden_state"] = self._places.cut(out["last_hidden_state"])
+        return out
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the virtual tokens stand: behind the padding on the left, if a row has any.
+
+    Before it, they would be farther away from a text that is padded, and a sliding window, which
+    counts the places between two tokens, would hide them from it earlier.
+
+    Attributes:
+        padding: of each row, (rows,); None: no row has any.
+    """
+
+    padding: Tensor | None
+    virtual: int
+
+    @classmethod
+    def behind_padding(cls, mask: Tensor | None, virtual: int) -> Places:
+        """The places in texts of this mask; (rows, tokens)."""
+        if mask is None or mask.ndim != 2 or bool(mask[:, 0].all()):
+            return cls(None, virtual)
+        return cls((mask.cumsum(-1) == 0).sum(-1), virtual)
+
+    def insert(self, own: Tensor, text: Tensor) -> Tensor:
+        """(rows, virtual), (rows, tokens) -> (rows, virtual + tokens)."""
+        both = torch.cat([own, text], 1)
+        if self.padding is None:
+            return both
+        return both.scatter(1, self._of_text(text.shape[1]), text).scatter(1, self._own(), own)
+
+    def replace(self, x: Tensor, own: Tensor) -> Tensor:
+        """``x`` with these in the places of the virtual tokens.
+
+        Shapes: (rows, virtual + tokens, width), (rows, virtual, width).
+        """
+        if self.padding is None:
+            return torch.cat([own, x[:, self.virtual :]], 1)
+        return x.scatter(1, self._own()[..., None].expand_as(own), own)
+
+    def cut(self, x: Tensor) -> Tensor:
+        """(rows, virtual + tokens, width) -> (rows, tokens, width)."""
+        if self.padding is None:
+            return x[:, self.virtual :]
+        places = self._of_text(x.shape[1] - self.virtual)[..., None]
+        return x.gather(1, places.expand(-1, -1, x.shape[-1]))
+
+    def _own(self) -> Tensor:
+        """The places of the virtual tokens; (rows, virtual)."""
+        assert self.padding is not None  # noqa: S101  (asked for where there is padding)
+        return self.padding[:, None] + torch.arange(self.virtual, device=self.padding.device)
+
+    def _of_text(self, tokens: int) -> Tensor:
+        """The places of the text's tokens, its padding included; (rows, tokens)."""
+        assert self.padding is not None  # noqa: S101  (asked for where there is padding)
+        places = torch.arange(tokens, device=self.padding.device)
+        return places + self.virtual * (places >= self.padding[:, None])
+
+
 def prepend_virtual_tokens(
     model: Any,
     anatomy: Anatomy,
@@ -128,11 +286,21 @@ def prepend_virtual_tokens(
     changes.add_module(model, MODULE_NAME, prompts)
     words = model.get_submodule(anatomy.word_embeddings)
     placeholder_id = _find_placeholder_id(model, len(words.weight))
-    tokens = VirtualTokens(prompts, virtual, placeholder_id, fleet)
+    keeps_positions = keeps_text_positions(anatomy, text_positions)
     reader = model.get_submodule(anatomy.text_reader)
-    changes.hook(reader.register_forward_pre_hook(tokens.lengthen_inputs, with_kwargs=True))
+    if anatomy.reads_causally:
+        cached = CachedVirtualTokens(
+            prompts, virtual, placeholder_id, fleet, keeps_positions=keeps_positions
+        )
+        changes.hook(reader.register_forward_hook(cached.cut_hidden_states))
+        tokens: VirtualTokens = cached
+    else:
+        tokens = VirtualTokens(prompts, virtual, placeholder_id, fleet)
+    # Before the hooks of a prefix, which moves the positions of all that it finds.
+    lengthen = tokens.lengthen_inputs
+    changes.hook(reader.register_forward_pre_hook(lengthen, with_kwargs=True, prepend=True))
     changes.hook(words.register_forward_hook(tokens.insert_embeddings))
-    if keeps_text_positions(anatomy, text_positions):
+    if keeps_positions:
         positions = model.get_submodule(str(anatomy.position_embeddings))
         changes.hook(positions.register_forward_hook(tokens.keep_positions))
     for name in anatomy.source_readers:

@@ -38,7 +38,8 @@ def make_options(config: type, supported: SupportedTuner) -> type:
         if name == "target_modules":
             specs.append((name, Any, checked_option(supported.targets, check_modules)))
         elif name == "feedforward_modules":
-            inner = tuple(role for role in supported.targets if role.startswith("feed_forward"))
+            roles = supported.targets or ()
+            inner = tuple(role for role in roles if role.startswith("feed_forward"))
             specs.append((name, Any, checked_option(inner or None, check_modules)))
         elif not _is_plain_type(hint):
             closed[name] = "it is not a plain value"

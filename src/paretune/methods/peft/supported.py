@@ -5,12 +5,17 @@ test
 goes through all tuners of the installed ``peft``, so that it fails for a new one until somebody
 decides. Nothing here imports ``peft``.
 
-Learning rates. Where a method is ours too, ours; elsewhere around the rate of the paper or of
-``peft``'s own comparison (``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4 there and
-1e-3 here, because a classifier on few examples takes fewer steps), a factor of three to each side.
+Learning rates of encoders. Where a method is ours too, ours; elsewhere around the rate of the paper
+or of ``peft``'s own comparison (``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4
+there and 1e-3 here, because a classifier on few examples takes fewer steps), a factor of three to
+each side.
 All were then looked at in 39 steps of 8 examples on ``routing`` with MiniLM: the middle rate and
 the high one lower the loss. OSF and SHiRA stood still at the comparison's rates (5e-5, 3e-4) and
 learn at ten times those; WaveFT has LoRA's, and collapses at 1e-2.
+
+Those of decoders: low-rank and orthogonal updates have our LoRA's there, around the 1e-4 that the
+comparison gives almost all of them; the others learn at the same rates as on encoders, which is
+where the comparison has them on its decoder (IA3 5e-3, LoKr 3e-3, HiRA 4.5e-3, C3A 3e-1).
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ PEFT_PREFIX = "peft:"
 
 USUAL: Rates = (3e-4, 1e-3, 3e-3)
 """Low-rank and orthogonal updates: LoRA's own."""
+USUAL_IN_DECODERS: Rates = (5e-5, 1.5e-4, 5e-4)
+"""The same on decoder-only models."""
 VECTORS: Rates = (1e-3, 3e-3, 1e-2)
 """Few numbers that act on many weights: IA3's own."""
 
@@ -35,7 +42,7 @@ class SupportedTuner:
 
     Attributes:
         targets: the roles of the layers that it adapts by default; ``norms`` and ``embeddings`` are
-            those of the backbone.
+            those of the backbone. None: what the model's topology has.
         starts_as_base: until the first step the model answers as the base does.
         required_option: an option without which it does nothing, or "".
         head_learning_rate_factor: the head's learning rate over the method's, where the method's
@@ -52,7 +59,7 @@ class SupportedTuner:
 
     title: str
     rates: Rates = USUAL
-    targets: tuple[str, ...] = ("query", "value")
+    targets: tuple[str, ...] | None = None
     starts_as_base: bool = True
     required_option: str = ""
     head_learning_rate_factor: float = 1.0
@@ -62,6 +69,11 @@ class SupportedTuner:
     numbered_values: Mapping[str, str] = field(default_factory=dict)
     not_quantised: str = ""
     not_in_peft: str = ""
+
+    @property
+    def decoder_rates(self) -> Rates:
+        """Learning rates on decoder-only models."""
+        return USUAL_IN_DECODERS if self.rates == USUAL else self.rates
 
 
 @dataclass(frozen=True)

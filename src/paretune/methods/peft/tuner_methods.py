@@ -65,6 +65,7 @@ def make_method(tuner: str) -> Method:
         title=f"{supported.title} (peft)",
         options=make_options(config, supported),
         learning_rates=supported.rates,
+        decoder_learning_rates=supported.decoder_rates,
         starts_as_base=supported.starts_as_base,
         inject=own.inject,
         count_parameters=own.count_parameters,
@@ -178,8 +179,9 @@ def _layer_settings(
     """
     values = vars(options)
     targets = {option: values[option] for option in LAYER_OPTIONS if option in values}
-    targets.setdefault("target_modules", supported.targets)
-    find = _find_norms if "norms" in supported.targets else _find_linears
+    of_topology = anatomy.topology.default_targets
+    targets["target_modules"] = targets.get("target_modules") or supported.targets or of_topology
+    find = _find_norms if "norms" in (supported.targets or ()) else _find_linears
     layers: dict[str, Any] = {
         option: find(model, anatomy, names, option) for option, names in targets.items() if names
     }

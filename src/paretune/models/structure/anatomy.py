@@ -158,6 +158,11 @@ class Anatomy:
     untrainable: tuple[str, ...] = ()
 
     @property
+    def reads_causally(self) -> bool:
+        """Whether no token of the text sees those after it, so that generation keeps a cache."""
+        return self.layers[0].stack == "decoder"
+
+    @property
     def stacks(self) -> tuple[tuple[Layer, ...], ...]:
         """The layers of each stack, first to last."""
         stacks = groupby(self.layers, lambda layer: layer.stack)

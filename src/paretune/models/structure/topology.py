@@ -26,6 +26,18 @@ if TYPE_CHECKING:
     from paretune.study import Generation
 
 
+class HasRates(Protocol):
+    """A method, as far as its learning rates go: low, middle, high."""
+
+    @property
+    def learning_rates(self) -> tuple[float, float, float] | None:
+        """Of encoders and translation models; None: it learns nothing."""
+
+    @property
+    def decoder_learning_rates(self) -> tuple[float, float, float] | None:
+        """Of decoder-only models; None: the same."""
+
+
 class Topology(Protocol):
     """A layout of a model's stacks. Implementations have no state and compare as values."""
 
@@ -53,12 +65,19 @@ class Topology(Protocol):
         """Whether text keeps its positions behind virtual tokens, where a study does not say."""
 
     @property
+    def default_targets(self) -> tuple[str, ...]:
+        """Roles of the linear layers that updates stand beside, where a study names none."""
+
+    @property
     def requires_fast_tokenizer(self) -> bool:
         """Whether a tokenizer without a fast version is refused."""
 
     @property
     def holds_tables_in_bf16(self) -> bool:
         """Whether the table of words, and what scores words, is held in bf16 where matrices are."""
+
+    def choose_rates(self, method: HasRates) -> tuple[float, float, float] | None:
+        """The learning rates of a method on such a model; None where it learns nothing."""
 
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The layers of all stacks, in the order in which they compute.
@@ -120,8 +139,13 @@ class Encoder:
     pooled_token: int | None = 0
     can_cache_activations: bool = True
     keeps_text_positions: bool = False
+    default_targets: tuple[str, ...] = ("query", "value")
     requires_fast_tokenizer: bool = True
     holds_tables_in_bf16: bool = False
+
+    def choose_rates(self, method: HasRates) -> tuple[float, float, float] | None:
+        """Those of encoders and translation models."""
+        return method.learning_rates
 
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The layers of the longest list of equal blocks."""
@@ -199,8 +223,13 @@ class EncoderDecoder:
     pooled_token: int | None = None
     can_cache_activations: bool = False
     keeps_text_positions: bool = True
+    default_targets: tuple[str, ...] = ("query", "value")
     requires_fast_tokenizer: bool = False  # Marian's has no fast version
     holds_tables_in_bf16: bool = False
+
+    def choose_rates(self, method: HasRates) -> tuple[float, float, float] | None:
+        """Those of encoders and translation models."""
+        return method.learning_rates
 
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The encoder's layers, then the decoder's, each of which attends to the source."""
@@ -304,8 +333,10 @@ class Decoder:
     """One stack in which a token attends to itself and to what stands before it.
 
     A new head reads the last token, the only one that has seen the whole text. Virtual tokens stand
-    before the text and are put there by what reads it, so that what scores its hidden states finds
-    the text's own at their end. An LM head came with the checkpoint, tied to the embeddings or not.
+    before the text inside the base model alone, so that what scores its hidden states finds those
+    of the text. An LM head came with the checkpoint, tied to the embeddings or not. Updates stand
+    beside all linear layers, as is usual in decoders (Dettmers et al. 2023, QLoRA,
+    arXiv:2305.14314, section 4: needed to match full fine-tuning).
     """
 
     name: str = "a decoder-only model"
@@ -313,8 +344,13 @@ class Decoder:
     pooled_token: int | None = -1
     can_cache_activations: bool = True
     keeps_text_positions: bool = False
+    default_targets: tuple[str, ...] = ("all_linear",)
     requires_fast_tokenizer: bool = True
     holds_tables_in_bf16: bool = True  # they may be most of the model, and are often published so
+
+    def choose_rates(self, method: HasRates) -> tuple[float, float, float] | None:
+        """Those of decoders."""
+        return method.decoder_learning_rates or method.learning_rates
 
     def find_layers(self, model: Any) -> tuple[Layer, ...]:
         """The layers of the one stack, none of which attends to another sequence."""
