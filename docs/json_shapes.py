@@ -10,6 +10,11 @@ COMMON = ("format", "paretune", "verb")
 RUN = "task, model, method, stage, seed, fold, learning_rate"
 
 SHAPES: Mapping[str, Mapping[str, str]] = {
+    "tune": {
+        "file": "the study file",
+        "advice": "as of `recommend`",
+        "folder": "of the export; null where what to take needs none",
+    },
     "new": {
         "file": "the study file that was written",
         "doubts": "guesses to look at, as sentences",

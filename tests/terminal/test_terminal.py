@@ -130,6 +130,7 @@ def asked(verb: str) -> list[list[object]]:
     study, store = "hostile.yaml", ["--store", "store"]
     file = f"{EVIL}train.csv"
     named: dict[str, list[list[object]]] = {
+        "tune": [["tune", f"{EVIL}none.csv"], ["tune", file, "--label", EVIL]],
         "new": [["new", file], ["new", f"{EVIL}none.csv"], ["new", file, "--label", EVIL]],
         "check": [["check", study], ["check", f"{EVIL}.yaml"], ["check", "refused.yaml"]],
         "plan": [

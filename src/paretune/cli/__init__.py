@@ -53,6 +53,7 @@ def _translate_json_file(words: list[str]) -> list[str]:
 
 
 VERBS = (
+    "tune",
     "new",
     "check",
     "plan",

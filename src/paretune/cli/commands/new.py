@@ -218,7 +218,7 @@ def new(
         )
     else:
         named = columns.named_columns()
-        name, content, doubts = _draft_study(path, output, model, named, source_lang)
+        name, content, doubts = draft_study(path, output, model, named, source_lang)
     target = output or Path(f"{name}.yaml")
     write_output(target, content, overwrite=False)
     if as_json:
@@ -230,7 +230,7 @@ def new(
     echo(f"Next: paretune check {shlex.quote(str(target))}")
 
 
-def _draft_study(
+def draft_study(
     path: Path, output: Path | None, model: str | None, named: NamedColumns, source_lang: str | None
 ) -> tuple[str, str, list[str]]:
     """The study's name and text, and the guesses to look at."""

@@ -45,6 +45,7 @@ class Advice:
         within_points: expected loss that is accepted for a lower cost.
         prospect: what taking it may bring; None where there is none.
         free_baseline: the best baseline without a model; empty where there is none.
+        model, method: keys of the recommended configuration; empty where there is none.
     """
 
     task: str
@@ -61,6 +62,8 @@ class Advice:
     prospect: Prospect | None = None
     free_baseline: str = ""
     headline: str = ""
+    model: str = ""
+    method: str = ""
 
 
 def write_advice(
@@ -100,6 +103,8 @@ def write_advice(
         prospect=prospect,
         free_baseline=titles.title(free.cell) if free else "",
         headline=headline,
+        model=chosen.cell.model if chosen else "",
+        method=chosen.cell.method if chosen else "",
     )
 
 
