@@ -12,6 +12,11 @@ from paretune.analysis.constant_answers import find_best_constant
 from paretune.methods import baselines
 
 RateEdge = Literal["", "lowest", "highest"]
+TRIVIAL_TEXTS: tuple[Literal["copy_source", "frequent_text"], ...] = (
+    "copy_source",
+    "frequent_text",
+)
+"""Baselines that answer with a text that nothing was learnt for."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class TrivialScore:
     """The score that must be exceeded, and the answer that reaches it without training."""
 
     value: float
-    answer: Literal["majority", "label", "copy_source"]
+    answer: Literal["majority", "label", "copy_source", "frequent_text"]
+    highest: float = 1.0
 
 
 def is_mostly_collapsed(cell: Cell) -> bool:
@@ -79,11 +85,17 @@ def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
 def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
     """The score of one answer to every example: the majority's or, if higher, the best label's.
 
-    Of translations it is the untranslated source. None while no cell has a score.
+    Of translations it is the untranslated source, of completions the copied prompt or the most
+    frequent completion. None while no cell has a score.
     """
     scores = {c.name: c.bootstrap for c in cells if c.bootstrap is not None}
-    if "copy_source" in scores:
-        return TrivialScore(scores["copy_source"].estimate, "copy_source")
+    texts = [
+        TrivialScore(scores[name].estimate, name, scores[name].highest)
+        for name in TRIVIAL_TEXTS
+        if name in scores
+    ]
+    if texts:
+        return max(texts, key=lambda one: one.value)
     majority = scores["majority"].estimate if "majority" in scores else None
     best = next((_best_label_score(c) for c in cells if c.bootstrap is not None), None)
     if majority is not None and (best is None or majority >= best - 1e-9):

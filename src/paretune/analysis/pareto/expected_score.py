@@ -37,7 +37,7 @@ import numpy as np
 from paretune import metrics
 from paretune.analysis.cells import Cell
 from paretune.analysis.comparable_scores import align_rows, keep_comparable
-from paretune.analysis.learning_check import best_trivial_score
+from paretune.analysis.learning_check import TRIVIAL_TEXTS, best_trivial_score
 from paretune.analysis.statistics.bootstrap import DRAWS
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.metrics import Array
@@ -158,6 +158,6 @@ def _failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
 def _score_of_constant(cells: Sequence[Cell]) -> float:
     """What a failed run is worth: the constant answer, or nothing."""
     trivial = best_trivial_score(cells)
-    if trivial is None or trivial.answer == "copy_source":
+    if trivial is None or trivial.answer in TRIVIAL_TEXTS:
         return max(metrics.get(cells[0].metric).lowest, 0.0) if cells else 0.0
     return trivial.value

@@ -93,7 +93,7 @@ BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     """Official scores of a translation's cells; None of other tasks, or without translations."""
     scored = [row for row in rows if row.cell.shown_answers]
-    if not objective_of(task).generates or not scored:
+    if not objective_of(task).between_languages or not scored:
         return None
     title, language = "SloBench's own numbers", str(task.target_lang)
     if language not in LANGUAGES:

@@ -85,6 +85,8 @@ def _curves(row: Row, loss: bool) -> list[Curve]:
 
 
 def _curve_points(record: Record, loss: bool) -> Iterable[tuple[int, float]]:
+    if record.run.readout == "text" and not loss:
+        return  # its loss has selected: no texts are generated before the end
     for point in record.result.get("curve") or ():
         value: Any = point.get("selection")
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""All scores of a translation, beside its primary score: a further table with notes."""
+"""All scores of generated texts, beside their primary score: a further table with notes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import replace
 from paretune import metrics
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_segment_scores
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
-from paretune.metrics.translation import METRICS, SACREBLEU_NAMES
+from paretune.metrics import Metric
+from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_examples,
@@ -23,10 +24,14 @@ from paretune.terminal.sanitise import sanitise_line
 
 
 def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
-    """All scores of a translation's cells; None of other tasks, or without translations."""
+    """All scores of the cells of a task whose targets are texts; None of other tasks."""
     scored = [row for row in rows if row.cell.shown_answers]
-    if not objective_of(task).generates or not scored:
+    objective = objective_of(task)
+    if not objective.generates or not scored:
         return None
+    primary = metrics.get(scored[0].cell.metric)
+    names = dict.fromkeys((*objective.recorded_metrics, *primary.recorded_as))
+    scored_by = [metrics.get(name) for name in names]
     optional = [
         name
         for name in metrics.SEGMENT_METRICS
@@ -35,22 +40,22 @@ def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     table, intervals = [], []
     for row in scored:
         corpus = [
-            confidence_interval(bootstrap_score(row.cell.shown_answers, name, row.cell.design))
-            for name in SACREBLEU_NAMES
+            confidence_interval(bootstrap_score(row.cell.shown_answers, one.name, row.cell.design))
+            for one in scored_by
         ]
         means = [segment_interval(row, name) for name in optional]
         texts = (*map(format_interval, corpus), *map(format_segment_score, means))
         table.append((row, texts))
         intervals.append((*corpus, *means))
     return Grid(
-        title="Every score of the translations",
-        above=f"{describe_basis(scored)} TER counts edits: less is better.",
+        title=f"Every score of the {'translations' if objective.between_languages else 'texts'}",
+        above=" ".join([describe_basis(scored), *_explain(scored_by)]),
         titles=(
-            *(metric.title for metric in METRICS),
+            *(metric.title for metric in scored_by),
             *(metrics.SEGMENT_METRICS[name].title for name in optional),
         ),
         rows=tuple(table),
-        notes=tuple(_list_notes(scored, optional)),
+        notes=tuple(_list_notes(scored, scored_by, optional)),
         intervals=tuple(intervals),
     )
 
@@ -88,10 +93,23 @@ def describe_basis(rows: Sequence[Row]) -> str:
     return f"Mean over seeds [95 %], on {basis}{''.join(others)}."
 
 
-def _list_notes(rows: Sequence[Row], optional: Sequence[str]) -> Iterable[str]:
-    current = metrics.signatures(SACREBLEU_NAMES)
-    listed = "; ".join(f"{SACREBLEU_NAMES[name]} {text}" for name, text in current.items())
+def _explain(scored_by: Sequence[Metric]) -> Iterable[str]:
+    if any(metric.name == "ter" for metric in scored_by):
+        yield "TER counts edits: less is better."
+    if any(metric.name in ("exact_match", "token_f1") for metric in scored_by):
+        yield "Exact match and token F1 compare words after SQuAD's normalisation."
+
+
+def _list_notes(
+    rows: Sequence[Row], scored_by: Sequence[Metric], optional: Sequence[str]
+) -> Iterable[str]:
+    current = metrics.signatures([metric.name for metric in scored_by])
+    own = {name: SACREBLEU_NAMES[name] for name in current if name in SACREBLEU_NAMES}
+    listed = "; ".join(f"{title} {current[name]}" for name, title in own.items())
     yield f"sacreBLEU's signatures: {listed}."
+    for name in current:
+        if name not in own:
+            yield f"{metrics.get(name).title}: {current[name]}."
     stored = {
         sanitise_line(signature)
         for row in rows

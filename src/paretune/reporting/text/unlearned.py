@@ -55,10 +55,10 @@ def describe_edge_rates(cells: Iterable[tuple[str, Cell]]) -> Iterable[str]:
 
 def describe_trivial_score(trivial: TrivialScore) -> str:
     """``the constant answer (majority, 0.36)``: what nothing scores above."""
-    digits = 1 if trivial.answer == "copy_source" else 2
-    value = f"{trivial.value:.{digits}f}"
+    value = f"{trivial.value:.{1 if trivial.highest > 1 else 2}f}"
     return {
         "majority": f"the constant answer (majority, {value})",
         "label": f"one label for every test example ({value})",
-        "copy_source": f"the untranslated source (copy_source, {value})",
+        "copy_source": f"the source, copied (copy_source, {value})",
+        "frequent_text": f"the most frequent completion (frequent_text, {value})",
     }[trivial.answer]
