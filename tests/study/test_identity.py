@@ -173,3 +173,19 @@ def test_readouts_and_prompts_are_part_of_a_study(changes: dict[str, Any]) -> No
         "methods": ["lora"],
     }
     assert Study.parse(raw).study_hash != Study.parse({**raw, **changes}).study_hash
+
+
+def test_a_quantised_model_is_another() -> None:
+    plain = study_of("pair")
+    quantised = plain.model_copy(
+        update={"models": (plain.models[0].model_copy(update={"quantisation": "nf4"}),)}
+    )
+    assert quantised.study_hash != plain.study_hash
+    model = ModelSpec(name="x/base")
+    run = Run(
+        stage="final", task=plain.tasks[0], model=model, method=MethodSpec(name="lora"),
+        learning_rate=1e-3, seed=1,
+    )  # fmt: skip
+    other = run.model_copy(update={"model": ModelSpec(name="x/base", quantisation="nf4")})
+    assert other.canonical_form() == {**run.canonical_form(), "quantisation": "nf4"}
+    assert run.cell[1] == "base" and other.cell[1] == "base-nf4"

@@ -34,7 +34,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "label_texts": None,
         "length_normalisation": None,
     },
-    "model": {"source_prefix": None},
+    "model": {"source_prefix": None, "quantisation": None},
     "generation": {"stop": []},
     "method": {"readout": None},
     "protocol": {"outer": "auto"},
