@@ -69,8 +69,8 @@ def measure(folder: str, form: str) -> dict[str, int]:
     peak = read_status_bytes("VmHWM") - before
     release_memory()
     tensors = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}
-    held = sum(t.numel() * t.element_size() for t in tensors.values())
-    return {"peak": peak, "after": read_status_bytes("VmRSS") - before, "held": held}
+    stored_bytes = sum(t.numel() * t.element_size() for t in tensors.values())
+    return {"peak": peak, "after": read_status_bytes("VmRSS") - before, "held": stored_bytes}
 
 
 def main() -> None:
@@ -86,16 +86,16 @@ def main() -> None:
         return
     from shapes import SHAPES, write_shape
 
-    found: list[dict[str, object]] = []
+    rows: list[dict[str, object]] = []
     for name in options.models:
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as made:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as parent:
             for shards in (1, 4) if name in SHAPES else (0,):
                 folder = Path(name)
                 if name in SHAPES:
                     import torch
 
                     dtype = torch.float32 if name.startswith("xlm") else torch.bfloat16
-                    folder = write_shape(name, Path(made) / str(shards), dtype, shards)
+                    folder = write_shape(name, Path(parent) / str(shards), dtype, shards)
                 files = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
                 print(f"\n{name}, {len([*folder.glob('*.safetensors')])} file(s), "
                       f"{files / 2**20:,.0f} MiB; MiB: held, after, peak; peak / held")  # fmt: skip
@@ -108,7 +108,7 @@ def main() -> None:
                         print(f"  {form}: {done.stderr.strip().splitlines()[-1]}")
                         continue
                     row = json.loads(done.stdout.splitlines()[-1])
-                    found.append({"model": name, "shards": shards, "form": form, **row})
+                    rows.append({"model": name, "shards": shards, "form": form, **row})
                     sizes = "".join(
                         f"{row[key] / 2**20:9,.0f}" for key in ("held", "after", "peak")
                     )
@@ -117,7 +117,7 @@ def main() -> None:
                     for path in folder.glob("*.safetensors"):
                         path.unlink()
     if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        Path(options.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 """By name: the tiny family that it is made of, and its config. Sources: the models' config.json on
-the hub (FacebookAI/xlm-roberta-large, meta-llama/Llama-3.2-1B, -3B, Llama-3.1-8B, google/gemma-2-2b)."""
+the hub (FacebookAI/xlm-roberta-large, meta-llama/Llama-3.2-1B and -3B, meta-llama/Llama-3.1-8B,
+google/gemma-2-2b)."""
 BYTES = {torch.float32: 4, torch.bfloat16: 2, torch.float16: 2}
 CODES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
