@@ -110,6 +110,19 @@ def constant(n: int = 60, labels: int = 3, answer: int = 0) -> Predictions:
     return predictions(answers(0.5, n=n, labels=labels).label, [answer] * n)
 
 
+def forgetting(seed: int, change: float = 0.1, *, blocks: int = 40) -> dict[str, Any]:
+    """Token losses of a run: blocks of 20 to 40 tokens whose mean loss rises by ``change``."""
+    text, run = np.random.default_rng([9, blocks]), np.random.default_rng([seed, blocks])
+    tokens = text.integers(20, 41, blocks)
+    before = tokens * text.normal(3.0, 0.4, blocks)
+    rise = change + text.normal(0, 0.1, blocks) + run.normal(0, 0.02, blocks) + run.normal(0, 0.02)
+    return {
+        "before": before.tolist(),
+        "after": (before + tokens * rise).tolist(),
+        "tokens": [int(n) for n in tokens],
+    }
+
+
 def scores(given: Predictions, metric: str, loss: float = 0.7) -> dict[str, Any]:
     """What a record says of answers."""
     found = {

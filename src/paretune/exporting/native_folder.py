@@ -25,6 +25,7 @@ FORMAT = 2
 PATH_KEYS = {
     "task": (*paths.PATH_KEYS, "dataset"),
     "generation": ("bertscore_model",),
+    "forgetting": ("text",),
 }
 """Settings of a run that may be a path on the machine that trained it; loading needs none."""
 

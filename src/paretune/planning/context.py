@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from paretune import methods, tasks
 from paretune.data.example import Dataset
@@ -14,7 +15,12 @@ from paretune.methods import ConfiguredBaseline, ConfiguredMethod, Rates
 from paretune.models.config import load_config
 from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource, resolve_source
-from paretune.models.structure.topology import Topology, topology_of
+from paretune.models.structure.topology import (
+    DECODER,
+    ENCODER_DECODER,
+    Topology,
+    topology_of,
+)
 from paretune.study import (
     MethodSpec,
     ModelSpec,
@@ -25,6 +31,8 @@ from paretune.study import (
     compute_run_id,
     digest,
 )
+from paretune.study.forgetting_text import ForgettingText
+from paretune.tasks.own_data.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
 
 NO_MODEL = ModelSpec(name="-")
@@ -47,6 +55,7 @@ class StudyContext:
     offline: bool = True
     caches: ProcessCache = field(default_factory=ProcessCache)
     topologies: dict[str, Topology] = field(default_factory=dict)
+    _forgetting_texts: dict[tuple[Any, ...], ForgettingText | None] = field(default_factory=dict)
 
     def resolve_precision(self, training: Training, model: ModelSpec) -> Precision:
         """The precision of runs of this model."""
@@ -113,6 +122,29 @@ class StudyContext:
         return study.model_copy(
             update={"tasks": tuple(pinned_tasks), "models": tuple(pinned_models)}
         )
+
+    def forgetting_text(self, text: str, task: TaskSpec, model: ModelSpec) -> ForgettingText | None:
+        """The text of ``forgetting`` for final runs of a cell; None where it cannot be measured.
+
+        It is of language models alone: decoders, and translators on translations.
+
+        Raises:
+            StudyError: the shipped text is in other languages than the task's.
+            DataError: the file cannot be read, or lacks a language.
+        """
+        if model == NO_MODEL:
+            return None
+        key = (text, task.language, task.languages, model.model_dump_json())
+        if key not in self._forgetting_texts:
+            topology, blocks = self.topology(model), None
+            if topology is DECODER:
+                blocks = read_blocks(text, task.language or task.target_lang)
+            elif topology is ENCODER_DECODER and task.languages is not None:
+                blocks = read_pairs(text, task.languages)
+            self._forgetting_texts[key] = (
+                None if blocks is None else ForgettingText(text=text, sha256=hash_text(text))
+            )
+        return self._forgetting_texts[key]
 
     def method(self, spec: MethodSpec) -> ConfiguredMethod | ConfiguredBaseline:
         """The method with its options checked.

@@ -19,6 +19,7 @@ from paretune.methods import ConfiguredBaseline
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Stage, Study, TaskSpec
+from paretune.study.forgetting_text import ForgettingText
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 
@@ -180,8 +181,16 @@ class _CellPlanner:
             outer=outer,
             training=training.model_copy(update={"precision": precision}),
             generation=self.study.generation if objective_of(self.task).generates else None,
+            forgetting=self._forgetting(stage, rate),
         )
         return PlannedRun(self.context.identify(run), run)
+
+    def _forgetting(self, stage: Stage, rate: float | None) -> ForgettingText | None:
+        """What final runs that train are asked to measure."""
+        text = self.study.forgetting
+        if text is None or stage != "final" or rate is None:
+            return None
+        return self.context.forgetting_text(text, self.task, self.model)
 
     def plan(self, design: OuterDesign, ended: Mapping[str, Record] | None) -> list[PlannedRun]:
         """Its runs given those that have ended; with None, all that are possible."""

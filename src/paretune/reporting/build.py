@@ -17,6 +17,7 @@ from paretune.reporting.build_rows import build_rows
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.tables.disagreement import find_disagreements
+from paretune.reporting.tables.forgetting_table import build_forgetting_grid
 from paretune.reporting.tables.likelihood_table import build_likelihood
 from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.tables.model_sizes import build_model_sizes
@@ -148,6 +149,7 @@ def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
         disagreement=find_disagreements(all_rows),
         likelihood=build_likelihood(all_rows),
         shifted=build_shifted_grid(all_rows),
+        forgetting=build_forgetting_grid(all_rows),
     )
 
 

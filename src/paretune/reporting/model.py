@@ -67,6 +67,7 @@ class TaskReport:
         disagreement: of labels, example by example; None of other answers.
         segments: of translations, segment by segment; None of other tasks.
         likelihood: of the right answers, a verdict of its own; None where no cell has one.
+        forgetting: token losses before and after training; None where nothing measured them.
         shifted: scores on the shifted test part; None where the task has none.
     """
 
@@ -92,6 +93,7 @@ class TaskReport:
     segments: SegmentDifferences | None = None
     likelihood: LikelihoodReport | None = None
     shifted: Grid | None = None
+    forgetting: Grid | None = None
 
     @property
     def all_rows(self) -> tuple[Row, ...]:

@@ -58,6 +58,18 @@ class StoredTargetScale(TypedDict):
     deviation: float
 
 
+class StoredForgetting(TypedDict):
+    """Token losses of a language model on the study's text, before and after training.
+
+    By block of the text: nats summed over its scored tokens, ``before`` training (without the
+    method) and ``after`` it, and how many ``tokens`` that are.
+    """
+
+    before: list[float]
+    after: list[float]
+    tokens: list[int]
+
+
 class RunResult(TypedDict, total=False):
     """The reproducible part of a record.
 
@@ -66,6 +78,7 @@ class RunResult(TypedDict, total=False):
         best_step: step of the best weights; -1: none.
         scores: of ``selection`` and, in the final stage, ``test``.
         trained_bytes: bytes of the trained tensors.
+        forgetting: of a final run of a language model, where the study asks for it.
         predictions: sha256 of the blob of per-example predictions.
         weights: sha256 of the blob of trained weights.
     """
@@ -84,6 +97,7 @@ class RunResult(TypedDict, total=False):
     truncated: dict[str, int]
     interpolated: Interpolated
     target: StoredTargetScale
+    forgetting: StoredForgetting
     notes: list[str]
     predictions: str
     weights: str

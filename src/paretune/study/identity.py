@@ -64,6 +64,8 @@ def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
             reduce(method, OMITTED_DEFAULTS["method"]) for method in form["methods"]
         ]
     whole = {**form, **reduced}
+    if whole.get("forgetting") is None:
+        whole.pop("forgetting", None)
     usual = reduce(Generation().model_dump(mode="json"), OMITTED_DEFAULTS["generation"])
     if whole.get("generation") in (None, usual):
         whole.pop("generation", None)

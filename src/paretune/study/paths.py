@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.file_names import expand_home
+from paretune.study.forgetting_text import SHIPPED_LANGUAGES
 from paretune.study.specs import ModelSpec
 from paretune.study.task_spec import TaskSpec
 
@@ -42,6 +43,10 @@ class PathResolver:
         """The model with an absolute path; its label stays what it was called by."""
         label = spec.key if (spec.label or is_path(spec.name)) else None
         return spec.model_copy(update={"name": self._resolve_folder(spec.name), "label": label})
+
+    def resolve_text(self, value: str | None) -> str | None:
+        """The text of ``forgetting``, a file with its absolute path."""
+        return value if value in SHIPPED_LANGUAGES else self._resolve_file(value, stem=True)
 
     def _resolve_file(self, value: str | None, *, stem: bool) -> str | None:
         """``stem``: the file may be named without its extension."""
@@ -79,7 +84,8 @@ def restore_written_paths(form: dict[str, Any], written: Mapping[str, str]) -> d
 
     tasks = [restore(task, PATH_KEYS) for task in form["tasks"]]
     models = [restore(model, ("name",)) for model in form["models"]]
-    return {**form, "tasks": tasks, "models": models}
+    restored = {**form, "tasks": tasks, "models": models}
+    return restored | restore({k: v for k, v in form.items() if k == "forgetting"}, ("forgetting",))
 
 
 def _with_leading_dot(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from paretune.study.forgetting_text import ForgettingText
 from paretune.study.identity import digest, omit_defaults
 from paretune.study.paths import PATH_KEYS, is_path
 from paretune.study.protocol import MAX_OUTER_FOLDS, MIN_OUTER_FOLDS, NUM_FOLDS
@@ -55,6 +56,9 @@ class Run(FrozenModel):
     and test rows. ``learning_rate`` is None for methods that do not train by gradient. ``readout``
     is how the model answers, as planning has decided it. ``generation`` is None but for
     translations.
+    and test rows. ``learning_rate`` is
+    None for methods that do not train by gradient. ``generation`` is None but for translations.
+    ``forgetting`` is measured by final runs of language models, where the study asks for it.
     ``selection: test`` is the paper's way, and the report says so.
     """
 
@@ -71,6 +75,7 @@ class Run(FrozenModel):
     selection: Literal["fold", "test"] = "fold"
     training: Training = Training()
     generation: Generation | None = None
+    forgetting: ForgettingText | None = None
 
     def canonical_form(self) -> dict[str, Any]:
         """Plain values that identify the run; names for display and paths are left out."""
@@ -89,6 +94,9 @@ class Run(FrozenModel):
             form.pop("outer")
         if self.readout == "head":  # as had every run before there were others
             form.pop("readout")
+        form.pop("forgetting")
+        if self.forgetting is not None:
+            form["forgetting"] = self.forgetting.canonical_form()
         return omit_defaults(form)
 
     @property

@@ -85,7 +85,11 @@ def _check_path_part(key: str, name: str | None, remedy: str) -> None:
 
 
 class Study(FrozenModel):
-    """A study file: many runs under one protocol and budget."""
+    """A study file: many runs under one protocol and budget.
+
+    ``forgetting``: ``sl``, ``en`` (the shipped text in that language) or a file: the text on which
+    the mean token loss of language models is compared before and after training.
+    """
 
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     tasks: Annotated[
@@ -107,6 +111,7 @@ class Study(FrozenModel):
     training: Training = Training()
     generation: Generation = Generation()
     checks: Checks = Checks()
+    forgetting: Annotated[str, Field(min_length=1)] | None = None
     _written_paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _overrides: tuple[str, ...] = PrivateAttr(())
 
@@ -175,7 +180,9 @@ class Study(FrozenModel):
         resolver = PathResolver(base)
         tasks = tuple(resolver.resolve_task(task) for task in self.tasks)
         models = tuple(resolver.resolve_model(model) for model in self.models)
-        study = self.model_copy(update={"tasks": tasks, "models": models})
+        forgetting = resolver.resolve_text(self.forgetting)
+        update = {"tasks": tasks, "models": models, "forgetting": forgetting}
+        study = self.model_copy(update=update)
         study._written_paths = resolver.written_paths
         return study
 
@@ -193,6 +200,8 @@ class Study(FrozenModel):
             update["task"] = run.task.model_copy(update=moved)
         if model.name != run.model.name and is_path(model.name) and is_path(run.model.name):
             update["model"] = run.model.model_copy(update={"name": model.name})
+        if run.forgetting is not None and self.forgetting is not None:
+            update["forgetting"] = run.forgetting.model_copy(update={"text": self.forgetting})
         return run.model_copy(update=update) if update else run
 
     def canonical_form(self) -> dict[str, Any]:

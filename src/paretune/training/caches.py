@@ -48,6 +48,7 @@ class ProcessCache:
     sources: dict[str, ModelSource] = field(default_factory=dict)
     loaded: dict[tuple[Any, ...], LoadedModel] = field(default_factory=dict)
     outlines: dict[tuple[Any, ...], LoadedModel] = field(default_factory=dict)
+    forgetting: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
 
     def dataset(self, spec: TaskSpec) -> Dataset:
         """The task's data; never from the network."""

@@ -25,11 +25,12 @@ from paretune.training.evaluation.evaluator import (
     make_evaluator,
     predict_parts,
 )
+from paretune.training.evaluation.forgetting import ForgettingProbe
 from paretune.training.evaluation.predict import generate
 from paretune.training.fleet.shared_model import RunParameters, SharedModel, method_key
 from paretune.training.forward.activation_cache import enable_activation_cache
 from paretune.training.loop import train_step
-from paretune.training.prepare import allows_bf16_weights
+from paretune.training.prepare import allows_bf16_weights, configure_model
 from paretune.training.recovery.checkpoint import (
     DAMAGED_NOTE,
     CheckpointFile,
@@ -62,6 +63,7 @@ class Session:
         self._slots: list[Slot] = []
         self._precomputed: dict[tuple[RunParameters, str], Any] = {}
         self._model: SharedModel
+        self._forgetting: ForgettingProbe
 
     def train(
         self, attempts: Sequence[Attempt], next_attempts: Callable[[int], Sequence[Attempt]]
@@ -80,6 +82,9 @@ class Session:
         self._shape = measure_shape(loaded)
         device, objective = self._options.device, dataset.objective
         self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
+        source = self._caches.source(run.model)
+        compute, known = self._model.compute, self._caches.forgetting
+        self._forgetting = ForgettingProbe(source, objective, compute, known)
         capacity, coming, changed = len(attempts), list(attempts), False
         while coming or self._slots:
             if coming:
@@ -108,6 +113,7 @@ class Session:
 
     def _admit(self, attempts: Sequence[Attempt], started: float) -> None:
         """Put new runs into the model, from their start or from their checkpoints."""
+        self._score_base_model(attempts)
         new = [(attempt, RunParameters(attempt.job.run)) for attempt in attempts]
         # Runs of one method are neighbours; the sort is stable.
         parameters = [slot.parameters for slot in self._slots] + [own for _, own in new]
@@ -120,6 +126,14 @@ class Session:
         for slot in slots:
             slot.outcome.result["notes"].extend(notes)
             slot.add_seconds("load", (time.monotonic() - started) / len(slots))
+
+    def _score_base_model(self, attempts: Sequence[Attempt]) -> None:
+        """Score the model without a method, where a run asks what its training costs it."""
+        for run in (attempt.job.run for attempt in attempts):
+            if run.forgetting is not None and self._forgetting.needs_base(run):
+                self._model.remove_all()
+                configure_model(run, self._model.loaded, self._options.device)
+                self._forgetting.score_base(run, self._model.loaded)
 
     def _place(self, parameters: Sequence[RunParameters]) -> None:
         if not self._model.place(parameters):
@@ -225,6 +239,7 @@ class Session:
             slot.add_seconds("train", slot.state.progress.seconds)
             slot.add_seconds("evaluation", seconds)
             self._write_outcome(slot, predicted)
+            self._measure_forgetting(slot)
             slot.outcome.measured |= {
                 "environment": describe_environment(self._options.device, compiled=compiled),
                 "kept_activations": cached,
@@ -243,6 +258,17 @@ class Session:
             run, self._shape, trained, data.lengths, choices, self._options.device
         )
         slot.outcome.measured["work"] = asdict(cost)
+
+    def _measure_forgetting(self, slot: Slot) -> None:
+        """Score a trained run's model again, alone."""
+        if slot.job.run.forgetting is None or not slot.state.has_best_weights:
+            return
+        if not self._alone:
+            self._model.place([slot.parameters])
+        measured, notes = self._forgetting.score_trained(slot.job.run, self._model.prepared)
+        slot.outcome.result["notes"].extend(notes)
+        if measured is not None:
+            slot.outcome.result["forgetting"] = measured
 
     def _precompute(self, slots: Sequence[Slot], part: str) -> None:
         """Evaluate several runs in the same passes, before their evaluators need it."""

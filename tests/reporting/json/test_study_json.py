@@ -87,7 +87,13 @@ def test_every_field_is_documented_and_every_documented_field_is_written() -> No
     assert chosen.run.stage == "final"
     further = {part: fake.answers(0.6, part=part) for part in ("selection", "test_shifted")}
     whole = [
-        replace(r, predictions={**r.predictions, **further}) if "test" in r.predictions else r
+        replace(
+            r,
+            predictions={**r.predictions, **further},
+            result={**r.result, "forgetting": fake.forgetting(r.run.seed)},
+        )
+        if "test" in r.predictions
+        else r
         for r in [*records, chosen]
     ]
     for given, found in ((study, whole), (paper, []), (translation, said)):

@@ -41,7 +41,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
     study = fake.study(models=["a", "b"])
     bad = fake.record(fake.make_run(study, "final", "lora", 1), outcome="error", message=EVIL)
     written = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "t")
-    others = {"translations", "likelihood", "shifted", "peft-results"}  # other records
+    others = {"translations", "likelihood", "shifted", "forgetting", "peft-results"}
     names = set(TABLES) - others
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in names for form in ("tex", "md", "csv", "parquet")

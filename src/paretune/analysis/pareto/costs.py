@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.forgetting import measure_forgetting
 from paretune.store.record import Contradiction, Measurements, Record
 from paretune.study import Run
 
-Axis = Literal["memory", "time", "step", "parameters", "saved", "inference"]
+Axis = Literal["memory", "time", "step", "parameters", "saved", "inference", "forgetting"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 AXIS_TITLES: dict[Axis, str] = {
     "memory": "peak memory in training",
@@ -22,8 +23,14 @@ AXIS_TITLES: dict[Axis, str] = {
     "parameters": "trained parameters",
     "saved": "saved bytes",
     "inference": "inference time per example",
+    "forgetting": "forgetting",
 }
-"""``time`` is the median step of the solo measurement times the steps of the final seeds."""
+"""``forgetting`` is the rise of the mean token loss on the study's text
+(:mod:`paretune.analysis.forgetting`); a fall costs nothing. ``time`` is the median
+step of the solo measurement times the steps of the final seeds."""
+
+LINEAR_AXES: tuple[Axis, ...] = ("forgetting",)
+"""Costs that may be 0, so that no figure draws them on a logarithmic scale."""
 
 _MEASURED: dict[Axis, Callable[[Record], float | None]] = {
     "memory": lambda record: record.peak_bytes,
@@ -41,11 +48,11 @@ class CostEstimate:
     """A cost with its standard error.
 
     Attributes:
-        value: in bytes, seconds or parameters.
+        value: in bytes, seconds, parameters or nats a token.
         standard_error: 0 if there was one measurement without a spread.
         measurements: solo measurements, each in a fresh process; 0 for what is counted instead
             (trained parameters).
-        seeds: number of seeds on which the cost depends (``time``).
+        seeds: number of seeds on which the cost depends (``time``, ``forgetting``).
     """
 
     value: float
@@ -68,6 +75,8 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
         return None if count is None else CostEstimate(count, measurements=0)
     if axis == "time":
         return _training_time(cell)
+    if axis == "forgetting":
+        return _forgetting(cell)
     read = _MEASURED[axis]
     values = [float(value) for record in cell.cost if (value := read(record)) is not None]
     if not values:
@@ -152,6 +161,14 @@ def _training_time(cell: Cell) -> CostEstimate | None:
     seed_error = float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) if len(steps) > 1 else 0.0
     error = math.hypot(step.standard_error * mean, step.value * seed_error)
     return CostEstimate(step.value * mean, error, step.measurements, len(steps))
+
+
+def _forgetting(cell: Cell) -> CostEstimate | None:
+    measured = measure_forgetting(cell)
+    if measured is None:
+        return None
+    change = measured.change
+    return CostEstimate(max(change.estimate, 0.0), measured.standard_error, 0, change.n_seeds)
 
 
 def _error_of_median(cell: Cell) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.pareto.costs import AXIS_TITLES, Axis
+from paretune.analysis.pareto.costs import AXIS_TITLES, LINEAR_AXES, Axis
 from paretune.analysis.pareto.front import ParetoPoint
 from paretune.reporting.figures.ticks import round_ticks
 from paretune.reporting.model import TaskReport
@@ -116,7 +116,7 @@ class _Layout:
         height = max(260.0 if narrow else 320.0, _LINE_HEIGHT * len(points) + 30)
         bottom = height - 34
         costs = [max(p.cost.value, 1e-12) for p in points]
-        logarithmic = max(costs) / min(costs) > 20
+        logarithmic = axis not in LINEAR_AXES and max(costs) / min(costs) > 20
         low_x, high_x = min(costs), max(costs)
         scale = math.log10 if logarithmic else float
         unscale = (lambda value: 10.0**value) if logarithmic else float

@@ -16,6 +16,7 @@ _UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
     "time": (("s", 1.0), ("min", 60.0), ("h", 3600.0)),
     "parameters": (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)),
     "inference": (("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)),
+    "forgetting": (("nats", 1.0),),
 }
 """Units of an axis, smallest first; a budget is given in the one that suits the largest cost."""
 

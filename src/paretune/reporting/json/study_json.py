@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.forgetting import measure_forgetting
 from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
 from paretune.errors import StoreError
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
@@ -172,6 +173,21 @@ def _cell_likelihood(row: Row, task: TaskReport) -> Json | None:
     return None
 
 
+def _forgetting(row: Row) -> Json | None:
+    measured = measure_forgetting(row.cell)
+    if measured is None:
+        return None
+    ends = {key: getattr(measured.change, key) for key in ("estimate", "low", "high")}
+    return {
+        **ends,
+        "blocks": measured.change.n_examples,
+        "seeds": measured.change.n_seeds,
+        "tokens": measured.tokens,
+        "before": measured.before,
+        "after": measured.after,
+    }
+
+
 def _shifted(row: Row, grid: Grid | None) -> Json | None:
     """The score on the shifted part, and its change from the test part."""
     if grid is None:
@@ -246,6 +262,7 @@ def _cell(row: Row, task: TaskReport) -> Json:
         "score": score,
         "likelihood": _cell_likelihood(row, task),
         "shifted": _shifted(row, task.shifted),
+        "forgetting": _forgetting(row),
         "others": list(_others(row, task)),
         "failures": _failures(row),
         "at_most_points_worse": row.shortfall and row.shortfall.points,

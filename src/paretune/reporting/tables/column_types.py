@@ -89,6 +89,10 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "On the shifted test part",
         (*_CELL, "metric", "score", *_BASIS),
     ),
+    "forgetting": (
+        "What training cost the language model",
+        (*_CELL, "metric", "score", *_BASIS),
+    ),
     "likelihood": (
         "How probable the right answers were",
         (*_CELL, "metric", "score", *_BASIS),

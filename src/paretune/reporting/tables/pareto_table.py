@@ -23,6 +23,7 @@ SHORT_TITLES: dict[Axis, str] = {
     "parameters": "trained",
     "saved": "saved",
     "inference": "inference",
+    "forgetting": "forgetting",
 }
 """The costs that a report shows, as headings of narrow columns."""
 

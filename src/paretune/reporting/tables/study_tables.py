@@ -59,6 +59,7 @@ def build_tables(report: Report) -> tuple[Table, ...]:
         "comparisons": _comparisons,
         "translations": _translations,
         "shifted": _shifted,
+        "forgetting": _forgetting,
         "likelihood": _likelihood,
         "costs": _costs,
         "bytes": _bytes,
@@ -232,6 +233,11 @@ def _likelihood(report: Report) -> Table:
 def _shifted(report: Report) -> Table:
     grids = [(task, task.shifted) for task in report.tasks if task.shifted]
     return _measures("shifted", grids, ("score", "change"))
+
+
+def _forgetting(report: Report) -> Table:
+    grids = [(task, task.forgetting) for task in report.tasks if task.forgetting]
+    return _measures("forgetting", grids, ("change of the token loss",))
 
 
 def _measures(

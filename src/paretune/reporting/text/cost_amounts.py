@@ -1,4 +1,4 @@
-"""Costs in words: peak memory, times, parameters, bytes."""
+"""Costs in words: peak memory, times, parameters, bytes, forgetting."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ LEAST_TITLES: dict[Axis, str] = {
     "parameters": "the fewest trained parameters",
     "saved": "the fewest saved bytes",
     "inference": "the fastest inference",
+    "forgetting": "the least forgetting",
 }
 _UNIT_TITLES: dict[Axis, str] = {
     "memory": "peak memory",
@@ -20,6 +21,7 @@ _UNIT_TITLES: dict[Axis, str] = {
     "parameters": "trained parameters",
     "saved": "saved",
     "inference": "an example in inference",
+    "forgetting": "forgetting",
 }
 
 
@@ -37,6 +39,8 @@ def format_amount(axis: Axis, value: float) -> str:
         return format_bytes(value)
     if axis == "parameters":
         return format_parameters(value)
+    if axis == "forgetting":
+        return f"{value:.3f} nats"
     if axis == "time" and value >= 120:
         return f"{value / 3600:.1f} h" if value >= 7200 else f"{value / 60:.1f} min"
     return format_seconds(value)

@@ -18,14 +18,22 @@ MIN_RUNS_THAT_PAY = 4
 
 
 def fleet_key(run: Run) -> str:
-    """Runs with the same key may train together: all but learning rate, seed, folds and stage.
+    """Runs with the same key may train together: all but learning rate, seed, folds, stage, and
+    what is measured after training.
 
     Methods that mix have the same key.
     """
     configured = methods.configure(run.method)
     mixes = isinstance(configured, methods.ConfiguredMethod) and configured.mixes
     method = MethodSpec(name="any") if mixes else run.method
-    own = {"learning_rate": None, "seed": 0, "fold": 0, "outer": None, "stage": "final"}
+    own = {
+        "learning_rate": None,
+        "seed": 0,
+        "fold": 0,
+        "outer": None,
+        "stage": "final",
+        "forgetting": None,
+    }
     return run.model_copy(update={**own, "method": method}).model_dump_json()
 
 

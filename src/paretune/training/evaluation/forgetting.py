@@ -1,0 +1,168 @@
+"""What fine-tuning costs a language model: its token losses on a text, before and after training.
+
+Forgetting is the change of the mean loss of a token, in nats. Each token of a block is predicted
+from those before it in the block: the first is not scored, so that neither a token at the start nor
+virtual tokens make a difference between before and after. *Before* is the model as it was loaded,
+without the method: with a prompt in front it would not be the base model (PEFT's method_comparison
+had that wrong until July 2026, and shifted the targets twice; peft PR #3419). Of a translator the
+losses are of the reference's tokens, given the source.
+
+Hidden states and a loss in chunks over the vocabulary: logits of a block are never held whole. Both
+sides are computed by the same code, padded batches through ``transformers``, packing taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from paretune.data.batch import split_for_evaluation
+from paretune.data.example import Example
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.lm_head import LmHead, find_lm_head
+from paretune.models.load import LoadedModel
+from paretune.models.sources.resolve import ModelSource
+from paretune.models.structure.topology import DECODER
+from paretune.objectives import Objective
+from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
+from paretune.objectives.seq2seq_lm import TokenLossCollector
+from paretune.objectives.token_outputs import TokenStates
+from paretune.store.record import StoredForgetting
+from paretune.study import Run
+from paretune.tasks.own_data.forgetting_text import read_blocks, read_pairs
+from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.plain import PlainForward, PlainSplitter, to_tensors
+from paretune.training.forward.select import packing_disabled
+from paretune.training.prepare import PreparedModel, allows_bf16_weights
+from paretune.training.runs.run_config import Compute
+
+BATCH_TOKENS = 2048
+"""Padded tokens of a batch."""
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class ForgettingProbe:
+    """Measures what training costs the runs on one model.
+
+    Attributes:
+        compute: where and how precisely both sides are computed.
+        known: losses of base models that were measured before, by :meth:`_key`.
+    """
+
+    source: ModelSource
+    objective: Objective
+    compute: Compute
+    known: dict[tuple[Any, ...], list[float]]
+
+    def needs_base(self, run: Run) -> bool:
+        """Whether :meth:`score_base` has to come before the run's method is put in."""
+        return self._key(run) not in self.known
+
+    def score_base(self, run: Run, loaded: LoadedModel) -> None:
+        """Score the model while no method is inside."""
+        data = encode_text(run, loaded, self.objective)
+        self.known[self._key(run)] = self._sum_losses(loaded, Fleet(), data)
+
+    def score_trained(
+        self, run: Run, prepared: PreparedModel
+    ) -> tuple[StoredForgetting | None, list[str]]:
+        """Score the run's model, alone in it; and what a reader must know of the measurement."""
+        loaded, virtual = prepared.loaded, prepared.injection.virtual_tokens
+        data = encode_text(run, loaded, self.objective)
+        limit, longest = loaded.anatomy.max_length, max(data.source_lengths)
+        if limit is not None and longest + virtual > limit:
+            return None, [
+                f"forgetting was not measured: {virtual} virtual tokens and {longest} of text are "
+                f"more than the model's {limit} positions"
+            ]
+        cut = sum(data.truncated)
+        notes = [f"{cut} of {len(data.ids)} blocks of the forgetting text were cut"] if cut else []
+        return {
+            "before": self.known[self._key(run)],
+            "after": self._sum_losses(loaded, prepared.fleet, data),
+            "tokens": [data.scored_length((i, 0)) for i in range(len(data.ids))],
+        }, notes
+
+    def _key(self, run: Run) -> tuple[Any, ...]:
+        text = None if run.forgetting is None else run.forgetting.sha256
+        model = run.model.model_dump_json(), allows_bf16_weights(run), self.compute
+        task = run.training.max_length, run.task.language, run.task.languages
+        return self.source.weights_hash, text, *model, *task
+
+    def _sum_losses(self, loaded: LoadedModel, fleet: Fleet, data: Encoded) -> list[float]:
+        """Losses of each block, summed over its scored tokens, in nats."""
+        model: Any = loaded.model
+        if data.targets is None:
+            head = find_lm_head(loaded, self.source)
+            forward = _make_decoder_pass(loaded, fleet, self.compute, head)
+        else:
+            pad_id, collate = loaded.anatomy.pad_id or 0, self.objective.collate
+            forward = PlainForward(model, fleet, self.compute, pad_id, PlainSplitter(), collate)
+        collector = TokenLossCollector(data)
+        was_training = model.training
+        model.eval()
+        with torch.inference_mode(), self.compute.autocast(), packing_disabled(loaded, fleet):
+            for batch in split_for_evaluation(data.lengths, BATCH_TOKENS):
+                (outputs,) = forward([MicroBatch(data, batch)])
+                collector.add(batch, outputs)
+        model.train(was_training)
+        return [round(float(losses.sum()), _DIGITS) for losses in collector.result().tokens]
+
+
+def encode_text(run: Run, loaded: LoadedModel, objective: Objective) -> Encoded:
+    """The run's text as the model reads it, cut at half of its positions at most.
+
+    Raises:
+        DataError: the text cannot be read any more.
+    """
+    assert run.forgetting is not None  # noqa: S101  (asked of such runs only)
+    limit = loaded.anatomy.max_length
+    length = min(run.training.max_length, limit // 2 if limit else run.training.max_length)
+    text = run.forgetting.text
+    if loaded.anatomy.topology is not DECODER:
+        pairs = read_pairs(text, run.task.languages or ())
+        return objective.encode(pairs, loaded.tokenizer, length, loaded.direction.prefix)
+    return _encode_blocks(
+        read_blocks(text, run.task.language or run.task.target_lang), loaded.tokenizer, length
+    )
+
+
+def _encode_blocks(blocks: tuple[Example, ...], tokenizer: Any, length: int) -> Encoded:
+    """All tokens but the first of each block are scored; a block of one token is left out."""
+    texts = [block.segments[0][0] for block in blocks]
+    whole = [ids for ids in tokenizer(texts)["input_ids"] if len(ids) > 1]
+    return Encoded(
+        ids=[[ids[:length]] for ids in whole],
+        type_ids=None,
+        lengths=[min(len(ids), length) for ids in whole],
+        labels=[None] * len(whole),
+        truncated=[len(ids) > length for ids in whole],
+        completion_starts=[[1]] * len(whole),
+    )
+
+
+def _make_decoder_pass(
+    loaded: LoadedModel, fleet: Fleet, compute: Compute, head: LmHead
+) -> Callable[[Sequence[MicroBatch]], list[TokenStates]]:
+    """Passes of the base model without its head, whatever head that is."""
+    base: Any = loaded.model.base_model
+
+    def run(micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
+        (batch,) = micro_batches
+        padded = pad_batch(batch.data, batch.indices, loaded.anatomy.pad_id or 0)
+        inputs = {name: t.flatten(0, -2) for name, t in to_tensors(padded, compute.device).items()}
+        labels = inputs.pop("labels")
+        fleet.set_row_counts([len(labels)])
+        hidden = base(**inputs, use_cache=False)[0]
+        # The state at a token predicts the next one; in front there may be virtual tokens.
+        hidden = hidden[:, hidden.shape[1] - labels.shape[1] : -1]
+        scored = labels[:, 1:] != IGNORE_INDEX
+        texts = [(i, 0) for i in batch.indices]
+        states = (hidden[scored], head.weight, head.bias, labels[:, 1:][scored], texts)
+        return [TokenStates(*states, softcap=head.softcap)]
+
+    return run

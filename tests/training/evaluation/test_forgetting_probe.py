@@ -1,0 +1,201 @@
+"""Forgetting: losses before and after training are those that ``transformers`` computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.joint_runs import alone, together
+from support.tiny_study import finish, small
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from paretune.errors import DataError, StudyError
+from paretune.planning.context import StudyContext
+from paretune.study import Generation, ModelSpec, Run, TaskSpec
+from paretune.study.forgetting_text import ForgettingText
+from paretune.tasks.own_data.forgetting_text import hash_text, read_blocks, read_pairs
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
+
+BLOCKS = (
+    "the cat sat on the water",
+    "prices and windows turn into ice",
+    "the room has a door and the door has a window",
+    "a dog",
+)
+
+
+def text_file(folder: Path) -> ForgettingText:
+    path = folder / "general.txt"
+    path.write_text("\n\n".join(BLOCKS), encoding="utf-8")
+    return ForgettingText(text=str(path), sha256=hash_text(str(path)))
+
+
+PAIRS = (("mačka", "the cat"), ("pes", "a dog and a cat"))
+
+
+def pair_file(folder: Path) -> ForgettingText:
+    path = folder / "general.tsv"
+    rows = [("sl", "en"), *PAIRS]
+    path.write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    return ForgettingText(text=str(path), sha256=hash_text(str(path)))
+
+
+def asking(folder: Path, model: Path, method: str = "lora", **changes: Any) -> Run:
+    task = tiny_task(folder / "data", train=24, test=6)
+    training = {"backend": "plain", **changes.pop("training", {})}
+    return tiny_run(task, model, method, training=training, forgetting=text_file(folder), **changes)
+
+
+def losses_by_transformers(folder: Path) -> list[float]:
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    sums = []
+    for block in BLOCKS:
+        ids = torch.tensor([tokenizer(block)["input_ids"]])
+        with torch.no_grad():
+            sums.append(float(model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1))
+    return sums
+
+
+# An LM head that is tied and one that is not, which a classifier leaves in the file.
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt", "gpt2", "gemma2"])
+def test_before_is_the_base_models_own_loss(family: str, tiny_model: Any, tmp_path: Path) -> None:
+    outcome = alone(asking(tmp_path, tiny_model(family)), tmp_path)
+    measured = outcome.result["forgetting"]
+    assert measured["before"] == pytest.approx(losses_by_transformers(tiny_model(family)), rel=1e-4)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model(family))
+    lengths = [len(tokenizer(block)["input_ids"]) - 1 for block in BLOCKS]
+    assert measured["tokens"] == lengths
+    assert measured["after"] != measured["before"]
+
+
+@pytest.mark.parametrize(("method", "changed"), [("prompt", True), ("head_only", False)])
+def test_virtual_tokens_are_of_after_alone_and_a_head_changes_nothing(
+    method: str, changed: bool, tiny_model: Any, tmp_path: Path
+) -> None:
+    measured = alone(asking(tmp_path, tiny_model("llama"), method), tmp_path).result["forgetting"]
+    expected = losses_by_transformers(tiny_model("llama"))
+    assert measured["before"] == pytest.approx(expected, rel=1e-4)
+    assert (measured["after"] == measured["before"]) is not changed
+
+
+def test_full_training_moves_a_tied_head_too(tiny_model: Any, tmp_path: Path) -> None:
+    run = asking(tmp_path, tiny_model("gemma3"), "full", learning_rate=1e-4)
+    measured = alone(run, tmp_path).result["forgetting"]
+    before, after = sum(measured["before"]), sum(measured["after"])
+    assert after != before and after == pytest.approx(before, rel=0.2)
+
+
+def test_an_earlier_run_leaves_the_base_losses_and_no_trace(
+    tiny_model: Any, tmp_path: Path
+) -> None:
+    from paretune.training.caches import ProcessCache
+
+    caches, expected = ProcessCache(), losses_by_transformers(tiny_model("llama"))
+    for method in ("lora", "full", "prompt"):
+        run = asking(tmp_path, tiny_model("llama"), method, learning_rate=1e-3)
+        measured = alone(run, tmp_path / method, caches).result["forgetting"]
+        assert measured["before"] == pytest.approx(expected, rel=1e-4)
+    assert len(caches.forgetting) == 1
+
+
+def test_of_a_fleet_each_run_has_its_own(tiny_model: Any, tmp_path: Path) -> None:
+    """A trial of a rate shares the batches, and asks for nothing."""
+    task, model = tiny_pairs(tmp_path / "pairs", train=24, test=4), tiny_marian(tmp_path / "m")
+    text = pair_file(tmp_path)
+    runs = [
+        tiny_run(task, model, seed=seed, forgetting=text if seed else None,
+                 stage="final" if seed else "tune", training={"max_steps": 2},
+                 generation=Generation(max_new_tokens=4, num_beams=1))
+        for seed in (0, 1, 2)
+    ]  # fmt: skip
+    left = together(runs, tmp_path / "joint")
+    assert "forgetting" not in left[0, 1e-2, 0].result
+    for run in runs[1:]:
+        own = alone(run, tmp_path / f"alone{run.seed}").result["forgetting"]
+        joint = left[run.seed, 1e-2, 0].result["forgetting"]
+        assert joint["before"] == pytest.approx(own["before"], rel=1e-5)
+        assert joint["after"] == pytest.approx(own["after"], rel=1e-3)
+        assert joint["after"] != joint["before"]
+
+
+def test_of_a_translator_it_is_the_loss_of_references(tmp_path: Path) -> None:
+    task, model = tiny_pairs(tmp_path / "pairs", train=24, test=4), tiny_marian(tmp_path / "m")
+    run = tiny_run(task, model, forgetting=pair_file(tmp_path))
+    measured = alone(run, tmp_path).result["forgetting"]
+    reference = AutoModelForSeq2SeqLM.from_pretrained(model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    expected = []
+    for source, target in PAIRS:
+        batch = tokenizer(source, text_target=target, return_tensors="pt")
+        with torch.no_grad():
+            expected.append(float(reference(**batch).loss) * batch["labels"].shape[1])
+    assert measured["before"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_virtual_tokens_that_leave_no_room_are_noted(tiny_model: Any, tmp_path: Path) -> None:
+    options = {"num_virtual_tokens": 100}
+    run = asking(tmp_path, tiny_model("gpt2"), "prompt", options=options)
+    run = run.model_copy(update={"training": run.training.model_copy(update={"max_length": 256})})
+    long = "\n\n".join(" ".join([block] * 12) for block in BLOCKS)
+    assert run.forgetting is not None
+    Path(run.forgetting.text).write_text(long, encoding="utf-8")
+    outcome = alone(run, tmp_path)
+    assert "forgetting" not in outcome.result
+    assert any("100 virtual tokens and 64 of text" in note for note in outcome.result["notes"])
+
+
+def test_texts_are_read_and_errors_named(tmp_path: Path) -> None:
+    blocks = read_blocks(text_file(tmp_path).text, None)
+    assert [b.segments[0][0] for b in blocks] == list(BLOCKS)
+    assert blocks[1].where == "general.txt line 3"
+    table = tmp_path / "t.csv"
+    table.write_text("sl,en\nPrva.,First.\nDruga.,Second.\n,Third.\n", encoding="utf-8")
+    assert len(read_blocks(str(table), "sl")) == 2 and len(read_blocks(str(table), "en")) == 3
+    with pytest.raises(DataError, match="has no column text or de"):
+        read_blocks(str(table), "de")
+    one = tmp_path / "one.txt"
+    one.write_text("Only this.\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has 1 paragraphs"):
+        read_blocks(str(one), None)
+    with pytest.raises(StudyError, match="no sl to de"):
+        read_pairs("sl", ("sl", "de"))
+    assert [len(read_blocks(name, None)) for name in ("sl", "en")] == [40, 40]
+    assert len(read_pairs("en", ("en", "sl"))) == 40
+    assert hash_text("sl") != hash_text("en")
+
+
+def test_planning_asks_language_models_alone(tiny_model: Any, tmp_path: Path) -> None:
+    context, task = StudyContext(), tiny_task(tmp_path / "data")
+    decoder = context.forgetting_text("en", task, ModelSpec(name=str(tiny_model("llama"))))
+    assert decoder is not None and decoder.sha256 == hash_text("en")
+    assert context.forgetting_text("en", task, ModelSpec(name=str(tiny_model("bert")))) is None
+    marian = ModelSpec(name=str(tiny_marian(tmp_path / "m")))
+    pairs: TaskSpec = tiny_pairs(tmp_path / "pairs")
+    assert context.forgetting_text("en", pairs, marian) is not None
+
+
+def test_final_runs_of_a_study_are_asked(tiny_model: Any, tmp_path: Path) -> None:
+    study = small(
+        tmp_path,
+        tiny_model("llama"),
+        methods=[{"name": "lora", "rank": 2, "readout": "head"}],
+        forgetting="en",
+        protocol={"trials": 2, "folds": 1, "seeds": [1, 2], "outer": "split", "cost_seconds": 1},
+        training={
+            **{"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
+            "backend": "plain",
+        },
+    )
+    with finish(study, tmp_path / "store", costs=0) as store:
+        records = store.load_records(study.study_hash)
+    assert all(r.state == "done" for r in records), [r.message for r in records]
+    for record in records:
+        trains = record.run.stage == "final" and record.run.learning_rate is not None
+        assert ("forgetting" in record.result) == trains
+    without = study.model_copy(update={"forgetting": None})
+    assert without.study_hash != study.study_hash
+    assert "forgetting" not in without.canonical_form()
