@@ -23,9 +23,15 @@ PLACES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((*TRANSLATORS, REAL_TRANSLATOR), ("translation",)),
 }
 """The kinds of task of each family, and of the real models."""
-IN_PEFT = tuple(name for name in METHODS if methods.get(name).to_peft is not None)
+IN_PEFT = tuple(
+    name
+    for name, method in methods.available().items()
+    if isinstance(method, methods.Method)
+    and method.to_peft is not None
+    and not method.cannot_export_to_peft(method.options(), objectives.get("pair"), None)
+)
 MERGED = tuple(name for name in METHODS if methods.get(name).merge is not None)
-"""Methods whose export PEFT opens, and those that become a part of the weights."""
+"""Methods whose export PEFT opens as a classifier, and those that become a part of the weights."""
 
 
 def serves(method: str, kind: str) -> bool:

@@ -8,8 +8,8 @@ Shapes: Z (runs, num_virtual_tokens, width), W1 (runs, hidden, width), W2 (runs,
 W3 (runs, width, hidden), with the width of the word embeddings.
 Trained parameters: num_virtual_tokens * width + 2 * width * hidden + hidden^2 + 2 * hidden + width.
 Start: not the base model. Z normal(0, 1), W and b uniform on +-1/sqrt(fan in), as PEFT.
-Does not merge. PEFT export: P_TUNING (not for multiple choice), whose file keeps the virtual tokens
-and not the network.
+Does not merge. PEFT export: P_TUNING (not for multiple choice nor a decoder's classifier), whose
+file keeps the virtual tokens and not the network.
 When: prompt tuning starts badly: the network makes its training steadier.
 """
 

@@ -2,7 +2,9 @@
 
 Source: Li and Liang 2021, arXiv:2101.00190, section 4; ``prefix_projection`` is its section 4.3.
 Equation: softmax(Q [P_k; K]^T / sqrt d) [P_v; V], with everything but P_k and P_v frozen.
-A decoder has two in each layer, one for its own tokens and one for the source, as in the paper.
+The decoder of a translation model has two in each layer, one for its own tokens and one for the
+source, as in the paper. In decoder-only models the text's positions begin behind the prefix, as
+with PEFT, and every token attends to the prefix, whatever its window.
 Shapes: flat, P_k and P_v (runs, num_virtual_tokens, width of the keys) in each attention. With
 projection, P_k and P_v are W2 tanh(W1 Z + b1) + b2 with Z (runs, num_virtual_tokens, width) and W1
 (runs, hidden, width) for all together, W2 (runs, 2 width of the keys, hidden) for each attention.
@@ -10,7 +12,8 @@ Trained parameters: 2 * num_virtual_tokens * width of the keys for each attentio
 (num_virtual_tokens + hidden) * width + hidden, and 2 * width of the keys * (hidden + 1) for each.
 Start: not the base model: the text shares its attention with the prefix. Flat: normal(0, 0.02);
 with projection Z normal(0, 1), W and b uniform on +-1/sqrt(fan in), as PEFT's PrefixEncoder.
-Does not merge. PEFT export: none: PEFT's prefix tuning does not run on encoders in transformers 5,
+Does not merge. PEFT export: PREFIX_TUNING of a causal LM, flat (not with sliding windows, out of
+which PEFT's prefix falls). PEFT's does not run on encoders nor on classifiers in transformers 5,
 and in translation models it reaches the decoder's own tokens alone.
 When: the model may not be touched and prompt tuning is too weak.
 """
@@ -18,6 +21,7 @@ When: the model may not be touched and prompt tuning is too weak.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +30,7 @@ from paretune.methods.core.initialise import draw_normal, draw_uniform, init_gen
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import bounded
+from paretune.methods.core.peft_export import wrap_in_peft
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     attention_module_name,
@@ -33,6 +38,7 @@ from paretune.methods.core.prefix_attention import (
 )
 from paretune.methods.core.run_axis import Fleet, per_run_rows
 from paretune.models.structure.anatomy import Anatomy, Attention
+from paretune.objectives import Objective
 
 NAME = "prefix"
 ENCODER_NAME = "prefix_front"
@@ -164,6 +170,45 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
     return (tokens + hidden) * anatomy.width + hidden + 2 * keys * (hidden + 1)
 
 
+def to_peft(model: Any, options: Options, injection: Injection, common: dict[str, Any]) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config.
+
+    What a projection makes is kept and not the projection, as PEFT's own files have it.
+    """
+    import peft
+
+    config = peft.PrefixTuningConfig(
+        num_virtual_tokens=options.num_virtual_tokens,
+        token_dim=model.config.hidden_size,
+        num_layers=model.config.num_hidden_layers,
+        num_attention_heads=model.config.num_attention_heads,
+        **common,
+    )
+    theirs = wrap_in_peft(model, config)
+    parts: list[Any] = list(injection.adapters.values())
+    with torch.no_grad():
+        rows = [own[0] for part in parts for own in part.keys_and_values(1)]
+        theirs.prompt_encoder["default"].embedding.weight.copy_(torch.cat(rows, -1))
+    return theirs
+
+
+def cannot_export_to_peft(options: Options, objective: Objective, model: Any) -> str:
+    """Why PEFT's prefix tuning is none of such a task or model, or ""."""
+    if objective.peft_task_type != "CAUSAL_LM":
+        return "PEFT's prefix tuning is one of causal language models"
+    if model is not None and any("sliding" in kind for kind in _layer_types(model.config)):
+        return "PEFT's prefix is the start of a cache, out of which sliding windows leave it"
+    return ""
+
+
+def _layer_types(config: Any) -> list[str]:
+    """What each layer attends to, in the words of ``transformers``."""
+    types: list[str] | None = getattr(config, "layer_types", None)
+    if types is None:
+        types = ["sliding"] if getattr(config, "sliding_window", None) is not None else []
+    return types
+
+
 def _attentions(anatomy: Anatomy) -> list[Attention]:
     return [attention for layer in anatomy.layers for attention in layer.attentions]
 
@@ -176,4 +221,6 @@ METHOD = Method(
     starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,
+    to_peft=to_peft,
+    cannot_export_to_peft=cannot_export_to_peft,
 )

@@ -12,8 +12,9 @@ but in translation models it keeps its positions (``text_positions``;
 paretune.methods.core.virtual_tokens says why). ``init`` draws P from normal(0, 1) (``random``,
 PEFT's RANDOM), takes the embeddings of random tokens (``vocabulary``, PEFT's SAMPLE_VOCAB), or of
 ``init_text``, repeated and cut to length (``text``, PEFT's TEXT).
-Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice, nor where the model scales its
-embeddings behind its table, as Marian does: PEFT's prompts and texts would both pass it by).
+Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice nor a decoder's classifier, nor
+where the model scales its embeddings behind its table, as Marian does: PEFT's prompts and texts
+would both pass it by).
 When: the model itself may not be touched; large models gain more from it than small ones.
 """
 
@@ -148,7 +149,14 @@ def cannot_export_to_peft(options: Any, objective: Objective, model: Any) -> str
     """Why PEFT cannot put this method before the texts of such a task or model, or ""."""
     if objective.peft_task_type is None:
         return "PEFT cannot put a prompt before several choices"
-    return "" if model is None else _cannot_take_embeddings(options, model)
+    if model is None:
+        return ""
+    if objective.peft_task_type == "SEQ_CLS" and topology_of(model.config).pooled_token == -1:
+        return (
+            "PEFT hands a decoder's classifier embeddings, of which transformers then reads the "
+            "last place, whether it is padding or not"
+        )
+    return _cannot_take_embeddings(options, model)
 
 
 def _cannot_take_embeddings(options: Any, model: Any) -> str:
