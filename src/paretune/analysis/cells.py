@@ -33,7 +33,7 @@ from paretune.metrics import Array
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
-from paretune.study import MethodSpec, OuterFold, Study, TaskSpec
+from paretune.study import MethodSpec, OuterFold, Run, Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 
@@ -48,9 +48,14 @@ def model_free_baselines(task: TaskSpec) -> tuple[str, ...]:
 
 
 def methods_with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
-    """The study's methods that use a model, and the probe that is always run on each model."""
+    """The study's methods that use a model, and the probe that is always run on each model.
+
+    Planning knows the models, and which further baselines stand beside them
+    (:func:`paretune.planning.readouts.methods_on_model`).
+    """
     probe = objective_of(task).probe
-    specs = [m for m in study.methods if m.name == probe or m.name not in baselines.NAMES]
+    with_model = baselines.WITH_MODEL
+    specs = [m for m in study.methods if m.name in with_model or m.name not in baselines.NAMES]
     if not any(m.name == probe for m in specs):
         specs.append(MethodSpec(name=probe))
     return specs
@@ -139,10 +144,15 @@ class Cell:
         """Nothing is drawn, so there are no seeds to differ: the interval speaks of examples."""
         return self.model == NO_MODEL or self.name in baselines.DRAWS_NOTHING
 
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether there is no training that could fail."""
+        return self.model == NO_MODEL or self.name in baselines.TRAINS_NOTHING
+
     @cached_property
     def failures(self) -> FailureRate | None:
-        """How often training failed; None for what draws nothing, which has no chance to fail."""
-        if self.deterministic:
+        """How often training failed; None for what trains nothing, which has no chance to fail."""
+        if self.trains_nothing:
             return None
         return FailureRate(
             failed=sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES),
@@ -151,12 +161,12 @@ class Cell:
 
     @cached_property
     def trained(self) -> tuple[Record, ...]:
-        """Final runs with answers that did not fail; what draws nothing cannot fail."""
+        """Final runs with answers that did not fail; what trains nothing cannot fail."""
         return tuple(
             record
             for record in self.final
             if has_test_answers(record)
-            and (self.deterministic or _outcome_of(record) not in FAILED_OUTCOMES)
+            and (self.trains_nothing or _outcome_of(record) not in FAILED_OUTCOMES)
         )
 
     @cached_property
@@ -254,7 +264,8 @@ def group_into_cells(
     Baselines come after the methods of their task. Runs of tasks, models or methods that are not in
     the study are left out: a changed study file never mixes results.
     """
-    keys, states = _cell_keys(study), list(states)
+    records, states = list(records), list(states)
+    keys = _cell_keys(study, [*(r.run for r in records), *(s.run for s in states)])
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
     by_task: dict[str, list[Record]] = {}
     for record in records:
@@ -290,19 +301,39 @@ def group_into_cells(
     ]
 
 
-def _cell_keys(study: Study) -> dict[tuple[str, str, str], str]:
-    """Cell keys in the study's order, each with the method's own name."""
+def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], str]:
+    """Cell keys in the study's order, each with the method's own name.
+
+    ``runs``: those that were planned. They say which baselines stand beside the methods on each
+    model, which only planning knows.
+    """
+    planned: dict[tuple[str, str], dict[str, MethodSpec]] = {}
+    for run in runs:
+        if run.method.name in baselines.WITH_MODEL:
+            planned.setdefault(run.cell[:2], {})[run.method.key] = run.method
     keys: dict[tuple[str, str, str], str] = {}
     for task in study.tasks:
         methods = methods_with_probe(study, task)
         probes = [m for m in methods if m.name in baselines.WITH_MODEL]
         for model in study.models:
-            # The probe last, among the baselines, wherever the study names it.
-            for method in (*(m for m in methods if m not in probes), *probes):
+            # The probes last, among the baselines, wherever the study names them.
+            on_model = _baselines_on_model(probes, planned.get((task.key, model.key), {}))
+            for method in (*(m for m in methods if m not in probes), *on_model):
                 keys[(task.key, model.key, method.key)] = method.name
         for name in model_free_baselines(task):
             keys[(task.key, NO_MODEL, name)] = name
     return keys
+
+
+def _baselines_on_model(
+    probes: Sequence[MethodSpec], planned: Mapping[str, MethodSpec]
+) -> list[MethodSpec]:
+    """The baselines on a model: those of the study that it can have, and those always run."""
+    if not planned:  # yet
+        return list(probes)
+    names = {probe.name for probe in probes}
+    always = [own for own in planned.values() if own.name not in names and own.key == own.name]
+    return [*(probe for probe in probes if probe.key in planned), *always]
 
 
 def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int) -> Cell:

@@ -76,6 +76,12 @@ class Prompt:
             choices = [choice[:1].lower() + choice[1:] for choice in choices]
         return choices
 
+    def solution(self, example: Example) -> str:
+        """The text of the right answer: of its label or choice, or its target."""
+        if example.label is None:
+            return example.target or ""
+        return self.answers(example)[int(example.label)]
+
     def divisors(self, answers: Sequence[str]) -> list[float]:
         """What the log-likelihood of each answer is divided by."""
         match self.length_normalisation:
@@ -85,13 +91,11 @@ class Prompt:
                 return [float(len(answer.encode())) for answer in answers]
         return [1.0] * len(answers)
 
-    def with_shots(
-        self, solved: Sequence[tuple[Example, str]], max_tokens: int | None = None
-    ) -> Prompt:
-        """The same prompt after solved examples, each with its answer."""
+    def with_shots(self, solved: Sequence[Example], max_tokens: int | None = None) -> Prompt:
+        """The same prompt after solved examples."""
         shots = tuple(
-            self.render(*example.segments[0]) + self.delimiter + answer
-            for example, answer in solved
+            self.render(*example.segments[0]) + self.delimiter + self.solution(example)
+            for example in solved
         )
         return replace(self, shots=shots, max_shot_tokens=max_tokens)
 

@@ -21,9 +21,11 @@ from paretune.models.structure.topology import (
     Topology,
     topology_of,
 )
+from paretune.objectives.readouts import for_readout
 from paretune.study import (
     MethodSpec,
     ModelSpec,
+    Readout,
     Run,
     Study,
     TaskSpec,
@@ -92,7 +94,11 @@ class StudyContext:
         return self.caches.sources[key]
 
     def topology(self, spec: ModelSpec) -> Topology:
-        """How a model's stacks are laid out, by its config."""
+        """How a model's stacks are laid out, and so how it can answer; by its config.
+
+        Raises:
+            ModelError: it is missing, or its config is of a kind that is not supported.
+        """
         key = spec.model_dump_json()
         if key not in self.topologies:
             self.topologies[key] = topology_of(load_config(self.source(spec)))
@@ -154,16 +160,19 @@ class StudyContext:
         """
         return methods.configure(spec)
 
-    def check_method_serves(self, method: MethodSpec, task: TaskSpec) -> None:
-        """Check that the method can serve the task.
+    def check_method_serves(
+        self, method: MethodSpec, task: TaskSpec, readout: Readout = "head"
+    ) -> None:
+        """Check that the method can serve the task, where models answer by this readout.
 
         Raises:
             MethodError: it cannot, and why.
         """
         dataset = self.dataset(task)
-        reason = methods.refusal(
-            methods.get(method.name), dataset.objective, tabular=bool(dataset.features)
-        )
+        objective = for_readout(dataset.objective, readout, dataset.prompt)
+        tabular = bool(dataset.features)
+        value = methods.get(method.name)
+        reason = methods.refusal(value, objective, tabular=tabular, readout=readout)
         if reason:
             raise MethodError(
                 f"{reason}.",
@@ -190,11 +199,15 @@ class StudyContext:
             )
 
     def identify(self, run: Run) -> str:
-        """The run's identity over its data, weights and method code."""
+        """The run's identity over its data, the prompt that it reads, weights and method code."""
+        dataset = self.dataset(run.task)
+        data_hash = dataset.content_hash
+        if run.readout != "head" and dataset.prompt is not None:
+            data_hash = digest([data_hash, dataset.prompt.canonical_form()])
         weights = "" if run.model == NO_MODEL else self._hash_files(run)
         return compute_run_id(
             run,
-            data_hash=self.dataset(run.task).content_hash,
+            data_hash=data_hash,
             weights_hash=weights,
             code_epoch=self.method(run.method).code_epoch,
         )

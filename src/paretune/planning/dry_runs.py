@@ -15,8 +15,10 @@ from paretune.errors import ParetuneError
 from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
+from paretune.objectives.readouts import for_readout
 from paretune.planning.context import StudyContext
 from paretune.planning.pending import plan_pending_runs
+from paretune.planning.readouts import methods_on_model
 from paretune.study import ModelSpec, Run, Study, TaskSpec
 from paretune.tasks import objective_of
 from paretune.training.caches import ProcessCache
@@ -54,8 +56,8 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     """
     parts = caches.parts(run)
     dataset = caches.dataset(run.task)
-    objective = dataset.objective
-    loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
+    objective = caches.objective(run)
+    loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
     prepared = prepare(run, loaded, device)
     forward = make_forward(
         prepared, Compute.of(run, device), run.training.backend, objective.collate
@@ -67,14 +69,14 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             loaded,
             caches.source(run.model),
             prepared.max_length,
-            objective.encode,
+            objective.encoder("train"),
         )
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
         config = RunConfig(
             run=run,
             device=device,
             micro_batch=2,
-            num_classes=prepared.num_classes(len(dataset.labels)),
+            num_classes=prepared.num_classes(objective, len(dataset.labels)),
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
         )
@@ -159,10 +161,18 @@ def find_truncations(study: Study, context: StudyContext) -> Iterator[Finding]:
     for model in study.models:
         for task in study.tasks:
             dataset = context.dataset(task)
-            context.source(model)
-            loaded = context.caches.model(model, dataset)
-            length = _text_length(study.training.max_length, loaded)
-            yield from audit_truncation(dataset, loaded.tokenizer, length, _source_prefix(loaded))
+            named = {method.name for method in study.methods}
+            used = methods_on_model(study, task, model, context)
+            for readout in dict.fromkeys(r for method, r in used if method.name in named):
+                loaded = context.caches.model(model, dataset, readout=readout)
+                objective = for_readout(dataset.objective, readout, dataset.prompt)
+                yield from audit_truncation(
+                    dataset,
+                    loaded.tokenizer,
+                    _text_length(study.training.max_length, loaded),
+                    _source_prefix(loaded),
+                    objective.text_lengths,
+                )
 
 
 def check_translation_directions(
@@ -171,7 +181,9 @@ def check_translation_directions(
     """Losses of each translation model in both directions, by task and model."""
     for task in study.tasks:
         for model in study.models:
-            if objective_of(task).between_languages:
+            objective = objective_of(task)
+            own = objective.head in context.topology(model).heads  # a decoder is asked by a prompt
+            if objective.between_languages and own:
                 context.dataset(task)
                 context.source(model)
                 yield f"{task.key} x {model.key}", compare_directions(task, model, context.caches)
@@ -196,12 +208,12 @@ def run_dry_steps(study: Study, context: StudyContext, device: str = "cpu") -> I
 def _find_extra_truncations(run: Run, stepped: DryStep, context: StudyContext) -> Iterator[Finding]:
     """Texts that are truncated with this method, but not without its virtual tokens."""
     dataset = context.dataset(run.task)
-    loaded = context.caches.model(run.model, dataset)
+    loaded = context.caches.run_model(run)
     if stepped.text_tokens >= _text_length(run.training.max_length, loaded):
         return
-    for finding in audit_truncation(
-        dataset, loaded.tokenizer, stepped.text_tokens, _source_prefix(loaded)
-    ):
+    count = context.caches.objective(run).text_lengths
+    prefix = _source_prefix(loaded)
+    for finding in audit_truncation(dataset, loaded.tokenizer, stepped.text_tokens, prefix, count):
         what = (
             f"{run.method.key}: {stepped.virtual_tokens} virtual tokens leave "
             f"{stepped.text_tokens} of {loaded.anatomy.max_length} positions for the text. "

@@ -11,14 +11,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from paretune.analysis.cells import methods_with_probe, model_free_baselines
+from paretune.analysis.cells import model_free_baselines
 from paretune.analysis.lr_selection import select_learning_rate
 from paretune.data.outer_design import OuterDesign, choose_outer_design
 from paretune.errors import StudyError
 from paretune.methods import ConfiguredBaseline
+from paretune.objectives.readouts import for_readout
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
+from paretune.planning.readouts import check_method, methods_on_model
 from paretune.store.record import Record
-from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Stage, Study, TaskSpec
+from paretune.study import (
+    MethodSpec,
+    ModelSpec,
+    OuterFold,
+    Readout,
+    Run,
+    Stage,
+    Study,
+    TaskSpec,
+)
 from paretune.study.forgetting_text import ForgettingText
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
@@ -71,7 +82,7 @@ def _plan_runs(
     study = context.pin_revisions(study)
     for task in study.tasks:
         for method in study.methods:
-            context.check_method_serves(method, task)
+            check_method(method, task, study.models, context)
     for model in study.models:
         for method in study.methods:
             context.check_method_trains(method, model)
@@ -85,8 +96,8 @@ def _plan_runs(
         for name in model_free_baselines(task):
             planned += _plan_baseline(study, context, task, name, design)
         for model in study.models:
-            for method in methods_with_probe(study, task):
-                cell = _CellPlanner(study, context, task, model, method)
+            for method, readout in methods_on_model(study, task, model, context):
+                cell = _CellPlanner(study, context, task, model, method, readout)
                 planned += cell.plan(design, ended)
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
@@ -156,6 +167,7 @@ class _CellPlanner:
     task: TaskSpec
     model: ModelSpec
     method: MethodSpec
+    readout: Readout = "head"
 
     def make(
         self,
@@ -175,12 +187,13 @@ class _CellPlanner:
             model=self.model,
             method=self.method,
             learning_rate=rate,
+            readout=self.readout,
             seed=seed,
             fold=fold,
             split_seed=self.study.protocol.split_seed,
             outer=outer,
             training=training.model_copy(update={"precision": precision}),
-            generation=self.study.generation if objective_of(self.task).generates else None,
+            generation=self.study.generation if self._generates else None,
             forgetting=self._forgetting(stage, rate),
         )
         return PlannedRun(self.context.identify(run), run)
@@ -192,6 +205,13 @@ class _CellPlanner:
             return None
         return self.context.forgetting_text(text, self.task, self.model)
 
+    @property
+    def _generates(self) -> bool:
+        if self.readout == "head":
+            return objective_of(self.task).generates
+        dataset = self.context.dataset(self.task)
+        return for_readout(dataset.objective, self.readout, dataset.prompt).generates
+
     def plan(self, design: OuterDesign, ended: Mapping[str, Record] | None) -> list[PlannedRun]:
         """Its runs given those that have ended; with None, all that are possible."""
         configured = self.context.method(self.method)
@@ -200,12 +220,15 @@ class _CellPlanner:
         protocol = self.study.protocol
         default_rates = configured.learning_rates(self.context.topology(self.model))
         if default_rates is None:
-            # No seed, rate or training row changes anything: one answer to each row is enough.
-            places = [outer for outer, _ in design.place_seeds(protocol.seeds)]
-            once = [outer for outer in places if outer is None or outer.repeat == 0]
-            seed = protocol.seeds[0]
-            finals = [self.make("final", None, seed, outer=outer) for outer in once]
-            return [*finals, self.make("cost", None, seed)]
+            places = list(design.place_seeds(protocol.seeds))
+            if not configured.shots:
+                # No seed, rate or training row changes anything: one answer to each row is enough.
+                once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
+                places = [(outer, [protocol.seeds[0]]) for outer in once]
+            finals = [
+                self.make("final", None, s, outer=outer) for outer, own in places for s in own
+            ]
+            return [*finals, self.make("cost", None, protocol.seeds[0])]
         rates = choose_learning_rates(self.method, default_rates, protocol.trials)
         trials: list[PlannedRun] = []
         finals = []

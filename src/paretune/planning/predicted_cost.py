@@ -22,6 +22,7 @@ from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost
 from paretune.measuring.devices import query_gpu
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
+from paretune.objectives.objective import TextLengths
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
 from paretune.study import DEFAULT_COST_SECONDS, Run
@@ -88,7 +89,7 @@ class CostPredictor:
         self._cost_seconds = cost_seconds
         self._gigaflops = gigaflops
         self._device = device
-        self._texts: dict[tuple[str, str], list[list[int]]] = {}
+        self._texts: dict[tuple[str, str, TextLengths], list[list[int]]] = {}
         self._outlines: dict[nn.Module, _OutlinedModel] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
@@ -177,7 +178,9 @@ class CostPredictor:
     def _compute_work(self, run: Run) -> ComputeCost:
         key = _work_key(run)
         if key not in self._works:
-            choices = len(self.context.dataset(run.task).train[0].segments)
+            # Whoever reads an answer's text is trained on the right one alone.
+            segments = self.context.dataset(run.task).train[0].segments
+            choices = len(segments) if run.readout == "head" else 1
             outline, trained = self._open_outline(run), self._count_trained(run)
             shape, loaded = outline.shape, outline.loaded
             storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
@@ -191,7 +194,8 @@ class CostPredictor:
         return self._works[key]
 
     def _open_outline(self, run: Run) -> _OutlinedModel:
-        loaded = self.context.caches.outline(run.model, self.context.dataset(run.task))
+        dataset = self.context.dataset(run.task)
+        loaded = self.context.caches.outline(run.model, dataset, readout=run.readout)
         if loaded.model not in self._outlines:
             parameters = dict(loaded.model.named_parameters())
             head = sum(parameters[name].numel() for name in loaded.head_parameters)
@@ -202,12 +206,13 @@ class CostPredictor:
         return self._cost_models.get(run.model.key, CostModel(None, 0, None, 0))
 
     def _text_lengths(self, run: Run) -> list[int]:
-        key = (run.task.model_dump_json(), run.model.name)
-        longest = run.training.max_length
-        dataset = self.context.dataset(run.task)
+        objective = self.context.caches.objective(run)
+        key = (run.task.model_dump_json(), run.model.name, objective.text_lengths)
+        longest = run.training.max_length * (methods.configure_method(run.method).shots + 1)
         if key not in self._texts:
             tokenizer = self._open_outline(run).loaded.tokenizer
-            lengths = dataset.objective.text_lengths(dataset.train, tokenizer, "")
+            train = self.context.dataset(run.task).train
+            lengths = objective.text_lengths(train, tokenizer, "")
             self._texts[key] = [*lengths.values()]
         return [
             sum(min(tokens, longest) for tokens in example)
@@ -234,7 +239,7 @@ class CostPredictor:
             loaded = outline.loaded
             method = methods.configure_method(run.method)
             if method.method.counts_by_wrapping:
-                loaded = self.context.caches.model(run.model, self.context.dataset(run.task))
+                loaded = self.context.caches.run_model(run)
             count = method.count_parameters(loaded.model, loaded.anatomy)
             head = 0 if method.trains is methods.Trains.EVERYTHING else outline.head
             self._trained_counts[key] = count + head

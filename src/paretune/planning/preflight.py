@@ -75,13 +75,16 @@ def check_models(runs: Iterable[Run], context: StudyContext) -> None:
     Raises:
         ModelError: naming each model that cannot be used.
     """
-    distinct = {(run.model.model_dump_json(), run.task.model_dump_json()): run for run in runs}
+    distinct = {
+        (run.model.model_dump_json(), run.task.model_dump_json(), run.readout): run for run in runs
+    }
     errors: dict[str, ModelError] = {}
     for run in distinct.values():
         if run.model == NO_MODEL:
             continue
         try:
-            context.caches.outline(run.model, context.dataset(run.task))
+            dataset = context.dataset(run.task)
+            context.caches.outline(run.model, dataset, readout=run.readout)
         except ModelError as error:
             errors.setdefault(str(error), error)
     if len(errors) > 1:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from paretune import methods
 from paretune.data.example import Dataset, Example
 from paretune.data.outer_folds import split_by_fold
+from paretune.data.shots import draw_shots
 from paretune.data.split import assign_folds, take_whole_groups
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.objectives import HeadSpec, Objective
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.objectives.objective import Encode
-from paretune.study import ModelSpec, Run, TaskSpec
+from paretune.objectives.readouts import for_readout
+from paretune.study import ModelSpec, Readout, Run, TaskSpec
 from paretune.tasks import load_dataset as load_task
 
 TEST_PARTS = ("test", "test_shifted")
@@ -64,10 +68,35 @@ class ProcessCache:
             self.sources[key] = resolve_source(spec, offline=True)
         return self.sources[key]
 
-    def model(self, spec: ModelSpec, dataset: Dataset, *, bf16: bool = False) -> LoadedModel:
-        """The pretrained model with a head for this task, perhaps in bf16; the last one only."""
+    def objective(self, run: Run, max_tokens: int | None = None) -> Objective:
+        """The task's objective as the run trains it: by its readout, and with its solved examples.
+
+        Args:
+            max_tokens: what a model takes, solved examples and all; None: there is no limit.
+        """
+        dataset, prompt = self.dataset(run.task), self.dataset(run.task).prompt
+        method = methods.configure(run.method)
+        shots = method.shots if isinstance(method, methods.ConfiguredMethod) else 0
+        if shots and prompt is not None:
+            solved = draw_shots(self.parts(run).train, shots, run.seed)
+            room = run.training.max_length * (shots + 1)
+            prompt = prompt.with_shots(solved, min(room, max_tokens or room))
+        return for_readout(dataset.objective, run.readout, prompt)
+
+    def run_model(self, run: Run, *, bf16: bool = False) -> LoadedModel:
+        """:meth:`model` of a run."""
+        return self.model(run.model, self.dataset(run.task), readout=run.readout, bf16=bf16)
+
+    def model(
+        self, spec: ModelSpec, dataset: Dataset, *, readout: Readout = "head", bf16: bool = False
+    ) -> LoadedModel:
+        """The pretrained model with the head that a readout of this task needs; the last one only.
+
+        Args:
+            bf16: hold its weights in bf16.
+        """
         source = self.source(spec)
-        head = dataset.objective.head_spec(dataset.labels, dataset.languages)
+        head = _head_spec(dataset, readout)
         key = (source.weights_key, source.decoding_key, head, spec.source_prefix, bf16)
         if key not in self.loaded:
             self.loaded.clear()
@@ -75,14 +104,16 @@ class ProcessCache:
             self.loaded[key] = load_model(source, head, source_prefix=spec.source_prefix, bf16=bf16)
         return self.loaded[key]
 
-    def outline(self, spec: ModelSpec, dataset: Dataset) -> LoadedModel:
+    def outline(
+        self, spec: ModelSpec, dataset: Dataset, *, readout: Readout = "head"
+    ) -> LoadedModel:
         """The model without its weights, with a head; tasks with as many labels share one.
 
         Raises:
             ModelError: it cannot be used; a run with it could not start.
         """
         source = self.source(spec)
-        head = dataset.objective.head_spec(dataset.labels, dataset.languages)
+        head = _head_spec(dataset, readout)
         shape = replace(head, purpose="", labels=())
         key = (source.weights_hash, source.decoding_key, shape, spec.source_prefix)
         if key not in self.outlines:
@@ -135,3 +166,8 @@ class ProcessCache:
         if key not in self.encoded:
             self.encoded[key] = encode(examples, loaded.tokenizer, length, direction.prefix)
         return self.encoded[key]
+
+
+def _head_spec(dataset: Dataset, readout: Readout) -> HeadSpec:
+    objective = for_readout(dataset.objective, readout, dataset.prompt)
+    return objective.head_spec(dataset.labels, dataset.languages)

@@ -15,6 +15,7 @@ from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import restore_dropout, set_dropout
 from paretune.models.load import LoadedModel, reset_head
+from paretune.objectives import Objective
 from paretune.study import Run
 
 
@@ -35,9 +36,10 @@ class PreparedModel:
     max_length: int
     pad_id: int
 
-    def num_classes(self, labels: int) -> int:
-        """Number of possible answers: labels, or words of the vocabulary."""
-        return labels or int(self.loaded.model.config.vocab_size)
+    def num_classes(self, objective: Objective, labels: int) -> int:
+        """Number of possible answers of a new head, the labels; or words of the vocabulary."""
+        own = labels if objective.draws_head else 0
+        return own or int(self.loaded.model.config.vocab_size)
 
     @property
     def pass_tokens(self) -> int:

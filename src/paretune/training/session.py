@@ -77,10 +77,9 @@ class Session:
         """
         started, run = time.monotonic(), attempts[0].job.run
         bf16 = allows_bf16_weights(run)
-        dataset = self._caches.dataset(run.task)
-        loaded = self._caches.model(run.model, dataset, bf16=bf16)
+        loaded = self._caches.run_model(run, bf16=bf16)
         self._shape = measure_shape(loaded)
-        device, objective = self._options.device, dataset.objective
+        device, objective = self._options.device, self._caches.objective(run)
         self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
         source = self._caches.source(run.model)
         compute, known = self._model.compute, self._caches.forgetting
@@ -142,10 +141,11 @@ class Session:
     def _make_slot(self, attempt: Attempt, parameters: RunParameters) -> Slot:
         run, job, prepared = attempt.job.run, attempt.job, self._model.prepared
         dataset, parts = self._caches.dataset(run.task), self._caches.parts(run)
-        source, objective = self._caches.source(run.model), self._model.objective
+        source, loaded = self._caches.source(run.model), prepared.loaded
+        objective = self._caches.objective(run, loaded.anatomy.max_length)
         encoded = {
             name: self._caches.encode(
-                examples, prepared.loaded, source, prepared.max_length, objective.encode
+                examples, loaded, source, prepared.max_length, objective.encoder(name)
             )
             for name, examples in vars(parts).items()
             if examples
@@ -154,7 +154,7 @@ class Session:
             run=run,
             device=self._options.device,
             micro_batch=attempt.micro_batch,
-            num_classes=prepared.num_classes(len(dataset.labels)),
+            num_classes=prepared.num_classes(objective, len(dataset.labels)),
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
             pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
@@ -176,7 +176,7 @@ class Session:
             checkpoint,
             job.report,
             evaluator.score_selection,
-            prepared.loaded.head_parameters,
+            loaded.head_parameters,
         )
         return Slot(job, parameters, parts, encoded, evaluator, state, attempt.outcome)
 

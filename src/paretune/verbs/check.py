@@ -243,11 +243,12 @@ def _check_method(
     """Options, rates, and whether it serves all tasks and models that can be read."""
     from paretune.models.structure.topology import ENCODER
     from paretune.planning.context import choose_learning_rates
+    from paretune.planning.readouts import check_method
 
     try:
         configured = context.method(spec)
         for task in tasks:
-            context.check_method_serves(spec, task)
+            check_method(spec, task, models, context)
         for model in models:
             context.check_method_trains(spec, model)
         title = configured.method.title

@@ -148,7 +148,7 @@ def test_an_empty_prompt_is_scored_behind_the_first_token_of_all_texts() -> None
 
 def test_solved_examples_are_left_out_from_the_first_until_the_question_fits() -> None:
     tokenizer = make_tokenizer("<s>")
-    solved = [(pair(f"the {word}", "a mat"), "yes") for word in ("cat", "dog", "door")]
+    solved = [pair(f"the {word}", "a mat", label=1) for word in ("cat", "dog", "door")]
     examples = [pair("the cat", "a mat")]
     alone = encode(PROMPT, examples, 100, tokenizer).lengths[0]
     every = encode(PROMPT.with_shots(solved), examples, 100, tokenizer)

@@ -22,6 +22,7 @@ from paretune.data.finding import Finding, summarise
 from paretune.data.outer_design import PUBLISHED_SPLIT, OuterDesign
 from paretune.data.outer_folds import labelled_rows
 from paretune.data.split import count_inseparable
+from paretune.objectives.objective import TextLengths
 from paretune.study import Checks
 
 MIN_TRAIN_ROWS = 10
@@ -69,15 +70,21 @@ def _audit_examples(dataset: Dataset, checks: Checks) -> list[Finding]:
 
 
 def audit_truncation(
-    dataset: Dataset, tokenizer: Any, max_length: int, prefix: str = ""
+    dataset: Dataset,
+    tokenizer: Any,
+    max_length: int,
+    prefix: str = "",
+    text_lengths: TextLengths | None = None,
 ) -> list[Finding]:
     """How many rows of each part are cut at ``max_length`` tokens, and the worst of them.
 
     Sources and references are looked at separately; ``prefix`` stands before texts or sources.
+    ``text_lengths``: of the readout that is used; None: of the task's own objective.
     """
     findings = []
     for part, examples in (("train", dataset.train), ("test", dataset.test)):
-        lengths = dataset.objective.text_lengths(examples, tokenizer, prefix)
+        count = text_lengths or dataset.objective.text_lengths
+        lengths = count(examples, tokenizer, prefix)
         for name, sizes in lengths.items():
             cut = [i for i, size in enumerate(sizes) if size > max_length]
             if not cut:

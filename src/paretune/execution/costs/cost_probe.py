@@ -59,7 +59,7 @@ def measure_cost(
     """
     run, caches = job.run, ProcessCache()
     dataset, parts = caches.dataset(run.task), caches.parts(run)
-    objective = dataset.objective
+    objective = caches.objective(run)
     source = caches.source(run.model)
     warm_libraries(device, bf16=run.training.precision == "bf16")
     if device == "cpu" and run.training.precision == "fp32":
@@ -67,13 +67,17 @@ def measure_cost(
     meter = PeakMeter(device)
     meter.baseline()
     with meter.phase("load"):
-        loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
+        loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
         shape = measure_shape(loaded)
         prepared = prepare(run, loaded, device)
         forward = make_forward(
             prepared, Compute.of(run, device), run.training.backend, objective.collate
         )
-    encoded = caches.encode(parts.train, loaded, source, prepared.max_length, objective.encode)
+    # What trains nothing is measured by its answers, with all that they read.
+    part = "train" if prepared.trained else "test"
+    objective = caches.objective(run, loaded.anatomy.max_length)
+    encode = objective.encoder(part)
+    encoded = caches.encode(parts.train, loaded, source, prepared.max_length, encode)
     batch = _longest_examples(encoded.lengths, run.training.batch_size)
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
@@ -84,7 +88,7 @@ def measure_cost(
             run=run,
             device=device,
             micro_batch=micro_batch,
-            num_classes=prepared.num_classes(len(dataset.labels)),
+            num_classes=prepared.num_classes(objective, len(dataset.labels)),
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
             pass_overhead_tokens=prepared.pass_tokens,

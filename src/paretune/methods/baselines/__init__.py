@@ -5,6 +5,7 @@ Nothing here imports torch, since analysis and reports ask which methods are bas
 
 from paretune.methods.baselines import (
     copy_source,
+    few_shot,
     frequent_text,
     gradient_boosting,
     head_only,
@@ -18,15 +19,20 @@ from paretune.methods.core.method import Baseline, Method, Trains
 _ALL = (
     *(majority.METHOD, tfidf.METHOD, gradient_boosting.METHOD, copy_source.METHOD),
     *(frequent_text.METHOD, nearest_text.METHOD, head_only.METHOD, untuned.METHOD),
+    few_shot.METHOD,
 )
 
 NAMES = frozenset(method.name for method in _ALL)
 WITH_MODEL = frozenset(method.name for method in _ALL if isinstance(method, Method))
 """Those that use a model, and so stand beside the methods once for each model."""
-DRAWS_NOTHING = frozenset(
+TRAINS_NOTHING = frozenset(
     method.name for method in _ALL if isinstance(method, Method) and method.trains is Trains.NOTHING
 )
+"""Those with a model as it comes, whose training cannot fail."""
+DRAWS_NOTHING = TRAINS_NOTHING - {few_shot.METHOD.name}
 """Those of which every run is the same, whatever its seed."""
+WITHOUT_TRAINING = (untuned.METHOD.name, few_shot.METHOD.name)
+"""What stands beside the methods where a model can answer without training."""
 TRIVIAL = frozenset(
     method.name for method in _ALL if isinstance(method, Baseline) and not method.is_useful
 )

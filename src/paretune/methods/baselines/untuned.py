@@ -3,8 +3,9 @@
 Source: the checkpoint, by whoever trained it.
 Equation: h = f(x), with f frozen.
 Trained parameters: none.
-Start: the base model, and so it stays. Always beside the methods of a translation: what does not
-beat it has made the model worse.
+Start: the base model, and so it stays. Beside the methods of every task of a model that can answer
+without training (a translation, or a task that a language model is asked by a prompt): what does
+not beat it has made the model worse.
 When: never for its own sake: it is the baseline that every method has to beat.
 """
 

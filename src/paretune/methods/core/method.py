@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from paretune.objectives import Objective
+from paretune.study import Readout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,6 +111,11 @@ def never(options: Any) -> bool:
     return False
 
 
+def no_shots(options: Any) -> int:
+    """Whatever the options are."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to fine-tune a model. Facts that depend on the options are functions of them.
@@ -119,6 +125,10 @@ class Method:
         starts_as_base: until the first step the model answers as the base does, bit for bit.
         code_epoch: raised whenever the method's results change; it is part of a run's identity.
         head: which head it needs; tasks with another are refused.
+        readouts: how a model with this method may answer (:mod:`paretune.objectives.readouts`), as
+            far as task, model and ``head`` allow it.
+        shots: with these options, how many solved examples of train stand in each prompt; drawn by
+            the run's seed.
         reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
             they may be held in bf16.
         cannot_train_quantised: with these options, why not beside quantised matrices; or "".
@@ -152,6 +162,8 @@ class Method:
     code_epoch: int = 1
     trains: Trains = Trains.ADAPTER
     head: Head = Head.ANY
+    readouts: tuple[Readout, ...] = ("head", "label_words", "text")
+    shots: Callable[[Any], int] = no_shots
     reads_base_weights: Callable[[Any], bool] = never
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
     trains_alone: Callable[[Any], bool] = never

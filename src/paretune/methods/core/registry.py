@@ -19,7 +19,7 @@ from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
 from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
-from paretune.study import MethodSpec, aliases
+from paretune.study import MethodSpec, Readout, aliases
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,6 +70,11 @@ class ConfiguredMethod:
     def cannot_train_quantised(self) -> str:
         """Why not on a quantised base, or ""."""
         return self.method.cannot_train_quantised(self.options)
+
+    @property
+    def shots(self) -> int:
+        """How many solved examples stand in each prompt."""
+        return self.method.shots(self.options)
 
     @property
     def trains_alone(self) -> bool:
@@ -207,8 +212,15 @@ def _unknown_method(name: str) -> MethodError:
     return MethodError(f'method "{name}" is not known.', remedy=nearest or every)
 
 
-def refusal(method: Method | Baseline, objective: Objective, *, tabular: bool) -> str:
-    """Why a method cannot serve a task, or ""; ``tabular``: with features behind its texts."""
+def refusal(
+    method: Method | Baseline, objective: Objective, *, tabular: bool, readout: Readout = "head"
+) -> str:
+    """Why a method cannot serve a task, or "".
+
+    Args:
+        objective: of the task, as the readout trains it.
+        tabular: whether there are features behind its texts.
+    """
     task = objective.name.replace("_", " ")
     if isinstance(method, Baseline):
         if method.name in objective.tabular_baselines and not tabular:
@@ -216,6 +228,8 @@ def refusal(method: Method | Baseline, objective: Objective, *, tabular: bool) -
         if method.name not in (*objective.baselines, *objective.tabular_baselines):
             return f"{method.title} serves other tasks, not {task}"
         return ""
+    if readout not in method.readouts:
+        return f"{method.title} answers by {' or '.join(method.readouts)}, not by {readout}"
     new_head = objective.draws_head
     if (method.head is Head.NEW and not new_head) or (method.head is Head.PRETRAINED and new_head):
         has = "draws a new one" if new_head else "has that of the checkpoint"

@@ -27,6 +27,11 @@ _MAKE: dict[Readout, Callable[[Objective, Prompt], Objective]] = {
 }
 
 
+def by_language_model(objective: Objective) -> tuple[Readout, ...]:
+    """How a causal language model answers such tasks without a head, the usual way first."""
+    return tuple(one for one in objective.readouts if one in _MAKE)
+
+
 def for_readout(objective: Objective, readout: Readout, prompt: Prompt | None) -> Objective:
     """The objective as this readout trains and predicts it.
 
@@ -35,8 +40,8 @@ def for_readout(objective: Objective, readout: Readout, prompt: Prompt | None) -
     """
     if readout == "head":
         return objective
-    if prompt is None or readout not in objective.readouts or readout not in _MAKE:
-        can = ", ".join(("head", *(one for one in objective.readouts if one in _MAKE)))
+    if prompt is None or readout not in by_language_model(objective):
+        can = ", ".join(("head", *by_language_model(objective)))
         task = objective.name.replace("_", " ")
         raise StudyError(
             f"readout {readout} does not serve a {task} task.", remedy=f"It has {can}."

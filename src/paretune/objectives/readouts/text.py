@@ -187,12 +187,5 @@ def _write_example(example: Example, prompt: Prompt, tokenizer: Any, prefix: str
     text, pair = example.segments[0]
     context = prompt.render(text, None if len(example.segments) > 1 else pair)
     before = prompt.join_shots(prompt.shots) + prefix + context
-    answer = prompt.delimiter + _solution(example, prompt)
+    answer = prompt.delimiter + prompt.solution(example)
     return PromptedText(before, before + end_text(answer, tokenizer))
-
-
-def _solution(example: Example, prompt: Prompt) -> str:
-    """The text of the right answer: of its label or choice, or its target."""
-    if example.label is None:
-        return example.target or ""
-    return prompt.answers(example)[int(example.label)]

@@ -63,9 +63,8 @@ def count_slots(
     """
     if limit < 2 or not can_join_fleet(run) or (where_it_pays and device != "cpu"):
         return 1
-    dataset = caches.dataset(run.task)
-    loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
-    model = SharedModel(run, loaded, device, dataset.objective)
+    loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
+    model = SharedModel(run, loaded, device, caches.objective(run))
     own = RunParameters(run)
     try:
         shared = model.place([own])
@@ -94,9 +93,9 @@ def count_fitting_runs(trained_parameters: int, limit: int, budget_bytes: int) -
 
 def _step_tokens(run: Run, caches: ProcessCache, length: int) -> float:
     """Tokens of a mean step, overhead of its texts included."""
-    loaded = caches.model(run.model, caches.dataset(run.task), bf16=allows_bf16_weights(run))
-    train = caches.parts(run).train
-    encoded = caches.encode(train, loaded, caches.source(run.model), length)
+    loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
+    train, encode = caches.parts(run).train, caches.objective(run).encoder("train")
+    encoded = caches.encode(train, loaded, caches.source(run.model), length, encode)
     tokens = sum(
         overhead_tokens(loaded.model) + len(text) for choices in encoded.ids for text in choices
     )
