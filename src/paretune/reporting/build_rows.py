@@ -13,6 +13,7 @@ from paretune.analysis.pairwise_ranks import RankRange
 from paretune.analysis.pareto.expected_best import expected_best_scores, score_rates
 from paretune.analysis.resources.memory_breakdown import break_down_memory
 from paretune.analysis.statistics.score_interval import Interval, score_interval
+from paretune.methods.baselines import CONSTANT
 from paretune.reporting.rows import RateTrial, Row, RunScores
 from paretune.reporting.tables.cost_columns import summarise_cost
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
@@ -102,11 +103,10 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
     total = len(cell.final)
     if below_untuned:
         yield "loses what the base model knows"
-    if cell.name == "majority":
+    constant = cell.name in CONSTANT
+    if constant:
         yield "constant by design"
-    for outcome in (
-        UNSCORED_OUTCOMES if cell.name == "majority" else ("collapsed", *UNSCORED_OUTCOMES)
-    ):
+    for outcome in UNSCORED_OUTCOMES if constant else ("collapsed", *UNSCORED_OUTCOMES):
         if count := cell.outcomes.get(outcome, 0):
             yield f"{outcome.replace('_', ' ')} {count}/{total}"
     if cell.all_trials_failed:

@@ -37,5 +37,7 @@ TRIVIAL = frozenset(
     method.name for method in _ALL if isinstance(method, Baseline) and not method.is_useful
 )
 """Those that are scores to be exceeded, and never recommended."""
+CONSTANT = frozenset({majority.METHOD.name, frequent_text.METHOD.name})
+"""Those that give every example the same answer, as they shall."""
 COMPLEXITY = {method.name: method.complexity for method in _ALL if isinstance(method, Baseline)}
 """Of those without a model: what decides between equal scores."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from paretune.analysis.cells import NO_MODEL
+from paretune.methods.baselines import CONSTANT
 from paretune.reporting.figures.ticks import byte_ticks, ticks_from_zero
 from paretune.reporting.model import TaskReport
 from paretune.reporting.rows import Row
@@ -246,7 +247,7 @@ def _score_bar(row: Row) -> Bar:
         clear = standing == "below" or row.verdict.above_all
         kind = standing if clear else "unclear"
     symbol = _SYMBOLS.get(kind, "")
-    constant = row.cell.outcomes.get("collapsed", 0) if row.cell.name != "majority" else 0
+    constant = 0 if row.cell.name in CONSTANT else row.cell.outcomes.get("collapsed", 0)
     marks = [format_estimate(score), symbol]
     if constant:
         seeds = len(row.cell.final)
@@ -258,7 +259,7 @@ def _score_bar(row: Row) -> Bar:
         kind=kind,
         length=score.estimate,
         whisker=(score.low, score.high),
-        hatched=row.collapsed or row.cell.name == "majority",
+        hatched=row.collapsed or row.cell.name in CONSTANT,
         value=" ".join(mark for mark in marks if mark),
         draws_line=row.cell.name == "untuned",
     )

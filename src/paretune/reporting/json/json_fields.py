@@ -128,7 +128,7 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].forgetting.tokens": "scored tokens of a run",
     "tasks[].cells[].forgetting.before": "mean token loss of the model without the method",
     "tasks[].cells[].forgetting.after": "the same after training, mean over the runs",
-    "tasks[].cells[].others": "further scores of a translation: BLEU, chrF, TER, SloBench's own",
+    "tasks[].cells[].others": "further scores of generated texts: BLEU, chrF, TER, SloBench's own",
     "tasks[].cells[].others[].table": "the table of the report that has it",
     "tasks[].cells[].others[].metric": "its name there",
     "tasks[].cells[].others[].estimate": "the score",

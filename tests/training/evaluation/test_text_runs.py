@@ -1,0 +1,93 @@
+"""Runs of decoders that answer by texts: instructions, labels, translations; alone and shared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.joint_runs import alone, together
+
+from paretune.metrics.classification import NO_LABEL
+from paretune.study import Generation, Run, TaskSpec
+from paretune.testing.tiny_tasks import WORDS, tiny_run, tiny_task
+from paretune.testing.translator_folders import tiny_pairs
+from paretune.training.runs.job import Outcome
+
+ANSWERS = Generation(max_new_tokens=6)
+
+
+@pytest.fixture
+def instructions(tmp_path: Path) -> TaskSpec:
+    """Say a word again: it can be learnt in a few steps."""
+    for part, rows in (("train", 40), ("test", 9)):
+        texts = [WORDS[(7 * i + rows) % len(WORDS)] for i in range(rows)]
+        lines = [json.dumps({"prompt": f"Say {t}:", "completion": f" {t}"}) for t in texts]
+        (tmp_path / f"{part}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files = {part: str(tmp_path / f"{part}.jsonl") for part in ("train", "test")}
+    return TaskSpec(name="say", kind="instruction", **files)
+
+
+def text_run(task: TaskSpec, model: Path, **changes: Any) -> Run:
+    return tiny_run(task, model, readout="text", generation=ANSWERS, **changes)
+
+
+def read(outcome: Outcome) -> dict[str, Any]:
+    predictions: dict[str, Any] = json.loads(outcome.blobs["predictions"])
+    return predictions
+
+
+@pytest.mark.parametrize(("family", "method"), [("llama", "lora"), ("gemma3", "prompt")])
+def test_instructions_are_learnt_and_answered(
+    family: str,
+    method: str,
+    instructions: TaskSpec,
+    tiny_model: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    run = text_run(instructions, tiny_model(family), method=method, training={"max_steps": 8})
+    outcome = alone(run, tmp_path)
+    curve = [point["selection"]["loss"] for point in outcome.result["curve"]]
+    assert curve[-1] < curve[0]
+    test, scores = read(outcome)["test"], outcome.result["scores"]["test"]
+    assert all(isinstance(text, str) for text in test["prediction"])
+    assert {"exact_match", "token_f1", "chrf", "loss", "primary"} <= set(scores)
+    # The log-likelihood of each token of the completion and of its end.
+    mean = sum(map(sum, test["scores"])) / sum(map(len, test["scores"]))
+    assert mean == pytest.approx(-scores["loss"], abs=1e-3)
+    assert "chrf" in outcome.result["signatures"]
+
+
+def test_labels_are_read_from_texts(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    task = tiny_task(tmp_path / "task")
+    outcome = alone(text_run(task, tiny_model("llama")), tmp_path)
+    test, scores = read(outcome)["test"], outcome.result["scores"]["test"]
+    assert set(test["prediction"]) <= {NO_LABEL, 0, 1, 2}
+    missing = test["prediction"].count(NO_LABEL) / len(test["prediction"])
+    assert scores.get("no_label", 0) == pytest.approx(missing)
+    right = sum(p == label for p, label in zip(test["prediction"], test["label"], strict=True))
+    assert scores["accuracy"] == pytest.approx(right / len(test["label"]))
+
+
+def test_a_decoder_translates_what_marian_translates(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    outcome = alone(text_run(tiny_pairs(tmp_path / "pairs"), tiny_model("llama")), tmp_path)
+    scores = outcome.result["scores"]["test"]
+    assert {"bleu", "chrf", "ter"} <= set(scores)
+    assert not any("\n" in text for text in read(outcome)["test"]["prediction"])
+
+
+def test_runs_of_a_fleet_write_what_they_write_alone(
+    instructions: TaskSpec, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    runs = [text_run(instructions, tiny_model("llama"), seed=seed) for seed in (1, 2)]
+    shared = together(runs, tmp_path)
+    for run in runs:
+        own = read(alone(run, tmp_path / f"alone{run.seed}"))["test"]
+        of_fleet = read(shared[run.seed, run.learning_rate, run.fold])["test"]
+        assert of_fleet["prediction"] == own["prediction"]
+        for a, b in zip(of_fleet["scores"], own["scores"], strict=True):
+            assert a == pytest.approx(b, abs=2e-3)
