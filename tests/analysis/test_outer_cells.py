@@ -6,16 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from support import fake_folds
 from support import fake_records as fake
 
 from paretune.analysis.cells import Cell, group_into_cells
-from paretune.analysis.fold_answers import merge_folds
+from paretune.analysis.failures import FailureRate
+from paretune.analysis.fold_answers import fill_repeats, merge_folds
+from paretune.analysis.likelihood import CellLikelihood, cell_likelihood
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.run_selection import select_run
 from paretune.analysis.test_design import SPLIT, TestDesign
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
-from paretune.reporting.text.formatting import format_n_by_seeds
+from paretune.reporting.text.formatting import format_n_by_seeds, format_runs
 from paretune.study import OuterFold, Study
 
 
@@ -56,9 +60,80 @@ def test_rows_of_a_failed_fold_are_absent() -> None:
     (answers,) = cell.test_answers
     assert len(answers.uid) == 48
     assert (cell.finished, cell.unscored_runs, cell.outcomes["diverged"]) == (True, 1, 1)
+
+
+def test_a_failed_fold_costs_its_own_answers_only() -> None:
+    """Its rows are answered in the other repeats; in its own they have the next repeat's answer."""
+    given = study(15)
+    whole = lora(given, fake_folds.crossed_cell(given, "lora", 0.8, 5))
+    records = fake_folds.crossed_cell(given, "lora", 0.8, 5)
+    cell = lora(given, fake_folds.without_fold(fake_folds.without_fold(records, 2), 14))
+    assert cell.design == TestDesign(5, 3) and cell.fold_of_rows is not None
+    inside = [cell.fold_of_rows[r] == -1 for r in range(3)]
+    assert [int(rows.sum()) for rows in inside] == [12, 0, 12]
+    for repeat, (mine, full) in enumerate(zip(cell.test_answers, whole.test_answers, strict=True)):
+        assert (mine.uid, mine.label) == (full.uid, full.label)
+        other = whole.test_answers[(repeat + 1) % 3].prediction
+        expected = np.where(inside[repeat], other, full.prediction)
+        # Row by row the mean over what answered it; the first repeat's rows come from the second.
+        assert mine.prediction == tuple(expected.tolist())
+    score = cell.bootstrap
+    assert score is not None and (score.runs, score.run_degrees) == (13, 3 + 4 + 3)
+
+
+def test_a_row_that_no_repeat_answered_is_absent_and_a_repeat_without_any_too() -> None:
     given = study(10)
-    records = fake_folds.without_fold(fake_folds.crossed_cell(given, "lora", 0.8, 5), 2)
-    assert [len(a.uid) for a in lora(given, records).test_answers] == [60]  # the whole repeat
+    records = fake_folds.crossed_cell(given, "lora", 0.8, 5)
+    for place in range(5, 10):
+        records = fake_folds.without_fold(records, place)
+    cell = lora(given, fake_folds.without_fold(records, 0))
+    assert cell.design == TestDesign(5, 1) and len(cell.test_answers[0].uid) == 48
+
+
+def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:
+    part = replace(
+        fake.answers(0.7, n=20),
+        cluster=tuple(i // 4 for i in range(20)),
+        segment={"meteor": tuple(i / 20 for i in range(20))},
+    )
+    other = replace(part, scores=tuple((2.0, float(i)) for i in range(20)))
+    lacking = fake_folds.take(part, range(8, 20))
+    filled = fill_repeats({0: lacking, 3: other})
+    assert filled[3] == other and filled[0].uid == part.uid
+    assert filled[0].scores == other.scores[:8] + part.scores[8:]
+    assert (filled[0].cluster, filled[0].segment) == (part.cluster, part.segment)
+
+
+def test_the_likelihood_of_a_failed_folds_rows_is_that_of_the_answers_in_its_place() -> None:
+    given = study(10)
+    selection = fake.answers(0.7, n=30, part="train")
+    records = [
+        replace(record, predictions={**record.predictions, "selection": selection})
+        for record in fake_folds.crossed_cell(given, "lora", 0.8, 5)
+    ]
+    whole = cell_likelihood(lora(given, records))
+    cell = lora(given, fake_folds.without_fold(records, 2))
+    found = cell_likelihood(cell)
+    assert found.log_likelihood is not None and found.log_likelihood.runs == 9
+    assert cell.fold_of_rows is not None
+    own, other = (_row_likelihoods(whole, repeat) for repeat in (0, 1))
+    rows = np.where(cell.fold_of_rows[0] == -1, other, own)
+    assert found.log_likelihood.seeds == pytest.approx([rows.mean(), other.mean()])
+
+
+def _row_likelihoods(found: CellLikelihood, repeat: int) -> np.ndarray:
+    """Of one repeat, in the order of its answers."""
+    rows = {
+        uid: value
+        for record in found.cell.trained
+        if record.run.outer is not None and record.run.outer.repeat == repeat
+        for uid, value in zip(
+            record.predictions["test"].uid,
+            found.runs[record.run_id].log_likelihood,
+            strict=True,
+        )
+    }
+    return np.array([rows[uid] for uid in found.cell.answers_by_seed[repeat].uid])
 
 
 def test_clusters_and_questions_are_numbered_anew() -> None:
@@ -115,12 +190,33 @@ def test_each_fold_has_the_rate_of_its_own_trials() -> None:
 
 
 def test_a_fold_whose_trials_all_failed_asks_for_no_final_run() -> None:
-    given = study(3)
+    given = study(3, trials=1)
     records = fake_folds.crossed_cell(given, "lora", 0.8, 3)[:2]
     outer = OuterFold(folds=3, index=2)
     run = fake.make_run(given, "tune", "lora", 0, outer=outer)
     cell = lora(given, [*records, fake.record(run, outcome="diverged")])
     assert (cell.expected_runs, cell.finished) == (2, True)
+    assert cell.failures == FailureRate(failed=1, runs=3)
+    # One of two rates failed: another trial is to come, and nothing has failed yet.
+    waiting = study(3, trials=2)
+    cell = lora(waiting, [*records, fake.record(run, outcome="diverged")])
+    assert cell.failures == FailureRate(failed=0, runs=2)
+
+
+def test_a_method_whose_trials_all_failed_has_failures_and_no_verdict() -> None:
+    given = study(3, trials=1)
+    records = [
+        fake.record(
+            fake.make_run(given, "tune", "lora", 0, outer=OuterFold(folds=3, index=index)),
+            outcome="diverged",
+        )
+        for index in range(3)
+    ]
+    cells = group_into_cells(given, [*records, *fake_folds.crossed_cell(given, "full", 0.8, 3)])
+    cell = next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
+    assert cell.failures == FailureRate(failed=3, runs=3) and cell.all_trials_failed
+    verdict = PairwiseComparisons([c for c in cells if c.task == "topics"]).verdict(cell)
+    assert verdict is not None and verdict.note == "no verdict: no run trained"
 
 
 def test_a_constant_answer_to_a_small_fold_is_no_collapse() -> None:
@@ -166,7 +262,20 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
     selected = select_run([lora(given, records)])
     assert selected is not None and selected.record.run.seed == 3
     assert selected.mean == pytest.approx(0.6)
-    assert selected.interval is None and selected.run_interval is not None
+    assert selected.run_interval is not None and selected.interval is not None
+    scores = [
+        np.equal(part.label, part.prediction).mean()
+        for record in records
+        for part in [record.predictions["selection"]]
+    ]
+    found, spread = selected.interval, np.std(scores, ddof=1) ** 2
+    assert found.estimate == pytest.approx(np.mean(scores))
+    assert (found.n_examples, format_runs(found)) == (60, "3 folds")
+    # Student's interval of three runs; no surer than the 20 rows of each, and phi for their folds.
+    rows = np.mean([p * (1 - p) / 20 for p in scores])
+    least = stats.t.ppf(0.975, 2) * (1.4 * max(spread, rows) / 3) ** 0.5
+    assert least * 0.95 <= found.high - found.estimate <= least * 1.3 or found.high == 1.0
+    assert found.low < found.estimate - 0.95 * least
 
 
 def test_the_page_says_which_rows_are_tested() -> None:
@@ -174,7 +283,13 @@ def test_the_page_says_which_rows_are_tested() -> None:
     crossed = build_report(given, fake_folds.crossed_cell(given, "lora", 0.8, 5))
     assert "On topics all rows (60) are tested" in crossed.protocol
     assert "not comparable with those on published splits, which `outer: split`" in crossed.protocol
+    assert (
+        "every method tried 3 learning rates with a tuning seed on one part of the rows outside "
+        "each outer fold; scores are of 5 fresh seeds, one for each fold, at the selected rate"
+    ) in crossed.protocol
+    assert "folds of train" not in crossed.protocol
     assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
     assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].rows[1].interval)
     split = build_report(given, fake.cell(given, "lora", 0.8))
+    assert "with a tuning seed on one selection part of train; scores" in split.protocol
     assert "On topics the test part is tested after training on one training set" in split.protocol

@@ -11,7 +11,7 @@ from support import fake_records as fake
 
 from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.pairwise_ranks import Pair
+from paretune.analysis.pairwise_ranks import Pair, flip
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
     all_pairs_correction,
@@ -58,6 +58,22 @@ def test_methods_are_one_family_and_their_rows_of_baselines_another() -> None:
             assert (pair.p_holm, pair.family) == (probe[key], 1)
     free = pair_of(pairs, *FREE)
     assert (free.p_holm, free.family) == (free.difference.p, 1)
+
+
+def test_the_corrected_interval_has_0_inside_exactly_where_nothing_is_proven() -> None:
+    proven = unclear = 0
+    for high in (0.7, 0.8, 0.9):
+        for pair in PairwiseComparisons(cells(full=high, lora=0.75)).pairs("e5-small"):
+            shown, alone = pair.corrected, pair.difference
+            inside = shown.low <= 0 <= shown.high
+            assert inside == (pair.standing == "unclear"), pair
+            assert shown.low <= alone.low and alone.high <= shown.high
+            assert shown.estimate == alone.estimate
+            proven, unclear = proven + (not inside), unclear + inside
+    assert proven > 3 and unclear > 3
+    there = PairwiseComparisons(cells()).pairs("e5-small")[0]
+    back = flip(there).corrected
+    assert (back.low, back.high) == pytest.approx((-there.corrected.high, -there.corrected.low))
 
 
 def pair_of(pairs: Sequence[Pair], a: str, b: str) -> Pair:

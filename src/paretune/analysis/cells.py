@@ -22,7 +22,7 @@ from paretune.analysis.cell_records import (
 )
 from paretune.analysis.constant_answers import is_collapsed
 from paretune.analysis.failures import FAILED_OUTCOMES, FailureRate
-from paretune.analysis.fold_answers import merge_folds
+from paretune.analysis.fold_answers import fill_repeats, merge_folds
 from paretune.analysis.lr_selection import RateSelection, select_learning_rate
 from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
@@ -81,6 +81,7 @@ class Cell:
         fold_choices: the selected learning rate of each outer fold.
         pending: number of runs that have not ended, by stage and state: ``("final", "todo"): 3``.
         expected_runs: number of final runs that the protocol asks for.
+        failed_folds: outer folds all of whose trials failed, so that no final run comes.
         other_settings: records left out because an older version of the study made them.
     """
 
@@ -98,6 +99,7 @@ class Cell:
     fold_choices: Mapping[OuterFold, RateSelection] = field(default_factory=dict)
     pending: Mapping[tuple[str, str], int] = field(default_factory=dict)
     expected_runs: int = 1
+    failed_folds: int = 0
     other_settings: int = 0
 
     @property
@@ -151,23 +153,26 @@ class Cell:
 
     @cached_property
     def failures(self) -> FailureRate | None:
-        """How often training failed; None for what trains nothing, which has no chance to fail."""
+        """How often training failed; None for what trains nothing, which has no chance to fail.
+
+        An outer fold all of whose trials failed is a run that failed.
+        """
         if self.trains_nothing:
             return None
+        failed = sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
         return FailureRate(
-            failed=sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES),
-            runs=len(self.final) - self.outcomes["error"],
+            failed=failed + self.failed_folds,
+            runs=len(self.final) - self.outcomes["error"] + self.failed_folds,
         )
+
+    def has_failed(self, record: Record) -> bool:
+        """Whether a run of it failed; what trains nothing cannot fail."""
+        return not self.trains_nothing and _outcome_of(record) in FAILED_OUTCOMES
 
     @cached_property
     def trained(self) -> tuple[Record, ...]:
-        """Final runs with answers that did not fail; what trains nothing cannot fail."""
-        return tuple(
-            record
-            for record in self.final
-            if has_test_answers(record)
-            and (self.trains_nothing or _outcome_of(record) not in FAILED_OUTCOMES)
-        )
+        """Final runs with answers that did not fail."""
+        return tuple(r for r in self.final if has_test_answers(r) and not self.has_failed(r))
 
     @cached_property
     def answers_by_seed(self) -> Mapping[int, Predictions]:
@@ -177,8 +182,8 @@ class Cell:
     def group_answers(self, records: Iterable[Record]) -> Mapping[int, Predictions]:
         """What final runs answered on the test rows, by seed.
 
-        In cross-validation by repeat, with the rows of the folds that have been answered; of
-        repeats that answered different rows, those with the most.
+        In cross-validation by repeat, with the rows that any repeat answered; those of a fold that
+        failed or waits are taken from another repeat (:func:`fill_repeats`).
         """
         answered = [record for record in records if has_test_answers(record)]
         if not self.design.is_cross_validation:
@@ -186,9 +191,7 @@ class Cell:
         repeats: dict[int, list[Predictions]] = {}
         for outer, records in group_by_outer(answered).items():
             repeats.setdefault(outer.repeat, []).append(records[0].predictions["test"])
-        merged = {repeat: merge_folds(folds) for repeat, folds in repeats.items()}
-        largest = max((answers.uid for answers in merged.values()), key=len, default=())
-        return {repeat: answers for repeat, answers in merged.items() if answers.uid == largest}
+        return fill_repeats({repeat: merge_folds(folds) for repeat, folds in repeats.items()})
 
     @property
     def test_answers(self) -> tuple[Predictions, ...]:
@@ -209,7 +212,10 @@ class Cell:
 
     @cached_property
     def fold_of_rows(self) -> Array | None:
-        """The outer fold that answered each row, (repeats, rows); None where no run scatters."""
+        """The outer fold that answered each row, (repeats, rows); None where no run scatters.
+
+        -1 where the answer is one of another repeat, which has it already.
+        """
         if self.deterministic or not self.design.is_cross_validation:
             return None
         fold_of: dict[tuple[int, str], int] = {}
@@ -217,7 +223,7 @@ class Cell:
             for uid in records[0].predictions["test"].uid:
                 fold_of[(outer.repeat, uid)] = outer.index
         return np.array(
-            [[fold_of[(r, uid)] for uid in a.uid] for r, a in self.answers_by_seed.items()]
+            [[fold_of.get((r, uid), -1) for uid in a.uid] for r, a in self.answers_by_seed.items()]
         )
 
     @cached_property
@@ -361,6 +367,10 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
         choice=choice,
         fold_choices=fold_choices,
         expected_runs=_count_expected_runs(study, empty, folds, fold_choices),
+        failed_folds=sum(
+            len(choice.table) == study.protocol.trials and choice.rate is None
+            for choice in fold_choices.values()
+        ),
         other_settings=len(of_stage["final"]) - len(final),
     )
     return replace(cell, design=TestDesign(folds, len(cell.test_answers) or 1)) if folds else cell

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from paretune.errors import StoreError
@@ -40,6 +40,40 @@ def merge_folds(folds: Sequence[Predictions]) -> Predictions:
         scores = [score for fold in folds for score in fold.segment[name]]
         segment[name] = tuple(scores[i] for i in order)
     return replace(folds[0], **merged, segment=segment)  # type: ignore[arg-type]
+
+
+def fill_repeats(repeats: Mapping[int, Predictions]) -> dict[int, Predictions]:
+    """Every repeat with all rows that any has answered.
+
+    A row without an answer in one repeat has there the answer of the next repeat that has one. So
+    each row counts once, with a mean over what answered it, and a fold that failed costs its own
+    answers only.
+    """
+    if len({answers.uid for answers in repeats.values()}) < 2:
+        return dict(repeats)
+    order = list(repeats)
+    filled = {}
+    for place, repeat in enumerate(order):
+        parts = [repeats[repeat]]
+        have = set(parts[0].uid)
+        for other in (*order[place + 1 :], *order[:place]):
+            answers = repeats[other]
+            missing = [i for i, uid in enumerate(answers.uid) if uid not in have]
+            if missing:
+                parts.append(_take_rows(answers, missing))
+                have.update(parts[-1].uid)
+        filled[repeat] = merge_folds(parts)
+    return filled
+
+
+def _take_rows(answers: Predictions, places: Sequence[int]) -> Predictions:
+    taken = {}
+    for field in fields(Predictions):
+        if field.name != "segment":
+            column = getattr(answers, field.name)
+            taken[field.name] = tuple(column[i] for i in places) if column else ()
+    segment = {name: tuple(v[i] for i in places) for name, v in answers.segment.items()}
+    return replace(answers, **taken, segment=segment)
 
 
 def _merge_groups(folds: Sequence[Predictions], name: str, order: Sequence[int]) -> tuple[int, ...]:

@@ -86,7 +86,13 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
     def score(
         values: Callable[[ExampleLikelihood], Array], bounds: tuple[float, float]
     ) -> BootstrapScore:
-        tables = [_align(part, by_seed[seed], values) for seed, part in answers.items()]
+        # As in the answers, a row that a repeat lacks is one of the next repeat that has it.
+        seeds = list(answers)
+        turns = [[*seeds[place:], *seeds[:place]] for place in range(len(seeds))]
+        tables = [
+            _align(part, [run for seed in turn for run in by_seed[seed]], values)
+            for turn, part in zip(turns, answers.values(), strict=True)
+        ]
         parts = tuple(answers.values())
         return bootstrap_sums(parts, tables, _mean, bounds, cell.design, cell.fold_of_rows)
 
@@ -135,10 +141,10 @@ def _align(
     parts: Sequence[tuple[Predictions, ExampleLikelihood]],
     values: Callable[[ExampleLikelihood], Array],
 ) -> Array:
-    """Values and weights in the order of ``answers``: (examples, 2)."""
+    """Values and weights in the order of ``answers``: (examples, 2); the first part that has a row."""
     rows = {
         uid: row
-        for part, likelihood in parts
+        for part, likelihood in reversed(parts)
         for uid, row in zip(
             part.uid, np.stack([values(likelihood), likelihood.weight], axis=1), strict=True
         )

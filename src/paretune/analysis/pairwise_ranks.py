@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
 
@@ -15,6 +15,7 @@ from paretune.analysis.baseline_comparison import Standing, standing_of
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
 from paretune.analysis.statistics.score_difference import (
+    DifferenceTerms,
     difference_terms,
     on_common_rows,
     score_difference,
@@ -51,6 +52,7 @@ class Pair:
         withheld: why there is no verdict, whatever the p-value.
         bound: half the width of the interval by which ``a`` and ``b`` are bounded against the
             best of all cells (:mod:`paretune.analysis.shortfall`).
+        terms: the difference with its variances; None where they are not known.
     """
 
     a: str
@@ -61,6 +63,29 @@ class Pair:
     family: int = 1
     withheld: Withheld = ""
     bound: float = math.inf
+    terms: DifferenceTerms | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def corrected(self) -> Interval:
+        """The difference with the interval of the verdict: it has 0 inside where none is proven.
+
+        Its level is 0.05 divided by what the p-value was multiplied by, or by the size of the
+        family where the corrected p-value is 1.
+        """
+        if self.terms is None or self.difference.p <= 0:
+            return self.difference
+        share = self.difference.p / self.p_holm if self.p_holm < 1 else 1 / self.family
+        half = max(self.terms.half_width(ALPHA * share), self._half_width)
+        low, high = self.difference.estimate - half, self.difference.estimate + half
+        widest = self.difference.highest
+        return replace(self.difference, low=max(low, -widest), high=min(high, widest))
+
+    @property
+    def _half_width(self) -> float:
+        return max(
+            self.difference.estimate - self.difference.low,
+            self.difference.high - self.difference.estimate,
+        )
 
     @property
     def standing(self) -> Standing:
@@ -100,6 +125,7 @@ def compare_all_pairs(cells: Mapping[str, BootstrapScore]) -> tuple[Pair, ...]:
     corrected = all_pairs_correction([d.p for d in differences.values()], len(cells))
     # One-sided, for each of the others against the best (shortfall.py).
     level = 2 * ALPHA / max(len(cells) - 1, 1)
+    terms = {names: difference_terms(*pair, prior) for names, pair in sides.items()}
     return tuple(
         Pair(
             *names,
@@ -107,7 +133,8 @@ def compare_all_pairs(cells: Mapping[str, BootstrapScore]) -> tuple[Pair, ...]:
             p_holm=p,
             mcnemar=mcnemar_test(*sides[names]),
             family=len(sides),
-            bound=difference_terms(*sides[names], prior).half_width(level),
+            bound=terms[names].half_width(level),
+            terms=terms[names],
         )
         for (names, difference), p in zip(differences.items(), corrected, strict=True)
     )

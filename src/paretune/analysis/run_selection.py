@@ -1,4 +1,7 @@
-"""Which run of a task to use: selected by the selection parts alone, without test labels."""
+"""Which run of a task to use: selected by the selection parts alone, without test labels.
+
+A run that failed is not used, so failures count in no score here either.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,19 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
+from scipy import special
 
-from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
-from paretune.analysis.statistics.score_interval import Interval, confidence_interval
-from paretune.store.record import Record
+from paretune.analysis.statistics.score_interval import (
+    LEVEL,
+    Interval,
+    build_interval,
+    confidence_interval,
+    example_variance,
+    score_interval,
+)
+from paretune.store.record import Predictions, Record
 
 
 @dataclass(frozen=True)
@@ -21,8 +31,8 @@ class SelectedRun:
     """The selected run of the selected cell.
 
     Attributes:
-        mean: the cell's primary score on the selection part, over its final seeds.
-        failed_seeds: seeds that diverged or did not fit, counted with the lowest score.
+        mean: the cell's primary score on the selection part, over the final runs that trained.
+        failed_seeds: runs that failed (:mod:`paretune.analysis.failures`); they count in no score.
     """
 
     cell: Cell
@@ -39,12 +49,17 @@ class SelectedRun:
     @property
     def run_interval(self) -> Interval | None:
         """The run's score on the selection part, over its examples; None without its answers."""
-        return _interval_of_runs([self.record], self.cell, 0)
+        scores = _selection_scores([self.record], self.cell)
+        return confidence_interval(scores[0]) if scores else None
 
     @property
     def interval(self) -> Interval | None:
-        """The mean with its interval; None without answers, and in cross-validation."""
-        return _interval_of_runs(_scored_runs(self.cell), self.cell, self.failed_seeds)
+        """The mean with its interval; None without answers."""
+        records = _scored_runs(self.cell)
+        if self.cell.design.is_cross_validation:
+            return _interval_over_parts(_selection_scores(records, self.cell), self.cell)
+        answers = _selection_answers(records)
+        return score_interval(answers, self.cell.metric) if answers else None
 
 
 def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
@@ -62,17 +77,6 @@ def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
     return None
 
 
-def add_failed_seeds(score: BootstrapScore, failed: int, lowest: float) -> BootstrapScore:
-    """The score with ``failed`` more seeds, which score ``lowest`` in every draw."""
-    share = len(score.seeds) / (len(score.seeds) + failed)
-    return replace(
-        score,
-        seeds=np.append(score.seeds, [lowest] * failed),
-        draws=share * score.draws + (1 - share) * lowest,
-        credit=None if score.credit is None else share * score.credit,
-    )
-
-
 def selection_key(record: Record) -> tuple[float, float]:
     """Sort key by which a run of a cell is selected: the score on the selection part, minus loss.
 
@@ -82,34 +86,63 @@ def selection_key(record: Record) -> tuple[float, float]:
     return lowest if record.is_lost else record.selection_score or lowest
 
 
-def _interval_of_runs(records: Sequence[Record], cell: Cell, failed: int) -> Interval | None:
+def _selection_answers(records: Sequence[Record]) -> list[Predictions]:
+    """Of every run; none at all if one has none."""
     answers = [r.predictions["selection"] for r in records if "selection" in r.predictions]
-    lowest = metrics.get(cell.metric).lowest
-    if len({part.uid for part in answers}) > 1:
-        return None  # in cross-validation every run has a selection part of its own
-    # A failed seed takes the mean of R² to minus infinity, which has no interval.
-    if len(answers) < len(records) or (failed and not math.isfinite(lowest)):
-        return None
-    score = add_failed_seeds(bootstrap_score(answers, cell.metric), failed, lowest)
-    return confidence_interval(score)
+    return answers if len(answers) == len(records) else []
+
+
+def _selection_scores(records: Sequence[Record], cell: Cell) -> list[BootstrapScore]:
+    return [bootstrap_score([part], cell.metric) for part in _selection_answers(records)]
+
+
+def _interval_over_parts(scores: Sequence[BootstrapScore], cell: Cell) -> Interval | None:
+    """The mean of runs of which each was scored on a selection part of its own.
+
+    Student's interval of the runs' scores, in which rows, seeds and training sets are. The parts of
+    folds share rows, hence :meth:`TestDesign.phi`; and runs that agree by chance are no surer than
+    their rows.
+    """
+    if len(scores) < 2:
+        return confidence_interval(scores[0]) if scores else None
+    estimates = np.array([score.estimate for score in scores])
+    rows = float(np.mean([example_variance(score) for score in scores]))
+    tested = len({uid for score in scores for uid in score.uid})
+    variance = cell.design.phi(tested) * max(float(estimates.var(ddof=1)), rows) / len(scores)
+    half = float(special.stdtrit(len(scores) - 1, (1 + LEVEL) / 2)) * math.sqrt(variance)
+    mean, shared = float(estimates.mean()), scores[0]
+    return replace(
+        build_interval(mean, half, scores, 0.0, variance),
+        low=max(shared.lowest, mean - half),
+        high=min(shared.highest, mean + half),
+        n_examples=tested,
+        n_seeds=cell.design.repeats,
+        n_clusters=0,
+        n_questions=0,
+        design=cell.design,
+    )
 
 
 def _select_seed(cell: Cell) -> SelectedRun:
-    scored = _scored_runs(cell)
-    failed = sum(record.is_lost for record in cell.final)
-    best = max(scored, key=selection_key)
-    return SelectedRun(cell, best, _mean_selection_score(cell)[0], len(scored) + failed, failed)
+    best = max(_scored_runs(cell), key=selection_key)
+    failed = [record for record in cell.final if cell.has_failed(record)]
+    trained = [r for r in _scored_runs(cell) if not cell.has_failed(r)]
+    return SelectedRun(
+        cell, best, _mean_selection_score(cell)[0], len(trained) + len(failed), len(failed)
+    )
 
 
 def _scored_runs(cell: Cell) -> list[Record]:
-    """Final runs that ended without failure, with a score on the selection part."""
+    """Final runs that trained and have a score on the selection part.
+
+    Where every run failed, those that answer a constant: something has to answer.
+    """
     ended = [r for r in cell.final if r.state == "done" and not r.is_lost]
-    return [r for r in ended if r.selection_score is not None]
+    scored = [r for r in ended if r.selection_score is not None]
+    return [r for r in scored if not cell.has_failed(r)] or scored
 
 
 def _mean_selection_score(cell: Cell) -> tuple[float, float]:
-    """Means over final seeds of primary score and minus loss."""
+    """Means over the runs that trained of primary score and minus loss."""
     scores = [selection_key(record) for record in _scored_runs(cell)]
-    lowest = metrics.get(cell.metric).lowest
-    scores += [(lowest, -math.inf) for record in cell.final if record.is_lost]
     return fmean(score for score, _ in scores), fmean(loss for _, loss in scores)

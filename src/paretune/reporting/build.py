@@ -81,7 +81,7 @@ def build_report(
     return Report(
         name=sanitise_line(study.study),
         study_hash=study.study_hash,
-        protocol=" ".join([describe_protocol(study), *describe_designs(study, cells)]),
+        protocol=" ".join([describe_protocol(study, cells), *describe_designs(study, cells)]),
         tasks=tuple(_add_joint_tables(tasks)),
         unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
         failures=tuple(collect_failures(cells)),

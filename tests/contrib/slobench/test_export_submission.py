@@ -319,7 +319,7 @@ def test_what_a_reader_would_not_expect_is_noted(done: Any, tmp_path: Path) -> N
     )  # fmt: skip
     assert list_notes(odd, cut=3, rows=1200, constant="true") == (
         "Of 5 seeds, 2 have ended so far.",
-        "1 seed diverged or did not fit, and counted as the lowest score.",
+        "1 run failed: diverged, out of memory or constant; not in the mean.",
         "Chosen on the published validation part, as the study's protocol has it.",
         "3 of 1,200 rows were cut to 48 tokens at most.",
         "Every row got the same answer, true.",

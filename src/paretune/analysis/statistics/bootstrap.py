@@ -45,9 +45,10 @@ def score_folds(tables: Array, from_sums: Callable[[Array], Array], folds: Array
     """The score of each fold's rows in each run: (runs, folds), NaN where a fold has no rows.
 
     Shapes: ``tables`` (runs, examples, columns), ``folds`` (runs, examples), the index of the fold
-    that answered.
+    that answered, or -1: such a row counts in no fold.
     """
-    members = np.eye(int(folds.max()) + 1)[folds]
+    count = int(folds.max()) + 1
+    members = np.eye(count + 1)[folds][..., :count]
     sums = np.einsum("ref,rec->rfc", members, tables.astype(np.float64))
     scores = np.full(sums.shape[:2], np.nan)
     filled = members.any(axis=1)

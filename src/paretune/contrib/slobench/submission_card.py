@@ -69,8 +69,8 @@ def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) ->
     if by.seeds < by.cell.expected_runs:
         notes.append(f"Of {by.cell.expected_runs} seeds, {by.seeds} have ended so far.")
     if by.failed_seeds:
-        count = pluralise(by.failed_seeds, "seed")
-        notes.append(f"{count} diverged or did not fit, and counted as the lowest score.")
+        count = pluralise(by.failed_seeds, "run")
+        notes.append(f"{count} failed: diverged, out of memory or constant; not in the mean.")
     if run.selection == "test":
         notes.append("Chosen on the published validation part, as the study's protocol has it.")
     if cut:

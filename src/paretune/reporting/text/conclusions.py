@@ -162,27 +162,36 @@ def _estimate(row: Row) -> float:
     return row.interval.estimate if row.interval else -1.0
 
 
-def describe_protocol(study: Study) -> str:
-    """How the scores were obtained."""
+def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
+    """How the scores were obtained; of ``cells``, which may be cross-validated."""
     protocol = study.protocol
     if (preset := load_preset(protocol.preset)) is not None:
         return preset.description
+    crossed = {cell.design.is_cross_validation for cell in cells if cell.interval is not None}
     seeds = pluralise(len(protocol.seeds), "fresh seed")
     part = "rows that no selection has used"
     claim = "" if len(protocol.seeds) >= 5 else " A claim needs at least five."
+    by_fold = ", one for each fold" if crossed == {True} else ""
     if protocol.trials == 1:
         return (
             "Fair protocol: every method ran at one learning rate, and no other was tried; scores "
-            f"are of {seeds}, on {part}.{claim}"
+            f"are of {seeds}{by_fold}, on {part}.{claim}"
         )
     folds = (
         f"the mean of {protocol.folds} folds of train (one part where train has 500 rows or more)"
         if protocol.folds > 1
         else "one selection part of train"
     )
+    outside = "one part of the rows outside each outer fold"
+    if crossed == {True}:
+        folds = outside
+    elif True in crossed:
+        folds = f"{folds}, in cross-validation on {outside}"
+    by_fold = by_fold and f"{by_fold},"
     return (
         f"Fair protocol: every method tried {pluralise(protocol.trials, 'learning rate')} with a "
-        f"tuning seed on {folds}; scores are of {seeds} at the selected rate, on {part}.{claim}"
+        f"tuning seed on {folds}; scores are of {seeds}{by_fold} at the selected rate, on "
+        f"{part}.{claim}"
     )
 
 
@@ -199,9 +208,9 @@ def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
             sizes = join_names([f"{count:,}" for count in by_task.values()])
             yield (
                 f"On {names} all rows ({sizes}) are tested, in outer cross-validation with "
-                f"{design.folds} folds: each row is answered by a model that has not seen it, at "
-                "a rate chosen on one part of the rows outside its fold. Such scores are not "
-                "comparable with those on published splits, which `outer: split` gives."
+                f"{design.folds} folds: each row is answered by a model that has not seen it. Such "
+                "scores are not comparable with those on published splits, which `outer: split` "
+                "gives."
             )
         elif study.protocol.preset != "paper":
             yield (

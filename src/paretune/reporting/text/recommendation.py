@@ -160,7 +160,7 @@ class _AdviceWriter:
         if self.chosen.proven:
             yield "Proven better than every baseline (95 %)"
         elif hardest is not None and hardest.pair is not None:
-            difference = format_point_difference(hardest.pair.difference, negated=True)
+            difference = format_point_difference(hardest.pair.corrected, negated=True)
             yield f"Not proven: {difference} against {self._title_of(hardest.candidate)}"
         else:
             yield f"Not proven: {self._describe_missing()}"
@@ -185,8 +185,8 @@ class _AdviceWriter:
             yield f"It is not proven better than its baselines: {self._describe_missing()}."
         else:
             other = self._title_of(hardest.candidate)
-            difference = format_point_difference(hardest.pair.difference, negated=True)
-            yield f"It is not proven better than {other}: {difference} (95 %)."
+            difference = format_point_difference(hardest.pair.corrected, negated=True)
+            yield f"It is not proven better than {other}: {difference} (95 %, corrected)."
 
     def explanations(self) -> Iterable[str]:
         """Why this one, and what is safe."""
