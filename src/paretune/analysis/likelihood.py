@@ -126,7 +126,8 @@ class LikelihoodComparisons:
             if one.cell.model in (model, NO_MODEL) and one.log_likelihood is not None
         }
         scores = keep_comparable((name, one.log_likelihood) for name, one in on_model.items())
-        for pair in compare_all_pairs(scores):
+        baselines = {name for name, one in on_model.items() if one.cell.baseline}
+        for pair in compare_all_pairs(scores, baselines):
             one_run = any(on_model[name].is_one_run for name in (pair.a, pair.b))
             yield replace(pair, withheld="one run") if one_run else pair
 
@@ -141,7 +142,7 @@ def _align(
     parts: Sequence[tuple[Predictions, ExampleLikelihood]],
     values: Callable[[ExampleLikelihood], Array],
 ) -> Array:
-    """Values and weights in the order of ``answers``: (examples, 2); the first part that has a row."""
+    """Values and weights in the order of ``answers``, (examples, 2), of the first part with a row."""
     rows = {
         uid: row
         for part, likelihood in reversed(parts)

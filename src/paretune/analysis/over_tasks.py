@@ -39,7 +39,11 @@ from paretune.analysis.pareto.expected_score import expected_scores
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.score_difference import difference_terms, on_common_rows
-from paretune.analysis.statistics.seed_variance import SeedPrior, fit_seed_prior
+from paretune.analysis.statistics.seed_variance import (
+    SeedPrior,
+    fit_seed_prior,
+    lending_scores,
+)
 from paretune.methods import baselines
 
 _HETEROGENEITY_LEVEL = 0.10
@@ -158,7 +162,8 @@ class _TaskScores:
     def of(cls, cells: Sequence[Cell], model: str) -> _TaskScores:
         scores = scores_on_model(cells, model)
         by_method = {c.method: c for c in cells}
-        prior = fit_seed_prior(scores.values())
+        baseline_names = {c.method for c in cells if c.baseline}
+        prior = fit_seed_prior(lending_scores(scores, baseline_names))
         expected = {key[1]: score.estimate for key, score in expected_scores(cells).items()}
         return cls(cells[0].task, by_method, scores, prior, expected)
 
@@ -168,17 +173,15 @@ class _TaskScores:
             return None
         a, b = on_common_rows(self.scores[method], self.scores[reference])
         terms = difference_terms(a, b, self.prior)
-        parts = [(v, df) for v, df in (*terms.seeds, terms.examples) if v > 0 and df > 0]
-        if a.units < 2 or not parts:
+        if a.units < 2 or terms.variance <= 0:
             return None
         scale = 100 / a.highest
-        variance = sum(v for v, _ in parts)
         return TaskEffect(
             task=self.task,
             points=terms.estimate * scale,
             rows=a.units,
-            variance=variance * scale**2,
-            freedom=variance**2 / sum(v**2 / df for v, df in parts),
+            variance=terms.variance * scale**2,
+            freedom=terms.freedom,
         )
 
     def expected_lead(self, method: str, reference: str) -> float:

@@ -111,14 +111,15 @@ class PairwiseComparisons:
 
     def _compare_on(self, model: str) -> tuple[Pair, ...]:
         cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
-        pairs = _correct_by_family(compare_all_pairs(self._scores[model]), cells)
+        compared = compare_all_pairs(self._scores[model], _names_of_baselines(cells))
+        pairs = _correct_by_family(compared, cells)
         return self._withhold_pairs(pairs, cells)
 
     @cached_property
     def _pairs_across_models(self) -> tuple[Pair, ...]:
         cells = {_full_name(cell): cell for cell in self._cells}
         scores = keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
-        pairs = compare_all_pairs(scores)
+        pairs = compare_all_pairs(scores, _names_of_baselines(cells))
         return self._withhold_pairs(pairs, cells)
 
     def _withhold_pairs(self, pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> tuple[Pair, ...]:
@@ -190,6 +191,10 @@ def _find_pair(pairs: Iterable[Pair], a: str, b: str) -> Pair | None:
         if (pair.a, pair.b) == (b, a):
             return flip(pair)
     return None
+
+
+def _names_of_baselines(cells: Mapping[str, Cell]) -> set[str]:
+    return {name for name, cell in cells.items() if cell.baseline}
 
 
 def _full_name(cell: Cell) -> str:

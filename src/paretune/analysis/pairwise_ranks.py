@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Literal
@@ -21,7 +21,7 @@ from paretune.analysis.statistics.score_difference import (
     score_difference,
 )
 from paretune.analysis.statistics.score_interval import Interval
-from paretune.analysis.statistics.seed_variance import fit_seed_prior
+from paretune.analysis.statistics.seed_variance import fit_seed_prior, lending_scores
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ class RankRange:
     of: int
 
 
-def compare_all_pairs(cells: Mapping[str, BootstrapScore]) -> tuple[Pair, ...]:
+def compare_all_pairs(
+    cells: Mapping[str, BootstrapScore], baselines: Collection[str] = ()
+) -> tuple[Pair, ...]:
     """Every pair, in the order of ``cells``; p-values corrected over all of them.
 
     So the probability of even one false claim is at most 5 %, however the best was found
@@ -111,11 +113,13 @@ def compare_all_pairs(cells: Mapping[str, BootstrapScore]) -> tuple[Pair, ...]:
 
     Args:
         cells: scores by name.
+        baselines: names of those that are baselines
+            (:mod:`paretune.analysis.statistics.seed_variance`).
 
     Raises:
         StoreError: some answered different examples of one split.
     """
-    prior = fit_seed_prior(cells.values())
+    prior = fit_seed_prior(lending_scores(cells, baselines))
     sides = {
         (a, b): on_common_rows(cells[a], cells[b])
         for a, b in combinations(cells, 2)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _FEW_ROWS = 250
+_ROWS_OF_SHARED_VARIANCE = 6000.0
+"""So many rows have, together, as much variance of their own as what all folds share: about half a
+point of each method from the training set."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,14 @@ class TestDesign:
         of different rows depend on one another. No unbiased estimate of that variance exists
         (Bengio and Grandvalet 2004). What differs between folds is in the variance of runs
         (:attr:`BootstrapScore.run_variance`); these factors are for what all folds share, and hold
-        5 % in simulations and replays (docs/statistics.md). Small training sets differ more; and
-        more repeats average the noise of single runs but not what they share.
+        5 % in simulations and replays (docs/statistics.md). What is shared does not shrink with
+        the rows as their own variance does, so its share grows with them. Small training sets
+        differ more; and more repeats average the noise of single runs but not what they share.
         """
         if not self.is_cross_validation:
             return 1.0
         if rows >= _FEW_ROWS:
-            return 1.15
+            return 1 + rows / _ROWS_OF_SHARED_VARIANCE
         return 2.0 if self.repeats > 1 else 1.4
 
 

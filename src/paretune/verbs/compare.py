@@ -87,7 +87,7 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
     from paretune.analysis.statistics.multiple_testing import ALPHA
     from paretune.analysis.statistics.sample_size import estimate_sample_size
-    from paretune.analysis.statistics.seed_variance import fit_seed_prior
+    from paretune.analysis.statistics.seed_variance import fit_seed_prior, lending_scores
     from paretune.reporting.text.formatting import format_failures
 
     scores = scores_on_model(cells, model)
@@ -104,12 +104,13 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     sample_size = None
     if pair.standing == "unclear":
         deterministic = (by_method[a].deterministic, by_method[b].deterministic)
+        baseline_names = {name for name, cell in by_method.items() if cell.baseline}
         sample_size = estimate_sample_size(
             scores[a],
             scores[b],
             deterministic,
             ALPHA / pair.family,
-            prior=fit_seed_prior(scores.values()),
+            prior=fit_seed_prior(lending_scores(scores, baseline_names)),
             run_seconds=(by_method[a].run_seconds, by_method[b].run_seconds),
         )
     failed_seeds = tuple(

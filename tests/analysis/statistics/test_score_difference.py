@@ -124,7 +124,9 @@ def test_cross_validation_multiplies_the_variance_over_rows() -> None:
     terms = difference_terms(a, b)
     assert terms.seeds == ()
     assert terms.examples == (pytest.approx(1.4 * shared_example_variance(a, b)), 199)
-    assert [TestDesign(5, r).phi(n) for r in (1, 4) for n in (110, 300)] == [1.4, 1.15, 2.0, 1.15]
+    assert [TestDesign(5, r).phi(n) for r in (1, 4) for n in (110, 300, 900)] == pytest.approx(
+        [1.4, 1.05, 1.15, 2.0, 1.05, 1.15]
+    )
     assert TestDesign().phi(110) == 1.0
 
 

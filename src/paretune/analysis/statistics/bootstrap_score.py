@@ -107,9 +107,16 @@ class BootstrapScore:
         if self.fold_scores is None:
             return float(self.seeds.var(ddof=1))
         by_repeat = np.nanvar(self.fold_scores, axis=1) * np.isfinite(self.fold_scores).sum(axis=1)
+        return float(by_repeat.sum()) / self.run_degrees - self.row_noise
+
+    @property
+    def row_noise(self) -> float:
+        """Variance of one fold's score that comes from its rows; 0 under one split."""
+        if self.fold_scores is None:
+            return 0.0
         # Of one repeat: the noise of single answers is averaged over repeats in the draws.
         rows = bootstrap_variance(self, self.draws) + (len(self.seeds) - 1) * self.residual_variance
-        return float(by_repeat.sum()) / self.run_degrees - rows * self.runs / len(self.seeds)
+        return rows * self.runs / len(self.seeds)
 
     @property
     def seed_variance(self) -> float:

@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_variance
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.score_difference import difference_terms, on_common_rows
 from paretune.analysis.statistics.seed_variance import NO_PRIOR, SeedPrior
@@ -76,43 +76,73 @@ class SampleSize:
 
 @dataclass(frozen=True)
 class _OpenValues:
-    """Variances between seeds as the data leave them open, (draws,), and what is known."""
+    """Variances between seeds as the data leave them open, (draws,), and what is known.
+
+    Attributes:
+        gap: true difference.
+        between: of each side that has seeds, variances between its runs.
+        noise: of single answers in the difference of two runs over the present examples.
+        examples: of the difference, from the present examples.
+        row_noise: of each side that has seeds, the variance of one run's score over the present
+            examples.
+        prior: of the variance between seeds.
+        level: of the test.
+    """
 
     gap: float
     between: tuple[NDArray[Any], ...]
     noise: float
     examples: float
-    weight: float
+    row_noise: tuple[float, ...]
+    prior: SeedPrior
     level: float
 
-    def power(self, seeds: int | None, growth: float, units: float) -> float:
-        """Chance to decide with ``seeds`` and ``growth`` times the examples, in ``units``.
-
-        ``seeds`` None: one pass of cross-validation, in which rows carry the seeds.
-        """
+    def power(self, seeds: int, growth: float, units: float) -> float:
+        """Chance to decide with ``seeds`` and ``growth`` times the examples, in ``units``."""
         t_examples = float(special.stdtrit(max(units - 1, 1), 1 - self.level / 2))
-        examples = np.full(_DRAWS, self.examples / growth)
-        half2 = np.zeros(_DRAWS)
-        total = examples.copy()
-        runs, share, phi = seeds, self.noise / max(len(self.between), 1) / growth, 1.0
-        if runs is None:
-            # Each row is answered once, so its noise stays with the rows.
-            runs, phi = ONE_PASS.runs, ONE_PASS.phi(math.ceil(units))
-            total = examples + self.noise / growth
-            examples, share = total, 0.0
+        total = np.full(_DRAWS, self.examples / growth)
+        half2 = t_examples**2 * total
+        share = self.noise / max(len(self.between), 1) / growth
         if self.between:
-            degrees = (1 + self.weight) * max(runs - 1, 1)
-            parts = [(value + share) / runs for value in self.between]
+            degrees = (1 + self.prior.weight) * max(seeds - 1, 1)
+            parts = [(value + share) / seeds for value in self.between]
             seeded = np.sum(parts, axis=0)
             squares = np.sum([part**2 / degrees for part in parts], axis=0)
             freedom = np.divide(seeded**2, squares, out=np.ones(_DRAWS), where=squares > 0)
-            half2 = special.stdtrit(freedom, 1 - self.level / 2) ** 2 * seeded
+            half2 = half2 + special.stdtrit(freedom, 1 - self.level / 2) ** 2 * seeded
             total = total + seeded
-        half2 = half2 + t_examples**2 * phi * examples
-        error, half = np.sqrt(total), np.sqrt(half2)
+        return self._share_decided(total, half2)
+
+    def power_crossed(self, growth: float, units: float) -> float:
+        """The same of one pass of cross-validation over ``growth`` times the present examples.
+
+        Each row is answered once, so its noise stays with the rows. The variance between folds is
+        drawn as it will be estimated, with the noise of its rows.
+        """
+        runs = ONE_PASS.runs
+        rows = (self.examples + self.noise) / growth
+        shown = ONE_PASS.phi(math.ceil(units)) * rows
+        total, estimated = np.full(_DRAWS, rows), np.full(_DRAWS, shown)
+        error = np.full(_DRAWS, shown**2 / max(units - 1, 1))
+        noises = [runs * noise / growth for noise in self.row_noise]
+        prior = replace(self.prior, noise=float(np.mean(noises)) if noises else 0.0)
+        degrees = (1 + prior.weight) * (runs - 1)
+        chi2 = np.random.default_rng([_SEED, 1]).chisquare(runs - 1, (len(noises), _DRAWS))
+        for value, noise, drawn in zip(self.between, noises, chi2 / (runs - 1), strict=True):
+            own = (value + noise) * drawn - noise
+            moderated = np.maximum((prior.weight * value + own) / (prior.weight + 1), 0.0)
+            total = total + value / runs
+            estimated = estimated + moderated / runs
+            error = error + ((moderated + noise) / runs) ** 2 / degrees
+        freedom = np.divide(estimated**2, error, out=np.ones(_DRAWS), where=error > 0)
+        return self._share_decided(
+            total, special.stdtrit(freedom, 1 - self.level / 2) ** 2 * estimated
+        )
+
+    def _share_decided(self, variance: NDArray[Any], half2: NDArray[Any]) -> float:
         # Without any variance every difference shows.
-        error = np.maximum(error, 1e-12)
-        return float(special.ndtr((self.gap - half) / error).mean())
+        error = np.maximum(np.sqrt(variance), 1e-12)
+        return float(special.ndtr((self.gap - np.sqrt(half2)) / error).mean())
 
 
 def estimate_sample_size(
@@ -145,7 +175,7 @@ def estimate_sample_size(
 
     def decides(seeds: int, number: float) -> bool:
         if folded:
-            return values.power(None, number / units, number) >= POWER
+            return values.power_crossed(number / units, number) >= POWER
         return values.power(seeds, number / units, number) >= POWER
 
     more_units = _search_smallest(lambda count: decides(seeds_now, count), max(units, 2))
@@ -160,7 +190,9 @@ def estimate_sample_size(
             both = None if factor is None else (factor, round(len(a.uid) * factor / seeds_now))
     rows = None
     if not folded and not blind:
-        rows = _search_smallest(lambda count: values.power(None, count / units, count) >= POWER, 10)
+        rows = _search_smallest(
+            lambda count: values.power_crossed(count / units, count) >= POWER, 10
+        )
     rows_per_unit = len(a.uid) / units
     timed = [s for s, fixed in zip(run_seconds, deterministic, strict=True) if not fixed]
     known = [s for s in timed if s is not None]
@@ -188,7 +220,7 @@ def _draw_open_values(
 ) -> _OpenValues:
     terms = difference_terms(a, b, prior)
     rng = np.random.default_rng(_SEED)
-    noise, between = 0.0, []
+    noise, between, row_noise = 0.0, [], []
     for side in repeated:
         own, degrees = prior.moderate(side)
         # Across folds the noise of single answers is with the rows, not between runs.
@@ -196,9 +228,14 @@ def _draw_open_values(
         noise += answers
         drawn = own * side.runs * degrees / rng.chisquare(degrees, _DRAWS)
         between.append(np.maximum(drawn - answers, 0.0))
+        seeds = len(side.seeds)
+        single = bootstrap_variance(side, side.draws) + (seeds - 1) * side.residual_variance
+        row_noise.append(single)
     phi = max(side.design.phi(side.units) for side in (a, b))
     gap = FOUND_POINTS * a.highest / 100
-    return _OpenValues(gap, tuple(between), noise, terms.examples[0] / phi, prior.weight, level)
+    return _OpenValues(
+        gap, tuple(between), noise, terms.examples[0] / phi, tuple(row_noise), prior, level
+    )
 
 
 def _search_smallest(is_enough: Callable[[int], bool], start: int) -> int | None:

@@ -27,7 +27,12 @@ seeds that differ by 5 points a rule without it erred in 17 % of comparisons, no
 folds share, above all training rows, is in neither part, so the variance over rows is multiplied by
 :meth:`TestDesign.phi`; nothing is taken out of it::
 
-    half^2 = t(runs)^2 (s_a^2 / K_a R_a + s_b^2 / K_b R_b) + t(n - 1)^2 phi v
+    half^2 = t(f)^2 V,   V = s_a^2 / K_a R_a + s_b^2 / K_b R_b + phi v
+
+One quantile, of Satterthwaite's degrees of freedom f = V^2 / (sum T^2 / d + (phi v)^2 / (n - 1)).
+``T`` is the variance between folds *with* what rows explain, over K R runs: that is what is
+estimated on d degrees of freedom, and its error stays when the rows are subtracted. So a variance
+between runs that comes out as 0 by chance does not look certain.
 
 n counts independent units throughout: examples, questions or clusters.
 """
@@ -64,16 +69,33 @@ class DifferenceTerms:
         estimate: score of one side minus that of the other.
         seeds: from the runs of each side whose scatter is known.
         examples: from the examples; without degrees of freedom (one unit) nothing is known.
+        between_folds: under cross-validation, of each side the variance between folds (over the
+            number of runs) of which the rows' part was subtracted for ``seeds``; None of one split.
     """
 
     estimate: float
     seeds: tuple[VarianceTerm, ...]
     examples: VarianceTerm
+    between_folds: tuple[VarianceTerm, ...] | None = None
+
+    @property
+    def variance(self) -> float:
+        """Of the difference."""
+        return sum(v for v, _ in self.seeds) + self.examples[0]
+
+    @property
+    def freedom(self) -> float:
+        """Satterthwaite's degrees of freedom of :attr:`variance`."""
+        parts = (*(self.seeds if self.between_folds is None else self.between_folds), self.examples)
+        error = sum(v**2 / df for v, df in parts if v > 0)
+        return self.variance**2 / error if error > 0 else math.inf
 
     def half_width(self, level: float) -> float:
         """Half the width of the interval of two-sided level ``level``, for example 0.05."""
         if self.examples[1] < 1:
             return math.inf
+        if self.between_folds is not None:
+            return _quantile(self.freedom, level) * math.sqrt(self.variance)
         variance = sum(v for v, _ in self.seeds)
         squared = _quantile(self.examples[1], level) ** 2 * self.examples[0]
         if variance > 0:
@@ -84,7 +106,7 @@ class DifferenceTerms:
     def p_value(self) -> float:
         """The two-sided level at which the interval would just exclude 0, by bisection."""
         gap = abs(self.estimate)
-        if sum(v for v, _ in self.seeds) + self.examples[0] <= 0:
+        if self.variance <= 0:
             return float(gap == 0)
         if gap <= 0 or self.examples[1] < 1:
             return 1.0
@@ -132,7 +154,16 @@ def difference_terms(
     if not a.design.is_cross_validation:
         variance = remove_residual(variance, a.residual_variance + b.residual_variance)
     phi = max(side.design.phi(side.units) for side in (a, b))
-    return DifferenceTerms(a.estimate - b.estimate, seeds, (phi * variance, a.units - 1.0))
+    between_folds = None
+    if a.design.is_cross_validation:
+        sides = [side for side in (a, b) if side.run_degrees > 0]
+        between_folds = tuple(
+            (v + side.row_noise / side.runs, degrees)
+            for side, (v, degrees) in zip(sides, seeds, strict=True)
+        )
+    return DifferenceTerms(
+        a.estimate - b.estimate, seeds, (phi * variance, a.units - 1.0), between_folds
+    )
 
 
 def shared_example_variance(a: BootstrapScore, b: BootstrapScore) -> float:
