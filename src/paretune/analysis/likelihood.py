@@ -142,7 +142,7 @@ def _align(
     parts: Sequence[tuple[Predictions, ExampleLikelihood]],
     values: Callable[[ExampleLikelihood], Array],
 ) -> Array:
-    """Values and weights in the order of ``answers``, (examples, 2), of the first part with a row."""
+    """Values and weights in the order of ``answers``, (examples, 2); the first part with a row."""
     rows = {
         uid: row
         for part, likelihood in reversed(parts)

@@ -25,11 +25,12 @@ from paretune.reporting.figures import bars, learning_curves, memory_stack, mode
 from paretune.reporting.figures.vega_data import pareto_data
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.overview import build_overview
-from paretune.reporting.tables.over_tasks_table import OVER_TASKS_NOTE
+from paretune.reporting.tables.over_tasks_table import OVER_TASKS_NOTE, OverTasksTable
 from paretune.reporting.text.escape import dump_script_json
 from paretune.reporting.text.formatting import (
     format_failed,
     format_interval,
+    format_n_by_seeds,
     format_p_value,
     format_rank,
     format_seconds,
@@ -112,6 +113,7 @@ _FORMATTERS = (
     format_rank,
     format_shortfall,
     format_seconds,
+    format_n_by_seeds,
     format_units,
     pluralise,
     sanitise_line,
@@ -160,6 +162,7 @@ def render_page(report: Report, load_vega: Callable[[], str] = load_vega) -> str
             curve=(learning_curves.WIDTH, learning_curves.HEIGHT),
             segments=memory_stack.SEGMENT_TITLES,
             overview=overview,
+            over_tasks=OverTasksTable.of(report.over_tasks),
             over_tasks_note=OVER_TASKS_NOTE,
             several=len({line.model for line in overview.rows if line.memory}) > 1,
             pareto_left=pareto.LEFT,

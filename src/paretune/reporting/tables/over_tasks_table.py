@@ -60,6 +60,20 @@ def list_main_lines(lines: Iterable[OverTasksLine]) -> list[OverTasksLine]:
     ]
 
 
+@dataclass(frozen=True)
+class OverTasksTable:
+    """The lines that are shown, and the further ones beside other references."""
+
+    main: tuple[OverTasksLine, ...]
+    further: tuple[OverTasksLine, ...]
+
+    @classmethod
+    def of(cls, lines: Sequence[OverTasksLine]) -> OverTasksTable:
+        """Split by :func:`list_main_lines`."""
+        main = list_main_lines(lines)
+        return cls(tuple(main), tuple(line for line in lines if line not in main))
+
+
 def _write_line(row: OverTasks, several: bool) -> OverTasksLine:
     on_model = f" on {row.model}" if several else ""
     verdict = {"above": "better", "below": "worse", "unclear": "no verdict"}[row.standing]
