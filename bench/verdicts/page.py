@@ -68,7 +68,7 @@ SIZES = (
     _same("pilot decides", "pilot decides"),
     *(
         column
-        for what in ("examples", "seeds", "both")
+        for what in ("examples", "seeds", "both", "cross-validated rows")
         for column in (
             _same(f"asks for {what}", f"asks for {what}"),
             _same("then decided", f"decided with {what}"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from replay import FOLDER, Pool
 
 from paretune.analysis.cells import Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.statistics.sample_size import estimate_sample_size
+from paretune.analysis.statistics.sample_size import ONE_PASS, estimate_sample_size
 from verdicts import outcomes
 from verdicts.generator import Design, Generator
 from verdicts.outcomes import LEVEL, Tally, Truth
@@ -20,7 +19,7 @@ from verdicts.scenarios import Scenario
 from verdicts.studies import build_cells
 from verdicts.worlds import World
 
-MOST_ROWS, MOST_SEEDS = 3000, 40
+MOST_ROWS, MOST_SEEDS = 10_000, 300
 """Larger studies than these are not simulated when a pilot asks for them."""
 
 
@@ -89,7 +88,7 @@ def judge(
 
 
 def judge_sample_size(tally: Tally, cells: Sequence[Cell], generator: Generator) -> None:
-    """A pilot's two methods, truly 5 points apart; if undecided, the study that it asks for."""
+    """A pilot's two methods, truly 5 points apart; without a verdict, the study it asks for."""
     names = ("lora", "prompt")
     if _decides(cells, names):
         tally.count("pilot decides", True)
@@ -103,6 +102,8 @@ def judge_sample_size(tally: Tally, cells: Sequence[Cell], generator: Generator)
         "examples": size.examples and Design(size.examples, design.seeds),
         "seeds": size.seeds and Design(design.rows, size.seeds),
         "both": size.both and Design(size.both[1], size.both[0]),
+        "cross-validated rows": size.cross_validated_rows
+        and Design(size.cross_validated_rows, ONE_PASS.folds, ONE_PASS.folds),
     }
     for what, larger in designs.items():
         tally.count(f"asks for {what}", bool(larger))
@@ -112,13 +113,8 @@ def judge_sample_size(tally: Tally, cells: Sequence[Cell], generator: Generator)
         tally.count(f"asks for few {what}", feasible)
         if feasible:
             seed = [int(generator.rng.integers(2**31))]
-            drawn = replace_design(generator, larger, seed).draw()
+            drawn = Generator(generator.world, larger, seed).draw()
             tally.count(f"decided with {what}", _decides(build_cells(drawn, "accuracy"), names))
-
-
-def replace_design(generator: Generator, design: Design, seed: Sequence[int]) -> Generator:
-    """A generator of the same world with another design."""
-    return Generator(generator.world, replace(design, folds=generator.design.folds), seed)
 
 
 def _decides(cells: Sequence[Cell], names: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
 from paretune.planning.pending import plan_pending_runs
+from paretune.planning.preflight import audit_study
 from paretune.store.record import Record
 from paretune.study import OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -113,6 +114,12 @@ def test_auto_goes_on_with_a_split_that_has_results(ask: Any) -> None:
     result = ended(of(split, "lora", "tune")[0])
     assert expand_study(study, context, [result]) == split
     assert {p.run_id for p in split} < find_possible_run_ids(study, context, [result])
+    (note,) = [f for f in audit_study(study, context, [result]) if f.code == "test-design"]
+    assert note.what == (
+        "its test part is the test: runs of it had ended before cross-validation was the default."
+    )
+    (note,) = [f for f in audit_study(study, context) if f.code == "test-design"]
+    assert "all rows are tested, in outer cross-validation with 3 folds" in note.what
     cost = ended(of(split, "lora", "cost")[0])
     of_other_data = replace(result, run_id="0" * 20)
     runs = expand_study(study, context, [cost, of_other_data])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from paretune import metrics
 from paretune.data.checks.audit import audit
 from paretune.data.finding import Finding
-from paretune.data.outer_design import choose_outer_design
 from paretune.errors import DataError, ModelError
 from paretune.measuring.auto_precision import Precision, resolve_auto_precision
 from paretune.planning.context import NO_MODEL, StudyContext
-from paretune.planning.expand import expand_study, find_possible_run_ids
+from paretune.planning.expand import expand_study, find_outer_design, find_possible_run_ids
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
-from paretune.store import Store
+from paretune.store import Record, Store
 from paretune.study import ModelSpec, Run, Study
 from paretune.training.evaluation.evaluator import OptionalMetrics
 
@@ -94,8 +93,13 @@ def check_models(runs: Iterable[Run], context: StudyContext) -> None:
         raise only
 
 
-def audit_study(study: Study, context: StudyContext) -> Iterator[Finding]:
+def audit_study(
+    study: Study, context: StudyContext, records: Sequence[Record] = ()
+) -> Iterator[Finding]:
     """Every finding in the study's data.
+
+    Args:
+        records: that exist; what has ended may determine which rows are tested.
 
     Raises:
         DataError: after the last finding, if any is an error.
@@ -103,7 +107,7 @@ def audit_study(study: Study, context: StudyContext) -> Iterator[Finding]:
     errors = 0
     for task in study.tasks:
         dataset = context.dataset(task)
-        design = choose_outer_design(study.protocol, task, dataset)
+        design = find_outer_design(study, context, task, records)
         for finding in audit(dataset, study.checks, design):
             errors += finding.severity == "error"
             yield finding

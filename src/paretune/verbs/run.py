@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from paretune.execution.executor import StudySummary
     from paretune.execution.progress.observer import Observer
     from paretune.planning.context import StudyContext
-    from paretune.store import Store
+    from paretune.store import Record, Store
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,13 @@ def run(
     workers = Workers.resolve(**options)
     observer = observer or SilentObserver()
     context = StudyContext(offline=workers.offline)
-    findings = _audit(study, context, observer)  # before a folder is made for results
+    if (folder / "study.db").is_file():
+        with Store.open(folder) as opened:  # what has ended may determine what is tested
+            context.auto_precision = preflight.make_precision_resolver(opened, workers.device)
+            records = study_input.load_records(study, opened)
+            findings = _audit(study, context, observer, records)
+    else:
+        findings = _audit(study, context, observer)  # before a folder is made for results
     with Store.open(folder, create=True) as opened:
         context.auto_precision = preflight.make_precision_resolver(opened, workers.device)
         preflight.check_optional_metrics(study, context)
@@ -133,13 +140,15 @@ def run(
     return RunResult(study, folder, summary)
 
 
-def _audit(study: Study, context: StudyContext, observer: Observer) -> list[Finding]:
+def _audit(
+    study: Study, context: StudyContext, observer: Observer, records: Sequence[Record] = ()
+) -> list[Finding]:
     """All findings; errors and warnings are passed on, notes are counted (``check`` shows them)."""
     from paretune.planning import preflight
 
     findings: list[Finding] = []
     try:
-        for finding in preflight.audit_study(study, context):
+        for finding in preflight.audit_study(study, context, records):
             findings.append(finding)
             if finding.severity != "note":
                 observer.note(f"{finding.severity}: {finding}")
