@@ -19,7 +19,7 @@ from verdicts.scenarios import Scenario
 from verdicts.studies import build_cells
 from verdicts.worlds import World
 
-MOST_ROWS, MOST_SEEDS = 10_000, 300
+MOST_ROWS, MOST_SEEDS = 10_000, 100
 """Larger studies than these are not simulated when a pilot asks for them."""
 
 

@@ -1,5 +1,5 @@
-"""Small real studies in outer cross-validation, for every kind of task that predicts labels or
-numbers: every row is answered once, by a run that was trained without it."""
+"""Small real studies in outer cross-validation, for every kind of task: every row is answered
+once, by a run that was trained without it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sacrebleu
 from support.tiny_study import finished, superglue
 
 from paretune.analysis.cells import group_into_cells
@@ -15,6 +16,7 @@ from paretune.reporting.build import build_report
 from paretune.store import Store
 from paretune.tasks import load_dataset
 from paretune.testing.tiny_tasks import KINDS, tiny_task
+from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 
 PROTOCOL = {"trials": 1, "folds": 1, "seeds": [1, 2], "outer": 2}
 
@@ -44,4 +46,31 @@ def test_every_row_is_answered_once(kind: str, tmp_path: Path, tiny_model: Any) 
             assert not own & set(record.predictions["selection"].uid)
         if kind == "answer_set" and cell.bootstrap is not None:
             assert cell.bootstrap.units == len({e.group for e in rows})  # passages whole
+    assert build_report(study, records).tasks[0].rows[0].cell.method == "lora"
+
+
+@pytest.mark.slow
+def test_translations_are_scored_over_the_rows_of_all_folds(tmp_path: Path) -> None:
+    """BLEU counts over the whole corpus, so folds are pooled and not averaged."""
+    (tmp_path / "task").mkdir()
+    task = tiny_pairs(tmp_path / "task").model_dump(exclude_none=True)
+    study, folder = finished(
+        tmp_path,
+        tiny_marian(tmp_path / "marian"),
+        tasks=[task],
+        protocol=PROTOCOL,
+        generation={"num_beams": 1, "max_new_tokens": 8},
+    )
+    rows = labelled_rows(load_dataset(study.tasks[0]))
+    with Store.open(folder) as store:
+        records = store.load_records(study.study_hash, predictions=True)
+    cells = {cell.method: cell for cell in group_into_cells(study, records)}
+    assert {"lora", "untuned", "copy_source"} <= cells.keys()
+    for cell in cells.values():
+        assert (cell.design.folds, cell.finished) == (2, True)
+        (answers,) = cell.shown_answers
+        assert sorted(answers.uid) == sorted(e.uid for e in rows)
+        assert cell.interval is not None
+        pooled = sacrebleu.corpus_bleu(list(answers.prediction), [list(answers.label)])
+        assert cell.interval.estimate == pytest.approx(pooled.score, abs=1e-6)
     assert build_report(study, records).tasks[0].rows[0].cell.method == "lora"

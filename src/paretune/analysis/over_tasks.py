@@ -216,7 +216,7 @@ def _compare(
         p=p,
         p_holm=p,
         p_heterogeneity=heterogeneity_p_value(effects),
-        any_task=_interval_of_any_task(effects),
+        any_task=interval_of_any_task(effects),
         failed=(_count_failed(used, method), _count_failed(used, reference)),
         withheld=_withhold(used, [e.rows for e in effects], (method, reference), points),
     )
@@ -267,7 +267,7 @@ def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
     return 1 - float(special.fdtr(count - 1, (count**2 - 1) / (3 * lost), ratio))
 
 
-def _interval_of_any_task(effects: Sequence[TaskEffect]) -> tuple[float, float]:
+def interval_of_any_task(effects: Sequence[TaskEffect]) -> tuple[float, float]:
     """95 % for the mean effect on all tasks of which these are some."""
     count = len(effects)
     values = np.array([effect.points for effect in effects])

@@ -13,7 +13,12 @@ from paretune.analysis.statistics.score_difference import (
     score_difference,
     shared_example_variance,
 )
-from paretune.analysis.statistics.seed_variance import NO_PRIOR, SeedPrior, fit_seed_prior
+from paretune.analysis.statistics.seed_variance import (
+    NO_PRIOR,
+    SeedPrior,
+    fit_seed_prior,
+    lending_scores,
+)
 from paretune.analysis.test_design import TestDesign
 from paretune.errors import StoreError
 from paretune.store.record import Predictions
@@ -151,6 +156,58 @@ def test_runs_scatter_between_folds_by_what_they_do(repeats: int, sd: float) -> 
     error = 3 * np.std(found) / 60**0.5
     assert np.mean(found) == pytest.approx(sd**2 / 3, abs=error) and error < 0.0025
     assert fit_seed_prior([score] * 4).variance == max(score.run_variance, 0)
+
+
+def crossed(quality: float, noise: int, repeats: int = 1) -> BootstrapScore:
+    """A cell of 200 rows in five folds, each repeat with answers of its own."""
+    parts = [folds(quality, noise + 50 * repeat)[0] for repeat in range(repeats)]
+    rng = np.random.default_rng(7)
+    fold_of = np.stack([rng.permutation(200) % 5 for _ in range(repeats)])
+    return bootstrap_score(parts, "accuracy", TestDesign(5, repeats), fold_of)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_cross_validation_has_one_quantile_for_the_whole_variance(repeats: int) -> None:
+    a, b = crossed(0.8, 1, repeats), crossed(0.7, 2, repeats)
+    terms = difference_terms(a, b)
+    degrees, phi = 4 * repeats, a.design.phi(200)
+    own = [max(s.run_variance, 0) / (5 * repeats) for s in (a, b)]
+    assert [v for v, _ in terms.seeds] == pytest.approx(own)
+    rows = phi * shared_example_variance(a, b)
+    variance = sum(own) + rows
+    between = [v + s.row_noise / (5 * repeats) for v, s in zip(own, (a, b), strict=True)]
+    error = sum(value**2 / degrees for value in between) + rows**2 / 199
+    wanted = stats.t.ppf(0.975, variance**2 / error) * variance**0.5
+    assert terms.half_width(0.05) == pytest.approx(wanted)
+    # A fold has a fifth of the rows, so its score five times their variance.
+    answered = [seed * (1 - seed) / 200 for seed in a.seeds]
+    assert a.row_noise == pytest.approx(5 * np.mean(answered), rel=0.1)
+
+
+def test_a_variance_between_runs_that_comes_out_as_0_is_not_certain() -> None:
+    """Its rows' part is still known from five folds only."""
+    terms = DifferenceTerms(0.1, ((0.0, 4.0),) * 2, (1e-3, 199.0), ((1e-3, 4.0),) * 2)
+    assert terms.freedom == pytest.approx(1e-6 / (2 * 1e-6 / 4 + 1e-6 / 199))
+    assert terms.half_width(0.05) == pytest.approx(stats.t.ppf(0.975, terms.freedom) * 1e-3**0.5)
+
+
+def test_methods_lend_by_how_much_of_the_scatter_is_rows_and_baselines_lend_nothing() -> None:
+    cells = {name: crossed(0.7, noise) for noise, name in enumerate("abcd")}
+    prior = fit_seed_prior(cells.values())
+    noise = np.mean([s.row_noise for s in cells.values()])
+    mean = max(np.mean([s.run_variance for s in cells.values()]), 0)
+    assert prior.variance == pytest.approx(mean) and prior.noise == pytest.approx(noise)
+    assert prior.weight == pytest.approx(1 + 3 * noise / (noise + mean))
+    for score in cells.values():
+        variance, degrees = prior.moderate(score)
+        wanted = (prior.weight * mean + score.run_variance) / (prior.weight + 1) / 5
+        assert variance == pytest.approx(max(wanted, 0))
+        assert degrees == pytest.approx(4 * (prior.weight + 1))
+    assert fit_seed_prior([*cells.values()][:3]).share == 0.5
+    assert fit_seed_prior([*cells.values()][:2]) == NO_PRIOR
+    assert lending_scores(cells, {"d"}) == [cells[name] for name in "abc"]
+    split = {"a": cell(0.7), "d": cell(0.6)}
+    assert lending_scores(split, {"d"}) == [*split.values()]
 
 
 def test_folds_that_are_absent_are_no_runs() -> None:
