@@ -45,8 +45,8 @@ def failure_limits() -> list[dict[str, float]]:
 
 def random_effects(points: list[float], variance: list[float]) -> dict[str, Any]:
     """The interval of the mean of all tasks (DerSimonian and Laird, Hartung and Knapp)."""
-    found = combine_effects(np.array(points), np.array(variance), method_re="dl", use_t=True)
-    table = found.summary_frame()
+    pooled = combine_effects(np.array(points), np.array(variance), method_re="dl", use_t=True)
+    table = pooled.summary_frame()
     row = table.loc["random effect wls"]
     y, v = np.array(points)[:, None], np.array(variance)[:, None]
     fitted = DerSimonianLaird().fit(y, v)
@@ -54,9 +54,9 @@ def random_effects(points: list[float], variance: list[float]) -> dict[str, Any]
         "points": points,
         "variance": variance,
         "statsmodels": {
-            "tau2": float(found.tau2),
+            "tau2": float(pooled.tau2),
             "mean": float(row["eff"]),
-            "scale": float(found.scale_hksj_re),
+            "scale": float(pooled.scale_hksj_re),
             "low": float(row["ci_low"]),
             "high": float(row["ci_upp"]),
         },
@@ -72,7 +72,7 @@ def heterogeneity(points: list[float], variance: list[float]) -> dict[str, Any]:
     """Welch's one-way test from means, variances of means and their degrees of freedom."""
     freedom = np.array(FREEDOM[: len(points)])
     counts = freedom + 1
-    found = anova_generic(
+    test = anova_generic(
         np.array(points),
         np.array(variance) * counts,
         counts,
@@ -83,7 +83,7 @@ def heterogeneity(points: list[float], variance: list[float]) -> dict[str, Any]:
         "points": points,
         "variance": variance,
         "freedom": freedom.tolist(),
-        "p": float(found.pvalue),
+        "p": float(test.pvalue),
     }
 
 
@@ -99,17 +99,17 @@ def paired_sample_sizes() -> list[dict[str, float]]:
     """Pairs that find a difference of 5 points in 80 %, by the paired t test."""
     sizes = []
     for deviation, level in ((0.4, 0.05), (0.5, 0.05), (0.5, 0.05 / 6), (0.65, 0.01)):
-        needed = TTestPower().solve_power(
+        pairs = TTestPower().solve_power(
             effect_size=0.05 / deviation, power=0.8, alpha=level, alternative="two-sided"
         )
-        sizes.append({"deviation": deviation, "level": level, "pairs": float(needed)})
+        sizes.append({"deviation": deviation, "level": level, "pairs": float(pairs)})
     return sizes
 
 
 def main() -> None:
     """Ask all of them and write the file."""
     p_values = [0.001, 0.012, 0.020, 0.021, 0.300, 0.049, 0.0499]
-    asked = {
+    answers = {
         "versions": {name: version(name) for name in ("statsmodels", "pymare")},
         "failure_limits": failure_limits(),
         "random_effects": {name: random_effects(**one) for name, one in EFFECTS.items()},
@@ -118,7 +118,7 @@ def main() -> None:
         "paired_sample_sizes": paired_sample_sizes(),
         "holm": {"p": p_values, "corrected": multipletests(p_values, method="holm")[1].tolist()},
     }
-    FILE.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+    FILE.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
     print(FILE)
 
 

@@ -67,13 +67,13 @@ def fill_repeats(repeats: Mapping[int, Predictions]) -> dict[int, Predictions]:
 
 
 def _take_rows(answers: Predictions, places: Sequence[int]) -> Predictions:
-    taken = {}
+    columns = {}
     for field in fields(Predictions):
         if field.name != "segment":
             column = getattr(answers, field.name)
-            taken[field.name] = tuple(column[i] for i in places) if column else ()
+            columns[field.name] = tuple(column[i] for i in places) if column else ()
     segment = {name: tuple(v[i] for i in places) for name, v in answers.segment.items()}
-    return replace(answers, **taken, segment=segment)
+    return replace(answers, **columns, segment=segment)
 
 
 def _merge_groups(folds: Sequence[Predictions], name: str, order: Sequence[int]) -> tuple[int, ...]:

@@ -121,9 +121,9 @@ class _OpenValues:
         """
         runs = ONE_PASS.runs
         rows = (self.examples + self.noise) / growth
-        shown = ONE_PASS.phi(math.ceil(units)) * rows
-        total, estimated = np.full(_DRAWS, rows), np.full(_DRAWS, shown)
-        error = np.full(_DRAWS, shown**2 / max(units - 1, 1))
+        inflated = ONE_PASS.phi(math.ceil(units)) * rows
+        total, estimated = np.full(_DRAWS, rows), np.full(_DRAWS, inflated)
+        error = np.full(_DRAWS, inflated**2 / max(units - 1, 1))
         noises = [runs * noise / growth for noise in self.row_noise]
         prior = replace(self.prior, noise=float(np.mean(noises)) if noises else 0.0)
         degrees = (1 + prior.weight) * (runs - 1)
