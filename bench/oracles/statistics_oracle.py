@@ -49,7 +49,8 @@ def random_effects(points: list[float], variance: list[float]) -> dict[str, Any]
     table = pooled.summary_frame()
     row = table.loc["random effect wls"]
     y, v = np.array(points)[:, None], np.array(variance)[:, None]
-    fitted = DerSimonianLaird().fit(y, v)
+    ones = np.ones_like(y)
+    fitted = DerSimonianLaird().fit(y, v, ones)
     return {
         "points": points,
         "variance": variance,
@@ -57,13 +58,13 @@ def random_effects(points: list[float], variance: list[float]) -> dict[str, Any]
             "tau2": float(pooled.tau2),
             "mean": float(row["eff"]),
             "scale": float(pooled.scale_hksj_re),
-            "low": float(row["ci_low"]),
-            "high": float(row["ci_upp"]),
+            "half": float(row["ci_upp"] - row["ci_low"]) / 2 if pooled.tau2 >= 0 else None,
+            "fixed_error": float(table.loc["fixed effect", "sd_eff"]),
         },
         "pymare": {
             "tau2": float(np.ravel(fitted.params_["tau2"])[0]),
             "mean": float(np.ravel(fitted.params_["fe_params"])[0]),
-            "tau2_hedges": float(np.ravel(Hedges().fit(y, v).params_["tau2"])[0]),
+            "tau2_hedges": float(np.ravel(Hedges().fit(y, v, ones).params_["tau2"])[0]),
         },
     }
 
