@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from support.joint_runs import together
+from support.rotation import in_turns
 
 from paretune import methods, objectives
 from paretune.planning import dry_runs
 from paretune.study import Generation, MethodSpec, Run
-from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
@@ -95,6 +96,31 @@ def test_a_run_in_bf16_is_near_one_in_fp32(
     np.testing.assert_allclose(losses_by_precision["bf16"], losses_by_precision["fp32"], rtol=0.03)
     run = run_on(family, method, tmp_path, tiny_model, precision="bf16", dropout=0.1)
     assert all(math.isfinite(loss) for loss in executed(run, tmp_path)[1])
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "backend"),
+    in_turns(
+        [
+            (family, method, backend)
+            for family in DECODERS
+            for method in ("lora", "full", "prefix")
+            for backend in ("fast", "plain")
+        ],
+        10,
+    ),
+)
+def test_a_decoder_in_bf16_is_near_one_in_fp32(
+    family: str, method: str, backend: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        run = run_on(family, method, tmp_path, tiny_model, precision=precision, backend=backend)
+        outcome, own = executed(run, tmp_path)
+        assert outcome.result["outcome"] in ("ok", "collapsed")
+        losses.append(own)
+    assert len(losses[0]) == 4
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
 
 
 JOINING = [

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from support import other_process
+from support.rotation import in_turns
 
 from paretune.study import Run
+from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.runs.job import Outcome, TrainerOptions
@@ -67,8 +69,11 @@ def test_another_seed_is_another_result(tmp_path: Path, tiny_model: Any) -> None
     assert one.result["curve"] != two.result["curve"]
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert"])
-@pytest.mark.parametrize("method", ["full", "lora", "prompt"])
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [(family, m) for family in ("bert", "modernbert") for m in ("full", "lora", "prompt")]
+    + in_turns([(family, m) for family in DECODERS for m in ("full", "lora", "prompt")], 10),
+)
 def test_a_killed_run_goes_on_to_the_same_bits(
     method: str, family: str, tmp_path: Path, tiny_model: Any
 ) -> None:

@@ -106,6 +106,7 @@ def inject(
             injected.append((member.method, injection))
             whole.parameters |= injection.parameters
             whole.virtual_tokens += injection.virtual_tokens
+            whole.prefix_positions += injection.prefix_positions
             whole.supports_packing &= injection.supports_packing
             whole.placeholder_id = whole.placeholder_id or injection.placeholder_id
             pace = _middle_rate(member, anatomy) / _middle_rate(members[0], anatomy)

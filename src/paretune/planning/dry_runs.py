@@ -62,7 +62,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     forward = make_forward(
         prepared, Compute.of(run, device), run.training.backend, objective.collate
     )
-    virtual_tokens = prepared.injection.virtual_tokens
+    virtual_tokens = prepared.injection.positions_before_text
     try:
         encoded = caches.encode(
             parts.train[:16],

@@ -72,7 +72,7 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
     head = {name: parameters[name] for name in loaded.head_parameters}
     injection = method.inject(model, loaded.anatomy, fleet, [run.seed])
     try:
-        length = usable_length(run, loaded, injection.virtual_tokens)
+        length = usable_length(run, loaded, injection.positions_before_text)
     except MethodError:
         injection.undo()
         raise

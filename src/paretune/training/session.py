@@ -297,5 +297,5 @@ class Session:
             data,
             generation,
             stop=self._model.objective.stop,
-            virtual_tokens=prepared.injection.virtual_tokens,
+            virtual_tokens=prepared.injection.positions_before_text,
         )

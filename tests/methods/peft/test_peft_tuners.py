@@ -18,6 +18,7 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load as from_bytes
 from support.peft_small import SMALL
+from support.rotation import in_turns
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune import methods
@@ -35,7 +36,8 @@ from paretune.training.trainer import train_run
 
 INSTALLED = sorted(kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING)
 TRAINED = [name for name in INSTALLED if name in SUPPORTED]
-UNMERGED = {("peft:beft", "modernbert"): "Base layer has no bias"}
+WITHOUT_BIAS = ("modernbert", "llama", "qwen3", "gemma3_text", "phi3")
+UNMERGED = {("peft:beft", kind): "Base layer has no bias" for kind in WITHOUT_BIAS}
 """Pairs that train, but have no place in the weights."""
 
 
@@ -118,6 +120,7 @@ def exported(seen: Walk, bench: ProcessCache, folder: Path) -> None:
         plain = kind.from_pretrained(
             run.model.name, **({} if several else {"num_labels": len(dataset.labels)})
         )
+        plain.config.pad_token_id = ours.loaded.anatomy.pad_id  # some decoders name none
         theirs = peft.PeftModel.from_pretrained(plain, str(folder))
         torch.testing.assert_close(
             formats.compute_logits(theirs, batch), expected, rtol=0, atol=1e-5
@@ -201,6 +204,25 @@ def test_pissa_wants_a_number(word: str) -> None:
     module = methods.get("peft:lora")
     with pytest.raises(MethodError, match=f'"{re.escape(word)}" names no number. Write pissa_nite'):
         parse_options(module.name, module.options, {"init_lora_weights": word})
+
+
+IN_DECODERS = [
+    pytest.param(tuner, family, id=f"{tuner}-{family}")
+    for family in ("llama", "qwen3", "gemma3", "opt", "phi3")
+    for tuner in TRAINED
+]
+
+
+@pytest.mark.parametrize(("tuner", "family"), in_turns(IN_DECODERS, 18))
+def test_every_tuner_on_decoders(
+    tuner: str, family: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
+) -> None:
+    """Beside all linear layers, where a tuner has no layers of its own."""
+    options = {"token_indices": [*range(260, 330)]} if tuner == "trainable_tokens" else {}
+    run = peft_run(tmp_path, tiny_model(family), tuner, options=options)
+    seen = walked(run, bench, tmp_path)
+    check(seen, SUPPORTED[tuner])
+    exported(seen, bench, tmp_path / "peft")
 
 
 @pytest.mark.slow

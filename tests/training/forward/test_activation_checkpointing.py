@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
+from support.rotation import in_turns
 
 from paretune import methods, objectives
 from paretune.study import Study, compute_run_id
-from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
@@ -40,7 +41,26 @@ def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str)
         assert torch.equal(tensor, outcomes[1][1][name]), name
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("backend", ["fast", "plain"])
+@pytest.mark.parametrize(
+    ("family", "method"),
+    in_turns([(family, method) for family in DECODERS for method in ("lora", "prefix")], 5),
+)
+def test_a_run_of_a_decoder_gives_the_same_bits(
+    tiny_model: Any, tmp_path: Path, family: str, method: str, backend: str
+) -> None:
+    task, bench = tiny_task(tmp_path / "data"), ProcessCache()
+    outcomes = []
+    for enabled in (False, True):
+        training = {"activation_checkpointing": enabled, "backend": backend, "dropout": 0.1}
+        run = tiny_run(task, tiny_model(family), method, training=training)
+        outcome = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
+        outcomes.append((outcome.result["curve"], from_bytes(outcome.blobs["weights"])))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert all(torch.equal(tensor, outcomes[1][1][name]) for name, tensor in outcomes[0][1].items())
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *DECODERS])
 def test_less_is_kept_for_the_backward_pass(tiny_model: Any, tmp_path: Path, family: str) -> None:
     task, bench = tiny_task(tmp_path / "data"), ProcessCache()
     kept = []

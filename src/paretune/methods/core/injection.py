@@ -22,6 +22,8 @@ class Injection:
 
     Attributes:
         parameters: the method's trained tensors by their names in the model, (runs, ...) each.
+        virtual_tokens: those that stand in the text's sequence, before it.
+        prefix_positions: positions that a decoder's prefix takes before its text.
         learning_rate_factors: by name, the factor of a tensor's learning rate, where it is not 1.
         adapters: the modules that stand beside modules of the model, by those modules' names.
         modules_to_save: names of the base's modules that are trained in full beside the method.
@@ -31,6 +33,7 @@ class Injection:
     parameters: dict[str, nn.Parameter]
     changes: ModelChanges = field(default_factory=ModelChanges)
     virtual_tokens: int = 0
+    prefix_positions: int = 0
     placeholder_id: int = 0
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
     adapters: dict[str, nn.Module] = field(default_factory=dict)
@@ -38,6 +41,11 @@ class Injection:
     modules_to_save: tuple[str, ...] = ()
     base_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     members: tuple[tuple[Method, Injection], ...] = ()
+
+    @property
+    def positions_before_text(self) -> int:
+        """Of the positions that a model has, how many are no text's."""
+        return self.virtual_tokens + self.prefix_positions
 
     def undo(self) -> None:
         """Take the method out; the model is the base again, bit for bit."""

@@ -68,6 +68,7 @@ def attach_prefixes(
             shift = make_position_shift(lambda: first.virtual)
             reader = model.get_submodule(anatomy.text_reader)
             changes.hook(reader.register_forward_pre_hook(shift, with_kwargs=True))
+            injection.prefix_positions = first.virtual
     return injection
 
 

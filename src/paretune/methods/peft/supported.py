@@ -90,7 +90,7 @@ class RefusedTuner:
 
 
 _SAVED = "it describes a saved adapter, which paretune writes itself"
-_LINEAR = "the linear layers of an encoder are torch's own"
+_LINEAR = "linear layers are torch's own here, whatever the checkpoint has"
 _LOSS = "it adds a loss of its own, and a fair comparison trains all methods on the same one"
 _DATA = "it starts from gradients or activations on data, for which there is no pass here"
 _UNTRIED = "this variant was not tried here"
@@ -121,7 +121,7 @@ _LORA_CLOSED = {
     ),
     "runtime_config": "the base is not offloaded",
     "layer_replication": "it changes the depth of the model",
-    "alora_invocation_tokens": "it is for decoders, which are invoked by a text",
+    "alora_invocation_tokens": "it wants a text that invokes it in every prompt",
     "trainable_token_indices": "peft:trainable_tokens does that",
 }
 
@@ -218,9 +218,13 @@ REFUSED: Mapping[str, RefusedTuner] = {
         "it is for LLaMA, Mistral and GPT-2 alone", "Unsupported model type for adaption prompt"
     ),
     "cartridge": RefusedTuner(
-        "it writes into a decoder's cache, which an encoder has not: use prefix", _CACHE
+        "it writes into the cache of PEFT's own wrapper of a decoder: use prefix", _CACHE
     ),
-    "cpt": RefusedTuner("it is for decoders: use prompt", "only supports task_type = CAUSAL_LM"),
+    "cpt": RefusedTuner(
+        "it trains on a loss of its own, over its examples too, in PEFT's own wrapper of a "
+        "decoder: use prompt",
+        "only supports task_type = CAUSAL_LM",
+    ),
     "lily": RefusedTuner(
         "it mixes its experts by the mean over all tokens of a batch, padding too, so that what it "
         "answers to a text depends on the texts beside it"
@@ -234,12 +238,13 @@ REFUSED: Mapping[str, RefusedTuner] = {
         "it wants the task of every example as an input of its own", "task_ids should not be None"
     ),
     "prefix_tuning": RefusedTuner(
-        "it writes into a decoder's cache, which an encoder has not: use prefix", _CACHE
+        "it writes into the cache of PEFT's own wrapper of a decoder: use prefix, which is the "
+        "same on causal LMs and exports to it",
+        _CACHE,
     ),
     "prompt_tuning": RefusedTuner(f"{_PROMPT}: use prompt, which is the same and exports to it"),
     "shadow": RefusedTuner(
-        "it trains a second network beside the model, partly on a loss of its own, and finds only "
-        "the layers of decoders by itself",
+        "it trains a second network beside the model, partly on a loss of its own",
         "Unable to automatically find a `nn.ModuleList` of decoder layers",
     ),
     "xlora": RefusedTuner(

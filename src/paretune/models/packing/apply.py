@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -261,15 +262,24 @@ def _score_pooled(model: Any, packing: Packing, **inputs: Any) -> SequenceClassi
 def _prune_to_tails(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     layer = anatomy.layers[-1]
     block = model.get_submodule(layer.name)
-    tail = _TailLayer(packing)
+    tail = _TailLayer(packing, len(anatomy.layers))
     changes = packing.changes
     changes.hook(block.register_forward_pre_hook(tail.select_residual))
-    for child in block.children():
-        if not any(isinstance(module, nn.Linear) for module in child.modules()):
-            changes.hook(child.register_forward_pre_hook(tail.give_whole))
+    changes.hook(block.register_forward_hook(tail.forget_whole))
+    # What attention reads is the first of a layer's normalisations, in the order they are declared.
+    norms = (child for child in block.children() if not _has_linear(child) and _has_weights(child))
+    changes.hook(next(norms).register_forward_pre_hook(tail.give_whole))
     output = model.get_submodule(layer.self_attention.output)
     # Before the hooks of a method, which reads what the projection reads.
     changes.hook(output.register_forward_pre_hook(tail.select_attended, prepend=True))
+
+
+def _has_linear(module: nn.Module) -> bool:
+    return any(isinstance(part, nn.Linear) for part in module.modules())
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 @dataclass
@@ -277,23 +287,34 @@ class _TailLayer:
     """The hooks by which a layer computes keys and values of all tokens, and the rest of some.
 
     It is handed the rows of the tails, to which it adds what attention and feed-forward give; only
-    its first normalisation, which attention reads, is handed all.
+    its first normalisation, which attention reads, is handed all. They are kept until the next
+    pass where there is a backward pass, in which the layer may be computed again, without the
+    hooks on itself.
+
+    Attributes:
+        layers: how many the model has; where all are skipped, what it is handed are tails.
     """
 
     packing: Packing
+    layers: int
     whole: Tensor | None = None
 
     def select_residual(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Forward pre-hook of the layer."""
-        if self.packing.layout.tail is None:
+        self.whole = None
+        if self.packing.layout.tail is None or self.packing.skipped_layers == self.layers:
             return None
         self.whole = args[0]
         return (self._select(args[0]), *args[1:])
 
     def give_whole(self, norm: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Forward pre-hook of the normalisations, which the first one answers."""
-        whole, self.whole = self.whole, None
-        return None if whole is None else (whole, *args[1:])
+        """Forward pre-hook of the first normalisation."""
+        return None if self.whole is None else (self.whole, *args[1:])
+
+    def forget_whole(self, block: nn.Module, args: Any, out: Any) -> None:
+        """Forward hook of the layer."""
+        if not torch.is_grad_enabled():
+            self.whole = None
 
     def select_attended(self, output: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Forward pre-hook of the projection behind attention."""

@@ -71,7 +71,7 @@ class ForgettingProbe:
         self, run: Run, prepared: PreparedModel
     ) -> tuple[StoredForgetting | None, list[str]]:
         """Score the run's model, alone in it; and what a reader must know of the measurement."""
-        loaded, virtual = prepared.loaded, prepared.injection.virtual_tokens
+        loaded, virtual = prepared.loaded, prepared.injection.positions_before_text
         data = encode_text(run, loaded, self.objective)
         limit, longest = loaded.anatomy.max_length, max(data.source_lengths)
         if limit is not None and longest + virtual > limit:

@@ -190,7 +190,7 @@ class SharedModel:
             fleet,
             heads,
             {**whole.parameters, **heads},
-            usable_length(first, self.loaded, whole.virtual_tokens),
+            usable_length(first, self.loaded, whole.positions_before_text),
             self.loaded.anatomy.pad_id or 0,
         )
 
@@ -207,6 +207,7 @@ class SharedModel:
             whole.adapters |= injection.adapters
             whole.supports_packing &= injection.supports_packing
             whole.virtual_tokens = injection.virtual_tokens
+            whole.prefix_positions = injection.prefix_positions
             whole.placeholder_id = injection.placeholder_id
         return whole
 
