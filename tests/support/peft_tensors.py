@@ -67,5 +67,7 @@ def _as_ours(name: str, parameter: Tensor, value: Tensor, ours: PreparedModel) -
     if ours.method.name == "prompt":  # PEFT keeps what the table's module would give
         words = ours.loaded.model.get_submodule(ours.loaded.anatomy.word_embeddings)
         value = value / virtual_tokens.embed_rows(words, torch.ones_like(value))
-    # Of a projection that makes query, key and value, IA3 scales the latter two only.
-    return value.reshape(-1)[-parameter.numel() :].reshape(parameter.shape)
+    if ours.method.name == "ia3":  # in a projection that makes query, key and value, the latter two
+        scale: Any = ours.loaded.model.get_submodule(name.rpartition(".")[0])
+        value = value if scale.places is None else value.reshape(-1)[scale.places]
+    return value.reshape(parameter.shape)
