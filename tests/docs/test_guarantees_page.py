@@ -9,7 +9,7 @@ import pytest
 from support import guarantees_page
 from support.docs_script import DOCS
 from support.guarantees import CLAUSES, REAL, Collector, Finding
-from support.guarantees_page import COMMAND, Scope, complaints, everything, page
+from support.guarantees_page import COMMAND, Scope, complaints, everything, page, scopes
 
 PAGE = DOCS / "guarantees.md"
 TESTS = Path(__file__).parents[1]
@@ -32,9 +32,17 @@ def line(text: str, method: str) -> str:
     return found
 
 
-def test_the_committed_page_has_everything_and_no_hole() -> None:
-    found = complaints(PAGE.read_text(encoding="utf-8"), everything())
-    assert found == [], f"run: {COMMAND}"
+@pytest.mark.parametrize("suffix", scopes())
+def test_the_committed_page_has_everything_and_no_hole(suffix: str) -> None:
+    text = PAGE.with_stem(PAGE.stem + suffix).read_text(encoding="utf-8")
+    assert complaints(text, scopes()[suffix]) == [], f"run: {COMMAND}"
+
+
+def test_a_page_of_families_that_were_not_walked_stays(tmp_path: Path) -> None:
+    collector = Collector(tmp_path / "page.md")
+    collector.found["S", ("lora", "opt", "pair")] = PROVEN
+    collector.pytest_sessionfinish()
+    assert [path.name for path in tmp_path.iterdir()] == ["page-decoders.md"]
 
 
 def test_what_holds_everywhere_is_all_letters() -> None:

@@ -1,5 +1,8 @@
 """Collects what the contract's tests found, and writes docs/guarantees.md (``--guarantees=PAGE``).
 
+The page of the decoders stands beside it (docs/guarantees-decoders.md); of the two, those are
+written of which a family was walked.
+
 (With "=": before it knows this option, pytest would take a page that stands alone for a test file.)
 
 A test marked ``@clause(LETTER)`` proves that clause for the place in its parameters: a tuple
@@ -76,9 +79,14 @@ class Collector:
                 self.found[letter, place] = finding
 
     def pytest_sessionfinish(self) -> None:
-        from support.guarantees_page import everything, page
+        from support.guarantees_page import page, scopes
 
-        self.page.write_text(page(self.found, everything()), encoding="utf-8")
+        walked = {family for _, (_, family, _) in self.found}
+        for suffix, scope in scopes().items():
+            # What was not walked today is on the page of before.
+            if walked.intersection(scope.kinds):
+                path = self.page.with_stem(self.page.stem + suffix)
+                path.write_text(page(self.found, scope), encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{self.page} written")

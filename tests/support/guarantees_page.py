@@ -29,10 +29,22 @@ class Scope:
 
 
 def everything() -> Scope:
-    """All methods, and all families and real models with their kinds."""
+    """All methods, and encoders, translation models and real models with their kinds."""
     from support.contract_places import METHODS, PLACES
 
     return Scope(tuple(sorted(METHODS)), PLACES)
+
+
+def decoders() -> Scope:
+    """All methods, and the decoders that have a column."""
+    from support.contract_places import DECODER_PLACES, METHODS
+
+    return Scope(tuple(sorted(METHODS)), DECODER_PLACES)
+
+
+def scopes() -> dict[str, Scope]:
+    """What each page has to speak of, by what stands behind the name of the first."""
+    return {"": everything(), "-decoders": decoders()}
 
 
 @dataclass
@@ -66,6 +78,10 @@ def page(found: Found, scope: Scope) -> str:
         spoken_of(scope),
         "Families are tiny models with random weights; deberta-v2 is the architecture of",
         f"DeBERTa-v3. Real models: {REAL}, {REAL_TRANSLATOR}.",
+        "Decoders answer with a classifier on the last token here; with their LM head, cached",
+        "generation included, `tests/methods/test_decoder_methods.py` asks every method. Encoders",
+        "and translation models are on [one page](guarantees.md), decoders on",
+        "[another](guarantees-decoders.md).",
         "A capital letter: proven for all kinds of task. A small one: for some, with the reason",
         f"for the others in a footnote. `{EXCUSED}`: for none, with the reason.",
         f"`{SKIPPED}`: not run, with the reason. `{HOLE}`: a hole. `{FAILED}`: failed.",
