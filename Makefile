@@ -8,7 +8,7 @@
 #                   test asserts may depend on this processor (twice the time of `make test`)
 # make plugin       installs examples/plugin into an environment of its own, runs its tests and a study
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
-#                   writes what was proven to docs/guarantees.md
+#                   writes what was proven to docs/guarantees.md and docs/guarantees-decoders.md
 # make bench        speed and memory beside transformers and peft; writes docs/performance.md. Hours:
 #                   leave the machine alone meanwhile
 # make clean        remove the environment

@@ -181,7 +181,8 @@ def verdict(found: Found, scope: Scope) -> list[str]:
         f"{count['skipped']} not run with their reason, {count['hole']} holes, "
         f"{count['failed']} failed.**"
     )
-    failures = sorted({w for one in found.values() if one.outcome == "failed" for w in one.words})
+    here = [one for (_, place), one in found.items() if place in places]
+    failures = sorted({w for one in here if one.outcome == "failed" for w in one.words})
     return ["", said, *(["", "FAILED:", ""] if failures else []), *(f"- `{f}`" for f in failures)]
 
 

@@ -40,6 +40,12 @@ def test_an_encoder_that_its_config_makes_a_decoder_is_refused():
         require_known(transformers.BertConfig(is_decoder=True), "here")
 
 
+def test_a_decoder_that_reads_pictures_too_is_refused():
+    with pytest.raises(ModelError, match='"gemma3", which reads more than text') as refusal:
+        require_known(transformers.Gemma3Config(), "here")
+    assert 'type "gemma3_text"' in str(refusal.value.remedy)
+
+
 @pytest.mark.parametrize(
     ("config", "kind", "message"),
     [

@@ -55,17 +55,26 @@ AUTO_CLASSES: dict[str, AutoClass] = {
 
 
 def require_known(config: Any, where: str) -> None:
-    """Refuse an encoder whose config makes a decoder of it: it masks words, and is told not to.
+    """Refuse what a config alone tells.
 
     Raises:
-        ModelError: the config is of such a model.
+        ModelError: it makes a decoder of an encoder, which masks words and is told not to see what
+            follows; or the model reads more than text, and its layers would be those of pictures.
     """
-    if topology_of(config) is ENCODER and getattr(config, "is_decoder", False):
+    topology = topology_of(config)
+    if topology is ENCODER and getattr(config, "is_decoder", False):
         raise ModelError(
             f'is of type "{config.model_type}", an encoder, and its config.json has '
             "is_decoder: true, with which no token sees those after it.",
             where=where,
             remedy=f"Choose a model that was trained as it is used. {SUPPORTED_FAMILIES}",
+        )
+    if topology is DECODER and config.get_text_config() is not config:
+        of_text = config.get_text_config().model_type
+        raise ModelError(
+            f'is of type "{config.model_type}", which reads more than text.',
+            where=where,
+            remedy=f'Choose a checkpoint of its part for text alone (type "{of_text}").',
         )
 
 
