@@ -25,9 +25,6 @@ from paretune.methods import ia3, layer_norm, lora
 from paretune.methods.core.injection import get_linear
 from paretune.testing.tiny_decoders import DECODERS, WINDOW
 
-VIRTUAL = ("prompt", "p_tuning", "prefix", "unipelt", "mam")
-"""Methods with virtual tokens; they walk on two families every day, the others on one."""
-
 
 def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
     places = [
@@ -38,9 +35,8 @@ def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
     ]
     marked = []
     for name, family in places:
-        turn = (names.index(name) + DECODERS.index(family) + TODAY) % len(DECODERS)
-        today = turn == 0 or (name in VIRTUAL and turn == len(DECODERS) // 2)
-        marks = () if today else pytest.mark.slow
+        turn = names.index(name) + DECODERS.index(family) + TODAY
+        marks = () if turn % len(DECODERS) == 0 else pytest.mark.slow
         marked.append(pytest.param((name, family), id=f"{name}-{family}", marks=marks))
     return marked
 

@@ -1,7 +1,7 @@
 """Our methods on decoders beside PEFT's: from the same start, the same losses, step by step.
 
 Both continue texts of random weights' models in fp32; PEFT computes by its own modules and its own
-forward pass. Llama, Qwen 3, Gemma 3 and OPT by default; the slow tests take all families.
+forward pass. Six forms on Llama, Qwen 3, Gemma 3 and OPT by default; the slow tests take all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from paretune.testing.tiny_decoders import DECODERS, WINDOW
 
 STEPS, RATE = 20, 5e-3
 EVERY_DAY = ("llama", "qwen3", "gemma3", "opt")
+FORMS_OF_EVERY_DAY = ("lora", "dora", "loha", "ia3", "prompt", "prefix")
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {"rank": 4}),
     "dora": ("dora", {"rank": 4}),
@@ -31,9 +32,10 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "prefix": ("prefix", {"num_virtual_tokens": 3}),
 }
 PLACES = [
-    pytest.param(form, family, marks=() if family in EVERY_DAY else pytest.mark.slow)
+    pytest.param(form, family, marks=() if daily else pytest.mark.slow)
     for form in FORMS
     for family in DECODERS
+    for daily in [form in FORMS_OF_EVERY_DAY and family in EVERY_DAY]
     # Where one layer makes all three, PEFT trains a scale of the query too.
     if not (form == "ia3" and family in ("phi3", "gpt2", "gpt_neox"))
 ]
