@@ -29,7 +29,6 @@ from paretune.objectives.completions import (
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.objectives.objective import Objective
 from paretune.objectives.seq2seq_lm import (
-    MAX_SELECTION_EXAMPLES,
     TokenLossCollector,
     count_target,
     token_loss,
@@ -59,7 +58,6 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
         problem_type=None,
         draws_head=False,
         num_logits=_no_logits,
-        max_selection_examples=MAX_SELECTION_EXAMPLES,
         generates=True,
         label_smoothing=0.0,
         encode=EncodeText(prompt),

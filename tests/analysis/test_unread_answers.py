@@ -1,0 +1,47 @@
+"""Generated texts without a label: their share, in the report's words, and in no likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support import fake_records as fake
+from support.fake_cells import topic_cells
+
+from paretune.analysis.likelihood import NO_SHARES, cell_likelihood
+from paretune.analysis.unread_answers import unread_share
+from paretune.metrics.classification import NO_LABEL
+from paretune.reporting.build import build_report
+from paretune.store.record import Predictions, Record
+from paretune.study import Study
+
+
+def unread(part: Predictions, count: int) -> Predictions:
+    """The first ``count`` answers named no label."""
+    answers = (*(NO_LABEL for _ in range(count)), *part.prediction[count:])
+    return replace(part, prediction=answers, scores=tuple(() for _ in answers))
+
+
+def text_study() -> tuple[Study, list[Record]]:
+    study = fake.study(methods=["lora"], tasks=[fake.own_task("topics")])
+    records = list(fake.cell(study, "majority", None))
+    for seed in study.protocol.seeds:
+        run = fake.make_run(study, "final", "lora", seed).model_copy(update={"readout": "text"})
+        records.append(fake.record(run, {"test": unread(fake.answers(0.9, seed=seed), 6)}))
+    return study, records
+
+
+def test_the_share_of_answers_without_a_label_is_told() -> None:
+    study, records = text_study()
+    cells = {cell.method: cell for cell in topic_cells(study, records)}
+    assert unread_share(cells["lora"]) == pytest.approx(6 / 60)
+    assert unread_share(cells["majority"]) == 0.0
+    (task,) = build_report(study, records, []).tasks
+    told = [s for s in task.sentences if s.startswith("No label was found")]
+    assert len(told) == 1 and "which count as wrong: 10.0% of lora" in told[0]
+
+
+def test_texts_give_labels_no_probabilities() -> None:
+    study, records = text_study()
+    cell = next(c for c in topic_cells(study, records) if c.method == "lora")
+    assert cell_likelihood(cell).reason == NO_SHARES.reason
