@@ -13,7 +13,7 @@ from paretune.analysis.pairwise_ranks import RankRange
 from paretune.analysis.pareto.expected_best import expected_best_scores, score_rates
 from paretune.analysis.resources.memory_breakdown import break_down_memory
 from paretune.analysis.statistics.score_interval import Interval, score_interval
-from paretune.methods.baselines import CONSTANT
+from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
 from paretune.reporting.rows import RateTrial, Row, RunScores
 from paretune.reporting.tables.cost_columns import summarise_cost
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
@@ -33,17 +33,21 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
         comparisons=comparisons,
         several_models=len({cell.model for cell in cells} - {NO_MODEL}) > 1,
         untuned=frozenset(sanitise_line(c.method) for c in cells if c.name == "untuned"),
+        untrained=frozenset(sanitise_line(c.method) for c in cells if c.name in WITHOUT_TRAINING),
     )
     return tuple(builder.build(cell, ranks.get((cell.model, cell.method))) for cell in cells)
 
 
 @dataclass(frozen=True)
 class _RowBuilder:
-    """``untuned``: printable names of the task's untuned models."""
+    """``untuned``: printable names of the task's untuned models; ``untrained``: of all baselines
+    that train nothing.
+    """
 
     comparisons: PairwiseComparisons
     several_models: bool
     untuned: frozenset[str]
+    untrained: frozenset[str]
 
     def build(self, cell: Cell, rank: RankRange | None) -> Row:
         with_model = self.several_models and cell.model != NO_MODEL
@@ -80,6 +84,7 @@ class _RowBuilder:
             ),
             collapsed=is_mostly_collapsed(cell),
             below_untuned=below_untuned,
+            not_above_untrained=self._not_above_untrained(cell, verdict),
             rank=rank,
             shortfall=self.comparisons.shortfall(cell),
         )
@@ -87,6 +92,18 @@ class _RowBuilder:
     def _is_below_untuned(self, verdict: Verdict | None) -> bool:
         return verdict is not None and any(
             one.baseline in self.untuned and one.standing == "below" for one in verdict.comparisons
+        )
+
+    def _not_above_untrained(self, cell: Cell, verdict: Verdict | None) -> tuple[str, ...]:
+        if cell.baseline or verdict is None:
+            return ()
+        # Worse than the untuned model is a sentence of its own.
+        below_shots = {("below", name) for name in self.untrained - self.untuned}
+        return tuple(
+            one.baseline
+            for one in verdict.comparisons
+            if one.baseline in self.untrained
+            and (one.standing == "unclear" or (one.standing, one.baseline) in below_shots)
         )
 
 

@@ -60,8 +60,10 @@ class Row:
 
     ``title`` names it in sentences: ``lora on e5-small``, or ``lora`` where there is one model.
     ``verdict`` is None where there is no score, and for baselines without a model. ``collapsed``:
-    at least half of the scored seeds predict a constant. ``below_untuned``: a translation proven
-    worse than the untuned model's. ``rank``: the ranks that it may have among the methods of its
+    at least half of the scored seeds predict a constant. ``below_untuned``: proven worse than the
+    untuned model. ``not_above_untrained``: the baselines that train nothing (``untuned``,
+    ``few_shot``) than which it is not proven better, but for an untuned
+    model than which it is worse. ``rank``: the ranks that it may have among the methods of its
     model; None for baselines. ``shortfall``: how far it may be below the best.
     ``runs`` are the scores of ``cell.final``, in that order.
     """
@@ -78,6 +80,7 @@ class Row:
     runs: tuple[RunScores, ...] = ()
     collapsed: bool = False
     below_untuned: bool = False
+    not_above_untrained: tuple[str, ...] = ()
     rank: RankRange | None = None
     shortfall: Shortfall | None = None
 

@@ -99,11 +99,18 @@ def _conclude_above(
 
 
 def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -> Iterable[str]:
-    """Methods below the untuned model, collapsed and failed seeds."""
+    """Methods below the untuned model or level with it, collapsed and failed seeds."""
     if below := [row for row in rows if row.below_untuned]:
         yield (
             "Worse than the untuned model, so training lost what it knew: "
             f"{_group_by_model(below, models)}."
+        )
+    untrained = dict.fromkeys(row.not_above_untrained for row in rows if row.not_above_untrained)
+    for names in untrained:
+        level = [row for row in rows if row.not_above_untrained == names]
+        yield (
+            f"Not proven better than the model without training ({join_names(names)}): "
+            f"{_group_by_model(level, models)}."
         )
     trained = [*rows, *(row for row in baselines if row.cell.name in WITH_MODEL)]
     if unread := [(row, share) for row in trained if (share := unread_share(row.cell)) > 0]:
