@@ -73,6 +73,8 @@ def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) 
     text = page(study, made.whole(study), tmp_path)
     assert "lost what it knew: prompt." in text
     assert "loses what the base model knows" in text
+    # Worse than it is said, so it is not said again that it is not proven better.
+    assert "Not proven better than the model without training" not in text
     assert "one seed: interval" not in text  # nothing of the baselines is drawn
 
 

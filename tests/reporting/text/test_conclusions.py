@@ -1,5 +1,6 @@
 from support import fake_records as fake
 
+from paretune.reporting.build import build_report
 from paretune.reporting.text.conclusions import describe_protocol
 
 
@@ -12,3 +13,18 @@ def test_a_search_is_said_only_where_rates_were_tried() -> None:
         "scores are of 2 fresh seeds, on rows that no selection has used" in one
         and "tuning" not in one
     )
+
+
+def test_what_is_not_proven_better_than_no_training_is_named() -> None:
+    study = fake.study(tasks=[fake.own_task("topics")], methods=["full", "lora"])
+    records = [
+        *fake.whole(study, {"full": 0.97, "lora": 0.6}),
+        *fake.cell(study, "few_shot", 0.6),
+        *fake.cell(study, "untuned", 0.2),
+    ]
+    (task,) = build_report(study, records).tasks
+    rows = {row.method: row for row in task.all_rows}
+    assert rows["lora"].not_above_untrained == ("few_shot",)
+    assert rows["full"].not_above_untrained == rows["few_shot"].not_above_untrained == ()
+    told = "Not proven better than the model without training (few_shot): lora."
+    assert told in task.sentences

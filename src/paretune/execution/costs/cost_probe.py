@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from paretune.models.kernels import policy
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.predict import generate
+from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients, compute_losses
@@ -73,11 +74,11 @@ def measure_cost(
         forward = make_forward(
             prepared, Compute.of(run, device), run.training.backend, objective.collate
         )
-    # What trains nothing is measured by its answers, with all that they read.
-    part = "train" if prepared.trained else "test"
     objective = caches.objective(run, loaded.anatomy.max_length)
-    encode = objective.encoder(part)
-    encoded = caches.encode(parts.train, loaded, source, prepared.max_length, encode)
+    encode = partial(caches.encode, parts.train, loaded, source, prepared.max_length)
+    # Answers may read more than training does: the texts of all labels.
+    answers = encode(objective.encode)
+    encoded = encode(objective.encoder("train")) if prepared.trained else answers
     batch = _longest_examples(encoded.lengths, run.training.batch_size)
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
@@ -95,7 +96,9 @@ def measure_cost(
             learning_rate_factors=prepared.injection.learning_rate_factors,
         )
         step_batch = StepBatch(encoded, batch, 0, config)
-        measured.update(_measure(prepared, forward, step_batch, meter, job.report, limit_seconds))
+        asked = answers.select(batch) if objective.encode_training else None
+        probe = (prepared, forward, step_batch, asked)
+        measured.update(_measure(*probe, meter, job.report, limit_seconds))
 
     def note_halving(smaller: int) -> None:
         nonlocal micro_batch
@@ -143,13 +146,14 @@ def _measure(
     prepared: PreparedModel,
     forward: Forward,
     batch: StepBatch,
+    asked: Encoded | None,
     meter: PeakMeter,
     report: Report,
     limit_seconds: float,
 ) -> dict[str, Any]:
     if not prepared.trained:
         with meter.phase("evaluation"):
-            latency = _measure_latency(prepared, forward, batch, limit_seconds / 2)
+            latency = _measure_latency(prepared, forward, batch, asked, limit_seconds / 2)
         reasons = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
         return {"step_seconds": None, "inference": latency, "not_measured": reasons}
     optimizer = RunOptimizer(prepared.trained, batch.config)
@@ -167,7 +171,7 @@ def _measure(
     components, reasons = _measure_components(forward, batch, optimizer)
     optimizer.zero_grad()
     with meter.phase("evaluation"):
-        latency = _measure_latency(prepared, forward, batch, limit_seconds / 2)
+        latency = _measure_latency(prepared, forward, batch, asked, limit_seconds / 2)
     median = step_seconds["median"]
     measured: dict[str, Any] = {
         "components": components,
@@ -205,9 +209,16 @@ def _measure_components(
 
 
 def _measure_latency(
-    prepared: PreparedModel, forward: Forward, batch: StepBatch, limit_seconds: float
+    prepared: PreparedModel,
+    forward: Forward,
+    batch: StepBatch,
+    asked: Encoded | None,
+    limit_seconds: float,
 ) -> dict[str, Any]:
-    """Seconds of an example in evaluation, in the probe's own batch: median and quartiles."""
+    """Seconds of an example in evaluation, in the probe's own batch: median and quartiles.
+
+    ``asked``: the batch as it is evaluated, where it is encoded otherwise to train.
+    """
     clock = StepClock(forward.compute.device, warm_up=1)
     forward.model.eval()
 
@@ -215,6 +226,9 @@ def _measure_latency(
         with torch.inference_mode(), forward.compute.autocast():
             forward([MicroBatch(batch.data, batch.indices)])
 
+    if asked is not None:
+        collector = batch.config.objective.collector
+        predict = partial(evaluate_alone, forward, asked, collector)
     if batch.config.objective.generates:
         predict = _make_translate(prepared, forward.compute, batch)
     seconds = clock.repeat(predict, limit_seconds)
