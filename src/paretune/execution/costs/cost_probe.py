@@ -96,8 +96,8 @@ def measure_cost(
             learning_rate_factors=prepared.injection.learning_rate_factors,
         )
         step_batch = StepBatch(encoded, batch, 0, config)
-        asked = answers.select(batch) if objective.encode_training else None
-        probe = (prepared, forward, step_batch, asked)
+        questions = answers.select(batch) if objective.encode_training else None
+        probe = (prepared, forward, step_batch, questions)
         measured.update(_measure(*probe, meter, job.report, limit_seconds))
 
     def note_halving(smaller: int) -> None:
@@ -146,14 +146,14 @@ def _measure(
     prepared: PreparedModel,
     forward: Forward,
     batch: StepBatch,
-    asked: Encoded | None,
+    questions: Encoded | None,
     meter: PeakMeter,
     report: Report,
     limit_seconds: float,
 ) -> dict[str, Any]:
     if not prepared.trained:
         with meter.phase("evaluation"):
-            latency = _measure_latency(prepared, forward, batch, asked, limit_seconds / 2)
+            latency = _measure_latency(prepared, forward, batch, questions, limit_seconds / 2)
         reasons = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
         return {"step_seconds": None, "inference": latency, "not_measured": reasons}
     optimizer = RunOptimizer(prepared.trained, batch.config)
@@ -171,7 +171,7 @@ def _measure(
     components, reasons = _measure_components(forward, batch, optimizer)
     optimizer.zero_grad()
     with meter.phase("evaluation"):
-        latency = _measure_latency(prepared, forward, batch, asked, limit_seconds / 2)
+        latency = _measure_latency(prepared, forward, batch, questions, limit_seconds / 2)
     median = step_seconds["median"]
     measured: dict[str, Any] = {
         "components": components,
@@ -212,12 +212,12 @@ def _measure_latency(
     prepared: PreparedModel,
     forward: Forward,
     batch: StepBatch,
-    asked: Encoded | None,
+    questions: Encoded | None,
     limit_seconds: float,
 ) -> dict[str, Any]:
     """Seconds of an example in evaluation, in the probe's own batch: median and quartiles.
 
-    ``asked``: the batch as it is evaluated, where it is encoded otherwise to train.
+    ``questions``: the batch as it is evaluated, where it is encoded otherwise to train.
     """
     clock = StepClock(forward.compute.device, warm_up=1)
     forward.model.eval()
@@ -226,9 +226,9 @@ def _measure_latency(
         with torch.inference_mode(), forward.compute.autocast():
             forward([MicroBatch(batch.data, batch.indices)])
 
-    if asked is not None:
+    if questions is not None:
         collector = batch.config.objective.collector
-        predict = partial(evaluate_alone, forward, asked, collector)
+        predict = partial(evaluate_alone, forward, questions, collector)
     if batch.config.objective.generates:
         predict = _make_translate(prepared, forward.compute, batch)
     seconds = clock.repeat(predict, limit_seconds)
