@@ -169,6 +169,28 @@ def test_configs_that_ask_for_nonsense(
     assert opens_or_says_why(folder)
 
 
+DECODER_CONFIGS: list[dict[str, Any]] = [
+    {"num_key_value_heads": 3},
+    {"num_key_value_heads": 0},
+    {"head_dim": -8},
+    {"rope_parameters": {"rope_type": "nothing known"}},
+    {"max_position_embeddings": 0},
+    {"pad_token_id": 10**9},
+    {"tie_word_embeddings": "yes"},
+    {"use_cache": [1]},
+]
+
+
+@pytest.mark.parametrize("changes", DECODER_CONFIGS, ids=lambda c: json.dumps(c)[:40])
+def test_configs_of_decoders_that_ask_for_nonsense(
+    tmp_path: Path, tiny_model: Any, changes: dict[str, Any]
+) -> None:
+    folder = tiny_model("llama", tmp_path / "odd")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    assert opens_or_says_why(folder)
+
+
 def quantised(folder: Path) -> Path:
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
