@@ -239,7 +239,9 @@ def run_trl(method: str, options: argparse.Namespace) -> dict[str, Any]:
         [
             {
                 "input_ids": batches.ids[i],
-                "completion_mask": [int(p >= batches.prompts[i]) for p in range(len(batches.ids[i]))],
+                "completion_mask": [
+                    int(p >= batches.prompts[i]) for p in range(len(batches.ids[i]))
+                ],
             }
             for i in order
         ]
@@ -362,7 +364,10 @@ def summary(kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         found["sides"][side] = {
             "cpu_seconds": median([sum(s[1] for s in one["seconds"]) for one in rounds]),
             "wall_seconds": median([sum(s[0] for s in one["seconds"]) for one in rounds]),
-            **{name: median([one[name] for one in rounds]) for name in ("imports", "loaded", "peak")},
+            **{
+                name: median([one[name] for one in rounds])
+                for name in ("imports", "loaded", "peak")
+            },
             "losses": rounds[0]["losses"],
             "trained": rounds[0]["trained"],
         }
@@ -426,7 +431,9 @@ def main() -> None:
     parser.add_argument("--texts", default="instructions", choices=TEXTS)
     parser.add_argument("--order", default="grouped", choices=("grouped", "random"))
     parser.add_argument("--targets", default="query,value", choices=ROLES)
-    parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager"), help="of the field's")
+    parser.add_argument(
+        "--attention", default="sdpa", choices=("sdpa", "eager"), help="of the field's"
+    )
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=1)
