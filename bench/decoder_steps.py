@@ -226,7 +226,6 @@ def transformers_step(method: str, options: argparse.Namespace) -> tuple[Step, i
 
 def run_trl(method: str, options: argparse.Namespace) -> dict[str, Any]:
     """All rounds by SFTTrainer, whose callbacks take the times."""
-    import torch
     from datasets import Dataset
     from transformers import AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -408,8 +407,9 @@ def tables(method: str, found: dict[str, Any], options: argparse.Namespace) -> I
     for side, own in found["sides"].items():
         yield (
             f"  {side:<13} {1000 * own['cpu_seconds'] / steps:8.0f} ms/step (processor), "
-            f"{1000 * own['wall_seconds'] / steps:8.0f} (clock); peak {own['peak'] / 2**20:6.0f} MiB, "
-            f"imports {own['imports'] / 2**20:.0f}, loaded {own['loaded'] / 2**20:.0f}; "
+            f"{1000 * own['wall_seconds'] / steps:8.0f} (clock); "
+            f"peak {own['peak'] / 2**20:6.0f} MiB, imports {own['imports'] / 2**20:.0f}, "
+            f"loaded {own['loaded'] / 2**20:.0f}; "
             f"losses {own['losses'][0]:.4f} ... {own['losses'][-1]:.4f}; "
             f"{own['trained']:,.0f} trained"
         )
