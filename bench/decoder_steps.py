@@ -324,8 +324,8 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
             step(number)
             seconds.append([time.perf_counter() - wall, time.process_time() - cpu])
     peak = read_status("VmHWM")
-    found: dict[str, Any] = {"imports": imports, "loaded": loaded, "peak": peak}
-    return {**found, "seconds": seconds, "losses": losses, "trained": trained}
+    result: dict[str, Any] = {"imports": imports, "loaded": loaded, "peak": peak}
+    return {**result, "seconds": seconds, "losses": losses, "trained": trained}
 
 
 def read_status(key: str) -> int:
@@ -358,9 +358,9 @@ def ask(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def summary(kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Medians of each side, and ratios of rounds."""
-    found: dict[str, Any] = {"sides": {}, "ratios": {}}
+    result: dict[str, Any] = {"sides": {}, "ratios": {}}
     for side, rounds in kept.items():
-        found["sides"][side] = {
+        result["sides"][side] = {
             "cpu_seconds": median([sum(s[1] for s in one["seconds"]) for one in rounds]),
             "wall_seconds": median([sum(s[0] for s in one["seconds"]) for one in rounds]),
             **{
@@ -374,7 +374,7 @@ def summary(kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         if side == "paretune":
             continue
         pairs = list(zip(kept[side], kept["paretune"], strict=True))
-        found["ratios"][side] = {
+        result["ratios"][side] = {
             "cpu": quartiles([total(a, 1) / total(b, 1) for a, b in pairs]),
             "wall": quartiles([total(a, 0) / total(b, 0) for a, b in pairs]),
             "peak": quartiles([b["peak"] / a["peak"] for a, b in pairs]),
@@ -382,7 +382,7 @@ def summary(kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
                 [(b["peak"] - b["imports"]) / (a["peak"] - a["imports"]) for a, b in pairs]
             ),
         }
-    return found
+    return result
 
 
 def total(one_round: dict[str, Any], clock: int) -> float:
@@ -400,11 +400,11 @@ def quartiles(values: Sequence[float]) -> list[float]:
     return [float(np.quantile(values, q)) for q in (0.5, 0.25, 0.75)]
 
 
-def tables(method: str, found: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
-    """What was found of one method, as text."""
+def tables(method: str, result: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
+    """What was result of one method, as text."""
     steps = options.batches * options.repeats
     yield f"\n{method}, {options.texts}, batches of {options.batch} in {options.order} order"
-    for side, own in found["sides"].items():
+    for side, own in result["sides"].items():
         yield (
             f"  {side:<13} {1000 * own['cpu_seconds'] / steps:8.0f} ms/step (processor), "
             f"{1000 * own['wall_seconds'] / steps:8.0f} (clock); "
@@ -413,7 +413,7 @@ def tables(method: str, found: dict[str, Any], options: argparse.Namespace) -> I
             f"losses {own['losses'][0]:.4f} ... {own['losses'][-1]:.4f}; "
             f"{own['trained']:,.0f} trained"
         )
-    for side, own in found["ratios"].items():
+    for side, own in result["ratios"].items():
         ratio = {name: "{:.2f} [{:.2f}, {:.2f}]".format(*value) for name, value in own.items()}
         yield (
             f"  {side} / paretune: {ratio['cpu']} times the processor's time, {ratio['wall']} the "
@@ -458,9 +458,9 @@ def main() -> None:
         for number in range(options.rounds):
             for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
                 kept[side].append(ask(side, method, options))
-        found = summary(kept)
-        results["cases"].append({"method": method, **found})
-        print("\n".join(tables(method, found, options)), flush=True)
+        result = summary(kept)
+        results["cases"].append({"method": method, **result})
+        print("\n".join(tables(method, result, options)), flush=True)
         save(results, options.json)
 
 

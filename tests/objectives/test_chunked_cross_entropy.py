@@ -19,6 +19,7 @@ WORDS, WIDTH, TOKENS = 23, 7, 11
 def pieces(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many tokens are scored at a time."""
     monkeypatch.setattr(chunked_module, "MIN_CHUNK_TOKENS", request.param)
+    monkeypatch.setattr(chunked_module, "EFFICIENT_TOKENS", 1)
     monkeypatch.setattr(chunked_module, "CHUNK_SCORES", {"cpu": 1})
     assert chunk_tokens(WORDS, "cpu") == request.param
     return int(request.param)

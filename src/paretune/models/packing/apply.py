@@ -27,6 +27,7 @@ from paretune.models.packing.attention import (
     compute_packed_attention,
     packed_attention_forward,
 )
+from paretune.models.packing.fused_rows import fuse_rows
 from paretune.models.packing.layout import AttentionRole, PackedLayout
 from paretune.models.packing.state import AttentionSettings, Packing
 from paretune.models.structure.anatomy import Anatomy
@@ -241,6 +242,7 @@ def pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     """
     changes = packing.changes
     packing.passes_position_ids = True
+    fuse_rows(changes, model, anatomy)
     if model.get_output_embeddings() is None:
         packing.pooled_token = anatomy.topology.pooled_token
         changes.set(model, "forward", partial(_score_pooled, model, packing))
