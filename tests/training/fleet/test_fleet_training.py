@@ -39,8 +39,13 @@ PLACES = [
     ("roberta", "prompt", "multiple_choice"),
     ("electra", "head_only", "classification"),
     ("bert", "kept prompt", "classification"),
+    ("gemma3", "prefix", "pair"),
 ]
 MORE = [
+    ("llama", "lora", "pair"),
+    ("qwen3", "ia3", "multiple_choice"),
+    ("opt", "prompt", "pair"),
+    ("gpt_neox", "prefix", "pair"),
     *(("bert", name, "pair") for name in JOINING if name not in ("lora", "prefix")),
     *(("roberta", name, "multiple_choice") for name in ("lora", "prefix")),
     ("distilbert", "loha", "pair"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from support.rotation import in_turns
 from torch import Tensor
 
 from paretune import objectives
@@ -17,6 +18,7 @@ from paretune.objectives.values import HeadSpec
 from paretune.testing.tiny_decoders import DECODERS
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
+from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import prepare
@@ -77,9 +79,7 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
         (outputs,) = forward([MicroBatch(data, ROWS)])
         if kind == "completion":
             loss = outputs.summed_loss(0.0)
-            lengths = [data.scored_length(text) for text in outputs.texts]
-            each = outputs.evaluation_losses()[1].split(lengths)
-            found: dict[Any, Tensor] = dict(zip(outputs.texts, each, strict=True))
+            found = by_text(data, outputs)
         else:
             loss = objective.loss(outputs, data, ROWS, options)
             found = dict(enumerate(outputs))
@@ -97,3 +97,99 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
     for name, one, other in zip(prepared.trained, packed[1], padded[1], strict=True):
         torch.testing.assert_close(one, other, **tolerance, msg=name)
     prepared.undo()
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    in_turns(
+        [(f, m) for f in ("gemma3", "opt", "gemma2") for m in ("prefix", "ia3", "prompt", "lora")],
+        4,
+    ),
+)
+@pytest.mark.parametrize("rows", [([3, 17, 8], [], [0, 21, 11, 5]), ([7, 2], [6, 2], [4])])
+def test_completions_of_a_fleet_are_scored_as_alone(
+    family: str, method: str, rows: tuple[list[int], ...], tmp_path: Path, tiny_model: Any
+) -> None:
+    """Losses and gradients of three runs, one of them without rows, and of fleets of one."""
+    task, folder = tiny_task(tmp_path, "pair"), tiny_model(family)
+    runs = [
+        tiny_run(task, folder, method, training={"dropout": 0.0}, seed=seed) for seed in (1, 2, 3)
+    ]
+    bench = ProcessCache()
+    loaded = load_model(bench.source(runs[0].model), HeadSpec("causal_lm", "causal lm"))
+    examples, source = bench.parts(runs[0]).train, bench.source(runs[0].model)
+    data = with_completions(bench.encode(examples, loaded, source, 64))
+
+    def compute(places: list[int]) -> list[tuple[dict[Any, Tensor], dict[str, Tensor]]]:
+        model = SharedModel(runs[0], loaded, "cpu", objectives.get("instruction"))
+        own = [RunParameters(runs[place]) for place in places]
+        assert model.place(own)
+        for run in own:
+            draw = torch.Generator().manual_seed(run.run.seed)
+            for parameter in run.method.values():
+                parameter.data += torch.randn(parameter.shape, generator=draw) * 0.2
+        outputs = model.forward([MicroBatch(data, rows[place]) for place in places])
+        losses = [one.summed_loss(0.0) for one, place in zip(outputs, places, strict=True)]
+        torch.stack([loss for loss in losses if loss.requires_grad]).sum().backward()
+        model.distribute_gradients()
+        each = [by_text(data, one) for one in outputs]
+        gradients = [
+            {name: p.grad for name, p in run.method.items() if p.grad is not None} for run in own
+        ]
+        model.remove_all()
+        return list(zip(each, gradients, strict=True))
+
+    for place, (losses, gradients) in enumerate(compute([0, 1, 2])):
+        if not rows[place]:
+            assert not losses
+            continue
+        ((expected, expected_gradients),) = compute([place])
+        assert losses.keys() == expected.keys() and gradients.keys() == expected_gradients.keys()
+        for text, own in losses.items():
+            torch.testing.assert_close(own, expected[text], rtol=1e-5, atol=1e-5)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(
+                gradient, expected_gradients[name], rtol=1e-4, atol=1e-4, msg=name
+            )
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gemma3", "llama", "opt"])
+def test_in_bf16_packed_batches_are_as_near_to_fp32_as_padded_ones(
+    family: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    run = tiny_run(
+        tiny_task(tmp_path, "pair"), tiny_model(family), "full", training={"dropout": 0.0}
+    )
+    bench = ProcessCache()
+    loaded = load_model(bench.source(run.model), HeadSpec("causal_lm", "causal lm"))
+    prepared = prepare(run, loaded)
+    examples, source = bench.parts(run).train, bench.source(run.model)
+    data = with_completions(bench.encode(examples, loaded, source, 64))
+
+    def compute(precision: Literal["fp32", "bf16"]) -> tuple[Tensor, Tensor]:
+        compute = Compute("cpu", precision)
+        forward = forward_for(loaded, prepared.fleet, compute)
+        with compute.autocast():
+            (outputs,) = forward([MicroBatch(data, ROWS)])
+            loss = outputs.summed_loss(0.0)
+        gradients = torch.autograd.grad(loss, list(prepared.trained.values()), allow_unused=True)
+        each = by_text(data, outputs)
+        flat = torch.cat([g.flatten() for g in gradients if g is not None])
+        return torch.cat([each[text] for text in sorted(each)]).detach(), flat
+
+    exact, padded = compute("fp32"), compute("bf16")
+    assert enable_packing(prepared)
+    packed = compute("bf16")
+    for near, reference, wanted in zip(packed, padded, exact, strict=True):
+        error, usual = (near - wanted).norm(), (reference - wanted).norm()
+        assert error <= 1.5 * usual + 1e-3 * wanted.norm()
+    prepared.undo()
+
+
+def by_text(data: Encoded, outputs: Any) -> dict[Any, Tensor]:
+    """Losses of the scored tokens of each text."""
+    lengths = [data.scored_length(text) for text in outputs.texts]
+    if not lengths:
+        return {}
+    each = outputs.evaluation_losses()[1].split(lengths)
+    return dict(zip(outputs.texts, each, strict=True))
