@@ -98,12 +98,13 @@ class _RmsNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, epsilon: float, added: float, dtype: torch.dtype
     ) -> Tensor:
         wide = _wide(x)
-        mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_() / x.shape[-1]
-        scale = (mean_square + epsilon).rsqrt_()
+        size: Tensor = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        scale = (size.square_() / x.shape[-1] + epsilon).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
         ctx.added = added
         gain = weight.to(wide.dtype) + added if added else weight.to(wide.dtype)
-        return (wide * scale).mul_(gain).to(dtype)
+        out: Tensor = (wide * scale).mul_(gain).to(dtype)
+        return out
 
     @staticmethod
     @once_differentiable
