@@ -61,4 +61,4 @@ def test_every_file_is_named_as_its_method() -> None:
         assert method.name == name
     assert set(methods.available()) >= baselines.NAMES >= baselines.WITH_MODEL
     assert {"untuned"} == baselines.DRAWS_NOTHING
-    assert {"majority", "copy_source"} == baselines.TRIVIAL
+    assert {"majority", "copy_source", "frequent_text"} == baselines.TRIVIAL
