@@ -25,6 +25,7 @@ LAYOUTS = {"slovene-superglue": "zips", "paper": "folders", "paper-fair": "zips"
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
     own = {"own-data", "paper-fair", "slobench", "slovene-translation", "table"}
+    own |= {"metamath", "slovene-llm", "sms"}  # of decoders: test_decoder_examples.py
     assert set(files) == {*shipped_studies(), *own}
     for name, path in shipped_studies().items():
         assert files[name].resolve() == path.resolve()

@@ -11,7 +11,7 @@ import pytest
 from paretune import metrics
 from paretune.errors import MissingDependencyError
 from paretune.metrics import Metric, rouge
-from paretune.metrics.answers import EXACT_MATCH, TOKEN_F1, normalise_answer
+from paretune.metrics.answers import EXACT_MATCH, TOKEN_F1, is_same_number, normalise_answer
 from paretune.metrics.metric import Value
 from paretune.testing import MetricContract
 
@@ -87,3 +87,16 @@ class TestRouge2(AnswerMetric):
     def references(self) -> list[Value]:
         pairs = [f"{left} {right}" for left in "abcdef" for right in "ghij"]
         return list[Value](pairs)  # of one word there is no pair to match
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "right"),
+    [
+        ("So she has 3 + 4 = 7 left.", "7", 1.0),
+        ("The answer is 1,200.00", "#### 1200", 1.0),
+        ("7 apples, then 8", "7", 0.0),
+        ("none", "0", 0.0),
+    ],
+)
+def test_the_last_number_is_compared(prediction: str, reference: str, right: float) -> None:
+    assert is_same_number(prediction, reference) == right

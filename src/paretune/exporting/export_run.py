@@ -10,13 +10,17 @@ from paretune.exporting.exported_run import ExportedRun
 from paretune.exporting.model_card import render_model_card
 from paretune.exporting.native_folder import write_native_folder
 from paretune.exporting.restore import restore_run
+from paretune.exporting.serving import describe_serving
 from paretune.models.config import quiet_transformers
 from paretune.objectives.encoding import pad_batch
+from paretune.objectives.readouts import for_readout
 from paretune.planning.context import StudyContext
 from paretune.training.prepare import PreparedModel
 
 NUM_EXAMPLES = 8
 """Examples whose logits are compared before and after."""
+NUM_TEXTS = 2
+"""The same of language models, which have a logit for every word at every token."""
 
 
 def write_export(
@@ -38,26 +42,43 @@ def write_export(
         before = formats.compute_logits(prepared.loaded.model, batch)
         # Rendered first, since merging uses the model up.
         usage = usage_snippets.render_usage(export.run, export.dataset, prepared)
-        program = loading_snippets.render_program(export.form, export.task, export.source, usage)
+        pad_id = loading_snippets.missing_pad_id(export.source, prepared.pad_id)
+        program = loading_snippets.render_program(
+            export.form, export.task, export.source, usage, pad_id
+        )
         encoding = usage_snippets.describe_encoding(export.run, export.dataset, prepared)
         _write_form(export, prepared, folder)
         opened = formats.open_export(export.form, export.task, export.source, folder)
         after = formats.compute_logits(opened, batch)
     difference = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
-    if not difference <= formats.TOLERANCE:
+    tolerance = formats.LORA_TOLERANCE if export.form == "lora" else formats.TOLERANCE
+    if not difference <= tolerance:
         raise StoreError(
             f"opened again it answers differently (logits off by {difference:.2g}).",
             where=f"export of {' x '.join(export.run.cell)}",
             remedy="This is a defect of paretune or of the library: please report it.",
         )
-    card = render_model_card(export, program, encoding)
+    serving = describe_serving(export, folder)
+    if export.form == "lora":
+        encoding = [*encoding, *_describe_conversion(difference)]
+    card = render_model_card(export, program, encoding, pad_id, serving)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return card, difference
+
+
+def _describe_conversion(difference: float) -> list[str]:
+    return [
+        "",
+        "This is a LoRA adapter that PEFT made of another one. It approximates it: of the texts "
+        f"that were compared, logits differ by {difference:.1e} of the largest.",
+    ]
 
 
 def _write_form(export: ExportedRun, prepared: PreparedModel, folder: Path) -> None:
     if export.form == "peft":
         formats.write_peft_adapter(export.run, export.task, export.source, prepared, folder)
+    elif export.form == "lora":
+        formats.write_lora_conversion(export.run, export.task, export.source, prepared, folder)
     elif export.form == "merged":
         formats.write_merged_model(export.run, prepared, folder)
     else:
@@ -70,6 +91,14 @@ def _make_batch(
     """A few examples of the task, as inputs of the model."""
     from paretune.training.forward.plain import to_tensors
 
-    examples = list(export.dataset.test or export.dataset.train)[:NUM_EXAMPLES]
-    encoded = context.caches.encode(examples, prepared.loaded, export.source, prepared.max_length)
-    return to_tensors(pad_batch(encoded, range(len(examples)), prepared.pad_id), "cpu")
+    dataset, run = export.dataset, export.run
+    objective = for_readout(dataset.objective, run.readout, dataset.prompt)
+    words = objective.head == "causal_lm"  # logits of a whole vocabulary for each token
+    examples = list(dataset.test or dataset.train)[: NUM_TEXTS if words else NUM_EXAMPLES]
+    encoded = context.caches.encode(
+        examples, prepared.loaded, export.source, prepared.max_length, objective.encode
+    )
+    batch = to_tensors(pad_batch(encoded, range(len(examples)), prepared.pad_id), "cpu")
+    if words:
+        batch.pop("labels")
+    return batch

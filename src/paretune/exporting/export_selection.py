@@ -12,7 +12,7 @@ from paretune.errors import MethodError, StoreError, StudyError
 from paretune.store.record import Record
 from paretune.study import Run, Study
 
-FORMS = ("peft", "merged", "paretune")
+FORMS = ("peft", "merged", "paretune", "lora")
 
 
 def select_cell(

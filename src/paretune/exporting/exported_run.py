@@ -40,4 +40,4 @@ class ExportedRun:
     @property
     def task(self) -> TaskSignature:
         """What the model has to know of its task."""
-        return TaskSignature(self.dataset.kind, self.dataset.labels, self.dataset.languages)
+        return TaskSignature.of(self.run, self.dataset)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from paretune import methods
-from paretune.errors import MethodError
+from paretune.errors import MethodError, first_line
 from paretune.exporting.native_folder import open_native_folder
 from paretune.exporting.restore import TaskSignature, load_base
 from paretune.methods import Trains
@@ -28,6 +29,14 @@ from paretune.training.prepare import PreparedModel
 TOLERANCE = 1e-4
 """Largest difference of logits, in fp32, between an opened export and the trained model."""
 
+LORA_TOLERANCE = 1e-2
+"""The same of an adapter that was converted into LoRA, which is an approximation."""
+KEPT_ENERGY = 1 - 1e-6
+"""Share of the squared singular values of a layer's update that a conversion into LoRA keeps."""
+LYCORIS = ("loha", "lokr")
+"""Methods whose adapters PEFT converts into LoRA, as it does some of its tuners (``peft:NAME``). It
+puts none on layers that are Conv1D in the checkpoint (GPT-2); LoRA it does."""
+
 Batch = dict[str, torch.Tensor]
 
 
@@ -43,24 +52,38 @@ def explain_forms(
     configured = methods.configure_method(run.method)
     method, options = configured.method, configured.options
     reason = _explain_by_head(task, source)
-    reasons = {"peft": reason, "merged": reason, "paretune": ""}
+    reasons = {"peft": reason, "merged": reason, "paretune": "", "lora": reason}
     if reason:
         return reasons
     if method.trains is not Trains.ADAPTER:
         reasons["peft"] = f"{method.title} is no adapter: it leaves a whole model (merged)"
+        reasons["lora"] = reasons["peft"]
         return reasons
+    conv1d = False
     if method.to_peft is None:
         reasons["peft"] = f"{method.title}: nothing of PEFT that runs here"
     else:
         reasons["peft"] = method.cannot_export_to_peft(options, task.objective, None)
         if source is not None and not reasons["peft"]:
-            model = load_base(task, source).model
-            reasons["peft"] = method.cannot_export_to_peft(options, task.objective, model)
+            base = load_base(task, source)
+            reasons["peft"] = method.cannot_export_to_peft(options, task.objective, base.model)
+            conv1d = bool(base.transposed) and method.name in LYCORIS
     if method.merge is None:
         reasons["merged"] = f"{method.title} cannot become a part of the weights"
     else:
         reasons["merged"] = method.cannot_merge(options)
+    reasons["lora"] = _explain_conversion(method.name, method.title, reasons["peft"])
+    if conv1d and not reasons["peft"]:
+        reasons["peft"] = f"PEFT has no {method.title} for what is Conv1D in the checkpoint"
     return reasons
+
+
+def _explain_conversion(name: str, title: str, as_peft: str) -> str:
+    """Why the run cannot become a LoRA adapter; "" if PEFT converts it, or is to say why not."""
+    if name == "lora":
+        return "it is LoRA already: export it as peft"
+    converts = name in LYCORIS or name.startswith("peft:")
+    return as_peft if converts else f"PEFT does not convert {title} into LoRA"
 
 
 def _explain_by_head(task: TaskSignature, source: ModelSource | None) -> str:
@@ -72,14 +95,10 @@ def _explain_by_head(task: TaskSignature, source: ModelSource | None) -> str:
     return "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
 
 
-def write_peft_adapter(
-    run: Run, task: TaskSignature, source: ModelSource, prepared: PreparedModel, folder: Path
-) -> None:
-    """Write an adapter in PEFT's format, head included.
-
-    Raises:
-        MethodError: PEFT cannot represent it.
-    """
+def _build_peft_model(
+    run: Run, task: TaskSignature, source: ModelSource, prepared: PreparedModel
+) -> tuple[Any, Any]:
+    """The run as PEFT's model on a fresh base, head included; and its tokenizer."""
     base = load_base(task, source)
     configured = methods.configure_method(run.method).with_tokenizer(base.tokenizer)
     to_peft = configured.method.to_peft
@@ -102,10 +121,69 @@ def write_peft_adapter(
             module = next(m for m in modules_to_save if name.startswith(f"{m}."))
             saved = adapter.get_base_model().get_submodule(module).modules_to_save["default"]
             saved.get_parameter(name.removeprefix(f"{module}.")).copy_(parameter)
+    return adapter, base.tokenizer
+
+
+def write_peft_adapter(
+    run: Run, task: TaskSignature, source: ModelSource, prepared: PreparedModel, folder: Path
+) -> None:
+    """Write an adapter in PEFT's format, head included.
+
+    Raises:
+        MethodError: PEFT cannot represent it.
+    """
+    adapter, tokenizer = _build_peft_model(run, task, source, prepared)
     adapter.save_pretrained(folder)
+    _finish_adapter(folder, source, tokenizer)
+
+
+def write_lora_conversion(
+    run: Run, task: TaskSignature, source: ModelSource, prepared: PreparedModel, folder: Path
+) -> None:
+    """Write another adapter of PEFT's as LoRA, which servers such as vLLM take.
+
+    PEFT factorises the update of each layer (``peft.convert_to_lora``): the smallest rank that
+    keeps :data:`KEPT_ENERGY` of its squared singular values. Here every layer then gets the largest
+    of these ranks, padded with zeros, since servers take one rank.
+
+    Raises:
+        MethodError: PEFT cannot convert it.
+    """
+    import peft
+    from safetensors.torch import save_file
+
+    adapter, tokenizer = _build_peft_model(run, task, source, prepared)
+    try:
+        config, tensors = peft.convert_to_lora(adapter, rank=KEPT_ENERGY)
+    except (TypeError, ValueError) as error:
+        raise MethodError(
+            f"PEFT cannot convert it into LoRA ({first_line(error)}).",
+            where=f"method {run.method.key}",
+            remedy="Export it as peft, or merged.",
+        ) from None
+    rank = max(len(t) for name, t in tensors.items() if name.endswith(".lora_A.weight"))
+    for name, tensor in tensors.items():
+        if name.endswith(".lora_A.weight"):
+            missing = rank - len(tensor)
+            tensors[name] = F.pad(tensor, (0, 0, 0, missing))
+        elif name.endswith(".lora_B.weight"):
+            tensors[name] = F.pad(tensor, (0, rank - tensor.shape[1]))
+    config.r = config.lora_alpha = rank
+    layers = config.rank_pattern or config.target_modules
+    config.target_modules = set(layers)
+    config.rank_pattern, config.alpha_pattern = {}, {}
+    config.task_type, config.inference_mode = task.objective.peft_task_type, True
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(str(folder))
+    _finish_adapter(folder, source, tokenizer)
+
+
+def _finish_adapter(folder: Path, source: ModelSource, tokenizer: Any) -> None:
     if source.revision is not None and not source.name.startswith("package:"):
         _name_base(folder / "adapter_config.json", source)
-    base.tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
@@ -139,7 +217,7 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
     """The model of an exported folder, opened as a user does."""
     if form == "paretune":
         return open_native_folder(folder, source).loaded.model
-    if form == "peft":
+    if form in ("peft", "lora"):
         import peft
 
         with suppress_checkpointing_warning():
@@ -152,14 +230,21 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
 
 
 def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
-    """Logits in fp32, without gradients; a decoder scores the choices of all examples as texts."""
+    """Logits in fp32, without gradients; a decoder scores the choices of all examples as texts.
+
+    Of words (tokens, vocabulary): those of every token that is no padding. PEFT's prompts stand in
+    front of them.
+    """
     model.eval()
     choices = batch["input_ids"].shape[1] if batch["input_ids"].ndim == 3 else 0
-    flat = bool(choices) and topology_of(model.config).pooled_token == -1
+    decoder = topology_of(model.config).pooled_token == -1
+    flat = bool(choices) and decoder
     if flat:
         batch = {name: values.flatten(0, 1) for name, values in batch.items()}
     with torch.inference_mode():
         logits: torch.Tensor = model(**batch).logits.float()
+    if decoder and logits.ndim == 3:
+        return logits[:, -batch["input_ids"].shape[1] :][batch["attention_mask"].bool()]
     return logits.view(-1, choices) if flat else logits
 
 

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from paretune.exporting.restore import TaskSignature
 from paretune.exporting.usage_snippets import UsageSnippet
+from paretune.models.config import load_config
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.package import find_package_folder
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.heads import AUTO_CLASSES
+from paretune.models.structure.heads import choose_auto_class
+from paretune.models.structure.topology import topology_of
 from paretune.reporting.text.escape import markdown_code
 
+ADAPTERS = ("peft", "lora")
+"""Forms that are an adapter in PEFT's files, on a base that is found elsewhere."""
 FOLDER = 'FOLDER = "."  # where this card lies'
 LOADING = {
     "peft": """{labels}base = {auto}.from_pretrained(
@@ -52,11 +56,21 @@ STANDARD = ("json", "re", "importlib", "pathlib")
 """Modules of the standard library that a card may import."""
 
 
-def render_program(form: str, task: TaskSignature, source: ModelSource, usage: UsageSnippet) -> str:
+def render_program(
+    form: str,
+    task: TaskSignature,
+    source: ModelSource,
+    usage: UsageSnippet,
+    pad_id: int | None = None,
+) -> str:
     """A whole program: imports, loading, ``predict`` and a call of it, run in the export's
     folder.
+
+    Args:
+        pad_id: the padding token of a base whose config names none.
     """
-    auto_class = AUTO_CLASSES[task.objective.head].name
+    auto_class = _auto_class(task, source)
+    form = "peft" if form in ADAPTERS else form
     imports = [*(line.format(auto=auto_class) for line in IMPORTS[form]), *usage.imports]
     lines = [FOLDER]
     extra_imports: tuple[str, ...]
@@ -72,12 +86,26 @@ def render_program(form: str, task: TaskSignature, source: ModelSource, usage: U
         imports += extra_imports
         lines += ["", find_base.rstrip()] if find_base else []
     labels, names = _label_lines(task)
+    if pad_id is not None:
+        names += f",\n    pad_token_id={pad_id}"
     loading = LOADING[form].format(auto=auto_class, base=base, labels=labels, names=names)
     lines += [loading, "", "", usage.code]
     standard = {line for line in imports if line.split()[1].split(".")[0] in STANDARD}
     others = sorted(set(imports) - standard, key=_import_order)
     blank = [""] if standard else []
     return "\n".join([*sorted(standard, key=_import_order), *blank, *others, "", *lines])
+
+
+def _auto_class(task: TaskSignature, source: ModelSource) -> str:
+    topology = topology_of(load_config(source))
+    return choose_auto_class(topology, task.objective.head).name
+
+
+def missing_pad_id(source: ModelSource, pad_id: int) -> int | None:
+    """The padding token that the config of a decoder does not name; None where it does."""
+    config = load_config(source)
+    named = getattr(config, "pad_token_id", None) is not None
+    return None if named or topology_of(config).pooled_token != -1 else pad_id
 
 
 def _import_order(line: str) -> tuple[bool, str]:
@@ -99,15 +127,16 @@ def _label_lines(task: TaskSignature) -> tuple[str, str]:
     return f"labels = {listed}\n", f",\n    {arguments}"
 
 
-def describe_labels(form: str, task: TaskSignature) -> list[str]:
+def describe_labels(form: str, task: TaskSignature, pad_id: int | None = None) -> list[str]:
     """Where the label names of an adapter are, as paragraphs; none for forms that store them."""
-    if form != "peft" or task.objective.problem_type is None:
+    if form not in ADAPTERS or task.objective.problem_type is None:
         return []
     return [
         "",
         "PEFT's files have no place for the names of labels: the program gives them to the base. "
         "`AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, "
-        "id2label=dict(enumerate(labels)))` has them too.",
+        "id2label=dict(enumerate(labels))"
+        f"{'' if pad_id is None else f', pad_token_id={pad_id}'})` has them too.",
     ]
 
 
@@ -143,7 +172,7 @@ def warn_before_publishing(
     form: str, folder: Path, target: Path, source: ModelSource
 ) -> tuple[str, ...]:
     """Warn that an export names a path of this machine, and say how to change it."""
-    if form != "peft" or not (is_local_folder(source) or _in_package(source)):
+    if form not in ADAPTERS or not (is_local_folder(source) or _in_package(source)):
         return ()
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     return (

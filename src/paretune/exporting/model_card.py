@@ -28,13 +28,21 @@ from paretune.study import Run
 from paretune.terminal.sanitise import sanitise_line
 
 
-def render_model_card(export: ExportedRun, program: str, encoding: Sequence[str]) -> str:
+def render_model_card(
+    export: ExportedRun,
+    program: str,
+    encoding: Sequence[str],
+    pad_id: int | None = None,
+    serving: Sequence[str] = (),
+) -> str:
     """The card as Markdown.
 
     Args:
         program: loads the export and predicts with it
             (:func:`paretune.exporting.loading_snippets.render_program`).
         encoding: how a row becomes the model's input, as paragraphs.
+        pad_id: the padding token of a base whose config names none.
+        serving: commands for servers (:mod:`paretune.exporting.serving`), as lines.
     """
     run, cell, source = export.run, export.cell, export.source
     # A folder's path means nothing on another machine; the study has a label for it.
@@ -58,9 +66,10 @@ def render_model_card(export: ExportedRun, program: str, encoding: Sequence[str]
         "```",
         "",
         *encoding,
-        *loading_snippets.describe_labels(export.form, export.task),
+        *loading_snippets.describe_labels(export.form, export.task, pad_id),
         *loading_snippets.describe_base(export.form, source),
         "",
+        *serving,
         "## What it scores",
         *_score_lines(export),
         "",

@@ -45,6 +45,7 @@ def write_native_folder(
             "kind": task.kind,
             "labels": list(task.labels),
             "languages": list(task.languages),
+            **({} if task.readout == "head" else {"readout": task.readout}),
         },
         "base": {
             "name": run.model.key if local else source.name,
@@ -70,7 +71,12 @@ def open_native_folder(folder: Path, source: ModelSource) -> PreparedModel:
             where=str(folder),
             remedy="Give the base that it was trained on.",
         )
-    signature = TaskSignature(task["kind"], tuple(task["labels"]), tuple(task.get("languages", ())))
+    signature = TaskSignature(
+        task["kind"],
+        tuple(task["labels"]),
+        tuple(task.get("languages", ())),
+        task.get("readout", "head"),
+    )
     weights = (folder / "weights.safetensors").read_bytes()
     return restore_run(Run.model_validate(description["run"]), signature, source, weights)
 

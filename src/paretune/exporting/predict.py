@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from paretune import methods
 from paretune.data.example import Dataset, Example
+from paretune.errors import MethodError
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods import ConfiguredBaseline
 from paretune.objectives.encoding import Encoded
@@ -47,6 +48,9 @@ def predict_labels(
     Args:
         examples: of the same form; their labels are ignored.
         weights: its trained tensors; None for a baseline, which is fitted again.
+
+    Raises:
+        MethodError: the run answers by texts that it writes.
     """
     if weights is None:
         scores = _fit_and_predict(run, dataset, examples, context)
@@ -55,7 +59,15 @@ def predict_labels(
     prepared, encoded = _restore_and_encode(
         run, dataset, examples, context, weights, compute.precision
     )
-    scores = evaluate_alone(forward_for(prepared.loaded, prepared.fleet, compute), encoded)
+    objective = context.caches.objective(run)
+    if objective.generates:
+        raise MethodError(
+            "its answers are texts that it writes, which may name no label.",
+            where=" x ".join(run.cell),
+            remedy="Choose a run whose readout is label_words or head.",
+        )
+    forward = forward_for(prepared.loaded, prepared.fleet, compute)
+    scores = evaluate_alone(forward, encoded, objective.collector)
     return PredictedLabels(tuple(int(i) for i in scores.argmax(1)), sum(encoded.truncated))
 
 
@@ -106,7 +118,10 @@ def _restore_and_encode(
     precision: Literal["fp32", "bf16"],
 ) -> tuple[PreparedModel, Encoded]:
     source = context.source(run.model)
-    task = TaskSignature(dataset.kind, dataset.labels, dataset.languages)
+    task = TaskSignature.of(run, dataset)
     prepared = restore_run(run, task, source, weights, precision)
-    encoded = context.caches.encode(list(examples), prepared.loaded, source, prepared.max_length)
+    encode = context.caches.objective(run).encode
+    encoded = context.caches.encode(
+        list(examples), prepared.loaded, source, prepared.max_length, encode
+    )
     return prepared, encoded

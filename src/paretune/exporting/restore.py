@@ -10,11 +10,14 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from paretune import objectives
+from paretune.data.example import Dataset
+from paretune.data.prompt import Prompt
 from paretune.errors import StoreError
 from paretune.models.load import LoadedModel, load_model, rescale_regression_head
 from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import Objective
-from paretune.study import Run
+from paretune.objectives.readouts import for_readout
+from paretune.study import Readout, Run
 from paretune.training.prepare import PreparedModel, prepare
 
 
@@ -25,11 +28,17 @@ class TaskSignature:
     kind: str
     labels: tuple[str, ...]
     languages: tuple[str, ...] = ()
+    readout: Readout = "head"
+
+    @classmethod
+    def of(cls, run: Run, dataset: Dataset) -> TaskSignature:
+        """That of a run on its data."""
+        return cls(dataset.kind, dataset.labels, dataset.languages, run.readout)
 
     @property
     def objective(self) -> Objective:
-        """The objective of the task's kind."""
-        return objectives.get(self.kind)
+        """The objective of the task's kind, by its readout but without the task's prompt."""
+        return for_readout(objectives.get(self.kind), self.readout, Prompt())
 
 
 def load_base(

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.data.example import Dataset
+from paretune.exporting import prompt_snippets
+from paretune.objectives.encoding import marks_pairs
+from paretune.objectives.readouts import for_readout
+from paretune.objectives.readouts.label_words import count_trailing_tokens
 from paretune.reporting.text.escape import markdown_code
 from paretune.study import Generation, Run, TaskSpec
 from paretune.training.prepare import PreparedModel
@@ -29,7 +33,7 @@ PAIRS = (
     '''def predict(pairs):
     """{title}"""
     first, second = (list(texts) for texts in zip(*pairs))
-    inputs = tokenizer(first, second, {tokens})
+    inputs = tokenizer(first, {second}, {tokens})
 '''
     + LOGITS
     + "    return {answer}"
@@ -40,10 +44,14 @@ CHOICES = '''def predict(questions):
 
 
 def best(text, choices):
-    inputs = tokenizer([text] * len(choices), choices, {tokens})
+    inputs = tokenizer([text] * len(choices), {second}, {tokens})
     with torch.inference_mode():
-        logits = model(**{{name: one[None] for name, one in inputs.items()}}).logits
-    return logits[0].argmax().item()'''
+'''
+CHOICES_TOGETHER = """        together = {name: one[None] for name, one in inputs.items()}
+        logits = model(**together).logits
+    return logits[0].argmax().item()"""
+CHOICES_AS_TEXTS = """        logits = model(**inputs).logits
+    return logits[:, 0].argmax().item()"""
 TRANSLATIONS = '''def predict(texts):
     """The translation of each text."""
     inputs = tokenizer({texts}, {tokens})
@@ -84,8 +92,25 @@ def render_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSn
     Args:
         prepared: the model as it was when the run was scored.
     """
+    loaded = prepared.loaded
+    if loaded.anatomy.topology.pooled_token == -1 and run.readout != "head":
+        return _prompted_usage(run, dataset, prepared)
     tokens = TOKENS.format(length=prepared.max_length)
     return SNIPPETS[dataset.objective.usage](run, dataset, prepared, tokens)
+
+
+def _prompted_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSnippet:
+    """Of a decoder without a head: it is asked by the task's prompt."""
+    tokenizer = prepared.loaded.tokenizer
+    if run.readout == "label_words":
+        tail = count_trailing_tokens(tokenizer)
+        imports, code, example = prompt_snippets.render_label_words(dataset, tail)
+    else:
+        objective = for_readout(dataset.objective, run.readout, dataset.prompt)
+        imports, code, example = prompt_snippets.render_generation(
+            run, dataset, tuple(objective.stop), prepared.pad_id
+        )
+    return UsageSnippet(imports, code + _render_call(example))
 
 
 def _generation_usage(
@@ -98,7 +123,10 @@ def _choices_usage(
     run: Run, dataset: Dataset, prepared: PreparedModel, tokens: str
 ) -> UsageSnippet:
     choices = [f"Choice {i}." for i in range(len(dataset.labels))]
-    code = CHOICES.format(tokens=tokens) + _render_call([("A text.", choices)])
+    decoder = prepared.loaded.anatomy.topology.pooled_token == -1
+    best = CHOICES_AS_TEXTS if decoder else CHOICES_TOGETHER
+    form = CHOICES.format(second=_second_text(prepared, "choices"), tokens=tokens)
+    code = form + best + _render_call([("A text.", choices)])
     return UsageSnippet(("import torch",), code)
 
 
@@ -114,8 +142,9 @@ def _texts_usage(run: Run, dataset: Dataset, prepared: PreparedModel, tokens: st
         return UsageSnippet((*imports, "import torch"), code + _render_call([example]))
     if _has_pairs(dataset):
         code = PAIRS.format(
-            title=f"The {what} for each (first text, second text).", tokens=tokens, answer=answer
-        )
+            title=f"The {what} for each (first text, second text).", tokens=tokens, answer=answer,
+            second=_second_text(prepared, "second"),
+        )  # fmt: skip
         return UsageSnippet(
             ("import torch",), code + _render_call([("A first text.", "A second text.")])
         )
@@ -130,16 +159,33 @@ SNIPPETS = {"texts": _texts_usage, "choices": _choices_usage, "generation": _gen
 """By :attr:`paretune.objectives.Objective.usage`."""
 
 
+def _second_text(prepared: PreparedModel, name: str) -> str:
+    """Second texts as the tokenizer gets them: a line break before each where it marks none."""
+    if marks_pairs(prepared.loaded.tokenizer):
+        return name
+    return f'["\\n" + text for text in {name}]'
+
+
 def describe_encoding(run: Run, dataset: Dataset, prepared: PreparedModel) -> list[str]:
     """The card's paragraph on how a row becomes what ``predict`` takes, and what it returns."""
     limit = f"More than {prepared.max_length} tokens are cut"
     limit += ", from the longer text." if _has_pairs(dataset) else "."
+    if run.readout != "head":
+        limit = (
+            f"While it was trained and scored, prompts of more than {prepared.max_length} tokens "
+            "were cut at the beginning of a text; this code cuts nothing."
+        )
     sentences = [*describe_texts(run.task, dataset), limit]
     if dataset.objective.scales_targets:
         sentences.append(
             f"The answer is {markdown_code(dataset.labels[0])} in its own unit: the number was "
             "learnt in standard deviations from the mean of train, and the head was scaled back."
         )
+    elif run.readout != "head":
+        if dataset.objective.predicts_labels and dataset.prompt and dataset.prompt.label_texts:
+            pairs = zip(dataset.labels, dataset.prompt.label_texts, strict=True)
+            texts = [f"{markdown_code(name)}: {markdown_code(text)}" for name, text in pairs]
+            sentences.append(f"The labels and their texts: {', '.join(texts)}.")
     elif dataset.objective.predicts_labels and dataset.objective.problem_type is not None:
         names = [markdown_code(name) for name in dataset.labels[:20]]
         rest = len(dataset.labels) - len(names)

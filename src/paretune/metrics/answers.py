@@ -23,6 +23,7 @@ ANSWER = "answer"
 """The target type of texts that answer something: they are right or wrong, or nearly right."""
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _CACHED = 1 << 15
 
 ScoreText = Callable[[str, str], float]
@@ -47,6 +48,18 @@ def token_f1(prediction: str, reference: str) -> float:
     if not predicted or not expected:
         return float(predicted == expected)
     return f1_of_counts(Counter(predicted), Counter(expected))
+
+
+def is_same_number(prediction: str, reference: str) -> float:
+    """1 where the last number of both is the same, as GSM8K's answers are judged, otherwise 0.
+
+    Commas between thousands are left out (Cobbe et al. 2021, arXiv:2110.14168); a text without a
+    number is never right.
+    """
+    predicted, expected = (_NUMBER.findall(t.replace(",", "")) for t in (prediction, reference))
+    if not predicted or not expected:
+        return 0.0
+    return float(float(predicted[-1]) == float(expected[-1]))
 
 
 def f1_of_counts(predicted: Counter[Any], expected: Counter[Any]) -> float:
@@ -100,4 +113,11 @@ TOKEN_F1 = Metric(
     target_type=ANSWER,
     **mean_of_texts(token_f1),
 )
-METRICS = (EXACT_MATCH, TOKEN_F1)
+LAST_NUMBER = Metric(
+    name="last_number",
+    title="last number",
+    description="share of answers whose last number is that of the reference",
+    target_type=ANSWER,
+    **mean_of_texts(is_same_number),
+)
+METRICS = (EXACT_MATCH, TOKEN_F1, LAST_NUMBER)

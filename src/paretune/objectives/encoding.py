@@ -184,7 +184,7 @@ def _tokenise(
     A tokenizer that puts nothing between two texts (of many decoders) gets a line break there, and
     one that makes no token of an empty text gets the token that ends a text.
     """
-    if any(second is not None for _, second in pairs) and not _marks_pairs(tokenizer):
+    if any(second is not None for _, second in pairs) and not marks_pairs(tokenizer):
         pairs = [(a, None if b is None else f"\n{b}") for a, b in pairs]
     encoded = _call_tokenizer(tokenizer, pairs, max_length)
     for row, ids in enumerate(encoded["input_ids"]):
@@ -195,7 +195,7 @@ def _tokenise(
     return encoded
 
 
-def _marks_pairs(tokenizer: Any) -> bool:
+def marks_pairs(tokenizer: Any) -> bool:
     """Whether the tokenizer adds more to a pair of texts than to one: a token between them."""
     of_pair, of_one = (int(tokenizer.num_special_tokens_to_add(pair=b)) for b in (True, False))
     return of_pair > of_one

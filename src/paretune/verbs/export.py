@@ -36,7 +36,7 @@ class ExportResult:
     """An export that was written and opened again.
 
     Attributes:
-        form: ``peft``, ``merged`` or ``paretune``.
+        form: ``peft``, ``merged``, ``paretune`` or ``lora``.
         largest_difference: of logits after it was opened again.
         notes: what to know before the folder is given to others.
     """
@@ -64,7 +64,8 @@ def export(
         study: a study, its file, or the name of a shipped one.
         to: the folder to make; ``exports/STUDY/TASK-MODEL-METHOD`` by default.
         store: folder of the results; ``studies/NAME`` by default.
-        form: ``peft``, ``merged``, ``paretune``, or ``auto``: the first of these that is possible.
+        form: ``peft``, ``merged``, ``paretune``, ``lora`` (converted into it by PEFT), or
+            ``auto``: the first of these that is possible.
         tell: called with a sentence before what takes long.
         options: ``task``, ``model``, ``method``, ``seed``, ``train_again``, ``allow_collapsed``,
             ``online`` (:class:`ExportOptions`).
@@ -103,7 +104,7 @@ def export(
     run = record.run
     context = StudyContext(offline=not options.get("online", False))
     dataset, source = context.dataset(run.task), context.source(run.model)
-    task = TaskSignature(dataset.kind, dataset.labels, dataset.languages)
+    task = TaskSignature.of(run, dataset)
     form = export_selection.select_form(form, explain_forms(run, task, source), run)
     target = Path("exports", results.study.study, make_file_name(*run.cell))
     target = target if to is None else Path(to)

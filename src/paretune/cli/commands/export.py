@@ -47,8 +47,9 @@ class ExportOptions:
     form: Annotated[
         str,
         typer.Option(
-            help="peft (an adapter), merged (a whole checkpoint), paretune (our own folder), or "
-            "auto: the first that is possible."
+            help="peft (an adapter), merged (a whole checkpoint), paretune (our own folder), "
+            "lora (LoHa, LoKr and some of PEFT's tuners, converted by PEFT for servers), or auto: "
+            "the first that is possible."
         ),
     ] = "auto"
     train_again: TrainAgain = False

@@ -211,7 +211,7 @@ class _Tokeniser:
 
     def __init__(self, tokenizer: Any, prompt: Prompt, max_length: int | None) -> None:
         self.tokenizer, self.prompt, self.max_length = tokenizer, prompt, max_length
-        self.trailing = _count_trailing_tokens(tokenizer)
+        self.trailing = count_trailing_tokens(tokenizer)
 
     def fit(self, questions: Sequence[_Question]) -> None:
         """Tokenise and cut what is too long: texts first; then solved examples are left out."""
@@ -323,7 +323,7 @@ def _from_word_start(text: str, place: int) -> str:
     return text[match.start() if match else place :].lstrip()
 
 
-def _count_trailing_tokens(tokenizer: Any) -> int:
+def count_trailing_tokens(tokenizer: Any) -> int:
     """How many tokens the tokenizer puts behind each text."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]

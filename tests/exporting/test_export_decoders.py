@@ -1,0 +1,199 @@
+"""Exports of decoders: opened by PEFT's own classes and by transformers, with equal logits."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from support.tiny_study import finish, small
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+import paretune
+from paretune.errors import MethodError
+from paretune.verbs.export import export as export_if_learnt
+
+export = partial(export_if_learnt, allow_collapsed=True)
+"""Two steps: some of the runs have learnt nothing, which is no matter here."""
+TEXTS = ["The cat sat on the mat.", "Ice"]
+METHODS = [
+    *({"name": name, "rank": 2} for name in ("lora", "dora", "loha")),
+    *({"name": name} for name in ("ia3", "full")),
+]
+TRAINING = {
+    **{"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
+    "backend": "plain",
+}
+MERGED_ONLY = ("full",)
+
+
+def run_study(folder: Path, model: Path, readout: str) -> tuple[Any, Path]:
+    study = small(
+        folder,
+        model,
+        methods=[{**method, "readout": readout} for method in METHODS],
+        protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
+        training=TRAINING,
+    )
+    finish(study, folder / "store", costs=0).close()
+    return study, folder / "store"
+
+
+@pytest.fixture(scope="module")
+def head_study(tmp_path_factory: Any, tiny_model: Any) -> tuple[Any, Path]:
+    """Of a model without a token for padding."""
+    return run_study(tmp_path_factory.mktemp("head"), tiny_model("llama"), "head")
+
+
+@pytest.fixture(scope="module")
+def words_study(tmp_path_factory: Any, tiny_model: Any) -> tuple[Any, Path]:
+    """Of a model whose layers are written as Conv1D, and whose LM head is tied."""
+    return run_study(tmp_path_factory.mktemp("words"), tiny_model("gpt2"), "label_words")
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    inputs.pop("token_type_ids", None)
+    with torch.inference_mode():
+        scores: torch.Tensor = model.eval()(**inputs).logits
+    return scores if scores.ndim == 2 else scores[inputs["attention_mask"].bool()]
+
+
+def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
+    export(study, store=store, method=method, form="paretune", to=folder)
+    return logits(*paretune.load(folder))
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "loha", "ia3", "full"])
+def test_classifiers_open_with_peft_and_transformers(
+    head_study: Any, tmp_path: Path, method: str
+) -> None:
+    study, store = head_study
+    expected = ours(study, store, method, tmp_path / "own")
+    export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
+    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert merged.config.id2label == {0: "no", 1: "yes"}
+    assert merged.config.pad_token_id == tokenizer.pad_token_id
+    torch.testing.assert_close(logits(merged, tokenizer), expected, rtol=0, atol=1e-5)
+    if method in MERGED_ONLY:
+        return
+    export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert config["task_type"] == "SEQ_CLS" and "score" in config["modules_to_save"]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
+    opened = peft.AutoPeftModelForSequenceClassification.from_pretrained(
+        tmp_path / "peft", num_labels=2, pad_token_id=tokenizer.pad_token_id
+    )
+    torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "loha", "ia3", "full"])
+def test_language_models_open_with_peft_and_transformers(
+    words_study: Any, tmp_path: Path, method: str
+) -> None:
+    study, store = words_study
+    expected = ours(study, store, method, tmp_path / "own")
+    export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert merged.lm_head.weight is merged.transformer.wte.weight
+    assert merged.transformer.h[0].mlp.c_fc.weight.shape == (32, 128) or (
+        type(merged.transformer.h[0].mlp.c_fc).__name__ == "Conv1D"
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(merged, tokenizer), expected, rtol=0, atol=1e-5)
+    if method in (*MERGED_ONLY, "loha"):  # PEFT's LoHa is for linear layers, and these are Conv1D
+        with pytest.raises(MethodError, match="It can be"):
+            export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+        return
+    export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert config["task_type"] == "CAUSAL_LM" and not config["modules_to_save"]
+    opened = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
+    torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("readout", ["head", "label_words"])
+def test_loha_becomes_a_lora_adapter(readout: str, request: Any, tmp_path: Path) -> None:
+    study, store = request.getfixturevalue("head_study" if readout == "head" else "words_study")
+    expected = ours(study, store, "loha", tmp_path / "own")
+    done = export(study, store=store, method="loha", form="lora", to=tmp_path / "lora")
+    config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA" and config["r"] == config["lora_alpha"] <= 4
+    assert not config["rank_pattern"]
+    auto = (
+        partial(peft.AutoPeftModelForSequenceClassification.from_pretrained, num_labels=2)
+        if readout == "head"
+        else peft.AutoPeftModelForCausalLM.from_pretrained
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "lora")
+    opened = auto(tmp_path / "lora", pad_token_id=tokenizer.pad_token_id)
+    torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=5e-3)
+    assert "This is a LoRA adapter that PEFT made of another one" in done.card
+    serves = "--lora-modules words-tiny-loha=. --max-lora-rank 8" in done.card
+    assert serves == (readout == "label_words")
+    with pytest.raises(MethodError, match="LoRA already"):
+        export(study, store=store, method="lora", form="lora", to=tmp_path / "x")
+    with pytest.raises(MethodError, match="does not convert"):
+        export(study, store=store, method="ia3", form="lora", to=tmp_path / "x")
+
+
+def test_cards_say_how_to_serve(words_study: Any, head_study: Any, tmp_path: Path) -> None:
+    study, store = words_study
+    adapter = export(study, store=store, method="lora", form="peft", to=tmp_path / "a").card
+    assert "vllm serve BASE_FOLDER --enable-lora --lora-modules words-tiny-lora=." in adapter
+    assert "convert_lora_to_gguf.py . --base BASE_FOLDER" in adapter
+    merged = export(study, store=store, method="ia3", form="merged", to=tmp_path / "m").card
+    assert "vllm serve . --served-model-name words-tiny-ia3" in merged
+    assert "convert_hf_to_gguf.py . --outfile words-tiny-ia3.gguf" in merged
+    other = export(study, store=store, method="ia3", form="peft", to=tmp_path / "i").card
+    assert "take LoRA adapters only" in other
+    study, store = head_study
+    card = export(study, store=store, method="lora", form="peft", to=tmp_path / "h").card
+    assert "Serving it" not in card
+
+
+def run_card(folder: Path) -> str:
+    """What the program on a card prints, run where the card lies."""
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    program = card.split("```python\n")[1].split("```")[0]
+    before, out = Path.cwd(), io.StringIO()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(out):
+            exec(compile(program, "card", "exec"), {"__name__": "card"})  # noqa: S102
+    finally:
+        os.chdir(before)
+    return out.getvalue().strip()
+
+
+@pytest.mark.parametrize("form", ["peft", "merged", "paretune"])
+@pytest.mark.parametrize("readout", ["head", "label_words"])
+def test_the_program_on_the_card_runs(
+    form: str, readout: str, request: Any, tmp_path: Path
+) -> None:
+    study, store = request.getfixturevalue("head_study" if readout == "head" else "words_study")
+    export(study, store=store, method="lora", form=form, to=tmp_path / "out")
+    printed = run_card(tmp_path / "out")
+    assert printed in ("['no']", "['yes']")
+
+
+def test_prompts_of_classifiers_are_not_for_peft(tmp_path: Path, tiny_model: Any) -> None:
+    study = small(
+        tmp_path,
+        tiny_model("llama"),
+        methods=[{"name": "prompt", "num_virtual_tokens": 2, "readout": "head"}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
+    )
+    finish(study, tmp_path / "store", costs=0).close()
+    with pytest.raises(MethodError, match="It can be: paretune"):
+        export(study, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
+    ours(study, tmp_path / "store", "prompt", tmp_path / "own")
