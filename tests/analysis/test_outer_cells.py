@@ -15,6 +15,8 @@ from paretune.analysis.failures import FailureRate
 from paretune.analysis.fold_answers import fill_repeats, merge_folds
 from paretune.analysis.likelihood import CellLikelihood, cell_likelihood
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.pareto.expected_score import expected_scores
+from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.run_selection import select_run
 from paretune.analysis.test_design import SPLIT, TestDesign
 from paretune.errors import StoreError
@@ -88,6 +90,20 @@ def test_a_row_that_no_repeat_answered_is_absent_and_a_repeat_without_any_too() 
         records = fake_folds.without_fold(records, place)
     cell = lora(given, fake_folds.without_fold(records, 0))
     assert cell.design == TestDesign(5, 1) and len(cell.test_answers[0].uid) == 48
+
+
+def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> None:
+    given = study()
+    records = fake_folds.crossed_cell(given, "lora", 0.8, 5)
+    poor = fake_folds.crossed_cell(given, "prompt", 0.7, 5)
+    for place in (0, 1, 2):
+        poor = fake_folds.without_fold(poor, place)
+    one = fake_folds.without_fold(fake_folds.crossed_cell(given, "full", 0.7, 5), 4)
+    cells = [c for c in group_into_cells(given, [*records, *poor, *one]) if c.task == "topics"]
+    found = expected_scores(cells)
+    assert {key[1]: len(e.score.uid) for key, e in found.items()} == {"lora": 48, "full": 48}
+    assert all(c.cell.method != "prompt" for c in recommend(cells).candidates)
+    assert "prompt" in {c.method for c in recommend(cells).failed_cells}
 
 
 def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:

@@ -71,13 +71,12 @@ def test_cross_validation_finds_more_of_the_same_rows() -> None:
 @pytest.mark.parametrize("seeds", ["calm", "norm"])
 def test_what_a_pilot_asks_for_finds_5_points_in_eight_of_ten(seeds: str) -> None:
     """More than asked is allowed: studies borrow variances from methods that pilots do not."""
-    pilots = 150
+    pilots = 100
     means = measure(f"sample size accuracy {seeds} n=100 S=5", pilots)
     for what in ("examples", "seeds", "both", "cross-validated rows"):
         if (decided := means.get(f"decided with {what}")) is not None:
             share = (1 - means["pilot decides"]) * means[f"asks for {what}"]
             assert decided >= 0.8 - slack(0.8, max(round(pilots * share), 1)), what
-    assert means["decided with cross-validated rows"] <= 0.95
 
 
 @pytest.mark.slow

@@ -122,3 +122,20 @@ def test_the_committed_page_is_that_of_the_committed_results() -> None:
     page = calibration.PAGE.read_text(encoding="utf-8")
     assert page == calibration.make_page(), "run: python bench/calibration.py page"
     assert "{{" not in page and page.count("\n| 56 x 3, norm |") >= 1
+
+
+def test_real_runs_need_no_larger_factor_than_the_one_in_use() -> None:
+    """100 runs each of full and LoRA: 20 divisions of 160 messages into five folds."""
+    from replay import FOLDER, Pool, required_phi
+
+    from paretune.analysis.test_design import TestDesign
+
+    pool = Pool.load(FOLDER / "crossed" / "routing.json")
+    assert pool.num_folds == 5
+    assert {name: pool.answers[name].shape for name in ("full", "lora")} == {
+        "full": (20, 160),
+        "lora": (20, 160),
+    }
+    for repeats in (1, 4):
+        measured = required_phi(pool, "full", "lora", repeats)
+        assert 1 < measured <= TestDesign(5, repeats).phi(160)

@@ -27,10 +27,14 @@ def keep_comparable(
 def align_rows(scores: Mapping[Key, BootstrapScore]) -> dict[Key, BootstrapScore]:
     """Comparable scores on the rows that all of them answered, so that draws are joint draws.
 
-    Where no row is common, those with as many rows as the largest.
+    Scores of fewer than half as many rows as the largest are left out, so that a configuration most
+    of whose folds failed or wait takes nothing from the others. Where no row is common, those with
+    as many rows as the largest.
     """
     if not scores:
         return {}
+    most = max(len(score.uid) for score in scores.values())
+    scores = {name: s for name, s in scores.items() if 2 * len(s.uid) >= most}
     common = frozenset.intersection(*(frozenset(score.uid) for score in scores.values()))
     if not common:
         largest = max(len(score.uid) for score in scores.values())

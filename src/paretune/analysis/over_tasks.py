@@ -156,7 +156,7 @@ class _TaskScores:
     scores: Mapping[str, BootstrapScore]
     prior: SeedPrior
     expected: Mapping[str, float]
-    """Scores of the next runs, failures included."""
+    """Scores of the next runs, failures included; without those of few rows."""
 
     @classmethod
     def of(cls, cells: Sequence[Cell], model: str) -> _TaskScores:
@@ -187,7 +187,10 @@ class _TaskScores:
     def expected_lead(self, method: str, reference: str) -> float:
         """Of the next runs, failures included, in points."""
         highest = metrics.get(self.cells[method].metric).highest
-        return 100 * (self.expected[method] - self.expected[reference]) / highest
+        ahead, behind = (
+            self.expected.get(name, self.scores[name].estimate) for name in (method, reference)
+        )
+        return 100 * (ahead - behind) / highest
 
     def is_one_run(self, name: str) -> bool:
         """Whether nothing is known of how much runs differ."""
