@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from paretune.models.quantised import QuantisedLinear
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -101,6 +103,17 @@ class ActivationMeter:
 
 def _unpack(tensor: Tensor) -> Tensor:
     return tensor
+
+
+def count_weight_bytes(model: nn.Module) -> int:
+    """Bytes of all parameters, and of the buffers of quantised layers; on meta too."""
+    packed = sum(
+        buffer.numel() * buffer.element_size()
+        for module in model.modules()
+        if isinstance(module, QuantisedLinear)
+        for buffer in module.buffers(recurse=False)
+    )
+    return packed + sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 def _list_weights(model: nn.Module) -> Iterator[Tensor]:

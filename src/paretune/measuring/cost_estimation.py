@@ -2,9 +2,14 @@
 
 Operations: 2 N T for the forward pass of T tokens through N backbone parameters, 2 N T for the
 gradient of the inputs, and 2 N T for the gradient of the weights where they are trained (Kaplan et
-al. 2020, arXiv:2001.08361, section 2.1). Bytes: weights; gradients and AdamW's two moments of what
-is trained, and outside the cost probe the best weights so far; what a layer saves for each token
-until the backward pass, attention and, where words are scored, their scores.
+al. 2020, arXiv:2001.08361, section 2.1); what scores words counts for the scored tokens alone.
+Bytes: weights; gradients and AdamW's two moments of what is trained, and outside the cost probe the
+best weights so far; what a layer saves for each token until the backward pass, attention and, where
+words are scored, their scores.
+
+What an encoder's layer saves is a rule of thumb, a multiple of its width. Decoders differ too much
+for one: by the width of their feed-forward part, by gates, by the number of key and value heads.
+There the numbers are counted from the layer's modules (:class:`SavedValues`).
 """
 
 from __future__ import annotations
@@ -13,17 +18,22 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import nn
+
 from paretune import methods
 from paretune.data.batch import (
     NEVER_SPLIT,
     pass_overhead_tokens,
     split_by_count,
     split_by_length,
+    split_packed,
 )
+from paretune.measuring.components import count_weight_bytes
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.methods import Trains
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import can_pack
+from paretune.models.quantised import count_parameters
 from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens
 from paretune.study import Run
 
@@ -39,13 +49,37 @@ SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 16, Trains.HEAD: 16, Trai
 
 
 @dataclass(frozen=True)
+class SavedValues:
+    """How many numbers a decoder's layer saves for each token until the backward pass.
+
+    Attributes:
+        wide: inputs of normalisations, which compute in fp32.
+        narrow: query, keys, values and output of attention, and what the activation and the gate of
+            the feed-forward part save; in the precision of products.
+        inputs: those of linear layers, which the gradients of their weights need.
+        width: input of an adapter.
+    """
+
+    wide: int
+    narrow: int
+    inputs: int
+    width: int
+
+    def count_bytes(self, trains: Trains, value_bytes: int) -> int:
+        """Bytes of a token, where products are in numbers of ``value_bytes``."""
+        trained = self.inputs if trains is Trains.EVERYTHING else self.width
+        return 4 * self.wide + value_bytes * (self.narrow + trained)
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """A model before a method is in it.
 
     Attributes:
-        backbone_parameters: without its word embeddings.
+        backbone_parameters: without its word embeddings, and without what scores words.
         vocabulary: words that it scores for each target token; 0 where it scores none.
         stacks: among which the tokens of an example are divided.
+        saved: what a layer saves; None: a multiple of its width.
     """
 
     weights_bytes: int
@@ -57,16 +91,22 @@ class ModelShape:
     vocabulary: int
     packs: bool
     stacks: int = 1
+    saved: SavedValues | None = None
 
 
 def measure_shape(loaded: LoadedModel) -> ModelShape:
     """The shape of a model as it was loaded."""
     model, width = loaded.model, loaded.anatomy.width
-    total = sum(p.numel() for p in model.parameters())
-    embeddings = model.get_input_embeddings().weight.numel()
+    total = count_parameters(model)
+    tables = {
+        t.weight
+        for t in (model.get_input_embeddings(), model.get_output_embeddings())
+        if t is not None
+    }
+    embeddings = sum(table.numel() for table in tables)
     heads = getattr(model.config, "num_attention_heads", None) or max(1, width // 64)
     return ModelShape(
-        weights_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        weights_bytes=count_weight_bytes(model),
         total_parameters=total,
         backbone_parameters=int(total - embeddings),
         width=width,
@@ -75,6 +115,39 @@ def measure_shape(loaded: LoadedModel) -> ModelShape:
         vocabulary=loaded.anatomy.topology.scored_vocabulary(model),
         packs=can_pack(model),
         stacks=len(loaded.anatomy.stacks),
+        saved=_count_saved_values(loaded),
+    )
+
+
+def _count_saved_values(loaded: LoadedModel) -> SavedValues | None:
+    """Of the first layer of a decoder, which the others are like."""
+    layer, model = loaded.anatomy.layers[0], loaded.model
+    if layer.stack != "decoder" or len(loaded.anatomy.stacks) > 1:
+        return None
+
+    def linear(name: str) -> nn.Linear:
+        module = model.get_submodule(name)
+        assert isinstance(module, nn.Linear)  # noqa: S101  (the anatomy names linear layers)
+        return module
+
+    attention, width = layer.self_attention, loaded.anatomy.width
+    query = linear(attention.output).in_features
+    projected = {attention.query, attention.key, attention.value}
+    keys_and_values = sum(linear(name).out_features for name in projected) - query
+    inner = linear(layer.down).in_features
+    is_gated = sum(linear(name).out_features for name in layer.up) > inner
+    vectors = [
+        module.weight.numel()
+        for module in model.get_submodule(layer.name).modules()
+        if isinstance(getattr(module, "weight", None), nn.Parameter) and module.weight.ndim == 1
+    ]
+    # Norms of query and key (Qwen3, Gemma 3) have the weights of one head, for all of them.
+    heads = query + keys_and_values // 2 if any(size < width for size in vectors) else 0
+    return SavedValues(
+        wide=sum(size for size in vectors if size >= width) + heads,
+        narrow=2 * query + keys_and_values + (3 if is_gated else 2) * inner,
+        inputs=2 * width + inner,
+        width=width,
     )
 
 
@@ -85,30 +158,42 @@ def estimate_compute_cost(
     lengths: Sequence[int],
     choices: int,
     device: str = "cpu",
+    scored: float | None = None,
 ) -> ComputeCost:
     """What one run computes and keeps.
 
     Args:
         trained: number of trained parameters, the head's included.
         lengths: tokens of the training examples' longest choices, truncated, targets included.
+        scored: tokens of an example whose words are scored; None: those of one of the stacks.
     """
     batch = min(run.training.batch_size, len(lengths))
     longest = sorted(lengths)[-batch:]
     mean = statistics.mean(longest if run.stage == "cost" else lengths)
-    # Each token goes through one of the stacks; the last one's hidden states score every word.
-    per_token = (shape.backbone_parameters + shape.width * shape.vocabulary) / shape.stacks
+    # Each token goes through one of the stacks.
+    tokens = mean * choices / shape.stacks
+    scored = tokens if scored is None else scored
+    products = shape.backbone_parameters * tokens + shape.width * shape.vocabulary * scored
     passes = PASS_OPERATIONS[methods.configure_method(run.method).trains]
     # The best weights so far, which the probe does not keep, nor any run on a GPU.
     copies = 3 if run.stage == "cost" or device != "cpu" else 4
     return ComputeCost(
-        operations=passes * per_token * mean * choices * batch,
+        operations=passes * products * batch,
         held_bytes=shape.weights_bytes + 4 * copies * trained,
-        saved_bytes=_saved_bytes(run, shape, trained, longest, choices, device),
+        saved_bytes=_saved_bytes(
+            run, shape, trained, longest, choices, device, scored / max(1.0, tokens)
+        ),
     )
 
 
 def _saved_bytes(
-    run: Run, shape: ModelShape, trained: int, longest: Sequence[int], choices: int, device: str
+    run: Run,
+    shape: ModelShape,
+    trained: int,
+    longest: Sequence[int],
+    choices: int,
+    device: str,
+    scored_share: float,
 ) -> int:
     """Of the largest pass that the batch of the longest texts is split into."""
     rows = min(run.training.micro_batch or len(longest), len(longest))
@@ -122,15 +207,25 @@ def _saved_bytes(
             overhead = max(1, overhead // choices)
             passes = split_by_length(longest, range(len(longest)), rows, overhead)
         tokens, length = max((len(one) * longest[one[0]], longest[one[0]]) for one in passes)
-    trains = methods.configure_method(run.method).trains
+    elif shape.saved is not None and not plain and device == "cpu":  # packed
+        texts = [tokens * choices for tokens in longest]
+        passes = split_packed(texts, range(len(texts)), rows)
+        tokens = max(sum(longest[i] for i in own) for own in passes)
+    method = methods.configure_method(run.method)
+    trains, value_bytes = method.trains, 2 if run.training.precision == "bf16" else 4
     # Below a trained head nothing is saved but what one layer computes with.
     layers = 1 if trains is Trains.HEAD else shape.layers
-    value_bytes = 2 if run.training.precision == "bf16" else 4
-    vectors = SAVED_WIDTHS[trains] * shape.width
-    scores = 2 * shape.heads * length / shape.stacks
-    saved = value_bytes * (layers * tokens * choices / shape.stacks * (vectors + scores))
+    if shape.saved is None:
+        scores = 2 * shape.heads * length / shape.stacks
+        of_token = value_bytes * (SAVED_WIDTHS[trains] * shape.width + scores)
+    else:  # attention keeps no scores: it computes them again
+        scores = 2 * shape.heads * length * value_bytes if plain else 0
+        of_token = shape.saved.count_bytes(trains, value_bytes) + scores
+    saved = layers * tokens * choices / shape.stacks * of_token
+    if shape.saved is not None and trains is Trains.EVERYTHING and value_bytes == 2:
+        saved += 2 * shape.total_parameters  # autocast casts every matrix once for a pass
     # Scores of all words and their gradient, in fp32; where batches are packed, a chunk at a time.
     scored = tokens / shape.stacks
     if shape.packs and shape.vocabulary and not plain:
-        scored = min(scored, chunk_tokens(shape.vocabulary, device))
+        scored = min(scored * scored_share, chunk_tokens(shape.vocabulary, device))
     return int(saved + 8 * scored * shape.vocabulary)

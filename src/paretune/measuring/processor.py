@@ -84,6 +84,17 @@ def read_available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int
     return min(free)
 
 
+def read_total_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
+    """Memory of the machine, and no more than any cgroup allows, whatever is in use now."""
+    import psutil
+
+    totals = [int(psutil.virtual_memory().total)]
+    for folder in list_cgroup_folders("memory", cgroup, root):
+        limits = [_read(folder / limit) for limit, _, _ in _MEMORY_FILES]
+        totals += [int(x) for x in limits if x.isdigit() and int(x) < UNLIMITED]
+    return min(totals)
+
+
 _MEMORY_FILES = (
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

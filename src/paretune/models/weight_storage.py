@@ -32,6 +32,9 @@ from paretune.models.quantised import quantise, quantised_bytes
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study.specs import Quantisation
 
+_PIECE = 2**20
+"""Numbers of a table that are converted at once."""
+
 
 @dataclass(frozen=True)
 class WeightStorage:
@@ -72,14 +75,11 @@ def store_weights(
         model.set_submodule(name, quantise(layer, storage.quantisation))
         _release_pages(layer.weight, mapped)
     for name, parameter in model.named_parameters():
-        require_finite(name, parameter, where)
-        if not parameter.is_floating_point():
-            continue
         dtype = torch.bfloat16 if id(parameter) in halves else torch.float32
-        if parameter.dtype != dtype:
-            before = parameter.data
-            parameter.data = before.to(dtype)
-            _release_pages(before, mapped)
+        if not parameter.is_floating_point() or parameter.dtype == dtype:
+            require_finite(name, parameter, where)
+        else:
+            parameter.data = _convert(name, parameter.data, dtype, mapped, where)
     for module in model.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.dtype in (torch.bfloat16, torch.float16):
@@ -173,6 +173,23 @@ def require_finite(name: str, tensor: Tensor, where: str) -> None:
             where=where,
             remedy="They are damaged, or training them failed: fetch or train them again.",
         )
+
+
+def _convert(
+    name: str, tensor: Tensor, dtype: torch.dtype, mapped: Sequence[range], where: str
+) -> Tensor:
+    """The tensor in another precision, a piece at a time: tables are large."""
+    converted = torch.empty(tensor.shape, dtype=dtype)
+    pieces = zip(
+        torch.split(tensor.reshape(-1), _PIECE),
+        torch.split(converted.view(-1), _PIECE),
+        strict=True,
+    )
+    for own, target in pieces:
+        require_finite(name, own, where)
+        target.copy_(own)
+        _release_pages(own, mapped)
+    return converted
 
 
 def _release_pages(tensor: Tensor, mapped: Sequence[range]) -> None:

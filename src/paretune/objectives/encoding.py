@@ -57,6 +57,12 @@ class Encoded:
             return self.target_length(example)
         return len(self.ids[example][choice]) - self.completion_starts[example][choice]
 
+    @property
+    def mean_scored(self) -> float:
+        """Mean over the examples of the tokens whose losses count, all choices together."""
+        texts = ((i, c) for i, choices in enumerate(self.ids) for c in range(len(choices)))
+        return sum(map(self.scored_length, texts)) / max(1, len(self.ids))
+
     def require_targets(self) -> list[list[int]]:
         """The targets.
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 TYPICAL_FLOPS_SHARE = 0.35
 PROBE_STEPS = 10
 """Duration of a cost probe, in steps of the longest batch."""
+SCORED_EXAMPLES = 64
+"""By which the scored tokens of all are estimated."""
 MIN_PROBE_STEPS = 3
 """Of the shortest one: two steps, two evaluations, one pass for the components."""
 
@@ -55,6 +57,25 @@ class PredictedCost:
     peak_bytes: int | None
     basis: str
     memory_basis: str
+
+
+@dataclass(frozen=True)
+class ResidentMemory:
+    """What a run holds however small its passes are.
+
+    Attributes:
+        trained_bytes: gradients of what is trained; AdamW's moments are twice as much.
+        copy_bytes: the best weights so far.
+    """
+
+    weights_bytes: int
+    trained_bytes: int
+    copy_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.weights_bytes + 3 * self.trained_bytes + self.copy_bytes
 
 
 @dataclass(frozen=True)
@@ -142,6 +163,14 @@ class CostPredictor:
         peak = self._cost_model(run).predict_peak_bytes(work)
         return work.held_bytes + work.saved_bytes if peak is None else round(peak)
 
+    def predict_resident(self, run: Run) -> ResidentMemory:
+        """What a run with a model holds however small its passes are."""
+        trained = 4 * self._count_trained(run)
+        held = self._compute_work(run).held_bytes
+        # As estimate_compute_cost has it: weights, three copies of what is trained, or four.
+        copies = 0 if run.stage == "cost" or self._device != "cpu" else trained
+        return ResidentMemory(held - 3 * trained - copies, trained, copies)
+
     def predict_fleet_size(self, run: Run, limit: int, budget_bytes: int) -> tuple[int, bool]:
         """How many runs like this one can train together, and whether they do by default.
 
@@ -189,7 +218,7 @@ class CostPredictor:
                 shape = replace(shape, weights_bytes=weights_bytes)
             lengths = self._text_lengths(run)
             self._works[key] = estimate_compute_cost(
-                run, shape, trained, lengths, choices, self._device
+                run, shape, trained, lengths, choices, self._device, self._mean_scored(run)
             )
         return self._works[key]
 
@@ -218,6 +247,15 @@ class CostPredictor:
             sum(min(tokens, longest) for tokens in example)
             for example in zip(*self._texts[key], strict=True)
         ]
+
+    def _mean_scored(self, run: Run) -> float:
+        """Tokens of an example whose words are scored, by the first examples."""
+        outline, dataset = self._open_outline(run), self.context.dataset(run.task)
+        if not outline.shape.vocabulary:
+            return 0.0
+        encode = self.context.caches.objective(run).encoder("train")
+        first, longest = dataset.train[:SCORED_EXAMPLES], run.training.max_length
+        return encode(first, outline.loaded.tokenizer, longest, "").mean_scored
 
     def _count_steps(self, run: Run) -> int:
         if run.stage == "cost":

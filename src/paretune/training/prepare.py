@@ -15,6 +15,7 @@ from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import restore_dropout, set_dropout
 from paretune.models.load import LoadedModel, reset_head
+from paretune.models.quantised import count_parameters
 from paretune.objectives import Objective
 from paretune.study import Run
 
@@ -45,7 +46,7 @@ class PreparedModel:
     def pass_tokens(self) -> int:
         """Fixed cost of a forward pass, in tokens."""
         model = self.loaded.model
-        everything: int = sum(p.numel() for p in model.parameters())
+        everything = count_parameters(model)
         trained = sum(p.numel() for p in self.trained.values())
         return pass_overhead_tokens(trained, everything, model.device.type)
 

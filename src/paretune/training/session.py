@@ -255,7 +255,7 @@ class Session:
         write_outcome(slot, predicted, dataset, source.notes, self._options.keep_bytes)
         trained, choices = slot.outcome.result["trained_parameters"], len(data.ids[0])
         cost = estimate_compute_cost(
-            run, self._shape, trained, data.lengths, choices, self._options.device
+            run, self._shape, trained, data.lengths, choices, self._options.device, data.mean_scored
         )
         slot.outcome.measured["work"] = asdict(cost)
 

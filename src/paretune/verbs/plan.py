@@ -46,7 +46,12 @@ class PredictedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a study, in the order in which they will run."""
+    """All runs of a study, in the order in which they will run.
+
+    Attributes:
+        too_large: a sentence with numbers for each model and method that cannot fit into memory;
+            with any, the study is not run.
+    """
 
     study: Study
     runs: tuple[PredictedRun, ...]
@@ -54,6 +59,7 @@ class Plan:
     threads: int
     device: str
     precision: str
+    too_large: tuple[str, ...] = ()
 
     @property
     def workers(self) -> int:
@@ -144,6 +150,7 @@ def plan(
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.store import Store
     from paretune.training.fleet.capacity import fleet_key
+    from paretune.verbs.memory_fit import explain_too_large
 
     folder = study_input.store_folder(study, store)
     workers = Workers.resolve(**options)
@@ -198,4 +205,5 @@ def plan(
         threads=workers.threads,
         device=workers.device,
         precision=precision,
+        too_large=tuple(explain_too_large(coming, predictor, workers.device)),
     )

@@ -114,6 +114,7 @@ def run(
             observer.note(f"{finding.severity}: {finding}")
         planned = len(ready) + len(waiting)
         predictor = CostPredictor(context, {}, records, workers.device)
+        check_memory(coming, predictor, workers.device)
         worker_count = workers.count(coming, predictor)
         observer.note(
             f"{planned} runs, {worker_count.count} workers with {workers.threads} thread(s) on "

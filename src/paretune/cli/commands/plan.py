@@ -45,6 +45,8 @@ def plan(
         return
     for line in _run_lines(planned) if every else _cell_lines(planned):
         echo(line)
+    for sentence in planned.too_large:
+        echo(f"Does not fit: {sentence}")
     last = planned.runs[-1]
     seconds = planned.seconds_left
     left = (
@@ -91,6 +93,7 @@ def _json_fields(plan: Plan) -> dict[str, Any]:
         "threads": plan.threads,
         "device": plan.device,
         "precision": plan.precision,
+        "too_large": list(plan.too_large),
     }
 
 

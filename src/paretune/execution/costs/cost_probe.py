@@ -119,7 +119,9 @@ def measure_cost(
     examples = range(len(encoded.lengths))
     outcome.measured = {
         "work": asdict(
-            estimate_compute_cost(run, shape, trained, encoded.lengths, choices, device)
+            estimate_compute_cost(
+                run, shape, trained, encoded.lengths, choices, device, encoded.mean_scored
+            )
         ),
         **peaks,
         **measured,

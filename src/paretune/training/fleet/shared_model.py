@@ -21,6 +21,7 @@ from paretune.data.batch import pass_overhead_tokens
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.load import LoadedModel, reset_head
+from paretune.models.quantised import count_parameters
 from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
@@ -94,7 +95,7 @@ class SharedModel:
         self.objective = objective
         if not alone:
             configure_model(run, loaded, device)
-        self._total_parameters = sum(p.numel() for p in loaded.model.parameters())
+        self._total_parameters = count_parameters(loaded.model)
         self._runs: Sequence[RunParameters] = ()
         self._groups: list[MethodGroup] = []
         self._prepared: PreparedModel | None = None
