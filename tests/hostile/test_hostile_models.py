@@ -203,7 +203,8 @@ def test_quantised_weights_end_in_one_sentence(
 ) -> None:
     message = refused(capsys, tmp_path, quantised(tiny_model("bert", tmp_path / "model")), *ALL)
     assert (
-        "its weights are quantised (gptq), and paretune trains unquantised weights only." in message
+        "its weights are quantised (gptq); paretune quantises those of an unquantised checkpoint itself."
+        in message
     )
     assert "Choose the same model without quantisation." in message
 

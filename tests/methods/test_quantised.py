@@ -27,6 +27,7 @@ from paretune.study.specs import Quantisation
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
 from paretune.testing.methods import MethodContract
 from paretune.training.caches import ProcessCache
+from paretune.training.trainer import train_run
 
 
 def require(quantisation: Quantisation) -> None:
@@ -146,3 +147,44 @@ def test_only_the_linear_layers_of_the_backbone_are_quantised(
     assert packed == {*loaded.anatomy.linear_layers}
     assert not isinstance(loaded.model.score, QuantisedLinear)
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+
+
+def test_cached_activations_are_those_of_the_base_as_it_is_held(
+    tiny_model: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head above layers that never change: those of the plain base are cached beside."""
+    run = walk_of("head_only", "classification", tiny_model("bert"), tmp_path / "data")
+    still = run.training.model_copy(update={"dropout": 0.0})
+    plain = run.model_copy(update={"training": still})
+    packed = quantised(plain, "int8")
+
+    def scores(run: Run) -> tuple[bytes, bool]:
+        outcome = train_run(run, checkpoint=tmp_path / "x", caches=ProcessCache())
+        return outcome.blobs["predictions"], outcome.measured["kept_activations"]
+
+    of_plain, was_cached = scores(plain)
+    assert was_cached
+    with_cache = [scores(packed)[0] for _ in range(2)]  # computed, and read again
+    monkeypatch.setenv("PARETUNE_TRUNK_BYTES", "0")
+    without, was_cached = scores(packed)
+    assert not was_cached
+    assert with_cache == [without, without] and without != of_plain
+
+
+@pytest.mark.parametrize("quantisation", ["nf4", "int8"])
+def test_a_run_in_bf16_holds_tables_in_bf16_and_moves_no_packed_weight(
+    quantisation: Quantisation, tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    require(quantisation)
+    run = quantised(walk_of("lora", "classification", tiny_model("gemma3"), tmp_path), quantisation)
+    training = run.training.model_copy(update={"precision": "bf16"})
+    run, caches = run.model_copy(update={"training": training}), ProcessCache()
+    loaded = caches.model(run.model, caches.dataset(run.task), bf16=True)
+    assert loaded.model.get_input_embeddings().weight.dtype == torch.bfloat16
+    words = loaded.model.get_input_embeddings()
+    assert words(torch.tensor([[3, 4]])).dtype == torch.float32
+    before = loaded.backbone_digest()
+    outcome = train_run(run, checkpoint=tmp_path / "x", caches=caches)
+    assert outcome.result["outcome"] != "diverged"
+    assert caches.model(run.model, caches.dataset(run.task), bf16=True) is loaded
+    assert loaded.backbone_digest() == before

@@ -135,8 +135,8 @@ def test_a_plug_in_keeps_its_name() -> None:
     [
         ("lorra", "Did you mean lora?"),
         ("bit_fit", "Did you mean bitfit?"),
-        ("qlora", '"qlora" is not known: quantised bases are not supported yet; take lora.'),
-        ("QLoRA", '"qlora" is not known: quantised bases are not supported yet; take lora.'),
+        ("qlora", "take lora, and write quantisation: nf4 beside the model's name."),
+        ("QLoRA", "take lora, and write quantisation: nf4 beside the model's name."),
         ("rslora", "write {name: lora, use_rslora: true}"),
         ("vera", "Did you mean peft:vera?"),
         ("peft:vara", "Did you mean peft:vera?"),

@@ -35,6 +35,7 @@ PACKAGES = (
     "scikit-learn",
     "pyarrow",
     "pydantic",
+    "bitsandbytes",
 )
 """Packages whose version can change a result or a measurement."""
 

@@ -20,7 +20,7 @@ def load_config(source: ModelSource) -> Any:
     """The config of a model that can be trained here, as far as a config tells.
 
     Raises:
-        ModelError: it cannot be used, or is that of a quantised or a decoder-only model.
+        ModelError: it cannot be used, or is that of a quantised checkpoint.
     """
     from transformers import AutoConfig
 
@@ -52,9 +52,9 @@ def _refuse_quantised(config: Any, where: str) -> None:
     method = settings.get("quant_method")
     by = f" ({method!s:.40})" if method else ""
     raise ModelError(
-        f"its weights are quantised{by}, and paretune trains unquantised weights only.",
+        f"its weights are quantised{by}; paretune quantises those of an unquantised checkpoint itself.",
         where=where,
-        remedy="Choose the same model without quantisation.",
+        remedy="Choose the same model without quantisation, and write quantisation: nf4 beside it.",
     )
 
 

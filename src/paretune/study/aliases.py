@@ -37,7 +37,7 @@ TASK_ALIASES = {
     "label_column": "label",
     "label_column_name": "label",
 }
-MODEL_ALIASES = {"model_name_or_path": "name"}
+MODEL_ALIASES = {"model_name_or_path": "name", "quantization": "quantisation"}
 GENERATION_ALIASES = {"generation_num_beams": "num_beams"}
 
 _RATE = "learning rates belong to a method: {name: lora, learning_rates: [1e-4, 3e-4, 1e-3]}"
@@ -58,9 +58,9 @@ KEY_HINTS: Mapping[str, str] = {
     "seed": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
     "seeds": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
     "optim": "every run trains by AdamW",
-    "load_in_4bit": "quantised bases are not supported yet",
-    "load_in_8bit": "quantised bases are not supported yet",
-    "quantization_config": "quantised bases are not supported yet",
+    "load_in_4bit": "write quantisation: nf4 beside the model's name",
+    "load_in_8bit": "write quantisation: int8 beside the model's name",
+    "quantization_config": "write quantisation: nf4 (or int8) beside the model's name",
     "validation_file": "the selection part is cut from train; name the file to report on as test",
     "output_dir": "results go to studies/NAME; another folder is an option: --store FOLDER",
 }
@@ -76,7 +76,7 @@ METHOD_ALIASES = {
 }
 """Names of methods, in lower case with underscores."""
 METHOD_HINTS: Mapping[str, str] = {
-    "qlora": "quantised bases are not supported yet; take lora",
+    "qlora": "take lora, and write quantisation: nf4 beside the model's name",
     "rslora": "write {name: lora, use_rslora: true}",
     "loraplus": "write {name: lora, loraplus_lr_ratio: 16}",
     "lora_plus": "write {name: lora, loraplus_lr_ratio: 16}",
