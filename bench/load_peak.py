@@ -32,19 +32,23 @@ def measure(folder: str, form: str) -> dict[str, int]:
     from paretune import objectives
     from paretune.measuring.counters import read_status_bytes
     from paretune.measuring.memory import release_memory, warm_libraries
-    from paretune.models.load import load_model
+    from paretune.models.load import LoadedModel, load_model
     from paretune.models.quantised import require_backend
     from paretune.models.sources.resolve import resolve_source
     from paretune.study import ModelSpec
     from paretune.testing.tiny_models import tiny_model
 
     head = objectives.get("classification").head_spec(("a", "b"))
+    outline: LoadedModel | None = None
 
     def open_model(name: str) -> torch.nn.Module:
         quantisation = form if form in ("nf4", "int8") else None
         spec = ModelSpec(name=name, quantisation=quantisation)
         if form != "transformers":
-            return load_model(resolve_source(spec), head, bf16=form != "fp32").model
+            source = resolve_source(spec)
+            return load_model(
+                source, head, bf16=form != "fp32", tokenizer=outline and outline.tokenizer
+            ).model
         from transformers import AutoModelForSequenceClassification as Auto
 
         model: torch.nn.Module = Auto.from_pretrained(name, dtype="auto", num_labels=2)
@@ -61,6 +65,8 @@ def measure(folder: str, form: str) -> dict[str, int]:
     families = {"xlm-roberta": "roberta", "gemma3_text": "gemma3"}
     with tempfile.TemporaryDirectory() as tiny:
         open_model(str(tiny_model(families.get(model_type, model_type), Path(tiny) / "tiny")))
+    # A tokenizer is no weight: it is there before the first look.
+    outline = load_model(resolve_source(ModelSpec(name=folder)), head, weights=False)
     release_memory()
     with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
         mark.write("5")

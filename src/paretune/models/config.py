@@ -52,9 +52,10 @@ def _refuse_quantised(config: Any, where: str) -> None:
     method = settings.get("quant_method")
     by = f" ({method!s:.40})" if method else ""
     raise ModelError(
-        f"its weights are quantised{by}; paretune quantises those of an unquantised checkpoint itself.",
+        f"its weights are quantised{by}; paretune quantises by itself, from unquantised weights.",
         where=where,
-        remedy="Choose the same model without quantisation, and write quantisation: nf4 beside it.",
+        remedy="Choose the same model without quantisation. quantisation: nf4 or int8 beside its "
+        "name has it quantised.",
     )
 
 

@@ -68,6 +68,8 @@ def store_weights(
     """
     halves = {id(p) for p in bf16_parameters(model, anatomy)} if storage.bf16 else set()
     mapped = _mapped_ranges(folder)
+    for own in mapped:  # opening them has read a part
+        _release(own.start, own.stop)
     for name in _quantised_layers(model, anatomy, storage):
         layer = model.get_submodule(name)
         require_finite(f"{name}.weight", layer.weight, where)
@@ -201,22 +203,34 @@ def _release_pages(tensor: Tensor, mapped: Sequence[range]) -> None:
     first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if first < last and any(first in own and last - 1 in own for own in mapped):
-        libc = ctypes.CDLL(None)
-        libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+        _release(first, last)
+
+
+def _release(first: int, last: int) -> None:
+    libc = ctypes.CDLL(None)
+    libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
 
 
 def _mapped_ranges(folder: Path) -> list[range]:
     """Addresses of this process at which the weight files of a folder are mapped.
 
-    None but on Linux: there the pages are given back when nothing refers to the file any more.
+    Without a file of which a page was written to: that is in memory alone. None but on Linux: there
+    the pages are given back when nothing refers to the files any more.
     """
     if not sys.platform.startswith("linux"):
         return []
     files = {str(path.resolve()) for path in folder.glob("*.safetensors")}
-    ranges = []
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
-        place, *_, path = line.split(maxsplit=5)
-        if path in files:
-            first, last = (int(address, 16) for address in place.split("-"))
-            ranges.append(range(first, last))
-    return ranges
+    ranges: list[range] = []
+    written: list[range] = []
+    current = None
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace").splitlines():
+        name, *values = line.split(maxsplit=5)
+        if not name.endswith(":"):  # the first line of a mapping
+            current = None
+            if len(values) == 5 and values[4] in files:
+                first, last = (int(address, 16) for address in name.split("-"))
+                current = range(first, last)
+                ranges.append(current)
+        elif name == "Private_Dirty:" and values[0] != "0" and current is not None:
+            written.append(current)
+    return [own for own in ranges if own not in written]

@@ -74,6 +74,7 @@ def run(
     from paretune.planning.pending import plan_pending_runs
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.store import Store
+    from paretune.verbs.memory_fit import check_memory
     from paretune.verbs.stored_findings import (
         find_damaged_trials,
         find_lost_runs,
