@@ -39,9 +39,12 @@ def why(
 ) -> tuple[MemoryExplanation, ...]:
     """Why a method takes more memory than another, for each task and model of a study.
 
+    ``METHOD@MODEL`` is the method on one model: so a quantised base is compared with the plain one
+    (``lora@gemma-nf4`` and ``lora@gemma``).
+
     Args:
         study: a study, its file, or the name of a shipped one.
-        method: a method of the study, as the report calls it.
+        method: a method of the study, as the report calls it, perhaps with a model.
         store: folder of the results; ``studies/NAME`` by default.
 
     Raises:
@@ -60,21 +63,23 @@ def why(
         for cell in group_into_cells(results.study, results.records, results.states)
         if cell.model != NO_MODEL
     ]
-    _require_known("method", [method, other], [cell.method for cell in cells])
+    first, second = (_Place.parse(name, cells) for name in (method, other))
+    _require_known("method", [first.method, second.method], [cell.method for cell in cells])
     _require_known("task", [task], [cell.task for cell in cells])
-    _require_known("model", [model], [cell.model for cell in cells])
-    if method == other:
+    models = [first.model, second.model, model]
+    _require_known("model", models, [cell.model for cell in cells])
+    if first == second:
         raise StudyError(
             "a method is not compared with itself.", where=method, remedy="Name two methods."
         )
     explanations = []
-    for one, compared in _find_pairs(cells, method, other):
+    for one, compared in _find_pairs(cells, first, second):
         if task in (None, one.task) and model in (None, one.model):
             a, b = break_down_memory(one.cost), break_down_memory(compared.cost)
             explanations.append(
                 MemoryExplanation(
                     task=sanitise_line(one.task),
-                    model=sanitise_line(one.model),
+                    model=sanitise_line(" and ".join(dict.fromkeys((one.model, compared.model)))),
                     gaps=compare_breakdowns(a, b) if a and b else (),
                     sentences=explain_memory_difference(one, compared),
                 )
@@ -82,12 +87,31 @@ def why(
     return tuple(explanations)
 
 
-def _find_pairs(cells: Sequence[Cell], method: str, other: str) -> Iterable[tuple[Cell, Cell]]:
-    """Cells of ``method``, each with that of ``other`` of the same task and model."""
+@dataclass(frozen=True)
+class _Place:
+    """A method, on one model or on all."""
+
+    method: str
+    model: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, cells: Sequence[Cell]) -> _Place:
+        """``METHOD`` or ``METHOD@MODEL``; a method may have an @ in its own name."""
+        method, at, model = text.rpartition("@")
+        if not at or text in {cell.method for cell in cells}:
+            return cls(text)
+        return cls(method, model)
+
+
+def _find_pairs(
+    cells: Sequence[Cell], first: _Place, second: _Place
+) -> Iterable[tuple[Cell, Cell]]:
+    """Cells of ``first``, each with that of ``second`` of the same task, and of its own model."""
     by_place = {(cell.task, cell.model, cell.method): cell for cell in cells}
     for (task, model, name), cell in by_place.items():
-        compared = by_place.get((task, model, other))
-        if name == method and compared is not None:
+        compared = by_place.get((task, second.model or model, second.method))
+        if name == first.method and first.model in (None, model) and compared not in (None, cell):
+            assert compared is not None  # noqa: S101  (just seen)
             yield cell, compared
 
 

@@ -134,3 +134,24 @@ def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
             ask(study, *bad)
     with pytest.raises(StudyError, match="It has topics, entailment"):
         ask(study, "full", "lora", task="nowhere")
+
+
+def test_a_method_is_compared_with_itself_on_a_quantised_base(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = fake.study(
+        models=[{"name": "x/base"}, {"name": "x/base", "quantisation": "nf4"}], methods=["lora"]
+    )
+    records = [
+        fake.cost(fake.make_run(study, "cost", "lora", 1, model=model), megabytes)
+        for model, megabytes in zip(study.models, (870.0, 400.0), strict=True)
+    ]
+    results = gathering.StudyResults(study, Path(), records, [], [])
+    monkeypatch.setattr(gathering, "load_results", lambda *_: results)
+    (answer,) = ask(study, "lora@base-nf4", "lora@base", task="topics")
+    assert (answer.task, answer.model) == ("topics", "base-nf4 and base")
+    assert answer.sentences[0].startswith("lora on base-nf4 took 400 MiB")
+    assert "lora on base 870 MiB: 470 MiB less" in answer.sentences[0]
+    assert ask(study, "lora", "lora@base")[0].model == "base-nf4 and base"
+    with pytest.raises(StudyError, match="It has base, base-nf4"):
+        ask(study, "lora@gemma", "lora@base")

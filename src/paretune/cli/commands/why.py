@@ -15,7 +15,10 @@ from paretune.terminal import console, sanitise_line
 def why(
     study: StudyArguments,
     method: Annotated[
-        str, typer.Argument(metavar="A", help="A method of the study.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="A", help="A method of the study, or METHOD@MODEL.", show_default=False
+        ),
     ],
     other: Annotated[
         str, typer.Argument(metavar="B", help="The method to compare it with.", show_default=False)
@@ -32,7 +35,7 @@ def why(
     """Say why method A takes more or less memory in training than method B.
 
     Lists the components (weights, gradients, optimizer states, activations, the rest) by their
-    difference.
+    difference. METHOD@MODEL compares models too: lora@gemma-nf4 and lora@gemma.
     """
     from paretune.verbs.why import why as explain_memory
 

@@ -31,8 +31,11 @@ _CONDITION_TITLES = {
 
 
 def explain_memory_difference(cell: Cell, other: Cell) -> tuple[str, ...]:
-    """Why ``cell`` takes more or less memory than ``other``, of the same task and model."""
-    name, other_name = sanitise_line(cell.method), sanitise_line(other.method)
+    """Why ``cell`` takes more or less memory than ``other``, of the same task."""
+    names = [one.method for one in (cell, other)]
+    if cell.model != other.model:
+        names = [f"{one.method} on {one.model}" for one in (cell, other)]
+    name, other_name = map(sanitise_line, names)
     a, b = break_down_memory(cell.cost), break_down_memory(other.cost)
     if a is None or b is None or a.peak is None or b.peak is None:
         return (*_explain_unknown(cell, a), *_explain_unknown(other, b))
