@@ -91,10 +91,9 @@ def write_shape(
     auto = AutoModelForMaskedLM if name.startswith("xlm") else AutoModelForCausalLM
     with torch.device("meta"):
         model = auto.from_config(built)
-    tied = (
-        set(getattr(model, "_tied_weights_keys", None) or ()) if built.tie_word_embeddings else ()
-    )
-    shapes = {n: p.shape for n, p in model.named_parameters() if n not in tied}
+    # A tied parameter is listed once, perhaps by the name that a checkpoint does not have.
+    tied = dict(model._tied_weights_keys or {}) if built.tie_word_embeddings else {}
+    shapes = {tied.get(n, n): p.shape for n, p in model.named_parameters()}
     names, index = list(shapes), {}
     draw = torch.Generator().manual_seed(0)
     for number, own in enumerate(split_evenly(names, shapes, shards, dtype)):

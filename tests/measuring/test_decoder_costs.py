@@ -42,7 +42,7 @@ def test_numbers_are_counted_from_the_modules_of_a_layer(tiny_model: Any) -> Non
     ).model.config
     heads, key_heads = config.num_attention_heads, config.num_key_value_heads
     size = config.hidden_size // heads
-    assert saved.wide == 2 * config.hidden_size
+    assert saved.wide == (4 + 2) * config.hidden_size
     assert saved.narrow == size * (2 * heads + 2 * key_heads) + 3 * config.intermediate_size
     opt = shape_of(tiny_model("opt")).saved
     assert opt is not None and opt.wide < shape_of(tiny_model("gemma3")).saved.wide  # type: ignore[union-attr]

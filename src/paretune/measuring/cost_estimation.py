@@ -53,7 +53,8 @@ class SavedValues:
     """How many numbers a decoder's layer saves for each token until the backward pass.
 
     Attributes:
-        wide: inputs of normalisations, which compute in fp32.
+        wide: inputs of normalisations, which compute in fp32, and four vectors of the residual
+            stream, which is in fp32 (counted on Gemma 3 and SmolLM2, dev/log.md).
         narrow: query, keys, values and output of attention, and what the activation and the gate of
             the feed-forward part save; in the precision of products.
         inputs: those of linear layers, which the gradients of their weights need.
@@ -144,7 +145,7 @@ def _count_saved_values(loaded: LoadedModel) -> SavedValues | None:
     # Norms of query and key (Qwen3, Gemma 3) have the weights of one head, for all of them.
     heads = query + keys_and_values // 2 if any(size < width for size in vectors) else 0
     return SavedValues(
-        wide=sum(size for size in vectors if size >= width) + heads,
+        wide=4 * width + sum(size for size in vectors if size >= width) + heads,
         narrow=2 * query + keys_and_values + (3 if is_gated else 2) * inner,
         inputs=2 * width + inner,
         width=width,
@@ -223,7 +224,8 @@ def _saved_bytes(
         of_token = shape.saved.count_bytes(trains, value_bytes) + scores
     saved = layers * tokens * choices / shape.stacks * of_token
     if shape.saved is not None and trains is Trains.EVERYTHING and value_bytes == 2:
-        saved += 2 * shape.total_parameters  # autocast casts every matrix once for a pass
+        # Autocast casts every matrix once for a pass, but no table that words are looked up in.
+        saved += 2 * (shape.backbone_parameters + shape.width * shape.vocabulary)
     # Scores of all words and their gradient, in fp32; where batches are packed, a chunk at a time.
     scored = tokens / shape.stacks
     if shape.packs and shape.vocabulary and not plain:

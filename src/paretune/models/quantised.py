@@ -30,7 +30,7 @@ from paretune.errors import MissingDependencyError
 from paretune.study.specs import Quantisation
 
 _BLOCK, _GROUP = 64, 256
-_CHUNK = 2**20
+_CHUNK = 2**18
 """Weights that are quantised at once: their copy in fp32 must not be as large as the model."""
 
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # see _functional
