@@ -41,6 +41,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "threads": "of each",
         "device": "",
         "precision": "",
+        "too_large": "a sentence for each model and method that cannot fit into memory; with any, "
+        "`run` starts nothing",
     },
     "run": {
         "study": "its name",
