@@ -214,8 +214,9 @@ def _saved_bytes(
         tokens = max(sum(longest[i] for i in own) for own in passes)
     method = methods.configure_method(run.method)
     trains, value_bytes = method.trains, 2 if run.training.precision == "bf16" else 4
-    # Below a trained head nothing is saved but what one layer computes with.
-    layers = 1 if trains is Trains.HEAD else shape.layers
+    # Below a trained head nothing is saved but what one layer computes with; nor without training.
+    is_frozen = trains is Trains.HEAD or (trains is Trains.NOTHING and shape.saved is not None)
+    layers = 1 if is_frozen else shape.layers
     if shape.saved is None:
         scores = 2 * shape.heads * length / shape.stacks
         of_token = value_bytes * (SAVED_WIDTHS[trains] * shape.width + scores)
