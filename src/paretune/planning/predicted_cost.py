@@ -166,10 +166,10 @@ class CostPredictor:
     def predict_resident(self, run: Run) -> ResidentMemory:
         """What a run with a model holds however small its passes are."""
         trained = 4 * self._count_trained(run)
-        held = self._compute_work(run).held_bytes
+        whole = self._compute_work(run).held_bytes
         # As estimate_compute_cost has it: weights, three copies of what is trained, or four.
         copies = 0 if run.stage == "cost" or self._device != "cpu" else trained
-        return ResidentMemory(held - 3 * trained - copies, trained, copies)
+        return ResidentMemory(whole - 3 * trained - copies, trained, copies)
 
     def predict_fleet_size(self, run: Run, limit: int, budget_bytes: int) -> tuple[int, bool]:
         """How many runs like this one can train together, and whether they do by default.
