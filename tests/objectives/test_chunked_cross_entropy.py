@@ -103,5 +103,6 @@ def test_under_autocast_it_rounds_as_a_linear_layer_does(pieces: int) -> None:
 
 def test_a_piece_has_many_tokens_or_many_scores() -> None:
     assert chunk_tokens(8001, "cpu") == 131
-    assert chunk_tokens(256_000, "cpu") == 128
+    assert chunk_tokens(53_794, "cpu") == 128  # faster, and still small
+    assert chunk_tokens(256_000, "cpu") == 64
     assert chunk_tokens(8001, "cuda:0") > 8000

@@ -80,6 +80,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             total = hidden.new_zeros((), dtype=torch.promote_types(dtype, torch.float32))
             each = total.new_empty(len(tokens))
             size = chunk_tokens(len(weight), device)
+            if to_weight:  # each chunk goes through the whole gradient of W
+                size = max(size, EFFICIENT_TOKENS)
             for start in range(0, len(tokens), size):
                 place = slice(start, start + size)
                 states, labels = hidden[place].to(dtype), tokens[place, None]
