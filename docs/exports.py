@@ -24,7 +24,7 @@ from paretune.methods.prompt import Options, peft_prompt_settings
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
 PAGE = Path(__file__).with_suffix(".md")
-FORMS = ("peft", "merged", "paretune")
+FORMS = ("peft", "merged", "paretune", "lora")
 STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 """Options for those that cannot do without."""
 FAMILIES = (
