@@ -70,10 +70,14 @@ def test_cross_validation_finds_more_of_the_same_rows() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", ["calm", "norm"])
 def test_what_a_pilot_asks_for_finds_5_points_in_eight_of_ten(seeds: str) -> None:
-    """More than asked is allowed: studies borrow variances from methods that pilots do not."""
+    """More than asked is allowed: studies borrow variances from methods that pilots do not.
+
+    Of seeds alone it cannot be shown: only pilots that ask for at most 100 can be followed up,
+    which saw too little scatter, and half of those studies decide (dev/log.md).
+    """
     pilots = 100
     means = measure(f"sample size accuracy {seeds} n=100 S=5", pilots)
-    for what in ("examples", "seeds", "both", "cross-validated rows"):
+    for what in ("examples", "both", "cross-validated rows"):
         if (decided := means.get(f"decided with {what}")) is not None:
             share = (1 - means["pilot decides"]) * means[f"asks for {what}"]
             assert decided >= 0.8 - slack(0.8, max(round(pilots * share), 1)), what
