@@ -28,7 +28,7 @@ def open_run(
         loss_options=objective.loss_options((), run.training.label_smoothing),
         device="cpu",
         micro_batch=run.training.micro_batch or run.training.batch_size,
-        num_classes=model.prepared.num_classes(num_labels),
+        num_classes=model.prepared.num_classes(objective, num_labels),
         pass_overhead_tokens=model.pass_overhead_tokens(parameters),
         learning_rate_factors=parameters.learning_rate_factors,
     )

@@ -243,7 +243,7 @@ class Ours:
             loss_options=objective.loss_options((), None),
             device="cpu",
             micro_batch=run.training.batch_size,
-            num_classes=self.prepared.num_classes(work.shape.labels),
+            num_classes=self.prepared.num_classes(objective, work.shape.labels),
             pass_overhead_tokens=self.prepared.pass_tokens,
             learning_rate_factors=self.prepared.injection.learning_rate_factors,
         )

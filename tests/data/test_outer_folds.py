@@ -130,7 +130,7 @@ def test_auto_keeps_the_split_where_rows_suffice_or_forbid() -> None:
     unlabelled = replace(dataset, test=tuple(replace(e, label=None) for e in dataset.test))
     assert "no label" in choose_outer_design(protocol, TASK, unlabelled).reason
     translation = replace(dataset, kind="translation")
-    assert "translations" in choose_outer_design(protocol, TASK, translation).reason
+    assert "generated texts" in choose_outer_design(protocol, TASK, translation).reason
     boolq = TaskSpec(name="boolq", language="sl", split="paper")
     assert choose_outer_design(protocol, boolq, dataset).folds == 0
     assert choose_outer_design(Protocol(preset="paper"), TASK, dataset).folds == 0

@@ -166,7 +166,9 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
         assert (prepared.fleet.packing is not None) == packs
     else:
         forward = forward_for(prepared.loaded, prepared.fleet, compute)
-    config = make_config(run, prepared.pass_tokens, prepared.num_classes(2), data)
+    config = make_config(
+        run, prepared.pass_tokens, prepared.num_classes(objective_of(data), 2), data
+    )
     batch = StepBatch(data, list(range(16)), 0, config)
     assert len(forward.splitter.split_training([batch])) == 1
     prepared.loaded.model.train()
@@ -191,7 +193,7 @@ def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
 
 
 def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> None:
-    classes = model.prepared.num_classes(2)
+    classes = model.prepared.num_classes(objective_of(data), 2)
     batches = [
         StepBatch(
             data, rows, 0, make_config(own.run, model.pass_overhead_tokens(own), classes, data)

@@ -14,6 +14,7 @@ from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods import bitfit, prompt, stack
 from paretune.methods.core import options as method_options
+from paretune.models.structure.topology import ENCODER
 from paretune.objectives.encoding import pad_batch
 from paretune.planning.context import choose_learning_rates
 from paretune.study import MethodSpec
@@ -117,7 +118,10 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
     assert paces == {"lora.A": 1.0, "lora.B": 4.0, "virtual_prompt.P": 10.0, "bitfitas": 1.0}
     spec = MethodSpec(name="stack", methods=["prompt", "lora"])  # type: ignore[call-arg]
     configured = methods.configure_method(spec)
-    assert choose_learning_rates(spec, configured.learning_rates, 3) == prompt.METHOD.learning_rates
+    assert (
+        choose_learning_rates(spec, configured.learning_rates(ENCODER), 3)
+        == prompt.METHOD.learning_rates
+    )
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,13 @@ def test_no_other_module_prints() -> None:
             name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if isinstance(node, ast.Attribute):
                 name = ast.unparse(node)
-            if name in PRINTS:
+            if name in PRINTS and (str(path.relative_to(root)), name) not in SILENCES:
                 found.append(f"{path.relative_to(root)}:{node.lineno}: {name}")
     assert found == []
 
 
+SILENCES = {("models/quantised.py", "logging.getLogger")}
+"""Where a library's own messages are turned off."""
 PRINTS = {
     *("print", "rich.print", "Console", "rich.console.Console", "logging.getLogger"),
     *("typer.echo", "typer.secho", "click.echo", "click.secho"),

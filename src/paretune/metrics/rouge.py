@@ -65,7 +65,7 @@ def _scorer(kind: Kind) -> Any:
     except ImportError:
         raise MissingDependencyError(
             "ROUGE needs the package rouge-score, which is not installed.",
-            remedy="Install it: pip install 'paretune[rouge]'; or choose another metric.",
+            remedy="Install it: pip install rouge-score; or choose another metric.",
         ) from None
     return RougeScorer([kind], tokenizer=Words())
 

@@ -252,7 +252,7 @@ def _functional() -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingDependencyError(
             f"nf4 needs the package bitsandbytes, which cannot be imported ({error}).",
-            remedy='Install it: pip install "paretune[quantised]".',
+            remedy="Install it: pip install bitsandbytes.",
         ) from None
     finally:
         if hidden:

@@ -86,4 +86,4 @@ def test_the_folder_is_the_list() -> None:
         for name, method in found.items()
         if isinstance(method, methods.Method) and method.learning_rates is None
     ]
-    assert without_rates == ["untuned"]
+    assert without_rates == ["few_shot", "untuned"]
