@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from transformers import BertForSequenceClassification
 
 from paretune.execution.costs.cost_probe import measure_cost
 from paretune.measuring.clock import MAX_STEPS, MIN_STEPS
+from paretune.study import Generation, TaskSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.runs.job import SingleJob
 
@@ -66,6 +68,44 @@ def test_a_probe_measures_phases_steps_and_answers(
     assert measured["inference"]["unmerged_seconds_per_example"] > 0
     phases = {*measured["phases"], *(k.split(".")[1] for k in measured["not_measured"] if "." in k)}
     assert phases == {"load", "train", "evaluation"}  # measured, or why not
+
+
+@pytest.mark.parametrize(
+    ("readout", "method"),
+    [("head", "lora"), ("label_words", "lora"), ("text", "lora"), ("text", "untuned")],
+)
+def test_a_decoder_is_probed_however_it_answers(
+    readout: str, method: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    run = tiny_run(
+        tiny_task(tmp_path / "data"),
+        tiny_model("llama"),
+        method,
+        stage="cost",
+        readout=readout,
+        generation=Generation(max_new_tokens=4) if readout == "text" else None,
+        learning_rate=None if method == "untuned" else 1e-2,
+    )
+    outcome = measure_cost(SingleJob(run, tmp_path / "none"), limit_seconds=0.0)
+    assert outcome.result["outcome"] == "ok", outcome.result
+    assert outcome.measured["inference"]["unmerged_seconds_per_example"] > 0
+    assert (outcome.measured.get("step_seconds") is None) == (method == "untuned")
+
+
+def test_instructions_are_probed(tmp_path: Path, tiny_model: Any) -> None:
+    rows = [{"prompt": f"Say {i}:", "completion": f" {i}"} for i in range(40)]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = TaskSpec(name="say", kind="instruction", train=str(file))
+    run = tiny_run(
+        task,
+        tiny_model("llama"),
+        stage="cost",
+        readout="text",
+        generation=Generation(max_new_tokens=4),
+    )
+    outcome = measure_cost(SingleJob(run, tmp_path / "none"), limit_seconds=0.0)
+    assert outcome.measured["inference"]["unmerged_seconds_per_example"] > 0
 
 
 def test_an_attempt_that_did_not_fit_is_no_cost_of_the_run(

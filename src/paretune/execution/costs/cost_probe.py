@@ -232,7 +232,7 @@ def _measure_latency(
         collector = batch.config.objective.collector
         predict = partial(evaluate_alone, forward, questions, collector)
     if batch.config.objective.generates:
-        predict = _make_translate(prepared, forward.compute, batch)
+        predict = _make_answer(prepared, forward.compute, batch)
     seconds = clock.repeat(predict, limit_seconds)
     each = {name: seconds[name] / len(batch.indices) for name in ("median", "q1", "q3")}
     return {
@@ -241,16 +241,14 @@ def _measure_latency(
     }
 
 
-def _make_translate(
-    prepared: PreparedModel, compute: Compute, batch: StepBatch
-) -> Callable[[], None]:
-    """A function that translates the batch, to the length of its longest reference."""
+def _make_answer(prepared: PreparedModel, compute: Compute, batch: StepBatch) -> Callable[[], None]:
+    """A function that answers the batch by texts, as long as its longest reference."""
     data = batch.data.select(batch.indices)
-    longest = max(len(tokens) for tokens in data.targets or [])
+    longest = max(data.scored_length((i, 0)) for i in range(len(data.ids)))
     generation = batch.config.run.generation or Generation()
     settings = generation.model_copy(update={"max_new_tokens": longest})
 
-    def translate() -> None:
+    def answer() -> None:
         generate(prepared.loaded, prepared.fleet, compute, data, settings)
 
-    return translate
+    return answer
