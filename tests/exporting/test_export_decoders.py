@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import json
@@ -184,6 +185,40 @@ def test_the_program_on_the_card_runs(
     export(study, store=store, method="lora", form=form, to=tmp_path / "out")
     printed = run_card(tmp_path / "out")
     assert printed in ("['no']", "['yes']")
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param((), id="to the end"),
+        pytest.param(("\n",), id="with a stop", marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_of_instructions_is_exported_and_its_card_writes(
+    stop: tuple[str, ...], tmp_path: Path, tiny_model: Any
+) -> None:
+    rows = [{"prompt": f"Say {i}:", "completion": f" {i}"} for i in range(40)]
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    study = small(
+        tmp_path,
+        tiny_model("llama"),
+        tasks=[{"name": "say", "kind": "instruction", "train": str(file)}],
+        methods=[{"name": "lora", "rank": 2}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
+        generation={"max_new_tokens": 4, "stop": list(stop)},
+    )
+    store = tmp_path / "store"
+    finish(study, store, costs=0).close()
+    for form in ("peft", "merged", "paretune"):
+        made = export(study, store=store, method="lora", form=form, to=tmp_path / form)
+        assert made.largest_difference < 1e-5
+        (answer,) = ast.literal_eval(run_card(tmp_path / form))
+        assert isinstance(answer, str)
+        assert ("for end in" in made.card) == bool(stop)
+        assert "None" not in made.card.split("```")[2]
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
+    assert model.peft_config["default"].r == 2
 
 
 def test_prompts_of_classifiers_are_not_for_peft(tmp_path: Path, tiny_model: Any) -> None:

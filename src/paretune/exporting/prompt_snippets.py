@@ -71,10 +71,11 @@ def write(question):
             {settings},
         )
     text = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    for end in {stop!r}:
+{stop}    return text.strip()'''
+_STOP = """    for end in {stop!r}:
         place = text.find(end, len(text) - len(text.lstrip()))
         text = text if place < 0 else text[:place]
-    return text.strip()'''
+"""
 _CHAT = """tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)"""
 
 
@@ -127,9 +128,10 @@ def render_generation(
     if chat:
         form = {"rows": "chats", "row": "list of messages", "row_names": "messages", "call": _CHAT}
         example = [[{"role": "user", "content": "A question."}]]
+    ends = list(dict.fromkeys((*stop, *generation.stop)))
     code = _GENERATE.format(
         settings=",\n            ".join(arguments),
-        stop=list(dict.fromkeys((*stop, *generation.stop))),
+        stop=_STOP.format(stop=ends) if ends else "",
         special=", add_special_tokens=False" if chat else "",
         **form,
     )

@@ -209,6 +209,8 @@ def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
         return [f"From {source} into {target}."]
     if dataset.features:
         return ["A row of the table becomes a sentence, as `sentence` does it."]
+    if spec.has_own_data and spec.text is None:
+        return ["The prompt is what the rows of the data have before their completion."]
     if spec.has_own_data:
         first = markdown_code(str(spec.text))
         if spec.choices:
