@@ -356,10 +356,10 @@ def ask(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     return answer
 
 
-def summary(kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def summary(rounds_by_side: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Medians of each side, and ratios of rounds."""
     result: dict[str, Any] = {"sides": {}, "ratios": {}}
-    for side, rounds in kept.items():
+    for side, rounds in rounds_by_side.items():
         result["sides"][side] = {
             "cpu_seconds": median([sum(s[1] for s in one["seconds"]) for one in rounds]),
             "wall_seconds": median([sum(s[0] for s in one["seconds"]) for one in rounds]),
@@ -370,10 +370,10 @@ def summary(kept: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             "losses": rounds[0]["losses"],
             "trained": rounds[0]["trained"],
         }
-    for side in kept:
+    for side in rounds_by_side:
         if side == "paretune":
             continue
-        pairs = list(zip(kept[side], kept["paretune"], strict=True))
+        pairs = list(zip(rounds_by_side[side], rounds_by_side["paretune"], strict=True))
         result["ratios"][side] = {
             "cpu": quartiles([total(a, 1) / total(b, 1) for a, b in pairs]),
             "wall": quartiles([total(a, 0) / total(b, 0) for a, b in pairs]),
@@ -454,11 +454,11 @@ def main() -> None:
     results = about(**{**settings, "model": Path(options.model).name}, cases=[])
     sides = [s for s in options.sides.split(",") if s != "trl" or options.trl_python]
     for method in options.methods.split(","):
-        kept: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+        rounds_by_side: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         for number in range(options.rounds):
             for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
-                kept[side].append(ask(side, method, options))
-        result = summary(kept)
+                rounds_by_side[side].append(ask(side, method, options))
+        result = summary(rounds_by_side)
         results["cases"].append({"method": method, **result})
         print("\n".join(tables(method, result, options)), flush=True)
         save(results, options.json)

@@ -131,10 +131,10 @@ def peft_section() -> list[str]:
         rates = _format_rates(known.rates)
         if known.decoder_rates != known.rates:
             rates += f"; of decoders {_format_rates(known.decoder_rates)}"
-        beside = ", ".join(known.targets) if known.targets else "query, value; in decoders all"
+        targets = ", ".join(known.targets) if known.targets else "query, value; in decoders all"
         needs = f" (with `{known.required_option}`)" if known.required_option else ""
         lines.append(
-            f"| `peft:{name}` {known.title}{needs} | {beside} "
+            f"| `peft:{name}` {known.title}{needs} | {targets} "
             f"| {rates} | {known.head_learning_rate_factor:g} |"
         )
     lines += ["", "Those that do not train here:", ""]

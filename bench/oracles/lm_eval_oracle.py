@@ -237,13 +237,13 @@ def main() -> None:
     if not options.check:
         FILE.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
         return
-    kept = json.loads(FILE.read_text(encoding="utf-8"))
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))
     for name, items in values["tasks"].items():
-        for own, other in zip(items, kept["tasks"][name], strict=True):
+        for own, other in zip(items, recorded["tasks"][name], strict=True):
             pairs = zip(own["log_likelihoods"], other["log_likelihoods"], strict=True)
             assert own["texts"] == other["texts"], name
             assert all(abs(a - b) < 1e-4 for a, b in pairs), name
-    print(f"lm_eval {values['lm_eval']} gives what {kept['lm_eval']} gave")
+    print(f"lm_eval {values['lm_eval']} gives what {recorded['lm_eval']} gave")
 
 
 if __name__ == "__main__":

@@ -139,11 +139,11 @@ def main() -> None:
     if not check:
         FILE.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
         return
-    kept = json.loads(FILE.read_text(encoding="utf-8"))
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))
     for name in ("plain", "conversational"):
-        assert kept[name]["encoded"] == values[name]["encoded"], name
-        assert abs(kept[name]["loss"] - values[name]["loss"]) < 1e-5, name
-    print(f"trl {trl.__version__} gives what {kept['trl']} gave")
+        assert recorded[name]["encoded"] == values[name]["encoded"], name
+        assert abs(recorded[name]["loss"] - values[name]["loss"]) < 1e-5, name
+    print(f"trl {trl.__version__} gives what {recorded['trl']} gave")
 
 
 if __name__ == "__main__":

@@ -47,13 +47,13 @@ def score_shifted(cell: Cell) -> ShiftedScore | None:
     # Answers to the rows that most runs answered: the file may have changed between runs.
     uids = [part.uid for _, part in answers]
     common = max(uids, key=uids.count, default=())
-    kept = {seed: part for seed, part in answers if part.uid == common}
-    if not kept:
+    comparable = {seed: part for seed, part in answers if part.uid == common}
+    if not comparable:
         return None
-    shifted = bootstrap_score([*kept.values()], cell.metric)
+    shifted = bootstrap_score([*comparable.values()], cell.metric)
     change = None
-    if not cell.design.is_cross_validation and kept.keys() == cell.answers_by_seed.keys():
-        test = [cell.answers_by_seed[seed] for seed in kept]
+    if not cell.design.is_cross_validation and comparable.keys() == cell.answers_by_seed.keys():
+        test = [cell.answers_by_seed[seed] for seed in comparable]
         change = _change(shifted, bootstrap_score(test, cell.metric))
     return ShiftedScore(confidence_interval(shifted), change)
 

@@ -124,12 +124,12 @@ def _quantised_layers(model: Any, anatomy: Anatomy, storage: WeightStorage) -> l
     """
     if storage.quantisation is None:
         return []
-    kept = [*(getattr(model, "_keep_in_fp32_modules", None) or ())]
+    fp32_modules = [*(getattr(model, "_keep_in_fp32_modules", None) or ())]
     outputs = model.get_output_embeddings()
     return [
         name
         for name, layer in _own_matrices(model, anatomy)
-        if layer is not outputs and not set(name.split(".")).intersection(kept)
+        if layer is not outputs and not set(name.split(".")).intersection(fp32_modules)
     ]
 
 

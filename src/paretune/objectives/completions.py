@@ -140,8 +140,8 @@ def _cut(
         whole, start = [tokenizer.eos_token_id if first is None else first, *whole], 1
     if len(whole) <= max_length:
         return whole, start, False
-    kept = min(start, max(max_length - (len(whole) - start), max_length // 2))
-    head = whole[:1] if kept < start and whole[0] == first else []
-    tail = whole[start - kept + len(head) : start]
-    completion = whole[start:][: max_length - kept]
-    return [*head, *tail, *completion], kept, True
+    prompt_tokens = min(start, max(max_length - (len(whole) - start), max_length // 2))
+    head = whole[:1] if prompt_tokens < start and whole[0] == first else []
+    tail = whole[start - prompt_tokens + len(head) : start]
+    completion = whole[start:][: max_length - prompt_tokens]
+    return [*head, *tail, *completion], prompt_tokens, True

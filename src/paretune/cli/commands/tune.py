@@ -126,7 +126,7 @@ def _fit(text: str, budget: str, workers: WorkerOptions, as_json: bool) -> str:
     from paretune.verbs.time_budget import fit_to_budget
 
     seconds = parse_duration(budget, "--budget")
-    yaml = YAML()
+    yaml = YAML()  # round trip: keeps comments, and makes plain values of any text
     yaml.preserve_quotes = True
     yaml.width = 200
     values: dict[str, Any] = yaml.load(text)

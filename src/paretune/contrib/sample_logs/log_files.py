@@ -88,15 +88,15 @@ def _read_log(path: Path, name: str, filter_name: str | None) -> SampleLog:
     if samples and chosen not in filters:
         known = ", ".join(filter(None, filters)) or "none"
         raise DataError(f'has no filter "{chosen}".', where=where, remedy=f"Its filters: {known}.")
-    kept = [sample for sample in samples if sample.filter == chosen]
-    metrics = dict.fromkeys(metric for sample in kept for metric in sample.scores)
-    scores = {metric: _mean_scores(kept, metric) for metric in metrics}
+    chosen_samples = [sample for sample in samples if sample.filter == chosen]
+    metrics = dict.fromkeys(metric for sample in chosen_samples for metric in sample.scores)
+    scores = {metric: _mean_scores(chosen_samples, metric) for metric in metrics}
     # A metric that only some samples have is none of the whole log.
     whole = max(map(len, scores.values()), default=0)
     scores = {metric: values for metric, values in scores.items() if len(values) == whole}
     if not scores:
         raise DataError("has no scores of samples.", where=where, remedy=_REMEDY)
-    texts = {sample.id: sample.text for sample in kept if sample.text}
+    texts = {sample.id: sample.text for sample in chosen_samples if sample.text}
     return SampleLog(name, scores, texts, filters, chosen)
 
 

@@ -12,10 +12,9 @@ all of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from paretune.methods.baselines.head_only import count_parameters, inject
-from paretune.methods.core.method import Head, Method, Trains
+from paretune.methods.baselines import untuned
 from paretune.methods.core.options import bounded
 
 
@@ -34,17 +33,11 @@ def count_shots(options: Options) -> int:
     return options.k
 
 
-METHOD = Method(
+METHOD = replace(
+    untuned.METHOD,
     name="few_shot",
     title="the untuned model, few-shot",
     options=Options,
-    learning_rates=None,
-    starts_as_base=True,
-    inject=inject,
-    count_parameters=count_parameters,
-    trains=Trains.NOTHING,
-    head=Head.PRETRAINED,
     readouts=("label_words", "text"),
     shots=count_shots,
-    not_in_stack="it trains nothing",
 )
