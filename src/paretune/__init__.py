@@ -4,6 +4,9 @@ The verbs of the command line as functions that return values and print nothing:
 
     import paretune
 
+    result = paretune.tune("reviews.csv", budget="30min")   # all of the next ones at once
+    result.advice.take, result.exported.folder
+
     study = paretune.Study.load("topics.yaml")   # or give the verbs a path or a shipped name
     paretune.check(study).errors                 # what stands in the way; () if nothing does
     paretune.plan(study).seconds_left            # before anything starts
@@ -37,6 +40,7 @@ from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import RunResult, run
+from paretune.verbs.tune import TuneResult, tune
 from paretune.verbs.verify import VerifyResult, verify
 from paretune.verbs.watch import StudyProgress, watch
 from paretune.verbs.why import MemoryExplanation, why
@@ -52,6 +56,7 @@ __all__ = [
     "Study",
     "StudyProgress",
     "TrackResult",
+    "TuneResult",
     "VerifyResult",
     "check",
     "compare",
@@ -64,6 +69,7 @@ __all__ = [
     "report",
     "run",
     "track",
+    "tune",
     "verify",
     "watch",
     "why",

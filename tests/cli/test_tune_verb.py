@@ -13,12 +13,11 @@ from support.tiny_study import finished, two_files
 
 import paretune
 from paretune.cli import main
-from paretune.cli.commands.new import draft_study
-from paretune.cli.commands.tune import loading_lines
 from paretune.data.schema_inference.infer_task import NamedColumns
 from paretune.errors import StudyError
 from paretune.study import Study
 from paretune.verbs import time_budget
+from paretune.verbs.study_draft import draft_study
 from paretune.verbs.time_budget import fit_to_budget
 
 NO_NAMES = NamedColumns(None, None, None, None, None)
@@ -42,7 +41,7 @@ COST = {"full": 9.0, "lora": 3.0, "loha": 4.0, "prompt": 5.0}
 
 
 def draft(folder: Path) -> dict[str, Any]:
-    _, text, _ = draft_study(two_files(folder), None, "some/model", NO_NAMES, None)
+    text = draft_study(two_files(folder), None, "some/model", NO_NAMES, None).text
     values: dict[str, Any] = YAML().load(text)
     return values
 
@@ -147,5 +146,5 @@ def test_the_two_lines_load_the_export(form: str, tmp_path: Path, tiny_model: An
         study, store=store, method="lora", form=form, to=tmp_path / form, allow_collapsed=True
     )
     names: dict[str, Any] = {}
-    exec("\n".join(loading_lines(study, export)), names)  # noqa: S102 (as a user pastes them)
+    exec("\n".join(export.loading_lines), names)  # noqa: S102 (as a user pastes them)
     assert names["model"].num_labels == 3

@@ -12,36 +12,13 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paretune.atomic_write import write_atomically
-from paretune.errors import ParetuneError, StudyError
+from paretune.errors import ParetuneError
 from paretune.terminal import echo, echo_json
 from paretune.terminal.sanitise import dump_json
+from paretune.verbs.output_file import write_output
 
 if TYPE_CHECKING:
     from paretune.study import Run
-
-
-def write_output(path: Path, text: str, *, overwrite: bool) -> None:
-    """Write a text file, whole or not at all.
-
-    Raises:
-        StudyError: it exists and must not be overwritten, or cannot be written.
-    """
-    remedy = "Name another file with --output."
-    try:
-        if overwrite:
-            write_atomically(path, text)
-            return
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise StudyError(
-            "exists already and is not overwritten.", where=str(path), remedy=remedy
-        ) from None
-    except OSError as error:
-        raise StudyError(
-            f"cannot be written ({error.strerror}).", where=str(path), remedy=remedy
-        ) from None
 
 
 FORMAT = 1

@@ -12,12 +12,17 @@ from paretune.models.config import load_config
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.package import find_package_folder
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.heads import choose_auto_class
+from paretune.models.structure.heads import AUTO_CLASSES, choose_auto_class
 from paretune.models.structure.topology import topology_of
 from paretune.reporting.text.escape import markdown_code
 
 ADAPTERS = ("peft", "lora")
 """Forms that are an adapter in PEFT's files, on a base that is found elsewhere."""
+_PEFT_CLASSES = {
+    "SEQ_CLS": "AutoPeftModelForSequenceClassification",
+    "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM",
+    "CAUSAL_LM": "AutoPeftModelForCausalLM",
+}
 FOLDER = 'FOLDER = "."  # where this card lies'
 LOADING = {
     "peft": """{labels}base = {auto}.from_pretrained(
@@ -94,6 +99,27 @@ def render_program(
     others = sorted(set(imports) - standard, key=_import_order)
     blank = [""] if standard else []
     return "\n".join([*sorted(standard, key=_import_order), *blank, *others, "", *lines])
+
+
+def render_loading_lines(form: str, task: TaskSignature, folder: Path) -> tuple[str, ...]:
+    """The import and the line that loads an export by the class of its library for any base."""
+    place, objective = repr(str(folder)), task.objective
+    peft_class = _PEFT_CLASSES.get(objective.peft_task_type or "")
+    if form == "peft" and peft_class is not None:
+        labels = f", num_labels={len(task.labels)}" if objective.problem_type else ""
+        return (
+            f"from peft import {peft_class}",
+            f"model = {peft_class}.from_pretrained({place}{labels})",
+        )
+    if form == "merged":
+        auto_class = AUTO_CLASSES[objective.head].name
+        return (
+            f"from transformers import {auto_class}",
+            f"model = {auto_class}.from_pretrained({place})",
+        )
+    if form == "paretune":
+        return "import paretune", f"model, tokenizer = paretune.load({place})"
+    return (f"# the program in {folder / 'README.md'} loads it",)
 
 
 def _auto_class(task: TaskSignature, source: ModelSource) -> str:

@@ -39,6 +39,7 @@ class ExportResult:
         form: ``peft``, ``merged``, ``paretune`` or ``lora``.
         largest_difference: of logits after it was opened again.
         notes: what to know before the folder is given to others.
+        loading_lines: two lines of Python that load it; the card's program has the rest.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class ExportResult:
     largest_difference: float
     card: str
     notes: tuple[str, ...] = ()
+    loading_lines: tuple[str, ...] = ()
 
 
 def export(
@@ -131,4 +133,5 @@ def export(
             remember_path(source)
         except OSError as error:
             notes.append(f"Where the base lies could not be noted ({error}): load it by base=.")
-    return ExportResult(target, form, run, difference, card, tuple(notes))
+    lines = loading_snippets.render_loading_lines(form, task, target)
+    return ExportResult(target, form, run, difference, card, tuple(notes), lines)
