@@ -67,11 +67,18 @@ def tune(
     from paretune.verbs.tune import Columns
     from paretune.verbs.tune import tune as tune_data
 
+    named = columns.named_columns()
     with open_observer(error_stream() if as_json else None) as observer:
         result = tune_data(
             data,
             model=model,
-            columns=Columns(**vars(columns.named_columns())),
+            columns=Columns(
+                label=named.label,
+                text=named.text,
+                pair=named.pair,
+                source=named.source,
+                target=named.target,
+            ),
             budget=budget,
             max_memory=max_memory,
             to=output,
