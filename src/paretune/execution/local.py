@@ -7,25 +7,21 @@ more runs when the known ones have ended, and replaces workers that die.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.memory_budget import MemoryBudget
 from paretune.execution.progress.observer import Observer
-from paretune.execution.progress.snapshot import take_snapshot
 from paretune.execution.run_executor import FleetLimits
 from paretune.execution.signals import interrupt_on_signals
+from paretune.execution.study_loop import STAGES, StudyLoop
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_pool import WORKER, WorkerPool, WorkerSettings
 from paretune.measuring.processor import count_usable_cores
 from paretune.store import RunStatus, Storage
 from paretune.study import DEFAULT_COST_SECONDS
 
-POLL_SECONDS = 0.2
-STAGES = ("tune", "final", "cost")
 DEFAULT_FLEET_SIZE = 8
 """Default limit of runs that train together in one worker."""
 
@@ -59,44 +55,26 @@ class LocalExecutor:
     @interrupt_on_signals()
     def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
-        started = time.monotonic()
         observer = callbacks.observer
         pool = WorkerPool(store.folder, study_hash, self._worker_settings())
         crashes = WorkerCrashes(store, observer.note)
-        watcher = _Watcher(observer, crashes, self.workers, callbacks.planned_runs)
-        expanded_at = finals_at = -1  # numbers of ended runs at the last call back
+        loop = StudyLoop(
+            store, study_hash, callbacks, self.stages, self.workers, crashes.reset_idle_crashes
+        )
+
+        def collect() -> None:
+            if exits := pool.reap():
+                crashes.handle_exits(exits, store.load_statuses(study_hash))
+
         try:
-            while True:
-                exits = pool.reap()
-                statuses = store.load_statuses(study_hash)
-                if exits:
-                    crashes.handle_exits(exits, statuses)
-                    statuses = store.load_statuses(study_hash)
-                watcher.look(statuses)
-                ended = sum(status.ended for status in statuses)
-                finals = sum(status.ended for status in statuses if status.stage == "final")
-                if finals != finals_at:
-                    callbacks.after_final_runs()
-                    finals_at = finals
-                waiting = [s for s in statuses if s.stage in self.stages and not s.ended]
-                to_train = [s for s in waiting if s.stage != "cost"]
-                if ended != expanded_at and all(s.state != "todo" for s in to_train):
-                    callbacks.add_runs()
-                    # The statuses are read again before anything is concluded from them: another
-                    # process may have added the same runs first.
-                    expanded_at = ended
-                    continue
-                if not waiting:
-                    break
-                self._start_workers(pool, store, waiting)
-                time.sleep(POLL_SECONDS)
+            summary = loop.run(collect, lambda waiting: self._start_workers(pool, store, waiting))
             pool.stop()
         except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is printed
             _stop_workers(pool, observer)
             raise
         finally:
             pool.kill()
-        return watcher.summarise(statuses, time.monotonic() - started)
+        return summary
 
     def _worker_settings(self) -> WorkerSettings:
         max_runs = DEFAULT_FLEET_SIZE if self.fleet is None else self.fleet
@@ -156,38 +134,3 @@ def _stop_workers(pool: WorkerPool, observer: Observer) -> None:
         pool.kill()
         note("Killed: their runs go on from the last checkpoint.")
     note("Stopped. Nothing is lost: the same command continues.")
-
-
-class _Watcher:
-    """Tells the observer what has changed since the last look."""
-
-    def __init__(
-        self, observer: Observer, crashes: WorkerCrashes, workers: int, planned_runs: int
-    ) -> None:
-        self._observer, self._crashes = observer, crashes
-        self._workers, self._planned_runs = workers, planned_runs
-        self._ended_before: set[str] | None = None
-        self._newly_ended = 0
-
-    def look(self, statuses: Sequence[RunStatus]) -> None:
-        ended = {status.run_id for status in statuses if status.ended}
-        snapshot = take_snapshot(statuses, self._workers, self._planned_runs)
-        if self._ended_before is None and ended:
-            self._observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
-        elif self._ended_before is not None:
-            for status in statuses:
-                if status.run_id in ended - self._ended_before:
-                    self._observer.ended(status, snapshot)
-                    self._crashes.reset_idle_crashes()
-                    self._newly_ended += 1
-        self._ended_before = ended
-        self._observer.update(snapshot)
-
-    def summarise(self, statuses: Sequence[RunStatus], seconds: float) -> StudySummary:
-        return StudySummary(
-            total=len(statuses),
-            ended=self._newly_ended,
-            outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
-            failed=tuple(s for s in statuses if s.state == "failed" and s.outcome == "error"),
-            seconds=seconds,
-        )

@@ -1,0 +1,98 @@
+"""The loop of an executor: watch the store, ask for more runs, start what executes them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.progress.snapshot import take_snapshot
+from paretune.store import RunStatus, Storage
+
+POLL_SECONDS = 0.2
+STAGES = ("tune", "final", "cost")
+
+
+def do_nothing_at_an_end() -> None:
+    """The default of :attr:`StudyLoop.run_ended`."""
+
+
+@dataclass
+class StudyLoop:
+    """Goes on until no run of the study is left, as :class:`~paretune.execution.executor.Executor`
+    promises.
+
+    Attributes:
+        stages: runs of other stages are left alone.
+        workers: how many work at once, for the progress.
+        run_ended: called for every run that ended while this loop watched.
+    """
+
+    store: Storage
+    study_hash: str
+    callbacks: StudyCallbacks
+    stages: Sequence[str]
+    workers: int
+    run_ended: Callable[[], None] = do_nothing_at_an_end
+    _ended_before: set[str] | None = field(default=None, init=False)
+    _newly_ended: int = field(default=0, init=False)
+    _begun: float = field(default_factory=time.monotonic, init=False)
+
+    def run(
+        self, collect: Callable[[], None], start: Callable[[Sequence[RunStatus]], None]
+    ) -> StudySummary:
+        """Watch until all has ended.
+
+        Args:
+            collect: takes in what has ended since the last call; called before every look.
+            start: given the runs that have not ended, starts what executes them.
+        """
+        expanded_at = finals_at = -1  # numbers of ended runs at the last call back
+        while True:
+            collect()
+            statuses = self.store.load_statuses(self.study_hash)
+            self._look(statuses)
+            ended = sum(status.ended for status in statuses)
+            finals = sum(status.ended for status in statuses if status.stage == "final")
+            if finals != finals_at:
+                self.callbacks.after_final_runs()
+                finals_at = finals
+            waiting = [s for s in statuses if s.stage in self.stages and not s.ended]
+            to_train = [s for s in waiting if s.stage != "cost"]
+            if ended != expanded_at and all(s.state != "todo" for s in to_train):
+                self.callbacks.add_runs()
+                # The statuses are read again before anything is concluded from them: another
+                # process may have added the same runs first.
+                expanded_at = ended
+                continue
+            if not waiting:
+                return self._summarise(statuses)
+            start(waiting)
+            time.sleep(POLL_SECONDS)
+
+    def _look(self, statuses: Sequence[RunStatus]) -> None:
+        """Tell the observer what has changed since the last look."""
+        observer = self.callbacks.observer
+        ended = {status.run_id for status in statuses if status.ended}
+        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
+        if self._ended_before is None and ended:
+            observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
+        elif self._ended_before is not None:
+            for status in statuses:
+                if status.run_id in ended - self._ended_before:
+                    observer.ended(status, snapshot)
+                    self.run_ended()
+                    self._newly_ended += 1
+        self._ended_before = ended
+        observer.update(snapshot)
+
+    def _summarise(self, statuses: Sequence[RunStatus]) -> StudySummary:
+        return StudySummary(
+            total=len(statuses),
+            ended=self._newly_ended,
+            outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
+            failed=tuple(s for s in statuses if s.state == "failed" and s.outcome == "error"),
+            seconds=time.monotonic() - self._begun,
+        )
