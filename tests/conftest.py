@@ -52,6 +52,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("there is no CUDA device here")
 
 
+@pytest.hookimpl(tryfirst=True)  # before those with the mark `slow` are left out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Large grids take turns by day; a file or test named on the command line does not."""
+    from support.rotation import rotate_grids
+
+    if not any(".py" in argument for argument in config.args):
+        rotate_grids(items)
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: to look through it for garbage again and again takes long.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.rotation import in_turns
+from support.rotation import in_turns, turn_mark
 from support.six_tasks import release
 from support.tiny_study import as_file, command, finish, superglue
 
@@ -79,6 +79,7 @@ def rsdo4(folder: Path) -> str:
     return str(folder / "rsdo4.tsv")
 
 
+@turn_mark(2, 4)
 def test_the_translation_runs_fair_and_by_the_papers_settings(
     tmp_path: Path, quick: None, capsys: Any
 ) -> None:
@@ -114,7 +115,7 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
 EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair"]
 
 
-@pytest.mark.parametrize(("name",), in_turns([(name,) for name in EVERY], days=2))
+@pytest.mark.parametrize(("name",), in_turns([(name,) for name in EVERY], days=4))
 def test_every_example_runs(
     name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
 ) -> None:

@@ -40,7 +40,7 @@ BY_DEFAULT = (
     ("pair", "peft"), ("multiple_choice", "peft"), ("table_of_numbers", "merged"),
     ("span_pair", "paretune"), ("translation", "peft"),
 )  # fmt: skip
-"""Every kind of argument, every form, within two days; all else is slow."""
+"""Every kind of argument, every form, within five days; all else is slow."""
 ASK = """
 
 import sys
@@ -225,7 +225,7 @@ def test_every_task_says_how_its_rows_become_texts(task: str, told: str) -> None
             assert "{" in usage_snippets.describe_texts(asked, dataset)[0]
 
 
-@pytest.mark.parametrize(("kind", "form"), in_turns(BY_DEFAULT, days=2))
+@pytest.mark.parametrize(("kind", "form"), in_turns(BY_DEFAULT, days=5))
 def test_the_cards_program_answers_as_the_run_did(
     studies: Any, kind: str, form: str, tmp_path: Path
 ) -> None:

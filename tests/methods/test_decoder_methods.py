@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract_places import TODAY
 from support.decoder_walk import (
     NEW,
     TRAINED,
@@ -18,12 +17,15 @@ from support.decoder_walk import (
     decoder_case,
     two_runs,
 )
+from support.rotation import in_turns, turn_mark
 from support.seq2seq_walk import traces
 
 from paretune.errors import MethodError
 from paretune.methods import ia3, layer_norm, lora
 from paretune.methods.core.injection import get_linear
 from paretune.testing.tiny_decoders import DECODERS, WINDOW
+
+FAMILIES = in_turns([(family,) for family in DECODERS], 4)
 
 
 def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
@@ -35,9 +37,8 @@ def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
     ]
     marked = []
     for name, family in places:
-        turn = names.index(name) + DECODERS.index(family) + TODAY
-        marks = () if turn % len(DECODERS) == 0 else pytest.mark.slow
-        marked.append(pytest.param((name, family), id=f"{name}-{family}", marks=marks))
+        mark = turn_mark(names.index(name) + DECODERS.index(family), 3 * len(DECODERS))
+        marked.append(pytest.param((name, family), id=f"{name}-{family}", marks=mark))
     return marked
 
 
@@ -145,7 +146,7 @@ def test_in_bf16_it_answers_nearly_as_in_fp32(pair: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("method", ["prompt", "p_tuning"])
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_text_keeps_its_positions_behind_a_prompt_if_asked(family: str, method: str) -> None:
     """Those of a table; and a search with a cache keeps them too."""
     one = decoder_case(method, family, text_positions="kept", num_virtual_tokens=2)
@@ -172,7 +173,7 @@ def test_the_text_keeps_its_positions_behind_a_prompt_if_asked(family: str, meth
     assert found.shape[1] == batch["input_ids"].shape[1] + NEW
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     """Whatever the model does between its table and its first layer, it does to both."""
     words = [7, 21, 9]
@@ -186,7 +187,7 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
         torch.testing.assert_close(prompted, whole[3:], rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_prefix_is_the_same_however_attention_is_computed(family: str) -> None:
     for method in ("prefix", "unipelt"):
         one = decoder_case(method, family)
@@ -200,7 +201,7 @@ def test_a_prefix_is_the_same_however_attention_is_computed(family: str) -> None
         torch.testing.assert_close(one.logits(), known, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_prompt_and_a_prefix_in_one_model_move_the_text_behind_both(family: str) -> None:
     members = [{"name": n, "num_virtual_tokens": 2} for n in ("prefix", "prompt")]
     seen: list[torch.Tensor] = []
@@ -220,7 +221,7 @@ def test_a_prompt_and_a_prefix_in_one_model_move_the_text_behind_both(family: st
         seen.clear()
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_ia3_scales_keys_and_values_and_no_query(family: str) -> None:
     """Where one layer makes all three: fewer keys in Phi-3, head by head in GPT-NeoX."""
     one = decoder_case("ia3", family)
@@ -249,7 +250,7 @@ def test_ia3_scales_keys_and_values_and_no_query(family: str) -> None:
     assert count == len(one.anatomy.layers) * (2 * keys + inner)
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_normalisation_is_found(family: str) -> None:
     """The last one too, those of queries and keys, and Gemma's around each part."""
     one = decoder_case("layer_norm", family)
@@ -269,7 +270,7 @@ def test_bitfit_says_where_there_are_no_biases() -> None:
             assert one.inject().parameters
 
 
-@pytest.mark.parametrize("family", DECODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_updates_stand_beside_all_linear_layers(family: str) -> None:
     """By default; and not beside the LM head, which is the checkpoint's own."""
     one = decoder_case("lora", family)

@@ -1,6 +1,7 @@
 """The contract of every method on translation models: teacher forcing and beam search alike.
 
-By default every method walks on Marian and on one family of the day; the slow tests walk the rest.
+By default a third of the methods walks on Marian and on one family of the day, in turns; the slow
+tests walk the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 import peft
 import pytest
 import torch
-from support.contract_places import IN_PEFT, MERGED, TODAY
+from support.contract_places import IN_PEFT, MERGED
+from support.rotation import TODAY, turn_mark
 from support.seq2seq_walk import TARGET, TRAINED, Case, case, traces
 from support.zero_effect import ZERO
 from torch import Tensor, nn
@@ -34,16 +36,20 @@ OF_THE_DAY = TRANSLATORS[1:][TODAY % (len(TRANSLATORS) - 1)]
 
 def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
     return [
-        pytest.param(
-            (name, family),
-            id=f"{name}-{family}",
-            marks=() if family in ("marian", OF_THE_DAY) else pytest.mark.slow,
-        )
+        pytest.param((name, family), id=f"{name}-{family}", marks=_mark(index, family))
         for family in TRANSLATORS
-        for name in names
+        for index, name in enumerate(names)
         if (family in (*FAMILIES, OF_THE_DAY) or name in OTHERS)
         and not (name == "bitfit" and family in WITHOUT_BIAS)
     ]
+
+
+def _mark(index: int, family: str) -> pytest.MarkDecorator:
+    """A third of the methods on Marian, and another on the family of the day."""
+    if family == "marian":
+        return turn_mark(index, 3)
+    third = (index + TODAY // (len(TRANSLATORS) - 1)) % 3 == 0
+    return pytest.mark.of_today if family == OF_THE_DAY and third else pytest.mark.slow
 
 
 @pytest.mark.parametrize("pair", pairs())

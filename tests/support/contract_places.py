@@ -89,15 +89,19 @@ def _always(method: str, family: str, kind: str) -> bool:
     if family in DECODERS:  # in sixteen days every method is on each of the four
         turn = METHODS.index(method) + 2 * DECODERS.index(family) + TODAY
         return family in ON_PAGE and kind == "pair" and turn % 16 == 0
+    # Every method is walked every day: on BERT, or on Marian.
+    index = METHODS.index(method)
     if family not in FAMILIES:
-        return family == "marian"
-    if (family, kind) in (("bert", "pair"), ROTATING):
-        return True
-    # One segment or two makes no difference to a model's classes. The rest takes turns: within two
+        return family == "marian" and (index + TODAY) % 2 == 0
+    if (family, kind) == ("bert", "pair"):
+        return (index + TODAY) % 2 == 1
+    if (family, kind) == ROTATING:
+        return (index + TODAY // len(KINDS)) % 2 == 0
+    # One segment or two makes no difference to a model's classes. The rest takes turns: within four
     # days every method is on BERT with every kind, LoRA and prompt tuning on every family.
-    turn = METHODS.index(method) + FAMILIES.index(family) + KINDS.index(kind) + TODAY
+    turn = index + FAMILIES.index(family) + KINDS.index(kind) + TODAY
     common = (family == "bert" or method in ("lora", "prompt")) and kind != "classification"
-    return common and turn % 2 == 0
+    return common and turn % 4 == 0
 
 
 def _named(method: str, family: str, kind: str, marks: Any = ()) -> Any:
