@@ -6,6 +6,7 @@
 # make check        formatter, linter, type checker, layer contracts, names
 # make kernels      the tests again, under the kernels that older processors take: nothing that a
 #                   test asserts may depend on this processor (twice the time of `make test`)
+# make site         builds the site of docs/ into build/site; a broken link is an error
 # make plugin       installs examples/plugin into an environment of its own, runs its tests and a study
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to docs/guarantees.md and docs/guarantees-decoders.md
@@ -28,7 +29,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 
-.PHONY: study test quick kernels check plugin guarantees bench clean
+.PHONY: study test quick kernels check site plugin guarantees bench clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
@@ -49,6 +50,9 @@ SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTI
 kernels: $(VENV)/dev
 	$(AVX2) $(TESTS) $(PARALLEL)
 	$(SSE) $(TESTS) $(PARALLEL)
+
+site: $(VENV)/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 plugin: $(VENV)/dev
 	$(TESTS) -m slow tests/testing/test_example_plugin.py
@@ -103,6 +107,10 @@ $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(INDEX) --editable '.[minilm,dev]'
 	@touch $@ $(VENV)/study
 	@du -sh $(VENV)
+
+$(VENV)/site: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet $(INDEX) --editable '.[minilm,site]'
+	@touch $@
 
 $(ADAPTERS)/ready:
 	$(PYTHON) -m venv $(ADAPTERS)

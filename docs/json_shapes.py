@@ -97,6 +97,7 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "run": RUN,
         "largest_difference": "of logits, when it was opened again",
         "notes": "what to know before others are given the folder",
+        "url": "of the repository that it was pushed to, or null",
     },
     "export slobench": {
         "folder": "that was made",

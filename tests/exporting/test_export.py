@@ -14,7 +14,9 @@ from typing import Any
 import peft
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from support.contract_places import IN_PEFT, MERGED, METHODS
+from support.fake_hub import fake_hub
 from support.tiny_runs import a_run
 from support.tiny_study import finish, small
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -270,13 +272,35 @@ def test_the_card_of_an_adapter_on_a_folder_says_so(study: Any, tmp_path: Path) 
     expected = ours(asked, store, "lora", tmp_path / "own")
     export(asked, store=store, method="lora", form="peft", to=tmp_path / "peft")
     card = (tmp_path / "peft" / "README.md").read_text()
-    assert card.startswith("# lora for words\n\n`tiny` trained by lora")
+    assert "\n---\n\n# lora for words\n\n`tiny` trained by lora" in card
     assert "a folder of the machine that exported this, and has no public name" in card
     assert "base_folder = " in card and "elsewhere: the place of your copy" in card
     torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
     assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
     export(asked, store=store, method="lora", form="merged", to=tmp_path / "merged")
     assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
+
+
+def test_the_card_has_what_the_hub_reads_and_is_pushed(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store = study
+    with fake_hub(monkeypatch) as hub:
+        done = export(
+            asked, store=store, method="lora", form="peft", to=tmp_path / "x", push="owner/words"
+        )
+    assert done.url == f"{hub.endpoint}/owner/words" and hub.private["owner/words"]
+    uploaded = hub.files["owner/words"]
+    assert uploaded.keys() == {p.name for p in (tmp_path / "x").iterdir()}
+    assert not [name for name, data in uploaded.items() if asked.models[0].name.encode() in data]
+    card = ModelCard(uploaded["README.md"].decode())
+    described = card.data.to_dict()
+    assert described["library_name"] == "peft"
+    assert described["pipeline_tag"] == "text-classification"
+    (result,) = card.data.eval_results
+    assert (result.dataset_name, result.metric_type) == ("words", "accuracy")
+    assert "this model: " in result.metric_name and "20 examples, 1 seed" in result.metric_name
+    assert 0 <= result.metric_value <= 1
 
 
 def places(folder: Path, told: str) -> list[str]:

@@ -12,6 +12,7 @@ from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.statistics.score_interval import score_interval
 from paretune.exporting import loading_snippets
+from paretune.exporting.card_metadata import render_card_metadata
 from paretune.exporting.exported_run import ExportedRun
 from paretune.reporting.text.escape import escape_markdown, markdown_code
 from paretune.reporting.text.formatting import (
@@ -51,6 +52,7 @@ def render_model_card(
     again += ["--seed", str(run.seed), "--form", export.form]
     again += ["--allow-collapsed"] if export.warnings else []
     lines = [
+        render_card_metadata(export),
         f"# {escape_markdown(cell.method)} for {escape_markdown(cell.task)}",
         "",
         f"{markdown_code(base)} trained by {escape_markdown(run.method.key)} on "

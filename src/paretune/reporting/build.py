@@ -78,6 +78,7 @@ def build_report(
     cells = group_into_cells(study, records, states)
     tasks = [_build_task(task, [c for c in cells if c.task == task.key]) for task in study.tasks]
     preset = load_preset(study.protocol.preset)
+    ended_at = max((s.ended_at for s in states if s.ended_at is not None), default=None)
     return Report(
         name=sanitise_line(study.study),
         study_hash=study.study_hash,
@@ -97,7 +98,8 @@ def build_report(
         study_settings=study.canonical_form(),
         ended_runs=len(records),
         waiting_runs=sum(not state.ended for state in states),
-        date=_format_date(states),
+        date=_format_date(ended_at),
+        ended_at=ended_at,
         over_tasks=write_over_tasks(compare_over_tasks(cells)),
     )
 
@@ -176,12 +178,11 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
             )
 
 
-def _format_date(states: Sequence[RunStatus]) -> str:
-    """``26 November 2026``: when the last run ended (UTC); empty where that is not known."""
-    ended = max((s.ended_at for s in states if s.ended_at is not None), default=None)
-    if ended is None:
+def _format_date(ended_at: float | None) -> str:
+    """``26 November 2026`` (UTC); empty where it is not known."""
+    if ended_at is None:
         return ""
-    day = datetime.fromtimestamp(ended, UTC)
+    day = datetime.fromtimestamp(ended_at, UTC)
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 

@@ -172,6 +172,7 @@ class Report:
         study_settings: the study in its canonical form.
         ended_runs: number of runs that have ended; ``waiting_runs`` have not.
         date: the day on which the last of them ended; empty where it is not known.
+        ended_at: that moment, in seconds since 1970.
         over_tasks: methods compared over all tasks; empty with one task.
     """
 
@@ -191,6 +192,12 @@ class Report:
     waiting_runs: int = 0
     date: str = ""
     over_tasks: tuple[OverTasksLine, ...] = ()
+    ended_at: float | None = None
+
+    def _repr_html_(self) -> str:
+        from paretune.reporting.notebook import render_report
+
+        return render_report(self)
 
     @property
     def audit_summary(self) -> str:

@@ -28,6 +28,7 @@ from paretune.study.study_file import StudyFile, read_study_file
 from paretune.study.task_spec import TaskSpec
 from paretune.study.training_options import Generation, Training
 from paretune.study.validation_errors import build_study_error, refuse_unusual_values
+from paretune.terminal.notebook import html_lines, html_table
 
 MAX_NAME_LENGTH = 100
 
@@ -170,6 +171,19 @@ class Study(FrozenModel):
         study = study._resolve_paths(base)
         study._overrides = overrides
         return study
+
+    def _repr_html_(self) -> str:
+        protocol = self.protocol
+        rows = [
+            ("tasks", ", ".join(task.key for task in self.tasks)),
+            ("models", ", ".join(model.key for model in self.models)),
+            ("methods", ", ".join(method.key for method in self.methods)),
+            ("seeds", ", ".join(map(str, protocol.seeds))),
+            ("learning rates on trial", protocol.trials),
+            ("tested", protocol.outer),
+            ("training", f"{self.training.epochs} epochs, batch {self.training.batch_size}"),
+        ]
+        return html_lines([f"study {self.study}"], bold=True) + html_table(("", ""), rows)
 
     @property
     def overrides(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from paretune.errors import DataError, ParetuneError
 from paretune.reporting.text.formatting import pluralise
 from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
+from paretune.terminal.notebook import html_lines, html_table
 from paretune.verbs import study_input
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ class CheckResult:
     study: Study
     items: tuple[CheckedItem, ...]
     models_checked: bool = True
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[object, ...]] = [
+            (item.kind, item.name, finding.severity, finding)
+            for item in self.items
+            for finding in item.findings
+        ]
+        rows += [
+            (item.kind, item.name, "error", item.error)
+            for item in self.items
+            if item.error is not None and not item.findings
+        ]
+        verdict = "The study cannot run." if self.errors else "The study can run."
+        return html_lines([verdict], bold=True) + html_table(("of", "name", "is", "what"), rows)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError
 from paretune.study import Study
+from paretune.terminal.notebook import html_lines
 from paretune.verbs.report import load_results
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ class ComparisonResult:
     failed_seeds: tuple[str, ...]
     single_seed: bool = False
     why: str = ""
+
+    def _repr_html_(self) -> str:
+        from paretune.reporting.text.pair_comparison import describe_pair
+
+        sentences: tuple[str, ...] = (f"{self.why}.",)
+        if self.pair is not None:
+            sentences = tuple(describe_pair(self.pair, self.sample_size, self.failed_seeds))
+        heading = f"{self.model} on {self.task}: {self.metric}"
+        return html_lines([heading], bold=True) + html_lines(sentences)
 
 
 def compare(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from paretune.study import Run, Study
+from paretune.terminal.notebook import html_code, html_lines
 from paretune.verbs import study_input
 
 
@@ -20,6 +21,8 @@ class ExportOptions(TypedDict, total=False):
         train_again: train the run once more if its weights were not kept.
         allow_collapsed: also a run that gave every test example the same answer.
         online: the base model and a dataset may be downloaded from the hub.
+        push: ``OWNER/NAME`` of the hub, where the export is uploaded, by the login of ``hf``.
+        public: with ``push``: everybody may see it; otherwise it is private.
     """
 
     task: str | None
@@ -29,6 +32,8 @@ class ExportOptions(TypedDict, total=False):
     train_again: bool
     allow_collapsed: bool
     online: bool
+    push: str | None
+    public: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class ExportResult:
         form: ``peft``, ``merged``, ``paretune`` or ``lora``.
         largest_difference: of logits after it was opened again.
         notes: what to know before the folder is given to others.
+        url: of the repository that it was pushed to; empty where it was not.
         loading_lines: two lines of Python that load it; the card's program has the rest.
     """
 
@@ -49,6 +55,12 @@ class ExportResult:
     card: str
     notes: tuple[str, ...] = ()
     loading_lines: tuple[str, ...] = ()
+    url: str = ""
+
+    def _repr_html_(self) -> str:
+        where = f"Exported: {self.folder} ({self.form})"
+        lines = [f"{where}, {self.url}" if self.url else where, *self.notes]
+        return html_lines(lines) + html_code(self.loading_lines)
 
 
 def export(
@@ -70,15 +82,17 @@ def export(
             ``auto``: the first of these that is possible.
         tell: called with a sentence before what takes long.
         options: ``task``, ``model``, ``method``, ``seed``, ``train_again``, ``allow_collapsed``,
-            ``online`` (:class:`ExportOptions`).
+            ``online``, ``push``, ``public`` (:class:`ExportOptions`).
 
     Raises:
-        StudyError: no such cell, an ambiguous one, or a run that has collapsed.
+        StudyError: no such cell, an ambiguous one, a run that has collapsed, or nobody is logged
+            in to the hub.
         StoreError: the run has not ended, its weights were not kept, or nothing can be written.
         MethodError: the run cannot take this form.
+        NetworkError: the export is written, but could not be pushed.
     """
     study = study_input.resolve_study(study)  # before torch is imported
-    from paretune.exporting import export_selection, loading_snippets
+    from paretune.exporting import export_selection, hub_push, loading_snippets
     from paretune.exporting.atomic_folder import atomic_folder, check_target
     from paretune.exporting.export_run import write_export
     from paretune.exporting.exported_run import ExportedRun
@@ -111,6 +125,9 @@ def export(
     target = Path("exports", results.study.study, make_file_name(*run.cell))
     target = target if to is None else Path(to)
     check_target(target)
+    push = options.get("push")
+    if push is not None:
+        hub_push.check_push(push)
     exported = ExportedRun(
         results.study,
         cell,
@@ -133,5 +150,9 @@ def export(
             remember_path(source)
         except OSError as error:
             notes.append(f"Where the base lies could not be noted ({error}): load it by base=.")
+    url = ""
+    if push is not None:
+        tell(f"Uploading to {push}.")
+        url = hub_push.push_folder(target, push, public=options.get("public", False))
     lines = loading_snippets.render_loading_lines(form, task, target)
-    return ExportResult(target, form, run, difference, card, tuple(notes), lines)
+    return ExportResult(target, form, run, difference, card, tuple(notes), lines, url)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from paretune.planning.worker_count import WorkerCount, worker_bytes
 from paretune.study import Run, Study
+from paretune.terminal.notebook import html_lines, html_table
 from paretune.verbs import study_input
 from paretune.verbs.workers import WorkerOptions, Workers
 
@@ -60,6 +61,23 @@ class Plan:
     device: str
     precision: str
     too_large: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from paretune.reporting.text.formatting import format_bytes, format_seconds
+
+        rows = []
+        for cell, runs in self.cells.items():
+            seconds = total_seconds(runs)
+            peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
+            done = f"{sum(run.done for run in runs)} of {len(runs)}"
+            time = "" if seconds is None else format_seconds(seconds)
+            rows.append((*cell, done, time, format_bytes(max(peaks)) if peaks else ""))
+        left = self.seconds_left
+        sentence = "time left not known" if left is None else f"about {format_seconds(left)} left"
+        header = ("task", "model", "method", "runs done", "time", "peak memory")
+        return html_table(header, rows) + html_lines(
+            [f"{len(self.runs)} runs, {sentence} with {self.workers} workers", *self.too_large]
+        )
 
     @property
     def workers(self) -> int:

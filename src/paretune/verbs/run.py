@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from paretune.study import Study
+from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
 from paretune.verbs.workers import WorkerOptions, Workers, explain_worker_count
 
@@ -30,6 +31,12 @@ class RunResult:
     study: Study
     folder: Path
     summary: StudySummary
+
+    def _repr_html_(self) -> str:
+        ended = [f"{count} {outcome}" for outcome, count in self.summary.outcomes.items()]
+        failed = [f"{one.run.cell}: {one.message}" for one in self.summary.failed]
+        text = f"{self.study.study}: {', '.join(ended)}; results in {self.folder}"
+        return html_lines([text, *failed])
 
 
 def run(

@@ -74,6 +74,10 @@ class TuneResult:
         """Scores with intervals, costs and verdicts of all methods."""
         return report(self.study, store=self.run.folder)
 
+    def _repr_html_(self) -> str:
+        exported = "" if self.exported is None else self.exported._repr_html_()
+        return self.report._repr_html_() + exported
+
 
 def tune(
     data: Path | str,

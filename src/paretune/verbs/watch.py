@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.study import OuterFold, Study
+from paretune.terminal.notebook import html_lines, html_table
 from paretune.verbs import study_input
 from paretune.verbs.report import load_states
 
@@ -60,6 +61,15 @@ class StudyProgress:
     unscheduled: int
     workers: int
     seconds_left: float | None
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (*(c.cell.task, c.cell.model, c.cell.method), c.done, c.running, c.waiting, c.failed)
+            for c in self.cells
+        ]
+        header = ("task", "model", "method", "done", "running", "waiting", "failed")
+        lines = [f"{self.study.study}: {self.ended} of {self.total} runs ended"]
+        return html_lines(lines) + html_table(header, rows)
 
     @property
     def finished(self) -> bool:

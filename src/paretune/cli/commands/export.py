@@ -17,6 +17,7 @@ from paretune.cli.options import (
     TrainAgain,
     with_option_groups,
 )
+from paretune.errors import StudyError
 from paretune.terminal import echo
 
 
@@ -36,7 +37,11 @@ class RunSelection:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is written, and where to."""
+    """What is written, and where to.
+
+    Raises:
+        StudyError: ``--public`` without ``--push``.
+    """
 
     output: Annotated[
         Path | None,
@@ -59,7 +64,22 @@ class ExportOptions:
             "--allow-collapsed", help="Also a model that gives every example the same answer."
         ),
     ] = False
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new "
+            "repository is private.",
+        ),
+    ] = None
+    public: Annotated[bool, typer.Option("--public", help="With --push: everybody may see it.")] = (
+        False
+    )
     online: Online = False
+
+    def __post_init__(self) -> None:
+        if self.public and self.push is None:
+            raise StudyError("needs --push.", where="--public", remedy="Add --push OWNER/NAME.")
 
 
 @with_option_groups
@@ -83,6 +103,8 @@ def export(
         form=options.form,
         train_again=options.train_again,
         allow_collapsed=options.allow_collapsed,
+        push=options.push,
+        public=options.public,
         online=options.online,
         tell=_print_progress if as_json else echo,
         **vars(selection),
@@ -94,6 +116,7 @@ def export(
             "run": run_fields(result.run),
             "largest_difference": result.largest_difference,
             "notes": result.notes,
+            "url": result.url or None,
         }
         write_result("export", fields)
         return
@@ -101,6 +124,8 @@ def export(
     echo(f"Exported: {result.folder} ({result.form}): {run}, seed {result.run.seed}.")
     echo(f"Opened again, its logits differ by {result.largest_difference:.1g} at most.")
     echo(f"How to open it: {result.folder / 'README.md'}")
+    if result.url:
+        echo(f"On the hub: {result.url} ({'public' if options.public else 'private'})")
     for note in result.notes:
         echo(note)
 

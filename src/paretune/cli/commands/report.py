@@ -34,6 +34,14 @@ class ReportFiles:
             metavar="FOLDER", help="Also write the tables here: LaTeX, Markdown, CSV, Parquet."
         ),
     ] = None
+    every_eval_ever: Annotated[
+        Path | None,
+        typer.Option(
+            "--every-eval-ever",
+            metavar="FOLDER",
+            help="Also write the scores here, as Every Eval Ever JSON.",
+        ),
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +69,11 @@ def report(
 
     results = load_results(study.load(), store)
     built = results.build_report()
-    more = {"figures": files.figures, "tables": files.tables}
+    more = {
+        "figures": files.figures,
+        "tables": files.tables,
+        "every_eval_ever": files.every_eval_ever,
+    }
     if not as_json:
         page = files.page or files.output
         show_report(built, results.folder, study.as_typed(store), page, details=details, **more)

@@ -1,0 +1,111 @@
+"""An exported folder as a model repository of the hub, by the hub library's own login."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from paretune.errors import NetworkError, ParetuneError, StudyError, first_line
+
+ADAPTER_CONFIG = "adapter_config.json"
+LOG_IN = "Log in with `hf auth login`, with a token that may write."
+
+
+def check_push(repository: str) -> None:
+    """Check name and login before anything is trained or written.
+
+    Raises:
+        StudyError: no such name is possible, or nobody is logged in.
+        NetworkError: the hub cannot be reached.
+    """
+    if repository.count("/") != 1:
+        raise StudyError(f'"{repository}" is no OWNER/NAME.', where="--push")
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise StudyError(f"{first_line(error)}", where="--push") from None
+    with _translate_errors(repository):
+        HfApi().whoami()
+
+
+def push_folder(folder: Path, repository: str, *, public: bool = False) -> str:
+    """Upload an export in one commit; the repository is created where there is none.
+
+    An adapter whose base is a folder of this machine is uploaded without that path.
+
+    Args:
+        folder: what ``export`` wrote.
+        repository: ``OWNER/NAME``.
+        public: everybody may see it.
+
+    Returns:
+        The address of the repository.
+
+    Raises:
+        StudyError: nobody is logged in, or the repository is public and ``public`` is not set.
+        NetworkError: the hub cannot be reached, or refuses.
+    """
+    api = HfApi()
+    with _translate_errors(repository):
+        url = api.create_repo(repository, private=not public, exist_ok=True)
+        if not public and not api.repo_info(repository).private:
+            raise StudyError(
+                "exists and is public.",
+                where=f"--push {repository}",
+                remedy="Allow that with --public, or name another repository.",
+            )
+        api.create_commit(
+            repository,
+            [
+                CommitOperationAdd(path.relative_to(folder).as_posix(), _read_publishable(path))
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            ],
+            commit_message=f"Upload {folder.name} exported by paretune",
+        )
+    return str(url)
+
+
+def _read_publishable(path: Path) -> Path | bytes:
+    """A file as it may be seen by others: without a path of this machine."""
+    if path.name != ADAPTER_CONFIG:
+        return path
+    config = json.loads(path.read_text(encoding="utf-8"))
+    base = config.get("base_model_name_or_path")
+    if not base or not Path(base).is_absolute():
+        return path
+    return json.dumps({**config, "base_model_name_or_path": ""}, indent=2).encode()
+
+
+@contextmanager
+def _translate_errors(repository: str) -> Iterator[None]:
+    """Errors of the hub's library as ours."""
+    where = f"--push {repository}"
+    try:
+        yield
+    except ParetuneError:
+        raise
+    except LocalTokenNotFoundError:
+        raise StudyError("nobody is logged in to the hub.", where=where, remedy=LOG_IN) from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in (401, 403):
+            raise StudyError(
+                f"the hub refuses ({first_line(error)}).", where=where, remedy=LOG_IN
+            ) from None
+        raise NetworkError(f"the hub answers: {first_line(error)}", where=where) from None
+    except Exception as error:
+        # Classes of the HTTP library differ between versions of the hub's.
+        if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "requests")):
+            raise NetworkError(
+                f"the hub cannot be reached ({first_line(error)}).",
+                where=where,
+                remedy="The export is written; try again with a network.",
+            ) from None
+        raise

@@ -1,0 +1,34 @@
+"""HTML with which values show themselves in a notebook: plain tables, everything escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from paretune.terminal.sanitise import sanitise_line
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table whose cells are texts; numbers are formatted by the caller."""
+    head = "".join(_cell("th", title) for title in header)
+    body = "".join(f"<tr>{''.join(_cell('td', one) for one in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def html_lines(lines: Iterable[object], *, bold: bool = False) -> str:
+    """Sentences, each in a paragraph of its own."""
+    begin, end = ("<b>", "</b>") if bold else ("", "")
+    return "".join(f"<p>{begin}{_escape(line)}{end}</p>" for line in lines)
+
+
+def html_code(lines: Iterable[str]) -> str:
+    """Lines of a program or commands."""
+    return f"<pre>{'<br>'.join(_escape(line) for line in lines)}</pre>"
+
+
+def _cell(tag: str, text: object) -> str:
+    return f'<{tag} style="text-align:left">{_escape(text)}</{tag}>'
+
+
+def _escape(text: object) -> str:
+    return escape(sanitise_line(text))

@@ -1,0 +1,103 @@
+"""Commands and programs that pages show, and whether today's command line takes them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from paretune.cli import CommandLineError, app, translate_deprecated
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "docs/gallery/**/*.md", "examples/**/*.md")
+    for path in ROOT.glob(pattern)
+    if path.name != "CHANGELOG.md"  # of what is past
+)
+_FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"(?<!`)`(?:uvx |pipx run )?(paretune [a-z][^`\n]*)`(?!`)")
+_SHELLS = ("", "sh", "bash", "console", "shell", "text")
+_BEGINS = re.compile(r"^\s*(?:\$ |[A-Z_]+=\S+ )*(?:uvx |pipx run |srun )?(paretune [a-z-].*)$")
+_PLACEHOLDERS = ("...", "…")
+_NUMBERS = {"N": "1", "SECONDS": "1", "PORT": "1"}
+"""What stands for a number, and a number."""
+
+
+@dataclass(frozen=True)
+class ShownCommand:
+    """A command on a page; ``whole`` where it is meant to be typed as it stands."""
+
+    page: str
+    text: str
+    whole: bool
+
+    @property
+    def words(self) -> list[str]:
+        """The words after ``paretune``, without a comment, up to a pipe or another command."""
+        lexer = shlex.shlex(self.text, posix=True, punctuation_chars="|&;<>")
+        lexer.whitespace_split, lexer.commenters = True, "#"
+        words = list(lexer)[1:]
+        ends = [i for i, word in enumerate(words) if set(word) <= set("|&;<>")]
+        return words[: ends[0]] if ends else words
+
+
+def shown_commands() -> Iterator[ShownCommand]:
+    """Every command of every page."""
+    for path in PAGES:
+        text, page = path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))
+        for _, language, block in _FENCE.findall(text):
+            if language in _SHELLS:
+                joined = re.sub(r"\\\n\s*", " ", block)
+                for line in joined.splitlines():
+                    if found := _BEGINS.match(line):
+                        yield ShownCommand(page, found[1], whole=True)
+        for found in _INLINE.findall(_FENCE.sub("", text)):
+            yield ShownCommand(page, found, whole=False)
+
+
+def python_blocks() -> Iterator[tuple[str, str]]:
+    """Page and text of every Python block."""
+    for path in PAGES:
+        for _, language, block in _FENCE.findall(path.read_text(encoding="utf-8")):
+            if language == "python":
+                yield str(path.relative_to(ROOT)), block
+
+
+def explain_refusal(command: ShownCommand) -> str:
+    """What the command line would say against a command; empty where it takes it.
+
+    A command in a sentence may leave out arguments; it may name only verbs and options that exist.
+    """
+    words = [_NUMBERS.get(word, word) for word in command.words if word not in _PLACEHOLDERS]
+    try:
+        _parse(_program(), "paretune", translate_deprecated(words), None)
+    except CommandLineError as error:
+        missing = type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError")
+        if command.whole or not (missing or "requires an argument" in str(error.format_message())):
+            return str(error.format_message())
+    except typer.Exit:
+        pass  # --help, --version
+    return ""
+
+
+@cache
+def _program() -> Any:
+    return typer.main.get_command(app)
+
+
+def _parse(command: Any, name: str, words: list[str], parent: Any) -> None:
+    context = command.make_context(name, list(words), parent=parent)
+    if hasattr(command, "commands"):
+        rest = [
+            *getattr(context, "_protected_args", getattr(context, "protected_args", [])),
+            *context.args,
+        ]
+        verb, own, rest = command.resolve_command(context, rest)
+        _parse(own, verb, rest, context)
