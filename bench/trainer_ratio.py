@@ -123,7 +123,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
 def trainer_model(setting: Setting) -> Any:
     """A fresh model, with the method by `peft`."""
-    run, bench = setting.run, setting.caches
+    run, bench = setting.run, setting.bench
     dataset, source = bench.dataset(run.task), bench.source(run.model)
     if dataset.kind == "multiple_choice":
         model = AutoModelForMultipleChoice.from_pretrained(source.folder, dtype=torch.float32)
@@ -147,7 +147,7 @@ def trainer_model(setting: Setting) -> Any:
 
 def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
     """One round of the plain script."""
-    run, bench = setting.run, setting.caches
+    run, bench = setting.run, setting.bench
     watch = Stopwatch()
     model = trainer_model(setting)
     tokenizer = AutoTokenizer.from_pretrained(bench.source(run.model).folder)
@@ -213,7 +213,7 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
     state = setting.where / "state"
     state.unlink(missing_ok=True)
     if whole:
-        fresh = ProcessCache(datasets=setting.caches.datasets)
+        fresh = ProcessCache(datasets=setting.bench.datasets)
         watch = Stopwatch()
         result = train_run(run, checkpoint=state, report=lambda _: None, caches=fresh).result
         seconds = watch.read()
@@ -221,7 +221,7 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
         return Turn(
             *seconds, result["steps"], statistics.mean(losses), result["trained_parameters"]
         )
-    bench = setting.caches
+    bench = setting.bench
     bench.drop_model()
     dataset = bench.dataset(run.task)
     loaded = bench.model(run.model, dataset)
