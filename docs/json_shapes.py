@@ -43,6 +43,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "precision": "",
         "too_large": "a sentence for each model and method that cannot fit into memory; with any, "
         "`run` starts nothing",
+        "impossible": "findings: methods that cannot train on a model as it is held; these cells "
+        "have no runs",
     },
     "run": {
         "study": "its name",

@@ -18,7 +18,7 @@ from paretune.errors import StudyError
 from paretune.methods import ConfiguredBaseline
 from paretune.objectives.readouts import for_readout
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
-from paretune.planning.readouts import check_method, methods_on_model
+from paretune.planning.readouts import check_method, find_refused_cells, methods_on_model
 from paretune.store.record import Record
 from paretune.study import (
     MethodSpec,
@@ -83,11 +83,11 @@ def _plan_runs(
     for task in study.tasks:
         for method in study.methods:
             check_method(method, task, study.models, context)
-    for model in study.models:
-        for method in study.methods:
-            context.check_method_trains(method, model)
+    refused = find_refused_cells(study, context)
     preset = load_preset(study.protocol.preset)
     if preset is not None:
+        if refused:
+            raise refused[0]
         return [PlannedRun(context.identify(run), run) for run in preset.expand(study)]
     ended = {record.run_id: record for record in records} if rates_chosen else None
     planned: list[PlannedRun] = []

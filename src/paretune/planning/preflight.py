@@ -13,6 +13,7 @@ from paretune.measuring.auto_precision import Precision, resolve_auto_precision
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.planning.expand import expand_study, find_outer_design, find_possible_run_ids
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.readouts import find_refused_cells
 from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
 from paretune.store import Record, Store
 from paretune.study import ModelSpec, Run, Study
@@ -116,6 +117,18 @@ def audit_study(
             f"{errors} error{'s' * (errors > 1)} in the data, listed above.",
             remedy="Fix them and rerun.",
         )
+
+
+def find_impossible_cells(study: Study, context: StudyContext) -> list[Finding]:
+    """A warning for each method that cannot train on a model; the study runs without such cells.
+
+    Raises:
+        MethodError: no method can train on any model.
+    """
+    return [
+        Finding("warning", "not-possible", error.where, f"is not run: {error.what}", error.remedy)
+        for error in find_refused_cells(study, context)
+    ]
 
 
 def add_missing_runs(

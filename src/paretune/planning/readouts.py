@@ -103,8 +103,32 @@ def methods_on_model(
     return [
         (spec, resolve_readout(task, model, spec, context))
         for spec in specs
-        if spec.name not in WITH_MODEL or not _error(task, model, spec, context)
+        if (spec.name not in WITH_MODEL or not _error(task, model, spec, context))
+        and not _training_error(spec, model, context)
     ]
+
+
+def find_refused_cells(study: Study, context: StudyContext) -> list[MethodError]:
+    """Why methods of the study cannot train on models of it; the study runs without those cells.
+
+    Raises:
+        MethodError: no method can train on any model.
+    """
+    pairs = [(method, model) for model in study.models for method in study.methods]
+    errors = [e for pair in pairs if (e := _training_error(*pair, context))]
+    if pairs and len(errors) == len(pairs):
+        raise errors[0]
+    return errors
+
+
+def _training_error(
+    method: MethodSpec, model: ModelSpec, context: StudyContext
+) -> MethodError | None:
+    try:
+        context.check_method_trains(method, model)
+    except MethodError as error:
+        return error
+    return None
 
 
 def _error(

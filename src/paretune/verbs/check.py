@@ -25,7 +25,8 @@ class CheckedItem:
     """One item that was checked.
 
     Attributes:
-        kind: ``task``, ``model``, ``method``, ``metrics``, ``lengths``, ``direction`` or ``step``.
+        kind: ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``lengths``, ``direction``
+            or ``step``.
         description: a few words; empty where it cannot be used.
         error: why it cannot be used; None where it can. Rows of which no example can be made are
             among the findings then, each with its line.
@@ -188,6 +189,11 @@ def _check_models_and_methods(
         yield item
         if item.error is None:
             methods.append(method)
+    usable = study.model_copy(
+        update={"tasks": tasks, "models": tuple(models), "methods": tuple(methods)}
+    )
+    if impossible := _find_impossible_cells(usable, context):
+        yield impossible
     try:
         preflight.check_optional_metrics(study.model_copy(update={"tasks": tasks}), context)
     except ParetuneError as error:
@@ -195,9 +201,6 @@ def _check_models_and_methods(
         yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)
     if not (models and methods):
         return
-    usable = study.model_copy(
-        update={"tasks": tasks, "models": tuple(models), "methods": tuple(methods)}
-    )
     device = resolve_device(device)
     context.auto_precision = preflight.make_precision_resolver(None, device)
     yield from _check_lengths(usable, context)
@@ -264,8 +267,6 @@ def _check_method(
         configured = context.method(spec)
         for task in tasks:
             check_method(spec, task, models, context)
-        for model in models:
-            context.check_method_trains(spec, model)
         title = configured.method.title
         models_of: dict[tuple[float, ...], list[str]] = {}
         topologies = {model.key: context.topology(model) for model in models}
@@ -283,6 +284,19 @@ def _check_method(
     ]
     description = f"{title}, learning rates {'; '.join(listed)}" if listed else title
     return CheckedItem("method", spec.key, description)
+
+
+def _find_impossible_cells(study: Study, context: StudyContext) -> CheckedItem | None:
+    """Methods that cannot train on models as they are held; None where all can."""
+    from paretune.planning import preflight
+
+    try:
+        findings = preflight.find_impossible_cells(study, context)
+    except ParetuneError as error:
+        return CheckedItem("methods", study.study, error=error)
+    if not findings:
+        return None
+    return CheckedItem("methods", study.study, "some cells are not possible", tuple(findings))
 
 
 def _check_directions(study: Study, context: StudyContext) -> Iterator[CheckedItem]:

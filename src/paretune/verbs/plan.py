@@ -15,6 +15,7 @@ from paretune.verbs import study_input
 from paretune.verbs.workers import WorkerOptions, Workers
 
 if TYPE_CHECKING:
+    from paretune.data.finding import Finding
     from paretune.store.record import Record
 
 
@@ -52,6 +53,7 @@ class Plan:
     Attributes:
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
+        impossible: methods that cannot train on a model as it is held; these cells have no runs.
     """
 
     study: Study
@@ -61,6 +63,7 @@ class Plan:
     device: str
     precision: str
     too_large: tuple[str, ...] = ()
+    impossible: tuple[Finding, ...] = ()
 
     def _repr_html_(self) -> str:
         from paretune.reporting.text.formatting import format_bytes, format_seconds
@@ -182,6 +185,7 @@ def plan(
         # While the store is open: it knows what `precision: auto` means there.
         ready, waiting = plan_pending_runs(study, context, records)
         precision = context.describe_precisions(study)
+        impossible = preflight.find_impossible_cells(study, context)
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
     predictor = CostPredictor(
@@ -224,4 +228,5 @@ def plan(
         device=workers.device,
         precision=precision,
         too_large=tuple(explain_too_large(coming, predictor, workers.device)),
+        impossible=tuple(impossible),
     )

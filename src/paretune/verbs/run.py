@@ -109,9 +109,11 @@ def run(
         ended = {record.run_id for record in records}
         coming = [*(one.run for one in ready if one.run_id not in ended), *waiting]
         preflight.check_models(coming, context)
+        for finding in (impossible := preflight.find_impossible_cells(study, context)):
+            observer.note(f"{finding.severity}: {finding}")
         _note_if_edited(study, opened, observer)
         opened.save_study(study.study_hash, study.study, text, study.canonical_form())
-        save_findings(opened, study.study_hash, findings)
+        save_findings(opened, study.study_hash, [*findings, *impossible])
         if others := preflight.leave_out_stale_runs(study, context, opened):
             observer.note(
                 f"Runs left out: {others}. Their data, model or code has changed since; "

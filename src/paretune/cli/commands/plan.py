@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretune.cli.json_output import run_fields, write_result
+from paretune.cli.json_output import run_fields, to_json_value, write_result
 from paretune.cli.options import (
     JsonOptions,
     StoreFolder,
@@ -45,6 +45,8 @@ def plan(
         return
     for line in _run_lines(planned) if every else _cell_lines(planned):
         echo(line)
+    for finding in planned.impossible:
+        echo(f"Not possible: {finding}")
     for sentence in planned.too_large:
         echo(f"Does not fit: {sentence}")
     last = planned.runs[-1]
@@ -94,6 +96,7 @@ def _json_fields(plan: Plan) -> dict[str, Any]:
         "device": plan.device,
         "precision": plan.precision,
         "too_large": list(plan.too_large),
+        "impossible": to_json_value(plan.impossible),
     }
 
 
