@@ -44,7 +44,12 @@ def write_export(
         usage = usage_snippets.render_usage(export.run, export.dataset, prepared)
         pad_id = loading_snippets.missing_pad_id(export.source, prepared.pad_id)
         program = loading_snippets.render_program(
-            export.form, export.task, export.source, usage, pad_id
+            export.form,
+            export.task,
+            export.source,
+            usage,
+            pad_id,
+            prepared.loaded.anatomy.head_modules,
         )
         encoding = usage_snippets.describe_encoding(export.run, export.dataset, prepared)
         _write_form(export, prepared, folder)
