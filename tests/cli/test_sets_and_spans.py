@@ -14,6 +14,7 @@ from paretune.reporting.build import build_report
 from paretune.reporting.html.page import render_page
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
+from paretune.verbs.export import export
 from paretune.verbs.report import report
 
 
@@ -88,3 +89,39 @@ def test_every_method_that_serves_pairs_serves_them(
     for method in methods.available().values():
         pairs = methods.refusal(method, objectives.get("pair"), tabular=False)
         assert bool(methods.refusal(method, objectives.get(kind), tabular=False)) == bool(pairs)
+
+
+@pytest.mark.slow
+def test_a_decoder_answers_both_by_label_words(tmp_path: Path, tiny_model: Any) -> None:
+    """From the prompts that the tasks have to the report and an adapter whose card answers."""
+    source = str(superglue(tmp_path / "data", "zips"))
+    study = small(
+        tmp_path,
+        tiny_model("llama"),
+        tasks=[{"name": n, "language": "sl", "source": source} for n in ("multirc", "wsc")],
+        protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split", "cost_seconds": 1},
+        training={"max_steps": 2, "eval_every": 2, "max_length": 120, "precision": "fp32"},
+    )
+    with finish(study, tmp_path / "store", costs=1) as store:
+        states = store.load_statuses(study.study_hash)
+        assert [s.message for s in states if s.state == "failed"] == []
+        records = store.load_records(study.study_hash, predictions=True)
+    final = {(r.run.task.name, r.run.method.name): r for r in records if r.run.stage == "final"}
+    for task, rows in (("multirc", 40), ("wsc", 10)):
+        for method in ("lora", "untuned", "few_shot"):
+            record = final[task, method]
+            assert record.run.readout == "label_words"
+            test = record.predictions["test"]
+            assert len(test.uid) == rows and {len(scores) for scores in test.scores} == {2}
+            assert "primary" in record.result["scores"]["test"]
+        assert final[task, "head_only"].run.readout == "head"
+    scores = final["multirc", "lora"].result["scores"]["test"]
+    assert scores["primary"] == pytest.approx((scores["f1a"] + scores["em"]) / 2)
+    shown = report(study, store=tmp_path / "store")
+    assert all(row.cell.interval for task in shown.tasks for row in task.all_rows)
+    for task in study.tasks:
+        made = export(
+            study, store=tmp_path / "store", task=task.key, method="lora", form="peft",
+            to=tmp_path / f"out-{task.key}", allow_collapsed=True,
+        )  # fmt: skip
+        assert made.largest_difference < 1e-4
