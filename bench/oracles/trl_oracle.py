@@ -36,6 +36,15 @@ TEMPLATE = (
     "+ '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+MARKED = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ '<|im_start|>assistant\n' }}"
+    "{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
+    "{% else %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The same template, in which every answer is marked for ``assistant_only_loss``."""
 PLAIN: list[dict[str, Any]] = [
     {"prompt": "What is the capital of Slovenia?", "completion": " Ljubljana."},
     # The blank at the end of the prompt and the word behind it are one token.
@@ -57,6 +66,7 @@ CONVERSATIONS: list[dict[str, Any]] = [
         "completion": [{"role": "assistant", "content": "češnja"}],
     },
 ]
+MESSAGES = [{"messages": row["prompt"] + row["completion"]} for row in CONVERSATIONS]
 CONFIG = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -96,7 +106,9 @@ def make_model(vocabulary: int) -> LlamaForCausalLM:
     return model.eval()
 
 
-def record(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def record(
+    rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, *, all_answers: bool = False
+) -> dict[str, Any]:
     """Ids and labels of these rows, and the loss of all of them as one batch."""
     with tempfile.TemporaryDirectory() as folder:
         settings = SFTConfig(
@@ -105,6 +117,7 @@ def record(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast) -> di
             bf16=False,
             use_cpu=True,
             max_length=256,
+            assistant_only_loss=all_answers,
             per_device_train_batch_size=len(rows),
             gradient_checkpointing=False,
         )
@@ -128,19 +141,23 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     tokenizer = make_tokenizer()
+    plain, conversational = (record(rows, tokenizer) for rows in (PLAIN, CONVERSATIONS))
+    tokenizer.chat_template = MARKED
     values = {
         "trl": trl.__version__,
         "config": CONFIG,
         "template": TEMPLATE,
-        "plain": record(PLAIN, tokenizer),
-        "conversational": record(CONVERSATIONS, tokenizer),
+        "plain": plain,
+        "conversational": conversational,
+        "marked_template": MARKED,
+        "all_answers": record(MESSAGES, tokenizer, all_answers=True),
         "tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()),
     }
     if not check:
         FILE.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")
         return
     recorded = json.loads(FILE.read_text(encoding="utf-8"))
-    for name in ("plain", "conversational"):
+    for name in ("plain", "conversational", "all_answers"):
         assert recorded[name]["encoded"] == values[name]["encoded"], name
         assert abs(recorded[name]["loss"] - values[name]["loss"]) < 1e-5, name
     print(f"trl {trl.__version__} gives what {recorded['trl']} gave")

@@ -95,3 +95,36 @@ def test_what_cannot_be_written_is_refused_with_what_to_do(tokenizer: Any) -> No
     tokenizer.eos_token = None
     with pytest.raises(ModelError, match="no end-of-text token"):
         INSTRUCTION.encode([example("a", "b")], tokenizer, 64, "")
+
+
+def test_every_answer_of_a_conversation_is_learnt_if_asked(tokenizer: Any) -> None:
+    """What a user says between two answers is read and not learnt; cuts keep the places."""
+    tokenizer.chat_template = TEMPLATE
+    learns_all = for_readout(
+        causal_lm.OBJECTIVE, "text", Prompt(delimiter="", learns_every_answer=True)
+    )
+    turns = [("user", "Is it true?"), ("assistant", "yes"), ("user", "The cat?")]
+    asked = example("", "no", *turns)
+    whole = "[user] Is it true?\n[assistant] yes\n[user] The cat?\n[assistant] no\n"
+    expected = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
+    spans = [(whole.index(a), whole.index(a) + len(a)) for a in ("yes\n", "no\n")]
+    scored = [
+        place
+        for place, (start, end) in enumerate(expected["offset_mapping"])
+        if any(start < last and end > first for first, last in spans)
+    ]
+    data = learns_all.encoder("train")([asked], tokenizer, 64, "")
+    assert data.ids[0][0] == expected["input_ids"]
+    assert data.scored_places((0, 0)) == scored
+    assert data.scored_length((0, 0)) == len(scored) == learns_all.weight(data, [0])
+    last = learns_all.encoder("test")([asked], tokenizer, 64, "")  # what is generated
+    assert last.unscored is None and last.scored_places((0, 0))[-1] == scored[-1]
+    assert last.scored_length((0, 0)) < len(scored)
+    cut = learns_all.encoder("train")([asked], tokenizer, len(expected["input_ids"]) - 2, "")
+    assert cut.truncated == [True]
+    assert [cut.ids[0][0][p] for p in cut.scored_places((0, 0))] == [
+        expected["input_ids"][p] for p in scored
+    ]
+    tokenizer.chat_template = TEMPLATE.replace("m['content']", "m['content'][0 - messages|length:]")
+    with pytest.raises(DataError, match="writes an earlier answer of this conversation otherwise"):
+        learns_all.encoder("train")([asked], tokenizer, 64, "")

@@ -65,11 +65,15 @@ def make_model(vocabulary: int) -> LlamaForCausalLM:
     return model.eval()
 
 
-@pytest.mark.parametrize("kind", ["plain", "conversational"])
+@pytest.mark.parametrize("kind", ["plain", "conversational", "all_answers"])
 def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
-    kept = KEPT[kind]
+    kept, objective = KEPT[kind], INSTRUCTION
+    if kind == "all_answers":  # TRL's assistant_only_loss
+        tokenizer.chat_template = KEPT["marked_template"]
+        prompt = Prompt(delimiter="", learns_every_answer=True)
+        objective = for_readout(causal_lm.OBJECTIVE, "text", prompt)
     examples = read_examples(kept["rows"])
-    data = INSTRUCTION.encode(examples, tokenizer, 256, "")
+    data = objective.encoder("train")(examples, tokenizer, 256, "")
     batch = pad_batch(data, range(len(examples)), tokenizer.pad_token_id)
     for row, expected in enumerate(kept["encoded"]):
         length = len(expected["ids"])
@@ -81,6 +85,6 @@ def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
     indices = list(range(len(examples)))
     with torch.no_grad():
         (outputs,) = forward([MicroBatch(data, indices)])
-        loss = INSTRUCTION.loss(outputs, data, indices, LossOptions())
-    mean = float(loss) / INSTRUCTION.weight(data, indices)
+        loss = objective.loss(outputs, data, indices, LossOptions())
+    mean = float(loss) / objective.weight(data, indices)
     assert mean == pytest.approx(kept["loss"], rel=1e-5)

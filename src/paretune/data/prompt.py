@@ -38,6 +38,8 @@ class Prompt:
         shots: solved examples, each a prompt with its answer.
         max_shot_tokens: all solved examples and the question have at most so many tokens together;
             the first ones are left out until they have. None: there is no limit.
+        learns_every_answer: whether training learns every answer of a conversation, not only the
+            last one.
     """
 
     template: str = "{text}"
@@ -47,6 +49,7 @@ class Prompt:
     connectives: tuple[tuple[str, str], ...] = ()
     shots: tuple[str, ...] = ()
     max_shot_tokens: int | None = None
+    learns_every_answer: bool = False
 
     @property
     def names_pair(self) -> bool:
@@ -104,6 +107,8 @@ class Prompt:
         form = asdict(self)
         form.pop("shots")
         form.pop("max_shot_tokens")
+        if not self.learns_every_answer:
+            form.pop("learns_every_answer")
         return form
 
 

@@ -6,7 +6,8 @@ to differ, as in TRL's SFTTrainer and, where no token crosses the border, in lm-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def encode_completions(
     labels: Sequence[Label | None],
     tokenizer: Any,
     max_length: int,
+    masks: Sequence[Sequence[Sequence[bool]] | None] | None = None,
 ) -> Encoded:
     """Encode each choice of each example; :attr:`Encoded.completion_starts` says what is scored.
 
@@ -44,11 +46,28 @@ def encode_completions(
     token, down to half of ``max_length``; then the completion loses its end.
 
     Shapes: ``rows`` (examples, choices), ``labels`` (examples,).
+
+    Args:
+        masks: which tokens of whole texts are scored, (examples, choices, tokens), in place of all
+            that follow the prompt; None for an example without.
     """
     flat = [text for choices in rows for text in choices]
-    pieces = [_cut(*pair, tokenizer, max_length) for pair in _tokenise(flat, tokenizer)]
-    remaining = iter(pieces)
-    grouped = [[next(remaining) for _ in choices] for choices in rows]
+    tokens = iter(_tokenise(flat, tokenizer))
+    grouped, unscored = [], []
+    for row, choices in enumerate(rows):
+        own = None if masks is None else masks[row]
+        pieces, left_out = [], []
+        for choice in range(len(choices)):
+            whole, prompt = next(tokens)
+            mask = [] if own is None else own[choice]
+            first = mask.index(True) if mask else 0
+            piece = _cut(whole, whole[:first] if mask else prompt, tokenizer, max_length)
+            shift = piece[1] - first
+            places = [place + shift for place in range(first, len(mask)) if not mask[place]]
+            pieces.append(piece)
+            left_out.append([place for place in places if place < len(piece[0])])
+        grouped.append(pieces)
+        unscored.append(left_out)
     return Encoded(
         ids=[[ids for ids, _, _ in choices] for choices in grouped],
         type_ids=None,
@@ -56,6 +75,7 @@ def encode_completions(
         labels=list(labels),
         truncated=[any(cut for _, _, cut in choices) for choices in grouped],
         completion_starts=[[start for _, start, _ in choices] for choices in grouped],
+        unscored=None if masks is None else unscored,
     )
 
 
@@ -110,6 +130,67 @@ def render_chat(example: Example, tokenizer: Any) -> PromptedText:
             remedy="Write the conversations as the template wants them: see the model's card.",
         ) from None
     return PromptedText(prompt, whole, special_tokens=False)
+
+
+_MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+def mask_answers(example: Example, text: PromptedText, tokenizer: Any) -> list[bool]:
+    """Which tokens of a conversation are those of an answer, (tokens,).
+
+    As the chat template marks them (``{% generation %}``), as in TRL's ``assistant_only_loss``;
+    where it marks nothing, each answer with what the template writes behind it.
+
+    Raises:
+        DataError: the template writes an answer otherwise once more follows it, or marks none.
+    """
+    turns = [{"role": role, "content": content} for role, content in example.messages]
+    turns.append({"role": "assistant", "content": example.target or ""})
+    if _MARKS_ANSWERS.search(tokenizer.chat_template):
+        marked = tokenizer.apply_chat_template(
+            turns, return_dict=True, return_assistant_tokens_mask=True
+        )
+        mask = [bool(one) for one in marked["assistant_masks"]]
+    else:
+        encoded = tokenizer(
+            text.whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        spans = list(_answer_spans(turns, text.whole, tokenizer, example.where))
+        mask = [
+            any(start < end_of and end > begin for begin, end_of in spans)
+            for start, end in encoded["offset_mapping"]
+        ]
+    if not any(mask):
+        raise DataError(
+            "the model's chat template marks no answer in this conversation.",
+            where=example.where,
+            remedy="Remove loss_on, so that the last answer is learnt.",
+        )
+    return mask
+
+
+def _answer_spans(
+    turns: Sequence[dict[str, str]], whole: str, tokenizer: Any, where: str
+) -> Iterator[tuple[int, int]]:
+    """Where each answer begins and ends in the text of the conversation, in characters."""
+    for place, turn in enumerate(turns):
+        if turn["role"] != "assistant":
+            continue
+        begin = ""
+        if place:
+            begin = tokenizer.apply_chat_template(
+                turns[:place], tokenize=False, add_generation_prompt=True
+            )
+        end = tokenizer.apply_chat_template(turns[: place + 1], tokenize=False)
+        if not whole.startswith(begin) or not whole.startswith(end):
+            raise DataError(
+                "the model's chat template writes an earlier answer of this conversation otherwise "
+                "than its last one.",
+                where=where,
+                remedy="Remove loss_on, so that the last answer is learnt, or mark answers in the "
+                "template with {% generation %}.",
+            )
+        yield len(begin), len(end)
 
 
 def _tokenise(texts: Sequence[PromptedText], tokenizer: Any) -> list[tuple[list[int], list[int]]]:

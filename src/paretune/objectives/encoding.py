@@ -27,6 +27,8 @@ class Encoded:
 
     ``completion_starts`` (examples, choices): in texts that a decoder continues, the place of the
     first token of the completion, at least 1; what is before it is the prompt, and is not scored.
+    ``unscored`` (examples, choices, places), ragged: places behind it that are not scored either,
+    such as what a user says between two answers.
     ``alternatives`` (examples, answers): where completions are one token, the tokens that are
     scored in its place. ``divisors`` (examples, answers): what log-likelihoods are divided by.
     """
@@ -38,6 +40,7 @@ class Encoded:
     truncated: list[bool]
     targets: list[list[int]] | None = None
     completion_starts: list[list[int]] | None = None
+    unscored: list[list[list[int]]] | None = None
     alternatives: list[list[int]] | None = None
     divisors: list[list[float]] | None = None
 
@@ -55,7 +58,26 @@ class Encoded:
         example, choice = text
         if self.completion_starts is None:
             return self.target_length(example)
+        left_out = 0 if self.unscored is None else len(self.unscored[example][choice])
+        return self.completion_length(text) - left_out
+
+    def completion_length(self, text: Text) -> int:
+        """Tokens of a text from the first that is scored to its end.
+
+        Raises:
+            ValueError: the examples have no completions.
+        """
+        if self.completion_starts is None:
+            raise ValueError("these examples were encoded without completions")
+        example, choice = text
         return len(self.ids[example][choice]) - self.completion_starts[example][choice]
+
+    def scored_places(self, text: Text) -> list[int]:
+        """The places of the tokens of a completion that are scored, in their order."""
+        example, choice = text
+        end = len(self.ids[example][choice])
+        left_out = set() if self.unscored is None else set(self.unscored[example][choice])
+        return [p for p in range(end - self.completion_length(text), end) if p not in left_out]
 
     @property
     def mean_scored(self) -> float:
@@ -83,6 +105,7 @@ class Encoded:
             truncated=[self.truncated[i] for i in indices],
             targets=_select(self.targets, indices),
             completion_starts=_select(self.completion_starts, indices),
+            unscored=_select(self.unscored, indices),
             alternatives=_select(self.alternatives, indices),
             divisors=_select(self.divisors, indices),
         )
@@ -252,7 +275,7 @@ def pad_batch(data: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
         ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the model has them (padded
         with 0): (batch, tokens), or (batch, choices, tokens) for several choices. With targets
         also ``labels``, (batch, target tokens), padded with -100; with completions ``labels`` has
-        the shape of ``input_ids``, and -100 for all tokens of prompts too.
+        the shape of ``input_ids``, and -100 for all tokens that are not scored.
     """
     choices = len(data.ids[indices[0]])
     longest = max(len(tokens) for i in indices for tokens in data.ids[i])
@@ -271,10 +294,9 @@ def pad_batch(data: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
     if data.completion_starts is not None:
         batch["labels"] = np.full(shape, IGNORE_INDEX, dtype=np.int64)
         for row, i in enumerate(indices):
-            for c, (tokens, start) in enumerate(
-                zip(data.ids[i], data.completion_starts[i], strict=True)
-            ):
-                batch["labels"][row, c, start : len(tokens)] = tokens[start:]
+            for c, tokens in enumerate(data.ids[i]):
+                places = data.scored_places((i, c))
+                batch["labels"][row, c, places] = np.array(tokens)[places]
     if choices == 1:
         batch = {name: array[:, 0] for name, array in batch.items()}
     if data.targets is not None:

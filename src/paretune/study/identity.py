@@ -33,6 +33,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "prompt": None,
         "label_texts": None,
         "length_normalisation": None,
+        "loss_on": None,
     },
     "model": {"source_prefix": None, "quantisation": None},
     "generation": {"stop": []},

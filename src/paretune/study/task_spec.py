@@ -22,11 +22,13 @@ Answer = Label | str
 DataPart = Literal["train", "test", "test_shifted"]
 """A part of a task's data; the last is a second test part, from elsewhere."""
 
-PROMPT_KEYS = ("prompt", "label_texts", "length_normalisation")
-"""What says how a language model is asked."""
+PROMPT_KEYS = ("prompt", "label_texts", "length_normalisation", "loss_on")
+"""What says how a language model is asked, and of which words it learns."""
 PLACEHOLDERS = ("text", "text_pair")
 """What a prompt may name in braces: the texts of an example."""
 LengthNormalisation = Literal["none", "characters", "bytes"]
+LossOn = Literal["last_answer", "all_answers"]
+"""Which answers of a conversation are learnt; ``all_answers`` is TRL's ``assistant_only_loss``."""
 
 
 class TaskSpec(FrozenModel):
@@ -49,7 +51,8 @@ class TaskSpec(FrozenModel):
     What is said to a language model, for every task: ``prompt``, a text with ``{text}`` and
     ``{text_pair}`` in it; ``label_texts``, one for each label, in the order of the labels; and what
     the log-likelihood of such a text is divided by (``length_normalisation``). ``readout``: how the
-    model answers; None: as is usual for such models.
+    model answers; None: as is usual for such models. ``loss_on``: which answers of a conversation
+    training learns (``kind: instruction``); None: the last one.
     """
 
     ALIASES = aliases.TASK_ALIASES
@@ -89,6 +92,7 @@ class TaskSpec(FrozenModel):
     prompt: str | None = None
     label_texts: tuple[str, ...] | None = None
     length_normalisation: LengthNormalisation | None = None
+    loss_on: LossOn | None = None
 
     @property
     def languages(self) -> tuple[str, str] | None:
@@ -156,6 +160,7 @@ class TaskSpec(FrozenModel):
     @model_validator(mode="after")
     def _check_shape(self) -> TaskSpec:
         self._check_languages()
+        self._check_loss_on()
         if not self.has_own_data:
             self._check_built_in()
             return self
@@ -166,6 +171,15 @@ class TaskSpec(FrozenModel):
         self._check_table()
         self._check_objective()
         return self
+
+    def _check_loss_on(self) -> None:
+        """Conversations have several answers, unless one prompt is written around their text."""
+        if self.loss_on is None:
+            return
+        if self.kind != "instruction":
+            raise ValueError("loss_on goes with kind: instruction")
+        if self.loss_on == "all_answers" and self.prompt is not None:
+            raise ValueError("loss_on: all_answers needs the model's chat template: remove prompt")
 
     def _check_built_in(self) -> None:
         """A built-in task has its own files, columns and labels."""

@@ -35,11 +35,24 @@ PLACES = [
 
 
 def with_completions(data: Encoded) -> Encoded:
-    """Texts whose last one to four tokens are scored, by their place."""
+    """Texts whose last one to four tokens are scored, by their place; of four all but the second.
+
+    So a part that is not scored stands between two that are, as between two answers.
+    """
     ids = [[text if len(text) > 1 else text * 2 for text in choices] for choices in data.ids]
     starts = [[max(1, len(text) - 1 - i % 4) for text in choices] for i, choices in enumerate(ids)]
     return replace(
-        data, ids=ids, lengths=[max(map(len, own)) for own in ids], completion_starts=starts
+        data,
+        ids=ids,
+        lengths=[max(map(len, own)) for own in ids],
+        completion_starts=starts,
+        unscored=[
+            [
+                [start + 1] if len(text) - start == 4 else []
+                for text, start in zip(*both, strict=True)
+            ]
+            for both in zip(ids, starts, strict=True)
+        ],
     )
 
 

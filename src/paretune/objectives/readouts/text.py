@@ -24,6 +24,7 @@ from paretune.objectives.completions import (
     completion_lengths,
     encode_completions,
     end_text,
+    mask_answers,
     render_chat,
 )
 from paretune.objectives.encoding import Encoded, pad_batch
@@ -52,6 +53,8 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
         changes = {"predict": PredictLabels(prompt), "stop": ONE_LINE, "likelihood": None}
     elif objective.between_languages:
         changes = {"stop": ONE_LINE}
+    if prompt.learns_every_answer:
+        changes["encode_training"] = EncodeText(prompt, every_answer=True)
     return replace(
         objective,
         head="causal_lm",
@@ -78,9 +81,14 @@ def _no_logits(labels: int) -> int:
 
 @dataclass(frozen=True)
 class EncodeText:
-    """Tokenises the prompt of each example with its right answer."""
+    """Tokenises the prompt of each example with its right answer.
+
+    Args:
+        every_answer: of a conversation, all answers are scored, not only the last one.
+    """
 
     prompt: Prompt
+    every_answer: bool = False
 
     def __call__(
         self, examples: Sequence[Example], tokenizer: Any, max_length: int, prefix: str = ""
@@ -95,7 +103,13 @@ class EncodeText:
         limit = self.prompt.max_shot_tokens if self.prompt.shots else None
         texts = _write(examples, self.prompt, tokenizer, prefix, limit)
         labels = [example.label for example in examples]
-        return encode_completions(texts, labels, tokenizer, limit or max_length)
+        masks = None
+        if self.every_answer:
+            masks = [
+                [mask_answers(example, text, tokenizer)] if example.messages else None
+                for example, (text,) in zip(examples, texts, strict=True)
+            ]
+        return encode_completions(texts, labels, tokenizer, limit or max_length, masks)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ answers each of them, word by word.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
-from paretune import objectives
 from paretune.data.build import BuildResult, ColumnMapping, build_examples, make_missing_label
 from paretune.data.example import Dataset, Example, Message
-from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.finding import Finding
 from paretune.data.formats.instructions import (
     COMPLETION,
     MESSAGES,
@@ -32,22 +31,12 @@ from paretune.data.formats.read import read_rows
 from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
-from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
-from paretune.tasks.own_data.parallel import hold_out_pairs
+from paretune.tasks.own_data.target_texts import HoldOut, TargetRows, build_dataset, read_hub_rows
 
 MAX_HELD_OUT = 500
 """Rows that are held out at most."""
-
-
-@dataclass(frozen=True)
-class _Parts:
-    train: Sequence[Row]
-    test: Sequence[Row] | None
-    shifted: Sequence[Row]
-    findings: Sequence[Finding]
-    source: str
 
 
 def load_instructions(spec: TaskSpec) -> Dataset:
@@ -69,46 +58,28 @@ def load_instructions(spec: TaskSpec) -> Dataset:
             f"task {spec.key} names one of text and label.",
             remedy="Name both: text is the column of the prompt, label that of the completion.",
         )
-    read = _read_parts(spec)
-    train = _build(spec, read.train, "train")
-    test = BuildResult() if read.test is None else _build(spec, read.test, "test")
-    shifted = _build(spec, read.shifted, "test_shifted") if read.shifted else BuildResult()
-    raise_for_findings([*train.errors, *test.errors, *shifted.errors])
-    train_examples, test_examples = train.examples, test.examples
-    findings = [*read.findings, *train.notes, *test.notes, *shifted.notes]
-    if read.test is None:
-        train_examples, test_examples, note = hold_out_pairs(
-            train.examples, MAX_HELD_OUT, "rows of train, equal prompts"
-        )
-        findings.append(note)
-    limit = spec.limit or {}
-    return Dataset(
-        task=spec.key,
-        kind=str(spec.kind),
-        labels=(),
-        train=tuple(train_examples[: limit.get("train")]),
-        test=tuple(test_examples[: limit.get("test")]),
-        shifted=tuple(shifted.examples[: limit.get("test_shifted")]),
-        metric=spec.metric or objectives.get(str(spec.kind)).default_metric,
+    return build_dataset(
+        spec,
+        str(spec.kind),
+        read_hub_rows(spec) if spec.dataset is not None else _read_files(spec),
+        lambda rows, part: _build(spec, rows, part),
+        HoldOut(MAX_HELD_OUT, "rows of train, equal prompts"),
         language=spec.language,
-        licence=spec.licence or "not stated",
-        source=read.source,
-        findings=tuple(findings),
         # As both are written, unless the study writes what stands around the prompt.
-        prompt=Prompt(delimiter="" if spec.prompt is None else Prompt.delimiter),
-        clustered=spec.group is not None,
+        prompt=Prompt(
+            delimiter="" if spec.prompt is None else Prompt.delimiter,
+            learns_every_answer=spec.loss_on == "all_answers",
+        ),
     )
 
 
-def _read_parts(spec: TaskSpec) -> _Parts:
-    if spec.dataset is not None:
-        loaded = hub_datasets.load_splits(spec)
-        source = f"{spec.dataset} at commit {loaded.commit} (hub)"
-        return _Parts(loaded.train, loaded.test, loaded.shifted or (), loaded.findings, source)
-    parts = [None if path is None else read_rows(path) for path in (spec.test, spec.test_shifted)]
+def _read_files(spec: TaskSpec) -> TargetRows:
+    test, shifted = (
+        None if path is None else read_rows(path) for path in (spec.test, spec.test_shifted)
+    )
     files = filter(None, (spec.train, spec.test, spec.test_shifted))
     source = ", ".join(path.rpartition("/")[2] for path in files)
-    return _Parts(read_rows(str(spec.train)), parts[0], parts[1] or (), (), source)
+    return TargetRows(read_rows(str(spec.train)), test, (), source, shifted=shifted or ())
 
 
 def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
@@ -129,12 +100,12 @@ def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
         built.errors += _find_long_conversations(built.examples)
         built.examples = [replace(example, messages=()) for example in built.examples]
     several = [e for e in built.examples if sum(role == "assistant" for role, _ in e.messages)]
-    if several:
+    if several and spec.loss_on != "all_answers":
         what = (
             f"{len(several)} of {len(built.examples)} {part} rows are conversations with earlier "
             "answers: the last one is the completion, those before it are read and not learnt."
         )
-        remedy = "To learn all of them, write a row for each, which ends with it."
+        remedy = "loss_on: all_answers learns all of them."
         built.notes.append(Finding("note", "last-answer", several[0].where, what, remedy))
     return built
 

@@ -8,40 +8,25 @@ pairs of train, duplicates together, become the test part: a fifth, at most
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from paretune import objectives
-from paretune.data.build import BuildResult, ColumnMapping, build_examples, make_missing_label
-from paretune.data.example import Dataset, Example
-from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.build import ColumnMapping, build_examples, make_missing_label
+from paretune.data.example import Dataset
 from paretune.data.formats.plain_text import read_line_pairs, resolve_pair_files
 from paretune.data.formats.read import read_rows
 from paretune.data.formats.row import Row
 from paretune.data.formats.tmx import read_units
 from paretune.data.labels import cell_text
-from paretune.data.sources import hub_datasets
-from paretune.data.split import sample_held_out
 from paretune.data.task import Task
 from paretune.errors import StudyError
-from paretune.study import TaskSpec, derive_seed
+from paretune.study import TaskSpec
+from paretune.tasks.own_data.target_texts import HoldOut, TargetRows, build_dataset, read_hub_rows
 
 MAX_HELD_OUT_PAIRS = 2000
 """Pairs that are held out at most: enough for an interval of one BLEU point, soon translated."""
 NESTED_COLUMN = "translation"
 """The column in which Hugging Face datasets keep a pair: ``{"sl": ..., "en": ...}``."""
-
-
-@dataclass(frozen=True)
-class _PairRows:
-    """What was read; ``test`` is None where pairs of train are to be held out."""
-
-    train: Sequence[Row]
-    test: Sequence[Row] | None
-    findings: Sequence[Finding]
-    source: str
-    licence: str = "not stated"
-    shifted: Sequence[Row] = ()
 
 
 def load_own_pairs(spec: TaskSpec) -> Dataset:
@@ -58,11 +43,7 @@ def load_own_pairs(spec: TaskSpec) -> Dataset:
             remedy="Texts of your own are encoded as they are: remove template.",
         )
     if spec.dataset is not None:
-        loaded = hub_datasets.load_splits(spec)
-        source = f"{spec.dataset} at commit {loaded.commit} (hub)"
-        rows = _PairRows(
-            loaded.train, loaded.test, loaded.findings, source, shifted=loaded.shifted or ()
-        )
+        rows = read_hub_rows(spec)
     else:
         train, source = _read_files(spec, str(spec.train), spec.train_target)
         test, shifted = None, list[Row]()
@@ -72,8 +53,8 @@ def load_own_pairs(spec: TaskSpec) -> Dataset:
         if spec.test_shifted is not None:
             shifted, name = _read_files(spec, spec.test_shifted, spec.test_shifted_target)
             source = f"{source}, {name}"
-        rows = _PairRows(train, test, (), source, shifted=shifted)
-    return _build_dataset(spec, str(spec.kind), _column_names(spec), rows)
+        rows = TargetRows(train, test, (), source, shifted=shifted)
+    return _build_pairs(spec, str(spec.kind), _column_names(spec), rows)
 
 
 def load_built_in_pairs(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
@@ -96,71 +77,27 @@ def load_built_in_pairs(spec: TaskSpec, task: Task, data_home: Path | None) -> D
         )
     read = task.read_rows(spec, languages[1], data_home)
     source, licence = task.source[languages[1]], task.licence[languages[1]]
-    rows = _PairRows(read.train, read.test or None, read.findings, source, licence)
+    rows = TargetRows(read.train, read.test or None, read.findings, source, licence)
     columns = dict(zip(task.languages, task.columns, strict=True))
-    return _build_dataset(spec, task.kind, (columns[languages[0]], columns[languages[1]]), rows)
+    return _build_pairs(spec, task.kind, (columns[languages[0]], columns[languages[1]]), rows)
 
 
-def _build_dataset(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: _PairRows) -> Dataset:
-    """The dataset from its rows; test pairs are held out where there are none.
+def _build_pairs(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: TargetRows) -> Dataset:
+    """The dataset from its rows.
 
     Raises:
         DataError: missing columns, or rows without a text.
     """
     mapping = _make_mapping(spec, columns)
-    train = build_examples(_flatten_nested(rows.train), mapping, "train")
-    test = BuildResult()
-    if rows.test is not None:
-        test = build_examples(_flatten_nested(rows.test), mapping, "test")
-    shifted = build_examples(_flatten_nested(rows.shifted), mapping, "test_shifted")
-    raise_for_findings([*train.errors, *test.errors, *shifted.errors])
-    train_examples, test_examples = train.examples, test.examples
-    notes = [*rows.findings, *train.notes, *test.notes, *shifted.notes]
-    if rows.test is None:
-        train_examples, test_examples, note = hold_out_pairs(
-            train.examples, MAX_HELD_OUT_PAIRS, "pairs of train, equal sources"
-        )
-        notes.append(note)
-    limit = spec.limit or {}
-    return Dataset(
-        task=spec.key,
-        kind=kind,
-        labels=(),
-        languages=(str(spec.source_lang), str(spec.target_lang)),
-        train=tuple(train_examples[: limit.get("train")]),
-        test=tuple(test_examples[: limit.get("test")]),
-        shifted=tuple(shifted.examples[: limit.get("test_shifted")]),
-        metric=spec.metric or objectives.get(kind).default_metric,
+    return build_dataset(
+        spec,
+        kind,
+        rows,
+        lambda own, part: build_examples(_flatten_nested(own), mapping, part),
+        HoldOut(MAX_HELD_OUT_PAIRS, "pairs of train, equal sources"),
         language=spec.target_lang,
-        licence=spec.licence or rows.licence,
-        source=rows.source,
-        findings=tuple(notes),
-        clustered=spec.group is not None,
+        languages=(str(spec.source_lang), str(spec.target_lang)),
     )
-
-
-def hold_out_pairs(
-    examples: list[Example], most: int, described: str
-) -> tuple[list[Example], list[Example], Finding]:
-    """Train and test, and a note: a fifth of the pairs, always the same of the same rows.
-
-    Args:
-        most: pairs of test at most.
-        described: what they are, and what stays together (``pairs of train, equal sources``).
-    """
-    count = min(len(examples) // 5, most)
-    held_out = sample_held_out(examples, count, derive_seed(0, "hold out"))
-    train = [e for i, e in enumerate(examples) if i not in held_out]
-    test = [e for i, e in enumerate(examples) if i in held_out]
-    note = Finding(
-        "note",
-        "test-held-out",
-        (test or examples)[0].where,
-        f"no test file was given: {len(test)} of {len(examples)} {described} "
-        "together, are kept for the test (this is the first of them).",
-        "Nothing to do: they are always the same. Files of your own may name a test: FILE.",
-    )
-    return train, test, note
 
 
 def _read_files(spec: TaskSpec, train: str, target: str | None) -> tuple[list[Row], str]:

@@ -101,7 +101,7 @@ def read_tokens(data: Encoded, text: Text) -> list[int]:
 
 def _tail_length(data: Encoded, text: Text) -> int:
     """How many of the last tokens that are read have an output that is read."""
-    return 1 if data.completion_starts is None else max(1, data.scored_length(text))
+    return 1 if data.completion_starts is None else max(1, data.completion_length(text))
 
 
 def _length_key(data: Encoded, text: Text) -> tuple[int, int]:
@@ -233,17 +233,16 @@ class PackedCompletionForward:
     ) -> TokenStates:
         """The states before each scored token, of texts with so many ``computed`` rows."""
         labels: list[int] = []
-        for example, choice in texts:
-            starts = data.completion_starts
-            assert starts is not None  # noqa: S101  (their lengths were read)
-            labels += data.ids[example][choice][starts[example][choice] :]
-        scored = [data.scored_length(text) for text in texts]
-        if scored != list(computed):
-            ends = np.cumsum(computed)
-            places = [np.arange(end - n, end) for end, n in zip(ends, scored, strict=True)]
-            hidden = hidden.index_select(
-                0, torch.from_numpy(np.concatenate(places)).to(hidden.device)
-            )
+        rows: list[int] = []
+        for text, end in zip(texts, np.cumsum(computed), strict=True):
+            example, choice = text
+            ids = data.ids[example][choice]
+            places = data.scored_places(text)
+            labels += [ids[place] for place in places]
+            # The last row is that of the last token but one, which predicts the last one.
+            rows += [int(end) - len(ids) + place for place in places]
+        if rows != list(range(len(hidden))):
+            hidden = hidden.index_select(0, torch.tensor(rows, dtype=torch.long).to(hidden.device))
         tokens = torch.tensor(labels, dtype=torch.long, device=self.compute.device)
         cap = logit_softcap(self.model)
         return TokenStates(hidden, *lm_head(self.model), tokens, texts, cap)
