@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -306,14 +307,7 @@ def _cached_mask(
 def _make_mask(
     group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    # Behind the end of a text is after each of its tokens, so that causality masks it too.
-    masked = None if group.causal else group.keys.padding_mask
-    distances = _distances(group, like)
-    if group.causal and distances.shape[1:] != (1, 1):
-        masked = distances < 0
-    if plan.window is not None:
-        far = distances.abs() >= plan.window
-        masked = far if masked is None else masked | far
+    masked = _mask_trees(group, plan, like) if group.trees else _mask_texts(group, plan, like)
     spare = keys - virtual - group.keys.length
     if masked is None and not spare:
         return like.new_zeros(1, 1, 1)
@@ -326,6 +320,31 @@ def _make_mask(
     if shared > 1 and mask.shape[1] > 1:
         mask = mask.repeat(1, shared, 1)
     return mask if len(mask) == 1 else mask.repeat_interleave(plan.key_heads, 0)
+
+
+def _mask_texts(group: AttentionGroup, plan: AttentionPlan, like: Tensor) -> Tensor | None:
+    """Which keys each query does not see, (sequences or 1, queries or 1, keys); None: it sees all.
+
+    Behind the end of a text is after each of its tokens, so that causality masks it too.
+    """
+    masked = None if group.causal else group.keys.padding_mask
+    distances = _distances(group, like)
+    if group.causal and distances.shape[1:] != (1, 1):
+        masked = distances < 0
+    if plan.window is not None:
+        far = distances.abs() >= plan.window
+        masked = far if masked is None else masked | far
+    return masked
+
+
+def _mask_trees(group: AttentionGroup, plan: AttentionPlan, like: Tensor) -> Tensor:
+    """Which keys each query does not see, of texts that share a beginning."""
+    masked = np.ones((len(group.trees), group.queries.length, group.keys.length), dtype=bool)
+    firsts = [0] * len(group.trees) if group.offsets is None else group.offsets.tolist()
+    for own, tree, first in zip(masked, group.trees, firsts, strict=True):
+        queries, keys = len(tree.depths) - first, len(tree.depths)
+        own[:queries, :keys] = tree.is_masked(first, plan.window)
+    return torch.from_numpy(masked).to(like.device)
 
 
 def _distances(group: AttentionGroup, like: Tensor) -> Tensor:

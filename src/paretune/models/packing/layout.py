@@ -30,6 +30,32 @@ GPU_GROUP_OVERHEAD_SCORES = 1 << 22
 
 
 @dataclass(frozen=True)
+class TokenTree:
+    """A sequence in which several texts share a beginning.
+
+    Attributes:
+        depths: (rows,) the position of each row in its text.
+        nodes: (rows,) the part that each row belongs to.
+        ancestors: (nodes, nodes) whether the second is the first, or before it in its texts.
+    """
+
+    depths: NDArray[np.int64]
+    nodes: NDArray[np.int64]
+    ancestors: NDArray[np.bool_]
+
+    def is_masked(self, first: int, window: int | None) -> NDArray[np.bool_]:
+        """Which keys are none for the queries from row ``first`` on; (queries, rows).
+
+        Those of other texts, later ones, and those ``window`` tokens away or more.
+        """
+        rows = np.arange(len(self.depths))
+        seen = self.ancestors[self.nodes[first:]][:, self.nodes] & (rows <= rows[first:, None])
+        if window is not None:
+            seen &= self.depths[first:, None] - self.depths < window
+        return ~seen
+
+
+@dataclass(frozen=True)
 class RowBlock:
     """The rows of consecutive sequences: the queries, or the keys, of a group.
 
@@ -73,6 +99,7 @@ class AttentionGroup:
         index: of the group among those of its run, so that its dropout depends on its run alone.
         causal: no query attends to what comes after it.
         offsets: (sequences,) the position of each sequence's first query among its keys; None: 0.
+        trees: of each sequence, where several texts share its beginning; empty: none does.
     """
 
     start: int
@@ -83,6 +110,7 @@ class AttentionGroup:
     index: int
     causal: bool = False
     offsets: Tensor | None = None
+    trees: Sequence[TokenTree] = ()
     masks: dict[Any, Tensor] = field(default_factory=dict)
 
 
@@ -94,6 +122,7 @@ class PackedLayout:
         target: layout of the targets, where this one is that of the sources.
         tail: layout of the last tokens of each text, of which a decoder's last layer computes no
             others; None: it computes all.
+        trees: of each sequence, where they hold texts that share a beginning.
     """
 
     lengths: list[int] = field(default_factory=list)
@@ -102,6 +131,7 @@ class PackedLayout:
     starts: list[int] = field(default_factory=list)
     target: PackedLayout | None = None
     tail: PackedLayout | None = None
+    trees: Sequence[TokenTree] = ()
     _groups: dict[AttentionRole, list[AttentionGroup]] = field(default_factory=dict)
     _tensors: dict[str, Tensor] = field(default_factory=dict)
 
@@ -112,6 +142,7 @@ class PackedLayout:
         device: str = "cpu",
         targets: Sequence[int] = (),
         tails: Sequence[int] = (),
+        trees: Sequence[TokenTree] = (),
     ) -> None:
         """Describe the next batch.
 
@@ -120,12 +151,13 @@ class PackedLayout:
             targets: lengths of the targets, of a translation.
             tails: how many tokens at the end of each sequence the last layer of a decoder computes;
                 empty: all.
+            trees: of each sequence, where they hold texts that share a beginning.
         """
         self.lengths, self.run_sequences, self.device = list(lengths), list(runs), device
         self.starts = [0]
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
-        self._groups, self._tensors = {}, {}
+        self._groups, self._tensors, self.trees = {}, {}, trees
         self.target = _begin(targets, runs, device)
         self.tail = _begin(tails, runs, device)
 
@@ -161,7 +193,10 @@ class PackedLayout:
 
     @property
     def position_ids(self) -> Tensor:
-        """Position of each row in its sequence, from 0; (rows, 1)."""
+        """Position of each row in its text, from 0; (rows, 1)."""
+        if self.trees:
+            depths = np.concatenate([tree.depths for tree in self.trees])
+            return self._cached_tensor("positions", depths[:, None])
         lengths = np.array(self.lengths, dtype=np.int64)
         starts = np.repeat(np.array(self.starts[:-1], dtype=np.int64), lengths)
         return self._cached_tensor("positions", (np.arange(self.rows) - starts)[:, None])
@@ -201,8 +236,10 @@ class PackedLayout:
                     queries = query_side._row_block(start, stop)
                 causal = role in ("causal", "causal_tail")
                 offsets = self._query_offsets(start, stop) if role == "causal_tail" else None
-                group = AttentionGroup(start, stop, queries, keys, run, index, causal, offsets)
-                groups.append(group)
+                trees = self.trees[start:stop]
+                groups.append(
+                    AttentionGroup(start, stop, queries, keys, run, index, causal, offsets, trees)
+                )
             first += count
         return groups
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -80,6 +81,9 @@ class Packing:
         cached_hidden: (rows, 1, width); where all layers are skipped, only the first row of each
             sequence.
         activation_caches: outputs of the skipped layers for all texts, by the encoded examples.
+        shares_prefixes: whether a sequence may hold texts that share a beginning; not where a
+            method gives a row what stands a number of rows before it.
+        prefixes: what texts have in common, by the encoded examples.
         changes: what makes the model read packed batches; undone, it reads padded ones.
     """
 
@@ -93,6 +97,8 @@ class Packing:
     skipped_layers: int = 0
     cached_hidden: Tensor | None = None
     activation_caches: dict[Encoded, CachedActivations] = field(default_factory=dict)
+    shares_prefixes: bool = True
+    prefixes: dict[Encoded, Any] = field(default_factory=dict)
     changes: ModelChanges = field(default_factory=ModelChanges)
 
     @property

@@ -22,6 +22,7 @@ from paretune.models.structure.heads import lm_head, logit_softcap, shift_right
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, Text, pad_batch
 from paretune.objectives.token_outputs import TokenStates
 from paretune.training.forward.micro_batch import Forward, MicroBatch, Splitter
+from paretune.training.forward.shared_prefixes import Prefixes, find_prefixes, plant_trees
 from paretune.training.runs.run_config import Compute
 
 
@@ -212,6 +213,8 @@ class PackedCompletionForward:
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
         """Hidden states that predict the completions' tokens, in the order of the packed rows."""
         packing, device = packing_of(self.fleet), self.compute.device
+        if not self.model.training and (shared := self._find_prefixes(micro_batches)):
+            return self._read_trees(micro_batches, shared)
         texts, inputs = pack_inputs(micro_batches, self.fleet, device)
         if is_ambiguous(row_counts(packing)):
             return _run_one_by_one(self, micro_batches)
@@ -227,6 +230,64 @@ class PackedCompletionForward:
             computed = [next(lengths) for _ in own]
             states.append(self._states(batch.data, own, piece, computed))
         return states
+
+    def _find_prefixes(self, micro_batches: Sequence[MicroBatch]) -> list[Prefixes] | None:
+        """What the texts of each run have in common; None where one's are to be read apart."""
+        packing = packing_of(self.fleet)
+        found = [find_prefixes(batch.data, packing) for batch in micro_batches]
+        prefixes = [own for own in found if own is not None]
+        return prefixes if len(prefixes) == len(found) else None
+
+    def _read_trees(
+        self, micro_batches: Sequence[MicroBatch], prefixes: Sequence[Prefixes]
+    ) -> list[TokenStates]:
+        """The same states, of texts that share their beginnings; only to evaluate."""
+        packing, device = packing_of(self.fleet), self.compute.device
+        planted = [
+            plant_trees(batch.data, batch.indices, own, packing)
+            for batch, own in zip(micro_batches, prefixes, strict=True)
+        ]
+        trees = [tree for own in planted for tree in own]
+        packing.layout.begin_batch(
+            [len(tree.tokens) for tree in trees],
+            [len(own) for own in planted],
+            device,
+            tails=[tree.tail for tree in trees] if packing.computes_tails else (),
+            trees=[tree.tree for tree in trees],
+        )
+        counts = row_counts(packing)
+        if is_ambiguous(counts):
+            return _run_one_by_one(self, micro_batches)
+        self.fleet.set_row_counts(*counts)
+        packing.dropout_rng.begin_pass(packing.dropout_rng.seeds, counts)
+        inputs = {"input_ids": _column([t for tree in trees for t in tree.tokens], device)}
+        if packing.passes_position_ids:
+            inputs["position_ids"] = packing.layout.position_ids
+        hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
+        layout = packing.layout
+        rows = layout if layout.tail is None else layout.tail
+        pieces, computed = torch.split(hidden, rows.run_rows()), iter(rows.lengths)
+        states = []
+        for batch, own, piece in zip(micro_batches, planted, pieces, strict=True):
+            ends = np.cumsum([next(computed) for _ in own])
+            places, labels, texts = [], [], []
+            for tree, end in zip(own, ends, strict=True):
+                for text, scored in tree.scored.items():
+                    example, choice = text
+                    ids = batch.data.ids[example][choice]
+                    texts.append(text)
+                    labels += [ids[place] for place in batch.data.scored_places(text)]
+                    places += [int(end) - len(tree.tokens) + row for row in scored]
+            chosen = piece.index_select(0, torch.tensor(places, dtype=torch.long).to(device))
+            states.append(self._token_states(chosen, labels, texts))
+        return states
+
+    def _token_states(
+        self, hidden: Tensor, labels: Sequence[int], texts: Sequence[Text]
+    ) -> TokenStates:
+        tokens = torch.tensor(labels, dtype=torch.long, device=self.compute.device)
+        cap = logit_softcap(self.model)
+        return TokenStates(hidden, *lm_head(self.model), tokens, texts, cap)
 
     def _states(
         self, data: Encoded, texts: Sequence[Text], hidden: Tensor, computed: Sequence[int]

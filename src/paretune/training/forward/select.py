@@ -169,7 +169,11 @@ def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) ->
     if not injection.supports_packing or not can_pack(model):
         return False
     packing = Packing(
-        virtual_tokens=injection.virtual_tokens, placeholder_id=injection.placeholder_id
+        virtual_tokens=injection.virtual_tokens,
+        placeholder_id=injection.placeholder_id,
+        # Texts may keep their positions in a table: a row has that of an earlier one.
+        shares_prefixes=not injection.virtual_tokens
+        or prepared.loaded.anatomy.position_embeddings is None,
     )
     apply_packing(model, prepared.loaded.anatomy, packing)
     fleet.packing = packing

@@ -24,6 +24,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch, StepBatch
+from paretune.training.forward.shared_prefixes import find_prefixes
 
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 32768}
 """Tokens in one evaluation pass, padding included; no setting changes it, so none changes a
@@ -65,10 +66,16 @@ class PassSplitter:
     def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
         """The passes over all examples of each run."""
         tokens = EVALUATION_TOKENS[device_kind(self.device)]
-        packing = self.fleet.packing
-        cuts = [[] if d is None else split_evaluation(d, tokens, packing) for d in data]
+        cuts = [[] if d is None else self._split_evaluation(d, tokens) for d in data]
         some = next(d for d in data if d is not None)
         return self._stack([some if d is None else d for d in data], cuts, tokens)
+
+    def _split_evaluation(self, data: Encoded, tokens: int) -> list[list[int]]:
+        packing = self.fleet.packing
+        prefixes = None if packing is None else find_prefixes(data, packing)
+        if packing is None or prefixes is None:
+            return split_evaluation(data, tokens, packing)
+        return split_packed_for_evaluation(prefixes.count_rows(packing.virtual_tokens), tokens)
 
     def _split_step(self, batch: StepBatch) -> list[list[int]]:
         """Micro-batches of one effective batch, the longest examples first."""
