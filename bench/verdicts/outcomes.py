@@ -16,6 +16,8 @@ from verdicts.studies import FREE_MEGABYTES, MEGABYTES
 MODEL = "m"
 LEVEL = 0.05
 _SAME = 1e-9
+BINS = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Where a chance that is said goes into the next bin."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,38 @@ def judge_recommendation(
         tally.count(f"regret, {rule}", 100 * (best - truths[name].expected))
         tally.count(f"log memory, {rule}", log(memory_of(name)))
     tally.count("method recommended", names["recommended"] in MEGABYTES.keys() - {"head_only"})
+
+
+def judge_chances(
+    tally: Tally,
+    cells: Sequence[Cell],
+    comparisons: PairwiseComparisons,
+    truths: Mapping[str, Truth],
+) -> None:
+    """What is said of the configuration that is recommended, and whether it is so.
+
+    That it is the best, that it is more than ``within`` points below the best, and that it is below
+    the best baseline without a model; each in the bin of the chance that is said.
+    """
+    recommendation = recommend(cells, comparisons=comparisons)
+    if recommendation.chosen is None:
+        return
+    cell = recommendation.chosen.cell
+    prospect = recommendation.prospects[cell.model, cell.method]
+    mine, best = truths[cell.method].expected, max(t.expected for t in truths.values())
+    within = recommendation.budget.within_points / 100
+    events = {
+        "the best": (prospect.chance_best, mine >= best - _SAME),
+        "worse": (prospect.chance_worse, best - mine > within),
+        "below tfidf": (prospect.chance_below_baseline, mine < truths["tfidf"].expected),
+    }
+    for name, (said, happened) in events.items():
+        if said is not None:
+            place = sum(said >= edge for edge in BINS)
+            tally.count(f"said {name} {place}", said)
+            tally.count(f"true {name} {place}", happened)
+    tally.count("loss said", prospect.loss_points)
+    tally.count("loss true", 100 * (best - mine))
 
 
 def memory_of(name: str) -> float:

@@ -6,9 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from math import exp
 from typing import Any, NamedTuple
 
+from verdicts.outcomes import BINS
 from verdicts.scenarios import CHOICES, Scenario, list_scenarios
 
 Results = Mapping[str, Mapping[str, Any]]
+CHANCES = {
+    "the best": "it is the best of all",
+    "worse": "it is more than a point below the best",
+    "below tfidf": "it is below the best baseline without a model",
+}
 
 
 class Column(NamedTuple):
@@ -102,11 +108,36 @@ def write_page(template: str, before: Results, after: Results, commit: str) -> s
         "power": _table(_of(scenarios, "steps"), POWER, before, after),
         "sample sizes": _table(_of(scenarios, "sample size"), SIZES, before, after),
         "choices": "\n\n".join(choices),
+        "chances": _chances(after),
         "replays": _table(_of(scenarios, "replay"), REPLAY, before, after),
     }
     for name, text in parts.items():
         template = template.replace("{{" + name + "}}", text)
     return template
+
+
+def _chances(results: Results) -> str:
+    """A line for each bin of what is said, over all worlds and designs of ``chances``."""
+    measured = [results[s.name] for s in _of(list_scenarios(), "chances") if s.name in results]
+
+    def mean(name: str) -> tuple[float, int]:
+        counts = [r["chances"].get(name, 0) for r in measured]
+        sums = [r["means"].get(name, 0.0) * n for r, n in zip(measured, counts, strict=True)]
+        return sum(sums) / max(1, sum(counts)), sum(counts)
+
+    lines = ["| said | studies | said on average | it is so |", "|---|---|---|---|"]
+    for name, title in CHANCES.items():
+        for place in range(len(BINS) + 1):
+            (said, count), (true, _) = mean(f"said {name} {place}"), mean(f"true {name} {place}")
+            if count:
+                error = 100 * (max(true * (1 - true), 0.25 / count) / count) ** 0.5
+                lines.append(
+                    f"| {title} | {count} | {_percent(said)} | {_percent(true)} (SE {error:.1f}) |"
+                )
+    (said, count), (true, _) = mean("loss said"), mean("loss true")
+    if count:
+        lines.append(f"| points lost | {count} | {_points(said)} points | {_points(true)} points |")
+    return "\n".join(lines)
 
 
 def _summarise(before: Results, after: Results) -> str:

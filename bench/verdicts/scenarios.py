@@ -12,7 +12,7 @@ from replay import load_pools
 from verdicts.generator import Design
 from verdicts.worlds import Contender, Steadiness, World
 
-Kind = Literal["equal", "steps", "choice", "sample size", "replay"]
+Kind = Literal["equal", "steps", "choice", "chances", "sample size", "replay"]
 
 METHODS = ("full", "lora", "loha", "prompt")
 EQUAL_SCORE = {"accuracy": 0.70, "macro_f1": 0.60, "accuracy_f1": 0.65, "r2": 0.50}
@@ -51,7 +51,8 @@ class Scenario:
 
     Attributes:
         kind: ``equal`` (nothing differs), ``steps`` (known differences), ``choice`` (true scores
-            drawn anew for each study), ``sample size`` (a pilot, then the study it asks for) or
+            drawn anew for each study), ``chances`` (the same, of what a recommendation says of
+            itself), ``sample size`` (a pilot, then the study it asks for) or
             ``replay`` (drawn from a pool of real answers).
         seeds: a key of the seeds' behaviour.
         design: of every study.
@@ -91,7 +92,7 @@ class Scenario:
         scores = [base] * 6
         if self.kind in ("steps", "sample size"):
             scores = [base - 0.05 + step for step in (*STEPS, 0.0, -0.05)]
-        if self.kind == "choice":
+        if self.kind in ("choice", "chances"):
             means, sd = CHOICES[self.world]
             scores = list(np.clip(np.add(means, rng.normal(0, sd, 6)), 0.52, 0.92))
         seeds = _SEEDS[self.seeds]
@@ -112,7 +113,7 @@ class Scenario:
 
 def list_scenarios() -> list[Scenario]:
     """All of the page."""
-    every = (*_errors(), *_power(), *_choices(), *_sample_sizes(), *_replays())
+    every = (*_errors(), *_power(), *_choices(), *_chances(), *_sample_sizes(), *_replays())
     return list({scenario.name: scenario for scenario in every}.values())
 
 
@@ -170,6 +171,13 @@ def _choices() -> Iterator[Scenario]:
                 yield Scenario("choice", behaviour, Design(rows, seeds), world=world, studies=500)
         yield Scenario("choice", "norm", Design(300, 3), world=world, studies=500)
         yield Scenario("choice", "norm", Design(300, 5, 5), world=world, studies=300)
+
+
+def _chances() -> Iterator[Scenario]:
+    designs = ((Design(56, 3), "norm"), (Design(100, 5), "mixed"), (Design(300, 5, 5), "norm"))
+    for world in CHOICES:
+        for design, behaviour in designs:
+            yield Scenario("chances", behaviour, design, world=world, studies=500)
 
 
 def _sample_sizes() -> Iterator[Scenario]:

@@ -51,7 +51,7 @@ def _generators(scenario: Scenario, rng: np.random.Generator, count: int) -> Ite
     """One for each study: the same one, unless scores are drawn anew."""
     generator = None
     for _ in range(count):
-        if generator is None or scenario.kind == "choice":
+        if generator is None or scenario.kind in ("choice", "chances"):
             world = scenario.make_world(rng)
             generator = Generator(world, scenario.design, [int(rng.integers(2**31))])
         yield generator
@@ -77,6 +77,9 @@ def judge(
         judge_sample_size(tally, cells, generator)
         return
     comparisons = PairwiseComparisons(cells)
+    if scenario.kind == "chances":
+        outcomes.judge_chances(tally, cells, comparisons, truths)
+        return
     outcomes.judge_scores(tally, cells, truths)
     if scenario.kind in ("choice", "replay"):
         outcomes.judge_recommendation(tally, cells, comparisons, truths)

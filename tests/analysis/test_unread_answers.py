@@ -41,7 +41,24 @@ def test_the_share_of_answers_without_a_label_is_told() -> None:
     assert len(told) == 1 and "which count as wrong: 10.0% of lora" in told[0]
 
 
-def test_texts_give_labels_no_probabilities() -> None:
+def test_labels_have_the_probabilities_that_are_stored_beside_the_texts() -> None:
+    """None in records of before they were; then those of the labels' own texts."""
     study, records = text_study()
     cell = next(c for c in topic_cells(study, records) if c.method == "lora")
     assert cell_likelihood(cell).reason == NO_SHARES.reason
+    scored = [
+        replace(
+            record,
+            predictions={
+                part: replace(fake.answers(0.9, seed=record.run.seed), prediction=own.prediction)
+                for part, own in (
+                    ("selection", record.predictions["test"]), ("test", record.predictions["test"])
+                )
+            },
+        )
+        if record.run.readout == "text"
+        else record
+        for record in records
+    ]  # fmt: skip
+    found = cell_likelihood(next(c for c in topic_cells(study, scored) if c.method == "lora"))
+    assert found.log_likelihood is not None and not found.reason

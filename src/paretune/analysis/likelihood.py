@@ -29,7 +29,7 @@ from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
 from paretune.store.record import Predictions, Record
 
 NO_PROBABILITIES = NoLikelihood("this kind of task defines no probabilities")
-NO_SHARES = NoLikelihood("labels were read from generated texts, which give them no probabilities")
+NO_SHARES = NoLikelihood("no probabilities of the labels are stored beside the generated texts")
 NO_ANSWERS = NoLikelihood("no run that trained has left answers")
 
 
@@ -37,10 +37,13 @@ def example_likelihood(record: Record, objective: Objective) -> ExampleLikelihoo
     """How probable one run made the right answers, example by example of its test part."""
     if objective.likelihood is None:
         return NO_PROBABILITIES
-    if record.run.readout == "text" and objective.predicts_labels:
-        return NO_SHARES
     if not record.predictions.get("test"):
         return NO_ANSWERS
+    parts = [
+        record.predictions[name] for name in ("selection", "test") if name in record.predictions
+    ]
+    if objective.predicts_labels and not all(len(own) for part in parts for own in part.scores):
+        return NO_SHARES
     selection = None if record.run.selection == "test" else record.predictions.get("selection")
     return objective.likelihood(selection, record.predictions["test"])
 

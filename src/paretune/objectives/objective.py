@@ -103,6 +103,17 @@ class Predict(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class AnswerScores:
+    """How likely the text of each label is, where predictions are read from generated texts.
+
+    The collector's result is (examples, labels), log-likelihoods.
+    """
+
+    encode: Encode
+    collector: Callable[[Encoded], Collector]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """What a kind of task means.
@@ -142,6 +153,8 @@ class Objective:
         stop: where a generated text ends, beside the end-of-text token and what a study names; the
             text before it counts.
         predicts_labels: predictions are labels: right or wrong, example by example.
+        answer_scores: what is scored beside generated texts that are read as labels, once, so that
+            labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
         encode, text_lengths, collate, loss, collector, predict: see the Protocols.
         encode_training: how examples to train on are encoded; None: as all others.
@@ -186,6 +199,7 @@ class Objective:
     generates: bool = False
     stop: tuple[str, ...] = ()
     predicts_labels: bool = False
+    answer_scores: AnswerScores | None = None
     label_smoothing: float = 0.0
     encode: Encode = encode_texts
     encode_training: Encode | None = None

@@ -150,6 +150,14 @@ class Session:
             for name, examples in vars(parts).items()
             if examples
         }
+        if objective.answer_scores is not None:
+            encoded |= {
+                _answers_of(name): self._caches.encode(
+                    examples, loaded, source, prepared.max_length, objective.answer_scores.encode
+                )
+                for name, examples in vars(parts).items()
+                if examples and name != "train"
+            }
         config = RunConfig(
             run=run,
             device=self._options.device,
@@ -164,6 +172,7 @@ class Session:
         weights = WeightAccess(
             evaluate=lambda part: self._compute(parameters, part, encoded[part]),
             generate=lambda part: self._generate(parameters, encoded[part], generation),
+            score_answers=lambda part: self._score_answers(parameters, encoded[_answers_of(part)]),
         )
         evaluator = make_evaluator(config, dataset, parts, self._caches, weights)
         if remove_if_damaged(job.checkpoint):
@@ -283,6 +292,12 @@ class Session:
             return self._precomputed.pop((parameters, part))
         return self._model.evaluate({parameters: data})[parameters]
 
+    def _score_answers(self, parameters: RunParameters, data: Encoded) -> Any:
+        """How likely the text of each label is, of a run that has just generated: it is alone."""
+        scores = self._model.objective.answer_scores
+        assert scores is not None  # noqa: S101  (asked for where there are some)
+        return self._model.evaluate({parameters: data}, scores.collector)[parameters]
+
     def _generate(
         self, parameters: RunParameters, data: Encoded, generation: Generation
     ) -> list[str]:
@@ -299,3 +314,8 @@ class Session:
             stop=self._model.objective.stop,
             virtual_tokens=prepared.injection.positions_before_text,
         )
+
+
+def _answers_of(part: str) -> str:
+    """The name under which the texts of all labels of a part are encoded."""
+    return f"{part} answers"

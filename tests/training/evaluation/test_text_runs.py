@@ -69,6 +69,12 @@ def test_labels_are_read_from_texts(tiny_model: Callable[[str], Path], tmp_path:
     assert scores.get("no_label", 0) == pytest.approx(missing)
     right = sum(p == label for p, label in zip(test["prediction"], test["label"], strict=True))
     assert scores["accuracy"] == pytest.approx(right / len(test["label"]))
+    # Beside it how likely the text of each label is: a likelihood can be made of it.
+    assert {len(own) for own in test["scores"]} == {3} and all(
+        max(own) <= 0 for own in test["scores"]
+    )
+    words = text_run(task, tiny_model("llama")).model_copy(update={"readout": "label_words"})
+    assert set(outcome.result["truncated"]) == set(alone(words, tmp_path).result["truncated"])
 
 
 def test_a_decoder_translates_what_marian_translates(

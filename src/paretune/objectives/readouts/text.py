@@ -4,7 +4,8 @@ Training minimises the cross-entropy of the answer's tokens, the end-of-text tok
 over them and divided by their number; while training, that loss selects. Texts are generated once,
 at the end. Of tasks with labels or choices the text is read: its first words that are an answer's
 text are the prediction, whatever stands around them; where there are none the prediction is
-:data:`~paretune.metrics.classification.NO_LABEL`, which is never right.
+:data:`~paretune.metrics.classification.NO_LABEL`, which is never right. Beside it stands how likely
+the text of each label is (:mod:`~paretune.objectives.readouts.label_words`), computed once.
 
 What is too long loses the beginning of its prompt
 (:func:`~paretune.objectives.completions.encode_completions`).
@@ -28,7 +29,8 @@ from paretune.objectives.completions import (
     render_chat,
 )
 from paretune.objectives.encoding import Encoded, pad_batch
-from paretune.objectives.objective import Objective
+from paretune.objectives.objective import AnswerScores, Objective
+from paretune.objectives.readouts.label_words import EncodeLabelWords, LabelWordsCollector
 from paretune.objectives.seq2seq_lm import (
     TokenLossCollector,
     count_target,
@@ -49,8 +51,9 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
     """The objective, answered by a text that is generated."""
     changes: dict[str, Any] = {}
     if objective.predicts_labels:
-        # Probabilities of texts are not shares of labels, so there are none to compare.
-        changes = {"predict": PredictLabels(prompt), "stop": ONE_LINE, "likelihood": None}
+        # Probabilities of texts are no shares of labels; those of the labels' own texts are.
+        scores = AnswerScores(EncodeLabelWords(prompt), LabelWordsCollector)
+        changes = {"predict": PredictLabels(prompt), "stop": ONE_LINE, "answer_scores": scores}
     elif objective.between_languages:
         changes = {"stop": ONE_LINE}
     if prompt.learns_every_answer:

@@ -104,10 +104,12 @@ class WeightAccess:
     Attributes:
         evaluate: from the name of a part to its logits, (examples, labels), or to the
             :class:`~paretune.objectives.seq2seq_lm.TokenLosses` of its references.
+        score_answers: from the name of a part to what :class:`AnswerScores` of the objective gives.
     """
 
     evaluate: Callable[[str], Any]
     generate: Callable[[str], list[str]]
+    score_answers: Callable[[str], Any]
 
 
 def make_evaluator(
@@ -205,8 +207,9 @@ class LossEvaluator:
         references = [str(reference) for reference in objective.references(examples)]
         losses: TokenLosses = self.weights.evaluate(part)
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
-        if objective.predicts_labels:
-            return predictions
+        if objective.answer_scores is not None:
+            found = self.weights.score_answers(part)
+            return replace(predictions, scores=[[round(float(s), 4) for s in own] for own in found])
         if part not in TEST_PARTS:
             return predictions
         segment = self.optional_metrics.score_segments(texts, references)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -24,6 +24,7 @@ from paretune.models.load import LoadedModel, reset_head
 from paretune.models.quantised import count_parameters
 from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.objective import Collector
 from paretune.study import Run
 from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.micro_batch import Forward
@@ -140,10 +141,18 @@ class SharedModel:
         everything = self._total_parameters + sum(p.numel() for p in run.method.values())
         return pass_overhead_tokens(own, everything, self.compute.device)
 
-    def evaluate(self, data: Mapping[RunParameters, Encoded]) -> dict[RunParameters, Any]:
-        """Outputs of some runs (:func:`paretune.training.evaluation.predict.evaluate`)."""
+    def evaluate(
+        self,
+        data: Mapping[RunParameters, Encoded],
+        collector: Callable[[Encoded], Collector] | None = None,
+    ) -> dict[RunParameters, Any]:
+        """Outputs of some runs (:func:`paretune.training.evaluation.predict.evaluate`).
+
+        Args:
+            collector: of the outputs; the objective's own by default.
+        """
         examples = [data.get(run) for run in self._runs]
-        outputs = evaluate(self.forward, examples, self.objective.collector)
+        outputs = evaluate(self.forward, examples, collector or self.objective.collector)
         return {run: own for run, own in zip(self._runs, outputs, strict=True) if run in data}
 
     def distribute_gradients(self) -> None:

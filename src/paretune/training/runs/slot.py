@@ -85,7 +85,11 @@ def write_outcome(
         "trained_parameters": sum(sizes.values()),
         "method_parameters": sum(sizes[name] for name in parameters.method),
         "head_parameters": sum(sizes[name] for name in state.head),
-        "truncated": {name: sum(data.truncated) for name, data in slot.encoded.items()},
+        "truncated": {
+            name: sum(data.truncated)
+            for name, data in slot.encoded.items()
+            if name in vars(slot.parts)
+        },
     }
     result["notes"].extend(model_notes)
     if len(progress.devices) > 1:
