@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.joint_runs import Job, alone, equal, together
+from support.rotation import turn_mark
 
 from paretune import methods, objectives
 from paretune.errors import StaleClaimError
@@ -159,6 +160,7 @@ def test_each_run_of_a_fleet_as_alone(
     assert not np.allclose(scores[0], scores[2], atol=1e-3)
 
 
+@turn_mark(0, 3)
 @pytest.mark.parametrize(
     ("family", "kind"),
     [
@@ -232,6 +234,7 @@ def fleet_of(tmp_path: Path, tiny_model: Any, family: str = "bert", **changes: A
     ]
 
 
+@turn_mark(1, 3)
 @BOTH_FAMILIES
 def test_a_run_that_ends_leaves_and_another_takes_its_place(
     tmp_path: Path, tiny_model: Any, family: str
@@ -246,6 +249,7 @@ def test_a_run_that_ends_leaves_and_another_takes_its_place(
         equal(outcome, outcomes[seed], within=2e-3)
 
 
+@turn_mark(2, 3)
 @FAMILIES
 def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any, family: str) -> None:
     same_runs = fleet_of(tmp_path, tiny_model, family)[:3]
@@ -281,6 +285,7 @@ def test_activations_computed_again(tmp_path: Path, tiny_model: Any, family: str
         equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
 
 
+@turn_mark(0, 3)
 @FAMILIES
 def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any, family: str) -> None:
     runs = fleet_of(tmp_path, tiny_model, family, training={"interpolate": [0.5, 0.8]})[:2]
@@ -291,6 +296,7 @@ def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any, family:
         equal(joint, one)
 
 
+@turn_mark(1, 3)
 @BOTH_FAMILIES
 def test_a_fleet_leaves_the_base_as_it_was(tmp_path: Path, tiny_model: Any, family: str) -> None:
     run = fleet_of(tmp_path, tiny_model, family)[0]
