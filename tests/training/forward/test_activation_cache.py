@@ -51,7 +51,7 @@ CASES = (
 
 @pytest.mark.parametrize(
     ("family", "method", "options", "depth", "kind"),
-    in_turns([(*case, kind) for case in CASES for kind in ("pair", "multiple_choice")], 2),
+    in_turns([(*case, kind) for case in CASES for kind in ("pair", "multiple_choice")], 6),
 )
 def test_a_run_from_kept_activations_learns_the_same(
     family: str,
