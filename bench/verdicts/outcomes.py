@@ -185,10 +185,10 @@ def judge_chances(
         "worse": (prospect.chance_worse, best - mine > within),
         "below tfidf": (prospect.chance_below_baseline, mine < truths["tfidf"].expected),
     }
-    for name, (said, happened) in events.items():
-        if said is not None:
-            place = sum(said >= edge for edge in BINS)
-            tally.count(f"said {name} {place}", said)
+    for name, (chance, happened) in events.items():
+        if chance is not None:
+            place = sum(chance >= edge for edge in BINS)
+            tally.count(f"said {name} {place}", chance)
             tally.count(f"true {name} {place}", happened)
     tally.count("loss said", prospect.loss_points)
     tally.count("loss true", 100 * (best - mine))

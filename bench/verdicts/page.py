@@ -128,15 +128,14 @@ def _chances(results: Results) -> str:
     lines = ["| said | studies | said on average | it is so |", "|---|---|---|---|"]
     for name, title in CHANCES.items():
         for place in range(len(BINS) + 1):
-            (said, count), (true, _) = mean(f"said {name} {place}"), mean(f"true {name} {place}")
+            (chance, count), (true, _) = mean(f"said {name} {place}"), mean(f"true {name} {place}")
             if count:
                 error = 100 * (max(true * (1 - true), 0.25 / count) / count) ** 0.5
-                lines.append(
-                    f"| {title} | {count} | {_percent(said)} | {_percent(true)} (SE {error:.1f}) |"
-                )
-    (said, count), (true, _) = mean("loss said"), mean("loss true")
+                so = f"{_percent(true)} (SE {error:.1f})"
+                lines.append(f"| {title} | {count} | {_percent(chance)} | {so} |")
+    (loss, count), (true, _) = mean("loss said"), mean("loss true")
     if count:
-        lines.append(f"| points lost | {count} | {_points(said)} points | {_points(true)} points |")
+        lines.append(f"| points lost | {count} | {_points(loss)} points | {_points(true)} points |")
     return "\n".join(lines)
 
 

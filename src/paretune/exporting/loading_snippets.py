@@ -208,24 +208,24 @@ def describe_base(form: str, source: ModelSource) -> list[str]:
         name = markdown_code(source.name)
         where = f"The base is {name} of the hub at revision `{source.revision}`."
         location = ""
-    held = _describe_quantisation(form, source)
-    return ["", " ".join(part for part in (where, location, files, held) if part)]
+    precision = _describe_quantisation(form, source)
+    return ["", " ".join(part for part in (where, location, files, precision) if part)]
 
 
 def _describe_quantisation(form: str, source: ModelSource) -> str:
     """How the base was held in training, where that is not how its files have it."""
     if source.quantisation is None:
         return ""
-    held = f"The adapter was trained with its linear layers in {source.quantisation}"
+    sentence = f"The adapter was trained with its linear layers in {source.quantisation}"
     if form not in ADAPTERS:
-        return f"{held}, and paretune holds them so again."
+        return f"{sentence}, and paretune holds them so again."
     if source.quantisation == "nf4":
         return (
-            f"{held}, and the program opens it so; on the base as it is published, or with "
+            f"{sentence}, and the program opens it so; on the base as it is published, or with "
             "`AutoPeftModel` without `quantization_config`, its answers are somewhat others."
         )
     return (
-        f"{held}, rounded by paretune. The program opens the base as it is published, on which "
+        f"{sentence}, rounded by paretune. The program opens the base as it is published, on which "
         "its answers are somewhat others; those of the run are those of `--form paretune` and "
         "`--form merged`."
     )

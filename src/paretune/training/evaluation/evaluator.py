@@ -208,8 +208,8 @@ class LossEvaluator:
         losses: TokenLosses = self.weights.evaluate(part)
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
         if objective.answer_scores is not None:
-            found = self.weights.score_answers(part)
-            return replace(predictions, scores=[[round(float(s), 4) for s in own] for own in found])
+            rows = self.weights.score_answers(part)
+            return replace(predictions, scores=[[round(float(s), 4) for s in own] for own in rows])
         if part not in TEST_PARTS:
             return predictions
         segment = self.optional_metrics.score_segments(texts, references)

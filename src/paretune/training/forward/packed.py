@@ -234,9 +234,8 @@ class PackedCompletionForward:
     def _find_prefixes(self, micro_batches: Sequence[MicroBatch]) -> list[Prefixes] | None:
         """What the texts of each run have in common; None where one's are to be read apart."""
         packing = packing_of(self.fleet)
-        found = [find_prefixes(batch.data, packing) for batch in micro_batches]
-        prefixes = [own for own in found if own is not None]
-        return prefixes if len(prefixes) == len(found) else None
+        prefixes = [own for batch in micro_batches if (own := find_prefixes(batch.data, packing))]
+        return prefixes if len(prefixes) == len(micro_batches) else None
 
     def _read_trees(
         self, micro_batches: Sequence[MicroBatch], prefixes: Sequence[Prefixes]

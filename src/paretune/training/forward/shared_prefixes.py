@@ -81,8 +81,8 @@ def find_prefixes(data: Encoded, packing: Packing) -> Prefixes | None:
         return None
     if data not in packing.prefixes:
         packing.prefixes[data] = _find_prefixes(data, packing.virtual_tokens)
-    found: Prefixes | None = packing.prefixes[data]
-    return found
+    prefixes: Prefixes | None = packing.prefixes[data]
+    return prefixes
 
 
 def _find_prefixes(data: Encoded, virtual_tokens: int) -> Prefixes | None:
