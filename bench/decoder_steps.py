@@ -157,9 +157,8 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
 
     def step(number: int) -> float:
         batch = StepBatch(data, batches.steps[number], number, config)
-        (loss,) = accumulate_gradients([batch], forward)
-        optimizer.step(number, RATE, loss)
-        return loss
+        (losses,) = accumulate_gradients([batch], forward)
+        return optimizer.step(number, RATE, losses)
 
     return step, sum(p.numel() for p in prepared.trained.values())
 

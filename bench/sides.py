@@ -16,6 +16,7 @@ from torch import Tensor
 from workload import MAX_LENGTH, Work
 
 from paretune import methods, objectives
+from paretune.device_transfer import to_device
 from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
@@ -126,9 +127,12 @@ def no_counterpart(method: str, kind: str) -> str:
     return value.cannot_export_to_peft(value.options(), objectives.get(kind), None)
 
 
-def side(work: Work, method: str, variant: Variant, rate: float = RATE, seed: int = 1) -> Side:
+def side(
+    work: Work, method: str, variant: Variant, rate: float = RATE, seed: int = 1,
+    device: str = "cpu",
+) -> Side:  # fmt: skip
     """A fresh side."""
-    return (Ours if variant.ours else Field)(work, method, variant, rate, seed)
+    return (Ours if variant.ours else Field)(work, method, variant, rate, seed, device)
 
 
 def collate(data: Encoded, batch: list[int], width: int | None) -> dict[str, Tensor]:
@@ -156,10 +160,13 @@ def collate(data: Encoded, batch: list[int], width: int | None) -> dict[str, Ten
 class Field:
     """The plain loop."""
 
-    def __init__(self, work: Work, method: str, variant: Variant, rate: float, seed: int) -> None:
-        self.data, self.width = work.encoded, variant.width
+    def __init__(
+        self, work: Work, method: str, variant: Variant, rate: float, seed: int,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.data, self.width, self.device = work.encoded, variant.width, device
         self.cast = variant.precision == "bf16"
-        self.model = field_model(work, method, variant, seed)
+        self.model = field_model(work, method, variant, seed).to(device)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.trained = sum(p.numel() for p in self.parameters)
         self.optimizer = torch.optim.AdamW(decayed(self.model), lr=rate, fused=True)
@@ -168,10 +175,12 @@ class Field:
 
     def step(self, batch: list[int], number: int) -> float:
         """One step; padding is part of it."""
-        inputs = collate(self.data, batch, self.width)
+        padded = collate(self.data, batch, self.width)
+        inputs = {name: to_device(tensor, self.device) for name, tensor in padded.items()}
         labels = inputs.pop("labels")
         torch.manual_seed(1000 * self.seed + number)
-        with torch.autocast("cpu", dtype=torch.bfloat16) if self.cast else nullcontext():
+        kind = self.device.split(":")[0]
+        with torch.autocast(kind, dtype=torch.bfloat16) if self.cast else nullcontext():
             logits = self.model(**inputs).logits
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
@@ -226,7 +235,10 @@ def decayed(model: Any) -> list[dict[str, Any]]:
 class Ours:
     """paretune's own step, as a run of a study makes it."""
 
-    def __init__(self, work: Work, method: str, variant: Variant, rate: float, seed: int) -> None:
+    def __init__(
+        self, work: Work, method: str, variant: Variant, rate: float, seed: int,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
         if variant.compiled and torch.get_num_threads() != 1:
             raise SystemExit("compiled passes keep to one thread: --threads 1")
         self.compiled = variant.compiled
@@ -234,14 +246,14 @@ class Ours:
             method, dropout=variant.dropout, precision=variant.precision, rate=rate, seed=seed
         )
         self.data, self.rate = work.encoded, rate
-        self.prepared = prepare(run, work.fresh(bf16=allows_bf16_weights(run)))
-        self.forward = make_forward(self.prepared, Compute.of(run, "cpu"))
+        self.prepared = prepare(run, work.fresh(bf16=allows_bf16_weights(run)), device)
+        self.forward = make_forward(self.prepared, Compute.of(run, device))
         objective = objectives.get(work.shape.kind)
         self.config = RunConfig(
             run=run,
             objective=objective,
             loss_options=objective.loss_options((), None),
-            device="cpu",
+            device=device,
             micro_batch=run.training.batch_size,
             num_classes=self.prepared.num_classes(objective, work.shape.labels),
             pass_overhead_tokens=self.prepared.pass_tokens,
@@ -254,8 +266,7 @@ class Ours:
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
         with policy.override_kernels(on=self.compiled):
-            (loss,) = accumulate_gradients(
+            (losses,) = accumulate_gradients(
                 [StepBatch(self.data, batch, number, self.config)], self.forward
             )
-            self.optimizer.step(number, self.rate, loss)
-        return loss
+            return self.optimizer.step(number, self.rate, losses)

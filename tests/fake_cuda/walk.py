@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from paretune import objectives
 from paretune.models.dropout import masks, rng
-from paretune.models.packing import attention
+from paretune.models.packing import attention, varlen
 from paretune.models.weight_storage import bf16_parameters
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
@@ -45,10 +46,17 @@ from paretune.training.runs.weight_interpolation import (
 class Strict(TorchDispatchMode):
     """Refuses what CUDA's kernels refuse: other dtypes than theirs."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
     ONE_DTYPE = ("mm", "addmm", "bmm", "baddbmm", "convolution", "dot", "mv", "addmv")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
+        self.seen.add(name)
+        if name == "is_pinned":  # memory that the driver would pin
+            return True
         if name in self.ONE_DTYPE:
             dtypes = {x.dtype for x in args if isinstance(x, Tensor)}
             if len(dtypes) > 1:
@@ -59,6 +67,30 @@ class Strict(TorchDispatchMode):
             if gradient.dtype != output.dtype or (gradient.dtype != dtype and not half):
                 raise RuntimeError(f"{name}: {gradient.dtype}, {output.dtype} and {dtype}")
         return func(*args, **(kwargs or {}))
+
+
+class HostSyncs(TorchDispatchMode):
+    """Refuses what makes the processor wait for the GPU."""
+
+    READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = func.overloadpacket.__name__, kwargs or {}
+        out = func(*args, **kwargs)
+        tensors = [x for x in args if isinstance(x, Tensor)]
+        on_gpu = any(x.device.type == "cuda" for x in tensors)
+        if on_gpu and any(name.startswith(read) for read in self.READS):
+            raise RuntimeError(f"{name} waits for the GPU")
+        if name == "index" and any(x is not None and x.dtype == torch.bool for x in args[1]):
+            raise RuntimeError("an index of booleans waits for the GPU")
+        if name == "repeat_interleave" and func._overloadname == "Tensor" and on_gpu:
+            raise RuntimeError("repeat_interleave by a tensor waits for the GPU")
+        if name in ("_to_copy", "copy_"):
+            source = args[1] if name == "copy_" else args[0]
+            queued = kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2])
+            if source.device != out.device and source.numel() and not queued:
+                raise RuntimeError(f"{source.device} to {out.device} waits for the GPU")
+        return out
 
 
 @contextlib.contextmanager
@@ -102,10 +134,12 @@ def change_torch() -> None:
     for module in (rng, attention):
         module.draw_mask = draw_mask
     Compute.autocast = lambda self: autocast("", self.precision)
-    torch.manual_seed = lambda seed: None
+    torch.manual_seed = torch.cuda.manual_seed = lambda seed: None
+    torch.cuda.get_device_capability = lambda device: (9, 0)
     nn.Module.to = moved
     nn.init._no_grad_trunc_normal_ = lambda tensor, *args, **kwargs: tensor
     FakeTensor.__float__ = lambda self: 1.0
+    FakeTensor.tolist = lambda self: [1.0] * self.numel()
     FakeTensor.__bool__ = lambda self: True
 
 
@@ -140,6 +174,7 @@ def make_config(run: Run, pass_overhead_tokens: int, classes: int, data: Any) ->
 def step(case: str) -> None:
     """One whole training step of the case; raises what stops it."""
     family, method, precision, how = case.split("/")
+    os.environ[varlen.VARIABLE] = "torch" if how == "varlen" else "own"
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     loaded = fake_model(family, mode)
     run, data = a_run(method, precision), encoded(family)
@@ -160,7 +195,7 @@ def step(case: str) -> None:
 def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None:
     """One whole training step of a run alone, in one pass, as it is on a GPU."""
     compute = Compute.of(run, DEVICE)
-    if how == "alone":  # packed where the model and the method allow it
+    if how in ("alone", "varlen"):  # packed where the model and the method allow it
         forward = make_forward(prepared, compute)
         packs = family != "deberta-v2" and prepared.injection.supports_packing
         assert (prepared.fleet.packing is not None) == packs
@@ -173,9 +208,13 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
     assert len(forward.splitter.split_training([batch])) == 1
     prepared.loaded.model.train()
     optimizer = RunOptimizer(prepared.trained, config)
-    with Strict():
-        (loss,) = accumulate_gradients([batch], forward)
-        optimizer.step(0, 1e-3, loss)
+    packed = prepared.fleet.packing is not None
+    with Strict() as strict:
+        # Padded batches go through transformers' attention, which looks at masks.
+        with HostSyncs() if packed else contextlib.nullcontext():
+            (losses,) = accumulate_gradients([batch], forward)
+        optimizer.step(0, 1e-3, losses)
+    assert ("_flash_attention_forward" in strict.seen) == (how == "varlen")
 
 
 def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
@@ -202,7 +241,8 @@ def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> No
     ]
     model.loaded.model.train()
     assert len(model.forward.splitter.split_training(batches)) == 1
-    with Strict():
+    packed = model.prepared.fleet.packing is not None
+    with Strict(), HostSyncs() if packed else contextlib.nullcontext():
         accumulate_gradients(batches, model.forward)
     model.distribute_gradients()
 
@@ -222,7 +262,7 @@ def keep_aside() -> None:
 
 
 def self_check() -> None:
-    """What a GPU refuses is refused here: mixed devices, mixed dtypes, the softmax' gradient.
+    """What a GPU refuses is refused here: mixed devices or dtypes, softmax' gradient, waits.
 
     Raises:
         AssertionError: something passed.
@@ -230,7 +270,7 @@ def self_check() -> None:
 
     def refused(wrong: Any) -> None:
         try:
-            with FakeTensorMode(), Strict():
+            with FakeTensorMode(), Strict(), HostSyncs():
                 wrong()
         except RuntimeError:
             return
@@ -246,7 +286,27 @@ def self_check() -> None:
         shares = torch.ones(2, 2, device=DEVICE)
         torch._softmax_backward_data(shares.bfloat16(), shares, -1, torch.float32)
 
-    for wrong in (two_devices, two_dtypes, softmax_gradient):
+    def read() -> None:
+        torch.ones(2, device=DEVICE).sum().item()
+
+    def copied_back() -> None:
+        torch.ones(2, device=DEVICE).cpu()
+
+    def copied_there() -> None:
+        torch.ones(2).to(DEVICE)
+
+    def picked() -> None:
+        torch.ones(2, device=DEVICE)[torch.ones(2, dtype=torch.bool, device=DEVICE)]
+
+    for wrong in (
+        two_devices,
+        two_dtypes,
+        softmax_gradient,
+        read,
+        copied_back,
+        copied_there,
+        picked,
+    ):
         refused(wrong)
     with FakeTensorMode(), autocast("", "bf16"):  # the rule that the CPU's autocast has not
         scores = torch.ones(2, 2, device=DEVICE, dtype=torch.bfloat16)

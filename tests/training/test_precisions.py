@@ -171,7 +171,7 @@ def test_the_dry_step_of_check_computes_as_the_run_would(
     run = run_on("bert", "ia3", tmp_path, tiny_model, precision=precision)
     autocast: list[bool] = []
 
-    def step(*arguments: Any) -> list[float]:
+    def step(*arguments: Any) -> list[torch.Tensor]:
         arguments[1].model.register_forward_hook(
             lambda *_: autocast.append(torch.is_autocast_enabled("cpu"))
         )

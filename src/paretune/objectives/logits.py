@@ -42,8 +42,10 @@ def cross_entropy(
     import torch
     import torch.nn.functional as F
 
+    from paretune.device_transfer import to_device
+
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    labels = torch.tensor([data.labels[i] for i in indices], device=wide.device)
+    labels = to_device([data.labels[i] for i in indices], wide.device)
     return F.cross_entropy(wide, labels, reduction="sum", label_smoothing=options.label_smoothing)
 
 
@@ -54,11 +56,13 @@ def squared_error(
     import torch
     import torch.nn.functional as F
 
+    from paretune.device_transfer import to_device
+
     scale = _require(options.target_scale)
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     # In float64: far from zero float32 would round away what tells the numbers apart.
     exact = torch.tensor([data.labels[i] for i in indices], dtype=torch.float64)
-    targets = ((exact - scale.mean) / scale.deviation).to(wide)
+    targets = to_device(((exact - scale.mean) / scale.deviation).to(wide.dtype), wide.device)
     return F.mse_loss(wide.squeeze(-1), targets, reduction="sum") / 2
 
 

@@ -127,5 +127,7 @@ def _gather(logits: Tensor, alternatives: Sequence[Sequence[int]]) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    places = torch.tensor([list(own) for own in alternatives], device=logits.device)
+    from paretune.device_transfer import to_device
+
+    places = to_device(torch.tensor([list(own) for own in alternatives]), logits.device)
     return F.log_softmax(logits.float(), dim=-1).gather(-1, places)

@@ -83,8 +83,8 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
         if not prepared.trained:
             return DryStep("trains nothing", prepared.max_length, virtual_tokens)
         loaded.model.train()
-        (loss,) = accumulate_gradients([StepBatch(encoded, longest, 0, config)], forward)
-        RunOptimizer(prepared.trained, config).step(0, 0.0, loss)
+        (losses,) = accumulate_gradients([StepBatch(encoded, longest, 0, config)], forward)
+        RunOptimizer(prepared.trained, config).step(0, 0.0, losses)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
         adapters = len(prepared.injection.adapters)

@@ -32,9 +32,14 @@ def train_step(runs: Sequence[RunState], batches: Sequence[StepBatch], model: Sh
                 run.step(loss)
 
 
-def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list[float]:
-    """Add the gradients of each run's batch to its parameters; the mean loss of each, in nats."""
-    losses = [0.0] * len(batches)
+def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list[Tensor]:
+    """Add the gradients of each run's batch to its parameters.
+
+    Returns:
+        What each pass adds to the mean loss of each run, in nats, (passes,); on the device, since
+        to read it would wait for the pass.
+    """
+    losses: list[list[Tensor]] = [[] for _ in batches]
     forward.fleet.step_seed = derive_seed(batches[0].config.run.seed, "method", batches[0].step)
     for micro_batches in forward.splitter.split_training(batches):
         forward.fleet.seed_dropout(
@@ -47,8 +52,8 @@ def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list
             shares = compute_losses(batches, micro_batches, forward)
             torch.autograd.backward(torch.stack([*shares.values()]).sum())
         for run, loss in shares.items():
-            losses[run] += float(loss.detach())
-    return losses
+            losses[run].append(loss.detach())
+    return [torch.stack(passes) if passes else torch.zeros(0) for passes in losses]
 
 
 def compute_losses(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paretune.models.dropout.masks import draw_mask, keep_scale, keep_threshold
+from paretune.models.dropout.masks import draw_mask, drop_by_mask, keep_scale, keep_threshold
 from paretune.models.dropout.rng import DropoutRng
 
 
@@ -54,3 +54,13 @@ def test_a_runs_dropout_does_not_depend_on_the_runs_beside_it() -> None:
     rng.begin_pass([5, 6], [[6, 3]])
     with pytest.raises(ValueError, match="4 rows are not those of the runs"):
         rng.drop(x[:4], 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_kernel_of_a_gpu_is_product_and_scale(dtype: torch.dtype) -> None:
+    """The operator that is called there, here on the CPU."""
+    x = torch.randn(7, 33, generator=torch.Generator().manual_seed(1)).to(dtype)
+    keep = draw_mask(3, (1,), x.numel(), 0.25, x.device)
+    ours = drop_by_mask(x, keep, 0.25)
+    mask, scale = keep.view(x.shape).bool(), keep_scale(0.25)
+    assert torch.equal(torch.ops.aten.native_dropout_backward(x, mask, scale), ours)

@@ -165,8 +165,8 @@ def _measure(
     def step() -> None:
         number = len(clock.seconds)
         report({"step": number, "steps": max(WARM_UP_STEPS + MIN_STEPS, number + 1)})
-        (loss,) = accumulate_gradients([replace(batch, step=number)], forward)
-        optimizer.step(number, 0.0, loss)
+        (losses,) = accumulate_gradients([replace(batch, step=number)], forward)
+        optimizer.step(number, 0.0, losses)
 
     with meter.phase("train"), EnergyMeter(forward.compute.device) as energy:
         step_seconds = clock.repeat(step, limit_seconds)

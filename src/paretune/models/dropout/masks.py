@@ -33,19 +33,33 @@ def seed_sequence(seed: int, offsets: Sequence[int]) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=tuple(offsets))
 
 
+def mix_seed(seed: int, offsets: Sequence[int]) -> int:
+    """A seed for one of torch's generators at these offsets, from 0 to 2^63 - 1."""
+    return int(seed_sequence(seed, offsets).generate_state(1, np.uint64)[0]) >> 1
+
+
 def draw_mask(
     seed: int, offsets: Sequence[int], count: int, p: float, device: torch.device
 ) -> Tensor:
     """Which of ``count`` elements are kept; (count,) of 0 and 1, int8 on a CPU, elsewhere bool."""
-    source = seed_sequence(seed, offsets)
     if device.type == "cpu":
+        source = seed_sequence(seed, offsets)
         bits = np.random.SFC64(source).random_raw(-(-count // 4)).view(np.uint16)[:count]
         return torch.from_numpy(np.less(bits, keep_threshold(p)).view(np.int8))
     # Drawn where they are used; other bits than a CPU's, as every device has its own sums.
-    mixed = int(source.generate_state(1, np.uint64)[0]) >> 1
-    generator = torch.Generator(device).manual_seed(mixed)
-    uniform = torch.rand(count, generator=generator, device=device)
-    return uniform < keep_threshold(p) / _RESOLUTION
+    generator = torch.Generator(device).manual_seed(mix_seed(seed, offsets))
+    keep = torch.empty(count, dtype=torch.bool, device=device)
+    return keep.bernoulli_(keep_threshold(p) / _RESOLUTION, generator=generator)
+
+
+def drop_by_mask(x: Tensor, keep: Tensor, p: float) -> Tensor:
+    """``x`` where the mask keeps it, scaled, and 0 elsewhere."""
+    if x.device.type == "cpu":
+        return apply_mask(x, keep).mul_(keep_scale(p))
+    # Product and scale in one kernel; by this name it is also the gradient of torch's own dropout.
+    whole, mask = x.contiguous(), keep.view(x.shape)
+    out: Tensor = torch.ops.aten.native_dropout_backward(whole, mask, keep_scale(p))
+    return out
 
 
 def apply_mask(x: Tensor, keep: Tensor, *, inplace: bool = False) -> Tensor:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
+from paretune.models.dropout.masks import draw_mask, drop_by_mask
 from paretune.models.kernels import policy
 
 RowParts = list[tuple[int, int]]
@@ -72,7 +72,7 @@ def _drop_rows(x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
     per_row = x[0].numel() if len(x) else 0
     masks = [draw_mask(seed, (offset,), rows * per_row, p, x.device) for seed, rows in parts]
     mask = masks[0] if len(masks) == 1 else torch.cat(masks)
-    return apply_mask(x, mask).mul_(keep_scale(p))
+    return drop_by_mask(x, mask, p)
 
 
 def _drop_padded(x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
@@ -89,7 +89,7 @@ def _drop_padded(x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
             rows = slice(start, start + len(mask))
             keep[(rows, *(slice(size) for size in mask.shape[1:]))] = mask
             start += len(mask)
-    return apply_mask(x, keep).mul_(keep_scale(p))
+    return drop_by_mask(x, keep, p)
 
 
 OFFSETS_PER_LAYER = 64

@@ -27,6 +27,7 @@ from paretune.models.packing.state import (
     AttentionSettings,
     Packing,
 )
+from paretune.models.packing.varlen import attend, choose_kernel
 
 IMPLEMENTATION = "paretune_packed"
 """Under which ``transformers`` finds it. No mask is registered with it: none is made."""
@@ -95,6 +96,11 @@ def compute_packed_attention(
     dtype = _compute_dtype(query, key, value)
     query, key, value = (x.to(dtype) for x in (query, key, value))
     prefix = [x if x is None else x.to(dtype) for x in prefix]
+    kernel = choose_kernel(query, settings, packing, prefixed=name is not None)
+    if kernel is not None:
+        front = None if prefix[0] is None or prefix[1] is None else (prefix[0], prefix[1])
+        with torch.autocast(query.device.type, enabled=False):
+            return attend(kernel, query, key, value, front, packing, settings)
     plan = _plan_attention(packing, settings)
     # The kernels' softmax knows ends of texts and windows, not that a target sees no later token.
     masks_by_length = settings.scaling > 0 and settings.role in ("self", "pooled", "cross")

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from paretune.device_transfer import to_device
 
 AttentionRole = Literal["self", "pooled", "causal", "causal_tail", "cross"]
 """Which queries attend to what: every token to its own sequence, or only the pooled (first) token
@@ -217,6 +218,36 @@ class PackedLayout:
         queries, keys = self._sides(role)
         return ([1] * len(keys.lengths) if queries is None else queries.lengths), keys.lengths
 
+    def cumulative_lengths(
+        self, role: AttentionRole, virtual: int = 0
+    ) -> tuple[tuple[Tensor, int], tuple[Tensor, int]]:
+        """Where each sequence begins among the queries, and among the keys; and the longest.
+
+        Shapes: (sequences + 1,) int32, the last one is the number of rows. ``virtual``: keys that
+        stand in front of every sequence.
+        """
+        queries, keys = self.attention_lengths(role)
+        sides = (("queries", queries), (f"keys {virtual}", [virtual + n for n in keys]))
+        both = []
+        for name, lengths in sides:
+            ends = np.cumsum([0, *lengths], dtype=np.int32)
+            both.append((self._cached_tensor(f"{role} {name}", ends), max(lengths)))
+        return both[0], both[1]
+
+    def prefixed_rows(self, role: AttentionRole, virtual: int) -> Tensor:
+        """From all virtual keys and then all rows to each sequence behind its own virtual keys.
+
+        Shape: (sequences * virtual + key rows,).
+        """
+        _, keys = self._sides(role)
+        fronts = np.arange(len(keys.lengths) * virtual).reshape(-1, virtual)
+        behind = fronts.size
+        rows = [
+            np.arange(a, a + n) + behind for a, n in zip(keys.starts, keys.lengths, strict=False)
+        ]
+        order = [part for pair in zip(fronts, rows, strict=True) for part in pair]
+        return self._cached_tensor(f"{role} prefixed {virtual}", np.concatenate(order))
+
     def _make_groups(self, role: AttentionRole) -> list[AttentionGroup]:
         overhead = GROUP_OVERHEAD_SCORES if self.device == "cpu" else GPU_GROUP_OVERHEAD_SCORES
         query_side, key_side = self._sides(role)
@@ -246,7 +277,7 @@ class PackedLayout:
     def _query_offsets(self, first: int, last: int) -> Tensor:
         assert self.tail is not None  # noqa: S101  (the role has one)
         lengths = np.array(self.lengths[first:last]) - np.array(self.tail.lengths[first:last])
-        return torch.from_numpy(lengths).to(self.device)
+        return to_device(lengths, self.device)
 
     def _sides(self, role: AttentionRole) -> tuple[PackedLayout | None, PackedLayout]:
         """Where queries and keys are; None for queries of one row a sequence."""
@@ -270,12 +301,12 @@ class PackedLayout:
         positions = np.arange(longest)[None]
         real = positions < np.array(lengths, dtype=np.int64)[:, None]
         arrays = (np.where(real, begins + positions, begins), np.flatnonzero(real), ~real)
-        pad_index, unpad_index, mask = (torch.from_numpy(x).to(self.device) for x in arrays)
+        pad_index, unpad_index, mask = (to_device(x, self.device) for x in arrays)
         return RowBlock(start, stop, len(lengths), longest, pad_index, unpad_index, mask[:, None])
 
-    def _cached_tensor(self, name: str, values: Sequence[int] | NDArray[np.int64]) -> Tensor:
+    def _cached_tensor(self, name: str, values: NDArray[np.signedinteger[Any]]) -> Tensor:
         if name not in self._tensors:
-            self._tensors[name] = torch.tensor(values, dtype=torch.int64, device=self.device)
+            self._tensors[name] = to_device(values, self.device)
         return self._tensors[name]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paretune.device_transfer import to_device
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.models.structure.heads import lm_head, logit_softcap, shift_right
@@ -40,7 +41,7 @@ class PackedForward:
         packing, device = packing_of(self.fleet), self.compute.device
         texts, inputs = pack_inputs(micro_batches, self.fleet, device)
         if packing.activation_caches:
-            packing.cached_hidden = _load_cached(packing, micro_batches, texts).to(device)
+            packing.cached_hidden = _load_cached(packing, micro_batches, texts, device)
         packed: Tensor = self.model(**inputs).logits
         packing.cached_hidden = None
         pieces = torch.split(packed, [len(own) for own in texts])
@@ -117,12 +118,15 @@ def _restore_order(batch: MicroBatch, texts: Sequence[Text], logits: Tensor) -> 
     choices = len(batch.data.ids[0])
     row = {text: place for place, text in enumerate(texts)}
     places = [row[i, c] for i in batch.indices for c in range(choices)]
-    ordered = logits[torch.tensor(places, dtype=torch.long).to(logits.device)]
+    ordered = logits[to_device(places, logits.device)]
     return ordered if choices == 1 else ordered.view(len(batch.indices), choices)
 
 
 def _load_cached(
-    packing: Packing, micro_batches: Sequence[MicroBatch], texts: Sequence[Sequence[Text]]
+    packing: Packing,
+    micro_batches: Sequence[MicroBatch],
+    texts: Sequence[Sequence[Text]],
+    device: str,
 ) -> Tensor:
     """Cached inputs of the lowest layer that is computed; (rows, 1, width)."""
     cached = []
@@ -131,7 +135,7 @@ def _load_cached(
             choices = len(batch.data.ids[0])
             rows = packing.activation_caches[batch.data].rows_of(i * choices + c for i, c in own)
             cached.append(rows)
-    return torch.cat(cached)
+    return to_device(torch.cat(cached), device)
 
 
 def _rows(
@@ -158,7 +162,7 @@ def _rows(
 
 
 def _column(values: list[int], device: str) -> Tensor:
-    return torch.from_numpy(np.array(values, dtype=np.int64)[:, None]).to(device)
+    return to_device(np.array(values, dtype=np.int64)[:, None], device)
 
 
 @dataclass(frozen=True)
@@ -183,9 +187,9 @@ class PackedSeq2SeqForward:
                 continue
             # Padded, because the model itself knows how targets begin.
             padded = pad_batch(batch.data, [i for i, _ in own], 0)["labels"]
-            labels = torch.from_numpy(padded).to(device)
+            labels = to_device(padded, device)
             # On the CPU: the number of set elements of a GPU's mask would have to be copied back.
-            real = torch.from_numpy(np.flatnonzero(padded != IGNORE_INDEX)).to(device)
+            real = to_device(np.flatnonzero(padded != IGNORE_INDEX), device)
             before.append(shift_right(self.model, labels).flatten().index_select(0, real))
             targets.append(labels.flatten().index_select(0, real))
         hidden: Tensor = self.model.base_model(
@@ -219,7 +223,7 @@ class PackedCompletionForward:
         if is_ambiguous(row_counts(packing)):
             return _run_one_by_one(self, micro_batches)
         if packing.activation_caches:
-            packing.cached_hidden = _load_cached(packing, micro_batches, texts).to(device)
+            packing.cached_hidden = _load_cached(packing, micro_batches, texts, device)
         hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
         packing.cached_hidden = None
         layout = packing.layout
@@ -302,8 +306,8 @@ class PackedCompletionForward:
             # The last row is that of the last token but one, which predicts the last one.
             rows += [int(end) - len(ids) + place for place in places]
         if rows != list(range(len(hidden))):
-            hidden = hidden.index_select(0, torch.tensor(rows, dtype=torch.long).to(hidden.device))
-        tokens = torch.tensor(labels, dtype=torch.long, device=self.compute.device)
+            hidden = hidden.index_select(0, to_device(rows, hidden.device))
+        tokens = to_device(labels, self.compute.device)
         cap = logit_softcap(self.model)
         return TokenStates(hidden, *lm_head(self.model), tokens, texts, cap)
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from paretune.device_transfer import to_device
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.heads import shift_right
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
@@ -76,7 +76,7 @@ class PlainForward:
 
 def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
     """A batch of arrays as tensors on a device."""
-    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+    return {name: to_device(array, device) for name, array in batch.items()}
 
 
 def _cut(data: Encoded, indices: Sequence[int], size: int) -> list[list[MicroBatch]]:

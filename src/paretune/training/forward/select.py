@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretune.device_transfer import to_device
 from paretune.measuring.cost_estimation import SAVED_WIDTHS
 from paretune.methods import Trains
 from paretune.methods.core.relative_positions import split_position_tables
@@ -70,9 +71,10 @@ class PaddedForward:
         self.dropout_rng.run_lengths = lengths
         present = [batch for batch in batches if batch]
         inputs = {
-            name: torch.from_numpy(
-                np.concatenate([self._lengthen(name, own[name], max(lengths)) for own in present])
-            ).to(self.compute.device)
+            name: to_device(
+                np.concatenate([self._lengthen(name, own[name], max(lengths)) for own in present]),
+                self.compute.device,
+            )
             for name in present[0]
         }
         logits: Tensor = self.model(**inputs).logits

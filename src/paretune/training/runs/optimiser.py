@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paretune.training.runs.run_config import RunConfig
 
@@ -68,18 +68,29 @@ class RunOptimizer:
             trained, config.run.training.weight_decay, config.learning_rate_factors
         )
 
-    def step(self, step: int, learning_rate: float, loss: float) -> None:
+    def step(self, step: int, learning_rate: float, losses: Tensor) -> float:
         """Clip the gradients that are there, change the weights, and drop the gradients.
+
+        Args:
+            losses: what each pass adds to the mean loss, in nats; (passes,).
+
+        Returns:
+            The mean loss of the step.
 
         Raises:
             DivergedError: the loss or the gradient blew up; the weights are as they were.
         """
         norm = clip_gradients(self.trained, self.config.run.training.max_grad_norm)
-        check_finite(step, loss, norm, self.config.num_classes)
+        # The only place in a step that waits for the device: whether the run has blown up is known
+        # before its weights change.
+        *passes, norm_value = torch.cat([losses, norm[None].to(losses)]).tolist()
+        loss = sum(passes)
+        check_finite(step, loss, norm_value, self.config.num_classes)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate * group["rate_factor"]
         self.adamw.step()
         self.zero_grad()
+        return loss
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
@@ -108,14 +119,15 @@ def make_adamw(
     )
 
 
-def clip_gradients(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
+def clip_gradients(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> Tensor:
     """Total norm of the gradients, which are scaled down where it exceeds ``ceiling``."""
     parameters = list(trained.values())
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    # Under the ceiling nothing is scaled: no pass over all gradients to multiply them by 1.
-    if ceiling is not None and not norm <= ceiling:
+    # Under the ceiling a CPU scales nothing: no pass over all gradients to multiply them by 1. On
+    # another device the comparison would wait for it, and there the factor is at most 1.
+    if ceiling is not None and (norm.device.type != "cpu" or not norm <= ceiling):
         torch.nn.utils.clip_grads_with_norm_(parameters, ceiling, norm)
-    return float(norm)
+    return norm
 
 
 def _is_norm(name: str) -> bool:

@@ -102,12 +102,16 @@ class RunState:
             indices = shuffled[place * size : (place + 1) * size]
         return StepBatch(self.data, indices, self.progress.step, self.config)
 
-    def step(self, loss: float) -> None:
-        """Change the weights by the gradients, and record the step with its loss."""
+    def step(self, losses: Tensor) -> None:
+        """Change the weights by the gradients, and record the step with its loss.
+
+        ``losses``: what each pass adds to it, in nats; (passes,).
+        """
         step, training = self.progress.step, self.config.run.training
         factor = learning_rate_factor(step, self.steps, training.warmup_fraction, training.schedule)
         with self._catching_divergence():
-            self.optimizer.step(step, (self.config.run.learning_rate or 0.0) * factor, loss)
+            rate = (self.config.run.learning_rate or 0.0) * factor
+            loss = self.optimizer.step(step, rate, losses)
             self.progress.losses.append(loss)
             self.progress.step += 1
             step_report = {"step": self.progress.step, "steps": self.steps, "loss": loss}
