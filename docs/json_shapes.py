@@ -39,7 +39,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "seconds_left": "predicted wall clock",
         "workers": "processes that train at once",
         "threads": "of each",
-        "device": "",
+        "device": "the first of them, on which costs are measured",
+        "devices": "all",
         "precision": "",
         "too_large": "a sentence for each model and method that cannot fit into memory; with any, "
         "`run` starts nothing",

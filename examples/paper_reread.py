@@ -59,7 +59,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--published", type=Path, metavar="FILE", help="the paper's own runs")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--devices", default="auto")
     parser.add_argument("--online", action="store_true", help="fetch models that are not here yet")
     parser.add_argument("--no-run", action="store_true", help="read what is there, and run nothing")
     return parser
@@ -170,7 +170,7 @@ def run(study: Study, asked: argparse.Namespace, store: Path) -> int:
             store=store,
             workers=asked.workers,
             threads=asked.threads,
-            device=asked.device,
+            devices=asked.devices,
             online=asked.online,
             observer=observer,
         )

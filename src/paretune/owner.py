@@ -1,5 +1,8 @@
 """Owners of claims and of unfinished files: a process of a machine, ``host:boot:pid:start``.
 
+A worker's owner also says on which device it computes, behind an ``@``, so that a cost measurement
+can be kept apart from runs on the same device only.
+
 A process that was killed cannot give its run back. Its owner string lets another process on the
 same machine prove that it is gone, so that its run is claimable at once instead of after the lease.
 The proof is strict: whatever cannot be seen from here (another machine, another container, another
@@ -11,24 +14,45 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 _ENDED = "ended"
 
 
-def current_owner() -> str:
-    """The owner string of this process."""
-    return owner_of(os.getpid())
+@dataclass(frozen=True)
+class Place:
+    """Where a worker computes: a machine (one boot of a kernel, whatever its containers) and one of
+    its devices.
+    """
+
+    machine: str
+    device: str
 
 
-def owner_of(pid: int) -> str:
+def current_owner(device: str = "") -> str:
+    """The owner string of this process; ``device``: on which it computes."""
+    return owner_of(os.getpid(), device)
+
+
+def owner_of(pid: int, device: str = "") -> str:
     """The owner string of a process of this machine (a child that was not waited for, say)."""
-    return f"{socket.gethostname()}:{_boot_id()}:{pid}:{_start_time(pid)}"
+    process = f"{socket.gethostname()}:{_boot_id()}:{pid}:{_start_time(pid)}"
+    return f"{process}@{device}" if device else process
+
+
+def place_of(owner: str) -> Place | None:
+    """Where the owner computes; None where its string does not say."""
+    process, _, device = owner.partition("@")
+    parts = process.split(":")
+    if len(parts) != 4 or not device:
+        return None
+    return Place(parts[1].partition(".")[0], device)
 
 
 def is_provably_dead(owner: str) -> bool:
     """Whether the owner was a process of this machine that is certainly gone."""
-    parts = owner.split(":")
+    parts = owner.partition("@")[0].split(":")
     if len(parts) != 4 or not parts[2].isdecimal():
         return False
     host, boot, pid, start = parts

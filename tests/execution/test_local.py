@@ -13,7 +13,8 @@ from paretune.execution.executor import StudyCallbacks
 from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring import processor
-from paretune.planning.worker_count import choose_worker_count
+from paretune.owner import current_owner
+from paretune.planning.worker_count import WorkerCount, choose_worker_count
 from paretune.store import Store
 from paretune.testing.executors import RecordingObserver
 
@@ -21,7 +22,9 @@ COMMAND = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_wor
 
 
 def drive(store, observer=None, *, add_runs=lambda: 0, planned_runs=0, **settings):
-    executor = LocalExecutor(**{"workers": 2, "command": COMMAND, **settings})
+    count, memory_bytes = settings.pop("workers", 2), settings.pop("memory_bytes", None)
+    settings.setdefault("devices", (WorkerCount(count, count, memory_bytes),))
+    executor = LocalExecutor(**{"command": COMMAND, **settings})
     callbacks = StudyCallbacks(observer or RecordingObserver(), add_runs, planned_runs=planned_runs)
     return executor.execute(store, STUDY, callbacks)
 
@@ -53,6 +56,36 @@ def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
     assert not trained & set(pids)
     last_trained = max(float(line[-1]) for line in lines(tmp_path) if line[1] != "cost")
     assert last_trained < float(costs[0][-1])
+
+
+TWO_GPUS = (WorkerCount(1, 1, device="cuda:0"), WorkerCount(1, 1, device="cuda:1"))
+
+
+def test_each_device_has_a_worker_of_its_own(tmp_path):
+    """Both runs wait until two workers have begun one."""
+    store = a_store(tmp_path, runs(2, meet=2))
+    assert drive(store, devices=TWO_GPUS).outcomes == {"ok": 2}
+    devices = {record.measured["device"] for record in store.load_records(STUDY)}
+    assert devices == {"cuda:0", "cuda:1"}
+
+
+def test_costs_are_measured_on_one_device_while_others_go_on(tmp_path):
+    """Here this process trains on the second: it ends when both costs are there."""
+    store = a_store(tmp_path, [*runs(1), *runs(2, "cost", "cost")])
+    held = store.claim(current_owner("cuda:1"), STUDY, stages=("tune",))
+
+    class Second(RecordingObserver):
+        def ended(self, status, snapshot):
+            super().ended(status, snapshot)
+            if len(self.ended_runs) == 2:
+                store.finish(held, {"outcome": "ok"}, {}, {})
+
+    observer = Second()
+    assert drive(store, observer, devices=TWO_GPUS[:1]).outcomes == {"ok": 3}
+    assert observer.ended_runs == ["cost000", "cost001", held.run_id]
+    costs = [record.measured for record in store.load_records(STUDY) if record.measured]
+    assert [cost["device"] for cost in costs] == ["cuda:0", "cuda:0"]
+    assert len({line[3] for line in lines(tmp_path)}) == 2  # each in a process of its own
 
 
 def test_the_same_call_again_does_nothing_and_says_so(tmp_path):
@@ -234,7 +267,7 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
         terminate=lambda: signals.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
     pool = WorkerPool(tmp_path, "study")
-    pool._workers.append(_Worker(process, "one", None, solo=False))  # type: ignore[arg-type]
+    pool._workers.append(_Worker(process, "one", "cpu", None, solo=False))  # type: ignore[arg-type]
     pool.request_stop()
     pool.stop()
     assert signals == ["terminate"]

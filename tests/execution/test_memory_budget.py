@@ -153,7 +153,7 @@ def test_workers_are_counted_by_what_the_coming_runs_need(machine: Any) -> None:
     assert choose_worker_count([lora] * 20, "cpu", 4).count == 2  # threads of each
     assert choose_worker_count([], "cpu", 1).count == 8
     assert choose_worker_count([worker_bytes(200 * GIB)], "cpu", 1).count == 1
-    assert choose_worker_count([xlmr_full] * 5, "cuda", 1) == WorkerCount(1, 1)
+    assert choose_worker_count([xlmr_full] * 5, "cuda", 1) == WorkerCount(1, 1, device="cuda")
     assert worker_bytes(None) == PROCESS_BYTES
 
 

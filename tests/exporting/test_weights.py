@@ -69,14 +69,14 @@ def test_run_keeps_to_the_budget_while_it_goes_on(done: Any, tmp_path: Path) -> 
     given, old = done
     size = finals(given, old, "full")[0].result["trained_bytes"]
     study = within(given, size + 40_000)
-    paretune.run(study, store=tmp_path / "store", workers=1, device="cpu")
+    paretune.run(study, store=tmp_path / "store", workers=1, devices="cpu")
     full = finals(study, tmp_path / "store", "full")
     with Store.open(tmp_path / "store") as opened:
         assert opened.list_dropped_runs() == {full[1].run_id, full[2].run_id}
         assert opened.verify() == []
     export(study, store=tmp_path / "store", method="full", to=tmp_path / "best")
     tight = within(given, size - 1)
-    paretune.run(tight, store=tmp_path / "tight", workers=1, device="cpu")
+    paretune.run(tight, store=tmp_path / "tight", workers=1, devices="cpu")
     full = finals(tight, tmp_path / "tight", "full")
     assert len(full) == 3 and all("weights" not in r.result for r in full)
 

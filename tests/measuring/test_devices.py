@@ -14,7 +14,8 @@ from paretune.execution import fleet_claims
 from paretune.execution.fleet_claims import FLEET_MEMORY_PARTS, fleet_budget_bytes
 from paretune.measuring import devices
 from paretune.measuring.auto_precision import has_native_bf16
-from paretune.measuring.devices import Gpu, resolve_device
+from paretune.measuring.devices import Gpu, identify_device, resolve_device, resolve_devices
+from paretune.planning.worker_count import choose_worker_count
 
 CARD = Gpu("NVIDIA L4", 24 << 30, 20 << 30, (8, 9))
 
@@ -48,6 +49,42 @@ def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
         "cuda:1",
         "cpu",
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "devices"),
+    [
+        ("auto", ("cuda",)),
+        ("all", ("cuda:0", "cuda:1")),
+        ("cuda:1, cpu,cuda:1", ("cuda:1", "cpu")),
+        ("cuda,cuda:0", ("cuda:0",)),
+        ("cuda", ("cuda",)),
+    ],
+)
+def test_several_devices(two_cards: None, asked: str, devices: tuple[str, ...]) -> None:
+    assert resolve_devices(asked) == devices
+
+
+def test_all_devices_without_a_gpu_are_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for available, expected in ((False, ("cpu",)), (True, ("mps",))):
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda it=available: it)
+        assert resolve_devices("all") == expected
+
+
+def test_a_card_has_one_name_whatever_a_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [identify_device(d) for d in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda:0", "cuda:1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
+    assert [identify_device(d) for d in ("cuda", "cuda:1", "mps")] == ["cuda:2", "cuda:3", "mps"]
+
+
+def test_workers_of_a_gpu_share_its_memory(two_cards: None) -> None:
+    needs = [2 << 30, 6 << 30]
+    assert choose_worker_count(needs, "cuda:1", 1).count == 1
+    asked = choose_worker_count(needs, "cuda:1", 1, asked=4)
+    assert (asked.count, asked.memory_bytes, asked.device) == (4, 15 << 30, "cuda:1")
+    assert [asked.count_fitting(need) for need in needs] == [4, 2]
 
 
 @pytest.mark.parametrize(("asked", "reply"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])
@@ -107,11 +144,11 @@ def test_a_card_that_another_process_has_for_itself_is_known_all_the_same(
 )
 def test_the_command_line_ends_with_a_sentence(asked: str, tmp_path: Any) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "paretune", "plan", "sample", "--device", asked],
+        [sys.executable, "-m", "paretune", "plan", "sample", "--devices", asked],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert f"--device {asked}" in done.stderr
+    assert f"--devices {asked}" in done.stderr

@@ -82,6 +82,19 @@ def test_a_quota_below_affinity_bounds_the_usable_cores(monkeypatch):
         assert processor.count_usable_cores() == cores
 
 
+def test_libraries_start_no_more_threads_than_a_quota_bears(monkeypatch):
+    for variable in processor.THREAD_VARIABLES:
+        monkeypatch.setenv(variable, "1")  # put back after the test
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr(processor, "read_cpu_quota", lambda: None)
+    processor.limit_threads_to_quota()
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setattr(processor, "read_cpu_quota", lambda: 1.5)
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    processor.limit_threads_to_quota()
+    assert [os.environ[v] for v in processor.THREAD_VARIABLES] == ["1", "7", "1", "1"]
+
+
 @pytest.mark.parametrize(
     ("mounted", "files"),
     [

@@ -41,12 +41,12 @@ def test_only_what_cannot_fit_is_named(
 ) -> None:
     weights = predictor().predict_resident(runs[0]).weights_bytes
     monkeypatch.setattr(memory_fit, "read_total_bytes", lambda: 3 * weights)
-    (sentence,) = explain_too_large([*runs, runs[0]], predictor(), "cpu")
+    (sentence,) = explain_too_large([*runs, runs[0]], predictor(), ("cpu",))
     assert sentence.startswith("full on tiny needs ") and "gradients" in sentence
     with pytest.raises(StudyError, match="before any activation, and cpu has"):
-        check_memory(runs, predictor(), "cpu")
+        check_memory(runs, predictor(), ("cpu",))
     monkeypatch.setattr(memory_fit, "read_total_bytes", lambda: 6 * weights)
-    check_memory(runs, predictor(), "cpu")
+    check_memory(runs, predictor(), ("cpu",))
 
 
 def test_a_quantised_base_is_counted_as_it_is_stored(runs: tuple[Run, Run]) -> None:

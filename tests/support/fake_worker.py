@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
     if act == "nan":
         result["loss"] = float("nan")
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
-    measured = {"pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+    threads, arguments = os.environ["OMP_NUM_THREADS"], dict(pairwise(sys.argv))
+    measured = {"pid": os.getpid(), "threads": threads, "device": arguments.get("--device")}
     return Outcome(result, measured, {"weights": state.encode() * 100})
 
 

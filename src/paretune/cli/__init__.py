@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from paretune.errors import ParetuneError, StudyError
+from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
     OutputClosedError,
     detach_output,
@@ -20,6 +21,7 @@ from paretune.terminal import (
 )
 
 DEPRECATED: Mapping[str, Mapping[str, str]] = {
+    **{verb: {"--device": "--devices"} for verb in ("check", "plan", "run", "tune")},
     "export": {"--to": "--output"},
     "track": {"--into": "--output"},
     "data": {"--to": "--output"},
@@ -132,6 +134,7 @@ def paretune(
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one message and an exit code."""
     sanitise_tracebacks_and_warnings()
+    limit_threads_to_quota()
     try:
         code = _run(arguments)
         if code == INTERRUPTED:

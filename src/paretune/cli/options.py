@@ -92,9 +92,13 @@ AsJson = Annotated[
         "--json", help="For scripts: JSON on standard output, or in --output (docs/json.md)."
     ),
 ]
-Device = Annotated[
+Devices = Annotated[
     str,
-    typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:1; auto takes a GPU if there is one."),
+    typer.Option(
+        metavar="DEVICES",
+        help="cpu, cuda, or several: cuda:0,cuda:2; auto takes a GPU if there is one, all takes "
+        "every GPU. Costs are measured on the first.",
+    ),
 ]
 Online = Annotated[
     bool,
@@ -145,11 +149,12 @@ class WorkerOptions:
         typer.Option(
             metavar="N",
             min=1,
-            help="Processes that train at once. [default: as many as cores and memory allow]",
+            help="Processes that train at once on each device. [default: as many as cores and "
+            "memory allow; 1 on a GPU]",
         ),
     ] = None
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each worker.")] = 1
-    device: Device = "auto"
+    devices: Devices = "auto"
     online: Online = False
 
 

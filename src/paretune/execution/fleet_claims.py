@@ -152,7 +152,8 @@ class FleetClaims:
             ParetuneError: the data, the model or the method cannot be used.
         """
         self._start(first)  # before the model is opened, which may take longer than a lease
-        budget = fleet_budget_bytes(self._limits.workers, self._limits.device)
+        sharing = self._limits.device_workers or self._limits.workers
+        budget = fleet_budget_bytes(sharing, self._limits.device)
         capacity = self._executor.fleet_capacity(first.run, self._limits, budget)
         self._claim_more(first, capacity - 1)
         return len(self._jobs)

@@ -1,5 +1,7 @@
 """Executes a study on this machine: worker processes train, then each cost is measured alone.
 
+Costs are measured on one device, the first that is named, while workers of other devices go on; on
+a CPU nothing goes on.
 The parent imports no torch and executes nothing; it starts workers, watches the store, asks for
 more runs when the known ones have ended, and replaces workers that die.
 """
@@ -18,7 +20,10 @@ from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.study_loop import STAGES, StudyLoop
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_pool import WORKER, WorkerPool, WorkerSettings
+from paretune.measuring.devices import identify_device
 from paretune.measuring.processor import count_usable_cores
+from paretune.owner import current_owner, place_of
+from paretune.planning.worker_count import WorkerCount
 from paretune.store import RunStatus, Storage
 from paretune.study import DEFAULT_COST_SECONDS
 
@@ -31,22 +36,19 @@ class LocalExecutor:
     """Worker processes on this machine; see :class:`~paretune.execution.executor.Executor`.
 
     Attributes:
-        workers: processes that train at the same time.
-        threads: of each; a cost is measured with all processors of the machine.
-        device: of the workers: ``cpu``, ``cuda``, ``cuda:1`` ...
+        devices: each with the workers that train on it at the same time. Costs are measured on the
+            first.
+        threads: of each worker; a cost is measured with all processors of the machine.
         fleet: at most so many runs train together in one worker; None: where it pays.
-        memory_bytes: what the runs of all workers may take together; None: no run waits for memory.
         keep_bytes: trained weights of a run are kept up to this size; None: always.
         cost_seconds: for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
     """
 
-    workers: int
+    devices: Sequence[WorkerCount]
     threads: int = 1
-    device: str = "cpu"
     fleet: int | None = 1
     stages: Sequence[str] = STAGES
-    memory_bytes: int | None = None
     keep_bytes: int | None = None
     cost_seconds: float = DEFAULT_COST_SECONDS
     lease_seconds: float = 60.0
@@ -56,15 +58,22 @@ class LocalExecutor:
     def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         observer = callbacks.observer
-        pool = WorkerPool(store.folder, study_hash, self._worker_settings())
+        pool = WorkerPool(store.folder, study_hash)
+        measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
         loop = StudyLoop(
-            store, study_hash, callbacks, self.stages, self.workers, crashes.reset_idle_crashes
+            store,
+            study_hash,
+            callbacks,
+            self.stages,
+            self.worker_count,
+            crashes.reset_idle_crashes,
+            owner=measurer,
         )
 
         def collect() -> None:
             if exits := pool.reap():
-                crashes.handle_exits(exits, store.load_statuses(study_hash))
+                crashes.handle_exits(exits, store.load_statuses(study_hash, measurer))
 
         try:
             summary = loop.run(collect, lambda waiting: self._start_workers(pool, store, waiting))
@@ -76,14 +85,25 @@ class LocalExecutor:
             pool.kill()
         return summary
 
-    def _worker_settings(self) -> WorkerSettings:
+    @property
+    def worker_count(self) -> int:
+        """Workers that train at the same time, on all devices."""
+        return sum(workers.count for workers in self.devices)
+
+    def _worker_settings(self, workers: WorkerCount) -> WorkerSettings:
         max_runs = DEFAULT_FLEET_SIZE if self.fleet is None else self.fleet
         return WorkerSettings(
-            device=self.device,
+            device=workers.device,
             lease_seconds=self.lease_seconds,
-            fleets=FleetLimits(max_runs, self.workers, self.fleet is not None, self.device),
+            fleets=FleetLimits(
+                max_runs,
+                self.worker_count,
+                self.fleet is not None,
+                workers.device,
+                workers.count if len(self.devices) > 1 else None,
+            ),
             keep_bytes=self.keep_bytes,
-            memory_bytes=self.memory_bytes,
+            memory_bytes=workers.memory_bytes,
             cost_seconds=self.cost_seconds,
             command=self.command,
         )
@@ -93,32 +113,64 @@ class LocalExecutor:
     ) -> None:
         """Start the workers that the waiting runs need; training goes before costs."""
         to_train = [status for status in waiting if status.stage != "cost"]
-        if to_train:
-            count = self.workers
-            if pool.training_count < self.workers:
-                busy = sum(status.owner in pool.owners for status in to_train)
-                count = min(self.workers, busy + self._count_admitted(store, to_train))
-            for _ in range(pool.training_count, count):
-                pool.start([stage for stage in self.stages if stage != "cost"], self.threads)
-        elif pool.training_count:
+        if not to_train and pool.count_training():
             pool.stop()
-        elif not pool.owners and any(status.is_claimable for status in waiting):
-            pool.start(["cost"], count_usable_cores(), solo=True)
+            return
+        first = self.devices[0]
+        trainable = any(status.is_claimable for status in to_train)
+        measurable = any(s.is_claimable for s in waiting if s.stage == "cost")
+        if measurable and not trainable and not pool.is_measuring:
+            # Its other workers have nothing in hand: otherwise no cost could be claimed.
+            pool.stop(first.device)
+            threads = count_usable_cores()
+            pool.start(self._worker_settings(first), ["cost"], threads, solo=True)
+        if to_train:
+            admitted: set[str] = set()
+            for workers in self.devices:
+                if not (workers is first and pool.is_measuring):
+                    self._start_training(pool, store, workers, to_train, admitted)
 
-    def _count_admitted(self, store: Storage, to_train: Sequence[RunStatus]) -> int:
-        """How many claimable runs may start now, each in a worker of its own."""
-        budget = MemoryBudget.load(store, self.memory_bytes)
+    def _start_training(
+        self,
+        pool: WorkerPool,
+        store: Storage,
+        workers: WorkerCount,
+        to_train: Sequence[RunStatus],
+        admitted: set[str],
+    ) -> None:
+        """Start the workers of one device; ``admitted``: runs for which a worker is started."""
+        training, count = pool.count_training(workers.device), workers.count
+        if training < workers.count:
+            busy = sum(s.owner in pool.owners_on(workers.device) for s in to_train)
+            count = min(count, busy + self._count_admitted(store, workers, to_train, admitted))
+        for _ in range(training, count):
+            stages = [stage for stage in self.stages if stage != "cost"]
+            pool.start(self._worker_settings(workers), stages, self.threads)
+
+    def _count_admitted(
+        self,
+        store: Storage,
+        workers: WorkerCount,
+        to_train: Sequence[RunStatus],
+        admitted: set[str],
+    ) -> int:
+        """How many claimable runs may start on a device now, each in a worker of its own."""
+        budget = MemoryBudget.load(store, workers.memory_bytes)
+        here = place_of(current_owner(identify_device(workers.device)))
         by_owner: dict[str, list[str]] = {}
         for status in to_train:
-            if status.state == "running" and not status.is_claimable:
-                by_owner.setdefault(status.owner or "", []).append(status.run_id)
-        running, admitted = list(by_owner.values()), 0
+            owner = status.owner or ""
+            is_running = status.state == "running" and not status.is_claimable
+            if is_running and place_of(owner) in (here, None):
+                by_owner.setdefault(owner, []).append(status.run_id)
+        running, count = list(by_owner.values()), 0
         for status in to_train:
-            full = admitted == self.workers
-            if not full and status.is_claimable and budget.admits(status.run_id, running):
+            may_start = status.is_claimable and status.run_id not in admitted
+            if count < workers.count and may_start and budget.admits(status.run_id, running):
                 running.append([status.run_id])
-                admitted += 1
-        return admitted
+                admitted.add(status.run_id)
+                count += 1
+        return count
 
 
 def _stop_workers(pool: WorkerPool, observer: Observer) -> None:

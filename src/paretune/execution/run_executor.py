@@ -24,7 +24,8 @@ class FleetLimits:
 
     Attributes:
         max_runs: runs that train together at most; 1: no fleets.
-        workers: worker processes that share the runs and the memory.
+        workers: worker processes that share the runs.
+        device_workers: those of them that share the memory of the device; None: all.
         even_if_slower: also where runs are no faster together, as a user may ask for.
     """
 
@@ -32,6 +33,7 @@ class FleetLimits:
     workers: int = 1
     even_if_slower: bool = False
     device: str = "cpu"
+    device_workers: int | None = None
 
 
 NO_FLEETS = FleetLimits()

@@ -28,6 +28,7 @@ class StudyLoop:
         stages: runs of other stages are left alone.
         workers: how many work at once, for the progress.
         run_ended: called for every run that ended while this loop watched.
+        owner: who would claim what is claimable (:meth:`Storage.load_statuses`).
     """
 
     store: Storage
@@ -36,6 +37,7 @@ class StudyLoop:
     stages: Sequence[str]
     workers: int
     run_ended: Callable[[], None] = do_nothing_at_an_end
+    owner: str | None = None
     _ended_before: set[str] | None = field(default=None, init=False)
     _newly_ended: int = field(default=0, init=False)
     _begun: float = field(default_factory=time.monotonic, init=False)
@@ -52,7 +54,7 @@ class StudyLoop:
         expanded_at = finals_at = -1  # numbers of ended runs at the last call back
         while True:
             collect()
-            statuses = self.store.load_statuses(self.study_hash)
+            statuses = self.store.load_statuses(self.study_hash, self.owner)
             self._look(statuses)
             ended = sum(status.ended for status in statuses)
             finals = sum(status.ended for status in statuses if status.stage == "final")

@@ -15,6 +15,7 @@ from typing import IO
 from paretune.execution.costs.fork_server import can_fork
 from paretune.execution.run_executor import NO_FLEETS, FleetLimits
 from paretune.execution.signals import REPEAT_SECONDS
+from paretune.measuring.devices import identify_device
 from paretune.owner import owner_of
 from paretune.study import DEFAULT_COST_SECONDS
 
@@ -24,11 +25,11 @@ _TAIL_BYTES = 4000
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What every worker of a pool is started with.
+    """What every worker on one device is started with.
 
     Attributes:
         keep_bytes: of a run's trained weights, None for all.
-        memory_bytes: for the runs of all workers together; None: unlimited.
+        memory_bytes: for the runs of all workers on the device together; None: unlimited.
         cost_seconds: for timing the steps of one cost.
     """
 
@@ -52,6 +53,8 @@ class WorkerSettings:
             return [*arguments, *(["--apart"] if can_fork(self.device) else ["--limit", "1"])]
         fleets = self.fleets
         arguments += ["--wait", "--fleet", str(fleets.max_runs), "--workers", str(fleets.workers)]
+        if fleets.device_workers is not None:
+            arguments += ["--device-workers", str(fleets.device_workers)]
         return [*arguments, *(["--always"] if fleets.even_if_slower else [])]
 
 
@@ -82,6 +85,7 @@ class WorkerExit:
 class _Worker:
     process: subprocess.Popen[bytes]
     owner: str
+    device: str
     log: IO[bytes]
     solo: bool
 
@@ -92,7 +96,6 @@ class WorkerPool:
 
     folder: Path
     study_hash: str
-    settings: WorkerSettings = field(default_factory=WorkerSettings)
     _workers: list[_Worker] = field(default_factory=list, init=False)
     _stop_requested: set[str] = field(default_factory=set, init=False)
 
@@ -101,30 +104,43 @@ class WorkerPool:
         """Owner strings of the workers that have not been reaped."""
         return {worker.owner for worker in self._workers}
 
-    @property
-    def training_count(self) -> int:
-        """Number of workers that train, as against the one that measures costs."""
-        return sum(not worker.solo for worker in self._workers)
+    def owners_on(self, device: str) -> set[str]:
+        """Owner strings of the workers of one device."""
+        return {worker.owner for worker in self._workers if worker.device == device}
 
-    def start(self, stages: Sequence[str], threads: int, *, solo: bool = False) -> None:
+    @property
+    def is_measuring(self) -> bool:
+        """Whether one of the workers measures costs."""
+        return any(worker.solo for worker in self._workers)
+
+    def count_training(self, device: str | None = None) -> int:
+        """Number of workers that train, as against the one that measures costs; on this device."""
+        return sum(not worker.solo and device in (None, worker.device) for worker in self._workers)
+
+    def start(
+        self, settings: WorkerSettings, stages: Sequence[str], threads: int, *, solo: bool = False
+    ) -> None:
         """Start a worker; ``solo``: for costs, each in a process that has seen no other run."""
         arguments = [str(self.folder), self.study_hash, "--stages", ",".join(stages)]
         arguments += ["--threads", str(threads), "--parent", str(os.getpid())]
-        arguments += self.settings.arguments(solo=solo)
+        arguments += settings.arguments(solo=solo)
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)
         process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
-            [*self.settings.command, *arguments],
+            [*settings.command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops them gently
         )
-        self._workers.append(_Worker(process, owner_of(process.pid), log, solo))
+        owner = owner_of(process.pid, identify_device(settings.device))
+        self._workers.append(_Worker(process, owner, settings.device, log, solo))
 
-    def reap(self) -> list[WorkerExit]:
-        """Workers that have ended since the last call."""
+    def reap(self, device: str | None = None) -> list[WorkerExit]:
+        """Workers that have ended since the last call; of this device."""
         exits = []
         for worker in list(self._workers):
+            if device not in (None, worker.device):
+                continue
             code = worker.process.poll()
             if code is not None:
                 self._workers.remove(worker)
@@ -134,24 +150,32 @@ class WorkerPool:
                 exits.append(WorkerExit(worker.owner, code, output))
         return exits
 
-    def request_stop(self) -> None:
-        """Ask all to stop, each once: a second signal would come while it saves its runs."""
+    def request_stop(self, device: str | None = None) -> None:
+        """Ask all to stop, or those on this device.
+
+        Each is asked once: a second signal would come while it saves its runs.
+        """
         for worker in self._workers:
-            if worker.owner not in self._stop_requested:
+            if device in (None, worker.device) and worker.owner not in self._stop_requested:
                 self._stop_requested.add(worker.owner)
                 worker.process.terminate()
 
-    def stop(self) -> None:
-        """Ask all to stop, and wait: the runs in hand are saved and given back."""
-        self.request_stop()
+    def stop(self, device: str | None = None) -> None:
+        """Ask all to stop, or those on this device, and wait.
+
+        The runs in hand are saved and given back.
+        """
+        self.request_stop(device)
         for worker in self._workers:
+            if device not in (None, worker.device):
+                continue
             while True:
                 try:
                     worker.process.wait(REPEAT_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
                     worker.process.terminate()
-        self.reap()
+        self.reap(device)
 
     def kill(self) -> None:
         """Kill all; their runs are claimable as soon as they are gone."""

@@ -20,12 +20,12 @@ from paretune.execution.costs.fork_server import run_each_in_fork
 from paretune.execution.run_executor import FleetLimits, RunExecutor, make_training_executor
 from paretune.execution.signals import StopRequest, stop_when_orphaned
 from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.measuring.devices import identify_device
+from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
 from paretune.store import Store
 from paretune.study import DEFAULT_COST_SECONDS
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main(arguments: Sequence[str] | None = None, executor: RunExecutor | None = None) -> int:
@@ -33,10 +33,8 @@ def main(arguments: Sequence[str] | None = None, executor: RunExecutor | None = 
     options = _make_parser().parse_args(arguments)
     sanitise_tracebacks_and_warnings()
     # Before torch or numpy is imported: they read these once.
-    for variable in _THREAD_VARIABLES:
+    for variable in THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
-    # The tokenizers' own thread pool follows another variable.
-    os.environ["RAYON_NUM_THREADS"] = str(options.threads)
     # Two workspaces of a fixed size, without which cuBLAS may sum in another order each time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     stop = StopRequest()
@@ -54,11 +52,11 @@ def _measure_costs(
     options: argparse.Namespace, stop: StopRequest, executor: RunExecutor | None
 ) -> int:
     """Each cost in a process of its own, and in none while another one measures."""
-    one_run = replace(_worker_options(options), limit=1, owner=current_owner())
+    one_run = replace(_worker_options(options), limit=1)
 
     def has_claimable_run() -> bool:
         with Store.open(options.store) as store:
-            statuses = store.load_statuses(options.study)
+            statuses = store.load_statuses(options.study, one_run.owner)
         return any(s.is_claimable and s.stage == "cost" for s in statuses)
 
     def execute_one() -> int:
@@ -101,7 +99,14 @@ def _worker_options(options: argparse.Namespace) -> WorkerOptions:
         limit=options.limit,
         wait=options.wait,
         lease_seconds=options.lease,
-        fleets=FleetLimits(options.fleet, options.workers, options.always, options.device),
+        fleets=FleetLimits(
+            options.fleet,
+            options.workers,
+            options.always,
+            options.device,
+            options.device_workers,
+        ),
+        owner=current_owner(identify_device(options.device)),
         memory_bytes=options.memory,
     )
 
@@ -122,7 +127,10 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--apart", action="store_true", help="each run in a copy of this process")
     parser.add_argument("--fleet", type=int, default=1, help="runs that train together at most")
     parser.add_argument("--always", action="store_true", help="fleets also where they are slower")
-    parser.add_argument("--workers", type=int, default=1, help="workers that share runs and memory")
+    parser.add_argument("--workers", type=int, default=1, help="workers that share the runs")
+    parser.add_argument(
+        "--device-workers", type=int, help="those of them that share the device; default: all"
+    )
     parser.add_argument("--keep", type=int, help="bytes of trained weights kept at most of a run")
     parser.add_argument("--memory", type=int, help="bytes for the runs of all workers together")
     parser.add_argument(

@@ -16,6 +16,14 @@ CPUINFO = Path("/proc/cpuinfo")
 CGROUP = Path("/proc/self/cgroup")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+"""Where libraries look for their number of threads, once; the last one is for the tokenizers."""
+
 UNLIMITED = 2**60
 """Version 1 cgroups write a number near 2^63 where there is no limit."""
 
@@ -53,6 +61,17 @@ def count_usable_cores() -> int:
     )
     quota = read_cpu_quota()
     return affinity if quota is None else max(1, min(affinity, math.floor(quota)))
+
+
+def limit_threads_to_quota() -> None:
+    """Let libraries that are imported later start no more threads than the quota bears.
+
+    They look at affinity, not at a cgroup's quota: with more threads than cores' worth of time, all
+    of them wait for those that the kernel has stopped. What the user has set stays.
+    """
+    if read_cpu_quota() is not None:
+        for variable in THREAD_VARIABLES:
+            os.environ.setdefault(variable, str(count_usable_cores()))
 
 
 def read_memory() -> dict[str, int | None]:

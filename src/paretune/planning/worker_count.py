@@ -1,8 +1,9 @@
-"""How many workers train at once: one for each core, as long as their runs fit in memory.
+"""How many workers train at once on a device: one for each core, as long as runs fit in memory.
 
 The need of a run is predicted (:mod:`paretune.planning.predicted_cost`). The count is what cores
 allow and the smallest of the coming runs fit in; a larger run is claimed only where it fits beside
 those that run (:mod:`paretune.execution.memory_budget`), so none is killed for a choice of ours.
+On a GPU one worker trains; a user may ask for more, and then they share the card's memory likewise.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
+from paretune.measuring.devices import query_gpu
 from paretune.measuring.processor import count_usable_cores, read_available_bytes
 
 MEMORY_PREFIX = "memory/"
@@ -24,11 +26,13 @@ without fleets it is for errors of the prediction (docs/statistics.md)."""
 
 @dataclass(frozen=True)
 class WorkerCount:
-    """How many workers train at once, and why.
+    """How many workers train at once on a device, and why.
 
     Attributes:
+        cores: how many would where memory is no matter.
         memory_bytes: for all runs together; None where memory does not limit them (a GPU has one
-            worker, and a user who gives a number knows what they do).
+            worker unless more are asked for, and a user who gives a number for a CPU knows what
+            they do).
         most_bytes: need of the largest run.
     """
 
@@ -37,6 +41,7 @@ class WorkerCount:
     memory_bytes: int | None = None
     least_bytes: int = 0
     most_bytes: int = 0
+    device: str = "cpu"
 
     def count_fitting(self, run_bytes: int) -> int:
         """How many runs with this need train at once."""
@@ -50,19 +55,31 @@ def worker_bytes(peak_bytes: int | None) -> int:
     return PROCESS_BYTES + max(0, peak_bytes or 0)
 
 
-def choose_worker_count(run_bytes: Iterable[int], device: str, threads: int) -> WorkerCount:
-    """As many workers as cores and memory allow; one on a GPU.
+def choose_worker_count(
+    run_bytes: Iterable[int],
+    device: str,
+    threads: int,
+    asked: int | None = None,
+    reserved_cores: int = 0,
+) -> WorkerCount:
+    """As many workers as a user asks for; or as cores and memory allow, and one on a GPU.
 
     Args:
         run_bytes: needs of the coming runs (:func:`worker_bytes`).
+        asked: the number of the user, who knows what a CPU can bear; on a GPU, where a run that
+            does not fit fails or is halved, runs wait for memory all the same.
+        reserved_cores: cores that workers of other devices need.
     """
-    if device != "cpu":
-        return WorkerCount(1, 1)
+    needs = sorted(run_bytes)
+    if device.startswith("cuda") and (asked or 1) > 1 and needs:
+        memory = int(MEMORY_SHARE * query_gpu(device).free_bytes)
+        return WorkerCount(asked or 1, asked or 1, memory, needs[0], needs[-1], device)
+    if asked or device != "cpu":
+        return WorkerCount(asked or 1, asked or 1, device=device)
     cores, memory = (
-        max(1, count_usable_cores() // threads),
+        max(1, (count_usable_cores() - reserved_cores) // threads),
         int(MEMORY_SHARE * read_available_bytes()),
     )
-    needs = sorted(run_bytes)
     if not needs:
         return WorkerCount(cores, cores)
     fitting = sum(total <= memory for total in accumulate(needs))

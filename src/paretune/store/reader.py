@@ -55,15 +55,15 @@ class StoreReader:
 
     # Statuses and records
 
-    def load_statuses(self, study_hash: str) -> list[RunStatus]:
-        """The status of every run of the study, in order.
+    def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
+        """The status of every run of the study, in order; claimable: by ``owner``.
 
         Raises:
             StoreError: a run changed since it was written.
         """
         with self._read() as db:
             queries.check_new_rows(db, study_hash, self._checked_rows, self._file)
-            return queries.load_run_statuses(db, study_hash, self._parse_run)
+            return queries.load_run_statuses(db, study_hash, self._parse_run, owner)
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
         """The records of ended runs, in the order in which the study asked for them.

@@ -32,7 +32,8 @@ class RunStatus:
     Attributes:
         run: what to do, as this study asks for it.
         state: ``todo``, ``running``, ``done`` or ``failed``.
-        is_claimable: whether a claim would take it: todo, or abandoned by its worker.
+        is_claimable: whether a claim would take it: todo or abandoned by its worker, and not kept
+            waiting by a cost that is measured, or by what would disturb one.
         owner: process that holds it (:mod:`paretune.owner`).
         progress: last reported ``step``, ``steps``, ``loss``, ``note``.
         seconds: wall-clock seconds of the last attempt; None before the first.

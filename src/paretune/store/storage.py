@@ -33,8 +33,10 @@ class Storage(Protocol):
     - Only the holder of the latest claim of a run writes to it: ``attempt`` counts the claims, and
       an older one raises :class:`~paretune.errors.StaleClaimError` and changes nothing.
     - A run that is done never changes. Result and state change together.
-    - A run of stage ``cost`` is claimed only while no other run is running, and while it runs
-      nothing else is claimed.
+    - A run of stage ``cost`` is claimed only while nothing runs that would disturb it, and while it
+      runs nothing is claimed that would: what is on the same device of the same machine, for a
+      cost on a CPU all that is on the machine, and what is at a place that is not known
+      (:func:`paretune.owner.place_of`).
     - Values come back as they were written: floats bit for bit, texts as they are. NaN, infinities
       and values that JSON does not have raise ``ValueError`` and change nothing.
     - Run ids are shared: a run that two studies ask for is one run.
@@ -70,8 +72,8 @@ class Storage(Protocol):
             owner: see :func:`paretune.owner.current_owner`.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.
-            may_start: of a run and of those that each worker executes now, in any study of the
-                storage: whether it may start beside them.
+            may_start: of a run and of those that each worker executes now on the owner's device,
+                in any study of the storage: whether it may start beside them.
         """
 
     def claim_matching(
@@ -125,8 +127,13 @@ class Storage(Protocol):
     def retry(self, study_hash: str) -> int:
         """Make todo again, from the beginning, what failed; return how many."""
 
-    def load_statuses(self, study_hash: str) -> list[RunStatus]:
-        """The status of every run of the study, in order."""
+    def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
+        """The status of every run of the study, in order.
+
+        Args:
+            owner: who would claim a run that is claimable; None: somebody at a place that is not
+                known, who claims no cost beside any other run.
+        """
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
         """The records of ended runs, in order; with ``predictions``, theirs are loaded too."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from paretune.errors import StaleClaimError
+from paretune.owner import current_owner
 from paretune.store import Claim, Predictions, Storage
 from paretune.store.prediction_codec import encode_predictions
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, digest
@@ -176,6 +177,19 @@ class StorageContract:
         storage.release(claim)
         again = self.claim(storage)
         assert again.run_id == claim.run_id and path.read_bytes() == b"state"
+
+    def test_a_cost_has_its_device_for_itself(self, storage: Storage) -> None:
+        storage.add_runs(STUDY, make_runs(1, "cost"))
+        first, second = (current_owner(device) for device in ("cuda:0", "cuda:1"))
+        trained = storage.claim(second, STUDY, stages=("tune",))
+        assert trained is not None
+        for owner, claimable in ((second, False), (current_owner("cpu"), False), (first, True)):
+            assert storage.load_statuses(STUDY, owner)[-1].is_claimable == claimable
+            claim = storage.claim(owner, STUDY, stages=("cost",))
+            assert (claim is not None) == claimable
+        assert storage.claim(first, STUDY, stages=("tune",)) is None
+        assert storage.claim("at a place that is not known", STUDY, stages=("tune",)) is None
+        assert storage.claim(second, STUDY, stages=("tune",)) is not None
 
     def test_a_cost_is_claimed_alone(self, storage: Storage) -> None:
         storage.add_runs(STUDY, make_runs(1, "cost"))

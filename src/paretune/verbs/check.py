@@ -101,7 +101,7 @@ def check(
     study: Study | Path | str,
     *,
     online: bool = False,
-    device: str = "auto",
+    devices: str = "auto",
     on_item: Callable[[CheckedItem], None] | None = None,
 ) -> CheckResult:
     """Check all data, models and methods of a study; one error does not hide the others.
@@ -111,7 +111,7 @@ def check(
     Args:
         study: a study, its file, or the name of a shipped one.
         online: models and data may be downloaded from the hub.
-        device: where the dry steps are taken, as ``paretune run`` would train there.
+        devices: as of ``paretune run``; the dry steps are taken on the first.
         on_item: called with each item as soon as it was checked.
 
     Returns:
@@ -128,7 +128,9 @@ def check(
         if on_item is not None:
             on_item(item)
     for item in (
-        _check_models_and_methods(study, datasets, online=online, device=device) if datasets else ()
+        _check_models_and_methods(study, datasets, online=online, devices=devices)
+        if datasets
+        else ()
     ):
         items.append(item)
         if on_item is not None:
@@ -167,9 +169,9 @@ def _load_dataset(spec: TaskSpec, *, online: bool) -> Dataset:
 
 
 def _check_models_and_methods(
-    study: Study, datasets: dict[str, Dataset], *, online: bool, device: str
+    study: Study, datasets: dict[str, Dataset], *, online: bool, devices: str
 ) -> Iterator[CheckedItem]:
-    from paretune.measuring.devices import resolve_device
+    from paretune.measuring.devices import resolve_devices
     from paretune.planning import preflight
     from paretune.planning.context import StudyContext
     from paretune.planning.dry_runs import run_dry_steps
@@ -201,7 +203,7 @@ def _check_models_and_methods(
         yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)
     if not (models and methods):
         return
-    device = resolve_device(device)
+    device = resolve_devices(devices)[0]
     context.auto_precision = preflight.make_precision_resolver(None, device)
     yield from _check_lengths(usable, context)
     yield from _check_directions(usable, context)

@@ -6,7 +6,7 @@ gradients, optimiser states and the best weights so far are there whatever a pas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from paretune.errors import StudyError
 from paretune.measuring.devices import query_gpu
@@ -22,9 +22,14 @@ REMEDY = (
 )
 
 
-def explain_too_large(runs: Iterable[Run], predictor: CostPredictor, device: str) -> list[str]:
-    """A sentence with numbers for each model and method that cannot fit."""
-    total_bytes = query_gpu(device).total_bytes if device.startswith("cuda") else read_total_bytes()
+def explain_too_large(
+    runs: Iterable[Run], predictor: CostPredictor, devices: Sequence[str]
+) -> list[str]:
+    """A sentence with numbers for each model and method that cannot fit on the smallest device."""
+    total_bytes, device = min(
+        (query_gpu(d).total_bytes if d.startswith("cuda") else read_total_bytes(), d)
+        for d in devices
+    )
     sentences: dict[tuple[str, str], str] = {}
     for run in runs:
         if run.model == NO_MODEL or (run.model.key, run.method.key) in sentences:
@@ -45,11 +50,11 @@ def explain_too_large(runs: Iterable[Run], predictor: CostPredictor, device: str
     return list(sentences.values())
 
 
-def check_memory(runs: Iterable[Run], predictor: CostPredictor, device: str) -> None:
+def check_memory(runs: Iterable[Run], predictor: CostPredictor, devices: Sequence[str]) -> None:
     """Check that all runs can fit.
 
     Raises:
         StudyError: naming each model and method that cannot, with the bytes of each part.
     """
-    if sentences := explain_too_large(runs, predictor, device):
+    if sentences := explain_too_large(runs, predictor, devices):
         raise StudyError("\n".join(sentences), remedy=REMEDY)

@@ -51,6 +51,7 @@ class Plan:
     """All runs of a study, in the order in which they will run.
 
     Attributes:
+        worker_plans: for each device, how many train on it at once.
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
         impossible: methods that cannot train on a model as it is held; these cells have no runs.
@@ -58,9 +59,8 @@ class Plan:
 
     study: Study
     runs: tuple[PredictedRun, ...]
-    worker_plan: WorkerCount
+    worker_plans: tuple[WorkerCount, ...]
     threads: int
-    device: str
     precision: str
     too_large: tuple[str, ...] = ()
     impossible: tuple[Finding, ...] = ()
@@ -85,7 +85,12 @@ class Plan:
     @property
     def workers(self) -> int:
         """How many processes train at once."""
-        return self.worker_plan.count
+        return sum(plan.count for plan in self.worker_plans)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which they train."""
+        return tuple(plan.device for plan in self.worker_plans)
 
     @property
     def done(self) -> int:
@@ -100,17 +105,19 @@ class Plan:
         """
         left = [run for run in self.runs if not run.done]
         costs = total_seconds([run for run in left if run.run.stage == "cost"])
-        side_by_side = self.worker_plan.count_fitting
         shared = [
-            None
-            if run.seconds is None
-            else run.seconds / side_by_side(worker_bytes(run.peak_bytes))
+            None if run.seconds is None else run.seconds / self._count_side_by_side(run)
             for run in left
             if run.run.stage != "cost"
         ]
         together = [seconds for seconds in shared if seconds is not None]
         known = costs is not None and len(together) == len(shared)
         return sum(together) + (costs or 0.0) if known else None
+
+    def _count_side_by_side(self, run: PredictedRun) -> int:
+        """How many runs like this one train at once, on all devices."""
+        run_bytes = worker_bytes(run.peak_bytes)
+        return sum(plan.count_fitting(run_bytes) for plan in self.worker_plans)
 
     @property
     def fleets(self) -> tuple[tuple[PredictedRun, ...], ...]:
@@ -156,7 +163,7 @@ def plan(
     Args:
         study: a study, its file, or the name of a shipped one.
         store: folder of the results; ``studies/NAME`` by default. Runs that ended there are done.
-        options: ``workers``, ``threads``, ``device``, ``online`` (:class:`WorkerOptions`).
+        options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`).
 
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
@@ -196,8 +203,8 @@ def plan(
         cost_seconds,
     )
     coming = [p.run for p in ready if p.run_id not in ended] + waiting
-    worker_count = workers.count(coming, predictor)
-    budget_bytes = fleet_budget_bytes(worker_count.count, workers.device)
+    worker_plans = workers.count(coming, predictor)
+    budget_bytes = fleet_budget_bytes(worker_plans[0].count, workers.device)
 
     def predict(run: Run, *, done: bool) -> PredictedRun:
         cost = predictor.predict(run)
@@ -223,10 +230,9 @@ def plan(
             predict(run, done=done)
             for run, done in sorted(runs, key=lambda pair: order[pair[0].stage])
         ),
-        worker_plan=worker_count,
+        worker_plans=worker_plans,
         threads=workers.threads,
-        device=workers.device,
         precision=precision,
-        too_large=tuple(explain_too_large(coming, predictor, workers.device)),
+        too_large=tuple(explain_too_large(coming, predictor, workers.devices)),
         impossible=tuple(impossible),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 from paretune.study import Study
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
-from paretune.verbs.workers import WorkerOptions, Workers, explain_worker_count
+from paretune.verbs.workers import WorkerOptions, Workers, describe_devices, explain_worker_count
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
@@ -58,8 +58,8 @@ def run(
         fleet: maximum number of runs of one method that train together in one worker, where batches
             can be shared and memory allows; 1: every run alone. By default 8 where that is faster,
             1 on a GPU.
-        options: ``workers``, ``threads``, ``device``, ``online`` (:class:`WorkerOptions`); data and
-            models are downloaded before the workers start.
+        options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`); data
+            and models are downloaded before the workers start.
 
     Returns:
         Where the results are and how the runs ended. A run that stopped with an error raises
@@ -124,20 +124,20 @@ def run(
             observer.note(f"{finding.severity}: {finding}")
         planned = len(ready) + len(waiting)
         predictor = CostPredictor(context, {}, records, workers.device)
-        check_memory(coming, predictor, workers.device)
-        worker_count = workers.count(coming, predictor)
+        check_memory(coming, predictor, workers.devices)
+        devices = workers.count(coming, predictor)
         observer.note(
-            f"{planned} runs, {worker_count.count} workers with {workers.threads} thread(s) on "
-            f"{workers.device} in {context.describe_precisions(study)}; results in {folder}"
+            f"{planned} runs, {sum(d.count for d in devices)} workers with {workers.threads} "
+            f"thread(s) on {describe_devices(devices)} in {context.describe_precisions(study)}; "
+            f"results in {folder}"
         )
-        if sentence := explain_worker_count(worker_count):
-            observer.note(sentence)
+        for one in devices:
+            if sentence := explain_worker_count(one):
+                observer.note(sentence)
         executor = LocalExecutor(
-            workers=worker_count.count,
+            devices,
             threads=workers.threads,
-            device=workers.device,
             fleet=fleet,
-            memory_bytes=worker_count.memory_bytes,
             keep_bytes=study.protocol.keep_weights,
             cost_seconds=study.protocol.cost_seconds,
         )

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from paretune.cli.json_output import to_json_value, write_result
-from paretune.cli.options import Device, JsonOptions, Online, StudyArguments, with_option_groups
+from paretune.cli.options import (
+    Devices,
+    JsonOptions,
+    Online,
+    StudyArguments,
+    with_option_groups,
+)
 from paretune.terminal import echo, sanitise_line
 
 if TYPE_CHECKING:
@@ -20,7 +26,7 @@ def check(
     study: StudyArguments,
     json: JsonOptions,
     online: Online = False,
-    device: Device = "auto",
+    devices: Devices = "auto",
 ) -> None:
     """Audit the data; try every method on every model for one step.
 
@@ -30,7 +36,7 @@ def check(
     from paretune.verbs.check import check as run_checks
 
     on_item = None if json.as_json else _print_item
-    result = run_checks(study.load(), online=online, device=device, on_item=on_item)
+    result = run_checks(study.load(), online=online, devices=devices, on_item=on_item)
     if json.as_json:
         write_result("check", _json_fields(result), json.output)
     else:

@@ -38,6 +38,7 @@ def plan(
     """
     from paretune.execution.progress.describe import format_duration
     from paretune.verbs.plan import plan as plan_study
+    from paretune.verbs.workers import describe_devices
 
     planned = plan_study(study.load(), store=store, **vars(workers))
     if json.as_json:
@@ -56,8 +57,8 @@ def plan(
     )
     echo(
         f"{len(planned.runs)} runs, {planned.done} done; {left} "
-        f"with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
-        f"in {planned.precision}.\n"
+        f"with {planned.workers} workers of {planned.threads} thread(s) on "
+        f"{describe_devices(planned.worker_plans)} in {planned.precision}.\n"
         f"{_workers_sentence(planned)}"
         f"{_costs_sentence(planned)}"
         f"{_fleet_sentence(planned)}"
@@ -71,8 +72,8 @@ def _workers_sentence(plan: Plan) -> str:
     """A line on memory, where it was asked how many may train at once."""
     from paretune.verbs.workers import explain_worker_count
 
-    sentence = explain_worker_count(plan.worker_plan)
-    return f"{sentence}\n" if sentence else ""
+    sentences = [explain_worker_count(workers) for workers in plan.worker_plans]
+    return "".join(f"{sentence}\n" for sentence in sentences if sentence)
 
 
 def _json_fields(plan: Plan) -> dict[str, Any]:
@@ -93,7 +94,8 @@ def _json_fields(plan: Plan) -> dict[str, Any]:
         "seconds_left": plan.seconds_left,
         "workers": plan.workers,
         "threads": plan.threads,
-        "device": plan.device,
+        "device": plan.devices[0],
+        "devices": list(plan.devices),
         "precision": plan.precision,
         "too_large": list(plan.too_large),
         "impossible": to_json_value(plan.impossible),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paretune.owner import is_provably_dead
+from paretune.owner import Place, is_provably_dead, place_of
 from paretune.store.sqlite.checksums import (
     describe_run_damage,
     find_changed_columns,
@@ -48,9 +48,10 @@ def claim_first(
     may_start: MayStart | None,
 ) -> Claim | None:
     """Mark the first claimable run as running; None where none is claimable and may start."""
-    running, by_worker = running_stages(db), _runs_by_worker(db)
+    place = place_of(claimant.owner)
+    running, by_worker = load_running(db), _runs_by_worker(db, place)
     for row in db.execute(_OPEN_RUNS, (claimant.study_hash,)).fetchall():
-        eligible = (stages is None or row["stage"] in stages) and is_claimable(row, running)
+        eligible = (stages is None or row["stage"] in stages) and is_claimable(row, running, place)
         if eligible and (may_start is None or may_start(row["run_id"], by_worker)):
             return _mark_running(db, row, claimant, parse_run)
     return None
@@ -68,29 +69,50 @@ def claim_matching(
 
     At most one part in ``workers`` of them, rounded up.
     """
-    running = running_stages(db)
+    running, place = load_running(db), place_of(claimant.owner)
     study_hash = claimant.study_hash
     rows = [
         row
         for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall()
-        if is_claimable(row, running)
+        if is_claimable(row, running, place)
         and matches(row["run_id"], parse_run(study_hash, row["run_id"], row["run"]))
     ]
     share = -(-len(rows) // workers)
     return [_mark_running(db, row, claimant, parse_run) for row in rows[: min(limit, share)]]
 
 
-def running_stages(db: sqlite3.Connection) -> set[str]:
-    """Stages of the runs that are being executed now, of all studies in the store."""
+@dataclass(frozen=True)
+class Running:
+    """A run that is being executed now: its stage, and where (None: not known)."""
+
+    stage: str
+    place: Place | None
+
+
+def load_running(db: sqlite3.Connection) -> set[Running]:
+    """What is being executed now, of all studies in the store."""
     rows = db.execute("SELECT stage, owner, lease_until FROM runs WHERE state = 'running'")
-    return {row["stage"] for row in rows if not is_abandoned(row)}
+    return {Running(r["stage"], place_of(r["owner"])) for r in rows if not is_abandoned(r)}
 
 
-def is_claimable(row: sqlite3.Row, running: set[str]) -> bool:
-    """Whether a claim may take this todo or running row while stages ``running`` are executed."""
-    if "cost" in running or (row["stage"] == "cost" and running):
-        return False
-    return row["state"] == "todo" or is_abandoned(row)
+def is_claimable(row: sqlite3.Row, running: set[Running], place: Place | None) -> bool:
+    """Whether a claim from this place may take this todo or running row beside what runs now."""
+    if row["stage"] == "cost":
+        waits = any(_disturbs(other.place, place) for other in running)
+    else:
+        waits = any(o.stage == "cost" and _disturbs(place, o.place) for o in running)
+    return not waits and (row["state"] == "todo" or is_abandoned(row))
+
+
+def _disturbs(other: Place | None, cost: Place | None) -> bool:
+    """Whether what runs in one place would disturb a cost that is measured in the other.
+
+    A cost has its device for itself; one of a CPU has the whole machine, since whatever trains on
+    a GPU beside it also uses cores and the bus to memory. A place that is not known disturbs.
+    """
+    if other is None or cost is None:
+        return True
+    return other.machine == cost.machine and (cost.device == "cpu" or other.device == cost.device)
 
 
 def _mark_running(
@@ -112,12 +134,16 @@ def _mark_running(
     return Claim(row["run_id"], run, claimant.owner, row["attempt"] + 1, claimant.lease_seconds)
 
 
-def _runs_by_worker(db: sqlite3.Connection) -> list[list[str]]:
-    """The runs of every worker that executes some now, of all studies in the store."""
+def _runs_by_worker(db: sqlite3.Connection, place: Place | None) -> list[list[str]]:
+    """The runs of every worker that shares the memory of this place, of all studies in the store.
+
+    Those of a worker whose place is not known, too.
+    """
     running = "SELECT run_id, owner, lease_until FROM runs WHERE state = 'running'"
     by_owner: dict[str, list[str]] = {}
     for row in db.execute(running):
-        if not is_abandoned(row):
+        shares = place is None or place_of(row["owner"]) in (place, None)
+        if shares and not is_abandoned(row):
             by_owner.setdefault(row["owner"], []).append(row["run_id"])
     return list(by_owner.values())
 

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
+from paretune.owner import place_of
 from paretune.store.journal import EndedRun
 from paretune.store.record import Record
 from paretune.store.sqlite.checksums import (
@@ -17,7 +18,7 @@ from paretune.store.sqlite.checksums import (
     find_run_damage,
     raise_if_damaged,
 )
-from paretune.store.sqlite.claims import RunParser, is_claimable, running_stages
+from paretune.store.sqlite.claims import RunParser, is_claimable, load_running
 from paretune.store.status import RunStatus, StudyEntry
 
 _RUN_STATUS_SQL = """SELECT position, run_id, run, stage, state, owner, attempt, lease_until,
@@ -118,16 +119,16 @@ def load_records(
 
 
 def load_run_statuses(
-    db: sqlite3.Connection, study_hash: str, parse_run: RunParser
+    db: sqlite3.Connection, study_hash: str, parse_run: RunParser, owner: str | None = None
 ) -> list[RunStatus]:
-    """The status of each run of a study, in position order."""
-    running, now = running_stages(db), time.time()
+    """The status of each run of a study, in position order; claimable: by this owner."""
+    running, now, place = load_running(db), time.time(), place_of(owner or "")
     return [
         RunStatus(
             run_id=row["run_id"],
             run=parse_run(study_hash, row["run_id"], row["run"]),
             state=row["state"],
-            is_claimable=row["ended"] is None and is_claimable(row, running),
+            is_claimable=row["ended"] is None and is_claimable(row, running, place),
             owner=row["owner"],
             attempt=row["attempt"],
             progress=json.loads(row["progress"] or "{}"),

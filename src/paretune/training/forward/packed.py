@@ -281,14 +281,14 @@ class PackedCompletionForward:
                     texts.append(text)
                     labels += [ids[place] for place in batch.data.scored_places(text)]
                     places += [int(end) - len(tree.tokens) + row for row in scored]
-            chosen = piece.index_select(0, torch.tensor(places, dtype=torch.long).to(device))
+            chosen = piece.index_select(0, to_device(places, device))
             states.append(self._token_states(chosen, labels, texts))
         return states
 
     def _token_states(
         self, hidden: Tensor, labels: Sequence[int], texts: Sequence[Text]
     ) -> TokenStates:
-        tokens = torch.tensor(labels, dtype=torch.long, device=self.compute.device)
+        tokens = to_device(labels, self.compute.device)
         cap = logit_softcap(self.model)
         return TokenStates(hidden, *lm_head(self.model), tokens, texts, cap)
 
