@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from paretune.measuring.machine import find_version
 from paretune.measuring.processor import describe_processor, read_memory
 
 PRODUCT_TOKENS = 512
@@ -94,7 +94,7 @@ def about(**settings: Any) -> dict[str, Any]:
         "flags": features["flags"],
         "memory_bytes": read_memory()["limit"] or read_memory()["total"],
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("paretune", "torch", "transformers", "peft")},
+        "versions": {n: find_version(n) for n in ("paretune", "torch", "transformers", "peft")},
         **settings,
     }
 

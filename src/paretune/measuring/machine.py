@@ -14,10 +14,10 @@ from paretune.measuring import energy, nvml
 from paretune.measuring.auto_precision import (
     MIN_CPU_WIDTH,
     MIN_GPU_WIDTH,
-    has_native_bf16,
     is_bf16_fast,
 )
 from paretune.measuring.counters import HighWaterMark, can_reset_high_water, choose_counter
+from paretune.measuring.device_abilities import list_devices
 from paretune.measuring.processor import describe_processor, read_memory, read_processor_name
 from paretune.measuring.speed import measure_bf16_speedup, measure_matmul_speed
 from paretune.models.kernels import policy
@@ -52,7 +52,7 @@ def describe_machine(*, devices: bool = False) -> dict[str, Any]:
         ``cpu_energy``, ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and
         ``reason``), ``compiled`` (numba's ``version`` or None, and ``reason``;
         paretune.models.kernels.policy); with ``devices`` also ``torch``: ``threads``, ``devices``
-        (best first: ``device``, ``name``, ``read_memory``, ``has_native_bf16``, ``reason``),
+        (:func:`paretune.measuring.device_abilities.list_devices`),
         ``bf16`` (of the best device: ``fast`` and ``reason``, which decide ``precision: auto``,
         ``min_width``, and ``speedup``, a timing) and ``measure_matmul_speed``
         (:func:`measure_matmul_speed`).
@@ -73,13 +73,15 @@ def describe_machine(*, devices: bool = False) -> dict[str, Any]:
 
 def list_versions() -> dict[str, str | None]:
     """Version of every package of :data:`PACKAGES`."""
-    versions: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return {name: find_version(name) for name in PACKAGES}
+
+
+def find_version(package: str) -> str | None:
+    """The version of an installed package; None where it is not, or is run from its source."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _describe_counters() -> dict[str, dict[str, str | None]]:
@@ -103,41 +105,7 @@ def _describe_counters() -> dict[str, dict[str, str | None]]:
 def _describe_torch() -> dict[str, Any]:
     import torch
 
-    devices = []
-    if torch.cuda.is_available():
-        for number in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(number)
-            native, reason = has_native_bf16(f"cuda:{number}")
-            devices.append(
-                {
-                    "device": f"cuda:{number}",
-                    "name": properties.name,
-                    "memory": int(properties.total_memory),
-                    "native_bf16": native,
-                    "reason": reason,
-                }
-            )
-    if torch.backends.mps.is_available():
-        native, reason = has_native_bf16("mps")
-        devices.append(
-            {
-                "device": "mps",
-                "name": "Apple GPU",
-                "memory": int(torch.mps.recommended_max_memory()),
-                "native_bf16": native,
-                "reason": reason,
-            }
-        )
-    native, reason = has_native_bf16("cpu")
-    devices.append(
-        {
-            "device": "cpu",
-            "name": describe_processor()["name"],
-            "memory": read_memory()["total"],
-            "native_bf16": native,
-            "reason": reason,
-        }
-    )
+    devices = list_devices()
     best = str(devices[0]["device"])
     fast, reason = is_bf16_fast(best)
     return {
@@ -172,9 +140,18 @@ def describe_environment(device: str, *, compiled: bool = False) -> dict[str, An
         "processor": read_processor_name(),
         "threads": torch.get_num_threads(),
         "compiled": f"numba {policy.numba_version()}" if compiled else None,
-        "packages": {name: version(name) for name in RUN_PACKAGES},
+        "packages": {name: find_version(name) for name in RUN_PACKAGES},
         **describe_device(device),
+        **describe_attention(device),
     }
+
+
+def describe_attention(device: str) -> dict[str, str]:
+    """Torch's attention kernels, which round otherwise, where they are asked for; else nothing."""
+    from paretune.models.packing import varlen
+
+    asked = device.startswith("cuda") and varlen.is_requested()
+    return {"attention": "torch"} if asked else {}
 
 
 def describe_device(device: str) -> dict[str, str]:

@@ -81,14 +81,7 @@ def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
             + ("no limit set" if limit is None else f"limited to {_format_gib(limit)}"),
         ),
     ]
-    rows.extend(
-        (
-            d["device"],
-            f"{d['name']}, {_format_gib(d['memory'])}, "
-            f"{'fp32 and bf16' if d['native_bf16'] else 'fp32'} ({d['reason']})",
-        )
-        for d in torch["devices"]
-    )
+    rows.extend((device["device"], _describe_device(device)) for device in torch["devices"])
     bf16, speed = torch["bf16"], torch["speed"]
     rows += [
         ("precision: auto", _auto_precision(bf16)),
@@ -98,10 +91,6 @@ def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
     numba = machine["compiled"]
     text = f"by numba {numba['version']}, with one thread in fp32" if numba["version"] else "no"
     rows.append(("compiled", text + (f" ({numba['reason']})" if numba["reason"] else "")))
-    for name, counter in machine["counters"].items():
-        text = counter["counter"] or f"cannot be measured: {counter['reason']}"
-        note = f" ({counter['reason']})" if counter["counter"] and counter["reason"] else ""
-        rows.append((name.replace("_", " "), text + note))
     rows.append(("python", machine["python"]))
     rows.extend((name, number or "not installed") for name, number in machine["packages"].items())
     rows.extend(
@@ -109,6 +98,21 @@ def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
         for plugin in machine["plugins"]
     )
     return rows
+
+
+def _describe_device(device: dict[str, Any]) -> str:
+    """What a device is, can do and can measure, a line each."""
+    precisions = "fp32 and bf16" if device["native_bf16"] else "fp32"
+    lines = [
+        f"{device['name']}, {_format_gib(device['memory'])}, {precisions} ({device['reason']})",
+        f"attention: {device['attention']}",
+    ]
+    for name, counter in device["measures"].items():
+        text = counter["counter"] or f"cannot be measured: {counter['reason']}"
+        lines.append(f"{name.replace('_', ' ')}: {text}")
+    if not device["tried"]:
+        lines.append("paretune was never run on such a device; `make gpu` tries it")
+    return "\n".join(lines)
 
 
 def _auto_precision(bf16: dict[str, Any]) -> str:
