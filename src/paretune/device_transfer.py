@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def to_device(values: Tensor | NDArray[Any] | Sequence[int], device: str | torch.device) -> Tensor:
+def to_device(values: Tensor | NDArray[Any] | Sequence[Any], device: str | torch.device) -> Tensor:
     """Values of the processor as a tensor on a device; integers of a list as int64."""
     if isinstance(values, Tensor):
         tensor = values

@@ -82,7 +82,7 @@ def test_a_card_has_one_name_whatever_a_process_may_see(monkeypatch: pytest.Monk
 def test_workers_of_a_gpu_share_its_memory(two_cards: None) -> None:
     needs = [2 << 30, 6 << 30]
     assert choose_worker_count(needs, "cuda:1", 1).count == 1
-    asked = choose_worker_count(needs, "cuda:1", 1, asked=4)
+    asked = choose_worker_count(needs, "cuda:1", 1, workers=4)
     assert (asked.count, asked.memory_bytes, asked.device) == (4, 15 << 30, "cuda:1")
     assert [asked.count_fitting(need) for need in needs] == [4, 2]
 

@@ -48,9 +48,9 @@ def _describe_gpu(device: str) -> dict[str, Any]:
         "tried": False,
         "attention": describe_attention(device),
         "measures": {
-            "memory": _found("torch's CUDA allocator, allocated and reserved"),
-            "process_memory": _found("NVML", no_process),
-            "energy": _found("NVML, all programs on the card", no_energy),
+            "memory": _make_counter("torch's CUDA allocator, allocated and reserved"),
+            "process_memory": _make_counter("NVML", no_process),
+            "energy": _make_counter("NVML, all programs on the card", no_energy),
         },
     }
 
@@ -63,9 +63,9 @@ def _describe_mps() -> dict[str, Any]:
         "tried": False,
         "attention": "paretune's own",
         "measures": {
-            "memory": _found(choose_counter("mps").name),
-            "process_memory": _found("", "MPS tells no bytes of a process"),
-            "energy": _found("", "no energy counter is known for mps"),
+            "memory": _make_counter(choose_counter("mps").name),
+            "process_memory": _make_counter("", "MPS tells no bytes of a process"),
+            "energy": _make_counter("", "no energy counter is known for mps"),
         },
     }
 
@@ -79,9 +79,9 @@ def _describe_cpu() -> dict[str, Any]:
         "tried": True,
         "attention": "paretune's own",
         "measures": {
-            "memory": _found(name),
-            "process_memory": _found(name),
-            "energy": _found(f"RAPL ({len(zones)} domains)", no_rapl),
+            "memory": _make_counter(name),
+            "process_memory": _make_counter(name),
+            "energy": _make_counter(f"RAPL ({len(zones)} domains)", no_rapl),
         },
     }
 
@@ -97,5 +97,5 @@ def _describe(device: str, name: str, memory: int) -> dict[str, Any]:
     }
 
 
-def _found(counter: str, missing: str = "") -> Counter:
+def _make_counter(counter: str, missing: str = "") -> Counter:
     return {"counter": None if missing else counter, "reason": missing}

@@ -150,8 +150,8 @@ def describe_attention(device: str) -> dict[str, str]:
     """Torch's attention kernels, which round otherwise, where they are asked for; else nothing."""
     from paretune.models.packing import varlen
 
-    asked = device.startswith("cuda") and varlen.is_requested()
-    return {"attention": "torch"} if asked else {}
+    requested = device.startswith("cuda") and varlen.is_requested()
+    return {"attention": "torch"} if requested else {}
 
 
 def describe_device(device: str) -> dict[str, str]:

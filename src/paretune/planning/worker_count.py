@@ -59,23 +59,23 @@ def choose_worker_count(
     run_bytes: Iterable[int],
     device: str,
     threads: int,
-    asked: int | None = None,
+    workers: int | None = None,
     reserved_cores: int = 0,
 ) -> WorkerCount:
     """As many workers as a user asks for; or as cores and memory allow, and one on a GPU.
 
     Args:
         run_bytes: needs of the coming runs (:func:`worker_bytes`).
-        asked: the number of the user, who knows what a CPU can bear; on a GPU, where a run that
+        workers: the number of the user, who knows what a CPU can bear; on a GPU, where a run that
             does not fit fails or is halved, runs wait for memory all the same.
         reserved_cores: cores that workers of other devices need.
     """
     needs = sorted(run_bytes)
-    if device.startswith("cuda") and (asked or 1) > 1 and needs:
+    if device.startswith("cuda") and (workers or 1) > 1 and needs:
         memory = int(MEMORY_SHARE * query_gpu(device).free_bytes)
-        return WorkerCount(asked or 1, asked or 1, memory, needs[0], needs[-1], device)
-    if asked or device != "cpu":
-        return WorkerCount(asked or 1, asked or 1, device=device)
+        return WorkerCount(workers or 1, workers or 1, memory, needs[0], needs[-1], device)
+    if workers or device != "cpu":
+        return WorkerCount(workers or 1, workers or 1, device=device)
     cores, memory = (
         max(1, (count_usable_cores() - reserved_cores) // threads),
         int(MEMORY_SHARE * read_available_bytes()),

@@ -32,7 +32,7 @@ from paretune.training.forward.micro_batch import Forward, MicroBatch
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.prepare import PreparedModel, prepare
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.job import Outcome, TrainerOptions
 from paretune.training.runs.optimiser import make_adamw
 from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
@@ -56,6 +56,7 @@ class Walk:
     method: str
     run: Run
     bench: ProcessCache
+    device: str = "cpu"
     base: Tensor = field(default_factory=nothing)
     count: int = 0
     trained: dict[str, int] = field(default_factory=dict)
@@ -85,6 +86,11 @@ class Walk:
         return value
 
     @property
+    def compute(self) -> Compute:
+        """Where and how it is computed."""
+        return Compute(self.device)
+
+    @property
     def task(self) -> TaskSignature:
         """What an export has to know of the task."""
         dataset = self.bench.dataset(self.run.task)
@@ -93,6 +99,7 @@ class Walk:
     def loaded(self) -> LoadedModel:
         """The base that all walks share; the head is drawn from the run's seed."""
         loaded = self.bench.model(self.run.model, self.bench.dataset(self.run.task))
+        loaded.model.to(self.device)
         reset_head(loaded, self.run.seed)
         return loaded
 
@@ -104,18 +111,21 @@ class Walk:
     def prepared(self, loaded: LoadedModel, **changes: Any) -> PreparedModel:
         """The method inside ``loaded``, without dropout; ``changes`` are made to the run."""
         still = self.run.training.model_copy(update={"dropout": 0.0})
-        return prepare(self.run.model_copy(update={"training": still, **changes}), loaded)
+        run = self.run.model_copy(update={"training": still, **changes})
+        return prepare(run, loaded, self.device)
 
     def restored(self) -> PreparedModel:
         """A fresh base with the weights that the run left; another seed, so nothing else fits."""
         run, source = self.run.model_copy(update={"seed": 99}), self.bench.source(self.run.model)
-        return restore_run(run, self.task, source, self.outcome.blobs["weights"])
+        restored = restore_run(run, self.task, source, self.outcome.blobs["weights"])
+        restored.loaded.model.to(self.device)
+        return restored
 
     def batch(self, loaded: LoadedModel, part: str = "test", rows: range | None = None) -> Any:
         """Some rows of a part, all by default, as model inputs."""
         encoded = self.encoded(loaded, part)
         chosen = list(rows or range(len(encoded.lengths)))
-        return to_tensors(pad_batch(encoded, chosen, loaded.anatomy.pad_id or 0), "cpu")
+        return to_tensors(pad_batch(encoded, chosen, loaded.anatomy.pad_id or 0), self.device)
 
     def encoded(self, loaded: LoadedModel, part: str = "test") -> Any:
         examples = getattr(self.bench.parts(self.run), part)
@@ -123,7 +133,7 @@ class Walk:
 
     def forward(self, loaded: LoadedModel, fleet: Fleet | None) -> Forward:
         """The path of a run through the model as it is."""
-        return forward_for(loaded, fleet or Fleet(), Compute())
+        return forward_for(loaded, fleet or Fleet(), self.compute)
 
     def answers(self, loaded: LoadedModel, fleet: Fleet | None = None) -> Tensor:
         """Logits of the test part, (examples, labels); see :func:`select_logits`."""
@@ -133,7 +143,7 @@ class Walk:
             batch = self.batch(loaded)
             (fleet or Fleet()).set_row_counts([len(batch["input_ids"])])
             with torch.inference_mode():
-                return select_logits(loaded.model.eval()(**batch).logits, batch)
+                return select_logits(loaded.model.eval()(**batch).logits, batch).cpu()
         scores = evaluate_alone(self.forward(loaded, fleet), self.encoded(loaded))
         return torch.from_numpy(scores)
 
@@ -151,7 +161,7 @@ class Walk:
             "another order than the longest first"
         )
         of_row = dict(zip(order, torch.split(scores, [len(t) for t in targets]), strict=True))
-        return torch.cat([of_row[i] for i in rows])
+        return torch.cat([of_row[i] for i in rows]).cpu()
 
     def translated(
         self, loaded: LoadedModel, fleet: Fleet | None = None, rows: Any = None
@@ -161,7 +171,7 @@ class Walk:
             return []
         encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).select(rows)
         generation = self.run.generation or Generation()
-        return generate(loaded, fleet or Fleet(), Compute(), encoded, generation)
+        return generate(loaded, fleet or Fleet(), self.compute, encoded, generation)
 
     def beams(self, loaded: LoadedModel, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
         """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
@@ -193,16 +203,16 @@ def walk_of(
     return tiny_run(task, model, method, options=chosen, **changes)
 
 
-def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
+def walked(run: Run, bench: ProcessCache, folder: Path, device: str = "cpu") -> Walk:
     """Take a method through a whole run."""
     method = run.method.name
-    seen = Walk(method, run, bench)
+    seen = Walk(method, run, bench, device)
     loaded = seen.loaded()
     seen.look("base", loaded)
     before, pristine = list(dict(loaded.model.named_parameters())), loaded.backbone_digest()
     configured = methods.configure_method(run.method)
     seen.count = configured.count_parameters(loaded.model, loaded.anatomy)
-    prepared = prepare(run, loaded)
+    prepared = prepare(run, loaded, device)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
     seen.head = loaded.head_parameters
     seen.look("start", loaded, prepared.fleet)
@@ -212,14 +222,17 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     prepared.undo()
     if prepared.method.trains is methods.Trains.EVERYTHING:
         bench.drop_model()
-    seen.outcome = train_run(run, checkpoint=folder / "x", report=silent, caches=bench)
+    options = TrainerOptions(device)
+    seen.outcome = train_run(
+        run, checkpoint=folder / "x", report=silent, caches=bench, options=options
+    )
     loaded = seen.loaded()
     seen.look("undone", loaded)
     seen.same_names = list(dict(loaded.model.named_parameters())) == before
     seen.pristine = (pristine, loaded.backbone_digest())
     kept = seen.restored()
     seen.look("again", kept.loaded, kept.fleet)
-    make_forward(kept, Compute())  # as the run itself answered
+    make_forward(kept, seen.compute)  # as the run itself answered
     seen.look("packed", kept.loaded, kept.fleet)
     if seen.task.objective.generates:
         forward = seen.forward(kept.loaded, kept.fleet)
@@ -289,11 +302,11 @@ def one_by_one(prepared: PreparedModel, seen: Walk) -> None:
     with torch.inference_mode():
         for row in range(len(batch["input_ids"])):
             alone = seen.batch(loaded, rows=range(row, row + 1))
-            single.append(select_logits(model(**alone).logits, alone))
+            single.append(select_logits(model(**alone).logits, alone).cpu())
         fillers = {"input_ids": prepared.pad_id, "labels": IGNORE_INDEX}
         for name, value in batch.items():
             batch[name] = nn.functional.pad(value, (0, 12), value=fillers.get(name, 0))
-        seen.padded = select_logits(model(**batch).logits, batch)
+        seen.padded = select_logits(model(**batch).logits, batch).cpu()
     seen.single = torch.cat(single)
     seen.texts["padded"] = seen.beams(loaded, model, batch)
     seen.texts["single"] = [

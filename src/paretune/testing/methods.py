@@ -184,7 +184,7 @@ class MethodContract:
             # Every tensor's direction is of length about 1, so small tensors count as much as
             # large.
             directions = [
-                torch.randn(p.shape, generator=draw, dtype=float64) / p.numel() ** 0.5
+                torch.randn(p.shape, generator=draw, dtype=float64).to(p) / p.numel() ** 0.5
                 for p in trained
             ]
             for place, row in still.items():
@@ -324,7 +324,7 @@ class MethodContract:
             record_property(EXCUSED, "trains the backbone itself, so every run needs its own")
             return
         data = walk.encoded(walk.loaded(), "train")
-        pair = Both(walk.run, walk.copied, data, float64)
+        pair = Both(walk.run, walk.copied, data, float64, walk.device)
         pair.unsettle()
         for shares in ((4, 4), (5, 2)):
             pair.equal(shares, lambda logits, rows: objective(logits))

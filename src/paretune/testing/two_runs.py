@@ -37,18 +37,23 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
 class Both:
     """The same two runs, alone and together, on models of their own; dropout is off.
 
-    ``fresh`` gives the base anew, ``data`` are the encoded examples of both runs.
+    ``fresh`` gives the base anew on ``device``, ``data`` are the encoded examples of both runs.
     """
 
     def __init__(
-        self, run: Run, fresh: Callable[[], LoadedModel], data: Encoded, dtype: torch.dtype
+        self,
+        run: Run,
+        fresh: Callable[[], LoadedModel],
+        data: Encoded,
+        dtype: torch.dtype,
+        device: str = "cpu",
     ) -> None:
-        self.data, self.choices = data, len(data.ids[0])
+        self.data, self.choices, self.device = data, len(data.ids[0]), device
         still = run.training.model_copy(update={"dropout": 0.0})
         self.solo = []
         for seed in SEEDS:
             of_seed = run.model_copy(update={"seed": seed, "training": still})
-            self.solo.append(prepare(of_seed, fresh()))
+            self.solo.append(prepare(of_seed, fresh(), device))
             self.solo[-1].loaded.model.to(dtype)
         self.joint, self.fleet = fresh(), Fleet(runs=2)
         self.reach = _reach(self.joint.model.config)
@@ -116,7 +121,7 @@ class Both:
         return sum(len(self.data.targets[i]) for i in rows)
 
     def batch(self, rows: list[int]) -> dict[str, Tensor]:
-        return to_tensors(pad_batch(self.data, rows, self.joint.anatomy.pad_id or 0), "cpu")
+        return to_tensors(pad_batch(self.data, rows, self.joint.anatomy.pad_id or 0), self.device)
 
     def rows(self, shares: tuple[int, int], step: int = 0) -> list[list[int]]:
         """Each run's own order, as the training loop draws it."""

@@ -121,8 +121,8 @@ def attend(
             for front, rows in zip(prefix, (key, value), strict=True)
         )
     key_heads = settings.key_heads or settings.heads
-    query = query.unflatten(1, (settings.heads, -1))
-    key, value = (x.unflatten(1, (key_heads, -1)) for x in (key, value))
+    query = query.reshape(len(query), settings.heads, -1)
+    key, value = (x.reshape(len(x), key_heads, -1) for x in (key, value))
     dropout = 0.0
     if settings.dropout > 0:
         rng = packing.dropout_rng

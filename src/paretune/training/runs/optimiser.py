@@ -84,7 +84,7 @@ class RunOptimizer:
         # The only place in a step that waits for the device: whether the run has blown up is known
         # before its weights change.
         *passes, norm_value = torch.cat([losses, norm[None].to(losses)]).tolist()
-        loss = sum(passes)
+        loss = float(sum(passes))
         check_finite(step, loss, norm_value, self.config.num_classes)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate * group["rate_factor"]
