@@ -1,0 +1,37 @@
+"""Writes a report page of the gallery: ``python docs/gallery_page.py STUDY NAME [--store FOLDER]``.
+
+The page is the report's own, complete without scripts; these are left out, nine tenths of its size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from paretune.reporting.html.page import render_page
+from paretune.verbs.report import load_results
+
+FOLDER = Path(__file__).with_name("gallery")
+_SCRIPT = re.compile(r"<script\b.*?</script>\s*", re.DOTALL)
+
+
+def render_without_scripts(study: str, store: str | None) -> str:
+    """The page of a study's results.
+
+    Raises:
+        StudyError, StoreError: no such study, or no results of it.
+    """
+    return _SCRIPT.sub("", render_page(load_results(study, store).build_report(), lambda: ""))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study")
+    parser.add_argument("name")
+    parser.add_argument("--store")
+    asked = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    page = FOLDER / f"{asked.name}.html"
+    page.write_text(render_without_scripts(asked.study, asked.store), encoding="utf-8")
+    print(page, "written")  # noqa: T201
