@@ -1,5 +1,6 @@
 """The files that a host, an index or an agent reads: they parse, and say what is true."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -25,6 +26,16 @@ def test_the_citation_names_the_version_and_its_day() -> None:
 @pytest.mark.parametrize("path", [*FORMS, ROOT / ".pre-commit-config.yaml"], ids=lambda p: p.name)
 def test_forms_and_workflows_are_yaml(path: Path) -> None:
     assert YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+
+def test_workflows_run_what_there_is() -> None:
+    goals = (ROOT / "Makefile").read_text(encoding="utf-8")
+    steps = "\n".join(path.read_text(encoding="utf-8") for path in FORMS)
+    scripts = re.findall(r"(?:run|bash):? (\.?[\w./-]+(?:\.sh|/run))\b", steps)
+    assert {"dev/release_check.sh", ".ci/run"} <= set(scripts)
+    assert [name for name in scripts if not os.access(ROOT / name, os.X_OK)] == []
+    named = re.findall(r"\bmake (\w+)", steps)
+    assert [goal for goal in named if not re.search(rf"^{goal}:", goals, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("name", TEXTS)
