@@ -30,6 +30,7 @@ what each is for. Only names are imported here; torch and the rest come when a v
 
 from paretune.contrib.slobench.export_submission import export_slobench
 from paretune.contrib.trackers.mirror import TrackResult, track
+from paretune.errors import ParetuneError
 from paretune.study import Study
 from paretune.verbs.check import CheckResult, check
 from paretune.verbs.compare import ComparisonResult, compare
@@ -51,6 +52,7 @@ __all__ = [
     "ExportResult",
     "MemoryExplanation",
     "MergeResult",
+    "ParetuneError",
     "Plan",
     "RunResult",
     "Study",
