@@ -79,6 +79,10 @@ class StopRequest:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._receive)
 
+    def request(self) -> None:
+        """Stop at the next :meth:`check`; from any thread."""
+        self._signalled = True
+
     def check(self) -> None:
         """Raise KeyboardInterrupt if a stop was requested.
 

@@ -93,14 +93,26 @@ class WorkerCrashes:
         if not in_hand:
             self._handle_idle_crash(worker_exit)
         killed = worker_exit.code == -signal.SIGKILL and out_of_memory
-        others = len(running) - 1
-        for status in in_hand:  # of a fleet, any run may be the cause
-            if killed and others:
+        how = f"{worker_exit.reason}\n{worker_exit.output}".rstrip()
+        self.blame(in_hand, how, out_of_memory=killed, others=len(running) - 1)
+
+    def blame(
+        self, in_hand: Sequence[RunStatus], how: str, *, out_of_memory: bool, others: int
+    ) -> None:
+        """Decide how the runs of a worker that died go on; of a fleet, any may be the cause.
+
+        Args:
+            how: the worker ended; below the first line, what it had printed.
+            out_of_memory: the system ended it for lack of memory.
+            others: runs beside these.
+        """
+        for status in in_hand:
+            if out_of_memory and others:
                 self._isolate(status, others)
-            elif killed:
+            elif out_of_memory:
                 self._halve_micro_batch(status)
             else:
-                self._retry_or_fail(status, worker_exit)
+                self._retry_or_fail(status, how)
 
     def reset_idle_crashes(self) -> None:
         """A run has ended: crashes without a run are counted from none again."""
@@ -137,17 +149,16 @@ class WorkerCrashes:
             f"with nothing beside it; it goes on with its micro-batch halved {times}."
         )
 
-    def _retry_or_fail(self, status: RunStatus, worker_exit: WorkerExit) -> None:
+    def _retry_or_fail(self, status: RunStatus, how: str) -> None:
         crashes, furthest = self._crashes.get(status.run_id, (0, -1))
         step = int(status.progress.get("step", 0))
         crashes = 1 if step > furthest else crashes + 1
         self._crashes[status.run_id] = crashes, max(step, furthest)
-        reason = worker_exit.reason
         if crashes < MAX_CRASHES:
+            reason = how.partition("\n")[0]
             self.note(f"{describe_run(status.run)}: its worker ended by {reason}; retrying.")
             return
-        output = f"\n{worker_exit.output}" if worker_exit.output else ""
-        message = f"its worker ended {crashes} times at the same place, by {reason}{output}"
+        message = f"its worker ended {crashes} times at the same place, by {how}"
         self._fail(status, "error", message)
 
     def _fail(self, status: RunStatus, kind: str, message: str) -> None:

@@ -32,11 +32,7 @@ def main(arguments: Sequence[str] | None = None, executor: RunExecutor | None = 
     """The worker's command line; ``executor`` takes the place of training (for tests)."""
     options = _make_parser().parse_args(arguments)
     sanitise_tracebacks_and_warnings()
-    # Before torch or numpy is imported: they read these once.
-    for variable in THREAD_VARIABLES:
-        os.environ[variable] = str(options.threads)
-    # Two workspaces of a fixed size, without which cuBLAS may sum in another order each time.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    limit_threads(options.threads)
     stop = StopRequest()
     stop.install()
     if options.parent is not None:
@@ -46,6 +42,14 @@ def main(arguments: Sequence[str] | None = None, executor: RunExecutor | None = 
     if options.stages == ("cost",):
         return _measure_costs(options, stop, executor)
     return _run(options, stop, executor, _worker_options(options))
+
+
+def limit_threads(threads: int) -> None:
+    """Set what libraries read once: to be called before torch or numpy is imported."""
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
+    # Two workspaces of a fixed size, without which cuBLAS may sum in another order each time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _measure_costs(

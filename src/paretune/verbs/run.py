@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Unpack
 from paretune.study import Study
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
-from paretune.verbs.workers import WorkerOptions, Workers, describe_devices, explain_worker_count
+from paretune.verbs.executors import ExecutorChoice
+from paretune.verbs.workers import WorkerOptions, Workers
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
@@ -45,6 +46,8 @@ def run(
     store: Path | str | None = None,
     retry: bool = False,
     fleet: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
     observer: Observer | None = None,
     **options: Unpack[WorkerOptions],
 ) -> RunResult:
@@ -58,6 +61,8 @@ def run(
         fleet: maximum number of runs of one method that train together in one worker, where batches
             can be shared and memory allows; 1: every run alone. By default 8 where that is faster,
             1 on a GPU.
+        executor: ``local``: worker processes of this machine; ``ray``: tasks on a Ray cluster.
+        address: of that cluster, ``HOST:PORT``; the one of this machine by default.
         options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`); data
             and models are downloaded before the workers start.
 
@@ -70,10 +75,10 @@ def run(
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
     # Before torch is imported: a typing error costs no seconds.
+    choice = ExecutorChoice(executor, address)
     text = study_input.study_file_text(study)
     study = study_input.resolve_study(study)
     from paretune.execution.executor import StudyCallbacks
-    from paretune.execution.local import LocalExecutor
     from paretune.execution.progress.observer import SilentObserver
     from paretune.execution.weight_budget import drop_excess_weights
     from paretune.planning import preflight
@@ -127,27 +132,19 @@ def run(
         check_memory(coming, predictor, workers.devices)
         devices = workers.count(coming, predictor)
         observer.note(
-            f"{planned} runs, {sum(d.count for d in devices)} workers with {workers.threads} "
-            f"thread(s) on {describe_devices(devices)} in {context.describe_precisions(study)}; "
-            f"results in {folder}"
+            f"{planned} runs, {choice.describe(workers, devices)} in "
+            f"{context.describe_precisions(study)}; results in {folder}"
         )
-        for one in devices:
-            if sentence := explain_worker_count(one):
-                observer.note(sentence)
-        executor = LocalExecutor(
-            devices,
-            threads=workers.threads,
-            fleet=fleet,
-            keep_bytes=study.protocol.keep_weights,
-            cost_seconds=study.protocol.cost_seconds,
-        )
+        for sentence in choice.explain(devices):
+            observer.note(sentence)
+        chosen = choice.make(study, workers, devices, fleet)
         callbacks = StudyCallbacks(
             observer=observer,
             add_runs=lambda: preflight.add_missing_runs(study, context, opened, predictor),
             after_final_runs=lambda: drop_excess_weights(study, opened),
             planned_runs=planned,
         )
-        summary = executor.execute(opened, study.study_hash, callbacks)
+        summary = chosen.execute(opened, study.study_hash, callbacks)
     return RunResult(study, folder, summary)
 
 

@@ -38,6 +38,21 @@ def run(
             "where that is faster on a CPU, 1 on a GPU]",
         ),
     ] = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What executes the runs: local, processes of this machine; or ray, tasks on a "
+            'Ray cluster (pip install "paretune[ray]"; docs/cluster.md).',
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Head of the Ray cluster. [default: the cluster of this machine]",
+        ),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
 ) -> None:
     """Run a study, or continue it: what is done stays done.
@@ -57,6 +72,8 @@ def run(
             store=store,
             retry=retry,
             fleet=fleet,
+            executor=executor,
+            address=address,
             observer=observer,
             **vars(workers),
         )

@@ -1,0 +1,386 @@
+"""Executes a study on a cluster: this process owns the store, and tasks get runs as values.
+
+Claims, leases and results are those of this process. So if it is killed, its runs are claimable at
+once; if a node is lost, they go on elsewhere from the last checkpoint that they sent; and no node
+needs to reach the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from paretune.atomic_write import write_atomically
+from paretune.errors import ParetuneError, StaleClaimError, StoreError
+from paretune.execution.cluster.assignment import (
+    Assignment,
+    Checkpoint,
+    Done,
+    Event,
+    Failed,
+    Learned,
+    NodeOptions,
+    Progress,
+    TaskEnded,
+)
+from paretune.execution.costs.repeat import needs_repeat
+from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES
+from paretune.execution.memory_budget import ISOLATED_PREFIX
+from paretune.execution.progress.describe import describe_run
+from paretune.execution.signals import interrupt_on_signals
+from paretune.execution.study_loop import STAGES, StudyLoop
+from paretune.execution.worker_crashes import WorkerCrashes
+from paretune.owner import current_owner
+from paretune.planning.worker_count import MEMORY_PREFIX
+from paretune.store import Claim, RunStatus, Storage
+from paretune.study import Run
+from paretune.study.paths import FILE_KEYS, is_path
+from paretune.training.runs.job import Outcome
+
+STOP_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a task takes of its node.
+
+    Attributes:
+        memory_bytes: of the host; 0: not known.
+        whole_node: it runs with nothing beside it. All tasks that measure costs get the same node.
+    """
+
+    threads: int = 1
+    gpus: int = 0
+    memory_bytes: int = 0
+    whole_node: bool = False
+
+
+class Cluster(Protocol):
+    """Where tasks are executed; :class:`~paretune.execution.cluster.ray_cluster.RayCluster`."""
+
+    def count_places(self, needs: Needs) -> int:
+        """How many such tasks the nodes that are there now can execute at once."""
+
+    def submit(self, assignment: Assignment, needs: Needs) -> None:
+        """Have a node execute it as soon as one is free."""
+
+    def collect(self) -> list[Event]:
+        """What the tasks have sent since the last call; what a task sent comes before its end."""
+
+    def request_stop(self) -> None:
+        """Ask all tasks to send their checkpoints and to end; those not begun never begin."""
+
+    def cancel(self) -> None:
+        """End all tasks at once."""
+
+
+@dataclass(frozen=True)
+class ClusterExecutor:
+    """Tasks on a cluster; see :class:`~paretune.execution.executor.Executor`.
+
+    Attributes:
+        open_cluster: opens the cluster for one call of :meth:`execute`.
+        tasks: at most so many train at once; None: as many as the cluster has places for.
+        lease_seconds: how long a claim outlives this process where nobody can prove it dead.
+    """
+
+    open_cluster: Callable[[], AbstractContextManager[Cluster]]
+    options: NodeOptions = field(default_factory=NodeOptions)
+    tasks: int | None = None
+    stages: Sequence[str] = STAGES
+    lease_seconds: float = 60.0
+
+    def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+        """See :class:`~paretune.execution.executor.Executor`."""
+        with (
+            self.open_cluster() as cluster,
+            interrupt_on_signals(),  # after: connecting to a cluster may handle them in its own way
+            _Leases(store, self.lease_seconds) as leases,
+        ):
+            tasks = _Tasks(self, store, study_hash, cluster, leases, callbacks.observer.note)
+            places = self.tasks or cluster.count_places(tasks.usual_needs)
+            loop = StudyLoop(store, study_hash, callbacks, self.stages, places)
+            try:
+                return loop.run(tasks.collect, tasks.start)
+            except (KeyboardInterrupt, OSError):  # OSError: nobody reads what is printed
+                tasks.stop()
+                raise
+            finally:
+                tasks.end()
+
+
+class _Leases:
+    """Renews all claims of this process from one thread; a context manager."""
+
+    def __init__(self, store: Storage, lease_seconds: float) -> None:
+        self._store, self._pause = store, min(2.0, lease_seconds / 8)
+        self._renewal = lease_seconds / 4
+        self._claims: dict[str, Claim] = {}
+        self._progress: dict[str, Mapping[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._error: StoreError | None = None
+        self._thread = threading.Thread(target=self._renew_until_stopped, daemon=True)
+
+    def __enter__(self) -> _Leases:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def add(self, claims: Iterable[Claim]) -> None:
+        with self._lock:
+            self._claims.update({claim.run_id: claim for claim in claims})
+
+    def drop(self, run_id: str) -> Mapping[str, Any] | None:
+        """Renew a claim no longer; returns the progress that was not yet written."""
+        with self._lock:
+            self._claims.pop(run_id, None)
+            return self._progress.pop(run_id, None)
+
+    def report(self, run_id: str, progress: Mapping[str, Any]) -> None:
+        with self._lock:
+            if run_id in self._claims:
+                self._progress[run_id] = progress
+
+    def check(self) -> None:
+        """Raise StoreError where the store could not be written."""
+        if self._error is not None:
+            raise self._error
+
+    def _renew_until_stopped(self) -> None:
+        renewed = time.monotonic()
+        try:
+            with self._store.reopen() as store:
+                while not self._stopped.wait(self._pause):
+                    due = time.monotonic() - renewed >= self._renewal
+                    renewed = time.monotonic() if due else renewed
+                    with self._lock:
+                        progress, self._progress = self._progress, {}
+                        claims = [c for i, c in self._claims.items() if due or i in progress]
+                    for claim in claims:
+                        # Another process has it: the end of the task is refused, and noted then.
+                        with contextlib.suppress(StaleClaimError):
+                            store.renew(claim, progress.get(claim.run_id))
+        except StoreError as error:
+            self._error = error
+
+
+@dataclass
+class _Task:
+    """A task, with the claims of its runs that have not ended."""
+
+    claims: dict[str, Claim]
+    needs: Needs
+
+
+@dataclass
+class _Tasks:
+    """The tasks of one call: what is claimed for them, and what becomes of it."""
+
+    executor: ClusterExecutor
+    store: Storage
+    study_hash: str
+    cluster: Cluster
+    leases: _Leases
+    note: Callable[[str], None]
+    _tasks: dict[int, _Task] = field(default_factory=dict)
+    _submitted: int = 0
+
+    def __post_init__(self) -> None:
+        self._crashes = WorkerCrashes(self.store, self.note)
+        gpus = int(self.executor.options.device.startswith("cuda"))
+        self.usual_needs = Needs(self.executor.options.threads, gpus)
+
+    # What has happened
+
+    def collect(self) -> None:
+        """Take in what the tasks have sent.
+
+        Raises:
+            ParetuneError: a node can execute none of the runs.
+            StoreError: the store cannot be written.
+        """
+        self.leases.check()
+        for event in self.cluster.collect():
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, TaskEnded):
+            self._end_task(event)
+        elif isinstance(event, Learned):
+            self.store.set_setting(event.key, event.value)
+        elif isinstance(event, Progress):
+            self.leases.report(event.run_id, event.progress)
+        elif (claim := self._claim_of(event.run_id)) is None:
+            return  # of a task that was given up
+        elif isinstance(event, Checkpoint):
+            write_atomically(self.store.checkpoint_path(event.run_id), event.content)
+        else:
+            self._end_run(claim, event)
+
+    def _end_run(self, claim: Claim, event: Done | Failed) -> None:
+        self.leases.drop(claim.run_id)
+        for task in self._tasks.values():
+            task.claims.pop(claim.run_id, None)
+        try:
+            if isinstance(event, Failed):
+                self.store.fail(claim, event.kind, event.message, event.measured)
+                return
+            outcome = Outcome(dict(event.result), dict(event.measured), dict(event.blobs))
+            if claim.run.stage == "cost" and needs_repeat(
+                self.store, self.study_hash, claim, outcome
+            ):
+                self.store.release(claim)
+                return
+            self.store.finish(claim, outcome.result, outcome.measured, outcome.blobs)
+        except StaleClaimError as error:
+            self.note(f"{describe_run(claim.run)}: {error}")
+
+    def _end_task(self, end: TaskEnded) -> None:
+        task = self._tasks.pop(end.number, None)
+        if task is None:
+            return
+        for claim in task.claims.values():
+            if (progress := self.leases.drop(claim.run_id)) is not None:
+                with contextlib.suppress(StaleClaimError):
+                    self.store.renew(claim, progress)
+        if end.lost:
+            runs = f"{len(task.claims)} run{'s' * (len(task.claims) != 1)}"
+            self.note(f"Node {end.node or '?'} is lost; {runs} of it go on elsewhere.")
+        elif end.crash is not None:
+            statuses = self.store.load_statuses(self.study_hash)
+            in_hand = [s for s in statuses if s.run_id in task.claims and s.state == "running"]
+            others = 0 if task.needs.whole_node else max(1, len(self._tasks))
+            self._crashes.blame(in_hand, end.crash, out_of_memory=end.out_of_memory, others=others)
+        for claim in task.claims.values():
+            self.store.release(claim)
+        if end.refusal is not None:
+            raise ParetuneError(end.refusal, where=f"node {end.node}")
+
+    def _claim_of(self, run_id: str) -> Claim | None:
+        return next((t.claims[run_id] for t in self._tasks.values() if run_id in t.claims), None)
+
+    # What is to be done
+
+    def start(self, waiting: Sequence[RunStatus]) -> None:
+        """Hand out what there is a place for; training goes before costs, one after the other."""
+        training = tuple(stage for stage in self.executor.stages if stage != "cost")
+        if any(status.stage != "cost" for status in waiting):
+            places = self.executor.tasks or self.cluster.count_places(self.usual_needs)
+            while len(self._tasks) < places and (first := self._claim(training)):
+                self._submit([first, *self._claim_fleet(first, places)])
+        elif not self._tasks and (cost := self._claim(("cost",))):
+            self._submit([cost])
+
+    def _claim(self, stages: tuple[str, ...]) -> Claim | None:
+        return self.store.claim(
+            current_owner(), self.study_hash, stages, self.executor.lease_seconds
+        )
+
+    def _claim_fleet(self, first: Claim, places: int) -> list[Claim]:
+        """Claim what may train with the first run; its node finds out whether that pays."""
+        limit = self.executor.options.fleets.max_runs - 1
+        left_alone = {
+            run_id for prefix in NO_FLEET_PREFIXES for run_id in self.store.get_settings(prefix)
+        }
+        if limit < 1 or first.run_id in left_alone:
+            return []
+        from paretune.training.fleet.capacity import can_join_fleet, fleet_key
+
+        if not can_join_fleet(first.run):
+            return []
+        key = fleet_key(first.run)
+
+        def matches(run_id: str, run: Run) -> bool:
+            return run_id not in left_alone and can_join_fleet(run) and fleet_key(run) == key
+
+        return self.store.claim_matching(
+            first.owner,
+            self.study_hash,
+            matches,
+            limit=limit,
+            workers=places,
+            lease_seconds=first.lease_seconds,
+        )
+
+    def _submit(self, claims: Sequence[Claim]) -> None:
+        self.leases.add(claims)
+        self._submitted += 1
+        settings = {
+            key: value
+            for claim in claims
+            for prefix in (*NO_FLEET_PREFIXES, HALVE_PREFIX)
+            if (value := self.store.get_setting(key := f"{prefix}{claim.run_id}")) is not None
+        }
+        checkpoints = {}
+        for claim in claims:
+            with contextlib.suppress(FileNotFoundError):
+                checkpoints[claim.run_id] = self.store.checkpoint_path(claim.run_id).read_bytes()
+        assignment = Assignment(
+            self._submitted,
+            version("paretune"),
+            {claim.run_id: claim.run for claim in claims},
+            self.executor.options,
+            tuple(path for claim in claims for path in _list_paths(claim.run) if path.exists()),
+            settings,
+            checkpoints,
+        )
+        needs = self._needs(assignment)
+        self._tasks[assignment.number] = _Task({c.run_id: c for c in claims}, needs)
+        self.cluster.submit(assignment, needs)
+
+    def _needs(self, assignment: Assignment) -> Needs:
+        usual, ids = self.usual_needs, list(assignment.runs)
+        isolated = any(f"{ISOLATED_PREFIX}{run_id}" in assignment.settings for run_id in ids)
+        if assignment.measures_cost or isolated:
+            return Needs(usual.threads, usual.gpus, whole_node=True)
+        if usual.gpus:
+            return usual  # predicted memory is that of the GPU
+        needs = [self.store.get_setting(f"{MEMORY_PREFIX}{run_id}") for run_id in ids]
+        return Needs(usual.threads, usual.gpus, max(int(size or 0) for size in needs))
+
+    # The end
+
+    def stop(self) -> None:
+        """Have all tasks send what they have; a second interrupt ends them at once."""
+        try:
+            self.cluster.request_stop()
+            self._say("Stopping: nodes save their runs (Ctrl-C again kills them at once).")
+            while self._tasks:
+                self.collect()
+                time.sleep(STOP_POLL_SECONDS)
+        except KeyboardInterrupt:
+            self._say("Killed: their runs go on from the last checkpoint.")
+        self._say("Stopped. Nothing is lost: the same command continues.")
+
+    def end(self) -> None:
+        """End all tasks that are left, and give their runs back."""
+        if self._tasks:
+            self.cluster.cancel()
+        for task in self._tasks.values():
+            for claim in task.claims.values():
+                self.leases.drop(claim.run_id)
+                self.store.release(claim)
+        self._tasks.clear()
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
+            self.note(text)
+
+
+def _list_paths(run: Run) -> list[Path]:
+    """Files and folders that a run reads; those of the hub or of a package have a name instead."""
+    files = [getattr(run.task, key) for key in FILE_KEYS]
+    folders = [name for name in (run.task.source, run.model.name) if name and is_path(name)]
+    return [Path(name).expanduser() for name in (*files, *folders) if name]

@@ -1,0 +1,251 @@
+"""What a node does with an assignment: a worker on a small store of its own, in a local folder.
+
+A second thread sends what that store has: progress, checkpoints, and each run as soon as it ends.
+So the worker of a cluster is the worker of one machine, and only its owner writes to the study's
+store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from paretune.errors import DeviceLostError, ParetuneError
+from paretune.execution.cluster.assignment import (
+    Assignment,
+    Checkpoint,
+    Done,
+    Event,
+    Failed,
+    Learned,
+    NodeOptions,
+    Progress,
+)
+from paretune.execution.fleet_claims import NO_FLEET_PREFIXES
+from paretune.execution.run_executor import RunExecutor, make_training_executor
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker_process import limit_threads
+from paretune.measuring.processor import count_usable_cores
+from paretune.owner import is_tag_of_dead_owner, owner_tag
+from paretune.store import Record, Store
+from paretune.store.sqlite.verify import RESULT_BLOBS
+
+Post = Callable[[Sequence[Event]], bool]
+"""Sends events to the owner of the store; returns whether the task is to stop."""
+
+STUDY = "assignment"
+LOOK_SECONDS = 0.5
+_FOLDERS = "paretune-nodes"
+
+_executors: dict[tuple[str, int, int | None], RunExecutor] = {}
+"""By what they were made with: a process that executes several tasks keeps its model."""
+
+
+def execute_assignment(
+    assignment: Assignment, post: Post, executor: RunExecutor | None = None
+) -> str | None:
+    """Execute the runs of an assignment in this process, a cost in one of its own.
+
+    Args:
+        executor: in place of training, for tests.
+
+    Returns:
+        Why no run can be executed here; None where all that was to be done was done.
+    """
+    limit_threads(assignment.options.threads)
+    try:
+        _check_node(assignment)
+        with _open_folder() as folder:
+            _fill_store(folder, assignment)
+            stop = StopRequest()
+            with _Reporter(folder, assignment, post, stop):
+                if assignment.measures_cost and executor is None:
+                    _measure_cost(folder, assignment.options, stop)
+                else:
+                    _train(folder, assignment.options, stop, executor)
+    except DeviceLostError:
+        return None  # this process ends with its task, and the runs go on in another one
+    except ParetuneError as error:
+        return str(error)
+    return None
+
+
+def _check_node(assignment: Assignment) -> None:
+    """Check that this node has what the runs need.
+
+    Raises:
+        ParetuneError: another version of paretune, or a file or folder is missing.
+    """
+    if version("paretune") != assignment.version:
+        raise ParetuneError(
+            f"has paretune {version('paretune')}, and the study runs with {assignment.version}.",
+            remedy="Install the same version on every node.",
+        )
+    for path in assignment.paths:
+        if not path.exists():
+            raise ParetuneError(
+                "not on this node.",
+                where=str(path),
+                remedy="Nodes read data and models under the same path as the machine where "
+                "`run` was called: put them into a folder that all of them share.",
+            )
+
+
+@contextlib.contextmanager
+def _open_folder() -> Iterator[Path]:
+    """A folder on this node's own disk; what killed processes left is removed."""
+    folders = Path(tempfile.gettempdir()) / f"{_FOLDERS}-{os.getuid()}"
+    folders.mkdir(mode=0o700, exist_ok=True)
+    for old in folders.iterdir():
+        if is_tag_of_dead_owner(old.name.partition(".")[0]):
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{owner_tag()}.", dir=folders) as folder:
+        yield Path(folder)
+
+
+def _fill_store(folder: Path, assignment: Assignment) -> None:
+    with Store.open(folder, create=True) as store:
+        store.save_study(STUDY, STUDY, "", {"study": STUDY})
+        store.add_runs(STUDY, assignment.runs.items())
+        store.set_settings(assignment.settings)
+        for run_id, content in assignment.checkpoints.items():
+            store.checkpoint_path(run_id).write_bytes(content)
+
+
+def _train(
+    folder: Path, options: NodeOptions, stop: StopRequest, executor: RunExecutor | None
+) -> None:
+    key = options.device, options.threads, options.keep_bytes
+    if executor is None and key not in _executors:
+        _executors[key] = make_training_executor(*key)
+    with Store.open(folder) as store:
+        worker_options = WorkerOptions(fleets=options.fleets)
+        run_worker(store, STUDY, executor or _executors[key], stop, worker_options)
+
+
+def _measure_cost(folder: Path, options: NodeOptions, stop: StopRequest) -> None:
+    """Measure in a process that has done nothing else, as on one machine.
+
+    Raises:
+        RuntimeError: it ended otherwise than by itself or by a stop.
+    """
+    command = [sys.executable, "-m", "paretune.execution.worker_process", str(folder), STUDY]
+    command += ["--stages", "cost", "--limit", "1", "--device", options.device]
+    command += ["--threads", str(count_usable_cores()), "--parent", str(os.getpid())]
+    command += ["--cost-seconds", str(options.cost_seconds)]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        while (code := _wait(process)) is None:
+            if stop.requested:
+                process.terminate()
+        if code not in (0, 130):
+            log.seek(0)
+            output = log.read().decode(errors="replace").strip()
+            raise RuntimeError(f"the process that measures a cost ended by {code}:\n{output}")
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return process.wait(LOOK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+class _Reporter:
+    """Sends what the small store has, from a thread of its own; a context manager."""
+
+    def __init__(self, folder: Path, assignment: Assignment, post: Post, stop: StopRequest) -> None:
+        self._folder, self._assignment = folder, assignment
+        self._post, self._stop = post, stop
+        self._ended: set[str] = set()
+        self._progress: dict[str, Any] = {}
+        self._settings = dict(assignment.settings)
+        self._sent = dict.fromkeys(assignment.runs, 0.0)  # when each checkpoint was written
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._report, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _report(self) -> None:
+        try:
+            with Store.open(self._folder) as store:
+                for run_id in self._assignment.checkpoints:
+                    self._sent[run_id] = _modified(store.checkpoint_path(run_id))
+                while not self._over.wait(LOOK_SECONDS):
+                    self._send(store, self._assignment.options.checkpoint_seconds)
+                self._send(store, 0.0)
+        except BaseException as error:  # noqa: BLE001 (raised again where the task ends)
+            self._error = error
+            self._stop.request()
+
+    def _send(self, store: Store, checkpoint_seconds: float) -> None:
+        events = [*self._look(store), *self._read_checkpoints(store, checkpoint_seconds)]
+        if self._post(events):
+            self._stop.request()
+
+    def _look(self, store: Store) -> Iterator[Event]:
+        for prefix in NO_FLEET_PREFIXES:
+            for run_id, value in store.get_settings(prefix).items():
+                if self._settings.get(key := f"{prefix}{run_id}") != value:
+                    self._settings[key] = value
+                    yield Learned(key, value)
+        statuses = store.load_statuses(STUDY)
+        if any(status.ended and status.run_id not in self._ended for status in statuses):
+            for record in store.load_records(STUDY):
+                if record.run_id not in self._ended:
+                    self._ended.add(record.run_id)
+                    yield _describe_end(store, record)
+        for status in statuses:
+            progress = dict(status.progress)
+            if (
+                not status.ended
+                and "step" in progress
+                and progress != self._progress.get(status.run_id)
+            ):
+                self._progress[status.run_id] = progress
+                yield Progress(status.run_id, progress)
+
+    def _read_checkpoints(self, store: Store, seconds: float) -> Iterator[Checkpoint]:
+        for run_id in self._sent.keys() - self._ended:
+            path = store.checkpoint_path(run_id)
+            written = _modified(path)
+            if written - self._sent[run_id] >= max(seconds, 1e-9):
+                with contextlib.suppress(FileNotFoundError):  # the run has just ended
+                    yield Checkpoint(run_id, path.read_bytes())
+                    self._sent[run_id] = written
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _describe_end(store: Store, record: Record) -> Done | Failed:
+    if record.state == "failed":
+        kind, message = record.fail_kind or "error", record.message or ""
+        return Failed(record.run_id, kind, message, dict(record.measured))
+    result: dict[str, Any] = dict(record.result)
+    blobs = {n: store.read_blob(result.pop(n)) for n in RESULT_BLOBS if n in result}
+    return Done(record.run_id, result, dict(record.measured), blobs)

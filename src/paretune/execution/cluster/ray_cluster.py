@@ -1,0 +1,230 @@
+"""Ray: each assignment is a Ray task with its own processors, memory or GPU.
+
+The only file that imports ray. Tasks are not retried by Ray: what is lost goes on from its newest
+checkpoint, which only the owner of the store has. They send through a small actor on the machine
+of that owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from paretune.errors import MissingDependencyError, ParetuneError, StudyError
+from paretune.execution.cluster.assignment import Assignment, Event, TaskEnded
+from paretune.execution.cluster.executor import Needs
+from paretune.execution.cluster.node import execute_assignment
+from paretune.terminal.foreign_threads import drop_output_of
+
+try:
+    import ray
+    from ray import exceptions
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ModuleNotFoundError as error:
+    raise MissingDependencyError(
+        "ray is not installed.",
+        where="--executor ray",
+        remedy='pip install "paretune[ray]", the same version as on the cluster.',
+    ) from error
+
+Execute = Callable[[Assignment, Callable[[Sequence[Event]], bool]], str | None]
+"""As :func:`~paretune.execution.cluster.node.execute_assignment`."""
+
+
+class _Mailbox:
+    """An actor: keeps what tasks send until the owner of the store takes it."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._nodes: dict[int, tuple[str, str]] = {}
+        self._stop = False
+
+    def begin(self, number: int, node_id: str, host: str) -> bool:
+        self._nodes[number] = node_id, host
+        return self._stop
+
+    def post(self, events: Sequence[Event]) -> bool:
+        self._events += events
+        return self._stop
+
+    def take(self) -> tuple[list[Event], dict[int, tuple[str, str]]]:
+        events, self._events = self._events, []
+        return events, dict(self._nodes)
+
+    def request_stop(self) -> None:
+        self._stop = True
+
+
+def _run_task(assignment: Assignment, mailbox: Any, execute: Execute) -> str | None:
+    """The remote function; values only, so that a node with another paretune can say so."""
+    context = ray.get_runtime_context()
+    host = ray.util.get_node_ip_address()
+    if ray.get(mailbox.begin.remote(assignment.number, context.get_node_id(), host)):
+        return None
+    return execute(assignment, lambda events: ray.get(mailbox.post.remote(list(events))))
+
+
+@dataclass
+class RayCluster:
+    """A cluster that this process is connected to; see :func:`open_ray`.
+
+    Attributes:
+        execute: what a task does with its assignment.
+    """
+
+    execute: Execute = execute_assignment
+    _tasks: dict[Any, int] = field(default_factory=dict, init=False)
+    _nodes: dict[int, tuple[str, str]] = field(default_factory=dict, init=False)
+    _cost_node: str | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        here = ray.get_runtime_context().get_node_id()
+        # Beside the driver, so that it is lost only together with it.
+        place = NodeAffinitySchedulingStrategy(here, soft=True)
+        actor = ray.remote(num_cpus=0, scheduling_strategy=place)(_Mailbox)
+        self._mailbox = actor.remote()
+        # On a GPU a process ends with its task: what it caches would fill the next one's memory.
+        self._functions = {
+            gpus: ray.remote(max_retries=0, max_calls=gpus)(_run_task) for gpus in (0, 1)
+        }
+
+    def count_places(self, needs: Needs) -> int:
+        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        places = 0
+        for resources in self._list_nodes().values():
+            fitting = resources.get("CPU", 0.0) // needs.threads
+            if needs.gpus:
+                fitting = min(fitting, resources.get("GPU", 0.0) // needs.gpus)
+            places += int(fitting)
+        return places
+
+    def submit(self, assignment: Assignment, needs: Needs) -> None:
+        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        nodes = self._list_nodes()
+        options: dict[str, Any] = {"num_cpus": needs.threads, "num_gpus": needs.gpus}
+        if needs.whole_node:
+            node_id = self._choose_cost_node(nodes, needs)
+            options["num_cpus"] = nodes[node_id]["CPU"]
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        elif needs.memory_bytes:
+            # A run that no node has the memory for is tried where there is most of it.
+            largest = max((n.get("memory", 0.0) for n in nodes.values()), default=0.0)
+            options["memory"] = int(min(needs.memory_bytes, largest))
+        options["name"] = f"paretune {assignment.number}"
+        reference = (
+            self._functions[needs.gpus]
+            .options(**options)
+            .remote(assignment, self._mailbox, self.execute)
+        )
+        self._tasks[reference] = assignment.number
+
+    def collect(self) -> list[Event]:
+        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        references = list(self._tasks)
+        ready = (
+            ray.wait(references, num_returns=len(references), timeout=0)[0] if references else []
+        )
+        events: list[Event]
+        events, self._nodes = self._ask("take")  # after: all that they have sent
+        return [*events, *(self._end(reference) for reference in ready)]
+
+    def request_stop(self) -> None:
+        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        self._ask("request_stop")
+        for reference, number in self._tasks.items():
+            if number not in self._nodes:  # it waits for a place
+                ray.cancel(reference)
+
+    def cancel(self) -> None:
+        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        for reference in self._tasks:
+            with suppress(exceptions.RayError):  # the cluster may be gone, and they with it
+                ray.cancel(reference, force=True)
+
+    def _ask(self, name: str) -> Any:
+        """Call a method of the mailbox.
+
+        Raises:
+            ParetuneError: it does not answer.
+        """
+        try:
+            return ray.get(getattr(self._mailbox, name).remote())
+        except exceptions.RayError as error:
+            raise ParetuneError(
+                f"the Ray cluster answers no more ({type(error).__name__}).",
+                remedy="Nothing is lost: the same command continues when it is there again.",
+            ) from error
+
+    def _end(self, reference: Any) -> TaskEnded:
+        number = self._tasks.pop(reference)
+        node = self._nodes.get(number, ("", ""))[1]
+        try:
+            return TaskEnded(number, node, refusal=ray.get(reference))
+        except exceptions.TaskCancelledError:
+            return TaskEnded(number, node)
+        except exceptions.OutOfMemoryError:
+            return TaskEnded(number, node, crash="Ray's memory monitor", out_of_memory=True)
+        except (exceptions.NodeDiedError, exceptions.TaskUnschedulableError):
+            return TaskEnded(number, node, lost=True)
+        except exceptions.RayTaskError as error:
+            return TaskEnded(number, node, crash=f"an error\n{error}")
+        except exceptions.RayError as error:
+            return TaskEnded(number, node, crash=f"{type(error).__name__}\n{error}")
+
+    def _choose_cost_node(self, nodes: dict[str, dict[str, float]], needs: Needs) -> str:
+        """One node for all costs, so that they can be compared: the first of the largest."""
+
+        def size(node_id: str) -> tuple[float, float, str]:
+            resources = nodes[node_id]
+            return resources["CPU"], resources.get("memory", 0.0), node_id
+
+        if self._cost_node not in nodes:
+            fitting = [
+                i for i, n in nodes.items() if n.get("GPU", 0.0) >= needs.gpus and "CPU" in n
+            ]
+            if not fitting:
+                raise ParetuneError(
+                    "no node of the cluster can execute a run of this study any more.",
+                    remedy="The same command continues when there is one.",
+                )
+            self._cost_node = max(fitting, key=size)
+        return self._cost_node
+
+    @staticmethod
+    def _list_nodes() -> dict[str, dict[str, float]]:
+        """Resources of the nodes that are there, by id."""
+        return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+@contextmanager
+def open_ray(address: str | None, execute: Execute = execute_assignment) -> Iterator[RayCluster]:
+    """Connect to a cluster; disconnect when the block ends.
+
+    Args:
+        address: ``HOST:PORT`` of its head; None: ``RAY_ADDRESS``, or the cluster of this machine.
+
+    Raises:
+        StudyError: there is none.
+    """
+    try:
+        ray.init(
+            address=address or "auto",
+            log_to_driver=False,
+            logging_level="ERROR",
+            namespace="paretune",
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise StudyError(
+            f"no Ray cluster answers ({str(error).strip().splitlines()[0]}).",
+            where=f"--address {address}" if address else "--executor ray",
+            remedy="`ray start --head` on one machine, `ray start --address HOST:6379` on the "
+            "others, then --address HOST:6379 on one of them.",
+        ) from error
+    try:
+        # Ray prints the log of a lost node; the executor says which it is.
+        with drop_output_of("ray_listen_error_messages"):
+            yield RayCluster(execute)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,100 @@
+"""What executes the runs of a study: worker processes here, or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from paretune.errors import StudyError
+from paretune.verbs.workers import describe_devices, explain_worker_count
+
+if TYPE_CHECKING:
+    from paretune.execution.executor import Executor
+    from paretune.planning.worker_count import WorkerCount
+    from paretune.study import Study
+    from paretune.verbs.workers import Workers
+
+EXECUTORS = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class ExecutorChoice:
+    """Which executor, and where it is.
+
+    Attributes:
+        name: ``local`` or ``ray``.
+        address: ``HOST:PORT`` of a Ray cluster's head; None: the one of this machine.
+
+    Raises:
+        StudyError: no such executor, or an address without a cluster.
+    """
+
+    name: str = "local"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in EXECUTORS:
+            raise StudyError(
+                f'no executor "{self.name}".',
+                where="--executor",
+                remedy=f"There are {' and '.join(EXECUTORS)}.",
+            )
+        if self.address is not None and self.name == "local":
+            raise StudyError(
+                "only a cluster has an address.", where="--address", remedy="Add --executor ray."
+            )
+
+    def describe(self, workers: Workers, devices: Sequence[WorkerCount]) -> str:
+        """How many workers, with what, in a few words."""
+        each = f"with {workers.threads} thread(s) on"
+        if self.name == "local":
+            count = sum(one.count for one in devices)
+            return f"{count} workers {each} {describe_devices(devices)}"
+        at_most = f"at most {workers.workers} tasks" if workers.workers else "tasks"
+        where = f" at {self.address}" if self.address else ""
+        return f"{at_most} {each} {_kind(workers)} of the Ray cluster{where}"
+
+    def explain(self, devices: Sequence[WorkerCount]) -> list[str]:
+        """How memory limits the workers of this machine, one sentence for each device."""
+        if self.name != "local":
+            return []
+        return [sentence for one in devices if (sentence := explain_worker_count(one))]
+
+    def make(
+        self, study: Study, workers: Workers, devices: Sequence[WorkerCount], fleet: int | None
+    ) -> Executor:
+        """The executor of a study.
+
+        Raises:
+            MissingDependencyError: ray is not installed.
+        """
+        from paretune.execution.local import DEFAULT_FLEET_SIZE, LocalExecutor
+
+        keep_bytes, cost_seconds = study.protocol.keep_weights, study.protocol.cost_seconds
+        if self.name == "local":
+            return LocalExecutor(
+                devices,
+                threads=workers.threads,
+                fleet=fleet,
+                keep_bytes=keep_bytes,
+                cost_seconds=cost_seconds,
+            )
+        from paretune.execution.cluster.assignment import NodeOptions
+        from paretune.execution.cluster.executor import ClusterExecutor
+        from paretune.execution.cluster.ray_cluster import open_ray
+        from paretune.execution.run_executor import FleetLimits
+
+        device = _kind(workers)
+        if fleet is None:
+            fleets = FleetLimits(DEFAULT_FLEET_SIZE if device == "cpu" else 1, device=device)
+        else:
+            fleets = FleetLimits(fleet, even_if_slower=True, device=device)
+        options = NodeOptions(device, workers.threads, fleets, keep_bytes, cost_seconds)
+        return ClusterExecutor(partial(open_ray, self.address), options, tasks=workers.workers)
+
+
+def _kind(workers: Workers) -> str:
+    """``cpu`` or ``cuda``: which of its GPUs a node gives to a task is the node's choice."""
+    return workers.device.partition(":")[0]

@@ -1,0 +1,164 @@
+"""A real Ray cluster of three nodes on this machine: nodes and the owner of the store are killed.
+
+Its runs are chains of hashes with sleeps, so that what is lost and what goes on can be seen.
+bench/ray_overhead.py does the same with real training.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from support.tiny_runs import STUDY, a_store, runs
+
+import paretune
+from paretune.errors import StudyError
+from paretune.execution.cluster.assignment import Assignment, Done, NodeOptions
+from paretune.store import Store
+from paretune.store.blobs import blob_path
+from paretune.testing.executors import RecordingObserver
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("kept_thread_variables"),
+]
+TESTS = Path(__file__).parents[2]
+SOURCE = Path(paretune.__file__).parents[1]
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head and two nodes of one processor each; processes of all find the tests' modules."""
+    pytest.importorskip("ray", reason='needs ray: pip install "paretune[ray]"')
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (SOURCE, TESTS))))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+        head = {**small, "include_dashboard": False}
+        started = Cluster(initialize_head=True, head_node_args=head)
+        started.small = small
+        for _ in range(2):
+            started.add_node(**small)
+        yield started
+        started.shutdown()
+
+
+@pytest.fixture
+def three_nodes(cluster):
+    """The cluster, with what a test before has killed replaced."""
+    while len(cluster.list_all_nodes()) < 3:
+        cluster.add_node(**cluster.small)
+    return cluster
+
+
+def expect(asked) -> dict[str, bytes]:
+    """The weights that each run comes to where nothing happens."""
+    from support.fake_node import execute_here
+
+    quick = {
+        run_id: run.model_copy(
+            update={"method": run.method.model_copy(update={"options": {"steps": STEPS}})}
+        )
+        for run_id, run in asked
+    }
+    events = execute_here(Assignment(1, version("paretune"), quick, NodeOptions()))
+    return {event.run_id: event.blobs["weights"] for event in events if isinstance(event, Done)}
+
+
+def read_weights(store) -> dict[str, bytes]:
+    blobs = store.folder / "blobs"
+    records = store.load_records(STUDY)
+    return {r.run_id: blob_path(blobs, r.result["weights"]).read_bytes() for r in records}
+
+
+def wait_for_steps(store, steps: int, count: int = 1):
+    """Statuses once so many runs have reported that step and have not ended."""
+    patience = time.monotonic() + 300
+    while True:
+        statuses = store.load_statuses(STUDY)
+        running = [s for s in statuses if s.state == "running"]
+        if sum(s.progress.get("step", 0) >= steps for s in running) >= count:
+            return statuses
+        assert time.monotonic() < patience, statuses
+        time.sleep(0.05)
+
+
+def start_owner(folder: Path, address: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "support.fake_node", str(folder), address]
+    path = os.pathsep.join(map(str, (SOURCE, TESTS)))
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+
+
+def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(three_nodes, tmp_path):
+    from support.fake_node import drive
+
+    asked = [*runs(6, steps=STEPS, sleep=0.3), *runs(1, "cost", "cost", steps=STEPS)]
+    store = a_store(tmp_path, asked)
+    victim = three_nodes.list_all_nodes()[-1]
+
+    class Killing(RecordingObserver):
+        def update(self, snapshot):
+            statuses = store.load_statuses(STUDY)
+            begun = [s for s in statuses if s.state == "running" and s.progress.get("step", 0) > 1]
+            if len(begun) == 3 and victim in three_nodes.list_all_nodes():
+                three_nodes.remove_node(victim, allow_graceful=False)
+
+    observer = Killing()
+    summary = drive(store, three_nodes.address, observer)
+    assert (summary.ended, summary.outcomes) == (7, {"ok": 7})
+    assert sum("is lost; 1 run of it go on elsewhere" in note for note in observer.notes) == 1
+    statuses = store.load_statuses(STUDY)
+    assert sorted(status.attempt for status in statuses) == [1] * 6 + [2]
+    (lost,) = [status for status in statuses if status.attempt == 2]
+    assert lost.progress["resumed_at"] > 1, "it began anew, in place of from its checkpoint"
+    assert read_weights(store) == expect(asked)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_owner_is_killed_or_stopped_and_loses_nothing(three_nodes, tmp_path, number):
+    from support.fake_node import drive
+
+    asked = runs(4, steps=STEPS, sleep=0.3)
+    store = a_store(tmp_path, asked)
+    owner = start_owner(tmp_path, three_nodes.address)
+    wait_for_steps(store, 3, count=3)
+    owner.send_signal(number)
+    owner.wait()
+    statuses = store.load_statuses(STUDY)
+    assert all(status.is_claimable for status in statuses if not status.ended)
+    if number == signal.SIGINT:
+        assert {status.state for status in statuses} <= {"todo", "done"}
+        saved = [s for s in statuses if store.checkpoint_path(s.run_id).exists()]
+        assert len(saved) == 3
+    with Store.open(tmp_path) as again:
+        assert drive(again, three_nodes.address, RecordingObserver()).outcomes == {"ok": 4}
+        assert read_weights(again) == expect(asked)
+
+
+def test_a_run_that_crashes_its_process_fails_and_stops_no_other(three_nodes, tmp_path):
+    from support.fake_node import drive
+
+    dying = [(f"dying{i}", run) for i, (_, run) in enumerate(runs(1, steps=STEPS, act="segfault"))]
+    store, observer = a_store(tmp_path, [*dying, *runs(3, steps=STEPS)]), RecordingObserver()
+    summary = drive(store, three_nodes.address, observer)
+    assert summary.outcomes == {"ok": 3, "error": 1}
+    (failed,) = summary.failed
+    assert failed.run_id == "dying0" and "3 times at the same place" in failed.message
+
+
+def test_no_cluster_at_the_address_is_said_with_what_to_do(three_nodes, tmp_path):
+    from support.fake_node import drive
+
+    store = a_store(tmp_path, runs(1))
+    with pytest.raises(StudyError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers"):
+        drive(store, "127.0.0.1:1", RecordingObserver())
+    assert store.load_statuses(STUDY)[0].state == "todo"
