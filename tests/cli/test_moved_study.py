@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from support.rotation import turn_mark
 from support.tiny_study import command, digests, finish, two_files
 
 from paretune.planning import preflight
@@ -69,6 +70,7 @@ def attempts(folder: Path) -> dict[str, tuple[str, int]]:
     return found
 
 
+@turn_mark(1, 3)
 def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing_again(
     capsys: Any, tmp_path: Path, moved: Path
 ) -> None:

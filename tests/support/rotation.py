@@ -18,8 +18,12 @@ DAYS = {
     "models": 2,
     "objectives": 2,
     "hostile": 2,
+    "cli": 2,
+    "crash": 2,
+    "execution": 2,
 }
-"""Of folders whose tests train or open models: after how many days all cases of a grid have run."""
+"""Of folders whose tests train, open models or start processes: after how many days all cases of a
+grid have run."""
 SMALL = 3
 """A test with fewer cases runs all of them."""
 CHEAP = {"home", "request", "monkeypatch", "capsys", "caplog", "record_property"}
