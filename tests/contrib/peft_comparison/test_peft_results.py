@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from paretune.contrib.peft_comparison.experiment_table import peft_results
+from paretune.contrib.peft_comparison.page import render_peft_page
 from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE
 from paretune.errors import DataError, StudyError
 
@@ -165,3 +166,19 @@ def test_the_best_was_picked_by_looking(tmp_path: Path) -> None:
     assert last.behind is not None and last.p_holm is not None and last.p_with_seeds is not None
     assert last.behind.p * 12 < 0.05 < last.p_holm < last.p_with_seeds
     assert last.proven_worse is False
+
+
+def test_the_page_reads_all_of_it_again(tmp_path: Path) -> None:
+    folder = tmp_path / "method_comparison"
+    (folder / "a").mkdir(parents=True)
+    (folder / "b").mkdir()
+    some(folder / "a" / "results")
+    result(folder / "b" / "results", "<b>lora</b>", None, model="made/up-images")
+    page = render_peft_page(peft_results(folder, 500))
+    assert (
+        "Of 5 experiments there is no verdict by accuracy for 1 against the best of their model"
+        in page
+    )
+    assert page.count("<circle ") == 3 and page.count('class="below"') == 1
+    assert "0.500 [0.456, 0.544]" in page and "made/up-images: 1 experiment" in page
+    assert "<b>lora</b>" not in page and "\x1b" not in page and "<script" not in page

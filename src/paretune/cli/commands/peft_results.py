@@ -18,7 +18,7 @@ def peft_results(
         Path,
         typer.Argument(
             metavar="FOLDER",
-            help="Result files of peft's method_comparison (*.json).",
+            help="Result files of peft's method_comparison (*.json), or all of that folder.",
             show_default=False,
         ),
     ],
@@ -33,6 +33,10 @@ def peft_results(
             metavar="FOLDER", help="Also write the table here: LaTeX, Markdown, CSV, Parquet."
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a page: every accuracy with its interval."),
+    ] = None,
 ) -> None:
     """Say for which experiments of peft's comparison there is a verdict against the best.
 
@@ -43,9 +47,12 @@ def peft_results(
     from rich.text import Text
 
     from paretune.contrib.peft_comparison.experiment_table import peft_results as read_results
+    from paretune.contrib.peft_comparison.page import write_peft_page
     from paretune.reporting.tables.table_files import write_table
 
     results = read_results(folder, examples)
+    if page is not None:
+        write_peft_page(results, page)
     if json.as_json:
         table = {"titles": results.table.titles, "rows": results.table.texts}
         write_result("peft-results", {"sentences": results.sentences, **table}, json.output)
@@ -61,3 +68,5 @@ def peft_results(
         out.print(sentence)
     for path in write_table(results.table, tables) if tables else ():
         out.print(f"Table: {path}", soft_wrap=True)
+    if page is not None:
+        out.print(f"Page: {page}", soft_wrap=True)

@@ -97,7 +97,7 @@ def build_table(standings: Sequence[ExperimentStanding]) -> Table:
         values=tuple(tuple(_values(s).get(name) for name in columns) for s in standings),
         titles=("experiment", "accuracy [95 %]", "beside the best", "reserved", "training", "size",
                 "trained"),
-        texts=tuple(_texts(standing) for standing in standings),
+        texts=tuple(row_texts(standing) for standing in standings),
         notes=write_sentences(standings),
     )  # fmt: skip
 
@@ -108,9 +108,9 @@ def write_sentences(standings: Sequence[ExperimentStanding]) -> tuple[str, ...]:
     sentences = [
         sentence
         for model in models
-        for sentence in _conclude(model, [s for s in standings if s.experiment.model == model])
+        for sentence in conclude(model, [s for s in standings if s.experiment.model == model])
     ]
-    return (*sentences, *_describe_basis(standings))
+    return (*sentences, *describe_basis(standings))
 
 
 def _rank_model(experiments: Sequence[Experiment], n: int) -> Iterable[ExperimentStanding]:
@@ -169,7 +169,8 @@ def _count_correct(experiment: Experiment, n: int) -> int | None:
     return count
 
 
-def _conclude(model: str, standings: Sequence[ExperimentStanding]) -> Iterable[str]:
+def conclude(model: str, standings: Sequence[ExperimentStanding]) -> Iterable[str]:
+    """Which experiments of one model there is a verdict for, the best first."""
     scored = [standing for standing in standings if standing.score is not None]
     name = sanitise_line(model) or "this model"
     if not scored or scored[0].score is None:
@@ -216,7 +217,8 @@ def _describe_other_metrics(standings: Sequence[ExperimentStanding]) -> Iterable
         )
 
 
-def _describe_basis(standings: Sequence[ExperimentStanding]) -> Iterable[str]:
+def describe_basis(standings: Sequence[ExperimentStanding]) -> Iterable[str]:
+    """What intervals and verdicts are over, and what differs between the files."""
     scores = [standing.score for standing in standings if standing.score is not None]
     experiments = [standing.experiment for standing in standings]
     if scores:
@@ -275,7 +277,8 @@ def _difference_values(behind: Interval | None) -> dict[str, Value]:
     return {"behind": behind.estimate, **ends, "p": behind.p}
 
 
-def _texts(standing: ExperimentStanding) -> tuple[str, ...]:
+def row_texts(standing: ExperimentStanding) -> tuple[str, ...]:
+    """The cells of its row in the table."""
     experiment = standing.experiment
     if standing.score is None:
         text = "no accuracy" if experiment.other_metrics else sanitise_line(experiment.status)

@@ -57,10 +57,12 @@ class Experiment:
 def read_experiments(folder: Path) -> tuple[Experiment, ...]:
     """The experiments of a folder's ``*.json`` files, by file name.
 
+    Of peft's whole folder ``method_comparison``, those of all its comparisons.
+
     Raises:
         DataError: no such files, or one that is no result of method_comparison.
     """
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    files = sorted(folder.glob("*.json")) or sorted(folder.glob("*/results/*.json"))
     if not files:
         raise DataError(
             "holds no result files (*.json).",
