@@ -7,6 +7,8 @@
 # make kernels      the tests again, under the kernels that older processors take: nothing that a
 #                   test asserts may depend on this processor (twice the time of `make test`)
 # make site         builds the site of docs/ into build/site; a broken link is an error
+# make release      what must hold before a release: builds wheel and sdist, checks them, installs each
+#                   on every Python that is here (3.11 to 3.13); uploads nothing
 # make plugin       installs examples/plugin into an environment of its own, runs its tests and a study
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to docs/guarantees.md and docs/guarantees-decoders.md
@@ -32,7 +34,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 
-.PHONY: study test quick kernels check site plugin guarantees bench gpu clean
+.PHONY: study test quick kernels check site release plugin guarantees bench gpu clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
@@ -56,6 +58,9 @@ kernels: $(VENV)/dev
 
 site: $(VENV)/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+release:
+	dev/release_check.sh
 
 plugin: $(VENV)/dev
 	$(TESTS) -m slow tests/testing/test_example_plugin.py
