@@ -106,11 +106,13 @@ def _lay_out(model: str, standings: Sequence[ExperimentStanding]) -> ModelPart:
     for number, one in enumerate(scored):
         score = one.score
         assert score is not None  # noqa: S101 - filtered above
-        place = [LEFT + WIDTH * share / top for share in (score.estimate, score.low, score.high)]
+        x, low, high = (
+            LEFT + WIDTH * share / top for share in (score.estimate, score.low, score.high)
+        )
         verdict = "best" if one.behind is None else "below" if one.proven_worse else "unclear"
         name = sanitise_line(one.experiment.name)
         text = format_interval(score, 3)
-        rows.append(FigureRow(name, ROW * (number + 1), *place, verdict, text))
+        rows.append(FigureRow(name, ROW * (number + 1), x, low, high, verdict, text))
     step = 0.1 if top > 0.3 else top / 4
     ticks = [step * i for i in range(round(top / step) + 1)]
     return ModelPart(
