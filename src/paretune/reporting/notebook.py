@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paretune.reporting.model import Report
 from paretune.reporting.overview import build_overview
-from paretune.terminal.notebook import html_lines, html_table
+from paretune.terminal.notebook import html_block, html_lines, html_table
 
 
 def render_report(report: Report) -> str:
@@ -21,11 +21,14 @@ def render_report(report: Report) -> str:
         for row in overview.rows
     ]
     header = [*(["model"] if several else []), "method", *overview.tasks, "peak memory"]
-    legend = [", ".join(f"{sign} {text}" for sign, text in overview.signs), *overview.score_bases]
-    advice = [line for task in report.tasks if task.advice for line in task.advice.lines]
+    legend = [
+        ", ".join(f"{sign} {text}" for sign, text in overview.signs),
+        *(f"Score: {basis}" for basis in overview.score_bases),
+    ]
+    advice = [html_block(task.advice.lines) for task in report.tasks if task.advice]
     return (
         html_lines([overview.sentence], bold=True)
         + html_table(header, rows)
         + html_lines([". ".join(part for part in legend if part)])
-        + html_lines(advice)
+        + "".join(advice)
     )

@@ -21,6 +21,11 @@ def html_lines(lines: Iterable[object], *, bold: bool = False) -> str:
     return "".join(f"<p>{begin}{_escape(line)}{end}</p>" for line in lines)
 
 
+def html_block(lines: Iterable[object]) -> str:
+    """Sentences that belong together, in one paragraph."""
+    return f"<p>{'<br>'.join(_escape(line) for line in lines)}</p>"
+
+
 def html_code(lines: Iterable[str]) -> str:
     """Lines of a program or commands."""
     return f"<pre>{'<br>'.join(_escape(line) for line in lines)}</pre>"

@@ -24,7 +24,7 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.reporting.text.recommendation_changes import CandidateTitles, write_changes
 from paretune.reporting.text.unlearned import describe_trivial_score, warn_unlearned
-from paretune.terminal.notebook import html_code, html_lines
+from paretune.terminal.notebook import html_block, html_code, html_lines
 from paretune.terminal.sanitise import sanitise_line
 
 LINE_WIDTH = 80
@@ -68,7 +68,7 @@ class Advice:
 
     def _repr_html_(self) -> str:
         command = html_code([self.command]) if self.command else ""
-        return html_lines(self.lines) + html_lines(self.changes) + command
+        return html_block(self.lines) + html_lines(self.changes) + command
 
 
 def write_advice(
