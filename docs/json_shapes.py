@@ -10,6 +10,10 @@ COMMON = ("format", "paretune", "verb")
 RUN = "task, model, method, stage, seed, fold, learning_rate"
 
 SHAPES: Mapping[str, Mapping[str, str]] = {
+    "demo": {
+        "tasks": "as of `recommend`",
+        "page": "the report's page",
+    },
     "tune": {
         "file": "the study file",
         "advice": "as of `recommend`",

@@ -46,7 +46,7 @@ def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any
     lines = out.splitlines()
     assert code == 0
     assert lines[0].startswith("topics: take full, 0.79 [0.6")
-    assert lines[1].startswith("  Expected loss ") and lines[2].startswith("  Proven better")
+    assert lines[1].startswith("  Proven better") and lines[2].startswith("  Would ")
     assert lines[3].startswith("Nothing learned by prompt: 3 of 3 seeds are constant after 80")
     assert "inside the budget" in lines[4]
     assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method full"

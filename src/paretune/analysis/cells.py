@@ -33,7 +33,7 @@ from paretune.metrics import Array
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
-from paretune.study import MethodSpec, OuterFold, Run, Study, TaskSpec
+from paretune.study import MethodSpec, OuterFold, Readout, Run, Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 
@@ -106,6 +106,14 @@ class Cell:
     def baseline(self) -> bool:
         """Whether this is a baseline rather than a method under comparison."""
         return self.name in baselines.NAMES
+
+    @property
+    def readout(self) -> Readout | None:
+        """How its runs answer; None without a model, and before any run has ended."""
+        if self.model == NO_MODEL:
+            return None
+        records = (*self.final, *self.tuning, *self.cost)
+        return next((record.run.readout for record in records), None)
 
     @property
     def rate(self) -> float | None:

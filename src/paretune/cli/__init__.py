@@ -55,6 +55,7 @@ def _translate_json_file(words: list[str]) -> list[str]:
 
 
 VERBS = (
+    "demo",
     "tune",
     "new",
     "check",
@@ -119,8 +120,8 @@ def _print_version(requested: bool) -> None:
 
 
 @app.callback(
-    epilog="A first look: paretune run sample. Your own data: paretune new FILE, then check, "
-    "plan, run and report."
+    epilog="A first look: paretune demo. Your own data: paretune tune FILE; step by step: new, "
+    "check, plan, run and report."
 )
 def paretune(
     version: Annotated[

@@ -104,6 +104,10 @@ Online = Annotated[
     bool,
     typer.Option("--online", help="Fetch models and hub datasets that are not here yet."),
 ]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Only the answer, one line a task, and errors."),
+]
 TrainAgain = Annotated[
     bool,
     typer.Option("--train-again", help="Train a run once more where its weights were not kept."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.baseline_comparison import Verdict
@@ -14,11 +14,13 @@ from paretune.analysis.pareto.expected_best import expected_best_scores, score_r
 from paretune.analysis.resources.memory_breakdown import break_down_memory
 from paretune.analysis.statistics.score_interval import Interval, score_interval
 from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
+from paretune.objectives.readouts import by_language_model
 from paretune.reporting.rows import RateTrial, Row, RunScores
 from paretune.reporting.tables.cost_columns import summarise_cost
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
 from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import UNSCORED_OUTCOMES, Record
+from paretune.study import Readout
 from paretune.terminal.sanitise import sanitise_line
 
 
@@ -34,6 +36,7 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
         several_models=len({cell.model for cell in cells} - {NO_MODEL}) > 1,
         untuned=frozenset(sanitise_line(c.method) for c in cells if c.name == "untuned"),
         untrained=frozenset(sanitise_line(c.method) for c in cells if c.name in WITHOUT_TRAINING),
+        usual_readouts=_find_usual_readouts(cells),
     )
     return tuple(builder.build(cell, ranks.get((cell.model, cell.method))) for cell in cells)
 
@@ -41,13 +44,14 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
 @dataclass(frozen=True)
 class _RowBuilder:
     """``untuned``: printable names of the task's untuned models; ``untrained``: of all baselines
-    that train nothing.
+    that train nothing; ``usual_readouts``: by model.
     """
 
     comparisons: PairwiseComparisons
     several_models: bool
     untuned: frozenset[str]
     untrained: frozenset[str]
+    usual_readouts: Mapping[str, Readout]
 
     def build(self, cell: Cell, rank: RankRange | None) -> Row:
         with_model = self.several_models and cell.model != NO_MODEL
@@ -87,7 +91,15 @@ class _RowBuilder:
             not_above_untrained=self._not_above_untrained(cell, verdict),
             rank=rank,
             shortfall=self.comparisons.shortfall(cell),
+            other_readout=self._other_readout(cell),
         )
+
+    def _other_readout(self, cell: Cell) -> Readout | None:
+        """None of the probe, which has no other readout, and of baselines without a model."""
+        readout = cell.readout
+        if readout in (None, self.usual_readouts[cell.model]) or cell.name == cell.objective.probe:
+            return None
+        return readout
 
     def _is_below_untuned(self, verdict: Verdict | None) -> bool:
         return verdict is not None and any(
@@ -105,6 +117,17 @@ class _RowBuilder:
             if one.baseline in self.untrained
             and (one.standing == "unclear" or (one.standing, one.baseline) in below_shots)
         )
+
+
+def _find_usual_readouts(cells: Sequence[Cell]) -> Mapping[str, Readout]:
+    """How each model usually answers: without a head, where any of its cells shows that it can."""
+    usual: dict[str, Readout] = {}
+    for cell in cells:
+        headless = by_language_model(cell.objective)
+        if cell.readout in headless:
+            usual[cell.model] = headless[0]
+        usual.setdefault(cell.model, "head")
+    return usual
 
 
 def _score_run(record: Record, cell: Cell, part: str) -> Interval | None:

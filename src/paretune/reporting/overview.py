@@ -15,6 +15,7 @@ from paretune.reporting.text.formatting import (
     format_bytes,
     format_interval,
     format_parameters,
+    format_rank,
     join_names,
     pluralise,
 )
@@ -34,11 +35,15 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class OverviewScore:
-    """One method on one task: the score with its interval, and :data:`SIGNS`."""
+    """One method on one task: the score with its interval, :data:`SIGNS`, and the possible ranks.
+
+    ``rank`` is empty for baselines, and where there is nothing to rank.
+    """
 
     row: Row
     score: str
     signs: str
+    rank: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def _build_score(row: Row, task: TaskReport) -> OverviewScore | None:
     if row.collapsed and row.interval:
         signs += "c"
     score = format_interval(row.interval) if row.interval else "no score"
-    return OverviewScore(row, score, signs)
+    return OverviewScore(row, score, signs, format_rank(row.rank) if row.rank else "")
 
 
 def _write_sentence(tasks: Sequence[TaskReport]) -> str:

@@ -14,6 +14,7 @@ from paretune.analysis.shortfall import Shortfall
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.reporting.tables.cost_columns import Cost
 from paretune.reporting.text.formatting import format_interval, format_rate, format_units, pluralise
+from paretune.study import Readout
 from paretune.terminal.sanitise import sanitise_line
 
 WORDS = 40
@@ -66,6 +67,7 @@ class Row:
     model than which it is worse. ``rank``: the ranks that it may have among the methods of its
     model; None for baselines. ``shortfall``: how far it may be below the best.
     ``runs`` are the scores of ``cell.final``, in that order.
+    ``other_readout``: how the cell answers, where that is not how its model usually does.
     """
 
     cell: Cell
@@ -83,11 +85,13 @@ class Row:
     not_above_untrained: tuple[str, ...] = ()
     rank: RankRange | None = None
     shortfall: Shortfall | None = None
+    other_readout: Readout | None = None
 
     @property
     def method(self) -> str:
-        """Printable name of the method."""
-        return sanitise_line(self.cell.method)
+        """Printable name of the method: ``lora``, or ``lora (by head)`` by another readout."""
+        name = sanitise_line(self.cell.method)
+        return f"{name} (by {self.other_readout.replace('_', ' ')})" if self.other_readout else name
 
     @property
     def model(self) -> str:

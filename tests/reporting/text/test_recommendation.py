@@ -28,10 +28,12 @@ def test_three_lines_that_fit_a_terminal_and_the_command() -> None:
     first, second, third = found.lines
     assert first.startswith("topics: take full, 0.7") and first.endswith("1.85 GiB peak memory.")
     assert re.fullmatch(
-        r"  Expected loss \d\.\d points, the best with \d+ %, over 1 point worse with \d+ %\.",
+        r"  Proven better than every baseline, expected loss \d\.\d points, best with \d+ %\.",
         second,
     )
-    assert third == "  Proven better than every baseline (95 %), below majority with <1 %."
+    assert re.fullmatch(
+        r"  Would change it: a limit under 1\.85 GiB \(lora, \d\.\d points lower\)\.", third
+    )
     assert found.headline == first[:-1]
     assert shlex.split(found.command) == [
         "paretune", "export", "my study.yaml", "--task", "topics", "--model", "e5-small",
@@ -130,13 +132,34 @@ def test_a_guess_is_called_one_and_says_what_would_decide_it() -> None:
     assert found.kind == "guess"
     assert found.reasons[0].startswith("On topics, the best guess is full: 0.")
     assert re.search(r"^It is not proven better than \w+: \+\d+ points \[-", found.reasons[2])
-    assert found.lines[2].startswith("  Not proven: +")
+    assert found.lines[1].startswith("  Not proven: +")
     other = of({**LOW, "full": 0.6, "tfidf": 0.55})
     assert other.kind == "guess"
     assert other.reasons[-1] == "If a wrong switch is costly, stay with tfidf (--proven)."
     (said,) = (t for t in found.changes if t.startswith("Would decide between "))
     assert re.search(r"about [\d,]+ seeds each \(3 now\) together with about [\d,]+ test", said)
     assert "--method full" in found.command
+
+
+def test_the_third_line_says_what_would_change_the_recommendation() -> None:
+    cheap = of(budget=Budget(within_points=5.0))
+    assert cheap.lines[1].startswith("  Proven better than every baseline, cheaper than full")
+    assert re.match(r"  Would decide between full and lora: about [\d,]+ ", cheap.lines[2])
+    limited = of(budget=Budget({"memory": 900 * 2**20}))
+    assert limited.lines[2] == "  Would change it: a larger budget (full: 1.85 GiB peak memory)."
+    low = of({"tfidf": 0.6, **LOW})
+    assert low.kind == "baseline"
+    assert low.lines[2] == "  Would change it: more steps (80 now), other rates, models or data."
+
+
+def test_a_rate_at_the_edge_would_change_it_first() -> None:
+    study = fake.study(methods=["full"])
+    records = fake.whole(study)
+    for rate, level in ((1e-4, 0.3), (1e-3, 0.6)):
+        run = fake.make_run(study, "tune", "full", 0, learning_rate=rate)
+        records.append(fake.record(run, {"selection": fake.answers(level, n=40, part="s")}))
+    found = write_advice(recommend(topic_cells(study, records)))
+    assert found.lines[2] == "  Would change it: higher rates (full: the highest tried was best)."
 
 
 def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> None:

@@ -14,7 +14,11 @@ from support import fake_records as fake
 from paretune.reporting.build import build_report
 from paretune.reporting.model import Report
 from paretune.reporting.overview import build_overview
-from paretune.reporting.text.terminal_screen import print_screen
+from paretune.reporting.text.terminal_screen import (
+    print_answer,
+    print_headlines,
+    print_screen,
+)
 
 
 def shown(report: Report, width: int = 80, study: str = "s.yaml") -> str:
@@ -56,12 +60,47 @@ def test_three_lines_a_task_then_where_the_rest_is() -> None:
     parts = shown(sample(), 300, "my study.yaml").split("\n\n")
     assert len(parts) == 7  # health and sentence, table, three tasks, over all, where the rest is
     for name, part in zip(("routing-en", "paraphrase-en", "follows-en"), parts[2:5], strict=True):
-        take, chances, proof = part.splitlines()
+        take, why, change = part.splitlines()
         assert take.startswith(f"{name}: take full, 0.")
-        assert chances.startswith("  Expected loss ") and " over 1 point worse with " in chances
-        assert proof == "  Proven better than every baseline (95 %), below majority with <1 %."
+        assert why.startswith("  Proven better than every baseline, expected loss ")
+        assert change.startswith("  Would change it: a limit under 1.85 GiB (lora, ")
     assert parts[5].startswith("Over all tasks\n  lora against full on 3 tasks: -")
     assert "paretune report my study.yaml --details" in parts[6]
+
+
+def test_ranks_are_shown_where_they_need_no_second_table() -> None:
+    one = fake.study(methods=["full", "lora"], tasks=[fake.own_task("routing-en")])
+    report = build_report(one, fake.whole(one))
+    text = shown(report)
+    assert re.search(r"\nlora +0\.\d\d \[0\.\d\d, 0\.\d\d\] ▲ +\d(–\d)? +870 MiB\n", text)
+    assert re.search(r"\n +score \[95 %\] +rank +memory\n", text)
+    assert "better than every baseline; take" not in text  # the task's own lines say it
+    assert "rank" not in shown(sample()) and shown(sample(), 120).count("rank") == 3
+    narrow = shown(report, 32).splitlines()
+    assert max(cell_len(line) for line in narrow if not line.startswith("A")) <= 32
+    assert sum(line.startswith("lora ") for line in narrow) == 1
+    assert not any("MiB" in line for line in narrow if line.startswith("lora "))
+
+
+def test_the_answer_comes_before_the_table_in_a_demonstration() -> None:
+    study = fake.study(methods=["full", "lora"], tasks=[fake.own_task("routing-en")])
+    out = io.StringIO()
+    print_answer(
+        build_report(study, fake.whole(study)), Console(file=out, width=80), "It took 9 s."
+    )
+    answer, table = out.getvalue().strip("\n").split("\n\n")
+    assert len(answer.splitlines()) == 5
+    assert answer.splitlines()[1].startswith("routing-en: take full, 0.")
+    assert answer.endswith("\n  It took 9 s.")
+    assert table.splitlines()[2].startswith("full ")
+
+
+def test_quiet_is_one_line_a_task() -> None:
+    out = io.StringIO()
+    print_headlines(sample(), Console(file=out, width=40))
+    assert [line.partition(":")[0] for line in out.getvalue().splitlines()] == [
+        "routing-en", "paraphrase-en", "follows-en",
+    ]  # fmt: skip
 
 
 def test_sentences_are_short() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from paretune.cli.json_output import to_json_value, write_result
 from paretune.cli.options import (
@@ -27,6 +30,9 @@ def check(
     json: JsonOptions,
     online: Online = False,
     devices: Devices = "auto",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only errors, warnings and the last line.")
+    ] = False,
 ) -> None:
     """Audit the data; try every method on every model for one step.
 
@@ -35,12 +41,12 @@ def check(
     """
     from paretune.verbs.check import check as run_checks
 
-    on_item = None if json.as_json else _print_item
+    on_item = None if json.as_json else partial(_print_item, quiet=quiet)
     result = run_checks(study.load(), online=online, devices=devices, on_item=on_item)
     if json.as_json:
         write_result("check", _json_fields(result), json.output)
     else:
-        _print_summary(result, study.as_typed())
+        _print_summary(result, study.as_typed(), quiet=quiet)
     if result.errors:
         raise SystemExit(result.errors[0].exit_code)
 
@@ -69,14 +75,15 @@ def _json_fields(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def _print_summary(result: CheckResult, study: str) -> None:
+def _print_summary(result: CheckResult, study: str, *, quiet: bool) -> None:
     from paretune.reporting.text.formatting import pluralise
 
     severities = ("error", "warning", "note")
     counts = ", ".join(pluralise(result.counts[severity], severity) for severity in severities)
     if not result.errors:
         echo(f"{counts}: the study can run. Nothing was trained.")
-        echo(f"Next: paretune plan {study}")
+        if not quiet:
+            echo(f"Next: paretune plan {study}")
         return
     failed = [sanitise_line(name) for name in result.failed]
     more = f" and {len(failed) - MAX_FAILED} more" if len(failed) > MAX_FAILED else ""
@@ -87,14 +94,17 @@ def _print_summary(result: CheckResult, study: str) -> None:
     echo(f"{counts}: the study cannot run. Failed: {names}{more}.{untried}")
 
 
-def _print_item(item: CheckedItem) -> None:
+def _print_item(item: CheckedItem, *, quiet: bool) -> None:
     name = f"{item.kind} {sanitise_line(item.name)}"
+    findings = [one for one in item.findings if not (quiet and one.severity == "note")]
+    if quiet and item.error is None and not findings:
+        return
     if item.error is None:
         echo(f"{name}: {sanitise_line(item.description)}")
     elif not any(finding.severity == "error" for finding in item.findings):
         echo(f"{name}: ERROR {item.error}")
     else:
         echo(f"{name}: cannot be used")
-    for finding in item.findings:
+    for finding in findings:
         severity = "ERROR" if finding.severity == "error" else finding.severity
         echo(f"  {severity}: {sanitise_line(finding)}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.json_output import write_result
-from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments, with_option_groups
+from paretune.cli.options import JsonOptions, Quiet, StoreFolder, StudyArguments, with_option_groups
 from paretune.terminal import console
 
 
@@ -46,6 +46,7 @@ def recommend(
     json: JsonOptions,
     store: StoreFolder = None,
     task: Annotated[str | None, typer.Option(help="This task only.")] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Say which configuration to take within a budget, why, and what would change it.
 
@@ -62,6 +63,9 @@ def recommend(
         write_result("recommend", {"tasks": advices}, json.output)
         return
     for i, advice in enumerate(advices):
+        if quiet:
+            out.print(advice.lines[0], soft_wrap=True)
+            continue
         if i:
             out.print()
         for line in (*advice.lines, *advice.warnings, *advice.explanations):

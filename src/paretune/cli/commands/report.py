@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli.options import AsJson, StoreFolder, StudyArguments, with_option_groups
+from paretune.cli.options import AsJson, Quiet, StoreFolder, StudyArguments, with_option_groups
 from paretune.terminal import console, echo, echo_json
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def report(
     details: Annotated[
         bool, typer.Option("--details", help="Every table, in place of the first screen.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what a study has found so far, and write it as a page.
 
@@ -76,11 +77,13 @@ def report(
     }
     if not as_json:
         page = files.page or files.output
-        show_report(built, results.folder, study.as_typed(store), page, details=details, **more)
+        typed = study.as_typed(store)
+        show_report(built, results.folder, typed, page, details=details, quiet=quiet, **more)
         return
     if files.output is None:
         echo_json(build_study_json(built))
-    for name, path in write_outputs(built, files.page, json=files.output, **more):
+    written = write_outputs(built, files.page, json=files.output, **more)
+    for name, path in () if quiet else written:
         echo(f"{name}: {path}", error=True)
 
 
@@ -91,14 +94,16 @@ def show_report(
     page: Path | None = None,
     *,
     details: bool = False,
+    quiet: bool = False,
     **more: Path | None,
 ) -> None:
     """Print the first screen, or all tables; write the page and the other outputs.
 
     Args:
         folder: of the results; the page is written there by default.
+        quiet: print one line a task instead, and not what was written.
     """
-    from paretune.reporting.text.terminal_screen import print_screen
+    from paretune.reporting.text.terminal_screen import print_headlines, print_screen
     from paretune.reporting.text.terminal_tables import print_tables
     from paretune.verbs.report import write_outputs
     from paretune.verbs.stored_findings import STORE_FINDINGS
@@ -107,13 +112,16 @@ def show_report(
     for finding in report.findings:
         if finding.code in STORE_FINDINGS:  # first, since the report has fewer seeds without them
             out.print(f"{finding.severity}: {finding}")
-    if details:
+    if quiet:
+        print_headlines(report, out)
+    elif details:
         print_tables(report, out)
     else:
         print_screen(report, out, study)
     if page is None and os.access(folder, os.W_OK):
         page = folder / "report.html"
-    if page is None:
+    if page is None and not quiet:
         out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
-    for name, path in write_outputs(report, page, **more):
+    written = write_outputs(report, page, **more)
+    for name, path in () if quiet else written:
         out.print(f"{name}: {path}", soft_wrap=True)

@@ -9,6 +9,7 @@ import typer
 from paretune.cli.json_output import run_fields, write_result
 from paretune.cli.options import (
     JsonOptions,
+    Quiet,
     StoreFolder,
     StudyArguments,
     WorkerOptions,
@@ -54,6 +55,7 @@ def run(
         ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
+    quiet: Quiet = False,
 ) -> None:
     """Run a study, or continue it: what is done stays done.
 
@@ -66,7 +68,7 @@ def run(
     from paretune.verbs.report import load_results
     from paretune.verbs.run import run as run_study
 
-    with open_observer(error_stream() if json.as_json else None) as observer:
+    with open_observer(error_stream() if json.as_json else None, quiet=quiet) as observer:
         result = run_study(
             study.load(),
             store=store,
@@ -91,7 +93,7 @@ def run(
         write_result("run", fields, json.output)
     elif report:
         built = load_results(result.study, result.folder).build_report()
-        show_report(built, result.folder, study.as_typed(store))
+        show_report(built, result.folder, study.as_typed(store), quiet=quiet)
     if failed:
         names = "\n".join(f"  {one.run_id}: {one.message}" for one in failed)
         raise RunsFailedError(

@@ -33,8 +33,11 @@ class Observer(Protocol):
 
 
 @contextmanager
-def open_observer(stream: IO[str] | None = None) -> Iterator[Observer]:
+def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iterator[Observer]:
     """An observer that writes to ``stream``, or stdout: bars on a terminal, otherwise lines."""
+    if quiet:
+        yield SilentObserver()
+        return
     if not is_terminal(stream):
         yield LineObserver(stream)
         return
@@ -50,7 +53,7 @@ def open_observer(stream: IO[str] | None = None) -> Iterator[Observer]:
 
 
 class SilentObserver:
-    """Prints nothing, for callers from Python who look at what is returned."""
+    """Prints nothing: for ``--quiet``, and for callers from Python who look at what is returned."""
 
     def update(self, snapshot: Snapshot) -> None:
         """See :class:`Observer`."""

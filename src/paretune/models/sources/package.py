@@ -25,7 +25,7 @@ def find_package_folder(name: str) -> tuple[Path, str | None]:
         raise ModelError(
             "is not installed.",
             where=where,
-            remedy=f"Install it: pip install {name.replace('_', '-')}",
+            remedy=f"Install it: pip install {_find_requirement(module.replace('_', '-'))}",
         )
     folders = [
         config.parent
@@ -45,3 +45,13 @@ def find_package_folder(name: str) -> tuple[Path, str | None]:
     except metadata.PackageNotFoundError:
         version = None  # a package on the path without a distribution has no version to record
     return folders[0], version
+
+
+def _find_requirement(distribution: str) -> str:
+    """The version that an extra of paretune asks for; the name alone where none does."""
+    try:
+        requirements = metadata.requires("paretune") or []
+    except metadata.PackageNotFoundError:
+        return distribution
+    named = (text.partition(";")[0].strip() for text in requirements)
+    return next((text for text in named if text.startswith(f"{distribution}==")), distribution)

@@ -81,6 +81,8 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].method": "key of the method in the study",
     "tasks[].cells[].name": "name of the method",
     "tasks[].cells[].baseline": "true: a baseline, not a method under comparison",
+    "tasks[].cells[].readout": "how it answers: head, label_words or text; null: the baseline "
+    "needs no model, or no run has ended",
     "tasks[].cells[].finished": "true: all its runs have ended",
     "tasks[].cells[].rate": "learning rate of the final runs, in cross-validation of most; null: "
     "the method has none",

@@ -252,6 +252,7 @@ def _cell(row: Row, task: TaskReport) -> Json:
         "method": cell.method,
         "name": cell.name,
         "baseline": cell.baseline,
+        "readout": cell.readout,
         "finished": cell.finished,
         "rate": cell.rate,
         "outer_folds": cell.design.folds,

@@ -22,7 +22,13 @@ from paretune.reporting.text.formatting import (
     join_names,
     pluralise,
 )
-from paretune.reporting.text.recommendation_changes import CandidateTitles, write_changes
+from paretune.reporting.text.recommendation_changes import (
+    CandidateTitles,
+    find_best_cheaper,
+    format_loss,
+    write_changes,
+    write_main_change,
+)
 from paretune.reporting.text.unlearned import describe_trivial_score, warn_unlearned
 from paretune.terminal.notebook import html_block, html_code, html_lines
 from paretune.terminal.sanitise import sanitise_line
@@ -37,7 +43,7 @@ class Advice:
 
     Attributes:
         take: title of the recommended configuration; empty where there is none.
-        lines: at most three of ``LINE_WIDTH`` columns: what to take, the chances, what is proven.
+        lines: at most three of ``LINE_WIDTH`` columns: what to take, why, what would change it.
         explanations: what the lines do not say: why this one, what is safe.
         changes: what would change it, most important first.
         command: exports the configuration; empty where it has no weights.
@@ -142,36 +148,33 @@ class _AdviceWriter:
         return [f"{task}: {verb} {self._title}", score, *self._costs()]
 
     def lines(self) -> Iterable[str]:
-        """What to take; the chances; what is proven."""
+        """What to take; why; what would change it."""
         yield fit_line(self.head(), ".")
-        yield fit_line(
-            [
-                f"  Expected loss {format_loss(self.prospect.loss_points)}",
-                f"the best with {format_share(self.prospect.chance_best)}",
-                f"over {self._within} worse with {format_share(self.prospect.chance_worse)}",
-            ],
-            ".",
-        )
-        yield fit_line(
-            [f"  {text}" if not i else text for i, text in enumerate(self._proof())], "."
-        )
+        first, *others = self._why()
+        yield fit_line([f"  {first}", *others], ".")
+        if change := write_main_change(self.recommendation, LINE_WIDTH - len("  .")):
+            yield fit_line([f"  {change}"], ".")
 
-    def _proof(self) -> Iterable[str]:
-        """What is proven, and the chance to be below the best free baseline."""
+    def _why(self) -> Iterable[str]:
+        """What is proven, then the chances; what counts least comes last."""
+        below, free = self.prospect.chance_below_baseline, self.recommendation.free_baseline
+        hardest = self.recommendation.hardest_comparison
         if self.chosen.cell.baseline:
             yield from self._describe_highest_method()
-            return
-        hardest = self.recommendation.hardest_comparison
-        if self.chosen.proven:
-            yield "Proven better than every baseline (95 %)"
-        elif hardest is not None and hardest.pair is not None:
-            difference = format_point_difference(hardest.pair.corrected, negated=True)
-            yield f"Not proven: {difference} against {self._title_of(hardest.candidate)}"
+        elif self.chosen.proven:
+            yield "Proven better than every baseline"
         else:
-            yield f"Not proven: {self._describe_missing()}"
-        below, free = self.prospect.chance_below_baseline, self.recommendation.free_baseline
-        if below is not None and free is not None:
-            yield f"below {self._title_of(free)} with {format_share(below)}"
+            if hardest is not None and hardest.pair is not None:
+                difference = format_point_difference(hardest.pair.corrected, negated=True)
+                yield f"Not proven: {difference} against {self._title_of(hardest.candidate)}"
+            else:
+                yield f"Not proven: {self._describe_missing()}"
+            if below is not None and free is not None:
+                yield f"below {self._title_of(free)} with {format_share(below)}"
+        if (alternative := self.recommendation.best_alternative) is not None:
+            yield f"cheaper than {self._title_of(alternative.candidate)}"
+        yield f"expected loss {format_loss(self.prospect.loss_points)}"
+        yield f"best with {format_share(self.prospect.chance_best)}"
 
     def statements(self) -> Iterable[str]:
         """The lines in sentences."""
@@ -237,20 +240,11 @@ class _AdviceWriter:
         return f"{text}{self._inside} ({best} minus {self._title}: {difference})."
 
     def _explain_none_cheaper(self) -> str:
-        axis = self.recommendation.budget.cost_axis
-        cost = self.chosen.costs.get(axis)
         if self.chosen.cell.model == NO_MODEL:
             return "nothing is cheaper"
-        cheaper = [
-            c
-            for c in self.recommendation.candidates
-            if (c.cell.model, c.cell.method) in self.recommendation.prospects
-            if c.cell.model == NO_MODEL
-            or (cost and axis in c.costs and c.costs[axis].value < cost.value)
-        ]
-        if not cheaper:
+        best = find_best_cheaper(self.recommendation)
+        if best is None:
             return "none is known to be cheaper"
-        best = max(cheaper, key=lambda c: c.expected.estimate)
         gap = self.chosen.expected.estimate - best.expected.estimate
         points = 100 * gap / self.chosen.expected.score.highest
         title = self._title_of(best)
@@ -300,12 +294,6 @@ class _AdviceWriter:
             for axis in dict.fromkeys((budget.cost_axis, *budget.limits))
             if axis in self.chosen.costs
         ]
-
-
-def format_loss(points: float, form: str = ".1f") -> str:
-    """``0.4 points``; ``1 point``."""
-    text = f"{points:{form}}"
-    return f"{text} {'point' if text == '1' else 'points'}"
 
 
 def _write_warnings(recommendation: Recommendation) -> Iterable[str]:

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.learning_check import rate_edge_of
 from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.analysis.statistics.sample_size import SampleSize
-from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
+from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_amount, format_cost
 from paretune.reporting.text.formatting import (
     format_interval,
     format_point_difference,
     join_names,
     pluralise,
 )
-from paretune.reporting.text.sample_sizes import POWER_NOTE, describe_sample_size, has_number
+from paretune.reporting.text.sample_sizes import (
+    POWER_NOTE,
+    abbreviate_sample_size,
+    describe_sample_size,
+    has_number,
+)
 from paretune.reporting.text.unlearned import describe_edge_rates
 from paretune.terminal.sanitise import sanitise_line
 
@@ -37,6 +45,34 @@ class CandidateTitles:
 def write_changes(recommendation: Recommendation) -> Iterable[str]:
     """What would change a recommendation."""
     yield from _ChangeWriter(recommendation).write()
+
+
+def write_main_change(recommendation: Recommendation, width: int) -> str:
+    """The most important change, in at most ``width`` columns; empty where none fits."""
+    changes = _ChangeWriter(recommendation).write_short()
+    return next((text for text in changes if cell_len(text) <= width), "")
+
+
+def find_best_cheaper(recommendation: Recommendation) -> Candidate | None:
+    """The highest expected score among what costs less than the recommended configuration."""
+    chosen, axis = recommendation.chosen, recommendation.budget.cost_axis
+    if chosen is None or chosen.cell.model == NO_MODEL:
+        return None
+    cost = chosen.costs.get(axis)
+    cheaper = [
+        c
+        for c in recommendation.candidates
+        if (c.cell.model, c.cell.method) in recommendation.prospects
+        if c.cell.model == NO_MODEL
+        or (cost and axis in c.costs and c.costs[axis].value < cost.value)
+    ]
+    return max(cheaper, key=lambda c: c.expected.estimate, default=None)
+
+
+def format_loss(points: float, form: str = ".1f") -> str:
+    """``0.4 points``; ``1 point``."""
+    text = f"{points:{form}}"
+    return f"{text} {'point' if text == '1' else 'points'}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +106,48 @@ class _ChangeWriter:
         yield from self._failed_seeds()
         if any(has_number(size) for _, size in sizes):
             yield POWER_NOTE
+
+    def write_short(self) -> Iterable[str]:
+        """The same, most important first, each without its reasons."""
+        recommendation, titles = self.recommendation, CandidateTitles(self.recommendation)
+        edges: dict[str, list[str]] = {}
+        for candidate in self._methods:
+            if edge := rate_edge_of(candidate.cell):
+                edges.setdefault(edge, []).append(titles.title(candidate.cell))
+        for edge, names in edges.items():
+            rates = "higher" if edge == "highest" else "lower"
+            yield f"Would change it: {rates} rates ({join_names(names)}: the {edge} tried was best)"
+        if (higher := recommendation.outside_budget) is not None:
+            excess = self._format_excess(higher.candidate)
+            yield f"Would change it: a larger budget ({self._title(higher.candidate)}: {excess})"
+        for text, size in self._open_pairs():
+            if has_number(size):
+                yield f"{text}: {describe_sample_size(size)}"
+                yield f"{text}: {abbreviate_sample_size(size)}"
+        if recommendation.kind in ("baseline", "none"):
+            yield f"Would change it: more steps{self._steps_now()}, other rates, models or data"
+        yield from self._change_by_cost()
+
+    def _change_by_cost(self) -> Iterable[str]:
+        """A limit under the cost of what is recommended, or a loss that is not accepted."""
+        chosen, axis = self.recommendation.chosen, self.recommendation.budget.cost_axis
+        alternative = self.recommendation.best_alternative
+        if chosen is None:
+            return
+        if alternative is not None:
+            candidate = alternative.candidate
+            more = format_loss(self._points(candidate, chosen))
+            yield f"Would change it: if {more} count, {self._title(candidate)} (--within 0)"
+        cheaper = find_best_cheaper(self.recommendation)
+        if cheaper is not None and axis in chosen.costs:
+            limit = format_amount(axis, chosen.costs[axis].value)
+            lower = format_loss(self._points(chosen, cheaper))
+            yield f"Would change it: a limit under {limit} ({self._title(cheaper)}, {lower} lower)"
+
+    @staticmethod
+    def _points(higher: Candidate, lower: Candidate) -> float:
+        difference = higher.expected.estimate - lower.expected.estimate
+        return 100 * difference / higher.expected.score.highest
 
     def _other_budgets(self) -> Iterable[str]:
         higher = self.recommendation.outside_budget

@@ -52,6 +52,19 @@ def _describe_split(size: SampleSize) -> str:
     return "more of both than can be counted"
 
 
+def abbreviate_sample_size(size: SampleSize) -> str:
+    """The numbers alone: ``about 20 seeds, or 400 examples``."""
+    if size.cross_validated_rows and not (size.seeds or size.examples or size.both):
+        return f"{approximate(size.cross_validated_rows, 'labelled row')}, cross-validated"
+    seeds, examples = size.both or (size.seeds, size.examples)
+    counts = [
+        approximate(count, noun)
+        for count, noun in ((seeds, "seed"), (examples, "example"))
+        if count
+    ]
+    return (", and " if size.both else ", or ").join(counts).replace(" about ", " ")
+
+
 def has_number(size: SampleSize) -> bool:
     """Whether :func:`describe_sample_size` gives a number, to which :data:`POWER` applies."""
     return bool(size.seeds or size.examples or size.both or size.cross_validated_rows)

@@ -1,0 +1,67 @@
+"""``paretune demo``: the shipped study ``demo``, from nothing to an answer in about a minute."""
+
+from __future__ import annotations
+
+import time
+
+from paretune.cli.json_output import write_result
+from paretune.cli.options import AsJson, Quiet, StoreFolder, WorkerOptions, with_option_groups
+from paretune.terminal import console, echo, error_stream
+
+STUDY = "demo"
+_PACKAGE = "package:"
+
+
+@with_option_groups
+def demo(
+    workers: WorkerOptions,
+    store: StoreFolder = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare four methods on sample data with a small real model, and show the answer.
+
+    Takes about a minute on two cores, and fetches nothing: the data is part of paretune, the model
+    is a package (the extra `minilm`). It is the shipped study `demo`, so every other verb takes it.
+    """
+    from paretune.errors import RunsFailedError
+    from paretune.models.sources.package import find_package_folder
+    from paretune.study import Study
+    from paretune.verbs.study_input import find_study_file
+
+    study = Study.load(find_study_file(STUDY))
+    for model in study.models:  # before torch is imported
+        find_package_folder(model.name.removeprefix(_PACKAGE))
+
+    from paretune.execution.progress.observer import open_observer
+    from paretune.reporting.text.terminal_screen import print_answer, print_headlines
+    from paretune.verbs.report import load_results, write_outputs
+    from paretune.verbs.run import run
+
+    stream = error_stream() if as_json else None
+    if not quiet:
+        echo(
+            "Which fine-tuning method is worth it for a small encoder that sorts 200 messages?\n"
+            "full trains all weights, lora and ia3 a few, head_only none but the classifier's.",
+            to=stream,
+        )
+    begin = time.monotonic()
+    with open_observer(stream, quiet=quiet) as observer:
+        result = run(STUDY, store=store, observer=observer, **vars(workers))
+    seconds = time.monotonic() - begin
+    report = load_results(study, result.folder).build_report()
+    ((_, page),) = write_outputs(report, result.folder / "report.html")
+    if as_json:
+        advice = [task.advice for task in report.tasks]
+        write_result("demo", {"tasks": advice, "page": page})
+    elif quiet:
+        print_headlines(report, console())
+    else:
+        print_answer(report, console(), f"Three seeds are a first look. It took {seconds:.0f} s.")
+        echo(f"Page: {page}")
+        echo("Your own data: paretune tune FILE.csv")
+    if failed := result.summary.failed:
+        raise RunsFailedError(
+            f"{len(failed)} runs stopped with an error.",
+            remedy="`paretune run --retry demo` tries them again.",
+        )
