@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,14 +78,25 @@ def _machine_hash() -> str:
 
 def _has_ended(pid: int, start: str) -> bool:
     """Whether a process of this machine, with that start, is certainly gone."""
+    if not process_exists(pid):
+        return True
+    now = _start_time(pid)
+    return now is not None and now != start
+
+
+def process_exists(pid: int) -> bool:
+    """Whether this machine has a process of that number, of whatever user."""
+    if sys.platform == "win32":  # signal 0 is Ctrl-C there
+        import psutil
+
+        return bool(psutil.pid_exists(pid))
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:
-        pass  # it exists and is another user's; its start time tells whether it is the same one
-    now = _start_time(pid)
-    return now is not None and now != start
+        return True
+    return True
 
 
 def _boot_id() -> str:

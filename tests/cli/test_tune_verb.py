@@ -113,6 +113,9 @@ def test_a_budget_that_is_no_time_writes_nothing(
     with pytest.raises(SystemExit) as end:
         main(["tune", "train.csv", "--model", "nowhere", "--budget", "soon"])
     assert end.value.code == 2 and "--budget" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:  # said before anything is trained
+        main(["tune", "train.csv", "--model", "nowhere", "--max-memory", "much"])
+    assert end.value.code == 2 and "--max-memory" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.yaml"))
 
 
@@ -128,7 +131,7 @@ def test_from_a_file_to_an_answer_and_again(
         main([*command, "--workers", "2"])
     out = capsys.readouterr().out
     assert end.value.code == 0, out
-    assert "What was guessed" in out and "Predicted: " in out
+    assert "What was guessed" in out and "\n  label: label (" in out and "Predicted: " in out
     assert "take the baseline tfidf" in out
     assert out.endswith("What to take needs no training, so nothing is exported.\n")
     with pytest.raises(SystemExit) as end:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from paretune.owner import process_exists
 from paretune.training.recovery.interruption import interrupt
 
 STOP_SIGNALS = tuple(
@@ -20,6 +22,8 @@ STOP_SIGNALS = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP")
     if hasattr(signal, name)
 )
+KILL_SIGNAL: int = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Ends a process that cannot react; Windows ends it by SIGTERM already."""
 REPEAT_SECONDS = 5.0
 """Pause between two signals to a worker: an exception raised in a library's callback can be
 lost."""
@@ -71,7 +75,7 @@ class StopRequest:
     @property
     def requested(self) -> bool:
         """Whether this process is to stop."""
-        return self._signalled or (self.parent is not None and os.getppid() != self.parent)
+        return self._signalled or (self.parent is not None and not _is_alive(self.parent))
 
     def install(self) -> None:
         """Handle the signals of this process; to be called in its main thread."""
@@ -126,12 +130,19 @@ def stop_when_orphaned(parent: int) -> None:
     """
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while _is_alive(parent):
             time.sleep(0.2)
         deadline = time.monotonic() + KILL_AFTER_SECONDS
         while time.monotonic() < deadline:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(REPEAT_SECONDS)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), KILL_SIGNAL)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_alive(parent: int) -> bool:
+    """Whether the process that started this one still runs."""
+    if sys.platform == "win32":  # a process whose parent has ended keeps its number there
+        return process_exists(parent)
+    return os.getppid() == parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, Sto
 from paretune.execution.fleet_claims import HALVE_PREFIX
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
+from paretune.execution.signals import KILL_SIGNAL
 from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring.processor import CGROUP, CGROUP_ROOT, list_cgroup_folders
 from paretune.store import Claim, RunStatus, Storage
@@ -92,7 +92,7 @@ class WorkerCrashes:
         in_hand = [status for status in running if status.owner == worker_exit.owner]
         if not in_hand:
             self._handle_idle_crash(worker_exit)
-        killed = worker_exit.code == -signal.SIGKILL and out_of_memory
+        killed = worker_exit.code == -KILL_SIGNAL and out_of_memory
         how = f"{worker_exit.reason}\n{worker_exit.output}".rstrip()
         self.blame(in_hand, how, out_of_memory=killed, others=len(running) - 1)
 

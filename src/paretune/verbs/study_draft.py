@@ -22,6 +22,10 @@ _SLAVIC = {
 """Languages that one OPUS-MT model translates from and into English, with its codes."""
 
 
+_MOST_SHOWN = 8
+"""Labels, choices or features that a guess names."""
+
+
 @dataclass(frozen=True)
 class StudyDraft:
     """The text of a study file that was guessed from a data file.
@@ -30,11 +34,13 @@ class StudyDraft:
         name: of the study.
         text: of the file, with comments.
         doubts: guesses to look at, as sentences.
+        guesses: all of them, each with its reason.
     """
 
     name: str
     text: str
     doubts: tuple[str, ...]
+    guesses: tuple[str, ...] = ()
 
 
 def draft_study(
@@ -93,7 +99,20 @@ def draft_study(
     doubts = tuple(
         sanitise_line(f"{k}: {inferred.task[k]}: {inferred.reasons[k]}") for k in inferred.uncertain
     )
-    return StudyDraft(name, text, doubts)
+    guesses = tuple(
+        sanitise_line(f"{key}: {_shorten(inferred.task[key])} ({reason})")
+        for key, reason in inferred.reasons.items()
+        if key in inferred.task and key != "name"
+    )
+    return StudyDraft(name, text, doubts, guesses)
+
+
+def _shorten(value: object) -> str:
+    """A value in words; of a long list its beginning."""
+    if not isinstance(value, list | tuple):
+        return str(value)
+    shown = ", ".join(map(str, value[:_MOST_SHOWN]))
+    return f"{shown} and {len(value) - _MOST_SHOWN:,} more" if len(value) > _MOST_SHOWN else shown
 
 
 def _parse_yaml(text: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from paretune.study import Study
-from paretune.study.quantities import parse_duration
+from paretune.study.quantities import parse_duration, parse_size
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.output_file import write_output
 from paretune.verbs.plan import plan
@@ -119,6 +119,8 @@ def tune(
     """
     from paretune.data.schema_inference.infer_task import NamedColumns
 
+    if max_memory is not None:
+        parse_size(max_memory, "--max-memory")  # before hours of training, not after them
     draft = draft_study(Path(data), None, model, NamedColumns(**(columns or {})), None)
     file = Path(f"{draft.name}.yaml")
     doubts: tuple[str, ...] = ()
@@ -128,8 +130,8 @@ def tune(
     else:
         doubts, text = draft.doubts, draft.text
         tell(f"What was guessed, also in {file}:")
-        for doubt in doubts or ("columns and labels are beyond doubt",):
-            tell(f"  {doubt}")
+        for guess in draft.guesses:
+            tell(f"  {guess}")
         if budget is not None:
             text, reduced = _fit(text, budget, workers, tell)
         write_output(file, text, overwrite=False)

@@ -11,7 +11,7 @@ import typer
 from paretune.cli.commands.new import ColumnOptions
 from paretune.cli.commands.report import show_report
 from paretune.cli.json_output import write_result
-from paretune.cli.options import AsJson, WorkerOptions, with_option_groups
+from paretune.cli.options import AsJson, Quiet, WorkerOptions, with_option_groups
 from paretune.errors import RunsFailedError
 from paretune.terminal import console, echo, error_stream
 from paretune.verbs.study_draft import DEFAULT_MODEL
@@ -55,6 +55,7 @@ def tune(
         ),
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare fine-tuning methods on a data file, and export what to take.
 
@@ -68,7 +69,12 @@ def tune(
     from paretune.verbs.tune import tune as tune_data
 
     named = columns.named_columns()
-    with open_observer(error_stream() if as_json else None) as observer:
+
+    def tell(sentence: str) -> None:
+        if not quiet:
+            echo(sentence, error=as_json)
+
+    with open_observer(error_stream() if as_json else None, quiet=quiet) as observer:
         result = tune_data(
             data,
             model=model,
@@ -83,16 +89,22 @@ def tune(
             max_memory=max_memory,
             to=output,
             observer=observer,
-            tell=lambda sentence: echo(sentence, error=as_json),
+            tell=tell,
             **vars(workers),
         )
     if as_json:
         folder = None if result.exported is None else result.exported.folder
         write_result("tune", {"file": result.file, "advice": result.advice, "folder": folder})
     else:
-        built = load_results(result.study, None).build_report()
-        show_report(built, result.run.folder, str(result.file))
-        _show_end(result.exported)
+        advice = result.advice
+        if quiet:
+            echo(advice.lines[0])
+        else:
+            built = load_results(result.study, None).build_report()
+            show_report(built, result.run.folder, str(result.file))
+            if max_memory is not None:  # the lines above know no limit
+                echo("\n".join([f"Within {max_memory}:", *advice.lines, *advice.warnings]))
+        _show_end(result.exported, advice.take)
     if failed := result.run.summary.failed:
         raise RunsFailedError(
             f"{len(failed)} runs stopped with an error.",
@@ -100,11 +112,12 @@ def tune(
         )
 
 
-def _show_end(exported: ExportResult | None) -> None:
+def _show_end(exported: ExportResult | None, take: str) -> None:
     """Where the export lies and how it is loaded."""
     out = console()
     if exported is None:
-        out.print("What to take needs no training, so nothing is exported.")
+        why = "What to take needs no training" if take else "Nothing is recommended"
+        out.print(f"{why}, so nothing is exported.")
         return
     out.print(f"Exported: {exported.folder} ({exported.form})", soft_wrap=True)
     for line in exported.loading_lines:
