@@ -109,9 +109,9 @@ def recode(file: str, encoding: str, *, end: str = "\n") -> Edit:
     return edit
 
 
-def rows(file: str, made: list[list[str]], header: str = "text,label") -> Edit:
+def rows(file: str, table: list[list[str]], header: str = "text,label") -> Edit:
     """Write a CSV file of other rows."""
-    return lambda folder: write_rows(folder / file, made, header)
+    return lambda folder: write_rows(folder / file, table, header)
 
 
 def link_model(folder: Path, *, without: str = "") -> None:
@@ -206,9 +206,9 @@ TRAINING = "training: {epochs: 1, max_length: 32}"
 SEEDS = "seeds: [1, 2]"
 
 
-def method(text: str) -> Edit:
-    """Another method."""
-    return study(METHODS, f"methods: [{text}]")
+def method(text: str) -> tuple[Edit, ...]:
+    """Another method, on a model in the folder."""
+    return with_model(study(METHODS, f"methods: [{text}]"))
 
 
 def training(text: str) -> Edit:
@@ -256,21 +256,21 @@ MISTAKES = (
     Mistake("empty study file", "plan s.yaml", 2, "", (write("s.yaml", ""),)),
     Mistake("study file is a list", "plan s.yaml", 2, "", (write("s.yaml", "- a\n- b\n"),)),
     Mistake("tabs in YAML", "plan s.yaml", 2, "", (study("    kind:", "\tkind:"),)),
-    Mistake("wrong option", "plan s.yaml", 5, "", with_model(method("{name: lora, rnak: 8}"))),
+    Mistake("wrong option", "plan s.yaml", 5, "", method("{name: lora, rnak: 8}")),
     Mistake("wrong training key", "plan s.yaml", 2, "", (training("epoch: 3"),)),
     Mistake("wrong top key", "plan s.yaml", 2, "", (study("methods:", "method:"),)),
-    Mistake("peft's r", "plan s.yaml", 0, "", with_model(method("{name: lora, r: 4}"))),
+    Mistake("peft's r", "plan s.yaml", 0, "", method("{name: lora, r: 4}")),
     Mistake("peft's lora_alpha", "plan s.yaml", 0, "",
-            with_model(method("{name: lora, r: 4, lora_alpha: 8, lora_dropout: 0.1}"))),
-    Mistake("lorra", "plan s.yaml", 5, "", with_model(method("lorra"))),
-    Mistake("qlora", "plan s.yaml", 5, "", with_model(method("qlora"))),
-    Mistake("LoRA", "plan s.yaml", 0, "", with_model(method("LoRA"))),
-    Mistake("rank as a word", "plan s.yaml", 5, "", with_model(method("{name: lora, rank: eight}"))),
-    Mistake("rank as a fraction", "plan s.yaml", 5, "", with_model(method("{name: lora, rank: 8.5}"))),
+            method("{name: lora, r: 4, lora_alpha: 8, lora_dropout: 0.1}")),
+    Mistake("lorra", "plan s.yaml", 5, "", method("lorra")),
+    Mistake("qlora", "plan s.yaml", 5, "", method("qlora")),
+    Mistake("LoRA", "plan s.yaml", 0, "", method("LoRA")),
+    Mistake("rank as a word", "plan s.yaml", 5, "", method("{name: lora, rank: eight}")),
+    Mistake("rank as a fraction", "plan s.yaml", 5, "", method("{name: lora, rank: 8.5}")),
     Mistake("epochs as a word", "plan s.yaml", 2, "", (training("epochs: three"),)),
-    Mistake("negative rank", "plan s.yaml", 5, "", with_model(method("{name: lora, rank: -4}"))),
-    Mistake("rank 0", "plan s.yaml", 5, "", with_model(method("{name: lora, rank: 0}"))),
-    Mistake("huge rank", "plan s.yaml", 5, "", with_model(method("{name: lora, rank: 100000}"))),
+    Mistake("negative rank", "plan s.yaml", 5, "", method("{name: lora, rank: -4}")),
+    Mistake("rank 0", "plan s.yaml", 5, "", method("{name: lora, rank: 0}")),
+    Mistake("huge rank", "plan s.yaml", 5, "", method("{name: lora, rank: 100000}")),
     Mistake("max_length 1", "plan s.yaml", 2, "", (training("max_length: 1"),)),
     Mistake("max_length 0", "plan s.yaml", 2, "", (training("max_length: 0"),)),
     Mistake("a seed twice", "plan s.yaml", 2, "", (study(SEEDS, "seeds: [1, 1]"),)),
@@ -302,7 +302,7 @@ MISTAKES = (
              study("train: train.csv", 'train: "data.zip::train.csv"'))),
     Mistake("task name with slashes", "plan s.yaml", 2, "", (study("name: t", "name: ../../t"),)),
     Mistake("label of a method with slashes", "plan s.yaml", 2, "",
-            (method('{name: lora, label: "../../x"}'),)),
+            method('{name: lora, label: "../../x"}')),
     Mistake("escape sequence in a label", "check s.yaml", 3, "",
             (labelled('sport, food, money, "\\e]0;owned\\a"'),)),
     Mistake("escape sequence in a cell", "check s.yaml", 3, "",
@@ -400,9 +400,9 @@ def main() -> int:
         code, text, lines = answer(mistake)
         fault = find_fault(mistake, code, text)
         faults += bool(fault)
-        said = " / ".join(one.strip() for one in lines[:3]).replace("|", "/")[:300]
+        brief = " / ".join(one.strip() for one in lines[:3]).replace("|", "/")[:300]
         mark = f" **{fault}**" if fault else ""
-        print(f"| {mistake.name} | `{mistake.command}` | {code} | {said}{mark} |", flush=True)
+        print(f"| {mistake.name} | `{mistake.command}` | {code} | {brief}{mark} |", flush=True)
     return min(faults, 1)
 
 

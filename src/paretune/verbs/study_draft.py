@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.reporting.text.formatting import join_names
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
@@ -111,8 +112,10 @@ def _shorten(value: object) -> str:
     """A value in words; of a long list its beginning."""
     if not isinstance(value, list | tuple):
         return str(value)
-    shown = ", ".join(map(str, value[:_MOST_SHOWN]))
-    return f"{shown} and {len(value) - _MOST_SHOWN:,} more" if len(value) > _MOST_SHOWN else shown
+    texts = list(map(str, value[:_MOST_SHOWN]))
+    if len(value) > _MOST_SHOWN:
+        texts.append(f"{len(value) - _MOST_SHOWN:,} more")
+    return join_names(texts)
 
 
 def _parse_yaml(text: str) -> dict[str, object]:
