@@ -31,7 +31,7 @@ def find_study_file(study: str) -> Path:
         StudyError: neither.
     """
     path = Path(study)
-    if path.exists():
+    if path.exists() and not (path.is_dir() and study in shipped_studies()):
         return path
     if study in shipped_studies():
         return shipped_studies()[study]

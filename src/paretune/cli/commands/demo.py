@@ -27,11 +27,13 @@ def demo(
     from paretune.errors import RunsFailedError
     from paretune.models.sources.package import find_package_folder
     from paretune.study import Study
-    from paretune.verbs.study_input import find_study_file
+    from paretune.verbs.study_input import shipped_studies
 
-    study = Study.load(find_study_file(STUDY))
+    file = shipped_studies()[STUDY]
+    study = Study.load(file)
     for model in study.models:  # before torch is imported
-        find_package_folder(model.name.removeprefix(_PACKAGE))
+        if model.name.startswith(_PACKAGE):
+            find_package_folder(model.name.removeprefix(_PACKAGE))
 
     from paretune.execution.progress.observer import open_observer
     from paretune.reporting.text.terminal_screen import print_answer, print_headlines
@@ -47,7 +49,7 @@ def demo(
         )
     begin = time.monotonic()
     with open_observer(stream, quiet=quiet) as observer:
-        result = run(STUDY, store=store, observer=observer, **vars(workers))
+        result = run(file, store=store, observer=observer, **vars(workers))
     seconds = time.monotonic() - begin
     report = load_results(study, result.folder).build_report()
     ((_, page),) = write_outputs(report, result.folder / "report.html")

@@ -37,6 +37,15 @@ def checked_option(default: Any, check: Callable[[str, Any], Any]) -> Any:
     return field(default=default, metadata={"check": check})
 
 
+_TYPE_TITLES: Mapping[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    types.NoneType: "null",
+}
+
+
 def parse_options(method: str, options: type, values: Mapping[str, Any]) -> Any:
     """Check the values of a study file and make a method's options of them.
 
@@ -115,8 +124,9 @@ def _check_value(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join("null" if a is types.NoneType else a.__name__ for a in allowed)
-        raise MethodError(f"{value!r} is not of type {names}.", where=where)
+        expected = " or ".join(_TYPE_TITLES.get(one, one.__name__) for one in allowed)
+        text = f'"{value}"' if isinstance(value, str) else repr(value)
+        raise MethodError(f"{text} is not {expected}.", where=where)
     low, high = spec.metadata.get("low"), spec.metadata.get("high")
     if low is not None and value is not None and not low <= value <= high:
         raise MethodError(f"{value} is not between {low} and {high}.", where=where)

