@@ -160,12 +160,20 @@ def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
     assert "the package trackio is not installed" in err
 
 
-def test_a_shell_completes_verbs_and_options(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_shell_completes_verbs_options_and_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("samples.yaml", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "studies").mkdir()
     monkeypatch.setenv("_PARETUNE_COMPLETE", "complete_bash")
     for typed, completed in (
         ("paretune rec", ["recommend"]),
         ("paretune run --fl", ["--fleet"]),
         ("paretune ls me", ["methods"]),
+        ("paretune plan sam", ["sample", "samples.yaml"]),
+        ("paretune plan st", ["studies/"]),
     ):
         monkeypatch.setenv("COMP_WORDS", typed)
         monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))

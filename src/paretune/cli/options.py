@@ -65,12 +65,25 @@ def _takes_the_rest(parameter: inspect.Parameter) -> bool:
     return list in (get_origin(one) for one in (value, *get_args(value)))
 
 
+def complete_study(incomplete: str) -> list[str]:
+    """What the shell offers for a study: shipped names, study files, and folders on the way."""
+    from paretune.verbs.study_input import shipped_studies
+
+    names = [name for name in shipped_studies() if name.startswith(incomplete)]
+    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    beside = sorted(folder.iterdir()) if folder.is_dir() else []
+    paths = [path for path in beside if str(path).startswith(incomplete)]
+    files = [str(path) for path in paths if path.suffix in (".yaml", ".yml")]
+    return [*names, *files, *(f"{path}/" for path in paths if path.is_dir())]
+
+
 StudyName = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
         help="A study file, or the name of a shipped one (paretune ls studies).",
         show_default=False,
+        autocompletion=complete_study,
     ),
 ]
 Overrides = Annotated[
