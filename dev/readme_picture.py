@@ -20,7 +20,7 @@ from paretune.reporting.text.terminal_screen import print_answer
 from paretune.terminal.console import Terminal
 from paretune.verbs.report import load_results
 
-REMARK = "Three seeds are a first look."
+REMARK = "Three seeds are a first look; a claim needs five."
 
 
 def draw(store: Path) -> str:

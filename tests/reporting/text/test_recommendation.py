@@ -154,10 +154,13 @@ def test_the_third_line_says_what_would_change_the_recommendation() -> None:
 
 def test_a_rate_at_the_edge_would_change_it_first() -> None:
     study = fake.study(methods=["full"])
-    records = fake.whole(study)
+    records = [r for r in fake.whole(study) if r.run.method.name != "full"]
     for rate, level in ((1e-4, 0.3), (1e-3, 0.6)):
         run = fake.make_run(study, "tune", "full", 0, learning_rate=rate)
         records.append(fake.record(run, {"selection": fake.answers(level, n=40, part="s")}))
+    for seed in (1, 2, 3):
+        run = fake.make_run(study, "final", "full", seed, learning_rate=1e-3)
+        records.append(fake.record(run, {"test": fake.answers(0.8)}))
     found = write_advice(recommend(topic_cells(study, records)))
     assert found.lines[2] == "  Would change it: higher rates (full: the highest tried was best)."
 

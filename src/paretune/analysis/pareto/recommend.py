@@ -89,6 +89,7 @@ def recommend(
         best_alternative=_compare(best, chosen, comparisons)
         if best and chosen and best is not chosen
         else None,
+        runner_up=_find_runner_up(pool, best, chosen, comparisons),
         outside_budget=_find_higher(useful, chosen, comparisons),
         hardest_comparison=_compare_with_hardest(chosen, candidates, comparisons),
         free_baseline=free,
@@ -184,6 +185,25 @@ def _find_higher(
         default=None,
     )
     if highest is None or chosen is None or highest.expected.estimate <= chosen.expected.estimate:
+        return None
+    return _compare(highest, chosen, comparisons)
+
+
+def _find_runner_up(
+    pool: Sequence[Candidate],
+    best: Candidate | None,
+    chosen: Candidate | None,
+    comparisons: PairwiseComparisons,
+) -> Alternative | None:
+    """The next highest method, where the highest is chosen and not proven better than it."""
+    if chosen is None or chosen is not best or chosen.cell.baseline:
+        return None
+    methods = [c for c in pool if not c.cell.baseline and c is not chosen]
+    highest = max(methods, key=lambda c: c.expected.estimate, default=None)
+    if highest is None:
+        return None
+    pair = comparisons.compare(highest.cell, chosen.cell)
+    if pair is None or pair.standing != "unclear":
         return None
     return _compare(highest, chosen, comparisons)
 

@@ -92,6 +92,7 @@ class Recommendation:
             ``baseline`` or ``none``.
         best: the highest expected score of those that may be recommended.
         best_alternative: ``best`` compared with ``chosen``; None if they are the same.
+        runner_up: where the highest is chosen, the next method, unless it is proven worse.
         outside_budget: the highest outside the budget, if it is expected to score higher.
         hardest_comparison: of a guess, the baseline of the largest p-value.
         free_baseline: the highest baseline without a model.
@@ -108,6 +109,7 @@ class Recommendation:
     prospects: Mapping[CellKey, Prospect]
     best: Candidate | None
     best_alternative: Alternative | None
+    runner_up: Alternative | None
     outside_budget: Alternative | None
     hardest_comparison: Alternative | None
     free_baseline: Candidate | None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from paretune.cli.json_output import write_result
 from paretune.cli.options import AsJson, Quiet, StoreFolder, WorkerOptions, with_option_groups
 from paretune.terminal import console, echo, error_stream
@@ -19,7 +17,7 @@ def demo(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare four methods on sample data with a small real model, and show the answer.
+    """Compare full fine-tuning, LoRA and a linear probe on sample data, and show the answer.
 
     Takes about a minute on two cores, and fetches nothing: the data is part of paretune, the model
     is a package (the extra `minilm`). It is the shipped study `demo`, so every other verb takes it.
@@ -43,14 +41,12 @@ def demo(
     stream = error_stream() if as_json else None
     if not quiet:
         echo(
-            "Which fine-tuning method is worth it for a small encoder that sorts 200 messages?\n"
-            "full trains all weights, lora and ia3 a few, head_only none but the classifier's.",
+            "Which fine-tuning method is worth it for a small encoder and 200 labelled texts?\n"
+            "full trains all weights, lora some beside them, head_only the classifier alone.",
             to=stream,
         )
-    begin = time.monotonic()
     with open_observer(stream, quiet=quiet) as observer:
         result = run(file, store=store, observer=observer, **vars(workers))
-    seconds = time.monotonic() - begin
     report = load_results(study, result.folder).build_report()
     ((_, page),) = write_outputs(report, result.folder / "report.html")
     if as_json:
@@ -59,7 +55,7 @@ def demo(
     elif quiet:
         print_headlines(report, console())
     else:
-        print_answer(report, console(), f"Three seeds are a first look. It took {seconds:.0f} s.")
+        print_answer(report, console(), "Three seeds are a first look; a claim needs five.")
         echo(f"Page: {page}")
         echo("Your own data: paretune tune FILE.csv")
     if failed := result.summary.failed:

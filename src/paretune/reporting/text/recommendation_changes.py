@@ -120,13 +120,17 @@ class _ChangeWriter:
         if (higher := recommendation.outside_budget) is not None:
             excess = self._format_excess(higher.candidate)
             yield f"Would change it: a larger budget ({self._title(higher.candidate)}: {excess})"
+        by_cost = list(self._change_by_cost())
+        runner_up = recommendation.runner_up
+        if runner_up is not None and runner_up.candidate is find_best_cheaper(recommendation):
+            yield from by_cost  # nearer than more seeds
         for text, size in self._open_pairs():
             if has_number(size):
                 yield f"{text}: {describe_sample_size(size)}"
                 yield f"{text}: {abbreviate_sample_size(size)}"
         if recommendation.kind in ("baseline", "none"):
             yield f"Would change it: more steps{self._steps_now()}, other rates, models or data"
-        yield from self._change_by_cost()
+        yield from by_cost
 
     def _change_by_cost(self) -> Iterable[str]:
         """A limit under the cost of what is recommended, or a loss that is not accepted."""
@@ -139,7 +143,7 @@ class _ChangeWriter:
             more = format_loss(self._points(candidate, chosen))
             yield f"Would change it: if {more} count, {self._title(candidate)} (--within 0)"
         cheaper = find_best_cheaper(self.recommendation)
-        if cheaper is not None and axis in chosen.costs:
+        if cheaper is not None and cheaper.cell.model != NO_MODEL and axis in chosen.costs:
             limit = format_amount(axis, chosen.costs[axis].value)
             lower = format_loss(self._points(chosen, cheaper))
             yield f"Would change it: a limit under {limit} ({self._title(cheaper)}, {lower} lower)"
@@ -175,6 +179,7 @@ class _ChangeWriter:
         chosen = self.recommendation.chosen
         for other in (
             self.recommendation.best_alternative,
+            self.recommendation.runner_up,
             self.recommendation.hardest_comparison,
         ):
             if other is None or chosen is None or other.pair is None or other.sample_size is None:
