@@ -114,9 +114,9 @@ class _ChangeWriter:
         for candidate in self._methods:
             if edge := rate_edge_of(candidate.cell):
                 edges.setdefault(edge, []).append(titles.title(candidate.cell))
-        for edge, names in edges.items():
-            rates = "higher" if edge == "highest" else "lower"
-            yield f"Would change it: {rates} rates ({join_names(names)}: the {edge} tried was best)"
+        for end, names in edges.items():
+            rates = "higher" if end == "highest" else "lower"
+            yield f"Would change it: {rates} rates ({join_names(names)}: the {end} tried was best)"
         if (higher := recommendation.outside_budget) is not None:
             excess = self._format_excess(higher.candidate)
             yield f"Would change it: a larger budget ({self._title(higher.candidate)}: {excess})"
