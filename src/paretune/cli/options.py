@@ -71,8 +71,8 @@ def complete_study(incomplete: str) -> list[str]:
 
     names = [name for name in shipped_studies() if name.startswith(incomplete)]
     folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
-    beside = sorted(folder.iterdir()) if folder.is_dir() else []
-    paths = [path for path in beside if str(path).startswith(incomplete)]
+    siblings = sorted(folder.iterdir()) if folder.is_dir() else []
+    paths = [path for path in siblings if str(path).startswith(incomplete)]
     files = [str(path) for path in paths if path.suffix in (".yaml", ".yml")]
     return [*names, *files, *(f"{path}/" for path in paths if path.is_dir())]
 
