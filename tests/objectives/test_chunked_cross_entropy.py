@@ -58,10 +58,18 @@ def test_it_is_the_loss_of_all_scores(
         strict=True,
     ):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
+    frozen = weight.detach()  # whose gradient is handed over once, and gradcheck asks for it twice
     assert torch.autograd.gradcheck(
-        lambda h, w: chunked_cross_entropy(h, w, given, tokens, smoothing, softcap)[0],
-        (hidden, weight),
+        lambda h: chunked_cross_entropy(h, frozen, given, tokens, smoothing, softcap)[0], (hidden,)
     )
+
+
+def test_the_gradient_of_the_matrix_is_handed_over_once() -> None:
+    hidden, weight, _, tokens = drawn()
+    loss = chunked_cross_entropy(hidden, weight, None, tokens)[0]
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="handed over once"):
+        loss.backward()
 
 
 def test_what_is_frozen_gets_no_gradient(pieces: int) -> None:

@@ -113,15 +113,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     d_weight.addmm_(d_z.mT, states)
                 elif d_weight is not None:
                     d_weight += torch.mm(d_z.mT, states)
-        ctx.save_for_backward(d_hidden, d_weight)
+        ctx.save_for_backward(d_hidden)
+        # As large as the vocabulary, so it is handed over and not copied: a saved tensor would live
+        # on until the node is gone.
+        ctx.d_weight, ctx.has_d_weight = d_weight, d_weight is not None
         ctx.mark_non_differentiable(each)
         return total, each
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
-        d_hidden, d_weight = (
-            None if saved is None else saved * gradient.to(saved.dtype)
-            for saved in ctx.saved_tensors
-        )
+        (d_hidden,) = ctx.saved_tensors
+        d_weight, ctx.d_weight = ctx.d_weight, None
+        if ctx.has_d_weight and d_weight is None:
+            raise RuntimeError("the gradient of the matrix is handed over once: compute it anew")
+        if d_weight is not None:
+            d_weight.mul_(gradient.to(d_weight.dtype))
+        if d_hidden is not None:
+            d_hidden = d_hidden * gradient.to(d_hidden.dtype)
         return d_hidden, d_weight, None, None, None, None
