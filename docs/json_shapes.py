@@ -41,6 +41,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "memory_basis",
         "done": "how many have ended",
         "seconds_left": "predicted wall clock",
+        "race": "null without a race; else spared_runs that it will not train and undecided_runs "
+        "that it may not, with their seconds, one after another",
         "workers": "processes that train at once",
         "threads": "of each",
         "device": "the first of them, on which costs are measured",
@@ -66,6 +68,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "failed": f"each: {RUN}, run_id, message",
         "workers": "who work on it now",
         "seconds": "of work so far",
+        "spared": "null without a race; else final runs that it does without (runs, and their "
+        "seconds) and waiting ones that it may do without (undecided)",
         "seconds_left": "null where nobody works on it or too little is known",
         "cells": "each: task, model, method, done, running, waiting, failed, seconds, score (an "
         "interval, or null)",

@@ -33,6 +33,11 @@ _ids = itertools.count()
 
 def build_cells(drawn: Drawn, metric: str) -> list[Cell]:
     """The cells of a drawn study, with ``majority`` and the memory of every method."""
+    return group_into_cells(*build_study(drawn, metric))
+
+
+def build_study(drawn: Drawn, metric: str) -> tuple[Study, list[Record]]:
+    """A drawn study and all its records."""
     methods = tuple(name for name in drawn.answers if name not in _NO_MODEL)
     runs = max(len(answers) for answers in drawn.answers.values())
     shape = _Shape(methods, metric, runs, drawn.num_folds)
@@ -52,7 +57,7 @@ def build_cells(drawn: Drawn, metric: str) -> list[Cell]:
         for number, (position, part) in enumerate(parts):
             run = _make_run(shape, name, number + 1, position)
             records.append(_record(run, part))
-    return group_into_cells(_make_study(shape), records)
+    return _make_study(shape), records
 
 
 class _Shape(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
@@ -36,6 +37,10 @@ from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, OuterFold, Readout, Run, Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
+
+Stop = Literal["limit", "screened", "no change"]
+"""A race trains no more of a cell: a cost exceeds its limit, its selection score is hopeless, or
+its further runs could not change the answer."""
 
 NO_MODEL = "-"
 """The model key of baselines without a model; they belong to every model of their task."""
@@ -83,6 +88,8 @@ class Cell:
         expected_runs: number of final runs that the protocol asks for.
         failed_folds: outer folds all of whose trials failed, so that no final run comes.
         other_settings: records left out because an older version of the study made them.
+        raced: the study trains only what may change its answer (:mod:`paretune.analysis.racing`).
+        stop: why a race trains no more of its runs; None while it may, and where it needs none.
     """
 
     task: str
@@ -101,6 +108,8 @@ class Cell:
     expected_runs: int = 1
     failed_folds: int = 0
     other_settings: int = 0
+    raced: bool = False
+    stop: Stop | None = None
 
     @property
     def baseline(self) -> bool:
@@ -263,11 +272,16 @@ class Cell:
         return bool(self.choice.table) and self.choice.rate is None and not self.final
 
     @property
+    def complete(self) -> bool:
+        """All final runs that the protocol asks for have ended."""
+        return self.all_trials_failed or len(self.final) >= self.expected_runs
+
+    @property
     def finished(self) -> bool:
-        """Nothing waits, and all final runs that were asked for have ended."""
+        """Nothing waits, and all final runs that were asked for have ended, or none is needed."""
         if any(stage != "cost" for stage, _ in self.pending):
             return False
-        return self.all_trials_failed or len(self.final) >= self.expected_runs
+        return self.complete or self.stop is not None
 
 
 def group_into_cells(
@@ -276,8 +290,21 @@ def group_into_cells(
     """Every cell of the study, in its order, whether or not anything has run.
 
     Baselines come after the methods of their task. Runs of tasks, models or methods that are not in
-    the study are left out: a changed study file never mixes results.
+    the study are left out: a changed study file never mixes results. In a race each cell has why it
+    is trained no further (:func:`paretune.analysis.racing.rounds.mark_stopped`).
     """
+    cells = build_cells(study, records, states)
+    if study.protocol.race == "off":
+        return cells
+    from paretune.analysis.racing.rounds import mark_stopped
+
+    return mark_stopped(study, cells)
+
+
+def build_cells(
+    study: Study, records: Iterable[Record], states: Iterable[RunStatus] = ()
+) -> list[Cell]:
+    """As :func:`group_into_cells`, without what a race has decided."""
     records, states = list(records), list(states)
     keys = _cell_keys(study, [*(r.run for r in records), *(s.run for s in states)])
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
@@ -355,8 +382,9 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
     of_stage: dict[str, list[Record]] = {"tune": [], "final": [], "cost": []}
     for record in records:
         of_stage[record.run.stage].append(record)
+    raced = study.protocol.race != "off"
     tuning = keep_one_setting(keep_design(of_stage["tune"], folds), study, None)
-    choice, fold_choices = select_learning_rate(tuning), {}
+    choice, fold_choices = select_learning_rate(tuning, raced=raced and not folds), {}
     candidates = keep_design(of_stage["final"], folds)
     if folds:
         fold_choices = {
@@ -380,6 +408,7 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
             for choice in fold_choices.values()
         ),
         other_settings=len(of_stage["final"]) - len(final),
+        raced=raced,
     )
     return replace(cell, design=TestDesign(folds, len(cell.test_answers) or 1)) if folds else cell
 

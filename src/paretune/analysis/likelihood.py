@@ -21,6 +21,7 @@ import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.comparable_scores import keep_comparable
+from paretune.analysis.pairwise_comparisons import find_raced_pairs
 from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_sums
 from paretune.metrics import Array
@@ -130,9 +131,14 @@ class LikelihoodComparisons:
         }
         scores = keep_comparable((name, one.log_likelihood) for name, one in on_model.items())
         baselines = {name for name, one in on_model.items() if one.cell.baseline}
-        for pair in compare_all_pairs(scores, baselines):
-            one_run = any(on_model[name].is_one_run for name in (pair.a, pair.b))
-            yield replace(pair, withheld="one run") if one_run else pair
+        race = find_raced_pairs({name: one.cell for name, one in on_model.items()})
+        for pair in compare_all_pairs(scores, baselines, race):
+            if any(on_model[name].is_one_run for name in (pair.a, pair.b)):
+                yield replace(pair, withheld="one run")
+            elif race is not None and race.incomplete & {pair.a, pair.b}:
+                yield replace(pair, withheld="stopped")
+            else:
+                yield pair
 
 
 def _seed_key(record: Record) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from paretune import metrics
 from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
 from paretune.store.record import Predictions, Record
+
+SEED_POINTS = 2.0
+"""Standard deviation of a score between seeds that is assumed where one seed is all there is."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +50,28 @@ class RateSelection:
     table: tuple[Trial, ...]
 
 
-def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
+def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> RateSelection:
     """The rate with the highest mean primary score on the selection parts.
 
     A trial that diverged or did not fit counts with the metric's lowest score; one that stopped
     with an unexpected error says nothing about its rate and does not count. Ties go to the lower
     mean selection loss, then to the smaller rate.
+
+    Args:
+        tuning: ended trials of one cell.
+        raced: rates that were tried on fewer folds than others were dropped
+            (:func:`find_rates_in_play`) and are not selected.
     """
     lowest = metrics.get(find_primary_metric(tuning) or DEFAULT).lowest
-    by_rate: dict[float, list[Record]] = {}
-    for record in tuning:
-        if record.run.learning_rate is not None and _selection_score(record, lowest) is not None:
-            by_rate.setdefault(record.run.learning_rate, []).append(record)
+    by_rate = _group_by_rate(tuning, lowest)
     table = tuple(_score_trial(rate, by_rate[rate], lowest) for rate in sorted(by_rate))
     if not table:
         return RateSelection(None, undecided=False, edge=False, table=())
     ranked = sorted(table, key=lambda t: (-t.score, t.loss, t.rate))
+    if raced:
+        tried = Counter(record.run.learning_rate for record in tuning)
+        most = max(tried[trial.rate] for trial in table)
+        ranked.sort(key=lambda t: tried[t.rate] < most)
     best = ranked[0]
     if best.failed == best.folds:
         return RateSelection(None, undecided=False, edge=False, table=table)
@@ -72,6 +82,58 @@ def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
         edge=len(table) > 1 and best.rate in (table[0].rate, table[-1].rate),
         table=table,
     )
+
+
+def find_rates_in_play(tuning: Sequence[Record]) -> frozenset[float]:
+    """The rates that are not clearly behind the best of them on the folds so far.
+
+    A rate is dropped if its mean score is lower than the best's by more than one standard error of
+    their paired difference, the distance from which :attr:`RateSelection.undecided` speaks::
+
+        se^2 = sum of v_f / F^2 + 2 sigma^2 / F
+
+    with ``v_f`` the paired variance over the rows of fold f and sigma = ``SEED_POINTS`` for what
+    single runs differ by. In simulations that kept the final choice in 90 to 95 % of cells, at 0.05
+    to 0.13 points, and trained 37 to 51 % of five folds (docs/racing.md).
+
+    Args:
+        tuning: ended trials of one cell: the same folds for each rate.
+    """
+    metric = metrics.get(find_primary_metric(tuning) or DEFAULT)
+    by_rate = _group_by_rate(tuning, metric.lowest)
+    tried = frozenset(r for record in tuning if (r := record.run.learning_rate) is not None)
+    if not by_rate:
+        return tried
+    trials = {rate: _score_trial(rate, runs, metric.lowest) for rate, runs in by_rate.items()}
+    best = min(trials.values(), key=lambda t: (-t.score, t.loss, t.rate))
+    if best.failed == best.folds:
+        return tried
+    behind = {
+        trial.rate
+        for trial in trials.values()
+        if best.score - trial.score
+        > _gap_error(by_rate[best.rate], by_rate[trial.rate], metric.name, metric.highest)
+    }
+    return tried - behind
+
+
+def _gap_error(
+    best: Sequence[Record], other: Sequence[Record], metric: str, highest: float
+) -> float:
+    """Standard error of the difference of two mean scores, of rows and single runs."""
+    folds = min(len(best), len(other))
+    a, b = _group_by_fold(best), _group_by_fold(other)
+    rows = sum(_paired_error(a[fold], b[fold], metric) ** 2 for fold in a.keys() & b.keys())
+    runs = 2 * (SEED_POINTS * highest / 100) ** 2
+    return math.sqrt(rows / folds**2 + runs / folds)
+
+
+def _group_by_rate(tuning: Sequence[Record], lowest: float) -> dict[float, list[Record]]:
+    by_rate: dict[float, list[Record]] = {}
+    for record in tuning:
+        if record.run.learning_rate is not None and _selection_score(record, lowest) is not None:
+            by_rate.setdefault(record.run.learning_rate, []).append(record)
+    return by_rate
 
 
 def _selection_score(record: Record, lowest: float) -> tuple[float, float] | None:

@@ -40,6 +40,7 @@ from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.score_difference import difference_terms, on_common_rows
 from paretune.analysis.statistics.seed_variance import (
+    NO_PRIOR,
     SeedPrior,
     fit_seed_prior,
     lending_scores,
@@ -163,7 +164,8 @@ class _TaskScores:
         scores = scores_on_model(cells, model)
         by_method = {c.method: c for c in cells}
         baseline_names = {c.method for c in cells if c.baseline}
-        prior = fit_seed_prior(lending_scores(scores, baseline_names))
+        raced = any(c.raced for c in cells)
+        prior = NO_PRIOR if raced else fit_seed_prior(lending_scores(scores, baseline_names))
         expected = {key[1]: score.estimate for key, score in expected_scores(cells).items()}
         return cls(cells[0].task, by_method, scores, prior, expected)
 
@@ -192,6 +194,10 @@ class _TaskScores:
         )
         return 100 * (ahead - behind) / highest
 
+    def is_stopped(self, name: str) -> bool:
+        """Whether a race did not give it all its runs."""
+        return self.cells[name].raced and not self.cells[name].complete
+
     def is_one_run(self, name: str) -> bool:
         """Whether nothing is known of how much runs differ."""
         cell = self.cells[name]
@@ -208,6 +214,8 @@ def _compare(
     effects = tuple(effect for _, effect in by_task.values())
     used = [table for table, _ in by_task.values()]
     points, half, p = combine_effects(effects)
+    if any(table.is_stopped(name) for table in used for name in (method, reference)):
+        p = 1.0
     return OverTasks(
         model=model,
         method=method,
@@ -245,6 +253,8 @@ def _withhold(
 ) -> str:
     if any(table.is_one_run(name) for table in tables for name in pair):
         return "one run does not show how much runs differ"
+    if any(table.is_stopped(name) for table in tables for name in pair):
+        return "a race stopped one of them, as it could not change an answer"
     better = pair[0] if points > 0 else pair[1]
     lead = sum(w * t.expected_lead(*pair) for w, t in zip(rows, tables, strict=True))
     if _count_failed(tables, better)[0] and lead * points <= 0:

@@ -20,6 +20,11 @@ whatever the p-value:
 - one run of a method that draws its seed: how much runs differ is unknown, and a difference of two
   such runs was false in 28 to 88 % of simulated studies;
 - a higher score with failures that would make the next run the worse one.
+
+**In a race** (``protocol.race``) the claims are some of those that the same rules make when all
+runs of all cells are there, whatever was stopped and why (docs/statistics.md has the proof): only
+pairs of cells with all their runs are decided, the others count with p = 1, families are those of
+the whole study, no cell lends its variance, and any failure of the higher side withholds a pair.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.comparable_scores import keep_comparable, scores_on_model
 from paretune.analysis.pairwise_ranks import (
     Pair,
+    RacedPairs,
     RankRange,
     Withheld,
     compare_all_pairs,
@@ -54,7 +60,11 @@ class PairwiseComparisons:
         models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
         self._scores = {model: scores_on_model(cells, model) for model in models}
         self._pairs = {model: self._compare_on(model) for model in models}
-        self._shortfalls = {model: bound_shortfalls(self._pairs[model]) for model in models}
+        self._shortfalls = {
+            # The best of all may be one that was stopped.
+            model: {} if self._incomplete_on(model) else bound_shortfalls(self._pairs[model])
+            for model in models
+        }
 
     def pairs(self, model: str) -> tuple[Pair, ...]:
         """Every pair on one model, the baselines without a model included, in the cells' order."""
@@ -109,17 +119,30 @@ class PairwiseComparisons:
         pairs = [(other, self.compare(best, other)) for other in others]
         return [other for other, pair in pairs if pair and pair.standing == "above"]
 
+    def _incomplete_on(self, model: str) -> set[str]:
+        """Methods that a race did not give all their runs."""
+        cells = [c for c in self._cells if c.model in (model, NO_MODEL)]
+        return {c.method for c in cells if c.raced and not c.complete}
+
     def _compare_on(self, model: str) -> tuple[Pair, ...]:
         cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
-        compared = compare_all_pairs(self._scores[model], _names_of_baselines(cells))
-        pairs = _correct_by_family(compared, cells)
+        race = find_raced_pairs(cells)
+        compared = compare_all_pairs(self._scores[model], _names_of_baselines(cells), race)
+        corrected = correct_by_family(
+            {(pair.a, pair.b): pair.difference.p for pair in compared}, cells
+        )
+        pairs = [
+            replace(pair, p_holm=p, family=size)
+            for pair in compared
+            for p, size in [corrected[(pair.a, pair.b)]]
+        ]
         return self._withhold_pairs(pairs, cells)
 
     @cached_property
     def _pairs_across_models(self) -> tuple[Pair, ...]:
         cells = {_full_name(cell): cell for cell in self._cells}
         scores = keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
-        pairs = compare_all_pairs(scores, _names_of_baselines(cells))
+        pairs = compare_all_pairs(scores, _names_of_baselines(cells), find_raced_pairs(cells))
         return self._withhold_pairs(pairs, cells)
 
     def _withhold_pairs(self, pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> tuple[Pair, ...]:
@@ -133,8 +156,12 @@ class PairwiseComparisons:
         split = [c for c in (a, b) if not c.deterministic and not c.design.is_cross_validation]
         if any(c.bootstrap and len(c.bootstrap.seeds) == 1 for c in split):
             return "one run"
+        if any(c.raced and not c.complete for c in (a, b)):
+            return "stopped"
         better, worse = (a, b) if pair.difference.estimate > 0 else (b, a)
         if better.failures is not None and better.failures.failed:
+            if better.raced:  # what failures cost depends on how often all others fail
+                return "failures"
             expected = self._expected
             ahead, behind = (expected.get((c.model, c.method)) for c in (better, worse))
             if ahead and behind and ahead.estimate <= behind.estimate:
@@ -146,33 +173,54 @@ class PairwiseComparisons:
         return expected_scores(self._cells)
 
 
-def _correct_by_family(pairs: Sequence[Pair], cells: Mapping[str, Cell]) -> list[Pair]:
-    """The pairs of one model, corrected over their families, in their order."""
-    between: dict[bool, list[Pair]] = {False: [], True: []}
+def find_raced_pairs(cells: Mapping[str, Cell]) -> RacedPairs | None:
+    """What a race changes in the comparison of these cells, by name; None without a race."""
+    if not any(cell.raced for cell in cells.values()):
+        return None
+    return RacedPairs(
+        len(cells), frozenset(name for name, c in cells.items() if c.raced and not c.complete)
+    )
+
+
+def correct_by_family(
+    p_values: Mapping[tuple[str, str], float], cells: Mapping[str, Cell]
+) -> dict[tuple[str, str], tuple[float, int]]:
+    """P-values of the pairs of one model, corrected over their families, and the families' sizes.
+
+    In a race the families have all cells of the study; what is absent counts with p = 1.
+
+    Args:
+        p_values: by the names of two cells.
+        cells: by name.
+    """
+    between: dict[bool, dict[tuple[str, str], float]] = {False: {}, True: {}}
     rows: dict[bool, dict[str, dict[tuple[str, str], float]]] = {False: {}, True: {}}
-    for pair in pairs:
-        a, b = cells[pair.a], cells[pair.b]
+    for (name, other), p in p_values.items():
+        a, b = cells[name], cells[other]
         # The method's row, or that of the baseline with a model.
         row = next((c for c in (a, b) if not c.baseline), a if a.model != NO_MODEL else b)
         if a.baseline == b.baseline and (a.model == NO_MODEL) == (b.model == NO_MODEL):
-            between[a.baseline].append(pair)
+            between[a.baseline][(name, other)] = p
         else:
-            key = (pair.a, pair.b)
-            rows[row.baseline].setdefault(row.method, {})[key] = pair.difference.p
+            rows[row.baseline].setdefault(row.method, {})[(name, other)] = p
+    methods = [cell for cell in cells.values() if not cell.baseline]
+    raced = any(cell.raced for cell in methods)
     corrected: dict[tuple[str, str], tuple[float, int]] = {}
-    for family in between.values():
-        members = len({name for pair in family for name in (pair.a, pair.b)})
-        p_values = all_pairs_correction([pair.difference.p for pair in family], members)
-        for pair, p in zip(family, p_values, strict=True):
-            corrected[(pair.a, pair.b)] = p, len(family)
-    for table in rows.values():
+    for baselines, family in between.items():
+        members, absent = len({name for pair in family for name in pair}), 0
+        if raced and not baselines and family:
+            members = len(methods)
+            absent = members * (members - 1) // 2 - len(family)
+        values = all_pairs_correction([*family.values(), *[1.0] * absent], members)
+        for key, p in zip(family, values[: len(family)], strict=True):
+            corrected[key] = p, len(family) + absent
+    for baselines, table in rows.items():
+        if raced and not baselines and table:
+            absent_row: dict[tuple[str, str], float] = {("", ""): 1.0}
+            table = {cell.method: absent_row for cell in methods} | table
         for key, p in rows_correction(table).items():
             corrected[key] = p, len(table)
-    return [
-        replace(pair, p_holm=p, family=size)
-        for pair in pairs
-        for p, size in [corrected[(pair.a, pair.b)]]
-    ]
+    return corrected
 
 
 def describe_withheld(reasons: Iterable[Withheld]) -> str:
@@ -180,6 +228,7 @@ def describe_withheld(reasons: Iterable[Withheld]) -> str:
     words = {
         "one run": "one run does not show how much runs differ",
         "failures": "its failures may outweigh its score",
+        "stopped": "no claim: further runs could not change the answer",
     }
     return "; ".join(text for reason, text in words.items() if reason in set(reasons))
 

@@ -21,7 +21,11 @@ from paretune.analysis.statistics.score_difference import (
     score_difference,
 )
 from paretune.analysis.statistics.score_interval import Interval
-from paretune.analysis.statistics.seed_variance import fit_seed_prior, lending_scores
+from paretune.analysis.statistics.seed_variance import (
+    NO_PRIOR,
+    fit_seed_prior,
+    lending_scores,
+)
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class McNemar:
     p: float
 
 
-Withheld = Literal["", "one run", "failures"]
-"""Why a pair may not be decided: a side of one run, or failures that outweigh a higher score."""
+Withheld = Literal["", "one run", "failures", "stopped"]
+"""Why a pair may not be decided: a side of one run, failures that outweigh a higher score, or a
+side that a race did not give all its runs."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,22 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class RacedPairs:
+    """What a race changes in the comparison of all pairs (docs/statistics.md).
+
+    Cells do not lend each other their variances, since those of a stopped one are not known; a pair
+    of which a side lacks runs has p = 1, and so have pairs of cells without a score.
+
+    Attributes:
+        members: cells of the family, those without a score included.
+        incomplete: names of those that lack runs.
+    """
+
+    members: int
+    incomplete: frozenset[str]
+
+
+@dataclass(frozen=True)
 class RankRange:
     """The ranks, 1 the best, that a method may have among ``of`` methods."""
 
@@ -103,7 +124,9 @@ class RankRange:
 
 
 def compare_all_pairs(
-    cells: Mapping[str, BootstrapScore], baselines: Collection[str] = ()
+    cells: Mapping[str, BootstrapScore],
+    baselines: Collection[str] = (),
+    race: RacedPairs | None = None,
 ) -> tuple[Pair, ...]:
     """Every pair, in the order of ``cells``; p-values corrected over all of them.
 
@@ -115,18 +138,29 @@ def compare_all_pairs(
         cells: scores by name.
         baselines: names of those that are baselines
             (:mod:`paretune.analysis.statistics.seed_variance`).
+        race: how many cells the study has, and which lack runs; None without a race.
 
     Raises:
         StoreError: some answered different examples of one split.
     """
-    prior = fit_seed_prior(lending_scores(cells, baselines))
+    prior = NO_PRIOR if race else fit_seed_prior(lending_scores(cells, baselines))
     sides = {
         (a, b): on_common_rows(cells[a], cells[b])
         for a, b in combinations(cells, 2)
         if not set(cells[a].uid).isdisjoint(cells[b].uid)
     }
     differences = {names: score_difference(*pair, prior) for names, pair in sides.items()}
-    corrected = all_pairs_correction([d.p for d in differences.values()], len(cells))
+    members = len(cells)
+    if race is not None:
+        members = max(members, race.members)
+        differences = {
+            names: replace(one, p=1.0) if race.incomplete & {*names} else one
+            for names, one in differences.items()
+        }
+    absent = members * (members - 1) // 2 - len(differences) if race is not None else 0
+    corrected = all_pairs_correction(
+        [*(d.p for d in differences.values()), *[1.0] * absent], members
+    )[: len(differences)]
     # One-sided, for each of the others against the best (shortfall.py).
     level = 2 * ALPHA / max(len(cells) - 1, 1)
     terms = {names: difference_terms(*pair, prior) for names, pair in sides.items()}

@@ -42,12 +42,14 @@ class StudyCallbacks:
         add_runs: adds the runs that the records make possible to the store; returns how many.
         after_final_runs: called whenever final runs have ended.
         planned_runs: how many runs the study will have in all; 0: unknown.
+        deadline: of ``time.monotonic``, when a time budget is used up; None: there is none.
     """
 
     observer: Observer
     add_runs: Callable[[], int]
     after_final_runs: Callable[[], object] = do_nothing
     planned_runs: int = 0
+    deadline: float | None = None
 
 
 class Executor(Protocol):
@@ -60,6 +62,8 @@ class Executor(Protocol):
       but costs have ended and new results are there.
     - Every run ends exactly once, as done or failed. A run that fails stops no other.
     - Runs that another process holds are waited for, and taken over if it dies.
+    - At the ``deadline`` the runs in hand are given back with what they have trained, and it
+      returns; the same call continues.
     - ``KeyboardInterrupt``: the runs in hand are given back, then it is raised; the same call
       continues.
     - ``observer.ended`` is called once for every run that ended, also in another process.

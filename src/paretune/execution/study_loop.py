@@ -45,7 +45,7 @@ class StudyLoop:
     def run(
         self, collect: Callable[[], None], start: Callable[[Sequence[RunStatus]], None]
     ) -> StudySummary:
-        """Watch until all has ended.
+        """Watch until all has ended, or until the deadline.
 
         Args:
             collect: takes in what has ended since the last call; called before every look.
@@ -69,7 +69,8 @@ class StudyLoop:
                 # process may have added the same runs first.
                 expanded_at = ended
                 continue
-            if not waiting:
+            deadline = self.callbacks.deadline
+            if not waiting or (deadline is not None and time.monotonic() >= deadline):
                 return self._summarise(statuses)
             start(waiting)
             time.sleep(POLL_SECONDS)

@@ -3,6 +3,8 @@
 A pure function, called again whenever runs have ended: trials of learning rates come first; when
 all trials of a cell have ended, its rate is chosen and the final seeds appear; its cost comes last.
 In outer cross-validation each fold of a cell has its own trials, rate and final run.
+In a race (``protocol.race``) the next fold is tried with the rates that are not clearly behind;
+which of these runs are trained at all is decided by :mod:`paretune.search.race`.
 The same input gives the same runs, so the same command always continues.
 """
 
@@ -12,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paretune.analysis.cells import model_free_baselines
-from paretune.analysis.lr_selection import select_learning_rate
+from paretune.analysis.lr_selection import find_rates_in_play, select_learning_rate
 from paretune.data.outer_design import OuterDesign, choose_outer_design
 from paretune.errors import StudyError
 from paretune.methods import ConfiguredBaseline
@@ -206,6 +208,10 @@ class _CellPlanner:
         return self.context.forgetting_text(text, self.task, self.model)
 
     @property
+    def _raced(self) -> bool:
+        return self.study.protocol.race != "off"
+
+    @property
     def _generates(self) -> bool:
         if self.readout == "head":
             return objective_of(self.task).generates
@@ -234,8 +240,10 @@ class _CellPlanner:
         finals = []
         for outer, seeds in design.place_seeds(protocol.seeds):
             own = self._plan_trials(rates, outer) if len(rates) > 1 else []
+            if self._raced and ended is not None:
+                own = _race_rates(own, ended)
             trials += own
-            chosen = _choose_rates(rates, own, ended)
+            chosen = _choose_rates(rates, own, ended, raced=self._raced)
             finals += [self.make("final", r, s, outer=outer) for r in chosen for s in seeds]
         cost = self.make("cost", rates[len(rates) // 2], protocol.seeds[0])
         return [*trials, *finals, cost]
@@ -248,8 +256,27 @@ class _CellPlanner:
         return [self.make("tune", r, seed, fold=fold, outer=outer) for r in rates for fold in folds]
 
 
+def _race_rates(trials: Sequence[PlannedRun], ended: Mapping[str, Record]) -> list[PlannedRun]:
+    """The trials whose folds all rates in play have reached; none after one rate is left."""
+    rates = {trial.run.learning_rate for trial in trials}
+    raced: list[PlannedRun] = []
+    for fold in dict.fromkeys(trial.run.fold for trial in trials):
+        raced += [t for t in trials if t.run.fold == fold and t.run.learning_rate in rates]
+        if any(trial.run_id not in ended for trial in raced):
+            break
+        in_play = [ended[t.run_id] for t in raced if t.run.learning_rate in rates]
+        rates = set(find_rates_in_play(in_play))
+        if len(rates) == 1:
+            break
+    return [trial for trial in trials if trial in raced]
+
+
 def _choose_rates(
-    rates: Sequence[float], trials: Sequence[PlannedRun], ended: Mapping[str, Record] | None
+    rates: Sequence[float],
+    trials: Sequence[PlannedRun],
+    ended: Mapping[str, Record] | None,
+    *,
+    raced: bool = False,
 ) -> Sequence[float]:
     """Rates of the final runs: one; none while trials run, or where all failed; else all."""
     if not trials or ended is None:
@@ -257,5 +284,5 @@ def _choose_rates(
     results = [ended[trial.run_id] for trial in trials if trial.run_id in ended]
     if len(results) < len(trials):
         return ()
-    rate = select_learning_rate(results).rate
+    rate = select_learning_rate(results, raced=raced).rate
     return () if rate is None else (rate,)

@@ -11,7 +11,12 @@ from paretune.data.finding import Finding
 from paretune.errors import DataError, ModelError
 from paretune.measuring.auto_precision import Precision, resolve_auto_precision
 from paretune.planning.context import NO_MODEL, StudyContext
-from paretune.planning.expand import expand_study, find_outer_design, find_possible_run_ids
+from paretune.planning.expand import (
+    PlannedRun,
+    expand_study,
+    find_outer_design,
+    find_possible_run_ids,
+)
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.readouts import find_refused_cells
 from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
@@ -132,18 +137,24 @@ def find_impossible_cells(study: Study, context: StudyContext) -> list[Finding]:
 
 
 def add_missing_runs(
-    study: Study, context: StudyContext, store: Store, predictor: CostPredictor | None = None
+    study: Study,
+    context: StudyContext,
+    store: Store,
+    predictor: CostPredictor | None = None,
+    expand: Callable[[Study, StudyContext, Sequence[Record]], list[PlannedRun]] = expand_study,
 ) -> int:
     """Add the runs that the study asks for and the store does not have; return how many are new.
 
-    ``predictor`` predicts the memory that each needs, from what has ended so far.
+    Args:
+        predictor: predicts the memory that each needs, from what has ended so far.
+        expand: which runs; :func:`paretune.search.race.plan_wanted_runs` races.
     """
     # With data and model where they are now: a moved study was stored with other paths.
     records = [
         replace(record, run=study.relocate(record.run))
         for record in store.load_records(study.study_hash, predictions=True)
     ]
-    planned = expand_study(study, context, records)
+    planned = expand(study, context, records)
     if predictor is not None:
         predictor.fit(records)
         ended = {record.run_id for record in records}

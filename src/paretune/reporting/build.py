@@ -11,7 +11,9 @@ from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
 from paretune.analysis.over_tasks import compare_over_tasks
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.pareto.recommendation import Recommendation
 from paretune.analysis.primary_metric import find_primary_metric
+from paretune.analysis.racing.rounds import foresee_choice, race_budget
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.reporting.build_rows import build_rows
 from paretune.reporting.model import Finding, Report, TaskReport
@@ -41,6 +43,7 @@ from paretune.reporting.text.formatting import (
     format_runs,
     join_names,
 )
+from paretune.reporting.text.race import write_race
 from paretune.reporting.text.recommendation import write_advice
 from paretune.reporting.text.run_metadata import (
     collect_environment,
@@ -76,7 +79,9 @@ def build_report(
         findings: of the audit of the study's data.
     """
     cells = group_into_cells(study, records, states)
-    tasks = [_build_task(task, [c for c in cells if c.task == task.key]) for task in study.tasks]
+    tasks = [
+        _build_task(study, task, [c for c in cells if c.task == task.key]) for task in study.tasks
+    ]
     preset = load_preset(study.protocol.preset)
     ended_at = max((s.ended_at for s in states if s.ended_at is not None), default=None)
     return Report(
@@ -109,7 +114,7 @@ def _build_grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, ...]:
     return (*((scores,) if scores else ()), *build_report_tables(task, rows))
 
 
-def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
+def _build_task(study: Study, task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
     key, metric = sanitise_line(task.key), metrics.get(cells[0].metric)
     comparisons = PairwiseComparisons(cells)
     rows = build_rows(cells, comparisons)
@@ -119,7 +124,8 @@ def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
     basis = _describe_basis([row for row in rows if not row.cell.deterministic])
     if any(cell.selected_on_test for cell in cells):
         basis.append(SELECTED_ON_TEST)
-    advice = write_advice(recommend(cells, comparisons=comparisons))
+    recommendation = recommend(cells, race_budget(study.limits), comparisons)
+    advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
     sentences = tuple(write_conclusions(key, methods, baselines, comparisons))
     further = sentences
     if advice.take:
@@ -153,6 +159,15 @@ def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
         shifted=build_shifted_grid(all_rows),
         forgetting=build_forgetting_grid(all_rows),
     )
+
+
+def describe_race(
+    study: Study, cells: Sequence[Cell], recommendation: Recommendation
+) -> tuple[str, ...]:
+    """What a recommendation stands for, of a raced study; of another nothing."""
+    if study.protocol.race == "off":
+        return ()
+    return tuple(write_race(foresee_choice(cells, study.protocol, recommendation), cells))
 
 
 def _add_joint_tables(tasks: Sequence[TaskReport]) -> Iterable[TaskReport]:

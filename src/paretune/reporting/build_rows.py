@@ -19,6 +19,7 @@ from paretune.reporting.rows import RateTrial, Row, RunScores
 from paretune.reporting.tables.cost_columns import summarise_cost
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
 from paretune.reporting.text.formatting import pluralise
+from paretune.reporting.text.race import describe_stop
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Readout
 from paretune.terminal.sanitise import sanitise_line
@@ -151,7 +152,9 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
             yield f"{outcome.replace('_', ' ')} {count}/{total}"
     if cell.all_trials_failed:
         yield "no rate could be trained"
-    if cell.final and total < cell.expected_runs:
+    if cell.stop is not None:
+        yield describe_stop(cell)
+    elif cell.final and total < cell.expected_runs:
         yield f"{total} of {cell.expected_runs} seeds so far"
     if cell.selected_on_test:
         yield SELECTED_ON_TEST

@@ -7,6 +7,7 @@ Everything that the rest of the package needs is exported here.
 """
 
 from paretune.study.identity import derive_seed, digest
+from paretune.study.limits import Limits
 from paretune.study.protocol import (
     AUTO_OUTER_FOLDS,
     DEFAULT_COST_SECONDS,
@@ -29,6 +30,7 @@ __all__ = [
     "Generation",
     "Label",
     "LengthNormalisation",
+    "Limits",
     "MethodSpec",
     "ModelSpec",
     "OuterFold",

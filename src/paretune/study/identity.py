@@ -38,7 +38,8 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "model": {"source_prefix": None, "quantisation": None},
     "generation": {"stop": []},
     "method": {"readout": None},
-    "protocol": {"outer": "auto"},
+    "protocol": {"outer": "auto", "race": "off"},
+    "limits": {"max_memory": None, "max_time": None, "max_bytes": None},
 }
 """Settings that are left out of canonical forms at these values.
 
@@ -65,8 +66,9 @@ def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
             reduce(method, OMITTED_DEFAULTS["method"]) for method in form["methods"]
         ]
     whole = {**form, **reduced}
-    if whole.get("forgetting") is None:
-        whole.pop("forgetting", None)
+    for absent in ("forgetting", "limits"):
+        if not whole.get(absent):
+            whole.pop(absent, None)
     usual = reduce(Generation().model_dump(mode="json"), OMITTED_DEFAULTS["generation"])
     if whole.get("generation") in (None, usual):
         whole.pop("generation", None)

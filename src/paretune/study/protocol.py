@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from paretune.errors import StudyError
 from paretune.study import quantities
 from paretune.study.specs import FrozenModel
 
@@ -18,18 +17,19 @@ NUM_FOLDS = 5
 """Train is always split into this many stratified parts; part 0 is the selection part."""
 
 
+Race = Literal["off", "recommendation", "verdict"]
+
 MIN_OUTER_FOLDS, MAX_OUTER_FOLDS = 2, 10
 AUTO_OUTER_FOLDS = (5, 4, 3)
 """Numbers of outer folds that ``outer: auto`` takes, the first that divides the seeds evenly."""
 
 
 def _parse_bytes(value: Any) -> Any:
-    """Bytes of ``4GiB``, or of a bare number."""
-    try:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return round(quantities.parse_size(value if number else str(value), "keep_weights"))
-    except StudyError as error:
-        raise ValueError(f"{error.what} {error.remedy}".strip()) from None
+    return quantities.read_setting(quantities.parse_size, value, "keep_weights")
+
+
+def _parse_seconds(value: Any) -> Any:
+    return quantities.read_setting(quantities.parse_duration, value, "budget")
 
 
 def _check_outer(value: Any) -> Any:
@@ -64,7 +64,10 @@ class Protocol(FrozenModel):
     number of learning rates that every method may try. ``cost_seconds``: for timing the steps of
     one cost, and half of it for its inference; a cost that is known well enough takes less.
     ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
-    it changes no result, so it is no part of the study's hash.
+    it changes no result, so it is no part of the study's hash. ``race``: ``recommendation`` or
+    ``verdict`` runs only what can still change what is recommended, or which pairs of methods
+    differ, after all seeds (docs/racing.md). ``budget`` (``30min``; a bare number is seconds): when
+    to stop; the next call continues.
     """
 
     preset: Literal["fair", "paper"] = "fair"
@@ -77,6 +80,8 @@ class Protocol(FrozenModel):
     as_run: bool = False
     cost_seconds: float = Field(default=DEFAULT_COST_SECONDS, gt=0)
     keep_weights: Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)] = 4 * 2**30
+    race: Race = "off"
+    budget: Annotated[int, BeforeValidator(_parse_seconds), Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Protocol:
@@ -88,6 +93,11 @@ class Protocol(FrozenModel):
             raise ValueError(
                 f"tuning_seed {self.tuning_seed} is also among seeds; "
                 "final seeds must be fresh, or the chosen rate is flattered"
+            )
+        if self.race != "off" and self.preset != "fair":
+            raise ValueError(
+                f"race: {self.race} is for preset: fair; preset: {self.preset} runs what its "
+                "source ran"
             )
         folds, seeds = self.outer, len(self.seeds)
         if isinstance(folds, int) and seeds % folds:

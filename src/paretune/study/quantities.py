@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from paretune.errors import StudyError
 
@@ -82,6 +83,21 @@ def parse_points(value: str | float, option: str) -> float:
         StudyError: it is no number of points.
     """
     return _parse(value, _POINTS, option)
+
+
+def read_setting(parse: Callable[[str | float, str], float], value: Any, name: str) -> int | None:
+    """A quantity of a study file, rounded; a bare number is in bytes or seconds, None is None.
+
+    Raises:
+        ValueError: it is none, for the file's validation.
+    """
+    if value is None:
+        return None
+    try:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return round(parse(value if number else str(value), name))
+    except StudyError as error:
+        raise ValueError(f"{error.what} {error.remedy}".strip()) from None
 
 
 def _parse(value: str | float, quantity: _Quantity, option: str) -> float:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from paretune.study.identity import digest, omit_defaults
+from paretune.study.limits import Limits
 from paretune.study.overrides import add_environment, apply_overrides, as_entries
 from paretune.study.paths import PATH_KEYS, PathResolver, is_path, restore_written_paths
 from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
@@ -89,7 +90,8 @@ class Study(FrozenModel):
     """A study file: many runs under one protocol and budget.
 
     ``forgetting``: ``sl``, ``en`` (the shipped text in that language) or a file: the text on which
-    the mean token loss of language models is compared before and after training.
+    the mean token loss of language models is compared before and after training. ``limits``: what
+    may be recommended at all.
     """
 
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -112,6 +114,7 @@ class Study(FrozenModel):
     training: Training = Training()
     generation: Generation = Generation()
     checks: Checks = Checks()
+    limits: Limits = Limits()
     forgetting: Annotated[str, Field(min_length=1)] | None = None
     _written_paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _overrides: tuple[str, ...] = PrivateAttr(())
@@ -224,7 +227,7 @@ class Study(FrozenModel):
         Paths stand in it as they were written, relative to the study file.
         """
         # What the audit tolerates, what is kept and how long a measurement may take change no run.
-        ignored: Any = {"checks": True, "protocol": {"keep_weights", "cost_seconds"}}
+        ignored: Any = {"checks": True, "protocol": {"keep_weights", "cost_seconds", "budget"}}
         form = self.model_dump(mode="json", exclude=ignored)
         return restore_written_paths(omit_defaults(form), self._written_paths)
 

@@ -32,6 +32,7 @@ class PredictedRun:
         fleet_key: equal for runs that can train together; empty if it trains alone.
         fleet_capacity: how many of them can train together on one backbone.
         fleet_by_default: whether they do so without ``--fleet``, since it is faster.
+        undecided: a race may yet find that it is not needed.
     """
 
     run: Run
@@ -44,6 +45,7 @@ class PredictedRun:
     fleet_key: str = ""
     fleet_capacity: int = 1
     fleet_by_default: bool = False
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Plan:
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
         impossible: methods that cannot train on a model as it is held; these cells have no runs.
+        given_up: runs that a race has decided not to train.
     """
 
     study: Study
@@ -64,6 +67,7 @@ class Plan:
     precision: str
     too_large: tuple[str, ...] = ()
     impossible: tuple[Finding, ...] = ()
+    given_up: tuple[PredictedRun, ...] = ()
 
     def _repr_html_(self) -> str:
         from paretune.reporting.text.formatting import format_bytes, format_seconds
@@ -174,8 +178,8 @@ def plan(
     from paretune.execution.local import DEFAULT_FLEET_SIZE
     from paretune.measuring.speed import measure_matmul_speed
     from paretune.planning import preflight
-    from paretune.planning.pending import plan_pending_runs
     from paretune.planning.predicted_cost import CostPredictor
+    from paretune.search import race
     from paretune.store import Store
     from paretune.training.fleet.capacity import fleet_key
     from paretune.verbs.memory_fit import explain_too_large
@@ -190,7 +194,9 @@ def plan(
             records = study_input.load_records(study, opened)
         context = preflight.make_context(opened, workers.device, offline=workers.offline)
         # While the store is open: it knows what `precision: auto` means there.
-        ready, waiting = plan_pending_runs(study, context, records)
+        ready, waiting = race.plan_runs(study, context, records)
+        raced = study.protocol.race != "off"
+        given_up = race.plan_race(study, context, records).given_up if raced else ()
         precision = context.describe_precisions(study)
         impossible = preflight.find_impossible_cells(study, context)
     ended = {record.run_id for record in records}
@@ -206,7 +212,7 @@ def plan(
     worker_plans = workers.count(coming, predictor)
     budget_bytes = fleet_budget_bytes(worker_plans[0].count, workers.device)
 
-    def predict(run: Run, *, done: bool) -> PredictedRun:
+    def predict(run: Run, *, done: bool, undecided: bool = False) -> PredictedRun:
         cost = predictor.predict(run)
         capacity, by_default = predictor.predict_fleet_size(run, DEFAULT_FLEET_SIZE, budget_bytes)
         return PredictedRun(
@@ -220,19 +226,22 @@ def plan(
             fleet_key=fleet_key(run) if capacity > 1 else "",
             fleet_capacity=capacity,
             fleet_by_default=by_default,
+            undecided=undecided,
         )
 
     order = {"tune": 0, "final": 1, "cost": 2}
-    runs = [(p.run, p.run_id in ended) for p in ready] + [(run, False) for run in waiting]
+    runs = [(p.run, p.run_id in ended, False) for p in ready]
+    runs += [(run, False, raced) for run in waiting]
     return Plan(
         study=study,
         runs=tuple(
-            predict(run, done=done)
-            for run, done in sorted(runs, key=lambda pair: order[pair[0].stage])
+            predict(run, done=done, undecided=undecided)
+            for run, done, undecided in sorted(runs, key=lambda one: order[one[0].stage])
         ),
         worker_plans=worker_plans,
         threads=workers.threads,
         precision=precision,
         too_large=tuple(explain_too_large(coming, predictor, workers.devices)),
         impossible=tuple(impossible),
+        given_up=tuple(predict(run, done=False) for run in given_up),
     )

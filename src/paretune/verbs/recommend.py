@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from paretune.errors import StudyError
-from paretune.study import Study
+from paretune.study import Limits, Study
 from paretune.study.quantities import parse_duration, parse_points, parse_size
 from paretune.verbs.report import load_results
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class BudgetOptions(TypedDict, total=False):
-    """What a configuration may cost, and which cost counts.
+    """What a configuration may cost, and which cost counts. By default the ``limits`` of the study.
 
     Attributes:
         max_memory: peak memory in training: ``"4GiB"``, or bytes.
@@ -56,10 +56,11 @@ def recommend(
         StudyError: no such study, task or cost, or an amount that cannot be read.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    limits = _parse_budget(**budget)
     results = load_results(study, store)
+    limits = _parse_budget(results.study.limits, **budget)
     from paretune.analysis.cells import group_into_cells
     from paretune.analysis.pareto.recommend import recommend as recommend_cell
+    from paretune.reporting.build import describe_race
     from paretune.reporting.text.recommendation import write_advice
 
     tasks = [one.key for one in results.study.tasks]
@@ -73,14 +74,17 @@ def recommend(
     if called is None:
         called = results.study.study if isinstance(study, Study) else str(study)
     folder = None if store is None else str(store)
-    return tuple(
-        write_advice(recommend_cell([c for c in cells if c.task == key], limits), called, folder)
-        for key in tasks
-        if task in (None, key)
-    )
+    advice = []
+    for key in tasks:
+        if task in (None, key):
+            own = [c for c in cells if c.task == key]
+            recommendation = recommend_cell(own, limits)
+            race = describe_race(results.study, own, recommendation)
+            advice.append(write_advice(recommendation, called, folder, race))
+    return tuple(advice)
 
 
-def _parse_budget(**options: Unpack[BudgetOptions]) -> Budget:
+def _parse_budget(of_study: Limits, **options: Unpack[BudgetOptions]) -> Budget:
     from paretune.analysis.pareto.costs import AXES, Axis
     from paretune.analysis.pareto.recommendation import WITHIN_POINTS, Budget
 
@@ -90,7 +94,8 @@ def _parse_budget(**options: Unpack[BudgetOptions]) -> Budget:
         raise StudyError(
             f'there is no cost "{by}".', where="--by", remedy=f"There is {', '.join(AXES)}."
         )
-    limits: dict[Axis, float] = {}
+    by_axis = of_study.by_axis
+    limits: dict[Axis, float] = {one: by_axis[one] for one in AXES if one in by_axis}
     if (memory := options.get("max_memory")) is not None:
         limits["memory"] = parse_size(memory, "--max-memory")
     if (time := options.get("max_time")) is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from paretune.study import Study
+from paretune.study.quantities import parse_duration
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
 from paretune.verbs.executors import ExecutorChoice
@@ -48,6 +50,7 @@ def run(
     fleet: int | None = None,
     executor: str = "local",
     address: str | None = None,
+    budget: str | float | None = None,
     observer: Observer | None = None,
     **options: Unpack[WorkerOptions],
 ) -> RunResult:
@@ -63,6 +66,9 @@ def run(
             1 on a GPU.
         executor: ``local``: worker processes of this machine; ``ray``: tasks on a Ray cluster.
         address: of that cluster, ``HOST:PORT``; the one of this machine by default.
+        budget: wall-clock time after which to stop, ``"30min"`` or seconds; in place of
+            ``protocol.budget``. Runs that tell most per second come first
+            (:mod:`paretune.search.budget`), and the next call continues.
         options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`); data
             and models are downloaded before the workers start.
 
@@ -78,13 +84,16 @@ def run(
     choice = ExecutorChoice(executor, address)
     text = study_input.study_file_text(study)
     study = study_input.resolve_study(study)
+    seconds = study.protocol.budget if budget is None else parse_duration(budget, "--budget")
     from paretune.execution.executor import StudyCallbacks
     from paretune.execution.progress.observer import SilentObserver
     from paretune.execution.weight_budget import drop_excess_weights
+    from paretune.measuring.speed import measure_matmul_speed
     from paretune.planning import preflight
     from paretune.planning.context import StudyContext
-    from paretune.planning.pending import plan_pending_runs
     from paretune.planning.predicted_cost import CostPredictor
+    from paretune.search import race
+    from paretune.search.budget import TimeBudget
     from paretune.store import Store
     from paretune.verbs.memory_fit import check_memory
     from paretune.verbs.stored_findings import (
@@ -110,7 +119,7 @@ def run(
         if retry and (again := opened.retry(study.study_hash)):
             observer.note(f"Runs that are tried again: {again}.")
         records = study_input.load_records(study, opened)
-        ready, waiting = plan_pending_runs(study, context, records)
+        ready, waiting = race.plan_runs(study, context, records)
         ended = {record.run_id for record in records}
         coming = [*(one.run for one in ready if one.run_id not in ended), *waiting]
         preflight.check_models(coming, context)
@@ -128,7 +137,8 @@ def run(
         for finding in [*lost, *find_damaged_trials(opened, records)]:
             observer.note(f"{finding.severity}: {finding}")
         planned = len(ready) + len(waiting)
-        predictor = CostPredictor(context, {}, records, workers.device)
+        speeds = preflight.select_matmul_speeds(measure_matmul_speed()) if seconds else {}
+        predictor = CostPredictor(context, speeds, records, workers.device)
         check_memory(coming, predictor, workers.devices)
         devices = workers.count(coming, predictor)
         observer.note(
@@ -138,13 +148,25 @@ def run(
         for sentence in choice.explain(devices):
             observer.note(sentence)
         chosen = choice.make(study, workers, devices, fleet)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        expand = race.plan_wanted_runs
+        if deadline is not None:
+            expand = TimeBudget(
+                seconds_left=lambda: deadline - time.monotonic(),
+                workers=sum(device.count for device in devices),
+                predict=lambda run: predictor.predict(run).seconds,
+            ).choose
         callbacks = StudyCallbacks(
             observer=observer,
-            add_runs=lambda: preflight.add_missing_runs(study, context, opened, predictor),
+            add_runs=lambda: preflight.add_missing_runs(study, context, opened, predictor, expand),
             after_final_runs=lambda: drop_excess_weights(study, opened),
-            planned_runs=planned,
+            # How many a race or a budget will train is not known beforehand.
+            planned_runs=planned if seconds is None and study.protocol.race == "off" else 0,
+            deadline=deadline,
         )
         summary = chosen.execute(opened, study.study_hash, callbacks)
+        if seconds is not None:
+            _note_end_of_budget(study, context, opened, observer, seconds)
     return RunResult(study, folder, summary)
 
 
@@ -165,6 +187,24 @@ def _audit(
         if notes:
             observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
     return findings
+
+
+def _note_end_of_budget(
+    study: Study, context: StudyContext, store: Store, observer: Observer, seconds: float
+) -> None:
+    """Say what the time budget has left out."""
+    from paretune.reporting.text.formatting import format_seconds
+    from paretune.search import race
+
+    records = study_input.load_records(study, store)
+    ended = {record.run_id for record in records}
+    ready, waiting = race.plan_runs(study, context, records)
+    left = sum(one.run_id not in ended for one in ready) + len(waiting)
+    if left:
+        observer.note(
+            f"The budget of {format_seconds(seconds)} is used: {left} runs of the study are not "
+            "done. The answer is what is known so far; the same command continues."
+        )
 
 
 def _note_if_edited(study: Study, store: Store, observer: Observer) -> None:

@@ -42,6 +42,21 @@ class CellProgress:
 
 
 @dataclass(frozen=True)
+class SparedRuns:
+    """Final runs of a race that are not trained.
+
+    Attributes:
+        runs: that will not be, and ``seconds``: what they would have taken, by the median run of
+            their cell; those of cells without a run count 0.
+        undecided: those that may still turn out not to be needed.
+    """
+
+    runs: int
+    seconds: float
+    undecided: int
+
+
+@dataclass(frozen=True)
 class StudyProgress:
     """A study at one moment.
 
@@ -50,6 +65,7 @@ class StudyProgress:
         unscheduled: number of final runs that are not added yet, as their rate is not chosen.
         seconds_left: wall clock if as many workers continue, predicted from runs that ended or are
             well under way; None if nobody works on it or too little is known.
+        spared: final runs that a race did without; None without a race.
     """
 
     study: Study
@@ -61,6 +77,7 @@ class StudyProgress:
     unscheduled: int
     workers: int
     seconds_left: float | None
+    spared: SparedRuns | None = None
 
     def _repr_html_(self) -> str:
         rows = [
@@ -160,6 +177,7 @@ class _ProgressReader:
             unscheduled=sum(unscheduled),
             workers=workers,
             seconds_left=snapshot.seconds_left if running else None,
+            spared=_count_spared(self._study, cells, unscheduled),
         )
 
     def _group_cells(self, states: Sequence[RunStatus]) -> list[Cell]:
@@ -185,6 +203,10 @@ def _is_abandoned(state: RunStatus) -> bool:
 def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) -> int:
     """Final runs that planning will add when the trials have ended, as it counts them itself."""
     runs = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
+    if cell.raced and not cell.baseline:
+        if cell.stop is not None or cell.complete:
+            return 0
+        return max(len(study.protocol.seeds) - sum(s.stage == "final" for s in runs), 0)
     with_final = {s.run.outer for s in runs if s.stage == "final"}
     trials: dict[OuterFold | None, list[RunStatus]] = {}
     for state in runs:
@@ -197,6 +219,27 @@ def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) ->
             continue  # every trial failed: nothing will follow
         count += 1 if outer else len(study.protocol.seeds)
     return count
+
+
+def _count_spared(
+    study: Study, cells: Sequence[Cell], unscheduled: Sequence[int]
+) -> SparedRuns | None:
+    if study.protocol.race == "off":
+        return None
+    stopped = [
+        (len(study.protocol.seeds) - len(cell.final), cell.run_seconds or 0.0)
+        for cell in cells
+        if cell.stop is not None
+    ]
+    return SparedRuns(
+        sum(count for count, _ in stopped),
+        sum(count * seconds for count, seconds in stopped),
+        sum(
+            count
+            for cell, count in zip(cells, unscheduled, strict=True)
+            if cell.raced and not cell.baseline
+        ),
+    )
 
 
 def _cell_progress(cell: Cell, states: Sequence[RunStatus], unscheduled: int) -> CellProgress:

@@ -39,7 +39,7 @@ from paretune.analysis.cells import Cell
 from paretune.analysis.comparable_scores import align_rows, keep_comparable
 from paretune.analysis.learning_check import TRIVIAL_TEXTS, best_trivial_score
 from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, restrict_rows
 from paretune.metrics import Array
 
 _SEED = 20_261_125
@@ -73,16 +73,17 @@ class ExpectedScore:
 def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     """The expected scores of one task's cells that answered the same examples as most of them."""
     by_key = {(cell.model, cell.method): cell for cell in cells}
-    scores = align_rows(keep_comparable((key, cell.bootstrap) for key, cell in by_key.items()))
+    comparable = keep_comparable((key, cell.bootstrap) for key, cell in by_key.items())
+    scores = align_rows(_keep_rows_of_race(comparable, by_key))
     fixed = {key for key in scores if by_key[key].deterministic}
     draws = draw_scores(scores, fixed)
-    constant = _score_of_constant(cells)
+    constant = score_of_constant(cells)
     counts = {
         key: (rate.failed, rate.runs - rate.failed)
         for key in scores
         if (rate := by_key[key].failures) is not None
     }
-    prior = _failure_prior(counts.values())
+    prior = failure_prior(counts.values())
     rng = np.random.default_rng([_SEED, len(scores), 2])
     by_cell = {}
     for key, score in scores.items():
@@ -96,6 +97,27 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
             draws=(1 - share) * draws[key] + share * constant,
         )
     return by_cell
+
+
+def _keep_rows_of_race(
+    scores: Mapping[CellKey, BootstrapScore], cells: Mapping[CellKey, Cell]
+) -> dict[CellKey, BootstrapScore]:
+    """Cross-validated scores of a race on the rows that its methods have reached.
+
+    Methods that were stopped after fewer folds are left out, for their rows would be all that the
+    others are judged on; baselines, which have all rows, are judged on those of the methods.
+    """
+    methods = {key for key in scores if cells[key].raced and not cells[key].baseline}
+    if not any(scores[key].design.is_cross_validation for key in methods):
+        return dict(scores)
+    most = max(len(cells[key].final) for key in methods)
+    behind = {k for k in methods if cells[k].stop is not None and len(cells[k].final) < most}
+    reached = frozenset[str]().union(*(scores[key].uid for key in methods - behind))
+    return {
+        key: score if key in methods else restrict_rows(score, reached)
+        for key, score in scores.items()
+        if key not in behind
+    }
 
 
 def draw_scores(
@@ -145,7 +167,7 @@ def _shared_seed_variance(scores: Sequence[BootstrapScore]) -> float:
     return max(total, 0.0) / degrees
 
 
-def _failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
+def failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
     """Failed and trained runs that every configuration is given beforehand."""
     failed, runs = _PRIOR_FAILURES
     for fails, trained in counts:
@@ -155,7 +177,7 @@ def _failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
     return _PRIOR_RUNS * share, _PRIOR_RUNS * (1 - share)
 
 
-def _score_of_constant(cells: Sequence[Cell]) -> float:
+def score_of_constant(cells: Sequence[Cell]) -> float:
     """What a failed run is worth: the constant answer, or nothing."""
     trivial = best_trivial_score(cells)
     if trivial is None or trivial.answer in TRIVIAL_TEXTS:

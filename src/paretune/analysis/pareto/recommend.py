@@ -21,6 +21,7 @@ baseline that is 15 points worse (docs/report.md).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.learning_check import (
@@ -29,7 +30,7 @@ from paretune.analysis.learning_check import (
     find_collapsed_cells,
 )
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.pareto.costs import AXES, estimate_cost
+from paretune.analysis.pareto.costs import AXES, Axis, estimate_cost
 from paretune.analysis.pareto.expected_loss import Prospect, estimate_prospects
 from paretune.analysis.pareto.expected_score import (
     CellKey,
@@ -61,30 +62,17 @@ def recommend(
         comparisons: of all pairs of the cells, if they were computed before.
     """
     budget, comparisons = budget or Budget(), comparisons or PairwiseComparisons(cells)
-    trivial_score = best_trivial_score(cells)
-    candidates = _list_candidates(cells, budget, comparisons)
-    useful = [c for c in candidates if _is_useful(c, trivial_score)]
-    free = max(
-        (c for c in candidates if c.cell.model == NO_MODEL),
-        key=lambda c: (c.expected.estimate, -baselines.COMPLEXITY[c.cell.name]),
-        default=None,
-    )
-    prospects = estimate_prospects(
-        {_key(c): c.expected for c in candidates if c.within_budget},
-        free.expected if free else None,
-        budget.within_points,
-    )
+    choice = choose(cells, budget, comparisons)
+    candidates, chosen, free = choice.candidates, choice.chosen, choice.free_baseline
+    useful = [c for c in candidates if _is_useful(c, choice.trivial_score)]
     pool = [c for c in useful if c.within_budget]
-    chosen = _choose(
-        [c for c in pool if c.proven or c.cell.baseline or not budget.proven], prospects, budget
-    )
     best = max(pool, key=lambda c: c.expected.estimate, default=None)
     return Recommendation(
         task=cells[0].task if cells else "",
         budget=budget,
         kind=_kind_of(chosen),
         chosen=chosen,
-        prospects=prospects,
+        prospects=choice.prospects,
         best=best,
         best_alternative=_compare(best, chosen, comparisons)
         if best and chosen and best is not chosen
@@ -96,15 +84,58 @@ def recommend(
         missing=_missing_baselines(cells),
         unmeasured_candidates=tuple(c for c in useful if c.unmeasured and not c.exceeded),
         unfinished=tuple(c for c in cells if not c.finished),
-        candidates=tuple(candidates),
+        candidates=candidates,
         failed_cells=tuple(c for c in cells if not c.baseline and _fails_mostly(c)),
-        trivial_score=trivial_score,
+        trivial_score=choice.trivial_score,
         collapsed_cells=find_collapsed_cells(cells),
     )
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a recommendation chooses, and from what.
+
+    Attributes:
+        free_baseline: the highest baseline without a model.
+    """
+
+    budget: Budget
+    candidates: tuple[Candidate, ...]
+    trivial_score: TrivialScore | None
+    prospects: Mapping[CellKey, Prospect]
+    free_baseline: Candidate | None
+    chosen: Candidate | None
+
+
+def choose(
+    cells: Sequence[Cell], budget: Budget, comparisons: PairwiseComparisons | None = None
+) -> Choice:
+    """The configuration that the rule above chooses for one task.
+
+    Args:
+        comparisons: of all pairs; needed for ``budget.proven`` and for the candidates' verdicts.
+    """
+    trivial_score = best_trivial_score(cells)
+    candidates = _list_candidates(cells, budget, comparisons)
+    free = max(
+        (c for c in candidates if c.cell.model == NO_MODEL),
+        key=lambda c: (c.expected.estimate, -baselines.COMPLEXITY[c.cell.name]),
+        default=None,
+    )
+    prospects = estimate_prospects(
+        {_key(c): c.expected for c in candidates if c.within_budget},
+        free.expected if free else None,
+        budget.within_points,
+    )
+    pool = [c for c in candidates if c.within_budget and _is_useful(c, trivial_score)]
+    chosen = _choose(
+        [c for c in pool if c.proven or c.cell.baseline or not budget.proven], prospects, budget
+    )
+    return Choice(budget, tuple(candidates), trivial_score, prospects, free, chosen)
+
+
 def _list_candidates(
-    cells: Sequence[Cell], budget: Budget, comparisons: PairwiseComparisons
+    cells: Sequence[Cell], budget: Budget, comparisons: PairwiseComparisons | None
 ) -> list[Candidate]:
     """Every cell with a score on the same examples as most of them."""
     by_key = {(cell.model, cell.method): cell for cell in cells}
@@ -115,7 +146,7 @@ def _list_candidates(
 
 
 def _make_candidate(
-    cell: Cell, expected: ExpectedScore, budget: Budget, comparisons: PairwiseComparisons
+    cell: Cell, expected: ExpectedScore, budget: Budget, comparisons: PairwiseComparisons | None
 ) -> Candidate:
     costs = {axis: cost for axis in AXES if (cost := estimate_cost(cell, axis)) is not None}
     limits = budget.limits if cell.model != NO_MODEL else {}
@@ -125,7 +156,7 @@ def _make_candidate(
         interval=confidence_interval(expected.score),
         costs=costs,
         failed_seeds=cell.failures.failed if cell.failures else 0,
-        verdict=comparisons.verdict(cell),
+        verdict=comparisons.verdict(cell) if comparisons else None,
         exceeded=tuple(a for a, limit in limits.items() if a in costs and costs[a].value > limit),
         unmeasured=tuple(a for a in limits if a not in costs),
     )
@@ -149,22 +180,35 @@ def _choose(
 ) -> Candidate | None:
     """Step 3."""
     losses = {_key(c): prospects[_key(c)].loss_points for c in pool}
-    most = min(losses.values(), default=0.0) + budget.within_points + 1e-9
-    near = [c for c in pool if losses[_key(c)] <= most]
-    return min(near, key=lambda c: _cheapness_key(c, budget), default=None)
+    cheapness = {_key(c): cheapness_key(c, budget.cost_axis, c.expected.estimate) for c in pool}
+    chosen = cheapest_near_best(losses, cheapness, budget.within_points)
+    return next((c for c in pool if _key(c) == chosen), None)
+
+
+def cheapest_near_best(
+    losses: Mapping[CellKey, float],
+    cheapness: Mapping[CellKey, Cheapness],
+    within_points: float,
+) -> CellKey | None:
+    """The cheapest of those whose loss is at most ``within_points`` above the least."""
+    most = min(losses.values(), default=0.0) + within_points + 1e-9
+    near = [key for key, loss in losses.items() if loss <= most]
+    return min(near, key=lambda key: cheapness[key], default=None)
 
 
 def _key(candidate: Candidate) -> CellKey:
     return candidate.cell.model, candidate.cell.method
 
 
-def _cheapness_key(candidate: Candidate, budget: Budget) -> tuple[int, float, float]:
-    """Sort key by cheapness: no model, then known costs, then unknown."""
-    estimate = -candidate.expected.estimate
+Cheapness = tuple[int, float, float]
+
+
+def cheapness_key(candidate: Candidate, axis: Axis, expected: float) -> Cheapness:
+    """Sort key by cheapness: no model, then known costs, then unknown; ``expected``: its score."""
     if candidate.cell.model == NO_MODEL:
-        return 0, estimate, baselines.COMPLEXITY[candidate.cell.name]
-    cost = candidate.costs.get(budget.cost_axis)
-    return (2, estimate, 0.0) if cost is None else (1, cost.value, estimate)
+        return 0, -expected, baselines.COMPLEXITY[candidate.cell.name]
+    cost = candidate.costs.get(axis)
+    return (2, -expected, 0.0) if cost is None else (1, cost.value, -expected)
 
 
 def _kind_of(chosen: Candidate | None) -> RecommendationKind:

@@ -45,7 +45,10 @@ def rows_correction(rows: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]
     number of rows multiplies it: a claim about all of a row is false if one of its parts is, so its
     parts need no correction for one another (intersection-union test, Berger 1982). Any false claim
     about a single part has at most the same probability, for a row is taken out of the count only
-    when all of it is claimed (sequential rejection, Goeman and Solari 2010).
+    when all of it is claimed (sequential rejection, Goeman and Solari 2010). A part is multiplied
+    by the number of rows that are left where it is claimed first, so a row of which some part is
+    doubtful keeps no part of another from being claimed, and no corrected value falls when a
+    p-value rises.
 
     Args:
         rows: p-values by row.
@@ -54,13 +57,15 @@ def rows_correction(rows: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]
         row: dict(zip(p_values, holm_correction(list(p_values.values())), strict=True))
         for row, p_values in rows.items()
     }
-    corrected: dict[Key, float] = {}
-    smallest = 0.0
     order = sorted(within, key=lambda row: max(within[row].values(), default=0.0))
-    for done, row in enumerate(order):
+    corrected: dict[Key, float] = {}
+    # The level at which the rows before are claimed, by their number.
+    levels = [0.0]
+    for row in order:
+        steps = [(len(order) - done, level) for done, level in enumerate(levels)]
         for key, p in within[row].items():
-            corrected[key] = min(1.0, max(smallest, (len(order) - done) * p))
-        smallest = max([smallest, *(corrected[key] for key in within[row])])
+            corrected[key] = min(1.0, *(max(level, count * p) for count, level in steps))
+        levels.append(max([levels[-1], *(corrected[key] for key in within[row])]))
     return corrected
 
 

@@ -60,6 +60,7 @@ def plan(
         f"with {planned.workers} workers of {planned.threads} thread(s) on "
         f"{describe_devices(planned.worker_plans)} in {planned.precision}.\n"
         f"{_workers_sentence(planned)}"
+        f"{_race_sentence(planned)}"
         f"{_costs_sentence(planned)}"
         f"{_fleet_sentence(planned)}"
         f"{_weights_sentence(planned)}"
@@ -99,7 +100,34 @@ def _json_fields(plan: Plan) -> dict[str, Any]:
         "precision": plan.precision,
         "too_large": list(plan.too_large),
         "impossible": to_json_value(plan.impossible),
+        "race": None if plan.study.protocol.race == "off" else _race_fields(plan),
     }
+
+
+def _race_fields(plan: Plan) -> dict[str, Any]:
+    """Runs and their seconds one after another: spared so far, and those that may yet be."""
+    from paretune.verbs.plan import total_seconds
+
+    undecided = [run for run in plan.runs if run.undecided]
+    return {
+        "spared_runs": len(plan.given_up),
+        "spared_seconds": total_seconds(plan.given_up),
+        "undecided_runs": len(undecided),
+        "undecided_seconds": total_seconds(undecided),
+    }
+
+
+def _race_sentence(plan: Plan) -> str:
+    """What a race has spared, and what it may still spare; nothing without a race."""
+    if plan.study.protocol.race == "off":
+        return ""
+    fields = _race_fields(plan)
+    spared, undecided = fields["spared_runs"], fields["undecided_runs"]
+    return (
+        f"A race to the {plan.study.protocol.race}: {spared} runs spared so far "
+        f"({_format_time(fields['spared_seconds'])}, one worker); of those left it may spare "
+        f"{undecided} ({_format_time(fields['undecided_seconds'])}).\n"
+    )
 
 
 def _costs_sentence(plan: Plan) -> str:

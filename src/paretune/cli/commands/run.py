@@ -54,6 +54,14 @@ def run(
             help="Head of the Ray cluster. [default: the cluster of this machine]",
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Stop after 30min: runs that tell most per second come first, and the same "
+            "command continues. [default: protocol.budget]",
+        ),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
     quiet: Quiet = False,
 ) -> None:
@@ -76,6 +84,7 @@ def run(
             fleet=fleet,
             executor=executor,
             address=address,
+            budget=budget,
             observer=observer,
             **vars(workers),
         )

@@ -72,6 +72,7 @@ def _json_fields(progress: StudyProgress) -> dict[str, Any]:
         "workers": progress.workers,
         "seconds": progress.seconds,
         "seconds_left": progress.seconds_left,
+        "spared": progress.spared and vars(progress.spared),
         "running": [
             {**run_fields(state.run), "seconds": state.seconds, "progress": state.progress}
             for state in progress.running
@@ -198,6 +199,15 @@ def _format_score(progress: CellProgress) -> tuple[str, str]:
 
 
 def _legend_lines(progress: StudyProgress) -> Iterator[str]:
+    from paretune.execution.progress.describe import format_duration
+    from paretune.reporting.text.formatting import pluralise
+
+    if (spared := progress.spared) is not None:
+        runs = pluralise(spared.runs, "final run")
+        yield (
+            f"A race: {runs} spared ({format_duration(spared.seconds)}); of those waiting it may "
+            f"spare {spared.undecided}."
+        )
     scored = [one.cell for one in progress.cells if one.cell.interval]
     yield "Runs done, running now, waiting, failed; the time is that of each run's last attempt."
     if scored:

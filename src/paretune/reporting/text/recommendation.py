@@ -78,13 +78,17 @@ class Advice:
 
 
 def write_advice(
-    recommendation: Recommendation, study: str = "STUDY", store: str | None = None
+    recommendation: Recommendation,
+    study: str = "STUDY",
+    store: str | None = None,
+    race: Sequence[str] = (),
 ) -> Advice:
     """Put a recommendation into words.
 
     Args:
         study: the study as the user typed it, for the command.
         store: the folder of its results, where it is not the default.
+        race: what it stands for, of a raced study (:mod:`paretune.reporting.text.race`).
     """
     chosen, prospect = recommendation.chosen, recommendation.prospect
     free = recommendation.free_baseline
@@ -97,7 +101,7 @@ def write_advice(
     else:
         writer = _AdviceWriter(recommendation, chosen, prospect)
         lines, headline = tuple(writer.lines()), ", ".join(writer.head())
-        explanations = tuple(writer.explanations())
+        explanations = (*race, *writer.explanations())
         reasons = (*writer.statements(), *explanations)
     return Advice(
         task=sanitise_line(recommendation.task),

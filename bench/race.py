@@ -1,0 +1,298 @@
+"""What a race saves and whether it answers as the full study: replays, with no training.
+
+    python bench/race.py measure [--share 0.2] [--only NAME]     writes bench/calibration/race.json
+    python bench/race.py store STUDY STORE [--aim verdict]       replays a stored full study
+    python bench/race.py page                                    prints the tables of docs/racing.md
+
+A full study is drawn (bench/verdicts) or read, and the race is given its runs one round after
+another. Compared are: what is recommended, the training seconds (drawn studies: each method as long
+as MEMORY says, in proportion), and the claims: of the race, of the full study by the race's rules
+(of which the race's must be some), and of the full study by its own rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from replay import FOLDER, Pool
+from verdicts.generator import Design, Drawn, Generator
+from verdicts.outcomes import Tally, Truth
+from verdicts.scenarios import Scenario, list_scenarios
+from verdicts.simulate import truths_of
+from verdicts.studies import MEGABYTES, build_study
+
+from paretune.analysis.cells import Cell, build_cells
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.pareto.recommend import choose
+from paretune.analysis.racing.rounds import allowed_positions, decide_rounds, race_budget
+from paretune.store.record import Record
+from paretune.study import Study
+from paretune.verbs.report import load_results
+
+RESULTS = Path(__file__).parent / "calibration" / "race.json"
+AIMS = ("recommendation", "verdict")
+STUDIES = 200
+_SAME = 1e-9
+
+
+def list_raced() -> list[Scenario]:
+    """Scenarios in which there is something to choose or to claim, and replays of real answers."""
+    kept = []
+    for one in list_scenarios():
+        plain = one.metric == "accuracy" and not one.training and one.cluster == 1
+        drawn = plain and one.kind in ("equal", "steps", "choice")
+        if 5 <= one.design.seeds <= 10 and (drawn or one.kind == "replay"):
+            kept.append(one)
+    choices = [
+        Scenario("choice", seeds, Design(rows, 5), world=world)
+        for world in ("methods far ahead", "some ahead", "nothing ahead")
+        for rows in (56, 300, 1000)
+        for seeds in ("calm", "norm", "fail10")
+    ]
+    return list({scenario.name: scenario for scenario in [*kept, *choices]}.values())
+
+
+def race_scenario(
+    scenario: Scenario, studies: int, aims: Sequence[str], seconds: float
+) -> dict[str, Any]:
+    """Shares and means over the studies of one scenario, of each aim.
+
+    Args:
+        seconds: of the processor, after which no further study is drawn.
+    """
+    began, count = time.process_time(), 0
+    rng = np.random.default_rng([29, zlib.crc32(scenario.name.encode())])
+    tally = Tally()
+    for drawn, truths in _draw(scenario, rng, studies):
+        study, records = build_study(drawn, scenario.metric)
+        for aim in aims:
+            race_study(tally, study, records, aim, truths)
+        count += 1
+        if time.process_time() - began > seconds:
+            break
+    return {"studies": count, "means": tally.means(), "chances": tally.chances()}
+
+
+def _draw(
+    scenario: Scenario, rng: np.random.Generator, studies: int
+) -> Iterator[tuple[Drawn, dict[str, Truth]]]:
+    if scenario.kind == "replay":
+        pool = Pool.load(FOLDER / f"{scenario.world}.json")
+        for _ in range(studies):
+            yield pool.draw(scenario.design, rng), pool.truths()
+        return
+    generator = None
+    for _ in range(studies):
+        if generator is None or scenario.kind == "choice":
+            world = scenario.make_world(rng)
+            generator = Generator(world, scenario.design, [int(rng.integers(2**31))])
+        yield generator.draw(), truths_of(generator.world)
+
+
+def race_study(
+    tally: Tally,
+    study: Study,
+    records: Sequence[Record],
+    aim: str,
+    truths: dict[str, Truth] | None = None,
+) -> None:
+    """Race one full study, and tally what differs."""
+    plain = _set_race(study, "off")
+    raced = _set_race(study, aim)
+    for task in study.tasks:
+        own = [record for record in records if record.run.task.key == task.key]
+        full = [cell for cell in build_cells(plain, own) if cell.task == task.key]
+        whole = [cell for cell in build_cells(raced, own) if cell.task == task.key]
+        state = decide_rounds(whole, raced)
+        ended = _stop(whole, raced, state)
+        _tally_choice(tally, aim, full, ended, study, truths)
+        _tally_seconds(tally, aim, full, ended)
+        _tally_claims(tally, aim, (full, whole, ended), truths)
+        if state.agreement is not None and state.over:
+            tally.count(f"{aim}: predicted agreement", state.agreement)
+
+
+def _set_race(study: Study, aim: str) -> Study:
+    protocol = study.protocol.model_copy(update={"race": aim})
+    return study.model_copy(update={"protocol": protocol})
+
+
+def _stop(cells: Sequence[Cell], study: Study, state: Any) -> list[Cell]:
+    """The cells with the runs that the race gave them."""
+    stopped = []
+    for cell in cells:
+        key = (cell.model, cell.method)
+        if not cell.baseline:
+            own = allowed_positions(cell, study.protocol, state.positions[key])
+            cell = replace(own, stop=state.stopped.get(key))
+        stopped.append(cell)
+    return stopped
+
+
+def _tally_choice(
+    tally: Tally,
+    aim: str,
+    full: Sequence[Cell],
+    ended: Sequence[Cell],
+    study: Study,
+    truths: dict[str, Truth] | None,
+) -> None:
+    budget = race_budget(study.limits)
+    choices = []
+    for name, cells in (("full", full), (aim, ended)):
+        chosen = choose(cells, budget).chosen
+        choices.append(chosen and chosen.cell.method)
+        if truths:
+            best = max(truth.expected for truth in truths.values())
+            method = chosen.cell.method if chosen else "tfidf"
+            tally.count(f"{name}: points lost", 100 * (best - truths[method].expected))
+    tally.count(f"{aim}: same choice", choices[0] == choices[1])
+
+
+def _tally_seconds(tally: Tally, aim: str, full: Sequence[Cell], ended: Sequence[Cell]) -> None:
+    for name, cells in (("full", full), (aim, ended)):
+        seconds = sum(_seconds(cell) for cell in cells if not cell.baseline)
+        tally.count(f"{aim}: seconds of {name}", seconds)
+        tally.count(f"{aim}: runs of {name}", sum(len(c.final) for c in cells if not c.baseline))
+
+
+def _seconds(cell: Cell) -> float:
+    """Of the final runs: measured, else in proportion to the memory of the method."""
+    known = [seconds for record in cell.final if (seconds := record.train_seconds) is not None]
+    if known:
+        return sum(known)
+    return MEGABYTES.get(cell.name, 1000.0) / 1000 * len(cell.final)
+
+
+def _tally_claims(
+    tally: Tally,
+    aim: str,
+    by_side: tuple[Sequence[Cell], Sequence[Cell], Sequence[Cell]],
+    truths: dict[str, Truth] | None,
+) -> None:
+    names = ("full by its rules", "full by the race's rules", "race")
+    claims = [_claims(cells) for cells in by_side]
+    for name, claimed in zip(names, claims, strict=True):
+        tally.count(f"{aim}: claims, {name}", len(claimed))
+        if truths:
+            false = any(_is_false(claim, truths) for claim in claimed)
+            tally.count(f"{aim}: any false claim, {name}", false)
+    tally.count(f"{aim}: claims are a subset", claims[2] <= claims[1])
+    tally.count(f"{aim}: claims are a subset of the full study's own", claims[2] <= claims[0])
+
+
+def _claims(cells: Sequence[Cell]) -> set[tuple[str, str]]:
+    """Pairs of methods, the better first, and methods above all baselines."""
+    comparisons = PairwiseComparisons(cells)
+    claimed = set()
+    methods = {c.method for c in cells if not c.baseline}
+    for model in dict.fromkeys(c.model for c in cells):
+        for pair in comparisons.pairs(model):
+            if {pair.a, pair.b} <= methods and pair.standing != "unclear":
+                above = pair.standing == "above"
+                claimed.add((pair.a, pair.b) if above else (pair.b, pair.a))
+    for cell in cells:
+        verdict = comparisons.verdict(cell)
+        if not cell.baseline and verdict is not None and verdict.above_all:
+            claimed.add((cell.method, "baselines"))
+    return claimed
+
+
+def _is_false(claim: tuple[str, str], truths: dict[str, Truth]) -> bool:
+    better, worse = claim
+    if worse != "baselines":
+        return truths[better].trained <= truths[worse].trained + _SAME
+    rivals = [truths[name].trained for name in ("head_only", "tfidf") if name in truths]
+    return truths[better].trained <= max(rivals, default=0.0) + _SAME
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Race what the file does not hold yet, and save after each scenario."""
+    file = options.json
+    known = json.loads(file.read_text()) if file.exists() else {}
+    studies = max(1, round(options.share * STUDIES))
+    for scenario in list_raced():
+        if scenario.name in known or options.only not in scenario.name:
+            continue
+        began = time.process_time()
+        known[scenario.name] = race_scenario(scenario, studies, options.aim, options.seconds)
+        file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        print(f"{scenario.name}: {time.process_time() - began:.0f} s", flush=True)
+
+
+def describe(name: str, means: dict[str, float], aim: str) -> str:
+    """One line of a table."""
+    full, own = means[f"{aim}: seconds of full"], means[f"{aim}: seconds of {aim}"]
+    false = [
+        means.get(f"{aim}: any false claim, {side}", float("nan"))
+        for side in ("full by its rules", "full by the race's rules", "race")
+    ]
+    numbers = " | ".join(f"{100 * share:.1f}" for share in false)
+    return (
+        f"| {name} | {100 * means[f'{aim}: same choice']:.1f} | {full / own:.2f} | {numbers} | "
+        f"{means[f'{aim}: claims, full by its rules']:.2f} | "
+        f"{means[f'{aim}: claims, full by the race' + chr(39) + 's rules']:.2f} | "
+        f"{means[f'{aim}: claims, race']:.2f} | "
+        f"{100 * means[f'{aim}: claims are a subset']:.0f} | "
+        f"{100 * means[f'{aim}: claims are a subset of the full study' + chr(39) + 's own']:.1f} |"
+    )
+
+
+def print_page(file: Path) -> None:
+    """A table for each aim."""
+    known = json.loads(file.read_text())
+    for aim in AIMS:
+        print(
+            f"\n{aim}: study | same choice % | full / race seconds | any false claim %: full, "
+            "full by the race's rules, race | claims: the same | subset % | of full's own %"
+        )
+        for name, outcome in sorted(known.items()):
+            if f"{aim}: same choice" in outcome["means"]:
+                print(describe(f"{name} ({outcome['studies']})", outcome["means"], aim))
+
+
+def race_store(study_file: Path, store: Path, aims: Sequence[str]) -> dict[str, Any]:
+    """Race a full study that has run."""
+    results = load_results(study_file, store)
+    tally = Tally()
+    for aim in aims:
+        race_study(tally, results.study, results.records, aim)
+    return tally.means()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command above."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("--json", type=Path, default=RESULTS)
+    measuring.add_argument("--share", type=float, default=1.0, help="of the studies")
+    measuring.add_argument("--only", default="", help="scenarios whose name contains this")
+    measuring.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
+    measuring.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
+    storing = verbs.add_parser("store")
+    storing.add_argument("study", type=Path)
+    storing.add_argument("store", type=Path)
+    storing.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
+    page = verbs.add_parser("page")
+    page.add_argument("--json", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    if options.verb == "measure":
+        measure(options)
+    elif options.verb == "store":
+        outcome = race_store(options.study, options.store, options.aim)
+        print(json.dumps(outcome, indent=1, sort_keys=True))
+    else:
+        print_page(options.json)
+
+
+if __name__ == "__main__":
+    main()

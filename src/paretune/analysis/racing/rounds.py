@@ -1,0 +1,295 @@
+"""Which final runs a race gives to each cell of a task, decided anew from the records.
+
+1. Costs come first: a method whose measured cost exceeds a limit of the study trains nothing.
+2. On a published split, methods that are hopeless on the selection part stop
+   (:mod:`paretune.analysis.racing.screening`). Baselines always get all their runs.
+3. Every other method gets the first two positions: seeds, or folds of a cross-validation. Then
+   again and again: complete the missing runs by simulation, apply the rule of ``recommend`` (and
+   of the claims, where the study races to its ``verdict``), and stop when one configuration is
+   recommended in 95 % of the completions. Otherwise each method that may be recommended, or be the
+   best, with at least 2 % gets one position more.
+
+A run that failed says that completions may miss another kind of run, so a method with a failure
+gets all its runs. Every round is decided by the runs of the rounds before it alone: the same
+records always give the same rounds, in whatever order runs ended, and after any interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from paretune.analysis.cells import Cell, Stop
+from paretune.analysis.pareto.costs import AXES, estimate_cost
+from paretune.analysis.pareto.expected_score import CellKey
+from paretune.analysis.pareto.recommend import Choice, choose
+from paretune.analysis.pareto.recommendation import Budget, Recommendation
+from paretune.analysis.racing.choice_forecast import ChoiceForecast, forecast_choice
+from paretune.analysis.racing.claim_forecast import forecast_claims
+from paretune.analysis.racing.completions import (
+    ScoreTable,
+    position_of,
+    simulate_completions,
+    tabulate_scores,
+)
+from paretune.analysis.racing.screening import find_hopeless
+from paretune.study import Limits, Protocol, Study
+
+FIRST_RUNS = 2
+"""Runs that every method of a race gets: with one, nothing is known of how much runs differ."""
+DECIDED = 0.95
+IN_PLAY = 0.02
+"""Chances above which the answer is decided, and below which a method no longer matters."""
+DRAWS = 500
+_CLAIM_DRAWS = 200
+_SEED = 20_261_126
+
+
+@dataclass(frozen=True)
+class RaceState:
+    """How far the race of one task is.
+
+    Attributes:
+        positions: how many of its positions each cell may train; baselines all.
+        stopped: why cells train no further; empty until the race knows.
+        over: no cell will get more than it has.
+        forecast: what will be recommended with all runs, after the last complete round.
+        agreement: the chance that all runs would recommend what is recommended now; None before
+            the first round is complete.
+        measured: the costs of all methods are known.
+    """
+
+    positions: Mapping[CellKey, int]
+    stopped: Mapping[CellKey, Stop]
+    over: bool = False
+    forecast: ChoiceForecast | None = None
+    agreement: float | None = None
+    measured: bool = True
+
+
+@dataclass(frozen=True)
+class ChoiceOutlook:
+    """What all runs would make of a choice from the runs so far.
+
+    Attributes:
+        forecast: chances of each configuration; None where nothing has a score.
+        agreement: the chance that all runs would choose the same.
+    """
+
+    forecast: ChoiceForecast | None
+    agreement: float
+
+
+def foresee_choice(
+    cells: Sequence[Cell],
+    protocol: Protocol,
+    choice: Choice | Recommendation,
+    round_seed: int = 0,
+) -> ChoiceOutlook:
+    """What all runs of a task would make of a choice from some.
+
+    Args:
+        cells: of the task, from which it was made.
+        round_seed: completions of another number are drawn anew.
+    """
+    keys = {(c.cell.model, c.cell.method) for c in choice.candidates}
+    own = [cell for cell in cells if (cell.model, cell.method) in keys]
+    if not own:
+        return ChoiceOutlook(None, 0.0)
+    table = tabulate_scores(own, protocol)
+    rng = np.random.default_rng([_SEED, round_seed])
+    forecast = forecast_choice(choice, table, simulate_completions(table, DRAWS, rng))
+    chosen = choice.chosen
+    key = None if chosen is None else (chosen.cell.model, chosen.cell.method)
+    return ChoiceOutlook(forecast, forecast.chance(key))
+
+
+def race_budget(limits: Limits) -> Budget:
+    """The budget of the recommendation that a study races to."""
+    return Budget(limits={axis: limits.by_axis[axis] for axis in AXES if axis in limits.by_axis})
+
+
+def mark_stopped(study: Study, cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of a raced study, with why each is trained no further."""
+    stops: dict[tuple[str, str, str], Stop] = {}
+    for task in study.tasks:
+        own = [c for c in cells if c.task == task.key]
+        # Which baselines a task has, and which methods train on a model, is known by what has run.
+        own = [c for c in own if c.final or c.tuning or c.cost]
+        state = decide_rounds(own, study)
+        stops |= {(task.key, *key): stop for key, stop in state.stopped.items()}
+    return [replace(c, stop=stops.get((c.task, c.model, c.method))) for c in cells]
+
+
+def decide_rounds(
+    cells: Sequence[Cell], study: Study, tuned: Collection[CellKey] | None = None
+) -> RaceState:
+    """The state of the race of one task.
+
+    Args:
+        cells: of one task, without stops, and without those that have no runs.
+        tuned: methods of a published split of which no trial is left; None: all, if any final run
+            has ended.
+    """
+    if not cells:
+        return RaceState({}, {}, over=True)
+    if tuned is None:
+        methods = [cell for cell in cells if not cell.baseline]
+        started = any(cell.final for cell in methods)
+        tuned = {(cell.model, cell.method) for cell in methods if started}
+    return _Race(cells, study, tuned).decide()
+
+
+def allowed_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:
+    """The cell with the final runs of its first ``count`` positions alone."""
+    kept = []
+    for record in cell.final:
+        at = position_of(record, protocol.seeds)
+        if at is not None and at < count:
+            kept.append(record)
+    folds = {o: choice for o, choice in cell.fold_choices.items() if o.position < count}
+    repeats = len({r.run.outer.repeat for r in kept if r.run.outer is not None})
+    design = cell.design
+    if design.is_cross_validation:
+        design = replace(design, repeats=max(repeats, 1))
+    lost = sum(
+        choice.rate is None and len(choice.table) == protocol.trials for choice in folds.values()
+    )
+    return replace(
+        cell, final=tuple(kept), fold_choices=folds, design=design, failed_folds=lost, pending={}
+    )
+
+
+class _Race:
+    """The race of one task."""
+
+    def __init__(self, cells: Sequence[Cell], study: Study, tuned: Collection[CellKey]) -> None:
+        self._cells, self._tuned = cells, tuned
+        self._protocol = study.protocol
+        self._budget = race_budget(study.limits)
+        self._all = len(study.protocol.seeds)
+        self._methods = {(c.model, c.method): c for c in cells if not c.baseline}
+
+    def decide(self) -> RaceState:
+        every = {(c.model, c.method): self._all for c in self._cells}
+        stopped: dict[CellKey, Stop] = {}
+        stopped |= {key: "limit" for key, c in self._methods.items() if self._exceeds(c)}
+        none = every | dict.fromkeys(self._methods, 0)
+        if not all(cell.cost for cell in self._methods.values()):
+            return RaceState(none, stopped, measured=False)
+        if not self._crossed and not self._methods.keys() <= {*stopped, *self._tuned}:
+            return RaceState(none, stopped)
+        hopeless = find_hopeless(
+            [c for c in self._cells if (c.model, c.method) not in stopped], self._budget.cost_axis
+        )
+        stopped |= dict.fromkeys(hopeless, "screened")
+        positions = {
+            key: 0 if key in stopped else min(FIRST_RUNS, self._all) for key in self._methods
+        }
+        state = RaceState(every | positions, stopped)
+        if not all(cell.complete for cell in self._cells if cell.baseline):
+            return state
+        while not any(self._waits(key, count) for key, count in positions.items()):
+            state = self._judge(positions, stopped)
+            more = self._find_undecided(state, positions, stopped)
+            if not more:
+                done = {
+                    key: "no change"
+                    for key, count in positions.items()
+                    if count < self._all
+                    and key not in stopped
+                    and not self._methods[key].all_trials_failed
+                }
+                final: dict[CellKey, Stop] = stopped | dict.fromkeys(done, "no change")
+                return replace(state, positions=every | positions, stopped=final, over=True)
+            positions = {key: count + (key in more) for key, count in positions.items()}
+            state = replace(state, positions=every | positions)
+        return state
+
+    @property
+    def _crossed(self) -> bool:
+        return any(cell.design.is_cross_validation for cell in self._cells)
+
+    def _exceeds(self, cell: Cell) -> bool:
+        costs = ((estimate_cost(cell, a), limit) for a, limit in self._budget.limits.items())
+        return any(cost is not None and cost.value > limit for cost, limit in costs)
+
+    def _waits(self, key: CellKey, count: int) -> bool:
+        """Whether some of a cell's first positions have not ended."""
+        cell = self._methods[key]
+        if count == 0 or cell.all_trials_failed:
+            return False
+        table = tabulate_scores([cell], self._protocol)
+        return bool(table.missing[0, :count].any())
+
+    def _judge(
+        self, positions: Mapping[CellKey, int], stopped: Mapping[CellKey, Stop]
+    ) -> RaceState:
+        """What the runs of the rounds so far say."""
+        cells = self._cells_of_round(positions, stopped)
+        outlook = foresee_choice(
+            cells, self._protocol, choose(cells, self._budget), sum(positions.values())
+        )
+        if outlook.forecast is None:
+            return RaceState({}, stopped)
+        return RaceState({}, stopped, forecast=outlook.forecast, agreement=outlook.agreement)
+
+    def _find_undecided(
+        self,
+        state: RaceState,
+        positions: Mapping[CellKey, int],
+        stopped: Mapping[CellKey, Stop],
+    ) -> set[CellKey]:
+        """The methods that get one position more."""
+        open_keys = {k for k, n in positions.items() if n < self._all and k not in stopped}
+        open_keys = {k for k in open_keys if not self._methods[k].all_trials_failed}
+        more = {key for key in open_keys if self._has_failed(key, positions[key])}
+        if state.forecast is None or state.agreement is None:
+            return open_keys
+        if state.agreement < DECIDED:
+            more |= {key for key in open_keys if state.forecast.matters(key) >= IN_PLAY}
+        if self._protocol.race == "verdict" and open_keys - more:
+            more |= self._find_claimable(positions, stopped) & open_keys
+        return more
+
+    def _has_failed(self, key: CellKey, count: int) -> bool:
+        return bool(tabulate_scores([self._methods[key]], self._protocol).lost[0, :count].any())
+
+    def _find_claimable(
+        self, positions: Mapping[CellKey, int], stopped: Mapping[CellKey, Stop]
+    ) -> set[CellKey]:
+        """Methods of which some pair may be claimed with all runs."""
+        cells = [
+            # As if complete: what is forecast are the claims of all runs.
+            replace(cell, expected_runs=min(cell.expected_runs, len(cell.final)))
+            for cell in self._cells_of_round(positions, stopped)
+        ]
+        scored = [(c.model, c.method) for c in cells if c.bootstrap is not None]
+        table = self._table(cells, scored)
+        if table is None:
+            return set(positions)
+        rng = np.random.default_rng([_SEED, sum(positions.values()), 1])
+        chances = forecast_claims(cells, table, simulate_completions(table, _CLAIM_DRAWS, rng))
+        return {key for key, chance in chances.items() if chance > 1 - DECIDED}
+
+    def _cells_of_round(
+        self, positions: Mapping[CellKey, int], stopped: Mapping[CellKey, Stop]
+    ) -> list[Cell]:
+        most = max(positions.values(), default=0)
+        cells = []
+        for cell in self._cells:
+            key = (cell.model, cell.method)
+            if key in positions:
+                own = allowed_positions(cell, self._protocol, positions[key])
+                behind = own.design.is_cross_validation and positions[key] < most
+                cells.append(replace(own, stop="no change" if behind else None))
+            else:
+                cells.append(cell)
+        return cells
+
+    def _table(self, cells: Sequence[Cell], keys: Iterable[CellKey]) -> ScoreTable | None:
+        listed = set(keys)
+        own = [c for c in cells if (c.model, c.method) in listed]
+        return tabulate_scores(own, self._protocol) if own else None

@@ -1,0 +1,136 @@
+"""The runs of a study that may still change its answer, given the records so far.
+
+A pure function like :func:`paretune.planning.expand.expand_study`, of whose runs it returns a part:
+called again with the same records it asks for the same runs, so an interrupted race continues and
+several workers race together. It asks for baselines and costs, then for trials, then for final runs
+round by round (:mod:`paretune.analysis.racing.rounds`). Runs of another round are never needed to
+decide one, so it does not matter which runs ended first.
+
+A race changes no run: their identities are those of the full study, which a store can continue to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from paretune.analysis.cells import build_cells
+from paretune.analysis.pareto.expected_score import CellKey
+from paretune.analysis.racing.rounds import RaceState, decide_rounds
+from paretune.methods import baselines
+from paretune.planning.context import NO_MODEL, StudyContext
+from paretune.planning.expand import PlannedRun, expand_study
+from paretune.planning.pending import plan_pending_runs
+from paretune.store.record import Record
+from paretune.study import Run, Study
+
+
+@dataclass(frozen=True)
+class StudyRace:
+    """The runs of a raced study.
+
+    Attributes:
+        runs: those to train, ended ones included, in the order to run them.
+        undecided: those that later rounds may ask for.
+        given_up: those of the full study that the race has decided not to train.
+        states: of each task.
+    """
+
+    runs: tuple[PlannedRun, ...]
+    undecided: tuple[Run, ...]
+    given_up: tuple[Run, ...]
+    states: Mapping[str, RaceState]
+
+
+def plan_wanted_runs(
+    study: Study, context: StudyContext, records: Sequence[Record]
+) -> list[PlannedRun]:
+    """The runs to train now and those that have ended: all of the study where it does not race.
+
+    Raises:
+        ParetuneError: as :func:`expand_study`.
+    """
+    planned = expand_study(study, context, records)
+    if study.protocol.race == "off":
+        return planned
+    states = _decide(study, planned, records)
+    return [one for one in planned if _is_wanted(one.run, study, states[one.run.task.key])]
+
+
+def plan_runs(
+    study: Study, context: StudyContext, records: Sequence[Record]
+) -> tuple[list[PlannedRun], list[Run]]:
+    """As :func:`plan_pending_runs`: of a race, what is wanted and what may be wanted later."""
+    if study.protocol.race == "off":
+        return plan_pending_runs(study, context, records)
+    race = plan_race(study, context, records)
+    return list(race.runs), list(race.undecided)
+
+
+def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) -> StudyRace:
+    """All runs of the full study, by what the race has decided of them."""
+    planned = expand_study(study, context, records)
+    states = _decide(study, planned, records)
+    chosen = [one for one in planned if _is_wanted(one.run, study, states[one.run.task.key])]
+    protocol = study.protocol.model_copy(update={"race": "off"})
+    whole = study.model_copy(update={"protocol": protocol})
+    ready, waiting = plan_pending_runs(whole, context, records)
+    known = {one.run_id for one in chosen} | {record.run_id for record in records}
+    ids = {one.run_id for one in planned}
+    with_final = {(one.run.cell, one.run.outer) for one in planned if one.run.stage == "final"}
+    tuned = _find_tuned(planned, records)
+    not_raced = [p.run for p in ready if p.run.stage == "tune" and p.run_id not in ids | known]
+    later = [
+        *((one.run, False) for one in planned if one.run_id not in known),
+        *((run, (*run.cell, run.outer) in tuned) for run in not_raced),  # a dropped rate
+        *((run, False) for run in waiting if (run.cell, run.outer) not in with_final),
+    ]
+    undecided: list[Run] = []
+    given_up: list[Run] = []
+    for run, dropped in later:
+        state = states[run.task.key]
+        over = dropped or state.over or (run.model.key, run.method.key) in state.stopped
+        (given_up if over else undecided).append(run)
+    return StudyRace(tuple(chosen), tuple(undecided), tuple(given_up), states)
+
+
+def _decide(
+    study: Study, planned: Sequence[PlannedRun], records: Sequence[Record]
+) -> dict[str, RaceState]:
+    ids = {one.run_id for one in planned}
+    cells = build_cells(study, [record for record in records if record.run_id in ids])
+    tuned = _find_tuned(planned, records)
+    with_runs = {one.run.cell for one in planned}
+    states = {}
+    for task in study.tasks:
+        own = [c for c in cells if c.task == task.key and (c.task, c.model, c.method) in with_runs]
+        ready = frozenset(
+            (cell.model, cell.method)
+            for cell in own
+            if (cell.task, cell.model, cell.method, None) in tuned
+        )
+        states[task.key] = decide_rounds(own, study, ready)
+    return states
+
+
+def _find_tuned(planned: Sequence[PlannedRun], records: Sequence[Record]) -> frozenset[object]:
+    """Cells, with their outer fold, of which no trial is left."""
+    ended = {record.run_id for record in records}
+    left: dict[object, bool] = {}
+    for one in planned:
+        if one.run.stage != "cost":
+            place = (*one.run.cell, one.run.outer)
+            waits = one.run.stage == "tune" and one.run_id not in ended
+            left[place] = left.get(place, False) or waits
+    return frozenset(place for place, waits in left.items() if not waits)
+
+
+def _is_wanted(run: Run, study: Study, state: RaceState) -> bool:
+    if run.model == NO_MODEL or run.stage == "cost" or run.method.name in baselines.NAMES:
+        return True
+    key: CellKey = (run.model.key, run.method.key)
+    if run.outer is not None:
+        return run.outer.position < state.positions[key]
+    if run.stage == "tune":
+        return state.measured and state.stopped.get(key) != "limit"
+    return study.protocol.seeds.index(run.seed) < state.positions[key]

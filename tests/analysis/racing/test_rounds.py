@@ -1,0 +1,224 @@
+"""Which runs a race asks for: by what may still change the answer, and by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from support import fake_records as fake
+from support import raced_cells
+
+from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.racing.claim_forecast import p_values
+from paretune.analysis.racing.completions import (
+    ScoreTable,
+    estimate_fold_effects,
+    simulate_completions,
+    tabulate_scores,
+)
+from paretune.analysis.racing.rounds import RaceState, decide_rounds
+from paretune.analysis.racing.screening import find_hopeless
+from paretune.store.record import Record
+from paretune.study import Study
+
+LEVELS = {"majority": 0.5, "tfidf": 0.55, "head_only": 0.6}
+APART = LEVELS | {"full": 0.95, "lora": 0.75, "prompt": 0.7, "ia3": 0.65}
+ALIKE = LEVELS | dict.fromkeys(("full", "lora", "prompt", "ia3"), 0.8)
+
+
+def drawn(
+    levels: dict[str, float], race: str = "recommendation", seed: int = 0, **changes: Any
+) -> tuple[Study, list[Record]]:
+    protocol = changes.pop("protocol", {})
+    study = raced_cells.raced(race, protocol=protocol, **changes.pop("study", {}))
+    return study, raced_cells.draw_records(study, levels, np.random.default_rng(seed), **changes)
+
+
+def decide(study: Study, records: Sequence[Record]) -> RaceState:
+    return decide_rounds(raced_cells.cells_of(study, records), study)
+
+
+def given(state: RaceState) -> dict[str, int]:
+    return {method: count for (_, method), count in state.positions.items()}
+
+
+@pytest.mark.parametrize("outer", ["split", 5])
+def test_a_clear_choice_ends_after_two_runs_and_baselines_have_all(outer: str | int) -> None:
+    study, records = drawn(APART, rows=300, protocol={"outer": outer})
+    state = decide(study, records)
+    counts = given(state)
+    assert state.over and state.agreement is not None and state.agreement >= 0.95
+    assert {counts[m] for m in ("full", "lora", "prompt", "ia3")} == {2}
+    assert counts["head_only"] == counts["tfidf"] == 5
+    assert set(state.stopped.values()) == {"no change"}
+
+
+def test_methods_that_may_still_be_chosen_go_on() -> None:
+    study, records = drawn(LEVELS | {"full": 0.9, "lora": 0.87, "prompt": 0.6, "ia3": 0.6}, seed=2)
+    counts = given(decide(study, records))
+    assert counts["full"] == counts["lora"] > 2 == counts["prompt"] == counts["ia3"]
+
+
+def test_the_order_of_ending_and_later_runs_change_no_round() -> None:
+    study, records = drawn(LEVELS | {"full": 0.9, "lora": 0.87, "prompt": 0.8, "ia3": 0.6}, seed=2)
+    state = decide(study, records)
+    assert decide(study, records[::-1]) == state
+    asked = [
+        r
+        for r in records
+        if r.run.stage == "cost"
+        or study.protocol.seeds.index(r.run.seed) < given(state)[r.run.method.key]
+    ]
+    assert len(asked) < len(records)
+    assert decide(study, asked) == state
+    # With some of the later runs missing, it asks for no more, and never for others.
+    for left_out in (asked[-1], *asked[-8:-1:3]):
+        some = decide(study, [r for r in asked if r is not left_out])
+        assert all(some.positions[key] <= count for key, count in state.positions.items())
+
+
+def test_nothing_trains_before_costs_are_known_nor_beyond_a_limit() -> None:
+    study, records = drawn(ALIKE, study={"limits": {"max_memory": "900MiB"}})
+    finals = [r for r in records if r.run.stage == "final"]
+    waiting = decide(study, finals)
+    assert not waiting.measured and given(waiting)["lora"] == 0 == given(waiting)["full"]
+    state = decide(study, records)
+    assert fake.MEGABYTES["full"] > 900
+    assert state.stopped["e5-small", "full"] == "limit" and given(state)["full"] == 0
+    assert given(state)["lora"] >= 2
+
+
+def test_a_failed_run_forbids_to_stop_its_method() -> None:
+    study, records = drawn(APART, rows=300)
+    failed = [
+        fake.record(r.run, {"test": fake.constant(300, 2)}, "collapsed")
+        if (r.run.method.name, r.run.seed, r.run.stage) == ("ia3", 2, "final")
+        else r
+        for r in records
+    ]
+    failed = [r if r.outcome == "ok" else _same_rows(r, records) for r in failed]
+    counts = given(decide(study, failed))
+    assert counts["ia3"] == 5 and counts["lora"] == 2
+
+
+def _same_rows(record: Record, records: Sequence[Record]) -> Record:
+    part = next(r for r in records if r.run == record.run).predictions["test"]
+    constant = part.__class__(part.uid, part.label, (0,) * len(part.uid), ())
+    return fake.record(record.run, {"test": constant}, "collapsed")
+
+
+def test_a_race_to_the_verdict_gives_all_runs_to_what_may_be_claimed() -> None:
+    levels = LEVELS | {"full": 0.95, "lora": 0.6, "prompt": 0.6, "ia3": 0.6}
+    study, records = drawn(levels, "verdict", rows=300)
+    counts = given(decide(study, records))
+    assert counts["full"] == 5
+    choice = study.model_copy(
+        update={"protocol": study.protocol.model_copy(update={"race": "recommendation"})}
+    )
+    assert given(decide(choice, records))["full"] == 2
+
+
+@pytest.mark.parametrize("outer", ["split", 5])
+def test_a_stopped_study_recommends_what_the_full_one_does(outer: str | int) -> None:
+    study, records = drawn(APART, rows=300, protocol={"outer": outer})
+    counts = given(decide(study, records))
+    asked = [
+        r
+        for r in records
+        if r.run.stage == "cost"
+        or study.protocol.seeds.index(r.run.seed) < counts[r.run.method.key]
+    ]
+    cells = group_into_cells(study, asked)
+    assert {c.stop for c in cells if not c.baseline} == {"no change"}
+    assert all(cell.finished for cell in cells)
+    chosen = recommend(cells).chosen
+    full = recommend(raced_cells.cells_of(study, records)).chosen
+    assert chosen is not None and full is not None
+    assert chosen.cell.method == full.cell.method == "full"
+
+
+def test_completions_keep_what_is_known_and_spread_as_much_as_runs_do() -> None:
+    scores = np.full((3, 5), np.nan)
+    scores[0, :2], scores[1, :2], scores[2] = (0.8, 0.84), (0.6, 0.6), 0.5
+    lost = np.zeros((3, 5), bool)
+    lost[1, 4] = True
+    fixed = np.array([False, False, True])
+    table = ScoreTable((("m", "a"), ("m", "b"), ("-", "c")), scores, lost, fixed, fixed)
+    whole = simulate_completions(table, 4000, np.random.default_rng(0))
+    assert (whole[:, 0, :2] == [0.8, 0.84]).all() and (whole[:, 2] == 0.5).all()
+    assert np.isnan(whole[:, 1, 4]).all() and np.isfinite(whole[:, 1, :4]).all()
+    assert whole[:, 0, 2].mean() == pytest.approx(0.82, abs=0.003)
+    # Two seeds 0.028 apart, a prior of 0.025, and the uncertainty of the mean.
+    assert 0.02 < whole[:, 0, 2].std() < 0.05
+
+
+def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None:
+    rows = np.array([0.0, 0.1, -0.1, 0.05, -0.05])
+    scores = np.array([0.8 + rows, 0.7 + rows, 0.6 + rows])
+    scores[0, 2:] = scores[1, 3:] = np.nan
+    none = np.zeros(3, bool)
+    table = ScoreTable(
+        (("m", "a"), ("m", "b"), ("-", "c")), scores, np.isnan(scores) & False, none, none, True
+    )
+    assert np.allclose(estimate_fold_effects(table), rows, atol=1e-3)
+
+
+def test_many_p_values_at_once_are_those_of_the_pairs() -> None:
+    for outer in ("split", 5):
+        study, records = drawn(ALIKE, rows=100, seed=3, protocol={"outer": outer})
+        cells = raced_cells.cells_of(study, records)
+        for pair in PairwiseComparisons(cells).pairs("e5-small"):
+            terms = pair.terms
+            assert terms is not None
+            between = terms.between_folds or terms.seeds
+            sides = [
+                np.array([[one[at]] for one in side])
+                for side, at in ((terms.seeds, 0), (between, 0), (terms.seeds, 1))
+            ]
+            found = p_values(
+                np.array([abs(terms.estimate)]),
+                (sides[0], sides[1], sides[2]),
+                terms.examples,
+                crossed=terms.between_folds is not None,
+            )
+            assert found[0] == pytest.approx(terms.p_value(), rel=1e-3)
+
+
+def hopeless_cells(gap: float, folds: int) -> list[Cell]:
+    study = raced_cells.raced(methods=("full", "lora", "ia3"), protocol={"folds": folds})
+    records = []
+    for name, level in (("full", 0.9), ("lora", 0.88), ("ia3", 0.9 - gap)):
+        for fold in range(folds):
+            part = fake.answers(level, n=60, seed=fold, part=f"train-{fold}")
+            run = fake.make_run(study, "tune", name, 0, fold=fold)
+            records.append(fake.record(run, {"selection": part}))
+        run = fake.make_run(study, "cost", name, 1)
+        records.append(fake.cost(run, {"full": 1900.0, "lora": 800.0, "ia3": 900.0}[name]))
+    return raced_cells.cells_of(study, records)
+
+
+@pytest.mark.parametrize("folds", [1, 5])
+def test_only_what_is_far_behind_on_the_selection_part_is_screened(folds: int) -> None:
+    assert find_hopeless(hopeless_cells(0.5, folds), "memory") == {("e5-small", "ia3")}
+    assert find_hopeless(hopeless_cells(0.05, folds), "memory") == frozenset()
+
+
+def test_the_cheapest_method_is_never_screened() -> None:
+    study = raced_cells.raced(methods=("full", "ia3"))
+    records = []
+    for name, level, megabytes in (("full", 0.95, 1900.0), ("ia3", 0.3, 700.0)):
+        part = fake.answers(level, n=80, part="train")
+        run = fake.make_run(study, "tune", name, 0)
+        records += [fake.record(run, {"selection": part}), fake.cost(run, megabytes)]
+    assert find_hopeless(raced_cells.cells_of(study, records), "memory") == frozenset()
+
+
+def test_tables_have_a_place_for_every_seed() -> None:
+    study, records = drawn(ALIKE, failing=0.5, seed=4)
+    table = tabulate_scores(raced_cells.cells_of(study, records), study.protocol)
+    lost = sum(r.outcome == "collapsed" for r in records)
+    assert table.lost.sum() == lost > 0 and not table.missing.any()
