@@ -59,6 +59,15 @@ def test_errors_are_counted_as_they_are_told_and_the_last_line_says_that_it_cann
     assert "model" not in "".join(lines)  # the folder of the model is not there, and nobody asked
 
 
+def test_quiet_leaves_errors_and_the_last_line(tmp_path: Path, capsys: Any) -> None:
+    file = made(tmp_path, "a cat,maybe")
+    code, out, _ = command(capsys, "check", file, "--quiet")
+    assert code == 3
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "task t", "  ERROR", "1 error, 0 warnings, 0 notes",
+    ]  # fmt: skip
+
+
 def test_no_model_library_is_loaded_before_the_data_was_read(tmp_path: Path) -> None:
     """A bad row is told in the time that reading takes."""
     code = (

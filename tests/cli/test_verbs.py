@@ -191,6 +191,18 @@ def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_m
     assert f"1 of 40 train rows are longer than {positions} tokens" in told.findings[0].what
 
 
+def test_quiet_verbs_give_the_answer_alone(capsys: Any, done: tuple[Path, Path]) -> None:
+    for verb in ("report", "recommend"):
+        code, out, err = command(capsys, verb, done[0], "--store", done[1], "-q")
+        assert (code, err) == (0, "") and len(out.splitlines()) == 1
+        assert out.startswith(("words: ", "On words, "))
+    code, out, _ = command(capsys, "check", done[0], "--quiet")
+    assert code == 0 and out.endswith(": the study can run. Nothing was trained.\n")
+    assert not any(
+        line.startswith(("task", "model", "step", "  note")) for line in out.splitlines()
+    )
+
+
 def test_check_of_a_good_study_says_what_comes_next(capsys: Any, done: tuple[Path, Path]) -> None:
     code, out, _ = command(capsys, "check", done[0])
     assert code == 0

@@ -218,3 +218,18 @@ def test_nothing_is_written_where_the_stream_was_closed(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "stdout", None)
     echo("nobody hears it")
     assert console().file is not None
+
+
+def test_no_color_leaves_colours_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """https://no-color.org: bold and dim stay, since they are no colours."""
+
+    def print_red() -> str:
+        out = io.StringIO()
+        Terminal(file=out, width=40, force_terminal=True).print("lost", style="bold red")
+        return out.getvalue()
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "31m" in print_red()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "31m" not in print_red() and "lost" in print_red()
