@@ -93,6 +93,8 @@ def test_commands_that_only_read_run_as_the_pages_have_them(
         words = [STANDS_FOR.get(word, word) for word in shown.words]
         if not shown.whole or words[0] not in READERS or "says" in words:
             continue
+        if any("=" in word for word in words):  # settings with which nothing was run here
+            continue
         ran.append(words[0])
         for left in ("both", "studies/both"):
             shutil.rmtree(tmp_path / left, ignore_errors=True)

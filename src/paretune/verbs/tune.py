@@ -106,7 +106,7 @@ def tune(
         to: folder of the export; ``exports/STUDY/...`` by default.
         observer: told how the runs go on.
         tell: called with a sentence on what was guessed, reduced and predicted.
-        workers: ``workers``, ``threads``, ``device``, ``online``
+        workers: ``workers``, ``threads``, ``devices``, ``online``
             (:class:`~paretune.verbs.workers.WorkerOptions`).
 
     Returns:
