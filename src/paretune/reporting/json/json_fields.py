@@ -211,7 +211,9 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].costs[].length": "tokens of the longest sequence",
     "tasks[].cells[].costs[].trained_parameters": "number of trained parameters, head included",
     "tasks[].cells[].costs[].peak_counter": "what the peaks were read from",
-    "tasks[].cells[].costs[].phases": "load, train, evaluation: each its peak_bytes",
+    "tasks[].cells[].costs[].phases": "load, train, evaluation: each its peak_bytes; "
+    "on CUDA also allocated_peak_bytes, reserved_peak_bytes and process_bytes, which nvidia-smi "
+    "shows",
     "tasks[].cells[].costs[].components": "weights_bytes, gradients_bytes, optimizer_bytes, "
     "activations_bytes",
     "tasks[].cells[].costs[].step_seconds": "median, q1, q3 and n steps; timed_out: time was up "
