@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.contract_places import METHODS, REFUSED, serves
 
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
@@ -25,7 +26,9 @@ TINY_METHODS = ("lora", "prefix")
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Places of the contract; ``method`` and ``family`` of tests that do not name theirs."""
-    tiny = metafunc.config.getoption("--gpu-tiny")
+    # Where all are skipped, a few stand for them.
+    missing = metafunc.config.getoption("--gpu-device") != "cpu" and not torch.cuda.is_available()
+    tiny = metafunc.config.getoption("--gpu-tiny") or missing
     named = {n for m in metafunc.definition.iter_markers("parametrize") for n in m.args[0]}
     named |= {str(m.args[0]) for m in metafunc.definition.iter_markers("parametrize")}
     if "method" in metafunc.fixturenames and "method" not in named:
