@@ -26,7 +26,7 @@ def test_every_method_is_walked_on_bert_with_every_kind(monkeypatch: pytest.Monk
     """And on Marian; LoRA and prompt tuning on every family."""
     wanted = {case.values[0] for case in contract_places.combinations()}
     ran: set[Any] = set()
-    for day in range(4):
+    for day in range(8):
         monkeypatch.setattr(contract_places, "TODAY", 800_000 + day)
         ran |= {case[0] for case in of_today(contract_places.combinations())}
     for method, family, kind in wanted:
@@ -72,6 +72,7 @@ def test_large_grids_of_what_opens_models_take_turns(
     once, always = "tests/training/test_training.py::", "tests/study/test_study.py::"
     for n in range(5):
         assert ran.count(f"{once}test_opens[{n}]") == 1
-        assert ran.count(f"{once}test_of_values[{n}]") == 3
-        assert ran.count(f"{always}test_opens[{n}]") == 3
-    assert ran.count(f"{once}test_small[0]") == ran.count(f"{once}test_by_hand[9]") == 3
+        assert ran.count(f"{once}test_of_values[{n}]") == rotation.DAYS["training"]
+        assert ran.count(f"{always}test_opens[{n}]") == rotation.DAYS["training"]
+    days = rotation.DAYS["training"]
+    assert ran.count(f"{once}test_small[0]") == ran.count(f"{once}test_by_hand[9]") == days

@@ -1,8 +1,9 @@
 """The contract of every method on every model family and task kind.
 
 Each combination is walked through once (paretune.testing.method_walk); the tests look at what was
-seen, and take it up where they need more. By default every method walks on BERT or on Marian, half
-of them on one family and kind of the day, LoRA and prompt tuning on all encoders in turns; ``make
+seen, and take it up where they need more. By default LoRA, full and prompt tuning walk on BERT, and
+the others every second day; a quarter of all walks on Marian and on one family and kind of the day,
+and LoRA and prompt tuning on all encoders in turns (contract_places.py); ``make
 guarantees`` walks the rest, and every method on real models, and writes docs/guarantees.md from
 what these tests found (guarantees.py). A test that passes because the method may not do a thing
 says so with ``excused``: the reason is on the page.

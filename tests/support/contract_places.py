@@ -52,6 +52,8 @@ def serves(method: str, kind: str) -> bool:
 
 ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
 WITHOUT_BIASES = ("modernbert", "t5", "llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3")
+EVERY_DAY = ("lora", "full", "prompt")
+"""Methods that walk on BERT every day; the others every second."""
 REFUSED = {("bitfit", family): "has no biases" for family in WITHOUT_BIASES}
 """Pairs that a method cannot do, and what its refusal says."""
 
@@ -89,19 +91,18 @@ def _always(method: str, family: str, kind: str) -> bool:
     if family in DECODERS:  # in sixteen days every method is on each of the four
         turn = METHODS.index(method) + 2 * DECODERS.index(family) + TODAY
         return family in ON_PAGE and kind == "pair" and turn % 16 == 0
-    # Every method is walked every day: on BERT, or on Marian.
     index = METHODS.index(method)
     if family not in FAMILIES:
-        return family == "marian" and (index + TODAY) % 2 == 0
+        return family == "marian" and (index + TODAY) % 4 == 0
     if (family, kind) == ("bert", "pair"):
-        return (index + TODAY) % 2 == 1
+        return method in EVERY_DAY or (index + TODAY) % 4 in (1, 3)
     if (family, kind) == ROTATING:
-        return (index + TODAY // len(KINDS)) % 2 == 0
-    # One segment or two makes no difference to a model's classes. The rest takes turns: within four
-    # days every method is on BERT with every kind, LoRA and prompt tuning on every family.
+        return (index + TODAY // len(KINDS)) % 4 == 0
+    # One segment or two makes no difference to a model's classes. The rest takes turns: within
+    # eight days every method is on BERT with every kind, LoRA and prompt tuning on every family.
     turn = index + FAMILIES.index(family) + KINDS.index(kind) + TODAY
     common = (family == "bert" or method in ("lora", "prompt")) and kind != "classification"
-    return common and turn % 4 == 0
+    return common and turn % 8 == 0
 
 
 def _named(method: str, family: str, kind: str, marks: Any = ()) -> Any:

@@ -11,11 +11,11 @@ import pytest
 
 TODAY = datetime.date.fromisoformat(os.environ["PARETUNE_TEST_DAY"]).toordinal()
 DAYS = {
-    "methods": 3,
-    "training": 3,
-    "exporting": 3,
-    "oracle": 2,
-    "models": 2,
+    "methods": 4,
+    "training": 4,
+    "exporting": 4,
+    "oracle": 3,
+    "models": 3,
     "objectives": 2,
     "hostile": 2,
     "cli": 2,
