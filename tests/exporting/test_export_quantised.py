@@ -46,7 +46,11 @@ def logits(model: Any, tokenizer: Any) -> torch.Tensor:
 def test_the_program_opens_the_base_in_4_bits(
     nf4_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By bitsandbytes' own layers, whose kernels round otherwise than ours."""
+    """By bitsandbytes' own layers; as on processors for which it does not pack them anew.
+
+    Where it does it wants layers of 64 inputs at least, and rounds otherwise.
+    """
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
     study, store = nf4_study
     asked: dict[str, Any] = {"store": store, "method": "lora", "allow_collapsed": True}
     export(study, form="paretune", to=tmp_path / "own", **asked)
@@ -61,7 +65,7 @@ def test_the_program_opens_the_base_in_4_bits(
     plain = loading_snippets.NF4.splitlines()[0] in program
     assert plain and type(names["base"].model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
     near = (found - expected).abs().mean() / expected.abs().mean()
-    assert near < 0.02
+    assert near < 1e-3
     export(study, form="merged", to=tmp_path / "merged", **asked)
 
 
