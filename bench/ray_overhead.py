@@ -24,6 +24,7 @@ from statistics import median
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # as local workers; 15 by default
 
 import ray
 from ray.cluster_utils import Cluster
@@ -40,7 +41,7 @@ from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec
 from paretune.verbs.study_input import find_study_file
 
 STUDY = "overhead"
-NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -226,6 +227,16 @@ def test_an_interrupt_gives_all_runs_back_with_their_checkpoints(tmp_path):
     resumed = ScriptedCluster()
     assert drive(store, resumed).outcomes == {"ok": 3}
     assert resumed.submitted[0][0].checkpoints == {"run000": b"state"}
+
+
+def test_at_the_deadline_all_runs_are_given_back_with_their_checkpoints(tmp_path):
+    store, observer = a_store(tmp_path, runs(3)), RecordingObserver()
+    cluster = ScriptedCluster(*[lambda assignment: []] * 2)
+    cluster.at_stop = [Checkpoint("run000", b"state"), TaskEnded(1), TaskEnded(2)]
+    summary = drive(store, cluster, observer, deadline=time.monotonic() + 0.5)
+    assert (summary.total, summary.ended) == (3, 0) and cluster.calls == ["stop"]
+    assert [s.state for s in store.load_statuses(STUDY)] == ["todo"] * 3
+    assert store.checkpoint_path("run000").read_bytes() == b"state"
 
 
 def test_a_second_interrupt_ends_the_tasks_at_once(tmp_path):

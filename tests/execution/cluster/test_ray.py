@@ -36,13 +36,14 @@ STEPS = 20
 @pytest.fixture(scope="module")
 def cluster():
     """A head and two nodes of one processor each; processes of all find the tests' modules."""
-    pytest.importorskip("ray", reason='needs ray: pip install "paretune[ray]"')
+    pytest.importorskip("ray", reason='needs ray: pip install "ray>=2.40,<3"')
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (SOURCE, TESTS))))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+        patch.setenv("RAY_worker_niceness", "0")  # 15 by default: on a busy machine they starve
+        small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
         head = {**small, "include_dashboard": False}
         started = Cluster(initialize_head=True, head_node_args=head)
         started.small = small

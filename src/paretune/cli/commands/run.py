@@ -44,7 +44,7 @@ def run(
         typer.Option(
             metavar="NAME",
             help="What executes the runs: local, processes of this machine; or ray, tasks on a "
-            'Ray cluster (pip install "paretune[ray]"; docs/cluster.md).',
+            "Ray cluster (docs/cluster.md).",
         ),
     ] = "local",
     address: Annotated[

@@ -109,7 +109,9 @@ class ClusterExecutor:
             places = self.tasks or cluster.count_places(tasks.usual_needs)
             loop = StudyLoop(store, study_hash, callbacks, self.stages, places)
             try:
-                return loop.run(tasks.collect, tasks.start)
+                summary = loop.run(tasks.collect, tasks.start)
+                tasks.give_back()  # at a deadline; otherwise none is left
+                return summary
             except (KeyboardInterrupt, OSError):  # OSError: nobody reads what is printed
                 tasks.stop()
                 raise
@@ -352,17 +354,26 @@ class _Tasks:
 
     # The end
 
+    def give_back(self) -> None:
+        """Give the runs of all tasks back, with what they have trained."""
+        if self._tasks:
+            self.cluster.request_stop()
+            self._await_tasks()
+
     def stop(self) -> None:
-        """Have all tasks send what they have; a second interrupt ends them at once."""
+        """As :meth:`give_back`, and say so; a second interrupt ends the tasks at once."""
         try:
             self.cluster.request_stop()
             self._say("Stopping: nodes save their runs (Ctrl-C again kills them at once).")
-            while self._tasks:
-                self.collect()
-                time.sleep(STOP_POLL_SECONDS)
+            self._await_tasks()
         except KeyboardInterrupt:
             self._say("Killed: their runs go on from the last checkpoint.")
         self._say("Stopped. Nothing is lost: the same command continues.")
+
+    def _await_tasks(self) -> None:
+        while self._tasks:
+            self.collect()
+            time.sleep(STOP_POLL_SECONDS)
 
     def end(self) -> None:
         """End all tasks that are left, and give their runs back."""

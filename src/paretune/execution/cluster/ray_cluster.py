@@ -7,6 +7,7 @@ of that owner.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ except ModuleNotFoundError as error:
     raise MissingDependencyError(
         "ray is not installed.",
         where="--executor ray",
-        remedy='pip install "paretune[ray]", the same version as on the cluster.',
+        remedy='pip install "ray>=2.40,<3", the same version as on the cluster.',
     ) from error
+
+CONNECT_SECONDS = 10.0
 
 Execute = Callable[[Assignment, Callable[[Sequence[Event]], bool]], str | None]
 """As :func:`~paretune.execution.cluster.node.execute_assignment`."""
@@ -209,13 +212,15 @@ def open_ray(address: str | None, execute: Execute = execute_assignment) -> Iter
         StudyError: there is none.
     """
     try:
+        if address is not None:
+            _connect(address)  # Ray itself tries for minutes
         ray.init(
             address=address or "auto",
             log_to_driver=False,
             logging_level="ERROR",
             namespace="paretune",
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise StudyError(
             f"no Ray cluster answers ({str(error).strip().splitlines()[0]}).",
             where=f"--address {address}" if address else "--executor ray",
@@ -228,3 +233,11 @@ def open_ray(address: str | None, execute: Execute = execute_assignment) -> Iter
             yield RayCluster(execute)
     finally:
         ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    """Raises OSError where nothing listens at ``HOST:PORT``, ValueError where it is none."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        raise ValueError("it is not HOST:PORT")
+    socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
