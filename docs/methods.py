@@ -29,6 +29,13 @@ LABEL = re.compile(
 LAYERS = """\
 ## Which layers, and at which rank
 
+Every method that stands beside layers has the option `layers`: `all`; ranges of numbers from 0
+(`0-3`, `0-1,10-11`); `upper:4`; `lower:4`. Layers are counted through the whole model, a
+translation model's encoder first. Below the lowest trained layer there is no backward pass, and
+nothing is kept for one: `upper:4` of twelve computes and holds less than four layers spread over
+the model, and `plan` knows it. A stack may name a method several times, with layers that have none
+in common. PEFT's adapters get `layers_to_transform`.
+
 LoRA, DoRA, LoHa and LoKr take PEFT's options, and a test compares what they choose with PEFT:
 
 - `target_modules`: a list of roles (`query`, `key`, `value`, `attention_output`,

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost, measure_shape
+from paretune.measuring.cost_estimation import (
+    ModelShape,
+    TrainedPart,
+    estimate_compute_cost,
+    measure_shape,
+)
 from paretune.models.load import load_model
 from paretune.models.quantised import count_parameters
 from paretune.models.sources.resolve import resolve_source
@@ -65,7 +70,7 @@ def test_words_are_scored_where_there_are_completions(tiny_model: Any, run: Run)
 
     def cost(scored: float | None, **training: Any) -> Any:
         own = run.model_copy(update={"training": run.training.model_copy(update=training)})
-        return estimate_compute_cost(own, shape, 1000, LENGTHS, 1, "cpu", scored)
+        return estimate_compute_cost(own, shape, TrainedPart(1000), LENGTHS, 1, "cpu", scored)
 
     few, many = cost(1.0), cost(40.0)
     per_token = 4.0 * shape.width * shape.vocabulary * 16
@@ -74,7 +79,7 @@ def test_words_are_scored_where_there_are_completions(tiny_model: Any, run: Run)
     # In chunks: a plain pass holds the scores of all tokens, a packed one those of 128 at most.
     assert cost(40.0, backend="plain").saved_bytes > 4 * many.saved_bytes
     head = replace(shape, vocabulary=0)
-    without = estimate_compute_cost(run, head, 1000, LENGTHS, 1, "cpu", 0.0)
+    without = estimate_compute_cost(run, head, TrainedPart(1000), LENGTHS, 1, "cpu", 0.0)
     assert without.operations < few.operations and without.saved_bytes < few.saved_bytes
 
 

@@ -128,7 +128,7 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
     ("members", "reason"),
     [
         (["lora"], "at least two"),
-        (["lora", {"name": "lora", "rank": 4}], "lora is named twice"),
+        (["lora", {"name": "lora", "rank": 4}], "lora is named twice and stands in all layers"),
         (["lora", "full"], "full: it trains everything already"),
         (["prompt", "p_tuning"], "both put virtual tokens before the text"),
         (["lora", "dora"], "dora has to come first"),
@@ -145,6 +145,38 @@ def test_what_does_not_go_together_is_refused(members: list[Any], reason: str) -
         stack.configure_members(
             method_options.parse_options("stack", stack.Options, {"methods": members})
         )
+
+
+LOWER, UPPER = {"name": "lora", "rank": 2, "layers": "0"}, {"name": "lora", "layers": "upper:1"}
+
+
+def test_one_method_twice_in_layers_of_their_own(prepared: Any) -> None:
+    found, batch = prepared(LOWER, UPPER, "ia3")
+    ranks = {n[: n.index(".attention")]: p.shape[1] for n, p in found.injection.parameters.items()
+             if n.endswith(".lora.A")}  # fmt: skip
+    assert sorted(ranks.values()) == [2, 8]
+    configured, anatomy = found.method, found.loaded.anatomy
+    size = sum(p.numel() for p in found.injection.parameters.values())
+    assert configured.count_parameters(found.loaded.model, anatomy) == size
+    unsettle(found)
+    with torch.no_grad():
+        before = found.loaded.model(**batch).logits
+        stack.merge(found.loaded.model, found.injection)
+        after = found.loaded.model(**batch).logits
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
+
+
+def test_one_method_twice_in_one_layer_is_refused(prepared: Any) -> None:
+    with pytest.raises(MethodError, match="lora is named twice for layer 1 "):
+        prepared({**LOWER, "layers": "0-1"}, UPPER)
+    with pytest.raises(MethodError, match="which has 2 layers"):
+        prepared(LOWER, {**UPPER, "layers": "upper:3"})
+
+
+def test_dora_may_come_first_twice(prepared: Any) -> None:
+    members = [{**LOWER, "name": "dora"}, {**UPPER, "name": "dora"}, "bitfit"]
+    found, _ = prepared(*members)
+    assert len(found.injection.members) == 3
 
 
 def test_a_member_that_is_refused_leaves_no_trace(prepared: Any, tiny_model: Any) -> None:

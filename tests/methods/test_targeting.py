@@ -255,14 +255,17 @@ def test_spellings_of_all_linear_layers_are_one(
         assert found[0] == inside and all(get_linear(loaded.model, name) for name in inside)
 
 
-def test_fewer_layers_share_no_batch_with_other_methods() -> None:
+def test_what_shares_batches_with_other_methods() -> None:
     for given, mixes in (
         ({}, True),
         ({"target_modules": ["all_linear"]}, True),
         ({"rank_pattern": {"query": 2}}, True),
-        ({"exclude_modules": ["key"]}, False),
-        ({"layers_to_transform": [0]}, False),
-        ({"target_modules": ".*query"}, False),
+        ({"exclude_modules": ["key"]}, True),
+        ({"layers_to_transform": [0]}, True),
+        ({"layers": "upper:1"}, True),
+        ({"target_modules": ".*query"}, True),
+        ({"dropout": 0.1}, False),
+        ({"modules_to_save": ["embeddings"]}, False),
     ):
         spec = MethodSpec.model_validate({"name": "lora", **given})
         assert methods.configure_method(spec).mixes == mixes

@@ -42,7 +42,8 @@ def test_runs_note_what_they_were_to_do(done: tuple[Study, list[Record]]) -> Non
     works = {(r.run.method.name, r.run.stage): ComputeCost.from_record(r) for r in records}
     full, lora = works["full", "final"], works["lora", "final"]
     assert full is not None and lora is not None
-    assert full.operations == pytest.approx(1.5 * lora.operations)  # 6 N T against 4 N T
+    # 6 N T against 4 N T, and what LoRA has of its own.
+    assert 1.4 * lora.operations < full.operations < 1.5 * lora.operations
     assert full.held_bytes > lora.held_bytes
     assert full.saved_bytes > lora.saved_bytes
 
@@ -52,7 +53,7 @@ def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
     _study, records = done
     predictor = CostPredictor(StudyContext(), SPEEDS)
     for record in records:
-        recorded, before = ComputeCost.from_record(record), predictor._compute_work(record.run)
+        recorded, before = ComputeCost.from_record(record), predictor.predict_work(record.run)
         assert recorded is not None
         assert before.held_bytes == recorded.held_bytes
         assert before.operations == pytest.approx(recorded.operations, rel=0.1)
@@ -67,7 +68,7 @@ def test_records_set_the_speed_and_the_rest(
     final = [r for r in records if r.run.stage == "final" and r.run.method.name == "lora"][:1]
     (cost,) = [r for r in records if r.run.stage == "cost"]
     cost = replace(cost, run=cost.run.model_copy(update={"method": final[0].run.method}))
-    work = CostPredictor(StudyContext(), SPEEDS)._compute_work(cost.run)
+    work = CostPredictor(StudyContext(), SPEEDS).predict_work(cost.run)
     peak = work.held_bytes + work.saved_bytes + 3_000_000
     records = [
         replace(final[0], measured={"wall_seconds": {"train": 7.0}}),

@@ -132,8 +132,8 @@ def test_what_is_predicted_of_a_base_held_in_bf16(
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), method)
     half = run.training.model_copy(update={"precision": "bf16"})
     predictor = CostPredictor(StudyContext(), {"fp32": 1.0, "bf16": 1.0})
-    wide = predictor._compute_work(run).held_bytes
-    held_bytes = predictor._compute_work(run.model_copy(update={"training": half})).held_bytes
+    wide = predictor.predict_work(run).held_bytes
+    held_bytes = predictor.predict_work(run.model_copy(update={"training": half})).held_bytes
     loaded = predictor.context.caches.outline(run.model, predictor.context.dataset(run.task))
     names = loaded.anatomy.linear_layers if is_held else ()
     matrices = sum(loaded.model.get_submodule(name).weight.numel() for name in names)

@@ -3,9 +3,12 @@
 Operations: 2 N T for the forward pass of T tokens through N backbone parameters, 2 N T for the
 gradient of the inputs, and 2 N T for the gradient of the weights where they are trained (Kaplan et
 al. 2020, arXiv:2001.08361, section 2.1); what scores words counts for the scored tokens alone.
+Below the lowest trained layer there is no backward pass: with l of L layers below, the gradient of
+the inputs is 2 N T (L - l) / L; and no forward pass where activations are kept from epoch to epoch.
+What an adapter has of its own counts three times, as what is trained.
 Bytes: weights; gradients and AdamW's two moments of what is trained, and outside the cost probe the
-best weights so far; what a layer saves for each token until the backward pass, attention and, where
-words are scored, their scores.
+best weights so far; what a layer above the lowest trained one saves for each token until the
+backward pass, attention and, where words are scored, their scores.
 
 What an encoder's layer saves is a rule of thumb, a multiple of its width. Decoders differ too much
 for one: by the width of their feed-forward part, by gates, by the number of key and value heads.
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -37,15 +40,46 @@ from paretune.models.quantised import count_parameters
 from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens
 from paretune.study import Run
 
-PASS_OPERATIONS = {
-    Trains.EVERYTHING: 6.0,
-    Trains.ADAPTER: 4.0,
-    Trains.HEAD: 2.0,
-    Trains.NOTHING: 4.0,
-}
-"""Operations of one step for each backbone parameter and token."""
-SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 16, Trains.HEAD: 16, Trains.NOTHING: 16}
-"""Vectors of the layer's width that a layer saves for each token until the backward pass."""
+TRAINED_OPERATIONS = 6.0
+"""Operations of one step for each trained parameter and token."""
+SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 14.5, Trains.HEAD: 16, Trains.NOTHING: 16}
+"""Vectors of the layer's width that a layer saves for each token until the backward pass.
+
+Beside an adapter without what that saves (``Method.saved_widths``)."""
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """What a run trains of a model.
+
+    Attributes:
+        parameters: all of them, the head's included.
+        token_parameters: of these, those of an adapter that every token goes through.
+        layers_below: layers below everything that is trained.
+        skips_below: whether these are computed once for all epochs.
+        saved_widths: vectors of the width that adapters save for each token, all layers together.
+    """
+
+    parameters: int
+    token_parameters: int = 0
+    layers_below: int = 0
+    skips_below: bool = False
+    saved_widths: float = 0.0
+
+
+def describe_trained_part(
+    run: Run, loaded: LoadedModel, parameters: int, *, skips_below: bool = False
+) -> TrainedPart:
+    """What a run trains of a model; ``parameters``: how many, the head's included."""
+    method, anatomy = methods.configure_method(run.method), loaded.anatomy
+    below = method.count_layers_below(anatomy)
+    part = TrainedPart(parameters, layers_below=below, skips_below=skips_below)
+    if method.trains is not Trains.ADAPTER:
+        return part
+    of_peft = method.method.counts_by_wrapping
+    through = 0 if of_peft else method.count_token_parameters(loaded.model, anatomy)
+    saved = method.sum_saved_widths(anatomy)
+    return replace(part, token_parameters=through, saved_widths=saved)
 
 
 @dataclass(frozen=True)
@@ -155,7 +189,7 @@ def _count_saved_values(loaded: LoadedModel) -> SavedValues | None:
 def estimate_compute_cost(
     run: Run,
     shape: ModelShape,
-    trained: int,
+    trained: TrainedPart,
     lengths: Sequence[int],
     choices: int,
     device: str = "cpu",
@@ -164,7 +198,6 @@ def estimate_compute_cost(
     """What one run computes and keeps.
 
     Args:
-        trained: number of trained parameters, the head's included.
         lengths: tokens of the training examples' longest choices, truncated, targets included.
         scored: tokens of an example whose words are scored; None: those of one of the stacks.
     """
@@ -175,12 +208,16 @@ def estimate_compute_cost(
     tokens = mean * choices / shape.stacks
     scored = tokens if scored is None else scored
     products = shape.backbone_parameters * tokens + shape.width * shape.vocabulary * scored
-    passes = PASS_OPERATIONS[methods.configure_method(run.method).trains]
+    trains = methods.configure_method(run.method).trains
+    above = 1 - trained.layers_below / shape.layers
+    passes = 2.0 * above + 2.0 * (above if trained.skips_below else 1)
+    passes = TRAINED_OPERATIONS if trains is Trains.EVERYTHING else passes
+    own_products = TRAINED_OPERATIONS * trained.token_parameters * tokens
     # The best weights so far, which the probe does not keep, nor any run on a GPU.
     copies = 3 if run.stage == "cost" or device != "cpu" else 4
     return ComputeCost(
-        operations=passes * products * batch,
-        held_bytes=shape.weights_bytes + 4 * copies * trained,
+        operations=(passes * products + own_products) * batch,
+        held_bytes=shape.weights_bytes + 4 * copies * trained.parameters,
         saved_bytes=_saved_bytes(
             run, shape, trained, longest, choices, device, scored / max(1.0, tokens)
         ),
@@ -190,7 +227,7 @@ def estimate_compute_cost(
 def _saved_bytes(
     run: Run,
     shape: ModelShape,
-    trained: int,
+    part: TrainedPart,
     longest: Sequence[int],
     choices: int,
     device: str,
@@ -201,6 +238,7 @@ def _saved_bytes(
     tokens, length = rows * longest[-1], longest[-1]
     plain = run.training.backend == "plain"
     if not shape.packs and not plain:  # a padded batch is split where that is faster
+        trained = part.parameters
         overhead = pass_overhead_tokens(trained, max(trained, shape.total_parameters), device)
         if overhead == NEVER_SPLIT:
             passes = split_by_count(longest, range(len(longest)), rows)
@@ -216,14 +254,15 @@ def _saved_bytes(
     trains, value_bytes = method.trains, 2 if run.training.precision == "bf16" else 4
     # Below a trained head nothing is saved but what one layer computes with; nor without training.
     is_frozen = trains is Trains.HEAD or (trains is Trains.NOTHING and shape.saved is not None)
-    layers = 1 if is_frozen else shape.layers
+    layers = 1 if is_frozen else max(1, shape.layers - part.layers_below)
     if shape.saved is None:
         scores = 2 * shape.heads * length / shape.stacks
         of_token = value_bytes * (SAVED_WIDTHS[trains] * shape.width + scores)
     else:  # attention keeps no scores: it computes them again
         scores = 2 * shape.heads * length * value_bytes if plain else 0
         of_token = shape.saved.count_bytes(trains, value_bytes) + scores
-    saved = layers * tokens * choices / shape.stacks * of_token
+    own_bytes = value_bytes * part.saved_widths * shape.width if shape.saved is None else 0
+    saved = (layers * of_token + own_bytes) * tokens * choices / shape.stacks
     if shape.saved is not None and trains is Trains.EVERYTHING and value_bytes == 2:
         # Autocast casts every matrix once for a pass, but no table that words are looked up in.
         saved += 2 * (shape.backbone_parameters + shape.width * shape.vocabulary)

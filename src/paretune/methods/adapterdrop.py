@@ -33,7 +33,7 @@ NAME = "adapterdrop"
 
 
 @dataclass(frozen=True)
-class Options(houlsby.Options):
+class Options(houlsby.BottleneckOptions):
     """``drop`` None is the lower half. ``robust_up_to`` None is all layers but the last.
 
     Where there are two stacks, these count in each.
@@ -131,6 +131,14 @@ def _count_dropped(layers: int, options: Options) -> Dropped:
     return Dropped(drop, up_to if options.robust else None)
 
 
+def _count_layers_below(options: Options, anatomy: Anatomy) -> int:
+    """0 where each step drops layers of its own."""
+    if options.robust:
+        return 0
+    first = anatomy.stacks[0]
+    return _count_dropped(len(first), options).in_evaluation
+
+
 METHOD = Method(
     name=NAME,
     title="AdapterDrop",
@@ -144,4 +152,6 @@ METHOD = Method(
     code_epoch=2,
     # With ``robust`` a step leaves out the same layers for all rows of a pass.
     trains_alone=lambda options: options.robust,
+    saved_widths=2.6,
+    layers_below=_count_layers_below,
 )

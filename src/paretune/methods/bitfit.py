@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach, is_within_any
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
@@ -27,8 +28,8 @@ NAME = "bitfit"
 
 
 @dataclass(frozen=True)
-class Options:
-    """BitFit has no options beside the learning rate."""
+class Options(LayerOptions):
+    """BitFit has no options beside the learning rate and the layers."""
 
 
 class BiasShift(nn.Module):
@@ -55,7 +56,8 @@ def inject(
     biases = _find_biases(model, anatomy)
     if not biases:
         raise MethodError(
-            f"{type(model).__name__} has no biases outside its head.",
+            f"{type(model).__name__} has no biases outside its head"
+            f"{'' if anatomy.is_whole else ', in these layers'}.",
             where=f"method {NAME}",
             remedy="Take another method for this model.",
         )
@@ -81,7 +83,13 @@ def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
     biases = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         module, _, own = name.rpartition(".")
-        if own == "bias" and not is_within_any(module, anatomy.head_modules):
+        if (
+            own == "bias"
+            and not is_within_any(module, anatomy.head_modules)
+            and anatomy.covers(name)
+            # In a fleet, another run's may stand there already.
+            and not isinstance(model.get_submodule(module), BiasShift)
+        ):
             biases[module] = parameter.detach()
     return biases
 
@@ -96,4 +104,5 @@ METHOD = Method(
     count_parameters=count_parameters,
     merge=merge,
     mixes=always,
+    saved_widths=0.0,
 )

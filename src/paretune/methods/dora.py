@@ -138,4 +138,7 @@ METHOD = Method(
     to_peft=to_peft,
     reads_base_weights=always,
     first_in_stack="it measures the weights that it finds",
+    saved_widths=11.9,
+    layers_below=LowRankOptions.count_layers_below,
+    size_option="rank",
 )

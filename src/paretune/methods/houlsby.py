@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from paretune.methods.core.initialise import draw_normal, init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
@@ -39,18 +40,27 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class Options:
+class BottleneckOptions:
     """``reduction_factor``: the width over the size of the bottleneck."""
 
     reduction_factor: int = bounded(16, 1, 4096)
     non_linearity: str = choice("silu", "gelu", "relu", "tanh")
 
 
+@dataclass(frozen=True)
+class Options(LayerOptions, BottleneckOptions):
+    """Those of every bottleneck, and its layers."""
+
+
 class Bottleneck(nn.Module):
     """U act(D h + d) + u for each run, as wide as the output of ``base``."""
 
     def __init__(
-        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+        self,
+        base: nn.Linear,
+        options: BottleneckOptions,
+        fleet: Fleet,
+        generators: list[torch.Generator],
     ) -> None:
         super().__init__()
         self.fleet, self.act = fleet, _ACTIVATIONS[options.non_linearity]
@@ -91,12 +101,12 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
     return len(_sublayer_outputs(anatomy)) * bottleneck_count(anatomy.width, options)
 
 
-def bottleneck_size(width: int, options: Options) -> int:
+def bottleneck_size(width: int, options: BottleneckOptions) -> int:
     """Width over the reduction factor, one at least."""
     return max(1, width // options.reduction_factor)
 
 
-def bottleneck_count(width: int, options: Options) -> int:
+def bottleneck_count(width: int, options: BottleneckOptions) -> int:
     """Trained parameters of one bottleneck."""
     size = bottleneck_size(width, options)
     return 2 * width * size + size + width
@@ -117,4 +127,7 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     mixes=always,
+    saved_widths=3.8,
+    size_option="reduction_factor",
+    size_option_shrinks=True,
 )

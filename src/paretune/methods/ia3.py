@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_vector
@@ -31,8 +32,8 @@ NAME = "ia3"
 
 
 @dataclass(frozen=True)
-class Options:
-    """IA3 has no options beside the learning rate."""
+class Options(LayerOptions):
+    """IA3 has no options beside the learning rate and the layers."""
 
 
 class Scale(nn.Module):
@@ -181,4 +182,5 @@ METHOD = Method(
     merge=merge,
     to_peft=to_peft,
     mixes=always,
+    saved_widths=7.3,
 )

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, is_within_any
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
 from paretune.methods.core.run_axis import Fleet, per_run_vector
@@ -31,8 +32,8 @@ NAME = "layer_norm"
 
 
 @dataclass(frozen=True)
-class Options:
-    """LayerNorm tuning has no options beside the learning rate."""
+class Options(LayerOptions):
+    """LayerNorm tuning has no options beside the learning rate and the layers."""
 
 
 class NormChange(nn.Module):
@@ -69,7 +70,7 @@ def inject(
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of all gains and shifts."""
     norms = find_norms(model, anatomy).values()
-    return sum(p.numel() for norm in norms for p in norm.parameters())
+    return sum(p.numel() for norm in norms for p in norm.parameters(recurse=False))
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
@@ -108,6 +109,7 @@ def find_norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
         for name, module in model.named_modules()
         if (isinstance(module, nn.LayerNorm) or _is_rms_norm(module))
         and not is_within_any(name, anatomy.head_modules)
+        and anatomy.covers(name)
     }
 
 
@@ -143,4 +145,5 @@ METHOD = Method(
     merge=merge,
     to_peft=to_peft,
     mixes=always,
+    saved_widths=3.9,
 )

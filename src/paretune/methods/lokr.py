@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from paretune.methods.core.initialise import draw_uniform
 from paretune.methods.core.injection import Injection, merge_deltas
 from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
-from paretune.methods.core.method import Method
+from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear
@@ -146,5 +146,8 @@ METHOD = Method(
     merge=merge_deltas,
     to_peft=to_peft,
     reads_base_weights=LowRankOptions.trains_base_modules,
-    mixes=LowRankOptions.covers_all_layers,
+    mixes=always,
+    saved_widths=9.5,
+    layers_below=LowRankOptions.count_layers_below,
+    size_option="rank",
 )

@@ -130,5 +130,8 @@ METHOD = Method(
     merge=merge_deltas,
     to_peft=to_peft,
     reads_base_weights=LowRankOptions.trains_base_modules,
-    mixes=lambda options: options.covers_all_layers() and not options.dropout,
+    mixes=lambda options: not options.dropout,
+    saved_widths=1.8,
+    layers_below=LowRankOptions.count_layers_below,
+    size_option="rank",
 )

@@ -16,6 +16,7 @@ from torch import nn
 
 from paretune.methods import parallel, stack
 from paretune.methods.core.injection import Injection
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import bounded
 from paretune.methods.core.run_axis import Fleet
@@ -23,7 +24,7 @@ from paretune.models.structure.anatomy import Anatomy
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(LayerOptions):
     """Of the prefix, and of the parallel adapter; the rate is the adapter's."""
 
     num_virtual_tokens: int = bounded(30, 1, 512)
@@ -70,4 +71,5 @@ METHOD = Method(
     starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,
+    members_of=lambda options: stack.configure_members(options.as_stack),
 )

@@ -128,4 +128,6 @@ METHOD = Method(
     to_peft=to_peft,
     cannot_export_to_peft=prompt.cannot_export_to_peft,
     prepends_tokens=True,
+    saved_widths=2.4,
+    reads_tokens=False,
 )

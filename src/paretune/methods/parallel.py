@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from paretune.methods import houlsby
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
@@ -31,7 +32,7 @@ NAME = "parallel"
 
 
 @dataclass(frozen=True)
-class Options(houlsby.Options):
+class Options(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size; ``scaling``: the factor of the change."""
 
     reduction_factor: int = bounded(2, 1, 4096)
@@ -89,4 +90,7 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     mixes=always,
+    saved_widths=2.9,
+    size_option="reduction_factor",
+    size_option_shrinks=True,
 )

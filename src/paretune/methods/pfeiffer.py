@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from paretune.methods import houlsby
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
@@ -32,7 +33,7 @@ NAME = "pfeiffer"
 
 
 @dataclass(frozen=True)
-class Options(houlsby.Options):
+class Options(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
     reduction_factor: int = bounded(16, 1, 4096)
@@ -136,4 +137,7 @@ METHOD = Method(
     count_parameters=count_parameters,
     code_epoch=2,
     mixes=always,
+    saved_widths=2.6,
+    size_option="reduction_factor",
+    size_option_shrinks=True,
 )

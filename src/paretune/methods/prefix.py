@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
 from paretune.methods.core.injection import Injection
+from paretune.methods.core.layer_subset import ALL, LayerOptions
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import wrap_in_peft
@@ -45,7 +46,7 @@ ENCODER_NAME = "prefix_front"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(LayerOptions):
     """``prefix_projection``: the prefix is made by a network of ``encoder_hidden_size``."""
 
     num_virtual_tokens: int = bounded(20, 1, 512)
@@ -194,6 +195,8 @@ def to_peft(model: Any, options: Options, injection: Injection, common: dict[str
 
 def cannot_export_to_peft(options: Options, objective: Objective, model: Any) -> str:
     """Why PEFT's prefix tuning is none of such a task or model, or ""."""
+    if options.layers != ALL:
+        return "PEFT's prefix is in every layer"
     if objective.peft_task_type != "CAUSAL_LM":
         return "PEFT's prefix tuning is one of causal language models"
     if model is not None and any("sliding" in kind for kind in _layer_types(model.config)):
@@ -223,4 +226,7 @@ METHOD = Method(
     count_parameters=count_parameters,
     to_peft=to_peft,
     cannot_export_to_peft=cannot_export_to_peft,
+    saved_widths=0.0,
+    reads_tokens=False,
+    size_option="num_virtual_tokens",
 )

@@ -211,4 +211,6 @@ METHOD = Method(
     to_peft=to_peft,
     cannot_export_to_peft=cannot_export_to_peft,
     prepends_tokens=True,
+    saved_widths=3.0,
+    reads_tokens=False,
 )

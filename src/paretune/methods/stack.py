@@ -2,6 +2,8 @@
 
 Equation: that of each member, the later ones acting on what the earlier ones give.
 Example: {name: stack, label: lora+bitfit, methods: [{name: lora, rank: 8}, bitfit]}
+A method may be named several times with ``layers`` that have none in common, as LoRA of rank 2 in
+0-5 and of rank 16 in 6-11.
 Trained parameters: the sum over the members.
 Start: the base model if every member's is.
 Merges: if every member does, in their order. PEFT export: none.
@@ -21,8 +23,14 @@ from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
+from paretune.methods.core.layer_subset import ALL, LayerOptions
 from paretune.methods.core.method import Baseline, Method
-from paretune.methods.core.options import derived_option, methods_option, parse_options
+from paretune.methods.core.options import (
+    derived_number,
+    derived_option,
+    methods_option,
+    parse_options,
+)
 from paretune.methods.core.registry import ConfiguredMethod, get
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
@@ -38,13 +46,15 @@ class Options:
 
     methods: tuple[Mapping[str, Any], ...] = methods_option()
     member_options: tuple[Any, ...] = derived_option()
+    least: int = derived_number(2)
 
 
 def configure_members(options: Options) -> list[ConfiguredMethod]:
     """The members with their checked options, in order.
 
     Raises:
-        MethodError: fewer than two members, one named twice, or some that do not go together.
+        MethodError: fewer than two members, one named twice in the same layers, or some that do not
+            go together.
     """
     names = [str(member["name"]) for member in options.methods]
     if len(names) > MAX_METHODS:
@@ -54,7 +64,7 @@ def configure_members(options: Options) -> list[ConfiguredMethod]:
             remedy="Name less.",
         )
     members = [get(name) for name in names]
-    if reasons := _find_conflicts(names, members):
+    if reasons := _find_conflicts(names, members, options.least):
         raise MethodError(
             "; ".join(reasons) + ".", where=f"method {NAME}", remedy="Change the list of methods."
         )
@@ -63,22 +73,56 @@ def configure_members(options: Options) -> list[ConfiguredMethod]:
         parse_options(member.name, member.options, _member_options(values))
         for member, values in zip(trained, options.methods, strict=True)
     ]
-    return [ConfiguredMethod(m, own) for m, own in zip(trained, configured, strict=True)]
+    chosen = [ConfiguredMethod(m, own) for m, own in zip(trained, configured, strict=True)]
+    if everywhere := sorted(
+        {m.name for m in chosen if m.name in _repeated(names) and _is_whole(m)}
+    ):
+        raise MethodError(
+            f"{' and '.join(everywhere)} is named twice and stands in all layers.",
+            where=f"method {NAME}",
+            remedy="Give each its own layers, as layers: 0-5 and layers: 6-11.",
+        )
+    return chosen
 
 
-def _find_conflicts(names: list[str], members: list[Method | Baseline]) -> list[str]:
+def _repeated(names: list[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
+
+
+def _is_whole(member: ConfiguredMethod) -> bool:
+    return not isinstance(member.options, LayerOptions) or member.options.layers == ALL
+
+
+def _members_of(options: Options, anatomy: Anatomy) -> list[ConfiguredMethod]:
+    """The members; MethodError where two of one method would stand in the same layer."""
+    members = configure_members(options)
+    seen: dict[tuple[str, str], ConfiguredMethod] = {}
+    for member in members:
+        if _is_whole(member):
+            continue
+        for layer in member.own_part(anatomy).layers:
+            other = seen.setdefault((member.name, layer.name), member)
+            if other is not member:
+                raise MethodError(
+                    f"{member.name} is named twice for layer {anatomy.find_layer(layer.name)} "
+                    f"(layers: {other.options.layers}, and layers: {member.options.layers}).",
+                    where=f"method {NAME}",
+                    remedy="Give each its own layers.",
+                )
+    return members
+
+
+def _find_conflicts(names: list[str], members: list[Method | Baseline], least: int) -> list[str]:
     """Why these methods cannot be in one model."""
     reasons = []
-    if len(names) < 2:
+    if len(names) < least:
         reasons.append("a stack has at least two methods")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    reasons += [f"{name} is named twice" for name in repeated]
     for position, member in enumerate(members):
         if isinstance(member, Baseline):
             reasons.append(f"{member.name} trains no model")
         elif member.not_in_stack:
             reasons.append(f"{member.name}: {member.not_in_stack}")
-        elif member.first_in_stack and position > 0:
+        elif member.first_in_stack and {*names[:position]} - {member.name}:
             reasons.append(f"{member.name} has to come first: {member.first_in_stack}")
     before_text = sorted({m.name for m in members if isinstance(m, Method) and m.prepends_tokens})
     if len(before_text) > 1:
@@ -97,7 +141,7 @@ def inject(
 ) -> Injection:
     """Inject every member, in order."""
     whole = Injection({})
-    members = configure_members(options)
+    members = _members_of(options, anatomy)
     injected: list[tuple[Method, Injection]] = []
     with whole.changes.on_failure():
         for member in members:
@@ -120,7 +164,7 @@ def inject(
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The sum over the members."""
-    return sum(m.count_parameters(model, anatomy) for m in configure_members(options))
+    return sum(m.count_parameters(model, anatomy) for m in _members_of(options, anatomy))
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
@@ -129,14 +173,26 @@ def merge(model: nn.Module, injection: Injection) -> None:
     Raises:
         MethodError: a member does not merge; nothing was changed.
     """
-    if reason := _describe_unmergeable(method for method, _ in injection.members):
+    if reason := describe_unmergeable(method for method, _ in injection.members):
         raise MethodError(f"{reason}.", where=f"method {NAME}")
     for method, own in injection.members:
         if method.merge is not None:
             method.merge(model, own)
 
 
-def _describe_unmergeable(members: Iterable[Method]) -> str:
+def count_code_epochs(members: Iterable[ConfiguredMethod]) -> int:
+    """The epoch of all of them: another member's new code is a new run too."""
+    return 1 + sum(member.code_epoch - 1 for member in members)
+
+
+def find_quantised_refusal(members: Iterable[ConfiguredMethod]) -> str:
+    """Why the first of them that cannot does not train beside quantised matrices, or ""."""
+    reasons = (member.cannot_train_quantised for member in members)
+    return next((reason for reason in reasons if reason), "")
+
+
+def describe_unmergeable(members: Iterable[Method]) -> str:
+    """Which of them cannot be merged, or ""."""
     names = [method.name for method in members if method.merge is None]
     return f"{', '.join(names)} cannot be merged" if names else ""
 
@@ -162,15 +218,14 @@ METHOD = Method(
     starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
-    # Another member's new code is a new run too.
-    code_epoch_of=lambda options: 1 + sum(m.code_epoch - 1 for m in configure_members(options)),
+    code_epoch_of=lambda o: count_code_epochs(configure_members(o)),
     reads_base_weights=lambda o: any(m.reads_base_weights for m in configure_members(o)),
-    cannot_train_quantised=lambda o: next(
-        (m.cannot_train_quantised for m in configure_members(o) if m.cannot_train_quantised), ""
-    ),
+    cannot_train_quantised=lambda o: find_quantised_refusal(configure_members(o)),
     trains_alone=lambda o: any(m.trains_alone for m in configure_members(o)),
+    mixes=lambda o: all(m.mixes for m in configure_members(o)),
     with_tokenizer=with_tokenizer,
     merge=merge,
-    cannot_merge=lambda o: _describe_unmergeable(m.method for m in configure_members(o)),
+    cannot_merge=lambda o: describe_unmergeable(m.method for m in configure_members(o)),
     not_in_stack="name its members instead",
+    members_of=configure_members,
 )

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.core.initialise import draw_normal, init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded
 from paretune.methods.core.prefix_attention import (
@@ -50,7 +51,7 @@ LORA_TARGETS = ("query", "value")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(LayerOptions):
     """Sizes as in the paper: rank 8, prefix of 10, bottleneck of width / 16."""
 
     rank: int = bounded(8, 1, 1024)
@@ -277,4 +278,5 @@ METHOD = Method(
     code_epoch=2,
     # Its gates read one mask of the whole batch, which no fleet divides.
     trains_alone=always,
+    saved_widths=13.8,
 )

@@ -18,7 +18,12 @@ from paretune import methods
 from paretune.analysis.resources.forecast import CostModel, device_of, fit_cost_model
 from paretune.data.outer_folds import labelled_rows
 from paretune.measuring.compute_cost import ComputeCost
-from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost, measure_shape
+from paretune.measuring.cost_estimation import (
+    ModelShape,
+    describe_trained_part,
+    estimate_compute_cost,
+    measure_shape,
+)
 from paretune.measuring.devices import query_gpu
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
@@ -27,6 +32,7 @@ from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
 from paretune.study import DEFAULT_COST_SECONDS, Run
 from paretune.training.fleet.capacity import can_join_fleet, count_fitting_runs, fleet_pays
+from paretune.training.forward.activation_cache import keeps_activations
 from paretune.training.forward.select import can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights
 
@@ -79,7 +85,7 @@ class ResidentMemory:
 
 
 @dataclass(frozen=True)
-class _OutlinedModel:
+class OutlinedModel:
     """A model with a head for a task, opened without its weights; ``head``: its parameters."""
 
     loaded: LoadedModel
@@ -111,7 +117,7 @@ class CostPredictor:
         self._gigaflops = gigaflops
         self._device = device
         self._texts: dict[tuple[str, str, TextLengths], list[list[int]]] = {}
-        self._outlines: dict[nn.Module, _OutlinedModel] = {}
+        self._outlines: dict[nn.Module, OutlinedModel] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
         self._fleet_sizes: dict[tuple[str, int, int], tuple[int, bool]] = {}
@@ -124,7 +130,7 @@ class CostPredictor:
         for record in records:
             if record.run.model != NO_MODEL and _ran_on_device(record, self._device):
                 by_model.setdefault(record.run.model.key, []).append(
-                    (record, self._compute_work(record.run))
+                    (record, self.predict_work(record.run))
                 )
         self._cost_models = {model: fit_cost_model(pairs) for model, pairs in by_model.items()}
 
@@ -137,7 +143,7 @@ class CostPredictor:
         if run.model == NO_MODEL:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
-        work, steps = self._compute_work(run), self._count_steps(run)
+        work, steps = self.predict_work(run), self._count_steps(run)
         cost_model = self._cost_model(run)
         seconds, peak = cost_model.predict_seconds(work, steps), self.predict_peak_bytes(run)
         basis = f"{cost_model.speed_runs} ended runs of this model"
@@ -159,14 +165,14 @@ class CostPredictor:
         """As in :meth:`predict`."""
         if run.model == NO_MODEL:
             return None
-        work = self._compute_work(run)
+        work = self.predict_work(run)
         peak = self._cost_model(run).predict_peak_bytes(work)
         return work.held_bytes + work.saved_bytes if peak is None else round(peak)
 
     def predict_resident(self, run: Run) -> ResidentMemory:
         """What a run with a model holds however small its passes are."""
-        trained = 4 * self._count_trained(run)
-        whole = self._compute_work(run).held_bytes
+        trained = 4 * self.count_trained(run)
+        whole = self.predict_work(run).held_bytes
         # As estimate_compute_cost has it: weights, three copies of what is trained, or four.
         copies = 0 if run.stage == "cost" or self._device != "cpu" else trained
         return ResidentMemory(whole - 3 * trained - copies, trained, copies)
@@ -191,44 +197,48 @@ class CostPredictor:
     def _predict_fleet_size(self, run: Run, limit: int, budget_bytes: int) -> tuple[int, bool]:
         if not can_join_fleet(run):
             return 1, False
-        model = self._open_outline(run).loaded.model
+        model = self.open_outline(run).loaded.model
         if not can_share(model):
             return 1, False
         train, lengths = self.context.dataset(run.task).train, self._text_lengths(run)
         mean = (sum(lengths) / len(lengths) + overhead_tokens(model)) * len(train[0].segments)
         tokens = mean * min(run.training.batch_size, len(train))
-        size = count_fitting_runs(self._count_trained(run), limit, budget_bytes)
+        size = count_fitting_runs(self.count_trained(run), limit, budget_bytes)
         return size, size > 1 and fleet_pays(tokens, self._device)
 
     def predict_weight_bytes(self, run: Run) -> int:
         """Bytes of a run's trained tensors, stored in fp32; 0 where it needs no model."""
-        return 0 if run.model == NO_MODEL else 4 * self._count_trained(run)
+        return 0 if run.model == NO_MODEL else 4 * self.count_trained(run)
 
-    def _compute_work(self, run: Run) -> ComputeCost:
+    def predict_work(self, run: Run) -> ComputeCost:
+        """What a run computes and keeps."""
         key = _work_key(run)
         if key not in self._works:
             # Whoever reads an answer's text is trained on the right one alone.
             segments = self.context.dataset(run.task).train[0].segments
             choices = len(segments) if run.readout == "head" else 1
-            outline, trained = self._open_outline(run), self._count_trained(run)
+            outline, trained = self.open_outline(run), self.count_trained(run)
             shape, loaded = outline.shape, outline.loaded
             storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
             if not storage.is_plain:
                 weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
             lengths = self._text_lengths(run)
+            skips = run.stage != "cost" and keeps_activations(run, outline.loaded)
+            part = describe_trained_part(run, outline.loaded, trained, skips_below=skips)
             self._works[key] = estimate_compute_cost(
-                run, shape, trained, lengths, choices, self._device, self._mean_scored(run)
+                run, shape, part, lengths, choices, self._device, self._mean_scored(run)
             )
         return self._works[key]
 
-    def _open_outline(self, run: Run) -> _OutlinedModel:
+    def open_outline(self, run: Run) -> OutlinedModel:
+        """The model of a run, without its weights."""
         dataset = self.context.dataset(run.task)
         loaded = self.context.caches.outline(run.model, dataset, readout=run.readout)
         if loaded.model not in self._outlines:
             parameters = dict(loaded.model.named_parameters())
             head = sum(parameters[name].numel() for name in loaded.head_parameters)
-            self._outlines[loaded.model] = _OutlinedModel(loaded, measure_shape(loaded), head)
+            self._outlines[loaded.model] = OutlinedModel(loaded, measure_shape(loaded), head)
         return self._outlines[loaded.model]
 
     def _cost_model(self, run: Run) -> CostModel:
@@ -239,7 +249,7 @@ class CostPredictor:
         key = (run.task.model_dump_json(), run.model.name, objective.text_lengths)
         longest = run.training.max_length * (methods.configure_method(run.method).shots + 1)
         if key not in self._texts:
-            tokenizer = self._open_outline(run).loaded.tokenizer
+            tokenizer = self.open_outline(run).loaded.tokenizer
             train = self.context.dataset(run.task).train
             lengths = objective.text_lengths(train, tokenizer, "")
             self._texts[key] = [*lengths.values()]
@@ -250,7 +260,7 @@ class CostPredictor:
 
     def _mean_scored(self, run: Run) -> float:
         """Tokens of an example whose words are scored, by the first examples."""
-        outline, dataset = self._open_outline(run), self.context.dataset(run.task)
+        outline, dataset = self.open_outline(run), self.context.dataset(run.task)
         if not outline.shape.vocabulary:
             return 0.0
         encode = self.context.caches.objective(run).encoder("train")
@@ -270,8 +280,9 @@ class CostPredictor:
         per_epoch = -(-examples // run.training.batch_size)
         return run.training.max_steps or run.training.epochs * per_epoch
 
-    def _count_trained(self, run: Run) -> int:
-        outline = self._open_outline(run)
+    def count_trained(self, run: Run) -> int:
+        """How many parameters a run trains, the head's included."""
+        outline = self.open_outline(run)
         key = (outline.loaded.model, run.method.model_dump_json())
         if key not in self._trained_counts:
             loaded = outline.loaded

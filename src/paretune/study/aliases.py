@@ -135,6 +135,8 @@ def apply_method_aliases(values: Any) -> Any:
         renamed["learning_rates"] = [rates]
     if (name in OPTION_ALIASES or name.startswith("peft:")) and "target_modules" in renamed:
         renamed["target_modules"] = _canonical_targets(renamed["target_modules"])
+    if renamed.get("layers") == "all":  # as where it is left out: the same run
+        del renamed["layers"]
     if name == "stack" and isinstance(renamed.get("methods"), list | tuple):
         renamed["methods"] = [
             canonical_method_name(one) if isinstance(one, str) else apply_method_aliases(one)

@@ -13,7 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
+from paretune.measuring.cost_estimation import (
+    describe_trained_part,
+    estimate_compute_cost,
+    measure_shape,
+)
 from paretune.measuring.machine import describe_environment
 from paretune.methods import Trains
 from paretune.objectives import ModelPredictions
@@ -247,7 +251,7 @@ class Session:
         for slot, predicted in zip(owned, predictions, strict=True):
             slot.add_seconds("train", slot.state.progress.seconds)
             slot.add_seconds("evaluation", seconds)
-            self._write_outcome(slot, predicted)
+            self._write_outcome(slot, predicted, cached=cached)
             self._measure_forgetting(slot)
             slot.outcome.measured |= {
                 "environment": describe_environment(self._options.device, compiled=compiled),
@@ -258,13 +262,16 @@ class Session:
             slot.closed = True
         self._slots = [slot for slot in self._slots if slot not in finished]
 
-    def _write_outcome(self, slot: Slot, predicted: Mapping[str, ModelPredictions]) -> None:
+    def _write_outcome(
+        self, slot: Slot, predicted: Mapping[str, ModelPredictions], *, cached: bool
+    ) -> None:
         run, data = slot.job.run, slot.encoded["train"]
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         write_outcome(slot, predicted, dataset, source.notes, self._options.keep_bytes)
         trained, choices = slot.outcome.result["trained_parameters"], len(data.ids[0])
+        part = describe_trained_part(run, self._model.loaded, trained, skips_below=cached)
         cost = estimate_compute_cost(
-            run, self._shape, trained, data.lengths, choices, self._options.device, data.mean_scored
+            run, self._shape, part, data.lengths, choices, self._options.device, data.mean_scored
         )
         slot.outcome.measured["work"] = asdict(cost)
 

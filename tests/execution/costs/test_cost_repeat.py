@@ -159,7 +159,7 @@ def test_plan_shows_the_bound_and_reckons_with_it(
 def test_a_long_cost_is_predicted_with_its_bound(tmp_path: Path, tiny_model: Any) -> None:
     """Steps of 58 s: ten of them would take ten minutes; what is timed at least takes three."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), stage="cost")
-    operations = CostPredictor(StudyContext(), {"fp32": 1.0})._compute_work(run).operations
+    operations = CostPredictor(StudyContext(), {"fp32": 1.0}).predict_work(run).operations
 
     def seconds(of_a_step: float) -> float | None:
         speed = operations / (of_a_step * 1e9 * TYPICAL_FLOPS_SHARE)

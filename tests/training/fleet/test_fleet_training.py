@@ -249,6 +249,38 @@ def test_a_run_that_ends_leaves_and_another_takes_its_place(
         equal(outcome, outcomes[seed], within=2e-3)
 
 
+SUBSETS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("lora", {"rank": 2, "layers": "upper:1"}),
+    ("pfeiffer", {"reduction_factor": 8, "layers": "0"}),
+    ("stack", {"methods": [{"name": "lora", "rank": 2, "layers": "0"},
+                           {"name": "lora", "rank": 4, "layers": "1"}, "ia3"]}),
+    ("stack", {"methods": [{"name": "parallel", "reduction_factor": 8, "layers": "upper:1"},
+                           {"name": "bitfit", "layers": "0"}]}),
+)  # fmt: skip
+"""What stands in some layers, and several methods in one run."""
+
+
+@pytest.mark.parametrize(
+    "family", ["bert", *(pytest.param(f, marks=pytest.mark.slow) for f in ("deberta-v2", "opt"))]
+)
+def test_stacks_and_layer_subsets_mix(tmp_path: Path, tiny_model: Any, family: str) -> None:
+    training = {"max_steps": 10, "eval_every": 5, "dropout": 0.1, "batch_size": 4}
+    task, model = tiny_task(tmp_path, "pair"), tiny_model(family)
+    runs = [
+        tiny_run(
+            task, model, method, training=training, seed=n, options=options, learning_rate=1e-3
+        )
+        for n, (method, options) in enumerate(SUBSETS)
+    ]
+    runs.append(tiny_run(task, model, training=training, seed=9, learning_rate=1e-3))
+    bench = ProcessCache()
+    assert len({fleet_key(run) for run in runs}) == 1
+    left = together(runs, tmp_path, bench=bench)
+    for run in runs:
+        outcome = left[run.seed, run.learning_rate, run.fold]
+        equal(outcome, train_run(run, checkpoint=tmp_path / "one", report=silent, caches=bench))
+
+
 @turn_mark(2, 3)
 @FAMILIES
 def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any, family: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.run_configs import make_config
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
-from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost
+from paretune.measuring.cost_estimation import ModelShape, TrainedPart, estimate_compute_cost
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
@@ -25,6 +25,8 @@ from paretune.training.forward.splitting import EVALUATION_TOKENS, PassSplitter,
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
 SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
+
+PART = TrainedPart(1000)
 
 
 def examples() -> Encoded:
@@ -65,7 +67,7 @@ def test_what_is_predicted_of_a_gpu_is_the_batch_as_asked(tmp_path: Path) -> Non
     run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
     run = run.model_copy(update={"training": run.training.model_copy(update={"batch_size": 64})})
     cpu, gpu = (
-        estimate_compute_cost(run, SHAPE, 1000, LENGTHS, 1, device) for device in ("cpu", "cuda")
+        estimate_compute_cost(run, SHAPE, PART, LENGTHS, 1, device) for device in ("cpu", "cuda")
     )
     assert gpu.saved_bytes > 4 * cpu.saved_bytes
     assert cpu.held_bytes - gpu.held_bytes == 4 * 1000  # the best weights so far
@@ -76,15 +78,15 @@ def test_what_is_predicted_of_the_plain_path_is_whole_micro_batches(tmp_path: Pa
     training = run.training.model_copy(update={"backend": "plain"})
     plain = run.model_copy(update={"training": training})
     tight, padded = (
-        estimate_compute_cost(own, SHAPE, 1000, LENGTHS, 1).saved_bytes for own in (run, plain)
+        estimate_compute_cost(own, SHAPE, PART, LENGTHS, 1).saved_bytes for own in (run, plain)
     )
     assert padded > 2 * tight
     packs = replace(SHAPE, packs=True)  # as if it were packed, but with the scores of all words
-    one_pass = estimate_compute_cost(run, packs, 1000, LENGTHS, 1).saved_bytes
+    one_pass = estimate_compute_cost(run, packs, PART, LENGTHS, 1).saved_bytes
     assert padded == one_pass
     words = replace(packs, vocabulary=8000)
     in_chunks, all_words = (
-        estimate_compute_cost(own, words, 1000, LENGTHS, 1).saved_bytes for own in (run, plain)
+        estimate_compute_cost(own, words, PART, LENGTHS, 1).saved_bytes for own in (run, plain)
     )
     assert all_words > in_chunks
 

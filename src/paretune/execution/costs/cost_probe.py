@@ -19,7 +19,11 @@ from paretune.measuring.components import (
     count_safetensors_bytes,
     measure_components,
 )
-from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
+from paretune.measuring.cost_estimation import (
+    describe_trained_part,
+    estimate_compute_cost,
+    measure_shape,
+)
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
@@ -115,12 +119,13 @@ def measure_cost(
     reasons = {**peaks.pop("not_measured"), **measured.pop("not_measured", {})}
     trained = sum(p.numel() for p in prepared.trained.values())
     outcome.result["trained_parameters"] = trained
+    part = describe_trained_part(run, loaded, trained)
     choices = len(encoded.ids[0])
     examples = range(len(encoded.lengths))
     outcome.measured = {
         "work": asdict(
             estimate_compute_cost(
-                run, shape, trained, encoded.lengths, choices, device, encoded.mean_scored
+                run, shape, part, encoded.lengths, choices, device, encoded.mean_scored
             )
         ),
         **peaks,

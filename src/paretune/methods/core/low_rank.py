@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -12,6 +13,7 @@ from torch import nn
 from paretune.errors import MethodError
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear, is_within_any
+from paretune.methods.core.layer_subset import ALL, LayerOptions
 from paretune.methods.core.options import bounded, checked_option
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.core.targeting import (
@@ -31,7 +33,7 @@ ALPHAS = (0.01, 4096)
 
 
 @dataclass(frozen=True)
-class LowRankOptions:
+class LowRankOptions(LayerOptions):
     """``alpha`` None is twice ``rank``, whatever ``rank_pattern`` says.
 
     ``target_modules``, ``exclude_modules``, ``layers_to_transform``, ``rank_pattern`` and
@@ -78,6 +80,11 @@ class LowRankOptions:
         Raises:
             MethodError: a name or pattern matches nothing, or no layer is left.
         """
+        if self.layers_to_transform is not None and self.layers != ALL:
+            raise MethodError(
+                "layers and layers_to_transform say the same; keep one of them.",
+                remedy="layers has ranges too: 0-3.",
+            )
         names = select_layers(
             anatomy,
             self.target_modules or anatomy.topology.default_targets,
@@ -100,27 +107,44 @@ class LowRankOptions:
                     )
         return adapted
 
+    def count_layers_below(self, anatomy: Anatomy) -> int:
+        """How many layers lie below the lowest that is adapted; 0 beside trained modules."""
+        if self.modules_to_save:
+            return 0
+        names = self.select_layers(anatomy)
+        return min((anatomy.find_layer(name) or 0 for name in names), default=0)
+
     def trains_base_modules(self) -> bool:
         """Whether ``modules_to_save`` has modules of the base trained in full."""
         return bool(self.modules_to_save)
-
-    def covers_all_layers(self) -> bool:
-        """Whether updates stand in every layer of the model, and nothing else is trained."""
-        chosen = (self.exclude_modules, self.layers_to_transform, self.modules_to_save)
-        everywhere = (None, ("query", "value"), ("all_linear",))
-        return self.target_modules in everywhere and not any(chosen)
 
     def peft_layers(self, injection: Injection) -> dict[str, Any]:
         """The fields of PEFT's config that name layers, their ranks and their alphas."""
         own = {name: self.for_layer(name) for name in injection.adapters}
         alpha = self.effective_alpha
+        inside = self.layers != ALL or self.layers_to_transform is not None
         return {
+            **(_peft_layer_numbers(own) if inside else {}),
             "target_modules": sorted(own),
             "rank_pattern": {n: o.rank for n, o in own.items() if o.rank != self.rank},
             "alpha_pattern": {
                 n: o.effective_alpha for n, o in own.items() if o.effective_alpha != alpha
             },
         }
+
+
+def _peft_layer_numbers(modules: Iterable[str]) -> dict[str, Any]:
+    """``layers_to_transform`` and ``layers_pattern`` of PEFT, read from full names of modules.
+
+    PEFT counts in each list of layers; ``target_modules`` has full names, which tell them apart.
+    """
+    matches = [re.match(r"(?:^|.*?\.)([^.]+)\.(\d+)\.", name) for name in modules]
+    if not all(matches):  # a linear layer outside all lists: the full names alone say it
+        return {}
+    return {
+        "layers_to_transform": sorted({int(match[2]) for match in matches if match}),
+        "layers_pattern": sorted({match[1] for match in matches if match}),
+    }
 
 
 OptionsT = TypeVar("OptionsT", bound=LowRankOptions)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from paretune.data.example import Example
     from paretune.methods.core.injection import Injection
+    from paretune.methods.core.registry import ConfiguredMethod
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
     from paretune.models.structure.topology import Topology
@@ -134,7 +135,7 @@ class Method:
         cannot_train_quantised: with these options, why not beside quantised matrices; or "".
         trains_alone: its runs cannot share a forward pass, even with their own kind.
         mixes: its runs may share batches with runs of other methods that mix: it stands beside
-            layers, in all of them, and draws nothing during a step.
+            layers and draws nothing during a step.
         learning_rates: of encoders and translation models; None: it learns nothing.
         decoder_learning_rates: of decoder-only models, where they are others.
         learning_rates_of: the rates where they follow from the options and the topology.
@@ -148,6 +149,15 @@ class Method:
         not_in_stack: why it cannot be a member of a stack; or "".
         first_in_stack: why it must be the first member of a stack; or "".
         prepends_tokens: puts virtual tokens before the text, which one member of a stack may do.
+        members_of: with these options, the methods that it is made of.
+        reads_tokens: every token of a text goes through its parameters, and not virtual ones.
+        layers_below: how many layers of an anatomy lie below everything that it trains, where its
+            option ``layers`` does not say it.
+        saved_widths: vectors of a layer's width that it keeps for each token and layer until the
+            backward pass, beside the layer's own; measured (``bench/method_costs.py``).
+        size_option: a numeric option that sets how much it trains; "" where nothing does.
+        size_option_shrinks: more of that option is less to train.
+        found_by_search: the option that a search fills in; "" where the study file says it all.
         counts_by_wrapping: ``count_parameters`` puts the method into the model, and so needs the
             model's weights.
     """
@@ -182,6 +192,13 @@ class Method:
     first_in_stack: str = ""
     prepends_tokens: bool = False
     counts_by_wrapping: bool = False
+    members_of: Callable[[Any], Sequence[ConfiguredMethod]] | None = None
+    reads_tokens: bool = True
+    layers_below: Callable[[Any, Anatomy], int] | None = None
+    saved_widths: float = 2.0
+    size_option: str = ""
+    size_option_shrinks: bool = False
+    found_by_search: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ def derived_option() -> Any:
     return field(default=(), metadata={"derived": True})
 
 
+def derived_number(default: int) -> Any:
+    """A number that is not in study files: another method sets it."""
+    return field(default=default, metadata={"derived": True})
+
+
 def methods_option() -> Any:
     """A list of methods: names, or mappings with a name and the method's options."""
     return field(default=(), metadata={"members": True})
@@ -88,8 +93,9 @@ def option_defaults(options: type) -> dict[str, Any]:
 
 
 def _user_fields(options: type) -> list[Field[Any]]:
-    """The fields that a study file may set."""
-    return [f for f in fields(options) if not f.metadata.get("derived")]
+    """The fields that a study file may set; those that all methods of a kind share come last."""
+    own = sorted(fields(options), key=lambda f: f.kw_only is True)
+    return [f for f in own if not f.metadata.get("derived")]
 
 
 def _check_methods(where: str, value: Any) -> tuple[dict[str, Any], ...]:

@@ -56,13 +56,15 @@ def attach_prefixes(
                 changes.set(module, "forward", _make_deberta_forward(module))
             return injection
         attention = model.config._attn_implementation
-        if attention not in _WITH_PREFIX or not has_attention_interface(model):
+        # Another member of a stack may have put its prefix into other layers already.
+        with_prefix = _WITH_PREFIX.get(attention, attention)
+        if with_prefix not in _WITH_PREFIX.values() or not has_attention_interface(model):
             raise MethodError(
                 f"the attention of {type(model).__name__} ({attention}) takes no prefix.",
                 where=f"method {key}",
                 remedy="Take prompt tuning, or another method.",
             )
-        changes.set_attention(model, _WITH_PREFIX[attention])
+        changes.set_attention(model, with_prefix)
         if anatomy.reads_causally:
             first: Any = next(iter(prefixes.values()))
             shift = make_position_shift(lambda: first.virtual)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
 from paretune.errors import MethodError, PluginError
+from paretune.methods.core.layer_subset import ALL, LayerOptions, list_layers
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
 from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
@@ -84,17 +85,67 @@ class ConfiguredMethod:
     @property
     def mixes(self) -> bool:
         """Whether runs may share batches with runs of other methods that mix."""
-        return self.method.mixes(self.options)
+        return self.method.mixes(self.options) and not self.trains_alone
 
     def inject(
         self, model: nn.Module, anatomy: Anatomy, fleet: Fleet, seeds: list[int]
     ) -> Injection:
         """Put the method into a model; ``seeds`` has one seed for each run of the fleet."""
-        return self.method.inject(model, anatomy, self.options, fleet, seeds)
+        return self.method.inject(model, self.own_part(anatomy), self.options, fleet, seeds)
 
     def count_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
         """The trained parameters of one run."""
-        return self.method.count_parameters(model, anatomy, self.options)
+        return self.method.count_parameters(model, self.own_part(anatomy), self.options)
+
+    def members(self) -> Sequence[ConfiguredMethod]:
+        """What it is made of; itself alone, but for a stack."""
+        return self.method.members_of(self.options) if self.method.members_of else [self]
+
+    def count_token_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
+        """Of the trained parameters, those that every token of a text goes through."""
+        part = self.own_part(anatomy)
+        if self.method.members_of:
+            return sum(m.count_token_parameters(model, part) for m in self.members())
+        through = self.trains is Trains.ADAPTER and self.method.reads_tokens
+        return self.count_parameters(model, anatomy) if through else 0
+
+    def count_layers_below(self, anatomy: Anatomy) -> int:
+        """How many of a model's layers lie below everything that the method trains.
+
+        The backward pass ends above them. 0 where it is not known.
+        """
+        part, below = self.own_part(anatomy), 0
+        if self.trains is Trains.HEAD:
+            below = len(part.layers)
+        elif self.method.members_of:
+            below = min(member.count_layers_below(part) for member in self.members())
+        elif self.method.layers_below is not None:
+            below = self.method.layers_below(self.options, part)
+        if below == len(part.layers):
+            return len(anatomy.layers)
+        return anatomy.find_layer(part.layers[below].name) or 0
+
+    def sum_saved_widths(self, anatomy: Anatomy) -> float:
+        """Vectors of the width that it keeps for each token until the backward pass.
+
+        Beside those of the layers themselves, summed over the layers that it stands in.
+        """
+        part = self.own_part(anatomy)
+        if self.method.members_of:
+            return sum(member.sum_saved_widths(part) for member in self.members())
+        layers_below = self.method.layers_below
+        below = 0 if layers_below is None else layers_below(self.options, part)
+        return self.method.saved_widths * (len(part.layers) - below)
+
+    def own_part(self, anatomy: Anatomy) -> Anatomy:
+        """What the method sees of a model: the layers of its option ``layers``.
+
+        Raises:
+            MethodError: the model has fewer layers.
+        """
+        if not isinstance(self.options, LayerOptions) or self.options.layers == ALL:
+            return anatomy
+        return anatomy.select_layers(list_layers(self.options.layers, len(anatomy.layers)))
 
     def with_tokenizer(self, tokenizer: Any) -> ConfiguredMethod:
         """The same, with the token ids of what the options hold as text."""

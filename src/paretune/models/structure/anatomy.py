@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError, ModelError
 from paretune.models.changes import ModelChanges
-from paretune.models.structure.layers import SUPPORTED_FAMILIES, Attention, Layer, find_name
+from paretune.models.structure.layers import (
+    SUPPORTED_FAMILIES,
+    Attention,
+    Layer,
+    find_name,
+    is_within,
+)
 from paretune.models.structure.topology import Topology, topology_of
 
 
@@ -140,6 +146,7 @@ class Anatomy:
         position_embeddings: module name of the table of absolute positions beside the word
             embeddings, or None where positions are relative or rotary.
         untrainable: parameters that the architecture itself never trains: Marian's sines.
+        is_whole: whether ``layers`` are all of them; no after :meth:`select_layers`.
     """
 
     topology: Topology
@@ -156,11 +163,29 @@ class Anatomy:
     source_readers: tuple[str, ...] = ()
     position_embeddings: str | None = None
     untrainable: tuple[str, ...] = ()
+    is_whole: bool = True
 
     @property
     def reads_causally(self) -> bool:
         """Whether no token of the text sees those after it, so that generation keeps a cache."""
-        return self.layers[0].stack == "decoder"
+        return self.layers[0].stack == "decoder" and not self.source_readers
+
+    def select_layers(self, numbers: Sequence[int]) -> Anatomy:
+        """The same model as if it had these layers only, for a method that stands beside them."""
+        if self.is_whole and list(numbers) == list(range(len(self.layers))):
+            return self
+        chosen = replace(self, layers=tuple(self.layers[n] for n in numbers), is_whole=False)
+        inside = tuple(name for name in self.linear_layers if chosen.covers(name))
+        return replace(chosen, linear_layers=inside)
+
+    def covers(self, name: str) -> bool:
+        """Whether a module or a parameter is in one of ``layers``; anything is in all of them."""
+        return self.is_whole or any(is_within(name, layer.name) for layer in self.layers)
+
+    def find_layer(self, name: str) -> int | None:
+        """Number of the layer that holds a module or a parameter; None outside all of them."""
+        numbers = (n for n, layer in enumerate(self.layers) if is_within(name, layer.name))
+        return next(numbers, None)
 
     @property
     def stacks(self) -> tuple[tuple[Layer, ...], ...]:

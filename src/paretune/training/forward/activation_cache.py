@@ -20,6 +20,7 @@ from paretune.errors import StudyError
 from paretune.measuring.machine import describe_device
 from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rates import has_dropout
+from paretune.models.load import LoadedModel
 from paretune.models.packing.activation_cache import (
     CachedActivations,
     WriteRows,
@@ -27,10 +28,12 @@ from paretune.models.packing.activation_cache import (
     load_or_compute,
     to_integers,
 )
+from paretune.models.packing.apply import can_pack
 from paretune.models.packing.state import Packing
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.objectives.encoding import Encoded, Text
+from paretune.study import Run
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.packed import pack_inputs, read_tokens
 from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
@@ -58,6 +61,19 @@ def budget_bytes() -> int:
             remedy="Write e.g. 4294967296; 0 turns the cache off.",
         )
     return int(value)
+
+
+def keeps_activations(run: Run, loaded: LoadedModel) -> bool:
+    """Whether the layers below all that a run trains are computed once for all epochs.
+
+    Before the run is prepared: as far as model and settings say it.
+    """
+    training, anatomy = run.training, loaded.anatomy
+    dropout = has_dropout(loaded.model) if training.dropout is None else training.dropout > 0
+    packs = training.backend == "fast" and can_pack(loaded.model)
+    same_width = anatomy.embedding_width == anatomy.width
+    cached = anatomy.topology.can_cache_activations and same_width and budget_bytes() > 0
+    return packs and cached and not dropout
 
 
 def enable_activation_cache(
@@ -170,8 +186,7 @@ def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
     for name in touched:
         if any(is_within(name, module) for module in anatomy.head_modules):
             continue
-        inside = [i for i, layer in enumerate(anatomy.layers) if is_within(name, layer.name)]
-        lowest = min(lowest, inside[0] if inside else 0)
+        lowest = min(lowest, anatomy.find_layer(name) or 0)
     return lowest
 
 

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretune.device_transfer import to_device
-from paretune.measuring.cost_estimation import SAVED_WIDTHS
-from paretune.methods import Trains
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import has_dropout
@@ -104,6 +102,8 @@ SHAREABLE = (
 runs are tested on each. Elsewhere a tensor may belong to no run, or padding may change what is
 computed (Nystromformer), so there runs train alone."""
 
+WIDTHS_OF_A_TOKEN = 16
+"""Vectors of the width that a layer keeps for a token, about."""
 _EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
@@ -231,7 +231,7 @@ def overhead_tokens(model: Any) -> int:
     longest = longest if longest > 0 else config.max_position_embeddings
     distances = 2 * (config.position_buckets if config.position_buckets > 0 else longest)
     kinds = sum(kind in config.pos_att_type for kind in ("c2p", "p2c"))
-    return int(kinds * distances // SAVED_WIDTHS[Trains.ADAPTER])
+    return int(kinds * distances // WIDTHS_OF_A_TOKEN)
 
 
 def _make_packed(
