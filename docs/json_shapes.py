@@ -59,6 +59,19 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "ended": "how many runs have ended",
         "failed": f"runs that stopped with an error: {RUN}, run_id, message",
     },
+    "serve": {
+        "study": "its name",
+        "folder": "of the results",
+        "ended": "how many runs have ended",
+        "failed": f"runs that stopped with an error: {RUN}, run_id, message",
+    },
+    "work": {
+        "study": "its name",
+        "folder": "of this machine; of a bundle, with its results",
+        "ended": "how many runs ended meanwhile, on any machine",
+        "left": "how many runs had not ended; exit code 130 where there are any",
+    },
+    "pack": {"bundles": "each: file, runs (how many)"},
     "watch": {
         "study": "its name",
         "over": "whether every run has ended",

@@ -18,6 +18,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+BUNDLE_PREFIX = "bundle:"
+"""Owner of runs that were written into a file, for a machine that cannot reach the store."""
 _ENDED = "ended"
 
 
@@ -58,6 +60,11 @@ def is_provably_dead(owner: str) -> bool:
         return False
     host, boot, pid, start = parts
     return (host, boot) == (socket.gethostname(), _boot_id()) and _has_ended(int(pid), start)
+
+
+def is_bundle(owner: str | None) -> bool:
+    """Whether the owner is a file (``bundle:ID``), not a process: it renews nothing."""
+    return owner is not None and owner.startswith(BUNDLE_PREFIX)
 
 
 def owner_tag() -> str:

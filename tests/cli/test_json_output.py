@@ -51,6 +51,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     ),
     "verify": ("verify", "s.yaml", "--store", "store"),
     "merge": ("merge", "store", "-o", "merged"),
+    "pack": ("pack", "s.yaml", "--store", "store", "-o", "none.zip"),
     "ls": ("ls",),
     "track": ("track", "s.yaml", "--store", "store", "--to", "tensorboard", "-o", "mirror"),
 }

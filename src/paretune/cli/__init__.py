@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from paretune.errors import ParetuneError, StudyError
+from paretune.errors import INTERRUPTED, ParetuneError, StudyError
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
     OutputClosedError,
@@ -61,6 +61,9 @@ VERBS = (
     "check",
     "plan",
     "run",
+    "serve",
+    "work",
+    "pack",
     "watch",
     "track",
     "report",
@@ -77,7 +80,6 @@ VERBS = (
     "doctor",
 )
 GROUPS = ("data", "slobench")
-INTERRUPTED = 130
 CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
 """Typer's errors on the command line; it has a copy of click, or click itself."""
 

@@ -45,6 +45,11 @@ class MemoryBudget:
             frozenset(store.get_settings(ISOLATED_PREFIX)),
         )
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it may refuse a run."""
+        return self.budget_bytes is not None or bool(self.isolated)
+
     def admits(self, run_id: str, running: Sequence[Iterable[str]]) -> bool:
         """Whether a run fits beside those that run now, listed by worker.
 

@@ -1,7 +1,8 @@
 """Stopping: by a signal, or because the parent process is gone.
 
-Four signals request a stop: SIGINT (Ctrl-C), SIGTERM, SIGQUIT and SIGHUP (the terminal is
-closed). Where SIGHUP is ignored, as under ``nohup``, it stays so.
+Five signals request a stop: SIGINT (Ctrl-C), SIGTERM, SIGQUIT, SIGHUP (the terminal is closed) and
+SIGUSR1 (which a cluster's scheduler sends before the end of a job's time). Where SIGHUP is ignored,
+as under ``nohup``, it stays so.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from paretune.training.recovery.interruption import interrupt
 
 STOP_SIGNALS = tuple(
     getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP")
+    for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1")
     if hasattr(signal, name)
 )
 KILL_SIGNAL: int = getattr(signal, "SIGKILL", signal.SIGTERM)

@@ -11,12 +11,16 @@ from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.progress.snapshot import take_snapshot
 from paretune.store import RunStatus, Storage
 
-POLL_SECONDS = 0.2
 STAGES = ("tune", "final", "cost")
 
 
 def do_nothing_at_an_end() -> None:
     """The default of :attr:`StudyLoop.run_ended`."""
+
+
+def leave_nothing(waiting: Sequence[RunStatus]) -> bool:
+    """The default of :attr:`StudyLoop.is_over`."""
+    return False
 
 
 @dataclass
@@ -29,6 +33,7 @@ class StudyLoop:
         workers: how many work at once, for the progress.
         run_ended: called for every run that ended while this loop watched.
         owner: who would claim what is claimable (:meth:`Storage.load_statuses`).
+        is_over: given the runs that have not ended, whether to leave them to others.
     """
 
     store: Storage
@@ -38,6 +43,7 @@ class StudyLoop:
     workers: int
     run_ended: Callable[[], None] = do_nothing_at_an_end
     owner: str | None = None
+    is_over: Callable[[Sequence[RunStatus]], bool] = leave_nothing
     _ended_before: set[str] | None = field(default=None, init=False)
     _newly_ended: int = field(default=0, init=False)
     _begun: float = field(default_factory=time.monotonic, init=False)
@@ -70,10 +76,11 @@ class StudyLoop:
                 expanded_at = ended
                 continue
             deadline = self.callbacks.deadline
-            if not waiting or (deadline is not None and time.monotonic() >= deadline):
+            is_late = deadline is not None and time.monotonic() >= deadline
+            if not waiting or is_late or self.is_over(waiting):
                 return self._summarise(statuses)
             start(waiting)
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.store.poll_seconds)
 
     def _look(self, statuses: Sequence[RunStatus]) -> None:
         """Tell the observer what has changed since the last look."""

@@ -31,12 +31,13 @@ from paretune.execution.run_executor import (
     RunExecutor,
 )
 from paretune.execution.signals import StopRequest
+from paretune.execution.time_limit import TimeLimit
 from paretune.owner import current_owner
 from paretune.store import Claim, Storage
+from paretune.store.storage import MayStart
 from paretune.terminal import echo
 from paretune.training.runs.job import FleetOutOfMemoryError
 
-IDLE_SECONDS = 0.25
 FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"
 DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
 
@@ -52,6 +53,7 @@ class WorkerOptions:
         owner: who holds the runs; this process by default.
         memory_bytes: what the runs of all workers may take together; None: no run waits for memory
             (:mod:`paretune.execution.memory_budget`).
+        until: end then, by the monotonic clock (:mod:`paretune.execution.time_limit`).
     """
 
     stages: tuple[str, ...] | None = None
@@ -61,6 +63,7 @@ class WorkerOptions:
     fleets: FleetLimits = NO_FLEETS
     owner: str | None = None
     memory_bytes: int | None = None
+    until: float | None = None
 
 
 def run_worker(
@@ -92,8 +95,13 @@ class _Worker:
         owner = options.owner or current_owner()
         while not self.stop.requested and (options.limit is None or claimed < options.limit):
             budget = MemoryBudget.load(self.store, options.memory_bytes)
+            limit = TimeLimit.load(self.store, options.until)
             claim = self.store.claim(
-                owner, self.study_hash, options.stages, options.lease_seconds, budget.admits
+                owner,
+                self.study_hash,
+                options.stages,
+                options.lease_seconds,
+                _both_admit(budget, limit),
             )
             if claim is not None:
                 claimed += 1
@@ -104,7 +112,7 @@ class _Worker:
             elif options.wait:
                 if budget.has_refused:
                     self.executor.release_memory()  # others wait for what the cached model takes
-                time.sleep(IDLE_SECONDS)
+                time.sleep(self.store.poll_seconds)
             else:
                 return
 
@@ -119,7 +127,13 @@ class _Worker:
     def _execute_fleet(self, first: Claim) -> None:
         """Execute a run and those that train with it; alone where there are none."""
         fleet = FleetClaims(
-            self.store, self.study_hash, self.executor, self.options.fleets, self.stop, _print_error
+            self.store,
+            self.study_hash,
+            self.executor,
+            self.options.fleets,
+            self.stop,
+            _print_error,
+            self.options.until,
         )
         notes: tuple[str, ...] = ()
         try:
@@ -208,6 +222,13 @@ class _Worker:
             self.store.fail(claim, "error", _escape_surrogates(message), measured)
         except StaleClaimError as stale:
             _print_error(f"worker: {describe_run(claim.run)}: {stale}")
+
+
+def _both_admit(budget: MemoryBudget, limit: TimeLimit) -> MayStart | None:
+    """Whether memory and time suffice for a run; None where neither is limited."""
+    if not budget.is_limited and limit.until is None:
+        return None
+    return lambda run_id, running: limit.admits(run_id) and budget.admits(run_id, running)
 
 
 def _is_device_lost(error: Exception) -> bool:

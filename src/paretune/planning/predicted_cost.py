@@ -99,7 +99,8 @@ class CostPredictor:
     Models are opened without their weights, and what many runs share is computed once.
 
     Args:
-        gigaflops: measured speed of a matrix product by precision, one worker.
+        gigaflops: measured speed of a matrix product by precision, one worker; where it is missing,
+            only runs that have ended say how long others take.
         device: ``cpu``, ``cuda`` ...: records of another are no basis.
         cost_seconds: limit for a cost's timed steps; half of it for its inference.
     """
@@ -150,6 +151,8 @@ class CostPredictor:
         memory_basis = f"{cost_model.residual_runs} cost measurements of this model"
         if seconds is None and self._device != "cpu":
             basis = "nothing: no run of this model has ended on this GPU"
+        elif seconds is None and run.training.precision not in self._gigaflops:
+            basis = "nothing: no run of this model has ended, and no speed was measured"
         elif seconds is None:
             flops = 1e9 * self._gigaflops[run.training.precision]
             seconds = steps * work.operations / (flops * TYPICAL_FLOPS_SHARE)

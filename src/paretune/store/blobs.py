@@ -44,12 +44,26 @@ def write_blob(folder: Path, content: bytes) -> str:
             part.write_bytes(content)
         sync_folder(folder)
     except OSError as error:
-        raise StoreError(
-            f"a blob cannot be written ({error.strerror or error}).",
-            where=str(path),
-            remedy="Check the free space and the permissions; the same command continues.",
-        ) from error
+        raise _write_error(path, error) from error
     return sha256
+
+
+def write_blob_file(folder: Path, file: Path, sha256: str) -> None:
+    """Move a file into the blobs of the same file system, on disk when this returns.
+
+    Raises:
+        ValueError: its content is not what the hash says.
+        StoreError: the folder cannot be written.
+    """
+    if _hash_file(file) != sha256:
+        raise ValueError("the body is not what its hash says")
+    path = blob_path(folder, sha256)
+    try:
+        with replace_file(path, part=file):
+            pass
+        sync_folder(folder)
+    except OSError as error:
+        raise _write_error(path, error) from error
 
 
 def read_blob(folder: Path, sha256: str) -> bytes:
@@ -69,6 +83,14 @@ def read_blob(folder: Path, sha256: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise StoreError("a blob is damaged: its content changed.", where=str(path), remedy=remedy)
     return content
+
+
+def _write_error(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"a blob cannot be written ({error.strerror or error}).",
+        where=str(path),
+        remedy="Check the free space and the permissions; the same command continues.",
+    )
 
 
 def _hash_file(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 
@@ -26,6 +27,20 @@ def to_canonical_json(value: Any, name: str) -> str:
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
+
+
+def check_result(
+    result: Mapping[str, Any], measured: Mapping[str, Any], blobs: Collection[str]
+) -> None:
+    """Check that what a run leaves can be kept, before anything of it is written.
+
+    Raises:
+        ValueError: a value that is not plain, or a name that result and blobs both have.
+    """
+    if shared := sorted(set(result) & set(blobs)):
+        raise ValueError(f"result and blobs both name {', '.join(shared)}")
+    to_canonical_json(dict(result), "result")
+    to_canonical_json(dict(measured), "measured")
 
 
 def _check_plain(value: Any, place: str) -> None:

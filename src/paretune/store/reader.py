@@ -25,6 +25,8 @@ from paretune.study import Run
 class StoreReader:
     """The part of :class:`~paretune.store.store.Store` that reads."""
 
+    poll_seconds = 0.2
+
     def __init__(self, folder: Path, database: OpenDatabase) -> None:
         self.folder = folder
         self._database = database

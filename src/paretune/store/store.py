@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
 from paretune.atomic_write import remove_stale_parts
-from paretune.errors import StaleClaimError, StoreError
+from paretune.errors import MissingBlobError, StaleClaimError, StoreError
 from paretune.store.blobs import blob_path, write_blob
-from paretune.store.canonical_json import to_canonical_json
+from paretune.store.canonical_json import check_result, to_canonical_json
 from paretune.store.journal import append_ended_runs, read_ended_runs
 from paretune.store.reader import StoreReader
-from paretune.store.sqlite import claims, dropped_weights, queries, writes
+from paretune.store.sqlite import answers, claims, dropped_weights, queries, writes
 from paretune.store.sqlite.database import transaction
 from paretune.store.sqlite.merge import (
     MergePlan,
@@ -30,7 +30,7 @@ from paretune.store.sqlite.merge import (
     plan_merge,
     put_content,
 )
-from paretune.store.sqlite.open_database import open_database
+from paretune.store.sqlite.open_database import OpenDatabase, open_database
 from paretune.store.sqlite.set_aside import set_aside_damaged_rows, set_done_runs_aside
 from paretune.store.sqlite.verify import find_blob_problems
 from paretune.store.status import Claim
@@ -46,6 +46,11 @@ class Store(StoreReader):
     Use :meth:`open`; a store belongs to one thread. What the methods of ``Storage`` promise is said
     there; docstrings here say what is the store's own.
     """
+
+    def __init__(self, folder: Path, database: OpenDatabase) -> None:
+        super().__init__(folder, database)
+        self._outer: sqlite3.Connection | None = None
+        self._ended_inside: list[Claim] = []
 
     @classmethod
     def open(cls, folder: Path, create: bool = False) -> Self:
@@ -145,20 +150,53 @@ class Store(StoreReader):
         blobs: Mapping[str, bytes],
     ) -> None:
         """End the run as done: blobs first, then result and state in one transaction."""
-        if shared := sorted(set(result) & set(blobs)):
-            raise ValueError(f"result and blobs both name {', '.join(shared)}")
-        to_canonical_json(dict(result), "result")
-        measured_json = to_canonical_json(dict(measured), "measured")
+        check_result(result, measured, blobs)
         hashes = {name: write_blob(self._blobs, content) for name, content in blobs.items()}
-        values = time.time(), to_canonical_json({**result, **hashes}, "result"), measured_json
+        contents = {hashes[name]: content for name, content in blobs.items()}
+        self._finish(claim, result, measured, hashes, lambda sha256: contents[sha256])
+
+    def finish_with_stored_blobs(
+        self,
+        claim: Claim,
+        result: Mapping[str, Any],
+        measured: Mapping[str, Any],
+        hashes: Mapping[str, str],
+    ) -> None:
+        """:meth:`finish` with blobs that are here already; ``hashes``: their sha256 by name.
+
+        Raises:
+            MissingBlobError: one is not; nothing was changed.
+        """
+
+        def refuse(sha256: str) -> bytes:
+            raise MissingBlobError(f"blob {sha256} is not here.", where=str(self.folder))
+
+        check_result(result, measured, hashes)
+        self._finish(claim, result, measured, hashes, refuse)
+
+    def _finish(
+        self,
+        claim: Claim,
+        result: Mapping[str, Any],
+        measured: Mapping[str, Any],
+        hashes: Mapping[str, str],
+        get_missing: Callable[[str], bytes],
+    ) -> None:
+        texts = (
+            to_canonical_json({**result, **hashes}, "result"),
+            to_canonical_json(dict(measured), "measured"),
+        )
         with self._write() as db:
             writes.change_claimed_run(
-                db, claim, f"state = 'done', {_ENDED}, result = ?, measured = ?", values
+                db,
+                claim,
+                f"state = 'done', {_ENDED}, result = ?, measured = ?",
+                (time.time(), *texts),
             )
             dropped_weights.clear_dropped_mark(db, claim.run_id)
-            for name, content in blobs.items():  # dropped since it was found to be there
-                if not blob_path(self._blobs, hashes[name]).exists():
-                    write_blob(self._blobs, content)
+            for sha256 in hashes.values():
+                if not blob_path(self._blobs, sha256).exists():  # dropped since it was there
+                    write_blob(self._blobs, get_missing(sha256))
         self._end(claim)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
@@ -266,6 +304,32 @@ class Store(StoreReader):
             dropped_weights.remove_dropped_blobs(db, self._blobs)
         return list(droppable)
 
+    # Serving
+
+    def prepare_to_serve(self, lease_seconds: float) -> None:
+        """Make ready for :meth:`call_once`, and let no lease end for that the server was down.
+
+        Args:
+            lease_seconds: that every claim holds from now on at least, so that its worker can
+                renew it; one whose owner is provably dead has ended all the same.
+        """
+        with self._write() as db:
+            answers.create_answers(db)
+            claims.prolong_leases(db, lease_seconds)
+
+    def call_once(self, key: str, call: Callable[[], Any]) -> Any:
+        """What the call returns, as plain values; made once, whoever repeats it under this key.
+
+        Its changes and the answer are one transaction. An exception changes nothing and is not
+        kept.
+        """
+        with self._atomically() as db:
+            for answer in answers.load_answer(db, key):
+                return answer
+            value = call()
+            answers.put_answer(db, key, value)
+            return value
+
     # Integrity
 
     def set_aside(self) -> list[str]:
@@ -280,10 +344,32 @@ class Store(StoreReader):
     # Internals
 
     def _write(self) -> AbstractContextManager[sqlite3.Connection]:
+        if self._outer is not None:
+            return nullcontext(self._outer)
         return transaction(self._db, self.folder / "study.db", "IMMEDIATE")
+
+    def _read(self) -> AbstractContextManager[sqlite3.Connection]:
+        return super()._read() if self._outer is None else nullcontext(self._outer)
+
+    @contextmanager
+    def _atomically(self) -> Iterator[sqlite3.Connection]:
+        """Several calls of this store as one transaction."""
+        with self._write() as db:
+            self._outer = db
+            try:
+                yield db
+                ended = list(self._ended_inside)
+            finally:
+                self._outer = None
+                self._ended_inside.clear()
+        for claim in ended:
+            self._end(claim)
 
     def _end(self, claim: Claim) -> None:
         """After the commit: note that the run has ended, and delete its checkpoint."""
+        if self._outer is not None:
+            self._ended_inside.append(claim)
+            return
         with self._read() as db:
             runs = queries.load_ended_runs(db, claim.run_id)
         append_ended_runs(self._journal, runs)

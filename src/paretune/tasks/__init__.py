@@ -19,6 +19,7 @@ from paretune.data.build import ColumnMapping, build_examples, class_label_parse
 from paretune.data.checks.language import language_name
 from paretune.data.example import Dataset, Example, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.packed_dataset import is_packed, read_packed_dataset
 from paretune.data.prompt import Prompt, choose_prompt
 from paretune.data.task import Task
 from paretune.errors import StudyError
@@ -94,6 +95,8 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         DataError: the files are missing or unreadable, a hub dataset was never fetched, or rows
             cannot become examples; all such rows are named at once.
     """
+    if is_packed(spec.source):
+        return read_packed_dataset(Path(str(spec.source)))
     if spec.has_own_data:
         from paretune.tasks.own_data import load_own_data
 

@@ -197,7 +197,7 @@ def _check_models_and_methods(
     if impossible := _find_impossible_cells(usable, context):
         yield impossible
     try:
-        preflight.check_optional_metrics(study.model_copy(update={"tasks": tasks}), context)
+        preflight.check_optional_metrics([(t, study.generation) for t in tasks], context)
     except ParetuneError as error:
         names = [*(task.metric for task in tasks if task.metric), *study.generation.metrics]
         yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)

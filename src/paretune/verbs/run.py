@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -13,14 +12,12 @@ from paretune.study.quantities import parse_duration
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
 from paretune.verbs.executors import ExecutorChoice
+from paretune.verbs.prepared import PreparedStudy, prepare_study
 from paretune.verbs.workers import WorkerOptions, Workers
 
 if TYPE_CHECKING:
-    from paretune.data.finding import Finding
     from paretune.execution.executor import StudySummary
     from paretune.execution.progress.observer import Observer
-    from paretune.planning.context import StudyContext
-    from paretune.store import Record, Store
 
 
 @dataclass(frozen=True)
@@ -80,74 +77,36 @@ def run(
         ParetuneError: the study, its data, a model or a method cannot be used.
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
-    # Before torch is imported: a typing error costs no seconds.
     choice = ExecutorChoice(executor, address)
-    text = study_input.study_file_text(study)
-    study = study_input.resolve_study(study)
-    seconds = study.protocol.budget if budget is None else parse_duration(budget, "--budget")
-    from paretune.execution.executor import StudyCallbacks
+    own_budget = study_input.resolve_study(study).protocol.budget
+    seconds = own_budget if budget is None else parse_duration(budget, "--budget")
+    # After what costs no seconds: these import torch.
     from paretune.execution.progress.observer import SilentObserver
-    from paretune.execution.weight_budget import drop_excess_weights
-    from paretune.measuring.speed import measure_matmul_speed
-    from paretune.planning import preflight
-    from paretune.planning.context import StudyContext
-    from paretune.planning.predicted_cost import CostPredictor
     from paretune.search import race
     from paretune.search.budget import TimeBudget
-    from paretune.store import Store
     from paretune.verbs.memory_fit import check_memory
-    from paretune.verbs.stored_findings import (
-        find_damaged_trials,
-        find_lost_runs,
-        save_findings,
-    )
 
-    folder = study_input.store_folder(study, store)
     workers = Workers.resolve(**options)
     observer = observer or SilentObserver()
-    context = StudyContext(offline=workers.offline)
-    if (folder / "study.db").is_file():
-        with Store.open(folder) as opened:  # what has ended may determine what is tested
-            context.auto_precision = preflight.make_precision_resolver(opened, workers.device)
-            records = study_input.load_records(study, opened)
-            findings = _audit(study, context, observer, records)
-    else:
-        findings = _audit(study, context, observer)  # before a folder is made for results
-    with Store.open(folder, create=True) as opened:
-        context.auto_precision = preflight.make_precision_resolver(opened, workers.device)
-        preflight.check_optional_metrics(study, context)
-        if retry and (again := opened.retry(study.study_hash)):
-            observer.note(f"Runs that are tried again: {again}.")
-        records = study_input.load_records(study, opened)
-        ready, waiting = race.plan_runs(study, context, records)
-        ended = {record.run_id for record in records}
-        coming = [*(one.run for one in ready if one.run_id not in ended), *waiting]
-        preflight.check_models(coming, context)
-        for finding in (impossible := preflight.find_impossible_cells(study, context)):
-            observer.note(f"{finding.severity}: {finding}")
-        _note_if_edited(study, opened, observer)
-        opened.save_study(study.study_hash, study.study, text, study.canonical_form())
-        save_findings(opened, study.study_hash, [*findings, *impossible])
-        if others := preflight.leave_out_stale_runs(study, context, opened):
-            observer.note(
-                f"Runs left out: {others}. Their data, model or code has changed since; "
-                "they stay in the store, and count again if it is changed back."
-            )
-        lost = find_lost_runs(opened, study.study_hash)
-        for finding in [*lost, *find_damaged_trials(opened, records)]:
-            observer.note(f"{finding.severity}: {finding}")
-        planned = len(ready) + len(waiting)
-        speeds = preflight.select_matmul_speeds(measure_matmul_speed()) if seconds else {}
-        predictor = CostPredictor(context, speeds, records, workers.device)
-        check_memory(coming, predictor, workers.devices)
-        devices = workers.count(coming, predictor)
+    with prepare_study(
+        study,
+        store,
+        observer,
+        device=workers.device,
+        offline=workers.offline,
+        retry=retry,
+        measure_speed=seconds is not None,
+    ) as prepared:
+        checked, predictor = prepared.study, prepared.predictor
+        check_memory(prepared.coming, predictor, workers.devices)
+        devices = workers.count(prepared.coming, predictor)
         observer.note(
-            f"{planned} runs, {choice.describe(workers, devices)} in "
-            f"{context.describe_precisions(study)}; results in {folder}"
+            f"{prepared.planned} runs, {choice.describe(workers, devices)} in "
+            f"{prepared.context.describe_precisions(checked)}; results in {prepared.store.folder}"
         )
         for sentence in choice.explain(devices):
             observer.note(sentence)
-        chosen = choice.make(study, workers, devices, fleet)
+        chosen = choice.make(checked, workers, devices, fleet)
         deadline = None if seconds is None else time.monotonic() + seconds
         expand = race.plan_wanted_runs
         if deadline is not None:
@@ -156,64 +115,24 @@ def run(
                 workers=sum(device.count for device in devices),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
-        callbacks = StudyCallbacks(
-            observer=observer,
-            add_runs=lambda: preflight.add_missing_runs(study, context, opened, predictor, expand),
-            after_final_runs=lambda: drop_excess_weights(study, opened),
-            # How many a race or a budget will train is not known beforehand.
-            planned_runs=planned if seconds is None and study.protocol.race == "off" else 0,
-            deadline=deadline,
-        )
-        summary = chosen.execute(opened, study.study_hash, callbacks)
+        callbacks = prepared.callbacks(expand=expand, deadline=deadline)
+        summary = chosen.execute(prepared.store, checked.study_hash, callbacks)
         if seconds is not None:
-            _note_end_of_budget(study, context, opened, observer, seconds)
-    return RunResult(study, folder, summary)
+            _note_end_of_budget(prepared, seconds)
+    return RunResult(checked, prepared.store.folder, summary)
 
 
-def _audit(
-    study: Study, context: StudyContext, observer: Observer, records: Sequence[Record] = ()
-) -> list[Finding]:
-    """All findings; errors and warnings are passed on, notes are counted (``check`` shows them)."""
-    from paretune.planning import preflight
-
-    findings: list[Finding] = []
-    try:
-        for finding in preflight.audit_study(study, context, records):
-            findings.append(finding)
-            if finding.severity != "note":
-                observer.note(f"{finding.severity}: {finding}")
-    finally:
-        notes = sum(finding.severity == "note" for finding in findings)
-        if notes:
-            observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
-    return findings
-
-
-def _note_end_of_budget(
-    study: Study, context: StudyContext, store: Store, observer: Observer, seconds: float
-) -> None:
+def _note_end_of_budget(prepared: PreparedStudy, seconds: float) -> None:
     """Say what the time budget has left out."""
     from paretune.reporting.text.formatting import format_seconds
     from paretune.search import race
 
-    records = study_input.load_records(study, store)
+    records = study_input.load_records(prepared.study, prepared.store)
     ended = {record.run_id for record in records}
-    ready, waiting = race.plan_runs(study, context, records)
+    ready, waiting = race.plan_runs(prepared.study, prepared.context, records)
     left = sum(one.run_id not in ended for one in ready) + len(waiting)
     if left:
-        observer.note(
+        prepared.observer.note(
             f"The budget of {format_seconds(seconds)} is used: {left} runs of the study are not "
             "done. The answer is what is known so far; the same command continues."
-        )
-
-
-def _note_if_edited(study: Study, store: Store, observer: Observer) -> None:
-    studies = store.list_studies()
-    if any(row.study_hash == study.study_hash for row in studies):
-        return
-    if any(row.name == study.study for row in studies):
-        observer.note(
-            "The study has changed since it last ran here: runs that it still needs are "
-            "reused; the "
-            "others stay in the store and are not in its report."
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,10 @@ from paretune.cli.options import (
     with_option_groups,
 )
 from paretune.terminal import error_stream
+
+if TYPE_CHECKING:
+    from paretune.store import RunStatus
+    from paretune.verbs.run import RunResult
 
 
 @with_option_groups
@@ -71,7 +76,6 @@ def run(
     on one study at once.
     """
     from paretune.cli.commands.report import show_report
-    from paretune.errors import RunsFailedError
     from paretune.execution.progress.observer import open_observer
     from paretune.verbs.report import load_results
     from paretune.verbs.run import run as run_study
@@ -88,24 +92,38 @@ def run(
             observer=observer,
             **vars(workers),
         )
-    failed = result.summary.failed
     if json.as_json:
-        fields = {
-            "study": result.study.study,
-            "folder": result.folder,
-            "ended": sum(result.summary.outcomes.values()),
-            "failed": [
-                {**run_fields(one.run), "run_id": one.run_id, "message": one.message}
-                for one in failed
-            ],
-        }
-        write_result("run", fields, json.output)
+        write_result("run", summary_fields(result), json.output)
     elif report:
         built = load_results(result.study, result.folder).build_report()
         show_report(built, result.folder, study.as_typed(store), quiet=quiet)
+    raise_if_failed(result.summary.failed)
+
+
+def summary_fields(result: RunResult) -> dict[str, Any]:
+    """What JSON has of a study that was executed."""
+    return {
+        "study": result.study.study,
+        "folder": result.folder,
+        "ended": sum(result.summary.outcomes.values()),
+        "failed": [
+            {**run_fields(one.run), "run_id": one.run_id, "message": one.message}
+            for one in result.summary.failed
+        ],
+    }
+
+
+def raise_if_failed(failed: Sequence[RunStatus]) -> None:
+    """Raise where runs stopped with an error.
+
+    Raises:
+        RunsFailedError: it names them.
+    """
+    from paretune.errors import RunsFailedError
+
     if failed:
         names = "\n".join(f"  {one.run_id}: {one.message}" for one in failed)
         raise RunsFailedError(
             f"{len(failed)} runs stopped with an error:\n{names}\n",
-            remedy="`paretune run --retry` tries them again.",
+            remedy="The same command with --retry tries them again.",
         )

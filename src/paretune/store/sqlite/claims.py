@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paretune.owner import Place, is_provably_dead, place_of
+from paretune.owner import Place, is_bundle, is_provably_dead, place_of
 from paretune.store.sqlite.checksums import (
     describe_run_damage,
     find_changed_columns,
@@ -21,6 +21,8 @@ RunParser = Callable[[str, str, str], Run]
 """``(study_hash, run_id, json) -> Run``: the store parses the run of each row once."""
 
 MAX_LEASE_SECONDS = 3600.0
+MAX_BUNDLE_SECONDS = 30 * 24 * 3600.0
+"""The longest lease of a bundle, which cannot be renewed."""
 _OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, study_hash, position,
     left_out, run, study_runs.checksum AS asked_checksum FROM study_runs JOIN runs USING (run_id)
     WHERE study_hash = ? AND state IN ('todo', 'running') AND runs.checksum IS NULL AND NOT left_out
@@ -36,8 +38,8 @@ class Claimant:
     lease_seconds: float
 
     def __post_init__(self) -> None:
-        if self.lease_seconds > MAX_LEASE_SECONDS:
-            raise ValueError(f"a lease of {self.lease_seconds} s: more than {MAX_LEASE_SECONDS}")
+        if self.lease_seconds > (longest := _longest_lease(self.owner)):
+            raise ValueError(f"a lease of {self.lease_seconds} s: more than {longest}")
 
 
 def claim_first(
@@ -81,6 +83,14 @@ def claim_matching(
     return [_mark_running(db, row, claimant, parse_run) for row in rows[: min(limit, share)]]
 
 
+def prolong_leases(db: sqlite3.Connection, lease_seconds: float) -> None:
+    """Let every claim hold for so many seconds from now at least."""
+    db.execute(
+        "UPDATE runs SET lease_until = max(lease_until, ?) WHERE state = 'running'",
+        (time.time() + lease_seconds,),
+    )
+
+
 @dataclass(frozen=True)
 class Running:
     """A run that is being executed now: its stage, and where (None: not known)."""
@@ -90,9 +100,13 @@ class Running:
 
 
 def load_running(db: sqlite3.Connection) -> set[Running]:
-    """What is being executed now, of all studies in the store."""
+    """What is being executed now, of all studies in the store; not what is in bundles."""
     rows = db.execute("SELECT stage, owner, lease_until FROM runs WHERE state = 'running'")
-    return {Running(r["stage"], place_of(r["owner"])) for r in rows if not is_abandoned(r)}
+    return {
+        Running(row["stage"], place_of(row["owner"]))
+        for row in rows
+        if not (is_bundle(row["owner"]) or is_abandoned(row))
+    }
 
 
 def is_claimable(row: sqlite3.Row, running: set[Running], place: Place | None) -> bool:
@@ -143,6 +157,7 @@ def _runs_by_worker(db: sqlite3.Connection, place: Place | None) -> list[list[st
     by_owner: dict[str, list[str]] = {}
     for row in db.execute(running):
         shares = place is None or place_of(row["owner"]) in (place, None)
+        shares = shares and not is_bundle(row["owner"])
         if shares and not is_abandoned(row):
             by_owner.setdefault(row["owner"], []).append(row["run_id"])
     return list(by_owner.values())
@@ -152,4 +167,9 @@ def is_abandoned(row: sqlite3.Row) -> bool:
     """Whether the claim of a running row has ended: its lease is over, or its owner is dead."""
     left_seconds = row["lease_until"] - time.time()
     # A lease that ends after the longest there is was begun before the clock was set back.
-    return not 0 < left_seconds <= MAX_LEASE_SECONDS or is_provably_dead(row["owner"])
+    longest = _longest_lease(row["owner"])
+    return not 0 < left_seconds <= longest or is_provably_dead(row["owner"])
+
+
+def _longest_lease(owner: str) -> float:
+    return MAX_BUNDLE_SECONDS if is_bundle(owner) else MAX_LEASE_SECONDS

@@ -1,0 +1,435 @@
+"""RemoteStore: a :class:`~paretune.store.storage.Storage` that lies at a server."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from paretune.atomic_write import part_path, replace_file, write_atomically
+from paretune.errors import MissingBlobError, StaleClaimError, StoreError
+from paretune.store.canonical_json import check_result, to_canonical_json
+from paretune.store.record import Record
+from paretune.store.remote.messages import (
+    HASH_HEADER,
+    KEY_HEADER,
+    Request,
+    Response,
+    decode_claim,
+    decode_json,
+    decode_record,
+    decode_status,
+    encode_claim,
+    encode_json,
+    raise_error,
+)
+from paretune.store.remote.transport import PatientTransport
+from paretune.store.status import Claim, RunStatus
+from paretune.store.storage import Matches, MayStart
+from paretune.study import Run
+
+POLL_SECONDS = 5.0
+CHECKPOINT_SECONDS = 300.0
+"""Least time between two uploads of a run's checkpoint while it trains: shorter runs begin anew."""
+_MAX_LOOKS = 50
+"""How often a claim looks anew because others claimed in between, before it comes back empty."""
+
+
+class RemoteStore:
+    """A storage at a server; handles of several threads share what they know of its runs.
+
+    Checkpoints are files of this machine, in ``folder``: written by training as ever, brought to
+    the server when a run is given back and every few minutes, and fetched where another worker
+    began the run.
+
+    Args:
+        folder: of this machine, by which another process opens the same storage.
+        connect: makes the transport of a handle.
+        relocate: gives a run the places of its data and model on this machine.
+        clock: of the time between uploads.
+        poll_seconds: see :class:`~paretune.store.storage.Storage`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        connect: Callable[[], PatientTransport],
+        relocate: Callable[[Run], Run] = lambda run: run,
+        clock: Callable[[], float] = time.monotonic,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._folder, self._connect, self._relocate, self._clock = folder, connect, relocate, clock
+        self.poll_seconds = poll_seconds
+        self._transport = connect()
+        self._runs: dict[str, Run] = {}
+        self._uploaded: dict[str, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        """Of this machine, by which another process opens the same storage."""
+        return self._folder
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def reopen(self) -> Iterator[Self]:
+        """Another connection to the same server, for another thread."""
+        other = type(self)(
+            self._folder, self._connect, self._relocate, self._clock, self.poll_seconds
+        )
+        other._runs, other._uploaded, other._lock = self._runs, self._uploaded, self._lock
+        with other:
+            yield other
+
+    # Studies and their runs
+
+    def save_study(
+        self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
+    ) -> None:
+        """See :class:`~paretune.store.storage.Storage`."""
+        to_canonical_json(dict(canonical), "study")
+        self._call(
+            "save_study", study_hash=study_hash, name=name, text=text, canonical=dict(canonical)
+        )
+
+    def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
+        """See :class:`~paretune.store.storage.Storage`."""
+        values = [(run_id, run.model_dump(mode="json")) for run_id, run in runs]
+        return int(self._call("add_runs", study_hash=study_hash, runs=values))
+
+    def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
+        """See :class:`~paretune.store.storage.Storage`."""
+        values = self._call("load_statuses", study_hash=study_hash, owner=owner)
+        runs = self._load_runs(study_hash, [value["run_id"] for value in values])
+        return [decode_status(v, run) for v, run in zip(values, runs, strict=True)]
+
+    def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
+        """See :class:`~paretune.store.storage.Storage`."""
+        values = self._call("load_records", study_hash=study_hash)
+        runs = self._load_runs(study_hash, [value["run_id"] for value in values])
+        read = self.read_blob if predictions else None
+        return [decode_record(v, run, read) for v, run in zip(values, runs, strict=True)]
+
+    def is_complete(self) -> bool:
+        """Whether no run of the served study is left, and none will be added."""
+        return bool(self._call("is_complete"))
+
+    def _load_runs(self, study_hash: str, run_ids: Sequence[str]) -> list[Run]:
+        """The runs with these ids; those that are not known yet are asked for."""
+        unknown = [run_id for run_id in run_ids if run_id not in self._runs]
+        if unknown:
+            values = self._call("load_runs", study_hash=study_hash, run_ids=unknown)
+            for run_id, value in values.items():
+                self._runs[run_id] = self._relocate(Run.model_validate(value))
+        return [self._runs[run_id] for run_id in run_ids]
+
+    # Claims
+
+    def claim(
+        self,
+        owner: str,
+        study_hash: str,
+        stages: tuple[str, ...] | None = None,
+        lease_seconds: float = 60.0,
+        may_start: MayStart | None = None,
+    ) -> Claim | None:
+        """See :class:`~paretune.store.storage.Storage`.
+
+        With ``may_start`` the server is asked what it would be asked of, and claims the run that
+        may start if nothing else has been claimed in between.
+        """
+        question = {"owner": owner, "study_hash": study_hash, "stages": stages}
+        if may_start is None:
+            value = self._call("claim", **question, lease_seconds=lease_seconds)
+            return None if value is None else self._take(value)
+        for _ in range(_MAX_LOOKS):
+            look = self._call("list_candidates", **question)
+            running = look["running"]
+            chosen = next((r for r in look["candidates"] if may_start(r, running)), None)
+            if chosen is None:
+                return None
+            only = {"run_id": chosen, "running": running}
+            value = self._call("claim", **question, lease_seconds=lease_seconds, only=only)
+            if value is not None:
+                return self._take(value)
+        return None
+
+    def claim_matching(
+        self,
+        owner: str,
+        study_hash: str,
+        matches: Matches,
+        *,
+        limit: int,
+        workers: int = 1,
+        lease_seconds: float = 60.0,
+    ) -> list[Claim]:
+        """See :class:`~paretune.store.storage.Storage`.
+
+        The share of a worker is of the runs that match when the server is asked for them; of those
+        that are taken in between it gets none.
+        """
+        look = self._call("list_candidates", owner=owner, study_hash=study_hash, stages=None)
+        candidates: list[str] = look["candidates"]
+        runs = self._load_runs(study_hash, candidates)
+        matching = [r for r, run in zip(candidates, runs, strict=True) if matches(r, run)]
+        share = -(-len(matching) // workers)
+        chosen = matching[: min(limit, share)]
+        if not chosen:
+            return []
+        values = self._call(
+            "claim_these",
+            owner=owner,
+            study_hash=study_hash,
+            run_ids=chosen,
+            lease_seconds=lease_seconds,
+        )
+        return [self._take(value) for value in values]
+
+    def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
+        """Prolong the lease; now and then, bring the checkpoint to the server.
+
+        Raises:
+            StaleClaimError: the run has passed to another worker.
+        """
+        if progress is not None:
+            progress = dict(progress)
+            to_canonical_json(progress, "progress")
+        with self._of_claim(claim):
+            self._call("renew", claim=encode_claim(claim), progress=progress)
+            self._upload_checkpoint(claim, CHECKPOINT_SECONDS)
+
+    def finish(
+        self,
+        claim: Claim,
+        result: Mapping[str, Any],
+        measured: Mapping[str, Any],
+        blobs: Mapping[str, bytes],
+    ) -> None:
+        """End the run as done: blobs first, then result and state in one transaction."""
+        check_result(result, measured, blobs)
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in blobs.items()}
+        outcome = {
+            "claim": encode_claim(claim),
+            "result": dict(result),
+            "measured": dict(measured),
+            "blobs": hashes,
+        }
+        with self._of_claim(claim):
+            self._put_blobs(blobs, hashes)
+            try:
+                self._call("finish", **outcome)
+            except MissingBlobError:  # dropped since it was there
+                self._put_blobs(blobs, hashes)
+                self._call("finish", **outcome)
+        self._forget_checkpoint(claim)
+
+    def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
+        """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``."""
+        to_canonical_json(dict(measured), "measured")
+        with self._of_claim(claim):
+            self._call(
+                "fail",
+                claim=encode_claim(claim),
+                kind=kind,
+                message=message,
+                measured=dict(measured),
+            )
+        self._forget_checkpoint(claim)
+
+    def release(self, claim: Claim) -> bool:
+        """Give the run back, its checkpoint with it; False where the claim is stale."""
+        try:
+            self._upload_checkpoint(claim, 0.0)
+        except StaleClaimError:
+            self._forget_checkpoint(claim)
+            return False
+        return bool(self._call("release", claim=encode_claim(claim)))
+
+    def retry(self, study_hash: str) -> int:
+        """See :class:`~paretune.store.storage.Storage`."""
+        return int(self._call("retry", study_hash=study_hash))
+
+    def _take(self, value: Mapping[str, Any]) -> Claim:
+        """The claim of an answer, its checkpoint brought here."""
+        run_id = value["claim"]["run_id"]
+        self._runs[run_id] = self._relocate(Run.model_validate(value["run"]))
+        claim = decode_claim(value["claim"], self._runs[run_id])
+        self._fetch_checkpoint(claim, value["checkpoint"])
+        self._uploaded[run_id] = (self._clock(), 0)
+        return claim
+
+    @contextmanager
+    def _of_claim(self, claim: Claim) -> Iterator[None]:
+        """A request by a claim; where it is stale, its checkpoint is of no use here any more."""
+        try:
+            yield
+        except StaleClaimError:
+            self._forget_checkpoint(claim)
+            raise
+
+    # Checkpoints
+
+    def checkpoint_path(self, run_id: str) -> Path:
+        """See :class:`~paretune.store.storage.Storage`."""
+        return self._folder / "checkpoints" / f"{run_id}.safetensors"
+
+    def _attempt_path(self, run_id: str) -> Path:
+        """Which attempt at the run the checkpoint here is of."""
+        return self._folder / "checkpoints" / f"{run_id}.attempt"
+
+    def _fetch_checkpoint(self, claim: Claim, sha256: str | None) -> None:
+        """The newest checkpoint of the run: the one here if this machine had the last attempt."""
+        path, attempt = self.checkpoint_path(claim.run_id), self._attempt_path(claim.run_id)
+        last = attempt.read_text(encoding="ascii") if attempt.exists() else ""
+        if path.exists() and last != str(claim.attempt - 1):
+            path.unlink()
+        if sha256 is not None and not path.exists():
+            request = Request("GET", f"/v1/checkpoints/{claim.run_id}")
+            with replace_file(path) as part:
+                response = self._transport.send(request, part)
+                if response.status != 200:
+                    raise StoreError(
+                        "its checkpoint is gone from the server.", where=f"run {claim.run_id}"
+                    )
+                if _hash_file(part) != sha256:
+                    raise StoreError(
+                        "its checkpoint changed while it was fetched.", where=f"run {claim.run_id}"
+                    )
+        write_atomically(attempt, str(claim.attempt))
+
+    def _upload_checkpoint(self, claim: Claim, least_seconds: float) -> None:
+        """Bring the checkpoint to the server, unless it is there, or the last one went just now."""
+        path = self.checkpoint_path(claim.run_id)
+        now = self._clock()
+        last, uploaded = self._uploaded.setdefault(claim.run_id, (now, 0))
+        if now - last < least_seconds or not path.exists():
+            return
+        snapshot = part_path(path)
+        try:
+            _take_snapshot(path, snapshot)
+            changed = snapshot.stat().st_mtime_ns
+            if changed != uploaded:
+                headers = {
+                    "x-owner": claim.owner,
+                    "x-attempt": str(claim.attempt),
+                    HASH_HEADER: _hash_file(snapshot),
+                }
+                path_at_server = f"/v1/checkpoints/{claim.run_id}"
+                self._check(self._transport.send(Request("PUT", path_at_server, snapshot, headers)))
+            self._uploaded[claim.run_id] = (now, changed)
+        except FileNotFoundError:  # the run ended meanwhile
+            return
+        except OSError as error:
+            raise StoreError(
+                f"cannot be read ({error.strerror or error}).", where=str(path)
+            ) from error
+        finally:
+            snapshot.unlink(missing_ok=True)
+
+    def _forget_checkpoint(self, claim: Claim) -> None:
+        self._uploaded.pop(claim.run_id, None)
+        for path in (self.checkpoint_path(claim.run_id), self._attempt_path(claim.run_id)):
+            path.unlink(missing_ok=True)
+
+    # Settings and blobs
+
+    def get_setting(self, key: str) -> str | None:
+        """See :class:`~paretune.store.storage.Storage`."""
+        value: str | None = self._call("get_setting", key=key)
+        return value
+
+    def get_settings(self, prefix: str) -> dict[str, str]:
+        """See :class:`~paretune.store.storage.Storage`."""
+        return dict(self._call("get_settings", prefix=prefix))
+
+    def set_setting(self, key: str, value: str) -> None:
+        """See :class:`~paretune.store.storage.Storage`."""
+        self.set_settings({key: value})
+
+    def set_settings(self, values: Mapping[str, str]) -> None:
+        """See :class:`~paretune.store.storage.Storage`."""
+        self._call("set_settings", values=dict(values))
+
+    def set_default_setting(self, key: str, value: str) -> str:
+        """See :class:`~paretune.store.storage.Storage`."""
+        return str(self._call("set_default_setting", key=key, value=value))
+
+    def read_blob(self, sha256: str) -> bytes:
+        """A blob's content, its hash verified.
+
+        Raises:
+            StoreError: missing or damaged.
+        """
+        response = self._transport.send(Request("GET", f"/v1/blobs/{sha256}"))
+        if response.status != 200:
+            self._check(response)
+        content = _as_bytes(response)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise StoreError("a blob came damaged from the server.", where=f"blob {sha256}")
+        return content
+
+    def _put_blobs(self, blobs: Mapping[str, bytes], hashes: Mapping[str, str]) -> None:
+        for name, content in blobs.items():
+            request = Request("PUT", f"/v1/blobs/{hashes[name]}", content)
+            self._check(self._transport.send(request))
+
+    # Internals
+
+    def _call(self, name: str, /, **arguments: Any) -> Any:
+        """The value of a call; a key makes it one call, however often it has to be sent."""
+        headers = {KEY_HEADER: uuid.uuid4().hex, "content-type": "application/json"}
+        request = Request("POST", f"/v1/call/{name}", encode_json(arguments), headers)
+        return self._check(self._transport.send(request))["value"]
+
+    def _check(self, response: Response) -> Any:
+        """The JSON of an answer.
+
+        Raises:
+            ParetuneError: or ValueError, which the server met.
+        """
+        try:
+            value = decode_json(_as_bytes(response) or b"{}")
+        except ValueError:
+            value = {}
+        if response.status != 200:
+            if not isinstance(value, dict) or "error" not in value:
+                value = {"what": f"the server failed (HTTP status {response.status})."}
+                value["remedy"] = "Its own output says why."
+            raise_error(value)
+        return value
+
+
+def _take_snapshot(path: Path, snapshot: Path) -> None:
+    """The file as it is now; training writes another one in its place."""
+    try:
+        snapshot.hardlink_to(path)
+    except FileNotFoundError:
+        raise
+    except OSError:  # the file system has no links
+        shutil.copyfile(path, snapshot)
+
+
+def _as_bytes(response: Response) -> bytes:
+    return response.body.read_bytes() if isinstance(response.body, Path) else response.body
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
