@@ -11,6 +11,7 @@ from paretune.data.example import Example, Message, Segments
 from paretune.data.finding import Finding
 from paretune.data.formats.row import Row
 from paretune.study import Label
+from paretune.study.aliases import suggest
 
 Texts = Mapping[str, str]
 LabelParser = Callable[[object, Texts], "Label | InvalidLabel"]
@@ -210,7 +211,8 @@ def _find_missing_columns(rows: Sequence[Row], columns: Iterable[str]) -> list[F
             "no-column",
             where,
             f'has no column "{column}".',
-            f"Its columns are {', '.join(present)}; name one of them in the study file.",
+            f"Its columns are {', '.join(present)}; name one of them in the study file. "
+            f"{suggest(column, present)}".rstrip(),
         )
         for column in dict.fromkeys(columns)
         if column not in present

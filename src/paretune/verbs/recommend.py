@@ -56,6 +56,7 @@ def recommend(
         StudyError: no such study, task or cost, or an amount that cannot be read.
         StoreError: the store is missing or damaged, or never ran this study.
     """
+    _parse_budget(Limits(), **budget)  # said before the store is opened
     results = load_results(study, store)
     limits = _parse_budget(results.study.limits, **budget)
     from paretune.analysis.cells import group_into_cells
