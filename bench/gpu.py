@@ -43,7 +43,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "llama-1b": ("lora",),
 }
 """Each with the methods that are measured on it."""
-TINY: dict[str, tuple[str, ...]] = {"tiny": ("lora",)}
+TINY: dict[str, tuple[str, ...]] = {"tiny": ("lora",), "llama-tiny": ("lora",)}
 
 
 class Clock:
@@ -214,7 +214,7 @@ def cases(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
     listed = []
     for model, methods in (TINY if options.tiny else MODELS).items():
         folder = place / model
-        if model == "llama-1b":
+        if model.startswith("llama"):
             import shapes
 
             folder.mkdir()

@@ -33,6 +33,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
          "intermediate_size": 8192, "max_position_embeddings": 131_072,
          "tie_word_embeddings": True, **ROPE},
     ),
+    "llama-tiny": ("llama", {}),
     "llama-3b": (
         "llama",
         {"vocab_size": 128_256, "hidden_size": 3072, "num_hidden_layers": 28,

@@ -20,8 +20,8 @@ def test_all_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     assert found["tests"]["outcomes"]["passed"] > 30 and not found["tests"]["failed"]
-    sides = {"field", "ours", "fleet-4", "fleet-16"}
-    assert [set(one["ms"]) for one in found["steps"]] == [sides] * 2
+    sides = {"field", "ours", "fleet-4", "fleet-16"}  # a decoder's, of a billion numbers, alone
+    assert [set(one["ms"]) for one in found["steps"]] == [sides, sides, {"field", "ours"}]
     assert {one["side"] for one in found["memory"]} == sides
     assert all(one["phases"]["train"]["peak_bytes"] > 0 for one in found["memory"])
     page = (tmp_path / "gpu.html").read_text(encoding="utf-8")

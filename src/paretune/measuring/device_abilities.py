@@ -22,7 +22,8 @@ def list_devices() -> list[dict[str, Any]]:
     Returns:
         Of each ``device``, ``name``, ``memory`` (bytes), ``native_bf16`` and ``reason``;
         ``tried`` (whether paretune was ever run on such a device), ``attention`` (by which code),
-        and ``measures``: ``memory``, ``process_memory`` and ``energy``, a counter each.
+        and ``measures``: ``memory``, ``process_memory`` (not of a CPU, whose memory is that of the
+        process) and ``energy``, a counter each.
     """
     import torch
 
@@ -80,7 +81,6 @@ def _describe_cpu() -> dict[str, Any]:
         "attention": "paretune's own",
         "measures": {
             "memory": _make_counter(name),
-            "process_memory": _make_counter(name),
             "energy": _make_counter(f"RAPL ({len(zones)} domains)", no_rapl),
         },
     }
