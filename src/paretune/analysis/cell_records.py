@@ -9,7 +9,7 @@ from typing import Any
 from paretune.analysis.lr_selection import RateSelection
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
-from paretune.study import OuterFold, Run, Study
+from paretune.study import MethodSpec, OuterFold, Run, Study
 
 
 def count_outer_folds(study: Study, records: Sequence[Record], states: Sequence[RunStatus]) -> int:
@@ -84,7 +84,19 @@ def _setting_key(record: Record) -> str:
         ignored["outer"] = run.outer.folds
     if run.stage != "final" or run.outer is not None:  # each fold has its own rate
         ignored["learning_rate"] = 0
-    return repr(sorted({**run.canonical_form(), **ignored}.items()))
+    form = run.canonical_form()
+    option = run.method.found_by_search
+    if option and run.outer is not None:  # each fold has its own search
+        options = {k: v for k, v in form["method"]["options"].items() if k != option}
+        form["method"] = {**form["method"], "options": options}
+    return repr(sorted({**form, **ignored}.items()))
+
+
+def _is_of(method: MethodSpec, of_study: MethodSpec) -> bool:
+    """Whether a run's method is the study's, or what a search has found for it."""
+    option = of_study.found_by_search
+    own = {k: v for k, v in method.options.items() if k != option or option in of_study.options}
+    return own == of_study.options
 
 
 def keep_same_examples(records: Sequence[Record]) -> list[Record]:
@@ -100,7 +112,7 @@ def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> t
     run: Run = records[0].run
     training = run.training.model_copy(update={"precision": study.training.precision})
     return (
-        any(run.method.options == m.options for m in study.methods if m.key == run.method.key),
+        any(_is_of(run.method, m) for m in study.methods if m.key == run.method.key),
         training == study.training,
         run.split_seed == study.protocol.split_seed,
         rate is None or run.learning_rate == rate,

@@ -51,12 +51,17 @@ class StudyContext:
         offline: whether nothing may be fetched from the hub.
         caches: data and models of this process.
         topologies: those of models that were asked for.
+        predictor: of the work of runs (:class:`~paretune.planning.predicted_cost.CostPredictor`),
+            where a search has asked for it.
+        searches: what searches have computed (:class:`~paretune.planning.auto.KnownSearch`).
     """
 
     auto_precision: Callable[[int | None], Precision] = lambda width: "fp32"
     offline: bool = True
     caches: ProcessCache = field(default_factory=ProcessCache)
     topologies: dict[str, Topology] = field(default_factory=dict)
+    predictor: Any = None
+    searches: dict[str, Any] = field(default_factory=dict)
     _forgetting_texts: dict[tuple[Any, ...], ForgettingText | None] = field(default_factory=dict)
 
     def resolve_precision(self, training: Training, model: ModelSpec) -> Precision:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from paretune.analysis.cells import model_free_baselines
 from paretune.analysis.lr_selection import find_rates_in_play, select_learning_rate
@@ -19,6 +20,7 @@ from paretune.data.outer_design import OuterDesign, choose_outer_design
 from paretune.errors import StudyError
 from paretune.methods import ConfiguredBaseline
 from paretune.objectives.readouts import for_readout
+from paretune.planning.auto import AutoSearch, find_warm_start
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
 from paretune.planning.readouts import check_method, find_refused_cells, methods_on_model
 from paretune.store.record import Record
@@ -91,8 +93,10 @@ def _plan_runs(
         if refused:
             raise refused[0]
         return [PlannedRun(context.identify(run), run) for run in preset.expand(study)]
-    ended = {record.run_id: record for record in records} if rates_chosen else None
+    known = {record.run_id: record for record in records}
+    ended = known if rates_chosen else None
     planned: list[PlannedRun] = []
+    searches: dict[tuple[str, str], AutoSearch] = {}
     for task in study.tasks:
         design = find_outer_design(study, context, task, records)
         for name in model_free_baselines(task):
@@ -100,11 +104,63 @@ def _plan_runs(
         for model in study.models:
             for method, readout in methods_on_model(study, task, model, context):
                 cell = _CellPlanner(study, context, task, model, method, readout)
-                planned += cell.plan(design, ended)
+                if method.found_by_search:
+                    planned += _plan_search(cell, design, known, searches)
+                else:
+                    planned += cell.plan(design, ended)
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
     return planned
+
+
+def _plan_search(
+    cell: _CellPlanner,
+    design: OuterDesign,
+    known: Mapping[str, Record],
+    searches: dict[tuple[str, str], AutoSearch],
+) -> list[PlannedRun]:
+    """The trials of a search, and the final runs of what it has found.
+
+    ``searches``: those of earlier tasks, by model and method; this one is added. It begins when
+    that of the task before has ended. In cross-validation each outer fold has its own, and begins
+    anew, since its rows may have been in the other task's trials.
+    """
+    protocol, key = cell.study.protocol, (cell.model.key, cell.method.key)
+    if protocol.race != "off":
+        raise StudyError(
+            f"{cell.method.key} is searched, and a race would end before its search has.",
+            where="protocol.race",
+            remedy="Write race: off, or remove the method.",
+        )
+    before = searches.get(key)
+    warm = () if before is None else find_warm_start(before)
+    if warm is None:
+        return []
+    rows = len(cell.context.dataset(cell.task).train)
+    trials, finals = [], []
+    for outer, seeds in design.place_seeds(protocol.seeds):
+        search = AutoSearch(
+            context=cell.context,
+            task=cell.task,
+            model=cell.model,
+            method=cell.method,
+            make=cell.make_run,
+            ended=known,
+            tuning_seed=protocol.tuning_seed,
+            runs=protocol.trials * (count_folds(cell.study, rows) if outer is None else 1),
+            outer=outer,
+            warm=warm,
+        )
+        if outer is None:
+            searches[key] = search
+        trials += [PlannedRun(*planned) for planned in search.plan_trials()]
+        if (choice := search.choose()) is not None:
+            spec, rate = choice
+            finals += [cell.make("final", rate, s, outer=outer, method=spec) for s in seeds]
+            if outer is None or outer.position == 0:  # one cost for all folds
+                finals.append(cell.make("cost", rate, protocol.seeds[0], method=spec))
+    return [*trials, *finals]
 
 
 def _plan_baseline(
@@ -171,7 +227,7 @@ class _CellPlanner:
     method: MethodSpec
     readout: Readout = "head"
 
-    def make(
+    def make_run(
         self,
         stage: Stage,
         rate: float | None,
@@ -179,15 +235,16 @@ class _CellPlanner:
         *,
         fold: int = 0,
         outer: OuterFold | None = None,
-    ) -> PlannedRun:
-        """A run of the cell with its identity."""
+        method: MethodSpec | None = None,
+    ) -> Run:
+        """A run of the cell; ``method``: in place of the cell's own."""
         training = self.study.training
         precision = self.context.resolve_precision(training, self.model)
-        run = Run(
+        return Run(
             stage=stage,
             task=self.task,
             model=self.model,
-            method=self.method,
+            method=self.method if method is None else method,
             learning_rate=rate,
             readout=self.readout,
             seed=seed,
@@ -198,6 +255,10 @@ class _CellPlanner:
             generation=self.study.generation if self._generates else None,
             forgetting=self._forgetting(stage, rate),
         )
+
+    def make(self, stage: Stage, rate: float | None, seed: int, **others: Any) -> PlannedRun:
+        """The same with its identity."""
+        run = self.make_run(stage, rate, seed, **others)
         return PlannedRun(self.context.identify(run), run)
 
     def _forgetting(self, stage: Stage, rate: float | None) -> ForgettingText | None:

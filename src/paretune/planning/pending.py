@@ -9,6 +9,7 @@ from paretune.planning.expand import PlannedRun, expand_study
 from paretune.store.record import Record
 from paretune.study import OuterFold, Run, Study
 from paretune.study.presets import load_preset
+from paretune.study.run import is_trial
 
 CellKey = tuple[str, str, str]
 
@@ -31,6 +32,8 @@ def plan_pending_runs(
             tuned.setdefault((planned.run.cell, planned.run.outer), []).append(planned)
     waiting: list[Run] = []
     for (cell, outer), trials in tuned.items():
+        if is_trial(trials[0].run):
+            continue  # its search says what follows
         if (cell, outer) in final or all(trial.run_id in ended for trial in trials):
             continue  # without a final run, every trial failed: nothing will follow
         rates = list(dict.fromkeys(trial.run.learning_rate for trial in trials))

@@ -194,7 +194,10 @@ def _predict_seconds(run: Run, predictor: CostPredictor, records: Sequence[Recor
 
 def leave_out_stale_runs(study: Study, context: StudyContext, store: Store) -> int:
     """Leave out the study's runs of other data, models or code than now; return their number."""
-    records = store.load_records(study.study_hash)
+    # A search reads the answers of its trials.
+    records = store.load_records(
+        study.study_hash, predictions=any(m.found_by_search for m in study.methods)
+    )
     return store.leave_out(study.study_hash, find_possible_run_ids(study, context, records))
 
 

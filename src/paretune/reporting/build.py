@@ -27,6 +27,7 @@ from paretune.reporting.tables.over_tasks_table import write_over_tasks
 from paretune.reporting.tables.pareto_table import build_pareto_table
 from paretune.reporting.tables.prediction_error import build_prediction_grids
 from paretune.reporting.tables.report_table import build_report_tables
+from paretune.reporting.tables.search_table import build_search_grid
 from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segment_differences
 from paretune.reporting.tables.shifted_table import build_shifted_grid
 from paretune.reporting.tables.translation_table import build_translation_table
@@ -80,7 +81,13 @@ def build_report(
     """
     cells = group_into_cells(study, records, states)
     tasks = [
-        _build_task(study, task, [c for c in cells if c.task == task.key]) for task in study.tasks
+        _build_task(
+            study,
+            task,
+            [c for c in cells if c.task == task.key],
+            [r for r in records if r.run.task.key == task.key],
+        )
+        for task in study.tasks
     ]
     preset = load_preset(study.protocol.preset)
     ended_at = max((s.ended_at for s in states if s.ended_at is not None), default=None)
@@ -114,7 +121,9 @@ def _build_grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, ...]:
     return (*((scores,) if scores else ()), *build_report_tables(task, rows))
 
 
-def _build_task(study: Study, task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
+def _build_task(
+    study: Study, task: TaskSpec, cells: Sequence[Cell], records: Sequence[Record]
+) -> TaskReport:
     key, metric = sanitise_line(task.key), metrics.get(cells[0].metric)
     comparisons = PairwiseComparisons(cells)
     rows = build_rows(cells, comparisons)
@@ -157,6 +166,7 @@ def _build_task(study: Study, task: TaskSpec, cells: Sequence[Cell]) -> TaskRepo
         disagreement=find_disagreements(all_rows),
         likelihood=build_likelihood(all_rows),
         shifted=build_shifted_grid(all_rows),
+        search=build_search_grid(all_rows, records),
         forgetting=build_forgetting_grid(all_rows),
     )
 

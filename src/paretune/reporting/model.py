@@ -68,6 +68,7 @@ class TaskReport:
         segments: of translations, segment by segment; None of other tasks.
         likelihood: of the right answers, a verdict of its own; None where no cell has one.
         forgetting: token losses before and after training; None where nothing measured them.
+        search: what searches found; None where the study has none.
         shifted: scores on the shifted test part; None where the task has none.
     """
 
@@ -93,6 +94,7 @@ class TaskReport:
     segments: SegmentDifferences | None = None
     likelihood: LikelihoodReport | None = None
     shifted: Grid | None = None
+    search: Grid | None = None
     forgetting: Grid | None = None
 
     @property

@@ -169,6 +169,7 @@ class Measurements(TypedDict, total=False):
     kept_activations: bool
     environment: Environment
     work: EstimatedWork
+    layer_gradients: list[float]
     phases: dict[str, dict[str, int]]
     peak_counter: str
     components: dict[str, int]

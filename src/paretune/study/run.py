@@ -105,6 +105,11 @@ class Run(FrozenModel):
         return self.task.key, self.model.key, self.method.key
 
 
+def is_trial(run: Run) -> bool:
+    """Whether a run is one of a search (``method: auto``), in a cell of its own."""
+    return run.stage == "tune" and bool(run.method.found_by_search)
+
+
 def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> str:
     """Identity of a run: 20 hexadecimal digits over everything that can change its result.
 

@@ -15,6 +15,10 @@ Quantisation = Literal["nf4", "int8"]
 """How the frozen linear layers of a model are held (:mod:`paretune.models.quantised`)."""
 
 
+FOUND_BY_SEARCH: Mapping[str, str] = {"auto": "methods"}
+"""Methods that a search completes, with the option that it fills in."""
+
+
 class FrozenModel(BaseModel):
     """A frozen value that refuses unknown keys.
 
@@ -74,6 +78,11 @@ class MethodSpec(BaseModel):
     @classmethod
     def _rename_aliases(cls, values: Any) -> Any:
         return aliases.apply_method_aliases(values)
+
+    @property
+    def found_by_search(self) -> str:
+        """The option that a search fills in; "" of a method that is set by hand."""
+        return FOUND_BY_SEARCH.get(self.name, "")
 
     @property
     def options(self) -> dict[str, Any]:

@@ -274,6 +274,13 @@ class Session:
             run, self._shape, part, data.lengths, choices, self._options.device, data.mean_scored
         )
         slot.outcome.measured["work"] = asdict(cost)
+        if first := slot.state.progress.first_gradients:
+            sums = [0.0] * len(self._model.loaded.anatomy.layers)
+            for name, size in first.items():
+                layer = self._model.loaded.anatomy.find_layer(name)
+                if layer is not None:
+                    sums[layer] += size
+            slot.outcome.measured["layer_gradients"] = sums
 
     def _measure_forgetting(self, slot: Slot) -> None:
         """Score a trained run's model again, alone."""

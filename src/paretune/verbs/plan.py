@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from paretune.planning.worker_count import WorkerCount, worker_bytes
 from paretune.study import Run, Study
+from paretune.study.run import is_trial
 from paretune.terminal.notebook import html_lines, html_table
 from paretune.verbs import study_input
 from paretune.verbs.workers import WorkerOptions, Workers
@@ -54,6 +55,7 @@ class Plan:
 
     Attributes:
         worker_plans: for each device, how many train on it at once.
+        searches: for each search, what it will try, and what its selection part can tell.
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
         impossible: methods that cannot train on a model as it is held; these cells have no runs.
@@ -68,6 +70,7 @@ class Plan:
     too_large: tuple[str, ...] = ()
     impossible: tuple[Finding, ...] = ()
     given_up: tuple[PredictedRun, ...] = ()
+    searches: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         from paretune.reporting.text.formatting import format_bytes, format_seconds
@@ -143,7 +146,10 @@ class Plan:
         """The runs by task, model and method, in the study's order of tasks."""
         cells: dict[tuple[str, str, str], list[PredictedRun]] = {}
         for run in self.runs:
-            cells.setdefault(run.run.cell, []).append(run)
+            task, model, method = run.run.cell
+            if is_trial(run.run):  # each configuration is a cell of its own
+                method = f"{run.run.method.name} (trials)"
+            cells.setdefault((task, model, method), []).append(run)
         order = [task.key for task in self.study.tasks]
         ordered = sorted(cells, key=lambda cell: order.index(cell[0]))
         return {cell: tuple(cells[cell]) for cell in ordered}
@@ -178,6 +184,7 @@ def plan(
     from paretune.execution.local import DEFAULT_FLEET_SIZE
     from paretune.measuring.speed import measure_matmul_speed
     from paretune.planning import preflight
+    from paretune.planning.auto import describe_searches
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.search import race
     from paretune.store import Store
@@ -244,4 +251,5 @@ def plan(
         too_large=tuple(explain_too_large(coming, predictor, workers.devices)),
         impossible=tuple(impossible),
         given_up=tuple(predict(run, done=False) for run in given_up),
+        searches=tuple(describe_searches([run for run, *_ in runs], context)),
     )

@@ -48,6 +48,8 @@ def plan(
         echo(line)
     for finding in planned.impossible:
         echo(f"Not possible: {finding}")
+    for sentence in planned.searches:
+        echo(f"Search: {sentence}")
     for sentence in planned.too_large:
         echo(f"Does not fit: {sentence}")
     last = planned.runs[-1]
@@ -101,6 +103,7 @@ def _json_fields(plan: Plan) -> dict[str, Any]:
         "too_large": list(plan.too_large),
         "impossible": to_json_value(plan.impossible),
         "race": None if plan.study.protocol.race == "off" else _race_fields(plan),
+        **({"searches": list(plan.searches)} if plan.searches else {}),
     }
 
 

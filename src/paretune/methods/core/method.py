@@ -157,7 +157,6 @@ class Method:
             backward pass, beside the layer's own; measured (``bench/method_costs.py``).
         size_option: a numeric option that sets how much it trains; "" where nothing does.
         size_option_shrinks: more of that option is less to train.
-        found_by_search: the option that a search fills in; "" where the study file says it all.
         counts_by_wrapping: ``count_parameters`` puts the method into the model, and so needs the
             model's weights.
     """
@@ -198,7 +197,6 @@ class Method:
     saved_widths: float = 2.0
     size_option: str = ""
     size_option_shrinks: bool = False
-    found_by_search: str = ""
 
 
 @dataclass(frozen=True)

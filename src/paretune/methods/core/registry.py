@@ -21,6 +21,7 @@ from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Readout, aliases
+from paretune.study.specs import FOUND_BY_SEARCH
 
 if TYPE_CHECKING:
     from torch import nn
@@ -197,8 +198,13 @@ def configure_method(spec: MethodSpec) -> ConfiguredMethod:
 
 
 def available() -> dict[str, Method | Baseline]:
-    """Every method by name: the files of this package, and the plug-ins that can be loaded."""
-    methods: dict[str, Method | Baseline] = {name: get(name) for name in _built_in()}
+    """Every method by name: the files of this package, and the plug-ins that can be loaded.
+
+    Without what a search completes (``auto``): what that trains is a stack.
+    """
+    methods: dict[str, Method | Baseline] = {
+        name: get(name) for name in _built_in() if name not in FOUND_BY_SEARCH
+    }
     for name in set(plugins.names(plugins.METHODS)) - set(methods):
         try:
             methods[name] = plugins.load(plugins.METHODS, name, Method)

@@ -91,7 +91,14 @@ def _print_task(task: TaskReport, console: Console) -> None:
         if table.row_count:
             console.print(table)
     likelihood = (task.likelihood.grid,) if task.likelihood else ()
-    grids = (*task.grids, task.shifted, task.forgetting, *likelihood, task.memory_table)
+    grids = (
+        *task.grids,
+        task.search,
+        task.shifted,
+        task.forgetting,
+        *likelihood,
+        task.memory_table,
+    )
     for grid in filter(None, grids):
         _print_grid(grid, console, several=several)
 

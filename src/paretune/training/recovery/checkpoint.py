@@ -36,7 +36,8 @@ class Progress:
     """What changes of a run while it trains, apart from tensors.
 
     ``without_gain``: evaluations since the best one. ``seconds``: of training, in all attempts.
-    ``devices``: on which, in turn.
+    ``devices``: on which, in turn. ``first_gradients``: of a trial of a search, the squared norm of
+    the first step's gradient of each trained tensor, divided by its size.
     """
 
     step: int = 0
@@ -48,6 +49,7 @@ class Progress:
     without_gain: int = 0
     seconds: float = 0.0
     devices: list[str] = field(default_factory=list)
+    first_gradients: dict[str, float] = field(default_factory=dict)
 
 
 class CheckpointFile:

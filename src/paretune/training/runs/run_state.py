@@ -109,6 +109,9 @@ class RunState:
         """
         step, training = self.progress.step, self.config.run.training
         factor = learning_rate_factor(step, self.steps, training.warmup_fraction, training.schedule)
+        run = self.config.run
+        if step == 0 and run.stage == "tune" and run.method.found_by_search:
+            self.progress.first_gradients = measure_gradients(self.trained)
         with self._catching_divergence():
             rate = (self.config.run.learning_rate or 0.0) * factor
             loss = self.optimizer.step(step, rate, losses)
@@ -204,3 +207,12 @@ class RunState:
             self.best = copy_to_cpu(self.trained)
         else:
             copy_tensors(self.trained, self.best)  # new memory for a model costs more than copying
+
+
+def measure_gradients(trained: Mapping[str, nn.Parameter]) -> dict[str, float]:
+    """By name, the squared norm of a tensor's gradient, divided by its size."""
+    return {
+        name: float(p.grad.float().square().mean())
+        for name, p in trained.items()
+        if p.grad is not None
+    }

@@ -1,0 +1,105 @@
+"""Auto: a combination of methods that is searched for, as one method of the study.
+
+Source: Zhou et al. 2023 (AutoPEFT), arXiv:2301.12132: layers, methods and sizes by Bayesian
+optimisation with several objectives. The search itself is :mod:`paretune.autopeft`.
+Equation: that of the stack of methods that the search finds.
+Example: {name: auto, members: [lora, pfeiffer, ia3], groups: 4, budget: 3}
+Start: the base model. Merges, exports: as the stack that was found.
+When: it is not known which methods in which layers suit the task, and a search is affordable.
+
+In a study file it says what is searched; ``methods`` is what a search fills in, and makes it a
+method that trains. ``budget`` is what the search may take, in what so many methods take for their
+trials: 3, so that it takes as long as three methods that are set by hand. ``by`` is the cost over
+which the front is drawn. ``pick``: the one of the front that the study goes on with. ``sampler``:
+``random`` is the control, with the same budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from paretune.errors import MethodError
+from paretune.methods import stack
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.method import Method, Rates
+from paretune.methods.core.options import bounded, choice, methods_option
+from paretune.methods.core.registry import ConfiguredMethod
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.topology import Topology
+
+NAME = "auto"
+MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")
+
+
+@dataclass(frozen=True)
+class Options:
+    """``members``: methods that may stand in a group of layers, ``at_most`` so many in one."""
+
+    members: tuple[str, ...] = MEMBERS
+    groups: int = bounded(4, 1, 64)
+    at_most: int = bounded(2, 1, 20)
+    budget: float = bounded(3.0, 0.1, 1000.0)
+    by: str = choice("parameters", "memory", "time")
+    pick: str = choice("best", "knee", "cheapest")
+    sampler: str = choice("improvement", "random")
+    methods: tuple[Mapping[str, Any], ...] = methods_option()
+
+    @property
+    def as_stack(self) -> stack.Options:
+        """The combination that was found."""
+        if not self.methods:
+            raise MethodError(
+                "its combination has not been found yet.",
+                where=f"method {NAME}",
+                remedy="Run the study: the search comes before the final runs.",
+            )
+        return stack.Options(self.methods, least=1)
+
+
+def _members(options: Options) -> list[ConfiguredMethod]:
+    """What the search has found; nothing before."""
+    return stack.configure_members(options.as_stack) if options.methods else []
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put in all of them, in order."""
+    return stack.inject(model, anatomy, options.as_stack, fleet, seeds)
+
+
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """The sum of all of them."""
+    return stack.count_parameters(model, anatomy, options.as_stack)
+
+
+def _find_rates(options: Options, topology: Topology) -> Rates | None:
+    """The first member's; before the search those of a stack."""
+    members = _members(options)
+    return members[0].learning_rates(topology) if members else stack.METHOD.learning_rates
+
+
+METHOD = Method(
+    name=NAME,
+    title="searched combination",
+    options=Options,
+    learning_rates=stack.METHOD.learning_rates,
+    learning_rates_of=_find_rates,
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    code_epoch_of=lambda o: stack.count_code_epochs(_members(o)),
+    reads_base_weights=lambda o: any(m.reads_base_weights for m in _members(o)),
+    cannot_train_quantised=lambda o: stack.find_quantised_refusal(_members(o)),
+    trains_alone=lambda o: any(m.trains_alone for m in _members(o)) or not o.methods,
+    mixes=lambda o: all(m.mixes for m in _members(o)),
+    merge=stack.merge,
+    cannot_merge=lambda o: stack.describe_unmergeable(m.method for m in _members(o)),
+    not_in_stack="name the methods that it found instead",
+    members_of=_members,
+)

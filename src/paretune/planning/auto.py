@@ -1,0 +1,358 @@
+"""The runs of ``method: auto``: trials of configurations, until its search has found one.
+
+A trial is a run of stage ``tune`` with the tuning seed, on the first part of train, for one
+configuration at one rate; test labels are never seen. Its cell is one of its own
+(``auto.1a2b3c``), so that a report of methods leaves it out, and its run names the configuration
+alone: searches of one study share it. What follows from the trials is
+:mod:`paretune.autopeft.schedule`; here its results are read from records, and its costs predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, Protocol
+
+from paretune import methods, metrics
+from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
+from paretune.autopeft import schedule
+from paretune.autopeft.schedule import Candidate, Cost, SearchSettings, SearchState, Trial
+from paretune.autopeft.space import RATE_FACTORS, Configuration, Space, make_space
+from paretune.autopeft.surrogate import expected_optimism
+from paretune.errors import MethodError
+from paretune.methods import ConfiguredMethod, Method, auto
+from paretune.methods.core.layer_subset import LayerOptions
+from paretune.planning.context import StudyContext
+from paretune.planning.predicted_cost import CostPredictor
+from paretune.store.record import Record
+from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Stage, TaskSpec, digest
+from paretune.study.protocol import NUM_FOLDS
+from paretune.study.run import is_trial
+
+WARM = 2
+"""Configurations that a search takes over from the one of the task before."""
+
+
+class MakeRun(Protocol):
+    """Makes a run of a cell (``_CellPlanner.make_run``)."""
+
+    def __call__(
+        self,
+        stage: Stage,
+        rate: float | None,
+        seed: int,
+        *,
+        outer: OuterFold | None = None,
+        method: MethodSpec | None = None,
+    ) -> Run:
+        """The run."""
+
+
+@dataclass(frozen=True)
+class KnownSearch:
+    """What replays of one search compute again and again, kept by the context."""
+
+    runs: dict[Configuration, Run] = field(default_factory=dict)
+    run_ids: dict[Configuration, str] = field(default_factory=dict)
+    costs: dict[Configuration, Cost | None] = field(default_factory=dict)
+    batches: schedule.Batches = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AutoSearch:
+    """The search of one cell, or of one of its outer folds.
+
+    Attributes:
+        make: makes runs of the cell.
+        ended: the records that exist, by run id.
+        runs: how many trainings the trials of a method that is set by hand are.
+        warm: the configurations that it begins with.
+    """
+
+    context: StudyContext
+    task: TaskSpec
+    model: ModelSpec
+    method: MethodSpec
+    make: MakeRun
+    ended: Mapping[str, Record]
+    tuning_seed: int
+    runs: int
+    outer: OuterFold | None = None
+    warm: tuple[Configuration, ...] = ()
+
+    @cached_property
+    def options(self) -> auto.Options:
+        """What the study file says of the search."""
+        if self.method.learning_rates is not None:
+            raise MethodError(
+                "a search chooses its own learning rates.",
+                where=f"method {self.method.key}",
+                remedy="Remove learning_rates.",
+            )
+        configured = self.context.method(self.method)
+        assert isinstance(configured.options, auto.Options)  # noqa: S101  (its own options)
+        return configured.options
+
+    @cached_property
+    def space(self) -> Space:
+        """What this model can have of the members that are named.
+
+        Raises:
+            MethodError: a member cannot be part of a search, or none of them suits the model.
+        """
+        members = [_configure_member(name) for name in self.options.members]
+        loaded = self.predictor.open_outline(self._plain_run()).loaded
+        suited = [m for m in members if _suits(m, loaded)]
+        if not suited:
+            raise MethodError(
+                f"none of {', '.join(self.options.members)} suits this model.",
+                where=f"method {self.method.key} on model {self.model.key}",
+            )
+        layers, own = len(loaded.anatomy.layers), self.options
+        return make_space(suited, layers, groups=own.groups, at_most=own.at_most)
+
+    @cached_property
+    def predictor(self) -> CostPredictor:
+        """Of work and bytes; one for all searches of a study."""
+        if self.context.predictor is None:
+            self.context.predictor = CostPredictor(self.context, {"fp32": 1.0, "bf16": 1.0})
+        predictor: CostPredictor = self.context.predictor
+        return predictor
+
+    @cached_property
+    def state(self) -> SearchState:
+        """Where the search is."""
+        return schedule.continue_search(
+            self.space, self.cost_of, _Trials(self), self.settings, self._known.batches
+        )
+
+    @cached_property
+    def settings(self) -> SearchSettings:
+        """Its budget in trainings, and what it begins with."""
+        own = self.options
+        return SearchSettings(
+            budget=own.budget * self.runs,
+            sampler="random" if own.sampler == "random" else "improvement",
+            seed=self.tuning_seed,
+            warm=() if own.sampler == "random" else self.warm,
+            weights=self._gradient_weights(),
+        )
+
+    @cached_property
+    def front(self) -> tuple[Candidate, ...]:
+        """The front that it found; () before its end, or where every trial was lost."""
+        if not self.state.finished:
+            return ()
+        trials = _Trials(self)
+        if all(trials[one].lost for one in self.state.proposed):
+            return ()
+        beliefs = schedule.believe(self.space, self.state.proposed, trials)
+        return schedule.rank_front(self.cost_of, beliefs)
+
+    def plan_trials(self) -> list[tuple[str, Run]]:
+        """The trials so far, ended or not, with their identities."""
+        return [(self.identify(one), self.make_trial(one)) for one in self.state.proposed]
+
+    def choose(self) -> tuple[MethodSpec, float] | None:
+        """The method that the search found, and its rate; None before its end."""
+        if not self.front:
+            return None
+        pick: Any = self.options.pick
+        one = schedule.pick_candidate(self.front, pick).configuration
+        values = {**self.method.options, "methods": self.space.to_members(one)}
+        spec = MethodSpec.model_validate(
+            {"name": self.method.name, "label": self.method.key, **values}
+        )
+        return spec, self._rate(one)
+
+    def make_trial(self, one: Configuration) -> Run:
+        """The run of a configuration."""
+        if one not in self._known.runs:
+            spec, seed = self._to_spec(one), self.tuning_seed
+            self._known.runs[one] = self.make(
+                "tune", self._rate(one), seed, outer=self.outer, method=spec
+            )
+        return self._known.runs[one]
+
+    def identify(self, one: Configuration) -> str:
+        """The run id of a configuration."""
+        if one not in self._known.run_ids:
+            self._known.run_ids[one] = self.context.identify(self.make_trial(one))
+        return self._known.run_ids[one]
+
+    def cost_of(self, one: Configuration) -> Cost | None:
+        """What a trial costs; None where the model cannot have it."""
+        if one not in self._known.costs:
+            self._known.costs[one] = self._predict_cost(one)
+        return self._known.costs[one]
+
+    def _predict_cost(self, one: Configuration) -> Cost | None:
+        run = self.make_trial(one)
+        try:
+            work = self.predictor.predict_work(run)
+        except MethodError:
+            return None
+        unit = self.predictor.predict_work(self._plain_run())
+        price = {
+            "parameters": float(self.predictor.count_trained(run)),
+            "memory": float(work.held_bytes + work.saved_bytes),
+            "time": work.operations,
+        }[self.options.by]
+        return Cost(price, work.operations / unit.operations)
+
+    @cached_property
+    def _known(self) -> KnownSearch:
+        """What earlier replays of this search have computed."""
+        plain = self.context.identify(self._plain_run())  # of its data, model and settings
+        options = {k: v for k, v in self.method.options.items() if k not in ("pick", "budget")}
+        known: KnownSearch = self.context.searches.setdefault(
+            digest([plain, options]), KnownSearch()
+        )
+        return known
+
+    def _to_spec(self, one: Configuration) -> MethodSpec:
+        members = self.space.to_members(one)
+        label = f"{self.method.name}.{digest(members)[:6]}"
+        values = {"name": self.method.name, "label": label, "methods": members}
+        return MethodSpec.model_validate(values)
+
+    def _rate(self, one: Configuration) -> float:
+        configured = self.context.method(self._to_spec(one))
+        rates = configured.learning_rates(self.context.topology(self.model))
+        assert rates is not None  # noqa: S101  (a combination trains something)
+        return float(f"{rates[1] * RATE_FACTORS[one.rate]:.3g}")
+
+    def _plain_run(self) -> Run:
+        """LoRA in all layers: the unit of the budget."""
+        lora = MethodSpec(name="lora")
+        return self.make("tune", 1e-3, self.tuning_seed, outer=self.outer, method=lora)
+
+    def _gradient_weights(self) -> tuple[float, ...]:
+        """Of each group of layers, its share of the gradients of the first steps of trials.
+
+        Of the trials in all layers, as far as they have ended: they end before a neighbour of any
+        configuration is drawn.
+        """
+        sums = [0.0] * self.space.groups
+        for one in self.space.everywhere():
+            record = self.ended.get(self.identify(one))
+            by_layer: Any = record.measured.get("layer_gradients") if record is not None else None
+            if not by_layer:
+                continue
+            total = sum(by_layer) or 1.0
+            for n, layers in enumerate(self.space.boundaries):
+                sums[n] += sum(by_layer[layer] for layer in layers) / total
+        # Half of the weight is spread evenly: a gradient at the start does not say everything.
+        whole = sum(sums)
+        even = 1 / len(sums)
+        return tuple(0.5 * even + 0.5 * (s / whole if whole else even) for s in sums)
+
+
+class _Trials(Mapping[Configuration, Trial]):
+    """Results of a search by configuration, read from records when they are asked for."""
+
+    def __init__(self, search: AutoSearch) -> None:
+        self._search = search
+
+    def __getitem__(self, one: Configuration) -> Trial:
+        return read_trial(self._search.ended[self._search.identify(one)])
+
+    def __contains__(self, one: object) -> bool:
+        search = self._search
+        return isinstance(one, Configuration) and search.identify(one) in search.ended
+
+    def __iter__(self) -> Iterator[Configuration]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def read_trial(record: Record) -> Trial:
+    """The selection score of a trial with its variance over the examples.
+
+    One that diverged or did not fit has the metric's lowest score.
+    """
+    metric = find_primary_metric([record]) or DEFAULT
+    if record.is_lost or record.selection_score is None:
+        return Trial(metrics.get(metric).lowest, 0.0, lost=True)
+    return Trial(record.selection_score[0], _variance(_Hashable(record), metric))
+
+
+@dataclass(frozen=True)
+class _Hashable:
+    """A record by its id."""
+
+    record: Record = field(compare=False)
+    run_id: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run_id", self.record.run_id)
+
+
+@lru_cache(maxsize=4096)
+def _variance(one: _Hashable, metric: str) -> float:
+    answers = one.record.predictions.get("selection")
+    if answers is None:
+        return 0.0
+    score = bootstrap_score([answers], metric)
+    return bootstrap_variance(score, score.draws)
+
+
+def _configure_member(name: str) -> ConfiguredMethod:
+    """A member in its default size.
+
+    Raises:
+        MethodError: it cannot be a part of a search, and why.
+    """
+    member = methods.get(name)
+    where, remedy = f"method {auto.NAME}", "Remove it from members."
+    if not isinstance(member, Method):
+        raise MethodError(f"{name} trains no model.", where=where, remedy=remedy)
+    reason = member.not_in_stack or member.first_in_stack
+    if reason or not issubclass(member.options, LayerOptions):
+        why = reason or "it does not stand in layers that one could choose"
+        raise MethodError(f"{name}: {why}.", where=where, remedy=remedy)
+    return methods.configure_method(MethodSpec(name=name))
+
+
+def _suits(member: ConfiguredMethod, loaded: Any) -> bool:
+    """Whether it finds something in the model to train: a model without biases has no BitFit."""
+    try:
+        return member.count_parameters(loaded.model, loaded.anatomy) > 0
+    except MethodError:
+        return False
+
+
+def find_warm_start(before: AutoSearch) -> tuple[Configuration, ...] | None:
+    """The best configurations of the search of the task before; None while it goes on."""
+    if not before.state.finished:
+        return None
+    ranked = sorted(before.front, key=lambda one: -one.score)
+    return tuple(one.configuration for one in ranked[:WARM])
+
+
+SEED_DEVIATION = 0.02
+"""Of a score between 0 and 1, where no runs tell it."""
+TELLS_APART = 0.03
+"""A selection part on which equal configurations differ by more than this tells few apart."""
+
+
+def describe_searches(runs: Sequence[Run], context: StudyContext) -> Iterator[str]:
+    """For each task with trials of a search, how well its selection part tells them apart.
+
+    The optimism is that of equal configurations of which 80 % of the answers are right.
+    """
+    for task in {run.task.key: run.task for run in runs if is_trial(run)}.values():
+        trials = {run.method.key for run in runs if is_trial(run) and run.task.key == task.key}
+        rows = len(context.dataset(task).train) // NUM_FOLDS
+        optimism = expected_optimism(len(trials), 0.8 * 0.2 / max(1, rows) + SEED_DEVIATION**2)
+        few = optimism > TELLS_APART
+        yield (
+            f"{task.key}: of {len(trials)} equal configurations the best would seem "
+            f"{100 * optimism:.1f} points too good on {rows} selection rows"
+            f"{'; a search can hardly tell configurations apart here' if few else ''}. What it "
+            "finds is judged by fresh seeds on the test."
+        )

@@ -1,0 +1,189 @@
+"""The search of `method: auto` as pure functions: its space, its front, what it tries next."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from paretune import methods
+from paretune.autopeft import schedule
+from paretune.autopeft.acquisition import expected_improvement, find_front
+from paretune.autopeft.describe import describe_layers
+from paretune.autopeft.schedule import Candidate, Cost, SearchSettings, Trial
+from paretune.autopeft.space import (
+    Configuration,
+    Space,
+    make_space,
+    random_configurations,
+)
+from paretune.autopeft.surrogate import expected_maximum, expected_optimism, fit_surrogate
+from paretune.methods import stack
+from paretune.study import MethodSpec
+
+NAMES = ("lora", "pfeiffer", "ia3")
+
+
+def space_of(layers: int = 12, groups: int = 4, at_most: int = 2) -> Space:
+    members = [methods.configure_method(MethodSpec(name=name)) for name in NAMES]
+    return make_space(members, layers, groups=groups, at_most=at_most)
+
+
+def test_sizes_come_from_the_method_files() -> None:
+    lora, pfeiffer, ia3 = space_of().members
+    assert (lora.option, lora.sizes) == ("rank", (2, 4, 8, 16, 32))
+    assert pfeiffer.sizes == (64, 32, 16, 8, 4)  # the fewest parameters first
+    assert (ia3.option, ia3.sizes) == ("", (None,))
+
+
+@pytest.mark.parametrize(("layers", "groups"), [(12, 4), (6, 4), (2, 4), (5, 3)])
+def test_groups_divide_the_layers(layers: int, groups: int) -> None:
+    boundaries = space_of(layers, groups).boundaries
+    assert [n for group in boundaries for n in group] == list(range(layers))
+    assert len(boundaries) == min(layers, groups) and all(boundaries)
+
+
+def test_a_configuration_is_a_stack() -> None:
+    space = space_of()
+    one = Configuration(((-1, -1, -1), (2, -1, -1), (2, 0, -1), (4, -1, 0)))
+    members = space.to_members(one)
+    assert members == [
+        {"name": "lora", "rank": 8, "layers": "3-8"},
+        {"name": "lora", "rank": 32, "layers": "9-11"},
+        {"name": "pfeiffer", "reduction_factor": 64, "layers": "6-8"},
+        {"name": "ia3", "layers": "9-11"},
+    ]
+    assert describe_layers(members[:1]) == "lora rank 8 in 3-8"
+    first = next(space.everywhere())
+    assert space.to_members(first) == [{"name": "lora", "rank": 8}]
+
+
+def test_every_random_configuration_is_legal_and_its_neighbours_too() -> None:
+    space = space_of()
+    drawn = random_configurations(space, 3, 40)
+    assert drawn == random_configurations(space, 3, 40) and len(set(drawn)) == 40
+    assert drawn[:5] == random_configurations(space, 3, 5)
+    for n, one in enumerate(drawn):
+        near = space.mutate(one, n)
+        for own in (one, near):
+            assert not own.is_empty
+            assert all(sum(size >= 0 for size in group) <= 3 for group in own.groups)
+            members = tuple(space.to_members(own))
+            stack.configure_members(stack.Options(members, least=1))
+            features = space.to_features(own)
+            assert features.min() >= 0 and features.max() <= 1
+        assert near != one
+    assert len({one.lowest_group for one in drawn}) == 4
+
+
+def test_the_closed_form_is_the_mean_of_what_may_come() -> None:
+    """Against draws of the candidate's score, and the area they add."""
+    front = find_front(np.log([2.0, 5.0, 9.0]), np.array([0.6, 0.7, 0.75]), 0.5, math.log(20.0))
+    draws = np.random.default_rng(0).normal(size=20_000)
+    for price, mean, sd in ((3.0, 0.68, 0.05), (1.0, 0.55, 0.02), (9.0, 0.7, 0.1)):
+        (found,) = expected_improvement(front, np.log([price]), np.array([mean]), np.array([sd]))
+        grown = []
+        for score in (mean + sd * draws)[:4000]:
+            costs = np.append(front.costs, math.log(price))
+            scores = np.append(front.scores, score)
+            after = find_front(costs, scores, 0.5, math.log(20.0))
+            grown.append(after.hypervolume - front.hypervolume)
+        assert found == pytest.approx(np.mean(grown), rel=0.06)
+    assert front.hypervolume == pytest.approx(
+        0.1 * math.log(5 / 2) + 0.2 * math.log(9 / 5) + 0.25 * math.log(20 / 9)
+    )
+
+
+def test_the_dominated_are_not_on_the_front() -> None:
+    front = find_front(np.array([3.0, 1.0, 2.0, 3.0]), np.array([0.5, 0.6, 0.4, 0.7]), 0.0, 4.0)
+    assert front.costs.tolist() == [1.0, 3.0] and front.scores.tolist() == [0.6, 0.7]
+
+
+def test_of_many_equal_configurations_the_belief_is_not_the_luckiest() -> None:
+    draw = np.random.default_rng(1)
+    features = draw.uniform(size=(30, 4))
+    scores = 0.8 + 0.03 * draw.normal(size=30)
+    means, deviations = fit_surrogate(features, scores, np.full(30, 0.03**2)).predict(features)
+    assert scores.max() - 0.8 > 0.05 and abs(means.max() - 0.8) < 0.02
+    assert deviations.max() < 0.03
+
+
+def test_expected_optimism_grows_with_the_number_tried() -> None:
+    assert expected_maximum(1) == 0.0
+    found = [expected_maximum(n) for n in (2, 16, 64)]
+    # Exact: 0.564, 1.766, 2.34 (Harter 1961).
+    assert found == pytest.approx([0.564, 1.766, 2.34], abs=0.03)
+    assert expected_optimism(64, 0.8 * 0.2 / 200) == pytest.approx(0.066, abs=0.002)
+
+
+def true_score(one: Configuration) -> float:
+    """More helps, above all in the upper layers."""
+    sizes = [(g + 1) * (size + 1) for g, own in enumerate(one.groups) for size in own]
+    return 0.6 + 0.3 * math.tanh(sum(sizes) / 40)
+
+
+def cost_of(one: Configuration) -> Cost | None:
+    price = 1.0 + sum(2.0**size for own in one.groups for size in own if size >= 0)
+    return None if price > 60 else Cost(price, 1 - one.lowest_group / 8)
+
+
+def searched(settings: SearchSettings, each: int = 100) -> tuple[schedule.SearchState, int]:
+    """A search to its end, ``each`` results at a time; and how often it was asked."""
+    space, trials, asked = space_of(), dict[Configuration, Trial](), 0
+    while True:
+        state = schedule.continue_search(space, cost_of, trials, settings)
+        asked += 1
+        if state.finished:
+            assert set(trials) == set(state.proposed)
+            return state, asked
+        for one in state.waiting[:each]:
+            trials[one] = Trial(true_score(one), 0.01**2)
+
+
+def test_it_goes_on_as_if_it_had_not_been_stopped() -> None:
+    settings = SearchSettings(budget=12.0)
+    whole, asked = searched(settings)
+    in_pieces, more = searched(settings, each=2)
+    assert whole.proposed == in_pieces.proposed and more > asked
+    assert len(set(whole.proposed)) == len(whole.proposed)
+    assert whole.spent <= 12.0 and whole.spent > 10.0
+    assert all(cost_of(one) is not None for one in whole.proposed)  # never above a limit
+    space = space_of()
+    assert [*whole.proposed[:2]] == [one for one in space.everywhere() if cost_of(one)][:2]
+
+
+def test_the_control_draws_at_random_alone() -> None:
+    state, asked = searched(SearchSettings(budget=8.0, sampler="random"))
+    drawn = random_configurations(space_of(), 0, 200)
+    places = [drawn.index(one) for one in state.proposed]
+    assert asked == 2 and places == sorted(places)
+
+
+def test_a_configuration_of_another_task_comes_first() -> None:
+    warm = Configuration(((-1, -1, -1),) * 3 + ((1, 1, -1),), 2)
+    state, _ = searched(SearchSettings(budget=10.0, warm=(warm,)))
+    assert warm in state.proposed[:4]
+
+
+def test_lost_trials_are_never_picked() -> None:
+    space = space_of()
+    drawn = random_configurations(space, 5, 8)
+    trials = {one: Trial(true_score(one), 1e-4) for one in drawn}
+    best = max(drawn, key=true_score)
+    trials[best] = Trial(0.0, 0.0, lost=True)
+    front = schedule.rank_front(lambda one: Cost(1.0 + drawn.index(one), 1.0),
+                                schedule.believe(space, drawn, trials))  # fmt: skip
+    assert front and best not in [one.configuration for one in front]
+    assert all(a.price < b.price and a.score < b.score for a, b in pairwise(front))
+
+
+def test_the_knee_is_what_most_of_the_gain_costs_least() -> None:
+    empty = Configuration(())
+    points = ((1.0, 0.6), (2.0, 0.78), (8.0, 0.8), (64.0, 0.81))
+    front = [Candidate(empty, price, score, 0.0, score) for price, score in points]
+    assert schedule.pick_candidate(front, "best") is front[-1]
+    assert schedule.pick_candidate(front, "cheapest") is front[0]
+    assert schedule.pick_candidate(front, "knee") is front[1]
+    assert schedule.pick_candidate(front[:1], "best") is front[0]

@@ -1,0 +1,192 @@
+"""`method: auto` in a study: trials of configurations, then final runs of what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune import methods
+from paretune.analysis.cells import group_into_cells
+from paretune.errors import MethodError, StudyError
+from paretune.planning.context import StudyContext
+from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
+from paretune.planning.pending import plan_pending_runs
+from paretune.store.record import Record
+from paretune.study import Run, Study
+from paretune.testing.tiny_tasks import tiny_task
+
+AUTO = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 2.0}
+
+
+@pytest.fixture
+def ask(tmp_path: Path, tiny_model: Any) -> Any:
+    """``ask(*methods)`` is a study of them on a tiny task and model."""
+    task = tiny_task(tmp_path / "data").model_dump(exclude_none=True)
+
+    def make(*of: Any, tasks: Any = None, **protocol: Any) -> Study:
+        own = {"seeds": [1, 2], "outer": "split", "folds": 1, "trials": 3, **protocol}
+        raw = {
+            "study": "tiny",
+            "tasks": tasks or [task],
+            "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
+            "methods": list(of),
+            "protocol": own,
+            "training": {"precision": "fp32"},
+        }
+        return Study.parse(raw)
+
+    return make
+
+
+def score(run: Run) -> float:
+    """IA3 alone is nearly as good as LoRA; nothing in the lower layer helps."""
+    members = run.method.options.get("methods", [])
+    upper = [m for m in members if m.get("layers", "1") == "1"]
+    ranks = [m.get("rank", 1) for m in upper]
+    return 0.5 + 0.1 * bool(ranks) + 0.005 * sum(ranks) - 0.01 * len(members)
+
+
+def ended(planned: PlannedRun) -> Record:
+    scores = {"selection": {"primary": score(planned.run), "loss": 1.0}}
+    result: Any = {"outcome": "ok", "scores": scores}
+    measured: Any = {}
+    if planned.run.stage == "tune":
+        measured = {"layer_gradients": [1.0, 3.0]}
+    return Record(planned.run_id, planned.run, "done", None, None, result, measured)
+
+
+def finish(study: Study, context: StudyContext, each: int = 100) -> list[PlannedRun]:
+    """All runs of a study, as if each had ended; ``each`` at a time."""
+    records: dict[str, Record] = {}
+    while True:
+        planned = expand_study(study, context, list(records.values()))
+        waiting = [p for p in planned if p.run_id not in records]
+        if not waiting:
+            assert {p.run_id for p in planned} <= find_possible_run_ids(
+                study, context, list(records.values())
+            )
+            return planned
+        records |= {p.run_id: ended(p) for p in waiting[:each]}
+
+
+def of_auto(planned: list[PlannedRun], stage: str) -> list[Run]:
+    return [p.run for p in planned if p.run.stage == stage and p.run.method.name == "auto"]
+
+
+@pytest.mark.slow
+def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
+    study, context = ask(AUTO, "lora"), StudyContext()
+    planned = finish(study, context)
+    trials, finals = of_auto(planned, "tune"), of_auto(planned, "final")
+    assert {run.method.key for run in finals} == {"auto"} and [r.seed for r in finals] == [1, 2]
+    assert len(of_auto(planned, "cost")) == 1
+    assert all(run.seed == study.protocol.tuning_seed and run.fold == 0 for run in trials)
+    assert 4 <= len(trials) == len({p.run_id for p in planned if p.run.method.key != "auto"
+                                    and p.run.method.name == "auto"})  # fmt: skip
+    assert all(run.method.key.startswith("auto.") for run in trials)
+    found = finals[0].method.options
+    assert {**AUTO, "methods": found["methods"], "name": "auto"} == {"name": "auto", **found}
+    assert found["methods"] in [run.method.options["methods"] for run in trials]
+    best = max(trials, key=score)
+    assert score(finals[0]) >= score(best) - 0.05
+    configured = methods.configure_method(finals[0].method)
+    assert not configured.trains_alone and configured.method.merge is not None
+    # No other method's runs are other runs than without the search.
+    plain = {p.run_id for p in finish(ask("lora"), StudyContext())}
+    assert plain <= {p.run_id for p in planned}
+
+
+@pytest.mark.slow
+def test_it_takes_what_its_budget_says(ask: Any) -> None:
+    """Of 2 methods with 3 trials each, LoRA in all layers being one trial."""
+    planned = finish(ask(AUTO), StudyContext())
+    more = finish(ask({**AUTO, "budget": 4.0}), StudyContext())
+    assert 6 <= len(of_auto(planned, "tune")) <= 12
+    assert len(of_auto(more, "tune")) > len(of_auto(planned, "tune"))
+
+
+@pytest.mark.slow
+def test_stopped_and_continued_it_is_the_same_search(ask: Any) -> None:
+    study = ask(AUTO)
+    whole, in_pieces = (finish(study, StudyContext(), each) for each in (100, 1))
+    assert [p.run_id for p in whole] == [p.run_id for p in in_pieces]
+
+
+@pytest.mark.slow
+def test_searches_of_a_study_share_their_trials(ask: Any) -> None:
+    control = {**AUTO, "label": "random", "sampler": "random"}
+    knee = {**AUTO, "label": "knee", "pick": "cheapest"}
+    planned = finish(ask(AUTO, knee, control), StudyContext())
+    alone = finish(ask(AUTO), StudyContext())
+    both = {p.run_id for p in planned}
+    assert {p.run_id for p in alone} <= both
+    keys = {
+        p.run.method.key for p in planned if p.run.stage == "final" and p.run.method.name == "auto"
+    }
+    assert keys == {"auto", "knee", "random"}
+
+
+@pytest.mark.slow
+def test_the_next_task_begins_with_what_the_last_has_found(ask: Any, tmp_path: Path) -> None:
+    tasks = []
+    for name in ("one", "two"):
+        task = tiny_task(tmp_path / name).model_dump(exclude_none=True)
+        tasks.append({**task, "name": name})
+    study, context = ask(AUTO, tasks=tasks), StudyContext()
+    first = expand_study(study, context, [])
+    assert {p.run.task.key for p in first if p.run.method.name == "auto"} == {"one"}
+    planned = finish(study, context)
+    by_task = {
+        name: [r.method.options["methods"] for r in of_auto(planned, "tune") if r.task.key == name]
+        for name in ("one", "two")
+    }
+    found = next(r for r in of_auto(planned, "final") if r.task.key == "one")
+    assert found.method.options["methods"] in by_task["two"]
+
+
+@pytest.mark.slow
+def test_each_outer_fold_has_a_search_of_its_own(ask: Any) -> None:
+    study = ask({**AUTO, "budget": 1.0}, outer=2, seeds=[1, 2])
+    planned = finish(study, StudyContext())
+    folds = [run.outer.index for run in of_auto(planned, "final") if run.outer is not None]
+    assert folds == [0, 1] and len(of_auto(planned, "cost")) == 1
+    records = [ended(p) for p in planned]
+    cell = next(c for c in group_into_cells(study, records) if c.method == "auto")
+    assert len(cell.final) == 2 and not cell.tuning
+
+
+def test_a_report_has_one_cell_of_it(ask: Any) -> None:
+    study = ask(AUTO, "lora")
+    planned = finish(study, StudyContext())
+    cells = {c.method: c for c in group_into_cells(study, [ended(p) for p in planned])}
+    assert {"auto", "lora"} <= set(cells) and not any("." in name for name in cells)
+    assert len(cells["auto"].final) == 2 and len(cells["auto"].cost) == 1
+    assert not cells["auto"].other_settings
+
+
+def test_what_waits_for_a_search_is_not_planned(ask: Any) -> None:
+    ready, waiting = plan_pending_runs(ask(AUTO), StudyContext(), [])
+    assert of_auto(ready, "tune") and not [r for r in waiting if r.method.name == "auto"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"members": ["lora", "full"]}, "full: it trains everything already"),
+        ({"members": ["prompt"]}, "prompt: it does not stand in layers"),
+        ({"members": ["dora"]}, "dora: it measures the weights that it finds"),
+        ({"members": ["tfidf"]}, "tfidf trains no model"),
+        ({"learning_rates": [1e-3, 1e-3, 1e-3]}, "a search chooses its own learning rates"),
+        ({"by": "price"}, "is not one of parameters, memory, time"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(ask: Any, changes: Any, reason: str) -> None:
+    with pytest.raises(MethodError, match=reason):
+        expand_study(ask({**AUTO, **changes}), StudyContext(), [])
+
+
+def test_a_race_would_end_before_the_search(ask: Any) -> None:
+    with pytest.raises(StudyError, match="auto is searched, and a race would end before"):
+        expand_study(ask(AUTO, race="recommendation"), StudyContext(), [])
