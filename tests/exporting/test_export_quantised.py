@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support.tiny_study import finish, small
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import paretune
 from paretune.exporting import loading_snippets
@@ -18,15 +19,26 @@ from paretune.verbs.export import export
 TEXTS = ["The cat sat on the mat.", "Ice"]
 
 
+def widened(folder: Path) -> Path:
+    """The model with 64 inputs in each layer: bitsandbytes' kernels want whole blocks of them."""
+    config = LlamaConfig.from_pretrained(folder)
+    config.update({"hidden_size": 64, "intermediate_size": 128, "head_dim": 16})
+    (folder / "model.safetensors").unlink()
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module", params=["head", "label_words"])
 def nf4_study(request: Any, tmp_path_factory: Any, tiny_model: Any) -> tuple[Any, Path]:
     pytest.importorskip("bitsandbytes", reason="nf4 needs bitsandbytes: pip install bitsandbytes")
     require_backend("nf4", "here")
     folder = tmp_path_factory.mktemp("nf4")
+    model = widened(tiny_model("llama", folder / "model"))
     study = small(
         folder,
-        tiny_model("llama"),
-        models=[{"name": str(tiny_model("llama")), "label": "tiny", "quantisation": "nf4"}],
+        model,
+        models=[{"name": str(model), "label": "tiny", "quantisation": "nf4"}],
         methods=[{"name": "lora", "rank": 2, "readout": request.param}],
         protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
     )
@@ -46,11 +58,7 @@ def logits(model: Any, tokenizer: Any) -> torch.Tensor:
 def test_the_program_opens_the_base_in_4_bits(
     nf4_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By bitsandbytes' own layers; as on processors for which it does not pack them anew.
-
-    Where it does it wants layers of 64 inputs at least, and rounds otherwise.
-    """
-    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+    """By bitsandbytes' own layers, which on some processors compute in bf16."""
     study, store = nf4_study
     asked: dict[str, Any] = {"store": store, "method": "lora", "allow_collapsed": True}
     export(study, form="paretune", to=tmp_path / "own", **asked)
@@ -65,7 +73,7 @@ def test_the_program_opens_the_base_in_4_bits(
     plain = loading_snippets.NF4.splitlines()[0] in program
     assert plain and type(names["base"].model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
     near = (found - expected).abs().mean() / expected.abs().mean()
-    assert near < 1e-3
+    assert near < 0.03
     export(study, form="merged", to=tmp_path / "merged", **asked)
 
 
