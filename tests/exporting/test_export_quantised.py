@@ -9,24 +9,11 @@ from typing import Any
 import pytest
 import torch
 from support.tiny_study import finish, small
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch import nn
 
 import paretune
-from paretune.exporting import loading_snippets
 from paretune.models.quantised import require_backend
 from paretune.verbs.export import export
-
-TEXTS = ["The cat sat on the mat.", "Ice"]
-
-
-def widened(folder: Path) -> Path:
-    """The model with 64 inputs in each layer: bitsandbytes' kernels want whole blocks of them."""
-    config = LlamaConfig.from_pretrained(folder)
-    config.update({"hidden_size": 64, "intermediate_size": 128, "head_dim": 16})
-    (folder / "model.safetensors").unlink()
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", params=["head", "label_words"])
@@ -34,11 +21,11 @@ def nf4_study(request: Any, tmp_path_factory: Any, tiny_model: Any) -> tuple[Any
     pytest.importorskip("bitsandbytes", reason="nf4 needs bitsandbytes: pip install bitsandbytes")
     require_backend("nf4", "here")
     folder = tmp_path_factory.mktemp("nf4")
-    model = widened(tiny_model("llama", folder / "model"))
+    model = str(tiny_model("llama"))
     study = small(
         folder,
-        model,
-        models=[{"name": str(model), "label": "tiny", "quantisation": "nf4"}],
+        tiny_model("llama"),
+        models=[{"name": model, "label": "tiny", "quantisation": "nf4"}],
         methods=[{"name": "lora", "rank": 2, "readout": request.param}],
         protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
     )
@@ -46,34 +33,36 @@ def nf4_study(request: Any, tmp_path_factory: Any, tiny_model: Any) -> tuple[Any
     return study, folder / "store"
 
 
-def logits(model: Any, tokenizer: Any) -> torch.Tensor:
-    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
-    inputs.pop("token_type_ids", None)
-    with torch.inference_mode():
-        scores: torch.Tensor = model.eval()(**inputs).logits.float()
-    return scores if scores.ndim == 2 else scores[inputs["attention_mask"].bool()]
-
-
 @pytest.mark.slow
 def test_the_program_opens_the_base_in_4_bits(
     nf4_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By bitsandbytes' own layers, which on some processors compute in bf16."""
+    """Every frozen weight is the one that the run trained beside; the head is not quantised.
+
+    Logits are not compared: bitsandbytes multiplies by kernels that round to bf16, and on some
+    processors want larger layers than these. There it would pack the weights anew.
+    """
+    functional = pytest.importorskip("bitsandbytes.functional")
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
     study, store = nf4_study
     asked: dict[str, Any] = {"store": store, "method": "lora", "allow_collapsed": True}
     export(study, form="paretune", to=tmp_path / "own", **asked)
-    expected = logits(*paretune.load(tmp_path / "own"))
+    ours, _ = paretune.load(tmp_path / "own")
     card = export(study, form="peft", to=tmp_path / "peft", **asked).card
     assert "trained with its linear layers in nf4, and the program opens it so" in card
     program = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0]
     monkeypatch.chdir(tmp_path / "peft")
     names: dict[str, Any] = {}
     exec(compile(program, "card", "exec"), names)  # noqa: S102 (the card's own program)
-    found = logits(names["model"], names["tokenizer"])
-    plain = loading_snippets.NF4.splitlines()[0] in program
-    assert plain and type(names["base"].model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
-    near = (found - expected).abs().mean() / expected.abs().mean()
-    assert near < 0.03
+    opened = names["base"]
+    head = opened.score if hasattr(opened, "score") else opened.lm_head
+    assert type(getattr(head, "original_module", head)) is nn.Linear
+    for number, layer in enumerate(opened.model.layers):
+        for part in ("gate_proj", "up_proj", "down_proj"):
+            weight = layer.mlp.get_submodule(part).weight
+            theirs = functional.dequantize_4bit(weight.data, weight.quant_state)
+            own = ours.get_submodule(f"model.layers.{number}.mlp.{part}").weight
+            torch.testing.assert_close(theirs.float(), own.float(), rtol=0, atol=1e-6)
     export(study, form="merged", to=tmp_path / "merged", **asked)
 
 
