@@ -44,12 +44,7 @@ def write_export(
         usage = usage_snippets.render_usage(export.run, export.dataset, prepared)
         pad_id = loading_snippets.missing_pad_id(export.source, prepared.pad_id)
         program = loading_snippets.render_program(
-            export.form,
-            export.task,
-            export.source,
-            usage,
-            pad_id,
-            _name_heads(prepared),
+            export.form, export.task, export.source, usage, pad_id
         )
         encoding = usage_snippets.describe_encoding(export.run, export.dataset, prepared)
         _write_form(export, prepared, folder)
@@ -69,14 +64,6 @@ def write_export(
     card = render_model_card(export, program, encoding, pad_id, serving)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return card, difference
-
-
-def _name_heads(prepared: PreparedModel) -> list[str]:
-    """The modules behind the backbone: those that training begins with, or the LM head."""
-    model = prepared.loaded.model
-    vocabulary = model.get_output_embeddings()
-    named = [name for name, module in model.named_modules() if module is vocabulary]
-    return [*prepared.loaded.anatomy.head_modules, *(named if vocabulary is not None else [])]
 
 
 def _describe_conversion(difference: float) -> list[str]:

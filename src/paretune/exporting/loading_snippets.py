@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pprint
-from collections.abc import Sequence
 from pathlib import Path
 
 from paretune.exporting.restore import TaskSignature
@@ -45,16 +44,6 @@ IMPORTS = {
     "merged": ("from transformers import {auto}, AutoTokenizer",),
     "paretune": ("import paretune",),
 }
-IMPORT_NF4 = "from transformers import BitsAndBytesConfig  # needs bitsandbytes"
-NF4 = """quantised = BitsAndBytesConfig(
-    load_in_4bit=True,
-    bnb_4bit_quant_type="nf4",
-    bnb_4bit_use_double_quant=True,
-    bnb_4bit_compute_dtype=torch.float32,
-    llm_int8_skip_modules={kept!r},
-)
-"""
-"""How the base was held in training (:class:`paretune.models.quantised.Nf4Linear`)."""
 FROM_PACKAGE = (
     ("from importlib.util import find_spec", "from pathlib import Path"),
     """package = find_spec({module!r})  # pip install {pinned}
@@ -78,14 +67,12 @@ def render_program(
     source: ModelSource,
     usage: UsageSnippet,
     pad_id: int | None = None,
-    heads: Sequence[str] = (),
 ) -> str:
     """A whole program: imports, loading, ``predict`` and a call of it, run in the export's
     folder.
 
     Args:
         pad_id: the padding token of a base whose config names none.
-        heads: modules that are not quantised where the base is.
     """
     auto_class = _auto_class(task, source)
     form = "peft" if form in ADAPTERS else form
@@ -106,10 +93,6 @@ def render_program(
     labels, names = _label_lines(task)
     if pad_id is not None:
         names += f",\n    pad_token_id={pad_id}"
-    if form == "peft" and source.quantisation == "nf4":
-        imports.append(IMPORT_NF4)
-        labels += NF4.format(kept=list(heads))
-        names += ",\n    quantization_config=quantised"
     loading = LOADING[form].format(auto=auto_class, base=base, labels=labels, names=names)
     lines += [loading, "", "", usage.code]
     standard = {line for line in imports if line.split()[1].split(".")[0] in STANDARD}
@@ -219,11 +202,6 @@ def _describe_quantisation(form: str, source: ModelSource) -> str:
     sentence = f"The adapter was trained with its linear layers in {source.quantisation}"
     if form not in ADAPTERS:
         return f"{sentence}, and paretune holds them so again."
-    if source.quantisation == "nf4":
-        return (
-            f"{sentence}, and the program opens it so; on the base as it is published, or with "
-            "`AutoPeftModel` without `quantization_config`, its answers are somewhat others."
-        )
     return (
         f"{sentence}, rounded by paretune. The program opens the base as it is published, on which "
         "its answers are somewhat others; those of the run are those of `--form paretune` and "
