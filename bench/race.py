@@ -219,7 +219,9 @@ def measure(options: argparse.Namespace) -> None:
     file = options.json
     known = json.loads(file.read_text()) if file.exists() else {}
     studies = max(1, round(options.share * STUDIES))
-    for scenario in list_raced():
+    scenarios = list_raced()
+    exact = [scenario for scenario in scenarios if scenario.name == options.only]
+    for scenario in exact or scenarios:
         if scenario.name in known or options.only not in scenario.name:
             continue
         began = time.process_time()
@@ -275,7 +277,7 @@ def main(arguments: list[str] | None = None) -> None:
     measuring = verbs.add_parser("measure")
     measuring.add_argument("--json", type=Path, default=RESULTS)
     measuring.add_argument("--share", type=float, default=1.0, help="of the studies")
-    measuring.add_argument("--only", default="", help="scenarios whose name contains this")
+    measuring.add_argument("--only", default="", help="of this name, or else with it inside")
     measuring.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
     measuring.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
     storing = verbs.add_parser("store")

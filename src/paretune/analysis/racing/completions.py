@@ -6,10 +6,12 @@ is uncertain is the noise of runs (the variance between test rows is in the stud
 runs, and no run can change it). For a cell with S scores::
 
     sigma_b^2 = d s~^2 / chi2_d,   d = d0 + S - 1,   s~^2 = (d0 s0^2 + sum of squares) / d
-    mean_b    = mean + sigma_b z / sqrt(S)
+    mean_b    ~ N(w mean + (1 - w) m, w sigma_b^2 / S),   w = t^2 / (t^2 + sigma_b^2 / S)
 
-and each missing run scores ``mean_b + sigma_b z'``. ``s0^2`` is the variance of all cells together,
-with two degrees of freedom of 2.5 points, and d0 = 4: the weights of
+and each missing run scores ``mean_b + sigma_b z'``. m and t^2 are mean and variance of the true
+means of all cells: of the best of several after two runs, further ones are lower on average, and
+without it chances of 98 % were right in 93 % of simulated studies. ``s0^2`` is the variance of all
+cells together, with two degrees of freedom of 2.5 points, and d0 = 4: the weights of
 :mod:`paretune.analysis.pareto.expected_score`. Pooling is harmless here: it decides what is
 trained, not what is claimed.
 """
@@ -35,6 +37,7 @@ _SHARED_DEGREES = 4.0
 _PRIOR_DEGREES = 2.0
 _PRIOR_POINTS = 2.5
 _SWEEPS = 20
+_MIN_CELLS = 3
 
 
 @dataclass(frozen=True)
@@ -134,11 +137,35 @@ def simulate_completions(table: ScoreTable, draws: int, rng: np.random.Generator
     own, counts = fit.degrees, np.maximum(table.counts, 1)
     shape = draws, *table.scores.shape
     sigma = np.sqrt(own * fit.variance / rng.chisquare(own, (draws, len(own))))
-    mean = fit.means + sigma * rng.normal(size=sigma.shape) / np.sqrt(counts)
+    # Those of runs, and of the distribution of all cells' means.
+    precision, spread = counts / sigma**2, _spread_of_means(table, fit)
+    own_mean = (precision * fit.means + spread.center / spread.variance) / (
+        precision + 1 / spread.variance
+    )
+    mean = own_mean + rng.normal(size=sigma.shape) / np.sqrt(precision + 1 / spread.variance)
     drawn = mean[..., None] + sigma[..., None] * rng.normal(size=shape) + fit.of_fold
     seeded = ~table.fixed & (table.counts > 0)
     whole = np.where(table.missing & seeded[:, None], drawn, table.scores)
     return np.asarray(np.clip(whole, table.lowest, table.highest))
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """Center and variance of the true means of a task's cells."""
+
+    center: float
+    variance: float
+
+
+def _spread_of_means(table: ScoreTable, fit: _RunFit) -> _Spread:
+    """By the method of moments, at least ``_PRIOR_POINTS``; unbounded for one or two cells."""
+    seeded = ~table.fixed & (table.counts > 0)
+    if seeded.sum() < _MIN_CELLS:
+        return _Spread(0.0, math.inf)
+    means = fit.means[seeded]
+    noise = float((fit.variance[seeded] / table.counts[seeded]).mean())
+    least = (_PRIOR_POINTS * table.highest / 100) ** 2
+    return _Spread(float(means.mean()), max(float(means.var(ddof=1)) - noise, least))
 
 
 def pool_run_scatter(table: ScoreTable) -> Array:

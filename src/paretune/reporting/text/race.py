@@ -9,6 +9,9 @@ from paretune.analysis.racing.rounds import DECIDED, ChoiceOutlook
 from paretune.reporting.text.formatting import format_share, join_names, pluralise
 from paretune.terminal.sanitise import sanitise_line
 
+MOST_CERTAIN = 0.998
+"""Of what agrees in all of 500 completions."""
+
 
 def describe_stop(cell: Cell) -> str:
     """``2 of 5 seeds, no claim: could not change the choice``: why a race trained no more of it."""
@@ -30,7 +33,7 @@ def write_race(outlook: ChoiceOutlook, cells: Sequence[Cell]) -> Iterable[str]:
     if not methods:
         return
     every = name_runs(methods[0])
-    same = format_share(outlook.agreement)
+    same = format_share(min(outlook.agreement, MOST_CERTAIN))
     if all(cell.complete for cell in methods):
         return
     if outlook.agreement >= DECIDED:
