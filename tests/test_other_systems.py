@@ -47,11 +47,18 @@ ALL = (
     HIDE.format(libraries="torch, transformers, sklearn.model_selection, peft, matplotlib")
     + """
 import paretune
+from paretune.errors import MissingDependencyError
 walked = 0
 for found in pkgutil.walk_packages(paretune.__path__, "paretune."):
-    if ".testing" not in found.name and not found.name.endswith("__main__"):
+    if ".testing" in found.name or found.name.endswith("__main__"):
+        continue
+    try:
         importlib.import_module(found.name)
         walked += 1
+    except (MissingDependencyError, ModuleNotFoundError) as error:
+        name = getattr(error, "name", None)  # a package of an extra may be missing
+        if name is not None and name.partition(".")[0] in {*absent, "paretune"}:
+            raise
 print(walked, signal.SIGTERM)
 """
 )
