@@ -1,4 +1,4 @@
-"""``paretune demo``: the shipped study ``demo``, from nothing to an answer in about a minute."""
+"""``paretune demo``: the shipped study ``demo``, from nothing to an answer in a minute or two."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Compare full fine-tuning, LoRA and a linear probe on sample data, and show the answer.
 
-    Takes about a minute on two cores, and fetches nothing: the data is part of paretune, the model
+    Takes a minute or two on two cores, and fetches nothing: the data is part of paretune, the model
     is a package (the extra `minilm`). It is the shipped study `demo`, so every other verb takes it.
     """
     from paretune.errors import RunsFailedError
