@@ -103,7 +103,12 @@ def make_study(folder: Path, seeds: int) -> Study:
             "tasks": [task],
             "models": [{"name": str(tiny_model("bert", folder / "model")), "label": "tiny"}],
             "methods": [{"name": "lora", "rank": 2}, "bitfit", "head_only"],
-            "protocol": {"trials": 3, "folds": 1, "seeds": list(range(1, seeds + 1)), "outer": 0},
+            "protocol": {
+                "trials": 3,
+                "folds": 1,
+                "seeds": list(range(1, seeds + 1)),
+                "outer": "split",
+            },
             "training": {
                 "max_steps": 4,
                 "eval_every": 2,
