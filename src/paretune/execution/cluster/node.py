@@ -150,7 +150,7 @@ def _measure_cost(folder: Path, options: NodeOptions, stop: StopRequest) -> None
         while (code := _wait(process)) is None:
             if stop.requested:
                 process.terminate()
-        if code not in (0, 130):
+        if code not in (0, 130) and not stop.requested:  # a signal may come before it is handled
             log.seek(0)
             output = log.read().decode(errors="replace").strip()
             raise RuntimeError(f"the process that measures a cost ended by {code}:\n{output}")
