@@ -62,17 +62,19 @@ if [ "$minutes" -lt 1 ]; then
 fi
 
 # The shell gets the signal (B:) and hands it on. Bash runs a trap between two commands, so the
-# worker is in the background; the second wait is for its end after the signal.
+# worker is in the background. A wait that the signal has ended says so in its status, not how the
+# worker ended, which may be over by then; so it is asked once more.
+signalled=0
+trap 'signalled=1; kill -USR1 "${worker:-$!}" 2>/dev/null || true' USR1 TERM
 paretune work "${work[@]}" --folder "$scratch" --minutes "$minutes" --workers 1 \
     --threads "${SLURM_CPUS_PER_TASK:-1}" "$@" &
 worker=$!
-trap 'kill -USR1 "$worker" 2>/dev/null || true' USR1 TERM
-code=0
-wait "$worker" || code=$?
-while kill -0 "$worker" 2>/dev/null; do
+while
+    signalled=0
     code=0
     wait "$worker" || code=$?
-done
+    [ "$signalled" -eq 1 ]
+do :; done
 
 if [ -n "$results" ]; then # of a bundle: what was done so far, whole at every moment
     rm -rf "$results.part"

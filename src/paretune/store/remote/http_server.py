@@ -102,7 +102,7 @@ def _bind(host: str, port: int) -> socket.socket:
                 remedy="Name the address of one, such as that of the cluster's own network.",
             )
         bound = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a machine has such letters
         raise _bind_error(host, port, error) from error
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -114,9 +114,10 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _bind_error(host: str, port: int, error: OSError) -> StudyError:
+def _bind_error(host: str, port: int, error: OSError | UnicodeError) -> StudyError:
+    reason = (isinstance(error, OSError) and error.strerror) or error
     return StudyError(
-        f"cannot be served at ({error.strerror or error}).",
+        f"cannot be served at ({reason}).",
         where=f"{host}:{port}",
         remedy="Choose another --port, or an address of this machine as --host.",
     )
