@@ -6,7 +6,7 @@ from typing import Any
 
 SMALL: dict[str, dict[str, Any]] = {
     "adamss": {"r": 8, "num_subspaces": 2},
-    "c3a": {"block_size": 16},
+    "c3a": {"block_size": 8},
     "fourierft": {"n_frequency": 50},
     "gralora": {"r": 4},
     "hira": {"r": 4},
