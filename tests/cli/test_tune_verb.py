@@ -137,7 +137,8 @@ def test_from_a_file_to_an_answer_and_again(
     with pytest.raises(SystemExit) as end:
         main([*command, "--json"])
     said = capsys.readouterr()
-    assert end.value.code == 0 and "Continuing with train.yaml" in said.err
+    # A file called train takes the name of its folder.
+    assert end.value.code == 0 and "Continuing with test-from-a-file" in said.err
     assert json.loads(said.out)["folder"] is None
 
 

@@ -12,7 +12,6 @@ says so with ``excused``: the reason is on the page.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,11 @@ import pytest
 import torch
 from support.contract_places import IN_PEFT, REFUSED, combinations, refused, unserved
 from support.guarantees import UNSERVED
+from support.own_contract import OwnMethodContract
 from support.peft_tensors import into_ours
-from support.zero_effect import ZERO
 
 from paretune.errors import MethodError
 from paretune.exporting import formats
-from paretune.methods import dora
-from paretune.methods.core.injection import Injection
 from paretune.planning.context import StudyContext
 from paretune.study import MethodSpec
 from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE, clause
@@ -66,7 +63,7 @@ def bench() -> ProcessCache:
     return ProcessCache()
 
 
-class TestMethods(MethodContract):
+class TestMethods(OwnMethodContract):
     """Every method, in every place."""
 
     @pytest.fixture(scope="module", params=combinations())
@@ -81,15 +78,6 @@ class TestMethods(MethodContract):
         method, family, kind = request.param
         folder = tmp_path_factory.mktemp("walk")
         return walked(walk_of(method, kind, checkpoint(family), folder), bench, folder)
-
-    def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
-        return ZERO[walk.method]
-
-    def hold_constants(self, injection: Injection) -> str:
-        updates = [u for u in injection.adapters.values() if isinstance(u, dora.DoraUpdate)]
-        for update in updates:
-            update.row_norms = partial(torch.Tensor.detach, update.row_norms())
-        return "DoRA's norms held constant, as its gradient has them" if updates else ""
 
     def check_peft_refusal(self, walk: Walk) -> None:
         # Marian reads embeddings unscaled; in both the text keeps positions that PEFT would move. A

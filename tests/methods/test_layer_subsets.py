@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.own_contract import OwnMethodContract
 
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods.core.layer_subset import check_subset, list_layers
 from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, walk_of, walked
-from paretune.testing.methods import MethodContract
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder
 from paretune.training.caches import ProcessCache
@@ -151,7 +151,7 @@ def test_peft_has_no_prefix_in_some_layers(tiny_model: Any) -> None:
 
 
 @pytest.mark.slow
-class TestSubsets(MethodContract):
+class TestSubsets(OwnMethodContract):
     """All clauses of the contract where a method stands in some layers."""
 
     @pytest.fixture(
