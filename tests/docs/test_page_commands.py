@@ -51,6 +51,7 @@ STANDS_FOR = {
     **dict.fromkeys(("STUDY", "sample", "reviews.yaml", "messages.yaml"), "study.yaml"),
     **{"A": "lora", "B": "head_only", "full": "head_only", "loha": "lora"},
     **{"studies/a": "a", "studies/b": "b", "peft/method_comparison": "comparison"},
+    **{"part-1-results": "a", "part-2-results": "b", "studies/NAME": "both"},
 }
 """Words of pages, and what is there while the test runs."""
 SMALLER = {
