@@ -300,10 +300,10 @@ class Simulation:
         if worker in self._doing:
             run, begun, speed = self._doing.pop(worker)
             spent = self.now - begun
-            kept = spent if noticed else spent - spent % workload.checkpoint_seconds
-            self._left[run] -= kept * speed
-            self.outcome.work += kept
-            self.outcome.lost += spent - kept
+            saved = spent if noticed else spent - spent % workload.checkpoint_seconds
+            self._left[run] -= saved * speed
+            self.outcome.work += saved
+            self.outcome.lost += spent - saved
             after = (
                 self._request(self.server.end_seconds) - self.now
                 if noticed

@@ -45,19 +45,19 @@ _SAME = 1e-9
 
 def list_raced() -> list[Scenario]:
     """Scenarios in which there is something to choose or to claim, and replays of real answers."""
-    kept = []
+    scenarios = []
     for one in list_scenarios():
         plain = one.metric == "accuracy" and not one.training and one.cluster == 1
         drawn = plain and one.kind in ("equal", "steps", "choice")
         if 5 <= one.design.seeds <= 10 and (drawn or one.kind == "replay"):
-            kept.append(one)
+            scenarios.append(one)
     choices = [
         Scenario("choice", seeds, Design(rows, 5), world=world)
         for world in ("methods far ahead", "some ahead", "nothing ahead")
         for rows in (56, 300, 1000)
         for seeds in ("calm", "norm", "fail10")
     ]
-    return list({scenario.name: scenario for scenario in [*kept, *choices]}.values())
+    return list({scenario.name: scenario for scenario in [*scenarios, *choices]}.values())
 
 
 def race_scenario(

@@ -529,6 +529,7 @@ MISTAKES = (
         "tokenizer.save_pretrained(FOLDER)",
         with_model(without="token"),
     ),
+    # A file of the kind that must be refused unopened: this only writes it.
     Mistake(
         "pickle",
         "check s.yaml",

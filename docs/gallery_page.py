@@ -30,8 +30,8 @@ if __name__ == "__main__":
     parser.add_argument("study")
     parser.add_argument("name")
     parser.add_argument("--store")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    page = FOLDER / f"{asked.name}.html"
-    page.write_text(render_without_scripts(asked.study, asked.store), encoding="utf-8")
+    page = FOLDER / f"{options.name}.html"
+    page.write_text(render_without_scripts(options.study, options.store), encoding="utf-8")
     print(page, "written")  # noqa: T201

@@ -46,11 +46,11 @@ class Front:
 def find_front(costs: Array, scores: Array, worst: float, highest_cost: float) -> Front:
     """The configurations than which none is both cheaper and better."""
     order = np.lexsort((-scores, costs))
-    kept: list[int] = []
+    front: list[int] = []
     for i in order:
-        if scores[i] > (scores[kept[-1]] if kept else worst):
-            kept.append(int(i))
-    return Front(costs[kept], scores[kept], worst, highest_cost)
+        if scores[i] > (scores[front[-1]] if front else worst):
+            front.append(int(i))
+    return Front(costs[front], scores[front], worst, highest_cost)
 
 
 def expected_improvement(front: Front, costs: Array, means: Array, deviations: Array) -> Array:

@@ -241,9 +241,9 @@ def _fit(
 ) -> Beliefs:
     features = np.stack([space.to_features(one) for one in tried])
     scores = np.array([trial.score for trial in trials])
-    kept = np.array([not trial.lost for trial in trials])
-    if kept.any():  # a lost run says "worse than all others", not how much
-        scores = np.where(kept, scores, scores[kept].min())
+    finished = np.array([not trial.lost for trial in trials])
+    if finished.any():  # a lost run says "worse than all others", not how much
+        scores = np.where(finished, scores, scores[finished].min())
     variances = np.array([trial.variance for trial in trials])
     surrogate = fit_surrogate(features, scores, variances, like)
     means, deviations = surrogate.predict(features)

@@ -16,13 +16,13 @@ def drop_output_of(thread_name: str) -> Iterator[None]:
     For libraries that have no setting for it: it would stand in the middle of a progress bar, or of
     JSON.
     """
-    kept = sys.stdout
-    filtered: Any = _WithoutThread(kept, thread_name)
+    original = sys.stdout
+    filtered: Any = _WithoutThread(original, thread_name)
     sys.stdout = filtered
     try:
         yield
     finally:
-        sys.stdout = kept
+        sys.stdout = original
 
 
 class _WithoutThread:

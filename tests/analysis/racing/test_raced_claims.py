@@ -57,7 +57,7 @@ def adversarial(cells: list[Cell], study: Study, rng: np.random.Generator) -> li
 def compare_stops(draws: int, outer: str | int, seed: int) -> int:
     """Number of claims that were compared."""
     rng = np.random.default_rng(seed)
-    found = 0
+    compared = 0
     for _ in range(draws):
         study = raced_cells.raced("verdict", METHODS, protocol={"outer": outer})
         levels = LEVELS | {m: float(rng.uniform(0.55, 0.95)) for m in METHODS}
@@ -75,8 +75,8 @@ def compare_stops(draws: int, outer: str | int, seed: int) -> int:
         for counts in adversarial(cells, study, rng):
             raced = claims(stop(cells, study, counts))
             assert raced <= whole, (counts, raced - whole)
-            found += len(raced)
-    return found
+            compared += len(raced)
+    return compared
 
 
 @pytest.mark.parametrize("outer", ["split", 5])

@@ -144,13 +144,13 @@ def decide_rounds(
 
 def allowed_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:
     """The cell with the final runs of its first ``count`` positions alone."""
-    kept = []
+    records = []
     for record in cell.final:
         at = position_of(record, protocol.seeds)
         if at is not None and at < count:
-            kept.append(record)
+            records.append(record)
     folds = {o: choice for o, choice in cell.fold_choices.items() if o.position < count}
-    repeats = len({r.run.outer.repeat for r in kept if r.run.outer is not None})
+    repeats = len({r.run.outer.repeat for r in records if r.run.outer is not None})
     design = cell.design
     if design.is_cross_validation:
         design = replace(design, repeats=max(repeats, 1))
@@ -158,7 +158,7 @@ def allowed_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:
         choice.rate is None and len(choice.table) == protocol.trials for choice in folds.values()
     )
     return replace(
-        cell, final=tuple(kept), fold_choices=folds, design=design, failed_folds=lost, pending={}
+        cell, final=tuple(records), fold_choices=folds, design=design, failed_folds=lost, pending={}
     )
 
 

@@ -1,6 +1,7 @@
 """What travels between the process that owns the store and a node: values, no files.
 
-An :class:`Assignment` goes out; events come back. All of them can be pickled.
+An :class:`Assignment` goes out; events come back. All of them can be pickled, since Ray
+sends them so between its own processes: its cluster is to be trusted as a whole.
 """
 
 from __future__ import annotations
