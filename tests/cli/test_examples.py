@@ -19,12 +19,18 @@ from paretune.verbs.report import report
 from paretune.verbs.study_input import shipped_studies
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LAYOUTS = {"slovene-superglue": "zips", "paper": "folders", "paper-fair": "zips"}
+LAYOUTS = {
+    "slovene-superglue": "zips",
+    "slovene-cb": "zips",
+    "paper": "folders",
+    "paper-fair": "zips",
+}
 
 
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
-    own = {"own-data", "paper-fair", "slobench", "slovene-translation", "table"}
+    own = {"own-data", "paper-fair", "slobench", "slovene-cb", "table"}
+    own |= {"slovene-translation", "manual-translation"}
     own |= {"metamath", "slovene-llm", "sms"}  # of decoders: test_decoder_examples.py
     assert set(files) == {*shipped_studies(), *own}
     for name, path in shipped_studies().items():
@@ -112,7 +118,24 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
         assert all(row.cell.interval for row in task.all_rows)
 
 
+@pytest.mark.slow
+def test_the_sample_translation_runs(tmp_path: Path, capsys: Any) -> None:
+    path = EXAMPLES / "manual-translation.yaml"
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    raw["models"] = [{"name": str(tiny_marian(tmp_path / "marian")), "label": "tiny"}]
+    raw["tasks"][0]["limit"] = {"train": 20, "test": 6}
+    raw["protocol"] |= {"seeds": [1], "cost_seconds": 1}
+    raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"}
+    raw["generation"] = {"max_new_tokens": 8}
+    study = Study.parse(raw, base=path.parent)
+    finish(study, tmp_path / "store", costs=1).close()
+    (task,) = report(study, store=tmp_path / "store").tasks
+    assert {row.cell.method for row in task.all_rows} == {"full", "lora", "untuned", "copy_source"}
+    assert all(row.cell.interval for row in task.all_rows)
+
+
 EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair"]
+EVERY += ["complaints", "spam", "slovene-cb"]
 
 
 @pytest.mark.parametrize(("name",), in_turns([(name,) for name in EVERY], days=4))

@@ -11,17 +11,29 @@ from paretune.data.checks.audit import audit
 from paretune.errors import StudyError
 from paretune.study import TaskSpec
 
+SMALLEST = {("spam", "en"): 100}
+SAMPLES = [(name, lang) for name in ("routing", "paraphrase", "follows") for lang in ("en", "sl")]
 
-@pytest.mark.parametrize("language", ["en", "sl"])
-@pytest.mark.parametrize("name", ["routing", "paraphrase", "follows"])
+
+@pytest.mark.parametrize(("name", "language"), [*SAMPLES, ("complaints", "en"), ("spam", "en")])
 def test_samples_are_clean(name: str, language: str) -> None:
     data = tasks.load_dataset(TaskSpec(name=name, language=language))
-    assert len(data.train) >= (150 if language == "en" else 40)
+    least = SMALLEST.get((name, language), 150 if language == "en" else 40)
+    assert len(data.train) >= least
     assert len(data.test) >= (60 if language == "en" else 20)
     assert {e.label for e in data.train} == set(range(len(data.labels)))
     assert data.licence == "CC0-1.0"
     serious = [str(f) for f in audit(data) if f.severity != "note"]
     assert serious == []
+
+
+def test_the_sample_translation_is_clean() -> None:
+    there = TaskSpec(name="manual", source_lang="sl", target_lang="en")
+    data = tasks.load_dataset(there)
+    assert (len(data.train), len(data.test), data.licence) == (123, 60, "CC0-1.0")
+    assert [str(f) for f in audit(data) if f.severity != "note"] == []
+    back = tasks.load_dataset(TaskSpec(name="manual", source_lang="en", target_lang="sl"))
+    assert back.test[0].target == data.test[0].segments[0][0]
 
 
 def test_the_package_lists_its_own_folder() -> None:

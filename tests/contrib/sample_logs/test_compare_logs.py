@@ -199,3 +199,49 @@ def test_no_difference_is_claimed_of_equal_models_in_one_of_twenty_evaluations()
             for _ in range(400)
         ]
         assert np.mean(claims) < 0.09
+
+
+def euroeval_log(path: Path, right: list[int], **more: Any) -> Path:
+    """As EuroEval writes it with ``--debug``: by the prompt's hash, a row once an iteration."""
+    outputs = {
+        f"{i:032x}": {
+            "index": i % 200,
+            "sequence": " Positive.",
+            "predicted_label": "positive" if score else "negative",
+            "scores": None,
+            "bpc_score": None,
+            "label": "Positive",
+            **more,
+        }
+        for i, score in enumerate(right)
+    }
+    path.write_text(json.dumps(outputs, indent=2), encoding="utf-8")
+    return path
+
+
+def test_outputs_of_euroeval_are_paired_by_row_over_its_iterations(tmp_path: Path) -> None:
+    high = euroeval_log(tmp_path / "gemma-angry-tweets-model-outputs.json", answers(0.8))
+    low = euroeval_log(tmp_path / "opt-angry-tweets-model-outputs.json", answers(0.6, seed=1))
+    found = compare_logs([high, low])
+    assert (found.metric, found.samples, found.left_out) == ("accuracy", 200, 0)
+    delta = np.array(answers(0.8)) - np.array(answers(0.6, seed=1))
+    assert found.pairs[0].difference.estimate == pytest.approx(delta.mean())
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({"label": {"answers": []}}, "no label that is one word"), ({"label": None}, "no label")],
+)
+def test_outputs_of_euroeval_without_labels_are_refused(
+    tmp_path: Path, more: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        compare_logs([euroeval_log(tmp_path / f"{n}.json", [1, 0], **more) for n in "ab"])
+
+
+def test_outputs_of_euroeval_without_rows_name_the_option(tmp_path: Path) -> None:
+    plain = {"0" * 32: {"sequence": "yes", "predicted_label": "yes", "scores": None}}
+    (tmp_path / "a.json").write_text(json.dumps(plain), encoding="utf-8")
+    high = euroeval_log(tmp_path / "b.json", [1, 0])
+    with pytest.raises(DataError, match="only with --debug"):
+        compare_logs([tmp_path / "a.json", high])

@@ -19,7 +19,7 @@ def compare_logs(
         typer.Argument(
             metavar="LOG...",
             help="Two or more: samples_*.jsonl of lm-evaluation-harness (--log_samples), .json or "
-            ".eval of Inspect.",
+            ".eval of Inspect, *-model-outputs.json of EuroEval (--debug).",
             show_default=False,
         ),
     ],

@@ -66,7 +66,7 @@ def sample(
         str,
         typer.Argument(
             metavar="NAME",
-            help="routing, follows, paraphrase; or routing-sl ...",
+            help="routing, follows, paraphrase, complaints, spam, manual; or routing-sl ...",
             show_default=False,
         ),
     ],

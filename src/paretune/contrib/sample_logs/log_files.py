@@ -1,10 +1,17 @@
-"""Logs of single samples, as lm-evaluation-harness and Inspect write them. Neither is imported.
+"""Logs of single samples, as lm-evaluation-harness, Inspect and EuroEval write them.
+
+None of them is imported.
 
 **lm-evaluation-harness** (``--log_samples``): ``samples_TASK_DATE.jsonl``, one line for each sample
 and filter, with ``doc_id``, ``doc_hash``, ``filter`` and each metric under its own name.
 
 **Inspect**: one ``.json``, or an ``.eval``, which is a zip with a JSON for each sample. A score is
 a number, or a letter: C (correct), I (incorrect), P (partially correct) or N (no answer).
+
+**EuroEval** (``--debug``): ``MODEL-DATASET-model-outputs.json``, outputs by the hash of their
+prompt, each with ``index``, ``label`` and ``predicted_label`` where the data set has labels. A row
+that was answered in several iterations, with other shots, counts once. Its results file holds means
+alone.
 """
 
 from __future__ import annotations
@@ -24,8 +31,8 @@ MAX_MEMBER_BYTES = 2**30
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Values of Inspect's ``value_to_float``."""
 _REMEDY = (
-    "Give a samples_*.jsonl of lm-evaluation-harness (--log_samples), or a log of Inspect (.json "
-    "or .eval)."
+    "Give a samples_*.jsonl of lm-evaluation-harness (--log_samples), a log of Inspect (.json or "
+    ".eval), or *-model-outputs.json of EuroEval (--debug)."
 )
 
 
@@ -122,11 +129,13 @@ def _read_samples(path: Path) -> Iterator[_Sample]:
                     if line.strip():
                         yield _read_harness_sample(json.loads(line))
                 return
-            rest = file.read()
-            if rest.strip():
+            if file.read().strip():
                 raise ValueError("its lines have no doc_id")
         else:
             log = json.loads(first + file.read())
+    if _is_euroeval(log):
+        yield from (_read_euroeval_output(output) for output in log.values())
+        return
     if not isinstance(log, dict) or not isinstance(log.get("samples"), list):
         raise ValueError("it has neither lines with a doc_id nor samples")
     for sample in log["samples"]:
@@ -176,6 +185,22 @@ def _read_inspect_sample(sample: Mapping[str, Any]) -> _Sample:
             if score is not None:
                 scores[scorer if part is None else f"{scorer}/{part}"] = score
     return _Sample(str(sample["id"]), scores)
+
+
+def _is_euroeval(log: Any) -> bool:
+    outputs = list(log.values()) if isinstance(log, dict) else []
+    return bool(outputs) and all(isinstance(o, dict) and "sequence" in o for o in outputs)
+
+
+def _read_euroeval_output(output: Mapping[str, Any]) -> _Sample:
+    """One answer; right where the label that was read from it is the row's, in any case."""
+    label, predicted = output.get("label"), output.get("predicted_label")
+    if "index" not in output:
+        raise ValueError("EuroEval writes rows and labels only with --debug")
+    if not isinstance(label, str) or not isinstance(predicted, str):
+        raise ValueError("its rows have no label that is one word, as those of classifications")
+    right = label.strip().casefold() == predicted.strip().casefold()
+    return _Sample(str(output["index"]), {"accuracy": float(right)})
 
 
 def _as_score(value: Any) -> float | None:

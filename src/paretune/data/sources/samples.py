@@ -55,15 +55,21 @@ def copy_sample(name: str, folder: Path) -> list[Path]:
     return copies
 
 
-def sample_reader(folder: str, ending: str) -> Callable[[TaskSpec, str, Path | None], TaskRows]:
-    """A reader of one sample task: ``samples/LANGUAGE/FOLDER/train.ENDING`` and ``test.ENDING``."""
+def sample_reader(
+    folder: str, ending: str, language: str | None = None
+) -> Callable[[TaskSpec, str, Path | None], TaskRows]:
+    """A reader of one sample task: ``samples/LANGUAGE/FOLDER/train.ENDING`` and ``test.ENDING``.
 
-    def read(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
+    Args:
+        language: the folder of files that have several languages.
+    """
+
+    def read(spec: TaskSpec, task_language: str, data_home: Path | None) -> TaskRows:
         if spec.source is not None:
             raise StudyError(
                 f"task {spec.key} comes with paretune and takes no source.", remedy="Remove it."
             )
-        place = SAMPLES_FOLDER / language / folder
+        place = SAMPLES_FOLDER / (language or task_language) / folder
         return TaskRows(read_rows(place / f"train.{ending}"), read_rows(place / f"test.{ending}"))
 
     return read
