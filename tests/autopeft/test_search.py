@@ -12,7 +12,7 @@ from paretune import methods
 from paretune.autopeft import schedule
 from paretune.autopeft.acquisition import expected_improvement, find_front
 from paretune.autopeft.describe import describe_layers
-from paretune.autopeft.schedule import Candidate, Cost, SearchSettings, Trial
+from paretune.autopeft.schedule import Candidate, Cost, Sampler, SearchSettings, Trial
 from paretune.autopeft.space import (
     Configuration,
     Space,
@@ -187,3 +187,36 @@ def test_the_knee_is_what_most_of_the_gain_costs_least() -> None:
     assert schedule.pick_candidate(front, "cheapest") is front[0]
     assert schedule.pick_candidate(front, "knee") is front[1]
     assert schedule.pick_candidate(front[:1], "best") is front[0]
+
+
+def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
+    space = space_of()
+    drawn = random_configurations(space, 5, 8)
+    trials = {one: Trial(true_score(one), 1e-4) for one in drawn}
+    beliefs = schedule.believe(space, drawn, trials)
+
+    def price(one: Configuration) -> Cost:
+        return Cost(1.0 + drawn.index(one), 1.0)
+
+    front = schedule.rank_front(price, beliefs)
+    ranked = [one.configuration for one in schedule.rank_finalists(price, beliefs, "cheapest")]
+    assert ranked[0] == front[0].configuration and ranked[1] == front[-1].configuration
+    assert len(set(ranked)) == len(ranked) == 8
+
+
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
+def test_optuna_proposes_within_the_same_rules(sampler: Sampler) -> None:
+    pytest.importorskip("optuna")
+    settings = SearchSettings(budget=6.0, sampler=sampler)
+    state, asked = searched(settings)
+    again, _ = searched(settings, each=3)
+    assert state.proposed == again.proposed and asked > 2
+    assert len(set(state.proposed)) == len(state.proposed) and state.spent <= 6.0
+    for one in state.proposed:
+        assert cost_of(one) is not None and not one.is_empty
+        assert all(sum(size >= 0 for size in group) <= 2 for group in one.groups)
+
+
+def test_where_nothing_is_within_the_limits_a_search_ends() -> None:
+    state = schedule.continue_search(space_of(), lambda one: None, {}, SearchSettings(4.0))
+    assert state.finished and not state.proposed

@@ -9,7 +9,7 @@ import pytest
 
 from paretune import methods
 from paretune.analysis.cells import group_into_cells
-from paretune.errors import MethodError, StudyError
+from paretune.errors import MethodError
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
 from paretune.planning.pending import plan_pending_runs
@@ -17,7 +17,9 @@ from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
 
-AUTO = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 2.0}
+AUTO = {
+    "name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 2.0, "controls": False
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def ask(tmp_path: Path, tiny_model: Any) -> Any:
     """``ask(*methods)`` is a study of them on a tiny task and model."""
     task = tiny_task(tmp_path / "data").model_dump(exclude_none=True)
 
-    def make(*of: Any, tasks: Any = None, **protocol: Any) -> Study:
+    def make(*of: Any, tasks: Any = None, limits: Any = None, **protocol: Any) -> Study:
         own = {"seeds": [1, 2], "outer": "split", "folds": 1, "trials": 3, **protocol}
         raw = {
             "study": "tiny",
@@ -34,6 +36,7 @@ def ask(tmp_path: Path, tiny_model: Any) -> Any:
             "methods": list(of),
             "protocol": own,
             "training": {"precision": "fp32"},
+            "limits": limits or {},
         }
         return Study.parse(raw)
 
@@ -87,7 +90,8 @@ def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
                                     and p.run.method.name == "auto"})  # fmt: skip
     assert all(run.method.key.startswith("auto.") for run in trials)
     found = finals[0].method.options
-    assert {**AUTO, "methods": found["methods"], "name": "auto"} == {"name": "auto", **found}
+    own = {k: v for k, v in AUTO.items() if k != "controls"}  # no part of a run
+    assert {**own, "methods": found["methods"]} == {"name": "auto", **found}
     assert found["methods"] in [run.method.options["methods"] for run in trials]
     best = max(trials, key=score)
     assert score(finals[0]) >= score(best) - 0.05
@@ -187,6 +191,49 @@ def test_what_cannot_be_searched_is_refused(ask: Any, changes: Any, reason: str)
         expand_study(ask({**AUTO, **changes}), StudyContext(), [])
 
 
-def test_a_race_would_end_before_the_search(ask: Any) -> None:
-    with pytest.raises(StudyError, match="auto is searched, and a race would end before"):
-        expand_study(ask(AUTO, race="recommendation"), StudyContext(), [])
+def test_a_search_enters_with_its_controls(ask: Any) -> None:
+    study = ask({**AUTO, "budget": 0.7, "finalists": 2, "controls": True})
+    planned = finish(study, StudyContext())
+    finals = {p.run.method.key: p.run.method.options for p in planned if p.run.stage == "final"
+              and p.run.method.name == "auto"}  # fmt: skip
+    assert set(finals) == {"auto", "auto-2", "auto-random", "auto-tuned-lora"}
+    assert finals["auto"]["methods"] != finals["auto-2"]["methods"]
+    assert [m["name"] for m in finals["auto-tuned-lora"]["methods"]] == ["lora"]
+    cells = {c.method: c for c in group_into_cells(study, [ended(p) for p in planned])}
+    assert all(len(cells[key].final) == 2 and cells[key].complete for key in finals)
+
+
+@pytest.mark.slow
+def test_what_exceeds_a_limit_is_never_a_trial(ask: Any) -> None:
+    limits = {"max_parameters": 400}
+    study, context = ask(AUTO, limits=limits), StudyContext()
+    planned = finish(study, context)
+    trials = of_auto(planned, "tune")
+    predictor = context.predictor
+    assert trials and all(predictor.count_trained(run) <= 400 for run in trials)
+    free = of_auto(finish(ask(AUTO), context), "tune")
+    assert any(predictor.count_trained(run) > 400 for run in free)
+
+
+def test_memory_is_predicted_from_one_measurement_of_lora(ask: Any) -> None:
+    study, context = ask(AUTO, "lora", limits={"max_memory": 10_000_000}), StudyContext()
+    first = expand_study(study, context, [])
+    (reference,) = {
+        p.run_id: p for p in first if p.run.stage == "cost" and p.run.method.name == "lora"
+    }.values()  # that of the study's own LoRA
+    assert not of_auto(first, "tune")
+
+    def continued(peak: int) -> tuple[list[Run], Any]:
+        measured: Any = {"phases": {"train": {"peak_bytes": peak}}}
+        record = Record(
+            reference.run_id, reference.run, "done", None, None, {"outcome": "ok"}, measured
+        )
+        own = StudyContext()
+        return of_auto(expand_study(study, own, [record]), "tune"), own.predictor
+
+    trials, predictor = continued(9_999_000)  # LoRA in all layers is just within the limit
+    counted = [predictor.predict_work(r.model_copy(update={"stage": "cost"})) for r in trials]
+    unit = predictor.predict_work(reference.run)
+    peaks = [work.held_bytes + work.saved_bytes for work in counted]
+    assert peaks and max(peaks) <= unit.held_bytes + unit.saved_bytes + 1000
+    assert not continued(20_000_000)[0]

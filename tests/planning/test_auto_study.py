@@ -12,7 +12,9 @@ from paretune.store import Store
 from paretune.verbs.export import export
 from paretune.verbs.report import report
 
-AUTO = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 1.0}
+AUTO = {
+    "name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 1.0, "controls": False
+}  # fmt: skip
 PROTOCOL = {"trials": 2, "folds": 1, "seeds": [1, 2], "outer": "split", "cost_seconds": 1}
 
 

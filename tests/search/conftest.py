@@ -17,12 +17,14 @@ def ask(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Callable[.
     """``ask(race, **protocol)``: three methods on a tiny task, three rates, five seeds."""
     task = tiny_task(tmp_path_factory.mktemp("data"))
 
-    def make(race: str = "recommendation", limits: Any = None, **protocol: Any) -> Study:
+    def make(
+        race: str = "recommendation", limits: Any = None, methods: Any = None, **protocol: Any
+    ) -> Study:
         raw: dict[str, Any] = {
             "study": "tiny",
             "tasks": [task.model_dump(exclude_none=True)],
             "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
-            "methods": ["full", "lora", "prompt"],
+            "methods": methods or ["full", "lora", "prompt"],
             "protocol": {"outer": "split", "folds": 2, "race": race, **protocol},
             "training": {"precision": "fp32"},
             "limits": limits or {},

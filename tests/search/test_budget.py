@@ -77,3 +77,10 @@ def test_folds_are_trained_one_after_another(ask: Any, context: Any, outer: int)
     lora = [r.run for r in records if r.run.method.name == "lora" and r.run.stage != "cost"]
     positions = [run.outer.position for run in lora if run.outer]
     assert positions == sorted(positions) and lora
+
+
+def test_a_search_has_its_part_of_a_budget(ask: Any, context: Any) -> None:
+    search = {"name": "auto", "members": ["ia3"], "groups": 1, "budget": 0.5, "controls": False}
+    study = ask(methods=["lora", search], trials=1)
+    by_method = finals(spend(study, context, 200.0))
+    assert by_method["auto"] >= 1 and by_method["lora"] >= 1

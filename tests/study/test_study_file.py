@@ -245,3 +245,13 @@ def test_a_slip_of_the_pen_costs_no_import_of_torch(tmp_path: Path, verb: str) -
     )
     assert done.returncode == 2 and done.stderr.startswith("error: s.yaml line 1: "), done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_limits_are_read_in_their_units_and_identify_a_study_where_given() -> None:
+    raw = {"study": "s", "tasks": ["rte"], "models": ["m"], "methods": ["lora"]}
+    study = Study.parse({**raw, "limits": {"max_latency": "20ms", "max_parameters": 300_000}})
+    assert study.limits.by_axis == {"inference": 0.02, "parameters": 300_000.0}
+    plain = Study.parse(raw)
+    assert "limits" not in plain.canonical_form() and plain.study_hash != study.study_hash
+    with pytest.raises(StudyError, match="max_latency"):
+        Study.parse({**raw, "limits": {"max_latency": "soon"}})

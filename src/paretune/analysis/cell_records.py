@@ -95,8 +95,9 @@ def _setting_key(record: Record) -> str:
 def _is_of(method: MethodSpec, of_study: MethodSpec) -> bool:
     """Whether a run's method is the study's, or what a search has found for it."""
     option = of_study.found_by_search
-    own = {k: v for k, v in method.options.items() if k != option or option in of_study.options}
-    return own == of_study.options
+    options, set_by_hand = of_study.options_of_runs, method.options_of_runs
+    own = {k: v for k, v in set_by_hand.items() if k != option or option in options}
+    return own == options
 
 
 def keep_same_examples(records: Sequence[Record]) -> list[Record]:
@@ -112,7 +113,7 @@ def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> t
     run: Run = records[0].run
     training = run.training.model_copy(update={"precision": study.training.precision})
     return (
-        any(_is_of(run.method, m) for m in study.methods if m.key == run.method.key),
+        any(_is_of(run.method, m) for m in study.all_methods if m.key == run.method.key),
         training == study.training,
         run.split_seed == study.protocol.split_seed,
         rate is None or run.learning_rate == rate,

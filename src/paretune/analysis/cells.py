@@ -60,7 +60,7 @@ def methods_with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
     """
     probe = objective_of(task).probe
     with_model = baselines.WITH_MODEL
-    specs = [m for m in study.methods if m.name in with_model or m.name not in baselines.NAMES]
+    specs = [m for m in study.all_methods if m.name in with_model or m.name not in baselines.NAMES]
     if not any(m.name == probe for m in specs):
         specs.append(MethodSpec(name=probe))
     return specs

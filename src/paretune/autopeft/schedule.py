@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.autopeft.acquisition import Front, expected_improvement, find_front
+from paretune.autopeft.optuna_sampler import SAMPLERS, OptunaSampler
 from paretune.autopeft.space import Configuration, Space, random_configurations
 from paretune.autopeft.surrogate import Surrogate, fit_surrogate
 from paretune.study import derive_seed
 
 Array = NDArray[np.float64]
-Sampler = Literal["improvement", "random"]
+Sampler = Literal["improvement", "random", "tpe", "gp"]
 Pick = Literal["best", "knee", "cheapest"]
 BATCH = 4
 """Configurations that are proposed at once, so that they can train together."""
@@ -121,7 +122,7 @@ def continue_search(
     spent = sum(_work(costs, one) for one in proposed)
     while True:
         waiting = tuple(one for one in proposed if one not in trials)
-        if waiting or settings.sampler == "random":
+        if waiting or settings.sampler == "random" or not proposed:
             return SearchState(tuple(proposed), waiting, spent)
         seen = tuple(proposed), tuple(trials[one] for one in proposed)
         if known is None or seen not in known:
@@ -174,6 +175,8 @@ def _propose(
     settings: SearchSettings,
 ) -> list[Configuration]:
     """The next batch: one after another, each as if the ones before had scored as expected."""
+    if settings.sampler in SAMPLERS:
+        return _ask_optuna(space, costs, tried, trials, settings)
     beliefs = believe(space, tried, trials)
     candidates = _draw_candidates(space, costs, beliefs, tried, settings)
     chosen: list[Configuration] = []
@@ -191,6 +194,26 @@ def _propose(
         chosen.append(candidates[best])
         imagined = Trial(float(means[best]), float(deviations[best] ** 2) + 1e-9)
         beliefs = beliefs.add(space, candidates[best], imagined)
+    return chosen
+
+
+def _ask_optuna(
+    space: Space,
+    costs: Callable[[Configuration], Cost | None],
+    tried: Sequence[Configuration],
+    trials: Mapping[Configuration, Trial],
+    settings: SearchSettings,
+) -> list[Configuration]:
+    prices = np.array([cost.price if (cost := costs(one)) else np.inf for one in tried])
+    scores = _rank_lost_last([trials[one] for one in tried])
+    seed = derive_seed(settings.seed, "optuna", len(tried)) % 2**32
+    sampler = OptunaSampler(settings.sampler, space, seed, tried, scores, prices)
+    refused: dict[Configuration, None] = dict.fromkeys(tried)
+    chosen: list[Configuration] = []
+    while len(chosen) < BATCH and (one := sampler.ask(refused)) is not None:
+        refused[one] = None
+        if costs(one) is not None:
+            chosen.append(one)
     return chosen
 
 
@@ -240,14 +263,20 @@ def _fit(
     like: Surrogate | None = None,
 ) -> Beliefs:
     features = np.stack([space.to_features(one) for one in tried])
-    scores = np.array([trial.score for trial in trials])
-    finished = np.array([not trial.lost for trial in trials])
-    if finished.any():  # a lost run says "worse than all others", not how much
-        scores = np.where(finished, scores, scores[finished].min())
+    scores = _rank_lost_last(trials)
     variances = np.array([trial.variance for trial in trials])
     surrogate = fit_surrogate(features, scores, variances, like)
     means, deviations = surrogate.predict(features)
     return Beliefs(tried, trials, means, deviations, surrogate)
+
+
+def _rank_lost_last(trials: Sequence[Trial]) -> Array:
+    """Scores; a lost run says "worse than all others", not how much."""
+    scores = np.array([trial.score for trial in trials])
+    finished = np.array([not trial.lost for trial in trials])
+    if finished.any():
+        scores = np.where(finished, scores, scores[finished].min())
+    return scores
 
 
 def _front_of(costs: Callable[[Configuration], Cost | None], beliefs: Beliefs) -> Front:
@@ -308,13 +337,39 @@ def rank_front(
     cost_of: Callable[[Configuration], Cost | None], beliefs: Beliefs
 ) -> tuple[Candidate, ...]:
     """The front by posterior means, the cheapest first."""
-    front = []
-    for n in _indices_on_front(cost_of, beliefs):
-        cost = cost_of(beliefs.tried[n])
+    every = {one.configuration: one for one in _list_candidates(cost_of, beliefs)}
+    tried = [beliefs.tried[n] for n in _indices_on_front(cost_of, beliefs)]
+    return tuple(every[one] for one in tried if one in every)
+
+
+def _list_candidates(
+    cost_of: Callable[[Configuration], Cost | None], beliefs: Beliefs
+) -> list[Candidate]:
+    """All that were tried and were not lost."""
+    listed = []
+    for n, one in enumerate(beliefs.tried):
+        cost = cost_of(one)
         if cost is not None and not beliefs.trials[n].lost:
             own = (float(beliefs.means[n]), float(beliefs.deviations[n]), beliefs.trials[n].score)
-            front.append(Candidate(beliefs.tried[n], cost.price, *own))
-    return tuple(front)
+            listed.append(Candidate(one, cost.price, *own))
+    return listed
+
+
+def rank_finalists(
+    cost_of: Callable[[Configuration], Cost | None], beliefs: Beliefs, pick: Pick
+) -> tuple[Candidate, ...]:
+    """Distinct configurations that may enter the final stage, the picked one first.
+
+    Then what the other picks are, the rest of the front, and all others, the best first.
+    """
+    front = rank_front(cost_of, beliefs)
+    if not front:
+        return ()
+    picks: tuple[Pick, ...] = ("best", "knee", "cheapest")
+    ranked = [pick_candidate(front, one) for one in dict.fromkeys((pick, *picks))]
+    ranked += sorted(front, key=lambda one: -one.score)
+    ranked += sorted(_list_candidates(cost_of, beliefs), key=lambda one: -one.score)
+    return tuple({one.configuration: one for one in ranked}.values())
 
 
 def pick_candidate(front: Sequence[Candidate], pick: Pick) -> Candidate:

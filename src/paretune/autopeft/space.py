@@ -13,14 +13,16 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.methods import ConfiguredMethod, Method
 from paretune.methods.core.layer_subset import write_ranges
 from paretune.study import derive_seed
+
+if TYPE_CHECKING:
+    from paretune.methods import ConfiguredMethod, Method
 
 RATE_FACTORS = (1 / 3, 1.0, 3.0)
 """Of the middle learning rate of the first member."""

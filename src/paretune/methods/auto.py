@@ -10,8 +10,11 @@ When: it is not known which methods in which layers suit the task, and a search 
 In a study file it says what is searched; ``methods`` is what a search fills in, and makes it a
 method that trains. ``budget`` is what the search may take, in what so many methods take for their
 trials: 3, so that it takes as long as three methods that are set by hand. ``by`` is the cost over
-which the front is drawn. ``pick``: the one of the front that the study goes on with. ``sampler``:
-``random`` is the control, with the same budget.
+which the front is drawn. ``pick``: the one of the front that the study goes on with; ``finalists``
+so many of them enter the study, each as a row of its own whose ``finalist`` is its place.
+``controls``: rows for the best of random configurations and for a tuned LoRA, which take as long
+(:mod:`paretune.study.search_controls`). ``sampler``: ``random`` is the control; ``tpe`` and ``gp``
+are Optuna's.
 """
 
 from __future__ import annotations
@@ -46,7 +49,10 @@ class Options:
     budget: float = bounded(3.0, 0.1, 1000.0)
     by: str = choice("parameters", "memory", "time")
     pick: str = choice("best", "knee", "cheapest")
-    sampler: str = choice("improvement", "random")
+    finalist: int = bounded(1, 1, 3)
+    finalists: int = bounded(1, 1, 3)
+    controls: bool = True
+    sampler: str = choice("improvement", "random", "tpe", "gp")
     methods: tuple[Mapping[str, Any], ...] = methods_option()
 
     @property

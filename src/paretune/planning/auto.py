@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Protocol
 
-from paretune import methods, metrics
-from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
+from paretune import methods
 from paretune.autopeft import schedule
+from paretune.autopeft.optuna_sampler import SAMPLERS, require_optuna
+from paretune.autopeft.review import read_trial
 from paretune.autopeft.schedule import Candidate, Cost, SearchSettings, SearchState, Trial
 from paretune.autopeft.space import RATE_FACTORS, Configuration, Space, make_space
 from paretune.autopeft.surrogate import expected_optimism
@@ -25,12 +25,15 @@ from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod, Method, auto
 from paretune.methods.core.layer_subset import LayerOptions
 from paretune.planning.context import StudyContext
+from paretune.planning.limit_check import LimitCheck
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import Record
-from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Stage, TaskSpec, digest
+from paretune.study import Limits, MethodSpec, ModelSpec, OuterFold, Run, Stage, TaskSpec, digest
 from paretune.study.protocol import NUM_FOLDS
 from paretune.study.run import is_trial
 
+PlannedTrial = tuple[str, Run]
+"""A run id and its run."""
 WARM = 2
 """Configurations that a search takes over from the one of the task before."""
 
@@ -67,8 +70,11 @@ class AutoSearch:
     Attributes:
         make: makes runs of the cell.
         ended: the records that exist, by run id.
+        seeds: of final runs.
         runs: how many trainings the trials of a method that is set by hand are.
         warm: the configurations that it begins with.
+        limits: what the model with a combination may cost at most.
+        of_study: its methods, among which its unit of cost may be.
     """
 
     context: StudyContext
@@ -78,9 +84,12 @@ class AutoSearch:
     make: MakeRun
     ended: Mapping[str, Record]
     tuning_seed: int
+    seeds: tuple[int, ...]
     runs: int
     outer: OuterFold | None = None
     warm: tuple[Configuration, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    of_study: tuple[MethodSpec, ...] = ()
 
     @cached_property
     def options(self) -> auto.Options:
@@ -122,8 +131,32 @@ class AutoSearch:
         return predictor
 
     @cached_property
+    def reference(self) -> PlannedTrial | None:
+        """The measurement by which costs are predicted, where a limit needs one: that of LoRA.
+
+        What is predicted changes with it, so a search proposes nothing before it has ended.
+        """
+        if not self.limits.by_axis.keys() & LimitCheck.MEASURED:
+            return None
+        lora = next((m for m in self.of_study if m.name == "lora" and not m.options), None)
+        lora = lora or MethodSpec(name="lora", label=f"{auto.NAME}.unit")
+        low_to_high = methods.configure_method(lora).learning_rates(
+            self.context.topology(self.model)
+        )
+        assert low_to_high is not None  # noqa: S101  (it trains)
+        run = self.make("cost", low_to_high[1], self.seeds[0], method=lora)
+        return self.context.identify(run), run
+
+    @property
+    def waits_for_reference(self) -> bool:
+        """Whether the measurement by which costs are predicted has not ended."""
+        return self.reference is not None and self.reference[0] not in self.ended
+
+    @cached_property
     def state(self) -> SearchState:
         """Where the search is."""
+        if self.options.sampler in SAMPLERS:
+            require_optuna()
         return schedule.continue_search(
             self.space, self.cost_of, _Trials(self), self.settings, self._known.batches
         )
@@ -132,9 +165,10 @@ class AutoSearch:
     def settings(self) -> SearchSettings:
         """Its budget in trainings, and what it begins with."""
         own = self.options
+        sampler: Any = own.sampler
         return SearchSettings(
             budget=own.budget * self.runs,
-            sampler="random" if own.sampler == "random" else "improvement",
+            sampler=sampler,
             seed=self.tuning_seed,
             warm=() if own.sampler == "random" else self.warm,
             weights=self._gradient_weights(),
@@ -143,25 +177,42 @@ class AutoSearch:
     @cached_property
     def front(self) -> tuple[Candidate, ...]:
         """The front that it found; () before its end, or where every trial was lost."""
-        if not self.state.finished:
-            return ()
-        trials = _Trials(self)
-        if all(trials[one].lost for one in self.state.proposed):
-            return ()
-        beliefs = schedule.believe(self.space, self.state.proposed, trials)
-        return schedule.rank_front(self.cost_of, beliefs)
+        beliefs = self._beliefs
+        return () if beliefs is None else schedule.rank_front(self.cost_of, beliefs)
 
-    def plan_trials(self) -> list[tuple[str, Run]]:
-        """The trials so far, ended or not, with their identities."""
-        return [(self.identify(one), self.make_trial(one)) for one in self.state.proposed]
+    @cached_property
+    def _beliefs(self) -> schedule.Beliefs | None:
+        """What it has learned at its end; None before it, or where every trial was lost."""
+        if not self.finished:
+            return None
+        trials = _Trials(self)
+        if all(trials[one].lost for one in self.state.proposed):  # or nothing is within the limits
+            return None
+        return schedule.believe(self.space, self.state.proposed, trials)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its budget is spent and all results are there."""
+        return not self.waits_for_reference and self.state.finished
+
+    def plan_trials(self) -> list[PlannedTrial]:
+        """The trials so far, ended or not, with their identities; first what costs need."""
+        first = [] if self.reference is None else [self.reference]
+        if self.waits_for_reference:
+            return first
+        trials = [(self.identify(one), self.make_trial(one)) for one in self.state.proposed]
+        return [*first, *trials]
 
     def choose(self) -> tuple[MethodSpec, float] | None:
         """The method that the search found, and its rate; None before its end."""
-        if not self.front:
+        if self._beliefs is None:
             return None
         pick: Any = self.options.pick
-        one = schedule.pick_candidate(self.front, pick).configuration
-        values = {**self.method.options, "methods": self.space.to_members(one)}
+        ranked = schedule.rank_finalists(self.cost_of, self._beliefs, pick)
+        if len(ranked) < self.options.finalist:
+            return None
+        one = ranked[self.options.finalist - 1].configuration
+        values = {**self.method.options_of_runs, "methods": self.space.to_members(one)}
         spec = MethodSpec.model_validate(
             {"name": self.method.name, "label": self.method.key, **values}
         )
@@ -194,6 +245,8 @@ class AutoSearch:
             work = self.predictor.predict_work(run)
         except MethodError:
             return None
+        if self._limit_check.exceeds(run):
+            return None
         unit = self.predictor.predict_work(self._plain_run())
         price = {
             "parameters": float(self.predictor.count_trained(run)),
@@ -203,12 +256,19 @@ class AutoSearch:
         return Cost(price, work.operations / unit.operations)
 
     @cached_property
+    def _limit_check(self) -> LimitCheck:
+        measured = None if self.reference is None else self.ended[self.reference[0]]
+        return LimitCheck(self.predictor, self.limits, measured)
+
+    @cached_property
     def _known(self) -> KnownSearch:
         """What earlier replays of this search have computed."""
         plain = self.context.identify(self._plain_run())  # of its data, model and settings
-        options = {k: v for k, v in self.method.options.items() if k not in ("pick", "budget")}
+        others = ("pick", "finalist", "budget")
+        options = {k: v for k, v in self.method.options_of_runs.items() if k not in others}
+        limits = self.limits.model_dump(exclude_none=True)
         known: KnownSearch = self.context.searches.setdefault(
-            digest([plain, options]), KnownSearch()
+            digest([plain, options, limits]), KnownSearch()
         )
         return known
 
@@ -270,37 +330,6 @@ class _Trials(Mapping[Configuration, Trial]):
         return 0
 
 
-def read_trial(record: Record) -> Trial:
-    """The selection score of a trial with its variance over the examples.
-
-    One that diverged or did not fit has the metric's lowest score.
-    """
-    metric = find_primary_metric([record]) or DEFAULT
-    if record.is_lost or record.selection_score is None:
-        return Trial(metrics.get(metric).lowest, 0.0, lost=True)
-    return Trial(record.selection_score[0], _variance(_Hashable(record), metric))
-
-
-@dataclass(frozen=True)
-class _Hashable:
-    """A record by its id."""
-
-    record: Record = field(compare=False)
-    run_id: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "run_id", self.record.run_id)
-
-
-@lru_cache(maxsize=4096)
-def _variance(one: _Hashable, metric: str) -> float:
-    answers = one.record.predictions.get("selection")
-    if answers is None:
-        return 0.0
-    score = bootstrap_score([answers], metric)
-    return bootstrap_variance(score, score.draws)
-
-
 def _configure_member(name: str) -> ConfiguredMethod:
     """A member in its default size.
 
@@ -326,12 +355,18 @@ def _suits(member: ConfiguredMethod, loaded: Any) -> bool:
         return False
 
 
-def find_warm_start(before: AutoSearch) -> tuple[Configuration, ...] | None:
-    """The best configurations of the search of the task before; None while it goes on."""
-    if not before.state.finished:
+def find_warm_start(before: Sequence[AutoSearch]) -> tuple[Configuration, ...] | None:
+    """The best configurations of the searches of earlier tasks; None while one of them goes on.
+
+    Of the last task ``WARM``, of each other one.
+    """
+    if not all(search.finished for search in before):
         return None
-    ranked = sorted(before.front, key=lambda one: -one.score)
-    return tuple(one.configuration for one in ranked[:WARM])
+    warm: dict[Configuration, None] = {}
+    for age, search in enumerate(reversed(before)):
+        ranked = sorted(search.front, key=lambda one: -one.score)
+        warm |= dict.fromkeys(one.configuration for one in ranked[: 1 if age else WARM])
+    return tuple(warm)
 
 
 SEED_DEVIATION = 0.02

@@ -44,10 +44,20 @@ MAX_ROWS_FOR_FOLDS = 500
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run with its identity."""
+    """A run with its identity.
+
+    ``searched_by``: model and method of the search whose trial it is; a trial of several searches
+    is planned by each.
+    """
 
     run_id: str
     run: Run
+    searched_by: tuple[str, str] | None = None
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """Task, model and method that it is for: of a trial of a search, those of the search."""
+        return self.run.cell if self.searched_by is None else (self.run.cell[0], *self.searched_by)
 
 
 def expand_study(
@@ -85,7 +95,7 @@ def _plan_runs(
     """The runs of a study given those that have ended; else with every rate that may be chosen."""
     study = context.pin_revisions(study)
     for task in study.tasks:
-        for method in study.methods:
+        for method in study.all_methods:
             check_method(method, task, study.models, context)
     refused = find_refused_cells(study, context)
     preset = load_preset(study.protocol.preset)
@@ -96,7 +106,7 @@ def _plan_runs(
     known = {record.run_id: record for record in records}
     ended = known if rates_chosen else None
     planned: list[PlannedRun] = []
-    searches: dict[tuple[str, str], AutoSearch] = {}
+    searches: dict[tuple[str, str], list[AutoSearch]] = {}
     for task in study.tasks:
         design = find_outer_design(study, context, task, records)
         for name in model_free_baselines(task):
@@ -118,23 +128,16 @@ def _plan_search(
     cell: _CellPlanner,
     design: OuterDesign,
     known: Mapping[str, Record],
-    searches: dict[tuple[str, str], AutoSearch],
+    searches: dict[tuple[str, str], list[AutoSearch]],
 ) -> list[PlannedRun]:
     """The trials of a search, and the final runs of what it has found.
 
     ``searches``: those of earlier tasks, by model and method; this one is added. It begins when
-    that of the task before has ended. In cross-validation each outer fold has its own, and begins
-    anew, since its rows may have been in the other task's trials.
+    these have ended. In cross-validation each outer fold has its own, and begins anew, since its
+    rows may have been in the other task's trials.
     """
     protocol, key = cell.study.protocol, (cell.model.key, cell.method.key)
-    if protocol.race != "off":
-        raise StudyError(
-            f"{cell.method.key} is searched, and a race would end before its search has.",
-            where="protocol.race",
-            remedy="Write race: off, or remove the method.",
-        )
-    before = searches.get(key)
-    warm = () if before is None else find_warm_start(before)
+    warm = find_warm_start(searches.get(key, ()))
     if warm is None:
         return []
     rows = len(cell.context.dataset(cell.task).train)
@@ -148,13 +151,17 @@ def _plan_search(
             make=cell.make_run,
             ended=known,
             tuning_seed=protocol.tuning_seed,
+            seeds=protocol.seeds,
             runs=protocol.trials * (count_folds(cell.study, rows) if outer is None else 1),
             outer=outer,
             warm=warm,
+            limits=cell.study.limits,
+            of_study=cell.study.methods,
         )
         if outer is None:
-            searches[key] = search
-        trials += [PlannedRun(*planned) for planned in search.plan_trials()]
+            searches.setdefault(key, []).append(search)
+        for run_id, run in search.plan_trials():
+            trials.append(PlannedRun(run_id, run, key if run.stage == "tune" else None))
         if (choice := search.choose()) is not None:
             spec, rate = choice
             finals += [cell.make("final", rate, s, outer=outer, method=spec) for s in seeds]

@@ -144,7 +144,7 @@ class CostPredictor:
         if run.model == NO_MODEL:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
-        work, steps = self.predict_work(run), self._count_steps(run)
+        work, steps = self.predict_work(run), self.count_steps(run)
         cost_model = self._cost_model(run)
         seconds, peak = cost_model.predict_seconds(work, steps), self.predict_peak_bytes(run)
         basis = f"{cost_model.speed_runs} ended runs of this model"
@@ -270,7 +270,8 @@ class CostPredictor:
         first, longest = dataset.train[:SCORED_EXAMPLES], run.training.max_length
         return encode(first, outline.loaded.tokenizer, longest, "").mean_scored
 
-    def _count_steps(self, run: Run) -> int:
+    def count_steps(self, run: Run) -> int:
+        """Steps of a run, without early stopping."""
         if run.stage == "cost":
             return PROBE_STEPS
         if run.learning_rate is None:

@@ -114,7 +114,7 @@ def find_refused_cells(study: Study, context: StudyContext) -> list[MethodError]
     Raises:
         MethodError: no method can train on any model.
     """
-    pairs = [(method, model) for model in study.models for method in study.methods]
+    pairs = [(method, model) for model in study.models for method in study.all_methods]
     errors = [e for pair in pairs if (e := _training_error(*pair, context))]
     if pairs and len(errors) == len(pairs):
         raise errors[0]

@@ -27,7 +27,7 @@ from paretune.reporting.tables.over_tasks_table import write_over_tasks
 from paretune.reporting.tables.pareto_table import build_pareto_table
 from paretune.reporting.tables.prediction_error import build_prediction_grids
 from paretune.reporting.tables.report_table import build_report_tables
-from paretune.reporting.tables.search_table import build_search_grid
+from paretune.reporting.tables.search_table import build_front_grid, build_search_grid
 from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segment_differences
 from paretune.reporting.tables.shifted_table import build_shifted_grid
 from paretune.reporting.tables.translation_table import build_translation_table
@@ -167,6 +167,7 @@ def _build_task(
         likelihood=build_likelihood(all_rows),
         shifted=build_shifted_grid(all_rows),
         search=build_search_grid(all_rows, records),
+        search_front=build_front_grid(all_rows, records),
         forgetting=build_forgetting_grid(all_rows),
     )
 

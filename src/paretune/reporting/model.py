@@ -69,6 +69,7 @@ class TaskReport:
         likelihood: of the right answers, a verdict of its own; None where no cell has one.
         forgetting: token losses before and after training; None where nothing measured them.
         search: what searches found; None where the study has none.
+        search_front: their trials' front, and what mattered; None where too few can be read.
         shifted: scores on the shifted test part; None where the task has none.
     """
 
@@ -95,6 +96,7 @@ class TaskReport:
     likelihood: LikelihoodReport | None = None
     shifted: Grid | None = None
     search: Grid | None = None
+    search_front: Grid | None = None
     forgetting: Grid | None = None
 
     @property

@@ -88,7 +88,7 @@ class TimeBudget:
             values |= _value_cells(own, study)
         by_cell: dict[CellName, list[PlannedRun]] = {}
         for one in left:
-            by_cell.setdefault(one.run.cell, []).append(one)
+            by_cell.setdefault(one.cell, []).append(one)
         ranked = []
         for name, runs in by_cell.items():
             value = values.get(name, 0.0)

@@ -54,7 +54,7 @@ def plan_wanted_runs(
     if study.protocol.race == "off":
         return planned
     states = _decide(study, planned, records)
-    return [one for one in planned if _is_wanted(one.run, study, states[one.run.task.key])]
+    return [one for one in planned if _is_wanted(one, study, states[one.run.task.key])]
 
 
 def plan_runs(
@@ -71,7 +71,7 @@ def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) ->
     """All runs of the full study, by what the race has decided of them."""
     planned = expand_study(study, context, records)
     states = _decide(study, planned, records)
-    chosen = [one for one in planned if _is_wanted(one.run, study, states[one.run.task.key])]
+    chosen = [one for one in planned if _is_wanted(one, study, states[one.run.task.key])]
     protocol = study.protocol.model_copy(update={"race": "off"})
     whole = study.model_copy(update={"protocol": protocol})
     ready, waiting = plan_pending_runs(whole, context, records)
@@ -81,15 +81,15 @@ def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) ->
     tuned = _find_tuned(planned, records)
     not_raced = [p.run for p in ready if p.run.stage == "tune" and p.run_id not in ids | known]
     later = [
-        *((one.run, False) for one in planned if one.run_id not in known),
-        *((run, (*run.cell, run.outer) in tuned) for run in not_raced),  # a dropped rate
-        *((run, False) for run in waiting if (run.cell, run.outer) not in with_final),
+        *((one.run, one.cell, False) for one in planned if one.run_id not in known),
+        *((run, run.cell, (*run.cell, run.outer) in tuned) for run in not_raced),  # a dropped rate
+        *((run, run.cell, False) for run in waiting if (run.cell, run.outer) not in with_final),
     ]
     undecided: list[Run] = []
     given_up: list[Run] = []
-    for run, dropped in later:
-        state = states[run.task.key]
-        over = dropped or state.over or (run.model.key, run.method.key) in state.stopped
+    for run, (task, *key), dropped in later:
+        state = states[task]
+        over = dropped or state.over or tuple(key) in state.stopped
         (given_up if over else undecided).append(run)
     return StudyRace(tuple(chosen), tuple(undecided), tuple(given_up), states)
 
@@ -100,7 +100,9 @@ def _decide(
     ids = {one.run_id for one in planned}
     cells = build_cells(study, [record for record in records if record.run_id in ids])
     tuned = _find_tuned(planned, records)
-    with_runs = {one.run.cell for one in planned}
+    ended = {record.run_id for record in records}
+    # A search that has ended without a final run, since every trial failed, is left out.
+    with_runs = {one.cell for one in planned if not one.searched_by or one.run_id not in ended}
     states = {}
     for task in study.tasks:
         own = [c for c in cells if c.task == task.key and (c.task, c.model, c.method) in with_runs]
@@ -119,18 +121,22 @@ def _find_tuned(planned: Sequence[PlannedRun], records: Sequence[Record]) -> fro
     left: dict[object, bool] = {}
     for one in planned:
         if one.run.stage != "cost":
-            place = (*one.run.cell, one.run.outer)
+            place = (*one.cell, one.run.outer)
             waits = one.run.stage == "tune" and one.run_id not in ended
             left[place] = left.get(place, False) or waits
     return frozenset(place for place, waits in left.items() if not waits)
 
 
-def _is_wanted(run: Run, study: Study, state: RaceState) -> bool:
+def _is_wanted(planned: PlannedRun, study: Study, state: RaceState) -> bool:
+    run, (_, *key) = planned.run, planned.cell
+    return _wants(run, (key[0], key[1]), study, state)
+
+
+def _wants(run: Run, key: CellKey, study: Study, state: RaceState) -> bool:
     if run.model == NO_MODEL or run.stage == "cost" or run.method.name in baselines.NAMES:
         return True
-    key: CellKey = (run.model.key, run.method.key)
     if run.outer is not None:
-        return run.outer.position < state.positions[key]
+        return run.outer.position < state.positions.get(key, 0)
     if run.stage == "tune":
         return state.measured and state.stopped.get(key) != "limit"
     return study.protocol.seeds.index(run.seed) < state.positions[key]

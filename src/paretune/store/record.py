@@ -159,6 +159,7 @@ class Measurements(TypedDict, total=False):
         wall_seconds: of ``load``, ``train`` and ``evaluation``.
         fleet: number of runs that trained together at the end; seconds are this run's share.
         phases: peaks of ``load``, ``train`` and ``evaluation``.
+        configuration: of a trial of a search (:func:`paretune.autopeft.review.describe_trial`).
         measured_again: the slower of two measurements, where the first was contradicted.
         contradicted: what in the study contradicts this measurement.
         traceback: of a run that stopped with an error.
@@ -170,6 +171,7 @@ class Measurements(TypedDict, total=False):
     environment: Environment
     work: EstimatedWork
     layer_gradients: list[float]
+    configuration: dict[str, Any]
     phases: dict[str, dict[str, int]]
     peak_counter: str
     components: dict[str, int]
@@ -270,6 +272,12 @@ class Record:
     def trained_parameters(self) -> int | None:
         """Of the method and the head."""
         return self.result.get("trained_parameters")
+
+    @property
+    def layer_count(self) -> int | None:
+        """Layers of its model, of a trial of a search."""
+        sums = self.measured.get("layer_gradients")
+        return None if sums is None else len(sums)
 
     @property
     def train_seconds(self) -> float | None:

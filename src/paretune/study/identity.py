@@ -39,7 +39,9 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "generation": {"stop": []},
     "method": {"readout": None},
     "protocol": {"outer": "auto", "race": "off"},
-    "limits": {"max_memory": None, "max_time": None, "max_bytes": None},
+    "limits": dict.fromkeys(
+        ("max_memory", "max_time", "max_bytes", "max_parameters", "max_latency")
+    ),
 }
 """Settings that are left out of canonical forms at these values.
 

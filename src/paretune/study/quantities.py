@@ -32,6 +32,7 @@ BYTE_UNITS: Mapping[str, float] = {
     },
 }
 SECOND_UNITS: Mapping[str, float] = {
+    **_name_units("ms millisecond milliseconds", 1e-3),
     **_name_units("s sec secs second seconds", 1.0),
     **_name_units("min mins minute minutes", 60.0),
     **_name_units("h hr hrs hour hours", 3600.0),
@@ -85,7 +86,9 @@ def parse_points(value: str | float, option: str) -> float:
     return _parse(value, _POINTS, option)
 
 
-def read_setting(parse: Callable[[str | float, str], float], value: Any, name: str) -> int | None:
+def read_setting(
+    parse: Callable[[str | float, str], float], value: Any, name: str, *, rounds: bool = True
+) -> float | None:
     """A quantity of a study file, rounded; a bare number is in bytes or seconds, None is None.
 
     Raises:
@@ -95,7 +98,8 @@ def read_setting(parse: Callable[[str | float, str], float], value: Any, name: s
         return None
     try:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return round(parse(value if number else str(value), name))
+        amount = parse(value if number else str(value), name)
+        return round(amount) if rounds else amount
     except StudyError as error:
         raise ValueError(f"{error.what} {error.remedy}".strip()) from None
 

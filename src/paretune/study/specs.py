@@ -17,6 +17,8 @@ Quantisation = Literal["nf4", "int8"]
 
 FOUND_BY_SEARCH: Mapping[str, str] = {"auto": "methods"}
 """Methods that a search completes, with the option that it fills in."""
+NOT_OF_RUNS: Mapping[str, tuple[str, ...]] = {"auto": ("finalists", "controls")}
+"""Options that say what else enters the study, and are no part of a run."""
 
 
 class FrozenModel(BaseModel):
@@ -88,6 +90,12 @@ class MethodSpec(BaseModel):
     def options(self) -> dict[str, Any]:
         """The method's own options, as written."""
         return dict(self.model_extra or {})
+
+    @property
+    def options_of_runs(self) -> dict[str, Any]:
+        """Its options without those that say what else enters the study."""
+        others = NOT_OF_RUNS.get(self.name, ())
+        return {name: value for name, value in self.options.items() if name not in others}
 
     @property
     def key(self) -> str:

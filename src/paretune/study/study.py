@@ -24,6 +24,7 @@ from paretune.study.overrides import add_environment, apply_overrides, as_entrie
 from paretune.study.paths import PATH_KEYS, PathResolver, is_path, restore_written_paths
 from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
 from paretune.study.run import Run
+from paretune.study.search_controls import enter_search_rows
 from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec
 from paretune.study.study_file import StudyFile, read_study_file
 from paretune.study.task_spec import TaskSpec
@@ -126,7 +127,7 @@ class Study(FrozenModel):
                 raise ValueError(f"{section}: {key} is named twice; give one another name")
         for key in _find_repeated(method.key for method in self.methods):
             raise ValueError(f"methods: {key} is named twice; give each a label of its own")
-        cells = len(self.tasks) * len(self.models) * len(self.methods)
+        cells = len(self.tasks) * len(self.models) * len(self.all_methods)
         protocol = self.protocol
         seeds = len(protocol.seeds)
         parts = seeds if isinstance(protocol.outer, int) else protocol.folds
@@ -187,6 +188,11 @@ class Study(FrozenModel):
             ("training", f"{self.training.epochs} epochs, batch {self.training.batch_size}"),
         ]
         return html_lines([f"study {self.study}"], bold=True) + html_table(("", ""), rows)
+
+    @property
+    def all_methods(self) -> tuple[MethodSpec, ...]:
+        """The methods that it names, and the rows that their searches bring."""
+        return enter_search_rows(self.methods)
 
     @property
     def overrides(self) -> tuple[str, ...]:

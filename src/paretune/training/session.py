@@ -13,16 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from paretune.autopeft.review import describe_trial
 from paretune.measuring.cost_estimation import (
     describe_trained_part,
     estimate_compute_cost,
     measure_shape,
 )
 from paretune.measuring.machine import describe_environment
-from paretune.methods import Trains
+from paretune.methods import Trains, configure_method
+from paretune.models.structure.topology import Topology
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
-from paretune.study import Generation
+from paretune.study import Generation, Run
 from paretune.training.caches import TEST_PARTS, ProcessCache
 from paretune.training.evaluation.evaluator import (
     WeightAccess,
@@ -281,6 +283,9 @@ class Session:
                 if layer is not None:
                     sums[layer] += size
             slot.outcome.measured["layer_gradients"] = sums
+            slot.outcome.measured["configuration"] = _describe_configuration(
+                run, self._model.loaded.anatomy.topology
+            )
 
     def _measure_forgetting(self, slot: Slot) -> None:
         """Score a trained run's model again, alone."""
@@ -333,3 +338,11 @@ class Session:
 def _answers_of(part: str) -> str:
     """The name under which the texts of all labels of a part are encoded."""
     return f"{part} answers"
+
+
+def _describe_configuration(run: Run, topology: Topology) -> Any:
+    """Of a trial of a search."""
+    method = configure_method(run.method)
+    rates = method.learning_rates(topology)
+    assert rates is not None and run.learning_rate is not None  # noqa: S101  (it has trained)
+    return describe_trial(method.members(), run.learning_rate, rates[1])

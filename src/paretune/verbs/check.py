@@ -186,7 +186,7 @@ def _check_models_and_methods(
         yield item
         if item.error is None:
             models.append(model)
-    for method in study.methods:
+    for method in study.all_methods:
         item = _check_method(method, study.protocol.trials, tasks, models, context)
         yield item
         if item.error is None:

@@ -36,6 +36,7 @@ from paretune.analysis.racing.completions import (
 )
 from paretune.analysis.racing.screening import find_hopeless
 from paretune.study import Limits, Protocol, Study
+from paretune.study.specs import FOUND_BY_SEARCH
 
 FIRST_RUNS = 2
 """Runs that every method of a race gets: with one, nothing is known of how much runs differ."""
@@ -177,7 +178,9 @@ class _Race:
         stopped: dict[CellKey, Stop] = {}
         stopped |= {key: "limit" for key, c in self._methods.items() if self._exceeds(c)}
         none = every | dict.fromkeys(self._methods, 0)
-        if not all(cell.cost for cell in self._methods.values()):
+        unmeasured = {key for key, cell in self._methods.items() if not cell.cost}
+        searched = {key for key, cell in self._methods.items() if cell.name in FOUND_BY_SEARCH}
+        if not unmeasured <= searched:
             return RaceState(none, stopped, measured=False)
         if not self._crossed and not self._methods.keys() <= {*stopped, *self._tuned}:
             return RaceState(none, stopped)
@@ -189,8 +192,8 @@ class _Race:
             key: 0 if key in stopped else min(FIRST_RUNS, self._all) for key in self._methods
         }
         state = RaceState(every | positions, stopped)
-        if not all(cell.complete for cell in self._cells if cell.baseline):
-            return state
+        if unmeasured or not all(cell.complete for cell in self._cells if cell.baseline):
+            return state  # what a search finds is measured after it
         while not any(self._waits(key, count) for key, count in positions.items()):
             state = self._judge(positions, stopped)
             more = self._find_undecided(state, positions, stopped)

@@ -1,16 +1,25 @@
-"""The block on searches: what each has found, what its trials said, and what the test says."""
+"""The blocks on searches: what each has found, what its trials said, and what the test says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from paretune.autopeft.describe import describe_layers
+from paretune.autopeft.review import SearchReview, review_search
 from paretune.autopeft.surrogate import expected_maximum
 from paretune.methods.core.layer_subset import ALL, list_layers
 from paretune.reporting.rows import Grid, Row
-from paretune.reporting.text.formatting import format_seconds, pluralise
+from paretune.reporting.text.cost_amounts import format_amount
+from paretune.reporting.text.formatting import (
+    format_rate,
+    format_seconds,
+    format_share,
+    join_names,
+    pluralise,
+)
 from paretune.store.record import Record
 from paretune.study.run import is_trial
 
@@ -18,9 +27,43 @@ TITLE = "What the search found"
 _ABOVE = (
     "A search tries combinations of methods in groups of layers on the selection part, with one "
     "seed each; what it found was then trained anew, as every method. A layer in which a method "
-    "stands is ■, lowest first."
+    "stands is ■, lowest first. Searches of one model share their trials."
 )
 TITLES = ("combination", "layers", "selection said", "test says", "trials", "their training")
+FRONT_TITLE = "The front of the search"
+_FRONT_ABOVE = (
+    "Of all trials, the combinations than which none is cheaper and believed to be better. "
+    "Believed is the mean of a model of all scores, with 95 % of what it leaves open; scored is "
+    "one run on the selection part. No test answer is in this table."
+)
+FRONT_TITLES = ("combination", "layers", "rate", "cost", "believed [95 %]", "scored", "tested as")
+_NORMAL = 1.96
+
+
+@dataclass(frozen=True)
+class _SearchResult:
+    """What a search has completed, by the first final run.
+
+    ``combination``: its members. ``options``: what the study says of the search.
+    """
+
+    combination: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any]
+    rate: float | None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it stands beside a search, to show what that is worth."""
+        return self.options.get("sampler") == "random" or self.options.get("members") == ["lora"]
+
+
+def _find(row: Row) -> _SearchResult | None:
+    """None where no search was."""
+    for record in row.cell.final:
+        if option := record.run.method.found_by_search:
+            options = record.run.method.options
+            return _SearchResult(options[option], options, record.run.learning_rate)
+    return None
 
 
 def build_search_grid(rows: Sequence[Row], records: Sequence[Record]) -> Grid | None:
@@ -29,46 +72,118 @@ def build_search_grid(rows: Sequence[Row], records: Sequence[Record]) -> Grid | 
     Args:
         records: of the task.
     """
-    searched = [
-        (row, combination) for row in rows if (combination := _found_methods(row)) is not None
-    ]
+    searched = [(row, result) for row in rows if (result := _find(row)) is not None]
     if not searched:
         return None
     lines = []
     notes: dict[str, None] = {}
-    for row, combination in searched:
-        trials = [r for r in records if r.run.model.key == row.cell.model and is_trial(r.run)]
-        lines.append((row, _describe(row, combination, trials)))
-        notes |= dict.fromkeys(_write_notes(row, rows, trials))
+    for row, result in searched:
+        trials = _list_trials(row, result, records)
+        lines.append((row, _describe(row, result, trials)))
+        if not result.is_control:
+            notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
     return Grid(TITLE, _ABOVE, TITLES, tuple(lines), tuple(notes))
 
 
-def _found_methods(row: Row) -> Sequence[Mapping[str, Any]] | None:
-    """The members of what was found; None where no search was."""
-    for record in row.cell.final:
-        if option := record.run.method.found_by_search:
-            combination: Sequence[Mapping[str, Any]] = record.run.method.options[option]
-            return combination
-    return None
+def build_front_grid(rows: Sequence[Row], records: Sequence[Record]) -> Grid | None:
+    """The front of the first search of each model, of the first outer fold; None without one."""
+    lines: list[tuple[Row, tuple[str, ...]]] = []
+    notes: list[str] = []
+    completed = [(row, result) for row in rows if (result := _find(row)) is not None]
+    for model in dict.fromkeys(row.model for row, _ in completed):
+        own = [(row, result) for row, result in completed if row.model == model]
+        row, result = next((pair for pair in own if not pair[1].is_control), own[0])
+        trials = _list_trials(row, result, records)
+        first = [r for r in trials if r.run.outer is None or r.run.outer.position == 0]
+        by = str(result.options.get("by", "parameters"))
+        review = review_search(first, by)
+        if review is not None:
+            lines += [(row, texts) for texts in _describe_front(review, by, own)]
+            notes += _describe_importance(review, row)
+    return (
+        Grid(FRONT_TITLE, _FRONT_ABOVE, FRONT_TITLES, tuple(lines), tuple(notes)) if lines else None
+    )
 
 
-def _describe(
-    row: Row, combination: Sequence[Mapping[str, Any]], trials: Sequence[Record]
-) -> tuple[str, ...]:
-    own = [r for r in trials if r.run.method.options.get("methods") == list(combination)]
-    own = [r for r in own if r.run.learning_rate == row.cell.final[0].run.learning_rate]
-    scores = [score[0] for r in own if (score := r.selection_score) is not None]
-    counts = {len(r.measured["layer_gradients"]) for r in trials if "layer_gradients" in r.measured}
-    strip = draw_layers(combination, counts.pop()) if len(counts) == 1 else "–"
+def _describe_front(
+    review: SearchReview, by: str, entered: Sequence[tuple[Row, _SearchResult]]
+) -> Iterable[tuple[str, ...]]:
+    for one, record in zip(review.front, review.records, strict=True):
+        combination = record.run.method.options["methods"]
+        names = [
+            row.method
+            for row, result in entered
+            if list(result.combination) == list(combination)
+            and result.rate == record.run.learning_rate
+        ]
+        half = _NORMAL * one.deviation
+        yield (
+            describe_layers(combination),
+            draw_layers(combination, record.layer_count or 1),
+            format_rate(record.run.learning_rate),
+            _format_price(one.price, by),
+            f"{one.score:.3f} [{one.score - half:.3f}, {one.score + half:.3f}]",
+            f"{one.raw:.3f}",
+            ", ".join(names) or "–",
+        )
+
+
+def _format_price(price: float, by: str) -> str:
+    if by == "time":
+        return f"{price / 1e9:,.3g} GFLOP a step"
+    return format_amount("memory" if by == "memory" else "parameters", price)
+
+
+def _describe_importance(review: SearchReview, row: Row) -> Iterable[str]:
+    if review.importance:
+        shares = [f"{name} {format_share(min(share, 1.0))}" for name, share in review.importance]
+        yield (
+            f"{row.title}: what mattered on the selection part, as a share of the variance of that "
+            f"model of scores (what acts together counts more than once): {join_names(shares)}."
+        )
+
+
+def _list_trials(row: Row, result: _SearchResult, records: Sequence[Record]) -> list[Record]:
+    """Those of its model that lie in its space: searches share them."""
+    members = result.options.get("members")
+    whole = result.options.get("groups") == 1
+    return [
+        record
+        for record in records
+        if record.run.model.key == row.cell.model
+        and is_trial(record.run)
+        and all(
+            (members is None or own["name"] in members) and not (whole and "layers" in own)
+            for own in record.run.method.options["methods"]
+        )
+    ]
+
+
+def _describe(row: Row, result: _SearchResult, trials: Sequence[Record]) -> tuple[str, ...]:
+    by_selection = _score_on_selection(row, result, trials)
+    counts = {record.layer_count for record in trials} - {None}
+    strip = draw_layers(result.combination, counts.pop() or 1) if len(counts) == 1 else "–"
     seconds = [s for r in trials if (s := r.train_seconds) is not None]
     return (
-        describe_layers(combination),
+        describe_layers(result.combination),
         strip,
-        f"{median(scores):.3f}" if scores else "–",
+        "–" if by_selection is None else f"{by_selection:.3f}",
         "–" if row.interval is None else f"{row.interval.estimate:.3f}",
         str(len(trials)),
         format_seconds(sum(seconds)) if seconds else "–",
     )
+
+
+def _score_on_selection(row: Row, result: _SearchResult, trials: Sequence[Record]) -> float | None:
+    """The score of the trial of what was found."""
+    scores = [
+        score[0]
+        for r in trials
+        if r.run.method.options.get("methods") == list(result.combination)
+        and r.run.learning_rate == row.cell.final[0].run.learning_rate
+        and (score := r.selection_score) is not None
+    ]
+    return median(scores) if scores else None
 
 
 def draw_layers(combination: Sequence[Mapping[str, Any]], count: int) -> str:
@@ -83,7 +198,13 @@ def draw_layers(combination: Sequence[Mapping[str, Any]], count: int) -> str:
     )
 
 
-def _write_notes(row: Row, rows: Sequence[Row], trials: Sequence[Record]) -> Iterable[str]:
+def _write_notes(
+    row: Row, result: _SearchResult, rows: Sequence[Row], trials: Sequence[Record]
+) -> Iterable[str]:
+    by_selection = _score_on_selection(row, result, trials)
+    if by_selection is not None and row.interval is not None:
+        by_test = row.interval.estimate
+        yield f"{row.title}: selection said {by_selection:.2f}, test says {by_test:.2f}."
     if len(trials) > 1:
         yield (
             f"Of {len(trials)} equal combinations the best score on the selection part is "
@@ -91,21 +212,38 @@ def _write_notes(row: Row, rows: Sequence[Row], trials: Sequence[Record]) -> Ite
             "believes the mean of a model of all scores, and why the test alone says what it is "
             "worth."
         )
+    if row.interval is None:
+        return
     others = [
-        r for r in rows
+        r
+        for r in rows
         if r.cell.model == row.cell.model and not r.cell.baseline and r.interval is not None
-        and _found_methods(r) is None
-    ]  # fmt: skip
-    if others and row.interval is not None:
-        best = max(others, key=lambda r: r.interval.estimate if r.interval else 0.0)
-        assert best.interval is not None  # noqa: S101  (filtered)
-        gap = row.interval.estimate - best.interval.estimate
-        words = "above" if gap >= 0 else "below"
+    ]
+    by_hand = [r for r in others if _find(r) is None]
+    controls = [r for r in others if (own := _find(r)) is not None and own.is_control]
+    compared = []
+    if controls:
+        compared.append(f"{_compare(row, _best(controls))}, the better of its controls")
+    if by_hand:
+        best = _best(by_hand)
         spent = sum(r.train_seconds or 0.0 for r in trials)
         hand = sum(r.train_seconds or 0.0 for r in best.cell.tuning)
-        times = f", and its trials took {spent / hand:.1f} times as long" if hand else ""
+        times = f" (all trials took {spent / hand:.1f} times as long as its own)" if hand else ""
+        compared.append(f"{_compare(row, best)}, the best method that was set by hand{times}")
+    if compared:
         yield (
-            f"{row.title}: {abs(gap):.3f} {words} {best.title}, the best method that was set by "
-            f"hand{times} ({pluralise(len(row.cell.final), 'final run')}). Whether that is more "
-            "than chance is in the comparison of all methods."
+            f"Was the search worth it? {row.title} ({pluralise(len(row.cell.final), 'final run')}) "
+            f"is {' and '.join(compared)}. Whether that is more than chance is in the comparison "
+            "of all methods."
         )
+
+
+def _best(rows: Sequence[Row]) -> Row:
+    return max(rows, key=lambda r: r.interval.estimate if r.interval else 0.0)
+
+
+def _compare(row: Row, other: Row) -> str:
+    """``0.012 above full``."""
+    assert row.interval is not None and other.interval is not None  # noqa: S101  (filtered)
+    gap = row.interval.estimate - other.interval.estimate
+    return f"{abs(gap):.3f} {'above' if gap >= 0 else 'below'} {other.title}"

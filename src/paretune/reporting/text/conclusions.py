@@ -195,10 +195,18 @@ def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
     elif True in crossed:
         folds = f"{folds}, in cross-validation on {outside}"
     by_fold = by_fold and f"{by_fold},"
+    searched = [m.key for m in study.all_methods if m.found_by_search]
+    by_hand, of_search = "every method", ""
+    if searched:
+        by_hand = "every method that is set by hand"
+        of_search = (
+            f"; {join_names([sanitise_line(key) for key in searched])} spent budgets of trials, "
+            "with the same seed, on combinations and their rates"
+        )
     return (
-        f"Fair protocol: every method tried {pluralise(protocol.trials, 'learning rate')} with a "
-        f"tuning seed on {folds}; scores are of {seeds}{by_fold} at the selected rate, on "
-        f"{part}.{claim}"
+        f"Fair protocol: {by_hand} tried {pluralise(protocol.trials, 'learning rate')} with a "
+        f"tuning seed on {folds}{of_search}; scores are of {seeds}{by_fold} at the selected rate, "
+        f"on {part}.{claim}"
     )
 
 

@@ -94,6 +94,7 @@ def _print_task(task: TaskReport, console: Console) -> None:
     grids = (
         *task.grids,
         task.search,
+        task.search_front,
         task.shifted,
         task.forgetting,
         *likelihood,
