@@ -11,10 +11,10 @@ from replay import FOLDER, Pool
 
 from paretune.analysis.cells import Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.statistics.sample_size import ONE_PASS, estimate_sample_size
+from paretune.analysis.statistics.sample_size import ONE_PASS
 from verdicts import outcomes
 from verdicts.generator import Design, Generator
-from verdicts.outcomes import LEVEL, Tally, Truth
+from verdicts.outcomes import Tally, Truth
 from verdicts.scenarios import Scenario
 from verdicts.studies import build_cells
 from verdicts.worlds import World
@@ -93,13 +93,13 @@ def judge(
 def judge_sample_size(tally: Tally, cells: Sequence[Cell], generator: Generator) -> None:
     """A pilot's two methods, truly 5 points apart; without a verdict, the study it asks for."""
     names = ("lora", "prompt")
-    if _decides(cells, names):
-        tally.count("pilot decides", True)
-        return
-    tally.count("pilot decides", False)
+    comparisons = PairwiseComparisons(cells)
     a, b = (next(c for c in cells if c.method == name) for name in names)
-    assert a.bootstrap is not None and b.bootstrap is not None
-    size = estimate_sample_size(a.bootstrap, b.bootstrap)
+    pair, size = comparisons.compare(a, b), comparisons.estimate_sample_size(a, b)
+    assert pair is not None and size is not None
+    tally.count("pilot decides", pair.standing != "unclear")
+    if pair.standing != "unclear":
+        return
     design = generator.design
     designs = {
         "examples": size.examples and Design(size.examples, design.seeds),
@@ -117,11 +117,6 @@ def judge_sample_size(tally: Tally, cells: Sequence[Cell], generator: Generator)
         if feasible:
             seed = [int(generator.rng.integers(2**31))]
             drawn = Generator(generator.world, larger, seed).draw()
-            tally.count(f"decided with {what}", _decides(build_cells(drawn, "accuracy"), names))
-
-
-def _decides(cells: Sequence[Cell], names: Sequence[str]) -> bool:
-    for pair in PairwiseComparisons(cells).pairs(outcomes.MODEL):
-        if {pair.a, pair.b} == set(names):
-            return bool(pair.difference.p < LEVEL)
-    return False
+            pairs = PairwiseComparisons(build_cells(drawn, "accuracy")).pairs(outcomes.MODEL)
+            (decided,) = (p.standing != "unclear" for p in pairs if {p.a, p.b} == {*names})
+            tally.count(f"decided with {what}", decided)

@@ -17,6 +17,8 @@ from paretune.analysis.statistics.multiple_testing import (
     all_pairs_correction,
     rows_correction,
 )
+from paretune.analysis.statistics.sample_size import estimate_sample_size
+from paretune.analysis.statistics.seed_variance import fit_seed_prior
 from paretune.reporting.build import build_report
 from paretune.verbs.compare import compare
 from paretune.verbs.report import StudyResults
@@ -28,6 +30,26 @@ FREE = ("majority", "tfidf")
 def cells(**levels: float) -> list[Cell]:
     study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
     return group_into_cells(study, fake.whole(study, {"prompt": 0.6, **levels}))
+
+
+def test_what_would_decide_a_pair_is_asked_by_the_rule_that_decides_it() -> None:
+    """At the level of its family, with the variances that the cells lend to one another."""
+    by_method = {cell.method: cell for cell in cells(lora=0.75, full=0.77)}
+    comparisons = PairwiseComparisons([*by_method.values()])
+    full, lora = by_method["full"], by_method["lora"]
+    assert full.bootstrap and lora.bootstrap
+    size = comparisons.estimate_sample_size(full, lora)
+    lending = [c.bootstrap for c in by_method.values() if c.bootstrap]
+    alike = estimate_sample_size(
+        full.bootstrap,
+        lora.bootstrap,
+        (False, False),
+        ALPHA / 6,
+        prior=fit_seed_prior(lending),
+        run_seconds=(full.run_seconds, lora.run_seconds),
+    )
+    assert size == alike
+    assert alike != estimate_sample_size(full.bootstrap, lora.bootstrap)
 
 
 def test_methods_are_one_family_and_their_rows_of_baselines_another() -> None:

@@ -47,7 +47,14 @@ from paretune.analysis.pairwise_ranks import (
 )
 from paretune.analysis.pareto.expected_score import CellKey, ExpectedScore, expected_scores
 from paretune.analysis.shortfall import Shortfall, bound_shortfalls
-from paretune.analysis.statistics.multiple_testing import all_pairs_correction, rows_correction
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
+from paretune.analysis.statistics.multiple_testing import (
+    ALPHA,
+    all_pairs_correction,
+    rows_correction,
+)
+from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
+from paretune.analysis.statistics.seed_variance import NO_PRIOR, fit_seed_prior, lending_scores
 from paretune.methods.baselines import WITH_MODEL
 
 
@@ -79,6 +86,31 @@ class PairwiseComparisons:
             if {a.model, b.model} <= {model, NO_MODEL}:
                 return _find_pair(pairs, a.method, b.method)
         return _find_pair(self._pairs_across_models, _full_name(a), _full_name(b))
+
+    def estimate_sample_size(self, a: Cell, b: Cell) -> SampleSize | None:
+        """What would decide between ``a`` and ``b``; None if they share no examples.
+
+        By the level and with the variances between seeds by which :meth:`compare` judges them.
+        """
+        pair = self.compare(a, b)
+        if pair is None:
+            return None
+        on_one_model = (m for m in self._scores if {a.model, b.model} <= {m, NO_MODEL})
+        model = next(on_one_model, None)
+        cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
+        scores, names = self._scores.get(model or "", {}), (a.method, b.method)
+        if model is None:
+            cells, scores = self._cells_across_models
+            names = (_full_name(a), _full_name(b))
+        lending = lending_scores(scores, _names_of_baselines(cells))
+        return estimate_sample_size(
+            scores[names[0]],
+            scores[names[1]],
+            (a.deterministic, b.deterministic),
+            ALPHA / pair.family,
+            prior=NO_PRIOR if find_raced_pairs(cells) else fit_seed_prior(lending),
+            run_seconds=(a.run_seconds, b.run_seconds),
+        )
 
     def verdict(self, cell: Cell, format_name: Callable[[str], str] = str) -> Verdict | None:
         """``cell`` compared with its baselines; None without a model, score or failure.
@@ -139,9 +171,13 @@ class PairwiseComparisons:
         return self._withhold_pairs(pairs, cells)
 
     @cached_property
-    def _pairs_across_models(self) -> tuple[Pair, ...]:
+    def _cells_across_models(self) -> tuple[dict[str, Cell], dict[str, BootstrapScore]]:
         cells = {_full_name(cell): cell for cell in self._cells}
-        scores = keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
+        return cells, keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
+
+    @cached_property
+    def _pairs_across_models(self) -> tuple[Pair, ...]:
+        cells, scores = self._cells_across_models
         pairs = compare_all_pairs(scores, _names_of_baselines(cells), find_raced_pairs(cells))
         return self._withhold_pairs(pairs, cells)
 

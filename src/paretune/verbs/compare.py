@@ -95,9 +95,6 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     from paretune.analysis.cells import NO_MODEL
     from paretune.analysis.comparable_scores import scores_on_model
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-    from paretune.analysis.statistics.multiple_testing import ALPHA
-    from paretune.analysis.statistics.sample_size import estimate_sample_size
-    from paretune.analysis.statistics.seed_variance import fit_seed_prior, lending_scores
     from paretune.reporting.text.formatting import format_failures
 
     scores = scores_on_model(cells, model)
@@ -107,22 +104,12 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     if absent:
         why = f"{' and '.join(absent)} {'has' if len(absent) == 1 else 'have'} no score to compare"
         return ComparisonResult(cells[0].task, model, metric, None, None, (), why=why)
-    pair = PairwiseComparisons([c for c in cells if c.model in (model, NO_MODEL)]).compare(
-        by_method[a], by_method[b]
-    )
+    comparisons = PairwiseComparisons([c for c in cells if c.model in (model, NO_MODEL)])
+    pair = comparisons.compare(by_method[a], by_method[b])
     assert pair is not None  # noqa: S101 - both have scores of the same examples
     sample_size = None
     if pair.standing == "unclear":
-        deterministic = (by_method[a].deterministic, by_method[b].deterministic)
-        baseline_names = {name for name, cell in by_method.items() if cell.baseline}
-        sample_size = estimate_sample_size(
-            scores[a],
-            scores[b],
-            deterministic,
-            ALPHA / pair.family,
-            prior=fit_seed_prior(lending_scores(scores, baseline_names)),
-            run_seconds=(by_method[a].run_seconds, by_method[b].run_seconds),
-        )
+        sample_size = comparisons.estimate_sample_size(by_method[a], by_method[b])
     failed_seeds = tuple(
         f"Runs of {name}: {format_failures(rate)}."
         for name in (a, b)

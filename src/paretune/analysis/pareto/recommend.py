@@ -44,8 +44,6 @@ from paretune.analysis.pareto.recommendation import (
     Recommendation,
     RecommendationKind,
 )
-from paretune.analysis.statistics.multiple_testing import ALPHA
-from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.methods import baselines
 
@@ -253,14 +251,8 @@ def _find_runner_up(
 
 
 def _compare(other: Candidate, chosen: Candidate, comparisons: PairwiseComparisons) -> Alternative:
-    pair = comparisons.compare(other.cell, chosen.cell)
-    if pair is None:
-        return Alternative(other, None, None)
-    deterministic = (other.cell.deterministic, chosen.cell.deterministic)
-    scores = other.expected.score, chosen.expected.score
-    return Alternative(
-        other, pair, estimate_sample_size(*scores, deterministic, ALPHA / pair.family)
-    )
+    cells = other.cell, chosen.cell
+    return Alternative(other, comparisons.compare(*cells), comparisons.estimate_sample_size(*cells))
 
 
 def _compare_with_hardest(

@@ -10,10 +10,11 @@ the examples. What is asked for finds a true difference of 5 points in 80 % of s
 more often. It is not asked what would find the observed difference: one that is noticed is too
 large on average, and what it asks for finds the true one in as few as half of the studies.
 
-Variances between seeds are rough where seeds are few, so each is drawn 500 times from its scaled
-inverse chi-squared distribution and the power is averaged over the draws (assurance: O'Hagan,
-Stevens and Campbell 2005, Pharmaceutical Statistics 4). A study that finds the opposite direction
-does not count as decided.
+Variances are rough: those between seeds where seeds are few, that of the examples where most
+answers agree and where noise of single answers was taken out of it. So each is drawn 500 times from
+its scaled inverse chi-squared distribution and the power is averaged over the draws (assurance:
+O'Hagan, Stevens and Campbell 2005, Pharmaceutical Statistics 4). A study that finds the opposite
+direction does not count as decided.
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from scipy import special
 
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_variance
 from paretune.analysis.statistics.multiple_testing import ALPHA
-from paretune.analysis.statistics.score_difference import difference_terms, on_common_rows
+from paretune.analysis.statistics.score_difference import (
+    difference_terms,
+    on_common_rows,
+    shared_example_variance,
+)
 from paretune.analysis.statistics.seed_variance import NO_PRIOR, SeedPrior
 from paretune.analysis.test_design import TestDesign
 
@@ -76,13 +81,13 @@ class SampleSize:
 
 @dataclass(frozen=True)
 class _OpenValues:
-    """Variances between seeds as the data leave them open, (draws,), and what is known.
+    """Variances as the data leave them open, (draws,), and what is known.
 
     Attributes:
         gap: true difference.
         between: of each side that has seeds, variances between its runs.
         noise: of single answers in the difference of two runs over the present examples.
-        examples: of the difference, from the present examples.
+        examples: variances of the difference that come from the present examples.
         row_noise: of each side that has seeds, the variance of one run's score over the present
             examples.
         prior: of the variance between seeds.
@@ -92,7 +97,7 @@ class _OpenValues:
     gap: float
     between: tuple[NDArray[Any], ...]
     noise: float
-    examples: float
+    examples: NDArray[Any]
     row_noise: tuple[float, ...]
     prior: SeedPrior
     level: float
@@ -100,7 +105,7 @@ class _OpenValues:
     def power(self, seeds: int, growth: float, units: float) -> float:
         """Chance to decide with ``seeds`` and ``growth`` times the examples, in ``units``."""
         t_examples = float(special.stdtrit(max(units - 1, 1), 1 - self.level / 2))
-        total = np.full(_DRAWS, self.examples / growth)
+        total = self.examples / growth
         half2 = t_examples**2 * total
         share = self.noise / max(len(self.between), 1) / growth
         if self.between:
@@ -122,8 +127,8 @@ class _OpenValues:
         runs = ONE_PASS.runs
         rows = (self.examples + self.noise) / growth
         inflated = ONE_PASS.phi(math.ceil(units)) * rows
-        total, estimated = np.full(_DRAWS, rows), np.full(_DRAWS, inflated)
-        error = np.full(_DRAWS, inflated**2 / max(units - 1, 1))
+        total, estimated = rows, inflated
+        error = inflated**2 / max(units - 1, 1)
         noises = [runs * noise / growth for noise in self.row_noise]
         prior = replace(self.prior, noise=float(np.mean(noises)) if noises else 0.0)
         degrees = (1 + prior.weight) * (runs - 1)
@@ -231,11 +236,33 @@ def _draw_open_values(
         seeds = len(side.seeds)
         single = bootstrap_variance(side, side.draws) + (seeds - 1) * side.residual_variance
         row_noise.append(single)
-    phi = max(side.design.phi(side.units) for side in (a, b))
+    examples = _draw_example_variances(a, b, terms.examples[0], rng)
     gap = FOUND_POINTS * a.highest / 100
-    return _OpenValues(
-        gap, tuple(between), noise, terms.examples[0] / phi, tuple(row_noise), prior, level
-    )
+    return _OpenValues(gap, tuple(between), noise, examples, tuple(row_noise), prior, level)
+
+
+def _draw_example_variances(
+    a: BootstrapScore, b: BootstrapScore, used: float, rng: np.random.Generator
+) -> NDArray[Any]:
+    """What the examples' part of the variance may be, (draws,), where ``used`` is its estimate.
+
+    The variance of n differences has 2 n / (kurtosis - 1) degrees of freedom, few where nearly all
+    answers agree. What noise is taken out of it leaves its error as it was, so a share r of it that
+    remains has r^2 times as many (Satterthwaite 1946).
+    """
+    variance = used / max(side.design.phi(side.units) for side in (a, b))
+    degrees = float(max(a.units - 1, 1))
+    if a.credit is not None and b.credit is not None:
+        delta = a.credit - b.credit - np.mean(a.credit - b.credit)
+        second = float(np.mean(delta**2))
+        if second > 0:
+            kurtosis = float(np.mean(delta**4)) / second**2
+            degrees = min(degrees, 2 * len(delta) / max(kurtosis - 1, 1e-9))
+    whole = shared_example_variance(a, b)
+    if whole > 0:
+        degrees *= min(variance / whole, 1.0) ** 2
+    degrees = max(degrees, 1.0)
+    return np.asarray(variance * degrees / rng.chisquare(degrees, _DRAWS))
 
 
 def _search_smallest(is_enough: Callable[[int], bool], start: int) -> int | None:
