@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 BUNDLE_PREFIX = "bundle:"
@@ -59,7 +60,8 @@ def is_provably_dead(owner: str) -> bool:
     if len(parts) != 4 or not parts[2].isdecimal():
         return False
     host, boot, pid, start = parts
-    return (host, boot) == (socket.gethostname(), _boot_id()) and _has_ended(int(pid), start)
+    here = host == socket.gethostname() and boot == _boot_id()
+    return here and _has_ended(int(pid), start)
 
 
 def is_bundle(owner: str | None) -> bool:
@@ -106,6 +108,7 @@ def process_exists(pid: int) -> bool:
     return True
 
 
+@cache
 def _boot_id() -> str:
     """The machine's boot and the process namespace: a pid means nothing outside them."""
     try:

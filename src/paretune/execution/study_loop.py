@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from paretune.execution.executor import StudyCallbacks, StudySummary
-from paretune.execution.progress.snapshot import take_snapshot
+from paretune.execution.progress.snapshot import Snapshot, take_snapshot
 from paretune.store import RunStatus, Storage
 
 STAGES = ("tune", "final", "cost")
@@ -46,6 +46,8 @@ class StudyLoop:
     is_over: Callable[[Sequence[RunStatus]], bool] = leave_nothing
     _ended_before: set[str] | None = field(default=None, init=False)
     _newly_ended: int = field(default=0, init=False)
+    _seconds_left: float | None = field(default=None, init=False)
+    _estimate_again_at: float = field(default=0.0, init=False)
     _begun: float = field(default_factory=time.monotonic, init=False)
 
     def run(
@@ -86,17 +88,30 @@ class StudyLoop:
         """Tell the observer what has changed since the last look."""
         observer = self.callbacks.observer
         ended = {status.run_id for status in statuses if status.ended}
-        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
+        newly = () if self._ended_before is None else ended - self._ended_before
+        snapshot = self._take_snapshot(statuses)
         if self._ended_before is None and ended:
             observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
-        elif self._ended_before is not None:
+        elif newly:
             for status in statuses:
-                if status.run_id in ended - self._ended_before:
+                if status.run_id in newly:
                     observer.ended(status, snapshot)
                     self.run_ended()
                     self._newly_ended += 1
         self._ended_before = ended
         observer.update(snapshot)
+
+    def _take_snapshot(self, statuses: Sequence[RunStatus]) -> Snapshot:
+        """The study now; its time left is estimated in a twentieth of the time at most."""
+        begun = time.monotonic()
+        again = begun >= self._estimate_again_at
+        known = None if again else self._seconds_left
+        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs, known)
+        if again:
+            self._seconds_left = snapshot.seconds_left
+            now = time.monotonic()
+            self._estimate_again_at = now + 20 * (now - begun)
+        return snapshot
 
     def _summarise(self, statuses: Sequence[RunStatus]) -> StudySummary:
         return StudySummary(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,13 @@ from paretune.store.journal import EndedRun, read_ended_runs
 from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Predictions, Record
 from paretune.store.sqlite import dropped_weights, queries
+from paretune.store.sqlite.changes import has_changes, load_settings_revision
+from paretune.store.sqlite.claims import load_moment
 from paretune.store.sqlite.database import transaction
 from paretune.store.sqlite.open_database import OpenDatabase
 from paretune.store.sqlite.verify import find_problems
 from paretune.store.status import RunStatus, StudyEntry
+from paretune.store.status_view import Moment, StatusChanges, StatusView
 from paretune.study import Run
 
 
@@ -33,7 +37,8 @@ class StoreReader:
         self._db = database.connection
         self._db.row_factory = sqlite3.Row
         self._parsed_runs: dict[tuple[str, str], tuple[str, Run]] = {}
-        self._checked_rows: set[str] = set()
+        self._views: dict[str, StatusView] = {}
+        self._settings: dict[str, tuple[int, dict[str, str]]] = {}
 
     def close(self) -> None:
         """Close the connection; the store stays as it is."""
@@ -60,12 +65,31 @@ class StoreReader:
     def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
         """The status of every run of the study, in order; claimable: by ``owner``.
 
+        Only what has changed since the last look is read. A value that is as before is the same
+        object.
+
         Raises:
             StoreError: a run changed since it was written.
         """
         with self._read() as db:
-            queries.check_new_rows(db, study_hash, self._checked_rows, self._file)
-            return queries.load_run_statuses(db, study_hash, self._parse_run, owner)
+            return self._refresh(db, study_hash).assemble(load_moment(db, owner))
+
+    def load_status_changes(
+        self, study_hash: str, owner: str | None, since: int
+    ) -> tuple[StatusChanges, Moment]:
+        """What has changed after a revision, for another view of the study, and the moment.
+
+        Raises:
+            StoreError: a run changed since it was written.
+        """
+        with self._read() as db:
+            return self._refresh(db, study_hash).list_changes(since), load_moment(db, owner)
+
+    def get_run(self, study_hash: str, run_id: str) -> Run | None:
+        """A run of the study, as :meth:`load_status_changes` last saw it."""
+        view = self._views.get(study_hash)
+        stored = None if view is None else view.get(run_id)
+        return None if stored is None else stored.status.run
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
         """The records of ended runs, in the order in which the study asked for them.
@@ -96,13 +120,28 @@ class StoreReader:
             StoreError: it changed since it was written.
         """
         with self._read() as db:
-            return queries.load_settings(db, self._file, key).get(key)
+            return queries.load_setting(db, self._file, key)
 
     def get_settings(self, prefix: str) -> dict[str, str]:
         """The values of all keys that begin with ``prefix``, by the rest of the key."""
+        return dict(self.load_settings(prefix)[1])
+
+    def load_settings(self, prefix: str) -> tuple[int, Mapping[str, str]]:
+        """The same, and a number that is another one once any of them was written since.
+
+        They are read again only then: a study has one or two for each of its runs. The number is 0
+        where that is not known.
+        """
         with self._read() as db:
+            is_numbered = prefix.find("/") == len(prefix) - 1 and has_changes(db)
+            revision = load_settings_revision(db, prefix) if is_numbered else 0
+            known = self._settings.get(prefix)
+            if known is not None and revision and known[0] == revision:
+                return known
             settings = queries.load_settings(db, self._file)
-        return {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+        values = {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+        self._settings[prefix] = (revision, values)
+        return self._settings[prefix]
 
     def read_blob(self, sha256: str) -> bytes:
         """A blob's content, its hash verified.
@@ -168,8 +207,16 @@ class StoreReader:
                 return {}  # the rate is chosen by the scores, which are in the record
             raise
 
+    def _refresh(self, db: sqlite3.Connection, study_hash: str) -> StatusView:
+        """The view of a study, as it is in this transaction."""
+        view = self._views.setdefault(study_hash, StatusView())
+        view.apply(
+            queries.load_status_changes(db, study_hash, view.revision, self._parse_run, self._file)
+        )
+        return view
+
     def _parse_run(self, study_hash: str, run_id: str, text: str) -> Run:
-        known = self._parsed_runs.get((study_hash, run_id))  # progress asks twice a second
+        known = self._parsed_runs.get((study_hash, run_id))
         if known is None or known[0] != text:
             known = self._parsed_runs[(study_hash, run_id)] = (text, Run.model_validate_json(text))
         return known[1]

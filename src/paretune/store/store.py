@@ -21,6 +21,7 @@ from paretune.store.canonical_json import check_result, to_canonical_json
 from paretune.store.journal import append_ended_runs, read_ended_runs
 from paretune.store.reader import StoreReader
 from paretune.store.sqlite import answers, claims, dropped_weights, queries, writes
+from paretune.store.sqlite.changes import create_changes, has_changes
 from paretune.store.sqlite.database import transaction
 from paretune.store.sqlite.merge import (
     MergePlan,
@@ -65,6 +66,7 @@ class Store(StoreReader):
         store = cls(folder, open_database(folder, create=create))
         try:
             if create:
+                store._number_changes()
                 store._recover()
         except BaseException:  # nothing stays open
             store.close()
@@ -116,7 +118,8 @@ class Store(StoreReader):
         """Claim the first claimable run of the study, in its order; None where there is none."""
         claimant = claims.Claimant(owner, study_hash, lease_seconds)
         with self._write() as db:
-            return claims.claim_first(db, claimant, self._parse_run, stages, may_start)
+            view = self._refresh(db, study_hash)
+            return claims.claim_first(db, claimant, view, self._parse_run, stages, may_start)
 
     def claim_matching(
         self,
@@ -131,7 +134,10 @@ class Store(StoreReader):
         """Claim up to ``limit`` claimable runs that match, in the order of the study."""
         claimant = claims.Claimant(owner, study_hash, lease_seconds)
         with self._write() as db:
-            return claims.claim_matching(db, claimant, self._parse_run, matches, limit, workers)
+            view = self._refresh(db, study_hash)
+            return claims.claim_matching(
+                db, claimant, view, self._parse_run, matches, limit, workers
+            )
 
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
         """Prolong the lease and, where given, keep the progress."""
@@ -286,7 +292,7 @@ class Store(StoreReader):
         """Keep a value unless there is one; return the one that is kept (the first writer's)."""
         with self._write() as db:
             writes.put_setting(db, key, value, if_absent=True)
-            return queries.load_settings(db, self._file, key)[key]
+            return str(queries.load_setting(db, self._file, key))
 
     # Trained weights within a budget
 
@@ -313,6 +319,7 @@ class Store(StoreReader):
             lease_seconds: that every claim holds from now on at least, so that its worker can
                 renew it; one whose owner is provably dead has ended all the same.
         """
+        self._number_changes()
         with self._write() as db:
             answers.create_answers(db)
             claims.prolong_leases(db, lease_seconds)
@@ -343,10 +350,20 @@ class Store(StoreReader):
 
     # Internals
 
-    def _write(self) -> AbstractContextManager[sqlite3.Connection]:
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
         if self._outer is not None:
-            return nullcontext(self._outer)
-        return transaction(self._db, self.folder / "study.db", "IMMEDIATE")
+            yield self._outer
+            return
+        before = self._db.total_changes
+        try:
+            with transaction(self._db, self.folder / "study.db", "IMMEDIATE") as db:
+                yield db
+        except BaseException:  # Ctrl-C too; raised again
+            if self._db.total_changes != before:  # what was read since then is not so
+                self._views.clear()
+                self._settings.clear()
+            raise
 
     def _read(self) -> AbstractContextManager[sqlite3.Connection]:
         return super()._read() if self._outer is None else nullcontext(self._outer)
@@ -374,6 +391,14 @@ class Store(StoreReader):
             runs = queries.load_ended_runs(db, claim.run_id)
         append_ended_runs(self._journal, runs)
         self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
+
+    def _number_changes(self) -> None:
+        """See :mod:`paretune.store.sqlite.changes`."""
+        with self._read() as db:
+            if has_changes(db):
+                return
+        with self._write() as db:
+            create_changes(db)
 
     def _recover(self) -> None:
         """Tidy what killed processes left: parts, checkpoints of ended runs, a short journal."""

@@ -107,7 +107,7 @@ def apply_aliases(values: Any, aliases: Mapping[str, str]) -> Any:
     Raises:
         ValueError: a key is given in two spellings.
     """
-    if not isinstance(values, Mapping) or not any(key in aliases for key in values):
+    if not isinstance(values, Mapping) or aliases.keys().isdisjoint(values):
         return values
     renamed: dict[Any, Any] = {}
     for key, value in values.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import threading
@@ -240,6 +241,57 @@ class StorageContract:
         assert [s.state for s in other.load_statuses(STUDY)].count("done") == 1
         with storage.reopen() as again:
             assert again.load_records(STUDY) == other.load_records(STUDY)
+
+    def test_a_handle_that_has_looked_before_sees_every_change(
+        self, storage: Storage, tmp_path: Path
+    ) -> None:
+        """What it has seen is not read again: it equals what a new handle reads as a whole."""
+        watcher, owner = self.open(tmp_path), current_owner("cpu")
+
+        def look(handle: Storage) -> list[Any]:
+            statuses = handle.load_statuses(STUDY, owner)
+            return [dataclasses.replace(status, seconds=None) for status in statuses]
+
+        def check() -> None:
+            assert look(watcher) == look(storage) == look(self.open(tmp_path))
+
+        check()
+        storage.add_runs(STUDY, [*make_runs(5), *make_runs(2, "cost")])
+        check()
+        first, second = self.claim(storage), self.claim(storage)
+        check()
+        storage.renew(first, {"step": 1, "steps": 9})
+        check()
+        storage.release(first)
+        storage.fail(second, "error", "a defect", {})
+        check()
+        storage.save_study(OTHER, "other", "study: other\n", {"study": "other"})
+        storage.add_runs(OTHER, [("tune0", make_run()), ("alone", make_run(9))])
+        claim = storage.claim(owner, OTHER)
+        assert claim is not None and claim.run_id == "tune0"
+        check()
+        storage.finish(claim, {"outcome": "ok", "scores": {"test": {"primary": 0.5}}}, {}, {})
+        assert storage.retry(STUDY) == 1
+        check()
+        assert self.claim(watcher).run_id == "tune1"  # put back by another handle
+        check()
+
+    def test_a_handle_that_has_read_settings_before_sees_every_change(
+        self, storage: Storage, tmp_path: Path
+    ) -> None:
+        reader = self.open(tmp_path)
+        storage.set_settings({"a/1": "x", "b/1": "y"})
+        assert reader.get_settings("a/") == {"1": "x"} and reader.get_settings("") != {}
+        storage.set_settings({"a/2": "z", "b/1": "changed"})
+        reader.get_settings("a/")["1"] = "of the caller alone"
+        assert reader.get_settings("a/") == {"1": "x", "2": "z"}
+        assert reader.get_settings("b/") == {"1": "changed"}
+        claim = self.claim(storage)
+        storage.set_setting(f"halve/{claim.run_id}", "1")
+        assert reader.get_settings("halve/") == {claim.run_id: "1"}
+        storage.fail(claim, "error", "a defect", {})
+        storage.retry(STUDY)
+        assert reader.get_settings("halve/") == {}
 
     def test_threads_never_get_the_same_run(self, storage: Storage) -> None:
         storage.add_runs(STUDY, make_runs(40))

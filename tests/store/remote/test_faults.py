@@ -35,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("answers", "claims", "queries", "writes"):
+    for module in ("answers", "claims", "writes"):
         monkeypatch.setattr(f"paretune.store.sqlite.{module}.time", clock)
     monkeypatch.setattr("paretune.store.store.time", clock)
     return clock

@@ -38,19 +38,24 @@ class Snapshot:
         return f"about {format_duration(self.seconds_left)} left" if self.seconds_left else ""
 
 
-def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> Snapshot:
+def take_snapshot(
+    statuses: Sequence[RunStatus], workers: int, planned: int, seconds_left: float | None = None
+) -> Snapshot:
     """The study at this moment, with its time left.
 
     Args:
         workers: how many runs train at once; costs are measured one after the other.
         planned: how many runs the whole study will have, as far as that is known; 0: unknown.
+        seconds_left: an estimate of just now, to be taken again; None: it is estimated.
     """
     total = max(len(statuses), planned)
+    if seconds_left is None:
+        seconds_left = _estimate_seconds_left(statuses, workers, total - len(statuses))
     return Snapshot(
         ended=sum(status.ended for status in statuses),
         total=total,
         running=tuple(s for s in statuses if s.state == "running" and not s.is_claimable),
-        seconds_left=_estimate_seconds_left(statuses, workers, total - len(statuses)),
+        seconds_left=seconds_left,
     )
 
 
@@ -80,7 +85,7 @@ def _estimate_seconds_left(
     None where runs are to train and none has shown what it takes, or where a cost is to be measured
     and neither a cost nor a training run has ended. ``unknown_runs`` are planned, but not known.
     """
-    durations = _collect_durations(statuses)
+    durations = {key: fmean(values) for key, values in _collect_durations(statuses).items()}
     training = durations.get("train")
     remaining = [s for s in statuses if not s.ended and not _trains_nothing(s)]
     trains = unknown_runs or any(status.stage != "cost" for status in remaining)
@@ -89,9 +94,7 @@ def _estimate_seconds_left(
     training_seconds, cost_seconds = 0.0, 0.0
     for status in remaining:
         key = next((key for key in _similarity_keys(status) if key in durations), None)
-        expected = (
-            _estimate_cost_seconds(status, durations) if key is None else fmean(durations[key])
-        )
+        expected = _estimate_cost_seconds(status, durations) if key is None else durations[key]
         if expected is None:
             return None
         expected *= 1 - _share_done(status)
@@ -99,13 +102,11 @@ def _estimate_seconds_left(
             cost_seconds += expected
         else:
             training_seconds += expected
-    training_seconds += unknown_runs * fmean(training) if training else 0.0
+    training_seconds += unknown_runs * (training or 0.0)
     return cost_seconds + training_seconds / max(1, workers)
 
 
-def _estimate_cost_seconds(
-    status: RunStatus, durations: Mapping[object, list[float]]
-) -> float | None:
+def _estimate_cost_seconds(status: RunStatus, durations: Mapping[object, float]) -> float | None:
     """Seconds of a cost before any has been measured: some steps of similar runs, within its limit.
 
     Where runs end before they report steps, a cost is expected to take as long as one of them.
@@ -114,11 +115,11 @@ def _estimate_cost_seconds(
     keys = ((status.run.cell, "final"), (status.run.cell, "tune"), "train")
     for key in keys:
         if ("a step", key) in durations:
-            step = fmean(durations["a step", key])
+            step = durations["a step", key]
             return START_SECONDS + min(COST_STEPS * step, max(limit, MIN_COST_STEPS * step))
     for key in keys:
         if key in durations:
-            return START_SECONDS + min(limit, fmean(durations[key]))
+            return START_SECONDS + min(limit, durations[key])
     return None
 
 

@@ -23,6 +23,7 @@ from paretune.store.remote.messages import (
     Response,
     decode_claim,
     decode_json,
+    decode_moment,
     decode_record,
     decode_status,
     encode_claim,
@@ -31,6 +32,7 @@ from paretune.store.remote.messages import (
 )
 from paretune.store.remote.transport import PatientTransport
 from paretune.store.status import Claim, RunStatus
+from paretune.store.status_view import Moment, StatusChanges, StatusView
 from paretune.store.storage import Matches, MayStart
 from paretune.study import Run
 
@@ -68,6 +70,8 @@ class RemoteStore:
         self.poll_seconds = poll_seconds
         self._transport = connect()
         self._runs: dict[str, Run] = {}
+        self._views: dict[str, StatusView] = {}
+        self._settings: dict[str, tuple[int, dict[str, str]]] = {}
         self._uploaded: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -115,9 +119,18 @@ class RemoteStore:
 
     def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
         """See :class:`~paretune.store.storage.Storage`."""
-        values = self._call("load_statuses", study_hash=study_hash, owner=owner)
-        runs = self._load_runs(study_hash, [value["run_id"] for value in values])
-        return [decode_status(v, run) for v, run in zip(values, runs, strict=True)]
+        view, moment = self._look(study_hash, owner)
+        return view.assemble(moment)
+
+    def _look(self, study_hash: str, owner: str | None) -> tuple[StatusView, Moment]:
+        """The statuses as they are now: what has changed since the last look is asked for."""
+        view = self._views.setdefault(study_hash, StatusView())
+        value = self._call("load_statuses", study_hash=study_hash, owner=owner, since=view.revision)
+        changed = [decode_json(text.encode()) for text in value["changed"]]
+        runs = self._load_runs(study_hash, [one["status"]["run_id"] for one in changed])
+        stored = [decode_status(one, run) for one, run in zip(changed, runs, strict=True)]
+        view.apply(StatusChanges(value["revision"], stored, value["gone"], value["complete"]))
+        return view, decode_moment(value["moment"])
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
         """See :class:`~paretune.store.storage.Storage`."""
@@ -136,7 +149,7 @@ class RemoteStore:
         if unknown:
             values = self._call("load_runs", study_hash=study_hash, run_ids=unknown)
             for run_id, value in values.items():
-                self._runs[run_id] = self._relocate(Run.model_validate(value))
+                self._runs[run_id] = self._relocate(Run.model_validate_json(value))
         return [self._runs[run_id] for run_id in run_ids]
 
     # Claims
@@ -159,12 +172,17 @@ class RemoteStore:
             value = self._call("claim", **question, lease_seconds=lease_seconds)
             return None if value is None else self._take(value)
         for _ in range(_MAX_LOOKS):
-            look = self._call("list_candidates", **question)
-            running = look["running"]
-            chosen = next((r for r in look["candidates"] if may_start(r, running)), None)
+            view, moment = self._look(study_hash, owner)
+            candidates = (
+                stored.status.run_id
+                for stored in view.iterate_open()
+                if (stages is None or stored.status.stage in stages)
+                and moment.is_claimable(stored.status)
+            )
+            chosen = next((r for r in candidates if may_start(r, moment.by_worker)), None)
             if chosen is None:
                 return None
-            only = {"run_id": chosen, "running": running}
+            only = {"run_id": chosen, "running": moment.by_worker}
             value = self._call("claim", **question, lease_seconds=lease_seconds, only=only)
             if value is not None:
                 return self._take(value)
@@ -185,12 +203,14 @@ class RemoteStore:
         The share of a worker is of the runs that match when the server is asked for them; of those
         that are taken in between it gets none.
         """
-        look = self._call("list_candidates", owner=owner, study_hash=study_hash, stages=None)
-        candidates: list[str] = look["candidates"]
-        runs = self._load_runs(study_hash, candidates)
-        matching = [r for r, run in zip(candidates, runs, strict=True) if matches(r, run)]
-        share = -(-len(matching) // workers)
-        chosen = matching[: min(limit, share)]
+        view, moment = self._look(study_hash, owner)
+        matching = [
+            stored.status.run_id
+            for stored in view.iterate_open()
+            if moment.is_claimable(stored.status)
+            and matches(stored.status.run_id, stored.status.run)
+        ]
+        chosen = matching[: min(limit, -(-len(matching) // workers))]
         if not chosen:
             return []
         values = self._call(
@@ -357,7 +377,12 @@ class RemoteStore:
 
     def get_settings(self, prefix: str) -> dict[str, str]:
         """See :class:`~paretune.store.storage.Storage`."""
-        return dict(self._call("get_settings", prefix=prefix))
+        revision, values = self._settings.get(prefix, (0, {}))
+        answer = self._call("get_settings", prefix=prefix, since=revision)
+        if answer["values"] is not None:
+            values = answer["values"]
+        self._settings[prefix] = (answer["revision"], values)
+        return dict(values)
 
     def set_setting(self, key: str, value: str) -> None:
         """See :class:`~paretune.store.storage.Storage`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from paretune.errors import ParetuneError
 from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Record
 from paretune.store.status import Claim, RunStatus
+from paretune.store.status_view import Moment, StoredStatus
 from paretune.study import Run
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the messages; client and server must have the same one."""
 KEY_HEADER = "idempotency-key"
 HASH_HEADER = "x-content-sha256"
@@ -74,22 +75,36 @@ def decode_claim(value: Mapping[str, Any], run: Run) -> Claim:
     return Claim(run=run, **value)
 
 
-def encode_status(status: RunStatus) -> dict[str, Any]:
+def encode_status(stored: StoredStatus) -> str:
     """The status of a run, by its id alone; what is as by default is left out."""
+    status = stored.status
     defaults = RunStatus("", status.run, "todo", False, None, 0)
     values = {f.name: getattr(status, f.name) for f in fields(RunStatus) if f.name != "run"}
-    return {
+    given = {
         key: dict(value) if key == "progress" else value
         for key, value in values.items()
         if value != getattr(defaults, key)
     }
+    place = {"revision": stored.revision, "position": stored.position, "started": stored.started}
+    return encode_json({**place, "status": given}).decode()
 
 
-def decode_status(value: Mapping[str, Any], run: Run) -> RunStatus:
+def decode_status(value: Mapping[str, Any], run: Run) -> StoredStatus:
     """The status of a message, with its run."""
-    return RunStatus(
-        **{"state": "todo", "is_claimable": False, "owner": None, "attempt": 0, **value}, run=run
+    given = {"state": "todo", "is_claimable": False, "owner": None, "attempt": 0, **value["status"]}
+    return StoredStatus(
+        value["revision"], value["position"], RunStatus(**given, run=run), value["started"]
     )
+
+
+def encode_moment(moment: Moment) -> dict[str, Any]:
+    """What depends on the moment."""
+    return {**asdict(moment), "abandoned": sorted(moment.abandoned)}
+
+
+def decode_moment(value: Mapping[str, Any]) -> Moment:
+    """What depends on the moment."""
+    return Moment(**{**value, "abandoned": frozenset(value["abandoned"])})
 
 
 def encode_record(record: Record) -> dict[str, Any]:

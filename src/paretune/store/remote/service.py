@@ -34,10 +34,12 @@ from paretune.store.remote.messages import (
     encode_claim,
     encode_error,
     encode_json,
+    encode_moment,
     encode_record,
     encode_status,
 )
 from paretune.store.status import Claim
+from paretune.store.status_view import StoredStatus
 from paretune.store.store import Store
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
@@ -98,6 +100,7 @@ class StoreService:
         self.folder, self._token, self._served, self._version = folder, token, served, version
         self._pool = ThreadPoolExecutor(1, "paretune-store")
         self._store: Store = self._pool.submit(self._open).result()
+        self._encoded: dict[str, tuple[int, str]] = {}
         self.complete = threading.Event()
         self.counts = RequestCounts()
 
@@ -250,40 +253,44 @@ class StoreService:
     # Reads; the names are those of the calls
 
     def _load_runs(self, study_hash: str, run_ids: Sequence[str]) -> dict[str, Any]:
-        chosen = set(run_ids)
+        self._store.load_statuses(study_hash)  # reads what is new
+        runs = {run_id: self._store.get_run(study_hash, run_id) for run_id in run_ids}
+        return {key: run.model_dump_json() for key, run in runs.items() if run is not None}
+
+    def _load_statuses(self, study_hash: str, owner: str | None, since: int) -> dict[str, Any]:
+        """What has changed of a study's runs after a revision, and what depends on the moment."""
+        changes, moment = self._store.load_status_changes(study_hash, owner, since)
         return {
-            s.run_id: s.run.model_dump(mode="json")
-            for s in self._store.load_statuses(study_hash)
-            if s.run_id in chosen
+            "revision": changes.revision,
+            "complete": changes.complete,
+            "changed": [self._encode_status(stored) for stored in changes.changed],
+            "gone": list(changes.gone),
+            "moment": encode_moment(moment),
         }
 
-    def _load_statuses(self, study_hash: str, owner: str | None = None) -> list[Any]:
-        return [encode_status(s) for s in self._store.load_statuses(study_hash, owner)]
+    def _encode_status(self, stored: StoredStatus) -> str:
+        """As JSON, made once for all workers that look at it."""
+        run_id = stored.status.run_id
+        revision, text = self._encoded.get(run_id, (0, ""))
+        if revision != stored.revision or not revision:
+            text = encode_status(stored)
+            self._encoded[run_id] = (stored.revision, text)
+        return text
 
     def _load_records(self, study_hash: str) -> list[Any]:
         return [encode_record(record) for record in self._store.load_records(study_hash)]
 
-    def _get_settings(self, prefix: str) -> dict[str, str]:
-        return self._store.get_settings(prefix)
+    def _get_settings(self, prefix: str, since: int) -> dict[str, Any]:
+        """The settings, unless they are as they were when their number was this."""
+        revision, values = self._store.load_settings(prefix)
+        is_new = revision == 0 or revision != since
+        return {"revision": revision, "values": dict(values) if is_new else None}
 
     def _get_setting(self, key: str) -> str | None:
         return self._store.get_setting(key)
 
     def _is_complete(self) -> bool:
         return self.complete.is_set()
-
-    def _list_candidates(self, owner: str, study_hash: str, stages: Sequence[str] | None) -> Any:
-        """The runs that a claim would come to in turn, and what every worker executes now."""
-        candidates: list[str] = []
-        running: list[list[str]] = []
-
-        def look(run_id: str, by_worker: Sequence[Sequence[str]]) -> bool:
-            candidates.append(run_id)
-            running[:] = [list(run_ids) for run_ids in by_worker]
-            return False  # nothing is claimed
-
-        self._store.claim(owner, study_hash, _as_stages(stages), may_start=look)
-        return {"candidates": candidates, "running": running}
 
     # Writes
 
@@ -382,7 +389,6 @@ _READS: Mapping[str, Callable[..., Any]] = {
     "get_setting": StoreService._get_setting,
     "get_settings": StoreService._get_settings,
     "is_complete": StoreService._is_complete,
-    "list_candidates": StoreService._list_candidates,
 }
 _WRITES: Mapping[str, Callable[..., Any]] = {
     "claim": StoreService._claim,

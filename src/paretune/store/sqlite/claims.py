@@ -14,6 +14,7 @@ from paretune.store.sqlite.checksums import (
     raise_if_damaged,
 )
 from paretune.store.status import Claim
+from paretune.store.status_view import Moment, StatusView
 from paretune.store.storage import Matches, MayStart
 from paretune.study import Run
 
@@ -23,10 +24,10 @@ RunParser = Callable[[str, str, str], Run]
 MAX_LEASE_SECONDS = 3600.0
 MAX_BUNDLE_SECONDS = 30 * 24 * 3600.0
 """The longest lease of a bundle, which cannot be renewed."""
-_OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, study_hash, position,
+_RUN_TO_CLAIM = """SELECT run_id, stage, state, owner, attempt, lease_until, study_hash, position,
     left_out, run, study_runs.checksum AS asked_checksum FROM study_runs JOIN runs USING (run_id)
-    WHERE study_hash = ? AND state IN ('todo', 'running') AND runs.checksum IS NULL AND NOT left_out
-    ORDER BY position"""
+    WHERE study_hash = ? AND run_id = ? AND state IN ('todo', 'running') AND runs.checksum IS NULL
+    AND NOT left_out"""
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,30 @@ class Claimant:
 def claim_first(
     db: sqlite3.Connection,
     claimant: Claimant,
+    view: StatusView,
     parse_run: RunParser,
     stages: tuple[str, ...] | None,
     may_start: MayStart | None,
 ) -> Claim | None:
-    """Mark the first claimable run as running; None where none is claimable and may start."""
-    place = place_of(claimant.owner)
-    running, by_worker = load_running(db), _runs_by_worker(db, place)
-    for row in db.execute(_OPEN_RUNS, (claimant.study_hash,)).fetchall():
-        eligible = (stages is None or row["stage"] in stages) and is_claimable(row, running, place)
-        if eligible and (may_start is None or may_start(row["run_id"], by_worker)):
-            return _mark_running(db, row, claimant, parse_run)
+    """Mark the first claimable run as running; None where none is claimable and may start.
+
+    ``view`` is of the study, and of this transaction.
+    """
+    moment = load_moment(db, claimant.owner)
+    for stored in view.iterate_open():
+        status = stored.status
+        eligible = (stages is None or status.stage in stages) and moment.is_claimable(status)
+        if eligible and (may_start is None or may_start(status.run_id, moment.by_worker)):
+            claim = _mark_running(db, status.run_id, claimant, parse_run)
+            if claim is not None:
+                return claim
     return None
 
 
 def claim_matching(
     db: sqlite3.Connection,
     claimant: Claimant,
+    view: StatusView,
     parse_run: RunParser,
     matches: Matches,
     limit: int,
@@ -71,16 +79,15 @@ def claim_matching(
 
     At most one part in ``workers`` of them, rounded up.
     """
-    running, place = load_running(db), place_of(claimant.owner)
-    study_hash = claimant.study_hash
-    rows = [
-        row
-        for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall()
-        if is_claimable(row, running, place)
-        and matches(row["run_id"], parse_run(study_hash, row["run_id"], row["run"]))
+    moment = load_moment(db, claimant.owner)
+    matching = [
+        stored.status.run_id
+        for stored in view.iterate_open()
+        if moment.is_claimable(stored.status) and matches(stored.status.run_id, stored.status.run)
     ]
-    share = -(-len(rows) // workers)
-    return [_mark_running(db, row, claimant, parse_run) for row in rows[: min(limit, share)]]
+    chosen = matching[: min(limit, -(-len(matching) // workers))]
+    claims = [_mark_running(db, run_id, claimant, parse_run) for run_id in chosen]
+    return [claim for claim in claims if claim is not None]
 
 
 def prolong_leases(db: sqlite3.Connection, lease_seconds: float) -> None:
@@ -91,31 +98,29 @@ def prolong_leases(db: sqlite3.Connection, lease_seconds: float) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Running:
-    """A run that is being executed now: its stage, and where (None: not known)."""
+def load_moment(db: sqlite3.Connection, owner: str | None) -> Moment:
+    """What is being executed now, of all studies, and what that means for a claim by this owner.
 
-    stage: str
-    place: Place | None
-
-
-def load_running(db: sqlite3.Connection) -> set[Running]:
-    """What is being executed now, of all studies in the store; not what is in bundles."""
-    rows = db.execute("SELECT stage, owner, lease_until FROM runs WHERE state = 'running'")
-    return {
-        Running(row["stage"], place_of(row["owner"]))
-        for row in rows
-        if not (is_bundle(row["owner"]) or is_abandoned(row))
-    }
-
-
-def is_claimable(row: sqlite3.Row, running: set[Running], place: Place | None) -> bool:
-    """Whether a claim from this place may take this todo or running row beside what runs now."""
-    if row["stage"] == "cost":
-        waits = any(_disturbs(other.place, place) for other in running)
-    else:
-        waits = any(o.stage == "cost" and _disturbs(place, o.place) for o in running)
-    return not waits and (row["state"] == "todo" or is_abandoned(row))
+    What is in bundles disturbs no cost and needs no memory here. A worker whose place is not known
+    may be anywhere.
+    """
+    place = place_of(owner or "")
+    abandoned: set[str] = set()
+    by_worker: dict[str, list[str]] = {}
+    training_waits = cost_waits = False
+    for row in db.execute(
+        "SELECT run_id, stage, owner, lease_until FROM runs WHERE state = 'running'"
+    ):
+        if is_abandoned(row):
+            abandoned.add(row["run_id"])
+        elif not is_bundle(row["owner"]):
+            other = place_of(row["owner"])
+            cost_waits |= _disturbs(other, place)
+            training_waits |= row["stage"] == "cost" and _disturbs(place, other)
+            if place is None or other in (place, None):
+                by_worker.setdefault(row["owner"], []).append(row["run_id"])
+    running = list(by_worker.values())
+    return Moment(time.time(), training_waits, cost_waits, frozenset(abandoned), running)
 
 
 def _disturbs(other: Place | None, cost: Place | None) -> bool:
@@ -130,8 +135,12 @@ def _disturbs(other: Place | None, cost: Place | None) -> bool:
 
 
 def _mark_running(
-    db: sqlite3.Connection, row: sqlite3.Row, claimant: Claimant, parse_run: RunParser
-) -> Claim:
+    db: sqlite3.Connection, run_id: str, claimant: Claimant, parse_run: RunParser
+) -> Claim | None:
+    """The claim; None where the table itself does not have the run as one that can be claimed."""
+    row = db.execute(_RUN_TO_CLAIM, (claimant.study_hash, run_id)).fetchone()
+    if row is None or (row["state"] == "running" and not is_abandoned(row)):
+        return None
     if columns := find_changed_columns("study_runs", row, row["asked_checksum"]):
         raise_if_damaged([describe_run_damage(row, columns)], "study.db")
     now = time.time()
@@ -146,21 +155,6 @@ def _mark_running(
     )
     run = parse_run(claimant.study_hash, row["run_id"], row["run"])
     return Claim(row["run_id"], run, claimant.owner, row["attempt"] + 1, claimant.lease_seconds)
-
-
-def _runs_by_worker(db: sqlite3.Connection, place: Place | None) -> list[list[str]]:
-    """The runs of every worker that shares the memory of this place, of all studies in the store.
-
-    Those of a worker whose place is not known, too.
-    """
-    running = "SELECT run_id, owner, lease_until FROM runs WHERE state = 'running'"
-    by_owner: dict[str, list[str]] = {}
-    for row in db.execute(running):
-        shares = place is None or place_of(row["owner"]) in (place, None)
-        shares = shares and not is_bundle(row["owner"])
-        if shares and not is_abandoned(row):
-            by_owner.setdefault(row["owner"], []).append(row["run_id"])
-    return list(by_owner.values())
 
 
 def is_abandoned(row: sqlite3.Row) -> bool:

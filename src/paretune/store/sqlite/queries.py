@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterable
 
-from paretune.owner import place_of
 from paretune.store.journal import EndedRun
 from paretune.store.record import Record
+from paretune.store.sqlite.changes import has_changes, load_revision
 from paretune.store.sqlite.checksums import (
+    PROTECTED_COLUMNS,
     describe_row_damage,
     describe_run_damage,
     describe_stored_run,
@@ -18,14 +18,24 @@ from paretune.store.sqlite.checksums import (
     find_run_damage,
     raise_if_damaged,
 )
-from paretune.store.sqlite.claims import RunParser, is_claimable, load_running
+from paretune.store.sqlite.claims import RunParser
 from paretune.store.status import RunStatus, StudyEntry
+from paretune.store.status_view import StatusChanges, StoredStatus
+from paretune.study import Run
 
-_RUN_STATUS_SQL = """SELECT position, run_id, run, stage, state, owner, attempt, lease_until,
-    progress, started, ended, fail_kind, message, json_extract(result, '$.outcome') AS outcome,
-    json_extract(result, '$.scores.test.primary') AS test,
-    json_extract(result, '$.scores.selection.primary') AS selection
-    FROM study_runs NOT INDEXED JOIN runs USING (run_id) WHERE study_hash = ? AND NOT left_out"""
+_STATUS_COLUMNS = f"""{", ".join(f"runs.{name}" for name in PROTECTED_COLUMNS["runs"])},
+    runs.run_id, runs.checksum, owner, progress, study_hash, position, left_out, run,
+    study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id,
+    CASE WHEN json_valid(result) THEN json_extract(result, '$.outcome') END AS outcome,
+    CASE WHEN json_valid(result) THEN json_extract(result, '$.scores.test.primary') END AS test,
+    CASE WHEN json_valid(result) THEN json_extract(result, '$.scores.selection.primary') END
+    AS selection"""
+_ALL_STATUSES_SQL = f"""SELECT ? AS revision, '' AS name, {_STATUS_COLUMNS}
+    FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id) WHERE study_hash = ?"""  # noqa: S608 (constants)
+_CHANGED_STATUSES_SQL = f"""SELECT revision, name, {_STATUS_COLUMNS} FROM changes
+    LEFT JOIN study_runs ON study_runs.run_id = name AND study_hash = ?
+    LEFT JOIN runs ON runs.run_id = study_runs.run_id
+    WHERE kind = 'run' AND revision > ? ORDER BY revision"""  # noqa: S608 (constants)
 RUN_ROWS_SQL = """SELECT runs.*, study_hash, position, left_out, run,
     study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id
     FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id)"""
@@ -46,26 +56,6 @@ def load_checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> li
     damages = [describe_run_damage(r, columns) for r in rows if (columns := find_run_damage(r))]
     raise_if_damaged(damages, where)
     return rows
-
-
-def check_new_rows(db: sqlite3.Connection, study_hash: str, checked: set[str], where: str) -> None:
-    """Check the runs of a study again where one of them was not checked yet in its present state.
-
-    Raises:
-        StoreError: some changed since they were written; they are named.
-    """
-    now = {
-        f"{row['run_id']} {row['sealed']}"
-        for row in db.execute(
-            "SELECT run_id, state IS NULL OR ended IS NOT NULL OR runs.checksum IS NOT NULL AS "
-            "sealed FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id) "
-            "WHERE study_hash = ?",
-            (study_hash,),
-        )
-    }
-    if not now <= checked:
-        load_checked_rows(db, study_hash, where)
-        checked |= now
 
 
 def load_studies(db: sqlite3.Connection, where: str) -> list[StudyEntry]:
@@ -118,51 +108,87 @@ def load_records(
     ]
 
 
-def load_run_statuses(
-    db: sqlite3.Connection, study_hash: str, parse_run: RunParser, owner: str | None = None
-) -> list[RunStatus]:
-    """The status of each run of a study, in position order; claimable: by this owner."""
-    running, now, place = load_running(db), time.time(), place_of(owner or "")
-    return [
-        RunStatus(
-            run_id=row["run_id"],
-            run=parse_run(study_hash, row["run_id"], row["run"]),
-            state=row["state"],
-            is_claimable=row["ended"] is None and is_claimable(row, running, place),
-            owner=row["owner"],
-            attempt=row["attempt"],
-            progress=json.loads(row["progress"] or "{}"),
-            seconds=None
-            if row["started"] is None or row["state"] == "todo"
-            else max(0.0, (row["ended"] or now) - row["started"]),  # the clock may be set back
-            outcome=row["fail_kind"] or row["outcome"] or ("ok" if row["ended"] else None),
-            score=row["selection"] if row["test"] is None else row["test"],
-            message=row["message"],
-            ended_at=row["ended"],
-        )
-        for row in _sort_by_position(db.execute(_RUN_STATUS_SQL, (study_hash,)))
+def load_status_changes(
+    db: sqlite3.Connection, study_hash: str, since: int, parse_run: RunParser, where: str
+) -> StatusChanges:
+    """The runs of a study that changed after a revision; all with 0, or where none is numbered.
+
+    Raises:
+        StoreError: some of them changed since they were written; they are named.
+    """
+    revision = load_revision(db) if has_changes(db) else 0
+    complete = not 0 < since <= revision
+    if complete:
+        rows = db.execute(_ALL_STATUSES_SQL, (revision, study_hash)).fetchall()
+    else:
+        rows = db.execute(_CHANGED_STATUSES_SQL, (study_hash, since)).fetchall()
+    asked = [row for row in rows if row["asked_id"] is not None]
+    damages = [describe_run_damage(r, columns) for r in asked if (columns := find_run_damage(r))]
+    raise_if_damaged(damages, where)
+    changed = [
+        _to_stored_status(row, parse_run(study_hash, row["run_id"], row["run"]))
+        for row in asked
+        if not row["left_out"]
     ]
+    gone = [row["name"] for row in rows if row["asked_id"] is None or row["left_out"]]
+    return StatusChanges(revision, changed, [] if complete else gone, complete)
 
 
-def load_settings(db: sqlite3.Connection, where: str, key: str | None = None) -> dict[str, str]:
-    """The setting of a key, or all settings.
+def _to_stored_status(row: sqlite3.Row, run: Run) -> StoredStatus:
+    started, ended = row["started"], row["ended"]
+    status = RunStatus(
+        run_id=row["run_id"],
+        run=run,
+        state=row["state"],
+        is_claimable=False,
+        owner=row["owner"],
+        attempt=row["attempt"],
+        progress=json.loads(row["progress"] or "{}"),
+        # The clock may be set back.
+        seconds=None if started is None or ended is None else max(0.0, ended - started),
+        outcome=row["fail_kind"] or row["outcome"] or ("ok" if ended else None),
+        score=row["selection"] if row["test"] is None else row["test"],
+        message=row["message"],
+        ended_at=ended,
+    )
+    begun = started if row["state"] == "running" else None
+    return StoredStatus(row["revision"], row["position"], status, begun)
+
+
+def load_setting(db: sqlite3.Connection, where: str, key: str) -> str | None:
+    """The setting of a key, or None.
+
+    Raises:
+        StoreError: it changed since it was written.
+    """
+    rows = db.execute("SELECT * FROM settings WHERE key = ?", (key,)).fetchall()
+    _check_rows("settings", rows, where)
+    return str(rows[0]["value"]) if rows else None
+
+
+def load_settings(db: sqlite3.Connection, where: str) -> dict[str, str]:
+    """All settings.
 
     Raises:
         StoreError: some changed since they were written; they are named.
     """
-    rows = db.execute("SELECT * FROM settings WHERE key = ? OR ? IS NULL", (key, key)).fetchall()
+    rows = db.execute("SELECT * FROM settings").fetchall()
     _check_rows("settings", rows, where)
     return {str(row["key"]): str(row["value"]) for row in rows}
 
 
 def load_ended_runs(db: sqlite3.Connection, run_id: str | None = None) -> list[EndedRun]:
     """The runs that have ended, or this one if it has, once for each study that has them."""
-    rows = db.execute(
-        "SELECT study_hash, run_id, run, state FROM study_runs JOIN runs USING (run_id) "
-        "WHERE state IN ('done', 'failed') AND (run_id = ? OR ? IS NULL) "
-        "ORDER BY study_hash, position",
-        (run_id, run_id),
-    )
+    columns = "SELECT study_hash, run_id, run, state"
+    ended = "state IN ('done', 'failed') ORDER BY study_hash, position"
+    if run_id is None:
+        rows = db.execute(f"{columns} FROM study_runs JOIN runs USING (run_id) WHERE {ended}")
+    else:  # by the index of study_runs, which begins with the study
+        rows = db.execute(
+            f"{columns} FROM studies CROSS JOIN study_runs USING (study_hash) "
+            f"CROSS JOIN runs USING (run_id) WHERE run_id = ? AND {ended}",
+            (run_id,),
+        )
     return [
         EndedRun(
             study_hash=row["study_hash"],
