@@ -2,7 +2,7 @@
 
 Three parts, each in processes of its own: the tests marked gpu (tests/gpu); steps, transformers
 with peft and paretune in turn, and paretune's runs in fleets of 4 and 16; memory by phase, each
-side in a fresh process. Writes one JSON and one page. What the time did not suffice for is named.
+side in a fresh process, several at once, since the counters are those of a process. Writes one JSON and one page. What the time did not suffice for is named.
 
     python bench/gpu.py --out bench/results/gpu
     python bench/gpu.py --out /tmp/gpu --device cpu --tiny     (tries the program on a CPU)
@@ -25,6 +25,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,10 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 ROOT = Path(__file__).resolve().parents[1]
 MINUTES = 9.5
-TEST_SHARE = 0.55
+TEST_SHARE = 0.45
 """Of the time, at most for the tests."""
 FLEETS = (4, 16)
+TINY_STEPS, TINY_ROUNDS = 3, 3
 MODELS: dict[str, tuple[str, ...]] = {
     "minilm": ("lora", "full"),
     "bert-base": ("lora", "full"),
@@ -142,7 +144,8 @@ def side_names(options: argparse.Namespace) -> list[str]:
     names = ["field", "ours"]
     if options.device.startswith("cuda"):
         names.append("varlen")
-    fleets = [] if options.method == "full" or options.model.startswith("llama") else FLEETS
+    alone = options.method == "full" or options.model.startswith("llama")
+    fleets = () if alone else FLEETS[:1] if options.tiny else FLEETS
     return names + [f"fleet-{runs}" for runs in fleets]
 
 
@@ -193,7 +196,8 @@ def in_process(
     part: str, case: dict[str, Any], options: argparse.Namespace, clock: Clock
 ) -> dict[str, Any]:
     """A measurement in a process of its own; ``failed`` has the end of what it printed."""
-    settings = {**case, "device": options.device, "steps": options.steps, "rounds": options.rounds}
+    shared = {name: getattr(options, name) for name in ("device", "tiny", "steps", "rounds")}
+    settings, begun = {**case, **shared}, time.monotonic()
     command = [sys.executable, __file__, "--part", part, "--settings", json.dumps(settings)]
     try:
         done = subprocess.run(
@@ -203,7 +207,11 @@ def in_process(
         return {**case, "failed": "the time was up"}
     if done.returncode:
         return {**case, "failed": done.stderr[-1500:]}
-    return {**case, **json.loads(done.stdout.splitlines()[-1])}
+    return {
+        **case,
+        **json.loads(done.stdout.splitlines()[-1]),
+        "process_seconds": round(time.monotonic() - begun, 1),
+    }
 
 
 def cases(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
@@ -226,7 +234,7 @@ def cases(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
         name = PACKAGES[model] if str(folder) == PACKAGES.get(model) else str(folder)
         decoder = model.startswith("llama")
         for method in methods:
-            for precision in ("bf16",) if decoder else ("bf16", "fp32"):
+            for precision in ("bf16",) if decoder or options.tiny else ("bf16", "fp32"):
                 listed.append(
                     {
                         "model": model, "folder": name, "method": method, "task": "rte",
@@ -255,11 +263,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="one toy model, few tests")
     parser.add_argument("--minutes", type=float, default=MINUTES)
-    parser.add_argument("--steps", type=int, default=10, help="of a round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="of a round; 10, with --tiny 3")
+    parser.add_argument("--rounds", type=int, help="5, with --tiny 3")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=max(1, min(4, (os.cpu_count() or 1) // 4)),
+        help="processes that measure memory at the same time, each its own; 1 where a GPU is in "
+        "exclusive mode; default: one for every four cores, 4 at most",
+    )
     parser.add_argument("--part", choices=("describe", "steps", "memory"), help=argparse.SUPPRESS)
     parser.add_argument("--settings", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.steps = options.steps or (TINY_STEPS if options.tiny else 10)
+    options.rounds = options.rounds or (TINY_ROUNDS if options.tiny else 5)
     if options.part:
         vars(options).update(json.loads(options.settings))
         parts = {"describe": describe, "steps": measure_steps, "memory": measure_memory}
@@ -293,13 +310,22 @@ def run_all(options: argparse.Namespace) -> int:
     keep()
     with tempfile.TemporaryDirectory(prefix="paretune-gpu-") as place:
         listed = cases(options, Path(place))
-        results["steps"], results["memory"] = [], []
-        for case in listed:
+        results["steps"] = []
+        for case in listed:  # one after the other, with nothing beside them
             results["steps"].append(in_process("steps", case, options, clock))
-            for side in side_names(argparse.Namespace(**{**vars(options), **case})):
-                one = in_process("memory", {**case, "side": side}, options, clock)
-                results["memory"].append(one)
             keep()
+        sides = [
+            {**case, "side": side}
+            for case in listed
+            for side in side_names(argparse.Namespace(**{**vars(options), **case}))
+            if case["precision"] == "bf16" or not side.startswith("fleet")
+        ]
+        with ThreadPoolExecutor(options.at_once) as pool:
+            measured = pool.map(lambda one: in_process("memory", one, options, clock), sides)
+            results["memory"] = list(measured)
+        keep()
+    results["seconds"] = round(60 * options.minutes - clock.left())
+    keep()
     print("\n".join(gpu_page.summarise(results)))
     print(f"{files[0]}\n{files[1]}")
     measured: Sequence[dict[str, Any]] = (*results["steps"], *results["memory"])

@@ -40,6 +40,11 @@ def summarise(results: Mapping[str, Any]) -> list[str]:
             continue
         ratios = ", ".join(f"{s} {format_quartiles(r)}" for s, r in one["ratio"].items())
         lines.append(f"{name}: field / side, a step of a run: {ratios}")
+    memory = results.get("memory", ())
+    measured = sum("failed" not in one for one in memory)
+    lines.append(f"memory: {measured} of {len(memory)} sides measured")
+    if "seconds" in results:
+        lines.append(f"all: {results['seconds']} s")
     return lines
 
 

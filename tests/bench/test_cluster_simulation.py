@@ -32,7 +32,7 @@ def certain(simulation):
 
 @pytest.fixture
 def instant(simulation):
-    times = dict.fromkeys(("claim", "claim_each", "renew", "end", "sync", "latency"), 0.0)
+    times = dict.fromkeys(("claim", "renew", "change", "end", "sync", "latency"), 0.0)
     return simulation.Server(**times, look=0.0, look_each=0.0)
 
 
@@ -81,17 +81,18 @@ def test_a_slow_server_is_what_limits_many_workers(simulation, certain, instant)
     # Every run takes 20 s of the one server, whoever asks.
     assert outcome.trained_until >= 20.0 * 12 * 7
     assert outcome.row()["server_busy"] > 0.9
-    assert simulation.count_servable_workers(certain, slow) == int(0.7 * 100 / 20)
+    assert simulation.count_servable_workers(100.0, slow) == int(0.7 * 100 / 20)
 
 
 def test_looks_fill_the_server_and_then_renewals_come_too_late(simulation, certain, instant):
-    """A look at 96 runs takes 1 s; between two a worker waits 5 s: six workers fill the server."""
-    looking = simulation.replace(instant, look_each=1 / 96)
-    waits = {n: looking.backlog_seconds(n, certain.runs) for n in (5, 6, 12, 65, 66)}
+    """A look takes 1 s; between two a worker waits 5 s: six workers fill the server."""
+    looking = simulation.replace(instant, look=1.0)
+    waits = {n: looking.backlog_seconds(n) for n in (5, 6, 12, 65, 66)}
     assert waits == pytest.approx({5: 0.0, 6: 1.0, 12: 7.0, 65: 60.0, 66: 61.0})
-    assert looking.looks_per_second(3, certain.runs) == pytest.approx(3 / 6)
-    assert looking.looks_per_second(50, certain.runs) == pytest.approx(1.0)
+    assert looking.looks_per_second(3) == pytest.approx(3 / 6)
+    assert looking.looks_per_second(50) == pytest.approx(1.0)
     ends = {n: simulation.simulate(certain, looking, n).leases_end for n in (65, 66)}
     assert ends == {65: False, 66: True}
-    by_name = {one.name: one.server for one in simulation.list_servers(looking)}
-    assert by_name["looks at what has changed"].backlog_seconds(66, certain.runs) == 0.0
+    by_changes = simulation.replace(instant, look=0.5, look_each=1 / 96)
+    assert by_changes.look_seconds(48) == pytest.approx(1.0)
+    assert simulation.list_servers(by_changes)[-1].server.renew_seconds == 0.0

@@ -70,9 +70,18 @@ class Strict(TorchDispatchMode):
 
 
 class HostSyncs(TorchDispatchMode):
-    """Refuses what makes the processor wait for the GPU."""
+    """Refuses what makes the processor wait for the GPU.
+
+    Padded batches pass through transformers' own attention, of which two waits are left: DeBERTa
+    copies single numbers to the device, which is let through here, and all families look once a
+    pass whether anything is padded, which transformers leaves out where tensors are fake.
+    """
 
     READS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
+
+    def __init__(self, *, padded: bool = False) -> None:
+        super().__init__()
+        self.padded = padded
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = func.overloadpacket.__name__, kwargs or {}
@@ -88,6 +97,8 @@ class HostSyncs(TorchDispatchMode):
         if name in ("_to_copy", "copy_"):
             source = args[1] if name == "copy_" else args[0]
             queued = kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2])
+            if self.padded and source.device.type == "cpu" and source.ndim == 0:
+                return out
             if source.device != out.device and source.numel() and not queued:
                 raise RuntimeError(f"{source.device} to {out.device} waits for the GPU")
         return out
@@ -208,10 +219,8 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
     assert len(forward.splitter.split_training([batch])) == 1
     prepared.loaded.model.train()
     optimizer = RunOptimizer(prepared.trained, config)
-    packed = prepared.fleet.packing is not None
     with Strict() as strict:
-        # Padded batches go through transformers' attention, which looks at masks.
-        with HostSyncs() if packed else contextlib.nullcontext():
+        with HostSyncs(padded=prepared.fleet.packing is None):
             (losses,) = accumulate_gradients([batch], forward)
         optimizer.step(0, 1e-3, losses)
     assert ("_flash_attention_forward" in strict.seen) == (how == "varlen")
@@ -241,8 +250,7 @@ def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> No
     ]
     model.loaded.model.train()
     assert len(model.forward.splitter.split_training(batches)) == 1
-    packed = model.prepared.fleet.packing is not None
-    with Strict(), HostSyncs() if packed else contextlib.nullcontext():
+    with Strict(), HostSyncs(padded=model.prepared.fleet.packing is None):
         accumulate_gradients(batches, model.forward)
     model.distribute_gradients()
 

@@ -135,11 +135,13 @@ class StoreReader:
         with self._read() as db:
             is_numbered = prefix.find("/") == len(prefix) - 1 and has_changes(db)
             revision = load_settings_revision(db, prefix) if is_numbered else 0
+            if is_numbered and not revision:
+                return 0, {}  # never was one
             known = self._settings.get(prefix)
             if known is not None and revision and known[0] == revision:
                 return known
-            settings = queries.load_settings(db, self._file)
-        values = {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+            settings = queries.load_settings(db, self._file, prefix)
+        values = {key.removeprefix(prefix): value for key, value in settings.items()}
         self._settings[prefix] = (revision, values)
         return self._settings[prefix]
 

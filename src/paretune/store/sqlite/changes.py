@@ -21,6 +21,12 @@ _EVENTS = {
 """By table: what a change of its row is filed under; settings by their prefix, as ``memory/``."""
 
 
+_TRIGGER = """CREATE TRIGGER {trigger} AFTER {event} ON {table} BEGIN
+    DELETE FROM changes WHERE kind = '{kind}' AND name = {name};
+    INSERT INTO changes (kind, name) VALUES ('{kind}', {name}); END"""
+"""No upsert: inside a trigger the conflict rule of the statement that fires it would hold."""
+
+
 def has_changes(db: sqlite3.Connection) -> bool:
     """Whether all changes are numbered."""
     rows = db.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'trigger')")
@@ -54,19 +60,13 @@ def load_settings_revision(db: sqlite3.Connection, prefix: str) -> int:
 
 
 def _list_triggers() -> dict[str, str]:
-    """Statements by the name of the trigger.
-
-    Two statements in place of an upsert: inside a trigger the conflict rule of the statement that
-    fires it (``INSERT OR IGNORE``) would hold.
-    """
+    """Statements by the name of the trigger."""
     triggers = {}
     for table, (kind, name) in _EVENTS.items():
         for event, row in (("insert", "NEW"), ("update", "NEW"), ("delete", "OLD")):
-            value = name.format(row=row)
             trigger = f"{table}_{event}_is_numbered"
-            triggers[trigger] = (
-                f"CREATE TRIGGER {trigger} AFTER {event.upper()} ON {table} BEGIN "
-                f"DELETE FROM changes WHERE kind = '{kind}' AND name = {value}; "
-                f"INSERT INTO changes (kind, name) VALUES ('{kind}', {value}); END"
+            values = {"kind": kind, "name": name.format(row=row)}
+            triggers[trigger] = _TRIGGER.format(
+                trigger=trigger, event=event.upper(), table=table, **values
             )
     return triggers

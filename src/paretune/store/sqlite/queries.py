@@ -166,13 +166,14 @@ def load_setting(db: sqlite3.Connection, where: str, key: str) -> str | None:
     return str(rows[0]["value"]) if rows else None
 
 
-def load_settings(db: sqlite3.Connection, where: str) -> dict[str, str]:
-    """All settings.
+def load_settings(db: sqlite3.Connection, where: str, prefix: str = "") -> dict[str, str]:
+    """The settings whose keys begin so.
 
     Raises:
         StoreError: some changed since they were written; they are named.
     """
-    rows = db.execute("SELECT * FROM settings").fetchall()
+    begins_so = "SELECT * FROM settings WHERE substr(key, 1, ?) = ?"
+    rows = db.execute(begins_so, (len(prefix), prefix)).fetchall()
     _check_rows("settings", rows, where)
     return {str(row["key"]): str(row["value"]) for row in rows}
 
