@@ -2,7 +2,8 @@
 
 Three parts, each in processes of its own: the tests marked gpu (tests/gpu); steps, transformers
 with peft and paretune in turn, and paretune's runs in fleets of 4 and 16; memory by phase, each
-side in a fresh process, several at once, since the counters are those of a process. Writes one JSON and one page. What the time did not suffice for is named.
+side in a fresh process, several at once, since the counters are those of a process. Writes one JSON
+and one page. What the time did not suffice for is named.
 
     python bench/gpu.py --out bench/results/gpu
     python bench/gpu.py --out /tmp/gpu --device cpu --tiny     (tries the program on a CPU)
