@@ -79,21 +79,27 @@ def encode_status(stored: StoredStatus) -> str:
     """The status of a run, by its id alone; what is as by default is left out."""
     status = stored.status
     defaults = RunStatus("", status.run, "todo", False, None, 0)
-    values = {f.name: getattr(status, f.name) for f in fields(RunStatus) if f.name != "run"}
-    given = {
-        key: dict(value) if key == "progress" else value
-        for key, value in values.items()
-        if value != getattr(defaults, key)
+    names = [f.name for f in fields(RunStatus) if f.name != "run"]
+    values = {
+        name: dict(status.progress) if name == "progress" else getattr(status, name)
+        for name in names
+        if getattr(status, name) != getattr(defaults, name)
     }
     place = {"revision": stored.revision, "position": stored.position, "started": stored.started}
-    return encode_json({**place, "status": given}).decode()
+    return encode_json({**place, "status": values}).decode()
 
 
 def decode_status(value: Mapping[str, Any], run: Run) -> StoredStatus:
     """The status of a message, with its run."""
-    given = {"state": "todo", "is_claimable": False, "owner": None, "attempt": 0, **value["status"]}
+    values = {
+        "state": "todo",
+        "is_claimable": False,
+        "owner": None,
+        "attempt": 0,
+        **value["status"],
+    }
     return StoredStatus(
-        value["revision"], value["position"], RunStatus(**given, run=run), value["started"]
+        value["revision"], value["position"], RunStatus(**values, run=run), value["started"]
     )
 
 

@@ -122,12 +122,12 @@ def load_status_changes(
         rows = db.execute(_ALL_STATUSES_SQL, (revision, study_hash)).fetchall()
     else:
         rows = db.execute(_CHANGED_STATUSES_SQL, (study_hash, since)).fetchall()
-    asked = [row for row in rows if row["asked_id"] is not None]
-    damages = [describe_run_damage(r, columns) for r in asked if (columns := find_run_damage(r))]
+    present = [row for row in rows if row["asked_id"] is not None]
+    damages = [describe_run_damage(r, columns) for r in present if (columns := find_run_damage(r))]
     raise_if_damaged(damages, where)
     changed = [
         _to_stored_status(row, parse_run(study_hash, row["run_id"], row["run"]))
-        for row in asked
+        for row in present
         if not row["left_out"]
     ]
     gone = [row["name"] for row in rows if row["asked_id"] is None or row["left_out"]]
