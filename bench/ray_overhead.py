@@ -112,8 +112,12 @@ def measure_overhead(runs: int, workers: int, rounds: int) -> None:
                 seconds[side].append(seconds_a_run(store, executor, workers))
                 whole = time.monotonic() - begun
                 print(f"{side}: {seconds[side][-1]:.2f} s a run, {whole:.0f} s in all", flush=True)
-    local, on_ray = median(seconds["local"]), median(seconds["ray"])
-    print(f"a run on Ray takes {on_ray - local:+.2f} s beside {local:.2f} s locally")
+    local, on_ray = seconds["local"], seconds["ray"]
+    more = sorted(ray - own for own, ray in zip(local, on_ray, strict=True))
+    print(
+        f"a run on Ray takes {median(more):+.2f} s [{more[0]:+.2f}, {more[-1]:+.2f}] (median and "
+        f"range of {rounds} rounds, in turn) beside {median(local):.2f} s locally"
+    )
 
 
 class KillNode(SilentObserver):
@@ -168,7 +172,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings of the study")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--runs", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--keep-nodes", action="store_true", help="kill no node")
     options = parser.parse_args()
     if options.study is None:

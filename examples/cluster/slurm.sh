@@ -84,7 +84,9 @@ if [ -n "$results" ]; then # of a bundle: what was done so far, whole at every m
 fi
 rm -rf "$scratch"
 
-if [ "$code" -eq 130 ]; then # its time was up, and runs are left
+# 130: its time was up, and runs are left. 138 and 143: the signal came before paretune had begun,
+# on a slow or busy node.
+if [ "$code" -eq 130 ] || [ "$code" -eq 138 ] || [ "$code" -eq 143 ]; then
     if [ "${SLURM_RESTART_COUNT:-0}" -ge "$max_restarts" ]; then
         echo "slurm.sh: queued again $max_restarts times, and the study is not done" >&2
         exit 1

@@ -95,4 +95,6 @@ def test_looks_fill_the_server_and_then_renewals_come_too_late(simulation, certa
     assert ends == {65: False, 66: True}
     by_changes = simulation.replace(instant, look=0.5, look_each=1 / 96)
     assert by_changes.look_seconds(48) == pytest.approx(1.0)
-    assert simulation.list_servers(by_changes)[-1].server.renew_seconds == 0.0
+    waiting = simulation.replace(by_changes, sync=0.5)
+    seconds = [one.server.renew_seconds for one in simulation.list_servers(waiting)]
+    assert seconds == [0.0, 0.5]

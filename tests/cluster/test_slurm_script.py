@@ -59,8 +59,12 @@ def test_a_worker_that_ends_by_itself_is_not_queued_again(slurm, two_tasks):
     assert slurm.restarts == {0: 0, 1: 0}
 
 
-def test_a_worker_whose_minutes_are_over_is_queued_again_like_one_with_a_signal(slurm, two_tasks):
-    options = {"CODE": "130", "PARETUNE_MAX_RESTARTS": "1", **SERVER}
+@pytest.mark.parametrize("code", ["130", "138"])
+def test_a_worker_whose_minutes_are_over_is_queued_again_like_one_with_a_signal(
+    slurm, two_tasks, code
+):
+    """138: the signal came before paretune had begun to listen."""
+    options = {"CODE": code, "PARETUNE_MAX_RESTARTS": "1", **SERVER}
     assert slurm.sbatch(two_tasks, **options) == [1, 1]
     assert slurm.restarts == {0: 1, 1: 1}
 

@@ -133,7 +133,7 @@ class StoreReader:
         where that is not known.
         """
         with self._read() as db:
-            is_numbered = prefix.find("/") == len(prefix) - 1 and has_changes(db)
+            is_numbered = prefix.count("/") == 1 and prefix.endswith("/") and has_changes(db)
             revision = load_settings_revision(db, prefix) if is_numbered else 0
             if is_numbered and not revision:
                 return 0, {}  # never was one

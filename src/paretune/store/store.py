@@ -22,7 +22,7 @@ from paretune.store.journal import append_ended_runs, read_ended_runs
 from paretune.store.reader import StoreReader
 from paretune.store.sqlite import answers, claims, dropped_weights, queries, writes
 from paretune.store.sqlite.changes import create_changes, has_changes
-from paretune.store.sqlite.database import transaction
+from paretune.store.sqlite.database import transaction, without_sync
 from paretune.store.sqlite.merge import (
     MergePlan,
     describe_runs,
@@ -140,10 +140,13 @@ class Store(StoreReader):
             )
 
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
-        """Prolong the lease and, where given, keep the progress."""
+        """Prolong the lease and, where given, keep the progress.
+
+        It waits for no disk: a power cut may take it back, and the lease ends sooner.
+        """
         text = None if progress is None else to_canonical_json(dict(progress), "progress")
         values = (time.time() + claim.lease_seconds, text)
-        with self._write() as db:
+        with without_sync(self._db), self._write() as db:
             writes.change_claimed_run(
                 db, claim, "lease_until = ?, progress = coalesce(?, progress)", values
             )

@@ -7,7 +7,9 @@ import time
 import pytest
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
+from paretune.errors import StaleClaimError
 from paretune.owner import current_owner, is_provably_dead, owner_of
+from paretune.store import Claim
 
 
 def test_a_claim_gives_back_the_very_run(tmp_path):
@@ -89,6 +91,7 @@ _RACER = """
 import sys
 from pathlib import Path
 from paretune.store import Store
+from paretune.errors import StaleClaimError
 from paretune.owner import current_owner
 store = Store.open(Path(sys.argv[1]))
 while (claim := store.claim(current_owner(), sys.argv[2])) is not None:
@@ -112,3 +115,26 @@ def test_two_processes_never_get_the_same_run(tmp_path):
     assert sorted(claimed[0] + claimed[1]) == [run_id for run_id, _ in runs(60)]
     assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
     assert store.verify() == []
+
+
+def test_a_renewal_waits_for_no_disk_and_everything_else_does(tmp_path):
+    store = a_store(tmp_path, runs(1))
+    claim = store.claim("a", STUDY)
+    levels = []
+
+    def watch(statement):
+        if statement.startswith(("UPDATE runs", "PRAGMA")):
+            levels.append(statement.partition("= ")[2] if "PRAGMA" in statement else "write")
+
+    store._db.set_trace_callback(watch)
+    store.renew(claim, {"step": 1})
+    store._db.set_trace_callback(None)
+    assert [level for level in levels if level in ("NORMAL", "FULL", "write")][:2] == [
+        "NORMAL",
+        "write",
+    ]
+    assert levels[-1] == "FULL"
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    with pytest.raises(StaleClaimError):
+        store.renew(Claim(claim.run_id, claim.run, "b", 1, 60.0))
+    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2

@@ -71,6 +71,19 @@ def transaction(
 
 
 @contextmanager
+def without_sync(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is committed here survives the process, and a power cut once a later commit does."""
+    if connection.in_transaction:  # of which it is a part
+        yield
+        return
+    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA synchronous = FULL")
+
+
+@contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about the file into a StoreError with a remedy.
 
