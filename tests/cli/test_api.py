@@ -12,6 +12,7 @@ from support.tiny_study import finish, small
 
 import paretune
 from paretune.errors import ParetuneError, StudyError
+from paretune.study import MethodSpec
 
 
 def test_the_verbs_are_functions_whatever_is_imported_later() -> None:
@@ -45,6 +46,11 @@ def test_check_plan_run_and_report_return_values(
     assert (ran.folder, ran.summary.total, ran.summary.ended) == (store, 4, 0)
     assert sum(ran.summary.outcomes.values()) == 4 and ran.summary.failed == ()
     assert paretune.plan(study, store=store).done == 4
+    # A method more makes it another study, which takes over what has ended.
+    methods = [*study.methods, MethodSpec.model_validate({"name": "bitfit"})]
+    larger = paretune.plan(study.model_copy(update={"methods": methods}), store=store)
+    assert larger.done == 4 < len(larger.runs)
+    assert all(run.done == (run.run.method.name != "bitfit") for run in larger.runs)
 
     shown = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
     assert [task.key for task in shown.tasks] == ["words"]

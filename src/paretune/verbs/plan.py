@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -17,6 +17,8 @@ from paretune.verbs.workers import WorkerOptions, Workers
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
+    from paretune.planning.context import StudyContext
+    from paretune.store import Store
     from paretune.store.record import Record
 
 
@@ -172,7 +174,8 @@ def plan(
 
     Args:
         study: a study, its file, or the name of a shipped one.
-        store: folder of the results; ``studies/NAME`` by default. Runs that ended there are done.
+        store: folder of the results; ``studies/NAME`` by default. Runs that ended there are done,
+            whichever study or version of this one they were trained for.
         options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`).
 
     Raises:
@@ -200,6 +203,8 @@ def plan(
             opened = stack.enter_context(Store.open(folder))
             records = study_input.load_records(study, opened)
         context = preflight.make_context(opened, workers.device, offline=workers.offline)
+        if opened is not None:
+            records += _find_shared_records(study, opened, context, records)
         # While the store is open: it knows what `precision: auto` means there.
         ready, waiting = race.plan_runs(study, context, records)
         raced = study.protocol.race != "off"
@@ -253,3 +258,30 @@ def plan(
         given_up=tuple(predict(run, done=False) for run in given_up),
         searches=tuple(describe_searches([run for run, *_ in runs], context)),
     )
+
+
+def _find_shared_records(
+    study: Study, opened: Store, context: StudyContext, records: Sequence[Record]
+) -> list[Record]:
+    """What ``run`` will take over from other studies of the store, or from earlier versions."""
+    from paretune.search import race
+
+    others = [e.study_hash for e in opened.list_studies() if e.study_hash != study.study_hash]
+    known = {record.run_id for record in records}
+    stored = {
+        record.run_id: record
+        for other in others
+        for record in opened.load_records(other, predictions=True)
+        if record.run_id not in known
+    }
+    shared: list[Record] = []
+    # Rates that have ended tell which final runs come next, and those may have ended too.
+    while stored:
+        ready, _ = race.plan_runs(study, context, [*records, *shared])
+        ended = [
+            replace(stored.pop(one.run_id), run=one.run) for one in ready if one.run_id in stored
+        ]
+        if not ended:
+            break
+        shared += ended
+    return shared
