@@ -48,7 +48,9 @@ READERS = (
     "peft-results",
 )
 STANDS_FOR = {
-    **dict.fromkeys(("STUDY", "sample", "reviews.yaml", "messages.yaml"), "study.yaml"),
+    **dict.fromkeys(
+        ("STUDY", "sample", "complaints", "reviews.yaml", "messages.yaml"), "study.yaml"
+    ),
     **{"A": "lora", "B": "head_only", "full": "head_only", "loha": "lora"},
     **{"studies/a": "a", "studies/b": "b", "peft/method_comparison": "comparison"},
     **{"part-1-results": "a", "part-2-results": "b", "studies/NAME": "both"},

@@ -5,7 +5,7 @@ from rich.console import Console
 from support import fake_records as fake
 
 from paretune.reporting.build import build_report
-from paretune.reporting.text.terminal_tables import print_tables
+from paretune.reporting.text.terminal_tables import VERDICT, print_tables
 
 
 def shown(study, records, states=(), width: int = 200, **more) -> str:
@@ -86,6 +86,9 @@ def test_a_narrow_terminal_gets_quality_and_cost_apart() -> None:
     assert "peak memory" not in quality
     assert "e5-small on topics" in text  # one model is told once, in the heading
     assert "[0." in line(shown(study, fake.whole(study), width=80), " lora  ", "60 x 3")
+    narrow = shown(study, fake.whole(study), width=60)
+    assert "[0." in line(narrow, " lora  ", "60 x 3")
+    assert "rank" not in line(narrow, "method", VERDICT)
 
 
 def test_names_cannot_steer_the_terminal() -> None:

@@ -11,6 +11,9 @@ from paretune.cli.json_output import write_result
 from paretune.cli.options import JsonOptions, with_option_groups
 from paretune.terminal import console
 
+WIDE = 120
+"""Columns of a terminal that has room for costs beside the verdicts."""
+
 
 @with_option_groups
 def peft_results(
@@ -59,11 +62,14 @@ def peft_results(
         return
     out = console()
     table_view = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in results.table.titles:
+    shown = slice(None if out.width >= WIDE else 3)
+    for title in results.table.titles[shown]:
         table_view.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
     for texts in results.table.texts:
-        table_view.add_row(*map(Text, texts))
+        table_view.add_row(*map(Text, texts[shown]))
     out.print(table_view)
+    if out.width < WIDE:
+        out.print(f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables.")
     for sentence in results.sentences:
         out.print(sentence)
     for path in write_table(results.table, tables) if tables else ():

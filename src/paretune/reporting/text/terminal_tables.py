@@ -1,4 +1,4 @@
-"""Every table of a report on a terminal, with sentences; two tables where it is narrow."""
+"""Every table of a report on a terminal, with sentences; several tables where it is narrow."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ FAILED = "failed"
 
 WIDE = 170
 """Columns of a terminal that has room for quality and cost in one table."""
+NARROW = 80
+"""Columns below which words have no room beside numbers."""
 
 _PADDING = (0, 1, 0, 0)
 _COLUMN_GAP = 2
@@ -110,7 +112,7 @@ def _format_finding(finding: Finding) -> str:
 
 
 def _choose_columns(width: int, *, several: bool) -> list[list[Column]]:
-    """Columns of one table, or of two; a single model is named in the heading only."""
+    """Columns of one table, of two or of four; a single model is named in the heading only."""
     name: list[Column] = [("method", lambda r: r.method)]
     if several:
         name.insert(0, ("model", lambda r: r.model))
@@ -132,7 +134,9 @@ def _choose_columns(width: int, *, several: bool) -> list[list[Column]]:
     ]
     if width >= WIDE:
         return [[*name, *quality, *limits, *costs]]
-    return [[*name, *quality], [*name, *limits, *costs]]
+    if width >= NARROW:
+        return [[*name, *quality], [*name, *limits, *costs]]
+    return [[*name, *part] for part in (quality[:3], quality[3:], limits, costs)]
 
 
 def _build_table(task: TaskReport, columns: Sequence[Column]) -> Table:
@@ -140,7 +144,7 @@ def _build_table(task: TaskReport, columns: Sequence[Column]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    quality = any(title.startswith("score") for title, _ in columns)
+    quality = any(title in ("score [95 %]", VERDICT) for title, _ in columns)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title, _ in columns:
         numeric = title in ("score [95 %]", "rank", "n x seeds", SHORTFALL, FAILED, "trained")
