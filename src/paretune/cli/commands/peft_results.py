@@ -62,11 +62,11 @@ def peft_results(
         return
     out = console()
     table_view = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    shown = slice(None if out.width >= WIDE else 3)
-    for title in results.table.titles[shown]:
+    columns = slice(None if out.width >= WIDE else 3)
+    for title in results.table.titles[columns]:
         table_view.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
     for texts in results.table.texts:
-        table_view.add_row(*map(Text, texts[shown]))
+        table_view.add_row(*map(Text, texts[columns]))
     out.print(table_view)
     if out.width < WIDE:
         out.print(f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables.")

@@ -83,17 +83,18 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
         decoding=files.decoding,
         quantisation=spec.quantisation,
     )
+    name = spec.label or spec.name  # a path of this machine tells a reader nothing
     dtypes, notes = set(files.dtypes), []
     if files.is_pickle:
         source = replace(source, folder=convert_to_safetensors(files, source.weights_hash))
         dtypes = read_tensor_dtypes(source.folder / SAFETENSORS)
         notes.append(
-            f"weights of {spec.name} exist only as .bin; opened safely, converted to safetensors"
+            f"weights of {name} exist only as .bin; opened safely, converted to safetensors"
         )
     if halved := sorted(_HALVES[one] for one in dtypes & set(_HALVES)):
-        notes.append(f"weights of {spec.name} are {' and '.join(halved)} in their file")
+        notes.append(f"weights of {name} are {' and '.join(halved)} in their file")
     if spec.quantisation is not None:
-        notes.append(f"frozen linear layers of {spec.name} are quantised: {spec.quantisation}")
+        notes.append(f"frozen linear layers of {name} are quantised: {spec.quantisation}")
     return replace(source, notes=tuple(notes))
 
 
