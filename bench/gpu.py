@@ -39,7 +39,8 @@ MINUTES = 9.5
 TEST_SHARE = 0.45
 """Of the time, at most for the tests."""
 FLEETS = (4, 16)
-TINY_STEPS, TINY_ROUNDS = 3, 3
+TINY_STEPS, TINY_ROUNDS, TINY_MINUTES = 3, 3, 20.0
+"""A toy model on a CPU tries the program: two minutes of a processor, on a busy machine longer."""
 MODELS: dict[str, tuple[str, ...]] = {
     "minilm": ("lora", "full"),
     "bert-base": ("lora", "full"),
@@ -263,7 +264,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "gpu")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="one toy model, few tests")
-    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--minutes", type=float, help=f"{MINUTES}, with --tiny {TINY_MINUTES}")
     parser.add_argument("--steps", type=int, help="of a round; 10, with --tiny 3")
     parser.add_argument("--rounds", type=int, help="5, with --tiny 3")
     parser.add_argument(
@@ -277,6 +278,7 @@ def main() -> None:
     parser.add_argument("--settings", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.steps = options.steps or (TINY_STEPS if options.tiny else 10)
+    options.minutes = options.minutes or (TINY_MINUTES if options.tiny else MINUTES)
     options.rounds = options.rounds or (TINY_ROUNDS if options.tiny else 5)
     if options.part:
         vars(options).update(json.loads(options.settings))

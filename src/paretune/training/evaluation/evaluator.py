@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from paretune import metrics
 from paretune.data.example import Dataset, Example, dependence_groups
+from paretune.measuring.devices import read_free_bytes
 from paretune.metrics import SEGMENT_METRICS
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
@@ -27,16 +28,28 @@ if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
 
 
+ENCODER_COPIES = 3
+"""A metric's encoder computes on a GPU that has so many times its weights free: itself, and room
+for its hidden states.
+"""
+
+
 @dataclass(frozen=True)
 class _Encoder:
     source: ModelSource
+    device: str
 
     @property
     def name(self) -> str:
         return self.source.name
 
     def load(self) -> tuple[Any, Any]:
-        return load_headless_encoder(self.source)
+        """On the device of the run; on the CPU where that is a GPU without room."""
+        model, tokenizer = load_headless_encoder(self.source)
+        weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+        is_gpu = self.device.startswith("cuda")
+        fits = not is_gpu or read_free_bytes(self.device) >= ENCODER_COPIES * weight_bytes
+        return model.to(self.device if fits else "cpu"), tokenizer
 
 
 class OptionalMetrics:
@@ -47,10 +60,13 @@ class OptionalMetrics:
         ModelError: the encoder of BERTScore cannot be found.
     """
 
-    def __init__(self, generation: Generation, language: str, caches: ProcessCache) -> None:
+    def __init__(
+        self, generation: Generation, language: str, caches: ProcessCache, device: str = "cpu"
+    ) -> None:
         encoder = None
         if generation.bertscore_model is not None:
-            encoder = _Encoder(caches.source(ModelSpec(name=generation.bertscore_model)))
+            source = caches.source(ModelSpec(name=generation.bertscore_model))
+            encoder = _Encoder(source, device)
         self._scorers = {
             name: SEGMENT_METRICS[name].prepare(language, encoder) for name in generation.metrics
         }
@@ -125,7 +141,7 @@ def make_evaluator(
     generation = config.run.generation or Generation()
     if config.objective.predicts_labels:  # its texts are read, not compared
         generation = generation.model_copy(update={"metrics": (), "bertscore_model": None})
-    optional = OptionalMetrics(generation, dataset.language or "", caches)
+    optional = OptionalMetrics(generation, dataset.language or "", caches, config.device)
     return LossEvaluator(config, parts, weights, optional)
 
 
