@@ -1,7 +1,12 @@
 """What a race saves and whether it answers as the full study: replays, with no training.
 
     python bench/race.py measure [--share 0.2] [--only NAME]     writes bench/calibration/race.json
-    python bench/race.py store STUDY STORE [--aim verdict]       replays a stored full study
+    python bench/race.py grid STORE [--study bench/grid.yaml]    replays a stored full study, trials
+                                                                 included [--draws 20]
+    python bench/race.py rungs STORE [--study bench/grid.yaml]   could trials drop rates before
+                                                                 their end
+    python bench/race.py rules [--seconds 600]                   claims of full studies by the rules
+                                                                 of a race, with and without lending
     python bench/race.py page                                    prints the tables of docs/racing.md
 
 A full study is drawn (bench/verdicts) or read, and the race is given its runs one round after
@@ -16,23 +21,33 @@ import argparse
 import json
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from replay import FOLDER, Pool
+from rungs import describe_rungs
 from verdicts.generator import Design, Drawn, Generator
 from verdicts.outcomes import Tally, Truth
 from verdicts.scenarios import Scenario, list_scenarios
 from verdicts.simulate import truths_of
 from verdicts.studies import MEGABYTES, build_study
 
-from paretune.analysis.cells import Cell, build_cells
+from paretune.analysis.cells import Cell, build_cells, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing.rounds import allowed_positions, decide_rounds, race_budget
+from paretune.analysis.racing.rounds import (
+    RaceState,
+    allowed_positions,
+    decide_rounds,
+    race_budget,
+)
+from paretune.planning import preflight
+from paretune.planning.context import StudyContext
+from paretune.search.race import plan_wanted_runs
+from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.verbs.report import load_results
@@ -113,6 +128,7 @@ def race_study(
         whole = [cell for cell in build_cells(raced, own) if cell.task == task.key]
         state = decide_rounds(whole, raced)
         ended = _stop(whole, raced, state)
+        whole = [_mark_left_out(cell, state) for cell in whole]
         _tally_choice(tally, aim, full, ended, study, truths)
         _tally_seconds(tally, aim, full, ended)
         _tally_claims(tally, aim, (full, whole, ended), truths)
@@ -135,6 +151,12 @@ def _stop(cells: Sequence[Cell], study: Study, state: Any) -> list[Cell]:
             cell = replace(own, stop=state.stopped.get(key))
         stopped.append(cell)
     return stopped
+
+
+def _mark_left_out(cell: Cell, state: RaceState) -> Cell:
+    """What costs or the selection part leave out, they leave out of the full study's claims too."""
+    reason = state.stopped.get((cell.model, cell.method))
+    return replace(cell, stop=reason) if reason in ("limit", "screened") else cell
 
 
 def _tally_choice(
@@ -214,6 +236,37 @@ def _is_false(claim: tuple[str, str], truths: dict[str, Truth]) -> bool:
     return truths[better].trained <= max(rivals, default=0.0) + _SAME
 
 
+def compare_rules(scenario: Scenario, studies: int, seconds: float) -> dict[str, Any]:
+    """Claims of full studies by the usual rules, and by a race's with and without lending.
+
+    Args:
+        seconds: of the processor, after which no further study is drawn.
+    """
+    began, count = time.process_time(), 0
+    rng = np.random.default_rng([31, zlib.crc32(scenario.name.encode())])
+    tally = Tally()
+    for drawn, truths in _draw(scenario, rng, studies):
+        study, records = build_study(drawn, scenario.metric)
+        plain, raced = (build_cells(_set_race(study, race), records) for race in ("off", "verdict"))
+        alone = [replace(cell, first_runs=()) for cell in raced]
+        for name, cells in (("usual", plain), ("first runs", raced), ("alone", alone)):
+            claimed = _claims(cells)
+            tally.count(f"claims, {name}", len(claimed))
+            tally.count(f"any false, {name}", any(_is_false(one, truths) for one in claimed))
+        count += 1
+        if time.process_time() - began > seconds:
+            break
+    return {"studies": count, "means": tally.means()}
+
+
+RULES = tuple(
+    Scenario(kind, seeds, Design(300, 5, folds))
+    for folds in (5, 0)
+    for kind in ("equal", "steps")
+    for seeds in ("norm", "unequal")
+)
+
+
 def measure(options: argparse.Namespace) -> None:
     """Race what the file does not hold yet, and save after each scenario."""
     file = options.json
@@ -261,13 +314,136 @@ def print_page(file: Path) -> None:
                 print(describe(f"{name} ({outcome['studies']})", outcome["means"], aim))
 
 
-def race_store(study_file: Path, store: Path, aims: Sequence[str]) -> dict[str, Any]:
-    """Race a full study that has run."""
-    results = load_results(study_file, store)
-    tally = Tally()
-    for aim in aims:
-        race_study(tally, results.study, results.records, aim)
-    return tally.means()
+@dataclass(frozen=True)
+class Grid:
+    """A full study that has run, and where its data and model are now.
+
+    Attributes:
+        records: by run id.
+    """
+
+    study: Study
+    context: StudyContext
+    records: Mapping[str, Record]
+
+    @classmethod
+    def open(cls, study_file: Path, store: Path) -> Grid:
+        """Read the store.
+
+        Raises:
+            ParetuneError: it never ran this study, or its data or model are missing.
+        """
+        results = load_results(study_file, store)
+        with Store.open(store) as opened:
+            context = preflight.make_context(opened, "cpu")
+        records = {record.run_id: record for record in results.records}
+        return cls(context.pin_revisions(results.study), context, records)
+
+    def replay(self, study: Study, where: str) -> Sequence[Record]:
+        """The records that a study is given, all that it asks for at a time, until it asks no more.
+
+        Raises:
+            SystemExit: it asks for a run that the store does not have.
+        """
+        known: dict[str, Record] = {}
+        while True:
+            wanted = plan_wanted_runs(study, self.context, list(known.values()))
+            new = [one for one in wanted if one.run_id not in known]
+            if not new:
+                return list(known.values())
+            missing = [one for one in new if one.run_id not in self.records]
+            if missing:
+                name = " x ".join((*missing[0].run.cell, missing[0].run.stage))
+                raise SystemExit(
+                    f"{where}: {len(missing)} runs are not in the store, first {name}: "
+                    "run the full study (protocol.race=off) to its end."
+                )
+            known |= {one.run_id: self.records[one.run_id] for one in new}
+
+
+def draw_studies(study: Study, draws: int, rng: np.random.Generator) -> Iterator[Study]:
+    """Studies of one task each that are parts of a full one, the whole first.
+
+    The others have at least three of its methods, and its seeds in another order, since a race
+    begins with the first.
+    """
+    for task in study.tasks:
+        yield study.model_copy(update={"tasks": (task,)})
+        for _ in range(draws):
+            count = int(rng.integers(min(3, len(study.methods)), len(study.methods) + 1))
+            chosen = sorted(rng.choice(len(study.methods), count, replace=False))
+            seeds = tuple(int(seed) for seed in rng.permutation(study.protocol.seeds))
+            protocol = study.protocol.model_copy(update={"seeds": seeds})
+            methods = tuple(study.methods[n] for n in chosen)
+            yield study.model_copy(
+                update={"tasks": (task,), "methods": methods, "protocol": protocol}
+            )
+
+
+def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> list[dict[str, Any]]:
+    """For each study of :func:`draw_studies` and each aim, what the race chose and took."""
+    rows = []
+    for study in draw_studies(grid.study, draws, np.random.default_rng(seed)):
+        task = study.tasks[0].key
+        plain = _set_race(study, "off")
+        full = grid.replay(plain, task)
+        whole = _cells_of(plain, full)
+        for aim in aims:
+            raced = _set_race(study, aim)
+            ended = grid.replay(raced, task)
+            cells = _cells_of(raced, ended)
+            budget = race_budget(study.limits)
+            choices = [choose(own, budget).chosen for own in (whole, cells)]
+            names = [chosen and chosen.cell.method for chosen in choices]
+            claims = [_claims(own) for own in (_cells_of(raced, full), cells)]
+            row = {
+                "task": task,
+                "aim": aim,
+                "methods": [method.key for method in study.methods],
+                "seeds": list(study.protocol.seeds),
+                "full chose": names[0],
+                "race chose": names[1],
+                "claims": [len(own) for own in claims],
+                "claims are a subset": claims[1] <= claims[0],
+                "seconds": [_seconds_by_stage(own) for own in (full, ended)],
+                "runs": [len(full), len(ended)],
+            }
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    return rows
+
+
+def _cells_of(study: Study, records: Sequence[Record]) -> list[Cell]:
+    return [c for c in group_into_cells(study, records) if c.final or c.tuning or c.cost]
+
+
+def _seconds_by_stage(records: Sequence[Record]) -> dict[str, float]:
+    """Of training, by stage; a measurement of costs has none."""
+    seconds = {"tune": 0.0, "final": 0.0}
+    for record in records:
+        if record.run.stage in seconds:
+            seconds[record.run.stage] += record.train_seconds or 0.0
+    return seconds
+
+
+def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for each aim, of all studies and of the whole ones."""
+    for aim in dict.fromkeys(row["aim"] for row in rows):
+        own = [row for row in rows if row["aim"] == aim]
+        same = [row["full chose"] == row["race chose"] for row in own]
+        parts = []
+        for stages in (("tune", "final"), ("tune",), ("final",)):
+            full, raced = (
+                sum(row["seconds"][side][stage] for row in own for stage in stages)
+                for side in (0, 1)
+            )
+            parts.append(f"{'+'.join(stages)} {full / raced:.2f}" if raced else "none")
+        subset = sum(row["claims are a subset"] for row in own)
+        yield (
+            f"{aim}: {len(own)} races, same recommendation {100 * np.mean(same):.1f} % (standard "
+            f"error {100 * np.sqrt(np.mean(same) * (1 - np.mean(same)) / len(own)):.1f}); training "
+            f"seconds full / race: {', '.join(parts)}; claims a subset in {subset} of {len(own)}"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -280,18 +456,35 @@ def main(arguments: list[str] | None = None) -> None:
     measuring.add_argument("--only", default="", help="of this name, or else with it inside")
     measuring.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
     measuring.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
-    storing = verbs.add_parser("store")
-    storing.add_argument("study", type=Path)
+    storing = verbs.add_parser("grid")
     storing.add_argument("store", type=Path)
+    storing.add_argument("--study", type=Path, default=Path(__file__).parent / "grid.yaml")
+    storing.add_argument("--draws", type=int, default=20, help="further races of each task")
     storing.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
+    storing.add_argument("--json", type=Path)
+    rungs = verbs.add_parser("rungs")
+    rungs.add_argument("store", type=Path)
+    rungs.add_argument("--study", type=Path, default=Path(__file__).parent / "grid.yaml")
+    ruling = verbs.add_parser("rules")
+    ruling.add_argument("--studies", type=int, default=600)
+    ruling.add_argument("--only", default="", help="scenarios with it in their names")
+    ruling.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
     page = verbs.add_parser("page")
     page.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     if options.verb == "measure":
         measure(options)
-    elif options.verb == "store":
-        outcome = race_store(options.study, options.store, options.aim)
-        print(json.dumps(outcome, indent=1, sort_keys=True))
+    elif options.verb == "rungs":
+        print(*describe_rungs(load_results(options.study, options.store).records), sep="\n")
+    elif options.verb == "rules":
+        for scenario in (one for one in RULES if options.only in one.name):
+            outcome = compare_rules(scenario, options.studies, options.seconds)
+            print(f"{scenario.name}: {json.dumps(outcome, sort_keys=True)}", flush=True)
+    elif options.verb == "grid":
+        rows = race_grid(Grid.open(options.study, options.store), options.draws, options.aim)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        print(*summarise_grid(rows), sep="\n")
     else:
         print_page(options.json)
 

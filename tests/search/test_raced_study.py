@@ -95,3 +95,24 @@ def test_a_budget_ends_honestly_and_continues(
     with Store.open(folder) as opened:
         assert len(opened.load_records(study.study_hash)) > before
     assert json.dumps(load_results(study, folder).study.canonical_form())
+
+
+def test_a_stored_full_study_is_raced_again_and_again(
+    tmp_path: Path, tiny_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``bench/race.py grid``: nothing is trained, and parts of the study are raced too."""
+    study = raced(tmp_path / "data", tiny_model("bert"), race="off")
+    file, folder = tiny_study.as_file(study, tmp_path / "study.yaml"), tmp_path / "store"
+    run(Study.load(file), store=folder, workers=1)
+    before = (folder / "study.db").read_bytes()
+    script = Path(__file__).parents[2] / "bench" / "race.py"
+    command = [sys.executable, script, "grid", folder, "--study", file, "--draws", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *rows, recommendation, verdict = done.stdout.splitlines()
+    races = [json.loads(row) for row in rows]
+    assert len(races) == 6 and {race["aim"] for race in races} == {"recommendation", "verdict"}
+    assert all(race["claims are a subset"] for race in races)
+    assert all(race["runs"][1] <= race["runs"][0] for race in races)
+    assert recommendation.startswith("recommendation: 3 races, same recommendation")
+    assert "training seconds full / race: tune+final" in verdict
+    assert (folder / "study.db").read_bytes() == before

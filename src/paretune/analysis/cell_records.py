@@ -38,6 +38,24 @@ def final_sort_key(record: Record) -> tuple[int, int]:
     return (0 if outer is None else outer.position, record.run.seed)
 
 
+FIRST_RUNS = 2
+"""Runs that every method of a race gets: with one, nothing is known of how much runs differ."""
+
+
+def position_of(record: Record, seeds: Sequence[int]) -> int | None:
+    """The position of a final run among the seeds of the study; None if it is none of them."""
+    outer = record.run.outer
+    if outer is not None:
+        return outer.position if outer.position < len(seeds) else None
+    return seeds.index(record.run.seed) if record.run.seed in seeds else None
+
+
+def is_first_run(record: Record, seeds: Sequence[int]) -> bool:
+    """Whether it is one of those that every method of a race gets."""
+    at = position_of(record, seeds)
+    return at is not None and at < FIRST_RUNS
+
+
 def keep_design(records: Sequence[Record], folds: int) -> list[Record]:
     """The records of a cross-validation with so many folds; 0: of the published split."""
     return [record for record in records if _folds_of(record.run) == folds]

@@ -16,6 +16,7 @@ from paretune.analysis.cell_records import (
     final_sort_key,
     group_by_outer,
     has_test_answers,
+    is_first_run,
     keep_design,
     keep_one_run_per_fold,
     keep_one_setting,
@@ -89,6 +90,7 @@ class Cell:
         failed_folds: outer folds all of whose trials failed, so that no final run comes.
         other_settings: records left out because an older version of the study made them.
         raced: the study trains only what may change its answer (:mod:`paretune.analysis.racing`).
+        first_runs: in a race, its final runs at the positions that every method is given.
         stop: why a race trains no more of its runs; None while it may, and where it needs none.
     """
 
@@ -109,6 +111,7 @@ class Cell:
     failed_folds: int = 0
     other_settings: int = 0
     raced: bool = False
+    first_runs: tuple[Record, ...] = ()
     stop: Stop | None = None
 
     @property
@@ -226,6 +229,12 @@ class Cell:
         if not self.test_answers:
             return None
         return bootstrap_score(self.test_answers, self.metric, self.design, self.fold_of_rows)
+
+    @cached_property
+    def first_score(self) -> BootstrapScore | None:
+        """:attr:`bootstrap` of :attr:`first_runs` alone: the same whatever a race has stopped."""
+        design = replace(self.design, repeats=1) if self.design.folds else self.design
+        return replace(self, final=self.first_runs, design=design).bootstrap
 
     @cached_property
     def fold_of_rows(self) -> Array | None:
@@ -409,8 +418,14 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
         ),
         other_settings=len(of_stage["final"]) - len(final),
         raced=raced,
+        first_runs=_find_first_runs(final, study) if raced else (),
     )
     return replace(cell, design=TestDesign(folds, len(cell.test_answers) or 1)) if folds else cell
+
+
+def _find_first_runs(final: Iterable[Record], study: Study) -> tuple[Record, ...]:
+    first = [r for r in final if is_first_run(r, study.protocol.seeds)]
+    return tuple(sorted(first, key=final_sort_key))
 
 
 def _count_expected_runs(

@@ -24,6 +24,7 @@ from paretune.analysis.comparable_scores import keep_comparable
 from paretune.analysis.pairwise_comparisons import find_raced_pairs
 from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_sums
+from paretune.analysis.statistics.seed_variance import NO_PRIOR
 from paretune.metrics import Array
 from paretune.objectives import Objective
 from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
@@ -132,6 +133,8 @@ class LikelihoodComparisons:
         scores = keep_comparable((name, one.log_likelihood) for name, one in on_model.items())
         baselines = {name for name, one in on_model.items() if one.cell.baseline}
         race = find_raced_pairs({name: one.cell for name, one in on_model.items()})
+        if race is not None:  # what scores differ by says nothing of likelihoods
+            race = replace(race, prior=NO_PRIOR)
         for pair in compare_all_pairs(scores, baselines, race):
             if any(on_model[name].is_one_run for name in (pair.a, pair.b)):
                 yield replace(pair, withheld="one run")

@@ -24,7 +24,8 @@ whatever the p-value:
 **In a race** (``protocol.race``) the claims are some of those that the same rules make when all
 runs of all cells are there, whatever was stopped and why (docs/statistics.md has the proof): only
 pairs of cells with all their runs are decided, the others count with p = 1, families are those of
-the whole study, no cell lends its variance, and any failure of the higher side withholds a pair.
+the whole study, cells lend the variance of their first two runs alone, and any failure of the
+higher side withholds a pair.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ from paretune.analysis.statistics.multiple_testing import (
     rows_correction,
 )
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.seed_variance import NO_PRIOR, fit_seed_prior, lending_scores
+from paretune.analysis.statistics.seed_variance import (
+    SeedPrior,
+    fit_first_runs,
+    fit_seed_prior,
+    lending_scores,
+)
 from paretune.methods.baselines import WITH_MODEL
 
 
@@ -102,13 +108,13 @@ class PairwiseComparisons:
         if model is None:
             cells, scores = self._cells_across_models
             names = (_full_name(a), _full_name(b))
-        lending = lending_scores(scores, _names_of_baselines(cells))
+        lending, race = lending_scores(scores, _names_of_baselines(cells)), find_raced_pairs(cells)
         return estimate_sample_size(
             scores[names[0]],
             scores[names[1]],
             (a.deterministic, b.deterministic),
             ALPHA / pair.family,
-            prior=NO_PRIOR if find_raced_pairs(cells) else fit_seed_prior(lending),
+            prior=fit_seed_prior(lending) if race is None else race.prior,
             run_seconds=(a.run_seconds, b.run_seconds),
         )
 
@@ -214,8 +220,21 @@ def find_raced_pairs(cells: Mapping[str, Cell]) -> RacedPairs | None:
     if not any(cell.raced for cell in cells.values()):
         return None
     return RacedPairs(
-        len(cells), frozenset(name for name, c in cells.items() if c.raced and not c.complete)
+        len(cells),
+        frozenset(name for name, c in cells.items() if c.raced and not c.complete),
+        fit_race_prior(cells.values()),
     )
+
+
+def fit_race_prior(cells: Iterable[Cell]) -> SeedPrior:
+    """What the first runs of all methods of a race say about the variance between runs.
+
+    Without those that costs or the selection part have left out, which no test answer decides: with
+    all runs of the study they would be left out too.
+    """
+    lending = [c for c in cells if not c.baseline and c.stop not in ("limit", "screened")]
+    scores = keep_comparable((c.method, c.first_score) for c in lending)
+    return fit_first_runs(scores.values())
 
 
 def correct_by_family(

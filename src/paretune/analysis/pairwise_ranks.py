@@ -23,6 +23,7 @@ from paretune.analysis.statistics.score_difference import (
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.analysis.statistics.seed_variance import (
     NO_PRIOR,
+    SeedPrior,
     fit_seed_prior,
     lending_scores,
 )
@@ -102,16 +103,19 @@ class Pair:
 class RacedPairs:
     """What a race changes in the comparison of all pairs (docs/statistics.md).
 
-    Cells do not lend each other their variances, since those of a stopped one are not known; a pair
-    of which a side lacks runs has p = 1, and so have pairs of cells without a score.
+    Cells lend each other the variances of their first runs alone, since those of a stopped one are
+    not known; a pair of which a side lacks runs has p = 1, and so have pairs of cells without a
+    score.
 
     Attributes:
         members: cells of the family, those without a score included.
         incomplete: names of those that lack runs.
+        prior: of the first runs of all.
     """
 
     members: int
     incomplete: frozenset[str]
+    prior: SeedPrior = NO_PRIOR
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def compare_all_pairs(
     Raises:
         StoreError: some answered different examples of one split.
     """
-    prior = NO_PRIOR if race else fit_seed_prior(lending_scores(cells, baselines))
+    prior = race.prior if race else fit_seed_prior(lending_scores(cells, baselines))
     sides = {
         (a, b): on_common_rows(cells[a], cells[b])
         for a, b in combinations(cells, 2)

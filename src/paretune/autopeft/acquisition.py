@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.analysis.statistics.expected_excess import expected_excess
+
 Array = NDArray[np.float64]
 
 
@@ -61,15 +63,11 @@ def expected_improvement(front: Front, costs: Array, means: Array, deviations: A
         means: of what is believed of their scores; (candidates,).
         deviations: standard deviations of that; (candidates,).
     """
-    from scipy.special import ndtr
-
     starts = np.concatenate([[-np.inf], front.costs])
     ends = np.concatenate([front.costs, [front.highest_cost]])
     heights = np.concatenate([[front.worst], front.scores])
     widths = np.maximum(0.0, ends[None] - np.maximum(starts[None], costs[:, None]))
     sd = np.maximum(deviations, 1e-12)[:, None]
-    z = (means[:, None] - heights[None]) / sd
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    gains = sd * (z * ndtr(z) + density)
+    gains = sd * expected_excess((means[:, None] - heights[None]) / sd)
     improvement: Array = np.sum(widths * gains, axis=1)
     return improvement

@@ -180,7 +180,7 @@ def _plan_baseline(
 
 
 def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
-    """Return the runs unless two cells differ in nothing but their names."""
+    """Return the runs, each once for all that ask for it, unless two cells differ only in names."""
     first: dict[str, Run] = {}
     for one in planned:
         other = first.setdefault(one.run_id, one.run)
@@ -189,7 +189,7 @@ def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
                 f"{' x '.join(other.cell)} and {' x '.join(one.run.cell)} are the same run.",
                 remedy="They differ in nothing but their names: remove one, or change it.",
             )
-    return planned
+    return list({(one.run_id, one.searched_by): one for one in planned}.values())
 
 
 def find_outer_design(

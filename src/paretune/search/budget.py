@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from paretune.analysis.cells import Cell, build_cells
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.completions import pool_run_scatter, tabulate_scores
 from paretune.analysis.racing.rounds import DECIDED, foresee_choice, race_budget
+from paretune.analysis.statistics.expected_excess import expected_excess
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.planning.expand import PlannedRun, expand_study
 from paretune.store.record import Record
@@ -122,7 +122,7 @@ def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float
     """What the next run of each cell of a task is worth, in points."""
     scored = [cell for cell in cells if cell.bootstrap is not None]
     unknown = [c for c in cells if c.bootstrap is None and not c.all_trials_failed]
-    untried = METHOD_SPREAD_POINTS * _expected_excess(0.0)
+    untried = METHOD_SPREAD_POINTS * float(expected_excess(0.0))
     values = {(c.task, c.model, c.method): untried for c in unknown if c.model != NO_MODEL.key}
     if not scored:
         return values
@@ -140,11 +140,6 @@ def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float
             continue
         change = scatter[row] / math.sqrt(count * (count + 1))
         gap = abs(means[row] - others.max())
-        gain = change * _expected_excess(-gap / change) if change > 0 else 0.0
+        gain = change * float(expected_excess(-gap / change)) if change > 0 else 0.0
         values[cell.task, cell.model, cell.method] = 100 * gain / table.highest
     return values
-
-
-def _expected_excess(z: float) -> float:
-    """E[max(z + N, 0)] of a standard normal N."""
-    return float(z * special.ndtr(z) + math.exp(-z * z / 2) / math.sqrt(2 * math.pi))

@@ -242,7 +242,9 @@ def plan(
         )
 
     order = {"tune": 0, "final": 1, "cost": 2}
-    runs = [(p.run, p.run_id in ended, False) for p in ready]
+    # A trial of several searches is planned by each of them.
+    by_id = {planned.run_id: planned.run for planned in ready}
+    runs = [(run, run_id in ended, False) for run_id, run in by_id.items()]
     runs += [(run, False, raced) for run in waiting]
     return Plan(
         study=study,
@@ -256,7 +258,7 @@ def plan(
         too_large=tuple(explain_too_large(coming, predictor, workers.devices)),
         impossible=tuple(impossible),
         given_up=tuple(predict(run, done=False) for run in given_up),
-        searches=tuple(describe_searches([run for run, *_ in runs], context)),
+        searches=tuple(describe_searches(study, [run for run, *_ in runs], context)),
     )
 
 

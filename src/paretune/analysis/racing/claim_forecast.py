@@ -1,9 +1,9 @@
 """Which pairs will be claimed when all runs of a task are there, by simulated completions.
 
 The claims are those of a race (:mod:`paretune.analysis.pairwise_comparisons`): the two parts of
-:class:`~paretune.analysis.statistics.score_difference.DifferenceTerms` with each cell's own
-variance between runs, corrected over the study's families. The part of the test examples is taken
-from the runs so far: in cross-validation it shrinks as rows are added.
+:class:`~paretune.analysis.statistics.score_difference.DifferenceTerms` with each cell's variance
+between runs as a race moderates it, corrected over the study's families. The part of the test
+examples is taken from the runs so far: in cross-validation it shrinks as rows are added.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import numpy as np
 from scipy import special
 
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons, correct_by_family
+from paretune.analysis.pairwise_comparisons import (
+    PairwiseComparisons,
+    correct_by_family,
+    fit_race_prior,
+)
 from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.pareto.expected_score import CellKey
 from paretune.analysis.racing.completions import ScoreTable
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.score_difference import DifferenceTerms
+from paretune.analysis.statistics.seed_variance import SeedPrior
 from paretune.metrics import Array
 
 _BISECTIONS = 24
@@ -36,13 +41,13 @@ def forecast_claims(
         table: of cells with scores.
         completions: (draws, cells, positions), of :func:`simulate_completions`.
     """
-    comparisons = PairwiseComparisons(cells)
+    comparisons, prior = PairwiseComparisons(cells), fit_race_prior(cells)
     claimed: dict[CellKey, Array] = {}
     draws = len(completions)
     for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL):
         own = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
         p_values = {
-            (pair.a, pair.b): _p_values((pair, pair.terms), own, table, completions)
+            (pair.a, pair.b): _p_values((pair, pair.terms, prior), own, table, completions)
             for pair in comparisons.pairs(model)
             if pair.terms is not None and {_key(own[pair.a]), _key(own[pair.b])} <= set(table.keys)
         }
@@ -60,13 +65,13 @@ def _key(cell: Cell) -> CellKey:
 
 
 def _p_values(
-    compared: tuple[Pair, DifferenceTerms],
+    compared: tuple[Pair, DifferenceTerms, SeedPrior],
     cells: Mapping[str, Cell],
     table: ScoreTable,
     completions: Array,
 ) -> Array:
     """Uncorrected, with all runs: (draws,)."""
-    pair, terms = compared
+    pair, terms, prior = compared
     sides = [table.keys.index(_key(cells[name])) for name in (pair.a, pair.b)]
     with np.errstate(invalid="ignore"):
         gap = np.nanmean(completions[:, sides[0]], axis=1)
@@ -85,9 +90,11 @@ def _p_values(
         scatter = np.nanvar(values, axis=1, ddof=1)
         score = cells[name].bootstrap
         noise = score.row_noise if score is not None and table.crossed else 0.0
-        variances.append(np.maximum(scatter - noise, 0.0) / count)
-        between.append(scatter / count)
-        degrees.append(count - 1.0)
+        runs = int(count.min())
+        variance, freedom = prior.combine((scatter - noise) / runs, runs - 1.0, runs)
+        variances.append(np.maximum(variance, 0.0))
+        between.append(np.maximum(variance, 0.0) + noise / runs)
+        degrees.append(np.full(len(count), freedom))
     return p_values(
         np.abs(gap),
         (np.array(variances), np.array(between), np.array(degrees)),

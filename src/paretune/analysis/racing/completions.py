@@ -25,12 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.cell_records import has_test_answers
+from paretune.analysis.cell_records import has_test_answers, position_of
 from paretune.analysis.cells import Cell
 from paretune.analysis.pareto.expected_score import CellKey
 from paretune.methods import baselines
 from paretune.metrics import Array
-from paretune.store.record import Record
 from paretune.study import Protocol
 
 _SHARED_DEGREES = 4.0
@@ -111,14 +110,6 @@ def tabulate_scores(cells: Sequence[Cell], protocol: Protocol) -> ScoreTable:
         lowest=metric.lowest,
         highest=metric.highest,
     )
-
-
-def position_of(record: Record, seeds: Sequence[int]) -> int | None:
-    """The position of a final run among the seeds of the study; None if it is none of them."""
-    outer = record.run.outer
-    if outer is not None:
-        return outer.position if outer.position < len(seeds) else None
-    return seeds.index(record.run.seed) if record.run.seed in seeds else None
 
 
 def _repeat(scores: Array, period: int) -> None:

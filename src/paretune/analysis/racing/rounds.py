@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from paretune.analysis.cell_records import FIRST_RUNS, position_of
 from paretune.analysis.cells import Cell, Stop
 from paretune.analysis.pareto.costs import AXES, estimate_cost
 from paretune.analysis.pareto.expected_score import CellKey
@@ -30,7 +31,6 @@ from paretune.analysis.racing.choice_forecast import ChoiceForecast, forecast_ch
 from paretune.analysis.racing.claim_forecast import forecast_claims
 from paretune.analysis.racing.completions import (
     ScoreTable,
-    position_of,
     simulate_completions,
     tabulate_scores,
 )
@@ -38,8 +38,6 @@ from paretune.analysis.racing.screening import find_hopeless
 from paretune.study import Limits, Protocol, Study
 from paretune.study.specs import FOUND_BY_SEARCH
 
-FIRST_RUNS = 2
-"""Runs that every method of a race gets: with one, nothing is known of how much runs differ."""
 DECIDED = 0.95
 IN_PLAY = 0.02
 """Chances above which the answer is decided, and below which a method no longer matters."""

@@ -109,7 +109,8 @@ class _OpenValues:
         half2 = t_examples**2 * total
         share = self.noise / max(len(self.between), 1) / growth
         if self.between:
-            degrees = (1 + self.prior.weight) * max(seeds - 1, 1)
+            own = max(seeds - 1, 1)
+            degrees = (1 + self.prior.weight_for(own)) * own
             parts = [(value + share) / seeds for value in self.between]
             seeded = np.sum(parts, axis=0)
             squares = np.sum([part**2 / degrees for part in parts], axis=0)
@@ -131,11 +132,12 @@ class _OpenValues:
         error = inflated**2 / max(units - 1, 1)
         noises = [runs * noise / growth for noise in self.row_noise]
         prior = replace(self.prior, noise=float(np.mean(noises)) if noises else 0.0)
-        degrees = (1 + prior.weight) * (runs - 1)
+        weight = prior.weight_for(runs - 1)
+        degrees = (1 + weight) * (runs - 1)
         chi2 = np.random.default_rng([_SEED, 1]).chisquare(runs - 1, (len(noises), _DRAWS))
         for value, noise, drawn in zip(self.between, noises, chi2 / (runs - 1), strict=True):
             own = (value + noise) * drawn - noise
-            moderated = np.maximum((prior.weight * value + own) / (prior.weight + 1), 0.0)
+            moderated = np.maximum((weight * value + own) / (weight + 1), 0.0)
             total = total + value / runs
             estimated = estimated + moderated / runs
             error = error + ((moderated + noise) / runs) ** 2 / degrees

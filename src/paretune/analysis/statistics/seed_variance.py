@@ -27,12 +27,20 @@ with ``r`` the variance of a fold's score that comes from its rows. Where rows m
 what folds scatter by, one cell's own variance says little and others count four times as much.
 Baselines with a model lend nothing: a linear probe is steadier than what is fine-tuned. With three
 cells ``w`` is half of that, with two 0.
+
+**In a race** what is lent must not depend on what was stopped: it is learned from the first two
+runs of every method, which all of them have. These are few, so others bring no more degrees of
+freedom than they have: one for each method.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 
@@ -49,11 +57,13 @@ class SeedPrior:
         variance: of single seeds, the mean over cells.
         noise: under cross-validation the mean variance of a fold's score that comes from its rows;
             None of one split.
+        degrees: of freedom that ``variance`` has itself; the others never bring more.
     """
 
     share: float = 0.0
     variance: float = 0.0
     noise: float | None = None
+    degrees: float = math.inf
 
     @property
     def weight(self) -> float:
@@ -63,6 +73,22 @@ class SeedPrior:
         total = self.noise + self.variance
         return self.share * (1 + (_NOISE_WEIGHT * self.noise / total if total > 0 else 0.0))
 
+    def weight_for(self, degrees: float) -> float:
+        """:attr:`weight` for a cell with so many degrees of freedom."""
+        return min(self.weight, self.degrees / degrees)
+
+    def combine(self, own: Any, degrees: Any, runs: int) -> tuple[Any, Any]:
+        """Variance of a mean of ``runs`` from its own estimate, and its degrees of freedom.
+
+        Args:
+            own: variance of the mean, by the cell's own runs; a number, or of many draws.
+            degrees: its degrees of freedom.
+        """
+        weight = self.weight_for(degrees)
+        mean = (weight * self.variance / runs + own) / (weight + 1)
+        moderated = np.maximum(mean, 0.0 if self.noise is not None else own)
+        return moderated, (weight + 1) * degrees
+
     def moderate(self, score: BootstrapScore) -> tuple[float, float]:
         """Variance of a score's mean that comes from its seeds, and its degrees of freedom.
 
@@ -71,13 +97,16 @@ class SeedPrior:
         degrees = score.run_degrees
         if degrees < 1:
             return 0.0, 1.0
-        other = self.variance / score.runs
-        moderated_degrees = (self.weight + 1) * degrees
-        if score.fold_scores is not None:
-            mean = (self.weight * other + score.run_variance / score.runs) / (self.weight + 1)
-            return max(mean, 0.0), moderated_degrees
-        own = score.seed_variance
-        return max(own, (self.weight * other + own) / (self.weight + 1)), moderated_degrees
+        crossed = score.fold_scores is not None
+        own = score.run_variance / score.runs if crossed else score.seed_variance
+        variance, moderated_degrees = self._for(score).combine(own, degrees, score.runs)
+        return float(variance), float(moderated_degrees)
+
+    def _for(self, score: BootstrapScore) -> SeedPrior:
+        """Cross-validated scores without others' noise keep what is subtracted from them."""
+        if score.fold_scores is not None and self.noise is None:
+            return replace(self, noise=0.0)
+        return self
 
 
 NO_PRIOR = SeedPrior()
@@ -94,6 +123,12 @@ def fit_seed_prior(scores: Iterable[BootstrapScore]) -> SeedPrior:
     if all(score.fold_scores is None for score in repeated):
         return SeedPrior(share, variance)
     return SeedPrior(share, variance, sum(score.row_noise for score in repeated) / len(repeated))
+
+
+def fit_first_runs(scores: Iterable[BootstrapScore]) -> SeedPrior:
+    """The prior of a race, from the scores of the first two runs of every method."""
+    listed = [score for score in scores if score.run_degrees > 0]
+    return replace(fit_seed_prior(listed), degrees=sum(score.run_degrees for score in listed))
 
 
 def lending_scores(

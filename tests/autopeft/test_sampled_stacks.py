@@ -1,0 +1,85 @@
+"""Fifty combinations drawn from the space of a search: each keeps the contract of a method, and
+trains in a mixed fleet as it trains alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.joint_runs import equal, together
+from support.own_contract import OwnMethodContract
+from support.zero_effect import ZERO
+
+from paretune import methods
+from paretune.autopeft.describe import describe_layers
+from paretune.autopeft.space import make_space, random_configurations
+from paretune.study import MethodSpec
+from paretune.testing.method_walk import Walk, walk_of, walked
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet.capacity import fleet_key
+from paretune.training.trainer import train_run
+
+MEMBERS = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")
+COUNT, LAYERS = 50, 2
+"""Layers of the tiny model; each is a group of its own."""
+
+
+def sample(names: tuple[str, ...], count: int) -> list[list[dict[str, Any]]]:
+    members = [methods.configure_method(MethodSpec(name=name)) for name in names]
+    space = make_space(members, LAYERS, groups=LAYERS, at_most=3)
+    return [space.to_members(one) for one in random_configurations(space, 50, count)]
+
+
+# With few members the same one is drawn in two sizes more often.
+STACKS = sample(MEMBERS, COUNT // 2) + sample(("lora", "pfeiffer", "parallel"), COUNT // 2)
+pytestmark = pytest.mark.slow
+
+
+def test_the_sample_has_every_member_and_pairs_of_them() -> None:
+    names = [{member["name"] for member in stack} for stack in STACKS]
+    assert set().union(*names) == set(MEMBERS)
+    assert sum(len(own) > 1 for own in names) > COUNT // 2
+    twice = [stack for stack in STACKS if len({m["name"] for m in stack}) < len(stack)]
+    assert len(twice) > 5  # one method in two sizes
+
+
+class TestSampledStacks(OwnMethodContract):
+    """All clauses, for each of them."""
+
+    @pytest.fixture(scope="class", params=range(COUNT), ids=lambda n: describe_layers(STACKS[n]))
+    @classmethod
+    def walk(cls, request: pytest.FixtureRequest, tiny_model: Any, tmp_path_factory: Any) -> Walk:
+        folder = tmp_path_factory.mktemp("walk")
+        options = {"methods": STACKS[request.param]}
+        run = walk_of("auto", "pair", Path(tiny_model("bert")), folder, options)
+        return walked(run, ProcessCache(), folder)
+
+    def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
+        members = walk.run.method.options["methods"]
+        return tuple(dict.fromkeys(n for m in members for n in ZERO[m["name"]] or ()))
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_in_a_mixed_fleet_each_is_as_alone(part: int, tmp_path: Path, tiny_model: Any) -> None:
+    training = {"max_steps": 6, "eval_every": 3, "dropout": 0.1, "batch_size": 4}
+    task, model = tiny_task(tmp_path, "pair"), tiny_model("bert")
+    runs = [
+        tiny_run(
+            task,
+            model,
+            "auto",
+            training=training,
+            seed=n,
+            options={"methods": stack},
+            learning_rate=1e-3,
+        )
+        for n, stack in enumerate(STACKS[part::5])
+    ]
+    bench = ProcessCache()
+    assert len({fleet_key(run) for run in runs}) == 1
+    left = together(runs, tmp_path, bench=bench)
+    for run in runs:
+        outcome = left[run.seed, run.learning_rate, run.fold]
+        equal(outcome, train_run(run, checkpoint=tmp_path / "one", report=silent, caches=bench))
