@@ -1,0 +1,107 @@
+"""True fronts of what searches have found, beside one another with equal budgets.
+
+    paretune run bench/search.yaml --store search
+    python bench/search.py search [--repetition 1001 --repetition 1002]
+
+A search is judged by the configurations that it entered (``finalists``): trained anew with fresh
+seeds, tested once. Its hypervolume is the area of test score over the logarithm of trained
+parameters, from the majority answer's score and up to the dearest configuration of any search, as a
+share of the area of all searches together. Each resampling of test rows is the same for all of
+them, so differences are paired: the interval has 95 % of the resampled differences. It knows
+nothing of other seeds and other searches; repetitions show these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.pareto.costs import count_trained_parameters
+from paretune.autopeft.acquisition import find_front
+from paretune.study import Study
+from paretune.study.run import is_trial
+from paretune.verbs.report import load_results
+
+CONTROL = "random"
+Array = NDArray[np.float64]
+
+
+def group_by_search(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The cells that each search has entered, by its label: ``tpe``, ``tpe-2``, ``tpe-3``."""
+    searches: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.name == "auto" and cell.bootstrap is not None:
+            searches.setdefault(re.sub(r"-[23]$", "", cell.method), []).append(cell)
+    return searches
+
+
+def measure_areas(cells: Sequence[Cell]) -> dict[str, Array]:
+    """Hypervolumes of one task's searches as shares of all together: (1 + draws,) each.
+
+    The first is of the scores themselves.
+    """
+    searches = group_by_search(cells)
+    every = [cell for own in searches.values() for cell in own]
+    prices = {c.method: float(np.log(count_trained_parameters(c) or 1.0)) for c in every}
+    highest = max(prices.values()) + 0.1
+    majority = next((c for c in cells if c.method == "majority" and c.bootstrap), None)
+    worst = majority.bootstrap.estimate if majority is not None and majority.bootstrap else 0.0
+    scores = {
+        c.method: np.append(c.bootstrap.estimate, c.bootstrap.draws) for c in every if c.bootstrap
+    }
+    draws = min(map(len, scores.values()))
+
+    def area(own: Sequence[Cell], draw: int) -> float:
+        points = [(prices[c.method], float(scores[c.method][draw])) for c in own]
+        front = find_front(*np.array(points).T, worst, highest)
+        return front.hypervolume
+
+    whole = np.array([max(area(every, draw), 1e-12) for draw in range(draws)])
+    return {
+        name: np.array([area(own, draw) for draw in range(draws)]) / whole
+        for name, own in searches.items()
+    }
+
+
+def describe_task(task: str, areas: Sequence[Mapping[str, Array]]) -> Iterator[str]:
+    """One line for each search, over its repetitions."""
+    for name in areas[0]:
+        own = np.mean([of_one[name] for of_one in areas], axis=0)
+        text = f"{task} {name}: {own[0]:.3f} of the area of all"
+        if name != CONTROL and all(CONTROL in of_one for of_one in areas):
+            gaps = own - np.mean([of_one[CONTROL] for of_one in areas], axis=0)
+            low, high = np.quantile(gaps[1:], [0.025, 0.975])
+            text += f", {gaps[0]:+.3f} [{low:+.3f}, {high:+.3f}] against {CONTROL}"
+        yield text
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command above."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--study", type=Path, default=Path(__file__).parent / "search.yaml")
+    parser.add_argument("--repetition", type=int, action="append", default=[], metavar="SEED")
+    options = parser.parse_args(arguments)
+    by_task: dict[str, list[dict[str, Array]]] = {}
+    for seed in (None, *options.repetition):
+        settings = [] if seed is None else [f"protocol.tuning_seed={seed}"]
+        results = load_results(Study.load(options.study, settings), options.store)
+        cells = group_into_cells(results.study, results.records)
+        seconds = sum(r.train_seconds or 0.0 for r in results.records if is_trial(r.run))
+        print(f"tuning seed {results.study.protocol.tuning_seed}: {seconds:.0f} s of trials")
+        for task in results.study.tasks:
+            own = [cell for cell in cells if cell.task == task.key]
+            if group_by_search(own):
+                by_task.setdefault(task.key, []).append(measure_areas(own))
+    for task, areas in by_task.items():
+        print(*describe_task(task, areas), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
