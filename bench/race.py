@@ -365,14 +365,15 @@ def draw_studies(study: Study, draws: int, rng: np.random.Generator) -> Iterator
     """Studies of one task each that are parts of a full one, the whole first.
 
     The others have at least three of its methods, and its seeds in another order, since a race
-    begins with the first.
+    begins with the first two. The first seed stays: baselines and costs have it.
     """
     for task in study.tasks:
         yield study.model_copy(update={"tasks": (task,)})
         for _ in range(draws):
             count = int(rng.integers(min(3, len(study.methods)), len(study.methods) + 1))
             chosen = sorted(rng.choice(len(study.methods), count, replace=False))
-            seeds = tuple(int(seed) for seed in rng.permutation(study.protocol.seeds))
+            first, *others = study.protocol.seeds
+            seeds = (first, *(int(seed) for seed in rng.permutation(others)))
             protocol = study.protocol.model_copy(update={"seeds": seeds})
             methods = tuple(study.methods[n] for n in chosen)
             yield study.model_copy(

@@ -145,3 +145,32 @@ def test_race_settings_are_checked(ask: Any, tmp_path: Path) -> None:
     assert ask(budget="30min").study_hash == ask().study_hash
     with pytest.raises(StudyError, match="max_memory"):
         ask(limits={"max_memory": "much"})
+
+
+@pytest.mark.slow
+def test_a_full_grid_is_raced_in_parts(
+    ask: Any, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``bench/race.py grid``, on made-up results: of each part what a race would have taken."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
+    import race as replays
+
+    study = ask("off")
+    records: dict[str, Record] = {}
+    while new := [
+        one
+        for one in expand_study(study, context, list(records.values()))
+        if one.run_id not in records
+    ]:
+        records |= {one.run_id: end(one) for one in new}
+    grid = replays.Grid(study, context, records)
+    rows = replays.race_grid(grid, 1, ["recommendation"])
+    assert [len(row["methods"]) for row in rows] == [3, 3]
+    assert rows[0]["full chose"] == rows[0]["race chose"] == "full"
+    assert rows[0]["runs"][1] < rows[0]["runs"][0] == len(records)
+    assert all(row["claims are a subset"] for row in rows)
+    (line,) = replays.summarise_grid(rows)
+    assert line.startswith("recommendation: 2 races, same recommendation 100.0 %")
+    short = replays.Grid(study, context, dict(list(records.items())[:4]))
+    with pytest.raises(SystemExit, match="runs are not in the store, first"):
+        replays.race_grid(short, 0, ["recommendation"])
