@@ -347,8 +347,8 @@ class Grid:
         """
         known: dict[str, Record] = {}
         while True:
-            wanted = plan_wanted_runs(study, self.context, list(known.values()))
-            new = [one for one in wanted if one.run_id not in known]
+            due = plan_wanted_runs(study, self.context, list(known.values()))
+            new = [one for one in due if one.run_id not in known]
             if not new:
                 return list(known.values())
             missing = [one for one in new if one.run_id not in self.records]

@@ -85,9 +85,13 @@ def drop(trials: Sequence[Record], factor: float = 1.0) -> tuple[float, float, f
         ]
     seconds += sum((1 - reached) * (r.train_seconds or 0.0) for r in left)
     full = sum(record.train_seconds or 0.0 for record in trials)
-    chosen, wanted = (select_learning_rate(own).rate for own in (left, list(trials)))
+    chosen, best_rate = (select_learning_rate(own).rate for own in (left, list(trials)))
     score = {r.run.learning_rate: (r.selection_score or (metric.lowest, 0.0))[0] for r in trials}
-    return float(chosen == wanted), seconds / full if full else 1.0, score[wanted] - score[chosen]
+    return (
+        float(chosen == best_rate),
+        seconds / full if full else 1.0,
+        score[best_rate] - score[chosen],
+    )
 
 
 def _is_behind(best: Any, other: Any, distance: float) -> bool:
