@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +38,3 @@ def test_a_searched_combination_is_a_row_like_any_other(tmp_path: Path, tiny_mod
     assert shown is row and texts[4] == str(len(trials)) and "■" in texts[1]
     exported = export(study, store=folder, to=tmp_path / "out", method="auto", allow_collapsed=True)
     assert exported.largest_difference < 1e-4
-
-
-@pytest.mark.slow
-def test_searches_are_compared_by_their_true_fronts(tmp_path: Path, tiny_model: Any) -> None:
-    """``bench/search.py`` on a small study of two searches."""
-    own = {**AUTO, "finalists": 2}
-    methods = [{**own, "label": "improvement"}, {**own, "label": "random", "sampler": "random"}]
-    study, folder = tiny_study.finished(
-        tmp_path, Path(tiny_model("bert")), methods=methods, protocol=PROTOCOL
-    )
-    file = tiny_study.as_file(study, tmp_path / "study.yaml")
-    script = Path(__file__).parents[2] / "bench" / "search.py"
-    command = [sys.executable, script, folder, "--study", file]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    first, *lines = done.stdout.splitlines()
-    assert first.startswith("tuning seed 0:") and len(lines) == 2
-    assert "against random" in lines[0] and "against" not in lines[1]
