@@ -14,7 +14,10 @@ from support.zero_effect import ZERO
 from paretune import methods
 from paretune.autopeft.describe import describe_layers
 from paretune.autopeft.space import make_space, random_configurations
+from paretune.errors import MethodError
+from paretune.exporting import formats
 from paretune.study import MethodSpec
+from paretune.testing.clauses import EXCUSED, clause
 from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
@@ -29,7 +32,11 @@ COUNT, LAYERS = 50, 2
 def sample(names: tuple[str, ...], count: int) -> list[list[dict[str, Any]]]:
     members = [methods.configure_method(MethodSpec(name=name)) for name in names]
     space = make_space(members, LAYERS, groups=LAYERS, at_most=3)
-    return [space.to_members(one) for one in random_configurations(space, 50, count)]
+    stacks = [space.to_members(one) for one in random_configurations(space, 50, count)]
+    for member in (member for stack in stacks for member in stack):
+        if "reduction_factor" in member:  # of a width of 32 a single unit may be shut for ever
+            member["reduction_factor"] = min(member["reduction_factor"], 4)
+    return stacks
 
 
 # With few members the same one is drawn in two sizes more often.
@@ -55,6 +62,19 @@ class TestSampledStacks(OwnMethodContract):
         options = {"methods": STACKS[request.param]}
         run = walk_of("auto", "pair", Path(tiny_model("bert")), folder, options)
         return walked(run, ProcessCache(), folder)
+
+    @clause("M")
+    def test_merged_equals_unmerged(self, walk: Walk, tmp_path: Path, record_property: Any) -> None:
+        """With a member that cannot be merged it is refused; else as any method."""
+        reason = formats.explain_forms(walk.run, walk.task)["merged"]
+        if not reason:
+            super().test_merged_equals_unmerged(walk, tmp_path, record_property)
+            return
+        members = [methods.get(m["name"]) for m in walk.run.method.options["methods"]]
+        assert any(isinstance(m, methods.Method) and m.merge is None for m in members)
+        with pytest.raises(MethodError, match=reason):
+            formats.write_merged_model(walk.run, walk.restored(), tmp_path)
+        record_property(EXCUSED, reason)
 
     def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
         members = walk.run.method.options["methods"]
