@@ -296,7 +296,7 @@ def small_study(folder: Path, model: str, methods: str) -> Any:
     import whole_study
 
     options = Namespace(methods=methods, rates=3, tasks="cb,copa", rows=30, test_rows=12, seeds=1,
-                        steps=2, batch=4, model="tiny")  # fmt: skip
+                        steps=2, batch=4, model="tiny", race="off")  # fmt: skip
     return whole_study.study_of(folder, model, options)
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,17 @@ from paretune.store import RunStatus, Store
 from paretune.training.recovery.checkpoint import read_progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def of_a_terminal() -> Iterator[None]:
+    """Children inherit what is ignored, and whoever tests under nohup ignores SIGHUP."""
+    ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def command(folder: Path) -> list[str]:

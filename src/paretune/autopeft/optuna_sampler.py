@@ -35,7 +35,7 @@ def require_optuna() -> None:
         raise MissingDependencyError(
             f"the samplers {' and '.join(SAMPLERS)} of a search are Optuna's, which is not "
             "installed.",
-            remedy="pip install 'paretune[optuna]', or leave sampler out.",
+            remedy="Install it: pip install optuna; or leave sampler out.",
         ) from None
 
 
