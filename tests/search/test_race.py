@@ -112,8 +112,8 @@ def test_what_a_search_finds_is_raced_like_any_method(ask: Any, context: Any, ou
     assert trials and len(measured) == 1
     if outer == "split":  # no final run of any method before the search has ended
         first = next(n for n, new in enumerate(rounds) if "final" in stages(new))
-        asked = [n for n, new in enumerate(rounds) if any(one.searched_by for one in new)]
-        assert max(asked) < first
+        search_rounds = [n for n, new in enumerate(rounds) if any(one.searched_by for one in new)]
+        assert max(search_rounds) < first
     last = plan_race(study, context, records)
     assert not last.undecided and all(run.method.key != "auto" or run.stage == "final"
                                       for run in last.given_up)  # fmt: skip

@@ -50,22 +50,22 @@ def inspect_samples(scores: list[Any]) -> list[dict[str, Any]]:
 def test_a_clear_difference_is_found_and_named_by_the_models_folder(tmp_path: Path) -> None:
     high = harness_log(tmp_path / "gemma" / "samples_boolq.jsonl", answers(0.8))
     low = harness_log(tmp_path / "opt" / "samples_boolq.jsonl", answers(0.6, seed=1))
-    found = compare_logs([high, low])
-    (pair,) = found.pairs
+    comparison = compare_logs([high, low])
+    (pair,) = comparison.pairs
     assert (pair.a, pair.b, pair.decided, pair.sample_size) == ("gemma", "opt", True, None)
-    assert (found.metric, found.samples, found.left_out) == ("acc", 400, 0)
+    assert (comparison.metric, comparison.samples, comparison.left_out) == ("acc", 400, 0)
     delta = np.array(answers(0.8)) - np.array(answers(0.6, seed=1))
     assert pair.difference.estimate == pytest.approx(delta.mean())
-    assert found.sentences[0].startswith("gemma is better than opt: gemma minus opt 0.")
+    assert comparison.sentences[0].startswith("gemma is better than opt: gemma minus opt 0.")
 
 
 def test_without_a_verdict_the_number_of_samples_that_would_decide_is_named(tmp_path: Path) -> None:
     one = harness_log(tmp_path / "a.jsonl", answers(0.7))
     other = harness_log(tmp_path / "b.jsonl", answers(0.7, seed=3))
-    found = compare_logs([one, other])
-    assert not found.pairs[0].decided and (found.pairs[0].sample_size or 0) > 400
-    assert found.sentences[0].startswith("No verdict between a and b: ")
-    assert f"{found.pairs[0].sample_size:,} samples" in found.sentences[1]
+    comparison = compare_logs([one, other])
+    assert not comparison.pairs[0].decided and (comparison.pairs[0].sample_size or 0) > 400
+    assert comparison.sentences[0].startswith("No verdict between a and b: ")
+    assert f"{comparison.pairs[0].sample_size:,} samples" in comparison.sentences[1]
 
 
 def test_three_logs_are_corrected_over_all_pairs(tmp_path: Path) -> None:
@@ -73,11 +73,11 @@ def test_three_logs_are_corrected_over_all_pairs(tmp_path: Path) -> None:
         harness_log(tmp_path / f"{i}.jsonl", answers(share, seed=i))
         for i, share in enumerate((0.9, 0.7, 0.68))
     ]
-    found = compare_logs(paths)
-    assert len(found.pairs) == 3
-    assert all(pair.p_corrected >= pair.difference.p for pair in found.pairs)
-    assert [pair.decided for pair in found.pairs] == [True, True, False]
-    assert "corrected over all 3 pairs" in found.sentences[-1]
+    comparison = compare_logs(paths)
+    assert len(comparison.pairs) == 3
+    assert all(pair.p_corrected >= pair.difference.p for pair in comparison.pairs)
+    assert [pair.decided for pair in comparison.pairs] == [True, True, False]
+    assert "corrected over all 3 pairs" in comparison.sentences[-1]
 
 
 def test_every_form_of_the_two_harnesses_is_read(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_every_form_of_the_two_harnesses_is_read(tmp_path: Path) -> None:
         archive.writestr("header.json", "{}")
         for sample in inspect_samples(["C", "N", False, 0.25]):
             archive.writestr(f"samples/{sample['id']}_epoch_1.json", json.dumps(sample))
-    found = compare_logs([whole, zipped])
-    assert found.metric == "match"
-    assert [one.score.estimate for one in found.scores] == [2.5 / 4, 1.25 / 4]
+    comparison = compare_logs([whole, zipped])
+    assert comparison.metric == "match"
+    assert [one.score.estimate for one in comparison.scores] == [2.5 / 4, 1.25 / 4]
     again = compare_logs([old, harness_log(tmp_path / "new.jsonl", [1, 1, 1, 1])])
     assert [one.score.estimate for one in again.scores] == [0.75, 1.0]
 
@@ -101,8 +101,8 @@ def test_samples_that_were_answered_several_times_count_once(tmp_path: Path) -> 
     twice[2]["scores"] = {"match": {"value": "I"}}
     (tmp_path / "twice.json").write_text(json.dumps({"samples": twice}))
     (tmp_path / "once.json").write_text(json.dumps({"samples": inspect_samples(["C", "C"])}))
-    found = compare_logs([tmp_path / "twice.json", tmp_path / "once.json"])
-    assert (found.samples, found.scores[0].score.estimate) == (2, 0.25)
+    comparison = compare_logs([tmp_path / "twice.json", tmp_path / "once.json"])
+    assert (comparison.samples, comparison.scores[0].score.estimate) == (2, 0.25)
 
 
 def test_a_filter_chooses_how_answers_were_read(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_a_filter_chooses_how_answers_were_read(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
     paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     assert compare_logs(paths).scores[0].score.estimate == 0.0
-    found = compare_logs(paths, filter_name="flexible-extract")
-    assert found.scores[0].score.estimate == 1.0
-    assert "(flexible-extract)" in found.sentences[-1]
+    comparison = compare_logs(paths, filter_name="flexible-extract")
+    assert comparison.scores[0].score.estimate == 1.0
+    assert "(flexible-extract)" in comparison.sentences[-1]
     with pytest.raises(DataError, match="has no filter"):
         compare_logs(paths, filter_name="strict")
 
@@ -125,9 +125,9 @@ def test_a_filter_chooses_how_answers_were_read(tmp_path: Path) -> None:
 def test_only_common_samples_of_the_same_texts_are_compared(tmp_path: Path) -> None:
     one = harness_log(tmp_path / "a.jsonl", [1, 0, 1, 1, 0])
     other = harness_log(tmp_path / "b.jsonl", [1, 0, 1])
-    found = compare_logs([one, other])
-    assert (found.samples, found.left_out) == (3, 2)
-    assert "Left out: 2 samples that not all logs have." in found.sentences
+    comparison = compare_logs([one, other])
+    assert (comparison.samples, comparison.left_out) == (3, 2)
+    assert "Left out: 2 samples that not all logs have." in comparison.sentences
     another = harness_log(tmp_path / "c.jsonl", [1, 0, 1], doc_hash="another")
     with pytest.raises(DataError, match="another text") as refused:
         compare_logs([one, another])
@@ -187,8 +187,8 @@ def test_the_estimate_items_find_the_difference_in_four_of_five_evaluations() ->
 
     needed = estimate_items(*draw(5000))
     assert needed is not None
-    found = [paired_difference(*draw(needed)).p < 0.05 for _ in range(400)]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.07)
+    decided = [paired_difference(*draw(needed)).p < 0.05 for _ in range(400)]
+    assert np.mean(decided) == pytest.approx(0.8, abs=0.07)
 
 
 def test_no_difference_is_claimed_of_equal_models_in_one_of_twenty_evaluations() -> None:
@@ -222,10 +222,10 @@ def euroeval_log(path: Path, right: list[int], **more: Any) -> Path:
 def test_outputs_of_euroeval_are_paired_by_row_over_its_iterations(tmp_path: Path) -> None:
     high = euroeval_log(tmp_path / "gemma-angry-tweets-model-outputs.json", answers(0.8))
     low = euroeval_log(tmp_path / "opt-angry-tweets-model-outputs.json", answers(0.6, seed=1))
-    found = compare_logs([high, low])
-    assert (found.metric, found.samples, found.left_out) == ("accuracy", 200, 0)
+    comparison = compare_logs([high, low])
+    assert (comparison.metric, comparison.samples, comparison.left_out) == ("accuracy", 200, 0)
     delta = np.array(answers(0.8)) - np.array(answers(0.6, seed=1))
-    assert found.pairs[0].difference.estimate == pytest.approx(delta.mean())
+    assert comparison.pairs[0].difference.estimate == pytest.approx(delta.mean())
 
 
 @pytest.mark.parametrize(
