@@ -1,7 +1,7 @@
 """A study on a Ray cluster of this machine beside worker processes: same results, seconds a run.
 
     python bench/ray_overhead.py                 # seconds a run, by runs that train nothing
-    python bench/ray_overhead.py --study sample 'tasks=[routing-en]' training.max_steps=20
+    python bench/ray_overhead.py --study sample 'tasks=[routing]' training.max_steps=20
 
 Without a study: baselines without a model on forty rows, local and on Ray in turn; what counts is
 the time between the ends of runs, without what comes before the first. With one: it is executed

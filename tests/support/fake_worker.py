@@ -42,6 +42,7 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
     step, state = 0, f"{run.stage} {run.seed}"
     if checkpoint.exists():
         step, state = json.loads(checkpoint.read_text())
+    resumed = {"resumed_at": step} if step else {}
     if act == "raise":
         raise ZeroDivisionError("a defect\udcff")
     if act == "sticky" or lost:
@@ -54,7 +55,7 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
         time.sleep(options.get("sleep", 0.001))
         state = hashlib.sha256(state.encode()).hexdigest()
         step += 1
-        report({"step": step, "steps": steps, "loss": 1 / step})
+        report({"step": step, "steps": steps, "loss": 1 / step, **resumed})
         if step == 2 and (act == "die" or (act == "halve" and halvings < options["needs"])):
             os.kill(os.getpid(), signal.SIGKILL)
         if step == 2 and act == "segfault":

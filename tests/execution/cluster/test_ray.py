@@ -13,13 +13,14 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
 
 import paretune
 from paretune.errors import StudyError
-from paretune.execution.cluster.assignment import Assignment, Done, NodeOptions
+from paretune.execution.cluster.assignment import Assignment, Done, NodeOptions, Progress
 from paretune.store import Store
 from paretune.store.blobs import blob_path
 from paretune.testing.executors import RecordingObserver
@@ -122,6 +123,42 @@ def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(three_nodes
     (lost,) = [status for status in statuses if status.attempt == 2]
     assert lost.progress["resumed_at"] > 1, "it began anew, in place of from its checkpoint"
     assert read_weights(store) == expect(asked)
+
+
+def test_what_was_taken_is_there_again_until_it_was_received():
+    pytest.importorskip("ray", reason='needs ray: pip install "ray>=2.40,<3"')
+    from paretune.execution.cluster.ray_cluster import _Mailbox
+
+    mailbox = _Mailbox()
+    first, second, third = (Progress("run", {"step": step}) for step in range(3))
+    mailbox.post([first, second])
+    assert mailbox.take(0)[0] == mailbox.take(0)[0] == [first, second]
+    mailbox.post([third])
+    assert mailbox.take(1)[0] == [second, third]
+    assert mailbox.take(3)[0] == []
+
+
+def test_a_broken_connection_to_the_mailbox_is_tried_again(monkeypatch):
+    pytest.importorskip("ray", reason='needs ray: pip install "ray>=2.40,<3"')
+    from paretune.execution.cluster import ray_cluster
+
+    unavailable = ray_cluster.exceptions.ActorUnavailableError("reset by peer", None)
+    answers = [unavailable, unavailable, "answer"]
+
+    def get(_reference):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ray_cluster.ray, "get", get)
+    monkeypatch.setattr(ray_cluster.time, "sleep", lambda _seconds: None)
+    method = SimpleNamespace(remote=lambda *_arguments: None)
+    assert ray_cluster._call(method) == "answer"
+    answers[:] = [unavailable] * 3
+    monkeypatch.setattr(ray_cluster, "UNAVAILABLE_SECONDS", 0.0)
+    with pytest.raises(ray_cluster.exceptions.ActorUnavailableError):
+        ray_cluster._call(method)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

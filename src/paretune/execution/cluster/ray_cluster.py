@@ -8,6 +8,7 @@ of that owner.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,16 +32,22 @@ except ModuleNotFoundError as error:
     ) from error
 
 CONNECT_SECONDS = 10.0
+UNAVAILABLE_SECONDS = 60.0
+"""How long the mailbox is asked again where a connection broke."""
 
 Execute = Callable[[Assignment, Callable[[Sequence[Event]], bool]], str | None]
 """As :func:`~paretune.execution.cluster.node.execute_assignment`."""
 
 
 class _Mailbox:
-    """An actor: keeps what tasks send until the owner of the store takes it."""
+    """An actor: keeps what tasks send until the owner of the store has received it.
+
+    Every call may be repeated: its answer can be lost on the way.
+    """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._received = 0
         self._nodes: dict[int, tuple[str, str]] = {}
         self._stop = False
 
@@ -52,21 +59,35 @@ class _Mailbox:
         self._events += events
         return self._stop
 
-    def take(self) -> tuple[list[Event], dict[int, tuple[str, str]]]:
-        events, self._events = self._events, []
-        return events, dict(self._nodes)
+    def take(self, received: int) -> tuple[list[Event], dict[int, tuple[str, str]]]:
+        """Events after the first ``received`` of all, and the node of every task."""
+        del self._events[: received - self._received]
+        self._received = received
+        return self._events, self._nodes
 
     def request_stop(self) -> None:
         self._stop = True
+
+
+def _call(method: Any, *arguments: Any) -> Any:
+    """Call a method of the mailbox; again where the connection broke but the actor lives."""
+    patience = time.monotonic() + UNAVAILABLE_SECONDS
+    while True:
+        try:
+            return ray.get(method.remote(*arguments))
+        except exceptions.ActorUnavailableError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.5)
 
 
 def _run_task(assignment: Assignment, mailbox: Any, execute: Execute) -> str | None:
     """The remote function; values only, so that a node with another paretune can say so."""
     context = ray.get_runtime_context()
     host = ray.util.get_node_ip_address()
-    if ray.get(mailbox.begin.remote(assignment.number, context.get_node_id(), host)):
+    if _call(mailbox.begin, assignment.number, context.get_node_id(), host):
         return None
-    return execute(assignment, lambda events: ray.get(mailbox.post.remote(list(events))))
+    return execute(assignment, lambda events: bool(_call(mailbox.post, list(events))))
 
 
 @dataclass
@@ -81,11 +102,13 @@ class RayCluster:
     _tasks: dict[Any, int] = field(default_factory=dict, init=False)
     _nodes: dict[int, tuple[str, str]] = field(default_factory=dict, init=False)
     _cost_node: str | None = field(default=None, init=False)
+    _received: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         here = ray.get_runtime_context().get_node_id()
-        # Beside the driver, so that it is lost only together with it.
-        place = NodeAffinitySchedulingStrategy(here, soft=True)
+        # Beside the driver, so that it is lost only together with it. Not soft: Ray 2.60 then
+        # takes another node, even where this one has room.
+        place = NodeAffinitySchedulingStrategy(here, soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=place)(_Mailbox)
         self._mailbox = actor.remote()
         # On a GPU a process ends with its task: what it caches would fill the next one's memory.
@@ -130,7 +153,9 @@ class RayCluster:
             ray.wait(references, num_returns=len(references), timeout=0)[0] if references else []
         )
         events: list[Event]
-        events, self._nodes = self._ask("take")  # after: all that they have sent
+        # After the look at what is ready: all that ended tasks have sent.
+        events, self._nodes = self._ask("take", self._received)
+        self._received += len(events)
         return [*events, *(self._end(reference) for reference in ready)]
 
     def request_stop(self) -> None:
@@ -146,14 +171,14 @@ class RayCluster:
             with suppress(exceptions.RayError):  # the cluster may be gone, and they with it
                 ray.cancel(reference, force=True)
 
-    def _ask(self, name: str) -> Any:
+    def _ask(self, name: str, *arguments: Any) -> Any:
         """Call a method of the mailbox.
 
         Raises:
             ParetuneError: it does not answer.
         """
         try:
-            return ray.get(getattr(self._mailbox, name).remote())
+            return _call(getattr(self._mailbox, name), *arguments)
         except exceptions.RayError as error:
             raise ParetuneError(
                 f"the Ray cluster answers no more ({type(error).__name__}).",
