@@ -22,7 +22,7 @@ from paretune.models.conv1d import to_conv1d_layers
 from paretune.models.quantised import dequantise
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import choose_auto_class
-from paretune.models.structure.topology import topology_of
+from paretune.models.structure.topologies import topology_of
 from paretune.study import Run
 from paretune.training.prepare import PreparedModel
 

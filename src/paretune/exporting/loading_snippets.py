@@ -13,7 +13,7 @@ from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.package import find_package_folder
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import AUTO_CLASSES, choose_auto_class
-from paretune.models.structure.topology import topology_of
+from paretune.models.structure.topologies import topology_of
 from paretune.reporting.text.escape import markdown_code
 
 ADAPTERS = ("peft", "lora")

@@ -9,7 +9,7 @@ from pathlib import Path
 from paretune.exporting.exported_run import ExportedRun
 from paretune.file_names import make_file_name
 from paretune.models.config import load_config
-from paretune.models.structure.topology import DECODER, topology_of
+from paretune.models.structure.topologies import DECODER, topology_of
 
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for ``--max-lora-rank`` (its ``LoRAConfig``); 16 by default."""

@@ -24,7 +24,7 @@ from paretune.models.structure.anatomy import Anatomy, read_anatomy
 from paretune.models.structure.heads import require_head
 from paretune.models.structure.last_token import read_last_token
 from paretune.models.structure.layers import is_within
-from paretune.models.structure.topology import topology_of
+from paretune.models.structure.topologies import topology_of
 from paretune.models.tokenizer import load_tokenizer
 from paretune.models.translation_languages import (
     NO_DIRECTION,

@@ -15,12 +15,8 @@ from paretune.methods import ConfiguredBaseline, ConfiguredMethod, Rates
 from paretune.models.config import load_config
 from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource, resolve_source
-from paretune.models.structure.topology import (
-    DECODER,
-    ENCODER_DECODER,
-    Topology,
-    topology_of,
-)
+from paretune.models.structure.topologies import DECODER, ENCODER_DECODER, topology_of
+from paretune.models.structure.topology import Topology
 from paretune.objectives.readouts import for_readout
 from paretune.study import (
     MethodSpec,

@@ -261,7 +261,7 @@ def _check_method(
     context: StudyContext,
 ) -> CheckedItem:
     """Options, rates, and whether it serves all tasks and models that can be read."""
-    from paretune.models.structure.topology import ENCODER
+    from paretune.models.structure.topologies import ENCODER
     from paretune.planning.context import choose_learning_rates
     from paretune.planning.readouts import check_method
 

@@ -32,13 +32,8 @@ from paretune.models.packing.layout import AttentionRole, PackedLayout
 from paretune.models.packing.state import AttentionSettings, Packing
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import has_attention_interface, parent_name
-from paretune.models.structure.topology import (
-    DECODER,
-    ENCODER,
-    ENCODER_DECODER,
-    Topology,
-    topology_of,
-)
+from paretune.models.structure.topologies import DECODER, ENCODER, ENCODER_DECODER, topology_of
+from paretune.models.structure.topology import Topology
 
 CLS_ONLY_ARCHITECTURES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer computes queries for [CLS] only: BERT's own layer."""

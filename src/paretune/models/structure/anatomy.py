@@ -21,7 +21,8 @@ from paretune.models.structure.layers import (
     find_name,
     is_within,
 )
-from paretune.models.structure.topology import Topology, topology_of
+from paretune.models.structure.topologies import topology_of
+from paretune.models.structure.topology import Topology
 
 
 def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:

@@ -15,7 +15,8 @@ from paretune.models.structure.layers import (
     SUPPORTED_FAMILIES,
     TRANSLATION_FAMILIES,
 )
-from paretune.models.structure.topology import DECODER, ENCODER, Topology, topology_of
+from paretune.models.structure.topologies import DECODER, ENCODER, topology_of
+from paretune.models.structure.topology import Topology
 from paretune.objectives.encoding import IGNORE_INDEX
 from paretune.objectives.values import HeadSpec
 
