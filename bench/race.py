@@ -35,7 +35,8 @@ from verdicts.scenarios import Scenario, list_scenarios
 from verdicts.simulate import truths_of
 from verdicts.studies import MEGABYTES, build_study
 
-from paretune.analysis.cells import Cell, build_cells, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import build_cells, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.rounds import (

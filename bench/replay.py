@@ -25,7 +25,8 @@ from verdicts.studies import MEGABYTES
 from verdicts.worlds import Array
 
 from paretune import metrics
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.store.record import Predictions
 from paretune.verbs.report import load_results
 

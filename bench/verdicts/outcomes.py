@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import log
 
 from paretune import metrics
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend
 from verdicts.studies import FREE_MEGABYTES, MEGABYTES

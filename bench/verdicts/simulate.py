@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from replay import FOLDER, Pool
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.statistics.sample_size import ONE_PASS
 from verdicts import outcomes

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.methods import baselines
 from paretune.store.record import Predictions, Record
 from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Study

@@ -1,7 +1,8 @@
 from support import fake_records as fake
 from support import fake_translations as made
 
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 
 
 def by_key(cells: list[Cell]) -> dict[tuple[str, str, str], Cell]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.forgetting import measure_forgetting
 from paretune.analysis.pareto.costs import estimate_cost
 from paretune.reporting.build import build_report

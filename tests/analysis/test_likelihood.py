@@ -10,7 +10,8 @@ import pytest
 from support import fake_folds
 from support import fake_records as fake
 
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.likelihood import (
     LikelihoodComparisons,
     cell_likelihood,

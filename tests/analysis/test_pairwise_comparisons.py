@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pairwise_ranks import Pair, flip
 from paretune.analysis.statistics.multiple_testing import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.store.record import Record
 from paretune.store.status import RunStatus
 from paretune.study import Study

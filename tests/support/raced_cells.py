@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from paretune.analysis.cells import Cell, build_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import build_cells
 from paretune.store.record import Predictions, Record
 from paretune.study import OuterFold, Study
 from support import fake_records as fake

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.statistics.bootstrap_score import bootstrap_sums
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.metrics import Array

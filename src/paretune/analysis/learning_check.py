@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from paretune import metrics
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.constant_answers import find_best_constant
 from paretune.methods import baselines
 

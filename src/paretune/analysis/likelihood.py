@@ -19,7 +19,7 @@ from functools import cached_property
 
 import numpy as np
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparable_scores import keep_comparable
 from paretune.analysis.pairwise_comparisons import find_raced_pairs
 from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs

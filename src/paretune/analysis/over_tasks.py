@@ -32,7 +32,7 @@ from scipy import special
 
 from paretune import metrics
 from paretune.analysis.baseline_comparison import Standing
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparable_scores import scores_on_model
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.analysis.pareto.expected_score import expected_scores

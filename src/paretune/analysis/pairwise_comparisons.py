@@ -35,7 +35,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from paretune.analysis.baseline_comparison import BaselineComparison, Verdict, verdict_of
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparable_scores import keep_comparable, scores_on_model
 from paretune.analysis.pairwise_ranks import (
     Pair,

@@ -13,7 +13,7 @@ from statistics import fmean
 import numpy as np
 from scipy import special
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
 from paretune.analysis.statistics.score_interval import (
     LEVEL,

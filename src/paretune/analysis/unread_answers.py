@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.metrics.classification import NO_LABEL
 
 

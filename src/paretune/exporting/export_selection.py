@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.constant_answers import is_collapsed
 from paretune.analysis.run_selection import selection_key
 from paretune.errors import MethodError, StoreError, StudyError

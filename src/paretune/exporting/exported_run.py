@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.data.example import Dataset
 from paretune.exporting.restore import TaskSignature
 from paretune.models.sources.resolve import ModelSource

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ruamel.yaml import YAML
 
 from paretune import metrics
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.statistics.score_interval import score_interval
 from paretune.exporting import loading_snippets
 from paretune.exporting.card_metadata import render_card_metadata

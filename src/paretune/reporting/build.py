@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from paretune import metrics
-from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.over_tasks import compare_over_tasks
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.cell import NO_MODEL
 from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.rows import Row

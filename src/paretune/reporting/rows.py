@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paretune.analysis.baseline_comparison import Verdict
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import rate_edge_of
 from paretune.analysis.pairwise_ranks import Pair, RankRange
 from paretune.analysis.pareto.expected_best import ExpectedBest

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paretune.analysis.cells import Cell, build_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.completions import pool_run_scatter, tabulate_scores
 from paretune.analysis.racing.rounds import DECIDED, foresee_choice, race_budget

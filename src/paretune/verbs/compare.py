@@ -12,7 +12,7 @@ from paretune.terminal.notebook import html_lines
 from paretune.verbs.report import load_results
 
 if TYPE_CHECKING:
-    from paretune.analysis.cells import Cell
+    from paretune.analysis.cell import Cell
     from paretune.analysis.pairwise_ranks import Pair
     from paretune.analysis.statistics.sample_size import SampleSize
 
@@ -64,7 +64,8 @@ def compare(
         StudyError: no such study or method, or twice the same.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.cells import NO_MODEL, group_into_cells
+    from paretune.analysis.cell import NO_MODEL
+    from paretune.analysis.cells import group_into_cells
 
     results = load_results(study, store)
     cells = group_into_cells(results.study, results.records, results.states)
@@ -92,7 +93,7 @@ def compare(
 
 def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonResult:
     from paretune import metrics
-    from paretune.analysis.cells import NO_MODEL
+    from paretune.analysis.cell import NO_MODEL
     from paretune.analysis.comparable_scores import scores_on_model
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
     from paretune.reporting.text.formatting import format_failures

@@ -20,7 +20,7 @@ from paretune.verbs import study_input
 from paretune.verbs.report import load_states
 
 if TYPE_CHECKING:
-    from paretune.analysis.cells import Cell
+    from paretune.analysis.cell import Cell
     from paretune.store import RunStatus, Store
 
 

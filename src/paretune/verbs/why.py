@@ -11,7 +11,7 @@ from paretune.errors import StudyError
 from paretune.study import Study
 
 if TYPE_CHECKING:
-    from paretune.analysis.cells import Cell
+    from paretune.analysis.cell import Cell
     from paretune.analysis.resources.memory_breakdown import PartDifference
 
 
@@ -51,7 +51,8 @@ def why(
         StudyError: no such study, method, task or model, or twice the same method.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.cells import NO_MODEL, group_into_cells
+    from paretune.analysis.cell import NO_MODEL
+    from paretune.analysis.cells import group_into_cells
     from paretune.analysis.resources.memory_breakdown import break_down_memory, compare_breakdowns
     from paretune.reporting.text.memory_difference import explain_memory_difference
     from paretune.terminal.sanitise import sanitise_line

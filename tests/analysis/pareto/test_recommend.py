@@ -2,7 +2,7 @@ import pytest
 from support import fake_records as fake
 from support.fake_cells import mostly_collapsed, topic_cells
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import best_trivial_score
 from paretune.analysis.pareto.expected_score import expected_scores
 from paretune.analysis.pareto.recommend import recommend

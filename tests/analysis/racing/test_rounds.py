@@ -10,7 +10,8 @@ import pytest
 from support import fake_records as fake
 from support import raced_cells
 
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.racing.claim_forecast import p_values

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.forgetting import measure_forgetting
 from paretune.store.record import Contradiction, Measurements, Record
 from paretune.study import Run

@@ -35,7 +35,7 @@ from typing import TypeVar
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.comparable_scores import align_rows, keep_comparable
 from paretune.analysis.learning_check import TRIVIAL_TEXTS, best_trivial_score
 from paretune.analysis.statistics.bootstrap import DRAWS

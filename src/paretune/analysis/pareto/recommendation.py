@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from paretune.analysis.baseline_comparison import Verdict
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import CollapsedCells, TrivialScore
 from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.pareto.costs import Axis, CostEstimate

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.pareto.expected_score import CellKey, failure_prior, score_of_constant
 from paretune.analysis.pareto.recommend import Choice, cheapest_near_best, cheapness_key
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import special
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.pairwise_comparisons import (
     PairwiseComparisons,
     correct_by_family,

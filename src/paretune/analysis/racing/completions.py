@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune import metrics
+from paretune.analysis.cell import Cell
 from paretune.analysis.cell_records import has_test_answers, position_of
-from paretune.analysis.cells import Cell
 from paretune.analysis.pareto.expected_score import CellKey
 from paretune.methods import baselines
 from paretune.metrics import Array

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from paretune.analysis.cell import Cell, Stop
 from paretune.analysis.cell_records import FIRST_RUNS, position_of
-from paretune.analysis.cells import Cell, Stop
 from paretune.analysis.pareto.costs import AXES, estimate_cost
 from paretune.analysis.pareto.expected_score import CellKey
 from paretune.analysis.pareto.recommend import Choice, choose

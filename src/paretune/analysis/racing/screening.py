@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.pareto.costs import Axis, estimate_cost
 from paretune.analysis.pareto.expected_score import CellKey
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance

@@ -19,7 +19,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.methods.baselines import WITH_MODEL
 from paretune.store.record import Record

@@ -117,7 +117,7 @@ def render_progress(progress: StudyProgress, study: str) -> Group:
 
 
 def _group_key(progress: CellProgress) -> tuple[str, str]:
-    from paretune.analysis.cells import NO_MODEL
+    from paretune.analysis.cell import NO_MODEL
 
     model = progress.cell.model
     return progress.cell.task, "no model" if model == NO_MODEL else model

@@ -9,7 +9,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.analysis.cells import NO_MODEL, methods_with_probe, model_free_baselines
+from paretune.analysis.cell import NO_MODEL
+from paretune.analysis.cells import methods_with_probe, model_free_baselines
 from paretune.errors import StudyError
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
 from paretune.study.presets import Preset

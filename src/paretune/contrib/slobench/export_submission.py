@@ -12,7 +12,7 @@ from paretune.errors import StoreError, StudyError
 from paretune.study import Study, TaskSpec
 
 if TYPE_CHECKING:
-    from paretune.analysis.cells import Cell
+    from paretune.analysis.cell import Cell
     from paretune.analysis.run_selection import SelectedRun
     from paretune.contrib.slobench.submission_card import SubmittedTask
     from paretune.planning.context import StudyContext

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.store import Record

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.cell import NO_MODEL
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.figures.ticks import byte_ticks, ticks_from_zero
 from paretune.reporting.model import TaskReport

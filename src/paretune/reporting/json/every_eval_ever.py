@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune import metrics
-from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.cell import NO_MODEL
 from paretune.file_names import make_file_name
 from paretune.metrics import Metric
 from paretune.reporting.model import Report

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.forgetting import measure_forgetting
 from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
 from paretune.errors import StoreError

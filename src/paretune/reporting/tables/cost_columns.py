@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.reporting.text.formatting import format_bytes, format_parameters, format_seconds
 from paretune.store.record import Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.likelihood import CellLikelihood, LikelihoodComparisons
 from paretune.analysis.pairwise_comparisons import describe_withheld
 from paretune.analysis.pairwise_ranks import Pair, flip

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.methods import full
 from paretune.reporting.rows import Grid, Row

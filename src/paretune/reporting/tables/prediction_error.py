@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.resources.forecast import Backtest, backtest_predictions
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import format_bytes, format_seconds, pluralise

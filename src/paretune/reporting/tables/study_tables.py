@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.rows import Grid, Row

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.test_design import TestDesign
 from paretune.analysis.unread_answers import unread_share

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.resources.memory_breakdown import (
     PART_TITLES,
     MemoryBreakdown,

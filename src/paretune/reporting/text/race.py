@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.racing.rounds import DECIDED, ChoiceOutlook
 from paretune.reporting.text.formatting import format_share, join_names, pluralise
 from paretune.terminal.sanitise import sanitise_line

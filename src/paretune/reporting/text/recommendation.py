@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.pareto.expected_loss import Prospect
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.learning_check import rate_edge_of
 from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation

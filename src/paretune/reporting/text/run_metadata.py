@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.reporting.text.formatting import join_names, pluralise
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Study

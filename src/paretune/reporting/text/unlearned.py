@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.cells import Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import CollapsedCells, RateEdge, TrivialScore, rate_edge_of
 from paretune.reporting.text.formatting import format_rate, join_names, pluralise
 

@@ -1,0 +1,270 @@
+"""All runs of one task x model x method together, and their scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from paretune.analysis.cell_records import (
+    group_by_outer,
+    has_test_answers,
+)
+from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.failures import FAILED_OUTCOMES, FailureRate
+from paretune.analysis.fold_answers import fill_repeats, merge_folds
+from paretune.analysis.lr_selection import RateSelection, select_learning_rate
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.analysis.test_design import SPLIT, TestDesign
+from paretune.methods import baselines
+from paretune.metrics import Array
+from paretune.objectives import Objective
+from paretune.store.record import Predictions, Record
+from paretune.study import OuterFold, Readout
+
+Stop = Literal["limit", "screened", "no change"]
+"""A race trains no more of a cell: a cost exceeds its limit, its selection score is hopeless, or
+its further runs could not change the answer."""
+
+NO_MODEL = "-"
+"""The model key of baselines without a model; they belong to every model of their task."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All runs of one task x model x method, and their scores.
+
+    Attributes:
+        task: key of the task.
+        model: key of the model; :data:`NO_MODEL` without one.
+        method: key of the method.
+        name: of the method itself.
+        metric: name of the primary metric.
+        objective: of the task.
+        final: records of final runs, of one setting.
+        tuning: records of trials, of one setting.
+        cost: records of solo measurements.
+        design: how test answers come about.
+        choice: the selected learning rate; in cross-validation over the trials of all folds, while
+            each fold has its own (``fold_choices``).
+        fold_choices: the selected learning rate of each outer fold.
+        pending: number of runs that have not ended, by stage and state: ``("final", "todo"): 3``.
+        expected_runs: number of final runs that the protocol asks for.
+        failed_folds: outer folds all of whose trials failed, so that no final run comes.
+        other_settings: records left out because an older version of the study made them.
+        raced: the study trains only what may change its answer (:mod:`paretune.analysis.racing`).
+        first_runs: in a race, its final runs at the positions that every method is given.
+        stop: why a race trains no more of its runs; None while it may, and where it needs none.
+    """
+
+    task: str
+    model: str
+    method: str
+    name: str
+    metric: str
+    objective: Objective
+    final: tuple[Record, ...] = ()
+    tuning: tuple[Record, ...] = ()
+    cost: tuple[Record, ...] = ()
+    design: TestDesign = SPLIT
+    choice: RateSelection = field(default_factory=lambda: select_learning_rate(()))
+    fold_choices: Mapping[OuterFold, RateSelection] = field(default_factory=dict)
+    pending: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    expected_runs: int = 1
+    failed_folds: int = 0
+    other_settings: int = 0
+    raced: bool = False
+    first_runs: tuple[Record, ...] = ()
+    stop: Stop | None = None
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this is a baseline rather than a method under comparison."""
+        return self.name in baselines.NAMES
+
+    @property
+    def readout(self) -> Readout | None:
+        """How its runs answer; None without a model, and before any run has ended."""
+        if self.model == NO_MODEL:
+            return None
+        records = (*self.final, *self.tuning, *self.cost)
+        return next((record.run.readout for record in records), None)
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of the final runs; None for methods that have none.
+
+        In cross-validation the one that most folds selected; of several the smallest.
+        """
+        counts = Counter(r for record in self.final if (r := record.run.learning_rate) is not None)
+        if not counts:
+            return None if self.final else self.choice.rate
+        return max(sorted(counts), key=counts.__getitem__)
+
+    @property
+    def undecided(self) -> bool:
+        """The chosen rate is within one standard error of its runner-up."""
+        return self.choice.undecided and self.rate == self.choice.rate
+
+    @property
+    def edge(self) -> bool:
+        """The chosen rate is the lowest or highest of several that were tried."""
+        return self.choice.edge and self.rate == self.choice.rate
+
+    @property
+    def selected_on_test(self) -> bool:
+        """The paper's way: checkpoints were chosen on the part that is reported."""
+        return any(record.run.selection == "test" for record in self.final)
+
+    @cached_property
+    def outcomes(self) -> Counter[str]:
+        """How the final runs ended: ok, collapsed, diverged, out_of_memory or error.
+
+        Collapse is judged by the answers themselves, so it is flagged whoever wrote the record.
+        """
+        return Counter(_outcome_of(record) for record in self.final)
+
+    @property
+    def deterministic(self) -> bool:
+        """Nothing is drawn, so there are no seeds to differ: the interval speaks of examples."""
+        return self.model == NO_MODEL or self.name in baselines.DRAWS_NOTHING
+
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether there is no training that could fail."""
+        return self.model == NO_MODEL or self.name in baselines.TRAINS_NOTHING
+
+    @cached_property
+    def failures(self) -> FailureRate | None:
+        """How often training failed; None for what trains nothing, which has no chance to fail.
+
+        An outer fold all of whose trials failed is a run that failed.
+        """
+        if self.trains_nothing:
+            return None
+        failed = sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
+        return FailureRate(
+            failed=failed + self.failed_folds,
+            runs=len(self.final) - self.outcomes["error"] + self.failed_folds,
+        )
+
+    def has_failed(self, record: Record) -> bool:
+        """Whether a run of it failed; what trains nothing cannot fail."""
+        return not self.trains_nothing and _outcome_of(record) in FAILED_OUTCOMES
+
+    @cached_property
+    def trained(self) -> tuple[Record, ...]:
+        """Final runs with answers that did not fail."""
+        return tuple(r for r in self.final if has_test_answers(r) and not self.has_failed(r))
+
+    @cached_property
+    def answers_by_seed(self) -> Mapping[int, Predictions]:
+        """What the runs that trained answered on the test rows, by seed (:meth:`group_answers`)."""
+        return self.group_answers(self.trained)
+
+    def group_answers(self, records: Iterable[Record]) -> Mapping[int, Predictions]:
+        """What final runs answered on the test rows, by seed.
+
+        In cross-validation by repeat, with the rows that any repeat answered; those of a fold that
+        failed or waits are taken from another repeat (:func:`fill_repeats`).
+        """
+        answered = [record for record in records if has_test_answers(record)]
+        if not self.design.is_cross_validation:
+            return {record.run.seed: record.predictions["test"] for record in answered}
+        repeats: dict[int, list[Predictions]] = {}
+        for outer, records in group_by_outer(answered).items():
+            repeats.setdefault(outer.repeat, []).append(records[0].predictions["test"])
+        return fill_repeats({repeat: merge_folds(folds) for repeat, folds in repeats.items()})
+
+    @property
+    def test_answers(self) -> tuple[Predictions, ...]:
+        """:attr:`answers_by_seed` without the seeds."""
+        return tuple(self.answers_by_seed.values())
+
+    @cached_property
+    def shown_answers(self) -> tuple[Predictions, ...]:
+        """:attr:`test_answers`; where every run failed, those of all that answered."""
+        return self.test_answers or tuple(self.group_answers(self.final).values())
+
+    @cached_property
+    def bootstrap(self) -> BootstrapScore | None:
+        """Scores of the runs that trained on the test rows; None while there is none."""
+        if not self.test_answers:
+            return None
+        return bootstrap_score(self.test_answers, self.metric, self.design, self.fold_of_rows)
+
+    @cached_property
+    def first_score(self) -> BootstrapScore | None:
+        """:attr:`bootstrap` of :attr:`first_runs` alone: the same whatever a race has stopped."""
+        design = replace(self.design, repeats=1) if self.design.folds else self.design
+        return replace(self, final=self.first_runs, design=design).bootstrap
+
+    @cached_property
+    def fold_of_rows(self) -> Array | None:
+        """The outer fold that answered each row, (repeats, rows); None where no run scatters.
+
+        -1 where the answer is one of another repeat, which has it already.
+        """
+        if self.deterministic or not self.design.is_cross_validation:
+            return None
+        fold_of: dict[tuple[int, str], int] = {}
+        for outer, records in group_by_outer(self.trained).items():
+            for uid in records[0].predictions["test"].uid:
+                fold_of[(outer.repeat, uid)] = outer.index
+        return np.array(
+            [[fold_of.get((r, uid), -1) for uid in a.uid] for r, a in self.answers_by_seed.items()]
+        )
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """The cell's score over its seeds and examples.
+
+        Where every run failed, of :attr:`shown_answers`: to be seen, not to be compared.
+        """
+        if self.bootstrap is not None:
+            return confidence_interval(self.bootstrap)
+        if not self.shown_answers:
+            return None
+        return confidence_interval(bootstrap_score(self.shown_answers, self.metric, self.design))
+
+    @property
+    def unscored_runs(self) -> int:
+        """Final runs that ended without answers on the test part."""
+        return sum(not has_test_answers(record) for record in self.final)
+
+    @property
+    def run_seconds(self) -> float | None:
+        """Median wall-clock seconds of training of the final runs; None where none was timed."""
+        seconds = [s for record in self.final if (s := record.train_seconds) is not None]
+        return median(seconds) if seconds else None
+
+    @property
+    def all_trials_failed(self) -> bool:
+        """Every rate on trial diverged or did not fit, so no final run will come."""
+        return bool(self.choice.table) and self.choice.rate is None and not self.final
+
+    @property
+    def complete(self) -> bool:
+        """All final runs that the protocol asks for have ended."""
+        return self.all_trials_failed or len(self.final) >= self.expected_runs
+
+    @property
+    def finished(self) -> bool:
+        """Nothing waits, and all final runs that were asked for have ended, or none is needed."""
+        if any(stage != "cost" for stage, _ in self.pending):
+            return False
+        return self.complete or self.stop is not None
+
+
+def _outcome_of(record: Record) -> str:
+    if record.outcome != "ok" or not has_test_answers(record):
+        return record.outcome
+    judged = ("test",) if record.run.outer is None else ("test", "selection")
+    answers = [record.predictions[part] for part in judged if part in record.predictions]
+    return "collapsed" if is_collapsed(*answers) else "ok"
