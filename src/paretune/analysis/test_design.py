@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_PHI = 1.5
+_PHI_OF_REPEATS_OF_FEW_ROWS = 2.0
 _FEW_ROWS = 250
 _ROWS_OF_SHARED_VARIANCE = 6000.0
 """So many rows have, together, as much variance of their own as what all folds share: about half a
@@ -41,16 +43,16 @@ class TestDesign:
         Training sets of folds overlap, and their rows are the test rows of other folds, so errors
         of different rows depend on one another. No unbiased estimate of that variance exists
         (Bengio and Grandvalet 2004). What differs between folds is in the variance of runs
-        (:attr:`BootstrapScore.run_variance`); these factors are for what all folds share, and hold
-        5 % in simulations and replays (docs/statistics.md). What is shared does not shrink with
-        the rows as their own variance does, so its share grows with them. Small training sets
-        differ more; and more repeats average the noise of single runs but not what they share.
+        (:attr:`BootstrapScore.run_variance`); these factors are for what all folds share: 1.5 is
+        what real runs needed on average (docs/statistics.md). More repeats average the noise of
+        single runs but not what they share, of which small training sets have more. What is shared
+        does not shrink with the rows as their own variance does, so its share grows with them.
         """
         if not self.is_cross_validation:
             return 1.0
-        if rows >= _FEW_ROWS:
-            return 1 + rows / _ROWS_OF_SHARED_VARIANCE
-        return 2.0 if self.repeats > 1 else 1.4
+        few = self.repeats > 1 and rows < _FEW_ROWS
+        least = _PHI_OF_REPEATS_OF_FEW_ROWS if few else _PHI
+        return max(least, 1 + rows / _ROWS_OF_SHARED_VARIANCE)
 
 
 SPLIT = TestDesign()

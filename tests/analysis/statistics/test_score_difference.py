@@ -128,9 +128,9 @@ def test_cross_validation_multiplies_the_variance_over_rows() -> None:
     a, b = (bootstrap_score(folds(q, s), "accuracy", design) for q, s in ((0.8, 1), (0.7, 2)))
     terms = difference_terms(a, b)
     assert terms.seeds == ()
-    assert terms.examples == (pytest.approx(1.4 * shared_example_variance(a, b)), 199)
-    assert [TestDesign(5, r).phi(n) for r in (1, 4) for n in (110, 300, 900)] == pytest.approx(
-        [1.4, 1.05, 1.15, 2.0, 1.05, 1.15]
+    assert terms.examples == (pytest.approx(1.5 * shared_example_variance(a, b)), 199)
+    assert [TestDesign(5, r).phi(n) for r in (1, 4) for n in (110, 900, 9000)] == pytest.approx(
+        [1.5, 1.5, 2.5, 2.0, 1.5, 2.5]
     )
     assert TestDesign().phi(110) == 1.0
 
