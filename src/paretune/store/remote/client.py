@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,15 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from paretune.atomic_write import part_path, replace_file, write_atomically
 from paretune.errors import MissingBlobError, StaleClaimError, StoreError
 from paretune.store.canonical_json import check_result, to_canonical_json
 from paretune.store.record import Record
+from paretune.store.remote.checkpoint_sync import CheckpointSync
 from paretune.store.remote.messages import (
-    HASH_HEADER,
     KEY_HEADER,
     Request,
-    Response,
     decode_claim,
     decode_json,
     decode_moment,
@@ -28,7 +24,8 @@ from paretune.store.remote.messages import (
     decode_status,
     encode_claim,
     encode_json,
-    raise_error,
+    read_answer,
+    read_body,
 )
 from paretune.store.remote.transport import PatientTransport
 from paretune.store.status import Claim, RunStatus
@@ -72,9 +69,7 @@ class RemoteStore:
         self._runs: dict[str, Run] = {}
         self._views: dict[str, StatusView] = {}
         self._settings: dict[str, tuple[int, dict[str, str]]] = {}
-        self._uploaded: dict[str, tuple[float, int]] = {}
-        self._lock = threading.Lock()
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        self._checkpoints = CheckpointSync(folder / "checkpoints", clock)
 
     @property
     def folder(self) -> Path:
@@ -97,7 +92,7 @@ class RemoteStore:
         other = type(self)(
             self._folder, self._connect, self._relocate, self._clock, self.poll_seconds
         )
-        other._runs, other._uploaded, other._lock = self._runs, self._uploaded, self._lock
+        other._runs, other._checkpoints = self._runs, self._checkpoints
         with other:
             yield other
 
@@ -233,7 +228,7 @@ class RemoteStore:
             to_canonical_json(progress, "progress")
         with self._of_claim(claim):
             self._call("renew", claim=encode_claim(claim), progress=progress)
-            self._upload_checkpoint(claim, CHECKPOINT_SECONDS)
+            self._checkpoints.upload(claim, CHECKPOINT_SECONDS, self._transport)
 
     def finish(
         self,
@@ -258,7 +253,7 @@ class RemoteStore:
             except MissingBlobError:  # dropped since it was there
                 self._put_blobs(blobs, hashes)
                 self._call("finish", **outcome)
-        self._forget_checkpoint(claim)
+        self._checkpoints.forget(claim)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
         """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``."""
@@ -271,14 +266,14 @@ class RemoteStore:
                 message=message,
                 measured=dict(measured),
             )
-        self._forget_checkpoint(claim)
+        self._checkpoints.forget(claim)
 
     def release(self, claim: Claim) -> bool:
         """Give the run back, its checkpoint with it; False where the claim is stale."""
         try:
-            self._upload_checkpoint(claim, 0.0)
+            self._checkpoints.upload(claim, 0.0, self._transport)
         except StaleClaimError:
-            self._forget_checkpoint(claim)
+            self._checkpoints.forget(claim)
             return False
         return bool(self._call("release", claim=encode_claim(claim)))
 
@@ -291,8 +286,7 @@ class RemoteStore:
         run_id = value["claim"]["run_id"]
         self._runs[run_id] = self._relocate(Run.model_validate(value["run"]))
         claim = decode_claim(value["claim"], self._runs[run_id])
-        self._fetch_checkpoint(claim, value["checkpoint"])
-        self._uploaded[run_id] = (self._clock(), 0)
+        self._checkpoints.fetch(claim, value["checkpoint"], self._transport)
         return claim
 
     @contextmanager
@@ -301,72 +295,12 @@ class RemoteStore:
         try:
             yield
         except StaleClaimError:
-            self._forget_checkpoint(claim)
+            self._checkpoints.forget(claim)
             raise
-
-    # Checkpoints
 
     def checkpoint_path(self, run_id: str) -> Path:
         """See :class:`~paretune.store.storage.Storage`."""
-        return self._folder / "checkpoints" / f"{run_id}.safetensors"
-
-    def _attempt_path(self, run_id: str) -> Path:
-        """Which attempt at the run the checkpoint here is of."""
-        return self._folder / "checkpoints" / f"{run_id}.attempt"
-
-    def _fetch_checkpoint(self, claim: Claim, sha256: str | None) -> None:
-        """The newest checkpoint of the run: the one here if this machine had the last attempt."""
-        path, attempt = self.checkpoint_path(claim.run_id), self._attempt_path(claim.run_id)
-        last = attempt.read_text(encoding="ascii") if attempt.exists() else ""
-        if path.exists() and last != str(claim.attempt - 1):
-            path.unlink()
-        if sha256 is not None and not path.exists():
-            request = Request("GET", f"/v1/checkpoints/{claim.run_id}")
-            with replace_file(path) as part:
-                response = self._transport.send(request, part)
-                if response.status != 200:
-                    raise StoreError(
-                        "its checkpoint is gone from the server.", where=f"run {claim.run_id}"
-                    )
-                if _hash_file(part) != sha256:
-                    raise StoreError(
-                        "its checkpoint changed while it was fetched.", where=f"run {claim.run_id}"
-                    )
-        write_atomically(attempt, str(claim.attempt))
-
-    def _upload_checkpoint(self, claim: Claim, least_seconds: float) -> None:
-        """Bring the checkpoint to the server, unless it is there, or the last one went just now."""
-        path = self.checkpoint_path(claim.run_id)
-        now = self._clock()
-        last, uploaded = self._uploaded.setdefault(claim.run_id, (now, 0))
-        if now - last < least_seconds or not path.exists():
-            return
-        snapshot = part_path(path)
-        try:
-            _take_snapshot(path, snapshot)
-            changed = snapshot.stat().st_mtime_ns
-            if changed != uploaded:
-                headers = {
-                    "x-owner": claim.owner,
-                    "x-attempt": str(claim.attempt),
-                    HASH_HEADER: _hash_file(snapshot),
-                }
-                path_at_server = f"/v1/checkpoints/{claim.run_id}"
-                self._check(self._transport.send(Request("PUT", path_at_server, snapshot, headers)))
-            self._uploaded[claim.run_id] = (now, changed)
-        except FileNotFoundError:  # the run ended meanwhile
-            return
-        except OSError as error:
-            raise StoreError(
-                f"cannot be read ({error.strerror or error}).", where=str(path)
-            ) from error
-        finally:
-            snapshot.unlink(missing_ok=True)
-
-    def _forget_checkpoint(self, claim: Claim) -> None:
-        self._uploaded.pop(claim.run_id, None)
-        for path in (self.checkpoint_path(claim.run_id), self._attempt_path(claim.run_id)):
-            path.unlink(missing_ok=True)
+        return self._checkpoints.path(run_id)
 
     # Settings and blobs
 
@@ -404,8 +338,8 @@ class RemoteStore:
         """
         response = self._transport.send(Request("GET", f"/v1/blobs/{sha256}"))
         if response.status != 200:
-            self._check(response)
-        content = _as_bytes(response)
+            read_answer(response)
+        content = read_body(response)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise StoreError("a blob came damaged from the server.", where=f"blob {sha256}")
         return content
@@ -413,7 +347,7 @@ class RemoteStore:
     def _put_blobs(self, blobs: Mapping[str, bytes], hashes: Mapping[str, str]) -> None:
         for name, content in blobs.items():
             request = Request("PUT", f"/v1/blobs/{hashes[name]}", content)
-            self._check(self._transport.send(request))
+            read_answer(self._transport.send(request))
 
     # Internals
 
@@ -421,40 +355,4 @@ class RemoteStore:
         """The value of a call; a key makes it one call, however often it has to be sent."""
         headers = {KEY_HEADER: uuid.uuid4().hex, "content-type": "application/json"}
         request = Request("POST", f"/v1/call/{name}", encode_json(arguments), headers)
-        return self._check(self._transport.send(request))["value"]
-
-    def _check(self, response: Response) -> Any:
-        """The JSON of an answer.
-
-        Raises:
-            ParetuneError: or ValueError, which the server met.
-        """
-        try:
-            value = decode_json(_as_bytes(response) or b"{}")
-        except ValueError:
-            value = {}
-        if response.status != 200:
-            if not isinstance(value, dict) or "error" not in value:
-                value = {"what": f"the server failed (HTTP status {response.status})."}
-                value["remedy"] = "Its own output says why."
-            raise_error(value)
-        return value
-
-
-def _take_snapshot(path: Path, snapshot: Path) -> None:
-    """The file as it is now; training writes another one in its place."""
-    try:
-        snapshot.hardlink_to(path)
-    except FileNotFoundError:
-        raise
-    except OSError:  # the file system has no links
-        shutil.copyfile(path, snapshot)
-
-
-def _as_bytes(response: Response) -> bytes:
-    return response.body.read_bytes() if isinstance(response.body, Path) else response.body
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return read_answer(self._transport.send(request))["value"]

@@ -159,3 +159,26 @@ def raise_error(value: Mapping[str, Any]) -> None:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"holds {name}, which is no number of JSON")
+
+
+def read_answer(response: Response) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        ParetuneError: or ValueError, which the server met.
+    """
+    try:
+        value = decode_json(read_body(response) or b"{}")
+    except ValueError:
+        value = {}
+    if response.status != 200:
+        if not isinstance(value, dict) or "error" not in value:
+            value = {"what": f"the server failed (HTTP status {response.status})."}
+            value["remedy"] = "Its own output says why."
+        raise_error(value)
+    return value
+
+
+def read_body(response: Response) -> bytes:
+    """The content of an answer, wherever it lies."""
+    return response.body.read_bytes() if isinstance(response.body, Path) else response.body
