@@ -1,35 +1,44 @@
 """True fronts of what searches have found, beside one another with equal budgets.
 
     paretune run bench/search.yaml --store search
-    python bench/search.py search [--repetition 1001 --repetition 1002]
+    python bench/search.py recipe search              AutoPEFT's own recipe, as a further arm
+    python bench/search.py report search [--recipe] [--repetition 1001 --repetition 1002]
+    python bench/search.py study --model FOLDER [--sib200 FOLDER] [--superglue FOLDER] > other.yaml
+                                                      the same searches elsewhere; then --study
 
 A search is judged by the configurations that it entered (``finalists``): trained anew with fresh
 seeds, tested once. Its hypervolume is the area of test score over the logarithm of trained
 parameters, from the majority answer's score and up to the dearest configuration of any search, as a
 share of the area of all searches together. Each resampling of test rows is the same for all of
 them, so differences are paired: the interval has 95 % of the resampled differences. It knows
-nothing of other seeds and other searches; repetitions show these.
+nothing of other seeds and other searches; repetitions show these. The seconds of a search are the
+training seconds of its trials, also of those that another search tried too.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import autopeft_recipe
 import numpy as np
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.autopeft.acquisition import find_front
+from paretune.planning.context import StudyContext
+from paretune.planning.expand import expand_study
 from paretune.study import Study
 from paretune.study.run import is_trial
-from paretune.verbs.report import load_results
+from paretune.verbs.report import StudyResults, load_results
 
-CONTROL = "random"
+CONTROL, RECIPE = "random", "autopeft"
 Array = NDArray[np.float64]
 
 
@@ -82,26 +91,108 @@ def describe_task(task: str, areas: Sequence[Mapping[str, Array]]) -> Iterator[s
         yield text
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command above."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("store", type=Path)
-    parser.add_argument("--study", type=Path, default=Path(__file__).parent / "search.yaml")
-    parser.add_argument("--repetition", type=int, action="append", default=[], metavar="SEED")
-    options = parser.parse_args(arguments)
+def sum_seconds(results: StudyResults, task: str) -> dict[str, float]:
+    """Training seconds of the trials of each search of a task, by its label."""
+    of_run = {record.run_id: record.train_seconds or 0.0 for record in results.records}
+    seconds: dict[str, float] = {}
+    for one in expand_study(results.study, StudyContext(), results.records):
+        if one.searched_by is not None and one.run.task.key == task:
+            label = re.sub(r"-[23]$", "", one.searched_by[1])
+            if one.searched_by[1] == label:
+                seconds[label] = seconds.get(label, 0.0) + of_run.get(one.run_id, 0.0)
+    return seconds
+
+
+def describe_seconds(task: str, seconds: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """One line for each search: its mean over the repetitions, and what the recipe took."""
+    for name in seconds[0]:
+        own = float(np.mean([of_one[name] for of_one in seconds]))
+        text = f"{task} {name}: {own:.0f} s of trials"
+        for other in seconds[0]:
+            if other.startswith(RECIPE) and other != name:
+                theirs = float(np.mean([of_one[other] for of_one in seconds]))
+                text += f"; {other} took {theirs / own:.1f} times as long"
+        yield text
+
+
+def write_study(options: argparse.Namespace) -> None:
+    """Print the study with another model, on SIB-200 and English CB from the user's folders."""
+    yaml = YAML()
+    study = yaml.load(options.study.read_text(encoding="utf-8"))
+    study["study"] = f"{study['study']}-{options.model.name}"
+    study["models"] = [{"name": str(options.model.resolve()), "label": options.model.name}]
+    tasks: list[dict[str, object]] = []
+    if options.sib200 is not None:
+        parts = {part: str(options.sib200.resolve() / f"{part}.tsv") for part in ("train", "test")}
+        columns = {"text": "text", "label": "category", "id": "index_id"}
+        tasks.append({"name": "sib200", "kind": "classification", **parts, **columns})
+    if options.superglue is not None:
+        tasks.append({"name": "cb", "language": "en", "source": str(options.superglue.resolve())})
+    if tasks:
+        study["tasks"] = tasks
+    yaml.dump(study, sys.stdout)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print fronts and seconds."""
     by_task: dict[str, list[dict[str, Array]]] = {}
+    seconds_by_task: dict[str, list[dict[str, float]]] = {}
     for seed in (None, *options.repetition):
         settings = [] if seed is None else [f"protocol.tuning_seed={seed}"]
-        results = load_results(Study.load(options.study, settings), options.store)
+        study = Study.load(options.study, settings)
+        results = load_results(study, options.store)
         cells = group_into_cells(results.study, results.records)
-        seconds = sum(r.train_seconds or 0.0 for r in results.records if is_trial(r.run))
-        print(f"tuning seed {results.study.protocol.tuning_seed}: {seconds:.0f} s of trials")
+        own_seconds: dict[str, float] = {}
+        recipe = None
+        if options.recipe:
+            arm = autopeft_recipe.make_study(study, options.trainings, options.rate)
+            recipe = load_results(arm, options.store)
+            cells += [c for c in group_into_cells(arm, recipe.records) if c.name == "auto"]
         for task in results.study.tasks:
             own = [cell for cell in cells if cell.task == task.key]
-            if group_by_search(own):
-                by_task.setdefault(task.key, []).append(measure_areas(own))
-    for task, areas in by_task.items():
-        print(*describe_task(task, areas), sep="\n")
+            if not group_by_search(own):
+                continue
+            by_task.setdefault(task.key, []).append(measure_areas(own))
+            own_seconds = sum_seconds(results, task.key)
+            if recipe is not None:
+                trials = [
+                    r for r in recipe.records if is_trial(r.run) and r.run.task.key == task.key
+                ]
+                label = recipe.study.methods[0].key
+                own_seconds[label] = sum(r.train_seconds or 0.0 for r in trials)
+            seconds_by_task.setdefault(task.key, []).append(own_seconds)
+    for task_key, areas in by_task.items():
+        print(*describe_task(task_key, areas), sep="\n")
+        print(*describe_seconds(task_key, seconds_by_task[task_key]), sep="\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The commands above."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    reporting, training = verbs.add_parser("report"), verbs.add_parser("recipe")
+    writing = verbs.add_parser("study")
+    for verb in (reporting, training):
+        verb.add_argument("store", type=Path)
+        verb.add_argument("--repetition", type=int, action="append", default=[], metavar="SEED")
+        verb.add_argument("--trainings", type=int, default=autopeft_recipe.TRAININGS)
+        verb.add_argument("--rate", type=float, default=autopeft_recipe.RATE)
+    for verb in (reporting, training, writing):
+        verb.add_argument("--study", type=Path, default=Path(__file__).parent / "search.yaml")
+    reporting.add_argument("--recipe", action="store_true", help="with the arm of `recipe`")
+    writing.add_argument("--model", type=Path, required=True, help="folder, as of e5-small")
+    writing.add_argument("--sib200", type=Path, help="folder with train.tsv and test.tsv")
+    writing.add_argument("--superglue", type=Path, help="folder with CB/train.jsonl, val.jsonl")
+    options = parser.parse_args(arguments)
+    if options.verb == "study":
+        write_study(options)
+    elif options.verb == "report":
+        report(options)
+    else:
+        for seed in options.repetition or [None]:
+            settings = [] if seed is None else [f"protocol.tuning_seed={seed}"]
+            study = Study.load(options.study, settings)
+            autopeft_recipe.run_recipe(study, options.store, options.trainings, options.rate)
 
 
 if __name__ == "__main__":
