@@ -2,7 +2,8 @@
 
 A trial is scored after each epoch, so its own schedule has rungs already. At a quarter and at half
 of it, a rate is dropped that is behind the best by more than so many standard errors of the paired
-difference, in score, and in mean loss too. The standard error is that of the two ended trials on
+difference, in score, and in mean loss too. Where several parts of train take turns, this is set
+beside what races do: drop rates after each fold. The standard error is that of both ended trials on
 their selection part, whose size it hardly depends on when they are scored, and of seeds.
 """
 
@@ -11,13 +12,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from paretune import metrics
-from paretune.analysis.lr_selection import SEED_POINTS, select_learning_rate
+from paretune.analysis.lr_selection import (
+    SEED_POINTS,
+    find_rates_in_play,
+    select_learning_rate,
+)
 from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
 from paretune.store.record import Record
@@ -48,6 +54,11 @@ def describe_rungs(records: Sequence[Record]) -> Iterator[str]:
                 f"{100 * same.mean():.0f} %, seconds of trials x {saved.mean():.2f}, "
                 f"{100 * lost.mean():.2f} points of the selection part lost"
             )
+    by_cell: dict[Any, list[Record]] = defaultdict(list)
+    for own in cells:
+        by_cell[own[0].run.cell, own[0].run.outer].extend(own)
+    if folded := [own for own in by_cell.values() if len({r.run.fold for r in own}) > 1]:
+        yield from describe_folds(folded)
     if not cells:
         yield "no trials of several rates with three scores or more"
     for place, own in searched.items():
@@ -69,29 +80,91 @@ def _at(record: Record, share: float) -> Any:
 
 def drop(trials: Sequence[Record], factor: float = 1.0) -> tuple[float, float, float]:
     """Whether the same rate is selected; seconds with rungs over without; score lost."""
-    metric = metrics.get(find_primary_metric(trials) or DEFAULT)
-    left, seconds = list(trials), 0.0
-    reached = 0.0
-    for share, errors in RUNGS:
-        at = {record.run_id: _at(record, share) for record in left}
-        best = max(left, key=lambda r: at[r.run_id]["selection"]["primary"])
-        whole = max(1, math.ceil(share * len(best.result["curve"]))) / len(best.result["curve"])
-        seconds += sum((whole - reached) * (r.train_seconds or 0.0) for r in left)
-        reached = whole
-        left = [
-            r
-            for r in left
-            if not _is_behind(at[best.run_id], at[r.run_id], factor * errors * _error(best, r))
-        ]
-    seconds += sum((1 - reached) * (r.train_seconds or 0.0) for r in left)
+    left, shares = run_rungs(trials, factor)
+    seconds = sum(shares[r.run_id] * (r.train_seconds or 0.0) for r in trials)
     full = sum(record.train_seconds or 0.0 for record in trials)
     chosen, best_rate = (select_learning_rate(own).rate for own in (left, list(trials)))
-    score = {r.run.learning_rate: (r.selection_score or (metric.lowest, 0.0))[0] for r in trials}
+    score = _mean_scores(trials)
     return (
         float(chosen == best_rate),
         seconds / full if full else 1.0,
         score[best_rate] - score[chosen],
     )
+
+
+def run_rungs(trials: Sequence[Record], factor: float) -> tuple[list[Record], dict[str, float]]:
+    """The trials of one selection part that are left at the end, and what share of each was run."""
+    left = list(trials)
+    shares = {record.run_id: 1.0 for record in trials}
+    for share, errors in RUNGS:
+        at = {record.run_id: _at(record, share) for record in left}
+        best = max(left, key=lambda r: at[r.run_id]["selection"]["primary"])
+        scored = len(best.result["curve"])
+        for record in [r for r in left if r is not best]:
+            distance = factor * errors * _error(best, record)
+            if _is_behind(at[best.run_id], at[record.run_id], distance):
+                left.remove(record)
+                shares[record.run_id] = max(1, math.ceil(share * scored)) / scored
+    return left, shares
+
+
+def race_folds(
+    trials: Sequence[Record], order: Sequence[int], *, over_folds: bool, factor: float | None
+) -> tuple[float | None, float]:
+    """The rate that a race over folds selects, and how many whole trials it runs for that.
+
+    Args:
+        order: of the folds.
+        over_folds: rates are dropped after each fold, as races do.
+        factor: rates are dropped within a fold too; None: they are not.
+    """
+    rates = {record.run.learning_rate for record in trials}
+    ended: list[Record] = []
+    count = 0.0
+    for fold in order:
+        left = [r for r in trials if r.run.fold == fold and r.run.learning_rate in rates]
+        if factor is None:
+            count += len(left)
+        else:
+            left, shares = run_rungs(left, factor)
+            count += sum(shares.values())
+        ended += left
+        rates = {record.run.learning_rate for record in left}
+        if over_folds:
+            in_play = [record for record in ended if record.run.learning_rate in rates]
+            rates = set(find_rates_in_play(in_play))
+        if len(rates) == 1:
+            break
+    return select_learning_rate(ended, raced=True).rate, count
+
+
+def describe_folds(cells: Sequence[Sequence[Record]]) -> Iterator[str]:
+    """What rungs add to dropping rates over folds, over all orders of the folds of each cell."""
+    rules: tuple[tuple[str, bool, float | None], ...] = (
+        ("over folds", True, None),
+        ("within a fold", False, 1.0),
+        ("over folds and within them", True, 1.0),
+        ("over folds and within them by twice as much", True, 2.0),
+    )
+    for name, over_folds, factor in rules:
+        outcomes = []
+        for trials in cells:
+            score = _mean_scores(trials)
+            best = select_learning_rate(trials).rate
+            for order in permutations(sorted({record.run.fold for record in trials})):
+                rate, count = race_folds(trials, order, over_folds=over_folds, factor=factor)
+                lost = score[best] - score[rate]
+                outcomes.append((rate == best, count / len(trials), lost))
+        same, share, lost_points = np.mean(outcomes, axis=0)
+        yield (
+            f"rates dropped {name}: {len(cells)} cells, same rate {100 * same:.0f} %, trials x "
+            f"{share:.2f}, {100 * lost_points:.2f} points lost"
+        )
+
+
+def _mean_scores(trials: Sequence[Record]) -> dict[float | None, float]:
+    """Mean score of each rate over its selection parts."""
+    return {trial.rate: trial.score for trial in select_learning_rate(trials).table}
 
 
 def _is_behind(best: Any, other: Any, distance: float) -> bool:
