@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from runpy import run_path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 from support.rotation import in_turns, turn_mark
-from support.six_tasks import release
-from support.tiny_study import as_file, command, finish, superglue
+from support.small_examples import EXAMPLES, small_example
+from support.tiny_study import as_file, command, finish
 
 from paretune.contrib.paper import preset
 from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian
 from paretune.verbs.report import report
 from paretune.verbs.study_input import shipped_studies
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-LAYOUTS = {
-    "slovene-superglue": "zips",
-    "slovene-cb": "zips",
-    "paper": "folders",
-    "paper-fair": "zips",
-}
 
 
 def test_the_examples_are_the_shipped_files() -> None:
@@ -48,33 +39,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     fast = {**preset.read_settings(), "training": training}
     monkeypatch.setattr(preset, "read_settings", lambda: fast)
-
-
-def smaller(path: Path, folder: Path, model: Path) -> Study:
-    """The file's own tasks, methods and protocol; one tiny model, few rows, seeds and steps."""
-    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    if path.stem == "table":
-        folder.mkdir()
-        run_path(str(path.with_suffix(".py")))["main"](folder)
-        for task in raw["tasks"]:
-            task |= {part: str(folder / task[part]) for part in ("train", "test")}
-    Study.parse(raw, base=path.parent)  # as it stands, it is a study
-    raw["models"] = [{"name": str(model), "label": "tiny"}]
-    for task in raw["tasks"]:
-        task["limit"] = {"train": 20, "test": 10}
-        if path.stem in LAYOUTS:
-            task["source"] = str(superglue(folder / task["name"], LAYOUTS[path.stem]))
-        if path.stem == "slobench":
-            task["source"] = str(folder)
-    if path.stem == "slobench":
-        release(folder)
-    if raw["protocol"].get("preset") != "paper":
-        few = {"seeds": raw["protocol"]["seeds"][:1], "folds": 1, "cost_seconds": 1}
-        raw["protocol"] |= few
-        raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
-    if path.stem in ("slovene-superglue", "slobench", "paper-fair"):
-        raw["protocol"]["trials"] = 1
-    return Study.parse(raw, base=path.parent)
 
 
 def rsdo4(folder: Path) -> str:
@@ -120,14 +84,7 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
 
 @pytest.mark.slow
 def test_the_sample_translation_runs(tmp_path: Path, capsys: Any) -> None:
-    path = EXAMPLES / "manual-translation.yaml"
-    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    raw["models"] = [{"name": str(tiny_marian(tmp_path / "marian")), "label": "tiny"}]
-    raw["tasks"][0]["limit"] = {"train": 20, "test": 6}
-    raw["protocol"] |= {"seeds": [1], "cost_seconds": 1}
-    raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"}
-    raw["generation"] = {"max_new_tokens": 8}
-    study = Study.parse(raw, base=path.parent)
+    study = small_example("manual-translation", tmp_path, tiny_marian(tmp_path / "marian"))
     finish(study, tmp_path / "store", costs=1).close()
     (task,) = report(study, store=tmp_path / "store").tasks
     assert {row.cell.method for row in task.all_rows} == {"full", "lora", "untuned", "copy_source"}
@@ -142,7 +99,7 @@ EVERY += ["complaints", "spam", "slovene-cb"]
 def test_every_example_runs(
     name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
 ) -> None:
-    study = smaller(EXAMPLES / f"{name}.yaml", tmp_path / "data", tiny_model("bert"))
+    study = small_example(name, tmp_path / "data", tiny_model("bert"))
     with finish(study, tmp_path / "store", costs=1) as store:
         states = store.load_statuses(study.study_hash)
         assert [s.message for s in states if s.state == "failed"] == []

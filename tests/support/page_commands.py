@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ PAGES = sorted(
     if path.name != "CHANGELOG.md"  # of what is past
 )
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r"(?<!`)`(?:uvx |pipx run )?(paretune [a-z][^`\n]*)`(?!`)")
-_SHELLS = ("", "sh", "bash", "console", "shell", "text")
-_BEGINS = re.compile(r"^\s*(?:\$ |[A-Z_]+=\S+ )*(?:uvx |pipx run |srun )?(paretune [a-z-].*)$")
+_INLINE = re.compile(
+    r"(?<!`)`(?:uvx |pipx run )?((?:paretune [a-z]|python \w+/|make [a-z])[^`\n]*)`(?!`)"
+)
+_PROGRAM = re.compile(r"\s*(\$ )?(paretune|pip|pipx|uvx?|python|make|docker|ray|git) [a-z-.]")
+"""How a command begins; in a block of another language it would be overlooked."""
 _PLACEHOLDERS = ("...", "…")
 _NUMBERS = {"N": "1", "SECONDS": "1", "PORT": "1"}
 """What stands for a number, and a number."""
@@ -40,26 +42,46 @@ class ShownCommand:
 
     @property
     def words(self) -> list[str]:
-        """The words after ``paretune``, without a comment, up to a pipe or another command."""
-        lexer = shlex.shlex(self.text, posix=True, punctuation_chars="|&;<>")
-        lexer.whitespace_split, lexer.commenters = True, "#"
-        words = list(lexer)[1:]
+        """The words behind the program, up to a pipe or another command."""
+        words = list(self._lexer())[1:]
         ends = [i for i, word in enumerate(words) if set(word) <= set("|&;<>")]
         return words[: ends[0]] if ends else words
 
+    @property
+    def program(self) -> str:
+        """The first word: ``paretune``, ``pip`` ..."""
+        return next(iter(self._lexer()))
+
+    def _lexer(self) -> shlex.shlex:
+        lexer = shlex.shlex(self.text, posix=True, punctuation_chars="|&;<>")
+        lexer.whitespace_split, lexer.commenters = True, "#"
+        return lexer
+
 
 def shown_commands() -> Iterator[ShownCommand]:
-    """Every command of every page."""
+    """Every command of every page, in its order: each line of a block of ``sh``, each line behind a
+    dollar sign in one of ``console``, then what stands in sentences.
+    """
     for path in PAGES:
         text, page = path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))
         for _, language, block in _FENCE.findall(text):
-            if language in _SHELLS:
-                joined = re.sub(r"\\\n\s*", " ", block)
-                for line in joined.splitlines():
-                    if found := _BEGINS.match(line):
-                        yield ShownCommand(page, found[1], whole=True)
+            joined = re.sub(r"\\\n\s*", " ", block)
+            for line in map(str.strip, joined.splitlines()):
+                if language == "console" and line.startswith("$ "):
+                    yield ShownCommand(page, line.removeprefix("$ "), whole=True)
+                if language == "sh" and line and not line.startswith("#"):
+                    yield ShownCommand(page, re.sub(r"\s+# .*", "", line), whole=True)
         for found in _INLINE.findall(_FENCE.sub("", text)):
             yield ShownCommand(page, found, whole=False)
+
+
+def unmarked_commands() -> Iterator[tuple[str, str]]:
+    """Page and line of what looks like a command in a block that is not marked as a shell's."""
+    for path in PAGES:
+        for _, language, block in _FENCE.findall(path.read_text(encoding="utf-8")):
+            lines = block.splitlines() if language in ("", "text", "bash", "shell") else ()
+            for line in filter(_PROGRAM.match, lines):
+                yield str(path.relative_to(ROOT)), line
 
 
 def python_blocks() -> Iterator[tuple[str, str]]:
@@ -85,6 +107,11 @@ def explain_refusal(command: ShownCommand) -> str:
     except typer.Exit:
         pass  # --help, --version
     return ""
+
+
+def is_complete(command: ShownCommand) -> bool:
+    """Whether a command of paretune could be typed as it stands."""
+    return explain_refusal(replace(command, whole=True)) == ""
 
 
 @cache

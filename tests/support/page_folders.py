@@ -1,0 +1,210 @@
+"""Folders in which commands of pages can be executed: tiny models, few rows, two steps a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.contrib.slobench import superglue_zip, translation_submission
+from paretune.contrib.slobench.official_scores import LABELS, Answers
+from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.local import LocalExecutor
+from paretune.execution.run_executor import make_training_executor
+from paretune.execution.signals import StopRequest
+from paretune.execution.study_loop import StudyLoop
+from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.store import RunStatus, Storage
+from paretune.study import Study
+from paretune.testing.translator_folders import tiny_marian
+from paretune.verbs import study_draft
+from support.peft_result_files import result
+from support.six_tasks import release
+from support.small_examples import EXAMPLES, read_small
+from support.tiny_study import as_file, finish
+
+TinyModel = Callable[..., Path]
+SMALLER = {
+    "  - full\n": "  - {name: full, learning_rates: [1e-2]}\n",
+    "  - {name: lora, rank: 8}\n": "  - {name: lora, rank: 8, learning_rates: [1e-2]}\n",
+    "  - {name: loha, rank: 8}\n": "",
+    "  - {name: prompt, num_virtual_tokens: 20}\n": "",
+    "trials: 3": "trials: 1",
+    "seeds: [1, 2, 3, 4, 5]": "cost_seconds: 0.2\n  seeds: [1, 2]",
+    "outer: auto": "outer: split",
+    "epochs: 10": "max_steps: 2",
+    "max_length: 256": "max_length: 32",
+    "precision: auto": "precision: fp32",
+}
+"""Lines that ``new`` writes, and what a test can wait for."""
+CHAT = (
+    "{% for m in messages %}{{ '[' + m['role'] + '] ' + m['content'] + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
+)
+
+
+def execute_here(
+    self: LocalExecutor, store: Storage, study_hash: str, callbacks: StudyCallbacks
+) -> StudySummary:
+    """In the place of :meth:`LocalExecutor.execute`: the same runs, without worker processes."""
+    executor = make_training_executor("cpu", 1, self.keep_bytes, self.cost_seconds)
+
+    def work(waiting: Sequence[RunStatus]) -> None:
+        # A command that waits for other people's runs would wait for ever.
+        assert any(status.is_claimable for status in waiting), "no run can be executed here"
+        trains = any(status.stage != "cost" for status in waiting)
+        stages = ("tune", "final") if trains else ("cost",)
+        run_worker(store, study_hash, executor, StopRequest(), WorkerOptions(stages))
+
+    loop = StudyLoop(store, study_hash, callbacks, self.stages, self.worker_count)
+    return loop.run(lambda: None, work)
+
+
+def make_drafts_small(patch: pytest.MonkeyPatch, model: str) -> None:
+    """Let ``new`` and ``tune`` write study files that end soon, and name a tiny model."""
+    draft_study = study_draft.draft_study
+
+    def draft_small(path: Path, output: Any, given: str | None, *others: Any) -> Any:
+        draft = draft_study(path, output, given or model, *others)
+        text = draft.text
+        for before, after in SMALLER.items():
+            text = text.replace(before, after)
+        short = "max_steps: 2" in text and "seeds: [1, 2]" in text
+        assert short or 'kind: "classification"' not in text  # others are only written
+        return replace(draft, text=text)
+
+    for module in ("verbs.tune", "cli.commands.new"):
+        patch.setattr(f"paretune.{module}.draft_study", draft_small)
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """Texts with a label yes or no, which no single word gives away."""
+    names = ("cat", "dog", "ice", "door")
+    lines = ["text,label"]
+    for i in range(rows):
+        one, other = i % 4, i // 4 % 4
+        label = "yes" if (one < 2) == (other < 2) else "no"
+        lines.append(f"The {names[one]} sat by the {names[other]} in room {i}.,{label}")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_harness_log(path: Path, every: int) -> None:
+    """As lm-evaluation-harness writes it; every so manyth answer is wrong."""
+    lines = [
+        {
+            "doc_id": i,
+            "doc": {"question": f"question {i}"},
+            "target": "1",
+            "doc_hash": f"hash {i}",
+            "filter": "none",
+            "metrics": ["acc"],
+            "acc": float(i % every != 0),
+        }
+        for i in range(60)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+
+
+def prepare_reviews(folder: Path, tiny_model: TinyModel) -> None:
+    """A file of reviews, a model, logs of other harnesses."""
+    tiny_model("bert", folder / "bert")
+    write_rows(folder / "reviews.csv", 60)
+    result(folder / "comparison" / "MetaMathQA" / "results", "lora", 600, n=1319)
+    write_harness_log(folder / "A.jsonl", 3)
+    write_harness_log(folder / "B.jsonl", 4)
+
+
+def prepare_gallery(folder: Path, tiny_model: TinyModel) -> None:
+    """The gallery's own files in small, the six tasks trained, and submissions to SloBench."""
+    bert = tiny_model("bert")
+    for name in ("slovene-cb", "manual-translation"):
+        model = bert if name == "slovene-cb" else tiny_marian(folder / "marian")
+        as_file(
+            Study.parse(read_small(name, model), base=EXAMPLES),
+            folder / f"{name}.yaml",
+        )
+    six = Study.load(folder / "shipped" / "slovene-superglue.yaml")
+    finish(six, folder / "studies" / six.study, costs=0).close()
+    shutil.copy(folder / "home" / "superglue-sl" / "qa_validation.zip", folder)
+    answer_validation(folder / "qa_validation.zip", folder / "validation.zip")
+    shutil.copy(folder / "slovene-cb.yaml", folder / "slobench")
+    (folder / "source.txt").write_text("Hiša je velika.\nPes spi.\n", encoding="utf-8")
+    (folder / "reference.txt").write_text("Hiša je velika.\nPes spi.\n", encoding="utf-8")
+    for name in ("translation.zip", "source.zip"):
+        lines = ["Hiša je velika.", "Pes ne spi."]
+        translation_submission.write_translations(folder / name, lines)
+    result(folder / "comparison" / "MetaMathQA" / "results", "lora", 600, n=1319)
+
+
+def answer_validation(release_file: Path, path: Path) -> None:
+    """A submission that answers all validation rows, as the data do."""
+    answers: dict[str, Answers] = {}
+    with zipfile.ZipFile(release_file) as archive:
+        for name in archive.namelist():
+            task = Path(name).stem
+            rows = map(json.loads, archive.read(name).decode().splitlines())
+            if task == "MultiRC":
+                answers[task] = {
+                    (row["idx"], question["idx"], answer["idx"]): answer["label"]
+                    for row in rows
+                    for question in row["passage"]["questions"]
+                    for answer in question["answers"]
+                }
+            else:  # true in the data is "true" of BoolQ, "True" of WSC
+                spelled = {str(label).lower(): label for label in LABELS[task]}
+                answers[task] = {row["idx"]: spelled[str(row["label"]).lower()] for row in rows}
+    superglue_zip.write_answers(path, answers)
+
+
+def prepare_instructions(folder: Path, tiny_model: TinyModel) -> None:
+    """Conversations and parallel text, and a decoder."""
+    tiny_model("bert", folder / "bert")
+    decoder = tiny_model("llama", folder / "models" / "smollm2")
+    file = decoder / "tokenizer_config.json"
+    told = json.loads(file.read_text(encoding="utf-8")) | {"chat_template": CHAT}
+    file.write_text(json.dumps(told), encoding="utf-8")
+    rows = [
+        [{"role": "user", "content": f"Is it {i}?"}, {"role": "assistant", "content": "yes"}]
+        for i in range(40)
+    ]
+    lines = [json.dumps({"messages": messages}) for messages in rows]
+    (folder / "dates.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    write_rows(folder / "reviews.csv", 40)
+    pairs = [(f"Voda {i}.", f"Water {i}.") for i in range(40)]
+    text = "\n".join(["sl\ten", *("\t".join(pair) for pair in pairs)])
+    (folder / "pairs.tsv").write_text(text, encoding="utf-8")
+    for side, language in enumerate(("sl", "en")):
+        text = "\n".join(pair[side] for pair in pairs)
+        (folder / f"corpus.{language}").write_text(text, encoding="utf-8")
+
+
+def prepare_machines(folder: Path, tiny_model: TinyModel) -> None:
+    """A study of two tasks of which nothing has been executed."""
+    raw = read_small("slovene-superglue", tiny_model("bert"))
+    raw |= {"study": "shared-work", "methods": ["lora"]}
+    raw["tasks"] = [task for task in raw["tasks"] if task["name"] in ("boolq", "cb")]
+    as_file(Study.parse(raw, base=EXAMPLES), folder / "study.yaml")
+
+
+def ship_small_studies(folder: Path, model: Path) -> dict[str, Path]:
+    """The shipped studies in small, by name; the data of Slovene SuperGLUE lies where fetched."""
+    folder.mkdir()
+    found = {}
+    for name in ("demo", "sample", "spam", "complaints", "slovene-superglue"):
+        raw = read_small(name, model)
+        raw["protocol"]["cost_seconds"] = 0.2
+        kept = ("full", "lora") if name in ("demo", "sample") else ("lora",)
+        raw["methods"] = [m for m in raw["methods"] if isinstance(m, dict) and m["name"] in kept]
+        found[name] = as_file(Study.parse(raw, base=EXAMPLES), folder / f"{name}.yaml")
+    return found
+
+
+def place_release(home: Path) -> None:
+    """Slovene SuperGLUE with made-up rows, where ``data fetch`` would put it."""
+    release(home / "superglue-sl")
