@@ -60,3 +60,10 @@ def test_checks_and_exports_show_what_to_do() -> None:
         Path("x"), "peft", run, 0.0, "", loading_lines=("import paretune", "a = 1")
     )
     assert {"import paretune", "a = 1"} <= set(_Reader(exported._repr_html_()).cells)
+
+
+def test_a_study_shows_for_how_long_it_trains() -> None:
+    by_epochs = fake.study(training={"epochs": 3, "batch_size": 8})
+    by_steps = fake.study(training={"epochs": 3, "max_steps": 4, "batch_size": 8})
+    assert "3 epochs, batch 8" in _Reader(by_epochs._repr_html_()).cells
+    assert "4 steps, batch 8" in _Reader(by_steps._repr_html_()).cells

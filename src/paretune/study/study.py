@@ -177,7 +177,9 @@ class Study(FrozenModel):
         return study
 
     def _repr_html_(self) -> str:
-        protocol = self.protocol
+        protocol, training = self.protocol, self.training
+        steps = training.max_steps
+        length = f"{steps} steps" if steps is not None else f"{training.epochs} epochs"
         rows = [
             ("tasks", ", ".join(task.key for task in self.tasks)),
             ("models", ", ".join(model.key for model in self.models)),
@@ -185,7 +187,7 @@ class Study(FrozenModel):
             ("seeds", ", ".join(map(str, protocol.seeds))),
             ("learning rates on trial", protocol.trials),
             ("tested", protocol.outer),
-            ("training", f"{self.training.epochs} epochs, batch {self.training.batch_size}"),
+            ("training", f"{length}, batch {training.batch_size}"),
         ]
         return html_lines([f"study {self.study}"], bold=True) + html_table(("", ""), rows)
 

@@ -27,8 +27,9 @@ def html_block(lines: Iterable[object]) -> str:
 
 
 def html_code(lines: Iterable[str]) -> str:
-    """Lines of a program or commands."""
-    return f"<pre>{'<br>'.join(_escape(line) for line in lines)}</pre>"
+    """Lines of a program or commands; converters of notebooks style the tag as running text."""
+    text = "<br>".join(_escape(line) for line in lines)
+    return f'<pre style="font-family:monospace">{text}</pre>'
 
 
 def _cell(tag: str, text: object) -> str:
