@@ -9,6 +9,7 @@ the machine. Every start and end is a line of ``ledger.txt`` beside the store.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -73,6 +74,7 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
     threads, arguments = os.environ["OMP_NUM_THREADS"], dict(pairwise(sys.argv))
     measured = {"pid": os.getpid(), "threads": threads, "device": arguments.get("--device")}
+    measured["frozen_objects"] = gc.get_freeze_count()
     return Outcome(result, measured, {"weights": state.encode() * 100})
 
 

@@ -10,6 +10,7 @@ libraries may not be forked, and every run has a process that is started.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -84,6 +85,10 @@ def _import_libraries() -> None:
             importlib.import_module(name)
         except ImportError:  # another version of the library has it elsewhere: children find it
             continue
+    # A full collection looks at every object of these libraries, half a second each time, and a
+    # child asks for one before each phase. What is here now is here in every child's baseline.
+    gc.collect()
+    gc.freeze()
 
 
 def _die_with(server: int) -> None:
