@@ -153,7 +153,7 @@ def test_a_full_grid_is_raced_in_parts(
 ) -> None:
     """``bench/race.py grid``, on made-up results: of each part what a race would have taken."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
-    import race as replays
+    import stored_grid as replays
 
     study = ask("off")
     records: dict[str, Record] = {}

@@ -1,0 +1,180 @@
+"""A stored full study, raced: what a race would have chosen and taken of its runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.pareto.recommend import choose
+from paretune.analysis.racing.rounds import race_budget
+from paretune.planning import preflight
+from paretune.planning.context import StudyContext
+from paretune.search.race import plan_wanted_runs
+from paretune.store import Store
+from paretune.store.record import Record
+from paretune.study import Study
+from paretune.verbs.report import load_results
+
+
+def set_race(study: Study, aim: str) -> Study:
+    """The study with another race."""
+    protocol = study.protocol.model_copy(update={"race": aim})
+    return study.model_copy(update={"protocol": protocol})
+
+
+def list_claims(cells: Sequence[Cell]) -> set[tuple[str, str]]:
+    """Pairs of methods, the better first, and methods above all baselines."""
+    comparisons = PairwiseComparisons(cells)
+    claimed = set()
+    methods = {c.method for c in cells if not c.baseline}
+    for model in dict.fromkeys(c.model for c in cells):
+        for pair in comparisons.pairs(model):
+            if {pair.a, pair.b} <= methods and pair.standing != "unclear":
+                above = pair.standing == "above"
+                claimed.add((pair.a, pair.b) if above else (pair.b, pair.a))
+    for cell in cells:
+        verdict = comparisons.verdict(cell)
+        if not cell.baseline and verdict is not None and verdict.above_all:
+            claimed.add((cell.method, "baselines"))
+    return claimed
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A full study that has run, and where its data and model are now.
+
+    Attributes:
+        records: by run id.
+    """
+
+    study: Study
+    context: StudyContext
+    records: Mapping[str, Record]
+
+    @classmethod
+    def open(cls, study_file: Path, store: Path) -> Grid:
+        """Read the store.
+
+        Raises:
+            ParetuneError: it never ran this study, or its data or model are missing.
+        """
+        results = load_results(study_file, store)
+        with Store.open(store) as opened:
+            context = preflight.make_context(opened, "cpu")
+        records = {record.run_id: record for record in results.records}
+        return cls(context.pin_revisions(results.study), context, records)
+
+    def replay(self, study: Study, where: str) -> Sequence[Record]:
+        """The records that a study is given, all that it asks for at a time, until it asks no more.
+
+        Raises:
+            SystemExit: it asks for a run that the store does not have.
+        """
+        known: dict[str, Record] = {}
+        while True:
+            due = plan_wanted_runs(study, self.context, list(known.values()))
+            new = [one for one in due if one.run_id not in known]
+            if not new:
+                return list(known.values())
+            missing = [one for one in new if one.run_id not in self.records]
+            if missing:
+                name = " x ".join((*missing[0].run.cell, missing[0].run.stage))
+                raise SystemExit(
+                    f"{where}: {len(missing)} runs are not in the store, first {name}: "
+                    "run the full study (protocol.race=off) to its end."
+                )
+            known |= {one.run_id: self.records[one.run_id] for one in new}
+
+
+def draw_studies(study: Study, draws: int, rng: np.random.Generator) -> Iterator[Study]:
+    """Studies of one task each that are parts of a full one, the whole first.
+
+    The others have at least three of its methods, and its seeds in another order, since a race
+    begins with the first two. The first seed stays: baselines and costs have it.
+    """
+    for task in study.tasks:
+        yield study.model_copy(update={"tasks": (task,)})
+        for _ in range(draws):
+            count = int(rng.integers(min(3, len(study.methods)), len(study.methods) + 1))
+            chosen = sorted(rng.choice(len(study.methods), count, replace=False))
+            first, *others = study.protocol.seeds
+            seeds = (first, *(int(seed) for seed in rng.permutation(others)))
+            protocol = study.protocol.model_copy(update={"seeds": seeds})
+            methods = tuple(study.methods[n] for n in chosen)
+            yield study.model_copy(
+                update={"tasks": (task,), "methods": methods, "protocol": protocol}
+            )
+
+
+def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> list[dict[str, Any]]:
+    """For each study of :func:`draw_studies` and each aim, what the race chose and took."""
+    rows = []
+    for study in draw_studies(grid.study, draws, np.random.default_rng(seed)):
+        task = study.tasks[0].key
+        plain = set_race(study, "off")
+        full = grid.replay(plain, task)
+        whole = _cells_of(plain, full)
+        for aim in aims:
+            raced = set_race(study, aim)
+            ended = grid.replay(raced, task)
+            cells = _cells_of(raced, ended)
+            budget = race_budget(study.limits)
+            choices = [choose(own, budget).chosen for own in (whole, cells)]
+            names = [chosen and chosen.cell.method for chosen in choices]
+            claims = [list_claims(own) for own in (_cells_of(raced, full), cells)]
+            row = {
+                "task": task,
+                "aim": aim,
+                "methods": [method.key for method in study.methods],
+                "seeds": list(study.protocol.seeds),
+                "full chose": names[0],
+                "race chose": names[1],
+                "claims": [len(own) for own in claims],
+                "claims are a subset": claims[1] <= claims[0],
+                "seconds": [_seconds_by_stage(own) for own in (full, ended)],
+                "runs": [len(full), len(ended)],
+            }
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    return rows
+
+
+def _cells_of(study: Study, records: Sequence[Record]) -> list[Cell]:
+    return [c for c in group_into_cells(study, records) if c.final or c.tuning or c.cost]
+
+
+def _seconds_by_stage(records: Sequence[Record]) -> dict[str, float]:
+    """Of training, by stage; a measurement of costs has none."""
+    seconds = {"tune": 0.0, "final": 0.0}
+    for record in records:
+        if record.run.stage in seconds:
+            seconds[record.run.stage] += record.train_seconds or 0.0
+    return seconds
+
+
+def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """One line for each aim, of all studies and of the whole ones."""
+    for aim in dict.fromkeys(row["aim"] for row in rows):
+        own = [row for row in rows if row["aim"] == aim]
+        same = [row["full chose"] == row["race chose"] for row in own]
+        parts = []
+        for stages in (("tune", "final"), ("tune",), ("final",)):
+            full, raced = (
+                sum(row["seconds"][side][stage] for row in own for stage in stages)
+                for side in (0, 1)
+            )
+            parts.append(f"{'+'.join(stages)} {full / raced:.2f}" if raced else "none")
+        subset = sum(row["claims are a subset"] for row in own)
+        yield (
+            f"{aim}: {len(own)} races, same recommendation {100 * np.mean(same):.1f} % (standard "
+            f"error {100 * np.sqrt(np.mean(same) * (1 - np.mean(same)) / len(own)):.1f}); training "
+            f"seconds full / race: {', '.join(parts)}; claims a subset in {subset} of {len(own)}"
+        )
