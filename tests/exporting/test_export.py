@@ -44,22 +44,22 @@ TEXTS = ["The cat sat on the mat.", "Ice turns into water"]
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: Any, tiny_model: Any) -> Any:
+def trained(tmp_path_factory: Any, tiny_model: Any) -> Any:
     """One study of all methods, run once; the model is DistilBERT, whose head has two layers."""
     folder = tmp_path_factory.mktemp("study")
-    asked = [{"name": name, **small_options(name)} for name in TRAINED]
-    made = small(folder, tiny_model("distilbert"), methods=asked, protocol={
+    configs = [{"name": name, **small_options(name)} for name in TRAINED]
+    study = small(folder, tiny_model("distilbert"), methods=configs, protocol={
         "trials": 1, "folds": 1, "seeds": [1],
     })  # fmt: skip
-    finish(made, folder / "store", costs=0).close()
-    return made, folder / "store"
+    finish(study, folder / "store", costs=0).close()
+    return study, folder / "store"
 
 
 def logits(model: Any, tokenizer: Any) -> torch.Tensor:
-    given = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.inference_mode():
-        found: torch.Tensor = model.eval()(**given).logits
-    return found
+        scores: torch.Tensor = model.eval()(**batch).logits
+    return scores
 
 
 def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
@@ -70,14 +70,14 @@ def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("method", TRAINED)
-def test_every_form_that_can_be_answers_the_same(study: Any, tmp_path: Path, method: str) -> None:
-    asked, store = study
-    expected = ours(asked, store, method, tmp_path / "own")
-    base = asked.models[0].name
+def test_every_form_that_can_be_answers_the_same(trained: Any, tmp_path: Path, method: str) -> None:
+    study, store = trained
+    expected = ours(study, store, method, tmp_path / "own")
+    base = study.models[0].name
     plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
     forms = []
     if method in IN_PEFT:
-        done = export(asked, store=store, method=method, form="peft", to=tmp_path / "peft")
+        done = export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
         assert done.largest_difference < 1e-4
         opened = peft.PeftModel.from_pretrained(plain, tmp_path / "peft")
         forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "peft")))
@@ -87,39 +87,39 @@ def test_every_form_that_can_be_answers_the_same(study: Any, tmp_path: Path, met
         forms.append(logits(auto, AutoTokenizer.from_pretrained(tmp_path / "peft")))
     else:
         with pytest.raises(MethodError, match=r"It can be: .*paretune"):
-            export(asked, store=store, method=method, form="peft", to=tmp_path / "peft")
+            export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
     if method in (*MERGED, "full", "head_only"):
-        export(asked, store=store, method=method, form="merged", to=tmp_path / "merged")
+        export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
         opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
         assert opened.config.id2label == {0: "no", 1: "yes"}
         forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "merged")))
     else:
         with pytest.raises(MethodError, match="cannot become a part of the weights"):
-            export(asked, store=store, method=method, form="merged", to=tmp_path / "merged")
+            export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
     assert len(forms) == 2 * (method in IN_PEFT) + (method in (*MERGED, "full", "head_only"))
-    for found in forms:
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    for actual in forms:
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_auto_takes_the_best_method_and_says_which(study: Any, tmp_path: Path) -> None:
-    asked, store = study
+def test_auto_takes_the_best_method_and_says_which(trained: Any, tmp_path: Path) -> None:
+    study, store = trained
     best = max(
-        (row for row in paretune.report(asked, store=store).tasks[0].rows),
+        (row for row in paretune.report(study, store=store).tasks[0].rows),
         key=lambda row: row.cell.interval.estimate,
     )
-    done = export(asked, store=store, to=tmp_path / "best")
+    done = export(study, store=store, to=tmp_path / "best")
     assert done.run.method.name == best.cell.name
     expected = "peft" if best.cell.name in IN_PEFT else "merged"
     assert done.form in (expected, "paretune")
 
 
-def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_path: Path) -> None:
-    asked, store = study
-    done = export(asked, store=store, method="lora", to=tmp_path / "lora")
+def test_the_card_has_scores_with_their_basis_and_the_command(trained: Any, tmp_path: Path) -> None:
+    study, store = trained
+    done = export(study, store=store, method="lora", to=tmp_path / "lora")
     card = (tmp_path / "lora" / "README.md").read_text()
     assert card == done.card
-    for said in (
+    for part in (
         "# lora for words",
         "PeftModel.from_pretrained(base, FOLDER)",
         "labels = ['no', 'yes']\nbase = AutoModelForSequenceClassification.from_pretrained(",
@@ -131,25 +131,25 @@ def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_pa
         "--method lora --seed 1 --form peft",
         "Licence of the data: not stated",
     ):
-        assert said in card
+        assert part in card
     alone = r"This run alone: 0\.\d\d \[[01]\.\d\d, [01]\.\d\d\] on 20 examples, one seed: its "
     assert re.search(alone + "interval is over the examples only", card)
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA" and config["task_type"] == "SEQ_CLS"
 
 
-def test_what_is_there_is_never_overwritten(study: Any, tmp_path: Path) -> None:
-    asked, store = study
+def test_what_is_there_is_never_overwritten(trained: Any, tmp_path: Path) -> None:
+    study, store = trained
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("keep")
     with pytest.raises(StudyError, match="is there already"):
-        export(asked, store=store, method="lora", to=tmp_path / "mine")
+        export(study, store=store, method="lora", to=tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["precious.txt"]
 
 
-def test_wrong_names_are_answered_with_those_there_are(study: Any, tmp_path: Path) -> None:
-    asked, store = study
-    for given, said in (
+def test_wrong_names_are_answered_with_those_there_are(trained: Any, tmp_path: Path) -> None:
+    study, store = trained
+    for options, message in (
         ({"task": "other"}, r"It has words"),
         ({"model": "other"}, r"It has tiny"),
         ({"method": "other"}, r'has no method "other"\. It has adapterdrop, bitfit, '),
@@ -158,38 +158,38 @@ def test_wrong_names_are_answered_with_those_there_are(study: Any, tmp_path: Pat
         ({"seed": 9, "method": "lora"}, r"Seeds that have: 1"),
         ({"form": "onnx"}, r"There is auto, peft, merged, paretune"),
     ):
-        with pytest.raises((StudyError, StoreError), match=said):
-            export(asked, store=store, to=tmp_path / "x", **given)
+        with pytest.raises((StudyError, StoreError), match=message):
+            export(study, store=store, to=tmp_path / "x", **options)
     assert not (tmp_path / "x").exists()
 
 
 def test_a_full_run_that_was_not_kept_is_trained_again(
-    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, store = study
-    expected = ours(asked, store, "full", tmp_path / "kept")
+    study, store = trained
+    expected = ours(study, store, "full", tmp_path / "kept")
     with Store.open(store) as opened:
-        (found,) = [
-            r for r in opened.load_records(asked.study_hash)
+        (record,) = [
+            r for r in opened.load_records(study.study_hash)
             if r.run.method.name == "full" and r.run.stage == "final"
         ]  # fmt: skip
-    weightless = {k: v for k, v in found.result.items() if k != "weights"}
+    weightless = {k: v for k, v in record.result.items() if k != "weights"}
     monkeypatch.setattr(
         export_selection,
         "select_record",
-        lambda cell, seed: type(found)(**{**vars(found), "result": weightless}),
+        lambda cell, seed: type(record)(**{**vars(record), "result": weightless}),
     )
     with pytest.raises(StoreError, match="Add --train-again"):
-        export(asked, store=store, method="full", to=tmp_path / "no")
-    export(asked, store=store, method="full", train_again=True, to=tmp_path / "again")
+        export(study, store=store, method="full", to=tmp_path / "no")
+    export(study, store=store, method="full", train_again=True, to=tmp_path / "again")
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")
     again = logits(opened, AutoTokenizer.from_pretrained(tmp_path / "again"))
     torch.testing.assert_close(again, expected, rtol=0, atol=1e-5)
 
 
-def test_our_folder_refuses_another_base(study: Any, tmp_path: Path, tiny_model: Any) -> None:
-    asked, store = study
-    export(asked, store=store, method="prefix", to=tmp_path / "own")
+def test_our_folder_refuses_another_base(trained: Any, tmp_path: Path, tiny_model: Any) -> None:
+    study, store = trained
+    export(study, store=store, method="prefix", to=tmp_path / "own")
     assert (tmp_path / "own" / "paretune.json").is_file()
     with pytest.raises(MethodError, match="was trained on other files"):
         paretune.load(tmp_path / "own", base=str(tiny_model("bert")))
@@ -211,25 +211,25 @@ def test_a_stack_is_merged_if_all_its_members_are() -> None:
 def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
     """LoRA as an adapter that `PeftModel` opens; prompts, which PEFT cannot, as our own folder."""
     task = tiny_task(tmp_path / "data", "multiple_choice")
-    asked = small(
+    study = small(
         tmp_path,
         tiny_model("bert"),
         tasks=[task.model_dump(exclude_none=True)],
         methods=[{"name": n, **small_options(n)} for n in ("lora", "prompt")],
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
     )
-    finish(asked, tmp_path / "store", costs=0).close()
-    done = export(asked, store=tmp_path / "store", method="lora", to=tmp_path / "lora")
+    finish(study, tmp_path / "store", costs=0).close()
+    done = export(study, store=tmp_path / "store", method="lora", to=tmp_path / "lora")
     assert done.form == "peft" and "AutoModelForMultipleChoice" in done.card
     with pytest.raises(MethodError, match="cannot put a prompt before several choices"):
-        export(asked, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
+        export(study, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".", "x"))] == []
-    done = export(asked, store=tmp_path / "store", method="prompt", to=tmp_path / "own")
+    done = export(study, store=tmp_path / "store", method="prompt", to=tmp_path / "own")
     assert done.form == "paretune"
     model, tokenizer = paretune.load(tmp_path / "own")
-    given = tokenizer(["a", "a"], ["b", "c"], return_tensors="pt")
+    inputs = tokenizer(["a", "a"], ["b", "c"], return_tensors="pt")
     with torch.inference_mode():
-        assert model(**{n: t[None] for n, t in given.items()}).logits.shape == (1, 2)
+        assert model(**{n: t[None] for n, t in inputs.items()}).logits.shape == (1, 2)
 
 
 def by_the_card(folder: Path) -> torch.Tensor:
@@ -249,17 +249,17 @@ def test_the_card_opens_a_base_that_lies_in_a_package(
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: held-model\nVersion: 1.2\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    asked = small(
+    study = small(
         tmp_path,
         inside,
         models=["package:held-model"],
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
     )
-    finish(asked, tmp_path / "store", costs=0).close()
-    expected = ours(asked, tmp_path / "store", "lora", tmp_path / "own")
+    finish(study, tmp_path / "store", costs=0).close()
+    expected = ours(study, tmp_path / "store", "lora", tmp_path / "own")
     own = (tmp_path / "own" / "README.md").read_text()
     assert "in the Python package `held-model==1.2`" in own and "find_spec" not in own
-    export(asked, store=tmp_path / "store", method="lora", form="peft", to=tmp_path / "peft")
+    export(study, store=tmp_path / "store", method="lora", form="peft", to=tmp_path / "peft")
     card = (tmp_path / "peft" / "README.md").read_text()
     assert "# pip install held-model==1.2" in card and str(tmp_path) not in card
     assert "from_pretrained('package:" not in card
@@ -267,32 +267,32 @@ def test_the_card_opens_a_base_that_lies_in_a_package(
     torch.testing.assert_close(by_the_card(tmp_path / "own"), expected, rtol=0, atol=1e-5)
 
 
-def test_the_card_of_an_adapter_on_a_folder_says_so(study: Any, tmp_path: Path) -> None:
-    asked, store = study
-    expected = ours(asked, store, "lora", tmp_path / "own")
-    export(asked, store=store, method="lora", form="peft", to=tmp_path / "peft")
+def test_the_card_of_an_adapter_on_a_folder_says_so(trained: Any, tmp_path: Path) -> None:
+    study, store = trained
+    expected = ours(study, store, "lora", tmp_path / "own")
+    export(study, store=store, method="lora", form="peft", to=tmp_path / "peft")
     card = (tmp_path / "peft" / "README.md").read_text()
     assert "\n---\n\n# lora for words\n\n`tiny` trained by lora" in card
     assert "a folder of the machine that exported this, and has no public name" in card
     assert "base_folder = " in card and "elsewhere: the place of your copy" in card
     torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
     assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
-    export(asked, store=store, method="lora", form="merged", to=tmp_path / "merged")
+    export(study, store=store, method="lora", form="merged", to=tmp_path / "merged")
     assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
 
 
 def test_the_card_has_what_the_hub_reads_and_is_pushed(
-    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, store = study
+    study, store = trained
     with fake_hub(monkeypatch) as hub:
         done = export(
-            asked, store=store, method="lora", form="peft", to=tmp_path / "x", push="owner/words"
+            study, store=store, method="lora", form="peft", to=tmp_path / "x", push="owner/words"
         )
     assert done.url == f"{hub.endpoint}/owner/words" and hub.private["owner/words"]
     uploaded = hub.files["owner/words"]
     assert uploaded.keys() == {p.name for p in (tmp_path / "x").iterdir()}
-    assert not [name for name, data in uploaded.items() if asked.models[0].name.encode() in data]
+    assert not [name for name, data in uploaded.items() if study.models[0].name.encode() in data]
     card = ModelCard(uploaded["README.md"].decode())
     described = card.data.to_dict()
     assert described["library_name"] == "peft"
@@ -303,27 +303,27 @@ def test_the_card_has_what_the_hub_reads_and_is_pushed(
     assert 0 <= result.metric_value <= 1
 
 
-def places(folder: Path, told: str) -> list[str]:
+def places(folder: Path, text: str) -> list[str]:
     """The files of an export that hold a text."""
-    found = [p for p in folder.rglob("*") if p.is_file() and told.encode() in p.read_bytes()]
-    return sorted(p.name for p in found)
+    paths = [p for p in folder.rglob("*") if p.is_file() and text.encode() in p.read_bytes()]
+    return sorted(p.name for p in paths)
 
 
 def test_only_the_adapters_config_names_a_path_and_this_is_said(
-    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, store = study
-    here = Path(asked.models[0].name)
+    study, store = trained
+    here = Path(study.models[0].name)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     done = {
-        form: export(asked, store=store, method="lora", form=form, to=tmp_path / form)
+        form: export(study, store=store, method="lora", form=form, to=tmp_path / form)
         for form in ("peft", "merged", "paretune")
     }
-    assert here.is_absolute() and Path(asked.tasks[0].train).is_absolute()
-    for told in (str(here), str(Path(asked.tasks[0].train).parent)):
-        assert places(tmp_path / "merged", told) == places(tmp_path / "paretune", told) == []
+    assert here.is_absolute() and Path(study.tasks[0].train).is_absolute()
+    for text in (str(here), str(Path(study.tasks[0].train).parent)):
+        assert places(tmp_path / "merged", text) == places(tmp_path / "paretune", text) == []
     assert places(tmp_path / "peft", str(here)) == ["adapter_config.json"]
-    export(asked, store=store, method="prompt", form="peft", to=tmp_path / "prompt")
+    export(study, store=store, method="prompt", form="peft", to=tmp_path / "prompt")
     assert places(tmp_path / "prompt", str(here)) == ["adapter_config.json"]
     (note,) = done["peft"].notes
     assert f"is a path of this machine ({here})" in note
@@ -336,87 +336,87 @@ def test_only_the_adapters_config_names_a_path_and_this_is_said(
     plain = AutoModelForSequenceClassification.from_pretrained(here, num_labels=2)
     opened = peft.PeftModel.from_pretrained(plain, tmp_path / "peft")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
-    found = logits(*paretune.load(tmp_path / "paretune"))
-    torch.testing.assert_close(logits(opened, tokenizer), found, rtol=0, atol=1e-5)
+    expected = logits(*paretune.load(tmp_path / "paretune"))
+    torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=1e-5)
 
 
 def test_our_folder_asks_for_a_base_that_a_machine_does_not_know(
-    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, store = study
+    study, store = trained
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     moved = tmp_path / "moved"
-    shutil.copytree(asked.models[0].name, moved)
-    export(asked, store=store, method="lora", form="paretune", to=tmp_path / "own")
+    shutil.copytree(study.models[0].name, moved)
+    export(study, store=store, method="lora", form="paretune", to=tmp_path / "own")
     expected = logits(*paretune.load(tmp_path / "own"))
-    (noted,) = (tmp_path / "home" / "bases").iterdir()
-    assert noted.name == resolve_source(asked.models[0]).weights_hash
-    noted.write_text(f"{tmp_path / 'gone'}\n")
+    (base_file,) = (tmp_path / "home" / "bases").iterdir()
+    assert base_file.name == resolve_source(study.models[0]).weights_hash
+    base_file.write_text(f"{tmp_path / 'gone'}\n")
     with pytest.raises(ModelError, match=r"was .*gone and is gone.*\n?.*base=PLACE"):
         paretune.load(tmp_path / "own")
-    noted.unlink()
+    base_file.unlink()
     with pytest.raises(ModelError, match='its base "tiny" is a folder that this machine does not'):
         paretune.load(tmp_path / "own")
-    found = logits(*paretune.load(tmp_path / "own", base=str(moved)))
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    actual = logits(*paretune.load(tmp_path / "own", base=str(moved)))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "own" / "README.md"))  # a file: not a folder
-    done = export(asked, store=store, method="lora", form="paretune", to=tmp_path / "again")
+    done = export(study, store=store, method="lora", form="paretune", to=tmp_path / "again")
     assert "could not be noted" in done.notes[0]
 
 
-def test_a_folder_of_the_first_format_is_read(study: Any, tmp_path: Path) -> None:
-    asked, store = study
-    export(asked, store=store, method="lora", form="paretune", to=tmp_path / "own")
+def test_a_folder_of_the_first_format_is_read(trained: Any, tmp_path: Path) -> None:
+    study, store = trained
+    export(study, store=store, method="lora", form="paretune", to=tmp_path / "own")
     expected = logits(*paretune.load(tmp_path / "own"))
     path = tmp_path / "own" / "paretune.json"
-    told = json.loads(path.read_text())
-    told["format"], told["base"]["name"] = 1, asked.models[0].name
-    told["run"]["model"]["name"] = asked.models[0].name
-    del told["base"]["folder"]
-    path.write_text(json.dumps(told))
+    description = json.loads(path.read_text())
+    description["format"], description["base"]["name"] = 1, study.models[0].name
+    description["run"]["model"]["name"] = study.models[0].name
+    del description["base"]["folder"]
+    path.write_text(json.dumps(description))
     torch.testing.assert_close(logits(*paretune.load(tmp_path / "own")), expected, rtol=0, atol=0)
-    path.write_text(json.dumps({**told, "format": 3}))
+    path.write_text(json.dumps({**description, "format": 3}))
     with pytest.raises(MethodError, match=r"is of format 3; this version reads 1 and 2"):
         paretune.load(tmp_path / "own")
 
 
-def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path) -> None:
+def test_a_base_of_the_hub_is_named_with_its_revision(trained: Any, tmp_path: Path) -> None:
     """In the card and in PEFT's config, so that nothing names a place on this machine."""
-    asked, store = study
+    study, store = trained
     with Store.open(store) as opened:
-        found = next(
+        record = next(
             r
-            for r in opened.load_records(asked.study_hash)
+            for r in opened.load_records(study.study_hash)
             if r.run.method.name == "lora" and r.run.stage == "final"
         )
-        weights = opened.read_blob(found.result["weights"])
-    task, here = TaskSignature("classification", ("no", "yes")), resolve_source(asked.models[0])
+        weights = opened.read_blob(record.result["weights"])
+    task, here = TaskSignature("classification", ("no", "yes")), resolve_source(study.models[0])
     source = replace(here, name="owner/name", revision="a" * 40)
     code = loading_snippets.render_program(
         "peft", task, source, UsageSnippet(("import torch",), "")
     )
     assert f"from_pretrained(\n    'owner/name', revision='{'a' * 40}', dtype=" in code
-    (said,) = loading_snippets.describe_base("peft", source)[1:]
-    assert "`owner/name` of the hub at revision" in said
-    with warnings.catch_warnings(record=True) as said_by_peft:
+    (sentence,) = loading_snippets.describe_base("peft", source)[1:]
+    assert "`owner/name` of the hub at revision" in sentence
+    with warnings.catch_warnings(record=True) as peft_warnings:
         warnings.simplefilter("always")
         formats.write_peft_adapter(
-            found.run, task, source, restore_run(found.run, task, here, weights), tmp_path
+            record.run, task, source, restore_run(record.run, task, here, weights), tmp_path
         )
-    assert not [w for w in said_by_peft if "fetch remote file" in str(w.message)], "no network"
+    assert not [w for w in peft_warnings if "fetch remote file" in str(w.message)], "no network"
     config = (tmp_path / "adapter_config.json").read_text()
     assert str(here.folder) not in config
-    told = json.loads(config)
-    assert (told["base_model_name_or_path"], told["revision"]) == ("owner/name", "a" * 40)
+    settings = json.loads(config)
+    assert (settings["base_model_name_or_path"], settings["revision"]) == ("owner/name", "a" * 40)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt", "p_tuning", "layer_norm"])
 def test_nothing_is_said_of_an_old_name_that_peft_reads(
-    study: Any, tmp_path: Path, method: str
+    trained: Any, tmp_path: Path, method: str
 ) -> None:
     """``is_gradient_checkpointing``: a warning that no user of an export can do anything about."""
-    asked, store = study
-    with warnings.catch_warnings(record=True) as said:
+    study, store = trained
+    with warnings.catch_warnings(record=True) as export_warnings:
         warnings.simplefilter("always")
-        export(asked, store=store, method=method, form="peft", to=tmp_path / method)
-    assert [str(w.message) for w in said if issubclass(w.category, FutureWarning)] == []
+        export(study, store=store, method=method, form="peft", to=tmp_path / method)
+    assert [str(w.message) for w in export_warnings if issubclass(w.category, FutureWarning)] == []

@@ -211,12 +211,12 @@ def test_a_model_of_instructions_is_exported_and_its_card_writes(
     store = tmp_path / "store"
     finish(study, store, costs=0).close()
     for form in ("peft", "merged", "paretune"):
-        made = export(study, store=store, method="lora", form=form, to=tmp_path / form)
-        assert made.largest_difference < 1e-5
+        exported = export(study, store=store, method="lora", form=form, to=tmp_path / form)
+        assert exported.largest_difference < 1e-5
         (answer,) = ast.literal_eval(run_card(tmp_path / form))
         assert isinstance(answer, str)
-        assert ("for end in" in made.card) == bool(stop)
-        assert "None" not in made.card.split("```")[2]
+        assert ("for end in" in exported.card) == bool(stop)
+        assert "None" not in exported.card.split("```")[2]
     model = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
     assert model.peft_config["default"].r == 2
 

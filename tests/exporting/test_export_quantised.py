@@ -18,7 +18,11 @@ def test_the_card_says_whose_rounding_the_base_had(tmp_path: Path, tiny_model: A
         protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
     )
     finish(study, tmp_path / "store", costs=0).close()
-    asked: dict[str, Any] = {"store": tmp_path / "store", "method": "lora", "allow_collapsed": True}
-    card = export(study, form="peft", to=tmp_path / "peft", **asked).card
+    options: dict[str, Any] = {
+        "store": tmp_path / "store",
+        "method": "lora",
+        "allow_collapsed": True,
+    }
+    card = export(study, form="peft", to=tmp_path / "peft", **options).card
     assert "those of the run are those of `--form paretune`" in card
     assert "quantization_config" not in card

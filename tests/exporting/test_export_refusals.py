@@ -73,13 +73,13 @@ def test_a_model_that_learnt_nothing_is_exported_on_asking_only(
 ) -> None:
     study, store = collapsed
     file = as_file(study, tmp_path / "study.yaml")
-    asked = ("export", file, "--store", store, "--to", tmp_path / "out", "--method", "lora")
-    code, out, err = command(capsys, *asked)
+    arguments = ("export", file, "--store", store, "--to", tmp_path / "out", "--method", "lora")
+    code, out, err = command(capsys, *arguments)
     assert (code, out) == (2, "")
     assert "has collapsed. This model learnt nothing: it gave one and the same answer to all" in err
     assert "Train longer or with a higher rate, or say --allow-collapsed." in err
     assert not (tmp_path / "out").exists()
-    code, out, err = command(capsys, *asked, "--allow-collapsed")
+    code, out, err = command(capsys, *arguments, "--allow-collapsed")
     assert code == 0 and "Warning: This model learnt nothing" in out
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "> **Warning**: This model learnt nothing: it gave one and the same answer to" in card
@@ -91,8 +91,8 @@ def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> N
     from paretune.exporting.export_selection import refuse_collapsed, select_cell, select_record
     from paretune.verbs.report import load_results
 
-    found = load_results(*collapsed)
-    cell, _ = select_cell(found.study, found.records, None, None, "lora")
+    results = load_results(*collapsed)
+    cell, _ = select_cell(results.study, results.records, None, None, "lora")
     record = select_record(cell, None)
     other = next(r for r in cell.final if r is not record)
     varied = other.predictions["test"]
@@ -109,8 +109,8 @@ def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
     from paretune.exporting.export_selection import select_cell, select_record
     from paretune.verbs.report import load_results
 
-    found = load_results(*learnt)
-    cell, _ = select_cell(found.study, found.records, None, None, "lo:ra")
+    results = load_results(*learnt)
+    cell, _ = select_cell(results.study, results.records, None, None, "lo:ra")
     (record,) = cell.final
     better = {"selection": {"primary": 1.0, "loss": 0.0}}
     run = record.run.model_copy(update={"seed": 2})
@@ -148,8 +148,8 @@ def test_no_label_leads_out_of_the_folder_of_exports(
     (command,) = re.findall("^paretune export STUDY_FILE (.*)$", done.card, re.MULTILINE)
     assert shlex.split(command)[2:6] == ["--model", HOSTILE_LABEL, "--method", "lo:ra"]
     assert f"\n`` {HOSTILE_LABEL} `` trained by lo:ra on `tiny`" in done.card
-    made = [p for p in tmp_path.rglob("*") if p.is_dir() and "ra" in p.name]
-    assert made == [tmp_path / "here" / "deeper" / done.folder]
+    folders = [p for p in tmp_path.rglob("*") if p.is_dir() and "ra" in p.name]
+    assert folders == [tmp_path / "here" / "deeper" / done.folder]
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_no_label_leads_out_of_the_folder_of_exports(
 )
 def test_a_language_is_no_path_either(task: dict[str, Any], named: str) -> None:
     """It is a part of the task's name, and figures and exports are called by that."""
-    given = {"study": "s", "tasks": [{"name": "t", "train": "a.csv", **task}]}
+    raw = {"study": "s", "tasks": [{"name": "t", "train": "a.csv", **task}]}
     with pytest.raises(StudyError, match=rf'its {named} ".*" holds a slash.*write it as sl'):
-        Study.parse({**given, "models": ["m"], "methods": ["lora"]})
+        Study.parse({**raw, "models": ["m"], "methods": ["lora"]})
 
 
 @pytest.fixture

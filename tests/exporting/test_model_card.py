@@ -55,22 +55,22 @@ with open(sys.argv[2], "w", encoding="utf-8") as file:
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: Any, tiny_model: Any) -> Any:
     """``studies(kind)``: a study of one task, run once, and its store."""
-    made: dict[str, tuple[Study, Path]] = {}
+    by_kind: dict[str, tuple[Study, Path]] = {}
 
     def give(kind: str) -> tuple[Study, Path]:
-        if kind not in made:
+        if kind not in by_kind:
             folder = tmp_path_factory.mktemp(kind)
             study = small(folder, tiny_model("bert"), **changes(kind, folder))
             finish(study, folder / "store", costs=0).close()
-            made[kind] = study, folder / "store"
-        return made[kind]
+            by_kind[kind] = study, folder / "store"
+        return by_kind[kind]
 
     return give
 
 
 def changes(kind: str, folder: Path) -> dict[str, Any]:
     """What makes the small study one of this kind."""
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "protocol": {"trials": 1, "folds": 1, "seeds": [1]},
         "methods": [{"name": "lora", "rank": 4, "learning_rates": [2e-2]}],
         "training": {"max_steps": 60, "eval_every": 20, "max_length": 40, "precision": "fp32"},
@@ -78,37 +78,44 @@ def changes(kind: str, folder: Path) -> dict[str, Any]:
     built_in = {"answer_set": "multirc", "span_pair": "wsc", "choices_of_a_task": "copa"}
     if kind == "translation":
         model = translator_folder("marian", folder / "model")
-        given["models"] = [{"name": str(model), "label": "tiny"}]
-        given["tasks"] = [tiny_pairs(folder / "data").model_dump(exclude_none=True)]
-        given["generation"] = {"max_new_tokens": 9}  # and a search as the checkpoint has it
-        given["methods"][0]["learning_rates"] = [1e-2]
-        given["training"] |= {"max_steps": 6, "eval_every": 6}
+        settings["models"] = [{"name": str(model), "label": "tiny"}]
+        settings["tasks"] = [tiny_pairs(folder / "data").model_dump(exclude_none=True)]
+        settings["generation"] = {"max_new_tokens": 9}  # and a search as the checkpoint has it
+        settings["methods"][0]["learning_rates"] = [1e-2]
+        settings["training"] |= {"max_steps": 6, "eval_every": 6}
     elif kind in built_in:
         source = str(learnable(folder) if kind != "span_pair" else release(folder))
-        given["tasks"] = [{"name": built_in[kind], "language": "sl", "source": source}]
+        settings["tasks"] = [{"name": built_in[kind], "language": "sl", "source": source}]
     elif kind.startswith("table"):
-        given["tasks"] = [table(folder / "data", numbers=kind == "table_of_numbers")]
+        settings["tasks"] = [table(folder / "data", numbers=kind == "table_of_numbers")]
     else:
-        given["tasks"] = [tiny_task(folder / "data", kind).model_dump(exclude_none=True)]
-    return given
+        settings["tasks"] = [tiny_task(folder / "data", kind).model_dump(exclude_none=True)]
+    return settings
 
 
 def learnable(folder: Path) -> Path:
     """COPA and MultiRC in CLARIN's layout, in which what speaks of water is right."""
 
     def copa(i: int) -> dict[str, Any]:
-        told = ["The cat sat on water.", f"The dog is {WORDS[i % len(WORDS)]}."][:: 1 - 2 * (i % 2)]
-        return {"premise": f"{WORDS[i % len(WORDS)]} {i}", "choice1": told[0], "choice2": told[1],
-                "question": ("cause", "effect")[i // 2 % 2], "label": i % 2}  # fmt: skip
+        choices = ["The cat sat on water.", f"The dog is {WORDS[i % len(WORDS)]}."][
+            :: 1 - 2 * (i % 2)
+        ]
+        return {
+            "premise": f"{WORDS[i % len(WORDS)]} {i}",
+            "choice1": choices[0],
+            "choice2": choices[1],
+            "question": ("cause", "effect")[i // 2 % 2],
+            "label": i % 2,
+        }
 
     def multirc(i: int) -> dict[str, Any]:
         answers = [
             {"idx": 2 * i + a, "text": ("The cat sat on water.", "The dog.")[a], "label": 1 - a}
             for a in range(2)
         ]
-        asked = {"idx": i, "question": "What is it?", "answers": answers}
+        question = {"idx": i, "question": "What is it?", "answers": answers}
         text = f"{WORDS[i % len(WORDS)]} {i}"
-        return {"passage": {"text": text, "questions": [asked]}}
+        return {"passage": {"text": text, "questions": [question]}}
 
     for name, make in (("COPA", copa), ("MultiRC", multirc)):
         (folder / name).mkdir()
@@ -157,11 +164,11 @@ def answered(study: Study, store: Path) -> list[Any]:
             for r in opened.load_records(study.study_hash, predictions=True)
             if r.run.stage == "final" and r.run.method.name == "lora"
         ]
-    found = list(record.predictions["test"].prediction)
+    answers = list(record.predictions["test"].prediction)
     dataset = load_task(study.tasks[0])
     if dataset.kind in ("translation", "regression", "multiple_choice"):
-        return found
-    return [dataset.labels[int(index)] for index in found]
+        return answers
+    return [dataset.labels[int(index)] for index in answers]
 
 
 def program(folder: Path) -> str:
@@ -171,9 +178,9 @@ def program(folder: Path) -> str:
     return str(block)
 
 
-def by_the_card(folder: Path, asked: list[Any], scratch: Path) -> tuple[Any, str]:
+def by_the_card(folder: Path, inputs: list[Any], scratch: Path) -> tuple[Any, str]:
     """The answers of the card's program in a process of its own, and what it prints by itself."""
-    (scratch / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    (scratch / "asked.json").write_text(json.dumps(inputs), encoding="utf-8")
     lines = f"{program(folder)}\nimport json as json_\n{ASK}"
     (scratch / "program.py").write_text(lines, encoding="utf-8")
     source = Path(__file__).resolve().parents[2] / "src"
@@ -191,17 +198,17 @@ def check(studies: Any, kind: str, form: str, scratch: Path) -> None:
     folder = scratch / "export"
     done = export(study, store=store, method="lora", form=form, to=folder)
     assert done.form == form
-    found, printed = by_the_card(folder, asked_of(study), scratch)
+    answers, printed = by_the_card(folder, asked_of(study), scratch)
     expected = answered(study, store)
     if load_task(study.tasks[0]).kind == "regression":
         expected = [pytest.approx(number, abs=1e-3) for number in expected]
-    assert found == expected
-    assert len(set(map(str, found))) > 1, "a constant answer would prove nothing"
+    assert answers == expected
+    assert len(set(map(str, answers))) > 1, "a constant answer would prove nothing"
     assert len(eval(printed)) == 1  # noqa: S307 (the list that the program's own call printed)
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "start"),
     [
         ("copa", "The text is `{premise} {question}`, the choices are `{choice1}`, `{choice2}`. "),
         ("wsc", "The first text is `{marked}`, the second is `{span2} = {span1}`. The text with "),
@@ -210,19 +217,19 @@ def check(studies: Any, kind: str, form: str, scratch: Path) -> None:
         ("follows", "The text is `{"),
     ],
 )
-def test_every_task_says_how_its_rows_become_texts(task: str, told: str) -> None:
+def test_every_task_says_how_its_rows_become_texts(task: str, start: str) -> None:
     spec = TaskSpec(name=task, language="sl")
     kind = available()[task].kind
     dataset = Dataset(
         task=task, kind=kind, labels=("0", "1"), train=(), test=(), metric="accuracy",
         language="sl", licence="", source="",
     )  # fmt: skip
-    (said,) = usage_snippets.describe_texts(spec, dataset)
-    assert said.startswith(told) and "``" not in said
+    (description,) = usage_snippets.describe_texts(spec, dataset)
+    assert description.startswith(start) and "``" not in description
     for name, each in available().items():
         for template in each.templates:
-            asked = TaskSpec(name=name, language="sl", template=template)
-            assert "{" in usage_snippets.describe_texts(asked, dataset)[0]
+            templated = TaskSpec(name=name, language="sl", template=template)
+            assert "{" in usage_snippets.describe_texts(templated, dataset)[0]
 
 
 @pytest.mark.parametrize(("kind", "form"), in_turns(BY_DEFAULT, days=5))

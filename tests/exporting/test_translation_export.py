@@ -62,9 +62,9 @@ def marian(tmp_path_factory: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: Any) -> Any:
+def multilingual(tmp_path_factory: Any) -> Any:
     """Two models that have to be told the languages, by a token and by words."""
-    folder = tmp_path_factory.mktemp("told")
+    folder = tmp_path_factory.mktemp("multilingual")
     models = [
         {"name": str(translator_folder("mbart", folder / "mbart")), "label": "mbart"},
         {"name": str(translator_folder("t5", folder / "t5")), "label": "t5"}
@@ -96,11 +96,11 @@ def by_the_card(done: Any, folder: Path) -> dict[str, Any]:
 
 def logits(model: Any, tokenizer: Any, done: Any) -> torch.Tensor:
     examples = load_task(done[0].tasks[0]).test[:6]
-    given = tokenizer([e.segments[0][0] for e in examples], padding=True, return_tensors="pt")
+    batch = tokenizer([e.segments[0][0] for e in examples], padding=True, return_tensors="pt")
     target = tokenizer(text_target=[e.target for e in examples], padding=True, return_tensors="pt")
     with torch.inference_mode():
-        found: torch.Tensor = model(**given, labels=target["input_ids"]).logits
-    return found
+        scores: torch.Tensor = model(**batch, labels=target["input_ids"]).logits
+    return scores
 
 
 @pytest.mark.parametrize("method", FORMS)
@@ -120,8 +120,8 @@ def test_every_form_that_can_be_translates_as_the_run_did(
         names = by_the_card(marian, folder)
         assert names["translations"] == expected
         seen.append(logits(names["model"], names["tokenizer"], marian))
-    for found in seen:
-        torch.testing.assert_close(found, seen[-1], rtol=0, atol=2e-5)
+    for actual in seen:
+        torch.testing.assert_close(actual, seen[-1], rtol=0, atol=2e-5)
     done = export(study, store=store, method=method, to=tmp_path / "auto")
     assert done.form == FORMS[method][0]
 
@@ -130,10 +130,10 @@ def test_a_trained_export_is_not_the_base(marian: Any, tmp_path: Path) -> None:
     study, store = marian
     assert kept(marian, "marian", "lora") != kept(marian, "marian", "untuned")
     export(study, store=store, method="lora", form="paretune", to=tmp_path / "lora")
-    found = logits(*paretune.load(tmp_path / "lora"), marian)
+    actual = logits(*paretune.load(tmp_path / "lora"), marian)
     base = study.models[0].name
     plain = AutoModelForSeq2SeqLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
-    assert not torch.allclose(found, logits(*plain, marian), atol=1e-2)
+    assert not torch.allclose(actual, logits(*plain, marian), atol=1e-2)
 
 
 def test_prompts_on_marian_are_refused_as_peft_with_the_reason(marian: Any, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path)
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert (config["peft_type"], config["task_type"]) == ("LORA", "SEQ_2_SEQ_LM")
     assert not config["modules_to_save"]
-    for said in (
+    for part in (
         "# lora for words-sl-en",
         "base = AutoModelForSeq2SeqLM.from_pretrained(\n    base_folder, dtype=torch.float32\n)",
         "score: BLEU",
@@ -158,24 +158,24 @@ def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path)
         "num_beams=3,\n            length_penalty=0.6,\n            max_new_tokens=9,",
         "--method lora --seed 1 --form peft",
     ):
-        assert said in done.card
+        assert part in done.card
 
 
 @pytest.mark.parametrize("form", FORMS["lora"])
 @pytest.mark.parametrize("model", ["mbart", "t5"])
 def test_what_a_model_is_told_of_the_languages_is_on_the_card(
-    told: Any, tmp_path: Path, model: str, form: str
+    multilingual: Any, tmp_path: Path, model: str, form: str
 ) -> None:
-    study, store = told
-    expected = kept(told, model, "lora")
+    study, store = multilingual
+    expected = kept(multilingual, model, "lora")
     assert any(expected)
     done = export(study, store=store, model=model, method="lora", form=form, to=tmp_path / "x")
-    names = by_the_card(told, tmp_path / "x")
+    names = by_the_card(multilingual, tmp_path / "x")
     assert names["translations"] == expected
     says = {"mbart": "tokenizer.src_lang = 'sl_SI'", "t5": f"[{PREFIX!r} + text for text in texts]"}
     assert says[model] in done.card
     if (model, form) == ("mbart", "merged"):  # and the merged model knows by itself
         english = names["tokenizer"].convert_tokens_to_ids("en_XX")
-        given = names["tokenizer"](names["texts"], padding=True, return_tensors="pt")
-        tokens = names["model"].generate(**given, max_new_tokens=3)
+        inputs = names["tokenizer"](names["texts"], padding=True, return_tensors="pt")
+        tokens = names["model"].generate(**inputs, max_new_tokens=3)
         assert tokens[:, 1].tolist() == [english] * len(names["texts"])

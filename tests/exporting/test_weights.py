@@ -56,26 +56,26 @@ def within(study: Study, keep_weights: int) -> Study:
 def finals(study: Study, store: Path, method: str) -> list[Record]:
     """The method's final runs, the best by its selection score first."""
     with Store.open(store) as opened:
-        found = [
+        records = [
             r
             for r in opened.load_records(study.study_hash, predictions=True)
             if r.run.stage == "final" and r.run.method.name == method
         ]
-    return sorted(found, key=selection_key, reverse=True)
+    return sorted(records, key=selection_key, reverse=True)
 
 
 @pytest.mark.slow
 def test_run_keeps_to_the_budget_while_it_goes_on(done: Any, tmp_path: Path) -> None:
-    given, old = done
-    size = finals(given, old, "full")[0].result["trained_bytes"]
-    study = within(given, size + 40_000)
+    base_study, old = done
+    size = finals(base_study, old, "full")[0].result["trained_bytes"]
+    study = within(base_study, size + 40_000)
     paretune.run(study, store=tmp_path / "store", workers=1, devices="cpu")
     full = finals(study, tmp_path / "store", "full")
     with Store.open(tmp_path / "store") as opened:
         assert opened.list_dropped_runs() == {full[1].run_id, full[2].run_id}
         assert opened.verify() == []
     export(study, store=tmp_path / "store", method="full", to=tmp_path / "best")
-    tight = within(given, size - 1)
+    tight = within(base_study, size - 1)
     paretune.run(tight, store=tmp_path / "tight", workers=1, devices="cpu")
     full = finals(tight, tmp_path / "tight", "full")
     assert len(full) == 3 and all("weights" not in r.result for r in full)
@@ -103,14 +103,14 @@ def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
                to=tmp_path / f"lora{record.run.seed}", allow_collapsed=True)  # fmt: skip
     file = as_file(study, tmp_path / "study.yaml")
     seed = full[1].run.seed
-    asked = ("export", file, "--store", store, "--method", "full", "--seed", seed, "--to",
+    arguments = ("export", file, "--store", store, "--method", "full", "--seed", seed, "--to",
              tmp_path / "again", "--allow-collapsed")  # fmt: skip
-    code, out, err = command(capsys, *asked)
+    code, out, err = command(capsys, *arguments)
     assert (code, out) == (6, "")
     assert "its trained weights were not kept. Add --train-again: the same run gives the" in err
     assert " s of training)" in err and "protocol.keep_weights" in err
     assert not (tmp_path / "again").exists()
-    code, out, _ = command(capsys, *asked, "--train-again")
+    code, out, _ = command(capsys, *arguments, "--train-again")
     assert code == 0 and f"Training again: tiny x tiny x full, seed {seed} (" in out
     assert (tmp_path / "again" / "model.safetensors").is_file()
 
@@ -121,20 +121,20 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
     study, store = copied
     full, lora = finals(study, store, "full"), finals(study, store, "lora")
     study = within(study, full[0].result["trained_bytes"] + 100)
-    asked = []
+    recommendations = []
     real = weight_budget.recommend
 
     def recommend(cells: Any) -> Any:
-        found = real(cells)
-        asked.append(found)
-        (cell,) = [c for c in found.candidates if c.cell.method == "full"]
-        return replace(found, chosen=cell, best=cell)
+        recommendation = real(cells)
+        recommendations.append(recommendation)
+        (cell,) = [c for c in recommendation.candidates if c.cell.method == "full"]
+        return replace(recommendation, chosen=cell, best=cell)
 
     monkeypatch.setattr(weight_budget, "recommend", recommend)
     with Store.open(store) as opened:
         drop_excess_weights(study, opened)
-        held = {r.run_id for r in (*full, *lora)} - opened.list_dropped_runs()
-    assert held == {full[0].run_id} and len(asked) == 1
+        run_ids = {r.run_id for r in (*full, *lora)} - opened.list_dropped_runs()
+    assert run_ids == {full[0].run_id} and len(recommendations) == 1
 
 
 def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
@@ -154,7 +154,7 @@ def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_mode
 
 
 @pytest.mark.parametrize(
-    ("budget", "said"),
+    ("budget", "message"),
     [
         ("4GiB", "for all final runs; all are kept."),
         ("200KiB", "for the best of each method; protocol.keep_weights keeps 200 KiB, the best"),
@@ -166,14 +166,14 @@ def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_mode
     ],
 )
 def test_plan_shows_the_bytes_before_anything_is_trained(
-    done: Any, tmp_path: Path, capsys: Any, budget: str, said: str
+    done: Any, tmp_path: Path, capsys: Any, budget: str, message: str
 ) -> None:
     study, store = done
     file = as_file(study, tmp_path / "study.yaml")
     code, out, _ = command(capsys, "plan", file, f"protocol.keep_weights={budget}",
                            "--store", tmp_path / "none")  # fmt: skip
-    assert code == 0 and said in " ".join(out.split())
-    found = plan(study, store=store)
+    assert code == 0 and message in " ".join(out.split())
+    study_plan = plan(study, store=store)
     trained = [finals(study, store, m) for m in ("full", "lora", "head_only")]
     sizes = [[r.result["trained_bytes"] for r in each] for each in trained]
-    assert found.weight_bytes == (sum(map(max, sizes)), sum(map(sum, sizes)))
+    assert study_plan.weight_bytes == (sum(map(max, sizes)), sum(map(sum, sizes)))
