@@ -119,13 +119,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """
     from paretune.testing.tiny_models import tiny_model as write
 
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def give(family: str, folder: Path | None = None) -> Path:
-        if family not in made:
-            made[family] = write(family, tmp_path_factory.mktemp("tiny") / family)
+        if family not in folders:
+            folders[family] = write(family, tmp_path_factory.mktemp("tiny") / family)
         if folder is None:
-            return made[family]
-        return Path(shutil.copytree(made[family], folder, dirs_exist_ok=True))
+            return folders[family]
+        return Path(shutil.copytree(folders[family], folder, dirs_exist_ok=True))
 
     return give

@@ -41,7 +41,7 @@ def test_the_committed_page_has_everything_and_no_hole(suffix: str) -> None:
 
 def test_a_page_of_families_that_were_not_walked_stays(tmp_path: Path) -> None:
     collector = Collector(tmp_path / "page.md")
-    collector.found["S", ("lora", "opt", "pair")] = PROVEN
+    collector.findings["S", ("lora", "opt", "pair")] = PROVEN
     collector.pytest_sessionfinish()
     assert [path.name for path in tmp_path.iterdir()] == ["page-decoders.md"]
 
@@ -206,7 +206,7 @@ def outcomes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 def test_the_collector_keeps_what_went_wrong(outcomes: pytest.Pytester) -> None:
     collector = Collector(outcomes.path / "page.md")
     outcomes.inline_run("-p", "no:cacheprovider", plugins=[collector])
-    found = {letter: one for (letter, _), one in collector.found.items()}
+    found = {letter: one for (letter, _), one in collector.findings.items()}
     told = {letter: one.outcome for letter, one in found.items()}
     assert told == {
         "S": "proven", "M": "excused", "T": "unserved", "L": "failed", "U": "skipped", "F": "failed"

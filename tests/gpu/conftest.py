@@ -71,14 +71,14 @@ def checkpoint(
     tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
     """The folder of a tiny checkpoint of a family."""
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def give(family: str) -> Path:
         if family not in TRANSLATORS:
             return tiny_model(family)
-        if family not in made:
-            made[family] = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)
-        return made[family]
+        if family not in folders:
+            folders[family] = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)
+        return folders[family]
 
     return give
 

@@ -87,14 +87,14 @@ def test_two_fresh_processes_measure_the_same(
 
 def test_a_worker_keeps_nothing_of_its_runs(device: str, tmp_path: Path, tiny_model: Any) -> None:
     task, counter = tiny_task(tmp_path / "data"), choose_counter(device)
-    trainer, held = Trainer(options=TrainerOptions(device)), []
+    trainer, byte_counts = Trainer(options=TrainerOptions(device)), []
     for seed in range(6):
         from paretune.training.runs.job import SingleJob
 
         run = tiny_run(task, tiny_model("bert"), seed=seed)
         trainer.train_run(SingleJob(run, tmp_path / "x"))
-        held.append(counter.read_bytes())
-    assert device == "cpu" or held[1] == held[-1]
+        byte_counts.append(counter.read_bytes())
+    assert device == "cpu" or byte_counts[1] == byte_counts[-1]
 
 
 def test_a_step_uses_energy(device: str) -> None:

@@ -62,10 +62,12 @@ def test_twice_the_same_bits(
         pytest.skip("ModernBERT has no biases")
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        made = [trained(family, method, device, precision=precision, dropout=0.1) for _ in range(2)]
+        outcomes = [
+            trained(family, method, device, precision=precision, dropout=0.1) for _ in range(2)
+        ]
     finally:
         torch.use_deterministic_algorithms(False)
-    assert same_bits(*made)
+    assert same_bits(*outcomes)
 
 
 @pytest.mark.parametrize("family", ["bert", "modernbert"])
@@ -134,8 +136,8 @@ def little_memory(device: str) -> Any:
 
     def limit(extra_bytes: int) -> None:
         total = torch.cuda.get_device_properties(device).total_memory
-        taken = torch.cuda.memory_reserved(device) + extra_bytes
-        torch.cuda.set_per_process_memory_fraction(taken / total, device)
+        limit_bytes = torch.cuda.memory_reserved(device) + extra_bytes
+        torch.cuda.set_per_process_memory_fraction(limit_bytes / total, device)
 
     yield limit
     torch.cuda.set_per_process_memory_fraction(1.0, device)

@@ -81,18 +81,18 @@ class DecoderCase(Case):
     def continuations(self, beams: int, **batch: Tensor) -> Tensor:
         """The texts with what follows, by a search that keeps a cache."""
         with torch.no_grad():
-            found: Tensor = self.model.generate(
+            tokens: Tensor = self.model.generate(
                 **batch, num_beams=beams, max_new_tokens=NEW, do_sample=False, pad_token_id=PAD
             )
-        return found
+        return tokens
 
 
-def decoder_case(method: str, family: str, **given: Any) -> DecoderCase:
+def decoder_case(method: str, family: str, **overrides: Any) -> DecoderCase:
     """The method with small options on a fresh model."""
     module = methods.get(method)
     known = method_options.option_defaults(module.options)
-    options = {name: value for name, value in SMALL.items() if name in known} | given
-    if method == "stack" and not given:
+    options = {name: value for name, value in SMALL.items() if name in known} | overrides
+    if method == "stack" and not overrides:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     model = tiny_decoder(family)
     parsed = method_options.parse_options(method, module.options, options)

@@ -55,12 +55,12 @@ class FakeHub:
             return 200, {"id": repository, "private": self.private[repository], "sha": "0" * 40}
         return 404, {"error": f"{method} {path} is not known here"}
 
-    def _create(self, asked: dict[str, Any]) -> tuple[int, Any]:
-        repository = f"{asked.get('organization') or 'owner'}/{asked['name']}"
+    def _create(self, request: dict[str, Any]) -> tuple[int, Any]:
+        repository = f"{request.get('organization') or 'owner'}/{request['name']}"
         url = f"{self.endpoint}/{repository}"
         if repository in self.private:
             return 409, {"error": "You already created this model repo", "url": url}
-        private = asked.get("private", asked.get("visibility") == "private")
+        private = request.get("private", request.get("visibility") == "private")
         self.private[repository], self.files[repository] = bool(private), {}
         return 200, {"url": url, "name": repository, "id": repository}
 

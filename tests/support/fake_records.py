@@ -37,16 +37,16 @@ def study(**changes: Any) -> Study:
         "methods": ["full", "lora", "prompt"],
         "protocol": {"seeds": [1, 2, 3], "folds": 1},
     }
-    given = {**raw, **changes}
+    settings = {**raw, **changes}
     labels: dict[str, list[str | None]] = {}
     for kind in ("models", "methods"):
-        parts = [dict(one) if isinstance(one, dict) else one for one in given[kind]]
+        parts = [dict(one) if isinstance(one, dict) else one for one in settings[kind]]
         labels[kind] = [one.pop("label", None) if isinstance(one, dict) else None for one in parts]
         for place, label in enumerate(labels[kind]):
             if label is not None:
                 parts[place]["label"] = f"label-{place}"
-        given[kind] = parts
-    parsed = Study.parse(given)
+        settings[kind] = parts
+    parsed = Study.parse(settings)
     kept = {
         kind: tuple(
             one if label is None else one.model_copy(update={"label": label})
@@ -123,14 +123,14 @@ def forgetting(seed: int, change: float = 0.1, *, blocks: int = 40) -> dict[str,
     }
 
 
-def scores(given: Predictions, metric: str, loss: float = 0.7) -> dict[str, Any]:
+def scores(part: Predictions, metric: str, loss: float = 0.7) -> dict[str, Any]:
     """What a record says of answers."""
-    found = {
-        m: metrics.get(m).score(given.label, given.prediction)
+    values = {
+        m: metrics.get(m).score(part.label, part.prediction)
         for m in ("accuracy", "macro_f1", "weighted_f1")
     }
-    primary = metrics.get(metric).score(given.label, given.prediction)
-    return {**found, "primary": primary, "loss": loss, "n": len(given.uid)}
+    primary = metrics.get(metric).score(part.label, part.prediction)
+    return {**values, "primary": primary, "loss": loss, "n": len(part.uid)}
 
 
 def record(
@@ -147,7 +147,7 @@ def record(
     parts = parts or {}
     metric = run.task.metric or "accuracy"
     failed = outcome == "error"
-    given = {
+    fields = {
         "outcome": outcome,
         "steps": 80,
         "scores": {name: scores(p, metric, loss) for name, p in parts.items()},
@@ -167,7 +167,7 @@ def record(
         state="failed" if failed else "done",
         fail_kind="error" if failed else None,
         message=message,
-        result={} if failed else given,
+        result={} if failed else fields,
         measured=measured or {"wall_seconds": {"train": 12.0}, "environment": ENVIRONMENT},
         predictions=parts,
     )
@@ -181,19 +181,19 @@ ENVIRONMENT = {
 }
 
 
-def make_run(given: Study, stage: str, method: str, seed: int, **changes: Any) -> Run:
+def make_run(study: Study, stage: str, method: str, seed: int, **changes: Any) -> Run:
     """One run of a study's first task and model, or of what ``changes`` says."""
-    wanted = changes.pop("task", given.tasks[0].key)
-    task = next(t for t in given.tasks if t.key == wanted)
-    spec = next((m for m in given.methods if m.key == method), MethodSpec(name=method))
+    key = changes.pop("task", study.tasks[0].key)
+    task = next(t for t in study.tasks if t.key == key)
+    spec = next((m for m in study.methods if m.key == method), MethodSpec(name=method))
     base = {
         "stage": stage,
         "task": task,
-        "model": NO_MODEL if method in ("majority", "tfidf") else given.models[0],
+        "model": NO_MODEL if method in ("majority", "tfidf") else study.models[0],
         "method": spec,
         "learning_rate": None if method in ("majority", "tfidf") else 1e-3,
         "seed": seed,
-        "training": given.training,
+        "training": study.training,
     }
     return Run(**{**base, **changes})
 
@@ -226,7 +226,7 @@ def cost(run: Run, megabytes: float | None) -> Record:
 
 
 def cell(
-    given: Study,
+    study: Study,
     method: str,
     quality: float | None,
     *,
@@ -236,24 +236,24 @@ def cell(
     **changes: Any,
 ) -> list[Record]:
     """Tuning, final and cost records of one cell; ``quality`` None is a collapsed method."""
-    seeds = given.protocol.seeds
-    found = []
+    seeds = study.protocol.seeds
+    records = []
     if method in ("majority", "tfidf"):
         part = constant(n, labels) if method == "majority" else answers(quality, n=n, labels=labels)
-        return [record(make_run(given, "final", method, seeds[0], **changes), {"test": part})]
+        return [record(make_run(study, "final", method, seeds[0], **changes), {"test": part})]
     level = 0.4 if quality is None else quality
     for place, rate in enumerate(rates):
         part = answers(level - 0.12 * abs(place - 1), n=40, labels=labels, seed=place, part="train")
-        run = make_run(given, "tune", method, 0, learning_rate=rate, **changes)
-        found.append(record(run, {"selection": part}))
+        run = make_run(study, "tune", method, 0, learning_rate=rate, **changes)
+        records.append(record(run, {"selection": part}))
     for seed in seeds:
         part = constant(n, labels)
         if quality is not None:
             part = answers(quality, n=n, labels=labels, seed=seed + int(1000 * quality))
-        run = make_run(given, "final", method, seed, learning_rate=rates[1], **changes)
-        found.append(record(run, {"test": part}, "collapsed" if quality is None else "ok"))
-    run = make_run(given, "cost", method, seeds[0], learning_rate=rates[1], **changes)
-    return [*found, cost(run, MEGABYTES.get(method, 880.0))]
+        run = make_run(study, "final", method, seed, learning_rate=rates[1], **changes)
+        records.append(record(run, {"test": part}, "collapsed" if quality is None else "ok"))
+    run = make_run(study, "cost", method, seeds[0], learning_rate=rates[1], **changes)
+    return [*records, cost(run, MEGABYTES.get(method, 880.0))]
 
 
 def state(run: Run, kind: str = "todo") -> RunStatus:
@@ -268,7 +268,7 @@ def state(run: Run, kind: str = "todo") -> RunStatus:
     )
 
 
-def whole(given: Study, qualities: Mapping[str, float | None] | None = None) -> list[Record]:
+def whole(study: Study, qualities: Mapping[str, float | None] | None = None) -> list[Record]:
     """Every cell of a study, baselines included."""
     level = {
         "full": 0.72,
@@ -279,12 +279,12 @@ def whole(given: Study, qualities: Mapping[str, float | None] | None = None) -> 
         "tfidf": 0.46,
     }
     level |= dict(qualities or {})
-    names = [m.key for m in given.methods] + ["head_only"]
-    found = []
-    for task in given.tasks:
-        found += cell(given, "majority", None, task=task.key)
-        found += cell(given, "tfidf", level["tfidf"], task=task.key)
-        for model in given.models:
+    names = [m.key for m in study.methods] + ["head_only"]
+    records = []
+    for task in study.tasks:
+        records += cell(study, "majority", None, task=task.key)
+        records += cell(study, "tfidf", level["tfidf"], task=task.key)
+        for model in study.models:
             for name in dict.fromkeys(names):
-                found += cell(given, name, level.get(name, 0.55), task=task.key, model=model)
-    return found
+                records += cell(study, name, level.get(name, 0.55), task=task.key, model=model)
+    return records

@@ -21,8 +21,8 @@ JOB = 100
 
 def read_options(script: Path) -> dict[str, str]:
     """The ``#SBATCH --NAME=VALUE`` lines of a script; an option without a value has ""."""
-    found = re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", script.read_text("utf-8"), re.MULTILINE)
-    return dict(found)
+    pairs = re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", script.read_text("utf-8"), re.MULTILINE)
+    return dict(pairs)
 
 
 def seconds_of(limit: str) -> int:
@@ -66,8 +66,8 @@ class FakeSlurm:
         """
         options = read_options(script)
         first, last = map(int, options["array"].split("-"))
-        given = (script, arguments, options, limit or options["time"], environment)
-        return [self._execute(index, last, signals, *given) for index in range(first, last + 1)]
+        job = (script, arguments, options, limit or options["time"], environment)
+        return [self._execute(index, last, signals, *job) for index in range(first, last + 1)]
 
     def read_log(self, index: int) -> str:
         """What the attempts of a task have printed."""
@@ -122,10 +122,10 @@ class FakeSlurm:
 
     def _is_requeued(self, task: str) -> bool:
         file = self.folder / "requeue"
-        asked = file.read_text().split() if file.exists() else []
-        assert set(asked) <= {task}, "the number of the job alone would queue the whole array again"
+        tasks = file.read_text().split() if file.exists() else []
+        assert set(tasks) <= {task}, "the number of the job alone would queue the whole array again"
         file.unlink(missing_ok=True)
-        return bool(asked)
+        return bool(tasks)
 
 
 WORKER = f"""#!{sys.executable}

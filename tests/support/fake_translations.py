@@ -55,15 +55,15 @@ def translated(
 ) -> Predictions:
     """Each word is right with the odds ``quality``; 0 answers nothing at all."""
     rng = np.random.default_rng([seed, n, int(1000 * quality)])
-    wanted = references(n)
-    told = []
-    for text in wanted:
+    targets = references(n)
+    answers = []
+    for text in targets:
         kept = [w if rng.random() < quality else str(rng.choice(WORDS)) for w in text.split()]
-        told.append(" ".join(kept) if quality else "")
+        answers.append(" ".join(kept) if quality else "")
     return Predictions(
         uid=tuple(f"test-{i}" for i in range(n)),
-        label=wanted,
-        prediction=tuple(told),
+        label=targets,
+        prediction=tuple(answers),
         scores=((),) * n,
         segment={name: tuple(rng.normal(quality, 0.1, n).clip(0, 1)) for name in segment},
     )
@@ -90,49 +90,49 @@ def record(run: Run, parts: Mapping[str, Predictions], loss: float = 1.2) -> Rec
         "curve": curve if trained else [],
         "trained_parameters": fake.PARAMETERS.get(run.method.name) if trained else 0,
     }
-    made = fake.record(run, result=result)
-    identity = hashlib.sha256(f"{made.run_id}{len(parts)}".encode()).hexdigest()[:20]
-    return replace(made, run_id=identity, predictions=parts)
+    base = fake.record(run, result=result)
+    identity = hashlib.sha256(f"{base.run_id}{len(parts)}".encode()).hexdigest()[:20]
+    return replace(base, run_id=identity, predictions=parts)
 
 
 def cell(
-    given: Study, method: str, quality: float, *, segment: Sequence[str] = (), **changes: Any
+    study: Study, method: str, quality: float, *, segment: Sequence[str] = (), **changes: Any
 ) -> list[Record]:
     """Tuning, final and cost records; of a baseline the one final run, and the model's cost."""
-    changes.setdefault("generation", given.generation)
-    seeds = given.protocol.seeds
+    changes.setdefault("generation", study.generation)
+    seeds = study.protocol.seeds
     alone = method == "copy_source"
     if alone or method == "untuned":
         changes["learning_rate"] = None
-        changes["model"] = fake.NO_MODEL if alone else changes.get("model", given.models[0])
-        run = fake.make_run(given, "final", method, seeds[0], **changes)
-        found = [record(run, {"test": translated(quality, segment=segment)})]
-        return found if alone else [*found, fake.cost(run, None)]
-    found = []
+        changes["model"] = fake.NO_MODEL if alone else changes.get("model", study.models[0])
+        run = fake.make_run(study, "final", method, seeds[0], **changes)
+        records = [record(run, {"test": translated(quality, segment=segment)})]
+        return records if alone else [*records, fake.cost(run, None)]
+    records = []
     for place, rate in enumerate((1e-4, 1e-3, 1e-2)):
         part = translated(max(quality - 0.1 * abs(place - 1), 0.0), n=40, seed=place)
-        run = fake.make_run(given, "tune", method, 0, learning_rate=rate, **changes)
-        found.append(record(run, {"selection": part}, 1.2 + 0.1 * abs(place - 1)))
+        run = fake.make_run(study, "tune", method, 0, learning_rate=rate, **changes)
+        records.append(record(run, {"selection": part}, 1.2 + 0.1 * abs(place - 1)))
     for seed in seeds:
-        run = fake.make_run(given, "final", method, seed, learning_rate=1e-3, **changes)
+        run = fake.make_run(study, "final", method, seed, learning_rate=1e-3, **changes)
         part = translated(quality, seed=seed, segment=segment)
-        found.append(record(run, {"test": part}, 2 - quality + seed / 50))
-    run = fake.make_run(given, "cost", method, seeds[0], learning_rate=1e-3, **changes)
-    return [*found, fake.cost(run, MEGABYTES.get(method, 190.0))]
+        records.append(record(run, {"test": part}, 2 - quality + seed / 50))
+    run = fake.make_run(study, "cost", method, seeds[0], learning_rate=1e-3, **changes)
+    return [*records, fake.cost(run, MEGABYTES.get(method, 190.0))]
 
 
-def _scores(given: Predictions) -> dict[str, float]:
-    found = {m.name: m.compute(given.label, given.prediction, ()) for m in translation.METRICS}
-    return {**found, "primary": found["bleu"], "n": len(given.label)}
+def _scores(part: Predictions) -> dict[str, float]:
+    values = {m.name: m.compute(part.label, part.prediction, ()) for m in translation.METRICS}
+    return {**values, "primary": values["bleu"], "n": len(part.label)}
 
 
 def whole(
-    given: Study, qualities: Mapping[str, float] | None = None, segment: Sequence[str] = ()
+    study: Study, qualities: Mapping[str, float] | None = None, segment: Sequence[str] = ()
 ) -> list[Record]:
     """Every cell of a study of one translation, baselines included."""
     level = {**QUALITY, **(qualities or {})}
-    found = cell(given, "copy_source", level["copy_source"], segment=segment)
-    for model in given.models:
-        for name in (*(m.key for m in given.methods), "untuned"):
-            found += cell(given, name, level.get(name, 0.8), segment=segment, model=model)
-    return found
+    records = cell(study, "copy_source", level["copy_source"], segment=segment)
+    for model in study.models:
+        for name in (*(m.key for m in study.methods), "untuned"):
+            records += cell(study, name, level.get(name, 0.8), segment=segment, model=model)
+    return records

@@ -51,7 +51,7 @@ class Collector:
     """What was found so far, by clause and place."""
 
     page: Path
-    found: dict[tuple[str, Place], Finding] = field(default_factory=dict)
+    findings: dict[tuple[str, Place], Finding] = field(default_factory=dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for clause, place in getattr(report, ASKED, ()):
@@ -59,7 +59,7 @@ class Collector:
 
     def note(self, clause: str, place: Place, report: pytest.TestReport) -> None:
         """What a test says of a clause; what went wrong first stays."""
-        told = dict(report.user_properties)
+        properties = dict(report.user_properties)
         if report.failed:
             finding = Finding("failed", (f"{report.nodeid} failed in its {report.when}",))
         elif report.skipped:
@@ -67,26 +67,26 @@ class Collector:
             finding = Finding("skipped", (f"not run: {str(reason).removeprefix('Skipped: ')}",))
         elif report.when != "call":
             return
-        elif EXCUSED in told:
-            finding = Finding("excused", (told[EXCUSED],))
-        elif UNSERVED in told:
-            finding = Finding("unserved", (told[UNSERVED],))
+        elif EXCUSED in properties:
+            finding = Finding("excused", (properties[EXCUSED],))
+        elif UNSERVED in properties:
+            finding = Finding("unserved", (properties[UNSERVED],))
         else:
             finding = Finding("proven", tuple(w for n, w in report.user_properties if n == NOTE))
         for letter in CLAUSES if clause == "*" else clause:
-            before = self.found.get((letter, place))
+            before = self.findings.get((letter, place))
             if before is None or before.outcome != "failed":
-                self.found[letter, place] = finding
+                self.findings[letter, place] = finding
 
     def pytest_sessionfinish(self) -> None:
         from support.guarantees_page import page, scopes
 
-        walked = {family for _, (_, family, _) in self.found}
+        walked = {family for _, (_, family, _) in self.findings}
         for suffix, scope in scopes().items():
             # What was not walked today is on the page of before.
             if walked.intersection(scope.kinds):
                 path = self.page.with_stem(self.page.stem + suffix)
-                path.write_text(page(self.found, scope), encoding="utf-8")
+                path.write_text(page(self.findings, scope), encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{self.page} written")
@@ -122,8 +122,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     clauses = _clauses(item)
     if clauses:
-        given = item.callspec.params  # type: ignore[attr-defined]
+        parameters = item.callspec.params  # type: ignore[attr-defined]
         setattr(
-            report, ASKED, [(clause, given.get("walk", given.get("place"))) for clause in [clauses]]
+            report,
+            ASKED,
+            [(clause, parameters.get("walk", parameters.get("place"))) for clause in [clauses]],
         )
     return report

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from support.guarantees import CLAUSES, REAL, REAL_TRANSLATOR, Finding, Place
 
-Found = Mapping[tuple[str, Place], Finding]
+Findings = Mapping[tuple[str, Place], Finding]
 FAILED, HOLE, SKIPPED, EXCUSED = "!", "?", "~", "-"
 REFUSED, UNSERVED = "refused", "not served"
 WORDS = (REFUSED, UNSERVED)
@@ -58,10 +58,12 @@ class Footnotes:
         return "".join(f"[^{self.texts.index(text) + 1}]" for text in texts)
 
 
-def page(found: Found, scope: Scope) -> str:
+def page(findings: Findings, scope: Scope) -> str:
     """The whole page."""
     notes = Footnotes()
-    cells = {(m, f): cell(found, m, f, scope.kinds[f]) for m in scope.methods for f in scope.kinds}
+    cells = {
+        (m, f): cell(findings, m, f, scope.kinds[f]) for m in scope.methods for f in scope.kinds
+    }
     table = [
         f"| method | {' | '.join(scope.kinds)} |",
         f"|---{'|---' * len(scope.kinds)}|",
@@ -73,7 +75,7 @@ def page(found: Found, scope: Scope) -> str:
         f"Written by `{COMMAND}` on {datetime.date.today()} from what the contract's tests",
         f"(`tests/methods/test_contract.py`) found: Python {platform.python_version()}, "
         f"{', '.join(f'{name} {version(name)}' for name in ('torch', 'transformers', 'peft'))}.",
-        *verdict(found, scope),
+        *verdict(findings, scope),
         "",
         spoken_of(scope),
         "Families are tiny models with random weights; deberta-v2 is the architecture of",
@@ -120,36 +122,38 @@ def spoken_of(scope: Scope) -> str:
         for kind in kinds:
             if kind not in common:
                 others.setdefault(kind, []).append(family)
-    said = [", ".join(common), *(f"{kind} on {', '.join(on)}" for kind, on in others.items())]
-    return f"Task kinds: {'; '.join(said)}."
+    parts = [", ".join(common), *(f"{kind} on {', '.join(on)}" for kind, on in others.items())]
+    return f"Task kinds: {'; '.join(parts)}."
 
 
 def row(method: str, cells: list[tuple[str, list[str]]], notes: Footnotes) -> str:
     """One method; what is said of it everywhere stands behind its name."""
     full = [texts for letters, texts in cells if letters not in WORDS]
     shared = [text for text in full[0] if all(text in texts for texts in full)] if full else []
-    shown = [f"`{method}`{notes.signs(shared)}"]
+    columns = [f"`{method}`{notes.signs(shared)}"]
     for letters, texts in cells:
         own = notes.signs([text for text in texts if text not in shared])
-        shown.append(f"{letters if letters in WORDS else f'`{letters}`'}{own}")
-    return f"| {' | '.join(shown)} |"
+        columns.append(f"{letters if letters in WORDS else f'`{letters}`'}{own}")
+    return f"| {' | '.join(columns)} |"
 
 
-def cell(found: Found, method: str, family: str, kinds: tuple[str, ...]) -> tuple[str, list[str]]:
+def cell(
+    findings: Findings, method: str, family: str, kinds: tuple[str, ...]
+) -> tuple[str, list[str]]:
     """The letters of one cell and the texts of its footnotes."""
-    letters, said = "", dict[str, str]()
+    letters, clauses = "", dict[str, str]()
     for letter in CLAUSES:
-        here = {kind: found.get((letter, (method, family, kind))) for kind in kinds}
+        here = {kind: findings.get((letter, (method, family, kind))) for kind in kinds}
         letters += sign(letter, [one.outcome if one else "" for one in here.values()])
-        told_of = [one for one in here.values() if one and one.outcome != "failed"]
-        for text in dict.fromkeys(word for one in told_of for word in one.words):
+        explained = [one for one in here.values() if one and one.outcome != "failed"]
+        for text in dict.fromkeys(word for one in explained for word in one.words):
             where = [kind for kind, one in here.items() if one and text in one.words]
-            told = text if len(where) == len(kinds) else f"on {', '.join(where)}: {text}"
-            said[told] = said.get(told, "") + letter
+            note = text if len(where) == len(kinds) else f"on {', '.join(where)}: {text}"
+            clauses[note] = clauses.get(note, "") + letter
     everywhere = "".join(CLAUSES)
-    texts = [text if of == everywhere else f"{of}: {text}" for text, of in said.items()]
-    if set(letters) == {EXCUSED} and everywhere in said.values():
-        whole = [found["S", (method, family, kind)].outcome for kind in kinds]
+    texts = [text if of == everywhere else f"{of}: {text}" for text, of in clauses.items()]
+    if set(letters) == {EXCUSED} and everywhere in clauses.values():
+        whole = [findings["S", (method, family, kind)].outcome for kind in kinds]
         letters = UNSERVED if set(whole) == {"unserved"} else REFUSED
     return letters, texts
 
@@ -167,23 +171,28 @@ def sign(letter: str, outcomes: list[str]) -> str:
     return letter.lower() if "proven" in outcomes else EXCUSED
 
 
-def verdict(found: Found, scope: Scope) -> list[str]:
+def verdict(findings: Findings, scope: Scope) -> list[str]:
     """How many clauses hold where, and what failed."""
     places = [(m, f, kind) for m in scope.methods for f, kinds in scope.kinds.items()
               for kind in kinds]  # fmt: skip
     count = Counter(
-        one.outcome if (one := found.get((letter, place))) else "hole"
+        one.outcome if (one := findings.get((letter, place))) else "hole"
         for letter in CLAUSES
         for place in places
     )
-    said = (
+    summary = (
         f"**{count['proven']} clauses proven, {count['excused']} excused with their reason, "
         f"{count['skipped']} not run with their reason, {count['hole']} holes, "
         f"{count['failed']} failed.**"
     )
-    here = [one for (_, place), one in found.items() if place in places]
+    here = [one for (_, place), one in findings.items() if place in places]
     failures = sorted({w for one in here if one.outcome == "failed" for w in one.words})
-    return ["", said, *(["", "FAILED:", ""] if failures else []), *(f"- `{f}`" for f in failures)]
+    return [
+        "",
+        summary,
+        *(["", "FAILED:", ""] if failures else []),
+        *(f"- `{f}`" for f in failures),
+    ]
 
 
 def complaints(text: str, scope: Scope) -> list[str]:
@@ -195,27 +204,27 @@ def complaints(text: str, scope: Scope) -> list[str]:
     ]
     if not rows:
         return ["has no table"]
-    found = [f"does not speak of {one}" for one in scope.kinds if one not in rows[0]]
+    faults = [f"does not speak of {one}" for one in scope.kinds if one not in rows[0]]
     named = {match[1] for line in rows[1:] if (match := re.match(r"`(\w+)`", line[0]))}
-    found += [f"has no method {method}" for method in scope.methods if method not in named]
+    faults += [f"has no method {method}" for method in scope.methods if method not in named]
     kinds = spoken_of(scope)
-    found += [] if kinds in text else [f"does not say: {kinds}"]
-    found += [
+    faults += [] if kinds in text else [f"does not say: {kinds}"]
+    faults += [
         f"has no clause {one}" for one in CLAUSES if f"\n| {one} | {CLAUSES[one]}" not in text
     ]
-    said = set(re.findall(r"^\[\^(\d+)\]: \S", text, re.MULTILINE))
+    footnotes = set(re.findall(r"^\[\^(\d+)\]: \S", text, re.MULTILINE))
     for line in rows[1:]:
-        for family, shown in zip(rows[0][1:], line[1:], strict=True):
+        for family, content in zip(rows[0][1:], line[1:], strict=True):
             where = f"{line[0].partition('[')[0]} on {family}"
-            asked = set(re.findall(r"\[\^(\d+)\]", line[0] + shown))
-            found += [f"{where}: footnote {n} is missing" for n in sorted(asked - said)]
-            letters = re.match(r"`([^`]*)`", shown)
-            if letters is None and not shown.startswith(tuple(f"{word}[^" for word in WORDS)):
-                found.append(f"{where}: the cell is empty")
+            references = set(re.findall(r"\[\^(\d+)\]", line[0] + content))
+            faults += [f"{where}: footnote {n} is missing" for n in sorted(references - footnotes)]
+            letters = re.match(r"`([^`]*)`", content)
+            if letters is None and not content.startswith(tuple(f"{word}[^" for word in WORDS)):
+                faults.append(f"{where}: the cell is empty")
             elif letters and FAILED in letters[1]:
-                found.append(f"{where}: failed ({letters[1]})")
+                faults.append(f"{where}: failed ({letters[1]})")
             elif letters and HOLE in letters[1]:
-                found.append(f"{where}: a hole that nothing explains ({letters[1]})")
+                faults.append(f"{where}: a hole that nothing explains ({letters[1]})")
             elif letters and len(letters[1]) != len(CLAUSES):
-                found.append(f"{where}: {letters[1]} is not of {len(CLAUSES)} clauses")
-    return found
+                faults.append(f"{where}: {letters[1]} is not of {len(CLAUSES)} clauses")
+    return faults

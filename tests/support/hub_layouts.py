@@ -104,8 +104,8 @@ def sentencepiece_model(
     for n in range(len(proto.pieces), size or 0):
         # Letters of the private use area: no text has them, and no two of them are one piece.
         proto.pieces.add(piece="".join(chr(0xE000 + int(d)) for d in str(n)), score=worst - n)
-    for made in path.parent.glob(f"{path.stem}.*"):
-        made.unlink()
+    for file in path.parent.glob(f"{path.stem}.*"):
+        file.unlink()
     path.write_bytes(proto.SerializeToString())
     return sentencepiece.SentencePieceProcessor(model_file=str(path))
 
@@ -223,9 +223,9 @@ def _xlm_roberta(folder: Path, small: bool) -> None:
     _json(folder, "config.json", architectures=["XLMRobertaForMaskedLM"],
           model_type="xlm-roberta", **shape)  # fmt: skip
     model = transformers.XLMRobertaForMaskedLM(transformers.XLMRobertaConfig(**shape))
-    told = (folder / "config.json").read_bytes()
+    config = (folder / "config.json").read_bytes()
     model.save_pretrained(folder)
-    (folder / "config.json").write_bytes(told)
+    (folder / "config.json").write_bytes(config)
     (folder / "generation_config.json").unlink(missing_ok=True)
 
 
@@ -239,8 +239,8 @@ def _opus_mt(folder: Path, small: bool) -> None:
     """A Marian of many Slavic languages into English; four names of one table in its .bin."""
     for name in ("source.spm", "target.spm"):
         sentencepiece_model(folder / name, "unigram", SMALL, bos_id=-1, eos_id=0, unk_id=1)
-    told = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
-    pieces = [told.id_to_piece(i) for i in range(len(told))]
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+    pieces = [processor.id_to_piece(i) for i in range(len(processor))]
     pieces += [f"unused{n}" for n in range(len(pieces), SMALL if small else 58_800)]
     vocabulary = {piece: i for i, piece in enumerate([*pieces, "<pad>"])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))

@@ -25,11 +25,11 @@ from support.tiny_study import stack_scores
 class Job:
     run: Run
     checkpoint: Path
-    told: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
     halvings: int = 0
 
     def report(self, progress: dict[str, Any]) -> None:
-        self.told.append(progress)
+        self.reports.append(progress)
 
 
 def together(
@@ -45,8 +45,8 @@ def together(
     waiting = jobs[places:] if places else []
 
     def more(free: int) -> list[Job]:
-        taken, waiting[:] = waiting[:free], waiting[free:]
-        return taken
+        next_jobs, waiting[:] = waiting[:free], waiting[free:]
+        return next_jobs
 
     def finish(job: Any, outcome: Outcome) -> None:
         left[job.run.seed, job.run.learning_rate, job.run.fold] = outcome
@@ -78,10 +78,10 @@ def equal(
     assert set(ours) == set(theirs)
     for part in theirs:
         assert ours[part]["uid"] == theirs[part]["uid"]
-        found = [stack_scores(one[part]["scores"]) for one in (ours, theirs)]
+        both = [stack_scores(one[part]["scores"]) for one in (ours, theirs)]
         if of_choices:
-            found = [scores - scores.mean(1, keepdims=True) for scores in found]
-        np.testing.assert_allclose(*found, rtol=0, atol=within)
+            both = [scores - scores.mean(1, keepdims=True) for scores in both]
+        np.testing.assert_allclose(*both, rtol=0, atol=within)
     assert set(joint.blobs) == set(alone.blobs)
     if "weights" not in alone.blobs:  # rates on trial keep none
         return

@@ -71,8 +71,8 @@ def shown_commands() -> Iterator[ShownCommand]:
                     yield ShownCommand(page, line.removeprefix("$ "), whole=True)
                 if language == "sh" and line and not line.startswith("#"):
                     yield ShownCommand(page, re.sub(r"\s+# .*", "", line), whole=True)
-        for found in _INLINE.findall(_FENCE.sub("", text)):
-            yield ShownCommand(page, found, whole=False)
+        for command in _INLINE.findall(_FENCE.sub("", text)):
+            yield ShownCommand(page, command, whole=False)
 
 
 def unmarked_commands() -> Iterator[tuple[str, str]]:

@@ -70,8 +70,8 @@ def make_drafts_small(patch: pytest.MonkeyPatch, model: str) -> None:
     """Let ``new`` and ``tune`` write study files that end soon, and name a tiny model."""
     draft_study = study_draft.draft_study
 
-    def draft_small(path: Path, output: Any, given: str | None, *others: Any) -> Any:
-        draft = draft_study(path, output, given or model, *others)
+    def draft_small(path: Path, output: Any, model_name: str | None, *others: Any) -> Any:
+        draft = draft_study(path, output, model_name or model, *others)
         text = draft.text
         for before, after in SMALLER.items():
             text = text.replace(before, after)
@@ -167,8 +167,8 @@ def prepare_instructions(folder: Path, tiny_model: TinyModel) -> None:
     tiny_model("bert", folder / "bert")
     decoder = tiny_model("llama", folder / "models" / "smollm2")
     file = decoder / "tokenizer_config.json"
-    told = json.loads(file.read_text(encoding="utf-8")) | {"chat_template": CHAT}
-    file.write_text(json.dumps(told), encoding="utf-8")
+    config = json.loads(file.read_text(encoding="utf-8")) | {"chat_template": CHAT}
+    file.write_text(json.dumps(config), encoding="utf-8")
     rows = [
         [{"role": "user", "content": f"Is it {i}?"}, {"role": "assistant", "content": "yes"}]
         for i in range(40)
@@ -195,14 +195,14 @@ def prepare_machines(folder: Path, tiny_model: TinyModel) -> None:
 def ship_small_studies(folder: Path, model: Path) -> dict[str, Path]:
     """The shipped studies in small, by name; the data of Slovene SuperGLUE lies where fetched."""
     folder.mkdir()
-    found = {}
+    files = {}
     for name in ("demo", "sample", "spam", "complaints", "slovene-superglue"):
         raw = read_small(name, model)
         raw["protocol"]["cost_seconds"] = 0.2
         kept = ("full", "lora") if name in ("demo", "sample") else ("lora",)
         raw["methods"] = [m for m in raw["methods"] if isinstance(m, dict) and m["name"] in kept]
-        found[name] = as_file(Study.parse(raw, base=EXAMPLES), folder / f"{name}.yaml")
-    return found
+        files[name] = as_file(Study.parse(raw, base=EXAMPLES), folder / f"{name}.yaml")
+    return files
 
 
 def place_release(home: Path) -> None:

@@ -15,7 +15,7 @@ def result(
     metrics: list[dict[str, Any]] = [{"step": 10, "valid accuracy": 0.3, "train loss": 0.9}]
     if right is not None:
         metrics.append({"step": 20, "test accuracy": right / n, "train loss": 0.8})
-    given = {
+    contents = {
         "run_info": {
             "experiment_name": name,
             "train_config": {"model_id": changes.pop("model", "made/up-1B"), "seed": 0},
@@ -37,4 +37,4 @@ def result(
     assert not changes
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name.replace('/', '--')}.json"
-    file.write_text(json.dumps(given), encoding="utf-8")
+    file.write_text(json.dumps(contents), encoding="utf-8")

@@ -42,8 +42,8 @@ def _theirs(name: str, ours: PreparedModel, theirs: Any) -> Any:
     layer = theirs.base_model.model.get_submodule(place)
     if method == "layer_norm":
         return getattr(layer.ln_tuning_layers["default"], TENSORS[method][own])
-    found = getattr(layer, TENSORS[method][own])["default"]
-    return getattr(found, "weight", found)
+    adapter = getattr(layer, TENSORS[method][own])["default"]
+    return getattr(adapter, "weight", adapter)
 
 
 def into_ours(ours: PreparedModel, theirs: Any) -> None:

@@ -72,23 +72,23 @@ class Case:
 
     def logits(self, **batch: Tensor) -> Tensor:
         with torch.no_grad():
-            found: Tensor = self.model(**(batch or self.batch())).logits
-        return found
+            logits: Tensor = self.model(**(batch or self.batch())).logits
+        return logits
 
     def translations(self, **batch: Tensor) -> list[list[int]]:
         """By beam search, without what stands behind the end."""
-        given = batch or self.batch()
-        given.pop("labels", None)
-        found = self.model.generate(**given, num_beams=3, max_new_tokens=6)
-        return [[t for t in row if t != self.anatomy.pad_id] for row in found.tolist()]
+        inputs = batch or self.batch()
+        inputs.pop("labels", None)
+        tokens = self.model.generate(**inputs, num_beams=3, max_new_tokens=6)
+        return [[t for t in row if t != self.anatomy.pad_id] for row in tokens.tolist()]
 
 
-def case(method: str, family: str, **given: Any) -> Case:
+def case(method: str, family: str, **overrides: Any) -> Case:
     """The method with small options on a fresh model."""
     module = methods.get(method)
     known = method_options.option_defaults(module.options)
-    options = {name: value for name, value in SMALL.items() if name in known} | given
-    if method == "stack" and not given:
+    options = {name: value for name, value in SMALL.items() if name in known} | overrides
+    if method == "stack" and not overrides:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     model = tiny_translator(family)
     parsed = method_options.parse_options(method, module.options, options)

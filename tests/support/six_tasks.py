@@ -37,9 +37,9 @@ def unlabelled(row: dict[str, Any]) -> dict[str, Any]:
 def six(folder: Path, model: Path, source: Path, **changes: Any) -> Study:
     """All six tasks, one seed, two steps a run."""
     names = changes.pop("names", NAMES)
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "tasks": [{"name": name, "language": "sl", "source": str(source)} for name in names],
         "protocol": {"trials": 1, "folds": 1, "seeds": [1]},
         "training": {"max_steps": 2, "eval_every": 2, "max_length": 48, "precision": "fp32"},
     }
-    return small(folder, model, **{**given, **changes})
+    return small(folder, model, **{**defaults, **changes})

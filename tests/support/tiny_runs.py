@@ -28,8 +28,8 @@ def runs(number: int, stage: str = "tune", prefix: str = "run", **options: Any) 
     return [(f"{prefix}{seed:03d}", a_run(seed, stage, **options)) for seed in range(number)]
 
 
-def a_store(folder: Path, asked: list[Any] | None = None, study: str = STUDY) -> Store:
+def a_store(folder: Path, new_runs: list[Any] | None = None, study: str = STUDY) -> Store:
     store = Store.open(folder, create=True)
     store.save_study(study, "tiny", "study: tiny\n", FORM)
-    store.add_runs(study, asked or [])
+    store.add_runs(study, new_runs or [])
     return store

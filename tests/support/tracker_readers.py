@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass
-class Found:
+class Entry:
     """One mirrored entry. ``curve``: step and value by name."""
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -20,21 +20,21 @@ class Found:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def read(tracker: str, folder: Path, study: str) -> dict[str, list[Found]]:
+def read(tracker: str, folder: Path, study: str) -> dict[str, list[Entry]]:
     """All entries by identity; several of one identity would be a fault."""
-    found: dict[str, list[Found]] = {}
+    entries: dict[str, list[Entry]] = {}
     for identity, one in _READERS[tracker](folder, study):
-        found.setdefault(identity, []).append(one)
-    return found
+        entries.setdefault(identity, []).append(one)
+    return entries
 
 
-def _tensorboard(folder: Path, study: str) -> Iterator[tuple[str, Found]]:
+def _tensorboard(folder: Path, study: str) -> Iterator[tuple[str, Entry]]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     for at in (folder / study).glob("*/*/*/*"):
         read = EventAccumulator(str(at)).Reload()
-        one = Found()
+        one = Entry()
         for name in read.Tags()["scalars"]:
             points = [(event.step, event.value) for event in read.Scalars(name)]
             if name.startswith("curve/"):
@@ -50,9 +50,9 @@ def _tensorboard(folder: Path, study: str) -> Iterator[tuple[str, Found]]:
         yield at.name.rpartition("_")[2], one
 
 
-def _wandb(folder: Path, study: str) -> Iterator[tuple[str, Found]]:
+def _wandb(folder: Path, study: str) -> Iterator[tuple[str, Entry]]:
     for file in (folder / "wandb").glob("offline-run-*/run-*.wandb"):
-        one, identity = Found(), ""
+        one, identity = Entry(), ""
         for record in _wandb_records(file):
             kind = record.WhichOneof("record_type")
             if kind == "run":
@@ -93,12 +93,12 @@ def _wandb_records(file: Path) -> Iterator[Any]:
             piece = b""
 
 
-def _mlflow(folder: Path, study: str) -> Iterator[tuple[str, Found]]:
+def _mlflow(folder: Path, study: str) -> Iterator[tuple[str, Entry]]:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     for run in client.search_runs([client.get_experiment_by_name(study).experiment_id]):
-        one = Found(settings=run.data.params, texts=run.data.tags)
+        one = Entry(settings=run.data.params, texts=run.data.tags)
         for name, value in run.data.metrics.items():
             if name.startswith("curve/"):
                 history = client.get_metric_history(run.info.run_id, name)
@@ -108,12 +108,12 @@ def _mlflow(folder: Path, study: str) -> Iterator[tuple[str, Found]]:
         yield run.data.tags["paretune.identity"], one
 
 
-def _trackio(folder: Path, study: str) -> Iterator[tuple[str, Found]]:
+def _trackio(folder: Path, study: str) -> Iterator[tuple[str, Entry]]:
     from trackio import SQLiteStorage
 
     assert SQLiteStorage.get_project_db_path(study).parent == folder
     for name in SQLiteStorage.get_runs(study):
-        one = Found(settings=SQLiteStorage.get_run_config(study, name))
+        one = Entry(settings=SQLiteStorage.get_run_config(study, name))
         for row in SQLiteStorage.get_logs(study, name):
             for key, value in row.items():
                 if key.startswith("curve/"):

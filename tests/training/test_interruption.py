@@ -144,13 +144,13 @@ def test_every_run_of_a_fleet_keeps_the_same_step(
         interrupting(here, place)
         with pytest.raises(KeyboardInterrupt):
             train(jobs)
-    reached = {tuple(p["step"] for p in job.told) for job in jobs}
+    reached = {tuple(p["step"] for p in job.reports) for job in jobs}
     assert len(reached) == 1  # all in step
     left = [job for job in jobs if job.run.seed not in finished]
     assert all(job.checkpoint.is_file() for job in left)
     train(left)
     for job in jobs:
-        assert [p["step"] for p in job.told] == [1, 2, 3, 4, 5, 6, 7, 8]
+        assert [p["step"] for p in job.reports] == [1, 2, 3, 4, 5, 6, 7, 8]
         alone = train_run(job.run, checkpoint=tmp_path / "alone", report=silent)
         equal(finished[job.run.seed], alone)
 
