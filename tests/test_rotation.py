@@ -24,12 +24,12 @@ def test_every_case_has_its_turn(days: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_method_is_walked_on_bert_with_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """And on Marian; LoRA and prompt tuning on every family."""
-    wanted = {case.values[0] for case in contract_places.combinations()}
+    cases = {case.values[0] for case in contract_places.combinations()}
     ran: set[Any] = set()
     for day in range(8):
         monkeypatch.setattr(contract_places, "TODAY", 800_000 + day)
         ran |= {case[0] for case in of_today(contract_places.combinations())}
-    for method, family, kind in wanted:
+    for method, family, kind in cases:
         common = family == "bert" or method in ("lora", "prompt")
         encoder = family in contract_places.FAMILIES and kind != "classification"
         if (family, kind) == contract_places.ROTATING:

@@ -80,7 +80,7 @@ class Case:
         **changes: Any,
     ) -> None:
         self.name, self.family = f"{family}/{case}", TOLD["families"][family]
-        self.told = self.family["cases"][case]
+        self.recorded_case = self.family["cases"][case]
         config = AutoConfig.for_model(family, **self.family["config"])
         self.model: Any = AutoModelForSequenceClassification.from_config(config)
         self.model.set_attn_implementation(attention)
@@ -88,10 +88,10 @@ class Case:
         base = {n.removeprefix(start): t for n, t in TENSORS.items() if n.startswith(start)}
         self.model.load_state_dict(base, strict=True)
         self.anatomy = read_anatomy(self.model)
-        method, given = OURS[case]
+        method, defaults = OURS[case]
         self.method = methods.get(method)
         self.options = method_options.parse_options(
-            method, self.method.options, {**given, **changes}
+            method, self.method.options, {**defaults, **changes}
         )
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
@@ -132,10 +132,10 @@ class Case:
         return {n.removeprefix(start): t for n, t in TENSORS.items() if n.startswith(start)}
 
     def logits(self, kind: str) -> Tensor:
-        given = self.family["batches"][kind]
-        inputs = {name: torch.tensor(rows) for name, rows in given.items() if name != "labels"}
-        found: Tensor = self.model(**inputs).logits
-        return found
+        batch = self.family["batches"][kind]
+        inputs = {name: torch.tensor(rows) for name, rows in batch.items() if name != "labels"}
+        logits: Tensor = self.model(**inputs).logits
+        return logits
 
     def loss(self, kind: str) -> Tensor:
         labels = torch.tensor(self.family["batches"][kind]["labels"])
@@ -155,7 +155,7 @@ class Case:
 
     def apart(self, kind: str) -> float:
         """How far our logits are from theirs."""
-        theirs = torch.tensor(self.told["logits"][kind], dtype=torch.float64)
+        theirs = torch.tensor(self.recorded_case["logits"][kind], dtype=torch.float64)
         return (self.logits(kind) - theirs).abs().max().item()
 
 
@@ -171,7 +171,7 @@ def test_same_logits_gradients_and_losses(family: str, case: str, kind: str) -> 
         ours = mine.ours[name].grad
         assert ours is not None
         torch.testing.assert_close(ours.reshape(theirs.shape), theirs, rtol=0, atol=1e-12)
-    theirs = mine.told["losses"][kind]
+    theirs = mine.recorded_case["losses"][kind]
     assert theirs[0] - theirs[-1] > 1e-2  # it does train
     torch.testing.assert_close(list(mine.losses(kind)), theirs, rtol=0, atol=1e-10)
 
@@ -189,7 +189,7 @@ def test_as_many_trained_parameters(family: str, case: str) -> None:
     if case == "ia3_attention":
         count -= sum(p.numel() for p in mine.injection.parameters.values())
         count += sum(p.numel() for p in mine.ours.values())
-    assert count == mine.told["parameters"]
+    assert count == mine.recorded_case["parameters"]
 
 
 @pytest.mark.parametrize("family", TOLD["families"])
@@ -203,7 +203,10 @@ def test_unipelts_gates_differ_by_padding_alone(
     counting = Case(family, "unipelt")
     assert counting.apart("padded") < 1e-12
     torch.testing.assert_close(
-        list(counting.losses("padded")), counting.told["losses"]["padded"], rtol=0, atol=1e-10
+        list(counting.losses("padded")),
+        counting.recorded_case["losses"]["padded"],
+        rtol=0,
+        atol=1e-10,
     )
 
 
@@ -216,7 +219,7 @@ def test_ia3_differs_by_the_side_of_the_activation_alone(kind: str) -> None:
         before = scale.detach()[0].clone()
         scale.data.fill_(1.0)
         mine.model.get_submodule(layer.up[0]).register_forward_hook(
-            lambda module, given, out, before=before: out * before
+            lambda module, inputs, out, before=before: out * before
         )
     assert mine.apart(kind) < 1e-12
 
@@ -241,6 +244,6 @@ def test_the_numbers_notice_an_adapter_that_reads_before_the_norm() -> None:
     mine.injection.undo()
     for name, part in parts.items():
         mine.model.get_submodule(name).register_forward_hook(
-            lambda module, given, out, part=part: part(out, out)
+            lambda module, inputs, out, part=part: part(out, out)
         )
     assert mine.apart("full") > 1e-3

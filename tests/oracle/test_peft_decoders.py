@@ -46,7 +46,7 @@ which PEFT's prefix would fall."""
 
 def batches(words: int) -> list[dict[str, Tensor]]:
     """For each step three texts, of which the last three or four tokens are scored."""
-    draw, made = torch.Generator().manual_seed(2), []
+    draw, steps = torch.Generator().manual_seed(2), []
     for _ in range(STEPS):
         ids = torch.full((len(LENGTHS), LENGTHS[0]), PAD)
         labels, mask = torch.full_like(ids, -100), torch.zeros_like(ids)
@@ -54,8 +54,8 @@ def batches(words: int) -> list[dict[str, Tensor]]:
             ids[row, :length] = torch.randint(10, words, (length,), generator=draw)
             labels[row, length - 3 - row % 2 : length] = ids[row, length - 3 - row % 2 : length]
             mask[row, :length] = 1
-        made.append({"input_ids": ids, "attention_mask": mask, "labels": labels})
-    return made
+        steps.append({"input_ids": ids, "attention_mask": mask, "labels": labels})
+    return steps
 
 
 def losses(model: Any, decay: float = 0.0, slower: dict[str, float] | None = None) -> list[float]:
@@ -71,7 +71,7 @@ def losses(model: Any, decay: float = 0.0, slower: dict[str, float] | None = Non
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=decay)
     model.train()
-    found = []
+    values = []
     for batch in batches(model.config.vocab_size):
         labels = batch.pop("labels")
         logits = model(**batch, use_cache=False).logits[:, -labels.shape[1] :]
@@ -79,8 +79,8 @@ def losses(model: Any, decay: float = 0.0, slower: dict[str, float] | None = Non
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found.append(loss.item())
-    return found
+        values.append(loss.item())
+    return values
 
 
 def without_dropout(model: Any) -> Any:
@@ -120,10 +120,10 @@ def test_same_losses(form: str, family: str) -> None:
     # would decay apart; and behind Gemma's table, which multiplies its rows, PEFT has these.
     scale = float(getattr(ours.model.get_input_embeddings(), "embed_scale", 1.0))
     decay = 0.01 if scale == 1.0 and form != "layer_norm" else 0.0
-    found = losses(ours.model, decay, dict.fromkeys(("P", "W3", "b3_bias"), scale))
-    wanted = losses(theirs, decay)
-    assert max(found) - min(found) > 1e-3
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    actual = losses(ours.model, decay, dict.fromkeys(("P", "W3", "b3_bias"), scale))
+    expected = losses(theirs, decay)
+    assert max(actual) - min(actual) > 1e-3
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", ["alpha", "position"])

@@ -61,15 +61,15 @@ def test_the_mean_of_any_tasks_is_dersimonian_and_lairds(name: str) -> None:
         return
     assert others["tau2"] == pytest.approx(theirs["tau2"], abs=1e-9)
     assert others["mean"] == pytest.approx(theirs["mean"], abs=1e-9)
-    wanted = theirs["half"] * max(1.0, theirs["scale"] ** -0.5)
-    assert (high - low) / 2 == pytest.approx(wanted, rel=1e-9)
+    half_width = theirs["half"] * max(1.0, theirs["scale"] ** -0.5)
+    assert (high - low) / 2 == pytest.approx(half_width, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", THEIRS["heterogeneity"])
 def test_effects_differ_by_welchs_test(name: str) -> None:
     case = THEIRS["heterogeneity"][name]
-    found = heterogeneity_p_value(effects_of(case, case["freedom"]))
-    assert found == pytest.approx(case["p"], rel=1e-9)
+    p_value = heterogeneity_p_value(effects_of(case, case["freedom"]))
+    assert p_value == pytest.approx(case["p"], rel=1e-9)
 
 
 def test_degrees_of_freedom_are_satterthwaites() -> None:
@@ -95,9 +95,9 @@ def test_sample_sizes_are_those_of_the_paired_t_test() -> None:
             bootstrap_score([fake.predictions([0] * rows, wrong.tolist())], "accuracy")
             for wrong in (lost, won)
         )
-        found = estimate_sample_size(a, b, (True, True), case["level"])
+        sample_size = estimate_sample_size(a, b, (True, True), case["level"])
         # Ours takes the variance from 2,000 draws, known to about 3 %.
-        assert found.examples == pytest.approx(case["pairs"], rel=0.08)
+        assert sample_size.examples == pytest.approx(case["pairs"], rel=0.08)
 
 
 def test_holm_is_that_of_statsmodels() -> None:

@@ -89,10 +89,10 @@ def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
     assert 4 <= len(trials) == len({p.run_id for p in planned if p.run.method.key != "auto"
                                     and p.run.method.name == "auto"})  # fmt: skip
     assert all(run.method.key.startswith("auto.") for run in trials)
-    found = finals[0].method.options
+    options = finals[0].method.options
     own = {k: v for k, v in AUTO.items() if k != "controls"}  # no part of a run
-    assert {**own, "methods": found["methods"]} == {"name": "auto", **found}
-    assert found["methods"] in [run.method.options["methods"] for run in trials]
+    assert {**own, "methods": options["methods"]} == {"name": "auto", **options}
+    assert options["methods"] in [run.method.options["methods"] for run in trials]
     best = max(trials, key=score)
     assert score(finals[0]) >= score(best) - 0.05
     configured = methods.configure_method(finals[0].method)
@@ -146,8 +146,8 @@ def test_the_next_task_begins_with_what_the_last_has_found(ask: Any, tmp_path: P
         name: [r.method.options["methods"] for r in of_auto(planned, "tune") if r.task.key == name]
         for name in ("one", "two")
     }
-    found = next(r for r in of_auto(planned, "final") if r.task.key == "one")
-    assert found.method.options["methods"] in by_task["two"]
+    final_run = next(r for r in of_auto(planned, "final") if r.task.key == "one")
+    assert final_run.method.options["methods"] in by_task["two"]
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def test_a_searched_combination_is_a_row_like_any_other(tmp_path: Path, tiny_mod
     assert "What the search found" in page.read_text(encoding="utf-8")
     row = next(r for r in task.rows if r.method == "auto")
     assert row.interval is not None and task.search is not None
-    ((shown, texts),) = task.search.rows
-    assert shown is row and texts[4] == str(len(trials)) and "■" in texts[1]
+    ((search_row, texts),) = task.search.rows
+    assert search_row is row and texts[4] == str(len(trials)) and "■" in texts[1]
     exported = export(study, store=folder, to=tmp_path / "out", method="auto", allow_collapsed=True)
     assert exported.largest_difference < 1e-4

@@ -16,8 +16,8 @@ from paretune.study import Study
 
 
 def study_of(folder: Path, model: Path, methods: list[str], *labels: str) -> Study:
-    held = {"plain": {}, "packed": {"quantisation": "int8"}}
-    models = [{"name": str(model), "label": label, **held[label]} for label in labels]
+    settings = {"plain": {}, "packed": {"quantisation": "int8"}}
+    models = [{"name": str(model), "label": label, **settings[label]} for label in labels]
     return small(folder, model, models=models, methods=methods)
 
 

@@ -37,15 +37,15 @@ def readouts(study: Study) -> dict[str, str]:
 def test_a_decoder_answers_labels_by_their_words(
     kind: str, tmp_path: Path, tiny_model: Any
 ) -> None:
-    found = readouts(study_on(tmp_path, tiny_model("llama"), kind))
-    assert found == {"lora": "label_words", "head_only": "head"} | dict.fromkeys(
+    by_method = readouts(study_on(tmp_path, tiny_model("llama"), kind))
+    assert by_method == {"lora": "label_words", "head_only": "head"} | dict.fromkeys(
         LANGUAGE, "label_words"
     )
 
 
 def test_numbers_are_answered_by_a_head(tmp_path: Path, tiny_model: Any) -> None:
-    found = readouts(study_on(tmp_path, tiny_model("llama"), "regression"))
-    assert found == {"lora": "head", "head_only": "head"}
+    by_method = readouts(study_on(tmp_path, tiny_model("llama"), "regression"))
+    assert by_method == {"lora": "head", "head_only": "head"}
 
 
 def test_an_encoder_is_as_before(tmp_path: Path, tiny_model: Any) -> None:

@@ -33,11 +33,11 @@ def spend_on(
     known = list(records)
     while True:
         ended = {record.run_id for record in known}
-        asked = [p for p in budget.choose(study, context, known) if p.run_id not in ended]
-        if not asked:
+        planned = [p for p in budget.choose(study, context, known) if p.run_id not in ended]
+        if not planned:
             return known
-        left[0] -= sum(map(seconds_of, (one.run for one in asked))) / workers
-        known += [end(one) for one in asked]
+        left[0] -= sum(map(seconds_of, (one.run for one in planned))) / workers
+        known += [end(one) for one in planned]
 
 
 def test_cheap_methods_are_known_first_and_the_budget_is_kept(ask: Any, context: Any) -> None:

@@ -33,13 +33,13 @@ def race(
     known: set[str] = set()
     rounds = []
     while True:
-        asked = plan_wanted_runs(study, context, records)
-        new = [one for one in asked if one.run_id not in known]
+        planned = plan_wanted_runs(study, context, records)
+        new = [one for one in planned if one.run_id not in known]
         known |= {one.run_id for one in new}
         if new:
             rounds.append(new)
         ended = {record.run_id for record in records}
-        left = [one for one in asked if one.run_id not in ended]
+        left = [one for one in planned if one.run_id not in ended]
         if not left:
             return records, rounds
         ending = left if seed is None else [left[int(rng.integers(len(left)))]]

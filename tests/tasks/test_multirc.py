@@ -18,7 +18,7 @@ from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 
 
-def row(idx: int, labels: list[list[Any]] | None = None, **beside: Any) -> dict[str, Any]:
+def row(idx: int, labels: list[list[Any]] | None = None, **extra: Any) -> dict[str, Any]:
     """A passage with two questions of two and three answers, as SuperGLUE publishes them."""
     labels = labels or [[0, 1], [1, 1, 0]]
     number = itertools.count(5 * idx)
@@ -28,16 +28,16 @@ def row(idx: int, labels: list[list[Any]] | None = None, **beside: Any) -> dict[
             "question": f"Who came {q} to house {idx}?",
             "answers": [
                 {"text": f"Guest {a}", "idx": next(number), "label": label}
-                for a, label in enumerate(given)
+                for a, label in enumerate(answer_labels)
             ],
         }
-        for q, given in enumerate(labels)
+        for q, answer_labels in enumerate(labels)
     ]
     return {
         "idx": idx,
         "version": 1.1,
         "passage": {"text": f"House {idx} has guests.", "questions": questions},
-        **beside,
+        **extra,
     }
 
 
@@ -130,14 +130,14 @@ def test_texts_beside_the_passage_are_taken_and_missing_ones_told(tmp_path: Path
     assert [e.uid for e in data.train[:4]] == [f"train:0/{a}" for a in ("0/0", "0/1", "1/3", "1/4")]
     assert data.train[2].segments[0][1] == "Who came 1 to house 0? Guest one"
     assert data.train[4].segments[0][1] == "Who came? Guest 0"
-    said = {f.code: str(f) for f in data.findings}
-    assert said["left-out"] == (
+    messages = {f.code: str(f) for f in data.findings}
+    assert messages["left-out"] == (
         "train.jsonl line 1 answer 1/2: has no text: left out. "
         "Take SloBench's release, which has it, or add it."
     )
     assert (
         '2 texts were taken from a key beside the passage (train.jsonl line 1 "Passage"'
-        in (said["stray-key"])
+        in (messages["stray-key"])
     )
     with pytest.raises(DataError, match=r"val.jsonl line 1 answer 1/2: has no text"):
         multirc(write(tmp_path / "val", [row(0), row(1)], [first]))
@@ -150,8 +150,8 @@ def test_every_broken_passage_is_named_at_once(tmp_path: Path) -> None:
     rows = [{"idx": 0}, {"idx": 1, "passage": {"questions": []}}, broken, row(3, [[0], [2]])]
     with pytest.raises(DataError) as caught:
         multirc(write(tmp_path, rows, [row(0)]))
-    said = str(caught.value)
-    assert said.startswith("5 faults in the data:")
+    message = str(caught.value)
+    assert message.startswith("5 faults in the data:")
     for part in (
         "line 1: has no passage with questions.",
         "line 2: has no passage with text.",
@@ -159,7 +159,7 @@ def test_every_broken_passage_is_named_at_once(tmp_path: Path) -> None:
         "line 3: question 1 has an answer without a text.",
         'line 4 answer 7/16: label "2" is not one of false, true.',
     ):
-        assert part in said
+        assert part in message
 
 
 def test_repeated_numbers_do_not_join_questions(tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ def test_repeated_numbers_do_not_join_questions(tmp_path: Path) -> None:
     assert len({e.question for e in data.train}) == 4 and len({e.group for e in data.train}) == 2
     assert len({e.uid for e in data.train}) == 10
     assert [e.uid for e in data.train[5:8]] == [f"train:0#1/{n}" for n in ("0/0", "0/1", "0#1/2")]
-    said = next(f for f in data.findings if f.code == "repeated-id")
-    assert "line 2" in said.where and "(2 in all)" in said.what
+    finding = next(f for f in data.findings if f.code == "repeated-id")
+    assert "line 2" in finding.where and "(2 in all)" in finding.what
 
 
 def test_passages_never_part(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_passages_never_part(tmp_path: Path) -> None:
         placed = defaultdict(set)
         for example, part in zip(data.train, assign_folds(data.train, seed), strict=True):
             placed[str(example.segments[0][0]).casefold()].add(part)
-        assert all(len(found) == 1 for found in placed.values())
+        assert all(len(parts) == 1 for parts in placed.values())
         assert len(set().union(*placed.values())) == 5
 
 
@@ -224,13 +224,13 @@ def test_clarins_answers_are_those_of_slobench_but_for_five(shared: Path) -> Non
     official = multirc(shared / "data" / "slobench-release", "sl")
     assert [len(p) for p in (clarin.train, clarin.test, clarin.unlabelled)] == [942, 145, 1672]
 
-    def told(data: Dataset) -> dict[str, Any]:
+    def index_by_uid(data: Dataset) -> dict[str, Any]:
         # Blanks differ in some passages.
         return {
             e.uid: ("".join(str(e.segments).split()), e.label) for e in (*data.train, *data.test)
         }
 
-    theirs, ours = told(clarin), told(official)
+    theirs, ours = index_by_uid(clarin), index_by_uid(official)
     differing = {uid for uid in ours if ours[uid] != theirs.get(uid)}
     assert differing == {f"train:{n}" for n in ("0/19/131", "0/19/132", "0/19/133")} | {
         "train:7/82/504",

@@ -10,7 +10,7 @@ TEXT = "Ana  je Maji, ki je zbolela, prinesla juho. Ana je dobra."
 
 
 @pytest.mark.parametrize(
-    ("words", "index", "found", "start"),
+    ("words", "index", "matched_by", "start"),
     [
         ("Ana", 0, "at", 0),
         ("Ana", 8, "at", 44),
@@ -28,13 +28,15 @@ TEXT = "Ana  je Maji, ki je zbolela, prinesla juho. Ana je dobra."
         ("...", 0, None, None),
     ],
 )
-def test_spans_are_found(words: str, index: object, found: str | None, start: int | None) -> None:
+def test_spans_are_found(
+    words: str, index: object, matched_by: str | None, start: int | None
+) -> None:
     span = find_span(TEXT, words, index)
-    if found is None or start is None:
+    if matched_by is None or start is None:
         assert span is None
     else:
         assert span is not None
-        assert (span.matched_by, span.start) == (found, start)
+        assert (span.matched_by, span.start) == (matched_by, start)
         assert TEXT[span.start : span.end].casefold() == words.casefold().strip(",")
 
 

@@ -29,7 +29,7 @@ def slovene(name: str, source: Path, **options: Any) -> Dataset:
     return load_dataset(TaskSpec(name=name, language="sl", source=str(source), **options))
 
 
-def said(examples: tuple[Example, ...]) -> Counter[object]:
+def count_rows(examples: tuple[Example, ...]) -> Counter[object]:
     return Counter((e.segments, e.label) for e in examples)
 
 
@@ -59,9 +59,9 @@ def test_clarins_copa_is_told_apart(shared: Path) -> None:
     clarin = slovene("copa", shared / "data" / "superglue-sl-clarin")
     official = slovene("copa", shared / "data" / "slobench-release")
     assert tuple(map(len, (clarin.train, clarin.test, clarin.unlabelled))) == COUNTS["copa"]
-    assert said(clarin.train) == said(official.train)
+    assert count_rows(clarin.train) == count_rows(official.train)
     assert len({e.uid for e in clarin.train}) == 400
-    assert sum((said(clarin.test) - said(official.test)).values()) == 1
+    assert sum((count_rows(clarin.test) - count_rows(official.test)).values()) == 1
     findings = {f.code: f for f in audit(clarin)}
     assert "val.jsonl line 100" in findings["leak"].where
     assert "train.jsonl line 196" in findings["leak"].what

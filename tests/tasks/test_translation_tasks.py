@@ -22,8 +22,8 @@ ROWS = [{"sl": f"Žival številka {i}.", "en": f"Animal number {i}."} for i in r
 
 
 def own(train: Path | str, **changes: Any) -> TaskSpec:
-    given = {"name": "t", "kind": "translation", "source_lang": "sl", "target_lang": "en"}
-    return TaskSpec(**{**given, "train": str(train), **changes})
+    defaults = {"name": "t", "kind": "translation", "source_lang": "sl", "target_lang": "en"}
+    return TaskSpec(**{**defaults, "train": str(train), **changes})
 
 
 def table(path: Path, header: str, rows: list[str]) -> Path:
@@ -103,10 +103,10 @@ def test_two_files_of_plain_text_beside_the_study_file(tmp_path: Path) -> None:
 
 def test_an_empty_side_is_a_fault_and_all_are_named(tmp_path: Path) -> None:
     path = table(tmp_path / "a.tsv", "sl\ten", ["Da.\tYes.", "Ne.\t ", "\tNo."])
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         load_dataset(own(path))
-    assert 'a.tsv line 3: has no text in "en"' in str(told.value)
-    assert 'a.tsv line 4: has no text in "sl"' in str(told.value)
+    assert 'a.tsv line 3: has no text in "en"' in str(error.value)
+    assert 'a.tsv line 4: has no text in "sl"' in str(error.value)
 
 
 def test_a_missing_column_and_a_template_are_refused(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def corpus(folder: Path, n: int = 100) -> Path:
 
 
 def rsdo(source: Path | None, **changes: Any) -> TaskSpec:
-    given = {"name": "rsdo4", "source_lang": "sl", "target_lang": "en"}
-    return TaskSpec(**{**given, "source": None if source is None else str(source), **changes})
+    defaults = {"name": "rsdo4", "source_lang": "sl", "target_lang": "en"}
+    return TaskSpec(**{**defaults, "source": None if source is None else str(source), **changes})
 
 
 def test_rsdo4_in_both_directions(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_rsdo4_leaves_empty_sides_out_and_says_so(tmp_path: Path) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write("Only English.\t\n\tSamo slovensko.\n")
     data = load_dataset(rsdo(path))
-    (said,) = [f for f in data.findings if f.code == "left-out"]
+    (finding,) = [f for f in data.findings if f.code == "left-out"]
     assert len(data.train) + len(data.test) == 100
-    assert "line 102" in said.where and "2 such pairs of 102" in said.what
+    assert "line 102" in finding.where and "2 such pairs of 102" in finding.what
 
 
 def test_the_papers_split_is_the_first_rows_cut_as_datasets_does(
@@ -206,11 +206,11 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     datasets = pytest.importorskip("datasets", reason="needs the extra hub")
-    commit, asked = "c" * 40, []
+    commit, requests = "c" * 40, []
     rows = [{"en_seq": f"Animal {i}.", "sl_seq": f"Žival {i}."} for i in range(40)]
 
     def sha(name: str, revision: str) -> SimpleNamespace:
-        asked.append((name, revision))
+        requests.append((name, revision))
         return SimpleNamespace(sha=commit)
 
     def loaded(name: str, config: None, *, split: str, revision: str) -> Any:
@@ -226,7 +226,7 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
         StudyContext().dataset(spec)
     rest = {"study": "s", "models": [], "methods": "full"}
     data = StudyContext(offline=False).dataset(spec)
-    assert asked == [("cjvt/rsdo4_en_sl", "refs/convert/parquet")]
+    assert requests == [("cjvt/rsdo4_en_sl", "refs/convert/parquet")]
     assert (len(data.train), len(data.test)) == (32, 8)
     study = Study.model_construct(**{**rest, "tasks": (spec,)})
     (pinned,) = StudyContext().pin_revisions(study).tasks
@@ -235,7 +235,7 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     assert [e.target for e in load_dataset(pinned).train] == [e.target for e in data.train]
     here = hub_source(pinned)
     assert here is not None and hub_datasets.pin_revision(here).revision == commit
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_a_folder_of_converted_parquet_stands_for_a_configuration(

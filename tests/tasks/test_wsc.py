@@ -85,14 +85,14 @@ def test_every_row_without_its_spans_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_english_rows_as_superglue_publishes_them(tmp_path: Path) -> None:
-    told = {
+    spans = {
         "span1_text": "Mark",
         "span1_index": 0,
         "span2_text": "He",
         "span2_index": 13,
     }
     text = "Mark told Pete many lies about himself, which Pete included in his book. He lied."
-    rows = [{"text": text, "target": told, "idx": i, "label": bool(i % 2)} for i in range(2)]
+    rows = [{"text": text, "target": spans, "idx": i, "label": bool(i % 2)} for i in range(2)]
     data = wsc(write(tmp_path, rows, rows), "en")
     assert data.findings == ()
     assert data.train[0].segments[0][0].startswith("* Mark * told Pete")

@@ -7,14 +7,14 @@ from paretune.analysis.pareto.expected_best import expected_best_scores, expecte
 
 def tuning(levels: dict[float, float | None]):
     study = fake.study()
-    found = []
+    records = []
     for place, (rate, level) in enumerate(levels.items()):
         run = fake.make_run(study, "tune", "lora", 0, learning_rate=rate)
         parts = (
             {} if level is None else {"selection": fake.answers(level, seed=place, part="train")}
         )
-        found.append(fake.record(run, parts, "ok" if parts else "diverged"))
-    return found
+        records.append(fake.record(run, parts, "ok" if parts else "diverged"))
+    return records
 
 
 def test_the_expected_maximum_is_that_of_draws_with_replacement() -> None:
@@ -29,19 +29,19 @@ def test_the_expected_maximum_is_that_of_draws_with_replacement() -> None:
 
 def test_more_trials_promise_more_and_say_on_what() -> None:
     records = tuning({1e-4: 0.4, 1e-3: 0.8, 1e-2: 0.6})
-    found = expected_best_scores(records, "accuracy")
-    assert [best.trials for best in found] == [1, 2, 3]
-    estimates = [best.expected.estimate for best in found]
+    scores = expected_best_scores(records, "accuracy")
+    assert [best.trials for best in scores] == [1, 2, 3]
+    estimates = [best.expected.estimate for best in scores]
     assert estimates == sorted(estimates)
-    assert all(b.expected.low < b.expected.estimate < b.expected.high for b in found)
-    assert {(b.expected.n_examples, b.expected.n_seeds) for b in found} == {(60, 1)}
-    assert [best.seconds for best in found] == [12.0, 24.0, 36.0]
+    assert all(b.expected.low < b.expected.estimate < b.expected.high for b in scores)
+    assert {(b.expected.n_examples, b.expected.n_seeds) for b in scores} == {(60, 1)}
+    assert [best.seconds for best in scores] == [12.0, 24.0, 36.0]
 
 
 def test_lost_trials_count_as_the_lowest_score() -> None:
-    found = expected_best_scores(tuning({1e-4: 0.6, 1e-3: None}), "accuracy")
+    scores = expected_best_scores(tuning({1e-4: 0.6, 1e-3: None}), "accuracy")
     whole = expected_best_scores(tuning({1e-4: 0.6, 1e-3: 0.6}), "accuracy")
-    assert found[0].expected.estimate == pytest.approx(whole[0].expected.estimate / 2, abs=0.06)
+    assert scores[0].expected.estimate == pytest.approx(whole[0].expected.estimate / 2, abs=0.06)
     assert expected_best_scores(tuning({1e-4: 0.6, 1e-3: None}), "r2") == ()
     assert expected_best_scores(tuning({1e-4: 0.6}), "accuracy") == ()
     assert expected_best_scores(tuning({1e-4: None, 1e-3: None}), "accuracy") == ()

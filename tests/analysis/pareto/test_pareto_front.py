@@ -29,19 +29,19 @@ def test_the_front_is_what_no_other_beats() -> None:
     rng = np.random.default_rng(4)
     for _ in range(200):
         scores, prices = rng.integers(0, 5, (2, 6)).astype(float)
-        found = non_dominated(scores[:, None], prices[:, None])[:, 0]
-        assert found.tolist() == brute(scores.tolist(), prices.tolist())
+        on_front = non_dominated(scores[:, None], prices[:, None])[:, 0]
+        assert on_front.tolist() == brute(scores.tolist(), prices.tolist())
 
 
 def test_probabilities_follow_the_evidence() -> None:
     scores = {"good": cell(0.85), "dear": cell(0.85, noise=40), "poor": cell(0.4, noise=80)}
     costs = {"good": CostEstimate(2.0), "dear": CostEstimate(3.0), "poor": CostEstimate(1.0)}
-    found = {p.name: p for p in pareto_front(scores, costs)}
-    assert list(found) == ["poor", "good", "dear"]
-    assert found["poor"].probability == 1  # nothing is cheaper
-    assert found["good"].probability > 0.99
+    points = {p.name: p for p in pareto_front(scores, costs)}
+    assert list(points) == ["poor", "good", "dear"]
+    assert points["poor"].probability == 1  # nothing is cheaper
+    assert points["good"].probability > 0.99
     # As good as what is cheaper, as far as can be told: neither surely on nor surely off.
-    assert 0.1 < found["dear"].probability < 0.9
+    assert 0.1 < points["dear"].probability < 0.9
     worse = pareto_front({**scores, "dear": cell(0.5, noise=40)}, costs)
     assert {p.name: p.probability for p in worse}["dear"] < 0.01
     assert pareto_front(scores, {}) == ()
@@ -49,10 +49,10 @@ def test_probabilities_follow_the_evidence() -> None:
 
 def test_equal_answers_do_not_prove_that_the_dearer_is_off_the_front() -> None:
     same = cell(0.85)
-    found = pareto_front({"a": same, "b": same}, {"a": CostEstimate(1.0), "b": CostEstimate(2.0)})
-    assert [p.on_front for p in found] == [True, False]
+    points = pareto_front({"a": same, "b": same}, {"a": CostEstimate(1.0), "b": CostEstimate(2.0)})
+    assert [p.on_front for p in points] == [True, False]
     # One noise of its seeds each, so half of the draws say the one and half the other.
-    assert found[1].probability == pytest.approx(0.5, abs=0.05)
+    assert points[1].probability == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_cost_that_was_measured_with_a_spread_may_turn_out_lower() -> None:

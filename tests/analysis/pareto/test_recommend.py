@@ -17,7 +17,7 @@ def cells(levels: dict[str, float | None] | None = None, **more) -> list[Cell]:
     return topic_cells(study, records)
 
 
-def taken(recommendation: Recommendation) -> str:
+def name_chosen_method(recommendation: Recommendation) -> str:
     return recommendation.chosen.cell.method if recommendation.chosen else ""
 
 
@@ -33,7 +33,7 @@ def loss_of(recommendation: Recommendation, method: str) -> float:
 
 def test_the_cheapest_of_those_within_the_least_expected_loss_is_taken() -> None:
     here = cells({"full": 0.75, "lora": 0.72, "loha": 0.73, "prompt": 0.74})
-    taken_before = ""
+    chosen_before = ""
     for within in (0.0, 1.0, 3.0, 100.0):
         recommendation = recommend(here, Budget(within_points=within))
         assert recommendation.chosen is not None and recommendation.best is not None
@@ -44,9 +44,9 @@ def test_the_cheapest_of_those_within_the_least_expected_loss_is_taken() -> None
             and loss_of(recommendation, c.cell.method)
             <= loss_of(recommendation, recommendation.best.cell.method) + within
         ]
-        assert SIZE[taken(recommendation)] == min(SIZE[c.cell.method] for c in near)
-        taken_before = taken(recommendation)
-    assert taken_before == "lora"
+        assert SIZE[name_chosen_method(recommendation)] == min(SIZE[c.cell.method] for c in near)
+        chosen_before = name_chosen_method(recommendation)
+    assert chosen_before == "lora"
     best = recommend(here, Budget(within_points=0.0))
     assert best.best is best.chosen and best.best_alternative is None
 
@@ -80,9 +80,9 @@ def test_what_is_far_below_the_best_is_not_taken_however_cheap() -> None:
     records += fake.cell(study, "full", 0.85, n=400) + fake.cell(study, "lora", 0.62, n=400)
     here = topic_cells(study, records)
     recommendation = recommend(here)
-    assert (taken(recommendation), recommendation.best_alternative) == ("full", None)
+    assert (name_chosen_method(recommendation), recommendation.best_alternative) == ("full", None)
     inside = recommend(here, megabytes(1000))
-    assert taken(inside) == "lora"
+    assert name_chosen_method(inside) == "lora"
     assert inside.outside_budget is not None and inside.outside_budget.pair is not None
     assert inside.outside_budget.pair.difference.low > 0
     assert inside.outside_budget.candidate.exceeded == ("memory",)
@@ -93,22 +93,26 @@ LOW: dict[str, float | None] = {"full": 0.5, "lora": 0.52, "loha": 0.48, "prompt
 
 def test_where_no_method_scores_above_the_baselines_the_highest_baseline_is_taken() -> None:
     recommendation = recommend(cells({**LOW, "tfidf": 0.6}))
-    assert (recommendation.kind, taken(recommendation)) == ("baseline", "tfidf")
+    assert (recommendation.kind, name_chosen_method(recommendation)) == ("baseline", "tfidf")
     probe = recommend(cells({**LOW, "head_only": 0.9}))
-    assert (probe.kind, taken(probe), probe.hardest_comparison) == ("baseline", "head_only", None)
+    assert (probe.kind, name_chosen_method(probe), probe.hardest_comparison) == (
+        "baseline",
+        "head_only",
+        None,
+    )
 
 
 def test_a_baseline_within_a_point_of_the_best_is_taken_since_it_costs_nothing() -> None:
     here = cells({**LOW, "full": 0.6, "tfidf": 0.585})
-    assert taken(recommend(here, Budget(within_points=0.0))) == "full"
+    assert name_chosen_method(recommend(here, Budget(within_points=0.0))) == "full"
     assert (recommend(here, Budget(within_points=5.0)).kind) == "baseline"
 
 
 def test_what_must_be_proven_is_no_guess() -> None:
     here = cells({**LOW, "full": 0.6, "tfidf": 0.55})
-    assert taken(recommend(here)) == "full"
+    assert name_chosen_method(recommend(here)) == "full"
     recommendation = recommend(here, Budget(proven=True))
-    assert (recommendation.kind, taken(recommendation)) == ("baseline", "tfidf")
+    assert (recommendation.kind, name_chosen_method(recommendation)) == ("baseline", "tfidf")
     # What is given up for it is said: the chances are still against all.
     assert recommendation.prospect is not None and recommendation.prospect.chance_best < 0.5
     proven = recommend(cells(), Budget(proven=True))
@@ -123,12 +127,12 @@ def test_of_free_baselines_that_score_the_same_the_simplest_is_taken() -> None:
     records = [*fake.cell(study, "majority", None), *fake.cell(study, "lora", 0.6)]
     for name in ("gradient_boosting", "tfidf"):
         records.append(fake.record(fake.make_run(study, "final", name, 1), {"test": same}))
-    assert taken(recommend(topic_cells(study, records))) == "tfidf"
+    assert name_chosen_method(recommend(topic_cells(study, records))) == "tfidf"
 
 
 def test_a_method_that_is_not_proven_is_a_guess() -> None:
     recommendation = recommend(cells({**LOW, "full": 0.6, "tfidf": 0.4, "head_only": 0.4}))
-    assert (recommendation.kind, taken(recommendation)) == ("guess", "full")
+    assert (recommendation.kind, name_chosen_method(recommendation)) == ("guess", "full")
     assert (
         recommendation.hardest_comparison is not None
         and recommendation.hardest_comparison.pair is not None
@@ -152,10 +156,12 @@ def test_nothing_at_or_below_the_constant_answer_is_taken() -> None:
 def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -> None:
     study = fake.study(methods=["lora"])
     label = [0] * 20 + [1] * 24 + [2] * 16
-    told = {"majority": [0] * 60, "tfidf": [0] * 21 + [1] * 1 + [0] * 38, "lora": [2] * 60}
+    answers = {"majority": [0] * 60, "tfidf": [0] * 21 + [1] * 1 + [0] * 38, "lora": [2] * 60}
     records = [
-        fake.record(fake.make_run(study, "final", name, 1), {"test": fake.predictions(label, said)})
-        for name, said in told.items()
+        fake.record(
+            fake.make_run(study, "final", name, 1), {"test": fake.predictions(label, predicted)}
+        )
+        for name, predicted in answers.items()
     ]
     here = topic_cells(study, records)
     floor = best_trivial_score(here)
@@ -178,10 +184,10 @@ def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> Non
 
 def test_an_empty_budget_leaves_nothing_but_says_what_lies_outside() -> None:
     recommendation = recommend(cells(), megabytes(1))
-    assert (recommendation.kind, taken(recommendation)) == ("none", "")
+    assert (recommendation.kind, name_chosen_method(recommendation)) == ("none", "")
     assert recommendation.outside_budget is None
     recommendation = recommend(cells({"tfidf": 0.6, "full": 0.95}), megabytes(1))
-    assert (recommendation.kind, taken(recommendation)) == ("baseline", "tfidf")
+    assert (recommendation.kind, name_chosen_method(recommendation)) == ("baseline", "tfidf")
     assert (
         recommendation.outside_budget is not None
         and recommendation.outside_budget.candidate.cell.method == "full"
@@ -196,9 +202,9 @@ def test_a_cost_that_was_not_measured_is_not_inside() -> None:
     here = topic_cells(study, records)
     recommendation = recommend(here, megabytes(5000))
     assert [c.cell.method for c in recommendation.unmeasured_candidates] == ["lora"]
-    assert taken(recommendation) != "lora"
+    assert name_chosen_method(recommendation) != "lora"
     # Without a limit it may be taken, but what is known to be cheap is first.
-    assert taken(recommend(here, Budget(within_points=100.0))) != "lora"
+    assert name_chosen_method(recommend(here, Budget(within_points=100.0))) != "lora"
 
 
 def test_runs_that_fail_lower_what_the_next_is_expected_to_score() -> None:
@@ -234,7 +240,7 @@ def test_what_fails_in_half_of_its_runs_is_not_taken() -> None:
     for seed, outcome in ((2, "diverged"), (3, "out_of_memory")):
         records.append(fake.record(fake.make_run(study, "final", "lora", seed), outcome=outcome))
     recommendation = recommend(topic_cells(study, records), Budget(within_points=100.0))
-    assert taken(recommendation) in ("full", "tfidf", "head_only")
+    assert name_chosen_method(recommendation) in ("full", "tfidf", "head_only")
     assert [c.method for c in recommendation.failed_cells] == ["lora"]
 
 

@@ -83,7 +83,7 @@ def test_unequal_files_say_both_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"fine\n\xe8rka\n", r"b line 2: byte 1 of the line \(0xe8\) is not UTF-8"),
         (b"fine\nnot\0fine\n", "b line 2: holds a NUL byte"),
@@ -91,9 +91,9 @@ def test_unequal_files_say_both_counts(tmp_path: Path) -> None:
         (b"", "b: is empty"),
     ],
 )
-def test_what_is_no_text_names_its_file_and_line(tmp_path: Path, data: bytes, said: str) -> None:
+def test_what_is_no_text_names_its_file_and_line(tmp_path: Path, data: bytes, message: str) -> None:
     source, target = put(tmp_path / "a", "1\n2\n"), put(tmp_path / "b", data)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_line_pairs(source, target, LANGUAGES)
 
 
@@ -115,8 +115,8 @@ def test_which_files_a_study_means(tmp_path: Path) -> None:
 
 def test_a_zip_of_opus_needs_no_member(tmp_path: Path) -> None:
     files = {"README": "x", "X.en-sl.xml": "<x/>", "X.en-sl.sl": sides(0), "X.en-sl.en": sides(1)}
-    found = resolve_pair_files(zipped(tmp_path / "x.zip", files), None, LANGUAGES)
-    assert found is not None and texts(read_line_pairs(*found, LANGUAGES)) == PAIRS
+    pair_files = resolve_pair_files(zipped(tmp_path / "x.zip", files), None, LANGUAGES)
+    assert pair_files is not None and texts(read_line_pairs(*pair_files, LANGUAGES)) == PAIRS
     several = {f"{name}.{language}": "x\n" for name in "ab" for language in LANGUAGES}
     with pytest.raises(
         DataError, match=r"several pairs .* It holds a, b: name one as y\.zip::NAME"
@@ -151,15 +151,15 @@ def test_tmx(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (TMX[:-20], "is not well-formed TMX"),
         ('<!DOCTYPE x [<!ENTITY a "b">]><tmx><tu/></tmx>', "defines entities"),
         (TMX.replace("sl", "hr"), "no unit in sl and en. Its languages are de, en, hr"),
     ],
 )
-def test_hostile_tmx(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_hostile_tmx(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read_units(put(tmp_path / "a.tmx", text), LANGUAGES, LANGUAGES)
 
 
@@ -229,7 +229,7 @@ def test_equal_sources_are_held_out_together(tmp_path: Path) -> None:
     tens = [
         replace(e, segments=((str(i), None),), group=str(i // 10)) for i, e in enumerate(examples)
     ]
-    assert {len(sample_held_out(tens, wanted, 0)) for wanted in (10, 15, 19)} == {10}
+    assert {len(sample_held_out(tens, count, 0)) for count in (10, 15, 19)} == {10}
     same = (
         load_dataset(spec.model_copy(update={"train": two(tmp_path, "more", pairs * 2)})).train[:1]
         * 9

@@ -29,7 +29,7 @@ class Server:
     ranges: bool = True
     drop_after: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
-    asked: list[str | None] = field(default_factory=list)
+    range_headers: list[str | None] = field(default_factory=list)
     url: str = ""
     redirect: str = ""
     drip: bool = False
@@ -43,8 +43,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            state.asked.append(asked)
+            range_header = self.headers.get("Range")
+            state.range_headers.append(range_header)
             if state.statuses:
                 self.send_error(state.statuses.pop(0))
                 return
@@ -58,7 +58,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
                 while not state.ended.wait(0.05):
                     self._send(b"x")
                 return
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.ranges else 0
+            start = (
+                int(range_header.removeprefix("bytes=").rstrip("-"))
+                if range_header and state.ranges
+                else 0
+            )
             if start > len(state.body):
                 self.send_error(416)
                 return
@@ -115,14 +119,14 @@ def test_a_download_ends_with_the_file_alone_and_is_not_repeated(
     assert (folder / "a.zip").read_bytes() == BODY
     assert seen[-1] == ("a.zip", len(BODY), len(BODY)) and len(seen) > 1
     download_collection("test", tmp_path)
-    assert server.asked == [None]
+    assert server.range_headers == [None]
 
 
 def test_a_dropped_connection_is_continued_where_it_broke(server: Server, tmp_path: Path) -> None:
     server.drop_after = [100_000, 50_000]
     folder = download_collection("test", tmp_path, pause=0)
     assert (folder / "a.zip").read_bytes() == BODY
-    assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
+    assert server.range_headers == [None, "bytes=100000-", "bytes=150000-"]
 
 
 def test_the_next_call_continues_what_the_last_one_left(server: Server, tmp_path: Path) -> None:
@@ -131,7 +135,7 @@ def test_the_next_call_continues_what_the_last_one_left(server: Server, tmp_path
         download_collection("test", tmp_path, attempts=1)
     assert files(tmp_path / "test") == ["a.zip.part"]
     download_collection("test", tmp_path, attempts=1)
-    assert server.asked == [None, "bytes=70000-"]
+    assert server.range_headers == [None, "bytes=70000-"]
     assert files(tmp_path / "test") == ["a.zip"]
 
 
@@ -139,7 +143,7 @@ def test_a_server_that_ignores_range_sends_all_again(server: Server, tmp_path: P
     server.ranges, server.drop_after = False, [100_000]
     folder = download_collection("test", tmp_path, pause=0)
     assert (folder / "a.zip").read_bytes() == BODY
-    assert server.asked == [None, "bytes=100000-"]
+    assert server.range_headers == [None, "bytes=100000-"]
 
 
 def test_wrong_content_never_becomes_the_file(server: Server, tmp_path: Path) -> None:
@@ -180,11 +184,11 @@ def test_a_server_that_does_not_stop_is_cut_off(server: Server, tmp_path: Path) 
 def test_busy_is_tried_again_and_gone_is_not(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
     download_collection("test", tmp_path, pause=0)
-    assert len(server.asked) == 3
+    assert len(server.range_headers) == 3
     server.statuses = [404]
     with pytest.raises(NetworkError, match="HTTP 404") as caught:
         download_collection("test", tmp_path / "other", pause=0)
-    assert len(server.asked) == 4 and caught.value.remedy and caught.value.exit_code == 7
+    assert len(server.range_headers) == 4 and caught.value.remedy and caught.value.exit_code == 7
 
 
 def test_no_server_is_a_network_error(server: Server, tmp_path: Path) -> None:
@@ -200,7 +204,7 @@ def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert server.asked == [None] and files(tmp_path / "test") == ["a.zip"]
+    assert server.range_headers == [None] and files(tmp_path / "test") == ["a.zip"]
 
 
 def test_unknown_names_and_addresses_are_refused(tmp_path: Path) -> None:
@@ -264,7 +268,7 @@ def test_a_server_that_drips_is_given_up(
     monkeypatch.setattr(fetching, "_MIN_BYTES_PER_SECOND", len(BODY))
     with pytest.raises(NetworkError, match="slower than"):
         download_collection("test", tmp_path, attempts=1, timeout=5)
-    assert len(server.asked) == 1
+    assert len(server.range_headers) == 1
 
 
 def test_headers_that_drip_are_given_up(server: Server, tmp_path: Path) -> None:

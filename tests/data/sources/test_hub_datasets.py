@@ -34,7 +34,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.newest = OLD
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.breaks_at: str | None = None
         self.converted = False
         self.splits = {"train": self.rows("row", 20), "validation": self.rows("other", 6)}
@@ -44,14 +44,14 @@ class Hub:
         return [{"text": f"{word} {i}", "label": i % 2} for i in range(n)]
 
     def commit(self, name: str, revision: str | None = None) -> SimpleNamespace:
-        self.asked.append(f"commit of {name}")
+        self.requests.append(f"commit of {name}")
         self.converted = revision == hub_datasets.CONVERTED_REVISION
         if name == "no/network":
             raise OfflineModeIsEnabled("cannot reach the hub")
         return SimpleNamespace(sha=revision if revision in (OLD, NEW) else self.newest)
 
     def names(self, name: str, config: str | None, *, revision: str) -> list[str]:
-        self.asked.append(f"splits of {name}")
+        self.requests.append(f"splits of {name}")
         if name == "no/such":
             raise FileNotFoundError("Dataset 'no/such' doesn't exist")
         if name == "with/script" and not self.converted:
@@ -59,7 +59,7 @@ class Hub:
         return list(self.splits)
 
     def load(self, name: str, config: str | None, *, split: str, revision: str) -> Any:
-        self.asked.append(f"{split} of {name} at {revision[0]}")
+        self.requests.append(f"{split} of {name} at {revision[0]}")
 
         def to_parquet(path: Path) -> None:
             names = {"features": {"label": {"names": ["neg", "pos"]}, "text": {}}}
@@ -87,8 +87,8 @@ def the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
 
 
 def spec(**changes: Any) -> TaskSpec:
-    given = {"name": "t", "kind": "classification", "text": "text", "label": "label"}
-    return TaskSpec(**{**given, "dataset": "some/set", **changes})
+    defaults = {"name": "t", "kind": "classification", "text": "text", "label": "label"}
+    return TaskSpec(**{**defaults, "dataset": "some/set", **changes})
 
 
 def fetched(**changes: Any) -> TaskSpec:
@@ -109,13 +109,13 @@ def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> 
 def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
     with pytest.raises(DataError, match=r"downloads need --online\. Add --online"):
         StudyContext().dataset(spec())
-    assert the_hub.asked == []
+    assert the_hub.requests == []
     assert len(StudyContext(offline=False).dataset(spec()).train) == 20
-    asked = len(the_hub.asked)
-    assert asked > 0
+    count = len(the_hub.requests)
+    assert count > 0
     StudyContext().dataset(spec())
     StudyContext(offline=False).dataset(spec())  # all is here: nothing to ask
-    assert len(the_hub.asked) == asked
+    assert len(the_hub.requests) == count
 
 
 def test_runs_carry_the_commit_and_workers_read_it_when_the_branch_moves(
@@ -127,13 +127,13 @@ def test_runs_carry_the_commit_and_workers_read_it_when_the_branch_moves(
 
     the_hub.newest, the_hub.splits = NEW, {"train": Hub.rows("new", 30)}
     hub_datasets.fetch_splits(spec(revision=NEW))
-    asked = len(the_hub.asked)
+    count = len(the_hub.requests)
     assert len(ProcessCache().dataset(planned[0].run.task).train) == 20  # what a worker does
     assert {p.run_id for p in expand_study(study, StudyContext(), [])} == {
         p.run_id for p in planned
     }
     assert len(load_dataset(spec(revision=NEW)).train) < 30  # of 30 some are held out for the test
-    assert len(the_hub.asked) == asked
+    assert len(the_hub.requests) == count
 
 
 def test_an_unpinned_revision_is_noted_with_its_commit(the_hub: Hub) -> None:
@@ -151,7 +151,7 @@ def test_a_fetch_that_breaks_leaves_no_half_file_and_goes_on(the_hub: Hub, tmp_p
         load_dataset(spec())
     the_hub.breaks_at = None
     assert len(load_dataset(fetched()).test) == 6
-    assert the_hub.asked.count(f"train of some/set at {OLD[0]}") == 1
+    assert the_hub.requests.count(f"train of some/set at {OLD[0]}") == 1
 
 
 def test_another_split_is_fetched_at_the_commit_that_is_here(the_hub: Hub) -> None:
@@ -162,7 +162,7 @@ def test_another_split_is_fetched_at_the_commit_that_is_here(the_hub: Hub) -> No
         load_dataset(spec(splits={"train": "train2"}))  # what is here knows of no such split
     data = load_dataset(fetched(splits={"train": "validation", "test": "train"}))
     assert (len(data.train), len(data.test)) == (6, 20)
-    assert not any(asked.endswith("at b") for asked in the_hub.asked)
+    assert not any(request.endswith("at b") for request in the_hub.requests)
 
 
 def test_an_order_other_than_the_declared_one_is_a_warning(the_hub: Hub) -> None:

@@ -93,8 +93,8 @@ class Pair:
     def logits(self, side: str, batch: dict[str, Tensor]) -> Tensor:
         model = self.ours.loaded.model if side == "ours" else self.theirs
         self.ours.fleet.row_partitions = []
-        found: Tensor = model(**batch).logits
-        return found
+        logits: Tensor = model(**batch).logits
+        return logits
 
     def trained(self, side: str) -> list[nn.Parameter]:
         if side == "ours":
@@ -105,14 +105,14 @@ class Pair:
         """Twenty steps of AdamW."""
         optimizer = torch.optim.AdamW(self.trained(side), lr=5e-3, weight_decay=0.01)
         (self.ours.loaded.model if side == "ours" else self.theirs).train()
-        found = []
+        losses = []
         for batch, labels in self.batches:
             loss = F.cross_entropy(self.logits(side, batch), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            found.append(loss.item())
-        return found
+            losses.append(loss.item())
+        return losses
 
 
 @pytest.fixture
@@ -124,13 +124,13 @@ def pair(tiny_model: Any, tmp_path: Path) -> Any:
     return make
 
 
-def _word(given: dict[str, Any]) -> str:
-    return "-".join(f"{name}{value}" for name, value in given.items())
+def _word(options: dict[str, Any]) -> str:
+    return "-".join(f"{name}{value}" for name, value in options.items())
 
 
 CASES = [
-    pytest.param(method, given, family, kind, id=f"{method}{_word(given)}-{family}-{kind}")
-    for method, given in FORMS
+    pytest.param(method, options, family, kind, id=f"{method}{_word(options)}-{family}-{kind}")
+    for method, options in FORMS
     for family in FAMILIES
     for kind in (["pair", "multiple_choice"] if family == "bert" else ["classification"])
     # There PEFT trains a scale of the query too; the export without one is in test_contract.py.
@@ -138,16 +138,16 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "given", "family", "kind"), CASES)
+@pytest.mark.parametrize(("method", "options", "family", "kind"), CASES)
 def test_same_logits_and_same_training(
-    pair: Any, method: str, given: dict[str, Any], family: str, kind: str
+    pair: Any, method: str, options: dict[str, Any], family: str, kind: str
 ) -> None:
-    both = pair(method, family, kind, **given)
+    both = pair(method, family, kind, **options)
     part: Any = next(iter(both.ours.injection.adapters.values()))
     if method == "loha" and family != "modernbert":  # there the fused layer is 96 x 32
-        assert part.factorised == (given["rank"] == 2)
+        assert part.factorised == (options["rank"] == 2)
     if method == "lokr" and family != "modernbert":
-        assert (part.D is None) == (given["rank"] < 8)
+        assert (part.D is None) == (options["rank"] < 8)
     both.equal_weights(away_from_start=True)
     assert sum(p.numel() for p in both.trained("ours")) == sum(
         p.numel() for p in both.trained("theirs")
@@ -164,10 +164,10 @@ def test_same_logits_and_same_training(
 
 
 @pytest.mark.parametrize(
-    ("method", "given"), FORMS, ids=[f"{method}{_word(given)}" for method, given in FORMS]
+    ("method", "options"), FORMS, ids=[f"{method}{_word(options)}" for method, options in FORMS]
 )
-def test_gradients_equal_in_float64(pair: Any, method: str, given: dict[str, Any]) -> None:
-    both = pair(method, "bert", **given)
+def test_gradients_equal_in_float64(pair: Any, method: str, options: dict[str, Any]) -> None:
+    both = pair(method, "bert", **options)
     both.ours.loaded.model.double(), both.theirs.double()
     both.equal_weights(away_from_start=True)
     batch, labels = both.batches[0]
@@ -210,9 +210,9 @@ def test_same_initial_distribution(pair: Any, method: str, rank: int) -> None:
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-@pytest.mark.parametrize("given", [{}, {"encoder_hidden_size": 24}], ids=["prompt", "p_tuning"])
-def test_prompt_tuning_equals_pefts(pair: Any, family: str, given: dict[str, int]) -> None:
-    both = pair("p_tuning" if given else "prompt", family, num_virtual_tokens=5, **given)
+@pytest.mark.parametrize("options", [{}, {"encoder_hidden_size": 24}], ids=["prompt", "p_tuning"])
+def test_prompt_tuning_equals_pefts(pair: Any, family: str, options: dict[str, int]) -> None:
+    both = pair("p_tuning" if options else "prompt", family, num_virtual_tokens=5, **options)
     both.equal_weights(away_from_start=True)
     batch, _ = both.batches[0]
     both.ours.loaded.model.eval(), both.theirs.eval()
@@ -263,9 +263,9 @@ def test_text_prompts_are_the_embeddings_of_the_text_as_pefts(
 
 
 def test_text_and_its_option_go_together(pair: Any) -> None:
-    for given in ({"init": "text"}, {"init_text": "some words"}):
+    for options in ({"init": "text"}, {"init_text": "some words"}):
         with pytest.raises(MethodError, match="go together"):
-            pair("prompt", "bert", **given)
+            pair("prompt", "bert", **options)
 
 
 def test_vocabulary_prompts_are_embeddings_of_random_tokens_as_pefts(pair: Any) -> None:

@@ -75,8 +75,8 @@ def test_what_is_refused_fails_in_peft_too(tuner: str, tiny_model: Any) -> None:
             peft.inject_adapter_in_model(config, base)
         peft.get_peft_model(base, config)(input_ids=torch.arange(5, 11)[None])
 
-    said = re.escape(REFUSED[tuner].peft_message) or "does not support prompt learning"
-    with pytest.raises((AttributeError, ValueError, TypeError), match=said):
+    message = re.escape(REFUSED[tuner].peft_message) or "does not support prompt learning"
+    with pytest.raises((AttributeError, ValueError, TypeError), match=message):
         tried()
 
 
@@ -88,8 +88,8 @@ def test_lily_answers_by_the_texts_beside(tiny_model: Any) -> None:
             torch.nn.init.normal_(parameter)
     texts = torch.arange(5, 29).reshape(2, 12)
     with torch.inference_mode():
-        alone, beside = theirs(input_ids=texts[:1]).logits, theirs(input_ids=texts).logits[:1]
-    assert (alone - beside).abs().max() > 1e-3
+        alone, together = theirs(input_ids=texts[:1]).logits, theirs(input_ids=texts).logits[:1]
+    assert (alone - together).abs().max() > 1e-3
 
 
 def test_trainable_tokens_leave_no_head_in_peft() -> None:
@@ -118,7 +118,7 @@ def test_another_peft_may_have_more_or_fewer(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("tuner", "options", "said"),
+    ("tuner", "options", "message"),
     [
         (
             "vera",
@@ -138,17 +138,17 @@ def test_another_peft_may_have_more_or_fewer(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_options_that_cannot_be_are_refused(
-    tuner: str, options: dict[str, Any], said: str | None
+    tuner: str, options: dict[str, Any], message: str | None
 ) -> None:
-    if said is None:
+    if message is None:
         parsed(tuner, **options)
         return
-    with pytest.raises(MethodError, match=said):
+    with pytest.raises(MethodError, match=message):
         parsed(tuner, **options)
 
 
 @pytest.mark.parametrize(
-    ("tuner", "options", "said"),
+    ("tuner", "options", "message"),
     [
         ("lora", {"r": 0}, "peft says: `r` should be a positive integer"),
         ("c3a", {"block_size": 7}, "peft says: .*block"),
@@ -163,13 +163,13 @@ def test_options_that_cannot_be_are_refused(
     ],
 )
 def test_what_peft_refuses_leaves_the_model_as_it_was(
-    tuner: str, options: dict[str, Any], said: str, loaded: Any
+    tuner: str, options: dict[str, Any], message: str, loaded: Any
 ) -> None:
     method, checked = parsed(tuner, **{**SMALL.get(tuner, {}), **options})
     if tuner == "trainable_tokens":
         method, checked = parsed(tuner)
     modules, pristine = dict(loaded.model.named_modules()), loaded.backbone_digest()
-    with pytest.raises(MethodError, match=said) as refusal:
+    with pytest.raises(MethodError, match=message) as refusal:
         method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [1])
     assert f"peft:{tuner}" in refusal.value.where or "target_modules" in refusal.value.what
     assert dict(loaded.model.named_modules()) == modules and loaded.backbone_digest() == pristine
@@ -180,9 +180,11 @@ def test_a_tuner_trains_alone(loaded: Any) -> None:
     with pytest.raises(MethodError, match="2 runs at once"):
         method.inject(loaded.model, loaded.anatomy, checked, Fleet(runs=2), [1, 2])
     stack = methods.get("stack")
-    asked = method_options.parse_options("stack", stack.options, {"methods": ["lora", "peft:vera"]})
+    options = method_options.parse_options(
+        "stack", stack.options, {"methods": ["lora", "peft:vera"]}
+    )
     with pytest.raises(MethodError, match="takes the place of layers"):
-        stack.inject(loaded.model, loaded.anatomy, asked, Fleet(), [1])
+        stack.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
 
 
 @pytest.mark.parametrize("tuner", ["lora", "unilora", "vblora"])
@@ -191,9 +193,9 @@ def test_the_draw_depends_on_the_seed_alone(tuner: str, loaded: Any) -> None:
 
     def drawn(seed: int) -> list[torch.Tensor]:
         torch.rand(seed)  # whatever ran before
-        made = method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [seed])
-        layers = [p.detach().clone() for p in made.parameters.values()]
-        made.undo()
+        injection = method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [seed])
+        layers = [p.detach().clone() for p in injection.parameters.values()]
+        injection.undo()
         return layers
 
     first, second, again = drawn(1), drawn(2), drawn(1)
@@ -219,31 +221,33 @@ def test_a_study_compares_one_with_ours(
 ) -> None:
     """Checked, planned, run, reported and exported; the store knows it by its full name."""
     monkeypatch.chdir(tmp_path)
-    asked = small(
+    study = small(
         tmp_path,
         tiny_model("bert"),
         methods=[{"name": "lora", "rank": 2}, {"name": "peft:vera", "r": 8}],
         protocol={"trials": 2, "folds": 1, "seeds": [1]},
     )
-    checked = paretune.check(asked)
+    checked = paretune.check(study)
     assert not checked.errors
-    said = {seen.name: seen.description for seen in checked.items}
-    assert said["peft:vera"] == "VeRA (peft), learning rates 0.003, 0.03"
-    assert "method + " in said["words x tiny x peft:vera"]
-    assert paretune.plan(asked, store=tmp_path / "store") is not None
-    finish(asked, tmp_path / "store", costs=0).close()
-    rows = paretune.report(asked, store=tmp_path / "store").tasks[0].rows
+    descriptions = {seen.name: seen.description for seen in checked.items}
+    assert descriptions["peft:vera"] == "VeRA (peft), learning rates 0.003, 0.03"
+    assert "method + " in descriptions["words x tiny x peft:vera"]
+    assert paretune.plan(study, store=tmp_path / "store") is not None
+    finish(study, tmp_path / "store", costs=0).close()
+    rows = paretune.report(study, store=tmp_path / "store").tasks[0].rows
     assert {"lora", "peft:vera"} <= {row.cell.method for row in rows}
     # Two steps: whether it has learnt something is no matter here.
-    given: dict[str, Any] = {"store": tmp_path / "store", "allow_collapsed": True}
-    done = paretune.export(asked, **given, method="peft:vera")
+    options: dict[str, Any] = {"store": tmp_path / "store", "allow_collapsed": True}
+    done = paretune.export(study, **options, method="peft:vera")
     assert done.folder == Path("exports", "small", "words-tiny-peft+vera")
     assert done.form == "peft" and done.largest_difference < 1e-5
     assert "peft:vera for words" in done.card
-    own = paretune.export(asked, **given, method="peft:vera", form="paretune", to=tmp_path / "own")
+    own = paretune.export(
+        study, **options, method="peft:vera", form="paretune", to=tmp_path / "own"
+    )
     assert own.largest_difference == 0
     merged = paretune.export(
-        asked, **given, method="peft:vera", form="merged", to=tmp_path / "merged"
+        study, **options, method="peft:vera", form="merged", to=tmp_path / "merged"
     )
     assert merged.largest_difference < 1e-5
 

@@ -95,11 +95,11 @@ def check(seen: Walk, known: Any) -> None:
     torch.testing.assert_close(seen.padded, seen.batched, rtol=0, atol=1e-5)
     assert seen.same_names and seen.pristine[0] == seen.pristine[1]
     assert torch.equal(seen.undone, seen.base)
-    told = json.loads(seen.outcome.blobs["predictions"])["test"]
-    assert torch.equal(seen.packed, torch.tensor(told["scores"]).reshape(seen.again.shape))
+    predictions = json.loads(seen.outcome.blobs["predictions"])["test"]
+    assert torch.equal(seen.packed, torch.tensor(predictions["scores"]).reshape(seen.again.shape))
     assert not torch.allclose(seen.again, seen.base, atol=1e-3)
-    if (found := merged(seen)) is not None:
-        torch.testing.assert_close(found, seen.again, rtol=0, atol=1e-4)
+    if (logits := merged(seen)) is not None:
+        torch.testing.assert_close(logits, seen.again, rtol=0, atol=1e-4)
 
 
 def exported(seen: Walk, bench: ProcessCache, folder: Path) -> None:
@@ -188,13 +188,13 @@ def test_pissa_by_iterations_is_that_of_its_seed(
     torch.testing.assert_close(seen.start, seen.base, rtol=0, atol=1e-5)
     assert seen.moved_frozen == [] and seen.unmoved == [] and torch.equal(seen.undone, seen.base)
     source, weights = bench.source(run.model), seen.outcome.blobs["weights"]
-    told = json.loads(seen.outcome.blobs["predictions"])["test"]["scores"]
+    expected = json.loads(seen.outcome.blobs["predictions"])["test"]["scores"]
     for merge in (False, True):
         ours = restore_run(run, seen.task, source, weights)
         if merge:
             seen.value.merge(ours.loaded.model, ours.injection)
-        found = seen.answers(ours.loaded)
-        torch.testing.assert_close(found, torch.tensor(told), rtol=0, atol=1e-4)
+        actual = seen.answers(ours.loaded)
+        torch.testing.assert_close(actual, torch.tensor(expected), rtol=0, atol=1e-4)
     reasons = formats.explain_forms(run, seen.task, source)
     assert "which PEFT draws anew" in reasons["peft"] and not reasons["merged"]
 
@@ -242,11 +242,11 @@ def test_every_tuner_on_every_family(
 def test_every_tuner_in_bf16_and_with_activations_computed_again(
     tuner: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
 ) -> None:
-    told = []
+    losses = []
     for training in ({"precision": "bf16"}, {"activation_checkpointing": True}, {}):
         run = peft_run(tmp_path, tiny_model("bert"), tuner, training=training)
         outcome = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
         assert outcome.result["outcome"] in ("ok", "collapsed")
-        told.append(outcome.result["curve"][-1]["loss"])
-    assert told[0] == pytest.approx(told[2], abs=0.1)
-    assert told[1] == pytest.approx(told[2], abs=1e-5)
+        losses.append(outcome.result["curve"][-1]["loss"])
+    assert losses[0] == pytest.approx(losses[2], abs=0.1)
+    assert losses[1] == pytest.approx(losses[2], abs=1e-5)

@@ -41,13 +41,13 @@ def test_a_tuner_trains_a_translator(tuner: str, tmp_path: Any) -> None:
     assert [n for n, p in injection.parameters.items() if p.grad is None or not p.grad.any()] == []
     moved = one.logits()
     assert not torch.allclose(moved, base, atol=1e-3)
-    found = one.model.generate(
+    output = one.model.generate(
         **batch, max_new_tokens=6, output_logits=True, return_dict_in_generate=True
     )
-    forced = one.logits(**batch, decoder_input_ids=found.sequences[:, :-1])
-    torch.testing.assert_close(forced, torch.stack(found.logits, 1), rtol=0, atol=1e-4)
-    told = {"modules_to_save": None, "task_type": "SEQ_2_SEQ_LM"}
-    one.method.to_peft(tiny_translator("marian"), one.options, injection, told).save_pretrained(
+    forced = one.logits(**batch, decoder_input_ids=output.sequences[:, :-1])
+    torch.testing.assert_close(forced, torch.stack(output.logits, 1), rtol=0, atol=1e-4)
+    common = {"modules_to_save": None, "task_type": "SEQ_2_SEQ_LM"}
+    one.method.to_peft(tiny_translator("marian"), one.options, injection, common).save_pretrained(
         tmp_path
     )
     theirs = peft.PeftModel.from_pretrained(tiny_translator("marian"), str(tmp_path)).eval()

@@ -140,10 +140,10 @@ def test_keys_and_values_of_a_fused_projection_are_those_of_the_attention(
     def erase(module: Any, args: Any, out: torch.Tensor) -> torch.Tensor:
         return out.index_fill(-1, torch.tensor(channels), 0)
 
-    given: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
 
     def look(module: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        given.extend((query, key, value))
+        inputs.extend((query, key, value))
         return value.transpose(1, 2).repeat(1, 1, query.shape[1] // value.shape[1], 1), None
 
     transformers.AttentionInterface.register("look", look)
@@ -152,7 +152,7 @@ def test_keys_and_values_of_a_fused_projection_are_those_of_the_attention(
     model.get_submodule(attention.query).register_forward_hook(erase)
     with torch.no_grad():
         model(input_ids=torch.tensor([[5, 6, 7]]))
-    query, key, value = given[:3]
+    query, key, value = inputs[:3]
     assert query.abs().min() > 0
     assert key.abs().max() == 0 and value.abs().max() == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations as made
+from support import fake_translations as translations
 
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
@@ -33,8 +33,8 @@ def dom(page: Path, folder: Path) -> str:
         ],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
-    said = re.findall(r"CONSOLE[^\n]*", done.stderr)
-    assert said == []  # no error, and nothing that the page's own policy refused
+    messages = re.findall(r"CONSOLE[^\n]*", done.stderr)
+    assert messages == []  # no error, and nothing that the page's own policy refused
     return done.stdout
 
 
@@ -45,19 +45,19 @@ def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None
         methods=["full", {"name": "lora", "label": EVIL}],
     )
     page = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html")
-    found = dom(page, tmp_path / "browser")
-    assert "<title>sample · paretune</title>" in found
-    charts = re.findall(r'data-part="chart"[^>]*>\s*<svg', found)
+    html = dom(page, tmp_path / "browser")
+    assert "<title>sample · paretune</title>" in html
+    charts = re.findall(r'data-part="chart"[^>]*>\s*<svg', html)
     assert len(charts) == 2
-    assert len(re.findall(r'id="front-still-\d"[^>]*hidden', found)) == 2
-    assert "<option>trained parameters</option>" in found or "trained parameters</option>" in found
-    assert "No budget: move the slider" in found
-    for part in re.findall(r'data-part="points">(.*?)</ol>', found, re.S):
+    assert len(re.findall(r'id="front-still-\d"[^>]*hidden', html)) == 2
+    assert "<option>trained parameters</option>" in html or "trained parameters</option>" in html
+    assert "No budget: move the slider" in html
+    for part in re.findall(r'data-part="points">(.*?)</ol>', html, re.S):
         links = re.findall(r'<a href="#(point-\d-\d)"[^>]*aria-label="([^"]*)"', part)
-        assert len(links) == 3 and all("60 examples, 3 seeds" in said for _, said in links)
-        assert all(f'<tr id="{row}"' in found for row, _ in links)
+        assert len(links) == 3 and all("60 examples, 3 seeds" in label for _, label in links)
+        assert all(f'<tr id="{row}"' in html for row, _ in links)
     # Two selects of methods for each task, with every configuration in them.
-    assert found.count("head_only</option>") == 4
+    assert html.count("head_only</option>") == 4
 
 
 @needs_browser
@@ -70,7 +70,7 @@ def test_a_page_without_a_front_has_no_library_and_no_error(tmp_path: Path) -> N
 
 @needs_browser
 def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
-    study = made.study()
+    study = translations.study()
     records = [
         replace(
             r,
@@ -79,9 +79,9 @@ def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
                 for name, part in r.predictions.items()
             },
         )
-        for r in made.whole(study)
+        for r in translations.whole(study)
     ]
-    found = dom(write_page(build_report(study, records), tmp_path / "r.html"), tmp_path / "browser")
-    assert "<title>help · paretune</title>" in found
-    assert "<img src=x" not in found.replace("&lt;", "<!")
-    assert found.count("copy_source</option>") == 2
+    html = dom(write_page(build_report(study, records), tmp_path / "r.html"), tmp_path / "browser")
+    assert "<title>help · paretune</title>" in html
+    assert "<img src=x" not in html.replace("&lt;", "<!")
+    assert html.count("copy_source</option>") == 2

@@ -90,8 +90,8 @@ def test_hostile_text_cannot_run(tmp_path: Path) -> None:
     records = fake.whole(study)
     run = fake.make_run(study, "final", "full", 9)
     records.append(fake.record(run, outcome="error", message=EVIL))
-    noted = fake.make_run(study, "tune", "full", 8)
-    records.append(fake.record(noted, {"selection": fake.answers(0.5)}, result={"notes": [EVIL]}))
+    trial = fake.make_run(study, "tune", "full", 8)
+    records.append(fake.record(trial, {"selection": fake.answers(0.5)}, result={"notes": [EVIL]}))
     findings = [Finding("warning", "x", EVIL, EVIL, EVIL)]
     text = page(tmp_path, study, records, findings=findings)
     assert "<span>data</span> <b>1 warning</b>" in text
@@ -202,10 +202,10 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
     study = fake.large()
     records = fake.whole(study)
     assert len(records) > 1000
-    asked: list[int] = []
+    unit_counts: list[int] = []
 
     def counted(units: int):
-        asked.append(units)
+        unit_counts.append(units)
         return bootstrap_weights(units)
 
     monkeypatch.setattr(bootstrap_score, "bootstrap_weights", counted)
@@ -215,7 +215,7 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
     cells = {record.run.cell for record in records}
     final = sum(record.run.stage == "final" for record in records)
     tuning = sum(record.run.stage == "tune" for record in records)
-    assert 0 < len(asked) <= len(cells) + final + 2 * tuning and set(asked) == {40, 60}
+    assert 0 < len(unit_counts) <= len(cells) + final + 2 * tuning and set(unit_counts) == {40, 60}
     assert len(text.encode()) < 6_000_000
     assert text.count("University of Washington Interactive Data Lab") == 1
 
