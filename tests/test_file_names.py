@@ -24,18 +24,18 @@ def test_a_colon_within_a_name_needs_no_hash() -> None:
 
 def test_any_name_becomes_one_file_in_its_folder(tmp_path: Path) -> None:
     for parts in (names for n in HOSTILE_NAMES for names in ((n,), ("task", "model", n), (n, n))):
-        made = make_file_name(*parts)
-        path = tmp_path / f"{made}-front.parquet"
+        file_name = make_file_name(*parts)
+        path = tmp_path / f"{file_name}-front.parquet"
         path.write_text("")  # the file system takes it
         assert path.resolve().parent == tmp_path.resolve(), parts
-        assert Path(made).name == made
-        assert not made.startswith((".", "-", "~")) and made.isprintable()
-        assert made.partition(".")[0].upper() not in ("CON", "NUL", "COM1")
+        assert Path(file_name).name == file_name
+        assert not file_name.startswith((".", "-", "~")) and file_name.isprintable()
+        assert file_name.partition(".")[0].upper() not in ("CON", "NUL", "COM1")
 
 
 def test_two_names_never_become_one_file() -> None:
-    made = [make_file_name(name) for name in HOSTILE_NAMES]
-    assert len(set(made)) == len(set(HOSTILE_NAMES)) == 50
+    file_names = [make_file_name(name) for name in HOSTILE_NAMES]
+    assert len(set(file_names)) == len(set(HOSTILE_NAMES)) == 50
     assert make_file_name("a:b") != make_file_name("a b") != make_file_name("a/b")
     assert make_file_name("x" * 300) != make_file_name("x" * 301)
 

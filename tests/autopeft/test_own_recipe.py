@@ -129,8 +129,8 @@ def test_its_trainings_are_half_random_and_end_in_three_of_its_front(
     assert {one.run_id for one in whole} == {one.run_id for one in in_pieces}
     assert {run.method.key for run in finals} == {"autopeft", "autopeft-2", "autopeft-3"}
     assert len(finals) == 6 and {run.seed for run in finals} == {1, 2}
-    found = [run.method.options["methods"] for run in finals]
-    assert all(one in [run.method.options["methods"] for run in trials] for one in found)
+    final_methods = [run.method.options["methods"] for run in finals]
+    assert all(one in [run.method.options["methods"] for run in trials] for one in final_methods)
     for run in trials:  # each method at the same rate wherever it stands
         own = {"pfeiffer": 1e-4, "parallel": 3e-5, "prefix": 3e-4}
         assert run.learning_rate == own[run.method.options["methods"][0]["name"]]

@@ -83,14 +83,16 @@ def test_the_closed_form_is_the_mean_of_what_may_come() -> None:
     front = find_front(np.log([2.0, 5.0, 9.0]), np.array([0.6, 0.7, 0.75]), 0.5, math.log(20.0))
     draws = np.random.default_rng(0).normal(size=20_000)
     for price, mean, sd in ((3.0, 0.68, 0.05), (1.0, 0.55, 0.02), (9.0, 0.7, 0.1)):
-        (found,) = expected_improvement(front, np.log([price]), np.array([mean]), np.array([sd]))
+        (improvement,) = expected_improvement(
+            front, np.log([price]), np.array([mean]), np.array([sd])
+        )
         grown = []
         for score in (mean + sd * draws)[:4000]:
             costs = np.append(front.costs, math.log(price))
             scores = np.append(front.scores, score)
             after = find_front(costs, scores, 0.5, math.log(20.0))
             grown.append(after.hypervolume - front.hypervolume)
-        assert found == pytest.approx(np.mean(grown), rel=0.06)
+        assert improvement == pytest.approx(np.mean(grown), rel=0.06)
     assert front.hypervolume == pytest.approx(
         0.1 * math.log(5 / 2) + 0.2 * math.log(9 / 5) + 0.25 * math.log(20 / 9)
     )
@@ -112,9 +114,9 @@ def test_of_many_equal_configurations_the_belief_is_not_the_luckiest() -> None:
 
 def test_expected_optimism_grows_with_the_number_tried() -> None:
     assert expected_maximum(1) == 0.0
-    found = [expected_maximum(n) for n in (2, 16, 64)]
+    maxima = [expected_maximum(n) for n in (2, 16, 64)]
     # Exact: 0.564, 1.766, 2.34 (Harter 1961).
-    assert found == pytest.approx([0.564, 1.766, 2.34], abs=0.03)
+    assert maxima == pytest.approx([0.564, 1.766, 2.34], abs=0.03)
     assert expected_optimism(64, 0.8 * 0.2 / 200) == pytest.approx(0.066, abs=0.002)
 
 
@@ -131,22 +133,22 @@ def cost_of(one: Configuration) -> Cost | None:
 
 def searched(settings: SearchSettings, each: int = 100) -> tuple[schedule.SearchState, int]:
     """A search to its end, ``each`` results at a time; and how often it was asked."""
-    space, trials, asked = space_of(), dict[Configuration, Trial](), 0
+    space, trials, calls = space_of(), dict[Configuration, Trial](), 0
     while True:
         state = schedule.continue_search(space, cost_of, trials, settings)
-        asked += 1
+        calls += 1
         if state.finished:
             assert set(trials) == set(state.proposed)
-            return state, asked
+            return state, calls
         for one in state.waiting[:each]:
             trials[one] = Trial(true_score(one), 0.01**2)
 
 
 def test_it_goes_on_as_if_it_had_not_been_stopped() -> None:
     settings = SearchSettings(budget=12.0)
-    whole, asked = searched(settings)
+    whole, calls = searched(settings)
     in_pieces, more = searched(settings, each=2)
-    assert whole.proposed == in_pieces.proposed and more > asked
+    assert whole.proposed == in_pieces.proposed and more > calls
     assert len(set(whole.proposed)) == len(whole.proposed)
     assert whole.spent <= 12.0 and whole.spent > 10.0
     assert all(cost_of(one) is not None for one in whole.proposed)  # never above a limit
@@ -155,10 +157,10 @@ def test_it_goes_on_as_if_it_had_not_been_stopped() -> None:
 
 
 def test_the_control_draws_at_random_alone() -> None:
-    state, asked = searched(SearchSettings(budget=8.0, sampler="random"))
+    state, calls = searched(SearchSettings(budget=8.0, sampler="random"))
     drawn = random_configurations(space_of(), 0, 200)
     places = [drawn.index(one) for one in state.proposed]
-    assert asked == 2 and places == sorted(places)
+    assert calls == 2 and places == sorted(places)
 
 
 def test_a_configuration_of_another_task_comes_first() -> None:
@@ -208,9 +210,9 @@ def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
 def test_optuna_proposes_within_the_same_rules(sampler: Sampler) -> None:
     pytest.importorskip("optuna")
     settings = SearchSettings(budget=6.0, sampler=sampler)
-    state, asked = searched(settings)
+    state, calls = searched(settings)
     again, _ = searched(settings, each=3)
-    assert state.proposed == again.proposed and asked > 2
+    assert state.proposed == again.proposed and calls > 2
     assert len(set(state.proposed)) == len(state.proposed) and state.spent <= 6.0
     for one in state.proposed:
         assert cost_of(one) is not None and not one.is_empty

@@ -52,9 +52,9 @@ def test_check_plan_run_and_report_return_values(
     assert larger.done == 4 < len(larger.runs)
     assert all(run.done == (run.run.method.name != "bitfit") for run in larger.runs)
 
-    shown = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
-    assert [task.key for task in shown.tasks] == ["words"]
-    assert [finding.code for finding in shown.findings] == ["test-design", "small-test"]
+    report = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
+    assert [task.key for task in report.tasks] == ["words"]
+    assert [finding.code for finding in report.findings] == ["test-design", "small-test"]
     assert (tmp_path / "p.html").is_file() and list((tmp_path / "f").iterdir())
     assert capsys.readouterr().out == ""
 

@@ -18,7 +18,7 @@ TASK = {"name": "t", "kind": "classification", "train": "train.csv", "test": "te
         "text": "text", "label": "label", "labels": ["no", "yes"]}  # fmt: skip
 
 
-def made(folder: Path, train: str = "", **changes: Any) -> Path:
+def make_study_file(folder: Path, train: str = "", **changes: Any) -> Path:
     """A study file beside ``train.csv`` and ``test.csv``; ``train`` is appended to the former."""
     two_files(folder)
     with (folder / "train.csv").open("a", encoding="utf-8") as handle:
@@ -47,20 +47,20 @@ def test_errors_are_counted_as_they_are_told_and_the_last_line_says_that_it_cann
     case: str, tmp_path: Path, capsys: Any
 ) -> None:
     changes, errors = UNREADABLE[case]
-    file = made(tmp_path, **changes)
+    file = make_study_file(tmp_path, **changes)
     (tmp_path / "empty.csv").touch()
     code, out, err = command(capsys, "check", file)
     assert (code, err) == (3, "")
     *lines, last = out.splitlines()
     assert sum("ERROR" in line for line in lines) == errors
-    told = re.match(r"(\d+) errors?, 0 warnings, 0 notes: the study cannot run", last)
-    assert told and int(told[1]) == errors
+    match = re.match(r"(\d+) errors?, 0 warnings, 0 notes: the study cannot run", last)
+    assert match and int(match[1]) == errors
     assert "Failed: task t." in last and "were not tried without the data" in last
     assert "model" not in "".join(lines)  # the folder of the model is not there, and nobody asked
 
 
 def test_quiet_leaves_errors_and_the_last_line(tmp_path: Path, capsys: Any) -> None:
-    file = made(tmp_path, "a cat,maybe")
+    file = make_study_file(tmp_path, "a cat,maybe")
     code, out, _ = command(capsys, "check", file, "--quiet")
     assert code == 3
     assert [line.split(":")[0] for line in out.splitlines()] == [
@@ -76,8 +76,8 @@ def test_no_model_library_is_loaded_before_the_data_was_read(tmp_path: Path) -> 
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
         "'sklearn') if m in sys.modules])"
     )
-    asked = [sys.executable, "-c", code, str(made(tmp_path, "a cat,maybe"))]
-    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    argv = [sys.executable, "-c", code, str(make_study_file(tmp_path, "a cat,maybe"))]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "3 []"
 
 
@@ -93,8 +93,8 @@ def test_a_test_part_in_train_is_an_error_of_check_and_of_run(
     _, file = leaking(tmp_path, tiny_model("bert"))
     code, out, _ = command(capsys, "check", file)
     assert code == 3
-    (told,) = [line for line in out.splitlines() if "ERROR" in line]
-    assert "40 of 40 test rows are in train: test.csv line 2 (train.csv line 2), " in told
+    (error_line,) = [line for line in out.splitlines() if "ERROR" in line]
+    assert "40 of 40 test rows are in train: test.csv line 2 (train.csv line 2), " in error_line
     last = out.splitlines()[-1]
     assert last.startswith(
         "1 error, 0 warnings, 2 notes: the study cannot run. Failed: task words."

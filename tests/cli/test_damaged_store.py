@@ -61,24 +61,24 @@ def test_every_verb_tells_a_changed_digit_and_shows_no_result(
 def test_verify_says_that_all_is_well_or_what_is_not_and_sets_it_aside(
     capsys: Any, copy: Path
 ) -> None:
-    asked = ("verify", copy / "s.yaml", "--store", copy / "store")
+    arguments = ("verify", copy / "s.yaml", "--store", copy / "store")
     with Store.open(copy / "store") as store:
         store.set_setting("precision/cpu", "fp32")
-    code, out, err = command(capsys, *asked)
+    code, out, err = command(capsys, *arguments)
     assert (code, err) == (0, "") and "6 ended runs, all as written" in out
     tamper(copy / "store", "UPDATE runs SET measured = '{}' WHERE stage = 'final'")
     tamper(copy / "store", "UPDATE settings SET value = 'x' WHERE key LIKE 'precision/%'")
-    code, out, err = command(capsys, *asked)
+    code, out, err = command(capsys, *arguments)
     assert code == 6 and "7 problems" in err and out == ""
     assert err.count("its measured changed") == 6 and "setting precision/cpu: its value" in err
-    code, out, err = command(capsys, *asked, "--set-aside")
+    code, out, err = command(capsys, *arguments, "--set-aside")
     assert (code, err) == (0, "") and out.count("set aside: run ") == 6
     assert "0 ended runs, all as written; `paretune run` makes what was set aside again." in out
     with Store.open(copy / "store") as store:
         options = WorkerOptions(("tune", "final"))
         again = Study.load(copy / "s.yaml").study_hash
         run_worker(store, again, make_training_executor("cpu", 1), StopRequest(), options)
-    code, out, err = command(capsys, *asked)
+    code, out, err = command(capsys, *arguments)
     assert code == 0 and "6 ended runs, all as written." in out, err
 
 
@@ -91,11 +91,11 @@ def test_report_and_run_say_which_runs_were_lost(
         "checksum = NULL WHERE run_id = (SELECT run_id FROM study_runs WHERE run LIKE '%lora%' "
         "LIMIT 1)",
     )
-    said = "has lost 1 run that had ended (words x tiny x lora, final, seed 1)"
+    message = "has lost 1 run that had ended (words x tiny x lora, final, seed 1)"
     code, out, err = command(capsys, "report", copy / "s.yaml", "--store", copy / "store")
     assert code == 0, err
-    assert said in " ".join(out.split())
-    assert said in (copy / "store" / "report.html").read_text(encoding="utf-8")
+    assert message in " ".join(out.split())
+    assert message in (copy / "store" / "report.html").read_text(encoding="utf-8")
     code, out, err = command(capsys, "verify", copy / "s.yaml", "--store", copy / "store")
     assert code == 6 and "words x tiny x lora, final, seed 1" in err
 
@@ -104,7 +104,7 @@ def test_report_and_run_say_which_runs_were_lost(
     monkeypatch.setattr(observer, "note", notes.append)
     monkeypatch.setattr(local.LocalExecutor, "execute", lambda *args: None)
     run(copy / "s.yaml", store=copy / "store", observer=observer)
-    assert any(said in note and "makes it again" in note for note in notes)
+    assert any(message in note and "makes it again" in note for note in notes)
 
 
 def test_a_wrong_blob_name_is_one_sentence(
@@ -191,11 +191,11 @@ def test_verify_finds_damaged_files_that_can_be_computed_again_and_removes_them(
     for path in damaged:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"of another content")
-    asked = ("verify", copy / "s.yaml", "--store", copy / "store")
-    code, _, err = command(capsys, *asked)
+    arguments = ("verify", copy / "s.yaml", "--store", copy / "store")
+    code, _, err = command(capsys, *arguments)
     assert code == 6 and "3 problems" in err
     assert "its run starts anew" in err and "computed again" in err and "converted again" in err
-    code, out, err = command(capsys, *asked, "--set-aside")
+    code, out, err = command(capsys, *arguments, "--set-aside")
     assert (code, err) == (0, "") and out.count("set aside: ") == 3
     assert not [path for path in damaged if path.exists()]
-    assert command(capsys, *asked)[0] == 0
+    assert command(capsys, *arguments)[0] == 0

@@ -51,9 +51,9 @@ def test_new_check_plan_run_kill_run_report(
     assert "8 runs, 0 done" in command(capsys, "plan", "mine.yaml")[1]
 
     folder = Path("studies") / study.study
-    asked = [*PARETUNE, "run", "mine.yaml", "--workers", "1", "--fleet", str(fleet)]
-    asked.append("protocol.cost_seconds=1")
-    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL)
+    argv = [*PARETUNE, "run", "mine.yaml", "--workers", "1", "--fleet", str(fleet)]
+    argv.append("protocol.cost_seconds=1")
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     database = folder / "study.db"
     while not database.exists() or not _ended(folder, study) >= 2:
         assert process.poll() is None, "the study ended before it was killed"
@@ -63,7 +63,7 @@ def test_new_check_plan_run_kill_run_report(
     before = _ended(folder, study)
     assert 2 <= before < 8
 
-    ended = subprocess.run(asked, capture_output=True, text=True, check=True)
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert "are done already." in ended.stdout
     assert "Score: accuracy, 20 test examples, " in ended.stdout
     assert (folder / "report.html").is_file()
@@ -74,10 +74,10 @@ def test_new_check_plan_run_kill_run_report(
     # Another process, another place, never interrupted, each run alone.
     with finish(study, tmp_path / "whole", costs=0) as whole, Store.open(folder) as killed:
         expected = digests(whole, study.study_hash)
-        found = digests(killed, study.study_hash)
+        actual = digests(killed, study.study_hash)
         assert len(expected) == 6
         if fleet == 1:
-            assert {run: found[run] for run in expected} == expected
+            assert {run: actual[run] for run in expected} == expected
         assert_equal_to_rounding(killed, whole, study.study_hash)
         assert killed.verify() == []
 

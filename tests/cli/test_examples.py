@@ -69,16 +69,16 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
         "protocol": {"preset": "paper"},
     }
     by_paper.pop("training")
-    for given in (fair, by_paper):
-        study = Study.parse(given, base=path.parent)
+    for variant in (fair, by_paper):
+        study = Study.parse(variant, base=path.parent)
         with finish(study, tmp_path / study.study, costs=1) as store:
             failed = [
                 s.message for s in store.load_statuses(study.study_hash) if s.state == "failed"
             ]
             assert failed == []
         (task,) = report(study, store=tmp_path / study.study).tasks
-        asked = {m.key for m in study.methods} | {"untuned", "copy_source"}
-        assert {row.cell.method for row in task.all_rows} == asked
+        methods = {m.key for m in study.methods} | {"untuned", "copy_source"}
+        assert {row.cell.method for row in task.all_rows} == methods
         assert all(row.cell.interval for row in task.all_rows)
 
 
@@ -110,12 +110,12 @@ def test_every_example_runs(
     methods = {m.key for m in study.methods} | {"majority", "tfidf", "head_only"}
     methods |= {"gradient_boosting"} if name == "table" else set()
     assert {cell[0] for cell in cells} == tasks and {cell[2] for cell in cells} == methods
-    shown = report(study, store=tmp_path / "store")
-    assert [task.key for task in shown.tasks] == [task.key for task in study.tasks]
-    assert all(row.cell.interval for task in shown.tasks for row in task.all_rows)
+    study_report = report(study, store=tmp_path / "store")
+    assert [task.key for task in study_report.tasks] == [task.key for task in study.tasks]
+    assert all(row.cell.interval for task in study_report.tasks for row in task.all_rows)
     if name == "slobench":
         file, out = as_file(study, tmp_path / "slobench.yaml"), tmp_path / "out"
-        asked = ("export", "slobench", file, "--store", tmp_path / "store", "--to", out)
-        assert command(capsys, *asked)[0] == 0
+        arguments = ("export", "slobench", file, "--store", tmp_path / "store", "--to", out)
+        assert command(capsys, *arguments)[0] == 0
         submission = ("slobench", "check", out / "superglue.zip", "--release", tmp_path / "data")
         assert "Ready to be handed in." in command(capsys, *submission)[1]

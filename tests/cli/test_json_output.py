@@ -20,12 +20,12 @@ COMMON, OWN_SHAPES, SHAPES = _SHAPES.COMMON, _SHAPES.OWN_SHAPES, _SHAPES.SHAPES
 
 
 def test_every_verb_has_a_documented_object() -> None:
-    said = {name.split()[0] for name in (*SHAPES, *OWN_SHAPES)} | {*SHAPES, *OWN_SHAPES}
-    assert {*VERBS, *GROUPS} <= said
+    documented_verbs = {name.split()[0] for name in (*SHAPES, *OWN_SHAPES)} | {*SHAPES, *OWN_SHAPES}
+    assert {*VERBS, *GROUPS} <= documented_verbs
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
+def study_folder(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
     """A copy of the finished study with its store and a data file, to write into."""
     return Path(shutil.copytree(finished, tmp_path_factory.mktemp("json") / "study"))
 
@@ -59,69 +59,77 @@ ASKED: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("verb", ASKED)
 def test_a_verb_gives_one_object_with_the_documented_fields(
-    verb: str, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    verb: str, study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     if verb == "track":
         pytest.importorskip("tensorboard")
-    monkeypatch.chdir(made)
+    monkeypatch.chdir(study_folder)
     code, out, err = command(capsys, *ASKED[verb], "--json")
     assert code == 0, err
-    found = json.loads(out)
-    assert list(found) == [*COMMON, *SHAPES[verb]] or set(found) == {*COMMON, *SHAPES[verb]}
-    assert (found["format"], found["verb"]) == (1, verb)
+    result = json.loads(out)
+    assert list(result) == [*COMMON, *SHAPES[verb]] or set(result) == {*COMMON, *SHAPES[verb]}
+    assert (result["format"], result["verb"]) == (1, verb)
     if "-o" in ASKED[verb]:
         return
     code, out, _ = command(capsys, *ASKED[verb], "--json", "--output", f"{verb}.json")
     assert (code, out) == (0, "")
-    assert set(json.loads(Path(f"{verb}.json").read_text("utf-8"))) == set(found)
+    assert set(json.loads(Path(f"{verb}.json").read_text("utf-8"))) == set(result)
     code, _, err = command(capsys, *ASKED[verb], "-o", "x.json")
     assert code == 2 and "--output: needs --json. Add --json." in err
 
 
 def test_what_is_wrong_is_in_the_object_and_in_the_exit_code(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.chdir(made)
+    monkeypatch.chdir(study_folder)
     raw = YAML(typ="safe", pure=True).load(Path("s.yaml"))
     raw["tasks"][0]["labels"] = ["no", "maybe"]
     YAML(typ="safe", pure=True).dump(raw, Path("bad.yaml"))
     code, out, err = command(capsys, "check", "bad.yaml", "--json")
-    found = json.loads(out)
-    assert (code, err, found["can_run"], found["tried"]) == (3, "", False, False)
-    (seen,) = found["seen"]
-    assert found["errors"] == seen["errors"] == 1 and found["failed"] == ["task words"]
+    result = json.loads(out)
+    assert (code, err, result["can_run"], result["tried"]) == (3, "", False, False)
+    (seen,) = result["seen"]
+    assert result["errors"] == seen["errors"] == 1 and result["failed"] == ["task words"]
     assert seen["error"]["exit_code"] == 3 and len(seen["findings"][0]["places"]) == 30
     code, out, err = command(capsys, "plan", "none.yaml", "--json")
     assert (code, out) == (2, "") and err.startswith("error: none.yaml")
 
 
 def test_report_gives_the_study_and_takes_the_old_spelling(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.chdir(made)
-    asked = ("report", "s.yaml", "--store", "store")
-    code, out, err = command(capsys, *asked, "--json")
+    monkeypatch.chdir(study_folder)
+    arguments = ("report", "s.yaml", "--store", "store")
+    code, out, err = command(capsys, *arguments, "--json")
     assert (code, err) == (0, "") and json.loads(out)["study"]["name"] == "small"
     for more in (("--json", "--output", "a.json"), ("--json", "b.json"), ("--json=c.json",)):
-        code, out, err = command(capsys, *asked, *more)
+        code, out, err = command(capsys, *arguments, *more)
         assert (code, out) == (0, "")
         assert ("--json FILE is now --json --output FILE" in err) == (len(more) < 3)
     assert read_json(Path("a.json")) == read_json(Path("b.json")) == read_json(Path("c.json"))
     code, out, _ = command(capsys, "report", "--json", "s.yaml", "--store", "store")
     assert code == 0 and json.loads(out)["study"]["name"] == "small"  # a flag in front
-    code, out, _ = command(capsys, *asked, "-o", "page.html")
+    code, out, _ = command(capsys, *arguments, "-o", "page.html")
     assert code == 0 and Path("page.html").is_file() and "Page: page.html" in out
 
 
 def test_old_spellings_of_output_still_work_and_are_not_shown(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.chdir(made)
-    asked = ("export", "s.yaml", "--method", "head_only", "--store", "store", "--allow-collapsed")
+    monkeypatch.chdir(study_folder)
+    arguments = (
+        "export",
+        "s.yaml",
+        "--method",
+        "head_only",
+        "--store",
+        "store",
+        "--allow-collapsed",
+    )
     for option, folder in (("--to", "old"), ("--output", "new"), ("-o", "short")):
-        assert command(capsys, *asked, option, folder)[0] == 0
-        assert (made / folder / "README.md").is_file()
-    assert command(capsys, *asked, "--to=equals")[0] == 0 and (made / "equals").is_dir()
+        assert command(capsys, *arguments, option, folder)[0] == 0
+        assert (study_folder / folder / "README.md").is_file()
+    assert command(capsys, *arguments, "--to=equals")[0] == 0 and (study_folder / "equals").is_dir()
     for verb in (["export"], ["export", "slobench"], ["track"], ["data", "fetch"]):
         out = command(capsys, *verb, "-h")[1]
         assert "--output" in out and "--into" not in out
@@ -129,17 +137,17 @@ def test_old_spellings_of_output_still_work_and_are_not_shown(
 
 
 def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.chdir(made)
+    monkeypatch.chdir(study_folder)
     raw = YAML(typ="safe", pure=True).load(Path("s.yaml"))
     YAML(typ="safe", pure=True).dump({**raw, "methods": ["majority"]}, Path("m.yaml"))
     code, out, err = command(
         capsys, "run", "m.yaml", "--store", "m", "--workers", "1", "--json", "--device", "cpu"
     )
-    found = json.loads(out)
-    assert code == 0 and set(found) == {*COMMON, *SHAPES["run"]}
-    assert found["failed"] == [] and found["ended"] > 0
+    result = json.loads(out)
+    assert code == 0 and set(result) == {*COMMON, *SHAPES["run"]}
+    assert result["failed"] == [] and result["ended"] > 0
     assert "workers with" in err
 
 
@@ -150,9 +158,9 @@ def test_every_verb_answers_h_as_help(capsys: Any) -> None:
 
 
 def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.chdir(made)
+    monkeypatch.chdir(study_folder)
     monkeypatch.setattr("paretune.contrib.trackers.mirror.find_spec", lambda name: None)
     code, _, err = command(
         capsys, "track", "s.yaml", "--store", "store", "--to", "trackio", "-o", "mirror"

@@ -65,9 +65,9 @@ def kept(folder: Path) -> dict[str, str]:
 def attempts(folder: Path) -> dict[str, tuple[str, int]]:
     """State and number of claims of every run in the store, whoever asked for it."""
     db = sqlite3.connect(folder / "store" / "study.db")
-    found = {row[0]: row[1:] for row in db.execute("SELECT run_id, state, attempt FROM runs")}
+    claims = {row[0]: row[1:] for row in db.execute("SELECT run_id, state, attempt FROM runs")}
     db.close()
-    return found
+    return claims
 
 
 @turn_mark(1, 3)
@@ -92,15 +92,15 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
     )
     assert code == 0, out + err
 
-    given = Study.load(study)
+    moved_study = Study.load(study)
     with Store.open(store) as opened:
         context = preflight.make_context(opened, "cpu")
         predictor = CostPredictor(context, {}, [], "cpu")
-        assert preflight.add_missing_runs(given, context, opened, predictor) == 0
-    finish(given, store, costs=1).close()
+        assert preflight.add_missing_runs(moved_study, context, opened, predictor) == 0
+    finish(moved_study, store, costs=1).close()
     after = attempts(there)
     assert {run: after[run] for run in tried if tried[run][0] == "done"} == {
-        run: found for run, found in tried.items() if found[0] == "done"
+        run: attempt for run, attempt in tried.items() if attempt[0] == "done"
     }
     assert sum(state == "done" for state, _ in after.values()) == 7
     assert "failed" not in {state for state, _ in after.values()}

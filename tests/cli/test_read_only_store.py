@@ -81,8 +81,8 @@ def a_copy(finished: Path, folder: Path, state: str) -> Path:
 
 
 def mounts() -> bool:
-    asked = ["unshare", "-m", "true"]
-    return shutil.which("unshare") is not None and not subprocess.run(asked).returncode
+    argv = ["unshare", "-m", "true"]
+    return shutil.which("unshare") is not None and not subprocess.run(argv).returncode
 
 
 @turn_mark(2, 3)
@@ -101,9 +101,9 @@ def test_every_reading_verb_reads_a_store_on_a_read_only_mount(
     if find_spec("tensorboard") is None:
         left_out.add("track")
     verbs = {verb: more for verb, more in READING_VERBS.items() if verb not in left_out}
-    asked = [sys.executable, "-c", ALL, json.dumps(verbs), str(folder), str(tmp_path / "out")]
+    argv = [sys.executable, "-c", ALL, json.dumps(verbs), str(folder), str(tmp_path / "out")]
     ended = subprocess.run(
-        ["unshare", "-m", "bash", "-c", script, "bash", str(folder), *asked],
+        ["unshare", "-m", "bash", "-c", script, "bash", str(folder), *argv],
         capture_output=True,
         text=True,
     )

@@ -25,21 +25,21 @@ def command(capsys: Any, *arguments: object) -> tuple[int, str, str]:
     """Exit code, output and errors; torch stays out of it, as of these verbs."""
     with pytest.raises(SystemExit) as end:
         main([str(one) for one in arguments])
-    found = capsys.readouterr()
-    return int(end.value.code or 0), found.out, found.err
+    output = capsys.readouterr()
+    return int(end.value.code or 0), output.out, output.err
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def fake_results(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
-    found = StudyResults(study, Path("x"), fake.whole(study), [], [])
+    results = StudyResults(study, Path("x"), fake.whole(study), [], [])
     for verb in ("recommend", "compare"):
-        monkeypatch.setattr(f"paretune.verbs.{verb}.load_results", lambda *_: found)
+        monkeypatch.setattr(f"paretune.verbs.{verb}.load_results", lambda *_: results)
     monkeypatch.setenv("COLUMNS", "300")
     return lambda *_: study
 
 
-def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any) -> None:
+def test_recommend_prints_reasons_changes_and_the_command(fake_results: Any, capsys: Any) -> None:
     code, out, _ = command(
         capsys, "recommend", "s.yaml", "--max-memory", "4GiB", "--task", "topics"
     )
@@ -61,7 +61,7 @@ def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--max-memory", "4Gi"], '--max-memory: invalid size "4Gi": expected e.g. 4GiB'),
         (["--max-memory", "4"], '"4" has no unit: expected e.g. 4GiB'),
@@ -74,22 +74,24 @@ def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(
-    made: Any, capsys: Any, arguments: list[str], said: str
+    fake_results: Any, capsys: Any, arguments: list[str], message: str
 ) -> None:
     code, out, err = command(capsys, "recommend", "s.yaml", *arguments)
     assert (code, out) == (2, "")
-    assert said in err and "Traceback" not in err
+    assert message in err and "Traceback" not in err
 
 
-def test_compare_says_the_difference_and_what_would_decide_it(made: Any, capsys: Any) -> None:
+def test_compare_says_the_difference_and_what_would_decide_it(
+    fake_results: Any, capsys: Any
+) -> None:
     code, out, _ = command(capsys, "compare", "s.yaml", "full", "lora")
     assert code == 0
     assert "e5-small on topics: accuracy" in out and "e5-small on entailment" in out
     assert "full minus lora: 0.02 [-0.12, 0.16] (60 examples, 3 seeds)." in out
-    said = (
+    message = (
         "No verdict between full and lora; p 0.698, corrected over 3 comparisons; 0.698 uncorrected"
     )
-    assert said in out
+    assert message in out
     assert "Would decide between them: about" in out and "McNemar" not in out
     single = command(capsys, "compare", "s.yaml", "majority", "tfidf")[1]
     assert (
@@ -101,23 +103,23 @@ def test_compare_says_the_difference_and_what_would_decide_it(made: Any, capsys:
 
 
 @pytest.mark.parametrize(
-    ("pair", "said"),
+    ("pair", "message"),
     [
         (("full", "lorra"), 'has no method "lorra". It has full, lora, loha, prompt, head_only'),
         (("full", "full"), '"full" cannot be compared with itself.'),
     ],
 )
 def test_compare_names_what_there_is(
-    made: Any, capsys: Any, pair: tuple[str, str], said: str
+    fake_results: Any, capsys: Any, pair: tuple[str, str], message: str
 ) -> None:
     code, _, err = command(capsys, "compare", "s.yaml", *pair)
-    assert code == 2 and said in err
+    assert code == 2 and message in err
 
 
-def test_the_same_in_python(made: Any) -> None:
-    found = paretune.recommend("s.yaml", max_memory=2**32, within=100.0)
-    assert [advice.task for advice in found] == ["topics", "entailment"]
-    assert "more than 100 points worse 0 %" in found[0].reasons[1]
+def test_the_same_in_python(fake_results: Any) -> None:
+    recommendations = paretune.recommend("s.yaml", max_memory=2**32, within=100.0)
+    assert [advice.task for advice in recommendations] == ["topics", "entailment"]
+    assert "more than 100 points worse 0 %" in recommendations[0].reasons[1]
     first, second = paretune.compare("s.yaml", "lora", "full")
     assert first.pair is not None and second.pair is not None
     assert (first.pair.a, first.pair.b) == ("lora", "full")
@@ -145,10 +147,13 @@ def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
         "'sklearn', 'matplotlib') if m in sys.modules])"
     )
-    for verb, said in ((["recommend"], "take full"), (["compare", "full", "lora"], "full minus")):
-        asked = [verb[0], str(file), *verb[1:], "--store", str(tmp_path / "store")]
+    for verb, message in (
+        (["recommend"], "take full"),
+        (["compare", "full", "lora"], "full minus"),
+    ):
+        arguments = [verb[0], str(file), *verb[1:], "--store", str(tmp_path / "store")]
         out = subprocess.run(
-            [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
         ).stdout
         assert out.splitlines()[-1] == "0 []"
-        assert said in " ".join(out.split())
+        assert message in " ".join(out.split())

@@ -89,12 +89,12 @@ def test_two_workers_and_a_server_make_the_study_of_one_process(
             assert server.poll() is None
             time.sleep(0.1)
         first.send_signal(signal.SIGUSR1)
-        said, _ = first.communicate()
-        assert first.returncode == 130 and "Traceback" not in said, said
-        said, _ = second.communicate()
-        assert second.returncode == 0 and "none left" in said, said
-        said, _ = server.communicate()
-        assert server.returncode == 0, said
+        output, _ = first.communicate()
+        assert first.returncode == 130 and "Traceback" not in output, output
+        output, _ = second.communicate()
+        assert second.returncode == 0 and "none left" in output, output
+        output, _ = server.communicate()
+        assert server.returncode == 0, output
         ours = digests(opened, study.study_hash)
         theirs = digests(expected, study.study_hash)
         assert {run_id: ours[run_id] for run_id in theirs} == theirs

@@ -62,21 +62,21 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
         selected = record.predictions["selection"]
         assert len(set(selected.cluster)) == 4 and len(selected.uid) == 16
 
-    shown = {task.key: task for task in report(study, store=tmp_path / "store").tasks}
-    multirc = shown["multirc-sl"]
+    tasks = {task.key: task for task in report(study, store=tmp_path / "store").tasks}
+    multirc = tasks["multirc-sl"]
     assert multirc.metric == "mean of F1a and EM"
     assert multirc.basis.startswith("40 test answers to 20 questions in 10 groups, ")
     assert multirc.constant_score is not None and multirc.constant_score.n_clusters == 10
-    assert shown["wsc-sl"].basis.startswith("10 test examples in 5 groups, ")
-    assert all(row.cell.interval for task in shown.values() for row in task.all_rows)
-    assert all(row.verdict for task in shown.values() for row in task.rows)
+    assert tasks["wsc-sl"].basis.startswith("10 test examples in 5 groups, ")
+    assert all(row.cell.interval for task in tasks.values() for row in task.all_rows)
+    assert all(row.verdict for task in tasks.values() for row in task.rows)
     page = render_page(build_report(study, records, states))
     assert "40 in 10 × 2" in page and "answers to 20 questions" in page
 
-    for task in shown:
+    for task in tasks:
         out_folder = tmp_path / f"out-{task}"
-        asked = ("--task", task, "--method", "lora", "--to", out_folder, "--allow-collapsed")
-        code, out, err = command(capsys, "export", file, "--store", tmp_path / "store", *asked)
+        arguments = ("--task", task, "--method", "lora", "--to", out_folder, "--allow-collapsed")
+        code, out, err = command(capsys, "export", file, "--store", tmp_path / "store", *arguments)
         assert code == 0, err
         assert (out_folder / "README.md").is_file()
 
@@ -119,11 +119,11 @@ def test_a_decoder_answers_both_by_label_words(tmp_path: Path, tiny_model: Any) 
         assert final[task, "head_only"].run.readout == "head"
     scores = final["multirc", "lora"].result["scores"]["test"]
     assert scores["primary"] == pytest.approx((scores["f1a"] + scores["em"]) / 2)
-    shown = report(study, store=tmp_path / "store")
-    assert all(row.cell.interval for task in shown.tasks for row in task.all_rows)
+    study_report = report(study, store=tmp_path / "store")
+    assert all(row.cell.interval for task in study_report.tasks for row in task.all_rows)
     for task in study.tasks:
-        made = export(
+        result = export(
             study, store=tmp_path / "store", task=task.key, method="lora", form="peft",
             to=tmp_path / f"out-{task.key}", allow_collapsed=True,
         )  # fmt: skip
-        assert made.largest_difference < 1e-4
+        assert result.largest_difference < 1e-4

@@ -136,10 +136,10 @@ def test_from_a_file_to_an_answer_and_again(
     assert out.endswith("What to take needs no training, so nothing is exported.\n")
     with pytest.raises(SystemExit) as end:
         main([*command, "--json"])
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     # A file called train takes the name of its folder.
-    assert end.value.code == 0 and "Continuing with test-from-a-file" in said.err
-    assert json.loads(said.out)["folder"] is None
+    assert end.value.code == 0 and "Continuing with test-from-a-file" in output.err
+    assert json.loads(output.out)["folder"] is None
 
 
 @pytest.mark.slow

@@ -44,12 +44,12 @@ def test_every_command_of_the_tutorial_runs(
     pytest.importorskip("tensorboard", reason="needs tensorboard: pip install tensorboard")
     monkeypatch.chdir(tmp_path)
     tiny_model("bert", tmp_path / "model")
-    file, shown, verbs = tmp_path / "messages.yaml", "", []
+    file, study_text, verbs = tmp_path / "messages.yaml", "", []
     for kind, text in blocks():
         if kind == "diff":
             # Made smaller only where it is read: the page's own lines are those of `new`.
-            shown = changed(shown, text)
-            file.write_text(_smaller(shown), encoding="utf-8")
+            study_text = changed(study_text, text)
+            file.write_text(_smaller(study_text), encoding="utf-8")
         elif kind == "python":
             exec(compile(text, str(PAGE), "exec"), {})  # noqa: S102 (the page's own five lines)
             assert "tensor([[" in capsys.readouterr().out
@@ -60,12 +60,14 @@ def test_every_command_of_the_tutorial_runs(
             verbs.append(verb)
             if verb == "run":  # in this process, so that `run` itself finds it done and reports
                 finish(Study.load(file), tmp_path / "studies" / "messages", costs=None).close()
-            asked = shlex.split(text)[1:]
-            asked += ["--allow-collapsed"] if verb == "export" else []  # of a few rows, two steps
-            code, out, err = command(capsys, *asked)
+            arguments = shlex.split(text)[1:]
+            arguments += (
+                ["--allow-collapsed"] if verb == "export" else []
+            )  # of a few rows, two steps
+            code, out, err = command(capsys, *arguments)
             assert code == 0, (text, out, err)
             if verb == "new":
-                shown = file.read_text(encoding="utf-8")
+                study_text = file.read_text(encoding="utf-8")
     assert verbs == [
         *("data", "new", "check", "plan", "run", "watch", "report"),
         *("run", "report", "recommend", "why", "compare", "export", "track"),

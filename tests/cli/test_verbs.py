@@ -25,8 +25,8 @@ HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotl
 
 
 def python(code: str, *arguments: object) -> str:
-    asked = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    argv = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +187,8 @@ def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_m
     texts = ["cat " * (2 * positions if i == 3 else 2) + str(i) for i in range(40)]
     rows = [f"{text},{'yes' if i % 2 else 'no'}" for i, text in enumerate(texts)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    (told,) = [one for one in check(study).items if one.kind == "lengths"]
-    assert f"1 of 40 train rows are longer than {positions} tokens" in told.findings[0].what
+    (item,) = [one for one in check(study).items if one.kind == "lengths"]
+    assert f"1 of 40 train rows are longer than {positions} tokens" in item.findings[0].what
 
 
 def test_quiet_verbs_give_the_answer_alone(capsys: Any, done: tuple[Path, Path]) -> None:
@@ -245,9 +245,9 @@ def test_a_run_that_stops_with_an_error_ends_in_8(
     file = as_file(study, tmp_path / "s.yaml")
     start = local.LocalExecutor.execute
 
-    def without_model(*given: Any, **more: Any) -> Any:
+    def without_model(*arguments: Any, **more: Any) -> Any:
         (model / "model.safetensors").unlink()
-        return start(*given, **more)
+        return start(*arguments, **more)
 
     monkeypatch.setattr(local.LocalExecutor, "execute", without_model)
     code, out, err = command(capsys, "run", file, "--store", tmp_path / "store", "--workers", "1")
@@ -276,8 +276,10 @@ def test_ls_cuts_nothing_and_tells_a_damaged_store(
 
 
 def test_a_reader_that_goes_away_is_no_defect() -> None:
-    asked = f'{sys.executable} -c \'from paretune.cli import main; main(["ls", "tasks"])\' | true'
-    ended = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    pipeline = (
+        f'{sys.executable} -c \'from paretune.cli import main; main(["ls", "tasks"])\' | true'
+    )
+    ended = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
 
 

@@ -32,8 +32,8 @@ from paretune.verbs.watch import watch
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    given = fake.study(tasks=[fake.own_task("topics")], methods=["full", "lora"])
-    return study_file(given, tmp_path / "s.yaml")
+    fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["full", "lora"])
+    return study_file(fake_study, tmp_path / "s.yaml")
 
 
 @pytest.fixture
@@ -61,23 +61,23 @@ def test_a_view_at_80_columns_without_colour(
 ) -> None:
     take(half, study, current_owner(), step=12, steps=40, loss=0.53)
     monkeypatch.setenv("COLUMNS", "80")
-    asked = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--once")
-    code, out, err = command(capsys, *asked)
+    arguments = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--once")
+    code, out, err = command(capsys, *arguments)
     assert (code, err) == (0, "") and "\x1b" not in out
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    said = " ".join(out.split())
+    text = " ".join(out.split())
     # majority 1 + LoRA 3 + 2 + full 3; then one running, two costs, three seeds of full
-    assert "9 of 15 runs ended, 1 of them failed, 1 running, 3 not asked for before" in said
+    assert "9 of 15 runs ended, 1 of them failed, 1 running, 3 not asked for before" in text
     # Its seconds grow while the test runs.
-    assert "e5-small x lora, rate 0.001, seed 3 (final): step 12 of 40, loss 0.53, " in said
-    assert "full, rate 0.0001, seed 0 (tune): failed (error): no luck" in said
-    assert "at all" not in said
+    assert "e5-small x lora, rate 0.001, seed 3 (final): step 12 of 40, loss 0.53, " in text
+    assert "full, rate 0.0001, seed 0 (tune): failed (error): no luck" in text
+    assert "at all" not in text
     (row,) = [line for line in lines if line.startswith("  lora")]
     interval = watch(study, store=tmp_path / "store").cells[1].cell.interval
     assert interval is not None and interval.n_seeds == 2
-    shown = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-    assert row.split()[:5] == ["lora", "5", "1", "1", "0"] and row.endswith(f"{shown}    60 x 2")
+    estimate = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    assert row.split()[:5] == ["lora", "5", "1", "1", "0"] and row.endswith(f"{estimate}    60 x 2")
     (row,) = [line for line in lines if line.startswith("  full")]
     assert row.split()[:5] == ["full", "2", "0", "4", "1"] and row.endswith("-         -")
 
@@ -87,8 +87,8 @@ def test_time_left_is_told_only_while_somebody_works(
 ) -> None:
     idle = watch(study, store=tmp_path / "store")
     assert idle.seconds_left is None and idle.workers == 0 and not idle.finished
-    said = command(capsys, "watch", tmp_path / "s.yaml", "--store", tmp_path / "store")[1]
-    assert "Nobody works on it now: paretune run" in " ".join(said.split())
+    text = command(capsys, "watch", tmp_path / "s.yaml", "--store", tmp_path / "store")[1]
+    assert "Nobody works on it now: paretune run" in " ".join(text.split())
     take(half, study, current_owner(), step=12, steps=40)
     busy = watch(study, store=tmp_path / "store")
     assert busy.seconds_left is not None and busy.workers == 1
@@ -174,20 +174,20 @@ def on_a_terminal(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     os.close(theirs)
-    said, patience = b"", time.monotonic() + 120
+    output, patience = b"", time.monotonic() + 120
     while time.monotonic() < patience:
         if select.select([ours], [], [], 0.2)[0]:
             try:
-                said += os.read(ours, 65536)
+                output += os.read(ours, 65536)
             except OSError:  # the terminal's other end was closed: it has ended
                 break
-        if then is not None and until.encode() in said:
+        if then is not None and until.encode() in output:
             then(process)
             then = None
     code = process.wait(timeout=60)
     os.close(ours)
-    assert until.encode() in said
-    return code, said.decode()
+    assert until.encode() in output
+    return code, output.decode()
 
 
 @turn_mark(2, 3)
@@ -195,11 +195,11 @@ def test_ctrl_c_ends_it_and_leaves_the_study_alone(
     study: Study, half: Store, tmp_path: Path
 ) -> None:
     take(half, study, current_owner(), step=12, steps=40)
-    asked = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--every", "0.2")
-    code, said = on_a_terminal(
-        *asked, until="step 12 of 40", then=lambda process: process.send_signal(signal.SIGINT)
+    arguments = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--every", "0.2")
+    code, output = on_a_terminal(
+        *arguments, until="step 12 of 40", then=lambda process: process.send_signal(signal.SIGINT)
     )
-    assert code == 0 and "Traceback" not in said and "the study itself was not touched" in said
+    assert code == 0 and "Traceback" not in output and "the study itself was not touched" in output
 
 
 @turn_mark(0, 3)
@@ -220,7 +220,7 @@ def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> 
         worker = subprocess.Popen(
             [sys.executable, "-c", ending, str(folder), study.study_hash, str(tmp_path / "go")]
         )
-        code, said = on_a_terminal(
+        code, output = on_a_terminal(
             "watch",
             file,
             "--store",
@@ -230,7 +230,7 @@ def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> 
             until="Nobody works on it now",
             then=lambda _: (tmp_path / "go").touch(),
         )
-        assert worker.wait() == 0 and code == 0 and "Done: paretune report" in said
+        assert worker.wait() == 0 and code == 0 and "Done: paretune report" in output
         assert watch(study, store=folder).finished
         assert all(s.ended for s in store.load_statuses(study.study_hash))
 
@@ -242,8 +242,8 @@ def test_it_needs_no_torch(study: Study, half: Store, tmp_path: Path) -> None:
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
         "'matplotlib') if m in sys.modules])"
     )
-    asked = ["watch", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
+    arguments = ["watch", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
     out = subprocess.run(
-        [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert out.stdout.splitlines()[-1] == "0 []"

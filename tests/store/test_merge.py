@@ -39,11 +39,11 @@ def records(folder: Path, study: str = STUDY) -> list[Any]:
 
 
 def test_two_halves_are_the_whole(tmp_path: Path) -> None:
-    asked = runs(6)
-    with a_store(tmp_path / "whole", asked) as whole:
-        for _ in asked:
+    all_runs = runs(6)
+    with a_store(tmp_path / "whole", all_runs) as whole:
+        for _ in all_runs:
             finish(whole)
-    for name, own in (("a", asked[:2]), ("b", asked[2:])):
+    for name, own in (("a", all_runs[:2]), ("b", all_runs[2:])):
         with a_store(tmp_path / name, own) as half:
             for _ in own:
                 finish(half)

@@ -35,10 +35,10 @@ def test_the_default_changes_no_identity(file: Path) -> None:
 
 def test_the_environment_sets_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of the plain path never have the identity of others."""
-    asked = Study.load(file, ["training.backend=plain"])
+    plain_study = Study.load(file, ["training.backend=plain"])
     monkeypatch.setenv("PARETUNE_BACKEND", "plain")
     study = Study.load(file)
-    assert study.training.backend == "plain" and study.study_hash == asked.study_hash
+    assert study.training.backend == "plain" and study.study_hash == plain_study.study_hash
     assert study.overrides == ("training.backend=plain",)
     assert Study.load(file, ["training.backend=fast"]).training.backend == "fast"
     monkeypatch.setenv("PARETUNE_BACKEND", "slow")

@@ -147,8 +147,8 @@ def test_private_seeds_and_digests_are_what_they_were() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_what_a_head_reads_is_no_prompt(task: str) -> None:
     run = run_of(task)
-    asked = run.task.model_copy(update={"prompt": "{text} ->", "readout": "head"})
-    assert identify(run.model_copy(update={"task": asked})) == RUNS[task]
+    head_task = run.task.model_copy(update={"prompt": "{text} ->", "readout": "head"})
+    assert identify(run.model_copy(update={"task": head_task})) == RUNS[task]
 
 
 def test_another_readout_is_another_run() -> None:

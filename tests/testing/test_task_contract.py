@@ -18,9 +18,9 @@ class TestRouting(TaskContract):
 
 
 def suite(**changes: object) -> TaskContract:
-    made = TaskContract()
-    made.task = replace(ROUTING, **changes)  # type: ignore[misc, arg-type]
-    return made
+    contract = TaskContract()
+    contract.task = replace(ROUTING, **changes)  # type: ignore[misc, arg-type]
+    return contract
 
 
 def test_a_task_that_breaks_the_contract_fails_the_suite(tmp_path: Path) -> None:

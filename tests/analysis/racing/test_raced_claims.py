@@ -19,16 +19,16 @@ LEVELS = {"majority": 0.5, "tfidf": 0.6, "head_only": 0.62}
 
 def claims(cells: list[Cell]) -> set[tuple[str, str]]:
     comparisons = PairwiseComparisons(cells)
-    made = set()
+    pairs = set()
     for pair in comparisons.pairs("e5-small"):
         if pair.standing != "unclear":
             winner, loser = (pair.a, pair.b)[:: 1 if pair.standing == "above" else -1]
-            made.add((winner, loser))
+            pairs.add((winner, loser))
     for cell in cells:
         verdict = comparisons.verdict(cell)
         if verdict is not None and verdict.above_all:
-            made.add((cell.method, "all baselines"))
-    return made
+            pairs.add((cell.method, "all baselines"))
+    return pairs
 
 
 def stop(cells: list[Cell], study: Study, counts: dict[str, int]) -> list[Cell]:

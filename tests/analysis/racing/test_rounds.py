@@ -43,7 +43,7 @@ def decide(study: Study, records: Sequence[Record]) -> RaceState:
     return decide_rounds(raced_cells.cells_of(study, records), study)
 
 
-def given(state: RaceState) -> dict[str, int]:
+def count_seeds(state: RaceState) -> dict[str, int]:
     return {method: count for (_, method), count in state.positions.items()}
 
 
@@ -51,7 +51,7 @@ def given(state: RaceState) -> dict[str, int]:
 def test_a_clear_choice_ends_after_two_runs_and_baselines_have_all(outer: str | int) -> None:
     study, records = drawn(APART, rows=300, protocol={"outer": outer})
     state = decide(study, records)
-    counts = given(state)
+    counts = count_seeds(state)
     assert state.over and state.agreement is not None and state.agreement >= 0.95
     assert {counts[m] for m in ("full", "lora", "prompt", "ia3")} == {2}
     assert counts["head_only"] == counts["tfidf"] == 5
@@ -60,7 +60,7 @@ def test_a_clear_choice_ends_after_two_runs_and_baselines_have_all(outer: str | 
 
 def test_methods_that_may_still_be_chosen_go_on() -> None:
     study, records = drawn(LEVELS | {"full": 0.9, "lora": 0.87, "prompt": 0.6, "ia3": 0.6}, seed=2)
-    counts = given(decide(study, records))
+    counts = count_seeds(decide(study, records))
     assert counts["full"] == counts["lora"] > 2 == counts["prompt"] == counts["ia3"]
 
 
@@ -68,17 +68,17 @@ def test_the_order_of_ending_and_later_runs_change_no_round() -> None:
     study, records = drawn(LEVELS | {"full": 0.9, "lora": 0.87, "prompt": 0.8, "ia3": 0.6}, seed=2)
     state = decide(study, records)
     assert decide(study, records[::-1]) == state
-    asked = [
+    race_records = [
         r
         for r in records
         if r.run.stage == "cost"
-        or study.protocol.seeds.index(r.run.seed) < given(state)[r.run.method.key]
+        or study.protocol.seeds.index(r.run.seed) < count_seeds(state)[r.run.method.key]
     ]
-    assert len(asked) < len(records)
-    assert decide(study, asked) == state
+    assert len(race_records) < len(records)
+    assert decide(study, race_records) == state
     # With some of the later runs missing, it asks for no more, and never for others.
-    for left_out in (asked[-1], *asked[-8:-1:3]):
-        some = decide(study, [r for r in asked if r is not left_out])
+    for left_out in (race_records[-1], *race_records[-8:-1:3]):
+        some = decide(study, [r for r in race_records if r is not left_out])
         assert all(some.positions[key] <= count for key, count in state.positions.items())
 
 
@@ -86,11 +86,13 @@ def test_nothing_trains_before_costs_are_known_nor_beyond_a_limit() -> None:
     study, records = drawn(ALIKE, study={"limits": {"max_memory": "900MiB"}})
     finals = [r for r in records if r.run.stage == "final"]
     waiting = decide(study, finals)
-    assert not waiting.measured and given(waiting)["lora"] == 0 == given(waiting)["full"]
+    assert (
+        not waiting.measured and count_seeds(waiting)["lora"] == 0 == count_seeds(waiting)["full"]
+    )
     state = decide(study, records)
     assert fake.MEGABYTES["full"] > 900
-    assert state.stopped["e5-small", "full"] == "limit" and given(state)["full"] == 0
-    assert given(state)["lora"] >= 2
+    assert state.stopped["e5-small", "full"] == "limit" and count_seeds(state)["full"] == 0
+    assert count_seeds(state)["lora"] >= 2
 
 
 def test_a_failed_run_forbids_to_stop_its_method() -> None:
@@ -102,7 +104,7 @@ def test_a_failed_run_forbids_to_stop_its_method() -> None:
         for r in records
     ]
     failed = [r if r.outcome == "ok" else _same_rows(r, records) for r in failed]
-    counts = given(decide(study, failed))
+    counts = count_seeds(decide(study, failed))
     assert counts["ia3"] == 5 and counts["lora"] == 2
 
 
@@ -115,25 +117,25 @@ def _same_rows(record: Record, records: Sequence[Record]) -> Record:
 def test_a_race_to_the_verdict_gives_all_runs_to_what_may_be_claimed() -> None:
     levels = LEVELS | {"full": 0.95, "lora": 0.6, "prompt": 0.6, "ia3": 0.6}
     study, records = drawn(levels, "verdict", rows=300)
-    counts = given(decide(study, records))
+    counts = count_seeds(decide(study, records))
     assert counts["full"] == 5
     choice = study.model_copy(
         update={"protocol": study.protocol.model_copy(update={"race": "recommendation"})}
     )
-    assert given(decide(choice, records))["full"] == 2
+    assert count_seeds(decide(choice, records))["full"] == 2
 
 
 @pytest.mark.parametrize("outer", ["split", 5])
 def test_a_stopped_study_recommends_what_the_full_one_does(outer: str | int) -> None:
     study, records = drawn(APART, rows=300, protocol={"outer": outer})
-    counts = given(decide(study, records))
-    asked = [
+    counts = count_seeds(decide(study, records))
+    race_records = [
         r
         for r in records
         if r.run.stage == "cost"
         or study.protocol.seeds.index(r.run.seed) < counts[r.run.method.key]
     ]
-    cells = group_into_cells(study, asked)
+    cells = group_into_cells(study, race_records)
     assert {c.stop for c in cells if not c.baseline} == {"no change"}
     assert all(cell.finished for cell in cells)
     chosen = recommend(cells).chosen
@@ -180,13 +182,13 @@ def test_many_p_values_at_once_are_those_of_the_pairs() -> None:
                 np.array([[one[at]] for one in side])
                 for side, at in ((terms.seeds, 0), (between, 0), (terms.seeds, 1))
             ]
-            found = p_values(
+            p = p_values(
                 np.array([abs(terms.estimate)]),
                 (sides[0], sides[1], sides[2]),
                 terms.examples,
                 crossed=terms.between_folds is not None,
             )
-            assert found[0] == pytest.approx(terms.p_value(), rel=1e-3)
+            assert p[0] == pytest.approx(terms.p_value(), rel=1e-3)
 
 
 def hopeless_cells(gap: float, folds: int) -> list[Cell]:

@@ -13,11 +13,13 @@ MIB = 2**20
 SPEED, REST = 2e9, 60 * MIB
 
 
-def told(record: Record, work: ComputeCost, *, slow: float = 1.0, heavy: float = 1.0) -> Record:
-    """The record of a run that took what the model says, times ``slow`` and ``heavy``."""
+def add_measurements(
+    record: Record, work: ComputeCost, *, slow: float = 1.0, memory_factor: float = 1.0
+) -> Record:
+    """The record of a run that took what the model says, times ``slow`` and ``memory_factor``."""
     measured = {**record.measured, "work": asdict(work), "environment": fake.ENVIRONMENT}
     if record.run.stage == "cost":
-        peak = heavy * (work.held_bytes + work.saved_bytes + REST)
+        peak = memory_factor * (work.held_bytes + work.saved_bytes + REST)
         measured["phases"] = {"train": {"peak_bytes": peak}}
     else:
         steps = record.result["steps"]
@@ -36,7 +38,7 @@ WORKS = {
 def study_of(slow: dict[str, float]) -> tuple[Study, list[Record]]:
     study = fake.study(tasks=[fake.own_task("topics")])
     records = [
-        told(r, WORKS[r.run.method.name], slow=slow.get(r.run.method.name, 1.0))
+        add_measurements(r, WORKS[r.run.method.name], slow=slow.get(r.run.method.name, 1.0))
         if r.run.method.name in WORKS
         else r
         for r in fake.whole(study)
@@ -46,9 +48,9 @@ def study_of(slow: dict[str, float]) -> tuple[Study, list[Record]]:
 
 def test_what_fits_the_model_is_predicted_exactly() -> None:
     study, records = study_of({})
-    found = backtest_predictions(group_into_cells(study, records, ()))
-    assert [one.cell.method for one in found] == ["full", "lora", "prompt"]
-    for one in found:
+    backtests = backtest_predictions(group_into_cells(study, records, ()))
+    assert [one.cell.method for one in backtests] == ["full", "lora", "prompt"]
+    for one in backtests:
         assert len(one.seconds) == 3 and len(one.peaks) == 1
         for predicted, measured in (*one.seconds, *one.peaks):
             assert predicted == pytest.approx(measured)
@@ -78,11 +80,11 @@ def test_another_device_is_no_basis() -> None:
         else r
         for r in records
     ]
-    found = {
+    backtests = {
         one.cell.method: one for one in backtest_predictions(group_into_cells(study, moved, ()))
     }
-    assert "full" not in found
-    assert found["lora"].basis_peaks == 1
+    assert "full" not in backtests
+    assert backtests["lora"].basis_peaks == 1
 
 
 def test_records_without_work_are_left_out() -> None:
@@ -98,6 +100,6 @@ def test_records_without_work_are_left_out() -> None:
 
 def test_one_slow_run_changes_little() -> None:
     run = fake.make_run(fake.study(), "final", "lora", 1)
-    some = [(told(fake.record(run), WORKS["lora"]), WORKS["lora"]) for _ in range(4)]
-    some.append((told(fake.record(run), WORKS["lora"], slow=50), WORKS["lora"]))
+    some = [(add_measurements(fake.record(run), WORKS["lora"]), WORKS["lora"]) for _ in range(4)]
+    some.append((add_measurements(fake.record(run), WORKS["lora"], slow=50), WORKS["lora"]))
     assert fit_cost_model(some).operations_per_second == pytest.approx(SPEED)

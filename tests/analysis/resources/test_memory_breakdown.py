@@ -19,7 +19,7 @@ MIB = 2**20
 def measured(peak: float | None, *sizes: float | None, **more: Any) -> Record:
     """A cost run: peak, weights, gradients, optimiser states and activations in MiB."""
     names = (*RESIDENT_PARTS, "activations")
-    found = {
+    measurements = {
         "device": "cpu",
         "phases": {} if peak is None else {"train": {"peak_bytes": int(peak * MIB)}},
         "components": {
@@ -30,27 +30,27 @@ def measured(peak: float | None, *sizes: float | None, **more: Any) -> Record:
         **more,
     }
     run = fake.make_run(fake.study(), "cost", "lora", 1)
-    return fake.record(run, measured=found)
+    return fake.record(run, measured=measurements)
 
 
-def parts(*given: Any, **more: Any) -> MemoryBreakdown:
-    found = break_down_memory([measured(*given, **more)])
-    assert found is not None
-    return found
+def parts(*sizes: Any, **more: Any) -> MemoryBreakdown:
+    breakdown = break_down_memory([measured(*sizes, **more)])
+    assert breakdown is not None
+    return breakdown
 
 
 def test_parts_add_up_to_the_peak() -> None:
-    found = parts(100, 40, 5, 10, 25)
-    assert found.rest == 20 * MIB
-    assert [name for name, _ in found.stacked_parts] == [*RESIDENT_PARTS, "activations", "rest"]
-    assert sum(size for _, size in found.stacked_parts) == found.peak
+    breakdown = parts(100, 40, 5, 10, 25)
+    assert breakdown.rest == 20 * MIB
+    assert [name for name, _ in breakdown.stacked_parts] == [*RESIDENT_PARTS, "activations", "rest"]
+    assert sum(size for _, size in breakdown.stacked_parts) == breakdown.peak
 
 
 def test_a_pass_that_saves_more_than_the_step_kept_is_not_separated() -> None:
-    found = parts(100, 40, 5, 10, 90)
-    assert (found.working, found.rest) == (45 * MIB, None)
-    assert found.stacked_parts[-1] == ("working", 45 * MIB)
-    assert sum(size for _, size in found.stacked_parts) == found.peak
+    breakdown = parts(100, 40, 5, 10, 90)
+    assert (breakdown.working, breakdown.rest) == (45 * MIB, None)
+    assert breakdown.stacked_parts[-1] == ("working", 45 * MIB)
+    assert sum(size for _, size in breakdown.stacked_parts) == breakdown.peak
 
 
 def test_parts_beyond_the_peak_or_unknown_make_no_stack() -> None:
@@ -62,8 +62,8 @@ def test_parts_beyond_the_peak_or_unknown_make_no_stack() -> None:
 
 def test_what_was_not_measured_keeps_its_reason() -> None:
     reasons = {"gradients_bytes": "no gradient is alive", "phases.train.peak_bytes": "shut"}
-    found = parts(None, 20, None, 2, not_measured=reasons)
-    assert found.missing == {
+    breakdown = parts(None, 20, None, 2, not_measured=reasons)
+    assert breakdown.missing == {
         "gradients": "no gradient is alive",
         "activations": "not counted",
         "peak": "shut",
@@ -73,30 +73,28 @@ def test_what_was_not_measured_keeps_its_reason() -> None:
 
 def test_gaps_are_sorted_and_add_up() -> None:
     a, b = parts(300, 40, 80, 160, 15), parts(100, 42, 1, 2, 25)
-    found = compare_breakdowns(a, b)
-    assert [gap.part for gap in found][:2] == ["optimizer", "gradients"]
-    assert sum(gap.difference for gap in found) == 200 * MIB
-    assert [gap.difference for gap in found] == sorted(
-        (g.difference for g in found), key=abs, reverse=True
+    gaps = compare_breakdowns(a, b)
+    assert [gap.part for gap in gaps][:2] == ["optimizer", "gradients"]
+    assert sum(gap.difference for gap in gaps) == 200 * MIB
+    assert [gap.difference for gap in gaps] == sorted(
+        (g.difference for g in gaps), key=abs, reverse=True
     )
-    assert [-gap.difference for gap in compare_breakdowns(b, a)] == [
-        gap.difference for gap in found
-    ]
+    assert [-gap.difference for gap in compare_breakdowns(b, a)] == [gap.difference for gap in gaps]
 
 
 def test_where_one_cannot_tell_activations_apart_neither_does_the_difference() -> None:
-    found = compare_breakdowns(parts(300, 40, 80, 160, 15), parts(100, 42, 1, 2, 90))
-    assert {gap.part for gap in found} == {*RESIDENT_PARTS, "working"}
-    assert sum(gap.difference for gap in found) == 200 * MIB
+    gaps = compare_breakdowns(parts(300, 40, 80, 160, 15), parts(100, 42, 1, 2, 90))
+    assert {gap.part for gap in gaps} == {*RESIDENT_PARTS, "working"}
+    assert sum(gap.difference for gap in gaps) == 200 * MIB
     assert compare_breakdowns(parts(300, 40, 80, 160, 15), parts(None, 42, 1, 2, 90)) == ()
 
 
 def test_several_measurements_are_averaged() -> None:
-    found = break_down_memory([measured(100, 40, 5, 10, 25), measured(110, 40, 5, 10, 27)])
-    assert found is not None
-    assert found.measurements == 2
-    assert found.peak == pytest.approx(105 * MIB)
-    assert found.rest == pytest.approx(24 * MIB)
+    breakdown = break_down_memory([measured(100, 40, 5, 10, 25), measured(110, 40, 5, 10, 27)])
+    assert breakdown is not None
+    assert breakdown.measurements == 2
+    assert breakdown.peak == pytest.approx(105 * MIB)
+    assert breakdown.rest == pytest.approx(24 * MIB)
 
 
 def test_other_conditions_and_small_differences_are_seen() -> None:

@@ -185,9 +185,9 @@ def test_the_estimate_items_find_the_difference_in_four_of_five_evaluations() ->
         easy = rng.random(n)
         return (easy < 0.75).astype(float), (rng.random(n) < 0.7).astype(float)
 
-    needed = estimate_items(*draw(5000))
-    assert needed is not None
-    decided = [paired_difference(*draw(needed)).p < 0.05 for _ in range(400)]
+    n_items = estimate_items(*draw(5000))
+    assert n_items is not None
+    decided = [paired_difference(*draw(n_items)).p < 0.05 for _ in range(400)]
     assert np.mean(decided) == pytest.approx(0.8, abs=0.07)
 
 

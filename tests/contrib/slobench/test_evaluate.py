@@ -31,12 +31,12 @@ GOLDEN = {
 
 
 def answers(rows: int = 4) -> dict[str, Answers]:
-    found: dict[str, Answers] = {
+    by_task: dict[str, Answers] = {
         task: {idx: labels[idx % len(labels)] for idx in range(rows)}
         for task, labels in LABELS.items()
     }
-    found["MultiRC"] = {(0, 0, 0): 1, (0, 0, 1): 0, (0, 1, 2): 1, (3, 2, 3): 0}
-    return found
+    by_task["MultiRC"] = {(0, 0, 0): 1, (0, 0, 1): 0, (0, 1, 2): 1, (3, 2, 3): 0}
+    return by_task
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ def test_the_official_sample_scores_as_slobench_says(shared: Path) -> None:
 
 def test_answers_for_the_official_release_are_complete(shared: Path, tmp_path: Path) -> None:
     test = open_submission(shared / "data" / "slobench-release" / "qa_test.zip")
-    made = {
+    constant_answers = {
         task: dict.fromkeys(superglue_zip.read_rows(test, task), LABELS[task][0]) for task in LABELS
     }
-    path = superglue_zip.write_answers(tmp_path / "s.zip", made)
+    path = superglue_zip.write_answers(tmp_path / "s.zip", constant_answers)
     seen = check(path, test.path.parent)
     assert seen.findings == ()
     counts = {"BoolQ": 30, "CB": 250, "COPA": 500, "MultiRC": 1672, "RTE": 29, "WSC": 146}
@@ -118,10 +118,10 @@ def test_answers_for_the_official_release_are_complete(shared: Path, tmp_path: P
 
 def test_the_published_validation_part_is_a_reference(shared: Path, tmp_path: Path) -> None:
     right = shared / "data" / "slobench-release" / "qa_validation.zip"
-    made = superglue_zip.read_references(open_submission(right))
-    path = superglue_zip.write_answers(tmp_path / "s.zip", made)
+    references = superglue_zip.read_references(open_submission(right))
+    path = superglue_zip.write_answers(tmp_path / "s.zip", references)
     assert set(score(path, right).scores.values()) == {1.0}
-    always = {task: dict.fromkeys(rows, LABELS[task][0]) for task, rows in made.items()}
+    always = {task: dict.fromkeys(rows, LABELS[task][0]) for task, rows in references.items()}
     got = score(superglue_zip.write_answers(path, always), right).scores
     assert got["BoolQ Accuracy"] == pytest.approx(4 / 18)  # always "false"
     assert got["MultiRC F1a Score"] == 0.0
@@ -155,10 +155,10 @@ def test_every_fault_is_told_with_file_line_and_remedy(
 ) -> None:
     good = superglue_zip.write_answers(release / "s.zip", answers())
     path = changed(good, name, lambda data: data.replace(*change) if change else None)
-    told = [finding for finding in check(path, release).findings if finding.code == code]
-    assert told and all(finding.severity == "error" for finding in told)
-    assert says in str(told[0]) and told[0].remedy
-    assert told[0].where.startswith("changed.zip")
+    findings = [finding for finding in check(path, release).findings if finding.code == code]
+    assert findings and all(finding.severity == "error" for finding in findings)
+    assert says in str(findings[0]) and findings[0].remedy
+    assert findings[0].where.startswith("changed.zip")
     with pytest.raises(DataError):
         score(path, release / "labelled.zip")
 
@@ -227,8 +227,8 @@ def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
 def test_faults_of_a_translation(source: Path, text: bytes, code: str, says: str) -> None:
     good = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
     seen = check(changed(good, translation_submission.NAME, lambda data: text), source)
-    told = [finding for finding in seen.findings if finding.code == code]
-    assert told and says in str(told[0])
+    findings = [finding for finding in seen.findings if finding.code == code]
+    assert findings and says in str(findings[0])
     assert all(finding.remedy for finding in seen.findings)
 
 

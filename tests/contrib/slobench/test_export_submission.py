@@ -57,9 +57,9 @@ def nothing_half(tmp_path: Path) -> Iterator[None]:
 def without(records: Any, **gone: Any) -> Any:
     """A ``gather`` whose records are changed; None leaves one out."""
 
-    def gather(*given: Any) -> Any:
-        found = real(*given)
-        return replace(found, records=[r for r in map(records, found.records) if r is not None])
+    def gather(*arguments: Any) -> Any:
+        results = real(*arguments)
+        return replace(results, records=[r for r in map(records, results.records) if r is not None])
 
     real = reports.load_results
     return gather
@@ -67,15 +67,15 @@ def without(records: Any, **gone: Any) -> Any:
 
 def test_every_row_is_answered_and_the_check_accepts_it(done: Any, tmp_path: Path) -> None:
     study, store, source = done
-    said: list[str] = []
-    made = export_slobench(study, store=store, to=tmp_path / "a", tell=said.append)
+    notes: list[str] = []
+    submission = export_slobench(study, store=store, to=tmp_path / "a", tell=notes.append)
     seen = check(tmp_path / "a" / "superglue.zip", source)
     assert seen.findings == () and seen.answers == COUNTS
-    assert {part.name: part.rows for part in made.parts} == COUNTS
-    assert len(said) == 6 and said[0].startswith("BoolQ: 7 rows by boolq-sl x tiny x ")
+    assert {part.name: part.rows for part in submission.parts} == COUNTS
+    assert len(notes) == 6 and notes[0].startswith("BoolQ: 7 rows by boolq-sl x tiny x ")
     with zipfile.ZipFile(tmp_path / "a" / "superglue.zip") as archive:
         lines = {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
-    kinds = {name: json.loads(told[0]).get("label") for name, told in lines.items()}
+    kinds = {name: json.loads(rows[0]).get("label") for name, rows in lines.items()}
     assert kinds["BoolQ.jsonl"] in ("true", "false") and kinds["WSC.jsonl"] in ("True", "False")
     assert kinds["COPA.jsonl"] in (0, 1) and type(kinds["COPA.jsonl"]) is int
     questions = json.loads(lines["MultiRC.jsonl"][1])["passage"]["questions"]
@@ -96,11 +96,11 @@ def test_the_restored_run_answers_as_it_did_when_it_was_scored(done: Any) -> Non
                 continue
             kept = record.result.get("weights")
             dataset = context.dataset(record.run.task)
-            given = predict_labels(
+            answers = predict_labels(
                 record.run, dataset, dataset.test, context, stored.read_blob(kept) if kept else None
             )
-            assert given.labels == record.predictions["test"].prediction, record.run.cell
-            if len(set(given.labels)) > 1:
+            assert answers.labels == record.predictions["test"].prediction, record.run.cell
+            if len(set(answers.labels)) > 1:
                 kinds.add(dataset.kind)
     assert {"pair", "multiple_choice", "answer_set"} <= kinds  # not all are constants
 
@@ -117,8 +117,8 @@ def test_bf16_runs_are_answered_in_bf16(tmp_path: Path, tiny_model: Any) -> None
         ]  # fmt: skip
         context, weights = StudyContext(), stored.read_blob(record.result["weights"])
     dataset = context.dataset(record.run.task)
-    given = predict_labels(record.run, dataset, dataset.test, context, weights)
-    assert given.labels == record.predictions["test"].prediction
+    answers = predict_labels(record.run, dataset, dataset.test, context, weights)
+    assert answers.labels == record.predictions["test"].prediction
 
 
 def test_labels_are_spelled_by_their_place() -> None:
@@ -136,10 +136,10 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
     done: Any, tmp_path: Path
 ) -> None:
     study, store, source = done
-    made = export_slobench(study, store=store, to=tmp_path / "out", release=source)
+    submission = export_slobench(study, store=store, to=tmp_path / "out", release=source)
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert readme == made.readme and str(tmp_path) not in readme and str(source) not in readme
-    for part in made.parts:
+    assert readme == submission.readme and str(tmp_path) not in readme and str(source) not in readme
+    for part in submission.parts:
         record = part.by.record
         scores = record.result["scores"]
         assert f"| {part.name} | {part.rows} | tiny | {record.run.method.key} |" in readme
@@ -212,9 +212,9 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
     monkeypatch.setattr(
         reports, "load_results", without(lambda r: r if r.run.model.name == "-" else None)
     )
-    made = export_slobench(study, store=store, to=tmp_path / "out")
-    assert {part.by.record.run.method.name for part in made.parts} <= {"majority", "tfidf"}
-    assert made.readme.count("No model has ended a run, so a baseline answers") == 6
+    submission = export_slobench(study, store=store, to=tmp_path / "out")
+    assert {part.by.record.run.method.name for part in submission.parts} <= {"majority", "tfidf"}
+    assert submission.readme.count("No model has ended a run, so a baseline answers") == 6
     assert check(tmp_path / "out" / "superglue.zip", source).findings == ()
 
 
@@ -241,13 +241,13 @@ def test_a_damaged_or_other_release_is_refused(done: Any, tmp_path: Path) -> Non
                 lacking.writestr(name, old.read(name))
             more = b'\n{"idx": 7, "premise": "a", "hypothesis": "b"}' * (name == "RTE.jsonl")
             longer.writestr(name, old.read(name) + more)
-    for path, said in (
+    for path, message in (
         (torn, "is not a readable zip"),
         (five, "holds no CB.jsonl"),
         (other, "RTE.jsonl of the release, task rte-sl: 1 of 8 rows are not in the study's data"),
         (tmp_path / "none.zip", "no such file"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=message):
             export_slobench(study, store=store, to=tmp_path / "out", release=path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["five.zip", "other.zip", "torn.zip"]
 
@@ -287,9 +287,9 @@ def test_tasks_of_several_folders_need_a_release(done: Any, tmp_path: Path) -> N
     study, _, source = done
     other = Path(shutil.copytree(source, tmp_path / "other"))
     moved = study.tasks[0].model_copy(update={"source": str(other)})
-    asked = {"BoolQ": [moved], "RTE": [study.tasks[4]]}
+    tasks = {"BoolQ": [moved], "RTE": [study.tasks[4]]}
     with pytest.raises(StudyError, match="read from several folders"):
-        superglue_rows.common_source(asked)
+        superglue_rows.common_source(tasks)
     assert superglue_rows.common_source({"BoolQ": [moved]}) == other
 
 
@@ -300,9 +300,11 @@ def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> N
             folder = tmp_path / "folders" / name.removesuffix(".jsonl")
             folder.mkdir(parents=True)
             (folder / "test.jsonl").write_bytes(archive.read(name))
-    made = export_slobench(study, store=store, to=tmp_path / "a", release=tmp_path / "folders")
+    submission = export_slobench(
+        study, store=store, to=tmp_path / "a", release=tmp_path / "folders"
+    )
     assert check(tmp_path / "a" / "superglue.zip", tmp_path / "folders").findings == ()
-    assert "- `folders::CB.jsonl`, sha256" in made.readme
+    assert "- `folders::CB.jsonl`, sha256" in submission.readme
     (tmp_path / "folders" / "WSC" / "test.jsonl").unlink()
     with pytest.raises(DataError, match=r"holds no WSC\.jsonl"):
         export_slobench(study, store=store, to=tmp_path / "b", release=tmp_path / "folders")
@@ -331,8 +333,8 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     study, store, source = done
     # A study file that is called as the verb's second word is named by its path.
     file = as_file(study, tmp_path / "slobench")
-    asked = ("export", "slobench", file, "--store", store, "--to", tmp_path / "out")
-    code, out, err = command(capsys, *asked)
+    arguments = ("export", "slobench", file, "--store", store, "--to", tmp_path / "out")
+    code, out, err = command(capsys, *arguments)
     assert (code, err) == (0, "")
     assert "MultiRC: 28 rows by multirc-sl x tiny x" in out
     assert f"Ready to be handed in: {tmp_path / 'out' / 'superglue.zip'} (63 rows, read back" in out
@@ -340,7 +342,7 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
         capsys, "slobench", "check", tmp_path / "out" / "superglue.zip", "--release", source
     )
     assert code == 0 and out.endswith("Ready to be handed in.\n")
-    code, _, err = command(capsys, *asked)
+    code, _, err = command(capsys, *arguments)
     assert code == 2 and "is there already" in err
     code, out, err = command(
         capsys, "export", file, "--store", store, "--task", "cb-sl", "--to", tmp_path / "one"
@@ -365,11 +367,11 @@ def test_the_official_test_files_are_answered_whole(
     ]
     study = six(tmp_path, tiny_model("bert"), data, tasks=tasks)
     finish(study, tmp_path / "store", costs=0).close()
-    made = export_slobench(study, store=tmp_path / "store", to=tmp_path / "out")
+    submission = export_slobench(study, store=tmp_path / "store", to=tmp_path / "out")
     counts = {"BoolQ": 30, "CB": 250, "COPA": 500, "MultiRC": 1672, "RTE": 29, "WSC": 146}
-    assert {part.name: part.rows for part in made.parts} == counts
+    assert {part.name: part.rows for part in submission.parts} == counts
     official = shared / "data" / "slobench-release" / "qa_test.zip"
     seen = check(tmp_path / "out" / "superglue.zip", official)
     assert seen.findings == () and seen.answers == counts
     assert all(open_submission(official).files_named(f"{task}.jsonl") for task in counts)
-    assert "rows were cut to 48 tokens at most." in made.readme
+    assert "rows were cut to 48 tokens at most." in submission.readme

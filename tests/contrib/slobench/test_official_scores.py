@@ -115,9 +115,11 @@ def test_bleu_of_a_resampled_corpus_is_that_of_its_summed_counts() -> None:
     samples = [draw.integers(30, size=size) for size in (1, 2, 5, 30) for _ in range(50)]
     got = nltk_ngrams.from_sums(np.stack([table[chosen].sum(axis=0) for chosen in samples]))
     for value, chosen in zip(got, samples, strict=True):
-        told, wanted = ([side[i] for i in chosen] for side in (ours, theirs))
-        assert value == pytest.approx(by_hand(told, wanted), rel=0, abs=1e-12)
-        assert value == pytest.approx(slobench_scores.bleu(told, wanted), rel=0, abs=1e-12)
+        hypotheses, references = ([side[i] for i in chosen] for side in (ours, theirs))
+        assert value == pytest.approx(by_hand(hypotheses, references), rel=0, abs=1e-12)
+        assert value == pytest.approx(
+            slobench_scores.bleu(hypotheses, references), rel=0, abs=1e-12
+        )
     each = nltk_ngrams.from_sums(table)
     assert each == pytest.approx([by_hand([a], [b]) for a, b in zip(ours, theirs, strict=True)])
     assert (each == 0).any() and (each > 0).any()
@@ -137,8 +139,8 @@ def by_hand(hypotheses: list[list[str]], references: list[list[str]]) -> float:
         if order == 1 and not matched:
             return 0.0
         precisions.append((matched or 0.1) / total)
-    length, wanted = sum(map(len, hypotheses)), sum(map(len, references))
-    brevity = 1.0 if length > wanted else math.exp(1 - wanted / length)
+    length, reference_length = sum(map(len, hypotheses)), sum(map(len, references))
+    brevity = 1.0 if length > reference_length else math.exp(1 - reference_length / length)
     return brevity * math.prod(precisions) ** 0.25
 
 
@@ -147,17 +149,17 @@ def test_the_numbers_are_means_and_sums_of_what_is_given_by_segment(
 ) -> None:
     pytest.importorskip("nltk")
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    given = ["the hounds", "a dog runs over the road", ""], ["the dogs", "the dog runs", "a"]
-    found = official_scores.score_segments(*given, "en", wordnet=MINI)
-    got = slobench_scores.score_translation(*given, "en", wordnet=MINI)
+    corpus = ["the hounds", "a dog runs over the road", ""], ["the dogs", "the dog runs", "a"]
+    segments = official_scores.score_segments(*corpus, "en", wordnet=MINI)
+    got = slobench_scores.score_translation(*corpus, "en", wordnet=MINI)
     for name in ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)"):
-        assert found.columns[name].shape == (3,)
-        assert got.scores[name] == exactly(float(found.columns[name].mean()))
-    assert found.columns["METEOR (avg)"][0] == exactly(0.9375)
-    table = found.columns[official_scores.CORPUS_BLEU]
+        assert segments.columns[name].shape == (3,)
+        assert got.scores[name] == exactly(float(segments.columns[name].mean()))
+    assert segments.columns["METEOR (avg)"][0] == exactly(0.9375)
+    table = segments.columns[official_scores.CORPUS_BLEU]
     assert got.scores["BLEU (corpus)"] == exactly(float(nltk_ngrams.from_sums(table.sum(axis=0))))
     assert got.scores["CHRF (corpus)"] == got.scores["CHRF (avg)"]
-    assert found.columns["BLEU (avg)"][2] == found.columns["METEOR (avg)"][2] == 0
+    assert segments.columns["BLEU (avg)"][2] == segments.columns["METEOR (avg)"][2] == 0
 
 
 def test_meteor_is_that_of_the_installed_nltk() -> None:
@@ -316,14 +318,14 @@ def test_multirc_f1_is_over_answers_and_em_over_questions() -> None:
     draw = np.random.default_rng(1)
     for _ in range(50):
         shape = [draw.integers(1, 4) for _ in range(draw.integers(1, 5))]
-        right, said = ([draw.integers(2, size=n).tolist() for n in shape] for _ in "ab")
+        right, answers = ([draw.integers(2, size=n).tolist() for n in shape] for _ in "ab")
         got = official_scores.score_superglue(
-            six(MultiRC=multirc(said)), six(MultiRC=multirc(right))
+            six(MultiRC=multirc(answers)), six(MultiRC=multirc(right))
         )
-        flat = [[label for row in rows for label in row] for rows in (right, said)]
+        flat = [[label for row in rows for label in row] for rows in (right, answers)]
         assert got["MultiRC F1a Score"] == exactly(f1_score(*flat, zero_division=0.0))
         assert got["MultiRC EM"] == exactly(
-            sum(a == b for a, b in zip(right, said, strict=True)) / len(shape)
+            sum(a == b for a, b in zip(right, answers, strict=True)) / len(shape)
         )
 
 

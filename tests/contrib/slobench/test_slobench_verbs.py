@@ -15,9 +15,9 @@ from paretune.contrib.slobench.official_scores import LABELS, Answers
 
 @pytest.fixture
 def submission(tmp_path: Path) -> Path:
-    made: dict[str, Answers] = {task: {0: labels[0]} for task, labels in LABELS.items()}
-    made["MultiRC"] = {(0, 0, 0): 1}
-    return superglue_zip.write_answers(tmp_path / "submission.zip", made)
+    answers: dict[str, Answers] = {task: {0: labels[0]} for task, labels in LABELS.items()}
+    answers["MultiRC"] = {(0, 0, 0): 1}
+    return superglue_zip.write_answers(tmp_path / "submission.zip", answers)
 
 
 def test_check_says_when_it_can_be_handed_in(capsys: Any, submission: Path) -> None:
@@ -41,27 +41,27 @@ def test_score_shows_every_number_and_says_what_is_missing(capsys: Any, tmp_path
     path = translation_submission.write_translations(
         tmp_path / "t.zip", ["Ena sama vrstica", "In še ena."]
     )
-    asked = ("slobench", "score", path, "--reference", path)
-    code, out, _ = command(capsys, *asked)
+    arguments = ("slobench", "score", path, "--reference", path)
+    code, out, _ = command(capsys, *arguments)
     assert code == 0
     assert "CHRF (avg)        1.0000 [1.0000, 1.0000]  2 examples" in out
     assert "BERT score        not computed: it needs a model. Name one: --bert-model MODEL." in out
     assert "BLEU              100.00 [" in out
     assert "2 examples  nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in out
-    code, out, _ = command(capsys, *asked, "--json")
-    told = json.loads(out)
-    assert code == 0 and told["kind"] == "translation"
+    code, out, _ = command(capsys, *arguments, "--json")
+    result = json.loads(out)
+    assert code == 0 and result["kind"] == "translation"
     names = {"BLEU (avg)", "BLEU (corpus)", "METEOR (avg)", "CHRF (avg)", "CHRF (corpus)"}
-    assert set(told["scores"]) | set(told["missing"]) == {*names, "BERT score"}
-    assert set(told["intervals"]) == set(told["scores"])
-    assert told["intervals"]["CHRF (avg)"]["n_examples"] == 2
+    assert set(result["scores"]) | set(result["missing"]) == {*names, "BERT score"}
+    assert set(result["intervals"]) == set(result["scores"])
+    assert result["intervals"]["CHRF (avg)"]["n_examples"] == 2
 
 
 def test_a_single_line_says_nothing_and_its_json_is_json(capsys: Any, tmp_path: Path) -> None:
     path = translation_submission.write_translations(tmp_path / "t.zip", ["Ena sama vrstica."])
     code, out, _ = command(capsys, "slobench", "score", path, "--reference", path, "--json")
-    told = json.loads(out, parse_constant=lambda name: pytest.fail(name))
-    ter = next(v for k, v in told["sacrebleu_intervals"].items() if k.startswith("TER"))
+    result = json.loads(out, parse_constant=lambda name: pytest.fail(name))
+    ter = next(v for k, v in result["sacrebleu_intervals"].items() if k.startswith("TER"))
     assert code == 0 and (ter["low"], ter["high"]) == (0.0, None)
 
 
@@ -83,11 +83,11 @@ def test_bert_score_is_of_a_model_that_the_user_names(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
     path = translation_submission.write_translations(tmp_path / "t.zip", ["the cat sat", "a dog"])
-    asked = ("slobench", "score", path, "--reference", path, "--bert-model")
-    code, out, _ = command(capsys, *asked, tiny_model("bert"))
+    arguments = ("slobench", "score", path, "--reference", path, "--bert-model")
+    code, out, _ = command(capsys, *arguments, tiny_model("bert"))
     assert code == 0
     assert "BERT score        1.0000 [" in out and ", layer 2, no idf, not rescaled" in out
-    code, _, err = command(capsys, *asked, tiny_model("bert"), "--bert-layer", "9")
+    code, _, err = command(capsys, *arguments, tiny_model("bert"), "--bert-layer", "9")
     assert code == 4 and "has no layer 9" in err
-    code, _, err = command(capsys, *asked, tmp_path / "no-model")
+    code, _, err = command(capsys, *arguments, tmp_path / "no-model")
     assert code == 4 and "no such folder" in err

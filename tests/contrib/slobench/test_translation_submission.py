@@ -57,8 +57,8 @@ def test_the_source_is_translated_as_the_chosen_run_translated_when_it_was_score
     done: Any, tmp_path: Path
 ) -> None:
     study, store, source = done
-    made = export_slobench(study, store=store, source=source, to=tmp_path / "out")
-    (part,) = made.parts
+    submission = export_slobench(study, store=store, source=source, to=tmp_path / "out")
+    (part,) = submission.parts
     assert (part.name, part.file, part.rows) == ("words-sl-en", "words-sl-en.zip", 10)
     with Store.open(store) as stored:
         records = stored.load_records(study.study_hash, predictions=True)
@@ -82,8 +82,8 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
     study, store, source = done
     sources = source.read_text(encoding="utf-8").splitlines()
 
-    def translated(run: Any, dataset: Any, given: list[str], *rest: Any) -> Translations:
-        assert given == sources
+    def translated(run: Any, dataset: Any, inputs: list[str], *rest: Any) -> Translations:
+        assert inputs == sources
         return Translations(("", " \n", *(f" a\u2028b  {i}\n" for i in range(8))), 0)
 
     monkeypatch.setattr(translation_submission, "translate_sentences", translated)
@@ -93,8 +93,10 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
         tmp_path / "out",
     )  # fmt: skip
     assert (code, err) == (0, "")
-    said = "2 translations empty, where the source stands instead (line 1, 2)."
-    assert said in out and said in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    message = "2 translations empty, where the source stands instead (line 1, 2)."
+    assert message in out and message in (tmp_path / "out" / "README.md").read_text(
+        encoding="utf-8"
+    )
     written = lines_of(tmp_path / "out" / "words-sl-en.zip")
     assert written == [*sources[:2], *(f"a b {i}" for i in range(8))]
 
@@ -105,13 +107,13 @@ def test_where_no_model_has_ended_the_source_is_copied(
     study, store, source = done
     real = reports.load_results
 
-    def gather(*given: Any) -> Any:
-        found = real(*given)
-        return replace(found, records=[r for r in found.records if r.run.model.name == "-"])
+    def gather(*arguments: Any) -> Any:
+        results = real(*arguments)
+        return replace(results, records=[r for r in results.records if r.run.model.name == "-"])
 
     monkeypatch.setattr(reports, "load_results", gather)
-    made = export_slobench(study, store=store, source=source, to=tmp_path / "out")
-    assert "a baseline answers (copy_source)" in made.readme
+    submission = export_slobench(study, store=store, source=source, to=tmp_path / "out")
+    assert "a baseline answers (copy_source)" in submission.readme
     written = lines_of(tmp_path / "out" / "words-sl-en.zip")
     assert written == source.read_text(encoding="utf-8").splitlines()
 
@@ -136,12 +138,12 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     second = study.tasks[0].model_copy(update={"name": "more"})
     two = study.model_copy(update={"tasks": (study.tasks[0], second)})
     others = six(tmp_path / "six", tiny_model("bert"), release(tmp_path / "six"))
-    for asked, said in (
+    for refused_study, message in (
         (two, r"several translations\. Say --task: words-sl-en, more-sl-en"),
         (others, r"has no translation\. --source and --task belong to one"),
     ):
-        with pytest.raises(StudyError, match=said):
-            export_slobench(asked, store=store, to=out, source=source)
+        with pytest.raises(StudyError, match=message):
+            export_slobench(refused_study, store=store, to=out, source=source)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gaps.txt", "six"]
 
 
@@ -150,9 +152,9 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
 ) -> None:
     study, store, source = done
     texts = tuple(english for _, english in sentences(7, 3))
-    given = ("! or NOT x", *texts, ".) x", "... x")
+    translations = ("! or NOT x", *texts, ".) x", "... x")
     monkeypatch.setattr(
-        translation_submission, "translate_sentences", lambda *_: Translations(given, 3)
+        translation_submission, "translate_sentences", lambda *_: Translations(translations, 3)
     )
     code, out, err = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
@@ -163,13 +165,13 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     assert lines_of(path) == ["!or NOT x", *texts, ") x", "... x"]
     assert check(path, source).findings == ()
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    for said in (
+    for message in (
         'Line 1 began with the end of a sentence, where SloBench\'s NLTK stops: "! or NOT x" was '
         'written as "!or NOT x".',
         'stops: ".) x" was written as ") x".',
         "3 of 10 rows were cut to 256 tokens at most.",
     ):
-        assert said in out and said in readme
+        assert message in out and message in readme
     assert out.count("began with the end of a sentence") == 2
 
 
@@ -179,8 +181,8 @@ def test_many_mended_lines_are_all_in_the_readme(
     study, store, _ = done
     source = tmp_path / "long.txt"
     source.write_text("pes\n" * 30, encoding="utf-8")
-    given = Translations(tuple(f"? {i}" for i in range(30)), 0)
-    monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: given)
+    translations = Translations(tuple(f"? {i}" for i in range(30)), 0)
+    monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: translations)
     code, out, _ = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
         "--source", source, "--to", tmp_path / "out",

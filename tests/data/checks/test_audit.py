@@ -51,7 +51,7 @@ def dataset() -> Dataset:
     )
 
 
-def found(data: Dataset, code: str) -> list[Finding]:
+def select_findings(data: Dataset, code: str) -> list[Finding]:
     return [f for f in audit(data) if f.code == code]
 
 
@@ -69,7 +69,7 @@ def test_every_finding_names_place_and_remedy() -> None:
 def test_leak_is_found_through_case_and_space() -> None:
     data = dataset()
     leak = example("test", 40, "the  CAT\truns. ", 0)
-    (finding,) = found(replace(data, test=(*data.test, leak)), "leak")
+    (finding,) = select_findings(replace(data, test=(*data.test, leak)), "leak")
     assert finding.where == "test.csv line 42"
     assert "train.csv line 4" in finding.what
 
@@ -78,8 +78,8 @@ def test_duplicate_and_contradiction_are_told_apart() -> None:
     data = dataset()
     extra = (example("train", 20, "the ant runs.", 0), example("train", 21, "the bee runs.", 0))
     data = replace(data, train=(*data.train, *extra))
-    assert [f.where for f in found(data, "duplicate")] == ["train.csv line 22"]
-    (contradiction,) = found(data, "contradiction")
+    assert [f.where for f in select_findings(data, "duplicate")] == ["train.csv line 22"]
+    (contradiction,) = select_findings(data, "contradiction")
     assert contradiction.where == "train.csv line 23"
     assert 'label "no"' in contradiction.what and "train.csv line 3" in contradiction.what
 
@@ -87,15 +87,15 @@ def test_duplicate_and_contradiction_are_told_apart() -> None:
 def test_empty_text_constant_text_missing_and_rare_class() -> None:
     data = dataset()
     train = (*data.train[:-1], example("train", 15, "  ", 1))
-    assert [f.where for f in found(replace(data, train=train), "empty-text")] == [
+    assert [f.where for f in select_findings(replace(data, train=train), "empty-text")] == [
         "train.csv line 17"
     ]
     same = tuple(replace(e, segments=(("Same.", e.segments[0][0]),)) for e in data.train)
-    assert "Same." in found(replace(data, train=same), "constant-text")[0].what
+    assert "Same." in select_findings(replace(data, train=same), "constant-text")[0].what
     three = replace(data, labels=("no", "yes", "maybe"))
-    assert 'label "maybe" has no row' in found(three, "missing-class")[0].what
+    assert 'label "maybe" has no row' in select_findings(three, "missing-class")[0].what
     once = replace(three, train=(*data.train, example("train", 50, "Hm.", 2)))
-    assert found(once, "rare-class")[0].where == "train.csv line 52"
+    assert select_findings(once, "rare-class")[0].where == "train.csv line 52"
 
 
 def test_too_few_rows_are_errors_and_come_first() -> None:
@@ -114,15 +114,15 @@ def test_shared_premise_is_a_note_and_no_leak() -> None:
     )
     test = (*data.test, example("test", 9, "The OWL runs.", 0, "another"))
     data = replace(data, train=pairs, test=test)
-    (finding,) = found(data, "shared-first-text")
+    (finding,) = select_findings(data, "shared-first-text")
     assert finding.severity == "note" and finding.where == "test.csv line 11"
-    assert not found(data, "leak")
+    assert not select_findings(data, "leak")
 
 
 def test_many_rows_of_one_kind_are_told_once_with_three_examples() -> None:
     data = dataset()
     copies = tuple(replace(e, where=f"train.csv line {100 + i}") for i, e in enumerate(data.train))
-    (duplicate,) = found(replace(data, train=(*data.train, *copies)), "duplicate")
+    (duplicate,) = select_findings(replace(data, train=(*data.train, *copies)), "duplicate")
     assert str(duplicate) == (
         "train.csv line 100: repeats train.csv line 2 (text and label, in train). 16 of 32 train "
         "rows are like this one: train.csv line 101: repeats train.csv line 3 (text and label, in "
@@ -130,7 +130,7 @@ def test_many_rows_of_one_kind_are_told_once_with_three_examples() -> None:
         "Remove one of them."
     )
     assert duplicate.places == tuple(e.where for e in copies)
-    three = found(replace(data, train=(*data.train, *copies[:3])), "duplicate")
+    three = select_findings(replace(data, train=(*data.train, *copies[:3])), "duplicate")
     assert [f.where for f in three] == ["train.csv line 100", "train.csv line 101",
                                         "train.csv line 102"]  # fmt: skip
 
@@ -138,7 +138,7 @@ def test_many_rows_of_one_kind_are_told_once_with_three_examples() -> None:
 def test_a_test_part_that_is_in_train_is_told_once_and_is_an_error() -> None:
     data = dataset()
     copied = tuple(replace(e, where=f"test.csv line {i + 2}") for i, e in enumerate(data.train))
-    (leak,) = found(replace(data, test=copied), "leak")
+    (leak,) = select_findings(replace(data, test=copied), "leak")
     assert leak.severity == "error" and leak.where == "test.csv line 2"
     assert leak.what == (
         "16 of 16 test rows are in train: test.csv line 2 (train.csv line 2), test.csv line 3 "
@@ -178,7 +178,7 @@ def test_a_label_that_only_test_has_is_told_with_what_it_costs() -> None:
     data = dataset()
     three = replace(data, labels=("no", "yes", "maybe"))
     rows = tuple(example("test", 60 + i, f"Unheard of {i}.", 2) for i in range(3))
-    (lost,) = found(replace(three, test=(*data.test, *rows)), "missing-class")
+    (lost,) = select_findings(replace(three, test=(*data.test, *rows)), "missing-class")
     total = len(data.test) + 3
     assert lost.severity == "error" and lost.places == tuple(e.where for e in rows)
     assert lost.what == (
@@ -187,12 +187,12 @@ def test_a_label_that_only_test_has_is_told_with_what_it_costs() -> None:
     )
     allowed = audit(replace(three, test=(*data.test, *rows)), Checks(max_unlearnable=0.5))
     assert [f.severity for f in allowed if f.code == "missing-class"] == ["warning"]
-    (absent,) = found(three, "missing-class")  # nor has test: it may be listed for later
+    (absent,) = select_findings(three, "missing-class")  # nor has test: it may be listed for later
     assert absent.severity == "warning" and 'label "maybe" has no row in train.' in absent.what
     many = replace(data, labels=("no", "yes", *(f"l{i}" for i in range(100))))
-    (absent,) = found(many, "missing-class")
+    (absent,) = select_findings(many, "missing-class")
     assert absent.what == 'labels "l0", "l1", "l2" and 97 more have no row in train.'
-    (place,) = found(replace(three, kind="multiple_choice"), "missing-class")
+    (place,) = select_findings(replace(three, kind="multiple_choice"), "missing-class")
     assert place.what == 'choice "maybe" is never the right one in train.'
 
 
@@ -242,9 +242,9 @@ def test_numbers_that_are_all_the_same_or_far_away() -> None:
         test = tuple(replace(e, segments=((f"other {e.uid}", None),)) for e in train)
         return audit(replace(dataset(), kind="regression", labels=("n",), train=train, test=test))
 
-    found = numbers([3.0] * 20)
-    assert [f.severity for f in found if f.code == "constant-number"] == ["error", "error"]
-    found = numbers([*map(float, range(30)), 9000.0])
-    (first, *_) = [f for f in found if f.code == "far-number"]
+    findings = numbers([3.0] * 20)
+    assert [f.severity for f in findings if f.code == "constant-number"] == ["error", "error"]
+    findings = numbers([*map(float, range(30)), 9000.0])
+    (first, *_) = [f for f in findings if f.code == "far-number"]
     assert first.where == "train.csv line 32" and "holds 9000, far from" in first.what
     assert not [f for f in numbers([*map(float, range(30))]) if f.severity != "note"]

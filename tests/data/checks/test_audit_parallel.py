@@ -46,7 +46,7 @@ def data(train: Pairs, test: Pairs = OTHER, languages: tuple[str, str] = ("sl", 
     )
 
 
-def found(dataset: Dataset, name: str) -> list[Finding]:
+def select_findings(dataset: Dataset, name: str) -> list[Finding]:
     return [f for f in audit(dataset) if f.code == name]
 
 
@@ -55,7 +55,7 @@ def test_clean_pairs_are_clean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pair", "name", "said"),
+    ("pair", "name", "message"),
     [
         (("Pazi na vlak, prosim.", "Pazi  na vlak, PROSIM."), "untranslated", "are the same"),
         (("Dober dan.", "Добрый день."), "wrong-script", "the en text is in Cyrillic script"),
@@ -70,10 +70,10 @@ def test_clean_pairs_are_clean() -> None:
         ((CLEAN[4][0].upper(), CLEAN[4][1]), "duplicate", "repeats train line 5"),
     ],
 )
-def test_a_bad_pair_is_found(pair: tuple[str, str], name: str, said: str) -> None:
+def test_a_bad_pair_is_found(pair: tuple[str, str], name: str, message: str) -> None:
     (finding,) = audit(data([*CLEAN, pair]))
     assert (finding.code, finding.severity, finding.where) == (name, "warning", "train line 121")
-    assert said in finding.what
+    assert message in finding.what
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_names_are_only_counted() -> None:
 
 def test_several_references_are_one_note() -> None:
     more = [(CLEAN[0][0], "Cherry nought is still of a glowing red."), (CLEAN[1][0], "A cherry.")]
-    (finding,) = found(data([*CLEAN, *more]), "several-references")
+    (finding,) = select_findings(data([*CLEAN, *more]), "several-references")
     assert finding.severity == "note" and "2 sources" in finding.what
     assert finding.where == "train line 121" and "train line 1)" in finding.what
 
@@ -106,11 +106,11 @@ def test_several_references_are_one_note() -> None:
 def test_leaks_of_pairs_and_of_sources() -> None:
     test = [*OTHER, CLEAN[7], (CLEAN[8][0], "Another reference of that cherry, here.")]
     dataset = data(CLEAN, test)
-    (leak,) = found(dataset, "leak")
+    (leak,) = select_findings(dataset, "leak")
     assert leak.where == "test line 121" and "train line 8)" in leak.what
-    (source,) = found(dataset, "leaked-source")
+    (source,) = select_findings(dataset, "leaked-source")
     assert source.where == "test line 122" and "1 of 122" in source.what
-    assert not found(dataset, "shared-first-text")
+    assert not select_findings(dataset, "shared-first-text")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -119,17 +119,19 @@ def test_swapped_columns_are_found_in_each_part(part: str, languages: tuple[str,
     right = {"train": CLEAN, "test": OTHER}
     if languages[0] == "en":
         right = {name: [(t, s) for s, t in pairs] for name, pairs in right.items()}
-    assert not found(data(**right, languages=languages), "swapped")
+    assert not select_findings(data(**right, languages=languages), "swapped")
     wrong = {**right, part: [(t, s) for s, t in right[part]]}
-    (finding,) = found(data(**wrong, languages=languages), "swapped")
+    (finding,) = select_findings(data(**wrong, languages=languages), "swapped")
     assert (
         finding.where == f"{part} line 1" and f"the en texts of {part} look like sl" in finding.what
     )
 
 
 def test_languages_with_the_same_letters_are_not_judged() -> None:
-    assert not found(data([(t, s) for s, t in CLEAN], languages=("sl", "hr")), "swapped")
-    assert not found(data([("Добрый", "день")] * 9, languages=("source", "target")), "wrong-script")
+    assert not select_findings(data([(t, s) for s, t in CLEAN], languages=("sl", "hr")), "swapped")
+    assert not select_findings(
+        data([("Добрый", "день")] * 9, languages=("source", "target")), "wrong-script"
+    )
 
 
 def test_scripts() -> None:
@@ -159,7 +161,7 @@ def test_scripts() -> None:
 
 
 def test_a_small_test_says_nothing_of_accuracy() -> None:
-    (finding,) = found(data(CLEAN, OTHER[:50]), "small-test")
+    (finding,) = select_findings(data(CLEAN, OTHER[:50]), "small-test")
     assert "an interval on so few is wide" in finding.what
 
 
@@ -188,10 +190,10 @@ def test_what_real_data_holds() -> None:
     def codes(train: str, test: str) -> dict[str, list[str]]:
         files = {"train": str(folder / train), "test": str(folder / test)}
         spec = TaskSpec(name="x", kind="translation", source_lang="sl", target_lang="en", **files)
-        told: dict[str, list[str]] = {}
+        places: dict[str, list[str]] = {}
         for finding in audit(load_dataset(spec)):
-            told.setdefault(finding.code, []).extend(finding.places or [finding.where])
-        return told
+            places.setdefault(finding.code, []).extend(finding.places or [finding.where])
+        return places
 
     help_ = codes("software-help/train.tsv", "software-help/test.tsv")
     # All four are aligned wrongly, as anyone sees who reads both languages.

@@ -34,8 +34,8 @@ def test_a_classification_with_a_test_file_beside(tmp_path: Path) -> None:
     table(
         tmp_path / "topics" / "test.tsv", "id\ttopic\ttext", [r.replace("A l", "L") for r in rows]
     )
-    found = infer_task(path)
-    assert found.task == {
+    inferred = infer_task(path)
+    assert inferred.task == {
         "name": "topics",
         "kind": "classification",
         "train": str(path),
@@ -45,18 +45,18 @@ def test_a_classification_with_a_test_file_beside(tmp_path: Path) -> None:
         "labels": ["news", "sport"],
         "id": "id",
     }
-    assert set(found.reasons) == set(found.task)
-    data = built(found.task)
+    assert set(inferred.reasons) == set(inferred.task)
+    data = built(inferred.task)
     assert (len(data.train), len(data.test)) == (20, 20)
 
 
 def test_a_pair_by_its_names_and_a_held_out_test(tmp_path: Path) -> None:
     rows = [f"Premise {i}.,Hypothesis {i}.,{'yes' if i % 2 else 'no'}" for i in range(20)]
-    found = infer_task(table(tmp_path / "my nli.csv", "premise,hypothesis,label", rows))
-    assert (found.task["name"], found.task["kind"]) == ("my-nli", "pair")
-    assert (found.task["text"], found.task["text_pair"]) == ("premise", "hypothesis")
-    assert "test" not in found.task and "a fifth of train" in found.reasons["test"]
-    assert len(built(found.task).test) == 4
+    inferred = infer_task(table(tmp_path / "my nli.csv", "premise,hypothesis,label", rows))
+    assert (inferred.task["name"], inferred.task["kind"]) == ("my-nli", "pair")
+    assert (inferred.task["text"], inferred.task["text_pair"]) == ("premise", "hypothesis")
+    assert "test" not in inferred.task and "a fifth of train" in inferred.reasons["test"]
+    assert len(built(inferred.task).test) == 4
 
 
 @pytest.mark.parametrize("answer", ["index", "text", "list"])
@@ -74,10 +74,10 @@ def test_multiple_choice(tmp_path: Path, answer: str) -> None:
         row["answer"] = options[i % 2] if answer == "text" else i % 2
         lines.append(json.dumps(row))
     path.write_text("\n".join(lines))
-    found = infer_task(path)
-    assert found.task["kind"] == "multiple_choice"
-    assert found.task["choices"] == (["choices"] if answer == "list" else ["option1", "option2"])
-    data = built(found.task)
+    inferred = infer_task(path)
+    assert inferred.task["kind"] == "multiple_choice"
+    assert inferred.task["choices"] == (["choices"] if answer == "list" else ["option1", "option2"])
+    data = built(inferred.task)
     labels = {e.uid: e.label for e in (*data.train, *data.test)}
     assert labels["train:3"] == 1 and labels["train:4"] == 0 and data.labels == ("0", "1")
 
@@ -87,17 +87,17 @@ def test_a_sibling_without_labels_is_passed_over(tmp_path: Path) -> None:
     path = table(tmp_path / "train.csv", "text,label", rows)
     table(tmp_path / "test.csv", "text,label", ["Some other text,"])
     table(tmp_path / "dev.csv", "text,label", ["Yet another text,a"])
-    found = infer_task(path)
-    assert found.task["test"] == str(tmp_path / "dev.csv")
-    assert "test.csv has no labels" in found.reasons["test"]
+    inferred = infer_task(path)
+    assert inferred.task["test"] == str(tmp_path / "dev.csv")
+    assert "test.csv has no labels" in inferred.reasons["test"]
 
 
 def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:
     rows = [f"Something to read, number {i};{'xyz'[i % 3]}" for i in range(20)]
-    found = infer_task(table(tmp_path / "a.csv", "spalte;gruppe", rows))
-    assert (found.task["text"], found.task["label"]) == ("spalte", "gruppe")
-    assert "check this guess" in found.reasons["text"]
-    assert "check this guess" in found.reasons["label"]
+    inferred = infer_task(table(tmp_path / "a.csv", "spalte;gruppe", rows))
+    assert (inferred.task["text"], inferred.task["label"]) == ("spalte", "gruppe")
+    assert "check this guess" in inferred.reasons["text"]
+    assert "check this guess" in inferred.reasons["label"]
 
 
 def test_no_label_or_no_text_is_told_with_the_columns_and_the_option(tmp_path: Path) -> None:
@@ -121,49 +121,49 @@ STRANGE = {
 def test_an_unusual_column_called_label_is_taken_and_the_reason_says_what_is_unusual(
     case: str, tmp_path: Path
 ) -> None:
-    rows, said = STRANGE[case]
-    found = infer_task(table(tmp_path / "a.csv", "text,label", rows))
-    assert (found.task["text"], found.task["label"]) == ("text", "label")
-    assert said in found.reasons["label"]
-    assert len(found.task["labels"]) == len({row.split(",")[1].strip() for row in rows})  # type: ignore[arg-type]
+    rows, reason = STRANGE[case]
+    inferred = infer_task(table(tmp_path / "a.csv", "text,label", rows))
+    assert (inferred.task["text"], inferred.task["label"]) == ("text", "label")
+    assert reason in inferred.reasons["label"]
+    assert len(inferred.task["labels"]) == len({row.split(",")[1].strip() for row in rows})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("case", STRANGE)
 def test_named_columns_need_no_guess(case: str, tmp_path: Path) -> None:
     rows, _ = STRANGE[case]
     path = table(tmp_path / "a.csv", "x,z", rows)
-    found = infer_task(path, NamedColumns(label="z", text="x"))
-    assert (found.task["text"], found.task["label"]) == ("x", "z")
-    assert found.reasons["label"] == found.reasons["text"] == "as you said"
+    inferred = infer_task(path, NamedColumns(label="z", text="x"))
+    assert (inferred.task["text"], inferred.task["label"]) == ("x", "z")
+    assert inferred.reasons["label"] == inferred.reasons["text"] == "as you said"
 
 
 def test_two_texts_and_two_sides_may_be_named(tmp_path: Path) -> None:
     rows = [f"Some words {i},Other words {i},{'ab'[i % 2]}" for i in range(20)]
     path = table(tmp_path / "a.csv", "one,two,mark", rows)
-    found = infer_task(path, NamedColumns(text="two", pair="one")).task
-    assert (found["kind"], found["text"], found["text_pair"]) == ("pair", "two", "one")
-    assert found["label"] == "mark"
-    found = infer_task(path, NamedColumns(source="one", target="two")).task
-    assert found["kind"] == "translation"
-    assert (found["source_lang"], found["target_lang"]) == ("one", "two")
+    task = infer_task(path, NamedColumns(text="two", pair="one")).task
+    assert (task["kind"], task["text"], task["text_pair"]) == ("pair", "two", "one")
+    assert task["label"] == "mark"
+    task = infer_task(path, NamedColumns(source="one", target="two")).task
+    assert task["kind"] == "translation"
+    assert (task["source_lang"], task["target_lang"]) == ("one", "two")
     with pytest.raises(DataError, match='has no column "three"'):
         infer_task(path, NamedColumns(text="three"))
 
 
 def test_a_choice_with_a_question_of_its_own(tmp_path: Path) -> None:
     rows = [
-        f"The street was wet {i}.,It rained {i}.,I fell {i}.,{asked},{i // 2 % 2}"
-        for i, asked in enumerate(("cause", "effect") * 10)
+        f"The street was wet {i}.,It rained {i}.,I fell {i}.,{question},{i // 2 % 2}"
+        for i, question in enumerate(("cause", "effect") * 10)
     ]
-    found = infer_task(table(tmp_path / "c.csv", "premise,choice1,choice2,question,label", rows))
-    assert (found.task["text"], found.task["question"]) == ("premise", "question")
-    data = built(found.task)
+    inferred = infer_task(table(tmp_path / "c.csv", "premise,choice1,choice2,question,label", rows))
+    assert (inferred.task["text"], inferred.task["question"]) == ("premise", "question")
+    data = built(inferred.task)
     first = next(e for e in data.train if e.uid == "train:1")
     assert first.segments == (
         ("The street was wet 1. effect", "It rained 1."),
         ("The street was wet 1. effect", "I fell 1."),
     )
-    english = built({**found.task, "language": "en"})  # COPA's words, asked as COPA asks them
+    english = built({**inferred.task, "language": "en"})  # COPA's words, asked as COPA asks them
     first = next(e for e in english.train if e.uid == "train:1")
     assert first.segments[0][0] == "The street was wet 1. What happened as a result?"
     with pytest.raises(ValueError, match="question goes with kind multiple_choice"):
@@ -178,9 +178,9 @@ def decimals(i: int) -> str:
 def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
     rows = [f"A review with the number {i} in it;{decimals(i)}" for i in range(40)]
     path = table(tmp_path / "ocene.csv", "besedilo;ocena", rows)
-    found = infer_task(path)
-    assert (found.task["kind"], found.task["text"]) == ("regression", "besedilo")
-    data = built(found.task)
+    inferred = infer_task(path)
+    assert (inferred.task["kind"], inferred.task["text"]) == ("regression", "besedilo")
+    data = built(inferred.task)
     known = {e.uid: e.label for e in (*data.train, *data.test)}
     assert known == {f"train:{i}": i / 10 for i in range(40)}
     (note,) = [f for f in data.findings if f.code == "decimal-comma"]
@@ -190,14 +190,14 @@ def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
 
 def test_decimal_commas_in_a_table_and_under_a_name_that_tells_nothing(tmp_path: Path) -> None:
     rows = [f"{decimals(i * 7)};{i % 5};{decimals(i)}" for i in range(40)]
-    found = infer_task(table(tmp_path / "a.csv", "sirina;visina;masa", rows)).task
-    assert (found["kind"], found["label"]) == ("regression", "masa")
-    assert found["features"] == ["sirina", "visina"]
-    assert built(found).train[0].features[0] in {i * 7 / 10 for i in range(40)}
+    task = infer_task(table(tmp_path / "a.csv", "sirina;visina;masa", rows)).task
+    assert (task["kind"], task["label"]) == ("regression", "masa")
+    assert task["features"] == ["sirina", "visina"]
+    assert built(task).train[0].features[0] in {i * 7 / 10 for i in range(40)}
     rows = [f"A review with the number {i} in it;{decimals(i)}" for i in range(40)]
     path = table(tmp_path / "b.csv", "napisano;dano", rows)
-    found = infer_task(path).task
-    assert (found["kind"], found["text"], found["label"]) == ("regression", "napisano", "dano")
+    task = infer_task(path).task
+    assert (task["kind"], task["text"], task["label"]) == ("regression", "napisano", "dano")
 
 
 @pytest.mark.parametrize(
@@ -230,47 +230,49 @@ def test_a_comma_that_may_be_either_is_refused_as_before(tmp_path: Path) -> None
 def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
     rows = [f"h{i},{i % 7},{'flat' if i % 2 else 'house'},{100 + i * 1.5}" for i in range(40)]
     path = table(tmp_path / "houses.csv", "id,rooms,kind,price", rows)
-    found = infer_task(path)
-    assert found.task["kind"] == "regression" and "price holds numbers" in found.reasons["kind"]
-    assert found.task["features"] == ["rooms", "kind"] and found.task["id"] == "id"
-    assert not {"text", "labels"} & set(found.task)
-    data = built(found.task)
+    inferred = infer_task(path)
+    assert (
+        inferred.task["kind"] == "regression" and "price holds numbers" in inferred.reasons["kind"]
+    )
+    assert inferred.task["features"] == ["rooms", "kind"] and inferred.task["id"] == "id"
+    assert not {"text", "labels"} & set(inferred.task)
+    data = built(inferred.task)
     assert data.kind == "regression" and data.labels == ("price",) and data.metric == "r2"
     assert data.train[0].features[0] == float(data.train[0].segments[0][0].split()[1].rstrip("."))
 
 
 def test_a_table_of_classes(tmp_path: Path) -> None:
     rows = [f"{i / 7:.2f},{i % 5},{'ab'[i % 2]}" for i in range(30)]
-    found = infer_task(table(tmp_path / "plants.csv", "width,height,class", rows))
-    assert found.task["kind"] == "classification" and found.task["labels"] == ["a", "b"]
-    assert found.task["features"] == ["width", "height"]
-    assert "a table" in found.reasons["kind"]
+    inferred = infer_task(table(tmp_path / "plants.csv", "width,height,class", rows))
+    assert inferred.task["kind"] == "classification" and inferred.task["labels"] == ["a", "b"]
+    assert inferred.task["features"] == ["width", "height"]
+    assert "a table" in inferred.reasons["kind"]
 
 
 def test_numbers_beside_a_text(tmp_path: Path) -> None:
     rows = [f"A review with the number {i} in it,{i / 9:.3f}" for i in range(40)]
-    found = infer_task(table(tmp_path / "reviews.csv", "review,score", rows))
-    assert (found.task["kind"], found.task["text"]) == ("regression", "review")
-    assert "features" not in found.task
+    inferred = infer_task(table(tmp_path / "reviews.csv", "review,score", rows))
+    assert (inferred.task["kind"], inferred.task["text"]) == ("regression", "review")
+    assert "features" not in inferred.task
 
 
 def test_few_numbers_are_classes(tmp_path: Path) -> None:
     """Stars from 1 to 5 are five classes until somebody says that they are numbers."""
     rows = [f"A review with the number {i} in it,{1 + i % 5}" for i in range(60)]
-    found = infer_task(table(tmp_path / "reviews.csv", "review,label", rows))
-    assert found.task["kind"] == "classification"
-    assert found.task["labels"] == ["1", "2", "3", "4", "5"]
+    inferred = infer_task(table(tmp_path / "reviews.csv", "review,label", rows))
+    assert inferred.task["kind"] == "classification"
+    assert inferred.task["labels"] == ["1", "2", "3", "4", "5"]
 
 
 def test_without_a_telling_name_it_is_the_last_column_of_a_table(tmp_path: Path) -> None:
     rows = [f"{i % 2},{i / 3:.2f},{i * 1.25}" for i in range(40)]
     path = table(tmp_path / "patients.csv", "sex,bmi,progression", rows)
-    found = infer_task(path)
-    assert (found.task["label"], found.task["kind"]) == ("progression", "regression")
-    assert "check this guess" in found.reasons["label"]
-    found = infer_task(path, NamedColumns("sex"))
-    assert (found.task["label"], found.task["kind"]) == ("sex", "classification")
-    assert found.task["features"] == ["bmi", "progression"]
+    inferred = infer_task(path)
+    assert (inferred.task["label"], inferred.task["kind"]) == ("progression", "regression")
+    assert "check this guess" in inferred.reasons["label"]
+    inferred = infer_task(path, NamedColumns("sex"))
+    assert (inferred.task["label"], inferred.task["kind"]) == ("sex", "classification")
+    assert inferred.task["features"] == ["bmi", "progression"]
     with pytest.raises(DataError, match=r'no column "age"\. Its columns are sex, bmi, progression'):
         infer_task(path, NamedColumns("age"))
 
@@ -283,14 +285,14 @@ def test_two_columns_called_by_languages_are_a_translation(tmp_path: Path, heade
     rows = [f"{a},{b}" for a, b in LINES]
     if header.startswith("id"):
         rows = [f"{i},{row}" for i, row in enumerate(rows)]
-    found = infer_task(table(tmp_path / "train.csv", header, rows)).task
+    task = infer_task(table(tmp_path / "train.csv", header, rows)).task
     table(tmp_path / "dev.csv", header, rows)
     assert infer_task(tmp_path / "train.csv").task["test"] == str(tmp_path / "dev.csv")
     source, target = ("source", "target") if header == "source,target" else ("sl", "en")
-    assert found["kind"] == "translation"
-    assert (found["source_lang"], found["target_lang"]) == (source, target)
-    assert ("text" in found) == (header == "sl_seq,en_seq")
-    data = built(found)
+    assert task["kind"] == "translation"
+    assert (task["source_lang"], task["target_lang"]) == (source, target)
+    assert ("text" in task) == (header == "sl_seq,en_seq")
+    data = built(task)
     assert {e.target for e in (*data.train, *data.test)} == {b for _, b in LINES}
 
 
@@ -298,9 +300,9 @@ def test_a_nested_pair_is_a_translation(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     rows = [{"id": i, "translation": {"de": a, "fr": b}} for i, (a, b) in enumerate(LINES)]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    found = infer_task(path).task
-    assert (found["source_lang"], found["target_lang"]) == ("de", "fr")
-    assert len(built(found).train) > 9
+    task = infer_task(path).task
+    assert (task["source_lang"], task["target_lang"]) == ("de", "fr")
+    assert len(built(task).train) > 9
 
 
 def test_two_files_called_by_languages_are_a_translation(tmp_path: Path) -> None:
@@ -308,15 +310,15 @@ def test_two_files_called_by_languages_are_a_translation(tmp_path: Path) -> None
         for place, language in enumerate(("sl", "en")):
             lines = "".join(f"{word} {i} {pair[place]}\n" for i, pair in enumerate(LINES))
             (tmp_path / f"{word}.{language}").write_text(lines, encoding="utf-8")
-    found = infer_task(tmp_path / "train.en")
-    assert found.task["train"] == str(tmp_path / "train")
-    assert found.task["test"] == str(tmp_path / "test")
-    assert (found.task["source_lang"], found.task["target_lang"]) == ("en", "sl")
-    assert len(built(found.task).test) == 20
-    back = built(set_source_language(found.task, "sl"))
+    inferred = infer_task(tmp_path / "train.en")
+    assert inferred.task["train"] == str(tmp_path / "train")
+    assert inferred.task["test"] == str(tmp_path / "test")
+    assert (inferred.task["source_lang"], inferred.task["target_lang"]) == ("en", "sl")
+    assert len(built(inferred.task).test) == 20
+    back = built(set_source_language(inferred.task, "sl"))
     assert back.languages == ("sl", "en") and "poved" in back.train[0].segments[0][0]
     with pytest.raises(DataError, match="It holds en and sl"):
-        set_source_language(found.task, "de")
+        set_source_language(inferred.task, "de")
     (tmp_path / "train.de").write_text("x", encoding="utf-8")
     with pytest.raises(DataError, match="2 files in other languages in the same folder"):
         infer_task(tmp_path / "train.en")

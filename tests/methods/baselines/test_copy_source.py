@@ -12,16 +12,16 @@ def example(source: str, target: str) -> Example:
 
 
 def test_it_answers_with_the_sources_as_they_are() -> None:
-    given = [example(" Ime: Ana ", "Name: Ana"), example("12 %", "12%")]
-    answer = copy_source.fit(given, 0, copy_source.Options(), seed=1)
-    assert answer(given) == [" Ime: Ana ", "12 %"]
+    examples = [example(" Ime: Ana ", "Name: Ana"), example("12 %", "12%")]
+    answer = copy_source.fit(examples, 0, copy_source.Options(), seed=1)
+    assert answer(examples) == [" Ime: Ana ", "12 %"]
     assert answer([]) == []
 
 
 def test_it_serves_translations_alone_and_needs_no_model() -> None:
-    found = methods.get("copy_source")
-    assert isinstance(found, methods.Baseline)
-    assert methods.refusal(found, objectives.get("translation"), tabular=False) == ""
+    method = methods.get("copy_source")
+    assert isinstance(method, methods.Baseline)
+    assert methods.refusal(method, objectives.get("translation"), tabular=False) == ""
     assert "not classification" in methods.refusal(
-        found, objectives.get("classification"), tabular=False
+        method, objectives.get("classification"), tabular=False
     )

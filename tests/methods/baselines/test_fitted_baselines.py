@@ -23,18 +23,18 @@ def examples(texts: list[str], labels: list[float]) -> list[Example]:
 @pytest.mark.parametrize("method", [tfidf, gradient_boosting])
 def test_one_label_in_train_is_the_constant_answer(method: Any) -> None:
     train = examples(["the cat", "a dog", "some ice"], [1, 1, 1])
-    found = method.fit(train, 3, method.Options(), 0)(train)
-    assert found.shape == (3, 3)
-    assert (found.argmax(1) == 1).all()
+    scores = method.fit(train, 3, method.Options(), 0)(train)
+    assert scores.shape == (3, 3)
+    assert (scores.argmax(1) == 1).all()
     expected = majority.fit(train, 3, majority.Options(), 0)(train)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 1], [0.5, 1.5, 2.5]])
 def test_texts_without_a_word_are_the_constant_answer(labels: list[float]) -> None:
     train = examples(["?", "!", "x"], labels)
-    found = tfidf.fit(train, 2, tfidf.Options(), 0)(train)
-    np.testing.assert_array_equal(found, majority.fit(train, 2, majority.Options(), 0)(train))
+    scores = tfidf.fit(train, 2, tfidf.Options(), 0)(train)
+    np.testing.assert_array_equal(scores, majority.fit(train, 2, majority.Options(), 0)(train))
 
 
 def test_a_study_with_one_label_in_train_ends_well(tmp_path: Path, tiny_model: Any) -> None:

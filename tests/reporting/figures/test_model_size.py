@@ -30,27 +30,29 @@ def several(methods=("full", "lora"), known=("small", "large")):
             result["trained_parameters"] *= times
             result["method_parameters"] = 1_000_000 if record.run.method.name == "lora" else 0
         if record.run.stage == "cost" and record.run.model.name in known:
-            held = 4 * (50_000_000 * times + (1_000_000 if record.run.method.name == "lora" else 0))
-            parts = {**measured["components"], "weights_bytes": held}
+            weights_bytes = 4 * (
+                50_000_000 * times + (1_000_000 if record.run.method.name == "lora" else 0)
+            )
+            parts = {**measured["components"], "weights_bytes": weights_bytes}
             measured |= {"precision": "fp32", "components": parts}
         records.append(replace(record, result=result, measured=measured))
     return study, records
 
 
-def shown(study, records):
+def build_sizes(study, records):
     (task,) = build_report(study, records).tasks
     return task.model_sizes, lay_out_model_sizes(task, 0)
 
 
 def test_sizes_are_what_full_fine_tuning_trained() -> None:
-    sizes, found = shown(*several())
-    assert sizes is not None and found is not None
-    assert [panel.title for panel in found.panels] == ["full", "lora", "head_only"]
+    sizes, figure = build_sizes(*several())
+    assert sizes is not None and figure is not None
+    assert [panel.title for panel in figure.panels] == ["full", "lora", "head_only"]
     assert "small (118 M parameters) and large (353 M parameters)" in sizes.comparison
     assert "Parameters: trained by full fine-tuning, head included." in sizes.comparison
     assert "family" in sizes.comparison
-    assert [text for _, text in found.x_ticks] == ["118 M", "353 M"]
-    for panel in found.panels:
+    assert [text for _, text in figure.x_ticks] == ["118 M", "353 M"]
+    for panel in figure.panels:
         assert len(panel.scores) == len(panel.memory) == 2
         for spot in panel.scores:
             assert LEFT < spot.x < RIGHT
@@ -63,7 +65,7 @@ def test_sizes_are_what_full_fine_tuning_trained() -> None:
 
 
 def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() -> None:
-    sizes, _ = shown(*several(methods=("lora",)))
+    sizes, _ = build_sizes(*several(methods=("lora",)))
     assert sizes is not None
     assert "small (50.0 M parameters) and large (150 M parameters)" in sizes.comparison
     assert "counted from the bytes of weights and buffers" in sizes.comparison
@@ -71,13 +73,13 @@ def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() ->
 
 @pytest.mark.parametrize("known", [("small",), ()])
 def test_what_is_not_known_is_not_drawn(known) -> None:
-    assert shown(*several(methods=("lora",), known=known)) == (None, None)
+    assert build_sizes(*several(methods=("lora",), known=known)) == (None, None)
 
 
 @pytest.mark.thorough
 def test_one_model_has_no_such_figure(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")])
-    assert shown(study, fake.whole(study)) == (None, None)
+    assert build_sizes(study, fake.whole(study)) == (None, None)
     text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
         "utf-8"
     )
@@ -99,11 +101,11 @@ def test_the_page_and_the_pictures_have_it(tmp_path: Path) -> None:
 
 def test_it_is_a_table_too() -> None:
     study, records = several()
-    found = {table.name: table for table in build_tables(build_report(study, records))}
+    tables = {table.name: table for table in build_tables(build_report(study, records))}
     assert "sizes" not in {
         t.name for t in build_tables(build_report(fake.study(), fake.whole(fake.study())))
     }
-    table = found["sizes"]
+    table = tables["sizes"]
     rows = [dict(zip(table.columns, values, strict=True)) for values in table.values]
     assert len(rows) == 6
     large = next(r for r in rows if (r["method"], r["model"]) == ("full", "large"))

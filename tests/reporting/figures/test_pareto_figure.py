@@ -37,8 +37,8 @@ def test_the_terminal_has_them_too() -> None:
     report = build_report(study, fake.whole(study, {"lora": 0.95}))
     print_tables(report, Console(file=out, width=200))
     text = out.getvalue()
-    said = ("On topics, take lora", "Pareto front", "Over all tasks")
-    places = [text.index(one) for one in said]
+    phrases = ("On topics, take lora", "Pareto front", "Over all tasks")
+    places = [text.index(one) for one in phrases]
     assert places == sorted(places)
     assert re.search(r"870 MiB \| (>99|100) %", text)
 
@@ -107,14 +107,14 @@ def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> 
         assert [link for link, _ in links] == [
             mark.row_id for mark in pareto.figures[0].labelled_marks
         ]
-        for link, said in links:
+        for link, aria_label in links:
             row = re.search(rf'<tr id="{link}".*?</tr>', text)
-            assert row is not None and said.split(",")[0] in row[0]
-            assert re.search(r"\d % of draws; 0\.\d\d \[.*\], 60 examples, 3 seeds; \d", said)
+            assert row is not None and aria_label.split(",")[0] in row[0]
+            assert re.search(r"\d % of draws; 0\.\d\d \[.*\], 60 examples, 3 seeds; \d", aria_label)
     labels = re.findall(r"<a [^>]*>([^<]+)</a>", below)
     assert all(
-        said.startswith(label)
-        for label, (_, said) in zip(
+        aria_label.startswith(label)
+        for label, (_, aria_label) in zip(
             labels, re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)"', below), strict=True
         )
     )

@@ -16,8 +16,8 @@ def axes(**changes) -> dict:
     (task,) = build_report(study, fake.whole(study)).tasks
     pareto = lay_out_pareto(task, 0)
     assert pareto is not None
-    found = json.loads(dump_script_json(pareto_data(pareto)))["axes"]
-    return {axis["title"]: axis for axis in found}
+    vega_axes = json.loads(dump_script_json(pareto_data(pareto)))["axes"]
+    return {axis["title"]: axis for axis in vega_axes}
 
 
 def test_points_have_what_the_table_has_in_the_axis_own_unit() -> None:
@@ -76,15 +76,15 @@ def test_the_library_is_one_inert_text_with_its_licence() -> None:
 def test_it_is_kept_and_made_anew_where_it_is_damaged(tmp_path, monkeypatch) -> None:
     text = page.load_vega()
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
-    made = []
+    calls = []
     bundle = text.split("*/\n", 1)[1]
-    monkeypatch.setattr("vl_convert.javascript_bundle", lambda s: made.append(s) or bundle)
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda s: calls.append(s) or bundle)
     fresh = page.load_vega.__wrapped__
-    assert fresh() == text and len(made) == 1
-    assert fresh() == text and len(made) == 1
+    assert fresh() == text and len(calls) == 1
+    assert fresh() == text and len(calls) == 1
     (kept,) = (tmp_path / "page").iterdir()
     kept.write_bytes(kept.read_bytes()[:-9] + b"alert(1)\xff")
-    assert fresh() == text and len(made) == 2
-    assert fresh() == text and len(made) == 2
+    assert fresh() == text and len(calls) == 2
+    assert fresh() == text and len(calls) == 2
     monkeypatch.setenv("PARETUNE_HOME", str(kept))  # a file: nothing can be kept below it
-    assert fresh() == text and fresh() == text and len(made) == 4
+    assert fresh() == text and fresh() == text and len(calls) == 4

@@ -26,5 +26,5 @@ def test_what_is_not_proven_better_than_no_training_is_named() -> None:
     rows = {row.method: row for row in task.all_rows}
     assert rows["lora"].not_above_untrained == ("few_shot",)
     assert rows["full"].not_above_untrained == rows["few_shot"].not_above_untrained == ()
-    told = "Not proven better than the model without training (few_shot): lora."
-    assert told in task.sentences
+    sentence = "Not proven better than the model without training (few_shot): lora."
+    assert sentence in task.sentences

@@ -54,7 +54,7 @@ def test_parameters_and_lists() -> None:
 
 
 def test_what_rounds_to_nothing_has_no_sign() -> None:
-    found = Interval(-0.001, -0.004, 0.03, n_examples=60, n_seeds=3, share_seeds=0.1)
-    assert format_interval(found) == "0.00 [0.00, 0.03]"
-    assert format_interval(replace(found, estimate=-0.01)) == "-0.01 [0.00, 0.03]"
-    assert format_estimate(found) == "0.00"
+    interval = Interval(-0.001, -0.004, 0.03, n_examples=60, n_seeds=3, share_seeds=0.1)
+    assert format_interval(interval) == "0.00 [0.00, 0.03]"
+    assert format_interval(replace(interval, estimate=-0.01)) == "-0.01 [0.00, 0.03]"
+    assert format_estimate(interval) == "0.00"

@@ -7,7 +7,7 @@ from paretune.store.record import Record
 from paretune.study import Study
 
 
-def said(study: Study, records: list[Record]) -> str:
+def join_notes(study: Study, records: list[Record]) -> str:
     return " ".join(build_report(study, records).notes)
 
 
@@ -18,14 +18,14 @@ def ended(study: Study, seeds: int, n: int) -> list[Record]:
 
 def test_few_seeds_and_few_examples_are_told() -> None:
     study = fake.study()
-    two = said(study, ended(study, 2, 60))
+    two = join_notes(study, ended(study, 2, 60))
     assert "Intervals over 2 seeds cover the true score in at least 93 %" in two
     assert "only one kind" in two and "one run" not in two
-    one = said(study, ended(study, 1, 60))
+    one = join_notes(study, ended(study, 1, 60))
     assert "one run on 60 examples" in one and "only one kind" not in one
 
 
 def test_many_seeds_or_examples_need_no_word() -> None:
     study = fake.study()
-    assert "cover the true score" not in said(study, ended(study, 10, 60))
-    assert "one run" not in said(study, ended(study, 1, 100))
+    assert "cover the true score" not in join_notes(study, ended(study, 10, 60))
+    assert "one run" not in join_notes(study, ended(study, 1, 100))

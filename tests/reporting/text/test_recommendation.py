@@ -23,9 +23,9 @@ def of(levels=None, budget: Budget | None = None, **more) -> Advice:
 
 
 def test_three_lines_that_fit_a_terminal_and_the_command() -> None:
-    found = of(study="my study.yaml", store="a b")
-    assert found.take == "full" and found.kind == "method" and found.proven
-    first, second, third = found.lines
+    advice = of(study="my study.yaml", store="a b")
+    assert advice.take == "full" and advice.kind == "method" and advice.proven
+    first, second, third = advice.lines
     assert first.startswith("topics: take full, 0.7") and first.endswith("1.85 GiB peak memory.")
     assert re.fullmatch(
         r"  Proven better than every baseline, expected loss \d\.\d points, best with \d+ %\.",
@@ -34,16 +34,16 @@ def test_three_lines_that_fit_a_terminal_and_the_command() -> None:
     assert re.fullmatch(
         r"  Would change it: a limit under 1\.85 GiB \(lora, \d\.\d points lower\)\.", third
     )
-    assert found.headline == first[:-1]
-    assert shlex.split(found.command) == [
+    assert advice.headline == first[:-1]
+    assert shlex.split(advice.command) == [
         "paretune", "export", "my study.yaml", "--task", "topics", "--model", "e5-small",
         "--method", "full", "--store", "a b",
     ]  # fmt: skip
 
 
 def test_the_same_in_sentences() -> None:
-    found = of(budget=Budget(within_points=5.0))
-    first, second, third, fourth = found.reasons
+    advice = of(budget=Budget(within_points=5.0))
+    first, second, third, fourth = advice.reasons
     assert first.startswith("On topics, take lora: 0.7") and "(60 examples, 3 seeds)" in first
     assert second.startswith("Its next run is expected to lose")
     assert "Chances: the best" in second and "more than 5 points worse" in second
@@ -52,9 +52,9 @@ def test_the_same_in_sentences() -> None:
         "It has the least peak memory of all that are expected within 5 points of the highest, "
         "full (full minus lora: 0.0"
     )
-    assert found.explanations == (fourth,)
+    assert advice.explanations == (fourth,)
     assert any(
-        text.startswith("Would decide between full and lora: about") for text in found.changes
+        text.startswith("Would decide between full and lora: about") for text in advice.changes
     )
 
 
@@ -65,25 +65,25 @@ def test_no_line_is_wider_than_a_terminal(levels) -> None:
     study = fake.study(tasks=[task], models=[model, "b"], methods=["full", "lora"])
     cells = group_into_cells(study, fake.whole(study, levels))
     for budget in (Budget(), Budget({"memory": 1.0}), Budget(proven=True, within_points=12.5)):
-        found = write_advice(recommend(cells, budget))
-        assert 1 <= len(found.lines) <= 3
-        assert max(map(len, found.lines)) <= 80
+        advice = write_advice(recommend(cells, budget))
+        assert 1 <= len(advice.lines) <= 3
+        assert max(map(len, advice.lines)) <= 80
 
 
 def test_with_several_models_the_model_is_named() -> None:
     study = fake.study(models=["a", "b"], methods=["full", "lora"])
     cells = topic_cells(study)
-    found = write_advice(recommend(cells))
-    assert found.take in ("full on a", "full on b")
-    assert f"--model {found.take[-1]} --method full" in found.command
+    advice = write_advice(recommend(cells))
+    assert advice.take in ("full on a", "full on b")
+    assert f"--model {advice.take[-1]} --method full" in advice.command
 
 
 def test_a_budget_is_named_and_so_is_what_lies_outside() -> None:
-    found = of(budget=Budget({"memory": 900 * 2**20}))
-    assert "against the best inside the budget." in found.reasons[1]
+    advice = of(budget=Budget({"memory": 900 * 2**20}))
+    assert "against the best inside the budget." in advice.reasons[1]
     assert any(
         text.startswith("With a larger budget, full (1.85 GiB peak memory")
-        for text in found.changes
+        for text in advice.changes
     )
     none = of({"tfidf": 0.6}, budget=Budget({"memory": 2**20}))
     assert none.reasons[0].startswith("On topics, take the baseline tfidf: 0.")
@@ -108,9 +108,9 @@ def test_a_cost_that_was_not_measured_is_not_taken_for_too_much() -> None:
     study = fake.study(methods=["full", "lora"])
     records = [r for r in fake.whole(study) if r.run.stage != "cost"]
     cells = topic_cells(study, records)
-    found = write_advice(recommend(cells, Budget({"memory": 900 * 2**20})))
+    advice = write_advice(recommend(cells, Budget({"memory": 900 * 2**20})))
     assert "No method is known to fit the budget: a limited cost was not measured" in " ".join(
-        found.reasons
+        advice.reasons
     )
 
 
@@ -128,17 +128,17 @@ def test_a_task_where_everything_is_below_the_constant_answer_says_so() -> None:
 
 
 def test_a_guess_is_called_one_and_says_what_would_decide_it() -> None:
-    found = of({**LOW, "full": 0.6})
-    assert found.kind == "guess"
-    assert found.reasons[0].startswith("On topics, the best guess is full: 0.")
-    assert re.search(r"^It is not proven better than \w+: \+\d+ points \[-", found.reasons[2])
-    assert found.lines[1].startswith("  Not proven: +")
+    advice = of({**LOW, "full": 0.6})
+    assert advice.kind == "guess"
+    assert advice.reasons[0].startswith("On topics, the best guess is full: 0.")
+    assert re.search(r"^It is not proven better than \w+: \+\d+ points \[-", advice.reasons[2])
+    assert advice.lines[1].startswith("  Not proven: +")
     other = of({**LOW, "full": 0.6, "tfidf": 0.55})
     assert other.kind == "guess"
     assert other.reasons[-1] == "If a wrong switch is costly, stay with tfidf (--proven)."
-    (said,) = (t for t in found.changes if t.startswith("Would decide between "))
-    assert re.search(r"about [\d,]+ seeds each \(3 now\) together with about [\d,]+ test", said)
-    assert "--method full" in found.command
+    (sentence,) = (t for t in advice.changes if t.startswith("Would decide between "))
+    assert re.search(r"about [\d,]+ seeds each \(3 now\) together with about [\d,]+ test", sentence)
+    assert "--method full" in advice.command
 
 
 def test_the_third_line_says_what_would_change_the_recommendation() -> None:
@@ -161,15 +161,15 @@ def test_a_rate_at_the_edge_would_change_it_first() -> None:
     for seed in (1, 2, 3):
         run = fake.make_run(study, "final", "full", seed, learning_rate=1e-3)
         records.append(fake.record(run, {"test": fake.answers(0.8)}))
-    found = write_advice(recommend(topic_cells(study, records)))
-    assert found.lines[2] == "  Would change it: higher rates (full: the highest tried was best)."
+    advice = write_advice(recommend(topic_cells(study, records)))
+    assert advice.lines[2] == "  Would change it: higher rates (full: the highest tried was best)."
 
 
 def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> None:
     study, records = mostly_collapsed(tfidf=0.7)
     cells = topic_cells(study, records)
-    said = write_advice(recommend(cells)).warnings[0]
-    assert said == (
+    warning = write_advice(recommend(cells)).warnings[0]
+    assert warning == (
         "Nothing learned: 7 of 8 seeds are constant after 60 steps; "
         "train longer or raise the learning rate."
     )
@@ -178,23 +178,27 @@ def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> No
         run = fake.make_run(study, "tune", "full", 0, learning_rate=rate)
         records.append(fake.record(run, {"selection": fake.answers(level, n=40, part="s")}))
     cells = topic_cells(study, records)
-    found = write_advice(recommend(cells))
-    assert found.warnings[0].endswith("raise the learning rate (1e-3 is the highest tried).")
-    assert "The best rate was the highest tried for full (1e-3): try higher rates." in found.changes
+    advice = write_advice(recommend(cells))
+    assert advice.warnings[0].endswith("raise the learning rate (1e-3 is the highest tried).")
+    assert (
+        "The best rate was the highest tried for full (1e-3): try higher rates." in advice.changes
+    )
 
 
 def test_one_method_that_learned_nothing_is_named() -> None:
-    (said,) = of().warnings
-    assert said.startswith("Nothing learned by prompt: 3 of 3 seeds are constant after 80 steps;")
+    (warning,) = of().warnings
+    assert warning.startswith(
+        "Nothing learned by prompt: 3 of 3 seeds are constant after 80 steps;"
+    )
 
 
 def test_a_study_of_baselines_alone_has_a_score() -> None:
     """0.1.0 said "No method has a score" above the probe's score."""
     study = fake.study(methods=["head_only"])
     cells = topic_cells(study, fake.whole(study, {"head_only": 0.8}))
-    found = write_advice(recommend(cells))
-    assert found.reasons[0].startswith("On topics, take the baseline head_only: 0.")
-    assert found.reasons[2] == "No method has a score beside the baselines."
+    advice = write_advice(recommend(cells))
+    assert advice.reasons[0].startswith("On topics, take the baseline head_only: 0.")
+    assert advice.reasons[2] == "No method has a score beside the baselines."
     (task, _) = build_report(study, fake.whole(study, {"head_only": 0.8})).tasks
     assert not any("has a score" in text for text in (*task.sentences, *task.further_sentences))
 
@@ -209,10 +213,10 @@ def test_collapsed_lost_and_unfinished_are_said() -> None:
     records.append(fake.record(fake.make_run(study, "final", "full", 2), outcome="diverged"))
     waiting = fake.state(fake.make_run(study, "final", "lora", 9))
     cells = topic_cells(study, records, [waiting])
-    found = write_advice(recommend(cells))
-    assert found.take == "full"
-    assert "1 of 3 runs of full failed; its expected score counts that." in found.changes
-    assert "Not finished: lora 3 of 3 runs." in found.warnings
+    advice = write_advice(recommend(cells))
+    assert advice.take == "full"
+    assert "1 of 3 runs of full failed; its expected score counts that." in advice.changes
+    assert "Not finished: lora 3 of 3 runs." in advice.warnings
     assert write_advice(recommend([])).reasons == ("On , no method has a score yet.",)
 
 
@@ -220,13 +224,13 @@ def test_the_papers_protocol_recommends_nothing() -> None:
     study = fake.study(protocol={"preset": "paper"})
     run = fake.make_run(study, "final", "lora", 42, selection="test")
     records = [fake.record(run, {"test": fake.answers(0.7)}), *fake.cell(study, "majority", None)]
-    found = write_advice(recommend(topic_cells(study, records)))
-    assert found.take == "" and "selected on the test part" in found.reasons[0]
+    advice = write_advice(recommend(topic_cells(study, records)))
+    assert advice.take == "" and "selected on the test part" in advice.reasons[0]
 
 
 def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
-    found = SampleSize(5, 60, None, 1234, None, varies=True, blind=False)
-    assert describe_sample_size(found).startswith(
+    sample_size = SampleSize(5, 60, None, 1234, None, varies=True, blind=False)
+    assert describe_sample_size(sample_size).startswith(
         "about 1,300 test examples (60 now); seeds alone would not"
     )
     assert "14 seeds" in describe_sample_size(
@@ -235,10 +239,10 @@ def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
 
 
 def test_what_nobody_would_run_is_only_said_to_be_more() -> None:
-    found = describe_sample_size(
+    text = describe_sample_size(
         SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False)
     )
-    assert found.startswith(
+    assert text.startswith(
         "more than 1,000 seeds each (3 now) together with more than 100,000 test examples (60 now)"
     )
     edge = SampleSize(3, 60, 1000, 100_000, None, varies=True, blind=False)

@@ -21,7 +21,7 @@ from paretune.reporting.text.terminal_screen import (
 )
 
 
-def shown(report: Report, width: int = 80, study: str = "s.yaml") -> str:
+def print_to_text(report: Report, width: int = 80, study: str = "s.yaml") -> str:
     out = io.StringIO()
     print_screen(report, Console(file=out, width=width), study)
     return out.getvalue()
@@ -38,7 +38,7 @@ def sample() -> Report:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_study_of_three_tasks_fits_one_screen(width: int) -> None:
-    text = shown(sample(), width)
+    text = print_to_text(sample(), width)
     lines = text.splitlines()
     assert len(lines) <= 40
     assert max(map(cell_len, lines)) <= width
@@ -47,7 +47,7 @@ def test_a_study_of_three_tasks_fits_one_screen(width: int) -> None:
 
 
 def test_the_table_has_scores_signs_and_memory_of_every_method() -> None:
-    text = shown(sample())
+    text = print_to_text(sample())
     (row,) = (line for line in text.splitlines() if line.startswith("lora "))
     assert re.fullmatch(r"lora( +0\.\d\d \[0\.\d\d, 0\.\d\d\] ?[▲≈▼]\*?){3} +870 MiB", row)
     for name in ("full", "loha", "prompt", "head_only", "majority", "tfidf"):
@@ -57,7 +57,7 @@ def test_the_table_has_scores_signs_and_memory_of_every_method() -> None:
 
 
 def test_three_lines_a_task_then_where_the_rest_is() -> None:
-    parts = shown(sample(), 300, "my study.yaml").split("\n\n")
+    parts = print_to_text(sample(), 300, "my study.yaml").split("\n\n")
     assert len(parts) == 7  # health and sentence, table, three tasks, over all, where the rest is
     for name, part in zip(("routing-en", "paraphrase-en", "follows-en"), parts[2:5], strict=True):
         take, why, change = part.splitlines()
@@ -71,12 +71,12 @@ def test_three_lines_a_task_then_where_the_rest_is() -> None:
 def test_ranks_are_shown_where_they_need_no_second_table() -> None:
     one = fake.study(methods=["full", "lora"], tasks=[fake.own_task("routing-en")])
     report = build_report(one, fake.whole(one))
-    text = shown(report)
+    text = print_to_text(report)
     assert re.search(r"\nlora +0\.\d\d \[0\.\d\d, 0\.\d\d\] ▲ +\d(–\d)? +870 MiB\n", text)
     assert re.search(r"\n +score \[95 %\] +rank +memory\n", text)
     assert "better than every baseline; take" not in text  # the task's own lines say it
-    assert "rank" not in shown(sample()) and shown(sample(), 120).count("rank") == 3
-    narrow = shown(report, 32).splitlines()
+    assert "rank" not in print_to_text(sample()) and print_to_text(sample(), 120).count("rank") == 3
+    narrow = print_to_text(report, 32).splitlines()
     assert max(cell_len(line) for line in narrow if not line.startswith("A")) <= 32
     assert sum(line.startswith("lora ") for line in narrow) == 1
     assert not any("MiB" in line for line in narrow if line.startswith("lora "))
@@ -117,7 +117,7 @@ def test_sentences_are_short() -> None:
 
 def test_what_was_not_learned_comes_after_the_three_lines() -> None:
     study = fake.study(methods=["full", "lora"])
-    text = shown(
+    text = print_to_text(
         build_report(study, fake.whole(study, {"full": None, "lora": None, "tfidf": 0.6})), 300
     )
     task = text.split("\n\n")[2].splitlines()
@@ -128,15 +128,15 @@ def test_what_was_not_learned_comes_after_the_three_lines() -> None:
 
 def test_where_nothing_is_to_be_taken_the_reason_is_there() -> None:
     study = fake.study(methods=["full"])
-    low = shown(
+    low = print_to_text(
         build_report(study, fake.whole(study, {"full": 0.4, "tfidf": 0.3, "head_only": 0.3})), 300
     )
     assert "On topics, there is nothing to take.\n  Nothing scores above the constant answer" in low
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
-    text = shown(build_report(study, records), 300)
-    said = "Nothing is compared with these baselines (not run yet, or no run trained): tfidf."
-    assert said in text
-    assert "On topics, no method has a score yet." in shown(build_report(study, []), 300)
+    text = print_to_text(build_report(study, records), 300)
+    sentence = "Nothing is compared with these baselines (not run yet, or no run trained): tfidf."
+    assert sentence in text
+    assert "On topics, no method has a score yet." in print_to_text(build_report(study, []), 300)
 
 
 def test_the_one_sentence_counts_tasks() -> None:
@@ -150,7 +150,7 @@ def test_the_one_sentence_counts_tasks() -> None:
 
 def test_several_models_stand_in_groups_and_many_tasks_in_several_tables() -> None:
     study = fake.large(5)
-    text = shown(build_report(study, fake.whole(study)))
+    text = print_to_text(build_report(study, fake.whole(study)))
     lines = text.splitlines()
     assert max(map(cell_len, lines)) <= 80
     assert lines.count("a") == 2 or lines.count("a") == 3  # once in each table
@@ -168,10 +168,10 @@ def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
         run = fake.make_run(study, "final", "lora", seed)
         parts = {"test": fake.answers(0.8)} if outcome == "ok" else {}
         records.append(fake.record(run, parts, outcome))
-    found = {one.title: one for one in build_overview(build_report(study, records)).health}
-    assert (found["seeds diverged"].text, found["seeds diverged"].alarm) == ("1 of 6", True)
-    assert (found["seeds lost"].text, found["seeds constant"].text) == ("1 of 6", "0 of 6")
-    assert found["rates at the edge"].text == "1 of 2"
+    health = {one.title: one for one in build_overview(build_report(study, records)).health}
+    assert (health["seeds diverged"].text, health["seeds diverged"].alarm) == ("1 of 6", True)
+    assert (health["seeds lost"].text, health["seeds constant"].text) == ("1 of 6", "0 of 6")
+    assert health["rates at the edge"].text == "1 of 2"
 
 
 def test_costs_measured_on_a_busy_machine_are_counted() -> None:
@@ -181,10 +181,14 @@ def test_costs_measured_on_a_busy_machine_are_counted() -> None:
     assert not any("in doubt" in one.title for one in fine)
     for place, record in enumerate(records):
         if record.run.stage == "cost" and record.run.method.name == "lora":
-            found = {"own_step_seconds": 0.2, "runs": 3, "ratio": 4.2}
-            records[place] = replace(record, measured={**record.measured, "contradicted": found})
-    (told,) = (
+            contradiction = {"own_step_seconds": 0.2, "runs": 3, "ratio": 4.2}
+            records[place] = replace(
+                record, measured={**record.measured, "contradicted": contradiction}
+            )
+    (item,) = (
         o for o in build_overview(build_report(study, records)).health if "in doubt" in o.title
     )
-    assert (told.text, told.alarm) == ("1 of 2", True)
-    assert "step times in doubt (busy machine): 1 of 2" in shown(build_report(study, records), 300)
+    assert (item.text, item.alarm) == ("1 of 2", True)
+    assert "step times in doubt (busy machine): 1 of 2" in print_to_text(
+        build_report(study, records), 300
+    )

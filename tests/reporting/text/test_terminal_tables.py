@@ -8,7 +8,7 @@ from paretune.reporting.build import build_report
 from paretune.reporting.text.terminal_tables import VERDICT, print_tables
 
 
-def shown(study, records, states=(), width: int = 200, **more) -> str:
+def print_to_text(study, records, states=(), width: int = 200, **more) -> str:
     out = io.StringIO()
     print_tables(build_report(study, records, states, **more), Console(file=out, width=width))
     return out.getvalue()
@@ -20,7 +20,7 @@ def line(text: str, *words: str) -> str:
 
 def test_every_score_carries_its_interval_examples_and_seeds() -> None:
     study = fake.study()
-    row = line(shown(study, fake.whole(study)), " lora  ", "1e-3")
+    row = line(print_to_text(study, fake.whole(study)), " lora  ", "1e-3")
     assert "[0." in row
     assert "60 x 3" in row
     assert "1e-3" in row
@@ -38,7 +38,7 @@ def test_collapse_divergence_and_memory_are_flagged() -> None:
         fake.record(runs[1], outcome="diverged"),
         fake.record(runs[2], outcome="out_of_memory"),
     ]
-    text = shown(study, records, width=300)
+    text = print_to_text(study, records, width=300)
     row = line(text, " lora  ", "60 x 1")
     for flag in ("collapsed 1/3", "diverged 1/3", "out of memory 1/3"):
         assert flag in row
@@ -50,7 +50,7 @@ def test_what_was_not_measured_says_so_and_is_never_zero() -> None:
     records = [r for r in fake.whole(study) if r.run.stage != "cost" or r.run.method.name != "lora"]
     shut = fake.cost(fake.make_run(study, "cost", "full", 1), None)
     records = [r for r in records if r.run_id != shut.run_id]
-    text = shown(study, [*records, shut], width=260)
+    text = print_to_text(study, [*records, shut], width=260)
     assert "not measured: no solo measurement yet" in line(text, " lora  ", "1e-3")
     assert "not measured: the counter of this system is shut" in text
     assert " 0 MiB" not in text
@@ -63,7 +63,7 @@ def test_undecided_and_edge_rates_are_marked() -> None:
     records = [fake.record(r, {"selection": fake.answers(0.6, part="s")}) for r in runs]
     final = fake.make_run(study, "final", "lora", 1, learning_rate=1e-4)
     records.append(fake.record(final, {"test": fake.answers(0.6)}))
-    text = shown(study, records, width=300)
+    text = print_to_text(study, records, width=300)
     assert "1e-4 (runner-up close, lowest tried)" in text
     assert "Runner-up close: the second" in " ".join(text.split())
 
@@ -71,7 +71,7 @@ def test_undecided_and_edge_rates_are_marked() -> None:
 def test_a_missing_baseline_withholds_the_verdict() -> None:
     study = fake.study()
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
-    text = shown(study, records, width=220)
+    text = print_to_text(study, records, width=220)
     assert "better than head_only, majority (tfidf not there yet)" in text
     assert "On topics, the best guess is full: 0.79" in text
     assert "It is not proven better than its baselines: no score yet of tfidf." in text
@@ -79,21 +79,21 @@ def test_a_missing_baseline_withholds_the_verdict() -> None:
 
 def test_a_narrow_terminal_gets_quality_and_cost_apart() -> None:
     study = fake.study()
-    text = shown(study, fake.whole(study), width=100)
+    text = print_to_text(study, fake.whole(study), width=100)
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("peak memory   step") == 2
     quality = line(text, "method", "score [95 %]", "rate")
     assert "peak memory" not in quality
     assert "e5-small on topics" in text  # one model is told once, in the heading
-    assert "[0." in line(shown(study, fake.whole(study), width=80), " lora  ", "60 x 3")
-    narrow = shown(study, fake.whole(study), width=60)
+    assert "[0." in line(print_to_text(study, fake.whole(study), width=80), " lora  ", "60 x 3")
+    narrow = print_to_text(study, fake.whole(study), width=60)
     assert "[0." in line(narrow, " lora  ", "60 x 3")
     assert "rank" not in line(narrow, "method", VERDICT)
 
 
 def test_names_cannot_steer_the_terminal() -> None:
     study = fake.study(models=[{"name": "m", "label": "x\x1b[2J[red]y\n"}])
-    text = shown(study, fake.whole(study))
+    text = print_to_text(study, fake.whole(study))
     assert "\x1b" not in text
     assert "x\N{REPLACEMENT CHARACTER}[2J[red]y\N{REPLACEMENT CHARACTER}" in text
 
@@ -102,20 +102,20 @@ def test_the_papers_scores_are_labelled_and_departures_listed() -> None:
     study = fake.study(protocol={"preset": "paper"})
     run = fake.make_run(study, "final", "lora", 42, selection="test")
     records = [fake.record(run, {"test": fake.answers(0.7)})]
-    text = shown(study, records, width=300)
+    text = print_to_text(study, records, width=300)
     assert "selected on the test part" in line(text, " lora  ")
     assert "COPA, prompt tuning: the paper has none" in text
 
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_an_empty_study_is_no_trouble(width: int) -> None:
-    text = shown(fake.study(), [], width=width)
+    text = print_to_text(fake.study(), [], width=width)
     assert "no method has a score yet" in " ".join(text.split())
     assert "Not finished" in text
 
 
 def test_several_models_are_named_together() -> None:
     study = fake.study(models=["a", "b"])
-    text = " ".join(shown(study, fake.whole(study)).split())
+    text = " ".join(print_to_text(study, fake.whole(study)).split())
     assert "Better than every baseline (proven at 95 %): full and lora on every model." in text
     assert "One constant was predicted by prompt on every model, in 6 of 6 seeds." in text

@@ -55,8 +55,8 @@ def plain(folder: Path, labels: str = "yes no") -> str:
 
 
 def spec(train: str, **changes: Any) -> TaskSpec:
-    given = {"name": "mine", "kind": "classification", "text": "text", "label": "label"}
-    return TaskSpec(**{**given, "train": train, **changes})
+    defaults = {"name": "mine", "kind": "classification", "text": "text", "label": "label"}
+    return TaskSpec(**{**defaults, "train": train, **changes})
 
 
 def codes(findings: tuple[Finding, ...]) -> set[str]:
@@ -181,7 +181,7 @@ def test_multiple_choice_answers_in_every_form(tmp_path: Path, form: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("header", "rows", "changes", "said"),
+    ("header", "rows", "changes", "message"),
     [
         ("text,label", ["a,yes", "b,maybe", "c,no"], {"labels": ("yes", "no")}, "train.csv line 3"),
         ("text,label", ["a,yes", "b,", "c,no", "d,no"], {}, "train.csv line 3: has no label"),
@@ -197,9 +197,9 @@ def test_multiple_choice_answers_in_every_form(tmp_path: Path, form: str) -> Non
     ],
 )
 def test_refusals(
-    tmp_path: Path, header: str, rows: list[str], changes: dict[str, Any], said: str
+    tmp_path: Path, header: str, rows: list[str], changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load_dataset(spec(csv(tmp_path, "train.csv", header, rows), **changes))
 
 
@@ -254,18 +254,18 @@ def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
 def test_a_regression_has_finite_numbers(tmp_path: Path) -> None:
     rows = [f"{w},{i * 1.5}" for i, w in enumerate(WORDS)]
     data = load_dataset(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
-    found = {e.uid: e.label for e in (*data.train, *data.test)}
-    assert found["train:3"] == 4.5 and isinstance(found["train:0"], float)
+    labels = {e.uid: e.label for e in (*data.train, *data.test)}
+    assert labels["train:3"] == 4.5 and isinstance(labels["train:0"], float)
     assert (data.labels, data.metric) == (("label",), "r2")
     rows[3], rows[5], rows[7] = "dog,many", "fox,", "hen,inf"
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         load_dataset(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
-    for said in (
+    for message in (
         'train.csv line 5: "many" is not a finite number. Fix the row',
         "train.csv line 7: has no label",
         'train.csv line 9: "inf" is not a finite number',
     ):
-        assert said in str(told.value)
+        assert message in str(error.value)
 
 
 def test_the_rows_of_a_table_may_lack_values_but_not_columns(tmp_path: Path) -> None:
@@ -306,8 +306,8 @@ def test_a_groups_rows_are_drawn_together_where_a_group_has_several(tmp_path: Pa
 
     def tested(*, at: str, **named: str) -> tuple[Dataset, Any]:
         data = load_dataset(spec(train, test=at, **named))
-        found = ModelPredictions([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
-        return data, to_table(found, data.test, data).get("cluster")
+        predictions = ModelPredictions([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
+        return data, to_table(predictions, data.test, data).get("cluster")
 
     data, cluster = tested(at=test, group="who")
     assert cluster == [i // 2 for i in range(20)]
