@@ -22,23 +22,23 @@ from paretune.errors import StoreError
 
 def test_equal_answers_differ_by_nothing_but_are_not_proved_equal() -> None:
     part = [fake.answers(0.6)]
-    found = difference(part, part, "accuracy")
-    assert found.estimate == 0
-    assert found.low == -found.high < 0
-    assert found.p == 1
+    gap = difference(part, part, "accuracy")
+    assert gap.estimate == 0
+    assert gap.low == -gap.high < 0
+    assert gap.p == 1
 
 
 def test_pairing_makes_small_differences_visible() -> None:
     a = [fake.answers(0.74, n=400, seed=1)]
     b = [fake.answers(0.62, n=400, seed=1)]
-    found = difference(a, b, "accuracy")
+    gap = difference(a, b, "accuracy")
     n, p, q = 400, bootstrap_score(a, "accuracy").estimate, bootstrap_score(b, "accuracy").estimate
     unpaired = 1.96 * (p * (1 - p) / n + q * (1 - q) / n) ** 0.5
-    assert found.high - found.estimate < 0.8 * unpaired
+    assert gap.high - gap.estimate < 0.8 * unpaired
     # With one seed each it is the paired t test on examples.
     right = [np.equal(x[0].label, x[0].prediction).astype(float) for x in (a, b)]
-    assert found.p == pytest.approx(stats.ttest_rel(*right).pvalue, rel=0.5)
-    assert difference(b, a, "accuracy").estimate == -found.estimate
+    assert gap.p == pytest.approx(stats.ttest_rel(*right).pvalue, rel=0.5)
+    assert difference(b, a, "accuracy").estimate == -gap.estimate
 
 
 def test_no_difference_is_found_in_noise_more_often_than_said() -> None:
@@ -63,20 +63,20 @@ def test_holm_equals_the_textbook() -> None:
 def test_of_all_pairs_only_what_can_be_equal_at_once_is_counted() -> None:
     """Shaffer (1986), table for four groups: 6, then 3, 3, 3, 2, 1 instead of 6, 5, 4, 3, 2, 1."""
     p = [0.001 * 1.1**i for i in range(6)]
-    wanted = np.maximum.accumulate(np.array(p) * [6, 3, 3, 3, 2, 1])
-    assert all_pairs_correction(p, 4) == pytest.approx(list(wanted))
+    expected = np.maximum.accumulate(np.array(p) * [6, 3, 3, 3, 2, 1])
+    assert all_pairs_correction(p, 4) == pytest.approx(list(expected))
     rng = np.random.default_rng(1)
     for members in range(2, 9):
         p = list(rng.random(members * (members - 1) // 2) ** 3)
-        found, holm = all_pairs_correction(p, members), holm_correction(p)
-        assert all(a <= b + 1e-12 for a, b in zip(found, holm, strict=True))
-        assert min(found) == min(holm)
+        shaffer, holm = all_pairs_correction(p, members), holm_correction(p)
+        assert all(a <= b + 1e-12 for a, b in zip(shaffer, holm, strict=True))
+        assert min(shaffer) == min(holm)
     # Pairs that could not be formed count for nothing.
     assert all_pairs_correction([0.01, 0.02], 3) == pytest.approx([0.02, 0.02])
 
 
 def above_baselines(cell, baselines, missing=()) -> Verdict:
-    gaps = {name: score_difference(cell, found) for name, found in baselines.items()}
+    gaps = {name: score_difference(cell, baseline) for name, baseline in baselines.items()}
     return verdict_of(
         [
             BaselineComparison(name, gap, gap.p, standing_of(gap, gap.p))

@@ -13,8 +13,8 @@ def test_one_answer_for_all_is_constant() -> None:
 
 def test_constant_scores_equal_scikit_learn() -> None:
     labels = [0, 0, 0, 1, 1, 2]
-    found = score_constants(labels, "weighted_f1")
-    for label, value in found.items():
+    scores = score_constants(labels, "weighted_f1")
+    for label, value in scores.items():
         expected = f1_score(labels, [label] * 6, average="weighted", zero_division=0)
         assert value == pytest.approx(expected)
     assert score_constants(labels, "accuracy") == {0: 0.5, 1: 1 / 3, 2: 1 / 6}

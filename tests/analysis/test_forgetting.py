@@ -61,7 +61,7 @@ def test_its_interval_covers_the_true_change() -> None:
     for _ in range(200):
         tokens = rng.integers(10, 50, 30)
         block = truth + rng.normal(0, 0.15, 30)
-        given = []
+        sample = []
         for record in final:
             rise = block + rng.normal(0, 0.03) + rng.normal(0, 0.05, 30)
             stored = {
@@ -69,8 +69,8 @@ def test_its_interval_covers_the_true_change() -> None:
                 "after": (tokens * (3.0 + rise)).tolist(),
                 "tokens": tokens.tolist(),
             }
-            given.append(replace(record, result={**record.result, "forgetting": stored}))
-        forgetting = measure_forgetting(cell_of(study, given, "lora"))
+            sample.append(replace(record, result={**record.result, "forgetting": stored}))
+        forgetting = measure_forgetting(cell_of(study, sample, "lora"))
         assert forgetting is not None
         covered += forgetting.change.low <= truth <= forgetting.change.high
     assert covered >= 180

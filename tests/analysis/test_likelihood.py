@@ -40,15 +40,15 @@ def logits(part: Predictions, sureness: float, seed: int) -> Predictions:
 
 def records_of(study: Study, method: str, sureness: float, part: str = "full") -> list[Record]:
     """Final runs whose answers do not depend on ``sureness``."""
-    found = []
+    records = []
     for seed in study.protocol.seeds:
         run = fake.make_run(study, "final", method, seed)
         parts = {
             name: logits(fake.answers(0.7, n=n, seed=seed, part=name), sureness, seed)
             for name, n in (("selection", 40), ("test", 120))
         }
-        found.append(fake.record(run, parts))
-    return found
+        records.append(fake.record(run, parts))
+    return records
 
 
 def cells_of(study: Study, records: list[Record]) -> dict[str, Cell]:
@@ -74,18 +74,18 @@ def test_equal_answers_with_other_probabilities_differ_here_and_nowhere_else(stu
 def test_the_mean_is_that_of_the_runs(study: Study) -> None:
     records = records_of(study, "full", SHARP)
     cell = cells_of(study, records)["full"]
-    found = cell_likelihood(cell)
-    assert found.log_likelihood is not None and found.brier is not None
+    likelihood = cell_likelihood(cell)
+    assert likelihood.log_likelihood is not None and likelihood.brier is not None
     runs = [example_likelihood(record, cell.objective) for record in records]
     means = [run.log_likelihood.mean() for run in runs if isinstance(run, ExampleLikelihood)]
-    assert found.log_likelihood.seeds == pytest.approx(means)
-    assert found.log_likelihood.estimate < 0 < found.brier.estimate
-    assert set(found.runs) == {record.run_id for record in records}
+    assert likelihood.log_likelihood.seeds == pytest.approx(means)
+    assert likelihood.log_likelihood.estimate < 0 < likelihood.brier.estimate
+    assert set(likelihood.runs) == {record.run_id for record in records}
 
 
 def in_folds(records: list[Record]) -> list[Record]:
     """Three runs, each of which answers every third of the rows."""
-    found = []
+    fold_records = []
     for index, record in enumerate(records):
         test = record.predictions["test"]
         own = {
@@ -93,23 +93,23 @@ def in_folds(records: list[Record]) -> list[Record]:
         }
         run = record.run.model_copy(update={"outer": OuterFold(folds=3, index=index, repeat=0)})
         parts = {**record.predictions, "test": replace(test, **own)}
-        found.append(replace(record, run=run, predictions=parts))
-    return found
+        fold_records.append(replace(record, run=run, predictions=parts))
+    return fold_records
 
 
 def test_folds_are_put_together_by_example(study: Study) -> None:
     records = in_folds(records_of(study, "full", SHARP))
     cell = cells_of(study, records)["full"]
-    found = cell_likelihood(cell)
-    assert found.log_likelihood is not None and found.log_likelihood.design == cell.design
+    likelihood = cell_likelihood(cell)
+    assert likelihood.log_likelihood is not None and likelihood.log_likelihood.design == cell.design
     assert cell.design.is_cross_validation
     each = [example_likelihood(record, cell.objective) for record in records]
     every = [v for run in each if isinstance(run, ExampleLikelihood) for v in run.log_likelihood]
-    assert found.log_likelihood.seeds.tolist() == [pytest.approx(np.mean(every))]
-    assert len(found.log_likelihood.uid) == 120
+    assert likelihood.log_likelihood.seeds.tolist() == [pytest.approx(np.mean(every))]
+    assert len(likelihood.log_likelihood.uid) == 120
     # Runs scatter between folds, which is part of the variance, as of scores.
     means = [run.log_likelihood.mean() for run in each if isinstance(run, ExampleLikelihood)]
-    assert found.log_likelihood.fold_scores == pytest.approx(np.array([means]))
+    assert likelihood.log_likelihood.fold_scores == pytest.approx(np.array([means]))
 
 
 def test_of_missing_folds_the_rows_that_both_answered_are_compared(study: Study) -> None:
@@ -132,9 +132,9 @@ def test_what_cannot_be_fitted_says_why(study: Study) -> None:
     records = records_of(study, "full", SHARP)
     without = [replace(r, predictions={"test": r.predictions["test"]}) for r in records]
     on_test = [replace(r, run=r.run.model_copy(update={"selection": "test"})) for r in records]
-    for made in (without, on_test):
-        found = cell_likelihood(cells_of(study, made)["full"])
-        assert found.log_likelihood is None and "selection part" in found.reason
+    for runs in (without, on_test):
+        likelihood = cell_likelihood(cells_of(study, runs)["full"])
+        assert likelihood.log_likelihood is None and "selection part" in likelihood.reason
     nothing = cell_likelihood(cells_of(study, [])["full"])
     assert nothing.reason == "no run that trained has left answers"
     objective = cells_of(study, records)["full"].objective
@@ -188,8 +188,8 @@ def draw_crossed_study(study: Study, rng: np.random.Generator, lead: float) -> l
     def answer(right: np.ndarray, favour: np.ndarray, part: str) -> Predictions:
         scores = rng.normal(0, 1, (len(right), 3))
         scores[np.arange(len(right)), right] += favour
-        given = fake.predictions(right, scores.argmax(1), part)
-        return replace(given, scores=tuple(map(tuple, scores.tolist())))
+        answers = fake.predictions(right, scores.argmax(1), part)
+        return replace(answers, scores=tuple(map(tuple, scores.tolist())))
 
     for method in METHODS:
         own = rng.normal(0, 0.6, rows)

@@ -16,16 +16,16 @@ def trial(rate: float, quality: float | None, fold: int = 0, **changes) -> Recor
 
 
 def test_the_best_mean_over_folds_is_chosen() -> None:
-    found = select_learning_rate(
+    choice = select_learning_rate(
         [trial(1e-4, 0.5, f) for f in (0, 1)]
         + [trial(1e-3, 0.8, f) for f in (0, 1)]
         + [trial(1e-2, 0.6, f) for f in (0, 1)]
     )
-    assert found.rate == 1e-3
-    assert not found.undecided
-    assert not found.edge
-    assert [t.rate for t in found.table] == [1e-4, 1e-3, 1e-2]
-    assert [t.folds for t in found.table] == [2, 2, 2]
+    assert choice.rate == 1e-3
+    assert not choice.undecided
+    assert not choice.edge
+    assert [t.rate for t in choice.table] == [1e-4, 1e-3, 1e-2]
+    assert [t.folds for t in choice.table] == [2, 2, 2]
 
 
 def test_the_best_at_the_end_of_the_range_is_flagged() -> None:
@@ -34,19 +34,19 @@ def test_the_best_at_the_end_of_the_range_is_flagged() -> None:
 
 
 def test_what_blew_up_counts_as_worst_and_is_not_dropped() -> None:
-    found = select_learning_rate(
+    choice = select_learning_rate(
         [trial(1e-4, 0.55, 0), trial(1e-4, 0.55, 1), trial(1e-2, 0.9, 0), trial(1e-2, None, 1)]
     )
-    assert found.rate == 1e-4
-    assert found.table[1].failed == 1
-    assert found.table[1].score < 0.5
+    assert choice.rate == 1e-4
+    assert choice.table[1].failed == 1
+    assert choice.table[1].score < 0.5
 
 
 @pytest.mark.parametrize("outcome", ["diverged", "out_of_memory"])
 def test_nothing_is_chosen_where_everything_failed(outcome: str) -> None:
-    found = select_learning_rate([trial(r, None, outcome=outcome) for r in (1e-4, 1e-3)])
-    assert found.rate is None
-    assert [t.failed for t in found.table] == [1, 1]
+    choice = select_learning_rate([trial(r, None, outcome=outcome) for r in (1e-4, 1e-3)])
+    assert choice.rate is None
+    assert [t.failed for t in choice.table] == [1, 1]
 
 
 def test_ties_go_to_the_lower_loss_then_to_the_smaller_rate_and_are_undecided() -> None:
@@ -64,7 +64,7 @@ def test_a_lead_within_one_standard_error_is_undecided() -> None:
 
 
 def test_an_error_says_nothing_of_its_rate() -> None:
-    found = select_learning_rate([trial(1e-4, 0.5), trial(1e-3, None, outcome="error")])
-    assert found.rate == 1e-4
-    assert len(found.table) == 1
+    choice = select_learning_rate([trial(1e-4, 0.5), trial(1e-3, None, outcome="error")])
+    assert choice.rate == 1e-4
+    assert len(choice.table) == 1
     assert select_learning_rate([]).rate is None

@@ -26,18 +26,18 @@ from paretune.reporting.text.formatting import format_n_by_seeds, format_runs
 from paretune.study import OuterFold, Study
 
 
-def study(seeds: int = 5, **protocol: object) -> Study:
+def make_study(seeds: int = 5, **protocol: object) -> Study:
     return fake.study(protocol={"seeds": list(range(1, seeds + 1)), "folds": 1, **protocol})
 
 
-def lora(given: Study, records: list, states: tuple = ()) -> Cell:
-    cells = group_into_cells(given, records, states)
+def lora(study: Study, records: list, states: tuple = ()) -> Cell:
+    cells = group_into_cells(study, records, states)
     return next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
 
 
 def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
-    given = study()
-    cell = lora(given, fake_folds.crossed_cell(given, "lora", 0.8, 5))
+    study = make_study()
+    cell = lora(study, fake_folds.crossed_cell(study, "lora", 0.8, 5))
     (answers,) = cell.test_answers
     whole = fake.answers(0.8, seed=800)
     assert answers == whole  # test-2 before test-10
@@ -48,8 +48,8 @@ def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
 
 
 def test_repeats_answer_all_rows_again() -> None:
-    given = study(6)
-    cell = lora(given, fake_folds.crossed_cell(given, "lora", 0.8, 3))
+    study = make_study(6)
+    cell = lora(study, fake_folds.crossed_cell(study, "lora", 0.8, 3))
     assert cell.design == TestDesign(3, 2)
     assert list(cell.answers_by_seed) == [0, 1]
     one, other = cell.test_answers
@@ -57,9 +57,9 @@ def test_repeats_answer_all_rows_again() -> None:
 
 
 def test_rows_of_a_failed_fold_are_absent() -> None:
-    given = study()
-    records = fake_folds.without_fold(fake_folds.crossed_cell(given, "lora", 0.8, 5), 2)
-    cell = lora(given, records)
+    study = make_study()
+    records = fake_folds.without_fold(fake_folds.crossed_cell(study, "lora", 0.8, 5), 2)
+    cell = lora(study, records)
     (answers,) = cell.test_answers
     assert len(answers.uid) == 48
     assert (cell.finished, cell.unscored_runs, cell.outcomes["diverged"]) == (True, 1, 1)
@@ -67,10 +67,10 @@ def test_rows_of_a_failed_fold_are_absent() -> None:
 
 def test_a_failed_fold_costs_its_own_answers_only() -> None:
     """Its rows are answered in the other repeats; in its own they have the next repeat's answer."""
-    given = study(15)
-    whole = lora(given, fake_folds.crossed_cell(given, "lora", 0.8, 5))
-    records = fake_folds.crossed_cell(given, "lora", 0.8, 5)
-    cell = lora(given, fake_folds.without_fold(fake_folds.without_fold(records, 2), 14))
+    study = make_study(15)
+    whole = lora(study, fake_folds.crossed_cell(study, "lora", 0.8, 5))
+    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
+    cell = lora(study, fake_folds.without_fold(fake_folds.without_fold(records, 2), 14))
     assert cell.design == TestDesign(5, 3) and cell.fold_of_rows is not None
     inside = [cell.fold_of_rows[r] == -1 for r in range(3)]
     assert [int(rows.sum()) for rows in inside] == [12, 0, 12]
@@ -85,24 +85,24 @@ def test_a_failed_fold_costs_its_own_answers_only() -> None:
 
 
 def test_a_row_that_no_repeat_answered_is_absent_and_a_repeat_without_any_too() -> None:
-    given = study(10)
-    records = fake_folds.crossed_cell(given, "lora", 0.8, 5)
+    study = make_study(10)
+    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
     for place in range(5, 10):
         records = fake_folds.without_fold(records, place)
-    cell = lora(given, fake_folds.without_fold(records, 0))
+    cell = lora(study, fake_folds.without_fold(records, 0))
     assert cell.design == TestDesign(5, 1) and len(cell.test_answers[0].uid) == 48
 
 
 def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> None:
-    given = study()
-    records = fake_folds.crossed_cell(given, "lora", 0.8, 5)
-    poor = fake_folds.crossed_cell(given, "prompt", 0.7, 5)
+    study = make_study()
+    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
+    poor = fake_folds.crossed_cell(study, "prompt", 0.7, 5)
     for place in (0, 1, 2):
         poor = fake_folds.without_fold(poor, place)
-    one = fake_folds.without_fold(fake_folds.crossed_cell(given, "full", 0.7, 5), 4)
-    cells = [c for c in group_into_cells(given, [*records, *poor, *one]) if c.task == "topics"]
-    found = expected_scores(cells)
-    assert {key[1]: len(e.score.uid) for key, e in found.items()} == {"lora": 48, "full": 48}
+    one = fake_folds.without_fold(fake_folds.crossed_cell(study, "full", 0.7, 5), 4)
+    cells = [c for c in group_into_cells(study, [*records, *poor, *one]) if c.task == "topics"]
+    expected = expected_scores(cells)
+    assert {key[1]: len(e.score.uid) for key, e in expected.items()} == {"lora": 48, "full": 48}
     assert all(c.cell.method != "prompt" for c in recommend(cells).candidates)
     assert "prompt" in {c.method for c in recommend(cells).failed_cells}
 
@@ -122,35 +122,35 @@ def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:
 
 
 def test_the_likelihood_of_a_failed_folds_rows_is_that_of_the_answers_in_its_place() -> None:
-    given = study(10)
+    study = make_study(10)
     selection = fake.answers(0.7, n=30, part="train")
     records = [
         replace(record, predictions={**record.predictions, "selection": selection})
-        for record in fake_folds.crossed_cell(given, "lora", 0.8, 5)
+        for record in fake_folds.crossed_cell(study, "lora", 0.8, 5)
     ]
-    whole = cell_likelihood(lora(given, records))
-    cell = lora(given, fake_folds.without_fold(records, 2))
-    found = cell_likelihood(cell)
-    assert found.log_likelihood is not None and found.log_likelihood.runs == 9
+    whole = cell_likelihood(lora(study, records))
+    cell = lora(study, fake_folds.without_fold(records, 2))
+    likelihood = cell_likelihood(cell)
+    assert likelihood.log_likelihood is not None and likelihood.log_likelihood.runs == 9
     assert cell.fold_of_rows is not None
     own, other = (_row_likelihoods(whole, repeat) for repeat in (0, 1))
     rows = np.where(cell.fold_of_rows[0] == -1, other, own)
-    assert found.log_likelihood.seeds == pytest.approx([rows.mean(), other.mean()])
+    assert likelihood.log_likelihood.seeds == pytest.approx([rows.mean(), other.mean()])
 
 
-def _row_likelihoods(found: CellLikelihood, repeat: int) -> np.ndarray:
+def _row_likelihoods(likelihood: CellLikelihood, repeat: int) -> np.ndarray:
     """Of one repeat, in the order of its answers."""
     rows = {
         uid: value
-        for record in found.cell.trained
+        for record in likelihood.cell.trained
         if record.run.outer is not None and record.run.outer.repeat == repeat
         for uid, value in zip(
             record.predictions["test"].uid,
-            found.runs[record.run_id].log_likelihood,
+            likelihood.runs[record.run_id].log_likelihood,
             strict=True,
         )
     }
-    return np.array([rows[uid] for uid in found.cell.answers_by_seed[repeat].uid])
+    return np.array([rows[uid] for uid in likelihood.cell.answers_by_seed[repeat].uid])
 
 
 def test_clusters_and_questions_are_numbered_anew() -> None:
@@ -183,22 +183,22 @@ def test_folds_of_other_data_are_no_cross_validation() -> None:
 
 
 def test_each_fold_has_the_rate_of_its_own_trials() -> None:
-    given = study(3)
+    study = make_study(3)
     rates = (1e-4, 1e-3)
-    records = fake_folds.crossed_cell(given, "lora", 0.8, 3, rates=(1e-3, 1e-4, 1e-3))
+    records = fake_folds.crossed_cell(study, "lora", 0.8, 3, rates=(1e-3, 1e-4, 1e-3))
     for index in range(3):
         for rate in rates:
             outer = OuterFold(folds=3, index=index)
             best = rate == (1e-4 if index == 1 else 1e-3)
-            run = fake.make_run(given, "tune", "lora", 0, learning_rate=rate, outer=outer)
+            run = fake.make_run(study, "tune", "lora", 0, learning_rate=rate, outer=outer)
             part = fake.answers(0.9 if best else 0.4, n=40, seed=index, part=f"train{index}")
             records.append(fake.record(run, {"selection": part}))
     # A run at a rate that its fold did not choose, of an earlier choice.
     old = fake.make_run(
-        given, "final", "lora", 2, learning_rate=1e-3, outer=OuterFold(folds=3, index=1)
+        study, "final", "lora", 2, learning_rate=1e-3, outer=OuterFold(folds=3, index=1)
     )
     records.append(fake.record(old, {"test": fake.constant(n=20)}))
-    cell = lora(given, records)
+    cell = lora(study, records)
     assert [r.run.learning_rate for r in cell.final] == [1e-3, 1e-4, 1e-3]
     assert {o.index: c.rate for o, c in cell.fold_choices.items()} == {0: 1e-3, 1: 1e-4, 2: 1e-3}
     assert cell.rate == 1e-3
@@ -207,29 +207,29 @@ def test_each_fold_has_the_rate_of_its_own_trials() -> None:
 
 
 def test_a_fold_whose_trials_all_failed_asks_for_no_final_run() -> None:
-    given = study(3, trials=1)
-    records = fake_folds.crossed_cell(given, "lora", 0.8, 3)[:2]
+    study = make_study(3, trials=1)
+    records = fake_folds.crossed_cell(study, "lora", 0.8, 3)[:2]
     outer = OuterFold(folds=3, index=2)
-    run = fake.make_run(given, "tune", "lora", 0, outer=outer)
-    cell = lora(given, [*records, fake.record(run, outcome="diverged")])
+    run = fake.make_run(study, "tune", "lora", 0, outer=outer)
+    cell = lora(study, [*records, fake.record(run, outcome="diverged")])
     assert (cell.expected_runs, cell.finished) == (2, True)
     assert cell.failures == FailureRate(failed=1, runs=3)
     # One of two rates failed: another trial is to come, and nothing has failed yet.
-    waiting = study(3, trials=2)
+    waiting = make_study(3, trials=2)
     cell = lora(waiting, [*records, fake.record(run, outcome="diverged")])
     assert cell.failures == FailureRate(failed=0, runs=2)
 
 
 def test_a_method_whose_trials_all_failed_has_failures_and_no_verdict() -> None:
-    given = study(3, trials=1)
+    study = make_study(3, trials=1)
     records = [
         fake.record(
-            fake.make_run(given, "tune", "lora", 0, outer=OuterFold(folds=3, index=index)),
+            fake.make_run(study, "tune", "lora", 0, outer=OuterFold(folds=3, index=index)),
             outcome="diverged",
         )
         for index in range(3)
     ]
-    cells = group_into_cells(given, [*records, *fake_folds.crossed_cell(given, "full", 0.8, 3)])
+    cells = group_into_cells(study, [*records, *fake_folds.crossed_cell(study, "full", 0.8, 3)])
     cell = next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
     assert cell.failures == FailureRate(failed=3, runs=3) and cell.all_trials_failed
     verdict = PairwiseComparisons([c for c in cells if c.task == "topics"]).verdict(cell)
@@ -237,23 +237,23 @@ def test_a_method_whose_trials_all_failed_has_failures_and_no_verdict() -> None:
 
 
 def test_a_constant_answer_to_a_small_fold_is_no_collapse() -> None:
-    given = study(3)
+    study = make_study(3)
     outer = OuterFold(folds=3, index=0)
-    run = fake.make_run(given, "final", "lora", 1, outer=outer)
+    run = fake.make_run(study, "final", "lora", 1, outer=outer)
     few, many = fake.constant(n=4), fake.answers(0.7, n=40, part="train")
-    cell = lora(given, [fake.record(run, {"test": few, "selection": many})])
+    cell = lora(study, [fake.record(run, {"test": few, "selection": many})])
     assert cell.outcomes == {"ok": 1}
     constant = replace(many, prediction=(0,) * 40)
-    cell = lora(given, [fake.record(run, {"test": few, "selection": constant})])
+    cell = lora(study, [fake.record(run, {"test": few, "selection": constant})])
     assert cell.outcomes == {"collapsed": 1}
 
 
 def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
-    auto, split = study(3), study(3, outer="split")
+    auto, split = make_study(3), make_study(3, outer="split")
     crossed = fake_folds.crossed_cell(auto, "lora", 0.8, 3)
     both = [*crossed, *fake.cell(auto, "lora", 0.5)]
     assert lora(split, both).design == SPLIT
-    assert lora(study(3, outer=3), both).design == TestDesign(3, 1)
+    assert lora(make_study(3, outer=3), both).design == TestDesign(3, 1)
     assert lora(auto, crossed).design == TestDesign(3, 1)
     assert lora(auto, fake.cell(auto, "lora", 0.5)).design == SPLIT
     waiting = tuple(fake.state(record.run) for record in crossed)
@@ -261,7 +261,7 @@ def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
 
 
 def test_a_run_is_selected_though_selection_parts_differ() -> None:
-    given = study(3)
+    study = make_study(3)
     records = [
         replace(
             record,
@@ -274,9 +274,9 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
                 "scores": {"selection": {"primary": 0.5 + place / 10, "loss": 1.0}},
             },
         )
-        for place, record in enumerate(fake_folds.crossed_cell(given, "lora", 0.8, 3))
+        for place, record in enumerate(fake_folds.crossed_cell(study, "lora", 0.8, 3))
     ]
-    selected = select_run([lora(given, records)])
+    selected = select_run([lora(study, records)])
     assert selected is not None and selected.record.run.seed == 3
     assert selected.mean == pytest.approx(0.6)
     assert selected.run_interval is not None and selected.interval is not None
@@ -285,19 +285,19 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
         for record in records
         for part in [record.predictions["selection"]]
     ]
-    found, spread = selected.interval, np.std(scores, ddof=1) ** 2
-    assert found.estimate == pytest.approx(np.mean(scores))
-    assert (found.n_examples, format_runs(found)) == (60, "3 folds")
+    interval, spread = selected.interval, np.std(scores, ddof=1) ** 2
+    assert interval.estimate == pytest.approx(np.mean(scores))
+    assert (interval.n_examples, format_runs(interval)) == (60, "3 folds")
     # Student's interval of three runs; no surer than the 20 rows of each, and phi for their folds.
     rows = np.mean([p * (1 - p) / 20 for p in scores])
     least = stats.t.ppf(0.975, 2) * (1.5 * max(spread, rows) / 3) ** 0.5
-    assert least * 0.95 <= found.high - found.estimate <= least * 1.3 or found.high == 1.0
-    assert found.low < found.estimate - 0.95 * least
+    assert least * 0.95 <= interval.high - interval.estimate <= least * 1.3 or interval.high == 1.0
+    assert interval.low < interval.estimate - 0.95 * least
 
 
 def test_the_page_says_which_rows_are_tested() -> None:
-    given = study()
-    crossed = build_report(given, fake_folds.crossed_cell(given, "lora", 0.8, 5))
+    study = make_study()
+    crossed = build_report(study, fake_folds.crossed_cell(study, "lora", 0.8, 5))
     assert "On topics all rows (60) are tested" in crossed.protocol
     assert "not comparable with those on published splits, which `outer: split`" in crossed.protocol
     assert (
@@ -307,6 +307,6 @@ def test_the_page_says_which_rows_are_tested() -> None:
     assert "folds of train" not in crossed.protocol
     assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
     assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].rows[1].interval)
-    split = build_report(given, fake.cell(given, "lora", 0.8))
+    split = build_report(study, fake.cell(study, "lora", 0.8))
     assert "with a tuning seed on one selection part of train; scores" in split.protocol
     assert "On topics the test part is tested after training on one training set" in split.protocol

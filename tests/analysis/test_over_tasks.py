@@ -21,22 +21,24 @@ from paretune.reporting.tables.over_tasks_table import write_over_tasks
 def of(records=None, **changes) -> dict[tuple[str, str], OverTasks]:
     tasks = [fake.own_task(name) for name in ("a", "b", "c")]
     study = fake.study(tasks=tasks, methods=["lora", "full"], **changes)
-    given = fake.whole(study, {"full": 0.8, "lora": 0.7}) if records is None else records(study)
-    found = compare_over_tasks(group_into_cells(study, given))
-    return {(one.method, one.reference): one for one in found}
+    study_records = (
+        fake.whole(study, {"full": 0.8, "lora": 0.7}) if records is None else records(study)
+    )
+    comparisons = compare_over_tasks(group_into_cells(study, study_records))
+    return {(one.method, one.reference): one for one in comparisons}
 
 
 def test_every_method_stands_beside_full_and_the_useful_baselines() -> None:
-    found = of()
-    assert set(found) == {
+    comparisons = of()
+    assert set(comparisons) == {
         ("lora", "full"),
         *((method, base) for method in ("lora", "full") for base in ("head_only", "tfidf")),
     }
-    one = found["lora", "full"]
+    one = comparisons["lora", "full"]
     assert [effect.task for effect in one.effects] == ["a", "b", "c"]
     assert one.points == pytest.approx(np.mean([effect.points for effect in one.effects]))
     assert one.low < one.points < one.high and one.failed == ((0, 9), (0, 9))
-    assert found["full", "tfidf"].standing == "above"
+    assert comparisons["full", "tfidf"].standing == "above"
 
 
 def test_tasks_weigh_as_many_rows_as_they_have() -> None:
@@ -79,11 +81,11 @@ def test_effects_that_differ_between_tasks_are_found_and_said() -> None:
         turned = [r for r in fake.whole(study, flipped) if r.run.task.key == "c"]
         return [*(r for r in records if r.run.task.key != "c"), *turned]
 
-    found = of(opposite)["lora", "full"]
-    assert found.differs_between_tasks
-    low, high = found.any_task
-    assert low < found.low and high > found.high
-    (line, *_) = write_over_tasks([found])
+    comparison = of(opposite)["lora", "full"]
+    assert comparison.differs_between_tasks
+    low, high = comparison.any_task
+    assert low < comparison.low and high > comparison.high
+    (line, *_) = write_over_tasks([comparison])
     assert line.further.startswith("effects differ between tasks (p ")
     assert " on c to " in line.further and "on any such tasks [-" in line.further
 
@@ -99,9 +101,9 @@ def test_one_run_and_failures_withhold_the_verdict() -> None:
         kept = [r for r in records if r not in lost]
         return [*kept, *(fake.record(r.run, outcome="diverged") for r in lost)]
 
-    found = of(failing, protocol={"seeds": [1, 2, 3, 4], "folds": 1})["lora", "full"]
-    assert found.failed == ((0, 12), (9, 12)) and found.standing == "unclear"
-    (line, *_) = write_over_tasks([found])
+    comparison = of(failing, protocol={"seeds": [1, 2, 3, 4], "folds": 1})["lora", "full"]
+    assert comparison.failed == ((0, 12), (9, 12)) and comparison.standing == "unclear"
+    (line, *_) = write_over_tasks([comparison])
     assert "9 of 12 runs of full failed" in line.further
 
 

@@ -58,8 +58,8 @@ def test_methods_are_one_family_and_their_rows_of_baselines_another() -> None:
     assert len(pairs) == 21
     among = [p for p in pairs if {p.a, p.b} <= set(METHODS)]
     assert {p.family for p in among} == {6}
-    wanted = all_pairs_correction([p.difference.p for p in among], 4)
-    assert [p.p_holm for p in among] == wanted
+    expected = all_pairs_correction([p.difference.p for p in among], 4)
+    assert [p.p_holm for p in among] == expected
     rows = {
         method: {
             (p.a, p.b): p.difference.p
@@ -87,11 +87,11 @@ def test_the_corrected_interval_has_0_inside_exactly_where_nothing_is_proven() -
     proven = unclear = 0
     for high in (0.7, 0.8, 0.9):
         for pair in PairwiseComparisons(cells(full=high, lora=0.75)).pairs("e5-small"):
-            shown, alone = pair.corrected, pair.difference
-            inside = shown.low <= 0 <= shown.high
+            corrected, alone = pair.corrected, pair.difference
+            inside = corrected.low <= 0 <= corrected.high
             assert inside == (pair.standing == "unclear"), pair
-            assert shown.low <= alone.low and alone.high <= shown.high
-            assert shown.estimate == alone.estimate
+            assert corrected.low <= alone.low and alone.high <= corrected.high
+            assert corrected.estimate == alone.estimate
             proven, unclear = proven + (not inside), unclear + inside
     assert proven > 3 and unclear > 3
     there = PairwiseComparisons(cells()).pairs("e5-small")[0]
@@ -150,20 +150,20 @@ def disagreeing() -> tuple[Any, list[Any]]:
 def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """0.1.0 had three: "clearly below" the highest, ranks 1 to 2 for both, and p 0.042 alone."""
     study, records = disagreeing()
-    found = StudyResults(study, Path("x"), records, [], [])
-    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: found)
+    results = StudyResults(study, Path("x"), records, [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
     (task,) = build_report(study, records).tasks
     rows = {row.cell.method: row for row in task.all_rows}
-    shown: dict[tuple[str, str], Pair] = {(p.a, p.b): p for p in task.pairs[0].pairs}
+    pairs: dict[tuple[str, str], Pair] = {(p.a, p.b): p for p in task.pairs[0].pairs}
     contested = 0
-    for (a, b), pair in shown.items():
+    for (a, b), pair in pairs.items():
         (compared,) = compare("s.yaml", a, b)
         assert compared.pair is not None
         assert (compared.pair.standing, compared.pair.p_holm) == (pair.standing, pair.p_holm)
         assert (compared.sample_size is None) == (pair.standing != "unclear")
         if verdict := rows[a].verdict:
-            beside = {one.baseline: one.standing for one in verdict.comparisons}
-            assert beside.get(b, pair.standing) == pair.standing
+            standings = {one.baseline: one.standing for one in verdict.comparisons}
+            assert standings.get(b, pair.standing) == pair.standing
         one, other = rows[a].rank, rows[b].rank
         if one and other and pair.standing == "above":
             assert one.best < other.best and one.worst < other.worst
@@ -172,16 +172,16 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
     top = max(task.rows, key=lambda r: r.cell.interval.estimate if r.cell.interval else 0)
     below = {
         p.b if p.a == top.cell.method else p.a
-        for p in shown.values()
+        for p in pairs.values()
         if top.cell.method in (p.a, p.b)
         and p.standing == ("above" if p.a == top.cell.method else "below")
     }
-    said = [
+    sentences = [
         text
         for text in task.further_sentences
         if text.startswith("Of these, worse than the highest")
     ]
-    named = {r.method for r in task.rows if said and r.method in said[0].split(": ")[1]}
+    named = {r.method for r in task.rows if sentences and r.method in sentences[0].split(": ")[1]}
     assert named == {name for name in below if not rows[name].cell.baseline}
 
 

@@ -23,24 +23,24 @@ ALIKE = score_difference(cell(0.6), cell(0.6, seeds=2))
 def claims(names: str, above: dict[str, str]) -> list[Pair]:
     """Pairs in which each of ``above[x]`` is proven worse than x, and nothing else is proven."""
     up, no = DIFFERENT, ALIKE
-    found = []
+    pairs = []
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
             if b in above.get(a, ""):
-                found.append(Pair(a, b, up, 0.01, None))
+                pairs.append(Pair(a, b, up, 0.01, None))
             elif a in above.get(b, ""):
-                found.append(Pair(a, b, replace(up, estimate=-up.estimate), 0.01, None))
+                pairs.append(Pair(a, b, replace(up, estimate=-up.estimate), 0.01, None))
             else:
-                found.append(Pair(a, b, no, 0.5, None))
-    return found
+                pairs.append(Pair(a, b, no, 0.5, None))
+    return pairs
 
 
 def test_every_pair_is_corrected_over_all_pairs() -> None:
     cells = {"a": cell(0.8), "b": cell(0.79), "c": cell(0.5)}
-    found = compare_all_pairs(cells)
-    assert [(p.a, p.b) for p in found] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert [p.p_holm for p in found] == all_pairs_correction([p.difference.p for p in found], 3)
-    assert [p.standing for p in found] == ["unclear", "above", "above"]
+    pairs = compare_all_pairs(cells)
+    assert [(p.a, p.b) for p in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [p.p_holm for p in pairs] == all_pairs_correction([p.difference.p for p in pairs], 3)
+    assert [p.standing for p in pairs] == ["unclear", "above", "above"]
     assert compare_all_pairs({"a": cells["a"]}) == ()
 
 
@@ -64,11 +64,11 @@ def test_pairs_without_a_verdict_share_a_rank_whatever_is_proven() -> None:
         for (a, b), yes in zip(couples, clear, strict=True):
             if yes:
                 above[a] = above.get(a, "") + b
-        found = rank_ranges(order, claims(order, above))
+        ranks = rank_ranges(order, claims(order, above))
         for (a, b), yes in zip(couples, clear, strict=True):
             if yes:
-                assert found[a].best < found[b].best and found[a].worst < found[b].worst
-        for rank in found.values():
+                assert ranks[a].best < ranks[b].best and ranks[a].worst < ranks[b].worst
+        for rank in ranks.values():
             assert 1 <= rank.best <= rank.worst <= 4
         # Proven different, directly or through others, or sharing a rank.
         reached = {a: set(above.get(a, "")) for a in order}
@@ -76,18 +76,20 @@ def test_pairs_without_a_verdict_share_a_rank_whatever_is_proven() -> None:
             reached[a] |= {c for b in reached[a] for c in reached[b]}
         for a, b in couples:
             if b not in reached[a]:
-                assert found[a].worst >= found[b].best and found[b].worst >= found[a].best
+                assert ranks[a].worst >= ranks[b].best and ranks[b].worst >= ranks[a].best
 
 
 def test_mcnemar_equals_the_binomial_and_is_there_for_single_runs_only() -> None:
     label = np.zeros(40, dtype=int)
     a, b = label.copy(), label.copy()
     a[:3], b[1:12] = 1, 1  # a alone wrong on 1, both on 2, b alone wrong on 9
-    one, other = (bootstrap_score([fake.predictions(label, given)], "accuracy") for given in (a, b))
-    found = mcnemar_test(one, other)
-    assert found is not None
-    assert (found.only_a, found.only_b) == (9, 1)
-    assert found.p == pytest.approx(2 * stats.binom.cdf(1, 10, 0.5))
+    one, other = (
+        bootstrap_score([fake.predictions(label, answers)], "accuracy") for answers in (a, b)
+    )
+    result = mcnemar_test(one, other)
+    assert result is not None
+    assert (result.only_a, result.only_b) == (9, 1)
+    assert result.p == pytest.approx(2 * stats.binom.cdf(1, 10, 0.5))
     equal = mcnemar_test(one, one)
     assert equal is not None and equal.p == 1
     assert mcnemar_test(cell(0.8), cell(0.7)) is None

@@ -23,6 +23,6 @@ def test_an_unknown_primary_score_is_not_taken_for_another() -> None:
     raw = {key: value for key, value in fake.own_task("t").items() if key != "metric"}
     study = fake.study(tasks=[raw])
     run = fake.make_run(study, "final", "lora", 1)
-    found = fake.scores(fake.answers(0.6), "accuracy") | {"primary": 0.123}
-    assert find_primary_metric([fake.record(run, result={"scores": {"test": found}})]) is None
+    scores = fake.scores(fake.answers(0.6), "accuracy") | {"primary": 0.123}
+    assert find_primary_metric([fake.record(run, result={"scores": {"test": scores}})]) is None
     assert find_primary_metric([]) is None

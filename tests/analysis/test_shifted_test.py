@@ -34,8 +34,10 @@ def records() -> tuple[fake.Study, list[Record]]:
 
 
 def test_the_change_is_the_difference_of_both_scores() -> None:
-    study, given = records()
-    cell = next(c for c in group_into_cells(study, with_shifted(given, 0.5)) if c.method == "lora")
+    study, unshifted = records()
+    cell = next(
+        c for c in group_into_cells(study, with_shifted(unshifted, 0.5)) if c.method == "lora"
+    )
     shifted = score_shifted(cell)
     assert shifted is not None and shifted.change is not None and cell.interval is not None
     assert shifted.score.n_examples == 80 and shifted.score.n_seeds == 3
@@ -48,17 +50,17 @@ def test_the_change_is_the_difference_of_both_scores() -> None:
 
 
 def test_verdicts_are_those_of_the_test_part() -> None:
-    study, given = records()
-    (plain,) = build_report(study, given).tasks
-    (shifted,) = build_report(study, with_shifted(given, 0.1)).tasks
+    study, unshifted = records()
+    (plain,) = build_report(study, unshifted).tasks
+    (shifted,) = build_report(study, with_shifted(unshifted, 0.1)).tasks
     assert plain.shifted is None and shifted.shifted is not None
     assert shifted.sentences == plain.sentences and shifted.advice == plain.advice
     assert [row.verdict for row in shifted.all_rows] == [row.verdict for row in plain.all_rows]
 
 
 def test_runs_on_another_version_of_the_file_are_left_out() -> None:
-    study, given = records()
-    older = with_shifted(given, 0.5)
+    study, unshifted = records()
+    older = with_shifted(unshifted, 0.5)
     (first, *rest) = [r for r in older if r.run.method.name == "lora" and r.run.stage == "final"]
     other = {**first.predictions, "test_shifted": fake.answers(0.5, n=30, part="test_shifted")}
     changed = [replace(r, predictions=other) if r is first else r for r in older]

@@ -37,8 +37,8 @@ def test_the_share_of_answers_without_a_label_is_told() -> None:
     assert unread_share(cells["lora"]) == pytest.approx(6 / 60)
     assert unread_share(cells["majority"]) == 0.0
     (task,) = build_report(study, records, []).tasks
-    told = [s for s in task.sentences if s.startswith("No label was found")]
-    assert len(told) == 1 and "which count as wrong: 10.0% of lora" in told[0]
+    sentences = [s for s in task.sentences if s.startswith("No label was found")]
+    assert len(sentences) == 1 and "which count as wrong: 10.0% of lora" in sentences[0]
 
 
 def test_labels_have_the_probabilities_that_are_stored_beside_the_texts() -> None:
@@ -60,5 +60,5 @@ def test_labels_have_the_probabilities_that_are_stored_beside_the_texts() -> Non
         else record
         for record in records
     ]  # fmt: skip
-    found = cell_likelihood(next(c for c in topic_cells(study, scored) if c.method == "lora"))
-    assert found.log_likelihood is not None and not found.reason
+    likelihood = cell_likelihood(next(c for c in topic_cells(study, scored) if c.method == "lora"))
+    assert likelihood.log_likelihood is not None and not likelihood.reason
