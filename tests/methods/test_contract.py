@@ -40,15 +40,15 @@ def checkpoint(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
     """The folder of a tiny checkpoint of a family, or of a real model."""
-    made: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
 
     def give(family: str) -> Path:
         if family in (*FAMILIES, *DECODERS):
             return Path(request.getfixturevalue("tiny_model")(family))
-        if family in TRANSLATORS and family not in made:
-            made[family] = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)
-        if family in made:
-            return made[family]
+        if family in TRANSLATORS and family not in folders:
+            folders[family] = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)
+        if family in folders:
+            return folders[family]
         model: Path = request.getfixturevalue("shared") / "models" / family
         if not model.is_dir():
             pytest.skip(f"needs the model {family} in the development data folder ../shared")
@@ -97,8 +97,8 @@ class TestMethods(OwnMethodContract):
         back = walk.prepared(walk.copied(), seed=7, method=as_what)
         into_ours(back, model)
         batch = walk.batch(back.loaded)
-        found = select_logits(formats.compute_logits(back.loaded.model, batch), batch)
-        torch.testing.assert_close(found, walk.again, rtol=0, atol=1e-5)
+        logits = select_logits(formats.compute_logits(back.loaded.model, batch), batch)
+        torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
         assert walk.translated(back.loaded, back.fleet) == walk.texts["again"]
 
 

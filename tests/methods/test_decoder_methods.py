@@ -49,17 +49,17 @@ def test_a_search_with_a_cache_finds_what_whole_texts_say(pair: tuple[str, str])
     one.injected()
     batch = one.batch(left=True)
     with torch.no_grad():
-        found = one.model.generate(
+        generated = one.model.generate(
             **batch, max_new_tokens=NEW, do_sample=False, pad_token_id=3,
             output_logits=True, return_dict_in_generate=True,
         )  # fmt: skip
     texts = [
         row[-(int(mask.sum()) + NEW) :].tolist()
-        for row, mask in zip(found.sequences, batch["attention_mask"], strict=True)
+        for row, mask in zip(generated.sequences, batch["attention_mask"], strict=True)
     ]
     assert max(map(len, texts)) > WINDOW
     for row, forced in enumerate(one.forced(texts)):
-        searched = torch.stack([step[row] for step in found.logits])
+        searched = torch.stack([step[row] for step in generated.logits])
         torch.testing.assert_close(searched, forced[-NEW - 1 : -1], rtol=0, atol=5e-5)
     with torch.no_grad():
         again = one.continuations(2, **batch)
@@ -117,8 +117,8 @@ def test_a_run_beside_it_changes_nothing(pair: tuple[str, str]) -> None:
     for run, rows in ((0, slice(0, 2)), (1, slice(2, 3))):
         for name, parameter in alone.parameters.items():
             parameter.data.copy_(values[name][run : run + 1])
-        found = one.logits(**{n: t[rows] for n, t in one.batch().items()})
-        torch.testing.assert_close(found, together[rows], rtol=0, atol=5e-5)
+        logits = one.logits(**{n: t[rows] for n, t in one.batch().items()})
+        torch.testing.assert_close(logits, together[rows], rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("pair", pairs())
@@ -156,9 +156,9 @@ def test_the_text_keeps_its_positions_behind_a_prompt_if_asked(family: str, meth
     table = one.model.get_submodule(one.anatomy.position_embeddings)
     seen: list[torch.Tensor] = []
     injection = one.injected()
-    handle = table.register_forward_hook(lambda *given: seen.append(given[-1]))
+    handle = table.register_forward_hook(lambda *arguments: seen.append(arguments[-1]))
     batch = one.batch(left=True)
-    found = one.continuations(1, **batch)
+    generated = one.continuations(1, **batch)
     handle.remove()
     injection.undo()
     first, *later = seen
@@ -170,7 +170,7 @@ def test_the_text_keeps_its_positions_behind_a_prompt_if_asked(family: str, meth
         assert torch.equal(first[row, start + 2 :], rows[:length])
         for step, looked_up in enumerate(later):
             assert torch.equal(looked_up[row, -1], rows[length + step])
-    assert found.shape[1] == batch["input_ids"].shape[1] + NEW
+    assert generated.shape[1] == batch["input_ids"].shape[1] + NEW
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -210,7 +210,7 @@ def test_a_prompt_and_a_prefix_in_one_model_move_the_text_behind_both(family: st
         one.injected()
         reader = one.model.get_submodule(one.anatomy.text_reader)
         reader.register_forward_pre_hook(
-            lambda module, args, given: seen.append(given["position_ids"]), with_kwargs=True
+            lambda module, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
         )
         texts = [row.tolist() for row in one.continuations(1, **one.batch(rows=1))]
         assert [int(p[0, 0]) for p in seen] == [
@@ -235,11 +235,11 @@ def test_ia3_scales_keys_and_values_and_no_query(family: str) -> None:
         width = get_linear(one.model, attention.output).in_features
         assert scale.factors().shape == (1, keys)
         scale.l.data.fill_(2.0)
-        made = one.model.get_submodule(attention.query)(torch.ones(1, 1, 32))
+        output = one.model.get_submodule(attention.query)(torch.ones(1, 1, 32))
         injection.undo()
         plain = one.model.get_submodule(attention.query)(torch.ones(1, 1, 32))
         heads = one.model.config.num_attention_heads
-        ratios = (made / plain)[0, 0]
+        ratios = (output / plain)[0, 0]
         queries = ratios[:width]
         if family == "gpt_neox":
             queries = ratios.view(heads, 3, -1)[:, 0].flatten()

@@ -65,8 +65,8 @@ def test_the_update_is_the_delta(name: str) -> None:
         nn.init.normal_(parameter)
     x = torch.randn(2, 3, 6, dtype=torch.float64)
     added = layer(x, torch.zeros(2, 3, 4, dtype=torch.float64))
-    told = torch.stack([x[run] @ layer.delta(run).T for run in (0, 1)])
-    torch.testing.assert_close(added, told, rtol=0, atol=1e-12)
+    expected = torch.stack([x[run] @ layer.delta(run).T for run in (0, 1)])
+    torch.testing.assert_close(added, expected, rtol=0, atol=1e-12)
 
 
 def test_khatri_rao_is_exact() -> None:

@@ -50,7 +50,7 @@ def test_it_trains_in_both_precisions(
     grouped: Path, tmp_path: Path, method: str, precision: str
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), grouped, method, training={"precision": precision})
-    left = train_run(run, checkpoint=tmp_path / "checkpoint", report=lambda told: None)
+    left = train_run(run, checkpoint=tmp_path / "checkpoint", report=lambda progress: None)
     assert left.result["outcome"] in ("ok", "collapsed")
 
 
@@ -58,12 +58,12 @@ def test_it_trains_in_both_precisions(
 def test_both_ways_of_attention_agree(grouped: Path, tmp_path: Path, method: str) -> None:
     run, bench = tiny_run(tiny_task(tmp_path), grouped, method), ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
-    given = loaded.tokenizer(["The cat sat on the mat", "dog"], padding=True, return_tensors="pt")
-    given.pop("token_type_ids", None)
-    made, found = prepare(run, loaded, "cpu"), []
+    inputs = loaded.tokenizer(["The cat sat on the mat", "dog"], padding=True, return_tensors="pt")
+    inputs.pop("token_type_ids", None)
+    prepared, logits = prepare(run, loaded, "cpu"), []
     for attention in ("paretune_sdpa", "paretune_eager"):
         loaded.model.set_attn_implementation(attention)
         with torch.inference_mode():
-            found.append(loaded.model.eval()(**given).logits)
-    made.undo()
-    assert (found[0] - found[1]).abs().max() < 1e-5
+            logits.append(loaded.model.eval()(**inputs).logits)
+    prepared.undo()
+    assert (logits[0] - logits[1]).abs().max() < 1e-5

@@ -34,8 +34,8 @@ def prepared_run(
 
 
 def test_every_method_beside_layers_has_the_option() -> None:
-    beside = {"lora", "dora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer"}
-    assert set(LAYERED) == beside | {"parallel", "prefix", "mam", "unipelt"}
+    names = {"lora", "dora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer"}
+    assert set(LAYERED) == names | {"parallel", "prefix", "mam", "unipelt"}
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,12 @@ def test_several_prefixes_stand_in_layers_of_their_own(tiny_model: Any, tmp_path
         {"name": "prefix", "num_virtual_tokens": 5, "layers": "1"},
     ]
     bench = ProcessCache()
-    found = prepared_run(tmp_path, Path(tiny_model("bert")), "stack", {"methods": members}, bench)
-    lengths = [p.shape[1] for n, p in found.injection.parameters.items() if n.endswith(".K")]
+    prepared = prepared_run(
+        tmp_path, Path(tiny_model("bert")), "stack", {"methods": members}, bench
+    )
+    lengths = [p.shape[1] for n, p in prepared.injection.parameters.items() if n.endswith(".K")]
     assert lengths == [3, 5]
-    config = found.loaded.model.config
+    config = prepared.loaded.model.config
     assert config._attn_implementation == "paretune_sdpa"
-    found.undo()
+    prepared.undo()
     assert config._attn_implementation == "sdpa"

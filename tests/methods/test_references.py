@@ -57,7 +57,7 @@ class Case:
 
     def losses(self, model: Any, optimizer: torch.optim.Optimizer, rate: float) -> list[float]:
         model.train()
-        found = []
+        losses = []
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         for batch, labels in self.batches:
@@ -66,8 +66,8 @@ class Case:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            found.append(loss.item())
-        return found
+            losses.append(loss.item())
+        return losses
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_loraplus_is_pefts(case: Any) -> None:
     ours = make_adamw(trained, 0.0, mine.ours.injection.learning_rate_factors)
     assert sorted({g["rate_factor"] for g in ours.param_groups}) == [1.0, 16.0]
     mine.ours.loaded.model.train(), theirs.train()
-    told = mine.losses(mine.ours.loaded.model, ours, 5e-3)
+    losses = mine.losses(mine.ours.loaded.model, ours, 5e-3)
     expected = []
     for batch, labels in mine.batches:
         loss = F.cross_entropy(theirs(**batch).logits, labels)
@@ -156,7 +156,7 @@ def test_loraplus_is_pefts(case: Any) -> None:
         loss.backward()
         optimizer.step()
         expected.append(loss.item())
-    torch.testing.assert_close(told, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(losses, expected, rtol=0, atol=1e-5)
 
 
 def bert_by_the_paper(model: Any, batch: dict[str, torch.Tensor], method: str) -> torch.Tensor:
@@ -201,8 +201,8 @@ def test_adapters_stand_where_their_papers_put_them(case: Any, method: str) -> N
     gradients = []
     for logits in (model(**batch).logits, bert_by_the_paper(model, batch, method)):
         loss = F.cross_entropy(logits, labels)
-        found = torch.autograd.grad(loss, list(mine.ours.trained.values()))
-        gradients.append((logits, *found))
+        grads = torch.autograd.grad(loss, list(mine.ours.trained.values()))
+        gradients.append((logits, *grads))
     assert len(gradients[0]) >= 7
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
@@ -224,7 +224,7 @@ def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_outpu
     for layer in mine.ours.loaded.anatomy.layers:
         part = parts[layer.down]
         model.get_submodule(layer.down).register_forward_hook(
-            lambda module, given, out, part=part: out + part.compute_change(out)
+            lambda module, inputs, out, part=part: out + part.compute_change(out)
         )
     torch.testing.assert_close(model(**batch).logits, whole, rtol=0, atol=1e-12)
 
@@ -274,11 +274,11 @@ def test_an_empty_prefix_is_the_base(case: Any, tiny_model: Any, family: str) ->
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attention: str) -> None:
     """Attention over [P; K] and [P; V], written out beside a BERT in float64."""
-    given = {"prefix_projection": True, "encoder_hidden_size": 24} if projected else {}
+    projection = {"prefix_projection": True, "encoder_hidden_size": 24} if projected else {}
     mine = case("lora", rank=1)
     loaded, (batch, labels) = mine.fresh(), mine.batches[0]
     loaded.model.set_attn_implementation(attention)
-    options = prefix.Options(num_virtual_tokens=5, **given)
+    options = prefix.Options(num_virtual_tokens=5, **projection)
     count = prefix.count_parameters(loaded.model, loaded.anatomy, options)
     injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
     model = loaded.model.double().eval()

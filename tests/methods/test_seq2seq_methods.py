@@ -124,8 +124,8 @@ def test_padding_and_batch_size_do_not_matter(pair: tuple[str, str]) -> None:
         seen = int(batch["attention_mask"][row].sum())
         alone = {n: t[row : row + 1] for n, t in batch.items()}
         alone |= {n: alone[n][:, :seen] for n in ("input_ids", "attention_mask")}
-        found = one.logits(**alone)
-        torch.testing.assert_close(found, together[row : row + 1], rtol=0, atol=2e-5)
+        logits = one.logits(**alone)
+        torch.testing.assert_close(logits, together[row : row + 1], rtol=0, atol=2e-5)
         assert one.translations(**alone) == texts[row : row + 1]
 
 
@@ -136,12 +136,12 @@ def test_no_word_knows_those_after_it(pair: tuple[str, str]) -> None:
     one.injected()
     batch = one.batch()
     del batch["labels"]
-    found = one.model.generate(
+    generated = one.model.generate(
         **batch, max_new_tokens=TARGET, output_logits=True, return_dict_in_generate=True
     )
-    words = found.sequences[:, :-1]
+    words = generated.sequences[:, :-1]
     forced = one.logits(**batch, decoder_input_ids=words)
-    torch.testing.assert_close(forced, torch.stack(found.logits, 1), rtol=0, atol=2e-5)
+    torch.testing.assert_close(forced, torch.stack(generated.logits, 1), rtol=0, atol=2e-5)
     open_to_all = one.logits(
         **batch, decoder_input_ids=words, decoder_attention_mask=torch.ones_like(words)
     )
@@ -158,10 +158,10 @@ def test_merged_equals_unmerged(pair: tuple[str, str]) -> None:
     one = case(*pair)
     base, names = one.logits(), [n for n, _ in one.model.named_parameters()]
     injection = one.injected()
-    beside, texts = one.logits(), one.translations()
+    unmerged, texts = one.logits(), one.translations()
     one.method.merge(one.model, injection)
     assert [n for n, _ in one.model.named_parameters()] == names
-    torch.testing.assert_close(one.logits(), beside, rtol=0, atol=5e-5)
+    torch.testing.assert_close(one.logits(), unmerged, rtol=0, atol=5e-5)
     assert not torch.allclose(one.logits(), base, atol=1e-3)
     assert one.translations() == texts
 
@@ -173,20 +173,20 @@ def test_the_export_opens_in_peft(pair: tuple[str, str], heads: Any, tmp_path: A
     if pair[0] in PROMPTS and pair[1] != "marian":
         one.options = replace(one.options, text_positions="shifted")  # as PEFT has it
     injection = one.injected()
-    told = {"modules_to_save": heads, "task_type": "SEQ_2_SEQ_LM"}
+    config = {"modules_to_save": heads, "task_type": "SEQ_2_SEQ_LM"}
     base = tiny_translator(pair[1])
     if pair[1] == "marian" and pair[0] in PROMPTS:
         with pytest.raises(MethodError, match=r"MarianMTModel scales the embeddings"):
-            one.method.to_peft(base, one.options, injection, told)
+            one.method.to_peft(base, one.options, injection, config)
         return
-    one.method.to_peft(base, one.options, injection, told).save_pretrained(tmp_path)
+    one.method.to_peft(base, one.options, injection, config).save_pretrained(tmp_path)
     theirs: Any = peft.PeftModel.from_pretrained(tiny_translator(pair[1]), str(tmp_path)).eval()
     assert isinstance(theirs, peft.PeftModelForSeq2SeqLM)
     with torch.no_grad():
         logits = theirs(**one.batch()).logits
     torch.testing.assert_close(logits, one.logits(), rtol=0, atol=2e-5)
-    beside = Case(one.method, one.options, theirs, one.anatomy)
-    assert beside.translations() == one.translations()
+    peft_case = Case(one.method, one.options, theirs, one.anatomy)
+    assert peft_case.translations() == one.translations()
 
 
 @pytest.mark.parametrize("pair", pairs(tuple(n for n in TRAINED if n not in ("full", "untuned"))))
@@ -202,8 +202,8 @@ def test_a_run_beside_it_changes_nothing(pair: tuple[str, str]) -> None:
     for run, rows in ((0, slice(0, 3)), (1, slice(3, 4))):
         for name, parameter in alone.parameters.items():
             parameter.data.copy_(values[name][run : run + 1])
-        found = one.logits(**{n: t[rows] for n, t in one.batch().items()})
-        torch.testing.assert_close(found, together[rows], rtol=0, atol=2e-5)
+        logits = one.logits(**{n: t[rows] for n, t in one.batch().items()})
+        torch.testing.assert_close(logits, together[rows], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("family", TRANSLATORS)
@@ -262,13 +262,13 @@ def test_the_text_keeps_its_positions_behind_a_prompt(family: str, method: str) 
 def test_a_table_that_both_stacks_look_up_in_prompts_only_the_source() -> None:
     one = case("prompt", "mbart")
     injection = one.injected()
-    wanted, moved = one.logits(), [p.detach().clone() for p in injection.parameters.values()]
+    expected, moved = one.logits(), [p.detach().clone() for p in injection.parameters.values()]
     injection.undo()
     one.model.set_input_embeddings(one.model.get_encoder().embed_tokens)
     assert one.model.get_encoder().embed_tokens is one.model.get_decoder().embed_tokens
     for parameter, value in zip(one.inject().parameters.values(), moved, strict=True):
         parameter.data.copy_(value)
-    torch.testing.assert_close(one.logits(), wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(one.logits(), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", PROMPTS)
@@ -318,8 +318,8 @@ def test_a_prefix_is_the_same_however_attention_is_computed(family: str, project
 
 
 def test_adapterdrop_drops_the_lower_layers_of_each_stack() -> None:
-    def left(**given: Any) -> list[str]:
-        return list(case("adapterdrop", "marian", **given).inject().adapters)
+    def left(**options: Any) -> list[str]:
+        return list(case("adapterdrop", "marian", **options).inject().adapters)
 
     upper = ["encoder.layers.1", "encoder.layers.2", "decoder.layers.1"]
     assert left() == [f"model.{name}.fc2" for name in upper]
@@ -335,11 +335,11 @@ def test_gates_count_a_prompt_as_text_whoever_came_first(names: tuple[str, str])
     one = case("stack", "marian", methods=[{"name": n, "num_virtual_tokens": 3} for n in names])
     one.injected()
     together = one.logits()
-    for row, wanted in enumerate(together):
+    for row, expected in enumerate(together):
         alone = {n: t[row : row + 1] for n, t in one.batch().items()}
         seen = int(alone["attention_mask"].sum())
         alone |= {n: alone[n][:, :seen] for n in ("input_ids", "attention_mask")}
-        torch.testing.assert_close(one.logits(**alone)[0], wanted, rtol=0, atol=2e-5)
+        torch.testing.assert_close(one.logits(**alone)[0], expected, rtol=0, atol=2e-5)
 
 
 def test_full_leaves_alone_what_the_architecture_fixes() -> None:

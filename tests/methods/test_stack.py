@@ -34,9 +34,9 @@ def prepared(tiny_model: Any, tmp_path: Path) -> Any:
         source = bench.source(run.model)
         encoded = bench.encode(bench.parts(run).train, loaded, source, 40)
         batch = {n: torch.from_numpy(v) for n, v in pad_batch(encoded, list(range(6)), 0).items()}
-        found = prepare(run, loaded)
+        stacked = prepare(run, loaded)
         loaded.model.eval()
-        return found, batch
+        return stacked, batch
 
     return make
 
@@ -49,13 +49,13 @@ def unsettle(prepared: PreparedModel) -> None:
 
 
 def test_members_keep_their_own_tensors_and_starts(prepared: Any, tiny_model: Any) -> None:
-    found, _ = prepared({"name": "lora", "rank": 2}, "prefix", "bitfit")
-    kinds = {name.rsplit(".", 2)[1] for name in found.injection.parameters}
+    stacked, _ = prepared({"name": "lora", "rank": 2}, "prefix", "bitfit")
+    kinds = {name.rsplit(".", 2)[1] for name in stacked.injection.parameters}
     assert kinds == {"lora", "prefix", "bitfit"}
     alone, _ = prepared({"name": "lora", "rank": 2}, "ia3")
     for name, parameter in alone.injection.parameters.items():
         if ".lora." in name:  # what a member draws does not depend on its neighbours
-            assert torch.equal(parameter, found.injection.parameters[name])
+            assert torch.equal(parameter, stacked.injection.parameters[name])
 
 
 @pytest.mark.parametrize(
@@ -65,35 +65,37 @@ def test_members_keep_their_own_tensors_and_starts(prepared: Any, tiny_model: An
 def test_merged_in_order_it_answers_the_same(
     prepared: Any, members: tuple[str, ...], family: str
 ) -> None:
-    found, batch = prepared(*members, family=family)
-    unsettle(found)
-    model = found.loaded.model
+    stacked, batch = prepared(*members, family=family)
+    unsettle(stacked)
+    model = stacked.loaded.model
     with torch.no_grad():
         before = model(**batch).logits
-        stack.merge(model, found.injection)
+        stack.merge(model, stacked.injection)
         after = model(**batch).logits
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
-    assert not [n for n in found.injection.parameters if n in dict(model.named_parameters())]
+    assert not [n for n in stacked.injection.parameters if n in dict(model.named_parameters())]
 
 
 def test_an_adapter_reads_the_norm_that_another_member_trains(prepared: Any) -> None:
-    found, batch = prepared("pfeiffer", "layer_norm")
-    unsettle(found)
+    stacked, batch = prepared("pfeiffer", "layer_norm")
+    unsettle(stacked)
     with torch.no_grad():
-        before = found.loaded.model(**batch).logits
-        (module, held) = found.injection.members[1]
-        module.merge(found.loaded.model, held)  # only the norms; the adapter stays
-        after = found.loaded.model(**batch).logits
+        before = stacked.loaded.model(**batch).logits
+        (module, injection) = stacked.injection.members[1]
+        module.merge(stacked.loaded.model, injection)  # only the norms; the adapter stays
+        after = stacked.loaded.model(**batch).logits
     torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
 
 
 def test_the_second_adapter_reads_what_the_first_gives(prepared: Any) -> None:
     small = {"reduction_factor": 8}
-    found, _ = prepared({"name": "pfeiffer", **small}, {"name": "adapterdrop", "drop": 0, **small})
-    unsettle(found)
-    layer = found.loaded.anatomy.layers[0]
-    norm = found.loaded.model.get_submodule(layer.output_norm)
-    first, second = (held.adapters[layer.down] for _, held in found.injection.members)
+    stacked, _ = prepared(
+        {"name": "pfeiffer", **small}, {"name": "adapterdrop", "drop": 0, **small}
+    )
+    unsettle(stacked)
+    layer = stacked.loaded.anatomy.layers[0]
+    norm = stacked.loaded.model.get_submodule(layer.output_norm)
+    first, second = (injection.adapters[layer.down] for _, injection in stacked.injection.members)
     before = torch.randn(2, 3, 32)
     between = before + first.compute_change(norm.forward(before))
     changed = between + second.compute_change(norm.forward(between))
@@ -101,19 +103,19 @@ def test_the_second_adapter_reads_what_the_first_gives(prepared: Any) -> None:
 
 
 def test_what_does_not_merge_says_so_and_stays(prepared: Any) -> None:
-    found, batch = prepared("lora", "houlsby")
-    unsettle(found)
-    before = found.loaded.model(**batch).logits
+    stacked, batch = prepared("lora", "houlsby")
+    unsettle(stacked)
+    before = stacked.loaded.model(**batch).logits
     with pytest.raises(MethodError, match="houlsby cannot be merged"):
-        stack.merge(found.loaded.model, found.injection)
-    assert torch.equal(found.loaded.model(**batch).logits, before)
+        stack.merge(stacked.loaded.model, stacked.injection)
+    assert torch.equal(stacked.loaded.model(**batch).logits, before)
 
 
 def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
-    found, _ = prepared({"name": "lora", "loraplus_lr_ratio": 4.0}, "prompt", "bitfit")
+    stacked, _ = prepared({"name": "lora", "loraplus_lr_ratio": 4.0}, "prompt", "bitfit")
     paces = {
-        name.rsplit(".", 2)[-2] + name[-2:]: found.injection.learning_rate_factors.get(name, 1.0)
-        for name in found.injection.parameters
+        name.rsplit(".", 2)[-2] + name[-2:]: stacked.injection.learning_rate_factors.get(name, 1.0)
+        for name in stacked.injection.parameters
     }
     assert paces == {"lora.A": 1.0, "lora.B": 4.0, "virtual_prompt.P": 10.0, "bitfitas": 1.0}
     spec = MethodSpec(name="stack", methods=["prompt", "lora"])  # type: ignore[call-arg]
@@ -151,18 +153,18 @@ LOWER, UPPER = {"name": "lora", "rank": 2, "layers": "0"}, {"name": "lora", "lay
 
 
 def test_one_method_twice_in_layers_of_their_own(prepared: Any) -> None:
-    found, batch = prepared(LOWER, UPPER, "ia3")
-    ranks = {n[: n.index(".attention")]: p.shape[1] for n, p in found.injection.parameters.items()
+    stacked, batch = prepared(LOWER, UPPER, "ia3")
+    ranks = {n[: n.index(".attention")]: p.shape[1] for n, p in stacked.injection.parameters.items()
              if n.endswith(".lora.A")}  # fmt: skip
     assert sorted(ranks.values()) == [2, 8]
-    configured, anatomy = found.method, found.loaded.anatomy
-    size = sum(p.numel() for p in found.injection.parameters.values())
-    assert configured.count_parameters(found.loaded.model, anatomy) == size
-    unsettle(found)
+    configured, anatomy = stacked.method, stacked.loaded.anatomy
+    size = sum(p.numel() for p in stacked.injection.parameters.values())
+    assert configured.count_parameters(stacked.loaded.model, anatomy) == size
+    unsettle(stacked)
     with torch.no_grad():
-        before = found.loaded.model(**batch).logits
-        stack.merge(found.loaded.model, found.injection)
-        after = found.loaded.model(**batch).logits
+        before = stacked.loaded.model(**batch).logits
+        stack.merge(stacked.loaded.model, stacked.injection)
+        after = stacked.loaded.model(**batch).logits
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
 
 
@@ -175,8 +177,8 @@ def test_one_method_twice_in_one_layer_is_refused(prepared: Any) -> None:
 
 def test_dora_may_come_first_twice(prepared: Any) -> None:
     members = [{**LOWER, "name": "dora"}, {**UPPER, "name": "dora"}, "bitfit"]
-    found, _ = prepared(*members)
-    assert len(found.injection.members) == 3
+    stacked, _ = prepared(*members)
+    assert len(stacked.injection.members) == 3
 
 
 def test_a_member_that_is_refused_leaves_no_trace(prepared: Any, tiny_model: Any) -> None:
@@ -185,11 +187,11 @@ def test_a_member_that_is_refused_leaves_no_trace(prepared: Any, tiny_model: Any
 
 
 def test_prompts_and_prefixes_share_a_multiple_choice_model(prepared: Any) -> None:
-    found, batch = prepared("prompt", "prefix", kind="multiple_choice")
-    logits = found.loaded.model(**batch).logits
+    stacked, batch = prepared("prompt", "prefix", kind="multiple_choice")
+    logits = stacked.loaded.model(**batch).logits
     assert logits.shape == (6, 2)
     nn.functional.cross_entropy(logits, torch.zeros(6, dtype=torch.long)).backward()
-    for parameter in found.injection.parameters.values():
+    for parameter in stacked.injection.parameters.values():
         assert parameter.grad is not None and parameter.grad.any()
 
 

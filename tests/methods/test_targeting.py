@@ -72,8 +72,8 @@ def bench() -> ProcessCache:
 @pytest.fixture(scope="module")
 def checkpoint(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     give: Any = in_house.checkpoint.__wrapped__
-    found: Callable[[str], Path] = give(request, tmp_path_factory)
-    return found
+    factory: Callable[[str], Path] = give(request, tmp_path_factory)
+    return factory
 
 
 WALKS = [pytest.param(p, id=f"{p[0]}-{'-'.join(sorted(p[1]))}-{p[2]}") for p in PLACES]
@@ -149,35 +149,35 @@ CONFIGS: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("given", ASKED, ids=str)
+@pytest.mark.parametrize("changes", ASKED, ids=str)
 @pytest.mark.parametrize("method", CONFIGS)
 def test_layers_ranks_and_alphas_are_those_of_peft(
-    method: str, given: dict[str, Any], bench: ProcessCache, checkpoint: Any, tmp_path: Path
+    method: str, changes: dict[str, Any], bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
     """PEFT is given the same options; what it wraps in the head is the head's, which we train."""
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
-    options = parse_options(method, methods.get(method).options, {"rank": 4, "alpha": 6, **given})
+    options = parse_options(method, methods.get(method).options, {"rank": 4, "alpha": 6, **changes})
     ours = {
         n: (options.for_layer(n).rank, options.for_layer(n).scaling)
         for n in options.select_layers(loaded.anatomy)
     }
     config, alpha = CONFIGS[method]
-    if "layers_to_transform" in given:
-        given = {**given, "layers_pattern": "layer"}
+    if "layers_to_transform" in changes:
+        changes = {**changes, "layers_pattern": "layer"}
     theirs = peft.get_peft_model(
         copy.deepcopy(loaded.model),
-        config(r=4, **{alpha: 6}, modules_to_save=list(loaded.anatomy.head_modules), **given),
+        config(r=4, **{alpha: 6}, modules_to_save=list(loaded.anatomy.head_modules), **changes),
     )
-    found = {
+    in_peft = {
         name: (module.r["default"], module.scaling["default"])
         for name, module in theirs.base_model.model.named_modules()
         if hasattr(module, "scaling") and isinstance(module.scaling, dict)
     }
-    assert ours == found and ours
+    assert ours == in_peft and ours
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"target_modules": r"(query"}, '"(query" is no regular expression'),
         ({"target_modules": "query.*"}, '"query.*" matches the whole name of no linear layer'),
@@ -201,16 +201,16 @@ def test_layers_ranks_and_alphas_are_those_of_peft(
     ],
 )
 def test_what_means_nothing_is_told(
-    given: dict[str, Any], said: str, bench: ProcessCache, checkpoint: Any, tmp_path: Path
+    given: dict[str, Any], message: str, bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
     with pytest.raises(MethodError) as caught:
         parse_options("lora", methods.get("lora").options, given).select_layers(loaded.anatomy)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("family", "given", "said"),
+    ("family", "given", "message"),
     [
         ("bert", ["embedings"], '"embedings" matches no module with weights'),
         ("bert", ["dropout"], '"dropout" matches no module with weights'),
@@ -220,7 +220,12 @@ def test_what_means_nothing_is_told(
     ],
 )
 def test_what_cannot_be_trained_in_full_is_told(
-    family: str, given: list[str], said: str, bench: ProcessCache, checkpoint: Any, tmp_path: Path
+    family: str,
+    given: list[str],
+    message: str,
+    bench: ProcessCache,
+    checkpoint: Any,
+    tmp_path: Path,
 ) -> None:
     kind = "translation" if family == "marian" else "pair"
     options = {"modules_to_save": given}
@@ -229,15 +234,15 @@ def test_what_cannot_be_trained_in_full_is_told(
     before = dict(loaded.model.named_parameters())
     with pytest.raises(MethodError) as caught:
         prepare(run, loaded)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert dict(loaded.model.named_parameters()).keys() == before.keys()
 
 
 def test_the_head_is_trained_anyway(bench: ProcessCache, checkpoint: Any, tmp_path: Path) -> None:
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
     assert find_modules_to_save(loaded.model, loaded.anatomy, ["classifier", "pooler"]) == []
-    found = find_modules_to_save(loaded.model, loaded.anatomy, ["layer.0", "layer.0.attention"])
-    assert found == ["bert.encoder.layer.0"]
+    modules = find_modules_to_save(loaded.model, loaded.anatomy, ["layer.0", "layer.0.attention"])
+    assert modules == ["bert.encoder.layer.0"]
 
 
 def test_spellings_of_all_linear_layers_are_one(
@@ -245,18 +250,18 @@ def test_spellings_of_all_linear_layers_are_one(
 ) -> None:
     for family in ("bert", "distilbert", "electra", "modernbert"):
         loaded = loaded_of(bench, checkpoint, family, tmp_path)
-        found = []
+        layers = []
         for word in ("all-linear", "all_linear", ["all-linear"]):
             spec = MethodSpec.model_validate({"name": "lora", "target_modules": word})
             options = parse_options("lora", methods.get("lora").options, spec.options)
-            found.append(options.select_layers(loaded.anatomy))
-        assert found[0] == found[1] == found[2]
+            layers.append(options.select_layers(loaded.anatomy))
+        assert layers[0] == layers[1] == layers[2]
         inside = [n for n in loaded.anatomy.linear_layers if "embeddings_project" not in n]
-        assert found[0] == inside and all(get_linear(loaded.model, name) for name in inside)
+        assert layers[0] == inside and all(get_linear(loaded.model, name) for name in inside)
 
 
 def test_what_shares_batches_with_other_methods() -> None:
-    for given, mixes in (
+    for options, mixes in (
         ({}, True),
         ({"target_modules": ["all_linear"]}, True),
         ({"rank_pattern": {"query": 2}}, True),
@@ -267,5 +272,5 @@ def test_what_shares_batches_with_other_methods() -> None:
         ({"dropout": 0.1}, False),
         ({"modules_to_save": ["embeddings"]}, False),
     ):
-        spec = MethodSpec.model_validate({"name": "lora", **given})
+        spec = MethodSpec.model_validate({"name": "lora", **options})
         assert methods.configure_method(spec).mixes == mixes
