@@ -42,8 +42,8 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
     built: list[Report] = []
     original = build.build_report
 
-    def count(*given) -> Report:
-        built.append(original(*given))
+    def count(*arguments) -> Report:
+        built.append(original(*arguments))
         return built[-1]
 
     monkeypatch.setattr(build, "build_report", count)
@@ -94,10 +94,10 @@ def statistics_called(function) -> set[str]:
     return calls
 
 
-@pytest.mark.parametrize("made", [fake, fake_translations])
-def test_rendering_computes_no_statistics(tmp_path: Path, made) -> None:
-    study = made.study()
-    records = made.whole(study)
+@pytest.mark.parametrize("fakes", [fake, fake_translations])
+def test_rendering_computes_no_statistics(tmp_path: Path, fakes) -> None:
+    study = fakes.study()
+    records = fakes.whole(study)
     report = build.build_report(study, records)
     screen = Console(file=io.StringIO(), width=120)
 

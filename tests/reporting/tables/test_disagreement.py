@@ -7,7 +7,7 @@ from support import fake_records as fake
 
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
-from paretune.reporting.tables import disagreement as beside
+from paretune.reporting.tables import disagreement
 
 STUDY = {"tasks": [fake.own_task("t")], "protocol": {"seeds": [1, 2, 3]}}
 
@@ -16,10 +16,11 @@ def records_of(study, answers: dict[str, list[list[int]]], label: list[int]) -> 
     """One final run for each list of answers, its seed the list's place from 1 on."""
     return [
         fake.record(
-            fake.make_run(study, "final", method, seed), {"test": fake.predictions(label, given)}
+            fake.make_run(study, "final", method, seed),
+            {"test": fake.predictions(label, prediction)},
         )
         for method, runs in answers.items()
-        for seed, given in enumerate(runs, start=1)
+        for seed, prediction in enumerate(runs, start=1)
     ]
 
 
@@ -33,35 +34,35 @@ def test_counts_are_over_the_seeds_that_both_have() -> None:
     label = [0, 0, 1, 1]
     full = [[0, 0, 1, 1], [0, 0, 1, 0], [0, 1, 1, 0]]
     lora = [[0, 1, 1, 0], [1, 1, 1, 0]]
-    found = found_in({"full": full, "lora": lora}, label)
-    (pair,) = found.pairs
+    table = found_in({"full": full, "lora": lora}, label)
+    (pair,) = table.pairs
     assert pair.runs == 2
     # Seed 1: both 2, only full 2. Seed 2: both 1, only full 2, neither 1.
     assert (pair.both, pair.only_a, pair.only_b, pair.neither) == (3, 4, 0, 1)
-    assert pair == found.default_pair
-    assert found.basis(pair) == "4 test examples × 2 pairs of runs"
+    assert pair == table.default_pair
+    assert table.basis(pair) == "4 test examples × 2 pairs of runs"
 
 
 def test_usual_answers_decide_what_is_named_and_the_clearest_comes_first() -> None:
     label = [0, 0, 1, 2]
     full = [[0, 0, 1, 2], [0, 0, 1, 2], [1, 0, 1, 1]]
     lora = [[1, 2, 1, 2], [1, 2, 1, 2], [0, 2, 1, 2]]
-    found = found_in({"full": full, "lora": lora}, label)
-    (pair,) = found.pairs
+    table = found_in({"full": full, "lora": lora}, label)
+    (pair,) = table.pairs
     assert pair.differing == 2
-    assert [found.examples[place][0] for place in pair.named] == ["test-1", "test-0"]
-    sides = {side.name: side for side in found.sides}
+    assert [table.examples[place][0] for place in pair.named] == ["test-1", "test-0"]
+    sides = {side.name: side for side in table.sides}
     assert [sides["lora"].answers[place] for place in pair.named] == [2, 1]
     assert [sides["lora"].right[place] for place in pair.named] == [0, 1]
     assert [sides["full"].right[place] for place in pair.named] == [3, 2]
-    assert "differ on 2 of 4 test examples; all are listed" in found.differing(pair)
+    assert "differ on 2 of 4 test examples; all are listed" in table.differing(pair)
 
 
 def test_one_run_stands_beside_every_seed_and_strangers_beside_none() -> None:
     label = [0, 1]
     answers = {"full": [[0, 1], [0, 0]], "majority": [[0, 0]]}
-    found = found_in(answers, label)
-    (pair,) = found.pairs
+    table = found_in(answers, label)
+    (pair,) = table.pairs
     assert pair.runs == 2 and pair.both == 2 and pair.only_a == 1 and pair.neither == 1
     study = fake.study(**STUDY)
     records = records_of(study, {"full": [[0, 1]]}, label)
@@ -77,13 +78,13 @@ def test_one_run_stands_beside_every_seed_and_strangers_beside_none() -> None:
 def test_what_is_left_out_is_told(monkeypatch) -> None:
     label = np.zeros(90, dtype=int).tolist()
     wrong = np.ones(90, dtype=int).tolist()
-    found = found_in({"full": [label], "lora": [wrong]}, label)
-    (pair,) = found.pairs
-    assert len(pair.named) == beside.MAX_LISTED == 25 and pair.differing == 90
+    table = found_in({"full": [label], "lora": [wrong]}, label)
+    (pair,) = table.pairs
+    assert len(pair.named) == disagreement.MAX_LISTED == 25 and pair.differing == 90
     assert "the 25 with the clearest difference are listed, 65 are left out" in (
-        found.differing(pair)
+        table.differing(pair)
     )
-    monkeypatch.setattr(beside, "MAX_EXAMPLES", 10)
+    monkeypatch.setattr(disagreement, "MAX_EXAMPLES", 10)
     few = found_in({"full": [label], "lora": [wrong]}, label)
     assert len(few.examples) == 10
     assert "the 10 with the clearest difference are listed, 80 are left out" in (
@@ -104,10 +105,10 @@ def test_labels_are_named_where_the_study_names_them() -> None:
 def test_the_two_highest_methods_stand_there_first() -> None:
     study = fake.study(**STUDY)
     (task,) = build_report(study, fake.whole(study)).tasks
-    found = task.disagreement
-    names = {found.sides[found.default_pair.a].name, found.sides[found.default_pair.b].name}
+    table = task.disagreement
+    names = {table.sides[table.default_pair.a].name, table.sides[table.default_pair.b].name}
     assert names == {"full", "lora"}
-    for pair in found.pairs:
+    for pair in table.pairs:
         total = pair.both + pair.only_a + pair.only_b + pair.neither
         assert total == 60 * pair.runs
 

@@ -34,12 +34,12 @@ def changed(records: list[Record], method: str, **measured: Any) -> list[Record]
 def test_why_full_is_heavier_in_words() -> None:
     study = fake.study()
     full, lora, _ = build_report(study, fake.whole(study)).tasks[0].rows
-    said = explain_memory_difference(full.cell, lora.cell)
-    assert said[0] == ("full took 1.85 GiB at its peak in training, lora 870 MiB: 1.00 GiB more.")
-    assert said[1].startswith("One solo measurement each")
-    assert said[3] == "  optimiser states: 895 MiB more (898 MiB against 2.26 MiB)"
-    assert said[4].startswith("  gradients: 448 MiB more")
-    assert said[-1].startswith("full trains 118 M parameters, lora 296 k")
+    lines = explain_memory_difference(full.cell, lora.cell)
+    assert lines[0] == ("full took 1.85 GiB at its peak in training, lora 870 MiB: 1.00 GiB more.")
+    assert lines[1].startswith("One solo measurement each")
+    assert lines[3] == "  optimiser states: 895 MiB more (898 MiB against 2.26 MiB)"
+    assert lines[4].startswith("  gradients: 448 MiB more")
+    assert lines[-1].startswith("full trains 118 M parameters, lora 296 k")
     assert "less" in explain_memory_difference(lora.cell, full.cell)[0]
 
 
@@ -121,8 +121,8 @@ def test_a_pdf_carries_no_date(tmp_path: Path) -> None:
 
 def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     study = fake.study()
-    found = gathering.StudyResults(study, Path(), fake.whole(study), [], [])
-    monkeypatch.setattr(gathering, "load_results", lambda *_: found)
+    results = gathering.StudyResults(study, Path(), fake.whole(study), [], [])
+    monkeypatch.setattr(gathering, "load_results", lambda *_: results)
     answers = ask(study, "full", "lora")
     assert [(one.task, one.model) for one in answers] == [
         ("topics", "e5-small"), ("entailment", "e5-small")

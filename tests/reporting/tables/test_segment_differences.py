@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sacrebleu.metrics import CHRF
-from support import fake_translations as made
+from support import fake_translations
 
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
@@ -18,8 +18,8 @@ from paretune.reporting.tables.segment_differences import (
 )
 from paretune.reporting.text.escape import dump_script_json
 
-STUDY = made.study()
-RECORDS = made.whole(STUDY)
+STUDY = fake_translations.study()
+RECORDS = fake_translations.whole(STUDY)
 
 
 def found_in(records, **more):
@@ -37,61 +37,65 @@ def texts_of(method: str) -> dict[int, tuple[str, ...]]:
     }
 
 
-def chrf(said: str, wanted: str) -> float:
-    return CHRF().sentence_score(said, [wanted]).score
+def chrf(hypothesis: str, reference: str) -> float:
+    return CHRF().sentence_score(hypothesis, [reference]).score
 
 
 def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores() -> None:
-    found = found_in(RECORDS)
-    assert found is not None
-    names = [side.name for side in found.sides]
+    differences = found_in(RECORDS)
+    assert differences is not None
+    names = [side.name for side in differences.sides]
     assert names == ["full", "lora", "prompt", "untuned", "copy_source"]
-    assert {names[found.default_pair.a], names[found.default_pair.b]} == {"full", "lora"}
-    full, lora, wanted = texts_of("full"), texts_of("lora"), made.references()
+    assert {names[differences.default_pair.a], names[differences.default_pair.b]} == {
+        "full",
+        "lora",
+    }
+    full, lora, references = texts_of("full"), texts_of("lora"), fake_translations.references()
     means = [
-        [sum(chrf(given[i], wanted[i]) for given in of.values()) / 3 for i in range(80)]
+        [sum(chrf(outputs[i], references[i]) for outputs in of.values()) / 3 for i in range(80)]
         for of in (full, lora)
     ]
     far = sorted(range(80), key=lambda i: -abs(means[0][i] - means[1][i]))
-    pair = found.default_pair
+    pair = differences.default_pair
     assert [one.uid for one in pair.segments] == [f"test-{i}" for i in far[:MAX_SHOWN]]
     for one in pair.segments:
         i = int(one.uid.removeprefix("test-"))
         assert one.seeds[0] == one.seeds[1]
-        assert found.texts[one.reference] == wanted[i]
-        for side, given in enumerate((full, lora)):
-            text = given[one.seeds[side]][i]
-            assert found.texts[one.outputs[side]] == text
-            assert one.own[side] == pytest.approx(chrf(text, wanted[i]), abs=0.051)
+        assert differences.texts[one.reference] == references[i]
+        for side, outputs in enumerate((full, lora)):
+            text = outputs[one.seeds[side]][i]
+            assert differences.texts[one.outputs[side]] == text
+            assert one.own[side] == pytest.approx(chrf(text, references[i]), abs=0.051)
             assert one.means[side] == pytest.approx(means[side][i], abs=0.051)
     above = sum(
-        chrf(full[s][i], wanted[i]) > chrf(lora[s][i], wanted[i]) + 1e-9
+        chrf(full[s][i], references[i]) > chrf(lora[s][i], references[i]) + 1e-9
         for s in full
         for i in range(80)
     )
     assert pair.runs == 3 and pair.only_a == above
-    for one in found.pairs:
+    for one in differences.pairs:
         assert one.only_a + one.only_b + one.equal == 80 * one.runs
 
 
 def test_sources_are_what_copy_source_said_and_lacking_where_it_has_not_run() -> None:
-    found = found_in(RECORDS)
+    differences = found_in(RECORDS)
     (copied,) = texts_of("copy_source").values()
-    one = found.default_pair.segments[0]
-    assert found.texts[one.source] == copied[int(one.uid.removeprefix("test-"))]
+    one = differences.default_pair.segments[0]
+    assert differences.texts[one.source] == copied[int(one.uid.removeprefix("test-"))]
     without = [r for r in RECORDS if r.run.method.name != "copy_source"]
     assert all(one.source is None for one in found_in(without).default_pair.segments)
 
 
 def test_room_is_shared_between_pairs_and_never_exceeded() -> None:
-    found = found_in(RECORDS, text_bytes=6_000)
-    values = found.script_data()
+    differences = found_in(RECORDS, text_bytes=6_000)
+    values = differences.script_data()
     rows = [one for pair in values["pairs"] for one in pair["segments"]]
     assert len(dump_script_json(values["texts"])) + len(dump_script_json(rows)) < 6_000
-    shown = [len(pair.segments) for pair in found.pairs]
-    assert max(shown) < MAX_SHOWN and max(shown) - min(shown) <= 1
-    assert f"the {len(found.default_pair.segments)} with the largest difference are shown" in (
-        found.differing(found.default_pair)
+    counts = [len(pair.segments) for pair in differences.pairs]
+    assert max(counts) < MAX_SHOWN and max(counts) - min(counts) <= 1
+    assert (
+        f"the {len(differences.default_pair.segments)} with the largest difference are shown"
+        in (differences.differing(differences.default_pair))
     )
 
 
@@ -110,10 +114,10 @@ def test_two_that_say_the_same_differ_nowhere() -> None:
         else r
         for r in RECORDS
     ]
-    found = found_in(records)
-    pair = next(p for p in found.pairs if (p.a, p.b) == (0, 1))
+    differences = found_in(records)
+    pair = next(p for p in differences.pairs if (p.a, p.b) == (0, 1))
     assert (pair.only_a, pair.only_b, pair.equal, pair.segments) == (0, 0, 240, ())
-    assert found.differing(pair) == "The means over seeds differ on 0 of 80 test segments."
+    assert differences.differing(pair) == "The means over seeds differ on 0 of 80 test segments."
 
 
 def hostile(record, text: str):
@@ -143,7 +147,7 @@ def test_hostile_and_endless_texts_are_text_and_cut(tmp_path: Path) -> None:
     assert "a" * (MAX_CHARACTERS + 1) not in text
     (block,) = re.findall(r'class="disagree-data"[^>]*>(.*?)</script>', text, re.S)
     values = json.loads(block)
-    assert any(said.endswith("a […]") for said in values["texts"])
+    assert any(value.endswith("a […]") for value in values["texts"])
 
 
 def test_the_page_shows_a_pair_without_javascript(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations as made
+from support import fake_translations
 from support.docs_script import DOCS
 
 from paretune.reporting.build import build_report
@@ -66,8 +66,8 @@ def test_every_score_carries_interval_examples_and_seeds() -> None:
 
 
 def test_of_a_translation_every_score_is_a_row_with_its_interval() -> None:
-    study = made.study()
-    report = build_report(study, made.whole(study))
+    study = fake_translations.study()
+    report = build_report(study, fake_translations.whole(study))
     rows = rows_of(named(report)["translations"])
     assert {"BLEU", "chrF", "TER"} <= {row["metric"] for row in rows}
     first = [row for row in rows if row["table"] == "Every score of the translations"]
@@ -78,11 +78,11 @@ def test_what_is_not_there_is_empty_and_never_zero() -> None:
     study = fake.study()
     records = [r for r in fake.whole(study) if r.run.stage != "cost" or r.run.method.name != "full"]
     records.append(fake.cost(fake.make_run(study, "cost", "full", 1), None))
-    found = named(build_report(study, records))
-    full = rows_of(found["costs"])[0]
+    tables = named(build_report(study, records))
+    full = rows_of(tables["costs"])[0]
     assert (full["method"], full["peak_bytes"], full["step_joules"]) == ("full", "", "")
     assert full["step_seconds"] == "0.84" and full["measurements"] == "1"
-    assert rows_of(found["bytes"])[0]["rest_bytes"] == ""
+    assert rows_of(tables["bytes"])[0]["rest_bytes"] == ""
 
 
 def test_latex_takes_names_literally() -> None:
@@ -183,13 +183,13 @@ def test_csv_keeps_negative_numbers_and_one_line_a_row() -> None:
 def test_parquet_has_types_meanings_and_the_name_as_it_is() -> None:
     import pyarrow.parquet
 
-    found = pyarrow.parquet.read_table(io.BytesIO(render_parquet(hostile())))
-    assert str(found.schema.field("score").type) == "double"
-    assert str(found.schema.field("n").type) == "int64"
-    assert str(found.schema.field("baseline").type) == "bool"
-    assert found.schema.field("low").metadata[b"meaning"] == COLUMNS["low"][1].encode()
-    assert any(name.startswith("=1+1|a") for name in found["method"].to_pylist())
-    assert None in found["model"].to_pylist()
+    table = pyarrow.parquet.read_table(io.BytesIO(render_parquet(hostile())))
+    assert str(table.schema.field("score").type) == "double"
+    assert str(table.schema.field("n").type) == "int64"
+    assert str(table.schema.field("baseline").type) == "bool"
+    assert table.schema.field("low").metadata[b"meaning"] == COLUMNS["low"][1].encode()
+    assert any(name.startswith("=1+1|a") for name in table["method"].to_pylist())
+    assert None in table["model"].to_pylist()
 
 
 def test_columns_are_documented() -> None:

@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 from sacrebleu.metrics import BLEU
 from support import fake_records as fake
-from support import fake_translations as made
-from support import slobench_scores
+from support import fake_translations, slobench_scores
 from support.html_tags import Tags
 
 from paretune import metrics
@@ -32,7 +31,7 @@ NUMBER = re.compile(r"(\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\]")
 ASKED = {"metrics": ["meteor", "bertscore"], "bertscore_model": "FacebookAI/roberta-large"}
 
 
-def told(report: Report, width: int = 80) -> str:
+def print_to_text(report: Report, width: int = 80) -> str:
     out = io.StringIO()
     print_tables(report, Console(file=out, width=width))
     return out.getvalue()
@@ -43,11 +42,11 @@ def page(study: Study, records: list[Record], folder: Path) -> str:
 
 
 def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
-    study = made.study()
-    records = made.whole(study)
+    study = fake_translations.study()
+    records = fake_translations.whole(study)
     task = build_report(study, records).tasks[0]
     assert (task.metric, task.highest, task.generates) == ("BLEU", 100.0, True)
-    found = next(r for r in task.rows if r.method == "lora").cell.interval
+    interval = next(r for r in task.rows if r.method == "lora").cell.interval
     finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
     own = [
         BLEU(force=True)
@@ -55,22 +54,24 @@ def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
         .score
         for r in finals
     ]
-    assert found is not None and found.estimate == pytest.approx(sum(own) / 3, abs=1e-9)
-    text = f"{found.estimate:.1f} [{found.low:.1f}, {found.high:.1f}]"
-    assert format_interval(found) == text
-    assert text in told(build_report(study, records)) and text in page(study, records, tmp_path)
+    assert interval is not None and interval.estimate == pytest.approx(sum(own) / 3, abs=1e-9)
+    text = f"{interval.estimate:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+    assert format_interval(interval) == text
+    assert text in print_to_text(build_report(study, records)) and text in page(
+        study, records, tmp_path
+    )
 
 
 def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) -> None:
-    study = made.study()
-    report = build_report(study, made.whole(study))
+    study = fake_translations.study()
+    report = build_report(study, fake_translations.whole(study))
     rows = {row.method: row for row in report.tasks[0].all_rows}
     assert [name for name, row in rows.items() if row.below_untuned] == ["prompt"]
     assert rows["prompt"].verdict is not None
     assert rows["prompt"].verdict.summary == "worse than untuned; better than copy_source"
     assert rows["lora"].verdict is not None and rows["lora"].verdict.above_all
     assert {a.baseline for a in rows["lora"].verdict.comparisons} == {"untuned", "copy_source"}
-    text = page(study, made.whole(study), tmp_path)
+    text = page(study, fake_translations.whole(study), tmp_path)
     assert "lost what it knew: prompt." in text
     assert "loses what the base model knows" in text
     # Worse than it is said, so it is not said again that it is not proven better.
@@ -79,20 +80,20 @@ def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) 
 
 
 def test_a_model_that_says_nothing_has_a_score_and_is_collapsed() -> None:
-    study = made.study()
-    report = build_report(study, made.whole(study, {"prompt": 0.0}))
+    study = fake_translations.study()
+    report = build_report(study, fake_translations.whole(study, {"prompt": 0.0}))
     row = next(r for r in report.tasks[0].rows if r.method == "prompt")
     assert row.collapsed and not row.below_untuned  # no run trained, so there is no verdict
     assert row.cell.interval is not None
     assert format_interval(row.cell.interval) == "0.0 [0.0, 0.0]"
     assert "One text was predicted by prompt, in 3 of 3 seeds." in " ".join(
-        told(report, 400).split()
+        print_to_text(report, 400).split()
     )
 
 
 def test_every_score_stands_in_a_table_with_its_signature() -> None:
-    study = made.study()
-    scores, _ = build_report(study, made.whole(study)).tasks[0].grids
+    study = fake_translations.study()
+    scores, _ = build_report(study, fake_translations.whole(study)).tasks[0].grids
     assert scores.titles == ("BLEU", "chrF", "TER")
     assert [row.method for row, _ in scores.rows] == [
         "full",
@@ -107,8 +108,8 @@ def test_every_score_stands_in_a_table_with_its_signature() -> None:
 
 
 def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
-    study = made.study(generation=ASKED)
-    records = made.whole(study, segment=("meteor", "bertscore"))
+    study = fake_translations.study(generation=ASKED)
+    records = fake_translations.whole(study, segment=("meteor", "bertscore"))
     scores, own = build_report(study, records).tasks[0].grids
     assert scores.titles == ("BLEU", "chrF", "TER", "METEOR", "BERTScore")
     finals = [r for r in records if r.run.method.name == "full" and r.run.stage == "final"]
@@ -117,23 +118,23 @@ def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
     assert scores.rows[0][1][4].startswith(f"{mean} [0.")
     assert own.titles[0] == "BERTScore" and own.rows[0][1][0] == scores.rows[0][1][4]
     assert "BERTScore (F1) by FacebookAI/roberta-large." in scores.notes
-    text = told(build_report(study, records))
+    text = print_to_text(build_report(study, records))
     assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_bertscore_whose_model_no_record_names_has_no_gap_in_its_note() -> None:
-    study = made.study(generation=ASKED)
+    study = fake_translations.study(generation=ASKED)
     records = [
         replace(r, run=r.run.model_copy(update={"generation": None}))
-        for r in made.whole(study, segment=("meteor", "bertscore"))
+        for r in fake_translations.whole(study, segment=("meteor", "bertscore"))
     ]
     scores = build_report(study, records).tasks[0].grids[0]
     assert "BERTScore (F1): the records do not say by which model." in scores.notes
 
 
 def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = made.study()
-    records = made.whole(study)
+    study = fake_translations.study()
+    records = fake_translations.whole(study)
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     monkeypatch.setattr(
         "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
@@ -164,8 +165,8 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
 
 
 def test_rows_of_other_seeds_are_named_one_by_one_where_not_all_of_a_method_are() -> None:
-    study = made.study(models=["one", "two"])
-    records = made.whole(study)
+    study = fake_translations.study(models=["one", "two"])
+    records = fake_translations.whole(study)
     early = [
         r
         for r in records
@@ -185,12 +186,12 @@ def test_no_heading_and_no_number_is_cut_on_a_terminal(
     monkeypatch.setattr(
         "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
     )
-    study = made.study(generation=ASKED, models=models)
-    report = build_report(study, made.whole(study, segment=("meteor", "bertscore")))
+    study = fake_translations.study(generation=ASKED, models=models)
+    report = build_report(study, fake_translations.whole(study, segment=("meteor", "bertscore")))
     grids = report.tasks[0].grids
     assert [len(grid.titles) for grid in grids] == [5, 5]
     for width in (60, *range(70, 92), 170):
-        text = told(report, width)
+        text = print_to_text(report, width)
         assert max(map(len, text.splitlines())) <= width
         lines = text[text.index("Every score") : text.index("Where the bytes go")].splitlines()
         rows = [line for line in lines if line.startswith(" ")]  # and no wrapped sentence
@@ -211,28 +212,28 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
     )
-    study = made.study()
-    _, own = build_report(study, made.whole(study)).tasks[0].grids
+    study = fake_translations.study()
+    _, own = build_report(study, fake_translations.whole(study)).tasks[0].grids
     assert own.titles == ("CHRF (avg = corpus)",)
     assert any("BLEU (avg)" in n and "Words need data. Get `punkt_tab`." in n for n in own.notes)
-    german = made.study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
-    _, none = build_report(german, made.whole(german)).tasks[0].grids
+    german = fake_translations.study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
+    _, none = build_report(german, fake_translations.whole(german)).tasks[0].grids
     assert none.rows == () and "into sl or en only" in none.notes[0]
 
 
 def test_the_figure_has_bleu_beside_memory_and_the_untuned_line_in_its_group() -> None:
-    study = made.study(models=["one", "two"])
-    task = build_report(study, made.whole(study)).tasks[0]
+    study = fake_translations.study(models=["one", "two"])
+    task = build_report(study, fake_translations.whole(study)).tasks[0]
     figure, memory = bars.score_figure(task, 0), bars.memory_figure(task, 0)
     assert figure is not None and memory is not None
     highest = max(row.cell.interval.high for row in task.all_rows if row.cell.interval)
     last = float(figure.ticks[-1][1])
     assert highest <= last <= highest + 20 and last <= metrics.get("bleu").highest
     lora = next(b for b in figure.bars if b.label == "lora")
-    found = next(r for r in task.rows if r.method == "lora").cell.interval
-    assert found is not None and lora.length is not None
-    assert lora.length == pytest.approx(found.estimate / last * figure.plot_width)
-    assert lora.value == f"{found.estimate:.1f} ▲"
+    interval = next(r for r in task.rows if r.method == "lora").cell.interval
+    assert interval is not None and lora.length is not None
+    assert lora.length == pytest.approx(interval.estimate / last * figure.plot_width)
+    assert lora.value == f"{interval.estimate:.1f} ▲"
     copied, one, two = figure.lines
     assert copied.end == figure.bottom and copied.name == "copy_source"
     bars_of = [b.y for b in figure.bars if b.label == "untuned"]
@@ -243,12 +244,14 @@ def test_the_figure_has_bleu_beside_memory_and_the_untuned_line_in_its_group() -
 
 
 def test_curves_show_the_loss_on_one_axis() -> None:
-    study = made.study()
-    found = learning_curves.build_curve_panels(build_report(study, made.whole(study)).tasks[0])
-    assert "Selection loss, nats a token" in found.caption and "runs from" in found.caption
-    assert [p.title for p in found.panels] == ["full", "lora", "prompt"]
+    study = fake_translations.study()
+    curves = learning_curves.build_curve_panels(
+        build_report(study, fake_translations.whole(study)).tasks[0]
+    )
+    assert "Selection loss, nats a token" in curves.caption and "runs from" in curves.caption
+    assert [p.title for p in curves.panels] == ["full", "lora", "prompt"]
     heights = [
-        float(p.split(",")[1]) for panel in found.panels for ln in panel.lines for p in ln.split()
+        float(p.split(",")[1]) for panel in curves.panels for ln in panel.lines for p in ln.split()
     ]
     assert min(heights) == 0 and max(heights) == learning_curves.HEIGHT
     assert all(first <= learning_curves.HEIGHT for first in heights)
@@ -256,13 +259,13 @@ def test_curves_show_the_loss_on_one_axis() -> None:
 
 @pytest.mark.thorough
 def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> None:
-    study = made.study(generation=ASKED)
-    records = made.whole(study, segment=("meteor", "bertscore"))
+    study = fake_translations.study(generation=ASKED)
+    records = fake_translations.whole(study, segment=("meteor", "bertscore"))
     text = page(study, records, tmp_path)
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
-    ids = [given["id"] for _, given in tags.seen if "id" in given]
+    ids = [attributes["id"] for _, attributes in tags.seen if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert 'id="grid-1-2"' in text
     drawn = write_figures(build_report(study, records), tmp_path, formats=("svg",))
@@ -271,8 +274,8 @@ def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> Non
 
 
 def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:
-    study = made.study()
-    records = made.whole(study)
+    study = fake_translations.study()
+    records = fake_translations.whole(study)
     text = page(study, records, tmp_path)
     tried = [r for r in records if r.run.stage == "tune" and r.run.method.name == "full"]
     for record in tried:
@@ -281,8 +284,8 @@ def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:
 
 
 def test_another_sacrebleu_is_told() -> None:
-    study = made.study()
-    first, *rest = made.whole(study)
+    study = fake_translations.study()
+    first, *rest = fake_translations.whole(study)
     old = replace(first, result={**first.result, "signatures": {"bleu": "nrefs:1|version:1.5"}})
     scores, _ = build_report(study, [old, *rest]).tasks[0].grids
     assert any("nrefs:1|version:1.5" in note and "computed anew" in note for note in scores.notes)
@@ -296,8 +299,8 @@ def test_other_tasks_have_none_of_it(tmp_path: Path) -> None:
 
 
 def test_an_empty_study_of_translations_is_no_trouble(tmp_path: Path) -> None:
-    study = made.study()
+    study = fake_translations.study()
     report = build_report(study, [])
     assert report.tasks[0].metric == "BLEU" and report.tasks[0].grids == ()
-    assert "no method has a score yet" in " ".join(told(report).split())
+    assert "no method has a score yet" in " ".join(print_to_text(report).split())
     assert "BLEU" in page(study, [], tmp_path)
