@@ -56,8 +56,8 @@ def test_a_language_model_has_its_own_head(tiny_model: Any, family: str) -> None
     plain = AutoModelForCausalLM.from_pretrained(tiny_model(family)).eval()
     ids = loaded.tokenizer([SENTENCES[1]], return_tensors="pt")
     with torch.no_grad():
-        found, expected = loaded.model(**ids).logits, plain(**ids).logits
-    assert torch.allclose(found, expected, atol=1e-5)
+        logits, expected = loaded.model(**ids).logits, plain(**ids).logits
+    assert torch.allclose(logits, expected, atol=1e-5)
 
 
 def padded(loaded: LoadedModel, texts: list[list[int]], side: str) -> dict[str, torch.Tensor]:
@@ -85,8 +85,8 @@ def test_logits_do_not_depend_on_padding(tiny_model: Any, family: str) -> None:
             if side == "left":  # as generation does; rotary positions do not need it
                 places = inputs["attention_mask"].cumsum(-1) - 1
                 inputs["position_ids"] = places.clamp(min=0)
-            found = loaded.model(**inputs).logits
-            assert torch.allclose(found, alone, atol=2e-5), side
+            logits = loaded.model(**inputs).logits
+            assert torch.allclose(logits, alone, atol=2e-5), side
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "opt", "gpt2"])
@@ -100,8 +100,8 @@ def test_it_is_the_token_that_transformers_reads_where_that_is_right(
     plain.score.weight.data = loaded.model.score.weight.data
     inputs = padded(loaded, loaded.tokenizer(list(SENTENCES[:4]))["input_ids"], "right")
     with torch.no_grad():
-        found, expected = loaded.model(**inputs).logits, plain(**inputs).logits
-    assert torch.allclose(found, expected, atol=1e-5)
+        logits, expected = loaded.model(**inputs).logits, plain(**inputs).logits
+    assert torch.allclose(logits, expected, atol=1e-5)
 
 
 def test_the_last_token_that_the_mask_counts() -> None:
@@ -132,9 +132,9 @@ def test_an_empty_text_is_the_token_that_ends_one(tiny_model: Any, tmp_path: Pat
     batch = pad_batch(data, [0, 1], loaded.anatomy.pad_id or 0)
     inputs = {name: torch.from_numpy(values) for name, values in batch.items()}
     with torch.no_grad():
-        found = loaded.model(**inputs).logits[:1]
+        logits = loaded.model(**inputs).logits[:1]
         alone = loaded.model(torch.tensor(data.ids[0])).logits
-    assert torch.allclose(found, alone, atol=1e-6)
+    assert torch.allclose(logits, alone, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", DECODERS)

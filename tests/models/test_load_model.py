@@ -121,9 +121,9 @@ def test_reset_head_depends_on_the_seed_alone(tiny_model, family):
 def test_reset_head_keeps_the_parameters_themselves(tiny_model):
     """An optimiser or a method that holds them must not be left with old ones."""
     loaded = opened(tiny_model("roberta"))
-    held = {name: loaded.model.get_parameter(name) for name in loaded.head_parameters}
+    parameters = {name: loaded.model.get_parameter(name) for name in loaded.head_parameters}
     reset_head(loaded, 1)
-    assert all(loaded.model.get_parameter(name) is p for name, p in held.items())
+    assert all(loaded.model.get_parameter(name) is p for name, p in parameters.items())
 
 
 def test_the_distribution_of_a_drawn_head(tiny_model):

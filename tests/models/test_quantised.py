@@ -63,8 +63,8 @@ def test_the_numbers_are_those_of_bitsandbytes(
 @pytest.mark.parametrize("shape", SHAPES)
 def test_bytes_are_those_that_are_predicted(shape: tuple[int, int], kind: Quantisation) -> None:
     own = quantise(layer(shape), kind)
-    held = sum(b.numel() * b.element_size() for b in own.buffers())
-    assert held == quantised_bytes(nn.Linear(shape[1], shape[0], device="meta"), kind)
+    size = sum(b.numel() * b.element_size() for b in own.buffers())
+    assert size == quantised_bytes(nn.Linear(shape[1], shape[0], device="meta"), kind)
     assert count_parameters(own) == shape[0] * shape[1] + shape[0]
 
 

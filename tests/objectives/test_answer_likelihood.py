@@ -41,8 +41,8 @@ def likelihood(result: ExampleLikelihood | NoLikelihood) -> ExampleLikelihood:
 
 
 def test_the_temperature_undoes_overconfidence() -> None:
-    found = likelihood(label_likelihood(draw_part(4000, sharpness=3.0), draw_part(50)))
-    assert found.temperature == pytest.approx(3.0, rel=0.1)
+    result = likelihood(label_likelihood(draw_part(4000, sharpness=3.0), draw_part(50)))
+    assert result.temperature == pytest.approx(3.0, rel=0.1)
 
 
 @pytest.mark.parametrize("labels", [2, 3, 7])
@@ -58,39 +58,39 @@ def test_the_temperature_is_the_minimum_that_scipy_finds(labels: int) -> None:
         runner_up = log_p[rows, others.argmax(1)]
         return float(-(share * log_p[rows, label] + (1 - share) * runner_up).sum())
 
-    wanted = optimize.minimize_scalar(loss, bounds=(0, 10), options={"xatol": 1e-9})
-    assert fit_inverse_temperature(logits, label) == pytest.approx(wanted.x, abs=1e-5)
+    optimum = optimize.minimize_scalar(loss, bounds=(0, 10), options={"xatol": 1e-9})
+    assert fit_inverse_temperature(logits, label) == pytest.approx(optimum.x, abs=1e-5)
 
 
 def test_log_likelihood_and_brier_are_those_of_the_softmax() -> None:
     selection, test = draw_part(200), draw_part(80, seed=1)
-    found = likelihood(label_likelihood(selection, test))
-    assert found.brier is not None and found.temperature is not None
-    probabilities = special.softmax(np.array(test.scores) / found.temperature, axis=1)
-    assert -found.log_likelihood.mean() == pytest.approx(log_loss(test.label, probabilities))
+    result = likelihood(label_likelihood(selection, test))
+    assert result.brier is not None and result.temperature is not None
+    probabilities = special.softmax(np.array(test.scores) / result.temperature, axis=1)
+    assert -result.log_likelihood.mean() == pytest.approx(log_loss(test.label, probabilities))
     right = np.eye(3)[np.array(test.label, dtype=int)]
-    assert found.brier == pytest.approx(((probabilities - right) ** 2).sum(axis=1))
+    assert result.brier == pytest.approx(((probabilities - right) ** 2).sum(axis=1))
 
 
 def test_a_selection_part_without_an_error_leaves_probabilities_under_one() -> None:
     sure = Part([0, 1] * 9, [0, 1] * 9, [[5.0, 0.0], [0.0, 5.0]] * 9)
     wrong = Part([0, 1], [1, 1], [[0.0, 5.0], [0.0, 5.0]])
-    found = likelihood(label_likelihood(sure, wrong))
+    result = likelihood(label_likelihood(sure, wrong))
     # 18 right of 18 count as 19 of 20.
-    assert np.exp(found.log_likelihood) == pytest.approx([0.05, 0.95])
+    assert np.exp(result.log_likelihood) == pytest.approx([0.05, 0.95])
 
 
 def test_logits_that_say_nothing_become_equal_probabilities() -> None:
     misleading = Part([0, 1] * 9, [1, 0] * 9, [[0.0, 5.0], [5.0, 0.0]] * 9)
-    found = likelihood(label_likelihood(misleading, draw_part(5, labels=2)))
-    assert found.temperature == float("inf")
-    assert np.exp(found.log_likelihood) == pytest.approx([0.5] * 5)
+    result = likelihood(label_likelihood(misleading, draw_part(5, labels=2)))
+    assert result.temperature == float("inf")
+    assert np.exp(result.log_likelihood) == pytest.approx([0.5] * 5)
 
 
 def test_a_label_that_train_did_not_have_leaves_a_finite_number() -> None:
     part = Part([0, 1, 2], [0, 1, 1], [[-0.1, -2.3, -1e3], [-2.3, -0.1, -1e3], [-2, -0.2, -1e3]])
-    found = likelihood(label_likelihood(part, part))
-    assert np.isfinite(found.log_likelihood).all()
+    result = likelihood(label_likelihood(part, part))
+    assert np.isfinite(result.log_likelihood).all()
 
 
 def test_numbers_have_the_density_of_their_errors_on_the_selection_part() -> None:
@@ -100,10 +100,10 @@ def test_numbers_have_the_density_of_their_errors_on_the_selection_part() -> Non
     selection, test = (
         Part(label[half].tolist(), answer[half].tolist()) for half in (slice(150), slice(150, 300))
     )
-    found = likelihood(number_likelihood(selection, test))
-    assert found.deviation == pytest.approx(2, rel=0.15) and found.brier is None
-    wanted = stats.norm.logpdf(test.label, test.prediction, found.deviation)
-    assert found.log_likelihood == pytest.approx(wanted)
+    result = likelihood(number_likelihood(selection, test))
+    assert result.deviation == pytest.approx(2, rel=0.15) and result.brier is None
+    expected = stats.norm.logpdf(test.label, test.prediction, result.deviation)
+    assert result.log_likelihood == pytest.approx(expected)
 
 
 def test_where_there_is_none_the_reason_is_said() -> None:
@@ -119,9 +119,9 @@ def test_where_there_is_none_the_reason_is_said() -> None:
 
 
 def test_of_texts_it_is_that_of_the_stored_tokens() -> None:
-    found = likelihood(text_likelihood(None, Part([], [], [[-1.0, -0.5], [-2.0]])))
-    assert found.log_likelihood.tolist() == [-1.5, -2.0]
-    assert found.weight.tolist() == [2.0, 1.0]
+    result = likelihood(text_likelihood(None, Part([], [], [[-1.0, -0.5], [-2.0]])))
+    assert result.log_likelihood.tolist() == [-1.5, -2.0]
+    assert result.weight.tolist() == [2.0, 1.0]
 
 
 def test_every_built_in_objective_has_one() -> None:

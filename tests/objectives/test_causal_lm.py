@@ -76,8 +76,8 @@ def test_something_stands_before_every_completion(tokenizer: Any) -> None:
 
 def test_conversations_are_written_by_the_chat_template(tokenizer: Any) -> None:
     tokenizer.chat_template = TEMPLATE
-    asked = example("Is it true?", "yes", ("user", "Is it true?"))
-    data = INSTRUCTION.encode([asked], tokenizer, 64, "")
+    question = example("Is it true?", "yes", ("user", "Is it true?"))
+    data = INSTRUCTION.encode([question], tokenizer, 64, "")
     ((ids,),), ((start,),) = data.ids, data.completion_starts or []
     whole = "[user] Is it true?\n[assistant] yes\n"
     assert ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
@@ -85,9 +85,9 @@ def test_conversations_are_written_by_the_chat_template(tokenizer: Any) -> None:
 
 
 def test_what_cannot_be_written_is_refused_with_what_to_do(tokenizer: Any) -> None:
-    asked = example("Is it true?", "yes", ("user", "Is it true?"))
+    question = example("Is it true?", "yes", ("user", "Is it true?"))
     with pytest.raises(ModelError, match="no chat template") as error:
-        INSTRUCTION.encode([asked], tokenizer, 64, "")
+        INSTRUCTION.encode([question], tokenizer, 64, "")
     assert "-Instruct" in error.value.remedy
     tokenizer.chat_template = TEMPLATE
     with pytest.raises(DataError, match=r"line 1: .*\(no system\)"):
@@ -104,7 +104,7 @@ def test_every_answer_of_a_conversation_is_learnt_if_asked(tokenizer: Any) -> No
         causal_lm.OBJECTIVE, "text", Prompt(delimiter="", learns_every_answer=True)
     )
     turns = [("user", "Is it true?"), ("assistant", "yes"), ("user", "The cat?")]
-    asked = example("", "no", *turns)
+    conversation = example("", "no", *turns)
     whole = "[user] Is it true?\n[assistant] yes\n[user] The cat?\n[assistant] no\n"
     expected = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     spans = [(whole.index(a), whole.index(a) + len(a)) for a in ("yes\n", "no\n")]
@@ -113,18 +113,18 @@ def test_every_answer_of_a_conversation_is_learnt_if_asked(tokenizer: Any) -> No
         for place, (start, end) in enumerate(expected["offset_mapping"])
         if any(start < last and end > first for first, last in spans)
     ]
-    data = learns_all.encoder("train")([asked], tokenizer, 64, "")
+    data = learns_all.encoder("train")([conversation], tokenizer, 64, "")
     assert data.ids[0][0] == expected["input_ids"]
     assert data.scored_places((0, 0)) == scored
     assert data.scored_length((0, 0)) == len(scored) == learns_all.weight(data, [0])
-    last = learns_all.encoder("test")([asked], tokenizer, 64, "")  # what is generated
+    last = learns_all.encoder("test")([conversation], tokenizer, 64, "")  # what is generated
     assert last.unscored is None and last.scored_places((0, 0))[-1] == scored[-1]
     assert last.scored_length((0, 0)) < len(scored)
-    cut = learns_all.encoder("train")([asked], tokenizer, len(expected["input_ids"]) - 2, "")
+    cut = learns_all.encoder("train")([conversation], tokenizer, len(expected["input_ids"]) - 2, "")
     assert cut.truncated == [True]
     left = [cut.ids[0][0][place] for place in cut.scored_places((0, 0))]
     assert left == [expected["input_ids"][place] for place in scored][: len(left)]
     assert 0 < len(left) < len(scored)  # the end is what is cut
     tokenizer.chat_template = TEMPLATE.replace("m['content']", "m['content'][0 - messages|length:]")
     with pytest.raises(DataError, match="writes an earlier answer of this conversation otherwise"):
-        learns_all.encoder("train")([asked], tokenizer, 64, "")
+        learns_all.encoder("train")([conversation], tokenizer, 64, "")

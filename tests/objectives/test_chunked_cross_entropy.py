@@ -42,25 +42,26 @@ def test_it_is_the_loss_of_all_scores(
     pieces: int, smoothing: float, biased: bool, softcap: float | None
 ) -> None:
     hidden, weight, bias, tokens = drawn()
-    given = bias if biased else None
-    scores = F.linear(hidden, weight, given)
+    head_bias = bias if biased else None
+    scores = F.linear(hidden, weight, head_bias)
     if softcap is not None:
         scores = (scores / softcap).tanh() * softcap
-    wanted = F.cross_entropy(scores, tokens, reduction="sum", label_smoothing=smoothing)
-    found, each = chunked_cross_entropy(hidden, weight, given, tokens, smoothing, softcap)
+    expected = F.cross_entropy(scores, tokens, reduction="sum", label_smoothing=smoothing)
+    loss, each = chunked_cross_entropy(hidden, weight, head_bias, tokens, smoothing, softcap)
     alone = F.cross_entropy(scores, tokens, reduction="none", label_smoothing=smoothing)
     torch.testing.assert_close(each, alone, rtol=1e-12, atol=1e-12)
     assert not each.requires_grad
-    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     for mine, other in zip(
-        torch.autograd.grad(found / 5, (hidden, weight)),
-        torch.autograd.grad(wanted / 5, (hidden, weight)),
+        torch.autograd.grad(loss / 5, (hidden, weight)),
+        torch.autograd.grad(expected / 5, (hidden, weight)),
         strict=True,
     ):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
     frozen = weight.detach()  # whose gradient is handed over once, and gradcheck asks for it twice
     assert torch.autograd.gradcheck(
-        lambda h: chunked_cross_entropy(h, frozen, given, tokens, smoothing, softcap)[0], (hidden,)
+        lambda h: chunked_cross_entropy(h, frozen, head_bias, tokens, smoothing, softcap)[0],
+        (hidden,),
     )
 
 
@@ -87,22 +88,22 @@ def test_scores_that_overflow_alone_do_not() -> None:
     hidden, weight, _, tokens = (x.detach() for x in drawn(torch.float32))
     scores = F.linear(hidden * 1e3, weight)
     assert scores.max() > 500  # e to the power of that is no fp32
-    wanted = F.cross_entropy(scores, tokens, reduction="sum")
-    found, _ = chunked_cross_entropy(hidden * 1e3, weight, None, tokens)
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
+    expected = F.cross_entropy(scores, tokens, reduction="sum")
+    loss, _ = chunked_cross_entropy(hidden * 1e3, weight, None, tokens)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
 
 
 def test_under_autocast_it_rounds_as_a_linear_layer_does(pieces: int) -> None:
     hidden, weight, bias, tokens = drawn(torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = F.linear(hidden, weight) + bias
-        wanted = F.cross_entropy(scores.float(), tokens, reduction="sum", label_smoothing=0.1)
-        found, _ = chunked_cross_entropy(hidden, weight, bias, tokens, 0.1)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
+        expected = F.cross_entropy(scores.float(), tokens, reduction="sum", label_smoothing=0.1)
+        loss, _ = chunked_cross_entropy(hidden, weight, bias, tokens, 0.1)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
     for mine, other in zip(
-        torch.autograd.grad(found, (hidden, weight)),
-        torch.autograd.grad(wanted, (hidden, weight)),
+        torch.autograd.grad(loss, (hidden, weight)),
+        torch.autograd.grad(expected, (hidden, weight)),
         strict=True,
     ):
         assert mine.dtype == torch.float32

@@ -93,16 +93,18 @@ def test_numbers_are_learnt_in_standard_deviations_and_predicted_in_their_unit()
 
 
 def test_scores_have_the_primary_metric_its_parts_and_what_is_always_recorded() -> None:
-    given = ModelPredictions([0, 1, 1, 1], [[]] * 4, 0.5)
+    predictions = ModelPredictions([0, 1, 1, 1], [[]] * 4, 0.5)
     rows = examples([0, 1, 0, 1])
-    scores = objectives.get("answer_set").score(given, rows, metrics.get("f1a_em"), [0, 0, 1, 1])
+    scores = objectives.get("answer_set").score(
+        predictions, rows, metrics.get("f1a_em"), [0, 0, 1, 1]
+    )
     assert {*scores} == {
         *("accuracy", "macro_f1", "weighted_f1", "f1a", "em"),
         *("primary", "n", "questions", "loss"),
     }
     assert scores["primary"] == (scores["f1a"] + scores["em"]) / 2
     assert (scores["n"], scores["questions"], scores["loss"]) == (4, 2, 0.5)
-    plain = objectives.get("pair").score(given, rows, metrics.get("accuracy_f1"))
+    plain = objectives.get("pair").score(predictions, rows, metrics.get("accuracy_f1"))
     assert {*plain} == {"accuracy", "macro_f1", "weighted_f1", "primary", "n", "loss"}
 
 

@@ -23,7 +23,7 @@ def task(folder: Path, **changes: Any) -> dict[str, Any]:
     train = two_files(folder)
     rows = [f"A {WORDS[i % 8]} afar {i},{'yes' if i % 3 else 'no'}" for i in range(12)]
     (folder / "far.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    given = {
+    fields = {
         "name": "words",
         "kind": "classification",
         "train": str(train),
@@ -33,31 +33,31 @@ def task(folder: Path, **changes: Any) -> dict[str, Any]:
         "label": "label",
         "labels": ["no", "yes"],
     }
-    return {**given, **changes}
+    return {**fields, **changes}
 
 
 def test_the_part_is_read_and_is_of_the_datas_identity(tmp_path: Path) -> None:
-    given = TaskSpec(**task(tmp_path))
-    data = load_dataset(given)
+    spec = TaskSpec(**task(tmp_path))
+    data = load_dataset(spec)
     assert [e.uid for e in data.shifted[:2]] == ["test_shifted:0", "test_shifted:1"]
     assert len(data.shifted) == 12 and data.source == "train.csv, test.csv, far.csv"
-    without = load_dataset(given.model_copy(update={"test_shifted": None}))
+    without = load_dataset(spec.model_copy(update={"test_shifted": None}))
     assert without.shifted == () and without.content_hash != data.content_hash
-    limited = load_dataset(given.model_copy(update={"limit": {"test_shifted": 5}}))
+    limited = load_dataset(spec.model_copy(update={"limit": {"test_shifted": 5}}))
     assert len(limited.shifted) == 5
 
 
 def test_a_label_that_train_does_not_have_is_named(tmp_path: Path) -> None:
-    given = task(tmp_path)
+    fields = task(tmp_path)
     (tmp_path / "far.csv").write_text("text,label\nA cat,maybe\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"far.csv line 2: label \"maybe\" is not one of no, yes"):
-        load_dataset(TaskSpec(**given))
+        load_dataset(TaskSpec(**fields))
 
 
 def test_rows_of_train_in_the_shifted_part_are_found(tmp_path: Path) -> None:
-    given = task(tmp_path)
+    fields = task(tmp_path)
     (tmp_path / "far.csv").write_text((tmp_path / "train.csv").read_text(), encoding="utf-8")
-    leaks = [f for f in audit(load_dataset(TaskSpec(**given))) if f.code == "leak"]
+    leaks = [f for f in audit(load_dataset(TaskSpec(**fields))) if f.code == "leak"]
     assert len(leaks) == 1 and leaks[0].severity == "error"
     assert "40 of 40 test_shifted rows are in train" in leaks[0].what
 
@@ -93,8 +93,8 @@ def test_every_final_run_and_baseline_is_scored_on_it(
     report = build_report(study, records)
     (task_report,) = report.tasks
     assert task_report.shifted is not None
-    shown = {row.method for row, _ in task_report.shifted.rows}
-    assert {"majority", "tfidf"} <= shown
+    names = {row.method for row, _ in task_report.shifted.rows}
+    assert {"majority", "tfidf"} <= names
     (json_task,) = build_study_json(report)["tasks"]
     majority = next(c for c in json_task["cells"] if c["method"] == "majority")["shifted"]
     assert majority["estimate"] in (pytest.approx(4 / 12), pytest.approx(8 / 12))

@@ -20,7 +20,7 @@ def test_an_encoder_computes_where_its_run_does_if_it_fits(monkeypatch, device, 
     model = nn.Linear(4, 4, bias=False)  # 64 bytes
     monkeypatch.setattr(nn.Module, "to", lambda module, where: moved.append(where))
     monkeypatch.setattr(evaluator, "load_headless_encoder", lambda source: (model, None))
-    monkeypatch.setattr(evaluator, "read_free_bytes", lambda asked: free)
+    monkeypatch.setattr(evaluator, "read_free_bytes", lambda name: free)
     generation = Generation(metrics=("bertscore",), bertscore_model="encoder")
     metrics = evaluator.OptionalMetrics(generation, "sl", Caches(), device)
     with pytest.raises(AttributeError):  # the model of this test is none

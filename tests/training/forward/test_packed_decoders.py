@@ -92,13 +92,13 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
         (outputs,) = forward([MicroBatch(data, ROWS)])
         if kind == "completion":
             loss = outputs.summed_loss(0.0)
-            found = by_text(data, outputs)
+            logits = by_text(data, outputs)
         else:
             loss = objective.loss(outputs, data, ROWS, options)
-            found = dict(enumerate(outputs))
+            logits = dict(enumerate(outputs))
         parameters = list(prepared.trained.values())
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        return found, [torch.zeros(1) if g is None else g for g in gradients]
+        return logits, [torch.zeros(1) if g is None else g for g in gradients]
 
     padded = compute()
     assert enable_packing(prepared)
@@ -193,9 +193,9 @@ def test_in_bf16_packed_batches_are_as_near_to_fp32_as_padded_ones(
     exact, padded = compute("fp32"), compute("bf16")
     assert enable_packing(prepared)
     packed = compute("bf16")
-    for near, reference, wanted in zip(packed, padded, exact, strict=True):
-        error, usual = (near - wanted).norm(), (reference - wanted).norm()
-        assert error <= 1.5 * usual + 1e-3 * wanted.norm()
+    for near, reference, expected in zip(packed, padded, exact, strict=True):
+        error, usual = (near - expected).norm(), (reference - expected).norm()
+        assert error <= 1.5 * usual + 1e-3 * expected.norm()
     prepared.undo()
 
 

@@ -84,8 +84,8 @@ def test_scores_are_those_of_each_text_alone(
 
     def score() -> np.ndarray[Any, Any]:
         forward = forward_for(loaded, prepared.fleet, Compute())
-        found: np.ndarray[Any, Any] = evaluate_alone(forward, data, LabelWordsCollector)
-        return found
+        scores: np.ndarray[Any, Any] = evaluate_alone(forward, data, LabelWordsCollector)
+        return scores
 
     shared, rows = score(), sum(read)
     monkeypatch.setattr(shared_prefixes, "LEAST_SAVED", 2.0)
@@ -102,15 +102,15 @@ def test_scores_are_those_of_each_text_alone(
 
 def test_what_is_common_is_counted_once() -> None:
     data, packing = answers_of(5), Packing(virtual_tokens=2)
-    found = shared_prefixes.find_prefixes(data, packing)
-    assert found is not None and found.of_all == 40
+    prefixes = shared_prefixes.find_prefixes(data, packing)
+    assert prefixes is not None and prefixes.of_all == 40
     for own, common, starts in zip(
-        data.ids, found.of_example, data.completion_starts or [], strict=True
+        data.ids, prefixes.of_example, data.completion_starts or [], strict=True
     ):
         assert common == starts[0]  # the third answer begins otherwise
         assert len({tuple(text[:common]) for text in own}) == 1
-    (tree,) = shared_prefixes.plant_trees(data, range(5), found, packing)
-    assert len(tree.tokens) == 2 + 40 + sum(found.rest)
+    (tree,) = shared_prefixes.plant_trees(data, range(5), prefixes, packing)
+    assert len(tree.tokens) == 2 + 40 + sum(prefixes.rest)
     for (example, choice), rows in tree.scored.items():
         text = data.ids[example][choice]
         # The row before each scored token has the token that stands before it, at its place.
