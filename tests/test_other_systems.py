@@ -65,8 +65,8 @@ print(walked, signal.SIGTERM)
 
 
 def python(code: str, *arguments: str) -> str:
-    asked = [sys.executable, "-c", code, *arguments]
-    ended = subprocess.run(asked, capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -27,13 +27,13 @@ def cheapest(lengths: list[int], ordered: list[int], micro_batch: int, pass_toke
     """The lowest cost over all ways to cut the sorted examples, by trying every one of them."""
     lowest = 10**9
     for cuts in range(2 ** (len(ordered) - 1)):
-        parts, held = [], [ordered[0]]
+        parts, part = [], [ordered[0]]
         for place, i in enumerate(ordered[1:]):
             if cuts >> place & 1:
-                parts.append(held)
-                held = []
-            held.append(i)
-        parts.append(held)
+                parts.append(part)
+                part = []
+            part.append(i)
+        parts.append(part)
         if max(map(len, parts)) <= micro_batch:
             lowest = min(lowest, cost(lengths, parts, pass_tokens))
     return lowest

@@ -18,32 +18,32 @@ ROW = Row({"rooms": "4", "kind": " flat ", "year": None, "price": 9}, "houses.cs
 
 
 def test_by_default_each_column_is_named_and_what_is_missing_is_passed_over() -> None:
-    told = make_row_template(COLUMNS, None)(feature_texts(ROW, COLUMNS))
-    assert told == (("rooms: 4. kind: flat.", None),)
+    segments = make_row_template(COLUMNS, None)(feature_texts(ROW, COLUMNS))
+    assert segments == (("rooms: 4. kind: flat.", None),)
 
 
 def test_a_template_of_ones_own() -> None:
-    told = make_row_template(COLUMNS, "A {kind} of {rooms} rooms, built {year}.")(
+    segments = make_row_template(COLUMNS, "A {kind} of {rooms} rooms, built {year}.")(
         feature_texts(ROW, COLUMNS)
     )
-    assert told == (("A flat of 4 rooms, built unknown.", None),)
+    assert segments == (("A flat of 4 rooms, built unknown.", None),)
 
 
 def test_a_value_that_looks_like_a_place_is_left_as_it_is() -> None:
     row = Row({"rooms": "{kind}", "kind": r"\1", "year": 1}, "x line 1")
-    told = make_row_template(COLUMNS, "{rooms} {kind} {year}")(feature_texts(row, COLUMNS))
-    assert told == ((r"{kind} \1 1", None),)
+    segments = make_row_template(COLUMNS, "{rooms} {kind} {year}")(feature_texts(row, COLUMNS))
+    assert segments == ((r"{kind} \1 1", None),)
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("A {kind} of {room} rooms in {year}.", r'"{room}" is not a feature; "{rooms}" is missing'),
         ("A house.", r'"{rooms}" is missing; "{kind}" is missing; "{year}" is missing'),
     ],
 )
-def test_a_template_must_name_every_feature(template: str, said: str) -> None:
-    with pytest.raises(StudyError, match=said):
+def test_a_template_must_name_every_feature(template: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
         make_row_template(COLUMNS, template)
 
 
@@ -55,7 +55,7 @@ def test_values_are_numbers_texts_or_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "number"),
     [
         ("1e3", 1000.0),
         (" 2.5 ", 2.5),
@@ -68,5 +68,5 @@ def test_values_are_numbers_texts_or_nothing() -> None:
         (float("inf"), None),
     ],
 )
-def test_what_is_a_number(value: object, found: float | None) -> None:
-    assert parse_number(value) == found
+def test_what_is_a_number(value: object, number: float | None) -> None:
+    assert parse_number(value) == number

@@ -31,7 +31,7 @@ def rows(part: str, count: int, *, groups: int = 0) -> tuple[Example, ...]:
     )
 
 
-def made(train: int = 60, test: int = 20, *, groups: int = 0) -> Dataset:
+def make_dataset(train: int = 60, test: int = 20, *, groups: int = 0) -> Dataset:
     return Dataset(
         task="made",
         kind="classification",
@@ -52,7 +52,7 @@ def inside(dataset: Dataset, folds: int, repeat: int = 0, seed: int = 0) -> list
 
 
 def test_every_row_is_in_one_fold_and_no_run_sees_its_own() -> None:
-    dataset = made()
+    dataset = make_dataset()
     whole = labelled_rows(dataset)
     answered: Counter[str] = Counter()
     for index in range(5):
@@ -65,13 +65,13 @@ def test_every_row_is_in_one_fold_and_no_run_sees_its_own() -> None:
 
 
 def test_folds_are_of_equal_size_and_stratified() -> None:
-    parts = inside(made(), 5)
+    parts = inside(make_dataset(), 5)
     assert [len(part) for part in parts] == [16] * 5
     assert [sum(int(e.label or 0) for e in part) for part in parts] == [4] * 5
 
 
 def test_groups_and_equal_texts_stay_whole_over_train_and_test() -> None:
-    dataset = made(groups=11)
+    dataset = make_dataset(groups=11)
     twin = replace(dataset.test[0], uid="test:twin", segments=dataset.train[5].segments)
     dataset = replace(dataset, test=(*dataset.test, twin))
     parts = inside(dataset, 3)
@@ -82,7 +82,7 @@ def test_groups_and_equal_texts_stay_whole_over_train_and_test() -> None:
 
 
 def test_a_repeat_and_another_seed_divide_anew() -> None:
-    dataset = made()
+    dataset = make_dataset()
     first = inside(dataset, 5)
     assert inside(dataset, 5) == first
     assert inside(dataset, 5, repeat=1) != first
@@ -90,7 +90,7 @@ def test_a_repeat_and_another_seed_divide_anew() -> None:
 
 
 def test_rows_without_an_answer_are_in_no_fold() -> None:
-    dataset = made()
+    dataset = make_dataset()
     dataset = replace(dataset, test=(replace(dataset.test[0], label=None), *dataset.test[1:]))
     assert len(labelled_rows(dataset)) == 79
     assert sum(map(len, inside(dataset, 5))) == 79
@@ -99,11 +99,11 @@ def test_rows_without_an_answer_are_in_no_fold() -> None:
 @pytest.mark.parametrize(
     ("dataset", "folds", "obstacle"),
     [
-        (made(), 5, ""),
-        (made(8, 4), 5, "12 labelled rows are too few for 5 folds"),
-        (made(groups=4), 5, "the rows have 4 of them: 5 folds need 5"),
-        (made(groups=3), 2, "the rows have 3 of them: 2 folds need 4"),
-        (made(groups=4), 2, ""),
+        (make_dataset(), 5, ""),
+        (make_dataset(8, 4), 5, "12 labelled rows are too few for 5 folds"),
+        (make_dataset(groups=4), 5, "the rows have 4 of them: 5 folds need 5"),
+        (make_dataset(groups=3), 2, "the rows have 3 of them: 2 folds need 4"),
+        (make_dataset(groups=4), 2, ""),
     ],
 )
 def test_what_cannot_be_divided_is_said(dataset: Dataset, folds: int, obstacle: str) -> None:
@@ -116,17 +116,17 @@ def test_what_cannot_be_divided_is_said(dataset: Dataset, folds: int, obstacle: 
 )
 def test_auto_takes_the_folds_that_divide_the_seeds(seeds: int, folds: int) -> None:
     protocol = Protocol(seeds=tuple(range(1, seeds + 1)))
-    design = choose_outer_design(protocol, TASK, made())
+    design = choose_outer_design(protocol, TASK, make_dataset())
     assert design.folds == folds
     assert ("no multiple of 3 or 4 or 5" in design.reason) == (folds == 0)
 
 
 def test_auto_keeps_the_split_where_rows_suffice_or_forbid() -> None:
     protocol = Protocol()
-    below, above = made(800, 199), made(800, 200)
+    below, above = make_dataset(800, 199), make_dataset(800, 200)
     assert choose_outer_design(protocol, TASK, below).folds == 5
     assert "1,000 labelled rows" in choose_outer_design(protocol, TASK, above).reason
-    dataset = made()
+    dataset = make_dataset()
     unlabelled = replace(dataset, test=tuple(replace(e, label=None) for e in dataset.test))
     assert "no label" in choose_outer_design(protocol, TASK, unlabelled).reason
     translation = replace(dataset, kind="translation")
@@ -138,13 +138,13 @@ def test_auto_keeps_the_split_where_rows_suffice_or_forbid() -> None:
 
 
 def test_what_the_study_asks_for_wins_or_is_refused() -> None:
-    assert choose_outer_design(Protocol(outer=5), TASK, made(900, 900)).folds == 5
+    assert choose_outer_design(Protocol(outer=5), TASK, make_dataset(900, 900)).folds == 5
     with pytest.raises(DataError, match=r"too few for 5 folds\. .*outer: split"):
-        choose_outer_design(Protocol(outer=5), TASK, made(8, 4))
+        choose_outer_design(Protocol(outer=5), TASK, make_dataset(8, 4))
 
 
 def test_the_audit_of_all_rows_finds_no_leak_between_parts_that_are_one() -> None:
-    dataset = made()
+    dataset = make_dataset()
     copies = tuple(
         replace(e, segments=dataset.train[i].segments, label=dataset.train[i].label)
         for i, e in enumerate(dataset.test)
@@ -159,7 +159,7 @@ def test_the_audit_of_all_rows_finds_no_leak_between_parts_that_are_one() -> Non
 
 
 def test_first_texts_shared_between_folds_are_noted() -> None:
-    dataset = made()
+    dataset = make_dataset()
     pairs = tuple(
         replace(e, segments=((f"premise {i // 2}", f"hypothesis {i}"),))
         for i, e in enumerate(dataset.train)

@@ -25,7 +25,7 @@ def test_cb_like_labels_are_spread_evenly() -> None:
     placed = assign_folds(examples(labels), seed=0)
     assert max(Counter(placed).values()) - min(Counter(placed).values()) <= 1
     for label in range(3):
-        counts = Counter(p for p, held in zip(placed, labels, strict=True) if held == label)
+        counts = Counter(p for p, own in zip(placed, labels, strict=True) if own == label)
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
@@ -46,7 +46,7 @@ def test_groups_and_equal_texts_stay_together() -> None:
     by_group = defaultdict(set)
     for row, part in zip([*rows, twin], placed, strict=True):
         by_group[row.group].add(part)
-    assert all(len(held) == 1 for held in by_group.values())
+    assert all(len(parts) == 1 for parts in by_group.values())
     assert by_group["g0"] == by_group["g13"]  # linked by the equal text
 
 
@@ -59,10 +59,10 @@ def test_a_label_with_two_groups_is_in_every_complement() -> None:
         groups = [f"g{g}" for g in draw.integers(0, n // 2 + 1, n)]
         rows = examples(labels, groups)
         placed = assign_folds(rows, seed=trial)
-        held = defaultdict(set)
+        by_label = defaultdict(set)
         for row, part in zip(rows, placed, strict=True):
-            held[row.label].add((row.group, part))
-        for label, pairs in held.items():
+            by_label[row.label].add((row.group, part))
+        for label, pairs in by_label.items():
             if len({group for group, _ in pairs}) > 1:
                 assert len({part for _, part in pairs}) > 1, (trial, label)
 

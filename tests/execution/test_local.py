@@ -72,17 +72,17 @@ def test_each_device_has_a_worker_of_its_own(tmp_path):
 def test_costs_are_measured_on_one_device_while_others_go_on(tmp_path):
     """Here this process trains on the second: it ends when both costs are there."""
     store = a_store(tmp_path, [*runs(1), *runs(2, "cost", "cost")])
-    held = store.claim(current_owner("cuda:1"), STUDY, stages=("tune",))
+    claim = store.claim(current_owner("cuda:1"), STUDY, stages=("tune",))
 
     class Second(RecordingObserver):
         def ended(self, status, snapshot):
             super().ended(status, snapshot)
             if len(self.ended_runs) == 2:
-                store.finish(held, {"outcome": "ok"}, {}, {})
+                store.finish(claim, {"outcome": "ok"}, {}, {})
 
     observer = Second()
     assert drive(store, observer, devices=TWO_GPUS[:1]).outcomes == {"ok": 3}
-    assert observer.ended_runs == ["cost000", "cost001", held.run_id]
+    assert observer.ended_runs == ["cost000", "cost001", claim.run_id]
     costs = [record.measured for record in store.load_records(STUDY) if record.measured]
     assert [cost["device"] for cost in costs] == ["cuda:0", "cuda:0"]
     assert len({line[3] for line in lines(tmp_path)}) == 2  # each in a process of its own

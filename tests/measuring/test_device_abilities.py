@@ -46,9 +46,9 @@ def test_each_card_has_what_it_can_do_and_what_it_cannot(an_old_and_a_new_card: 
     assert ["FlashAttention" in d["attention"] for d in (old, new, cpu)] == [False, True, False]
     assert old["measures"]["energy"] == {"counter": None, "reason": "NVML: not supported"}
     assert new["measures"]["energy"]["counter"] is not None
-    shown = _describe_device(old)
-    assert "energy: cannot be measured: NVML: not supported" in shown
-    assert "never run on such a device" in shown
+    description = _describe_device(old)
+    assert "energy: cannot be measured: NVML: not supported" in description
+    assert "never run on such a device" in description
     assert "never run" not in _describe_device(cpu)
 
 

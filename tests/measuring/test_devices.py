@@ -34,16 +34,18 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_query_in_subprocess", lambda device: CARD)
 
 
-@pytest.mark.parametrize("asked", ["gpu", "xpu", "cuda:x", "cuda:-1", "cuda:", "cpu:0", "CUDA", ""])
-def test_what_is_no_device_is_refused_with_a_sentence(two_cards: None, asked: str) -> None:
+@pytest.mark.parametrize(
+    "option", ["gpu", "xpu", "cuda:x", "cuda:-1", "cuda:", "cpu:0", "CUDA", ""]
+)
+def test_what_is_no_device_is_refused_with_a_sentence(two_cards: None, option: str) -> None:
     with pytest.raises(StudyError, match="invalid device"):
-        resolve_device(asked)
+        resolve_device(option)
 
 
 def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
     with pytest.raises(StudyError, match="no such GPU: torch sees cuda:0 to cuda:1"):
         resolve_device("cuda:7")
-    assert [resolve_device(asked) for asked in ("auto", "cuda", "cuda:1", "cpu")] == [
+    assert [resolve_device(option) for option in ("auto", "cuda", "cuda:1", "cpu")] == [
         "cuda",
         "cuda",
         "cuda:1",
@@ -52,7 +54,7 @@ def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "devices"),
+    ("option", "devices"),
     [
         ("auto", ("cuda",)),
         ("all", ("cuda:0", "cuda:1")),
@@ -61,8 +63,8 @@ def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
         ("cuda", ("cuda",)),
     ],
 )
-def test_several_devices(two_cards: None, asked: str, devices: tuple[str, ...]) -> None:
-    assert resolve_devices(asked) == devices
+def test_several_devices(two_cards: None, option: str, devices: tuple[str, ...]) -> None:
+    assert resolve_devices(option) == devices
 
 
 def test_all_devices_without_a_gpu_are_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,16 +84,16 @@ def test_a_card_has_one_name_whatever_a_process_may_see(monkeypatch: pytest.Monk
 def test_workers_of_a_gpu_share_its_memory(two_cards: None) -> None:
     needs = [2 << 30, 6 << 30]
     assert choose_worker_count(needs, "cuda:1", 1).count == 1
-    asked = choose_worker_count(needs, "cuda:1", 1, workers=4)
-    assert (asked.count, asked.memory_bytes, asked.device) == (4, 15 << 30, "cuda:1")
-    assert [asked.count_fitting(need) for need in needs] == [4, 2]
+    choice = choose_worker_count(needs, "cuda:1", 1, workers=4)
+    assert (choice.count, choice.memory_bytes, choice.device) == (4, 15 << 30, "cuda:1")
+    assert [choice.count_fitting(need) for need in needs] == [4, 2]
 
 
-@pytest.mark.parametrize(("asked", "reply"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])
-def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, asked: str, reply: str) -> None:
+@pytest.mark.parametrize(("option", "reply"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])
+def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, option: str, reply: str) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(StudyError, match=reply):
-        resolve_device(asked)
+        resolve_device(option)
     assert resolve_device("auto") == "cpu"
 
 
@@ -140,15 +142,15 @@ def test_a_card_that_another_process_has_for_itself_is_known_all_the_same(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize(
-    "asked", ["gpu", *(pytest.param(d, marks=pytest.mark.slow) for d in ("cuda:7", "xpu", "mps"))]
+    "option", ["gpu", *(pytest.param(d, marks=pytest.mark.slow) for d in ("cuda:7", "xpu", "mps"))]
 )
-def test_the_command_line_ends_with_a_sentence(asked: str, tmp_path: Any) -> None:
+def test_the_command_line_ends_with_a_sentence(option: str, tmp_path: Any) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "paretune", "plan", "sample", "--devices", asked],
+        [sys.executable, "-m", "paretune", "plan", "sample", "--devices", option],
         cwd=tmp_path,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert f"--devices {asked}" in done.stderr
+    assert f"--devices {option}" in done.stderr

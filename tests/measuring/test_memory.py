@@ -225,7 +225,7 @@ class FakeNvml(types.ModuleType):
 
     def __init__(self, pid: int, millijoules: tuple[int, ...] = (0,)) -> None:
         super().__init__("pynvml")
-        self.pid, self.energies, self.asked = pid, list(millijoules), []
+        self.pid, self.energies, self.uuids = pid, list(millijoules), []
 
     def nvmlInit(self) -> None:  # noqa: N802 - the driver's own spelling
         pass
@@ -234,7 +234,7 @@ class FakeNvml(types.ModuleType):
         pass
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
-        self.asked.append(uuid)
+        self.uuids.append(uuid)
         return uuid
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: str):  # noqa: N802
@@ -274,7 +274,7 @@ def test_cuda_reports_allocated_reserved_and_process_beside_each_other(card, mon
         "reserved_peak_bytes": 800,
         "process_bytes": 900,
     }
-    assert fake.asked == ["GPU-12ab"]
+    assert fake.uuids == ["GPU-12ab"]
     assert "max_memory_allocated" in result["peak_counter"]
 
 

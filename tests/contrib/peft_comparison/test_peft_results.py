@@ -19,33 +19,36 @@ def some(folder: Path) -> Path:
 
 
 def test_for_whom_there_is_no_verdict_against_the_best(tmp_path: Path) -> None:
-    found = peft_results(some(tmp_path / "r"), 500)
-    names = [one.experiment.name for one in found.standings]
+    results = peft_results(some(tmp_path / "r"), 500)
+    names = [one.experiment.name for one in results.standings]
     assert names == ["lora/rank8", "ia3/default", "prompt/default", "full/lr"]
-    assert [one.proven_worse for one in found.standings] == [False, False, True, None]
-    best = found.standings[0].score
+    assert [one.proven_worse for one in results.standings] == [False, False, True, None]
+    best = results.standings[0].score
     assert best is not None and best.low < 0.5 < best.high and best.n_examples == 500
-    assert found.sentences[0] == (
+    assert results.sentences[0] == (
         "On made/up-1B, the highest of 3 experiments is lora/rank8, 0.500 [0.456, 0.544] "
         "(500 examples, 1 seed)."
     )
-    assert found.sentences[1] == (
+    assert results.sentences[1] == (
         "For 1 of the other 2 there is no verdict against it by accuracy. Each is one run: if "
         "another seed moves accuracy by 1.5 points, it is 1."
     )
-    assert found.sentences[2] == "Of these, ia3/default took the least memory: 1.00 GiB."
-    said = " ".join(found.sentences)
-    assert "several cards (card A and card B)" in said
-    assert "one run, so what another seed would change is not in them" in said
-    assert "Without a test accuracy (canceled: out of memory" in said and "\x1b" not in said
-    assert said.endswith("): full/lr.")
+    assert results.sentences[2] == "Of these, ia3/default took the least memory: 1.00 GiB."
+    text = " ".join(results.sentences)
+    assert "several cards (card A and card B)" in text
+    assert "one run, so what another seed would change is not in them" in text
+    assert "Without a test accuracy (canceled: out of memory" in text and "\x1b" not in text
+    assert text.endswith("): full/lr.")
 
 
 def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path) -> None:
-    found = {one.experiment.name: one.experiment for one in
-             peft_results(some(tmp_path / "r"), 500).standings}  # fmt: skip
-    assert found["ia3/default"].reserved_bytes == 2**30 and found["ia3/default"].size is None
-    assert found["lora/rank8"].size == 5_000_000
+    experiments = {one.experiment.name: one.experiment for one in
+                   peft_results(some(tmp_path / "r"), 500).standings}  # fmt: skip
+    assert (
+        experiments["ia3/default"].reserved_bytes == 2**30
+        and experiments["ia3/default"].size is None
+    )
+    assert experiments["lora/rank8"].size == 5_000_000
     table = peft_results(tmp_path / "r", 500).table
     last = dict(zip(table.columns, table.values[-1], strict=True))
     assert last["score"] is None and last["told_apart"] is None and last["outcome"] == "canceled"
@@ -65,9 +68,9 @@ def test_the_number_of_examples_is_asked_for_and_checked(tmp_path: Path) -> None
 def test_models_are_never_compared_with_one_another(tmp_path: Path) -> None:
     result(tmp_path, "a", 400, model="x")
     result(tmp_path, "b", 100, model="y")
-    found = peft_results(tmp_path, 500)
-    assert [one.behind for one in found.standings] == [None, None]
-    assert "On y, the highest of 1 experiment is b" in " ".join(found.sentences)
+    results = peft_results(tmp_path, 500)
+    assert [one.behind for one in results.standings] == [None, None]
+    assert "On y, the highest of 1 experiment is b" in " ".join(results.sentences)
 
 
 @pytest.mark.parametrize(
@@ -92,16 +95,16 @@ def test_files_without_an_accuracy_need_no_number_of_examples(tmp_path: Path) ->
     for name, drift in (("lora/a", 0.25), ("full/b", float("nan"))):
         result(tmp_path, name, None)
         file = tmp_path / f"{name.replace('/', '--')}.json"
-        given = json.loads(file.read_text())
-        given["run_info"]["train_config"]["test_size"] = 4
-        given["train_info"]["metrics"] = [{"test dino_similarity": 0.7, "drift": drift}]
-        file.write_text(json.dumps(given))
-    found = peft_results(tmp_path)
-    assert [texts[1:3] for texts in found.table.texts] == [("no score", "no accuracy")] * 2
-    said = " ".join(found.sentences)
-    assert "no experiment has a test accuracy" in said
-    assert "test dino_similarity instead, a mean over 4 examples of one run" in said
-    assert "0.7" not in said and "(success)" not in said
+        content = json.loads(file.read_text())
+        content["run_info"]["train_config"]["test_size"] = 4
+        content["train_info"]["metrics"] = [{"test dino_similarity": 0.7, "drift": drift}]
+        file.write_text(json.dumps(content))
+    results = peft_results(tmp_path)
+    assert [texts[1:3] for texts in results.table.texts] == [("no score", "no accuracy")] * 2
+    text = " ".join(results.sentences)
+    assert "no experiment has a test accuracy" in text
+    assert "test dino_similarity instead, a mean over 4 examples of one run" in text
+    assert "0.7" not in text and "(success)" not in text
 
 
 def test_two_files_of_one_experiment_are_two_rows(tmp_path: Path) -> None:
@@ -109,10 +112,10 @@ def test_two_files_of_one_experiment_are_two_rows(tmp_path: Path) -> None:
     (tmp_path / "bone--bat.json").rename(tmp_path / "bone--bat--2025-06-17T22-43-28.json")
     result(tmp_path, "bone/bat", 240)
     result(tmp_path, "lora/a", 230)
-    found = peft_results(tmp_path, 500)
-    names = [one.experiment.name for one in found.standings]
+    results = peft_results(tmp_path, 500)
+    names = [one.experiment.name for one in results.standings]
     assert names == ["bone--bat--2025-06-17T22-43-28", "bone--bat", "lora/a"]
-    assert any("several files: each is a row" in sentence for sentence in found.sentences)
+    assert any("several files: each is a row" in sentence for sentence in results.sentences)
 
 
 def test_a_multiple_of_the_number_of_examples_is_refused(tmp_path: Path) -> None:

@@ -160,8 +160,8 @@ def test_a_worker_that_comes_back_from_the_dead_writes_nothing(
     assert lost is not None
     first.checkpoint_path(lost.run_id).write_bytes(b"state of the first")
     clock.now += 61
-    taken = second.claim("b-host:boot:1:1", STUDY)
-    assert taken is not None and (taken.run_id, taken.attempt) == (lost.run_id, 2)
+    new_claim = second.claim("b-host:boot:1:1", STUDY)
+    assert new_claim is not None and (new_claim.run_id, new_claim.attempt) == (lost.run_id, 2)
     with pytest.raises(StaleClaimError):
         first.renew(lost, {"step": 9})
     assert not first.checkpoint_path(lost.run_id).exists()
@@ -170,7 +170,7 @@ def test_a_worker_that_comes_back_from_the_dead_writes_nothing(
     with pytest.raises(StaleClaimError):
         first.fail(lost, "error", "late", {})
     assert not first.release(lost)
-    second.finish(taken, {"outcome": "ok"}, {}, {"weights": b"of the second"})
+    second.finish(new_claim, {"outcome": "ok"}, {}, {"weights": b"of the second"})
     with Store.open(served.folder) as store:
         (record,) = store.load_records(STUDY)
         assert store.read_blob(record.result["weights"]) == b"of the second"
@@ -188,8 +188,8 @@ def test_the_clocks_of_workers_do_not_matter(
     for _ in range(5):  # renewed in time, it is kept for minutes
         clock.now += 50
         worker.renew(claim)
-        taken = other.claim("b-host:boot:1:1", STUDY)
-        assert taken is not None and taken.run_id != claim.run_id
+        other_claim = other.claim("b-host:boot:1:1", STUDY)
+        assert other_claim is not None and other_claim.run_id != claim.run_id
     worker.finish(claim, {"outcome": "ok"}, {}, {})
     assert other.load_statuses(STUDY)[0].attempt == 1
 
@@ -202,8 +202,8 @@ def test_leases_do_not_end_because_the_server_was_down(
     assert claim is not None
     clock.now += 3600
     served.restart()
-    taken = other.claim("b-host:boot:1:1", STUDY)
-    assert taken is not None and taken.run_id != claim.run_id
+    other_claim = other.claim("b-host:boot:1:1", STUDY)
+    assert other_claim is not None and other_claim.run_id != claim.run_id
     worker.renew(claim)
     worker.finish(claim, {"outcome": "ok"}, {}, {})
 
