@@ -121,13 +121,13 @@ def measure(work: Work, method: str, variant: str, options: argparse.Namespace) 
             },
             Path(place),
         )
-        apart = np.abs(np.array(other.told["losses"]) - [loss_of(own, b) for b in batches]).max()
+        apart = np.abs(np.array(other.hello["losses"]) - [loss_of(own, b) for b in batches]).max()
         case: dict[str, Any] = {
             "model": work.model, "task": work.task, "method": method, "variant": variant,
-            "trained": {"adapters": other.told["trained"], "paretune": own.trained},
-            "apart": float(apart), "versions": other.told["versions"],
+            "trained": {"adapters": other.hello["trained"], "paretune": own.trained},
+            "apart": float(apart), "versions": other.hello["versions"],
         }  # fmt: skip
-        alike = other.told["trained"] == own.trained and (method == "prefix" or apart < 1e-5)
+        alike = other.hello["trained"] == own.trained and (method == "prefix" or apart < 1e-5)
         if alike:
             clock: list[float] = []
 

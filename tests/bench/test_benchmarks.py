@@ -21,7 +21,7 @@ QUICK += ["--gate-starts", "1"]
 
 
 @pytest.fixture(autouse=True)
-def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def add_bench_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As ``python bench/FILE.py`` finds its neighbours; what they silence is loud again."""
     monkeypatch.syspath_prepend(BENCH)
     with quiet_transformers():
@@ -88,11 +88,11 @@ def test_no_ratio_where_the_sides_differ(toy: str, monkeypatch: pytest.MonkeyPat
 
     work = Work("tiny", toy, "copa")
     monkeypatch.setattr(gate, "OURS", gate.OURS._replace(dropout=0.1))
-    found = gate.gate(work, "lora", batch=2, starts=1)
-    assert found["passed"] == {"fp32": False, "bf16": False} and found["fp32_apart"] > 1e-5
-    monkeypatch.setattr(steps, "gate", lambda *_, **__: found)
-    asked = Namespace(gate_batch=2, gate_starts=1, variants="b,ours,ours-fp32")
-    case = steps.measure(work, "lora", asked)
+    result = gate.gate(work, "lora", batch=2, starts=1)
+    assert result["passed"] == {"fp32": False, "bf16": False} and result["fp32_apart"] > 1e-5
+    monkeypatch.setattr(steps, "gate", lambda *_, **__: result)
+    options = Namespace(gate_batch=2, gate_starts=1, variants="b,ours,ours-fp32")
+    case = steps.measure(work, "lora", options)
     assert "ratios" not in case and "no ratio" in "\n".join(steps.tables(case))
 
 
@@ -102,14 +102,14 @@ def test_each_precision_has_its_own_gate(toy: str, monkeypatch: pytest.MonkeyPat
     from workload import Work
 
     work = Work("tiny", toy, "copa")
-    found = gate.gate(work, "lora", batch=2, starts=3, precisions=["fp32"])
-    assert found["passed"] == {"fp32": True} and "bf16_from_fp32" not in found
-    found["passed"]["bf16"] = False
-    monkeypatch.setattr(steps, "gate", lambda *_, **__: found)
+    result = gate.gate(work, "lora", batch=2, starts=3, precisions=["fp32"])
+    assert result["passed"] == {"fp32": True} and "bf16_from_fp32" not in result
+    result["passed"]["bf16"] = False
+    monkeypatch.setattr(steps, "gate", lambda *_, **__: result)
     monkeypatch.setattr(steps, "peak_rates", lambda: {"fp32": 1e11, "bf16": 2e11})
-    asked = Namespace(gate_batch=2, gate_starts=3, batches=2, rounds=1,
+    options = Namespace(gate_batch=2, gate_starts=3, batches=2, rounds=1,
                       variants="b,b-fp32,ours,ours-fp32")  # fmt: skip
-    assert set(steps.measure(work, "lora", asked)["sides"]) == {"b", "b-fp32", "ours-fp32"}
+    assert set(steps.measure(work, "lora", options)["sides"]) == {"b", "b-fp32", "ours-fp32"}
 
 
 @pytest.mark.parametrize("method", ["bitfit", "full", "head_only", "prompt", "ia3"])
@@ -118,8 +118,8 @@ def test_both_sides_train_the_same_number(toy: str, method: str) -> None:
     from workload import Work
 
     work = Work("tiny", toy, "cb")
-    made = [side(work, method, VARIANTS[name]) for name in ("b", "ours")]
-    assert made[0].trained == made[1].trained
+    pair = [side(work, method, VARIANTS[name]) for name in ("b", "ours")]
+    assert pair[0].trained == pair[1].trained
 
 
 def test_peak_memory_of_one_side(toy: str) -> None:
@@ -129,12 +129,14 @@ def test_peak_memory_of_one_side(toy: str) -> None:
 
     if not can_reset_high_water():
         pytest.skip("needs Linux's VmHWM")
-    told = Namespace(model="tiny", folder=toy, task="copa", steps=1, threads=1, one=["b", "lora"])
-    found = peak_memory.one(told)
-    assert found["peak"] >= found["loaded"] >= found["imports"] > 50 * 2**20
-    other = found | {"peak": found["imports"] + (found["peak"] - found["imports"]) // 2}
-    case = peak_memory.summary({"b": [found], "ours": [other]})
-    if found["peak"] - found["imports"] > 2**20:
+    options = Namespace(
+        model="tiny", folder=toy, task="copa", steps=1, threads=1, one=["b", "lora"]
+    )
+    memory = peak_memory.one(options)
+    assert memory["peak"] >= memory["loaded"] >= memory["imports"] > 50 * 2**20
+    other = memory | {"peak": memory["imports"] + (memory["peak"] - memory["imports"]) // 2}
+    case = peak_memory.summary({"b": [memory], "ours": [other]})
+    if memory["peak"] - memory["imports"] > 2**20:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
 
 
@@ -170,11 +172,11 @@ def test_beside_adapters(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPat
         adapters_steps.main(["--python", str(tmp_path / "python")])
 
     class Played:
-        def __init__(self, python: str, asked: dict[str, Any], folder: Path) -> None:
-            assert set(asked["head"]) and (folder / "config.json").is_file()
-            parts = asked["batches"]
+        def __init__(self, python: str, request: dict[str, Any], folder: Path) -> None:
+            assert set(request["head"]) and (folder / "config.json").is_file()
+            parts = request["batches"]
             assert [len(p["ids"]) for p in parts] == [4, 4] == [len(p["labels"]) for p in parts]
-            self.told = {"trained": trained, "losses": losses, "versions": {"adapters": "1.3"}}
+            self.hello = {"trained": trained, "losses": losses, "versions": {"adapters": "1.3"}}
 
         def turn(self) -> float:
             return 1.0
@@ -184,17 +186,17 @@ def test_beside_adapters(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(adapters_steps, "Other", Played)
     work = Work("tiny", toy, "cb", 4)
-    asked = Namespace(python="", batches=2, rounds=2, threads=1)
+    options = Namespace(python="", batches=2, rounds=2, threads=1)
     trained, losses = 0, [0.0, 0.0]
-    other = adapters_steps.measure(work, "lora", "ours-nd-fp32", asked)
+    other = adapters_steps.measure(work, "lora", "ours-nd-fp32", options)
     assert "ratio" not in other and "no ratio" in "\n".join(adapters_steps.tables(other))
     own = adapters_steps.Ours(work, "lora", adapters_steps.VARIANTS["ours-nd-fp32"], 1e-4, 1)
     batches = adapters_steps.grouped_by_length(work.encoded.lengths, 4, 2)
     trained, losses = own.trained, [adapters_steps.loss_of(own, b) for b in batches]
-    case = adapters_steps.measure(work, "lora", "ours-nd-fp32", asked)
+    case = adapters_steps.measure(work, "lora", "ours-nd-fp32", options)
     assert case["examples_per_second"]["adapters"] == [8.0, 8.0, 8.0] and case["ratio"][0] > 1
-    told = adapters_steps.about(threads=1, rounds=2, batches=2, cases=[case, other])
-    adapters_steps.save(told, str(tmp_path / "adapters.json"))
+    results = adapters_steps.about(threads=1, rounds=2, batches=2, cases=[case, other])
+    adapters_steps.save(results, str(tmp_path / "adapters.json"))
     assert "no ratio" in page.page(tmp_path) and "adapters 1.3" in page.page(tmp_path)
 
 

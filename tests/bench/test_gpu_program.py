@@ -18,11 +18,11 @@ def test_all_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
     command += ["--device", "cpu", "--tiny", "--steps", "2", "--rounds", "2", "--minutes", "60"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    assert found["tests"]["outcomes"]["passed"] > 30 and not found["tests"]["failed"]
+    results = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert results["tests"]["outcomes"]["passed"] > 30 and not results["tests"]["failed"]
     sides = {"field", "ours", "fleet-4", "fleet-16"}  # a decoder's, of a billion numbers, alone
-    assert [set(one["ms"]) for one in found["steps"]] == [sides, sides, {"field", "ours"}]
-    assert {one["side"] for one in found["memory"]} == sides
-    assert all(one["phases"]["train"]["peak_bytes"] > 0 for one in found["memory"])
+    assert [set(one["ms"]) for one in results["steps"]] == [sides, sides, {"field", "ours"}]
+    assert {one["side"] for one in results["memory"]} == sides
+    assert all(one["phases"]["train"]["peak_bytes"] > 0 for one in results["memory"])
     page = (tmp_path / "gpu.html").read_text(encoding="utf-8")
     assert "paretune, 16 runs together" in page and "Not measured" not in page
