@@ -69,11 +69,11 @@ def test_a_broken_one_is_named_with_what_to_do_and_disturbs_no_other(
     install("pt_broken", {"one": entry}, source)
     with pytest.raises(PluginError) as caught:
         plugins.load(GROUP, "one", SimpleNamespace)
-    said = str(caught.value)
-    assert said.startswith(f'plug-in "one" ({entry}, of pt_broken 0.3): ')
-    assert fault in said
-    assert said.endswith("Update the package, or remove it: pip uninstall pt_broken.")
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith(f'plug-in "one" ({entry}, of pt_broken 0.3): ')
+    assert fault in message
+    assert message.endswith("Update the package, or remove it: pip uninstall pt_broken.")
+    assert "\n" not in message
     values, errors = plugins.load_all(GROUP, SimpleNamespace)
     assert list(values) == ["two"]
     assert list(errors) == ["one"]

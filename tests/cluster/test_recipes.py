@@ -41,11 +41,11 @@ def read_commands(text: str) -> list[list[str]]:
     An array stands for the options of :data:`ARRAYS`, any other variable for 1.
     """
     joined = re.sub(r"\\\n\s*", " ", text)
-    found = re.findall(
+    lines = re.findall(
         r"^(?:[#\s]+|)(paretune (?:work|serve|pack|merge) .*)$", joined, re.MULTILINE
     )
     commands = []
-    for line in found:
+    for line in lines:
         words = shlex.split(line.partition("  #")[0].removesuffix("&"))
         words = [word for word in words if word != "$@"]
         commands.append([w for word in words for w in ARRAYS.get(word, [_without_variable(word)])])

@@ -46,9 +46,11 @@ def test_no_damage_of_any_file_is_shown_as_a_result(
 
     def report() -> tuple[int, Any]:
         code, out, _ = command(capsys, "report", file, "--store", store, "--json")
-        shown = json.loads(out) if code == 0 else {}
-        told = [finding for finding in shown.pop("findings", []) if "damaged" in finding["what"]]
-        return (NO_ANSWER if told else code), shown
+        document = json.loads(out) if code == 0 else {}
+        damage = [
+            finding for finding in document.pop("findings", []) if "damaged" in finding["what"]
+        ]
+        return (NO_ANSWER if damage else code), document
 
     code, whole = report()
     assert code == 0
@@ -62,12 +64,12 @@ def test_no_damage_of_any_file_is_shown_as_a_result(
                 shutil.rmtree(store)
                 shutil.copytree(tmp_path / "whole", store)
                 (store / name).write_bytes(content)
-                code, shown = report()
-                found = command(capsys, "verify", file, "--store", store)[0]
-                assert code in (0, NO_ANSWER) and found in (0, NO_ANSWER), (name, kind)
-                assert code == NO_ANSWER or shown == whole, (name, kind)
+                code, document = report()
+                verify_code = command(capsys, "verify", file, "--store", store)[0]
+                assert code in (0, NO_ANSWER) and verify_code in (0, NO_ANSWER), (name, kind)
+                assert code == NO_ANSWER or document == whole, (name, kind)
                 # A page of the database may be unused, and the journal is a second copy.
                 if name.name not in ("study.db", "done.jsonl", "report.html"):
-                    assert found == NO_ANSWER, (name, kind)
+                    assert verify_code == NO_ANSWER, (name, kind)
                 if code == NO_ANSWER:
-                    assert found == NO_ANSWER, (name, kind)
+                    assert verify_code == NO_ANSWER, (name, kind)

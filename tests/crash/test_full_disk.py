@@ -42,14 +42,14 @@ def on_a_small_disk(action: Callable[[], str]) -> tuple[int, str]:
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answer:
-        said = answer.read()
-    return os.waitpid(pid, 0)[1], said
+        text = answer.read()
+    return os.waitpid(pid, 0)[1], text
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1)
-    status, said = on_a_small_disk(lambda: str(save_checkpoint(tmp_path, 2)))
-    assert status == 0 and said.startswith("StoreError ") and "the same command continues" in said
+    status, text = on_a_small_disk(lambda: str(save_checkpoint(tmp_path, 2)))
+    assert status == 0 and text.startswith("StoreError ") and "the same command continues" in text
     assert read_checkpoint(tmp_path) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
 
@@ -61,15 +61,15 @@ def test_activations_that_cannot_be_kept_are_no_signal(tmp_path: Path) -> None:
 
         return str(load_or_compute(tmp_path, "a", [0, 400], 8, torch.float32, 10**6, fill))
 
-    status, said = on_a_small_disk(keep)
-    assert status == 0 and "cannot be written" in said and "File too large" in said
+    status, text = on_a_small_disk(keep)
+    assert status == 0 and "cannot be written" in text and "File too large" in text
     assert list(tmp_path.iterdir()) == []
     keep_activations(tmp_path, 1)  # there is room again
 
 
 def test_a_blob_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    status, said = on_a_small_disk(lambda: write_blob(tmp_path, bytes(1000)))
-    assert status == 0 and "a blob cannot be written (File too large)" in said
+    status, text = on_a_small_disk(lambda: write_blob(tmp_path, bytes(1000)))
+    assert status == 0 and "a blob cannot be written (File too large)" in text
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -122,8 +122,8 @@ def test_a_study_on_a_full_disk_stops_and_the_same_command_continues_to_the_same
             go_on(store)
         statuses = store.load_statuses(study.study_hash)
         assert "failed" not in {status.state for status in statuses}
-        (held,) = [status for status in statuses if status.state == "running"]
-        assert store.checkpoint_path(held.run_id).is_file()  # the last one that was whole
+        (running,) = [status for status in statuses if status.state == "running"]
+        assert store.checkpoint_path(running.run_id).is_file()  # the last one that was whole
         process.kill()
         process.wait()
         subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)

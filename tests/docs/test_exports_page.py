@@ -22,9 +22,9 @@ def test_forms_and_reasons_are_up_to_date(script: ModuleType) -> None:
 
 
 def test_errors_are_those_that_peft_raises(script: ModuleType) -> None:
-    said = f"Asked of peft {version('peft')} with transformers {version('transformers')}, "
+    version_note = f"Asked of peft {version('peft')} with transformers {version('transformers')}, "
     committed = PAGE.read_text(encoding="utf-8").partition(script.ENDS)[2]
-    if said not in committed:
+    if version_note not in committed:
         pytest.skip("the page was written with other versions of peft or transformers")
     assert committed.strip() == "\n".join(script.errors()).strip(), "run: python docs/exports.py"
 
@@ -32,5 +32,5 @@ def test_errors_are_those_that_peft_raises(script: ModuleType) -> None:
 def test_every_exception_is_still_one(script: ModuleType) -> None:
     """Where PEFT has come to do it, the exception and the sentence about it have to go."""
     attempts = [*script.prefixes(), *script.prompts(), *script.missing(), script.stacked()]
-    found = [(one.method, one.model) for one in attempts if one.error().startswith("none")]
-    assert found == []
+    obsolete = [(one.method, one.model) for one in attempts if one.error().startswith("none")]
+    assert obsolete == []

@@ -29,8 +29,8 @@ def all_proven() -> dict[Any, Finding]:
 
 
 def line(text: str, method: str) -> str:
-    (found,) = (row for row in text.splitlines() if row.startswith(f"| `{method}`"))
-    return found
+    (table_row,) = (row for row in text.splitlines() if row.startswith(f"| `{method}`"))
+    return table_row
 
 
 @pytest.mark.parametrize("suffix", scopes())
@@ -54,32 +54,32 @@ def test_what_holds_everywhere_is_all_letters() -> None:
 
 
 def test_a_hole_a_failure_and_a_skip_are_seen() -> None:
-    found = all_proven()
-    del found["S", ("lora", "bert", "choice")]
-    found["M", ("prompt", "bert", "pair")] = Finding("failed", ("test_it failed in its call",))
-    found["L", ("prompt", REAL, "pair")] = Finding("skipped", ("not run: no model",))
-    text, letters = page(found, SCOPE), "".join(CLAUSES)
+    findings = all_proven()
+    del findings["S", ("lora", "bert", "choice")]
+    findings["M", ("prompt", "bert", "pair")] = Finding("failed", ("test_it failed in its call",))
+    findings["L", ("prompt", REAL, "pair")] = Finding("skipped", ("not run: no model",))
+    text, letters = page(findings, SCOPE), "".join(CLAUSES)
     assert f"`{letters.replace('S', '?')}`" in line(text, "lora")
     assert f"`{letters.replace('M', '!')}`" in line(text, "prompt")
     assert f"`{letters.replace('L', '~')}`[^1]" in line(text, "prompt")
     assert "\n- `test_it failed in its call`\n" in text and "\n[^1]: L: not run: no model\n" in text
     assert "1 not run with their reason, 1 holes, 1 failed" in text
-    assert [said.partition(" (")[0] for said in complaints(text, SCOPE)] == [
+    assert [complaint.partition(" (")[0] for complaint in complaints(text, SCOPE)] == [
         "`lora` on bert: a hole that nothing explains",
         "`prompt` on bert: failed",
     ]
 
 
 def test_reasons_are_footnotes_once() -> None:
-    found = all_proven()
+    findings = all_proven()
     for kind in ("pair", "choice"):
-        found["M", ("prompt", "bert", kind)] = Finding("excused", ("does not merge",))
-    found["M", ("prompt", REAL, "pair")] = Finding("excused", ("does not merge",))
-    found["X", ("prompt", "bert", "choice")] = Finding("excused", ("PEFT cannot",))
+        findings["M", ("prompt", "bert", kind)] = Finding("excused", ("does not merge",))
+    findings["M", ("prompt", REAL, "pair")] = Finding("excused", ("does not merge",))
+    findings["X", ("prompt", "bert", "choice")] = Finding("excused", ("PEFT cannot",))
     for letter in CLAUSES:
         for kind in ("pair", "choice"):
-            found[letter, ("lora", "bert", kind)] = Finding("excused", ("no such layer",))
-    text, letters = page(found, SCOPE), "".join(CLAUSES).replace("M", "-")
+            findings[letter, ("lora", "bert", kind)] = Finding("excused", ("no such layer",))
+    text, letters = page(findings, SCOPE), "".join(CLAUSES).replace("M", "-")
     assert line(text, "prompt") == (
         f"| `prompt`[^2] | `{letters.replace('X', 'x')}`[^3] | `{letters}` |"
     )
@@ -91,41 +91,41 @@ def test_reasons_are_footnotes_once() -> None:
 
 
 def test_what_is_not_served_is_no_hole_and_no_excuse() -> None:
-    found = all_proven()
+    findings = all_proven()
     for letter in CLAUSES:
         for kind in ("pair", "choice"):
-            found[letter, ("lora", "bert", kind)] = Finding("unserved", ("serves translation",))
-    text, letters = page(found, SCOPE), "".join(CLAUSES)
+            findings[letter, ("lora", "bert", kind)] = Finding("unserved", ("serves translation",))
+    text, letters = page(findings, SCOPE), "".join(CLAUSES)
     assert line(text, "lora") == f"| `lora` | not served[^1] | `{letters}` |"
     assert text.endswith("[^1]: serves translation\n")
     assert f"{len(CLAUSES) * 4} clauses proven, 0 excused" in text
     assert complaints(text, SCOPE) == []
-    del found["S", ("lora", "bert", "choice")]
-    assert [said.partition(" (")[0] for said in complaints(page(found, SCOPE), SCOPE)] == [
-        "`lora` on bert: a hole that nothing explains"
-    ]
+    del findings["S", ("lora", "bert", "choice")]
+    assert [
+        complaint.partition(" (")[0] for complaint in complaints(page(findings, SCOPE), SCOPE)
+    ] == ["`lora` on bert: a hole that nothing explains"]
 
 
 def test_kinds_that_only_some_families_have_are_named_with_them() -> None:
     scope = Scope(("lora",), {"bert": ("pair",), "t5": ("translation",), "bart": ("translation",)})
-    said = "Task kinds: pair; translation on t5, bart."
-    assert said in page({}, scope).splitlines()
+    sentence = "Task kinds: pair; translation on t5, bart."
+    assert sentence in page({}, scope).splitlines()
     less = page({}, scope).replace("t5, bart.", "t5.")
-    (found,) = (one for one in complaints(less, scope) if "say" in one)
-    assert found == f"does not say: {said}"
+    (complaint,) = (one for one in complaints(less, scope) if "say" in one)
+    assert complaint == f"does not say: {sentence}"
 
 
 @pytest.mark.parametrize(
-    ("scope", "said"),
+    ("scope", "message"),
     [
         (Scope((*SCOPE.methods, "new"), SCOPE.kinds), "has no method new"),
         (Scope(SCOPE.methods, {**SCOPE.kinds, "albert": ("pair",)}), "does not speak of albert"),
         (Scope(SCOPE.methods, {"bert": ("pair", "choice", "more")}), "Task kinds: pair, choice, m"),
     ],
 )
-def test_a_page_of_before_is_complained_of(scope: Scope, said: str) -> None:
-    (found,) = complaints(page(all_proven(), SCOPE), scope)
-    assert said in found
+def test_a_page_of_before_is_complained_of(scope: Scope, message: str) -> None:
+    (complaint,) = complaints(page(all_proven(), SCOPE), scope)
+    assert message in complaint
 
 
 def test_a_damaged_page_is_complained_of() -> None:
@@ -206,19 +206,19 @@ def outcomes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 def test_the_collector_keeps_what_went_wrong(outcomes: pytest.Pytester) -> None:
     collector = Collector(outcomes.path / "page.md")
     outcomes.inline_run("-p", "no:cacheprovider", plugins=[collector])
-    found = {letter: one for (letter, _), one in collector.findings.items()}
-    told = {letter: one.outcome for letter, one in found.items()}
-    assert told == {
+    findings = {letter: one for (letter, _), one in collector.findings.items()}
+    outcome_names = {letter: one.outcome for letter, one in findings.items()}
+    assert outcome_names == {
         "S": "proven", "M": "excused", "T": "unserved", "L": "failed", "U": "skipped", "F": "failed"
     }  # fmt: skip
-    assert found["S"].words == ("in a way",)
-    assert found["M"].words == ("does not merge",)
-    assert found["T"].words == ("serves others",)
-    assert found["U"].words == ("not run: no model",)
-    assert "teardown" in found["F"].words[0]
-    shown = (outcomes.path / "page.md").read_text(encoding="utf-8")
-    assert "test_failed[place0] failed in its call`" in shown
-    assert "teardown`" in shown and "| `S-?!??!-~????` |" in shown
+    assert findings["S"].words == ("in a way",)
+    assert findings["M"].words == ("does not merge",)
+    assert findings["T"].words == ("serves others",)
+    assert findings["U"].words == ("not run: no model",)
+    assert "teardown" in findings["F"].words[0]
+    text = (outcomes.path / "page.md").read_text(encoding="utf-8")
+    assert "test_failed[place0] failed in its call`" in text
+    assert "teardown`" in text and "| `S-?!??!-~????` |" in text
 
 
 @turn_mark(2, 3)

@@ -24,9 +24,9 @@ def test_the_page_is_up_to_date(script: ModuleType) -> None:
 def test_every_file_tells_what_a_reader_looks_for(script: ModuleType, name: str) -> None:
     module = methods.get(name)
     blocks = "\n".join(script.section(module))
-    wanted = ["When"]
+    headings = ["When"]
     if isinstance(module, methods.Method):
-        wanted += ["Equation", "Trained parameters", "Start"]
+        headings += ["Equation", "Trained parameters", "Start"]
         if name != "stack":
-            wanted.append("Source")
-    assert [word for word in wanted if f"- **{word}**: " not in blocks] == []
+            headings.append("Source")
+    assert [word for word in headings if f"- **{word}**: " not in blocks] == []

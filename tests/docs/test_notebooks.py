@@ -25,8 +25,8 @@ OVERRIDES = [
 
 
 def cells(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return found
+    notebook_cells: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return notebook_cells
 
 
 def program(cell: dict[str, Any]) -> str:
@@ -67,7 +67,7 @@ def test_a_notebook_ends_in_an_export(tmp_path: Path, tiny_model: Any) -> None:
     nbclient.NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()
-    shown = {
+    html = {
         cell.id: "".join(
             output["data"]["text/html"]
             for output in cell.outputs
@@ -76,7 +76,7 @@ def test_a_notebook_ends_in_an_export(tmp_path: Path, tiny_model: Any) -> None:
         for cell in notebook.cells
         if cell.cell_type == "code"
     }
-    assert "The study can run." in shown["check"] and "lora" in shown["plan"]
-    assert "<table>" in shown["report"] and "majority" in shown["report"]
-    assert shown["recommend"] and "from peft import" in shown["export"]
+    assert "The study can run." in html["check"] and "lora" in html["plan"]
+    assert "<table>" in html["report"] and "majority" in html["report"]
+    assert html["recommend"] and "from peft import" in html["export"]
     assert (tmp_path / "export" / "adapter_config.json").is_file()

@@ -106,5 +106,5 @@ def test_each_error_ends_the_program_with_its_code(
     with pytest.raises(SystemExit) as end:
         main(["ls"])
     assert end.value.code == error.exit_code
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "error: here: is wrong. Mend it.\n")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "error: here: is wrong. Mend it.\n")

@@ -117,22 +117,26 @@ GROUPS = {
 def commands_to_execute() -> Iterator[ShownCommand]:
     """Each once: those of blocks, and of those in sentences what could be typed as it stands."""
     seen = set()
-    for shown in shown_commands():
-        if shown.page in ELSEWHERE or shown.text in NOT_HERE or shown.text in seen:
+    for page_command in shown_commands():
+        if (
+            page_command.page in ELSEWHERE
+            or page_command.text in NOT_HERE
+            or page_command.text in seen
+        ):
             continue
-        if shown.whole or (shown.program == "paretune" and is_complete(shown)):
-            seen.add(shown.text)
-            yield shown
+        if page_command.whole or (page_command.program == "paretune" and is_complete(page_command)):
+            seen.add(page_command.text)
+            yield page_command
 
 
 def test_what_is_not_executed_is_listed() -> None:
     """A command of another program, or one in a block that is not marked as a shell's."""
     assert list(unmarked_commands()) == []
-    programs = [shown for shown in commands_to_execute() if shown.program != "paretune"]
+    programs = [one for one in commands_to_execute() if one.program != "paretune"]
     assert programs == [], "execute it, or list it in NOT_HERE with the reason"
-    shown = list(shown_commands())
-    assert set(NOT_HERE) <= {one.text for one in shown}
-    pages = {one.page for one in shown}
+    page_commands = list(shown_commands())
+    assert set(NOT_HERE) <= {one.text for one in page_commands}
+    pages = {one.page for one in page_commands}
     assert set(ELSEWHERE) <= pages
     assert {page for group in GROUPS.values() for page in group.pages} <= pages
 
@@ -152,10 +156,10 @@ def group_of(page: str) -> str:
     return next((name for name, group in GROUPS.items() if page in group.pages), "reviews")
 
 
-def place_of(shown: ShownCommand) -> int:
+def place_of(page_command: ShownCommand) -> int:
     """Of its page in its group; other pages come last."""
-    pages = GROUPS[group_of(shown.page)].pages
-    return pages.index(shown.page) if shown.page in pages else len(pages)
+    pages = GROUPS[group_of(page_command.page)].pages
+    return pages.index(page_command.page) if page_command.page in pages else len(pages)
 
 
 @pytest.fixture
@@ -185,15 +189,15 @@ def test_every_command_is_executed_as_the_page_has_it(
         (one for one in commands_to_execute() if group_of(one.page) == name), key=place_of
     )
     failed = []
-    for shown in ordered:
-        instead = {**group.words, **group.commands.get(shown.text, {})}
-        words = [instead.get(word, word) for word in shown.words]
+    for page_command in ordered:
+        instead = {**group.words, **group.commands.get(page_command.text, {})}
+        words = [instead.get(word, word) for word in page_command.words]
         words = [word for word in words if word]
         before(words, small_program)
         code, out, err = command(capsys, *words)
         if code != 0:
-            failed.append((shown.page, shown.text, " ".join(words), err or out))
-        after(shown)
+            failed.append((page_command.page, page_command.text, " ".join(words), err or out))
+        after(page_command)
     assert failed == []
     assert len(ordered) > 5
 
@@ -209,17 +213,17 @@ def before(words: list[str], folder: Path) -> None:
         words += [] if words[1] == "slobench" else ["--allow-collapsed"]
 
 
-def after(shown: ShownCommand) -> None:
+def after(page_command: ShownCommand) -> None:
     """What stands there for what the page shows next.
 
     The study file of docs/data.md is the page's own, in full; a submission that was exported.
     """
-    if shown.text == "paretune export slobench slovene-superglue":
-        made = Path("exports", "slovene-superglue", "slobench", "superglue.zip")
-        shutil.copy(made, "submission.zip")
-    if shown.page != "docs/data.md" or shown.words[:2] != ["new", "dates.jsonl"]:
+    if page_command.text == "paretune export slobench slovene-superglue":
+        archive = Path("exports", "slovene-superglue", "slobench", "superglue.zip")
+        shutil.copy(archive, "submission.zip")
+    if page_command.page != "docs/data.md" or page_command.words[:2] != ["new", "dates.jsonl"]:
         return
-    page = (ROOT / shown.page).read_text(encoding="utf-8")
+    page = (ROOT / page_command.page).read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(study: dates\n.*?)```", page, re.DOTALL)
     raw = YAML(typ="safe", pure=True).load(text)
     raw["training"] |= {"max_steps": 2, "eval_every": 2, "precision": "fp32"}

@@ -26,18 +26,18 @@ def script() -> ModuleType:
 
 def pages_of(nav: list[Any]) -> set[str]:
     """Paths of all pages of a navigation, whatever its depth."""
-    found: set[str] = set()
+    paths: set[str] = set()
     for entry in nav:
         value = next(iter(entry.values())) if isinstance(entry, dict) else entry
-        found |= pages_of(value) if isinstance(value, list) else {value}
-    return found
+        paths |= pages_of(value) if isinstance(value, list) else {value}
+    return paths
 
 
 def test_every_page_has_its_place(script: ModuleType) -> None:
     settings = YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     written = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
-    made = {*script.PAGES, "reference/changelog.md"}
-    assert pages_of(settings["nav"]) == written | made
+    generated = {*script.PAGES, "reference/changelog.md"}
+    assert pages_of(settings["nav"]) == written | generated
     assert settings["strict"] is True
 
 

@@ -25,21 +25,21 @@ from paretune.verbs.export import export
 from paretune.verbs.report import StudyResults, write_outputs
 
 
-def named(given: Study, records: list[Record], name: str) -> tuple[Study, list[Record]]:
+def named(original: Study, records: list[Record], name: str) -> tuple[Study, list[Record]]:
     """The study and its records with this name as language, and as label of model and method."""
 
     def rename(value: Any, **update: Any) -> Any:
         return value.model_copy(update=update)
 
-    task, model = given.tasks[0], given.models[0]
-    method = given.methods[0]
+    task, model = original.tasks[0], original.models[0]
+    method = original.methods[0]
     renamed = rename(
-        given,
+        original,
         tasks=(rename(task, language=name),),
         models=(rename(model, label=f"m{name}"),),
-        methods=(rename(method, label=name or "-"), *given.methods[1:]),
+        methods=(rename(method, label=name or "-"), *original.methods[1:]),
     )
-    made = []
+    renamed_records = []
     for record in records:
         run = record.run
         if run.task.key != task.key:
@@ -49,14 +49,14 @@ def named(given: Study, records: list[Record], name: str) -> tuple[Study, list[R
             changes["model"] = renamed.models[0]
         if run.method.key == method.key:
             changes["method"] = renamed.methods[0]
-        made.append(replace(record, run=rename(run, **changes)))
-    return renamed, made
+        renamed_records.append(replace(record, run=rename(run, **changes)))
+    return renamed, renamed_records
 
 
 def walk(tmp_path: Path, name: str, *, everything: bool) -> None:
     """Every output of a report, and a mirror: all files lie in the folders that were named."""
-    given = study()
-    renamed, records = named(given, whole(given), name)
+    original = study()
+    renamed, records = named(original, whole(original), name)
     results = StudyResults(renamed, tmp_path, records, [], [])
     inside = tmp_path / "inside" / "deeper"
     written = write_outputs(
@@ -100,8 +100,8 @@ def test_fifty_names_stay_in_their_folder(tmp_path: Path, name: str) -> None:
 def test_fifty_names_export_into_their_folder(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, store = finished(tmp_path / "study", tiny_model("bert"))
-    results = report_verb.load_results(given, store)
+    original, store = finished(tmp_path / "study", tiny_model("bert"))
+    results = report_verb.load_results(original, store)
     (tmp_path / "here" / "deeper").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here" / "deeper")
     before = {p for p in tmp_path.rglob("*") if "here" not in p.parts}
@@ -109,7 +109,7 @@ def test_fifty_names_export_into_their_folder(
     for name in HOSTILE_NAMES:
         if name == "\ud800":
             continue
-        renamed, records = named(given, list(results.records), name)
+        renamed, records = named(original, list(results.records), name)
         fake = replace(results, study=renamed, records=records)
         monkeypatch.setattr(report_verb, "load_results", lambda *_, fake=fake: fake)
         done = export(renamed, store=store, allow_collapsed=True)
@@ -137,6 +137,6 @@ def test_new_writes_one_file_whatever_the_data_are_called(
         assert code in (0, 2, 3), (name, err)
         assert "Traceback" not in out + err
         assert all(c.isprintable() or c == "\n" for c in out + err)
-        made = {p.name for p in folder.iterdir()} - {source.name}
-        assert len(made) == (code == 0) and all(one.endswith(".yaml") for one in made)
+        new_files = {p.name for p in folder.iterdir()} - {source.name}
+        assert len(new_files) == (code == 0) and all(one.endswith(".yaml") for one in new_files)
     assert all(p.name.startswith("d") for p in tmp_path.iterdir())

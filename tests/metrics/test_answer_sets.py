@@ -68,10 +68,10 @@ def test_slobenchs_sample(shared: Path) -> None:
     """Its evaluator says F1a .4, EM 0, mean .2."""
     folder = shared / "data" / "slobench-samples" / "question_answering"
     truth = judged(folder / "sample_reference_dataset" / "MultiRC.jsonl")
-    given = judged(folder / "sample_submission" / "MultiRC.jsonl")
-    assert truth.keys() == given.keys()
+    answers = judged(folder / "sample_submission" / "MultiRC.jsonl")
+    assert truth.keys() == answers.keys()
     numbers: dict[tuple[int, int], int] = {}
     questions = [numbers.setdefault(key[:2], len(numbers)) for key in truth]
-    compared = ([*truth.values()], [given[key] for key in truth], questions)
+    compared = ([*truth.values()], [answers[key] for key in truth], questions)
     assert (f1a(*compared), exact_match(*compared)) == (pytest.approx(0.4), 0)
     assert f1a_em(*compared) == pytest.approx(0.2)

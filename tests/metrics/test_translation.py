@@ -28,8 +28,8 @@ def test_resampled_scores_are_those_of_the_resampled_texts() -> None:
         ours, theirs = ([texts[i] for i in chosen] for texts in (OURS, THEIRS))
         for metric, public in PUBLIC:
             (table,) = metric.statistics(THEIRS, [OURS], ())
-            found = float(metric.from_sums(table[chosen].sum(axis=0)))
-            assert found == pytest.approx(public.corpus_score(ours, [theirs]).score)
+            score = float(metric.from_sums(table[chosen].sum(axis=0)))
+            assert score == pytest.approx(public.corpus_score(ours, [theirs]).score)
 
 
 def test_ter_counts_edits() -> None:

@@ -33,7 +33,7 @@ def steers(text: str) -> list[str]:
 
 def test_no_other_module_prints() -> None:
     root = Path(paretune.__file__).parent
-    found = []
+    calls = []
     for path in sorted(root.rglob("*.py")):
         if path.is_relative_to(root / "terminal"):
             continue
@@ -42,8 +42,8 @@ def test_no_other_module_prints() -> None:
             if isinstance(node, ast.Attribute):
                 name = ast.unparse(node)
             if name in PRINTS and (str(path.relative_to(root)), name) not in SILENCES:
-                found.append(f"{path.relative_to(root)}:{node.lineno}: {name}")
-    assert found == []
+                calls.append(f"{path.relative_to(root)}:{node.lineno}: {name}")
+    assert calls == []
 
 
 SILENCES = {("models/quantised.py", "logging.getLogger")}
@@ -62,13 +62,13 @@ def test_the_console_cleans_text_wherever_it_stands_and_keeps_its_own_styles() -
     table.add_column(EVIL)
     table.add_row(f"[red]{EVIL}[/red] :smile: [link=http://x]")
     out.print(EVIL, table, style="bold")
-    said = stream.getvalue()
-    assert steers(said) == []
-    assert "[red]" in said and ":smile:" in said  # taken literally
-    shown = io.StringIO()
-    terminal = Terminal(file=shown, width=60, force_terminal=True)
+    output = stream.getvalue()
+    assert steers(output) == []
+    assert "[red]" in output and ":smile:" in output  # taken literally
+    styled = io.StringIO()
+    terminal = Terminal(file=styled, width=60, force_terminal=True)
     terminal.print(EVIL, style="bold")
-    assert shown.getvalue().count("\x1b") == 2 and "\x1b]0" not in shown.getvalue()
+    assert styled.getvalue().count("\x1b") == 2 and "\x1b]0" not in styled.getvalue()
 
 
 def test_json_for_scripts_escapes_and_loses_nothing(capsys: Any) -> None:
@@ -127,7 +127,7 @@ def study_file(hostile: Path) -> Path:
     return as_file(study, hostile / "hostile.yaml")
 
 
-def asked(verb: str) -> list[list[object]]:
+def list_command_lines(verb: str) -> list[list[object]]:
     """Command lines of a verb that print names, in the study's folder; some of them are refused."""
     study, store = "hostile.yaml", ["--store", "store"]
     file = f"{EVIL}train.csv"
@@ -176,14 +176,14 @@ def test_no_verb_lets_an_escape_through(
     if not Path("store").exists():
         _run_all(study_file)
         capfd.readouterr()
-    said = 0
-    for arguments in asked(verb):
+    n_echoed = 0
+    for arguments in list_command_lines(verb):
         code, out, err = command(capfd, *arguments)
         assert steers(out) == [] and steers(err) == [], arguments
         assert "Traceback" not in err, arguments
-        said += "owned" in out + err
+        n_echoed += "owned" in out + err
         assert code in range(8) and code != 1
-    assert said or verb in ("doctor", "watch", "track", "peft-results", "export slobench")
+    assert n_echoed or verb in ("doctor", "watch", "track", "peft-results", "export slobench")
 
 
 def _run_all(study_file: Path) -> None:

@@ -33,49 +33,49 @@ def passages(
     ease = ease + facts.normal(0, 0.7, count * questions)[question]
     label = facts.integers(0, 2, n)
     right = rng.random(n) < 1 / (1 + np.exp(-ease))
-    given = fake.predictions(label, np.where(right, label, 1 - label))
+    answers = fake.predictions(label, np.where(right, label, 1 - label))
     return replace(
-        given,
+        answers,
         cluster=tuple(int(p) for p in passage),
         question=tuple(int(q) for q in question),
     )
 
 
-def width(given: Predictions, metric: str) -> float:
-    found = score_interval([given], metric)  # type: ignore[arg-type]
-    return found.high - found.low
+def width(answers: Predictions, metric: str) -> float:
+    interval = score_interval([answers], metric)  # type: ignore[arg-type]
+    return interval.high - interval.low
 
 
 @pytest.mark.parametrize("metric", ["f1a_em", "accuracy", "macro_f1"])
 def test_clusters_make_intervals_wider_than_answers_would(metric: str) -> None:
-    given = passages()
-    by_question, by_answer = replace(given, cluster=()), replace(given, cluster=(), question=())
-    assert width(given, metric) > 1.3 * width(by_question, metric)
+    answers = passages()
+    by_question, by_answer = replace(answers, cluster=()), replace(answers, cluster=(), question=())
+    assert width(answers, metric) > 1.3 * width(by_question, metric)
     if metric != "f1a_em":  # without questions that is another score
         assert width(by_question, metric) > 1.05 * width(by_answer, metric)
 
 
 def test_the_score_itself_does_not_depend_on_what_is_resampled() -> None:
-    given = passages()
-    exact = f1a_em(given.label, given.prediction, given.question)
-    for one in (given, replace(given, cluster=())):
+    answers = passages()
+    exact = f1a_em(answers.label, answers.prediction, answers.question)
+    for one in (answers, replace(answers, cluster=())):
         assert score_interval([one], "f1a_em").estimate == pytest.approx(exact)
 
 
 @pytest.mark.thorough
 def test_the_bootstrap_is_that_of_whole_passages() -> None:
-    given = passages(count=30)
-    label, answer = np.array(given.label), np.array(given.prediction)
-    cluster, question = np.array(given.cluster), np.array(given.question)
+    answers = passages(count=30)
+    label, answer = np.array(answers.label), np.array(answers.prediction)
+    cluster, question = np.array(answers.cluster), np.array(answers.question)
     rng = np.random.default_rng(0)
     slow = []
     for _ in range(400):
         # A passage that is drawn twice is two passages with questions of their own.
         drawn = [np.flatnonzero(cluster == c) for c in rng.integers(0, 30, 30)]
         rows = np.concatenate(drawn)
-        asked = np.concatenate([question[r] + 1000 * i for i, r in enumerate(drawn)])
-        slow.append(f1a_em(label[rows], answer[rows], list(asked)))
-    draws = bootstrap_score([given], "f1a_em").draws
+        question_ids = np.concatenate([question[r] + 1000 * i for i, r in enumerate(drawn)])
+        slow.append(f1a_em(label[rows], answer[rows], list(question_ids)))
+    draws = bootstrap_score([answers], "f1a_em").draws
     assert draws.std() == pytest.approx(np.std(slow), rel=0.12)
     assert draws.mean() == pytest.approx(np.mean(slow), abs=0.01)
 
@@ -83,22 +83,22 @@ def test_the_bootstrap_is_that_of_whole_passages() -> None:
 @pytest.mark.parametrize("count", [4, 15])
 def test_it_covers_the_truth_about_as_often_as_it_says(count: int) -> None:
     truth = score_interval([passages(count=3000)], "f1a_em").estimate
-    found = [score_interval([passages(count=count, data=d + 1)], "f1a_em") for d in range(150)]
-    covered = sum(i.low <= truth <= i.high for i in found) / len(found)
+    intervals = [score_interval([passages(count=count, data=d + 1)], "f1a_em") for d in range(150)]
+    covered = sum(i.low <= truth <= i.high for i in intervals) / len(intervals)
     assert 0.9 <= covered <= 0.995
 
 
 def test_differences_are_paired_by_passage() -> None:
     """Both find the same passages hard, so the difference is surer than the scores."""
     low, high = [passages(seed=1)], [passages(1.0, seed=2)]
-    found = difference(high, low, "f1a_em")
+    contrast = difference(high, low, "f1a_em")
     alone = [score_interval(one, "f1a_em") for one in (low, high)]
-    assert found.estimate == pytest.approx(alone[1].estimate - alone[0].estimate)
-    assert found.high - found.low < np.hypot(*[i.high - i.low for i in alone])
+    assert contrast.estimate == pytest.approx(alone[1].estimate - alone[0].estimate)
+    assert contrast.high - contrast.low < np.hypot(*[i.high - i.low for i in alone])
     loose = [[replace(one[0], cluster=())] for one in (high, low)]
     careless = difference(*loose, "f1a_em")
-    assert careless.n_clusters == 0 and found.n_clusters == 15
-    assert found.estimate == careless.estimate
+    assert careless.n_clusters == 0 and contrast.n_clusters == 15
+    assert contrast.estimate == careless.estimate
 
 
 def test_differences_of_equal_methods_are_seldom_called_real() -> None:
@@ -124,9 +124,9 @@ def test_clustered_and_loose_answers_are_not_compared() -> None:
 
 
 def test_what_an_interval_stands_on_is_told() -> None:
-    found = score_interval([passages(), passages(seed=1)], "f1a_em")
-    assert format_basis(found) == "480 answers to 120 questions in 15 groups, 2 seeds"
-    assert format_units(found) == "480 in 15"
+    interval = score_interval([passages(), passages(seed=1)], "f1a_em")
+    assert format_basis(interval) == "480 answers to 120 questions in 15 groups, 2 seeds"
+    assert format_units(interval) == "480 in 15"
     spans = score_interval([replace(passages(), question=())], "accuracy")
     assert format_basis(spans) == "480 examples in 15 groups, 1 seed"
     plain = score_interval([fake.answers(0.6)], "accuracy")
@@ -134,28 +134,32 @@ def test_what_an_interval_stands_on_is_told() -> None:
 
 
 def test_stored_answers_name_what_belongs_together() -> None:
-    given = passages(count=2, questions=2)
-    again = decode_predictions(encode_predictions({"test": given}), "here")
-    assert again == {"test": given}
+    answers = passages(count=2, questions=2)
+    again = decode_predictions(encode_predictions({"test": answers}), "here")
+    assert again == {"test": answers}
     plain = fake.answers(0.6)
     content = encode_predictions({"test": plain})
     assert b"cluster" not in content and b"question" not in content
     assert decode_predictions(content, "here") == {"test": plain}
     with pytest.raises(ValueError, match="different lengths"):
-        encode_predictions({"test": replace(given, cluster=(0,))})
+        encode_predictions({"test": replace(answers, cluster=(0,))})
 
 
 def test_the_metric_is_known_from_the_records_and_rates_are_chosen_by_it() -> None:
-    asked = fake.study()
+    study = fake.study()
     tuning = []
     for rate, skill in ((1e-4, -1.0), (1e-3, 2.0), (1e-2, 0.0)):
-        given = passages(skill, seed=int(rate * 1e4))
-        compared = (given.label, given.prediction, given.question)
-        found = {"f1a": f1a(*compared), "em": exact_match(*compared), "primary": f1a_em(*compared)}
-        run = fake.make_run(asked, "tune", "lora", 0, learning_rate=rate)
+        answers = passages(skill, seed=int(rate * 1e4))
+        compared = (answers.label, answers.prediction, answers.question)
+        metrics = {
+            "f1a": f1a(*compared),
+            "em": exact_match(*compared),
+            "primary": f1a_em(*compared),
+        }
+        run = fake.make_run(study, "tune", "lora", 0, learning_rate=rate)
         run = run.model_copy(update={"task": run.task.model_copy(update={"metric": None})})
-        scores = {"scores": {"selection": {**found, "loss": 1.0 - skill / 10}}}
-        tuning.append(fake.record(run, {"selection": given}, result=scores))
+        scores = {"scores": {"selection": {**metrics, "loss": 1.0 - skill / 10}}}
+        tuning.append(fake.record(run, {"selection": answers}, result=scores))
     assert find_primary_metric(tuning) == "f1a_em"
     choice = select_learning_rate(tuning)
     assert (choice.rate, choice.undecided, choice.edge) == (1e-3, False, False)

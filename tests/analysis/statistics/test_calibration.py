@@ -28,14 +28,14 @@ def simulated(
     """One study of a method for each skill, by its place."""
     ease = rng.normal(0, 1.2, n)
     label = rng.integers(0, 2, n)
-    uid, given = tuple(map(str, range(n))), tuple(label.tolist())
+    uid, labels = tuple(map(str, range(n))), tuple(label.tolist())
     cells = {}
     for place, skill in enumerate(skills):
         parts = []
         for _ in range(seeds):
             chance = 1 / (1 + np.exp(-(1 + skill + spread * rng.normal() + ease)))
             right = rng.random(n) < chance
-            parts.append(Predictions(uid, given, tuple(np.where(right, label, 1 - label)), ()))
+            parts.append(Predictions(uid, labels, tuple(np.where(right, label, 1 - label)), ()))
         cells[str(place)] = bootstrap_score(parts, "accuracy")
     return cells
 
@@ -110,8 +110,8 @@ def power(gap: float, error: float, seeds: float, between: float, v: float, n: i
     """
     if seeds == 1:
         clear = stats.t.ppf(0.975, n - 1)
-        found = stats.nct(n - 1, gap / error)
-        return float(found.sf(clear) + found.cdf(-clear))
+        distribution = stats.nct(n - 1, gap / error)
+        return float(distribution.sf(clear) + distribution.cdf(-clear))
     steps = stats.chi2.ppf((np.arange(400) + 0.5) / 400, seeds - 1) / (seeds - 1)
     one, other = (between / 2 * part for part in np.meshgrid(steps, steps))
     freedom = (one + other) ** 2 / ((one**2 + other**2) / (seeds - 1))
@@ -143,36 +143,36 @@ def test_a_planted_difference_is_found_as_often_as_theory_says(
 ) -> None:
     """Beside it what could be found if the variances were known: theory's bound for any rule."""
     rng, studies = np.random.default_rng([7, round(10 * skill), seeds, n]), 1200
-    gaps, between, examples, found = [], [], [], 0
+    gaps, between, examples, n_significant = [], [], [], 0
     for _ in range(studies):
         cells = simulated(rng, [skill, 0.0], seeds, n, spread)
         a, b = cells["0"], cells["1"]
         gaps.append(a.estimate - b.estimate)
         between.append(a.seed_variance + b.seed_variance)
         examples.append(difference_terms(a, b).examples[0])
-        found += score_difference(a, b).p < LEVEL
+        n_significant += score_difference(a, b).p < LEVEL
     gap, error = truth(skill, spread) - truth(0.0, spread), float(np.std(gaps))
     theory = power(gap, error, seeds, float(np.mean(between)), float(np.mean(examples)), n)
     known = float(stats.norm.sf(1.96 - gap / error) + stats.norm.cdf(-1.96 - gap / error))
     print(
-        f"| {100 * gap:.1f} | {seeds} x {n} | {100 * found / studies:.1f} % "
+        f"| {100 * gap:.1f} | {seeds} x {n} | {100 * n_significant / studies:.1f} % "
         f"| {100 * theory:.1f} % | {100 * known:.1f} % |"
     )
     # Three standard errors of the simulation, and two points for answers that are not normal.
     noise = 3 * (theory * (1 - theory) / studies) ** 0.5
-    assert found / studies == pytest.approx(theory, abs=noise + 0.02)
+    assert n_significant / studies == pytest.approx(theory, abs=noise + 0.02)
 
 
 @pytest.mark.slow
 def test_all_true_ranks_lie_in_the_ranges_at_once() -> None:
-    rng, studies, held = np.random.default_rng(9), 1000, 0
+    rng, studies, n_covered = np.random.default_rng(9), 1000, 0
     skills = [1.5, 0.8, 0.75, 0.0]
     for _ in range(studies):
         cells = simulated(rng, skills, 3, 200, 0.2)
-        found = rank_ranges(list(cells), compare_all_pairs(cells))
-        held += all(found[str(i)].best <= i + 1 <= found[str(i)].worst for i in range(4))
-    print(f"all true ranks in {100 * held / studies:.1f} % of studies")
-    assert held / studies >= 1 - LEVEL - SLACK
+        ranges = rank_ranges(list(cells), compare_all_pairs(cells))
+        n_covered += all(ranges[str(i)].best <= i + 1 <= ranges[str(i)].worst for i in range(4))
+    print(f"all true ranks in {100 * n_covered / studies:.1f} % of studies")
+    assert n_covered / studies >= 1 - LEVEL - SLACK
 
 
 @pytest.mark.slow
@@ -186,28 +186,28 @@ def test_the_examples_that_are_asked_for_find_5_points_in_eight_of_ten() -> None
         size = estimate_sample_size(cells["0"], cells["1"], deterministic=(True, True))
         numbers.append(size.examples or 0)
     n = round(float(np.mean(numbers)))
-    found = 0
+    n_significant = 0
     for _ in range(studies):
         cells = simulated(rng, [skill, 0.0], 1, n, 0.0)
-        found += score_difference(cells["0"], cells["1"]).p < LEVEL
-    print(f"{n} examples decide in {100 * found / studies:.1f} % of studies")
-    assert found / studies == pytest.approx(0.8, abs=0.05)
+        n_significant += score_difference(cells["0"], cells["1"]).p < LEVEL
+    print(f"{n} examples decide in {100 * n_significant / studies:.1f} % of studies")
+    assert n_significant / studies == pytest.approx(0.8, abs=0.05)
 
 
 @pytest.mark.slow
 def test_the_seeds_that_are_asked_for_find_5_points_in_eight_of_ten() -> None:
     """Pilots of five seeds know the variance between seeds roughly; asked is for the average."""
-    rng, found, studies, spread, n = np.random.default_rng(12), 0, 0, 0.3, 400
+    rng, n_significant, studies, spread, n = np.random.default_rng(12), 0, 0, 0.3, 400
     skill = optimize.brentq(lambda s: truth(s, spread) - truth(0.0, spread) - 0.05, 0.1, 1.0)
     for _ in range(40):
         pilot = simulated(rng, [skill, 0.0], 5, n, spread)
         size = estimate_sample_size(pilot["0"], pilot["1"])
         for _ in range(5 if size.seeds and size.seeds <= 60 else 0):
             cells = simulated(rng, [skill, 0.0], size.seeds or 0, n, spread)
-            found += score_difference(cells["0"], cells["1"]).p < LEVEL
+            n_significant += score_difference(cells["0"], cells["1"]).p < LEVEL
             studies += 1
-    print(f"seeds decide in {100 * found / studies:.1f} % of {studies} studies")
-    assert studies >= 50 and 0.75 <= found / studies <= 0.95
+    print(f"seeds decide in {100 * n_significant / studies:.1f} % of {studies} studies")
+    assert studies >= 50 and 0.75 <= n_significant / studies <= 0.95
 
 
 @pytest.mark.slow

@@ -63,15 +63,15 @@ def accuracy(
     variance, which a mean has (:func:`test_arrays_are_what_the_product_does` compares).
     """
     rng = np.random.default_rng([seeds, n, round(100 * share), round(10 * level)])
-    held, halves, estimates = 0, [], []
+    n_covered, halves, estimates = 0, [], []
     for left in range(0, studies, 250):
         p = seed_scores(rng, level, n, share, (min(250, studies - left), seeds))
         low, high, estimate = ends(right_answers(rng, p, n))
-        held += int(((low <= level) & (level <= high)).sum())
+        n_covered += int(((low <= level) & (level <= high)).sum())
         halves.append((high - low) / 2)
         estimates.append(estimate)
     known = special.ndtri(0.5 + LEVEL / 2) * np.concatenate(estimates).std()
-    return held / studies, float(np.median(np.concatenate(halves))), float(known)
+    return n_covered / studies, float(np.median(np.concatenate(halves))), float(known)
 
 
 def ends(right: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
@@ -82,8 +82,8 @@ def ends(right: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
     between = scores.var(axis=1, ddof=1) / seeds if seeds > 1 else np.zeros(len(right))
     examples = np.maximum(mean.var(axis=1) / n, plus_four_variance(mean, seeds))
     if seeds > 1:
-        around = (right - mean[:, None, :]).var(axis=2).sum(axis=1) / n
-        residual = around / (seeds * (seeds - 1))
+        variance_sum = (right - mean[:, None, :]).var(axis=2).sum(axis=1) / n
+        residual = variance_sum / (seeds * (seeds - 1))
         examples = np.maximum(examples - residual, examples / 4)
     half = cochran_cox_half_width(between, seeds, examples, n, LEVEL)
     return np.maximum(0, estimate - half), np.minimum(1, estimate + half), estimate
@@ -91,9 +91,9 @@ def ends(right: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
 
 def answered(right: NDArray[np.bool_], label: NDArray[np.int64]) -> list[Predictions]:
     """The same as answers, of one study: (seeds, n)."""
-    uid, given = tuple(map(str, range(len(label)))), tuple(label.tolist())
+    uid, labels = tuple(map(str, range(len(label)))), tuple(label.tolist())
     return [
-        Predictions(uid, given, tuple(np.where(one, label, 1 - label).tolist()), ())
+        Predictions(uid, labels, tuple(np.where(one, label, 1 - label).tolist()), ())
         for one in right
     ]
 
@@ -105,10 +105,12 @@ def test_arrays_are_what_the_product_does() -> None:
         low, high, _ = ends(right)
         for study in range(20):
             label = rng.integers(0, 2, n)
-            found = confidence_interval(bootstrap_score(answered(right[study], label), "accuracy"))
+            interval = confidence_interval(
+                bootstrap_score(answered(right[study], label), "accuracy")
+            )
             wide = high[study] - low[study]
-            assert found.low == pytest.approx(low[study], abs=0.05 * wide)
-            assert found.high == pytest.approx(high[study], abs=0.05 * wide)
+            assert interval.low == pytest.approx(low[study], abs=0.05 * wide)
+            assert interval.high == pytest.approx(high[study], abs=0.05 * wide)
 
 
 @pytest.mark.parametrize(
@@ -129,33 +131,36 @@ def test_accuracy(level: float, seeds: int) -> None:
         line = []
         for share in SHARES if seeds > 1 else (0.0,):
             studies = 8000 if seeds < 5 and n < 1000 else 4000
-            held, half, known = accuracy(level, seeds, n, share, studies)
-            line.append(f"{100 * held:.1f} ({half / known:.1f})")
-            if held < PROMISED:
-                below.append((n, share, held))
+            coverage, half, known = accuracy(level, seeds, n, share, studies)
+            line.append(f"{100 * coverage:.1f} ({half / known:.1f})")
+            if coverage < PROMISED:
+                below.append((n, share, coverage))
         print(f"| {level} | {seeds} | {n} | {' | '.join(line)} |")
     # There the beta law draws most seeds near 1 and some far below.
     skewed = (level, seeds) == (0.9, 3)
     assert [point[:2] for point in below] == ([(20, 0.8), (56, 0.8)] if skewed else [])
-    assert all(held > 0.92 for *_, held in below)
+    assert all(coverage > 0.92 for *_, coverage in below)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_seeds_that_either_succeed_or_fail(seeds: int) -> None:
     """Nine of ten seeds near 1, the others near 0: few seeds may show one kind only."""
-    found = [accuracy(0.9, seeds, n, 0.95, 4000)[0] for n in SIZES[1:]]
-    print(f"| {seeds} | {' | '.join(f'{100 * held:.1f}' for held in found)} |")
-    assert found[0] < PROMISED  # what the report warns of is so
-    assert found[-1] > found[0]
+    coverages = [accuracy(0.9, seeds, n, 0.95, 4000)[0] for n in SIZES[1:]]
+    print(f"| {seeds} | {' | '.join(f'{100 * coverage:.1f}' for coverage in coverages)} |")
+    assert coverages[0] < PROMISED  # what the report warns of is so
+    assert coverages[-1] > coverages[0]
 
 
 def covered(
-    found: Callable[[np.random.Generator], Interval], truth: float, studies: int, key: list[int]
+    simulate_interval: Callable[[np.random.Generator], Interval],
+    truth: float,
+    studies: int,
+    key: list[int],
 ) -> float:
     """The share of studies whose interval holds the truth, by the product's own way."""
     rng = np.random.default_rng(key)
-    intervals = [found(rng) for _ in range(studies)]
+    intervals = [simulate_interval(rng) for _ in range(studies)]
     return sum(one.low <= truth <= one.high for one in intervals) / studies
 
 
@@ -184,9 +189,9 @@ def test_macro_f1(level: float, seeds: int) -> None:
                 )
 
             key = [seeds, n, round(100 * share), round(10 * level), 2]
-            held = covered(study, float(macro_f1(drawn).mean()), 1000, key)
-            line.append(f"{100 * held:.1f}")
-            assert held >= PROMISED - 0.01
+            coverage = covered(study, float(macro_f1(drawn).mean()), 1000, key)
+            line.append(f"{100 * coverage:.1f}")
+            assert coverage >= PROMISED - 0.01
         print(f"| {level} | {seeds} | {n} | {' | '.join(line)} |")
 
 
@@ -239,7 +244,7 @@ def test_bleu(seeds: int) -> None:
                 return confidence_interval(bootstrap_sums(empty, list(bleu_sums(rng, p, n)), bleu))
 
             key = [seeds, n, round(100 * share), 3]
-            held = covered(study, float(np.interp(drawn, at, curve).mean()), 1000, key)
-            line.append(f"{100 * held:.1f}")
-            assert held >= PROMISED - 0.01
+            coverage = covered(study, float(np.interp(drawn, at, curve).mean()), 1000, key)
+            line.append(f"{100 * coverage:.1f}")
+            assert coverage >= PROMISED - 0.01
         print(f"| {seeds} | {n} | {' | '.join(line)} |")

@@ -45,10 +45,10 @@ def test_holm_is_that_of_statsmodels() -> None:
 
 def test_mcnemar_is_that_of_statsmodels() -> None:
     for counts, p in (((9, 1, 50), 0.021484375), ((14, 20, 66), 0.39152830513194203)):
-        found = mcnemar_test(*both(*counts))
-        assert found is not None
-        assert (found.only_a, found.only_b) == counts[:2]
-        assert found.p == pytest.approx(p, rel=1e-12)
+        result = mcnemar_test(*both(*counts))
+        assert result is not None
+        assert (result.only_a, result.only_b) == counts[:2]
+        assert result.p == pytest.approx(p, rel=1e-12)
 
 
 def test_the_part_of_seeds_is_welchs_test_of_statsmodels() -> None:
@@ -59,12 +59,12 @@ def test_the_part_of_seeds_is_welchs_test_of_statsmodels() -> None:
 
 
 def test_the_part_of_examples_is_the_paired_t_test_of_statsmodels() -> None:
-    found = score_difference(of(FIRST), of(SECOND))
-    assert found.estimate == pytest.approx(0.2)
+    difference = score_difference(of(FIRST), of(SECOND))
+    assert difference.estimate == pytest.approx(0.2)
     # Ours comes from 2,000 draws, whose variance is known to about 3 %.
-    assert found.low == pytest.approx(0.06416626909871131, abs=0.006)
-    assert found.high == pytest.approx(0.3358337309012887, abs=0.006)
-    assert found.p == pytest.approx(0.004244998453917362, rel=0.3)
+    assert difference.low == pytest.approx(0.06416626909871131, abs=0.006)
+    assert difference.high == pytest.approx(0.3358337309012887, abs=0.006)
+    assert difference.p == pytest.approx(0.004244998453917362, rel=0.3)
 
 
 def test_scipys_permutations_agree_with_the_p_value() -> None:
@@ -72,17 +72,17 @@ def test_scipys_permutations_agree_with_the_p_value() -> None:
     rng = np.random.default_rng(3)
     for chance in (0.55, 0.62, 0.70):
         a, b = rng.random(150) < chance, rng.random(150) < 0.55
-        made = stats.permutation_test(
+        permutations = stats.permutation_test(
             (a.astype(float), b.astype(float)),
             lambda x, y: (x - y).mean(),
             permutation_type="samples",
             n_resamples=4000,
             rng=np.random.default_rng(4),
         )
-        seen, drawn = abs(made.statistic), abs(made.null_distribution)
+        seen, drawn = abs(permutations.statistic), abs(permutations.null_distribution)
         ties = np.abs(drawn - seen) < 1e-9
-        wanted = float((drawn[~ties] > seen).sum() + ties.sum() / 2) / len(drawn)
-        assert score_difference(of(a), of(b)).p == pytest.approx(wanted, abs=0.015)
+        p_value = float((drawn[~ties] > seen).sum() + ties.sum() / 2) / len(drawn)
+        assert score_difference(of(a), of(b)).p == pytest.approx(p_value, abs=0.015)
 
 
 def test_scipys_bootstrap_agrees_with_the_intervals() -> None:
@@ -90,12 +90,14 @@ def test_scipys_bootstrap_agrees_with_the_intervals() -> None:
         return np.asarray((x - y).mean(axis=axis))
 
     first, second = FIRST.astype(float), SECOND.astype(float)
-    wanted = stats.bootstrap(
+    expected = stats.bootstrap(
         (first, second), mean_difference, paired=True, n_resamples=4000, vectorized=True,
         method="percentile", rng=np.random.default_rng(5),
     ).confidence_interval  # fmt: skip
-    found = score_difference(of(FIRST), of(SECOND))
-    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.012)
+    difference = score_difference(of(FIRST), of(SECOND))
+    assert (difference.low, difference.high) == pytest.approx(
+        (expected.low, expected.high), abs=0.012
+    )
     alone = stats.bootstrap(
         (first,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(6)
     ).confidence_interval

@@ -13,8 +13,10 @@ from paretune.store.record import Predictions
 
 def part(label: np.ndarray, answer: np.ndarray) -> Predictions:
     uids = tuple(f"test:{i}" for i in range(len(label)))
-    told = tuple(float(a) for a in answer)
-    return Predictions(uids, tuple(float(y) for y in label), told, tuple((a,) for a in told))
+    prediction = tuple(float(a) for a in answer)
+    return Predictions(
+        uids, tuple(float(y) for y in label), prediction, tuple((a,) for a in prediction)
+    )
 
 
 def world(rng: np.random.Generator, n: int, noise: float, seeds: int) -> list[Predictions]:
@@ -30,16 +32,16 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(2)
     hit = 0
     for _ in range(300):
-        found = score_interval(world(rng, 80, 6.0, 3), "r2")
-        hit += found.low <= 0.64 <= found.high
+        interval = score_interval(world(rng, 80, 6.0, 3), "r2")
+        hit += interval.low <= 0.64 <= interval.high
     assert 0.90 <= hit / 300 <= 0.995
 
 
 def test_an_interval_may_reach_below_zero() -> None:
     rng = np.random.default_rng(3)
     label = rng.normal(0, 1, 12)
-    found = score_interval([part(label, rng.normal(0, 1, 12)), part(label, -label)], "r2")
-    assert found.low < -1 and found.high <= 1
+    interval = score_interval([part(label, rng.normal(0, 1, 12)), part(label, -label)], "r2")
+    assert interval.low < -1 and interval.high <= 1
 
 
 def test_differences_are_found_and_not_invented() -> None:
@@ -47,8 +49,8 @@ def test_differences_are_found_and_not_invented() -> None:
     label = rng.normal(0, 10, 150)
     good = [part(label, label + rng.normal(0, 3, 150)) for _ in range(3)]
     weak = [part(label, label + rng.normal(0, 8, 150)) for _ in range(3)]
-    found = difference(good, weak, "r2")
-    assert found.low > 0 and found.p < 0.01
+    contrast = difference(good, weak, "r2")
+    assert contrast.low > 0 and contrast.p < 0.01
     same = difference(good, [*reversed(good)], "r2")
     assert same.estimate == pytest.approx(0, abs=1e-12) and same.p > 0.5
 

@@ -11,73 +11,77 @@ from paretune.analysis.statistics.score_difference import difference_terms
 from paretune.reporting.text.sample_sizes import describe_sample_size
 
 
-def made(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 0):
+def make_score(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 0):
     """A cell of which mean and spread of the seeds are set; its examples' part is as drawn."""
-    found = bootstrap_score(
+    score = bootstrap_score(
         [fake.answers(mean, n=n, seed=s + noise) for s in range(seeds)], "accuracy"
     )
     steps = np.linspace(-1, 1, seeds)
     deviation = steps.std(ddof=1) if seeds > 1 else 1.0
-    return replace(found, seeds=mean + spread * steps / deviation, residual_variance=0.0)
+    return replace(score, seeds=mean + spread * steps / deviation, residual_variance=0.0)
 
 
 def test_with_known_variances_it_is_the_textbook() -> None:
     """One run each that draws nothing: a paired test of 5 points with 80 % power (Cohen 1988)."""
-    a, b = made(0.80, 0.0, seeds=1), made(0.76, 0.0, seeds=1, noise=50)
-    found = estimate_sample_size(a, b, deterministic=(True, True))
+    a, b = make_score(0.80, 0.0, seeds=1), make_score(0.76, 0.0, seeds=1, noise=50)
+    size = estimate_sample_size(a, b, deterministic=(True, True))
     variance = 400 * difference_terms(a, b).examples[0]
-    wanted = variance * ((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / 0.05) ** 2
-    assert found.examples == pytest.approx(wanted, rel=0.02)
-    assert (found.seeds, found.blind, found.varies) == (None, False, False)
+    expected = variance * ((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / 0.05) ** 2
+    assert size.examples == pytest.approx(expected, rel=0.02)
+    assert (size.seeds, size.blind, size.varies) == (None, False, False)
     # A row of one pass is a test row whose variance counts phi times in the interval.
     ratio = (ONE_PASS.phi(500) ** 0.5 * stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) / (
         stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     )
-    assert found.cross_validated_rows == pytest.approx(wanted * ratio**2, rel=0.02)
+    assert size.cross_validated_rows == pytest.approx(expected * ratio**2, rel=0.02)
 
 
 def test_what_decides_is_enough_and_less_is_not() -> None:
-    a, b = made(0.80, 0.05), made(0.76, 0.03, noise=50)
-    found = estimate_sample_size(a, b)
-    assert found.seeds is not None and found.seeds > 5 and found.examples is None
-    assert (found.seeds_now, found.examples_now, found.varies, found.blind) == (5, 400, True, False)
+    a, b = make_score(0.80, 0.05), make_score(0.76, 0.03, noise=50)
+    size = estimate_sample_size(a, b)
+    assert size.seeds is not None and size.seeds > 5 and size.examples is None
+    assert (size.seeds_now, size.examples_now, size.varies, size.blind) == (5, 400, True, False)
     # Known variances need fewer: 5 points of (0.05^2 + 0.03^2) / S and the examples' part.
     v = difference_terms(a, b).examples[0]
     known = next(
         s for s in range(2, 99) if (1.96 + 0.8416) * ((0.05**2 + 0.03**2) / s + v) ** 0.5 <= 0.05
     )
-    assert found.seeds >= known
-    assert "test examples alone would not" in describe_sample_size(found)
+    assert size.seeds >= known
+    assert "test examples alone would not" in describe_sample_size(size)
     timed = estimate_sample_size(a, b, run_seconds=(60.0, 30.0))
-    assert timed.seconds == 90 * (found.seeds - 5)
+    assert timed.seconds == 90 * (size.seeds - 5)
     assert estimate_sample_size(a, b, run_seconds=(60.0, None)).seconds is None
 
 
 def test_examples_alone_decide_where_seeds_hardly_differ() -> None:
-    found = estimate_sample_size(made(0.80, 0.001, n=60), made(0.78, 0.001, n=60, noise=50))
-    assert found.seeds is None and found.examples is not None and found.examples > 60
-    text = describe_sample_size(found)
+    size = estimate_sample_size(
+        make_score(0.80, 0.001, n=60), make_score(0.78, 0.001, n=60, noise=50)
+    )
+    assert size.seeds is None and size.examples is not None and size.examples > 60
+    text = describe_sample_size(size)
     assert "seeds alone would not" in text and "outer cross-validation" in text
 
 
 def test_a_study_that_finds_5_points_already_says_so() -> None:
-    found = estimate_sample_size(made(0.80, 0.001, n=3000), made(0.795, 0.001, n=3000, noise=50))
-    assert found.examples == found.examples_now
-    assert "they probably differ by less" in describe_sample_size(found)
+    size = estimate_sample_size(
+        make_score(0.80, 0.001, n=3000), make_score(0.795, 0.001, n=3000, noise=50)
+    )
+    assert size.examples == size.examples_now
+    assert "they probably differ by less" in describe_sample_size(size)
 
 
 def test_what_cannot_be_known_is_said() -> None:
-    one, other = made(0.8, 0.0, seeds=1), made(0.75, 0.02)
-    found = estimate_sample_size(one, other)
-    assert found.blind and found.seeds is None and found.cross_validated_rows is None
-    assert "one seed does not show how much seeds differ" in describe_sample_size(found)
+    one, other = make_score(0.8, 0.0, seeds=1), make_score(0.75, 0.02)
+    size = estimate_sample_size(one, other)
+    assert size.blind and size.seeds is None and size.cross_validated_rows is None
+    assert "one seed does not show how much seeds differ" in describe_sample_size(size)
     fixed = estimate_sample_size(one, other, deterministic=(True, False))
     assert not fixed.blind and fixed.seeds_now == 5
 
 
 @pytest.mark.parametrize("level", [0.05, 0.01])
 def test_a_stricter_level_needs_more(level: float) -> None:
-    a, b = made(0.80, 0.004, n=60), made(0.77, 0.004, n=60, noise=50)
+    a, b = make_score(0.80, 0.004, n=60), make_score(0.77, 0.004, n=60, noise=50)
     usual, strict = (
         estimate_sample_size(a, b, level=level),
         estimate_sample_size(a, b, level=level / 5),

@@ -31,12 +31,12 @@ def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0) -> Bootst
 
 def test_with_one_run_each_it_is_the_paired_t_test() -> None:
     a, b = cell(0.8, seeds=1), cell(0.7, seeds=1, noise=9)
-    found = score_difference(a, b)
+    difference = score_difference(a, b)
     delta = a.credit - b.credit
-    wanted = stats.ttest_1samp(delta, 0)
+    t_test = stats.ttest_1samp(delta, 0)
     # 2,000 bootstrap draws know the variance to about 3 %.
-    assert found.p == pytest.approx(wanted.pvalue, rel=0.5)
-    assert found.high - found.estimate == pytest.approx(
+    assert difference.p == pytest.approx(t_test.pvalue, rel=0.5)
+    assert difference.high - difference.estimate == pytest.approx(
         stats.t.ppf(0.975, 199) * delta.std(ddof=1) / 200**0.5, rel=0.07
     )
 
@@ -46,17 +46,17 @@ def test_without_examples_part_it_is_welch() -> None:
     for _ in range(20):
         one, other = rng.normal(0.7, 0.05, 4), rng.normal(0.65, 0.02, 3)
         seeds = ((one.var(ddof=1) / 4, 3.0), (other.var(ddof=1) / 3, 2.0))
-        wanted = stats.ttest_ind(one, other, equal_var=False)
+        welch = stats.ttest_ind(one, other, equal_var=False)
         terms = DifferenceTerms(float(one.mean() - other.mean()), seeds, (0.0, 99.0))
-        assert terms.half_width(wanted.pvalue) == pytest.approx(abs(terms.estimate))
-        assert terms.p_value() == pytest.approx(wanted.pvalue, rel=1e-6)
+        assert terms.half_width(welch.pvalue) == pytest.approx(abs(terms.estimate))
+        assert terms.p_value() == pytest.approx(welch.pvalue, rel=1e-6)
 
 
 def test_p_and_interval_say_the_same() -> None:
     a = cell(0.8)
     for other in (cell(0.7), cell(0.75, noise=30), cell(0.79, noise=60)):
-        found = score_difference(a, other)
-        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+        difference = score_difference(a, other)
+        assert (difference.p < 0.05) == (difference.low > 0 or difference.high < 0)
 
 
 def test_noise_of_single_answers_is_counted_once() -> None:
@@ -85,13 +85,13 @@ def test_noise_of_single_answers_is_counted_once() -> None:
 
 def test_what_says_nothing_proves_nothing() -> None:
     same = cell(0.8)
-    found = score_difference(same, same)
-    assert (found.estimate, found.p) == (0, 1)
+    difference = score_difference(same, same)
+    assert (difference.estimate, difference.p) == (0, 1)
     label = [0]
     one = bootstrap_score([fake.predictions(label, [0])], "accuracy")
     other = bootstrap_score([fake.predictions(label, [1])], "accuracy")
-    found = score_difference(one, other)
-    assert (found.low, found.high) == (-1, 1) and found.p == 1
+    difference = score_difference(one, other)
+    assert (difference.low, difference.high) == (-1, 1) and difference.p == 1
 
 
 def test_seeds_borrow_from_other_cells_and_never_steadiness() -> None:
@@ -140,21 +140,21 @@ def test_cross_validation_multiplies_the_variance_over_rows() -> None:
 def test_runs_scatter_between_folds_by_what_they_do(repeats: int, sd: float) -> None:
     """The mean estimate over many cells is the variance of their runs, whatever their rows add."""
     rng, rows, design = np.random.default_rng(repeats), 250, TestDesign(5, repeats)
-    label, found = rng.integers(0, 2, rows), []
+    label, variances = rng.integers(0, 2, rows), []
     for _ in range(60):
         fold_of = np.stack([rng.permutation(rows) % 5 for _ in range(repeats)])
         chance = rng.choice([0.4, 0.7, 0.8], rows) + np.take_along_axis(
             sd * rng.uniform(-1, 1, (repeats, 5)), fold_of, axis=1
         )
-        given = np.where(rng.random((repeats, rows)) < chance, label, 1 - label)
-        parts = [fake.predictions(label, row) for row in given]
+        answers = np.where(rng.random((repeats, rows)) < chance, label, 1 - label)
+        parts = [fake.predictions(label, row) for row in answers]
         score = bootstrap_score(parts, "accuracy", design, fold_of)
         assert score.run_degrees == 4 * repeats and score.runs == 5 * repeats
         assert score.seed_variance == max(score.run_variance, 0) / (5 * repeats)
-        found.append(score.run_variance)
+        variances.append(score.run_variance)
     # Uniform in +-sd; three standard errors of 60 variances of few folds.
-    error = 3 * np.std(found) / 60**0.5
-    assert np.mean(found) == pytest.approx(sd**2 / 3, abs=error) and error < 0.0025
+    error = 3 * np.std(variances) / 60**0.5
+    assert np.mean(variances) == pytest.approx(sd**2 / 3, abs=error) and error < 0.0025
     assert fit_seed_prior([score] * 4).variance == max(score.run_variance, 0)
 
 
@@ -177,8 +177,8 @@ def test_cross_validation_has_one_quantile_for_the_whole_variance(repeats: int) 
     variance = sum(own) + rows
     between = [v + s.row_noise / (5 * repeats) for v, s in zip(own, (a, b), strict=True)]
     error = sum(value**2 / degrees for value in between) + rows**2 / 199
-    wanted = stats.t.ppf(0.975, variance**2 / error) * variance**0.5
-    assert terms.half_width(0.05) == pytest.approx(wanted)
+    half_width = stats.t.ppf(0.975, variance**2 / error) * variance**0.5
+    assert terms.half_width(0.05) == pytest.approx(half_width)
     # A fold has a fifth of the rows, so its score five times their variance.
     answered = [seed * (1 - seed) / 200 for seed in a.seeds]
     assert a.row_noise == pytest.approx(5 * np.mean(answered), rel=0.1)
@@ -200,8 +200,8 @@ def test_methods_lend_by_how_much_of_the_scatter_is_rows_and_baselines_lend_noth
     assert prior.weight == pytest.approx(1 + 3 * noise / (noise + mean))
     for score in cells.values():
         variance, degrees = prior.moderate(score)
-        wanted = (prior.weight * mean + score.run_variance) / (prior.weight + 1) / 5
-        assert variance == pytest.approx(max(wanted, 0))
+        moderated = (prior.weight * mean + score.run_variance) / (prior.weight + 1) / 5
+        assert variance == pytest.approx(max(moderated, 0))
         assert degrees == pytest.approx(4 * (prior.weight + 1))
     assert fit_seed_prior([*cells.values()][:3]).share == 0.5
     assert fit_seed_prior([*cells.values()][:2]) == NO_PRIOR
@@ -223,13 +223,13 @@ def test_cross_validated_cells_are_compared_on_the_rows_that_both_answered() -> 
     design = TestDesign(folds=5, repeats=1)
     a = bootstrap_score(folds(0.8, 1, range(40)), "accuracy", design)
     b = bootstrap_score(folds(0.7, 2, range(160, 200)), "accuracy", design)
-    found = score_difference(a, b)
-    assert found.n_examples == 120
+    difference = score_difference(a, b)
+    assert difference.n_examples == 120
     both = slice(40, 160)
     one, other = (
         np.equal(p[0].prediction, p[0].label)[both] for p in (folds(0.8, 1), folds(0.7, 2))
     )
-    assert found.estimate == pytest.approx(one.mean() - other.mean())
+    assert difference.estimate == pytest.approx(one.mean() - other.mean())
     nothing = bootstrap_score(folds(0.7, 2, range(40, 200)), "accuracy", design)
     with pytest.raises(StoreError):
         score_difference(a, nothing)

@@ -12,37 +12,39 @@ from paretune.store.record import Predictions
 
 def test_one_seed_is_close_to_agresti_coull() -> None:
     label = [0] * 200
-    found = score_interval([fake.predictions(label, [0] * 150 + [1] * 50)], "accuracy")
-    assert found.estimate == 0.75
-    assert found.high - found.low == pytest.approx(2 * 1.97 * (0.75 * 0.25 / 200) ** 0.5, rel=0.05)
-    assert found.examples_only
-    assert found.share_seeds == 0
-    assert (found.n_examples, found.n_seeds) == (200, 1)
+    interval = score_interval([fake.predictions(label, [0] * 150 + [1] * 50)], "accuracy")
+    assert interval.estimate == 0.75
+    assert interval.high - interval.low == pytest.approx(
+        2 * 1.97 * (0.75 * 0.25 / 200) ** 0.5, rel=0.05
+    )
+    assert interval.examples_only
+    assert interval.share_seeds == 0
+    assert (interval.n_examples, interval.n_seeds) == (200, 1)
 
 
 def test_a_perfect_score_on_few_examples_is_not_certain() -> None:
-    found = score_interval([fake.predictions([0, 1] * 4, [0, 1] * 4)], "accuracy")
-    assert found.estimate == found.high == 1
-    assert 0.5 < found.low < 0.85
+    interval = score_interval([fake.predictions([0, 1] * 4, [0, 1] * 4)], "accuracy")
+    assert interval.estimate == interval.high == 1
+    assert 0.5 < interval.low < 0.85
 
 
 def test_seeds_that_differ_widen_the_interval() -> None:
     steady = score_interval([fake.answers(0.7, seed=s) for s in (1, 1, 1)], "accuracy")
     label = fake.answers(0.7).label
     moody = [fake.predictions(label, label), fake.constant(), fake.answers(0.7, seed=1)]
-    found = score_interval(moody, "accuracy")
+    interval = score_interval(moody, "accuracy")
     assert steady.share_seeds < 1e-9
-    assert found.share_seeds > 0.5
-    assert found.high - found.low > 2 * (steady.high - steady.low)
+    assert interval.share_seeds > 0.5
+    assert interval.high - interval.low > 2 * (steady.high - steady.low)
 
 
 @pytest.mark.parametrize("metric", [*(metric.name for metric in METRICS), "f1a_em"])
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_few_examples_stay_in_bounds(metric: str, n: int) -> None:
     part = fake.predictions([0] * n, [0] * n)
-    found = score_interval([part, part], metric)
-    assert 0 <= found.low <= found.estimate <= found.high <= 1
-    assert np.isfinite([found.low, found.high]).all()
+    interval = score_interval([part, part], metric)
+    assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
+    assert np.isfinite([interval.low, interval.high]).all()
 
 
 @pytest.mark.thorough
@@ -61,8 +63,10 @@ def test_it_covers_the_truth_about_as_often_as_it_says(n: int, seeds: int, metri
 
     truth = score_interval(world(4000, rng.normal(0, 0.03, 40)), metric).estimate
     trials = 250
-    found = [score_interval(world(n, rng.normal(0, 0.03, seeds)), metric) for _ in range(trials)]
-    covered = sum(i.low <= truth <= i.high for i in found) / trials
+    intervals = [
+        score_interval(world(n, rng.normal(0, 0.03, seeds)), metric) for _ in range(trials)
+    ]
+    covered = sum(i.low <= truth <= i.high for i in intervals) / trials
     assert 0.92 <= covered <= 0.995
 
 
@@ -82,17 +86,17 @@ def test_the_bootstrap_is_right() -> None:
 
 def test_very_many_examples_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [fake.answers(0.6, n=50_000, labels=4)]
-    asked: list[int] = []
+    unit_counts: list[int] = []
 
     def counted(units: int) -> np.ndarray:
-        asked.append(units)
+        unit_counts.append(units)
         return bootstrap_weights(units)
 
     monkeypatch.setattr(bootstrap_score_module, "bootstrap_weights", counted)
-    found = score_interval(parts, "accuracy")
-    assert asked == [MAX_UNITS]
-    p = found.estimate
-    assert found.high - p == pytest.approx(1.96 * (p * (1 - p) / 50_000) ** 0.5, rel=0.05)
+    interval = score_interval(parts, "accuracy")
+    assert unit_counts == [MAX_UNITS]
+    p = interval.estimate
+    assert interval.high - p == pytest.approx(1.96 * (p * (1 - p) / 50_000) ** 0.5, rel=0.05)
 
 
 def test_other_examples_are_refused() -> None:

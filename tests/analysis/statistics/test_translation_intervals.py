@@ -46,15 +46,17 @@ TRANSLATIONS = {
 @pytest.mark.parametrize("texts", TRANSLATIONS)
 @pytest.mark.parametrize("name", METRICS)
 def test_resampled_scores_are_sacrebleus(name: str, texts: str) -> None:
-    given, metric = TRANSLATIONS[texts], metrics.get(name)
-    (table,) = metric.statistics(REFERENCES, [given], ())
+    outputs, metric = TRANSLATIONS[texts], metrics.get(name)
+    (table,) = metric.statistics(REFERENCES, [outputs], ())
     rng = np.random.default_rng(3)
     drawn = [np.arange(6), *(rng.integers(6, size=6) for _ in range(60)), [3] * 6, [2, 3] * 3]
     ours = metric.from_sums(np.stack([table[list(d)].sum(axis=0) for d in drawn]))
     for value, chosen in zip(ours, drawn, strict=True):
-        told, wanted = ([t[i] for i in chosen] for t in (given, REFERENCES))
-        assert value == pytest.approx(METRICS[name].corpus_score(told, [wanted]).score, abs=1e-9)
-    assert metric.score(REFERENCES, given) == pytest.approx(ours[0])
+        hypotheses, references = ([t[i] for i in chosen] for t in (outputs, REFERENCES))
+        assert value == pytest.approx(
+            METRICS[name].corpus_score(hypotheses, [references]).score, abs=1e-9
+        )
+    assert metric.score(REFERENCES, outputs) == pytest.approx(ours[0])
 
 
 def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> Predictions:
@@ -64,43 +66,47 @@ def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> P
 
 
 def test_an_interval_of_texts_goes_to_a_hundred() -> None:
-    found = confidence_interval(
+    interval = confidence_interval(
         bootstrap_score([predictions(TRANSLATIONS["good"], REFERENCES)], "bleu")
     )
-    assert found.estimate == pytest.approx(
+    assert interval.estimate == pytest.approx(
         BLEU(force=True).corpus_score(list(TRANSLATIONS["good"]), [list(REFERENCES)]).score
     )
-    assert 0 <= found.low < found.estimate < found.high <= 100
-    assert found.highest == 100 and found.estimate > 1
+    assert 0 <= interval.low < interval.estimate < interval.high <= 100
+    assert interval.highest == 100 and interval.estimate > 1
 
 
 @pytest.mark.parametrize(("texts", "value"), [("nothing", 0.0), ("perfect", 100.0)])
 def test_scores_that_no_draw_moves_have_no_width(texts: str, value: float) -> None:
     chosen = [i for i in range(6) if REFERENCES[i].count(" ") > 3] * 3
-    told, wanted = (tuple(t[i] for i in chosen) for t in (TRANSLATIONS[texts], REFERENCES))
-    found = confidence_interval(bootstrap_score([predictions(told, wanted)] * 2, "bleu"))
-    assert (found.low, found.estimate, found.high) == pytest.approx((value, value, value))
-    assert found.share_seeds == 0
+    hypotheses, references = (
+        tuple(t[i] for i in chosen) for t in (TRANSLATIONS[texts], REFERENCES)
+    )
+    interval = confidence_interval(
+        bootstrap_score([predictions(hypotheses, references)] * 2, "bleu")
+    )
+    assert (interval.low, interval.estimate, interval.high) == pytest.approx((value, value, value))
+    assert interval.share_seeds == 0
 
 
 def test_texts_are_read_once_however_often_they_are_drawn() -> None:
     """What makes many cells take seconds: draws are of sums, not of texts."""
     rng = np.random.default_rng(0)
     words = np.array([f"w{i}" for i in range(500)])
-    wanted = tuple(" ".join(rng.choice(words, 12)) for _ in range(200))
-    told = tuple(" ".join(rng.permutation(text.split())) for text in wanted)
+    references = tuple(" ".join(rng.choice(words, 12)) for _ in range(200))
+    hypotheses = tuple(" ".join(rng.permutation(text.split())) for text in references)
     before = translation._corpus_table.cache_info().misses
     for name in METRICS:
         for _ in range(2):
-            assert len(bootstrap_score([predictions(told, wanted)], name).draws) > 1000
+            assert len(bootstrap_score([predictions(hypotheses, references)], name).draws) > 1000
     assert translation._corpus_table.cache_info().misses == before + len(METRICS)
 
 
 def test_one_segment_says_nothing() -> None:
-    found = confidence_interval(
+    interval = confidence_interval(
         bootstrap_score([predictions(("The file was saved.",), REFERENCES[:1])], "bleu")
     )
-    assert (found.low, found.high) == (0, 100)
+    assert (interval.low, interval.high) == (0, 100)
 
 
 def test_the_better_translator_is_told_from_the_worse() -> None:
@@ -114,10 +120,12 @@ def test_the_better_translator_is_told_from_the_worse() -> None:
 def test_segments_of_one_cluster_are_drawn_together() -> None:
     alone = predictions(TRANSLATIONS["good"] * 20, REFERENCES * 20)
     drawn = replace(alone, cluster=tuple(i // 6 for i in range(120)))
-    found = score_interval([drawn], "bleu")
-    assert found.n_clusters == 20
+    interval = score_interval([drawn], "bleu")
+    assert interval.n_clusters == 20
     # Every cluster is the same six segments, so drawing clusters moves nothing.
-    assert found.high - found.low < 1e-6 < score_interval([alone], "bleu").high - found.high
+    assert (
+        interval.high - interval.low < 1e-6 < score_interval([alone], "bleu").high - interval.high
+    )
 
 
 @pytest.mark.parametrize(("texts", "same"), [("nothing", True), ("good", False)])

@@ -44,8 +44,8 @@ def shorter(name: str, path: Path, **changes: Any) -> Path:
 
 
 def ended(code: int, capsys: Any) -> tuple[int, str, str]:
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 @turn_mark(2, 3)
@@ -62,23 +62,25 @@ def test_both_protocols_end_in_one_page(
         training={"max_steps": 2, "eval_every": 2, "max_length": 48, "precision": "fp32"},
     )
     store, page = tmp_path / "store", tmp_path / "out" / "page.html"
-    asked = ["--model", str(tiny_model("bert")), "--source", str(source), "--store", str(store)]
-    asked += ["--paper", str(by_paper), "--fair", str(fair), "--page", str(page)]
+    arguments = ["--model", str(tiny_model("bert")), "--source", str(source), "--store", str(store)]
+    arguments += ["--paper", str(by_paper), "--fair", str(fair), "--page", str(page)]
     main = SCRIPT["main"]
     # The paper's protocol in worker processes, as a user runs it; the other's runs in this one.
-    ran = ended(main([*asked, "--protocol", "paper", "--workers", "1", "--device", "cpu"]), capsys)
+    ran = ended(
+        main([*arguments, "--protocol", "paper", "--workers", "1", "--device", "cpu"]), capsys
+    )
     assert ran[0] == 0 and "6/6" in ran[1] and f"Page: {page}" in ran[1], ran
     finish(SCRIPT["adapted"](fair, [str(tiny_model("bert"))], str(source)), store / "fair", costs=0)
-    code, said, _ = ended(main([*asked, "--no-run"]), capsys)
-    assert code == 0 and "own numbers" not in said
+    code, out, _ = ended(main([*arguments, "--no-run"]), capsys)
+    assert code == 0 and "own numbers" not in out
     assert "--published FILE" in page.read_text(encoding="utf-8")
     # Of the made-up validation rows 15 are scored, a third of each label: 0.6 is 9 of them.
     row = "CB,croslo,{},,8,400,,7,{},{},2.5\n"
     rows = row.format("LoRA", "0.6", "0.6") + row.format("FT", "0.8", "0.79")
     table = made_up.table(tmp_path / "runs.csv", rows)
-    code, said, _ = ended(main([*asked, "--no-run", "--published", str(table)]), capsys)
+    code, out, _ = ended(main([*arguments, "--no-run", "--published", str(table)]), capsys)
     assert code == 0
-    assert [line.split(":")[0] for line in said.splitlines()[:3]] == [
+    assert [line.split(":")[0] for line in out.splitlines()[:3]] == [
         "The paper’s own numbers",
         f"The paper’s protocol on {tiny_model('bert').name}",
         f"The fair protocol on {tiny_model('bert').name}",
@@ -99,7 +101,7 @@ def test_without_model_and_source_the_studies_are_as_their_files_have_them() -> 
 
 
 @pytest.mark.parametrize(
-    ("given", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--protocol", "both"], 2, 'there is no protocol "both". There are paper and fair.'),
         (["--paper", "nowhere.yaml"], 2, "nowhere.yaml: no such study file."),
@@ -109,7 +111,7 @@ def test_without_model_and_source_the_studies_are_as_their_files_have_them() -> 
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(
-    given: list[str], code: int, said: str, capsys: Any
+    arguments: list[str], code: int, message: str, capsys: Any
 ) -> None:
-    found, _, error = ended(SCRIPT["main"](given), capsys)
-    assert found == code and said in error and error.startswith("error: ")
+    exit_code, _, error = ended(SCRIPT["main"](arguments), capsys)
+    assert exit_code == code and message in error and error.startswith("error: ")

@@ -37,7 +37,7 @@ def test_a_table_is_read_with_the_names_that_the_conclusions_have(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("0.9,0.8989", "0.93,0.8989", "line 2: has an accuracy of 0.93, which is no share of 10"),
         ("0.9,0.8989", "0.9,", "line 2: has an accuracy and no f1."),
@@ -51,13 +51,13 @@ def test_a_table_is_read_with_the_names_that_the_conclusions_have(tmp_path: Path
     ],
 )
 def test_what_a_table_has_wrong_is_named_with_its_line(
-    tmp_path: Path, old: str, new: str, said: str
+    tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     assert old in made_up.ROWS
     path = made_up.table(tmp_path / "runs.csv", made_up.ROWS.replace(old, new, 1))
     with pytest.raises(DataError) as caught:
         read(path)
-    assert said in str(caught.value) and "runs.csv line" in str(caught.value)
+    assert message in str(caught.value) and "runs.csv line" in str(caught.value)
 
 
 def test_a_column_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_the_authors_own_table(shared: Path) -> None:
     runs = read_published_runs(table, labels)
     constants = Counter((r.task, r.method == "full") for r in runs if r.constant is not None)
     assert constants == {("boolq", False): 8, ("cb", False): 7, ("copa", True): 2}
-    found = Counter(published.judge_published(claim, runs).verdict for claim in load_claims())
-    assert found == {
+    verdicts = Counter(published.judge_published(claim, runs).verdict for claim in load_claims())
+    assert verdicts == {
         "holds": 2,
         "does not hold": 2,
         "cannot be decided": 9,

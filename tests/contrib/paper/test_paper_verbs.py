@@ -13,7 +13,7 @@ from paretune.cli import main
 from paretune.verbs import report as gathering
 
 
-def said(capsys: Any, *arguments: object) -> tuple[int, str, str]:
+def run_main(capsys: Any, *arguments: object) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as end:
         main([*map(str, arguments)])
     out, err = capsys.readouterr()
@@ -23,30 +23,30 @@ def said(capsys: Any, *arguments: object) -> tuple[int, str, str]:
 @pytest.fixture
 def gathered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     study = fake.study()
-    found = gathering.StudyResults(study, tmp_path, fake.whole(study), [], [])
-    monkeypatch.setattr(gathering, "load_results", lambda *_: found)
+    results = gathering.StudyResults(study, tmp_path, fake.whole(study), [], [])
+    monkeypatch.setattr(gathering, "load_results", lambda *_: results)
     monkeypatch.setenv("COLUMNS", "100")
 
 
 @pytest.mark.usefixtures("gathered")
 def test_why_says_it_in_words(capsys: Any) -> None:
-    code, out, _ = said(capsys, "why", "sample", "full", "lora", "--task", "topics")
+    code, out, _ = run_main(capsys, "why", "sample", "full", "lora", "--task", "topics")
     assert code == 0
     assert out.startswith("topics, e5-small\nfull took 1.85 GiB at its peak in training, lora")
     assert "\n  optimiser states: 895 MiB more" in out
-    code, out, err = said(capsys, "why", "sample", "full", "nothing")
+    code, out, err = run_main(capsys, "why", "sample", "full", "nothing")
     assert (code, out) == (2, "") and "It has full, lora, prompt, head_only" in err
 
 
 @pytest.mark.usefixtures("gathered")
 def test_report_writes_tables_and_json(capsys: Any, tmp_path: Path) -> None:
-    asked = ("report", "sample", "--tables", tmp_path / "t")
-    code, out, err = said(capsys, *asked, "--json", "--output", tmp_path / "s.json")
+    arguments = ("report", "sample", "--tables", tmp_path / "t")
+    code, out, err = run_main(capsys, *arguments, "--json", "--output", tmp_path / "s.json")
     assert (code, out) == (0, "")
     assert f"Table: {tmp_path / 't' / 'scores.tex'}" in err and f"Study: {tmp_path}" in err
     assert json.loads((tmp_path / "s.json").read_text())["format"] == 2
     assert not (tmp_path / "report.html").exists()  # as asked for: nothing but these
-    code, out, _ = said(capsys, *asked)
+    code, out, _ = run_main(capsys, *arguments)
     assert code == 0 and f"Table: {tmp_path / 't' / 'scores.tex'}" in out
     assert (tmp_path / "report.html").exists() and (tmp_path / "t" / "bytes.parquet").exists()
 
@@ -56,14 +56,14 @@ def test_peft_results_asks_for_the_number_of_examples(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     for name, right in (("lora", 40), ("ia3", 10)):
-        given = {
+        peft_result = {
             "run_info": {"experiment_name": name, "train_config": {"model_id": "m"}},
             "train_info": {"status": "success", "metrics": [{"test accuracy": right / 80}]},
         }
-        (tmp_path / f"{name}.json").write_text(json.dumps(given))
-    code, out, err = said(capsys, "peft-results", tmp_path)
+        (tmp_path / f"{name}.json").write_text(json.dumps(peft_result))
+    code, out, err = run_main(capsys, "peft-results", tmp_path)
     assert (code, out) == (2, "") and "--examples N" in err and "whole parts of 8 ex" in err
-    code, out, _ = said(
+    code, out, _ = run_main(
         capsys, "peft-results", tmp_path, "--examples", 80, "--tables", tmp_path / "t"
     )
     assert code == 0

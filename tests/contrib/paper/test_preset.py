@@ -32,13 +32,13 @@ def ask(**changes: Any) -> Study:
 
 
 def find(runs: list[Run], task: str, model: str, method: str, stage: str = "final") -> Run:
-    (found,) = (
+    (match,) = (
         run
         for run in runs
         if (run.task.name, run.model.name, run.method.name, run.stage)
         == (task, MODELS.get(model, model), method, stage)
     )
-    return found
+    return match
 
 
 def test_every_cell_has_one_run_and_one_cost() -> None:
@@ -107,8 +107,8 @@ def test_translation_has_its_own_settings() -> None:
 
 
 def test_as_run_takes_even_the_target_names_that_matched_nothing() -> None:
-    asked = {"protocol": {"preset": "paper", "as_run": True}}
-    plain, as_run = expand_preset(ask()), expand_preset(ask(**asked))
+    changes = {"protocol": {"preset": "paper", "as_run": True}}
+    plain, as_run = expand_preset(ask()), expand_preset(ask(**changes))
     differing = [
         (one.task.name, one.model.name, one.method.name)
         for one, other in zip(plain, as_run, strict=True)
@@ -133,7 +133,7 @@ def test_both_names_of_xlm_roberta_mean_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"tasks": ["wsc"]}, "protocol paper has no task wsc. Its tasks: boolq, cb, copa, rte"),
         ({"methods": ["bitfit"]}, "protocol paper has no method bitfit"),
@@ -146,15 +146,15 @@ def test_both_names_of_xlm_roberta_mean_it() -> None:
         ),
     ],
 )
-def test_what_the_preset_cannot_follow_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_what_the_preset_cannot_follow_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError) as caught:
         expand_preset(ask(**changes))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_departures_are_told_in_sentences() -> None:
-    told = list_departures()
-    assert len(told) >= 5 and all(sentence.endswith(".") for sentence in told)
+    departures = list_departures()
+    assert len(departures) >= 5 and all(sentence.endswith(".") for sentence in departures)
 
 
 def test_every_run_of_the_paper_is_planned_as_it_was(shared: Path) -> None:

@@ -13,7 +13,7 @@ CLAIMS = {claim.id: claim for claim in load_claims()}
 
 def run(method: str, right: int | None, task: str = "copa", **values: object) -> PublishedRun:
     """A made-up run: 20 rows, the F1 as high as the share of right answers, 2 GB."""
-    made = PublishedRun(
+    default = PublishedRun(
         task=task,
         model="sloberta",
         method=method,
@@ -27,7 +27,7 @@ def run(method: str, right: int | None, task: str = "copa", **values: object) ->
         constant=None,
         flaw="",
     )
-    return replace(made, **values)  # type: ignore[arg-type]
+    return replace(default, **values)  # type: ignore[arg-type]
 
 
 def verdict(name: str, *runs: PublishedRun) -> str:
@@ -57,7 +57,7 @@ def test_a_constant_answer_is_known_by_its_accuracy_and_its_f1() -> None:
 
 
 @pytest.mark.parametrize(
-    ("full", "others", "said"),
+    ("full", "others", "expected"),
     [
         (19, 6, "holds"),
         (12, 11, "cannot be decided"),
@@ -65,8 +65,8 @@ def test_a_constant_answer_is_known_by_its_accuracy_and_its_f1() -> None:
         (11, 12, "does not hold"),  # its own values point the other way than its text
     ],
 )
-def test_scores(full: int, others: int, said: str) -> None:
-    assert verdict("cb-worse", *three(full, others)) == said
+def test_scores(full: int, others: int, expected: str) -> None:
+    assert verdict("cb-worse", *three(full, others)) == expected
 
 
 def test_a_constant_side_says_nothing_of_a_method() -> None:
@@ -109,9 +109,9 @@ def test_a_translation_without_texts_cannot_be_compared() -> None:
         run("lora", None, "rsdo4", length="1 epoch"),
         run("loha", None, "rsdo4", length="120 steps"),
     ]
-    found = published.judge_published(CLAIMS["translation-quality"], runs)
-    assert found.verdict == "cannot be decided"
-    whys = [one.why for one in found.compared]
+    judgement = published.judge_published(CLAIMS["translation-quality"], runs)
+    assert judgement.verdict == "cannot be decided"
+    whys = [one.why for one in judgement.compared]
     assert "loha trained for 120 steps, full for 1 epoch" in whys[1] and "epoch" not in whys[0]
 
 

@@ -17,23 +17,23 @@ def of_paper(folder: Path) -> replication_page.Evidence:
 
 
 def evidence(folder: Path | None, **changes: object) -> list[replication_page.Evidence]:
-    given = fake.study(
+    study = fake.study(
         tasks=[fake.own_task("cb")], methods=["full", "lora", "loha", "prompt"], **changes
     )
-    records = fake.whole(given, {"full": 0.9, "lora": None})
-    ours = replication_page.study_evidence(given, records, (), "page-fair.html")
+    records = fake.whole(study, {"full": 0.9, "lora": None})
+    ours = replication_page.study_evidence(study, records, (), "page-fair.html")
     return [ours] if folder is None else [of_paper(folder), ours]
 
 
 def test_the_first_page_has_every_conclusion_with_its_verdicts(tmp_path: Path) -> None:
-    given = evidence(tmp_path)
-    text = replication_page.write_replication_page(given, tmp_path / "a" / "p.html").read_text(
+    sources = evidence(tmp_path)
+    text = replication_page.write_replication_page(sources, tmp_path / "a" / "p.html").read_text(
         "utf-8"
     )
     first = text[: text.index('id="evidence"')]
     for claim in replication_page.load_claims():
         assert claim.says in first and claim.place in text
-    assert f"The paper’s own numbers:</b> {given[0].summary}." in first
+    assert f"The paper’s own numbers:</b> {sources[0].summary}." in first
     assert "--published" not in text
     assert first.count('role="cell"') == 2 * len(replication_page.load_claims())
     assert 'href="page-fair.html"' in first
@@ -42,8 +42,8 @@ def test_the_first_page_has_every_conclusion_with_its_verdicts(tmp_path: Path) -
 
 
 def test_without_the_papers_own_numbers_it_says_how_to_get_them_in() -> None:
-    (ours,) = given = evidence(None)
-    text = replication_page.render_replication_page(given)
+    (ours,) = sources = evidence(None)
+    text = replication_page.render_replication_page(sources)
     first = text[: text.index('id="evidence"')]
     assert "--published FILE" in first and first.count("not here") == 1
     assert first.count('role="cell"') == len(replication_page.load_claims())
@@ -52,17 +52,19 @@ def test_without_the_papers_own_numbers_it_says_how_to_get_them_in() -> None:
 
 
 def test_what_would_decide_a_pair_is_no_absurd_number() -> None:
-    def said(seeds: int | None, examples: int | None, both: tuple[int, int] | None = None) -> str:
+    def describe(
+        seeds: int | None, examples: int | None, both: tuple[int, int] | None = None
+    ) -> str:
         return replication_page.describe_sample_size(
             SampleSize(2, 60, seeds, examples, both, varies=True, blind=False), None
         )
 
-    assert said(14, None) == "about 14 seeds would decide it"
-    assert said(452_608, 990) == "more than 1,000 seeds or about 990 examples would decide it"
-    assert said(None, None, (452_608, 9_052_160)) == (
+    assert describe(14, None) == "about 14 seeds would decide it"
+    assert describe(452_608, 990) == "more than 1,000 seeds or about 990 examples would decide it"
+    assert describe(None, None, (452_608, 9_052_160)) == (
         "more than 1,000 seeds with more than 100,000 examples would decide it"
     )
-    assert said(None, None) == "" and replication_page.describe_sample_size(None, None) == ""
+    assert describe(None, None) == "" and replication_page.describe_sample_size(None, None) == ""
     assert replication_page.describe_sample_size(None, 2_000_000).startswith(
         "more than 100,000 examples would"
     )
@@ -72,9 +74,9 @@ def test_every_number_stands_on_something(tmp_path: Path) -> None:
     for one in evidence(tmp_path):
         for judged in one.judged:
             for row in one.rows(judged):
-                shown = row.values != ("–", "–")
-                assert shown == (row.basis != "–")
-                if judged.claim.kind == "score" and shown:
+                has_values = row.values != ("–", "–")
+                assert has_values == (row.basis != "–")
+                if judged.claim.kind == "score" and has_values:
                     assert all("[" in text for text in (*row.values, row.contrast))
 
 

@@ -19,13 +19,13 @@ pytest.importorskip("tensorboard", reason="needs tensorboard: pip install tensor
 
 
 def test_it_says_what_it_did_and_follows_to_the_end(tmp_path: Path, capsys: Any) -> None:
-    given = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
-    study = study_file(given, tmp_path / "s.yaml")
+    fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
+    study = study_file(fake_study, tmp_path / "s.yaml")
     *others, last = fake.whole(study)
     folder = tmp_path / "store"
-    asked = ("track", tmp_path / "s.yaml", "--store", folder, "--to", "tensorboard", "--into")
+    arguments = ("track", tmp_path / "s.yaml", "--store", folder, "--to", "tensorboard", "--into")
     with stored(study, others, folder, [(last.run_id, last.run)]):
-        code, out, _ = command(capsys, *asked, tmp_path / "tb")
+        code, out, _ = command(capsys, *arguments, tmp_path / "tb")
         cells = 4  # majority, tfidf, lora, head_only: all their final runs have ended
         assert (code, out.split(";")[0]) == (0, f"{len(others) + cells} mirrored, 0 there before")
 
@@ -37,30 +37,30 @@ def test_it_says_what_it_did_and_follows_to_the_end(tmp_path: Path, capsys: Any)
 
         worker = threading.Timer(1.5, end)
         worker.start()
-        code, out, _ = command(capsys, *asked, tmp_path / "tb", "--follow", "--every", "0.2")
+        code, out, _ = command(capsys, *arguments, tmp_path / "tb", "--follow", "--every", "0.2")
         worker.join()
         before = len(others) + cells
-        said = [line.split(";")[0] for line in out.splitlines()]
-        assert code == 0 and said == [
+        counts = [line.split(";")[0] for line in out.splitlines()]
+        assert code == 0 and counts == [
             f"0 mirrored, {before} there before",
             f"1 mirrored, {before} there before",
         ]
 
 
 def test_a_tracker_in_trouble_ends_with_its_own_code(tmp_path: Path, capsys: Any) -> None:
-    given = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
-    study = study_file(given, tmp_path / "s.yaml")
+    fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
+    study = study_file(fake_study, tmp_path / "s.yaml")
     (tmp_path / "file").write_text("in the way")
     with stored(study, fake.cell(study, "majority", None), tmp_path / "store"):
-        asked = ("track", tmp_path / "s.yaml", "--store", tmp_path / "store", "--to", "tensorboard")
-        code, _, err = command(capsys, *asked, "--into", tmp_path / "file")
+        words = ("track", tmp_path / "s.yaml", "--store", tmp_path / "store", "--to", "tensorboard")
+        code, _, err = command(capsys, *words, "--into", tmp_path / "file")
     assert code == 9 and "cannot be made" in err and "Traceback" not in err
-    assert command(capsys, *asked[:4], "--to", "nothing", "--into", "x")[0] == 2
+    assert command(capsys, *words[:4], "--to", "nothing", "--into", "x")[0] == 2
 
 
 def test_it_needs_no_torch(tmp_path: Path) -> None:
-    given = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
-    study = study_file(given, tmp_path / "s.yaml")
+    fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
+    study = study_file(fake_study, tmp_path / "s.yaml")
     stored(study, fake.cell(study, "lora", 0.7), tmp_path / "store").close()
     code = (
         "import sys; from paretune.cli import main\n"
@@ -68,9 +68,9 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'tensorflow', "
         "'transformers', 'peft') if m in sys.modules])"
     )
-    asked = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
-    asked += ["--to", "tensorboard", "--into", str(tmp_path / "tb")]
+    arguments = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
+    arguments += ["--to", "tensorboard", "--into", str(tmp_path / "tb")]
     out = subprocess.run(
-        [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert out.stdout.splitlines()[-1] == "0 []"

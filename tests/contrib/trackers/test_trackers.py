@@ -60,7 +60,7 @@ def its_records(study: Study) -> list[Record]:
 
 
 @pytest.fixture
-def made(request: Any, tmp_path: Path) -> Iterator[tuple[Study, list[Record], Store]]:
+def stored_study(request: Any, tmp_path: Path) -> Iterator[tuple[Study, list[Record], Store]]:
     study = a_study(request.node.name.replace("[", ".").replace("]", ""))
     records = its_records(study)
     with stored(study, records, tmp_path / "store") as store:
@@ -68,23 +68,23 @@ def made(request: Any, tmp_path: Path) -> Iterator[tuple[Study, list[Record], St
 
 
 def test_what_is_mirrored_is_what_the_store_holds(
-    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+    tracker: str, into: Path, stored_study: tuple[Study, list[Record], Store], tmp_path: Path
 ) -> None:
-    study, records, _ = made
+    study, records, _ = stored_study
     mirrored = track(study, to=tracker, into=into, store=tmp_path / "store")
     assert mirrored == TrackResult(new=len(records) + 1, there=0)  # the cell of LoRA too
-    found = read(tracker, into, study.study)
-    assert all(len(entries) == 1 for entries in found.values())
-    assert set(found) >= {run_identity(record) for record in records}
+    entries_by_id = read(tracker, into, study.study)
+    assert all(len(entries) == 1 for entries in entries_by_id.values())
+    assert set(entries_by_id) >= {run_identity(record) for record in records}
     near = CLOSE.get(tracker, 1e-12)
 
     final = next(r for r in records if r.run.stage == "final" and r.state == "done")
-    (one,) = found[final.run_id]
-    asked = {"learning_rate": 1e-3, "seed": 1, "method": "lora", "training/batch_size": 16}
-    for name, value in asked.items():
+    (one,) = entries_by_id[final.run_id]
+    settings = {"learning_rate": 1e-3, "seed": 1, "method": "lora", "training/batch_size": 16}
+    for name, value in settings.items():
         assert one.settings[name] in (value, str(value))
     interval = confidence_interval(bootstrap_score([final.predictions["test"]], "accuracy"))
-    told = {
+    numbers = {
         "test/primary": interval.estimate,
         "test/primary_low": interval.low,
         "test/primary_high": interval.high,
@@ -93,7 +93,7 @@ def test_what_is_mirrored_is_what_the_store_holds(
         "measured/wall_seconds/train": 12.0,
         "result/trained_parameters": 296_067,
     }
-    for name, value in told.items():
+    for name, value in numbers.items():
         assert one.numbers[name] == pytest.approx(value, rel=near), name
     losses = [(point["step"], point["loss"]) for point in final.result["curve"]]
     assert [step for step, _ in one.curve["curve/loss"]] == [step for step, _ in losses]
@@ -101,16 +101,16 @@ def test_what_is_mirrored_is_what_the_store_holds(
         [v for _, v in losses], rel=near
     )
 
-    (cost,) = found[next(r for r in records if r.run.stage == "cost").run_id]
+    (cost,) = entries_by_id[next(r for r in records if r.run.stage == "cost").run_id]
     assert cost.numbers["measured/phases/train/peak_bytes"] == 870 * 2**20
     assert not any("energy" in name for name in cost.numbers)
     assert "no energy counter" in cost.texts["not measured"]
 
-    (failed,) = found[run_identity(records[-1])]
+    (failed,) = entries_by_id[run_identity(records[-1])]
     assert failed.texts["message"] == "no luck\nat all" and failed.texts["outcome"] == "error"
     assert not any(name.startswith("test/") for name in failed.numbers)
 
-    (cell,) = next(e for name, e in found.items() if name.startswith("cell-"))
+    (cell,) = next(e for name, e in entries_by_id.items() if name.startswith("cell-"))
     whole = confidence_interval(
         bootstrap_score(
             [r.predictions["test"] for r in records if "test" in r.predictions], "accuracy"
@@ -123,9 +123,9 @@ def test_what_is_mirrored_is_what_the_store_holds(
 
 
 def test_again_adds_what_is_new_and_nothing_twice(
-    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+    tracker: str, into: Path, stored_study: tuple[Study, list[Record], Store], tmp_path: Path
 ) -> None:
-    study, _, store = made
+    study, _, store = stored_study
     before = [*store._db.iterdump()]
     first = track(study, to=tracker, into=into, store=tmp_path / "store")
     again = track(study, to=tracker, into=into, store=tmp_path / "store")
@@ -138,20 +138,22 @@ def test_again_adds_what_is_new_and_nothing_twice(
     store.finish(claim, {"outcome": "diverged"}, {}, {})
     more = track(study, to=tracker, into=into, store=tmp_path / "store")
     assert more == TrackResult(new=1, there=first.new)
-    found = read(tracker, into, study.study)
-    assert len(found) == first.new + 1 and all(len(one) == 1 for one in found.values())
+    entries_by_id = read(tracker, into, study.study)
+    assert len(entries_by_id) == first.new + 1 and all(
+        len(one) == 1 for one in entries_by_id.values()
+    )
 
 
 def test_a_mirror_that_broke_off_is_mended(
-    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+    tracker: str, into: Path, stored_study: tuple[Study, list[Record], Store], tmp_path: Path
 ) -> None:
-    study, records, _ = made
+    study, records, _ = stored_study
     first = track(study, to=tracker, into=into, store=tmp_path / "store")
     _BREAK[tracker](into, study.study, records[0].run_id)
     mended = track(study, to=tracker, into=into, store=tmp_path / "store")
     assert mended == TrackResult(new=1, there=first.new - 1)
-    found = read(tracker, into, study.study)
-    assert len(found) == first.new and all(len(one) == 1 for one in found.values())
+    entries_by_id = read(tracker, into, study.study)
+    assert len(entries_by_id) == first.new and all(len(one) == 1 for one in entries_by_id.values())
 
 
 def _half_a_folder(into: Path, study: str, identity: str) -> None:
@@ -188,17 +190,17 @@ _BREAK: dict[str, Callable[[Path, str, str], None]] = {
 
 
 def test_a_retried_run_is_another_entry_than_its_error(
-    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+    tracker: str, into: Path, stored_study: tuple[Study, list[Record], Store], tmp_path: Path
 ) -> None:
-    study, _, store = made
+    study, _, store = stored_study
     track(study, to=tracker, into=into, store=tmp_path / "store")
     assert store.retry(study.study_hash) == 1
     claim = store.claim("test", study.study_hash)
     assert claim is not None
     store.finish(claim, {"outcome": "ok", "steps": 3}, {}, {})
     assert track(study, to=tracker, into=into, store=tmp_path / "store").new == 1
-    found = read(tracker, into, study.study)
-    assert {claim.run_id, f"{claim.run_id}-error"} <= set(found)
+    entries_by_id = read(tracker, into, study.study)
+    assert {claim.run_id, f"{claim.run_id}-error"} <= set(entries_by_id)
 
 
 def test_a_library_that_is_not_there_is_named_with_its_extra(
@@ -240,7 +242,7 @@ def test_what_trackio_refuses_is_told(only_folder: Path) -> None:
 
 GUARD = """
 import socket, sys
-real, asked = socket.socket.connect, socket.getaddrinfo
+real, resolve = socket.socket.connect, socket.getaddrinfo
 def outside(host):
     print('OUTSIDE', host)
     raise OSError('the test lets nobody out')
@@ -251,7 +253,7 @@ def connect(self, address):
 def getaddrinfo(host, *more, **named):
     if host not in (None, 'localhost', '127.0.0.1', '::1', socket.gethostname()):
         outside(host)
-    return asked(host, *more, **named)
+    return resolve(host, *more, **named)
 socket.socket.connect, socket.getaddrinfo = connect, getaddrinfo
 """
 PARETUNE = "import runpy; runpy.run_module('paretune', run_name='__main__')"
@@ -263,8 +265,8 @@ def guarded(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     Libraries are more discreet where they see a test or CI, so it inherits neither.
     """
     plain = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "PYTHONPATH")}
-    asked = [sys.executable, "-c", f"{GUARD}\n{code}", *arguments]
-    return subprocess.run(asked, capture_output=True, text=True, env=plain)
+    command_line = [sys.executable, "-c", f"{GUARD}\n{code}", *arguments]
+    return subprocess.run(command_line, capture_output=True, text=True, env=plain)
 
 
 def test_the_guard_sees_who_wants_out() -> None:
@@ -277,8 +279,8 @@ def test_nobody_outside_is_asked_for(tracker: str, tmp_path: Path) -> None:
     """What W&B's own process does is not seen."""
     study = study_file(a_study("silent"), tmp_path / "s.yaml")
     with stored(study, its_records(study), tmp_path / "store"):
-        asked = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
-        asked += ["--to", tracker, "--into", str(tmp_path / "mirror")]
-        out = guarded(PARETUNE, *asked)
+        arguments = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
+        arguments += ["--to", tracker, "--into", str(tmp_path / "mirror")]
+        out = guarded(PARETUNE, *arguments)
     assert out.returncode == 0, out.stderr
     assert "OUTSIDE" not in out.stdout and "mirrored, 0 there before" in out.stdout

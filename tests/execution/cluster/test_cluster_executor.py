@@ -114,11 +114,11 @@ class TestClusterExecutor(ExecutorContract):
 
 
 def test_training_first_then_each_cost_with_a_node_to_itself(tmp_path):
-    asked = [*runs(5), *runs(2, "cost", "cost")]
-    store, cluster = a_store(tmp_path, asked), ScriptedCluster()
+    all_runs = [*runs(5), *runs(2, "cost", "cost")]
+    store, cluster = a_store(tmp_path, all_runs), ScriptedCluster()
     summary = drive(store, cluster)
     assert (summary.total, summary.ended, summary.outcomes) == (7, 7, {"ok": 7})
-    assert cluster.list_runs() == [[run_id] for run_id, _ in asked]
+    assert cluster.list_runs() == [[run_id] for run_id, _ in all_runs]
     assert [needs.whole_node for _, needs in cluster.submitted] == [False] * 5 + [True] * 2
     assert cluster.most_in_flight == 2
     assert [status.attempt for status in store.load_statuses(STUDY)] == [1] * 7

@@ -62,7 +62,7 @@ def three_nodes(cluster):
     return cluster
 
 
-def expect(asked) -> dict[str, bytes]:
+def expect(all_runs) -> dict[str, bytes]:
     """The weights that each run comes to where nothing happens."""
     from support.fake_node import execute_here
 
@@ -70,7 +70,7 @@ def expect(asked) -> dict[str, bytes]:
         run_id: run.model_copy(
             update={"method": run.method.model_copy(update={"options": {"steps": STEPS}})}
         )
-        for run_id, run in asked
+        for run_id, run in all_runs
     }
     events = execute_here(Assignment(1, version("paretune"), quick, NodeOptions()))
     return {event.run_id: event.blobs["weights"] for event in events if isinstance(event, Done)}
@@ -103,8 +103,8 @@ def start_owner(folder: Path, address: str) -> subprocess.Popen[bytes]:
 def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(three_nodes, tmp_path):
     from support.fake_node import drive
 
-    asked = [*runs(6, steps=STEPS, sleep=0.3), *runs(1, "cost", "cost", steps=STEPS)]
-    store = a_store(tmp_path, asked)
+    all_runs = [*runs(6, steps=STEPS, sleep=0.3), *runs(1, "cost", "cost", steps=STEPS)]
+    store = a_store(tmp_path, all_runs)
     victim = three_nodes.list_all_nodes()[-1]
 
     class Killing(RecordingObserver):
@@ -122,7 +122,7 @@ def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(three_nodes
     assert sorted(status.attempt for status in statuses) == [1] * 6 + [2]
     (lost,) = [status for status in statuses if status.attempt == 2]
     assert lost.progress["resumed_at"] > 1, "it began anew, in place of from its checkpoint"
-    assert read_weights(store) == expect(asked)
+    assert read_weights(store) == expect(all_runs)
 
 
 def test_what_was_taken_is_there_again_until_it_was_received():
@@ -165,8 +165,8 @@ def test_a_broken_connection_to_the_mailbox_is_tried_again(monkeypatch):
 def test_the_owner_is_killed_or_stopped_and_loses_nothing(three_nodes, tmp_path, number):
     from support.fake_node import drive
 
-    asked = runs(4, steps=STEPS, sleep=0.3)
-    store = a_store(tmp_path, asked)
+    all_runs = runs(4, steps=STEPS, sleep=0.3)
+    store = a_store(tmp_path, all_runs)
     owner = start_owner(tmp_path, three_nodes.address)
     wait_for_steps(store, 3, count=3)
     owner.send_signal(number)
@@ -179,7 +179,7 @@ def test_the_owner_is_killed_or_stopped_and_loses_nothing(three_nodes, tmp_path,
         assert len(saved) == 3
     with Store.open(tmp_path) as again:
         assert drive(again, three_nodes.address, RecordingObserver()).outcomes == {"ok": 4}
-        assert read_weights(again) == expect(asked)
+        assert read_weights(again) == expect(all_runs)
 
 
 def test_a_run_that_crashes_its_process_fails_and_stops_no_other(three_nodes, tmp_path):

@@ -14,7 +14,7 @@ from paretune.methods.core.options import option_defaults, parse_options
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("values", "message"),
     [
         ({"rnk": 8}, 'method lora has no option "rnk". Did you mean rank? Its options: rank, '),
         ({"rank": 0}, "method lora, option rank: 0 is not between 1 and 1024."),
@@ -34,10 +34,10 @@ from paretune.methods.core.options import option_defaults, parse_options
         ({"target_modules": []}, "option target_modules: the list is empty."),
     ],
 )
-def test_refused(given: dict[str, Any], said: str) -> None:
+def test_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError) as caught:
-        parse_options("lora", lora.Options, given)
-    assert said in str(caught.value)
+        parse_options("lora", lora.Options, values)
+    assert message in str(caught.value)
     assert caught.value.exit_code == 5
 
 
@@ -73,9 +73,9 @@ def test_unknown_method_lists_the_known() -> None:
 
 
 def test_the_folder_is_the_list() -> None:
-    found = methods.available()
-    assert {"full", "head_only", "lora", "loha", "prompt", "majority", "tfidf"} <= set(found)
-    for name, module in found.items():
+    modules = methods.available()
+    assert {"full", "head_only", "lora", "loha", "prompt", "majority", "tfidf"} <= set(modules)
+    for name, module in modules.items():
         assert name == module.name and module.title and module.code_epoch >= 1
         if isinstance(module, methods.Method) and module.learning_rates is not None:
             for rates in (module.learning_rates, module.decoder_learning_rates):
@@ -83,7 +83,7 @@ def test_the_folder_is_the_list() -> None:
                 assert 0 < low < middle < high
     without_rates = [
         name
-        for name, method in found.items()
+        for name, method in modules.items()
         if isinstance(method, methods.Method) and method.learning_rates is None
     ]
     assert without_rates == ["few_shot", "untuned"]

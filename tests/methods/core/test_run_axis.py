@@ -124,8 +124,8 @@ def test_each_runs_rows_meet_its_own_matrix(shares: list[int]) -> None:
     fleet = Fleet(runs=2)
     fleet.set_row_counts(shares)
     x, weight = torch.randn(6, 4, 3).double(), torch.randn(2, 5, 3).double()
-    told = torch.cat([x[: shares[0]] @ weight[0].T, x[shares[0] :] @ weight[1].T])
-    torch.testing.assert_close(per_run_linear(x, weight, fleet), told, rtol=0, atol=1e-12)
+    expected = torch.cat([x[: shares[0]] @ weight[0].T, x[shares[0] :] @ weight[1].T])
+    torch.testing.assert_close(per_run_linear(x, weight, fleet), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("counts", [[2, 3, 1], [2, 0, 4], [0, 0, 6]])
@@ -137,20 +137,20 @@ def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
     fleet.set_row_counts(counts)
     shares, total = torch.tensor(counts), sum(counts)
     vector, values = torch.randn(3, 4, requires_grad=True), torch.randn(3, 5, 4, requires_grad=True)
-    wanted = [t.repeat_interleave(shares, 0) for t in (vector, values)]
-    weights = [torch.randn_like(t) for t in wanted]
-    gradients = torch.autograd.grad(wanted, (vector, values), weights)
+    expected = [t.repeat_interleave(shares, 0) for t in (vector, values)]
+    weights = [torch.randn_like(t) for t in expected]
+    gradients = torch.autograd.grad(expected, (vector, values), weights)
 
     def refused(*_: Any, **__: Any) -> Any:
         raise AssertionError("repeat_interleave")
 
     monkeypatch.setattr(Tensor, "repeat_interleave", refused)
-    found = [
+    outputs = [
         per_run_vector(torch.zeros(total, 4), vector, fleet),
         per_run_rows(values, total, fleet),
     ]
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
-    again = torch.autograd.grad(found, (vector, values), weights)
+    assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
+    again = torch.autograd.grad(outputs, (vector, values), weights)
     for a, b in zip(again, gradients, strict=True):
         torch.testing.assert_close(a, b)
 

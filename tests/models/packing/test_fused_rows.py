@@ -20,7 +20,7 @@ WIDTH, INNER = 6, 10
 def build(kind: str) -> nn.Module:
     """A module with drawn weights."""
     sizes: Any = {"hidden_size": WIDTH, "intermediate_size": INNER, "mlp_bias": False}
-    made: dict[str, Any] = {
+    constructors: dict[str, Any] = {
         "LlamaRMSNorm": lambda: LlamaRMSNorm(WIDTH),
         "Gemma3RMSNorm": lambda: Gemma3RMSNorm(WIDTH),
         "LlamaMLP": lambda: LlamaMLP(SimpleNamespace(**sizes, hidden_act="silu")),
@@ -29,7 +29,7 @@ def build(kind: str) -> nn.Module:
         ),
     }
     draw = torch.Generator().manual_seed(1)
-    module: nn.Module = made[kind]()
+    module: nn.Module = constructors[kind]()
     for parameter in module.parameters():
         parameter.data += torch.randn(parameter.shape, generator=draw) * 0.3
     return module
@@ -41,11 +41,11 @@ def test_outputs_and_gradients_are_those_of_the_module(kind: str, dtype: torch.d
     model = nn.ModuleDict({"own": build(kind).to(dtype)})
     draw = torch.Generator().manual_seed(2)
     x = (torch.randn(5, 1, WIDTH, generator=draw) * 2).to(dtype).requires_grad_()
-    wanted = torch.randn(5, 1, WIDTH, generator=draw).to(dtype)
+    cotangent = torch.randn(5, 1, WIDTH, generator=draw).to(dtype)
 
     def compute() -> list[torch.Tensor]:
         out = model["own"](x)
-        loss = (out * wanted).sum()
+        loss = (out * cotangent).sum()
         return [out, *torch.autograd.grad(loss, [x, *model.parameters()])]
 
     expected = compute()

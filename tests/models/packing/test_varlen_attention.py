@@ -23,7 +23,7 @@ def by_both(
     kernel: Any, looking: Any, key_heads: int | None, front: bool, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[list[torch.Tensor]], list[str]]:
     """Output and gradients of our attention, and of the kernel where it can; kernels called."""
-    made = []
+    results = []
     with kernels_on_cpu() as called:
         for by_kernel in (False, True):
             attend, tensors = attention(*looking, 0.0, front, key_heads)
@@ -35,8 +35,8 @@ def by_both(
 
             monkeypatch.setattr(own, "choose_kernel", choose)
             out = attend(*tensors)
-            made.append([out, *torch.autograd.grad(out.sin().sum(), tensors)])
-    return made, called
+            results.append([out, *torch.autograd.grad(out.sin().sum(), tensors)])
+    return results, called
 
 
 @pytest.mark.parametrize(("kernel", "looking", "key_heads", "front"), CASES)

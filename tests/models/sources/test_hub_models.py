@@ -27,7 +27,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {commit: {} for commit in COMMITS.values()}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.refusal: tuple[int, str] | None = None
         self.broken = False
 
@@ -37,7 +37,7 @@ class Hub:
 
     def answer(self, path):
         """Status, headers and body for a path of the hub's API."""
-        self.asked.append(path)
+        self.requests.append(path)
         if self.refusal:
             status, code = self.refusal
             return status, {"X-Error-Code": code}, b""
@@ -74,7 +74,7 @@ class Hub:
     @property
     def fetched(self):
         """Names of the files that were asked for."""
-        return {path.rpartition("/")[2] for path in self.asked if "/resolve/" in path}
+        return {path.rpartition("/")[2] for path in self.requests if "/resolve/" in path}
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
     hub.add("main", folder)
     with pytest.raises(ModelError, match="--online"):
         resolve_hub(offline=True)
-    assert hub.asked == []
+    assert hub.requests == []
     source = resolve_hub(offline=False)
     assert source.revision == COMMITS["main"]
     assert source.notes == ()
@@ -137,12 +137,12 @@ def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
     assert not hub.fetched & {"README.md", "pytorch_model.bin"}
     assert source.weights_hash == resolve_source(ModelSpec(name=str(folder))).weights_hash
     load_model(source, objectives.get("classification").head_spec(("a", "b")))
-    hub.asked.clear()
+    hub.requests.clear()
     assert resolve_hub(offline=True) == source
     assert (
         resolve_hub(offline=False) == source
     )  # the cache comes first: the model stays what it was
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_a_revision_is_what_was_asked_for(hub, tiny_model):
@@ -227,7 +227,7 @@ def test_a_cache_without_a_tokenizer_is_completed_at_its_own_commit(hub, tiny_mo
     assert "is incomplete in the local cache of the hub: it lacks a tokenizer" in str(error.value)
     assert "Fetch the rest with --online." in str(error.value)
     assert "save_pretrained" not in str(error.value)
-    hub.asked.clear()
+    hub.requests.clear()
     hub.files["c" * 40] = {}  # meanwhile main is another commit
     hub.add("v1", tiny_model("electra"))
     assert resolve_hub(offline=False) == source

@@ -28,7 +28,7 @@ def test_every_score_is_in_one_file_of_its_model_and_method(report: Any, tmp_pat
     paths = write_every_eval_ever(report, tmp_path)
     assert all(PLACE.fullmatch(path.relative_to(tmp_path).as_posix()) for path in paths)
     documents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    found = {
+    score_details = {
         (
             result["evaluation_name"],
             document["model_info"]["additional_details"]["method"],
@@ -42,13 +42,13 @@ def test_every_score_is_in_one_file_of_its_model_and_method(report: Any, tmp_pat
         for row in task.all_rows
         if row.interval is not None
     }
-    assert found.keys() == scored.keys()
+    assert score_details.keys() == scored.keys()
     for key, interval in scored.items():
-        bounds = found[key]["uncertainty"]["confidence_interval"]
-        assert found[key]["score"] == interval.estimate
+        bounds = score_details[key]["uncertainty"]["confidence_interval"]
+        assert score_details[key]["score"] == interval.estimate
         assert (bounds["lower"], bounds["upper"]) == (interval.low, interval.high)
-        assert found[key]["uncertainty"]["num_samples"] == interval.n_examples
-        assert found[key]["details"]["runs"] == str(interval.n_seeds)
+        assert score_details[key]["uncertainty"]["num_samples"] == interval.n_examples
+        assert score_details[key]["details"]["runs"] == str(interval.n_seeds)
 
 
 def test_the_same_records_give_the_same_files(report: Any) -> None:

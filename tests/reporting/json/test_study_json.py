@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations as made
+from support import fake_translations
 from support.docs_script import DOCS, docs_script
 
 from paretune.analysis.statistics.score_interval import score_interval
@@ -39,10 +39,10 @@ def full_of_everything() -> tuple[Any, list[Any], list[Finding]]:
 def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
     study, records, findings = full_of_everything()
     path = write_json(build_report(study, records, [], findings), tmp_path / "a" / "study.json")
-    found = read_json(path)
+    document = read_json(path)
     report = build_report(study, records, [], findings)
-    for task, told in zip(report.tasks, found["tasks"], strict=True):
-        for row, cell in zip(task.all_rows, told["cells"], strict=True):
+    for task, task_document in zip(report.tasks, document["tasks"], strict=True):
+        for row, cell in zip(task.all_rows, task_document["cells"], strict=True):
             assert cell["method"] == row.cell.method
             assert (cell["score"] is None) == (row.interval is None)
             if row.interval is not None:
@@ -58,9 +58,9 @@ def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
                     assert (one["low"], one["high"]) == (basis.low, basis.high)
                     assert one["low"] < one["score"] < one["high"]
                     assert one["examples"] == basis.n_examples > 0
-    lora = found["tasks"][0]["cells"][1]["tried"]
+    lora = document["tasks"][0]["cells"][1]["tried"]
     assert [one["score"] is None for one in lora] == [False] * (len(lora) - 1) + [True]  # 0.05
-    full = found["tasks"][0]["cells"][0]
+    full = document["tasks"][0]["cells"][0]
     assert [one["with"] for one in full["comparisons"]] == ["head_only", "majority", "tfidf"]
     assert full["costs"][0]["phases"]["train"]["peak_bytes"] == 1890 * 2**20
     assert full["costs"][0]["not_measured"] == fake.NEVER
@@ -69,11 +69,11 @@ def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
         parts[n] for n in ("weights", "gradients", "optimizer", "activations", "rest")
     )
     assert len(full["runs"]) == 3 and len(full["runs"][0]["curve"]) == 8
-    assert found["environment"]["torch"] == "2.13.0"
-    assert {f["outcome"] for f in found["failures"]} == {"diverged", "error"}
-    assert found["findings"][0]["severity"] == "warning"
-    assert found["study"]["settings"]["study"] == "sample"
-    names = {cell["model"] for cell in found["tasks"][0]["cells"]}
+    assert document["environment"]["torch"] == "2.13.0"
+    assert {f["outcome"] for f in document["failures"]} == {"diverged", "error"}
+    assert document["findings"][0]["severity"] == "warning"
+    assert document["study"]["settings"]["study"] == "sample"
+    names = {cell["model"] for cell in document["tasks"][0]["cells"]}
     assert names == {"e5-small", None}
 
 
@@ -81,8 +81,8 @@ def test_every_field_is_documented_and_every_documented_field_is_written() -> No
     study, records, findings = full_of_everything()
     paper = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
     seen: set[str] = set()
-    translation = made.study(methods=["lora"])
-    said = made.whole(translation)
+    translation = fake_translations.study(methods=["lora"])
+    translation_records = fake_translations.whole(translation)
     chosen = replace(records[-1], predictions={"selection": fake.answers(0.6, part="selection")})
     assert chosen.run.stage == "final"
     further = {part: fake.answers(0.6, part=part) for part in ("selection", "test_shifted")}
@@ -96,8 +96,12 @@ def test_every_field_is_documented_and_every_documented_field_is_written() -> No
         else r
         for r in [*records, chosen]
     ]
-    for given, found in ((study, whole), (paper, []), (translation, said)):
-        document = build_study_json(build_report(given, found, [], findings))
+    for example, example_records in (
+        (study, whole),
+        (paper, []),
+        (translation, translation_records),
+    ):
+        document = build_study_json(build_report(example, example_records, [], findings))
         seen |= set(field_paths(document))
     assert seen == set(FIELDS)
     assert set(FIELDS) >= OPEN
@@ -113,10 +117,10 @@ def test_each_run_has_its_own_score_with_interval_and_says_of_how_many(tmp_path:
     first, second = lora["runs"]
     for name, part in parts.items():
         own = score_interval([part], "accuracy")
-        told = first["score" if name == "test" else "selection"]
-        assert (told["estimate"], told["low"], told["high"]) == (own.estimate, own.low, own.high)
-        assert (told["examples"], told["seeds"]) == (len(part.uid), 1)
-        assert told["low"] < told["estimate"] < told["high"]
+        score = first["score" if name == "test" else "selection"]
+        assert (score["estimate"], score["low"], score["high"]) == (own.estimate, own.low, own.high)
+        assert (score["examples"], score["seeds"]) == (len(part.uid), 1)
+        assert score["low"] < score["estimate"] < score["high"]
     assert first["scores"]["primary"] == first["score"]["estimate"]
     assert first["scores"]["n"] == 60
     assert {point["examples"] for point in first["curve"]} == {40}
@@ -163,7 +167,7 @@ def test_it_is_ascii(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
@@ -173,10 +177,10 @@ def test_it_is_ascii(tmp_path: Path) -> None:
         ('{"format": 2, "study": {}}', "has no tasks, environment, failures"),
     ],
 )
-def test_what_is_no_study_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_no_study_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "s.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=message):
         read_json(path)
     with pytest.raises(StoreError, match="cannot be read"):
         read_json(tmp_path / "nowhere.json")
