@@ -14,7 +14,7 @@ from pathlib import Path
 from structure import PRIVATE_WORDS, find_private_words, parse_files
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("src", "dev", "bench")
+FOLDERS = ("src", "dev", "bench", "tests")
 
 
 def main() -> None:

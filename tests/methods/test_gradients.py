@@ -93,11 +93,11 @@ def test_loha_takes_the_cheaper_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "factor", "found"),
+    ("number", "factor", "factors"),
     [(768, -1, (24, 32)), (384, -1, (16, 24)), (127, -1, (1, 127)), (128, 4, (4, 32)),
      (768, 10, (8, 96)), (3072, 50, (48, 64))],
 )  # fmt: skip
-def test_lokr_factorises_as_peft(number: int, factor: int, found: tuple[int, int]) -> None:
+def test_lokr_factorises_as_peft(number: int, factor: int, factors: tuple[int, int]) -> None:
     from peft.tuners.lokr.layer import factorization
 
-    assert lokr.factorise(number, factor) == found == factorization(number, factor)
+    assert lokr.factorise(number, factor) == factors == factorization(number, factor)

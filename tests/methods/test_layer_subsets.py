@@ -39,7 +39,7 @@ def test_every_method_beside_layers_has_the_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "written", "of_six"),
+    ("subset", "written", "of_six"),
     [
         ("all", "all", (0, 1, 2, 3, 4, 5)),
         ("0-3", "0-3", (0, 1, 2, 3)),
@@ -51,19 +51,19 @@ def test_every_method_beside_layers_has_the_option() -> None:
         ("lower:1", "lower:1", (0,)),
     ],
 )
-def test_a_subset_is_written_in_one_way(given: Any, written: str, of_six: tuple[int, ...]) -> None:
-    assert check_subset("here", given) == written
+def test_a_subset_is_written_in_one_way(subset: Any, written: str, of_six: tuple[int, ...]) -> None:
+    assert check_subset("here", subset) == written
     assert check_subset("here", written) == written
     assert list_layers(written, 6) == of_six
 
 
 @pytest.mark.parametrize(
-    "given",
+    "subset",
     ["", "top", "3-1", "upper:0", "upper:2,5", "-1", True, None, [], [True], 1.5, "0-99999"],
 )
-def test_what_names_no_layers_is_refused(given: Any) -> None:
+def test_what_names_no_layers_is_refused(subset: Any) -> None:
     with pytest.raises(MethodError, match="names no layers"):
-        check_subset("here", given)
+        check_subset("here", subset)
 
 
 @pytest.mark.parametrize("subset", ["0-6", "6", "upper:7", "lower:7"])

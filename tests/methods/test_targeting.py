@@ -177,7 +177,7 @@ def test_layers_ranks_and_alphas_are_those_of_peft(
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"target_modules": r"(query"}, '"(query" is no regular expression'),
         ({"target_modules": "query.*"}, '"query.*" matches the whole name of no linear layer'),
@@ -201,16 +201,16 @@ def test_layers_ranks_and_alphas_are_those_of_peft(
     ],
 )
 def test_what_means_nothing_is_told(
-    given: dict[str, Any], message: str, bench: ProcessCache, checkpoint: Any, tmp_path: Path
+    options: dict[str, Any], message: str, bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
     with pytest.raises(MethodError) as caught:
-        parse_options("lora", methods.get("lora").options, given).select_layers(loaded.anatomy)
+        parse_options("lora", methods.get("lora").options, options).select_layers(loaded.anatomy)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("family", "given", "message"),
+    ("family", "modules", "message"),
     [
         ("bert", ["embedings"], '"embedings" matches no module with weights'),
         ("bert", ["dropout"], '"dropout" matches no module with weights'),
@@ -221,14 +221,14 @@ def test_what_means_nothing_is_told(
 )
 def test_what_cannot_be_trained_in_full_is_told(
     family: str,
-    given: list[str],
+    modules: list[str],
     message: str,
     bench: ProcessCache,
     checkpoint: Any,
     tmp_path: Path,
 ) -> None:
     kind = "translation" if family == "marian" else "pair"
-    options = {"modules_to_save": given}
+    options = {"modules_to_save": modules}
     run = walk_of("lora", kind, checkpoint(family), tmp_path, options)
     loaded = bench.model(run.model, bench.dataset(run.task))
     before = dict(loaded.model.named_parameters())

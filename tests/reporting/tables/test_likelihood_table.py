@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from support import fake_records as fake
-from support import fake_translations as made
+from support import fake_translations as fakes
 
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import render_page
@@ -79,8 +79,8 @@ def test_a_narrow_terminal_wraps_the_verdicts(report: Report) -> None:
 
 
 def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Path) -> None:
-    study = made.study(methods=["full", "lora"])
-    records = made.whole(study)
+    study = fakes.study(methods=["full", "lora"])
+    records = fakes.whole(study)
     without = build_report(study, records)
     reasons = without.tasks[0].likelihood
     assert reasons is not None and reasons.grid.rows == ()
