@@ -1,8 +1,9 @@
 """What a race saves and whether it answers as the full study: replays, with no training.
 
     python bench/race.py measure [--share 0.2] [--only NAME]     writes bench/calibration/race.json
-    python bench/race.py grid STORE [--study bench/grid.yaml]    replays a stored full study, trials
-                                                                 included [--draws 20]
+    python bench/race.py grid STORE [KEY=VALUE ...]              replays a stored full study, trials
+                                                                 included [--study bench/grid.yaml]
+                                                                 [--draws 20]
     python bench/race.py rungs STORE [--study bench/grid.yaml]   could trials drop rates before
                                                                  their end
     python bench/race.py rules [--seconds 600]                   claims of full studies by the rules
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 from replay import FOLDER, Pool
 from rungs import describe_rungs
-from stored_grid import Grid, list_claims, race_grid, set_race, summarise_grid
+from stored_grid import Grid, MissingRunsError, list_claims, race_grid, set_race, summarise_grid
 from verdicts.generator import Design, Drawn, Generator
 from verdicts.outcomes import Tally, Truth
 from verdicts.scenarios import Scenario, list_scenarios
@@ -301,6 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
     measuring.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
     storing = verbs.add_parser("grid")
     storing.add_argument("store", type=Path)
+    storing.add_argument("overrides", nargs="*", help="settings that the study ran with")
     storing.add_argument("--study", type=Path, default=Path(__file__).parent / "grid.yaml")
     storing.add_argument("--draws", type=int, default=20, help="further races of each task")
     storing.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
@@ -324,7 +326,12 @@ def main(arguments: list[str] | None = None) -> None:
             outcome = compare_rules(scenario, options.studies, options.seconds)
             print(f"{scenario.name}: {json.dumps(outcome, sort_keys=True)}", flush=True)
     elif options.verb == "grid":
-        rows = race_grid(Grid.open(options.study, options.store), options.draws, options.aim)
+        study = Study.load(options.study, options.overrides)
+        try:
+            with Grid.open(study, options.store) as grid:
+                rows = race_grid(grid, options.draws, options.aim)
+        except MissingRunsError as error:
+            parser.error(str(error))
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1) + "\n")
         print(*summarise_grid(rows), sep="\n")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.cells import group_into_cells
+from paretune.analysis.cells import build_cells, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.rounds import race_budget
@@ -47,6 +48,10 @@ def list_claims(cells: Sequence[Cell]) -> set[tuple[str, str]]:
     return claimed
 
 
+class MissingRunsError(Exception):
+    """A study asks for runs that the store does not have."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """A full study that has run, and where its data and model are now.
@@ -60,23 +65,24 @@ class Grid:
     records: Mapping[str, Record]
 
     @classmethod
-    def open(cls, study_file: Path, store: Path) -> Grid:
-        """Read the store.
+    @contextmanager
+    def open(cls, study: Study, store: Path) -> Iterator[Grid]:
+        """Read the store, which stays open: the context asks it for the runs' precision.
 
         Raises:
             ParetuneError: it never ran this study, or its data or model are missing.
         """
-        results = load_results(study_file, store)
+        results = load_results(study, store)
+        records = {record.run_id: record for record in results.records}
         with Store.open(store) as opened:
             context = preflight.make_context(opened, "cpu")
-        records = {record.run_id: record for record in results.records}
-        return cls(context.pin_revisions(results.study), context, records)
+            yield cls(context.pin_revisions(results.study), context, records)
 
     def replay(self, study: Study, where: str) -> Sequence[Record]:
         """The records that a study is given, all that it asks for at a time, until it asks no more.
 
         Raises:
-            SystemExit: it asks for a run that the store does not have.
+            MissingRunsError: it asks for a run that the store does not have.
         """
         known: dict[str, Record] = {}
         while True:
@@ -87,7 +93,7 @@ class Grid:
             missing = [one for one in new if one.run_id not in self.records]
             if missing:
                 name = " x ".join((*missing[0].run.cell, missing[0].run.stage))
-                raise SystemExit(
+                raise MissingRunsError(
                     f"{where}: {len(missing)} runs are not in the store, first {name}: "
                     "run the full study (protocol.race=off) to its end."
                 )
@@ -115,7 +121,11 @@ def draw_studies(study: Study, draws: int, rng: np.random.Generator) -> Iterator
 
 
 def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> list[dict[str, Any]]:
-    """For each study of :func:`draw_studies` and each aim, what the race chose and took."""
+    """For each study of :func:`draw_studies` and each aim, what the race chose and took.
+
+    Raises:
+        MissingRunsError: the full study is not in the store.
+    """
     rows = []
     for study in draw_studies(grid.study, draws, np.random.default_rng(seed)):
         task = study.tasks[0].key
@@ -124,12 +134,16 @@ def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> li
         whole = _cells_of(plain, full)
         for aim in aims:
             raced = set_race(study, aim)
-            ended = grid.replay(raced, task)
+            try:
+                ended = grid.replay(raced, task)
+            except MissingRunsError:  # it chose another rate after fewer trials
+                rows.append({"task": task, "aim": aim, "missing": True})
+                continue
             cells = _cells_of(raced, ended)
             budget = race_budget(study.limits)
             choices = [choose(own, budget).chosen for own in (whole, cells)]
             names = [chosen and chosen.cell.method for chosen in choices]
-            claims = [list_claims(own) for own in (_cells_of(raced, full), cells)]
+            claims = [list_claims(own) for own in (_finish(raced, full, cells), cells)]
             row = {
                 "task": task,
                 "aim": aim,
@@ -137,6 +151,7 @@ def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> li
                 "seeds": list(study.protocol.seeds),
                 "full chose": names[0],
                 "race chose": names[1],
+                "same rates": _list_rates(whole) == _list_rates(cells),
                 "claims": [len(own) for own in claims],
                 "claims are a subset": claims[1] <= claims[0],
                 "seconds": [_seconds_by_stage(own) for own in (full, ended)],
@@ -145,6 +160,23 @@ def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> li
             rows.append(row)
             print(json.dumps(row), flush=True)
     return rows
+
+
+def _list_rates(cells: Sequence[Cell]) -> dict[str, float | None]:
+    return {cell.method: cell.rate for cell in cells if not cell.baseline}
+
+
+def _finish(study: Study, full: Sequence[Record], ended: Sequence[Cell]) -> list[Cell]:
+    """The cells of a race had it trained all runs, but for what it left out before the first one.
+
+    What the selection part screens depends on the trials, of which the full study has more.
+    """
+    left_out = {(c.model, c.method): c.stop for c in ended if c.stop in ("limit", "screened")}
+    return [
+        replace(cell, stop=left_out.get((cell.model, cell.method)))
+        for cell in build_cells(study, full)
+        if cell.final or cell.tuning or cell.cost
+    ]
 
 
 def _cells_of(study: Study, records: Sequence[Record]) -> list[Cell]:
@@ -163,7 +195,10 @@ def _seconds_by_stage(records: Sequence[Record]) -> dict[str, float]:
 def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """One line for each aim, of all studies and of the whole ones."""
     for aim in dict.fromkeys(row["aim"] for row in rows):
-        own = [row for row in rows if row["aim"] == aim]
+        of_aim = [row for row in rows if row["aim"] == aim]
+        own = [row for row in of_aim if "missing" not in row]
+        if not own:
+            continue
         same = [row["full chose"] == row["race chose"] for row in own]
         parts = []
         for stages in (("tune", "final"), ("tune",), ("final",)):
@@ -172,9 +207,12 @@ def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 for side in (0, 1)
             )
             parts.append(f"{'+'.join(stages)} {full / raced:.2f}" if raced else "none")
-        subset = sum(row["claims are a subset"] for row in own)
+        like = [row for row in own if row["same rates"]]
+        subset = sum(row["claims are a subset"] for row in like)
         yield (
-            f"{aim}: {len(own)} races, same recommendation {100 * np.mean(same):.1f} % (standard "
+            f"{aim}: {len(own)} races ({len(of_aim) - len(own)} more chose a rate whose final runs "
+            f"are not stored), same recommendation {100 * np.mean(same):.1f} % (standard "
             f"error {100 * np.sqrt(np.mean(same) * (1 - np.mean(same)) / len(own)):.1f}); training "
-            f"seconds full / race: {', '.join(parts)}; claims a subset in {subset} of {len(own)}"
+            f"seconds full / race: {', '.join(parts)}; same rates in "
+            f"{len(like)}, claims a subset in {subset} of these"
         )
