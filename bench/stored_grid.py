@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from paretune.analysis.cells import build_cells, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.rounds import race_budget
+from paretune.errors import StoreError
 from paretune.planning import preflight
 from paretune.planning.context import StudyContext
 from paretune.search.race import plan_wanted_runs
@@ -74,6 +75,10 @@ class Grid:
         """
         results = load_results(study, store)
         records = {record.run_id: record for record in results.records}
+        for race in ("recommendation", "verdict"):  # at rates that only a race has chosen
+            with suppress(StoreError):  # that one never ran
+                raced = load_results(set_race(results.study, race), store)
+                records |= {record.run_id: record for record in raced.records}
         with Store.open(store) as opened:
             context = preflight.make_context(opened, "cpu")
             yield cls(context.pin_revisions(results.study), context, records)
