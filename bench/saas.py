@@ -198,7 +198,7 @@ def sample_nuts(
     state = State(start, np.zeros_like(start), value, gradient)
     step, mean_error, log_mean = 0.1, 0.0, 0.0
     shrunk_to = math.log(10 * step)
-    kept = []
+    draws = []
     for m in range(1, warmup + samples + 1):
         state = replace(state, momentum=rng.normal(size=len(start)))
         energy = state.energy
@@ -214,14 +214,14 @@ def sample_nuts(
                 break
         state = tree.chosen
         if m > warmup:
-            kept.append(state.q)
+            draws.append(state.q)
             continue
         weight = 1 / (m + 10)
         mean_error += weight * (_TARGET - tree.accepted / tree.tried - mean_error)
         log_step = shrunk_to - math.sqrt(m) / 0.05 * mean_error
         log_mean += m**-0.75 * (log_step - log_mean)
         step = math.exp(log_mean if m == warmup else log_step)
-    return np.array(kept)
+    return np.array(draws)
 
 
 def fit_saas(

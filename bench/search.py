@@ -117,7 +117,7 @@ def describe_seconds(task: str, seconds: Sequence[Mapping[str, float]]) -> Itera
 
 def write_study(options: argparse.Namespace) -> None:
     """Print the study with another model, on SIB-200 and English CB from the user's folders."""
-    yaml = YAML()
+    yaml = YAML()  # keeps comments; it makes plain values only, never objects of Python
     study = yaml.load(options.study.read_text(encoding="utf-8"))
     study["study"] = f"{study['study']}-{options.model.name}"
     study["models"] = [{"name": str(options.model.resolve()), "label": options.model.name}]

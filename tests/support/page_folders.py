@@ -199,8 +199,8 @@ def ship_small_studies(folder: Path, model: Path) -> dict[str, Path]:
     for name in ("demo", "sample", "spam", "complaints", "slovene-superglue"):
         raw = read_small(name, model)
         raw["protocol"]["cost_seconds"] = 0.2
-        kept = ("full", "lora") if name in ("demo", "sample") else ("lora",)
-        raw["methods"] = [m for m in raw["methods"] if isinstance(m, dict) and m["name"] in kept]
+        methods = ("full", "lora") if name in ("demo", "sample") else ("lora",)
+        raw["methods"] = [m for m in raw["methods"] if isinstance(m, dict) and m["name"] in methods]
         files[name] = as_file(Study.parse(raw, base=EXAMPLES), folder / f"{name}.yaml")
     return files
 
