@@ -14,7 +14,7 @@ from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Record
 from paretune.store.status import Claim, RunStatus
 from paretune.store.status_view import Moment, StoredStatus
-from paretune.study import Run
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
 PROTOCOL = 2
 """Version of the messages; client and server must have the same one."""
@@ -65,12 +65,23 @@ def decode_json(body: bytes) -> Any:
         raise ValueError("nested too deep") from None
 
 
+ANY_RUN = Run(
+    stage="tune",
+    task=TaskSpec(name="any"),
+    model=ModelSpec(name="any"),
+    method=MethodSpec(name="any"),
+    learning_rate=None,
+    seed=0,
+)
+"""A store asks a claim that writes for its run's id alone, and messages have nothing else."""
+
+
 def encode_claim(claim: Claim) -> dict[str, Any]:
     """A claim, its run by id alone."""
     return {f.name: getattr(claim, f.name) for f in fields(Claim) if f.name != "run"}
 
 
-def decode_claim(value: Mapping[str, Any], run: Run) -> Claim:
+def decode_claim(value: Mapping[str, Any], run: Run = ANY_RUN) -> Claim:
     """The claim of a message, with its run."""
     return Claim(run=run, **value)
 
