@@ -187,8 +187,8 @@ def plan(
     from paretune.execution.local import DEFAULT_FLEET_SIZE
     from paretune.measuring.speed import measure_matmul_speed
     from paretune.planning import preflight
-    from paretune.planning.auto import describe_searches
     from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.search_optimism import describe_searches
     from paretune.search import race
     from paretune.store import Store
     from paretune.training.fleet.capacity import fleet_key

@@ -178,7 +178,7 @@ def _cell_lines(plan: Plan) -> Iterable[str]:
             yield _format_row(titles, widths)
         previous = task
         yield _format_row(cells, widths)
-    yield "runs 3+5+1: 3 rates on trial, 5 final seeds, 1 cost measurement; time: all, one worker"
+    yield "runs: trials of rates + final runs + cost measurements; time: of all of them, one worker"
 
 
 def _fleet_sentence(plan: Plan) -> str:
