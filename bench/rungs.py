@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 
 from paretune import metrics
 from paretune.analysis.lr_selection import (
+    RATE_GAP_ERRORS,
     SEED_POINTS,
     find_rates_in_play,
     select_learning_rate,
@@ -28,6 +29,7 @@ from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
 from paretune.store.record import Record
 
+ORDERS = 24
 RUNGS = ((0.25, 2.0), (0.5, 1.0))
 """Share of the schedule, and how many standard errors behind a rate must be there."""
 
@@ -109,13 +111,14 @@ def run_rungs(trials: Sequence[Record], factor: float) -> tuple[list[Record], di
 
 
 def race_folds(
-    trials: Sequence[Record], order: Sequence[int], *, over_folds: bool, factor: float | None
+    trials: Sequence[Record], order: Sequence[int], *, errors: float | None, factor: float | None
 ) -> tuple[float | None, float]:
     """The rate that a race over folds selects, and how many whole trials it runs for that.
 
     Args:
         order: of the folds.
-        over_folds: rates are dropped after each fold, as races do.
+        errors: rates are dropped after each fold that are so many standard errors behind, as
+            races do; None: they are not.
         factor: rates are dropped within a fold too; None: they are not.
     """
     rates = {record.run.learning_rate for record in trials}
@@ -130,36 +133,48 @@ def race_folds(
             count += sum(shares.values())
         ended += left
         rates = {record.run.learning_rate for record in left}
-        if over_folds:
+        if errors is not None:
             in_play = [record for record in ended if record.run.learning_rate in rates]
-            rates = set(find_rates_in_play(in_play))
+            rates = set(find_rates_in_play(in_play, errors))
         if len(rates) == 1:
             break
     return select_learning_rate(ended, raced=True).rate, count
 
 
 def describe_folds(cells: Sequence[Sequence[Record]]) -> Iterator[str]:
-    """What rungs add to dropping rates over folds, over all orders of the folds of each cell."""
-    rules: tuple[tuple[str, bool, float | None], ...] = (
-        ("over folds", True, None),
-        ("within a fold", False, 1.0),
-        ("over folds and within them", True, 1.0),
-        ("over folds and within them by twice as much", True, 2.0),
-    )
-    for name, over_folds, factor in rules:
+    """What dropping rates over folds saves, and what rungs add to it, by order of the folds."""
+    rules: list[tuple[str, float | None, float | None]] = [
+        (f"over folds by {errors:g} standard errors", errors, None)
+        for errors in (1.5, 1.0, RATE_GAP_ERRORS, 0.6, 0.4)
+    ]
+    rules += [
+        ("within a fold", None, 1.0),
+        ("over folds and within them", RATE_GAP_ERRORS, 1.0),
+        ("over folds and within them by twice as much", RATE_GAP_ERRORS, 2.0),
+    ]
+    for name, errors, factor in rules:
         outcomes = []
         for trials in cells:
             score = _mean_scores(trials)
             best = select_learning_rate(trials).rate
-            for order in permutations(sorted({record.run.fold for record in trials})):
-                rate, count = race_folds(trials, order, over_folds=over_folds, factor=factor)
+            for order in _draw_orders(sorted({record.run.fold for record in trials})):
+                rate, count = race_folds(trials, order, errors=errors, factor=factor)
                 lost = score[best] - score[rate]
                 outcomes.append((rate == best, count / len(trials), lost))
         same, share, lost_points = np.mean(outcomes, axis=0)
         yield (
-            f"rates dropped {name}: {len(cells)} cells, same rate {100 * same:.0f} %, trials x "
+            f"rates dropped {name}: {len(cells)} cells, same rate {100 * same:.1f} %, trials x "
             f"{share:.2f}, {100 * lost_points:.2f} points lost"
         )
+
+
+def _draw_orders(folds: Sequence[int]) -> list[tuple[int, ...]]:
+    """All orders of the folds, or :data:`ORDERS` of them."""
+    orders = list(permutations(folds))
+    if len(orders) <= ORDERS:
+        return orders
+    drawn = np.random.default_rng(0).choice(len(orders), ORDERS, replace=False)
+    return [orders[position] for position in drawn]
 
 
 def _mean_scores(trials: Sequence[Record]) -> dict[float | None, float]:

@@ -65,11 +65,12 @@ def test_folds_drop_what_ended_behind_and_rungs_what_was_behind_early(
 
     every = [record for own in trials.values() for record in own]
     best = trials["slow"][0].run.learning_rate
-    rate, count = race_folds(every, (0, 1), over_folds=True, factor=None)
+    rate, count = race_folds(every, (0, 1), errors=1.0, factor=None)
     assert rate == best and count == 5  # the bad one is not tried on the second fold
-    rate, count = race_folds(every, (0, 1), over_folds=True, factor=4.0)
+    rate, count = race_folds(every, (0, 1), errors=1.0, factor=4.0)
     assert rate == best and count == 4.25
-    rate, count = race_folds(every, (0, 1), over_folds=True, factor=1.0)
+    rate, count = race_folds(every, (0, 1), errors=1.0, factor=1.0)
     assert rate != best and count == 1.5
     lines = list(describe_rungs(every))
-    assert any("dropped over folds: 1 cells, same rate 100 %, trials x 0.83" in x for x in lines)
+    name = "dropped over folds by 1 standard errors"
+    assert any(f"{name}: 1 cells, same rate 100.0 %, trials x 0.83" in line for line in lines)

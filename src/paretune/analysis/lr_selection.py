@@ -16,6 +16,8 @@ from paretune.store.record import Predictions, Record
 
 SEED_POINTS = 2.0
 """Standard deviation of a score between seeds that is assumed where one seed is all there is."""
+RATE_GAP_ERRORS = 0.8
+"""How many standard errors behind the best a rate is dropped in a race (docs/racing.md)."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,18 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
     )
 
 
-def find_rates_in_play(tuning: Sequence[Record]) -> frozenset[float]:
+def find_rates_in_play(
+    tuning: Sequence[Record], errors: float = RATE_GAP_ERRORS
+) -> frozenset[float]:
     """The rates that are not clearly behind the best of them on the folds so far.
 
-    A rate is dropped if its mean score is lower than the best's by more than one standard error of
-    their paired difference, the distance from which :attr:`RateSelection.undecided` speaks::
+    A rate is dropped if its mean score is lower than the best's by more than ``errors`` standard
+    errors of their paired difference::
 
         se^2 = sum of v_f / F^2 + 2 sigma^2 / F
 
     with ``v_f`` the paired variance over the rows of fold f and sigma = ``SEED_POINTS`` for what
-    single runs differ by. In simulations that kept the final choice in 90 to 95 % of cells, at 0.05
-    to 0.13 points, and trained 37 to 51 % of five folds (docs/racing.md).
+    single runs differ by. Real trials at several ``errors``: docs/racing.md.
 
     Args:
         tuning: ended trials of one cell: the same folds for each rate.
@@ -112,7 +115,7 @@ def find_rates_in_play(tuning: Sequence[Record]) -> frozenset[float]:
         trial.rate
         for trial in trials.values()
         if best.score - trial.score
-        > _gap_error(by_rate[best.rate], by_rate[trial.rate], metric.name, metric.highest)
+        > errors * _gap_error(by_rate[best.rate], by_rate[trial.rate], metric.name, metric.highest)
     }
     return tried - behind
 
