@@ -58,7 +58,7 @@ def test_loss_of_completions_is_that_of_each_text_alone() -> None:
     for completion in (LONG, SHORT):
         ids = torch.tensor([PROMPT + completion])
         labels = torch.tensor([[IGNORE_INDEX] * len(PROMPT) + completion])
-        alone.append(float(model(input_ids=ids, labels=labels).loss) * len(completion))
+        alone.append(model(input_ids=ids, labels=labels).loss.item() * len(completion))
     assert float(outputs.summed_loss(0.0)) == pytest.approx(sum(alone), rel=1e-5)
     total, each = outputs.evaluation_losses()
     assert float(total) == pytest.approx(sum(alone), rel=1e-5)
