@@ -93,7 +93,11 @@ def test_scores_that_overflow_alone_do_not() -> None:
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
 
 
-def test_under_autocast_it_rounds_as_a_linear_layer_does(pieces: int) -> None:
+@pytest.mark.parametrize("block", [5, chunked_module.BLOCK_WORDS])
+def test_under_autocast_it_rounds_as_a_linear_layer_does(
+    pieces: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked_module, "BLOCK_WORDS", block)
     hidden, weight, bias, tokens = drawn(torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = F.linear(hidden, weight) + bias

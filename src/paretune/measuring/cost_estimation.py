@@ -92,17 +92,22 @@ class SavedValues:
         narrow: query, keys, values and output of attention, and what the activation and the gate of
             the feed-forward part save; in the precision of products.
         inputs: those of linear layers, which the gradients of their weights need.
+        computed_again: of these, what packed batches do not keep: that of the last matrix of a
+            gated feed-forward part.
         width: input of an adapter.
     """
 
     wide: int
     narrow: int
     inputs: int
+    computed_again: int
     width: int
 
-    def count_bytes(self, trains: Trains, value_bytes: int) -> int:
+    def count_bytes(self, trains: Trains, value_bytes: int, *, packed: bool) -> int:
         """Bytes of a token, where products are in numbers of ``value_bytes``."""
-        trained = self.inputs if trains is Trains.EVERYTHING else self.width
+        trained = self.width
+        if trains is Trains.EVERYTHING:
+            trained = self.inputs - (self.computed_again if packed else 0)
         return 4 * self.wide + value_bytes * (self.narrow + trained)
 
 
@@ -182,6 +187,7 @@ def _count_saved_values(loaded: LoadedModel) -> SavedValues | None:
         wide=4 * width + sum(size for size in vectors if size >= width) + heads,
         narrow=2 * query + keys_and_values + (3 if is_gated else 2) * inner,
         inputs=2 * width + inner,
+        computed_again=inner if is_gated else 0,
         width=width,
     )
 
@@ -260,12 +266,15 @@ def _saved_bytes(
         of_token = value_bytes * (SAVED_WIDTHS[trains] * shape.width + scores)
     else:  # attention keeps no scores: it computes them again
         scores = 2 * shape.heads * length * value_bytes if plain else 0
-        of_token = shape.saved.count_bytes(trains, value_bytes) + scores
+        packed = shape.packs and not plain
+        of_token = shape.saved.count_bytes(trains, value_bytes, packed=packed) + scores
     own_bytes = value_bytes * part.saved_widths * shape.width if shape.saved is None else 0
     saved = (layers * of_token + own_bytes) * tokens * choices / shape.stacks
     if shape.saved is not None and trains is Trains.EVERYTHING and value_bytes == 2:
         # Autocast casts every matrix once for a pass, but no table that words are looked up in.
-        saved += 2 * (shape.backbone_parameters + shape.width * shape.vocabulary)
+        # Packed batches keep none of the layers'.
+        layers_cast = 0 if shape.packs and not plain else shape.backbone_parameters
+        saved += 2 * (layers_cast + shape.width * shape.vocabulary)
     # Scores of all words and their gradient, in fp32; where batches are packed, a chunk at a time.
     scored = tokens / shape.stacks
     if shape.packs and shape.vocabulary and not plain:

@@ -30,6 +30,8 @@ from paretune.models.packing.attention import (
 from paretune.models.packing.fused_rows import fuse_rows
 from paretune.models.packing.layout import AttentionRole, PackedLayout
 from paretune.models.packing.state import AttentionSettings, Packing
+from paretune.models.packing.tied_table import share_tied_table
+from paretune.models.packing.trained_products import cast_in_both_passes
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import has_attention_interface, parent_name
 from paretune.models.structure.topologies import DECODER, ENCODER, ENCODER_DECODER, topology_of
@@ -237,6 +239,8 @@ def pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     """
     changes = packing.changes
     packing.passes_position_ids = True
+    cast_in_both_passes(changes, model)
+    share_tied_table(packing, model)
     fuse_rows(changes, model, anatomy)
     if model.get_output_embeddings() is None:
         packing.pooled_token = anatomy.topology.pooled_token

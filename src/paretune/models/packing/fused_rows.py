@@ -9,7 +9,6 @@ the same numbers to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +19,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from paretune.models.changes import ModelChanges
+from paretune.models.packing.trained_products import (
+    Activate,
+    ActivateBackward,
+    gated_gradients,
+    gated_product,
+    is_trained_matrix,
+)
 from paretune.models.structure.anatomy import Anatomy
 
 _NORMS = {
@@ -127,11 +133,7 @@ def _wide(x: Tensor) -> Tensor:
     return x if x.itemsize >= 4 else x.float()
 
 
-Backward = Callable[[Tensor, Tensor], Tensor]
-"""From the gradient of an activation's output and its input to the gradient of the input."""
-
-
-def _derivative_of(module: Any) -> tuple[Callable[[Tensor], Tensor], Backward] | None:
+def _derivative_of(module: Any) -> tuple[Activate, ActivateBackward] | None:
     """The activation of a gated feed-forward part and its backward pass; None: one unknown here."""
     name = getattr(module.config, "hidden_activation", None) or module.config.hidden_act
     if name == "silu":
@@ -144,18 +146,19 @@ def _derivative_of(module: Any) -> tuple[Callable[[Tensor], Tensor], Backward] |
     return None
 
 
-def _feed_forward(
-    module: Any, activation: tuple[Callable[[Tensor], Tensor], Backward], x: Tensor
-) -> Tensor:
-    gate, up = module.gate_proj(x), module.up_proj(x)
-    out: Tensor = module.down_proj(_Gated.apply(gate, up, *activation))  # type: ignore[no-untyped-call]
+def _feed_forward(module: Any, activation: tuple[Activate, ActivateBackward], x: Tensor) -> Tensor:
+    gate, up, down = module.gate_proj(x), module.up_proj(x), module.down_proj
+    hooked = down._forward_hooks or down._forward_pre_hooks
+    if is_trained_matrix(down) and down.bias is None and not hooked:
+        return gated_product(gate, up, down.weight, *activation)
+    out: Tensor = down(_Gated.apply(gate, up, *activation))  # type: ignore[no-untyped-call]
     return out
 
 
 class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, gate: Tensor, up: Tensor, activate: Callable[[Tensor], Tensor], backward: Backward
+        ctx: Any, gate: Tensor, up: Tensor, activate: Activate, backward: ActivateBackward
     ) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.activate, ctx.backward_of = activate, backward
@@ -165,9 +168,5 @@ class _Gated(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         gate, up = ctx.saved_tensors
-        d_gate = d_up = None
-        if ctx.needs_input_grad[1]:
-            d_up = (ctx.activate(gate) * gradient).to(up.dtype)
-        if ctx.needs_input_grad[0]:
-            d_gate = ctx.backward_of((gradient * up).to(gate.dtype), gate)
-        return d_gate, d_up, None, None
+        activated = ctx.activate(gate)
+        return *gated_gradients(gradient, gate, up, activated, ctx.backward_of), None, None

@@ -84,6 +84,8 @@ class Packing:
         shares_prefixes: whether a sequence may hold texts that share a beginning; not where a
             method gives a row what stands a number of rows before it.
         prefixes: what texts have in common, by the encoded examples.
+        word_table: in a pass with a backward pass, the table of words where it is trained and tied
+            to the LM head (:mod:`paretune.models.packing.tied_table`); (vocabulary, width).
         changes: what makes the model read packed batches; undone, it reads padded ones.
     """
 
@@ -99,6 +101,7 @@ class Packing:
     activation_caches: dict[Encoded, CachedActivations] = field(default_factory=dict)
     shares_prefixes: bool = True
     prefixes: dict[Encoded, Any] = field(default_factory=dict)
+    word_table: Tensor | None = None
     changes: ModelChanges = field(default_factory=ModelChanges)
 
     @property

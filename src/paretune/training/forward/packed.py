@@ -289,8 +289,10 @@ class PackedCompletionForward:
         self, hidden: Tensor, labels: Sequence[int], texts: Sequence[Text]
     ) -> TokenStates:
         tokens = to_device(labels, self.compute.device)
+        weight, bias = lm_head(self.model)
+        table = packing_of(self.fleet).word_table
         cap = logit_softcap(self.model)
-        return TokenStates(hidden, *lm_head(self.model), tokens, texts, cap)
+        return TokenStates(hidden, weight if table is None else table, bias, tokens, texts, cap)
 
     def _states(
         self, data: Encoded, texts: Sequence[Text], hidden: Tensor, computed: Sequence[int]
@@ -307,9 +309,7 @@ class PackedCompletionForward:
             rows += [int(end) - len(ids) + place for place in places]
         if rows != list(range(len(hidden))):
             hidden = hidden.index_select(0, to_device(rows, hidden.device))
-        tokens = to_device(labels, self.compute.device)
-        cap = logit_softcap(self.model)
-        return TokenStates(hidden, *lm_head(self.model), tokens, texts, cap)
+        return self._token_states(hidden, labels, texts)
 
 
 def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:
