@@ -300,7 +300,7 @@ def run_recipe(
         context = preflight.make_context(store, workers.device)
         store.save_study(arm.study_hash, arm.study, "", arm.canonical_form())
         recipe = Recipe(trainings, rate, lambda: store.load_statuses(arm.study_hash), samples)
-        predictor = CostPredictor(context, {}, device=workers.device)
+        predictor = CostPredictor(context, device=workers.device)
         observer = LineObserver()
         prepared = PreparedStudy(arm, store, context, predictor, observer, (), 0)
         devices = workers.count((), predictor)

@@ -58,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         seed=1,
         training=Training(batch_size=options.batch, max_length=options.length, precision="fp32"),
     )
-    predicted = CostPredictor(StudyContext(), {"fp32": 1.0}).predict_work(run)
+    predicted = CostPredictor(StudyContext()).predict_work(run)
     with tempfile.TemporaryDirectory() as folder:
         job = SimpleNamespace(
             run=run,

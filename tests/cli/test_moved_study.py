@@ -95,7 +95,7 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
     moved_study = Study.load(study)
     with Store.open(store) as opened:
         context = preflight.make_context(opened, "cpu")
-        predictor = CostPredictor(context, {}, [], "cpu")
+        predictor = CostPredictor(context)
         assert preflight.add_missing_runs(moved_study, context, opened, predictor) == 0
     finish(moved_study, store, costs=1).close()
     after = attempts(there)

@@ -187,7 +187,7 @@ def test_what_a_run_needs_is_kept_before_it_can_be_claimed(tmp_path: Path, tiny_
     with Store.open(tmp_path / "store", create=True) as store:
         context = preflight.make_context(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        predictor = CostPredictor(context, {})
+        predictor = CostPredictor(context)
         preflight.add_missing_runs(study, context, store, predictor)
         needs = store.get_settings(MEMORY_PREFIX)
         for state in store.load_statuses(study.study_hash):

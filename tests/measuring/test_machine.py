@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from paretune.cli.commands.doctor import doctor
 from paretune.measuring import auto_precision, devices, processor, speed
+from paretune.measuring.compute_cost import ComputeCost
 
 
 def _files(root, files):
@@ -213,6 +214,14 @@ def test_speed_is_believable_and_leaves_the_threads_alone():
     assert torch.get_num_threads() == before
     assert 0.05 < machine["fp32_one_thread"] < 1e5
     assert 0.05 < machine["fp32_all_threads"] < 1e6  # on a busy machine below that of one thread
+    assert 0.005 < machine["gigabytes_per_second"] < 1e5
+
+
+def test_steps_take_what_products_and_memory_take() -> None:
+    machine = speed.MachineSpeed({"fp32": 2.0, "bf16": 8.0}, gigabytes_per_second=4.0)
+    work = ComputeCost(8e9, held_bytes=1, saved_bytes=1, moved_bytes=2_000_000_000)
+    assert machine.predict_step_seconds(work, "fp32") == pytest.approx(4.5)
+    assert machine.predict_step_seconds(work, "bf16") == pytest.approx(1.5)
 
 
 @pytest.fixture

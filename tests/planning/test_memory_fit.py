@@ -23,7 +23,7 @@ def runs(tmp_path: Path, tiny_model: Any) -> tuple[Run, Run]:
 
 
 def predictor(device: str = "cpu") -> CostPredictor:
-    return CostPredictor(StudyContext(), {"fp32": 1.0, "bf16": 1.0}, (), device)
+    return CostPredictor(StudyContext(), device=device)
 
 
 def test_what_stays_is_weights_and_four_copies_of_what_is_trained(runs: tuple[Run, Run]) -> None:

@@ -67,7 +67,7 @@ def test_tuners_of_peft_are_counted_on_the_model_itself(tmp_path: Path, tiny_mod
     """They are wrapped to be counted, and some read weights."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "peft:vera", options={"r": 4})
     context = StudyContext()
-    count = CostPredictor(context, {"fp32": 1.0}).count_trained(run)
+    count = CostPredictor(context).count_trained(run)
     loaded = context.caches.model(run.model, context.dataset(run.task))
     method = methods.configure_method(run.method)
     head = sum(

@@ -131,7 +131,7 @@ def test_what_is_predicted_of_a_base_held_in_bf16(
 ) -> None:
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), method)
     half = run.training.model_copy(update={"precision": "bf16"})
-    predictor = CostPredictor(StudyContext(), {"fp32": 1.0, "bf16": 1.0})
+    predictor = CostPredictor(StudyContext())
     wide = predictor.predict_work(run).held_bytes
     held_bytes = predictor.predict_work(run.model_copy(update={"training": half})).held_bytes
     loaded = predictor.context.caches.outline(run.model, predictor.context.dataset(run.task))

@@ -20,11 +20,13 @@ class ComputeCost:
     Attributes:
         held_bytes: weights, gradients, optimiser states and copies of the best weights.
         saved_bytes: what one forward pass saves for its backward pass, by a rule of thumb.
+        moved_bytes: what one step reads and writes between its products; 0 in records up to version 0.2.
     """
 
     operations: float
     held_bytes: int
     saved_bytes: int
+    moved_bytes: int = 0
 
     @classmethod
     def from_record(cls, record: Record) -> ComputeCost | None:
@@ -32,4 +34,9 @@ class ComputeCost:
         work: Any = record.measured.get("work")
         if not isinstance(work, Mapping):
             return None
-        return cls(float(work["operations"]), int(work["held_bytes"]), int(work["saved_bytes"]))
+        return cls(
+            operations=float(work["operations"]),
+            held_bytes=int(work["held_bytes"]),
+            saved_bytes=int(work["saved_bytes"]),
+            moved_bytes=int(work.get("moved_bytes", 0)),
+        )

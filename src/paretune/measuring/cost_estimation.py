@@ -10,6 +10,10 @@ Bytes: weights; gradients and AdamW's two moments of what is trained, and outsid
 best weights so far; what a layer above the lowest trained one saves for each token until the
 backward pass, attention and, where words are scored, their scores.
 
+Bytes moved: what lies between the products (normalisations, activations, dropout, residual sums,
+casts, and the optimiser) reads and writes memory, as many passes over what a layer saves and over
+what is trained as fit measured steps (``bench/step_seconds.py``).
+
 What an encoder's layer saves is a rule of thumb, a multiple of its width. Decoders differ too much
 for one: by the width of their feed-forward part, by gates, by the number of key and value heads.
 There the numbers are counted from the layer's modules (:class:`SavedValues`).
@@ -46,6 +50,8 @@ SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 14.5, Trains.HEAD: 16, Tr
 """Vectors of the layer's width that a layer saves for each token until the backward pass.
 
 Beside an adapter without what that saves (``Method.saved_widths``)."""
+FORWARD_PASSES, BACKWARD_PASSES, OPTIMIZER_PASSES = 9, 18, 18
+"""Passes of a step over the numbers that a layer saves, and over what is trained, all as fp32."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,10 @@ def estimate_compute_cost(
     passes = 2.0 * above + 2.0 * (above if trained.skips_below else 1)
     passes = TRAINED_OPERATIONS if trains is Trains.EVERYTHING else passes
     own_products = TRAINED_OPERATIONS * trained.token_parameters * tokens
+    backward = above if trains in (Trains.EVERYTHING, Trains.ADAPTER) else 0.0
+    forward = above if trained.skips_below else 1.0
+    moved = shape.layers * (FORWARD_PASSES * forward + BACKWARD_PASSES * backward)
+    moved *= _bytes_of_token(run, shape, mean) / _value_bytes(run) * tokens * batch
     # The best weights so far, which the probe does not keep, nor any run on a GPU.
     copies = 3 if run.stage == "cost" or device != "cpu" else 4
     return ComputeCost(
@@ -227,7 +237,25 @@ def estimate_compute_cost(
         saved_bytes=_saved_bytes(
             run, shape, trained, longest, choices, device, scored / max(1.0, tokens)
         ),
+        moved_bytes=int(4 * (moved + OPTIMIZER_PASSES * trained.parameters)),
     )
+
+
+def _value_bytes(run: Run) -> int:
+    """Of a number in the precision of products."""
+    return 2 if run.training.precision == "bf16" else 4
+
+
+def _bytes_of_token(run: Run, shape: ModelShape, length: float) -> float:
+    """What a layer saves for each token of a text of ``length`` tokens."""
+    trains, value_bytes = methods.configure_method(run.method).trains, _value_bytes(run)
+    plain = run.training.backend == "plain"
+    if shape.saved is None:
+        scores = 2 * shape.heads * length / shape.stacks
+        return value_bytes * (SAVED_WIDTHS[trains] * shape.width + scores)
+    # Attention keeps no scores: it computes them again.
+    scores = 2 * shape.heads * length * value_bytes if plain else 0
+    return shape.saved.count_bytes(trains, value_bytes, packed=shape.packs and not plain) + scores
 
 
 def _saved_bytes(
@@ -257,17 +285,11 @@ def _saved_bytes(
         passes = split_packed(texts, range(len(texts)), rows)
         tokens = max(sum(longest[i] for i in own) for own in passes)
     method = methods.configure_method(run.method)
-    trains, value_bytes = method.trains, 2 if run.training.precision == "bf16" else 4
+    trains, value_bytes = method.trains, _value_bytes(run)
     # Below a trained head nothing is saved but what one layer computes with; nor without training.
     is_frozen = trains is Trains.HEAD or (trains is Trains.NOTHING and shape.saved is not None)
     layers = 1 if is_frozen else max(1, shape.layers - part.layers_below)
-    if shape.saved is None:
-        scores = 2 * shape.heads * length / shape.stacks
-        of_token = value_bytes * (SAVED_WIDTHS[trains] * shape.width + scores)
-    else:  # attention keeps no scores: it computes them again
-        scores = 2 * shape.heads * length * value_bytes if plain else 0
-        packed = shape.packs and not plain
-        of_token = shape.saved.count_bytes(trains, value_bytes, packed=packed) + scores
+    of_token = _bytes_of_token(run, shape, length)
     own_bytes = value_bytes * part.saved_widths * shape.width if shape.saved is None else 0
     saved = (layers * of_token + own_bytes) * tokens * choices / shape.stacks
     if shape.saved is not None and trains is Trains.EVERYTHING and value_bytes == 2:

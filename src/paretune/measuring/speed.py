@@ -1,18 +1,50 @@
-"""How fast the machine multiplies matrices, in fp32 and in bf16. Under a second each."""
+"""How fast the machine multiplies matrices, in fp32 and in bf16, and vectors number by number.
+
+Under a second each.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from paretune.measuring.auto_precision import has_native_bf16
+from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.processor import count_usable_cores
 
 TIMING_SECONDS = 0.12
 """Seconds spent on one measurement."""
+
+
+@dataclass(frozen=True)
+class MachineSpeed:
+    """Of one worker on the CPU.
+
+    Attributes:
+        gigaflops: GFLOP/s of a matrix product by precision.
+        gigabytes_per_second: read and written by a product of fp32 vectors, number by number.
+    """
+
+    gigaflops: Mapping[str, float]
+    gigabytes_per_second: float
+
+    @classmethod
+    def measure(cls) -> MachineSpeed:
+        """Now, by :func:`measure_matmul_speed`."""
+        measured = measure_matmul_speed()
+        fp32 = measured["fp32_one_thread"]
+        # Where bf16 is not native it is emulated by products in fp32.
+        flops = {"fp32": fp32, "bf16": measured.get("bf16_one_thread", fp32)}
+        return cls(flops, measured["gigabytes_per_second"])
+
+    def predict_step_seconds(self, work: ComputeCost, precision: str) -> float:
+        """Products at their speed, and what lies between them at that of memory."""
+        products = work.operations / (1e9 * self.gigaflops[precision])
+        return products + work.moved_bytes / (1e9 * self.gigabytes_per_second)
 
 
 def measure_bf16_speedup(
@@ -47,8 +79,10 @@ def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
 
     Returns:
         ``fp32_one_thread``, ``fp32_all_threads``, ``bf16_one_thread``, ``bf16_all_threads``
-        (absent where not native), ``threads`` (what "all" means), ``width``, and
-        ``not_measured``. The number of threads torch uses is as before afterwards.
+        (absent where not native), ``gigabytes_per_second`` (read and written by a product of two
+        (``tokens``, 2 ``width``) fp32 tensors number by number, one thread), ``threads`` (what
+        "all" means), ``width``, and ``not_measured``. The number of threads torch uses is as before
+        afterwards.
     """
     import torch
 
@@ -75,6 +109,11 @@ def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
                 a, b = left.to(dtype), right.to(dtype)
                 seconds = _min_seconds(partial(torch.mm, a, b))
                 speed[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
+        torch.set_num_threads(1)
+        a = torch.randn(tokens, 2 * width, generator=generator)
+        out = torch.empty_like(a)
+        seconds = _min_seconds(partial(torch.mul, a, a.clone(), out=out))
+        speed["gigabytes_per_second"] = 3 * 4 * a.numel() / seconds / 1e9
     finally:
         torch.set_num_threads(before)
     return speed

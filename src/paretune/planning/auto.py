@@ -132,7 +132,7 @@ class AutoSearch:
     def predictor(self) -> CostPredictor:
         """Of work and bytes; one for all searches of a study."""
         if self.context.predictor is None:
-            self.context.predictor = CostPredictor(self.context, {"fp32": 1.0, "bf16": 1.0})
+            self.context.predictor = CostPredictor(self.context)
         predictor: CostPredictor = self.context.predictor
         return predictor
 

@@ -3,14 +3,13 @@
 Operations and bytes are computed (:mod:`paretune.measuring.cost_estimation`); this store's records
 of the same model on the same device give the machine's speed and the bytes beside the tensors
 (:mod:`paretune.analysis.resources.forecast`). Where no run has ended yet, the bytes are those of
-the tensors, and the speed is that of a matrix product on the CPU, measured now, times
-``TYPICAL_FLOPS_SHARE``; on a GPU, whose steps wait for launches more than for products, it is
-unknown.
+the tensors, and the speed is that of matrix products and of memory on the CPU, measured now; on a
+GPU, whose steps wait for launches more than for products, it is unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from paretune.measuring.cost_estimation import (
     measure_shape,
 )
 from paretune.measuring.devices import query_gpu
+from paretune.measuring.speed import MachineSpeed
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import TextLengths
@@ -39,7 +39,6 @@ from paretune.training.prepare import allows_bf16_weights
 if TYPE_CHECKING:
     from torch import nn
 
-TYPICAL_FLOPS_SHARE = 0.35
 PROBE_STEPS = 10
 """Duration of a cost probe, in steps of the longest batch."""
 SCORED_EXAMPLES = 64
@@ -99,8 +98,7 @@ class CostPredictor:
     Models are opened without their weights, and what many runs share is computed once.
 
     Args:
-        gigaflops: measured speed of a matrix product by precision, one worker; where it is missing,
-            only runs that have ended say how long others take.
+        speed: of one worker on the CPU; None: only runs that have ended say how long others take.
         device: ``cpu``, ``cuda`` ...: records of another are no basis.
         cost_seconds: limit for a cost's timed steps; half of it for its inference.
     """
@@ -108,14 +106,14 @@ class CostPredictor:
     def __init__(
         self,
         context: StudyContext,
-        gigaflops: Mapping[str, float],
+        speed: MachineSpeed | None = None,
         records: Sequence[Record] = (),
         device: str = "cpu",
         cost_seconds: float = DEFAULT_COST_SECONDS,
     ) -> None:
         self.context = context
         self._cost_seconds = cost_seconds
-        self._gigaflops = gigaflops
+        self._speed = speed
         self._device = device
         self._texts: dict[tuple[str, str, TextLengths], list[list[int]]] = {}
         self._outlines: dict[nn.Module, OutlinedModel] = {}
@@ -151,12 +149,11 @@ class CostPredictor:
         memory_basis = f"{cost_model.residual_runs} cost measurements of this model"
         if seconds is None and self._device != "cpu":
             basis = "nothing: no run of this model has ended on this GPU"
-        elif seconds is None and run.training.precision not in self._gigaflops:
+        elif seconds is None and self._speed is None:
             basis = "nothing: no run of this model has ended, and no speed was measured"
-        elif seconds is None:
-            flops = 1e9 * self._gigaflops[run.training.precision]
-            seconds = steps * work.operations / (flops * TYPICAL_FLOPS_SHARE)
-            basis = "operations and matrix speed"
+        elif seconds is None and self._speed is not None:
+            seconds = steps * self._speed.predict_step_seconds(work, run.training.precision)
+            basis = "operations and the speed of products and of memory"
         if run.stage == "cost" and seconds is not None:
             shortest = MIN_PROBE_STEPS * seconds / steps  # however long they take
             seconds = min(seconds, max(1.5 * self._cost_seconds, shortest))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from paretune import metrics
@@ -199,12 +199,3 @@ def leave_out_stale_runs(study: Study, context: StudyContext, store: Store) -> i
         study.study_hash, predictions=any(m.found_by_search for m in study.methods)
     )
     return store.leave_out(study.study_hash, find_possible_run_ids(study, context, records))
-
-
-def select_matmul_speeds(measured: Mapping[str, float]) -> dict[str, float]:
-    """Gigaflops of one worker by precision, from what ``machine.speed`` measured.
-
-    Where bf16 is not native it is emulated by products in fp32.
-    """
-    fp32 = measured["fp32_one_thread"]
-    return {"fp32": fp32, "bf16": measured.get("bf16_one_thread", fp32)}

@@ -185,7 +185,7 @@ def plan(
     study = study_input.resolve_study(study)
     from paretune.execution.fleet_claims import fleet_budget_bytes
     from paretune.execution.local import DEFAULT_FLEET_SIZE
-    from paretune.measuring.speed import measure_matmul_speed
+    from paretune.measuring.speed import MachineSpeed
     from paretune.planning import preflight
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.search_optimism import describe_searches
@@ -215,7 +215,7 @@ def plan(
     cost_seconds = study.protocol.cost_seconds
     predictor = CostPredictor(
         context,
-        preflight.select_matmul_speeds(measure_matmul_speed()),
+        MachineSpeed.measure(),
         records,
         workers.device,
         cost_seconds,

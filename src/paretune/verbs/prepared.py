@@ -112,7 +112,7 @@ def prepare_study(
     """
     text = study_input.study_file_text(study)
     study = study_input.resolve_study(study)  # before torch is imported
-    from paretune.measuring.speed import measure_matmul_speed
+    from paretune.measuring.speed import MachineSpeed
     from paretune.planning import preflight
     from paretune.planning.context import StudyContext
     from paretune.planning.predicted_cost import CostPredictor
@@ -158,12 +158,12 @@ def prepare_study(
         lost = find_lost_runs(opened, study.study_hash)
         for finding in [*lost, *find_damaged_trials(opened, records)]:
             observer.note(f"{finding.severity}: {finding}")
-        speeds = preflight.select_matmul_speeds(measure_matmul_speed()) if measure_speed else {}
+        speed = MachineSpeed.measure() if measure_speed else None
         yield PreparedStudy(
             study=study,
             store=opened,
             context=context,
-            predictor=CostPredictor(context, speeds, records, device),
+            predictor=CostPredictor(context, speed, records, device),
             observer=observer,
             coming=coming,
             planned=len(ready) + len(waiting),

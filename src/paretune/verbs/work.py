@@ -154,7 +154,7 @@ def execute_runs(
     preflight.check_models(coming, context)
     preflight.check_optional_metrics([(run.task, run.generation) for run in coming], context)
     executor = LocalExecutor(
-        workers.count(coming, CostPredictor(context, {}, [], workers.device)),
+        workers.count(coming, CostPredictor(context, device=workers.device)),
         threads=workers.threads,
         fleet=plan.fleet,
         keep_bytes=options["keep_bytes"],

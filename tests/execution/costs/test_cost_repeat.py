@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradiction
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.measuring.speed import MachineSpeed
 from paretune.planning.context import StudyContext
-from paretune.planning.predicted_cost import TYPICAL_FLOPS_SHARE, CostPredictor
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.reporting.build_rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
@@ -159,11 +161,23 @@ def test_plan_shows_the_bound_and_reckons_with_it(
 def test_a_long_cost_is_predicted_with_its_bound(tmp_path: Path, tiny_model: Any) -> None:
     """Steps of 58 s: ten of them would take ten minutes; what is timed at least takes three."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), stage="cost")
-    operations = CostPredictor(StudyContext(), {"fp32": 1.0}).predict_work(run).operations
+    work = CostPredictor(StudyContext()).predict_work(run)
 
     def seconds(of_a_step: float) -> float | None:
-        speed = operations / (of_a_step * 1e9 * TYPICAL_FLOPS_SHARE)
-        return CostPredictor(StudyContext(), {"fp32": speed}).predict(run).seconds
+        # Products take all of it, then what lies between them does, then each half.
+        alike = [
+            CostPredictor(StudyContext(), speed).predict(run).seconds
+            for speed in (
+                MachineSpeed({"fp32": work.operations / (of_a_step * 1e9)}, math.inf),
+                MachineSpeed({"fp32": math.inf}, work.moved_bytes / (of_a_step * 1e9)),
+                MachineSpeed(
+                    {"fp32": 2 * work.operations / (of_a_step * 1e9)},
+                    2 * work.moved_bytes / (of_a_step * 1e9),
+                ),
+            )
+        ]
+        assert alike == [pytest.approx(alike[0])] * 3
+        return alike[0]
 
     assert seconds(58.0) == pytest.approx(3 * 58.0)
     assert seconds(5.0) == pytest.approx(30.0)  # 20 s for steps and half as much for answers

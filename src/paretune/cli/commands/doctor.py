@@ -87,6 +87,7 @@ def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
         ("precision: auto", _auto_precision(bf16)),
         ("torch threads", str(torch["threads"])),
         ("products", _format_speed(speed)),
+        ("between products", f"{speed['gigabytes_per_second']:.0f} GB/s (fp32, one thread)"),
     ]
     numba = machine["compiled"]
     text = f"by numba {numba['version']}, with one thread in fp32" if numba["version"] else "no"
