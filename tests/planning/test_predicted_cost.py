@@ -15,7 +15,7 @@ from paretune.measuring.speed import MachineSpeed
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import Record
-from paretune.study import Study
+from paretune.study import OuterFold, Study
 from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
@@ -130,3 +130,29 @@ def test_who_trains_together_is_known_before(
         1,
         False,
     )
+
+
+def test_answers_are_counted_too(tmp_path: Path, tiny_model: Any) -> None:
+    """Those of the selection part after each epoch, and those of the test rows at the end."""
+    run, context = tiny_run(tiny_task(tmp_path), tiny_model("bert")), StudyContext()
+    in_epochs = run.training.model_copy(update={"epochs": 3, "max_steps": None})
+    run = run.model_copy(update={"training": in_epochs})
+    rows, test = len(context.dataset(run.task).train), len(context.dataset(run.task).test)
+    predictor = CostPredictor(context, SPEED)
+
+    def evaluated(**changes: Any) -> int:
+        return predictor.count_evaluated(run.model_copy(update=changes))
+
+    selection = rows - rows * 4 // 5
+    assert evaluated(stage="final") == 3 * selection + test
+    assert evaluated(stage="tune") == 3 * selection
+    assert evaluated(stage="final", selection="test") == 4 * test
+    assert evaluated(stage="final", learning_rate=None) == test
+    assert evaluated(stage="cost") == 0
+    fold = OuterFold(index=0, folds=3, repeat=0)
+    inside = rows + test - (rows + test) * 2 // 3
+    outside = rows + test - inside
+    assert evaluated(stage="final", learning_rate=None, outer=fold) == inside
+    assert evaluated(stage="tune", outer=fold) == 3 * (outside - outside * 4 // 5)
+    without = predictor.predict(run.model_copy(update={"learning_rate": None})).seconds
+    assert without is not None and without > 0

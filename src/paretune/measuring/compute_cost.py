@@ -20,7 +20,7 @@ class ComputeCost:
     Attributes:
         held_bytes: weights, gradients, optimiser states and copies of the best weights.
         saved_bytes: what one forward pass saves for its backward pass, by a rule of thumb.
-        moved_bytes: what one step reads and writes between its products; 0 in records up to version 0.2.
+        moved_bytes: what one step reads and writes between its products; 0 in records of 0.2.
     """
 
     operations: float

@@ -241,6 +241,21 @@ def estimate_compute_cost(
     )
 
 
+def estimate_evaluation_cost(
+    run: Run, shape: ModelShape, lengths: Sequence[int], choices: int, scored: float
+) -> ComputeCost:
+    """What a forward pass of one example computes; nothing is kept.
+
+    Arguments are those of :func:`estimate_compute_cost`. Answers that share a prompt read it once,
+    so label words count as one of them.
+    """
+    mean = statistics.mean(lengths)
+    tokens = mean * choices / shape.stacks
+    products = shape.backbone_parameters * tokens + shape.width * shape.vocabulary * scored
+    numbers = _bytes_of_token(run, shape, mean) / _value_bytes(run) * tokens * shape.layers
+    return ComputeCost(2 * products, 0, 0, moved_bytes=int(4 * FORWARD_PASSES * numbers))
+
+
 def _value_bytes(run: Run) -> int:
     """Of a number in the precision of products."""
     return 2 if run.training.precision == "bf16" else 4

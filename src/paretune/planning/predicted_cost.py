@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from paretune import methods
@@ -21,6 +22,7 @@ from paretune.measuring.cost_estimation import (
     ModelShape,
     describe_trained_part,
     estimate_compute_cost,
+    estimate_evaluation_cost,
     measure_shape,
 )
 from paretune.measuring.devices import query_gpu
@@ -152,7 +154,11 @@ class CostPredictor:
         elif seconds is None and self._speed is None:
             basis = "nothing: no run of this model has ended, and no speed was measured"
         elif seconds is None and self._speed is not None:
-            seconds = steps * self._speed.predict_step_seconds(work, run.training.precision)
+            of_precision = partial(
+                self._speed.predict_step_seconds, precision=run.training.precision
+            )
+            seconds = steps * of_precision(work)
+            seconds += self.count_evaluated(run) * of_precision(self._predict_evaluation(run))
             basis = "operations and the speed of products and of memory"
         if run.stage == "cost" and seconds is not None:
             shortest = MIN_PROBE_STEPS * seconds / steps  # however long they take
@@ -231,6 +237,13 @@ class CostPredictor:
             )
         return self._works[key]
 
+    def _predict_evaluation(self, run: Run) -> ComputeCost:
+        """What the forward pass of one example computes."""
+        segments = self.context.dataset(run.task).train[0].segments
+        choices = len(segments) if run.readout == "head" else 1
+        shape, lengths = self.open_outline(run).shape, self._text_lengths(run)
+        return estimate_evaluation_cost(run, shape, lengths, choices, self._mean_scored(run))
+
     def open_outline(self, run: Run) -> OutlinedModel:
         """The model of a run, without its weights."""
         dataset = self.context.dataset(run.task)
@@ -273,13 +286,31 @@ class CostPredictor:
             return PROBE_STEPS
         if run.learning_rate is None:
             return 0
+        return run.training.max_steps or run.training.epochs * self._count_epoch_steps(run)
+
+    def count_evaluated(self, run: Run) -> int:
+        """Examples that a run answers: its selection part after each epoch, at its end the test."""
+        if run.stage == "cost":
+            return 0
+        dataset, steps = self.context.dataset(run.task), self.count_steps(run)
+        rows, of_train = self._count_rows(run)
+        test = len(dataset.test)
+        if run.outer is not None:
+            test = len(labelled_rows(dataset)) - rows
+        selection = test if run.selection == "test" else rows - of_train
+        epochs = -(-steps // self._count_epoch_steps(run))
+        return epochs * selection + (test if run.stage == "final" else 0)
+
+    def _count_epoch_steps(self, run: Run) -> int:
+        return -(-self._count_rows(run)[1] // run.training.batch_size)
+
+    def _count_rows(self, run: Run) -> tuple[int, int]:
+        """Rows of train, or those outside a fold; and how many of them train."""
         dataset = self.context.dataset(run.task)
         rows = len(dataset.train)
         if run.outer is not None:
             rows = len(labelled_rows(dataset)) * (run.outer.folds - 1) // run.outer.folds
-        examples = rows if run.selection == "test" else rows * 4 // 5
-        per_epoch = -(-examples // run.training.batch_size)
-        return run.training.max_steps or run.training.epochs * per_epoch
+        return rows, rows if run.selection == "test" else rows * 4 // 5
 
     def count_trained(self, run: Run) -> int:
         """How many parameters a run trains, the head's included."""
