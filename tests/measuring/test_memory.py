@@ -49,7 +49,7 @@ class CountedReads:
 
     def __init__(self) -> None:
         self.reads = 0
-        self._read = counters._read_resident_bytes
+        self._read = counters.read_resident_bytes
 
     def __call__(self) -> int:
         resident_bytes = self._read()
@@ -63,7 +63,7 @@ def meter(request, monkeypatch) -> PeakMeter:
         pytest.skip("this system has no VmHWM that may be reset")
     if request.param == "sampled":
         monkeypatch.setattr(counters, "can_reset_high_water", lambda: False)
-        monkeypatch.setattr(counters, "_read_resident_bytes", CountedReads())
+        monkeypatch.setattr(counters, "read_resident_bytes", CountedReads())
     meter = PeakMeter("cpu")
     expected = HighWaterMark if request.param == "high water" else SampledGauge
     assert isinstance(meter._counter, expected)
@@ -215,6 +215,23 @@ def test_settle_gives_pages_back_on_glibc():
     memory.release_memory()
     assert counters.read_status_bytes("VmRSS") < block - 40 * MIB
     assert keep[0] == 1
+
+
+def test_the_heap_is_trimmed_once_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, trimmed = [0], []
+
+    def trim() -> bool:
+        trimmed.append(held[0])
+        held[0] -= 100 * MIB
+        return True
+
+    monkeypatch.setattr(memory, "read_resident_bytes", lambda: held[0])
+    monkeypatch.setattr(memory, "trim_heap", trim)
+    heap = memory.HeapTrimmer()
+    sizes = [200 * MIB, 300 * MIB, 440 * MIB, 460 * MIB]
+    for held[0] in sizes:
+        heap.trim_if_grown()
+    assert trimmed == [300 * MIB, 460 * MIB]  # 200 were left of 300, and 256 more are 456
 
 
 class FakeNvml(types.ModuleType):

@@ -148,7 +148,7 @@ def choose_counter(device: str) -> Counter:
         )
     if can_reset_high_water():
         return HighWaterMark()
-    return SampledGauge(_read_resident_bytes, "resident set of the process (psutil)")
+    return SampledGauge(read_resident_bytes, "resident set of the process (psutil)")
 
 
 def can_reset_high_water() -> bool:
@@ -171,7 +171,8 @@ def read_status_bytes(field: str) -> int:
     raise OSError(f"{STATUS} has no line {field}")
 
 
-def _read_resident_bytes() -> int:
+def read_resident_bytes() -> int:
+    """Resident set of this process."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from paretune.measuring.counters import choose_counter
+from paretune.measuring.counters import choose_counter, read_resident_bytes
 
 PHASES = ("load", "train", "evaluation")
 
@@ -117,6 +117,33 @@ class PeakMeter:
 def release_memory() -> bool:
     """Collect garbage and give free pages back; whether the C library has ``malloc_trim``."""
     gc.collect()
+    return trim_heap()
+
+
+class HeapTrimmer:
+    """Gives the heap's free pages back whenever the process has grown much.
+
+    Kernels that are compiled for a shape of batch live on between the blocks of passes that are
+    gone, and the gaps do not fit the next ones: on a processor with AMX a worker that trained
+    SmolLM2 135M held 4.0 GB, of which 2.2 were free.
+    """
+
+    MIN_GROWTH_BYTES = 256 * 2**20
+
+    def __init__(self) -> None:
+        self._resident_bytes = 0
+
+    def trim_if_grown(self) -> bool:
+        """Whether it was: it takes some 20 ms, and pages have to be mapped anew."""
+        if read_resident_bytes() - self._resident_bytes < self.MIN_GROWTH_BYTES:
+            return False
+        trim_heap()
+        self._resident_bytes = read_resident_bytes()
+        return True
+
+
+def trim_heap() -> bool:
+    """Give free pages back to the system; whether the C library has ``malloc_trim``."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):

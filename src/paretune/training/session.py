@@ -20,6 +20,7 @@ from paretune.measuring.cost_estimation import (
     measure_shape,
 )
 from paretune.measuring.machine import describe_environment
+from paretune.measuring.memory import HeapTrimmer
 from paretune.methods import Trains, configure_method
 from paretune.models.structure.topology import Topology
 from paretune.objectives import ModelPredictions
@@ -68,6 +69,7 @@ class Session:
         self._alone = alone
         self._slots: list[Slot] = []
         self._precomputed: dict[tuple[RunParameters, str], Any] = {}
+        self._heap = HeapTrimmer()
         self._model: SharedModel
         self._forgetting: ForgettingProbe
 
@@ -224,6 +226,8 @@ class Session:
         self._precompute(due, "selection")
         for slot in due:
             slot.state.evaluate()
+        if due:
+            self._heap.trim_if_grown()
         for slot in due:
             slot.state.progress.seconds += (time.monotonic() - started) / len(due)
         for slot in self._slots:
