@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from support import fake_records as fake
 
 from paretune.analysis.pareto.front import pareto_front
 from paretune.reporting.build import build_report
-from paretune.reporting.figures.pareto import lay_out_pareto
+from paretune.reporting.figures.pareto import LEFT, lay_out_pareto
+from paretune.reporting.figures.vega_data import pareto_data
 from paretune.reporting.html.page import write_page
 from paretune.reporting.text.formatting import format_share
 from paretune.reporting.text.terminal_tables import print_tables
@@ -130,3 +132,27 @@ def test_the_narrow_picture_has_the_same_points_in_a_phones_width() -> None:
     assert [m.row_id for m in narrow.labelled_marks] == [m.row_id for m in wide.labelled_marks]
     assert all(46 <= mark.x <= 46 + narrow.plot_width < 300 for mark in narrow.marks)
     assert narrow.id != wide.id
+
+
+def test_a_cost_of_nothing_has_a_place_on_a_logarithmic_axis() -> None:
+    study = fake.study(methods=["full", "lora", "prompt"], tasks=[fake.own_task("t")])
+    (task,) = build_report(study, fake.whole(study)).tasks
+    assert task.pareto is not None
+    (front,) = [one for one in task.pareto.fronts if one.axis == "parameters"]
+    counts = (0.0, 3.8e6, 135e6)
+    points = tuple(
+        replace(point, cost=replace(point.cost, value=count))
+        for point, count in zip(front.points, counts, strict=True)
+    )
+    fronts = (replace(front, points=points),)
+    pareto = lay_out_pareto(replace(task, pareto=replace(task.pareto, fronts=fronts)), 0)
+    assert pareto is not None
+    (figure,) = pareto.figures
+    assert figure.logarithmic and figure.zero == 1e5
+    assert figure.x_ticks[0] == (figure.marks[0].x, "0")
+    assert [mark.x for mark in figure.marks] == sorted(mark.x for mark in figure.marks)
+    for mark in figure.marks:
+        assert LEFT < mark.x < LEFT + figure.plot_width
+    (axis,) = pareto_data(pareto)["axes"]
+    assert axis["zero"] == 0.1 and [p["cost"] for p in axis["points"]] == [0.1, 3.8, 135]
+    assert axis["costs"][0] < 0.1

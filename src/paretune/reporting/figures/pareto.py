@@ -47,13 +47,15 @@ class ParetoFigure:
     """Scores over one cost, with the staircase of the front.
 
     ``scores`` are those at ``bottom`` and at ``TOP``; ``costs`` those at ``LEFT`` and at
-    ``LEFT + plot_width``. ``marks`` are ordered by cost.
+    ``LEFT + plot_width``. ``marks`` are ordered by cost. ``zero``: the cost at whose place those of
+    0 stand, which have none on a logarithmic axis; None where there are none.
     """
 
     id: str
     axis: Axis
     title: str
     logarithmic: bool
+    zero: float | None
     scores: tuple[float, float]
     costs: tuple[float, float]
     width: float
@@ -115,9 +117,10 @@ class _Layout:
         width, plot_width = (NARROW, _NARROW_PLOT) if narrow else (WIDTH, PLOT)
         height = max(260.0 if narrow else 320.0, _LINE_HEIGHT * len(points) + 30)
         bottom = height - 34
-        costs = [max(p.cost.value, 1e-12) for p in points]
-        logarithmic = axis not in LINEAR_AXES and max(costs) / min(costs) > 20
+        zero = None if axis in LINEAR_AXES else _place_of_zero([p.cost.value for p in points])
+        costs = [p.cost.value or zero or 0.0 for p in points]
         low_x, high_x = min(costs), max(costs)
+        logarithmic = axis not in LINEAR_AXES and high_x > 20 * low_x > 0
         scale = math.log10 if logarithmic else float
         unscale = (lambda value: 10.0**value) if logarithmic else float
         start, end = scale(low_x), scale(high_x)
@@ -130,7 +133,7 @@ class _Layout:
         low_y, high_y = ticks[0][0], ticks[-1][0]
 
         def x(value: float) -> float:
-            return LEFT + (scale(max(value, 1e-12)) - start) / span * plot_width
+            return LEFT + (scale(value or zero or 0.0) - start) / span * plot_width
 
         def y(value: float) -> float:
             return bottom - (value - low_y) / (high_y - low_y) * (bottom - TOP)
@@ -159,6 +162,7 @@ class _Layout:
             axis=axis,
             title=f"Score over {AXIS_TITLES[axis]}{' (logarithmic)' if logarithmic else ''}",
             logarithmic=logarithmic,
+            zero=zero,
             scores=(low_y, high_y),
             costs=(unscale(start), unscale(start + span)),
             width=width,
@@ -167,17 +171,29 @@ class _Layout:
             bottom=bottom,
             marks=tuple(marks),
             stairs=_staircase([m for m in marks if m.on_front], LEFT + plot_width),
-            x_ticks=tuple(_cost_ticks(axis, (low_x, high_x), x, plot_width)),
+            x_ticks=tuple(_cost_ticks(axis, (low_x, high_x), x, plot_width, zero)),
             y_ticks=tuple((y(value), text) for value, text in ticks),
         )
 
 
+def _place_of_zero(costs: Sequence[float]) -> float | None:
+    """A power of ten at least ten times below every other cost; None where no cost is 0."""
+    others = [cost for cost in costs if cost > 0]
+    if not others or len(others) == len(costs):
+        return None
+    return 10.0 ** (math.floor(math.log10(min(others))) - 1)
+
+
 def _cost_ticks(
-    axis: Axis, ends: tuple[float, float], x: Callable[[float], float], plot_width: float
+    axis: Axis,
+    ends: tuple[float, float],
+    x: Callable[[float], float],
+    plot_width: float,
+    zero: float | None,
 ) -> Iterable[tuple[float, str]]:
     """The lowest and the highest cost, and evenly spaced costs between them where they fit."""
     low, high = x(ends[0]), x(ends[1])
-    yield low, format_amount(axis, ends[0])
+    yield low, format_amount(axis, 0.0 if ends[0] == zero else ends[0])
     count = min(3, int((high - low) / (plot_width / 4)))
     for place in range(1, count):
         at = low + (high - low) * place / count

@@ -22,11 +22,15 @@
     const steps = axis.points.filter((p) => p.front).map((p) => ({ cost: p.cost, score: p.score }));
     if (steps.length) steps.push({ cost: end, score: steps[steps.length - 1].score });
     const digits = (axis.ticks[0][1].split(".")[1] || "").length;
+    // On a logarithmic axis costs of 0 stand at a place of their own, and its label says so.
+    const powers = (from) => (from > end ? [] : [from, ...powers(10 * from)]);
+    const ticks = axis.zero === null ? {}
+      : { values: [axis.zero, ...powers(10 * axis.zero)], labelExpr: `datum.value < ${2 * axis.zero} ? "0" : datum.label` };
     const x = {
       field: "cost", type: "quantitative",
       title: axis.title + (axis.unit ? `, ${axis.unit}` : ""),
       scale: { ...(axis.log ? { type: "log" } : { type: "linear", zero: false }), domain: axis.costs, nice: false, clamp: true },
-      axis: { grid: false, tickCount: 5, labelFlush: true, labelOverlap: "greedy", format: "~r" },
+      axis: { grid: false, tickCount: 5, labelFlush: true, labelOverlap: "greedy", format: "~r", ...ticks },
     };
     const y = {
       field: "score", type: "quantitative", title: null,
