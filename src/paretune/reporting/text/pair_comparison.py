@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from paretune.analysis.pairwise_comparisons import describe_withheld
 from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.analysis.statistics.score_interval import Interval
 from paretune.reporting.text.formatting import (
     describe_standing,
     format_basis,
@@ -38,14 +39,7 @@ def describe_pair(
     standing = describe_standing(a, b, pair.standing)
     yield f"{standing}; p {format_p_value(pair.p_holm)}, {correction}."
     if pair.standing == "unclear":
-        worse, better = (
-            format_points(max(end, 0.0), difference.highest)
-            for end in (-difference.low, difference.high)
-        )
-        yield (
-            f"{a} may be {worse} points worse or {better} points better than {b} (95 %, this pair "
-            "alone). That is no proof that they are equal."
-        )
+        yield _describe_unclear(a, b, difference)
     if pair.withheld:
         yield f"Why there is no verdict: {describe_withheld([pair.withheld])}."
     if (mcnemar := pair.mcnemar) is not None:
@@ -59,3 +53,18 @@ def describe_pair(
         if has_number(sample_size):
             yield POWER_NOTE
     yield from (sanitise_line(text) for text in failures)
+
+
+def _describe_unclear(a: str, b: str, difference: Interval) -> str:
+    """What the difference may be, by its own interval."""
+    ends = (difference.low, difference.high)
+    low, high = (format_points(abs(end), difference.highest) for end in ends)
+    if difference.low <= 0 <= difference.high:
+        return (
+            f"{a} may be {low} points worse or {high} points better than {b} (95 %, this pair "
+            "alone). That is no proof that they are equal."
+        )
+    points = (
+        f"{low} to {high} points better" if difference.low > 0 else f"{high} to {low} points worse"
+    )
+    return f"By this pair alone {a} is {points} than {b} (95 %). That is no proof."
