@@ -307,6 +307,11 @@ def test_the_page_says_which_rows_are_tested() -> None:
     assert "folds of train" not in crossed.protocol
     assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
     assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].rows[1].interval)
+    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
+    full = fake_folds.without_fold(fake_folds.crossed_cell(study, "full", 0.8, 5), 2)
+    one_failed = build_report(study, [*records, *full])
+    basis = "all 60 examples tested, 5 folds, 48 where runs failed"
+    assert one_failed.tasks[0].basis == basis
     split = build_report(study, fake.cell(study, "lora", 0.8))
     assert "with a tuning seed on one selection part of train; scores" in split.protocol
     assert "On topics the test part is tested after training on one training set" in split.protocol

@@ -232,7 +232,10 @@ def _describe_basis(rows: Sequence[Row]) -> list[str]:
         runs = f"{fewest.n_seeds} to {runs}"
     if most.design.is_cross_validation:
         largest = max(intervals, key=lambda i: i.n_examples)
-        return [f"all {format_examples(largest)} tested", format_runs(most)]
+        basis = [f"all {format_examples(largest)} tested", format_runs(most)]
+        # A score is of the runs that trained, and each fold's run has rows of its own.
+        least = min(i.n_examples for i in intervals)
+        return [*basis, f"{least} where runs failed"] if least < largest.n_examples else basis
     return [format_examples(intervals[0], "test "), runs]
 
 
