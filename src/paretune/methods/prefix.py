@@ -138,8 +138,9 @@ def inject(
     Raises:
         MethodError: an architecture whose attention cannot be reached.
     """
-    first = model.get_submodule(anatomy.layers[0].self_attention.query)
-    device: torch.device = next(first.parameters()).device
+    # Not by a layer: those of a quantised model have no parameters.
+    words = model.get_submodule(anatomy.word_embeddings)
+    device: torch.device = next(words.parameters()).device
     front = None
     if options.prefix_projection:
         draws = init_generators(seeds, NAME)
