@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support.docs_script import docs_script
+from support.rotation import turn_mark
 from support.tiny_study import command
 
 from paretune.cli import GROUPS, VERBS
@@ -136,6 +137,7 @@ def test_old_spellings_of_output_still_work_and_are_not_shown(
         assert ("--to " in out) == (verb == ["track"])  # where it names the tracker
 
 
+@turn_mark(1, 2)
 def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
     study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,6 +40,14 @@ def layer(shape: tuple[int, int], dtype: torch.dtype = torch.float32) -> nn.Line
     return nn.Linear(shape[1], shape[0]).to(dtype).requires_grad_(False)
 
 
+@pytest.fixture
+def in_eager_mode() -> Iterator[None]:
+    """bitsandbytes compiles what its native code does not take, in 15 s where g++ is there."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@pytest.mark.usefixtures("in_eager_mode")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_numbers_are_those_of_bitsandbytes(
@@ -46,11 +56,8 @@ def test_the_numbers_are_those_of_bitsandbytes(
     functional = pytest.importorskip("bitsandbytes").functional
     weight = layer(shape, dtype).weight.detach()
     if kind == "nf4":
-        with torch.compiler.set_stance("force_eager"):  # it compiles its own where g++ is there
-            packed, state = functional.quantize_4bit(
-                weight, quant_type="nf4", compress_statistics=True
-            )
-            expected = functional.dequantize_4bit(packed, state).reshape(shape)
+        packed, state = functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+        expected = functional.dequantize_4bit(packed, state).reshape(shape)
     else:
         packed, scales, _ = functional.int8_vectorwise_quant(weight.half())
         expected = functional.int8_vectorwise_dequant(packed, scales).to(dtype)

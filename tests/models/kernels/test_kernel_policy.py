@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.rotation import turn_mark
 from torch import Tensor, nn
 
 from paretune.errors import StudyError
@@ -230,6 +231,7 @@ def test_the_switch(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
         policy.kernels_enabled()
 
 
+@turn_mark(1, 2)
 def test_nothing_imports_numba_before_a_tensor_is_computed() -> None:
     output = (
         "import sys, paretune.cli, paretune.training.trainer, paretune.measuring.machine as m;"
