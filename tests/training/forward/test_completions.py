@@ -59,7 +59,7 @@ def test_loss_of_completions_is_that_of_each_text_alone() -> None:
         ids = torch.tensor([PROMPT + completion])
         labels = torch.tensor([[IGNORE_INDEX] * len(PROMPT) + completion])
         alone.append(model(input_ids=ids, labels=labels).loss.item() * len(completion))
-    assert float(outputs.summed_loss(0.0)) == pytest.approx(sum(alone), rel=1e-5)
+    assert outputs.summed_loss(0.0).item() == pytest.approx(sum(alone), rel=1e-5)
     total, each = outputs.evaluation_losses()
     assert float(total) == pytest.approx(sum(alone), rel=1e-5)
     assert each[: len(LONG)].sum().item() == pytest.approx(alone[0], rel=1e-5)
