@@ -327,3 +327,22 @@ def test_two_equal_ways_are_equal_and_two_others_are_not() -> None:
     right, wrong = [[True] * 40] * 2, [[False] * 40] * 2
     assert difference(right, right) == [0, 0, 0]
     assert difference(right, wrong, draws=50)[1] > 0
+
+
+def test_predicted_steps_have_parts_that_are_fitted_again(toy: str) -> None:
+    from step_seconds import fit_factors, time_steps
+    from workload import Work
+
+    from paretune.measuring.speed import MachineSpeed
+
+    speed = MachineSpeed({"fp32": 2.0, "bf16": 4.0}, gigabytes_per_second=1.0)
+    rows = [
+        time_steps(Work("tiny", toy, task), method, "ours-nd-fp32", speed)
+        for task in ("rte", "copa")
+        for method in ("lora", "full")
+    ]
+    for row in rows:
+        parts = row["products"] + row["layers"] + row["optimizer"]
+        assert row["seconds"] > 0 and row["predicted"] == pytest.approx(parts)
+        row["seconds"] = 0.5 * row["products"] + 2 * row["layers"] + 3 * row["optimizer"]
+    assert fit_factors(rows) == pytest.approx([0.5, 2, 3], rel=1e-3)
