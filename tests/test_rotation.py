@@ -59,12 +59,14 @@ def test_by_hand(n, tmp_path): pass
 def test_large_grids_of_what_opens_models_take_turns(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    days = 4
+    monkeypatch.setitem(rotation.DAYS, "training", days)
     for folder in ("training", "study"):
         path = pytester.path / "tests" / folder
         path.mkdir(parents=True)
         (path / f"test_{folder}.py").write_text(GRID, encoding="utf-8")
     ran: list[str] = []
-    for day in range(rotation.DAYS["training"]):
+    for day in range(days):
         monkeypatch.setattr(rotation, "TODAY", 800_000 + day)
         items, _ = pytester.inline_genitems()
         rotation.rotate_grids(items)
@@ -72,7 +74,6 @@ def test_large_grids_of_what_opens_models_take_turns(
     once, always = "tests/training/test_training.py::", "tests/study/test_study.py::"
     for n in range(5):
         assert ran.count(f"{once}test_opens[{n}]") == 1
-        assert ran.count(f"{once}test_of_values[{n}]") == rotation.DAYS["training"]
-        assert ran.count(f"{always}test_opens[{n}]") == rotation.DAYS["training"]
-    days = rotation.DAYS["training"]
+        assert ran.count(f"{once}test_of_values[{n}]") == days
+        assert ran.count(f"{always}test_opens[{n}]") == days
     assert ran.count(f"{once}test_small[0]") == ran.count(f"{once}test_by_hand[9]") == days
