@@ -220,18 +220,18 @@ def test_settle_gives_pages_back_on_glibc():
 
 
 def test_the_heap_is_trimmed_once_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, trimmed = [0], []
+    resident, trimmed = [0], []
 
     def trim() -> bool:
-        trimmed.append(held[0])
-        held[0] -= 100 * MIB
+        trimmed.append(resident[0])
+        resident[0] -= 100 * MIB
         return True
 
-    monkeypatch.setattr(memory, "read_resident_bytes", lambda: held[0])
+    monkeypatch.setattr(memory, "read_resident_bytes", lambda: resident[0])
     monkeypatch.setattr(memory, "trim_heap", trim)
     heap = memory.HeapTrimmer()
     sizes = [200 * MIB, 300 * MIB, 440 * MIB, 460 * MIB]
-    for held[0] in sizes:
+    for resident[0] in sizes:
         heap.trim_if_grown()
     assert trimmed == [300 * MIB, 460 * MIB]  # 200 were left of 300, and 256 more are 456
 
