@@ -35,13 +35,13 @@ def change(changes: ModelChanges, model: nn.Module) -> None:
 
 
 def compute(model: nn.ModuleDict, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-    """The output and all gradients under autocast; and what is kept for the backward pass."""
+    """The output and all gradients under autocast; and what is saved for the backward pass."""
     draw = torch.Generator().manual_seed(2)
     x = torch.randn(7, 1, WIDTH, generator=draw).to(dtype).requires_grad_()
-    kept: list[Tensor] = []
+    saved: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
+        saved.append(tensor)
         return tensor
 
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -49,7 +49,7 @@ def compute(model: nn.ModuleDict, dtype: torch.dtype) -> tuple[list[Tensor], lis
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = model["own"](x)
         loss = (out.float() * torch.randn(out.shape, generator=draw)).sum()
-    return [out, *torch.autograd.grad(loss, [x, *trained])], kept
+    return [out, *torch.autograd.grad(loss, [x, *trained])], saved
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -59,16 +59,18 @@ def test_outputs_and_gradients_are_those_of_autocast_and_no_matrix_is_copied(
 ) -> None:
     model = build()
     shapes = {p.shape for p in model.parameters() if p.ndim == 2}
-    expected, kept = compute(model, dtype)
-    assert any({t.shape, t.mT.shape} & shapes and t.dtype == torch.bfloat16 for t in matrices(kept))
+    expected, saved = compute(model, dtype)
+    assert any(
+        {t.shape, t.mT.shape} & shapes and t.dtype == torch.bfloat16 for t in matrices(saved)
+    )
     with ModelChanges() as changes:
         change(changes, model)
-        actual, kept = compute(model, dtype)
+        actual, saved = compute(model, dtype)
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             x = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(5))
             without_gradient = model["own"](x)
     own = {id(p) for p in model.parameters()}
-    assert all(id(t) in own for t in matrices(kept) if {t.shape, t.mT.shape} & shapes)
+    assert all(id(t) in own for t in matrices(saved) if {t.shape, t.mT.shape} & shapes)
     for one, other in zip(actual, expected, strict=True):
         assert one.dtype == other.dtype
         torch.testing.assert_close(
@@ -86,8 +88,8 @@ def test_what_the_last_matrix_of_a_gated_part_reads_is_not_kept() -> None:
     model = gated()
     with ModelChanges() as changes:
         change(changes, model)
-        _, kept = compute(model, torch.bfloat16)
-    inner = {t.data_ptr() for t in kept if t.shape[-1] == INNER and t.shape[0] == 7}
+        _, saved = compute(model, torch.bfloat16)
+    inner = {t.data_ptr() for t in saved if t.shape[-1] == INNER and t.shape[0] == 7}
     assert len(inner) == 2  # gate and up
 
 
