@@ -251,8 +251,13 @@ def _withhold(
     pair: tuple[str, str],
     points: float,
 ) -> str:
-    if any(table.is_one_run(name) for table in tables for name in pair):
-        return "one run does not show how much runs differ"
+    for table in tables:
+        for name in pair:
+            if table.is_one_run(name):
+                return (
+                    f"{name} has one run on {table.task} that can be compared, "
+                    "which does not show how much runs differ"
+                )
     if any(table.is_stopped(name) for table in tables for name in pair):
         return "a race stopped one of them, as it could not change an answer"
     better = pair[0] if points > 0 else pair[1]

@@ -37,6 +37,8 @@ def test_every_sentence_names_the_maximum_and_who_was_stopped() -> None:
     text = " ".join(task.advice.reasons)
     assert re.search(r"A race: 5 seeds each would say the same with (9\d|>99) %", text)
     assert "Stopped, since more could not change the choice: full 2, lora 2" in text
+    assert "It is not proven better than head_only: a race ended before all seeds" in text
+    assert "Not proven: a race ended before all seeds were trained" in task.advice.lines[1]
     flags = {row.title: row.flags for row in task.rows}
     assert "2 of 5 seeds, no claim: could not change the choice" in flags["lora"]
     assert all(row.shortfall is None for row in task.rows)

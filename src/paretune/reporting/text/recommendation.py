@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.pairwise_comparisons import describe_withheld
+from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.pareto.expected_loss import Prospect
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
@@ -123,6 +125,15 @@ def write_advice(
     )
 
 
+def _explain_unproven(pair: Pair, of_difference: str) -> str:
+    """Why there is no verdict whatever the interval, else the interval."""
+    if pair.withheld == "stopped":
+        return "a race ended before all seeds were trained"
+    if pair.withheld:
+        return describe_withheld([pair.withheld])
+    return format_point_difference(pair.corrected, negated=True) + of_difference
+
+
 @dataclass(frozen=True)
 class _AdviceWriter:
     """The sentences on one recommendation that has a configuration to take."""
@@ -169,8 +180,8 @@ class _AdviceWriter:
             yield "Proven better than every baseline"
         else:
             if hardest is not None and hardest.pair is not None:
-                difference = format_point_difference(hardest.pair.corrected, negated=True)
-                yield f"Not proven: {difference} against {self._title_of(hardest.candidate)}"
+                other = self._title_of(hardest.candidate)
+                yield f"Not proven: {_explain_unproven(hardest.pair, f' against {other}')}"
             else:
                 yield f"Not proven: {self._describe_missing()}"
             if below is not None and free is not None:
@@ -197,8 +208,8 @@ class _AdviceWriter:
             yield f"It is not proven better than its baselines: {self._describe_missing()}."
         else:
             other = self._title_of(hardest.candidate)
-            difference = format_point_difference(hardest.pair.corrected, negated=True)
-            yield f"It is not proven better than {other}: {difference} (95 %, corrected)."
+            reason = _explain_unproven(hardest.pair, " (95 %, corrected)")
+            yield f"It is not proven better than {other}: {reason}."
 
     def explanations(self) -> Iterable[str]:
         """Why this one, and what is safe."""
