@@ -321,12 +321,16 @@ def study(entries: list[dict[str, Any]]) -> Iterator[str]:
             hand, own = (
                 statistics.median(case[f"seconds_by_{who}"]) for who in ("hand", "paretune")
             )
+            race = case["protocol"].get("race", "off")
+            raced, same = ("", "the same runs")
+            if race != "off":
+                raced, same = f" (race: {race})", "the runs of either side"
             yield ""
             yield (
                 f"{case['model']}, {case['training']['max_steps']} steps of "
-                f"{case['training']['batch_size']}, {case['runs_by_hand']} runs, "
-                f"{case['precision']}: by hand {hand:.0f} s, paretune {own:.0f} s in all: "
-                f"{format_quartiles(case['ratio'])}. The seconds of the same runs alone: "
+                f"{case['training']['batch_size']}, {case['runs_by_hand']} runs by hand, "
+                f"{case['precision']}: by hand {hand:.0f} s, paretune{raced} {own:.0f} s in all: "
+                f"{format_quartiles(case['ratio'])}. The seconds of {same} alone: "
                 f"{format_quartiles(case['ratio_same_runs'])}. paretune's runs, all processes "
                 f"together: "
                 + ", ".join(f"{n} {s:.0f} s" for n, s in case["seconds_of_paretune"][-1].items())
