@@ -32,8 +32,10 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.autopeft.acquisition import find_front
+from paretune.planning import preflight
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
+from paretune.store import Store
 from paretune.study import Study
 from paretune.study.run import is_trial
 from paretune.verbs.report import StudyResults, load_results
@@ -91,15 +93,21 @@ def describe_task(task: str, areas: Sequence[Mapping[str, Array]]) -> Iterator[s
         yield text
 
 
-def sum_seconds(results: StudyResults, task: str) -> dict[str, float]:
-    """Training seconds of the trials of each search of a task, by its label."""
+def sum_seconds(results: StudyResults, context: StudyContext, task: str) -> dict[str, float]:
+    """Training seconds of the trials of each search of a task, by its label.
+
+    Raises:
+        SystemExit: a trial has not ended.
+    """
     of_run = {record.run_id: record.train_seconds or 0.0 for record in results.records}
     seconds: dict[str, float] = {}
-    for one in expand_study(results.study, StudyContext(), results.records):
+    for one in expand_study(context.pin_revisions(results.study), context, results.records):
         if one.searched_by is not None and one.run.task.key == task:
             label = re.sub(r"-[23]$", "", one.searched_by[1])
             if one.searched_by[1] == label:
-                seconds[label] = seconds.get(label, 0.0) + of_run.get(one.run_id, 0.0)
+                if one.run_id not in of_run:
+                    raise SystemExit(f"{results.study.study}: a trial on {task} has not ended.")
+                seconds[label] = seconds.get(label, 0.0) + of_run[one.run_id]
     return seconds
 
 
@@ -135,6 +143,12 @@ def write_study(options: argparse.Namespace) -> None:
 
 def report(options: argparse.Namespace) -> None:
     """Print fronts and seconds."""
+    with Store.open(options.store) as store:  # it knows what `precision: auto` means there
+        report_store(options, preflight.make_context(store, "cpu"))
+
+
+def report_store(options: argparse.Namespace, context: StudyContext) -> None:
+    """The same, of an open store."""
     by_task: dict[str, list[dict[str, Array]]] = {}
     seconds_by_task: dict[str, list[dict[str, float]]] = {}
     for seed in (None, *options.repetition):
@@ -153,7 +167,7 @@ def report(options: argparse.Namespace) -> None:
             if not group_by_search(own):
                 continue
             by_task.setdefault(task.key, []).append(measure_areas(own))
-            own_seconds = sum_seconds(results, task.key)
+            own_seconds = sum_seconds(results, context, task.key)
             if recipe is not None:
                 trials = [
                     r for r in recipe.records if is_trial(r.run) and r.run.task.key == task.key
