@@ -214,10 +214,13 @@ def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             parts.append(f"{'+'.join(stages)} {full / raced:.2f}" if raced else "none")
         like = [row for row in own if row["same rates"]]
         subset = sum(row["claims are a subset"] for row in like)
+        missing = len(of_aim) - len(own)
+        more = f" ({missing} more chose a rate whose final runs are not stored)" if missing else ""
+        mean = np.mean(same)
+        error = np.sqrt(mean * (1 - mean) / len(own))
         yield (
-            f"{aim}: {len(own)} races ({len(of_aim) - len(own)} more chose a rate whose final runs "
-            f"are not stored), same recommendation {100 * np.mean(same):.1f} % (standard "
-            f"error {100 * np.sqrt(np.mean(same) * (1 - np.mean(same)) / len(own)):.1f}); training "
+            f"{aim}: {len(own)} races{more}, same recommendation {100 * mean:.1f} % (standard "
+            f"error {100 * error:.1f}); training "
             f"seconds full / race: {', '.join(parts)}; same rates in "
             f"{len(like)}, claims a subset in {subset} of these"
         )
