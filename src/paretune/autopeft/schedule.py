@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +100,18 @@ class SearchState:
         return not self.waiting
 
 
-Batches = dict[tuple[tuple[Configuration, ...], tuple[Trial, ...]], list[Configuration]]
-"""Proposed batches, by the configurations before them and their results."""
+History = tuple[tuple[Configuration, ...], tuple[Trial, ...]]
+"""The configurations of a search so far, and their results."""
+
+
+class Proposals(Protocol):
+    """Batches that a search has proposed, by what came before them."""
+
+    def find(self, history: History) -> Sequence[Configuration] | None:
+        """The batch that followed; None where none is known."""
+
+    def keep(self, history: History, batch: Sequence[Configuration]) -> Sequence[Configuration]:
+        """Keep a batch unless there is one; return the one that is kept."""
 
 
 def continue_search(
@@ -109,12 +119,12 @@ def continue_search(
     cost_of: Callable[[Configuration], Cost | None],
     trials: Mapping[Configuration, Trial],
     settings: SearchSettings,
-    known: Batches | None = None,
+    known: Proposals | None = None,
 ) -> SearchState:
     """Replay a search from its results, up to the first batch that has not ended.
 
     Args:
-        known: batches of earlier replays, by what they follow from; new ones are added.
+        known: batches of earlier replays; new ones are added.
         cost_of: None for what exceeds a limit, or cannot be: it is never proposed.
     """
     costs = lru_cache(maxsize=None)(cost_of)
@@ -124,13 +134,11 @@ def continue_search(
         waiting = tuple(one for one in proposed if one not in trials)
         if waiting or settings.sampler == "random" or not proposed:
             return SearchState(tuple(proposed), waiting, spent)
-        seen = tuple(proposed), tuple(trials[one] for one in proposed)
-        if known is None or seen not in known:
+        history = tuple(proposed), tuple(trials[one] for one in proposed)
+        batch = None if known is None else known.find(history)
+        if batch is None:
             batch = _propose(space, costs, proposed, trials, settings)
-        else:
-            batch = known[seen]
-        if known is not None:
-            known[seen] = batch
+            batch = batch if known is None else known.keep(history, batch)
         affordable = []
         for one in batch:
             if spent + _work(costs, one) <= settings.budget:

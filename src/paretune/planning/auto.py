@@ -10,7 +10,7 @@ alone: searches of one study share it. What follows from the trials is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from paretune.methods.core.layer_subset import LayerOptions
 from paretune.planning.context import StudyContext
 from paretune.planning.limit_check import LimitCheck
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.stored_proposals import StoredProposals
 from paretune.store.record import Record
 from paretune.study import (
     Limits,
@@ -66,7 +67,7 @@ class KnownSearch:
     runs: dict[Configuration, Run] = field(default_factory=dict)
     run_ids: dict[Configuration, str] = field(default_factory=dict)
     costs: dict[Configuration, Cost | None] = field(default_factory=dict)
-    batches: schedule.Batches = field(default_factory=dict)
+    proposals: dict[schedule.History, Sequence[Configuration]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class AutoSearch:
         if self.options.sampler in SAMPLERS:
             require_optuna()
         return schedule.continue_search(
-            self.space, self.cost_of, _Trials(self), self.settings, self._known.batches
+            self.space, self.cost_of, _Trials(self), self.settings, self._proposals
         )
 
     @cached_property
@@ -267,16 +268,26 @@ class AutoSearch:
         return LimitCheck(self.predictor, self.limits, measured)
 
     @cached_property
+    def _proposals(self) -> schedule.Proposals:
+        """The batches of this search, in the store where there is one."""
+        return StoredProposals(
+            self.context.store, digest([self._digest, asdict(self.space)]), self._known.proposals
+        )
+
+    @cached_property
     def _known(self) -> KnownSearch:
         """What earlier replays of this search have computed."""
+        known: KnownSearch = self.context.searches.setdefault(self._digest, KnownSearch())
+        return known
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of all that a proposal follows from beside the trials."""
         plain = self.context.identify(self._plain_run())  # of its data, model and settings
         others = ("pick", "finalist", "budget")
         options = {k: v for k, v in self.method.options_of_runs.items() if k not in others}
         limits = self.limits.model_dump(exclude_none=True)
-        known: KnownSearch = self.context.searches.setdefault(
-            digest([plain, options, limits]), KnownSearch()
-        )
-        return known
+        return digest([plain, options, limits])
 
     def _to_spec(self, one: Configuration) -> MethodSpec:
         members = self.space.to_members(one)

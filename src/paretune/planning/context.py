@@ -18,6 +18,7 @@ from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.models.structure.topologies import DECODER, ENCODER_DECODER, topology_of
 from paretune.models.structure.topology import Topology
 from paretune.objectives.readouts import for_readout
+from paretune.store import Store
 from paretune.study import (
     MethodSpec,
     ModelSpec,
@@ -50,6 +51,7 @@ class StudyContext:
         predictor: of the work of runs (:class:`~paretune.planning.predicted_cost.CostPredictor`),
             where a search has asked for it.
         searches: what searches have computed (:class:`~paretune.planning.auto.KnownSearch`).
+        store: keeps what searches have proposed; None where nothing is kept.
     """
 
     auto_precision: Callable[[int | None], Precision] = lambda width: "fp32"
@@ -58,6 +60,7 @@ class StudyContext:
     topologies: dict[str, Topology] = field(default_factory=dict)
     predictor: Any = None
     searches: dict[str, Any] = field(default_factory=dict)
+    store: Store | None = None
     _forgetting_texts: dict[tuple[Any, ...], ForgettingText | None] = field(default_factory=dict)
 
     def resolve_precision(self, training: Training, model: ModelSpec) -> Precision:

@@ -27,7 +27,15 @@ from paretune.training.evaluation.evaluator import OptionalMetrics
 
 def make_context(store: Store | None, device: str, *, offline: bool = True) -> StudyContext:
     """The study's context on this machine."""
-    return StudyContext(auto_precision=make_precision_resolver(store, device), offline=offline)
+    context = StudyContext(offline=offline)
+    use_store(context, store, device)
+    return context
+
+
+def use_store(context: StudyContext, store: Store | None, device: str) -> None:
+    """Let a context keep in the store what is decided once, and read it there."""
+    context.auto_precision = make_precision_resolver(store, device)
+    context.store = store
 
 
 def make_precision_resolver(store: Store | None, device: str) -> Callable[[int | None], Precision]:

@@ -128,13 +128,13 @@ def prepare_study(
     context = StudyContext(offline=offline)
     if (folder / "study.db").is_file():
         with Store.open(folder) as opened:  # what has ended may determine what is tested
-            context.auto_precision = preflight.make_precision_resolver(opened, device)
+            preflight.use_store(context, opened, device)
             records = study_input.load_records(study, opened)
             findings = _audit(study, context, observer, records)
     else:
         findings = _audit(study, context, observer)  # before a folder is made for results
     with Store.open(folder, create=True) as opened:
-        context.auto_precision = preflight.make_precision_resolver(opened, device)
+        preflight.use_store(context, opened, device)
         preflight.check_optional_metrics(
             [(task, study.generation) for task in study.tasks], context
         )
