@@ -75,19 +75,29 @@ def test_effects_that_differ_between_tasks_are_found_and_said() -> None:
     studies = [_draw_effects(rng, [-12.0, 12.0, -12.0, 12.0]) for _ in range(300)]
     assert np.mean([heterogeneity_p_value(study) < 0.10 for study in studies]) > 0.9
 
-    def opposite(study):
-        records = fake.whole(study, {"full": 0.8, "lora": 0.8})
-        flipped = {"full": 0.95, "lora": 0.4}
-        turned = [r for r in fake.whole(study, flipped) if r.run.task.key == "c"]
-        return [*(r for r in records if r.run.task.key != "c"), *turned]
+    def turned_on_c(lora: float):
+        def records(study):
+            even = fake.whole(study, {"full": 0.8, "lora": 0.8})
+            turned = fake.whole(study, {"full": 0.95, "lora": lora})
+            on_c = [r for r in turned if r.run.task.key == "c"]
+            return [*(r for r in even if r.run.task.key != "c"), *on_c]
 
-    comparison = of(opposite)["lora", "full"]
+        return records
+
+    comparison = of(turned_on_c(0.65))["lora", "full"]
     assert comparison.differs_between_tasks
     low, high = comparison.any_task
     assert low < comparison.low and high > comparison.high
     (line, *_) = write_over_tasks([comparison])
     assert line.further.startswith("effects differ between tasks (p ")
-    assert " on c to " in line.further and "on any such tasks [-" in line.further
+    assert " on c to " in line.further
+    assert line.further.endswith(f"on any such tasks [{low:+.1f}, {high:+.1f}]")
+
+    wider = of(turned_on_c(0.3))["lora", "full"]
+    low, high = wider.any_task
+    assert high - low > 100
+    (line, *_) = write_over_tasks([wider])
+    assert line.further.endswith("; 3 tasks are too few to say anything of others")
 
 
 def test_one_run_and_failures_withhold_the_verdict() -> None:

@@ -15,6 +15,8 @@ OVER_TASKS_NOTE = (
     "tasks, corrected over the methods beside the same reference (Holm). Where effects differ "
     "between tasks (Welch's test, p under 0.10) the interval for any such tasks stands beside it."
 )
+_WHOLE_SCALE = 100.0
+"""In points. An interval for other tasks that is wider than the metric's scale says nothing."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,13 @@ def _write_further(row: OverTasks) -> Iterable[str]:
         ordered = sorted(row.effects, key=lambda effect: effect.points)
         lowest, highest = ordered[0], ordered[-1]
         low, high = row.any_task
+        others = f", on any such tasks [{low:+z.1f}, {high:+z.1f}]"
+        if high - low > _WHOLE_SCALE:
+            others = f"; {len(ordered)} tasks are too few to say anything of others"
         yield sanitise_line(
             f"effects differ between tasks (p {format_p_value(row.p_heterogeneity)}): "
-            f"{lowest.points:+z.1f} on {lowest.task} to {highest.points:+z.1f} on {highest.task}, "
-            f"on any such tasks [{low:+z.1f}, {high:+z.1f}]"
+            f"{lowest.points:+z.1f} on {lowest.task} to {highest.points:+z.1f} on {highest.task}"
+            f"{others}"
         )
     for name, (failed, runs) in zip((row.method, row.reference), row.failed, strict=True):
         if failed:

@@ -56,6 +56,11 @@ class _SearchResult:
         """Whether it stands beside a search, to show what that is worth."""
         return self.options.get("sampler") == "random" or self.options.get("members") == ["lora"]
 
+    @property
+    def is_picked(self) -> bool:
+        """Whether the search goes on with it; others are further ones of its front."""
+        return bool(self.options.get("finalist", 1) == 1)
+
 
 def _find(row: Row) -> _SearchResult | None:
     """None where no search was."""
@@ -80,7 +85,7 @@ def build_search_grid(rows: Sequence[Row], records: Sequence[Record]) -> Grid | 
     for row, result in searched:
         trials = _list_trials(row, result, records)
         lines.append((row, _describe(row, result, trials)))
-        if not result.is_control:
+        if not result.is_control and result.is_picked:
             notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
     return Grid(TITLE, _ABOVE, TITLES, tuple(lines), tuple(notes))
 
