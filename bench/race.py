@@ -4,6 +4,9 @@
     python bench/race.py grid STORE [KEY=VALUE ...]              replays a stored full study, trials
                                                                  included [--study bench/grid.yaml]
                                                                  [--draws 20]
+    python bench/race.py grid                                    the same of the one that is in
+                                                                 bench/calibration
+    python bench/race.py pack STORE FILE [--task NAME]           writes such a file
     python bench/race.py rungs STORE [--study bench/grid.yaml]   could trials drop rates before
                                                                  their end
     python bench/race.py rules [--seconds 600]                   claims of full studies by the rules
@@ -28,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from packed_grid import PACKED, PACKED_TASKS, open_packed, pack_records, select_tasks
 from replay import FOLDER, Pool
 from rungs import describe_rungs
 from stored_grid import Grid, MissingRunsError, list_claims, race_grid, set_race, summarise_grid
@@ -301,9 +305,15 @@ def main(arguments: list[str] | None = None) -> None:
     measuring.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
     measuring.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
     storing = verbs.add_parser("grid")
-    storing.add_argument("store", type=Path)
-    storing.add_argument("overrides", nargs="*", help="settings that the study ran with")
-    storing.add_argument("--study", type=Path, default=Path(__file__).parent / "grid.yaml")
+    packing = verbs.add_parser("pack")
+    for verb in (storing, packing):
+        optional = {"nargs": "?", "default": PACKED} if verb is storing else {}
+        verb.add_argument("store", type=Path, **optional)
+        if verb is packing:
+            verb.add_argument("file", type=Path)
+        verb.add_argument("overrides", nargs="*", help="settings that the study ran with")
+        verb.add_argument("--study", type=Path, default=Path(__file__).parent / "grid.yaml")
+        verb.add_argument("--task", action="append", default=[], help="these alone")
     storing.add_argument("--draws", type=int, default=20, help="further races of each task")
     storing.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
     storing.add_argument("--json", type=Path)
@@ -326,15 +336,23 @@ def main(arguments: list[str] | None = None) -> None:
             outcome = compare_rules(scenario, options.studies, options.seconds)
             print(f"{scenario.name}: {json.dumps(outcome, sort_keys=True)}", flush=True)
     elif options.verb == "grid":
-        study = Study.load(options.study, options.overrides)
+        names = options.task or (PACKED_TASKS if options.store == PACKED else ())
+        study = select_tasks(Study.load(options.study, options.overrides), names)
         try:
-            with Grid.open(study, options.store) as grid:
+            with open_packed(options.store) as folder, Grid.open(study, folder) as grid:
                 rows = race_grid(grid, options.draws, options.aim)
         except MissingRunsError as error:
             parser.error(str(error))
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1) + "\n")
         print(*summarise_grid(rows), sep="\n")
+    elif options.verb == "pack":
+        study = Study.load(options.study, options.overrides)
+        with Grid.open(study, options.store) as grid:
+            part = select_tasks(grid.study, options.task)
+            keys = {task.key for task in part.tasks}
+            records = [own for own in grid.records.values() if own.run.task.key in keys]
+            pack_records(part, records, options.store, options.file)
     else:
         print_page(options.json)
 

