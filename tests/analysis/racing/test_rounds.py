@@ -21,7 +21,7 @@ from paretune.analysis.racing.completions import (
     simulate_completions,
     tabulate_scores,
 )
-from paretune.analysis.racing.rounds import RaceState, decide_rounds
+from paretune.analysis.racing.rounds import DECIDED, RaceState, decide_rounds
 from paretune.analysis.racing.screening import find_hopeless
 from paretune.store.record import Record
 from paretune.study import Study
@@ -52,7 +52,7 @@ def test_a_clear_choice_ends_after_two_runs_and_baselines_have_all(outer: str | 
     study, records = drawn(APART, rows=300, protocol={"outer": outer})
     state = decide(study, records)
     counts = count_seeds(state)
-    assert state.over and state.agreement is not None and state.agreement >= 0.95
+    assert state.over and state.agreement is not None and state.agreement >= DECIDED
     assert {counts[m] for m in ("full", "lora", "prompt", "ia3")} == {2}
     assert counts["head_only"] == counts["tfidf"] == 5
     assert set(state.stopped.values()) == {"no change"}
