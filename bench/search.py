@@ -3,6 +3,7 @@
     paretune run bench/search.yaml --store search
     python bench/search.py recipe search              AutoPEFT's own recipe, as a further arm
     python bench/search.py report search [--recipe] [--repetition 1001 --repetition 1002]
+                                                      [--against tuned-lora]
     python bench/search.py study --model FOLDER [--sib200 FOLDER] [--superglue FOLDER] > other.yaml
                                                       the same searches elsewhere; then --study
 
@@ -32,6 +33,7 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.autopeft.acquisition import find_front
+from paretune.errors import ParetuneError
 from paretune.planning import preflight
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
@@ -81,15 +83,20 @@ def measure_areas(cells: Sequence[Cell]) -> dict[str, Array]:
     }
 
 
-def describe_task(task: str, areas: Sequence[Mapping[str, Array]]) -> Iterator[str]:
-    """One line for each search, over its repetitions."""
+def describe_task(
+    task: str, areas: Sequence[Mapping[str, Array]], other: str = CONTROL
+) -> Iterator[str]:
+    """One line for each search, over its repetitions; beside another search of each."""
     for name in areas[0]:
         own = np.mean([of_one[name] for of_one in areas], axis=0)
         text = f"{task} {name}: {own[0]:.3f} of the area of all"
-        if name != CONTROL and all(CONTROL in of_one for of_one in areas):
-            gaps = own - np.mean([of_one[CONTROL] for of_one in areas], axis=0)
+        if name != other and all(other in of_one for of_one in areas):
+            by_repetition = [of_one[name] - of_one[other] for of_one in areas]
+            gaps = np.mean(by_repetition, axis=0)
             low, high = np.quantile(gaps[1:], [0.025, 0.975])
-            text += f", {gaps[0]:+.3f} [{low:+.3f}, {high:+.3f}] against {CONTROL}"
+            text += f", {gaps[0]:+.3f} [{low:+.3f}, {high:+.3f}] against {other}"
+            if len(areas) > 1:
+                text += f" ({', '.join(f'{own_gaps[0]:+.3f}' for own_gaps in by_repetition)})"
         yield text
 
 
@@ -176,7 +183,7 @@ def report_store(options: argparse.Namespace, context: StudyContext) -> None:
                 own_seconds[label] = sum(r.train_seconds or 0.0 for r in trials)
             seconds_by_task.setdefault(task.key, []).append(own_seconds)
     for task_key, areas in by_task.items():
-        print(*describe_task(task_key, areas), sep="\n")
+        print(*describe_task(task_key, areas, options.against), sep="\n")
         print(*describe_seconds(task_key, seconds_by_task[task_key]), sep="\n")
 
 
@@ -194,6 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     for verb in (reporting, training, writing):
         verb.add_argument("--study", type=Path, default=Path(__file__).parent / "search.yaml")
     reporting.add_argument("--recipe", action="store_true", help="with the arm of `recipe`")
+    reporting.add_argument("--against", default=CONTROL, help="label of a search")
     writing.add_argument("--model", type=Path, required=True, help="folder, as of e5-small")
     writing.add_argument("--sib200", type=Path, help="folder with train.tsv and test.tsv")
     writing.add_argument("--superglue", type=Path, help="folder with CB/train.jsonl, val.jsonl")
@@ -201,7 +209,10 @@ def main(arguments: list[str] | None = None) -> None:
     if options.verb == "study":
         write_study(options)
     elif options.verb == "report":
-        report(options)
+        try:
+            report(options)
+        except ParetuneError as error:  # a repetition or the recipe has not run
+            raise SystemExit(str(error)) from None
     else:
         for seed in options.repetition or [None]:
             settings = [] if seed is None else [f"protocol.tuning_seed={seed}"]

@@ -51,7 +51,9 @@ def test_a_search_is_its_front_and_differences_are_paired(monkeypatch: pytest.Mo
     first, second = search.describe_task("routing", [areas, areas])
     gap = 1 - areas["random"][0]
     assert first.startswith(f"routing tpe: 1.000 of the area of all, +{gap:.3f} [+")
-    assert first.endswith("against random") and "against" not in second
+    assert first.endswith(f"against random (+{gap:.3f}, +{gap:.3f})") and "against" not in second
+    first, second = search.describe_task("routing", [areas], "tpe")
+    assert "against" not in first and second.endswith("against tpe")
 
 
 @pytest.mark.slow
