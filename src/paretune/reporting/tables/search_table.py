@@ -27,7 +27,8 @@ TITLE = "What the search found"
 _ABOVE = (
     "A search tries combinations of methods in groups of layers on the selection part, with one "
     "seed each; what it found was then trained anew, as every method. A layer in which a method "
-    "stands is ■, lowest first. Searches of one model share their trials."
+    "stands is ■, lowest first. Searches of one model share their trials: counted are all in the "
+    "space of a search, also those that another one asked for."
 )
 TITLES = ("combination", "layers", "selection said", "test says", "trials", "their training")
 FRONT_TITLE = "The front of the search"
