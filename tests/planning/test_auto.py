@@ -10,12 +10,14 @@ import pytest
 from paretune import methods
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError
+from paretune.execution.progress.observer import SilentObserver
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
 from paretune.planning.pending import plan_pending_runs
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
+from paretune.verbs.prepared import prepare_study
 
 AUTO = {
     "name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 2.0, "controls": False
@@ -173,6 +175,17 @@ def test_a_report_has_one_cell_of_it(ask: Any) -> None:
 def test_what_waits_for_a_search_is_not_planned(ask: Any) -> None:
     ready, waiting = plan_pending_runs(ask(AUTO), StudyContext(), [])
     assert of_auto(ready, "tune") and not [r for r in waiting if r.method.name == "auto"]
+
+
+def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -> None:
+    """In what a run says that it has before it, and how long it will take."""
+    small = {**AUTO, "budget": 0.7}
+    study = ask(small, {**small, "label": "other", "pick": "cheapest"})
+    with prepare_study(study, tmp_path / "store", SilentObserver()) as prepared:
+        ready, waiting = plan_pending_runs(prepared.study, prepared.context, [])
+    shared = [p.run_id for p in ready]
+    assert len(set(shared)) < len(shared)
+    assert prepared.planned == len(set(shared)) + len(waiting) == len(prepared.coming)
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,8 @@ def plan(
         workers.device,
         cost_seconds,
     )
-    coming = [p.run for p in ready if p.run_id not in ended] + waiting
+    by_id = {planned.run_id: planned.run for planned in ready}  # searches may share a trial
+    coming = [run for run_id, run in by_id.items() if run_id not in ended] + waiting
     worker_plans = workers.count(coming, predictor)
     budget_bytes = fleet_budget_bytes(worker_plans[0].count, workers.device)
 
@@ -242,8 +243,6 @@ def plan(
         )
 
     order = {"tune": 0, "final": 1, "cost": 2}
-    # A trial of several searches is planned by each of them.
-    by_id = {planned.run_id: planned.run for planned in ready}
     runs = [(run, run_id in ended, False) for run_id, run in by_id.items()]
     runs += [(run, False, raced) for run in waiting]
     return Plan(

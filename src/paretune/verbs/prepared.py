@@ -143,7 +143,8 @@ def prepare_study(
         records = study_input.load_records(study, opened)
         ready, waiting = race.plan_runs(study, context, records)
         ended = {record.run_id for record in records}
-        coming = [*(one.run for one in ready if one.run_id not in ended), *waiting]
+        by_id = {one.run_id: one.run for one in ready}  # several searches may share a trial
+        coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
         preflight.check_models(coming, context)
         for finding in (impossible := preflight.find_impossible_cells(study, context)):
             observer.note(f"{finding.severity}: {finding}")
@@ -166,7 +167,7 @@ def prepare_study(
             predictor=CostPredictor(context, speed, records, device),
             observer=observer,
             coming=coming,
-            planned=len(ready) + len(waiting),
+            planned=len(by_id) + len(waiting),
         )
 
 

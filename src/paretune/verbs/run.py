@@ -130,7 +130,7 @@ def _note_end_of_budget(prepared: PreparedStudy, seconds: float) -> None:
     records = study_input.load_records(prepared.study, prepared.store)
     ended = {record.run_id for record in records}
     ready, waiting = race.plan_runs(prepared.study, prepared.context, records)
-    left = sum(one.run_id not in ended for one in ready) + len(waiting)
+    left = len({one.run_id for one in ready} - ended) + len(waiting)
     if left:
         prepared.observer.note(
             f"The budget of {format_seconds(seconds)} is used: {left} runs of the study are not "
