@@ -24,8 +24,9 @@ from autopeft_space import MEMBERS, SERIAL, OwnSpace, Setting
 from saas import SAMPLES, WARMUP, Array, NoisyImprovement, fit_saas, transform_to_normal
 
 from paretune import methods
+from paretune.autopeft.finalists import Pick, pick_candidate
 from paretune.autopeft.review import read_trial
-from paretune.autopeft.schedule import Pick, Trial, pick_candidate
+from paretune.autopeft.schedule import Trial
 from paretune.execution.executor import StudySummary
 from paretune.execution.progress.observer import LineObserver
 from paretune.planning import preflight

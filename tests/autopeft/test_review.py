@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from paretune import methods
-from paretune.autopeft import schedule
+from paretune.autopeft import finalists, schedule
 from paretune.autopeft.review import describe_trial, review_search
 from paretune.autopeft.schedule import Cost, Trial
 from paretune.autopeft.space import (
@@ -68,7 +68,7 @@ def test_the_front_is_what_the_search_itself_believes(space: Space) -> None:
     review = review_search([to_record(space, one) for one in drawn])
     assert review is not None
     trials = {one: Trial(score(one), 0.0) for one in drawn}
-    expected = schedule.rank_front(
+    expected = finalists.rank_front(
         lambda one: Cost(price(one), 1.0), schedule.believe(space, drawn, trials)
     )
     assert [one.configuration for one in review.front] == [one.configuration for one in expected]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from paretune import methods
-from paretune.autopeft import schedule
+from paretune.autopeft import finalists, schedule
 from paretune.autopeft.acquisition import expected_improvement, find_front
 from paretune.autopeft.describe import describe_layers
-from paretune.autopeft.schedule import Candidate, Cost, Sampler, SearchSettings, Trial
+from paretune.autopeft.finalists import Candidate
+from paretune.autopeft.schedule import Cost, Sampler, SearchSettings, Trial
 from paretune.autopeft.space import (
     Configuration,
     Space,
@@ -175,7 +176,7 @@ def test_lost_trials_are_never_picked() -> None:
     trials = {one: Trial(true_score(one), 1e-4) for one in drawn}
     best = max(drawn, key=true_score)
     trials[best] = Trial(0.0, 0.0, lost=True)
-    front = schedule.rank_front(lambda one: Cost(1.0 + drawn.index(one), 1.0),
+    front = finalists.rank_front(lambda one: Cost(1.0 + drawn.index(one), 1.0),
                                 schedule.believe(space, drawn, trials))  # fmt: skip
     assert front and best not in [one.configuration for one in front]
     assert all(a.price < b.price and a.score < b.score for a, b in pairwise(front))
@@ -185,10 +186,10 @@ def test_the_knee_is_what_most_of_the_gain_costs_least() -> None:
     empty = Configuration(())
     points = ((1.0, 0.6), (2.0, 0.78), (8.0, 0.8), (64.0, 0.81))
     front = [Candidate(empty, price, score, 0.0, score) for price, score in points]
-    assert schedule.pick_candidate(front, "best") is front[-1]
-    assert schedule.pick_candidate(front, "cheapest") is front[0]
-    assert schedule.pick_candidate(front, "knee") is front[1]
-    assert schedule.pick_candidate(front[:1], "best") is front[0]
+    assert finalists.pick_candidate(front, "best") is front[-1]
+    assert finalists.pick_candidate(front, "cheapest") is front[0]
+    assert finalists.pick_candidate(front, "knee") is front[1]
+    assert finalists.pick_candidate(front[:1], "best") is front[0]
 
 
 def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
@@ -200,8 +201,8 @@ def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
     def price(one: Configuration) -> Cost:
         return Cost(1.0 + drawn.index(one), 1.0)
 
-    front = schedule.rank_front(price, beliefs)
-    ranked = [one.configuration for one in schedule.rank_finalists(price, beliefs, "cheapest")]
+    front = finalists.rank_front(price, beliefs)
+    ranked = [one.configuration for one in finalists.rank_finalists(price, beliefs, "cheapest")]
     assert ranked[0] == front[0].configuration and ranked[1] == front[-1].configuration
     assert len(set(ranked)) == len(ranked) == 8
 

@@ -66,11 +66,11 @@ def test_another_processor_goes_on_with_the_same_search(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = search(store)
-    kept = store.get_settings(PREFIX)
-    assert len(kept) > 1
+    proposals = store.get_settings(PREFIX)
+    assert len(proposals) > 1
     calls = round_otherwise(monkeypatch)
     assert search(store) == first and calls == [0]
-    assert store.get_settings(PREFIX) == kept
+    assert store.get_settings(PREFIX) == proposals
     assert search(None) != first and calls[0] > 0  # what the store prevents
     assert search(store, "b") != first  # another search's proposals are its own
 
@@ -78,10 +78,10 @@ def test_another_processor_goes_on_with_the_same_search(
 def test_other_results_are_another_history(store: Store) -> None:
     trials: dict[Configuration, Trial] = {}
     first = search(store, trials=trials)
-    kept = len(store.get_settings(PREFIX))
+    batches = len(store.get_settings(PREFIX))
     changed = {first[0]: Trial(0.0, 0.0, lost=True)}
     search(store, trials=changed)
-    assert len(store.get_settings(PREFIX)) > kept
+    assert len(store.get_settings(PREFIX)) > batches
     rounded = {one: Trial(own.score, own.variance * (1 + 1e-12)) for one, own in trials.items()}
     before = store.get_settings(PREFIX)
     assert search(store, trials=rounded) == first and store.get_settings(PREFIX) == before

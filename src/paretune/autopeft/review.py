@@ -23,7 +23,8 @@ import numpy as np
 from paretune import metrics
 from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
 from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
-from paretune.autopeft.schedule import Beliefs, Candidate, Cost, Trial, believe, rank_front
+from paretune.autopeft.finalists import Candidate, rank_front
+from paretune.autopeft.schedule import Beliefs, Cost, Trial, believe
 from paretune.autopeft.space import RATE_FACTORS, Configuration, Member, Space, describe_member
 from paretune.methods.core.layer_subset import ALL, list_layers
 from paretune.store.record import Record

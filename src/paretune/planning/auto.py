@@ -15,10 +15,11 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from paretune import methods
-from paretune.autopeft import schedule
+from paretune.autopeft import finalists, schedule
+from paretune.autopeft.finalists import Candidate
 from paretune.autopeft.optuna_sampler import SAMPLERS, require_optuna
 from paretune.autopeft.review import read_trial
-from paretune.autopeft.schedule import Candidate, Cost, SearchSettings, SearchState, Trial
+from paretune.autopeft.schedule import Cost, SearchSettings, SearchState, Trial
 from paretune.autopeft.space import RATE_FACTORS, Configuration, Space, make_space
 from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod, Method, auto
@@ -185,7 +186,7 @@ class AutoSearch:
     def front(self) -> tuple[Candidate, ...]:
         """The front that it found; () before its end, or where every trial was lost."""
         beliefs = self._beliefs
-        return () if beliefs is None else schedule.rank_front(self.cost_of, beliefs)
+        return () if beliefs is None else finalists.rank_front(self.cost_of, beliefs)
 
     @cached_property
     def _beliefs(self) -> schedule.Beliefs | None:
@@ -215,7 +216,7 @@ class AutoSearch:
         if self._beliefs is None:
             return None
         pick: Any = self.options.pick
-        ranked = schedule.rank_finalists(self.cost_of, self._beliefs, pick)
+        ranked = finalists.rank_finalists(self.cost_of, self._beliefs, pick)
         if len(ranked) < self.options.finalist:
             return None
         one = ranked[self.options.finalist - 1].configuration
