@@ -115,7 +115,7 @@ class FakeSlurm:
                 target, _, number = options["signal"].partition(":")
                 assert (target, number.partition("@")[0]) == ("B", "USR1")
                 process.send_signal(signal.SIGUSR1)  # to the shell of the script alone
-            code = process.wait()
+            code = process.wait(timeout=120)  # a worker that hangs is an error here
             if not self._is_requeued(f"{JOB}_{index}"):
                 return code
             self.restarts[index] += 1
@@ -137,19 +137,15 @@ print(json.dumps(sys.argv[1:]), flush=True)
 folder = Path(sys.argv[sys.argv.index("--folder") + 1])
 (folder / ("attempt-" + restarts)).touch()
 checkpoint = begun.with_name("checkpoint-" + os.environ["SLURM_ARRAY_TASK_ID"])
-
-
-def save(*_):
-    checkpoint.write_text(restarts)
-    sys.exit(int(os.environ.get("SAVED", "130")))
-
-
-signal.signal(signal.SIGUSR1, save)
+# Held back until it is waited for: one that came just before signal.pause() would be lost.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 if checkpoint.exists():
     print("goes on from", checkpoint.read_text())
 begun.touch()
-while int(restarts) < int(os.environ.get("INTERRUPTED", "0")):
-    signal.pause()
+if int(restarts) < int(os.environ.get("INTERRUPTED", "0")):
+    signal.sigwait([signal.SIGUSR1])
+    checkpoint.write_text(restarts)
+    sys.exit(int(os.environ.get("SAVED", "130")))
 sys.exit(int(os.environ.get("CODE", "0")))
 """
 """Stands for ``paretune work``: waits for the signal, saves, and goes on when it is started again.
