@@ -14,6 +14,7 @@ from paretune.execution.progress.observer import SilentObserver
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
 from paretune.planning.pending import plan_pending_runs
+from paretune.search.race import plan_race
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -186,6 +187,15 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
     assert prepared.planned == len(set(shared)) + len(waiting) == len(prepared.coming)
+
+
+def test_so_it_is_in_what_a_race_may_still_ask_for(ask: Any) -> None:
+    small = {**AUTO, "budget": 0.7}
+    others = [{**small, "label": f"other-{i}"} for i in (1, 2)]
+    study = ask("lora", small, *others, race="verdict")
+    raced = plan_race(study, StudyContext(), [])
+    trials = [run for run in raced.undecided if run.method.key.startswith("auto.")]
+    assert trials and len({run.cell for run in trials}) == len(trials)
 
 
 @pytest.mark.parametrize(

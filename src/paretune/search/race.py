@@ -79,19 +79,28 @@ def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) ->
     ids = {one.run_id for one in planned}
     with_final = {(one.run.cell, one.run.outer) for one in planned if one.run.stage == "final"}
     tuned = _find_tuned(planned, records)
-    not_raced = [p.run for p in ready if p.run.stage == "tune" and p.run_id not in ids | known]
     later = [
-        *((one.run, one.cell, False) for one in planned if one.run_id not in known),
-        *((run, run.cell, (*run.cell, run.outer) in tuned) for run in not_raced),  # a dropped rate
-        *((run, run.cell, False) for run in waiting if (run.cell, run.outer) not in with_final),
+        *((one.run_id, one.run, one.cell, False) for one in planned if one.run_id not in known),
+        *(  # a dropped rate
+            (one.run_id, one.run, one.run.cell, (*one.run.cell, one.run.outer) in tuned)
+            for one in ready
+            if one.run.stage == "tune" and one.run_id not in ids | known
+        ),
+        *(
+            (context.identify(run), run, run.cell, False)
+            for run in waiting
+            if (run.cell, run.outer) not in with_final
+        ),
     ]
-    undecided: list[Run] = []
-    given_up: list[Run] = []
-    for run, (task, *key), dropped in later:
+    # Several searches may ask for the same trial, and it counts once: undecided while one may.
+    undecided: dict[str, Run] = {}
+    given_up: dict[str, Run] = {}
+    for run_id, run, (task, *key), dropped in later:
         state = states[task]
         over = dropped or state.over or tuple(key) in state.stopped
-        (given_up if over else undecided).append(run)
-    return StudyRace(tuple(chosen), tuple(undecided), tuple(given_up), states)
+        (given_up if over else undecided).setdefault(run_id, run)
+    spared = [run for run_id, run in given_up.items() if run_id not in undecided]
+    return StudyRace(tuple(chosen), tuple(undecided.values()), tuple(spared), states)
 
 
 def _decide(
