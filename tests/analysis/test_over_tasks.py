@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -18,8 +20,8 @@ from paretune.analysis.over_tasks import (
 from paretune.reporting.tables.over_tasks_table import write_over_tasks
 
 
-def of(records=None, **changes) -> dict[tuple[str, str], OverTasks]:
-    tasks = [fake.own_task(name) for name in ("a", "b", "c")]
+def of(records=None, names="abc", **changes) -> dict[tuple[str, str], OverTasks]:
+    tasks = [fake.own_task(name) for name in names]
     study = fake.study(tasks=tasks, methods=["lora", "full"], **changes)
     study_records = (
         fake.whole(study, {"full": 0.8, "lora": 0.7}) if records is None else records(study)
@@ -98,6 +100,10 @@ def test_effects_that_differ_between_tasks_are_found_and_said() -> None:
     assert high - low > 100
     (line, *_) = write_over_tasks([wider])
     assert line.further.endswith("; 3 tasks are too few to say anything of others")
+
+    narrow = replace(of(turned_on_c(0.65), names="bc")["lora", "full"], any_task=(-49.2, 44.6))
+    (line, *_) = write_over_tasks([narrow])
+    assert line.further.endswith("; 2 tasks are too few to say anything of others")
 
 
 def test_one_run_and_failures_withhold_the_verdict() -> None:

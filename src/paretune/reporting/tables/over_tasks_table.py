@@ -13,10 +13,13 @@ OVER_TASKS_NOTE = (
     "First minus second in points (hundredths of the metric's highest value) with 95 % intervals; "
     "each task weighs as many rows as its test part has. Better or worse: proven at 95 % on these "
     "tasks, corrected over the methods beside the same reference (Holm). Where effects differ "
-    "between tasks (Welch's test, p under 0.10) the interval for any such tasks stands beside it."
+    "between tasks (Welch's test, p under 0.10) the interval for any such tasks stands beside it, "
+    "from three tasks on."
 )
 _WHOLE_SCALE = 100.0
 """In points. An interval for other tasks that is wider than the metric's scale says nothing."""
+_FEWEST_TASKS = 3
+"""From which what other tasks would show is told: the spread of two has one degree of freedom."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def _write_further(row: OverTasks) -> Iterable[str]:
         lowest, highest = ordered[0], ordered[-1]
         low, high = row.any_task
         others = f", on any such tasks [{low:+z.1f}, {high:+z.1f}]"
-        if high - low > _WHOLE_SCALE:
+        if len(ordered) < _FEWEST_TASKS or high - low > _WHOLE_SCALE:
             others = f"; {len(ordered)} tasks are too few to say anything of others"
         yield sanitise_line(
             f"effects differ between tasks (p {format_p_value(row.p_heterogeneity)}): "
