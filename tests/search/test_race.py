@@ -174,3 +174,15 @@ def test_a_full_grid_is_raced_in_parts(
     short = replays.Grid(study, context, dict(list(records.items())[:4]))
     with pytest.raises(replays.MissingRunsError, match="runs are not in the store, first"):
         replays.race_grid(short, 0, ["recommendation"])
+
+
+def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, context: Any) -> None:
+    """Of a study that went on without a race, or by value for time, before it raced."""
+    study = ask()
+    records, _ = race(study, context)
+    last = plan_race(study, context, records)
+    beyond = [run for run in last.given_up if run.stage == "final"]
+    more = [end(PlannedRun(context.identify(run), run)) for run in beyond]
+    again = plan_race(study, context, [*records, *more])
+    assert {one.run_id for one in more} <= {one.run_id for one in again.runs}
+    assert len(again.runs) + len(again.given_up) == len(last.runs) + len(last.given_up)

@@ -71,11 +71,16 @@ def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) ->
     """All runs of the full study, by what the race has decided of them."""
     planned = expand_study(study, context, records)
     states = _decide(study, planned, records)
-    chosen = [one for one in planned if _is_wanted(one, study, states[one.run.task.key])]
+    ended = {record.run_id for record in records}
+    chosen = [
+        one
+        for one in planned
+        if one.run_id in ended or _is_wanted(one, study, states[one.run.task.key])
+    ]
     protocol = study.protocol.model_copy(update={"race": "off"})
     whole = study.model_copy(update={"protocol": protocol})
     ready, waiting = plan_pending_runs(whole, context, records)
-    known = {one.run_id for one in chosen} | {record.run_id for record in records}
+    known = {one.run_id for one in chosen} | ended
     ids = {one.run_id for one in planned}
     with_final = {(one.run.cell, one.run.outer) for one in planned if one.run.stage == "final"}
     tuned = _find_tuned(planned, records)
