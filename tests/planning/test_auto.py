@@ -189,7 +189,7 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     assert prepared.planned == len(set(shared)) + len(waiting) == len(prepared.coming)
 
 
-def test_so_it_is_in_what_a_race_may_still_ask_for(ask: Any) -> None:
+def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:
     small = {**AUTO, "budget": 0.7}
     others = [{**small, "label": f"other-{i}"} for i in (1, 2)]
     study = ask("lora", small, *others, race="verdict")
