@@ -59,9 +59,9 @@ def methods(study: str) -> list[str]:
 
 def shipped(name: str) -> Path:
     """The file of a shipped study."""
-    import paretune
+    from paretune.verbs.study_input import shipped_studies
 
-    return Path(paretune.__file__).parent / "suites" / f"{name}.yaml"
+    return shipped_studies()[name]
 
 
 def run(folder: Path, *arguments: str, width: int = 140) -> None:

@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
 
 import paretune
-from paretune.cli import GROUPS, VERBS, app
+from paretune.cli import app
 from paretune.study import Study
 
 _NONE = type(None)
@@ -31,12 +32,12 @@ def commands() -> Iterator[tuple[str, Any, Any]]:
     """Words, command and context of every verb, those of groups included."""
     root = typer.main.get_command(app)
     context = root.make_context("paretune", ["ls"])
-    for verb in VERBS:
-        command = root.commands[verb]
-        yield verb, command, context
-    for group in GROUPS:
-        for name, command in root.commands[group].commands.items():
-            yield f"{group} {name}", command, context
+    for verb in root.list_commands(context):
+        command = root.get_command(context, verb)
+        if isinstance(command, TyperGroup):
+            yield from ((f"{verb} {name}", sub, context) for name, sub in command.commands.items())
+        else:
+            yield verb, command, context
 
 
 def cli_page() -> str:

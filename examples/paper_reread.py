@@ -20,10 +20,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.contrib.paper import replication_page
-from paretune.contrib.paper.table import read_published_runs
 from paretune.errors import ParetuneError, RunsFailedError, StudyError
 from paretune.study import Study, TaskSpec
+from paretune_slovene.paper import replication_page
+from paretune_slovene.paper.table import read_published_runs
 
 HERE = Path(__file__).parent
 PROTOCOLS = ("paper", "fair")
@@ -127,7 +127,7 @@ def scored_labels(task: str, source: str | None) -> Counter[str]:
         DataError: the data is not there.
     """
     from paretune import tasks
-    from paretune.contrib.paper.preset import read_settings
+    from paretune_slovene.paper.preset import read_settings
 
     limit = read_settings()["tasks"][task].get("limit")
     folder = None if source is None else here(source)

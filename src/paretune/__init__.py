@@ -21,14 +21,12 @@ The verbs of the command line as functions that return values and print nothing:
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
-    paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
 The package has a folder for each concern, which is more than fifteen; docs/architecture.md says
 what each is for. Only names are imported here; torch and the rest come when a verb needs them.
 """
 
-from paretune.contrib.slobench.export_submission import export_slobench
 from paretune.contrib.trackers.mirror import TrackResult, track
 from paretune.errors import ParetuneError
 from paretune.study import Study
@@ -63,7 +61,6 @@ __all__ = [
     "check",
     "compare",
     "export",
-    "export_slobench",
     "load",
     "merge",
     "plan",

@@ -17,7 +17,10 @@ from paretune.errors import PluginError
 METHODS = "paretune.methods"
 TASKS = "paretune.tasks"
 METRICS = "paretune.metrics"
+SEGMENT_METRICS = "paretune.segment_metrics"
 OBJECTIVES = "paretune.objectives"
+COMMANDS = "paretune.commands"
+STUDIES = "paretune.studies"
 
 T = TypeVar("T")
 

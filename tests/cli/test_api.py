@@ -63,5 +63,5 @@ def test_errors_are_values_or_exceptions_with_a_remedy(tmp_path: Path) -> None:
     study = small(tmp_path, tmp_path / "nowhere")
     (error,) = paretune.check(study).errors
     assert isinstance(error, ParetuneError) and error.exit_code == 4
-    with pytest.raises(StudyError, match="shipped with paretune: complaints, demo, paper, sample"):
+    with pytest.raises(StudyError, match="shipped with paretune: complaints, demo, sample"):
         paretune.plan("sampel")

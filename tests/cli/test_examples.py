@@ -11,11 +11,11 @@ from support.rotation import in_turns, turn_mark
 from support.small_examples import EXAMPLES, small_example
 from support.tiny_study import as_file, command, finish
 
-from paretune.contrib.paper import preset
 from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian
 from paretune.verbs.report import report
 from paretune.verbs.study_input import shipped_studies
+from paretune_slovene.paper import preset
 
 
 def test_the_examples_are_the_shipped_files() -> None:

@@ -300,7 +300,7 @@ def test_new_writes_a_study_that_loads_and_never_over_another(
         assert code == 0
         assert Path(f"{name}.yaml").read_text("utf-8") == shipped_studies()[name].read_text("utf-8")
     code, _, err = command(capsys, "new", "sampel")
-    assert code == 2 and "Shipped with paretune: complaints, demo, paper, sample, slovene" in err
+    assert code == 2 and "complaints, demo, sample, spam, paper" in err
     code, _, err = command(capsys, "new", "train.csv", "-o", "no/such/folder.yaml")
     assert code == 2 and "cannot be written" in err
 

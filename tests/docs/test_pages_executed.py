@@ -47,7 +47,7 @@ NOT_HERE = {
     "python examples/paper_reread.py --online": HUB,
     "python examples/paper_reread.py --online --published runs.csv": HUB,
     "python examples/paper_reread.py --model ./MODEL --source ./FOLDER": (
-        "tests/contrib/paper/test_paper_example.py executes it with fewer tasks"
+        "tests/slovene/paper/test_paper_example.py executes it with fewer tasks"
     ),
 }
 """Commands that no test can execute as they stand, each with the reason."""

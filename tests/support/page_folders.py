@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from paretune.contrib.slobench import superglue_zip, translation_submission
-from paretune.contrib.slobench.official_scores import LABELS, Answers
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.local import LocalExecutor
 from paretune.execution.run_executor import make_training_executor
@@ -24,6 +22,8 @@ from paretune.store import RunStatus, Storage
 from paretune.study import Study
 from paretune.testing.translator_folders import tiny_marian
 from paretune.verbs import study_draft
+from paretune_slovene.slobench import superglue_zip, translation_submission
+from paretune_slovene.slobench.official_scores import LABELS, Answers
 from support.peft_result_files import result
 from support.six_tasks import release
 from support.small_examples import EXAMPLES, read_small

@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from paretune.contrib.slobench.superglue_rows import NAMES
 from paretune.study import Study
+from paretune_slovene.slobench.superglue_rows import NAMES
 from support.tiny_study import ROWS, small, superglue
 
 UNLABELLED = 7

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from paretune.contrib.slobench.nltk_ngrams import count_ngrams, from_sums
-from paretune.contrib.slobench.official_scores import CORPUS_BLEU, score_segments
+from paretune_slovene.slobench.nltk_ngrams import count_ngrams, from_sums
+from paretune_slovene.slobench.official_scores import CORPUS_BLEU, score_segments
 
 
 @dataclass(frozen=True)

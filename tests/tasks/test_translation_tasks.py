@@ -15,7 +15,8 @@ from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, StudyError
 from paretune.planning.context import StudyContext
 from paretune.study import Run, Study, TaskSpec
-from paretune.tasks import hub_source, load_dataset, rsdo4
+from paretune.tasks import hub_source, load_dataset
+from paretune_slovene.tasks import rsdo4
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mt-sl-en"
 ROWS = [{"sl": f"Žival številka {i}.", "en": f"Animal number {i}."} for i in range(30)]

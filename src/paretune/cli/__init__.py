@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from paretune import plugins
 from paretune.errors import INTERRUPTED, ParetuneError, StudyError
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
@@ -73,27 +74,43 @@ VERBS = (
     "compare",
     "compare-logs",
     "export",
-    "export slobench",
     "verify",
     "merge",
     "ls",
     "doctor",
 )
-GROUPS = ("data", "slobench")
+GROUPS = ("data",)
 CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
 """Typer's errors on the command line; it has a copy of click, or click itself."""
 
 
 class Verbs(TyperGroup):
-    """A verb may have two words where its first alone is a verb too: ``export slobench STUDY``.
+    """The verbs, and those of installed packages (entry point group ``paretune.commands``).
 
-    A study file with the name of the second word is passed by its path: ``./slobench``.
+    An entry point points to a function, or to a ``typer.Typer`` of several. A verb may have two
+    words whose first is a verb or a group too: ``export slobench STUDY``. A study file with the
+    name of the second word is passed by its path: ``./slobench``.
     """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs that can be used."""
+        return [*super().list_commands(ctx), *plugins.load_all(plugins.COMMANDS, object)[0]]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a verb; None where there is none."""
+        if cmd_name not in self.commands and cmd_name in plugins.names(plugins.COMMANDS):
+            command: Any = plugins.load(plugins.COMMANDS, cmd_name, object)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=cmd_name)
+            else:
+                app.command(cmd_name)(command)
+            self.commands = typer.main.get_group(app).commands
+        return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the verb at the beginning of the arguments."""
         args = translate_deprecated(args)
-        if (two := " ".join(args[:2])) in self.commands:
+        if (two := " ".join(args[:2])) in plugins.names(plugins.COMMANDS):
             args = [two, *args[2:]]
         return super().resolve_command(ctx, args)
 

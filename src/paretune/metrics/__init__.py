@@ -1,7 +1,8 @@
 """Metrics: values with a name, a range and how they are computed (:mod:`.metric`).
 
 A built-in metric stands in the list ``METRICS`` of its file; an installed package adds its own by
-the entry point group ``paretune.metrics``, each pointing to a :class:`Metric`.
+the entry point group ``paretune.metrics``, each pointing to a :class:`Metric`, or
+``paretune.segment_metrics`` (:class:`SegmentMetric`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,9 @@ from paretune import plugins
 from paretune.errors import StudyError
 from paretune.metrics import answer_sets, answers, classification, regression, rouge, translation
 from paretune.metrics.bertscore import BERTSCORE
-from paretune.metrics.meteor import METEOR
 from paretune.metrics.metric import Array, Metric, SegmentMetric, Value
 
 __all__ = [
-    "SEGMENT_METRICS",
     "Array",
     "Metric",
     "Value",
@@ -24,6 +23,7 @@ __all__ = [
     "get",
     "names",
     "of_types",
+    "segment_metrics",
     "selectable_names",
     "signatures",
 ]
@@ -35,8 +35,11 @@ _BUILT_IN: dict[str, Metric] = {
 }
 """Answer sets come first: where records have theirs, it is no chance."""
 
-SEGMENT_METRICS: dict[str, SegmentMetric] = {m.name: m for m in (METEOR, BERTSCORE)}
-"""Metrics that need more than paretune installs (:class:`SegmentMetric`)."""
+
+def segment_metrics() -> dict[str, SegmentMetric]:
+    """Metrics of a segment by name: those of installed packages that load, then BERTScore."""
+    installed, _ = plugins.load_all(plugins.SEGMENT_METRICS, SegmentMetric)
+    return {**installed, BERTSCORE.name: BERTSCORE}
 
 
 def built_in() -> tuple[Metric, ...]:

@@ -69,10 +69,11 @@ class Generation(FrozenModel):
     @field_validator("metrics")
     @classmethod
     def _check_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        from paretune.metrics import SEGMENT_METRICS  # here: numpy comes with it
+        from paretune.metrics import segment_metrics  # here: numpy comes with it
 
-        if unknown := [name for name in names if name not in SEGMENT_METRICS]:
-            raise ValueError(f'"{unknown[0]}" is not one of {", ".join(SEGMENT_METRICS)}')
+        available = segment_metrics()
+        if unknown := [name for name in names if name not in available]:
+            raise ValueError(f'"{unknown[0]}" is not one of {", ".join(available)}')
         return names
 
     @model_validator(mode="after")

@@ -6,8 +6,10 @@ import shlex
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
+from paretune import plugins
 from paretune.errors import StudyError
 from paretune.study import Study
 
@@ -19,9 +21,10 @@ OVERRIDES_COMMENT = "# Settings of the command line: "
 
 
 def shipped_studies() -> dict[str, Path]:
-    """The study files that come with paretune, by name."""
-    folder = Path(str(files("paretune") / "suites"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    """The study files of paretune and of installed packages, by name."""
+    packages = plugins.load_all(plugins.STUDIES, ModuleType)[0].values()
+    folders = [Path(str(place)) for place in (files("paretune") / "studies", *map(files, packages))]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
 def find_study_file(study: str) -> Path:

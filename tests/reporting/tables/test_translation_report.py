@@ -15,7 +15,6 @@ from support import fake_translations, slobench_scores
 from support.html_tags import Tags
 
 from paretune import metrics
-from paretune.contrib.slobench import official_scores
 from paretune.errors import MissingDependencyError
 from paretune.reporting.build import build_report
 from paretune.reporting.figures import bars, learning_curves
@@ -26,6 +25,7 @@ from paretune.reporting.text.formatting import format_interval
 from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune_slovene.slobench import official_scores
 
 NUMBER = re.compile(r"(\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\]")
 ASKED = {"metrics": ["meteor", "bertscore"], "bertscore_model": "FacebookAI/roberta-large"}
@@ -137,7 +137,7 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
     records = fake_translations.whole(study)
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     monkeypatch.setattr(
-        "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
+        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
     )
     _, own = build_report(study, records).tasks[0].grids
     assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(own.titles)
@@ -184,7 +184,7 @@ def test_no_heading_and_no_number_is_cut_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     monkeypatch.setattr(
-        "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
+        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
     )
     study = fake_translations.study(generation=ASKED, models=models)
     report = build_report(study, fake_translations.whole(study, segment=("meteor", "bertscore")))
@@ -210,7 +210,7 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(official_scores, "load_tokeniser", lacking)
     monkeypatch.setattr(
-        "paretune.contrib.slobench.report_table._score_texts", official_scores.score_segments
+        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
     )
     study = fake_translations.study()
     _, own = build_report(study, fake_translations.whole(study)).tasks[0].grids

@@ -214,7 +214,7 @@ def test_same_bits_in_another_process_and_no_head(
 def test_metrics_beside_bleu_are_asked_for_or_refused(
     words: TaskSpec, marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paretune.metrics import meteor
+    from paretune_slovene.metrics import meteor
 
     def missing(language: str) -> Any:
         raise MissingDependencyError("words are cut by NLTK, which is not installed.")

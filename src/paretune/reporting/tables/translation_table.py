@@ -32,9 +32,10 @@ def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     primary = metrics.get(scored[0].cell.metric)
     names = dict.fromkeys((*objective.recorded_metrics, *primary.recorded_as))
     scored_by = [metrics.get(name) for name in names]
+    segment_metrics = metrics.segment_metrics()
     optional = [
         name
-        for name in metrics.SEGMENT_METRICS
+        for name in segment_metrics
         if any(name in seed.segment for row in scored for seed in row.cell.shown_answers)
     ]
     table, intervals = [], []
@@ -52,7 +53,7 @@ def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
         above=" ".join([describe_basis(scored), *_explain(scored_by)]),
         titles=(
             *(metric.title for metric in scored_by),
-            *(metrics.SEGMENT_METRICS[name].title for name in optional),
+            *(segment_metrics[name].title for name in optional),
         ),
         rows=tuple(table),
         notes=tuple(_list_notes(scored, scored_by, optional)),
@@ -122,7 +123,7 @@ def _list_notes(
             f"Some runs were scored otherwise when they ran ({'; '.join(sorted(stored))}); "
             "the numbers here are computed anew from their texts."
         )
-    if absent := [m.title for m in metrics.SEGMENT_METRICS.values() if m.name not in optional]:
+    if absent := [m.title for m in metrics.segment_metrics().values() if m.name not in optional]:
         yield (
             f"{join_names(absent)}: not computed, since generation.metrics of the study does "
             "not ask for it."

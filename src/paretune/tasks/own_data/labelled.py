@@ -39,7 +39,12 @@ from paretune.data.sources import hub_datasets
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec, derive_seed
-from paretune.tasks.copa import QUESTIONS
+
+QUESTIONS = {
+    "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},
+    "sl": {"cause": "Kaj je bil vzrok za to?", "effect": "Kaj se je zato zgodilo?"},
+}
+"""By language: how COPA's two words are asked."""
 
 
 def expand_choice_columns(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from paretune import metrics
 from paretune.data.example import Dataset, Example, dependence_groups
 from paretune.measuring.devices import read_free_bytes
-from paretune.metrics import SEGMENT_METRICS
+from paretune.metrics import segment_metrics
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions
@@ -67,8 +67,9 @@ class OptionalMetrics:
         if generation.bertscore_model is not None:
             source = caches.source(ModelSpec(name=generation.bertscore_model))
             encoder = _Encoder(source, device)
+        available = segment_metrics() if generation.metrics else {}
         self._scorers = {
-            name: SEGMENT_METRICS[name].prepare(language, encoder) for name in generation.metrics
+            name: available[name].prepare(language, encoder) for name in generation.metrics
         }
 
     def score_segments(

@@ -1,0 +1,1 @@
+"""METEOR, and NLTK's words (entry point ``paretune.segment_metrics``)."""

@@ -1,0 +1,152 @@
+"""The paper's conclusions judged by the records of a study: paired, over seeds and examples.
+
+Scores are weighted F1, as in the paper, whatever a task's own metric is; both sides answer the same
+examples and are compared as everywhere
+(:mod:`paretune.analysis.statistics.score_difference`), corrected over the claim's comparisons
+(Holm). A side of which at least half of the scored seeds answered a constant is
+a constant answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.learning_check import is_mostly_collapsed
+from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
+from paretune.analysis.statistics.score_difference import score_difference
+from paretune.analysis.statistics.score_interval import confidence_interval
+from paretune.study import Study
+from paretune_slovene.paper.claims import MARGIN, Claim, hub_names
+from paretune_slovene.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge
+
+CLOSE = 0.05
+"""Memory peaks that differ by less count as equal: full fine-tuning measured again on a CPU differs
+by up to 4.2 % (docs/measuring.md)."""
+
+
+def judge_study(claim: Claim, study: Study, cells: Sequence[Cell]) -> ClaimVerdict:
+    """The verdict of a study's cells on a conclusion.
+
+    On the models that the conclusion names, if the study has one of them; otherwise on all of its
+    models, which then stand in for them.
+
+    Raises:
+        StoreError: two cells of one task answered different examples.
+    """
+    short_names = {m.key: hub_names().get(m.name) for m in study.models}
+    named = [key for key, name in short_names.items() if name in claim.models]
+    models = named if claim.models and named else list(short_names)
+    tasks = [t.key for t in study.tasks if t.name in claim.tasks]
+    comparisons, sides = [], []
+    for task in tasks:
+        for model in models:
+            on_model = [c for c in cells if c.task == task and c.model == model != NO_MODEL]
+            for more, less in claim.pairs:
+                for a in (c for c in on_model if c.name == more):
+                    for b in (c for c in on_model if c.name == less):
+                        comparisons.append(_compare(claim, a, b))
+                        sides.append((a, b))
+    verdict = judge(claim, _correct_p_values(claim, comparisons, sides))
+    return replace(verdict, stand_in=bool(claim.models and not named))
+
+
+def _compare(claim: Claim, a: Cell, b: Cell) -> ClaimComparison:
+    comparison = ClaimComparison(a.task, a.model, a.method, b.method, "unclear")
+    if claim.kind == "score":
+        return _compare_scores(comparison, a, b)
+    if claim.kind == "parameters":
+        return _compare_parameters(comparison, a, b)
+    return _compare_memory(claim, comparison, a, b)
+
+
+def _compare_parameters(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
+    counts = count_trained_parameters(a), count_trained_parameters(b)
+    if counts[0] is None or counts[1] is None:
+        return replace(comparison, standing="absent", why="not counted yet")
+    standing: Standing = "for" if counts[0] > counts[1] else "against"
+    amounts = (counts[0], counts[1])
+    return replace(comparison, standing=standing, amounts=amounts, readings=(0, 0))
+
+
+def _compare_memory(claim: Claim, comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
+    peaks = estimate_cost(a, "memory"), estimate_cost(b, "memory")
+    if peaks[0] is None or peaks[1] is None:
+        return replace(comparison, standing="absent", why="not measured yet")
+    comparison = replace(
+        comparison,
+        amounts=(peaks[0].value, peaks[1].value),
+        readings=(peaks[0].measurements, peaks[1].measurements),
+    )
+    batches = [{r.run.training.batch_size for r in c.cost} for c in (a, b)]
+    if batches[0] != batches[1]:
+        sizes = [", ".join(map(str, sorted(sizes))) for sizes in batches]
+        return replace(comparison, standing="unlike", why=f"batches of {sizes[0]} and {sizes[1]}")
+    ratio = peaks[0].value / peaks[1].value
+    if claim.times is not None:
+        return replace(comparison, standing="for" if ratio >= claim.times - 0.5 else "against")
+    if 1 - CLOSE < ratio < 1 + CLOSE:
+        return replace(comparison, why=f"within {CLOSE:.0%} of each other")
+    return replace(comparison, standing="for" if ratio > 1 else "against")
+
+
+def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
+    scores = _score(a), _score(b)
+    if scores[0] is None or scores[1] is None:
+        return replace(comparison, standing="absent", why="not scored yet")
+    comparison = replace(
+        comparison,
+        scores=(confidence_interval(scores[0]), confidence_interval(scores[1])),
+        difference=score_difference(scores[0], scores[1]),
+    )
+    constant = [
+        f"{c.method} answered a constant ({c.outcomes['collapsed']} of {len(c.final)})"
+        for c in (a, b)
+        if is_mostly_collapsed(c)
+    ]
+    if not constant:
+        return comparison
+    return replace(comparison, standing="constant", why="; ".join(constant))
+
+
+def _score(cell: Cell) -> BootstrapScore | None:
+    """Weighted F1 of the runs that trained, if any did; of a translation its own metric."""
+    if not cell.shown_answers:
+        return None
+    metric = "weighted_f1" if cell.objective.predicts_labels else cell.metric
+    return bootstrap_score(cell.shown_answers, metric, cell.design)
+
+
+def _correct_p_values(
+    claim: Claim, comparisons: list[ClaimComparison], sides: Sequence[tuple[Cell, Cell]]
+) -> list[ClaimComparison]:
+    """With p-values corrected over the comparisons by scores, and their standing by them."""
+    differences = {
+        i: comparison.difference
+        for i, comparison in enumerate(comparisons)
+        if comparison.difference is not None and comparison.standing == "unclear"
+    }
+    corrected = holm_correction([difference.p for difference in differences.values()])
+    for (i, difference), p in zip(differences.items(), corrected, strict=True):
+        comparison = replace(comparisons[i], p_holm=p)
+        margin = MARGIN * difference.highest
+        if p < ALPHA:
+            standing: Standing = "for" if difference.estimate > 0 else "against"
+            comparison = replace(comparison, standing=standing)
+        elif claim.relation == "not_below" and difference.low > -margin:
+            comparison = replace(comparison, standing="for")
+        else:
+            comparison = replace(comparison, sample_size=_estimate_sample_size(*sides[i]))
+        comparisons[i] = comparison
+    return comparisons
+
+
+def _estimate_sample_size(a: Cell, b: Cell) -> SampleSize | None:
+    one, other = _score(a), _score(b)
+    if one is None or other is None:
+        return None
+    return estimate_sample_size(one, other, (a.deterministic, b.deterministic))

@@ -1,0 +1,259 @@
+"""The paper's conclusions with their verdicts, as one HTML page in the report's own style."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.reporting.text.conclusions import describe_protocol
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_interval,
+    format_n_by_seeds,
+    format_p_value,
+    format_parameters,
+    join_names,
+    pluralise,
+)
+from paretune.reporting.text.sample_sizes import approximate
+from paretune.reporting.writing import write_file
+from paretune.store.record import Record
+from paretune.store.status import RunStatus
+from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
+from paretune_slovene.paper import measured, published
+from paretune_slovene.paper.claims import MARGIN, Claim, load_claims, paper_title
+from paretune_slovene.paper.judging import (
+    VERDICTS,
+    ClaimComparison,
+    ClaimVerdict,
+    Standing,
+    Verdict,
+)
+
+MARKS: dict[Verdict, str] = {
+    "holds": "✓",
+    "does not hold": "✗",
+    "cannot be decided": "?",
+    "comes from constant answers": "▬",
+    "not run": "–",
+}
+_COUNTED: dict[Verdict, tuple[str, str]] = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "cannot be decided": ("cannot be decided", "cannot be decided"),
+    "comes from constant answers": ("comes from constant answers", "come from constant answers"),
+    "not run": ("was not run", "were not run"),
+}
+_CASES: dict[Standing, tuple[str, str]] = {
+    "for": ("speaks for it", "speak for it"),
+    "against": ("speaks against it", "speak against it"),
+    "constant": ("rests on a constant answer", "rest on a constant answer"),
+    "unlike": ("was not run alike", "were not run alike"),
+    "unclear": ("has no verdict", "have no verdict"),
+    "absent": ("is not there", "are not there"),
+}
+_STANDINGS: dict[Standing, str] = {
+    "for": "for it",
+    "against": "against it",
+    "constant": "a constant answer",
+    "unlike": "not run alike",
+    "unclear": "no verdict",
+    "absent": "not there",
+}
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One comparison as texts; ``standing``: whether it supports the claim."""
+
+    task: str
+    model: str
+    more: str
+    less: str
+    values: tuple[str, str]
+    contrast: str
+    basis: str
+    p: str
+    outcome: str
+    standing: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One source of evidence.
+
+    Attributes:
+        basis: what it is based on, in a sentence.
+        of_paper: whether it is the paper's own numbers.
+        page: file of its report, if it has one.
+        unfinished: number of unfinished cells.
+    """
+
+    title: str
+    basis: str
+    judged: tuple[ClaimVerdict, ...]
+    of_paper: bool = False
+    page: str = ""
+    unfinished: int = 0
+
+    @property
+    def summary(self) -> str:
+        """``2 hold, 3 do not hold ...``: the verdicts, counted."""
+        counts = Counter(judged.verdict for judged in self.judged)
+        return join_names(
+            [f"{counts[v]} {_COUNTED[v][counts[v] != 1]}" for v in VERDICTS if counts[v]]
+        )
+
+    def cases(self, judged: ClaimVerdict) -> str:
+        """``Of 6 cases 4 rest on a constant answer ...; to hold it needs 6 of 6``."""
+        if judged.verdict == "not run":
+            return "Nothing of it was measured here."
+        cases = judged.cases
+        counted = [
+            f"{cases[standing]} {forms[cases[standing] != 1]}"
+            for standing, forms in _CASES.items()
+            if cases[standing]
+        ]
+        models = ""
+        if judged.stand_in:
+            models = f" The paper says it of {join_names(judged.claim.models)}."
+        return (
+            f"Of {pluralise(sum(cases.values()), 'case')} {join_names(counted)}; "
+            f"to hold it needs {judged.required} of {judged.total}.{models}"
+        )
+
+    def rows(self, judged: ClaimVerdict) -> tuple[ComparisonRow, ...]:
+        """Every comparison of a claim."""
+        return tuple(self._row(judged.claim, comparison) for comparison in judged.compared)
+
+    def _row(self, claim: Claim, one: ClaimComparison) -> ComparisonRow:
+        values, contrast, basis = ("–", "–"), "–", "–"
+        if one.scores is not None and one.difference is not None:
+            values = (
+                format_interval(one.scores[0]),
+                format_interval(one.scores[1]),
+            )
+            contrast = format_interval(one.difference)
+            basis = format_n_by_seeds(one.difference, "×")
+        elif one.amounts is not None:
+            values = self._amount(claim, one.amounts[0]), self._amount(claim, one.amounts[1])
+            contrast = f"{one.amounts[0] / one.amounts[1]:.2f} times"
+            basis = _readings(one.readings)
+        outcome = _STANDINGS[one.standing]
+        details = [one.why, describe_sample_size(one.sample_size, one.examples)]
+        detail = "; ".join(text for text in details if text)
+        return ComparisonRow(
+            sanitise_line(one.task),
+            sanitise_line(one.model),
+            sanitise_line(one.more),
+            sanitise_line(one.less),
+            values,
+            contrast,
+            basis,
+            "–" if one.p_holm is None else format_p_value(one.p_holm),
+            sanitise_line(f"{outcome}: {detail}" if detail else outcome),
+            one.standing,
+        )
+
+    def _amount(self, claim: Claim, value: float) -> str:
+        if claim.kind == "parameters":
+            return format_parameters(value)
+        return f"{value / published.GIGA:.1f} GB" if self.of_paper else format_bytes(value)
+
+
+def _readings(counts: tuple[int, int]) -> str:
+    """Number of measurements of two amounts: ``1 reading each``; ``counted`` for parameters."""
+    if not any(counts):
+        return "counted"
+    if counts[0] == counts[1]:
+        return f"{pluralise(counts[0], 'reading')} each"
+    return f"{counts[0]} and {pluralise(counts[1], 'reading')}"
+
+
+def describe_sample_size(size: SampleSize | None, examples: int | None) -> str:
+    """What would decide a comparison, as a phrase; empty if it is decided."""
+    if examples is not None:
+        return f"{approximate(examples, 'example')} would decide it, unpaired"
+    if size is None:
+        return ""
+    options = []
+    if size.seeds is not None:
+        options.append(approximate(size.seeds, "seed"))
+    if size.examples is not None:
+        options.append(approximate(size.examples, "example"))
+    if size.both is not None:
+        seeds, examples = size.both
+        options.append(f"{approximate(seeds, 'seed')} with {approximate(examples, 'example')}")
+    text = f"{' or '.join(options)} would decide it" if options else ""
+    return f"{text}, if seeds moved nothing" if text and size.blind else text
+
+
+def published_evidence(runs: Sequence[published.PublishedRun]) -> Evidence:
+    """The paper's own numbers, from its published runs."""
+    sizes = {r.task: r.n for r in runs if r.n}
+    rows = join_names([f"{n} ({task})" for task, n in sizes.items()]) or "no"
+    return Evidence(
+        title="The paper’s own numbers",
+        basis=f"One seed; {rows} validation rows, which also selected the checkpoint. Right "
+        "answers of n are compared unpaired (Newcombe), since the answers themselves were not "
+        "published; memory was read once.",
+        judged=tuple(published.judge_published(claim, runs) for claim in load_claims()),
+        of_paper=True,
+    )
+
+
+def study_evidence(
+    study: Study, records: Sequence[Record], states: Sequence[RunStatus], page: str
+) -> Evidence:
+    """What a study's records say; ``page`` is the file of its own report, beside this one."""
+    cells = group_into_cells(study, records, states)
+    models = join_names([sanitise_line(m.key) for m in study.models])
+    by_paper = study.protocol.preset == "paper"
+    return Evidence(
+        title=f"{'The paper’s' if by_paper else 'The fair'} protocol on {models}",
+        basis=describe_protocol(study),
+        judged=tuple(measured.judge_study(claim, study, cells) for claim in load_claims()),
+        page=page,
+        unfinished=sum(not c.finished for c in cells),
+    )
+
+
+def write_replication_page(evidence: Sequence[Evidence], path: Path) -> Path:
+    """Write the page to ``path``, whole or not at all.
+
+    Raises:
+        StoreError: the page cannot be written there.
+    """
+    return write_file(path, render_replication_page(evidence), "the page")
+
+
+def render_replication_page(evidence: Sequence[Evidence]) -> str:
+    """The page as text. Everything that comes from data or names is escaped.
+
+    Without the paper's own numbers it says how to get them in.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    packages = ("paretune_slovene.paper", "paretune.reporting.html")  # the latter for style.css
+    jinja = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return jinja.get_template("replication.html.j2").render(
+        evidence=evidence,
+        claims=load_claims(),
+        title=paper_title(),
+        with_paper=any(one.of_paper for one in evidence),
+        marks=MARKS,
+        margin=f"{MARGIN:.2f}",
+        close=f"{measured.CLOSE:.0%}",
+        pluralise=pluralise,
+    )

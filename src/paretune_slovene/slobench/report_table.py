@@ -1,0 +1,168 @@
+"""The report's table of SloBench's official scores, one row per method, as the paper's Table 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from numpy.typing import NDArray
+
+from paretune.analysis.statistics.bootstrap_score import bootstrap_means, bootstrap_sums
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.reporting.rows import Grid, Row
+from paretune.reporting.tables.report_table import ReportTable
+from paretune.reporting.tables.translation_table import (
+    describe_basis,
+    format_segment_score,
+    segment_interval,
+)
+from paretune.reporting.text.formatting import join_names
+from paretune.store.record import Predictions
+from paretune.study import TaskSpec
+from paretune.tasks import objective_of
+from paretune.terminal.sanitise import sanitise_line
+from paretune_slovene.metrics.nltk_words import LANGUAGES
+from paretune_slovene.slobench.nltk_ngrams import from_sums
+from paretune_slovene.slobench.official_scores import CORPUS_BLEU, SegmentScores, score_segments
+
+NAMES = ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)", CORPUS_BLEU)
+"""In SloBench's order. Its table also has BERTScore, which needs a model, before them, and
+"CHRF (corpus)", which equals "CHRF (avg)", after them."""
+
+
+@dataclass(frozen=True)
+class CellScores:
+    """Official scores of one cell.
+
+    Attributes:
+        intervals: by name, 0 to 1.
+        missing: the reason for each score that could not be computed.
+    """
+
+    intervals: dict[str, Interval]
+    missing: dict[str, str]
+    data: tuple[str, ...]
+
+
+def score_cell(predictions: Sequence[Predictions], language: str) -> CellScores:
+    """Means over seeds; a score that one seed lacks is missing.
+
+    Args:
+        language: of the translations, ``sl`` or ``en``.
+    """
+    seeds = [
+        _score_texts(
+            tuple(str(text) for text in seed.prediction),
+            tuple(str(text) for text in seed.label),
+            language,
+        )
+        for seed in predictions
+    ]
+    missing = {name: reason for seed in seeds for name, reason in seed.missing.items()}
+    intervals = {
+        name: _compute_interval(predictions, [seed.columns[name] for seed in seeds], name)
+        for name in NAMES
+        if name not in missing
+    }
+    return CellScores(intervals, missing, seeds[0].data)
+
+
+def _compute_interval(
+    predictions: Sequence[Predictions], columns: Sequence[NDArray[Any]], name: str
+) -> Interval:
+    if name == CORPUS_BLEU:
+        return confidence_interval(bootstrap_sums(predictions, columns, from_sums))
+    return confidence_interval(bootstrap_means(predictions, columns))
+
+
+@lru_cache(maxsize=512)
+def _score_texts(
+    translations: tuple[str, ...], references: tuple[str, ...], language: str
+) -> SegmentScores:
+    return score_segments(translations, references, language)
+
+
+TITLES = {"CHRF (avg)": "CHRF (avg = corpus)"}
+"""SloBench's corpus chrF is the mean over sentences: it shows one score under two names."""
+BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
+"""The models with which SloBench computes BERTScore."""
+
+
+def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
+    """Official scores of a translation's cells; None of other tasks, or without translations."""
+    scored = [row for row in rows if row.cell.shown_answers]
+    if not objective_of(task).between_languages or not scored:
+        return None
+    title, language = "SloBench's own numbers", str(task.target_lang)
+    if language not in LANGUAGES:
+        reason = f"Not computed: SloBench translates into {join_names([*LANGUAGES], 'or')} only."
+        return Grid(title, "", (), (), (reason,))
+    cells = [_score_row(row, language) for row in scored]
+    names = [
+        name for name in ("BERTScore", *NAMES) if any(name in cell.intervals for cell in cells)
+    ]
+    intervals = [tuple(cell.intervals.get(name) for name in names) for cell in cells]
+    table = [
+        (row, tuple(map(format_segment_score, scores)))
+        for row, scores in zip(scored, intervals, strict=True)
+    ]
+    return Grid(
+        title=title,
+        above=f"{describe_basis(scored)} From 0 to 1, as the paper's Table 1 has them: by the "
+        "definitions of NLTK 3.6.6, not sacreBLEU's.",
+        titles=tuple(TITLES.get(name, name) for name in names),
+        rows=tuple(table) if names else (),
+        notes=tuple(_list_notes(cells, names, language)),
+        intervals=tuple(intervals) if names else (),
+    )
+
+
+TABLE = ReportTable("slobench", build_slobench_table)
+
+
+def _list_notes(cells: Sequence[CellScores], names: Sequence[str], language: str) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    missing = {name: reason for cell in cells for name, reason in cell.missing.items()}
+    for name, reason in missing.items():
+        reasons.setdefault(sanitise_line(reason), []).append(TITLES.get(name, name))
+    notes = [
+        f"Not computed: {join_names(names)}. {reason[:1].upper()}{reason[1:]}"
+        for reason, names in reasons.items()
+    ]
+    if "BERTScore" not in names:
+        notes.append(
+            f"BERTScore as SloBench has it: generation with metrics: [bertscore] and "
+            f"bertscore_model: {BERTSCORE_MODELS[language]}."
+        )
+    if sources := dict.fromkeys(source for cell in cells for source in cell.data):
+        notes.append(f"Computed from {join_names(list(sources))}.")
+    return notes
+
+
+def _score_row(row: Row, language: str) -> CellScores:
+    """Official scores, with BERTScore if SloBench's model computed it.
+
+    METEOR of the runs is SloBench's, so it stands in where METEOR cannot be computed here.
+    """
+    scores = score_cell(row.cell.shown_answers, language)
+    stored = {}
+    if _has_slobench_bertscore(row, language):
+        stored["BERTScore"] = segment_interval(row, "bertscore")
+    if "METEOR (avg)" in scores.missing:
+        stored["METEOR (avg)"] = segment_interval(row, "meteor")
+    known = {name: interval for name, interval in stored.items() if interval}
+    missing = {name: reason for name, reason in scores.missing.items() if name not in known}
+    return replace(scores, intervals={**scores.intervals, **known}, missing=missing)
+
+
+def _has_slobench_bertscore(row: Row, language: str) -> bool:
+    """Whether every run's BERTScore is computed by SloBench's model."""
+    models = {
+        record.run.generation.bertscore_model if record.run.generation else None
+        for record in row.cell.final
+    }
+    # FacebookAI/roberta-large is roberta-large: the hub renamed it.
+    names = {model.rstrip("/").split("/")[-1] if model else None for model in models}
+    return names == {BERTSCORE_MODELS[language]}

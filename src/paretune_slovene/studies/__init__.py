@@ -1,0 +1,1 @@
+"""Study files that come with paretune_slovene (entry point ``paretune.studies``)."""

@@ -1,0 +1,56 @@
+"""CommitmentBank (de Marneffe et al., 2019): does the speaker of the premise hold the hypothesis?
+
+Three labels, one of them (neutral) rare: 16 of 250 train rows. The metric is SuperGLUE's, the mean
+of accuracy and macro F1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from paretune.data.example import Segments
+from paretune.data.prompt import Prompt
+from paretune.data.task import Task
+from paretune_slovene import superglue_release
+
+
+def pair(row: Mapping[str, str], language: str) -> Segments:
+    """The premise, then the hypothesis."""
+    return ((row["premise"], row["hypothesis"]),)
+
+
+def paper(row: Mapping[str, str], language: str) -> Segments:
+    """One text, as the paper's notebooks built it."""
+    return ((f"{row['premise']} {row['hypothesis']}", None),)
+
+
+PROMPTS = {
+    "en": Prompt(
+        template="{text}\nQuestion: {text_pair}. True, False, or Neither?\nAnswer:",
+        label_texts=("True", "False", "Neither"),
+    ),
+    "sl": Prompt(
+        template="Besedilo: {text}\nHipoteza: {text_pair}. Drži ali ne drži?\nOdgovor:",
+        label_texts=("Drži", "Ne drži", "Ne vemo"),
+    ),
+}
+"""English: lm-evaluation-harness, ``super_glue/cb``. Slovene: ``CBPromptCreator`` of
+github.com/SloLama/slobench_evaluation, with the prefixes of its example; answers without their full
+stops."""
+
+TASK = Task(
+    name="cb",
+    title="CommitmentBank: entailment, contradiction or neutral",
+    kind="pair",
+    labels=("entailment", "contradiction", "neutral"),
+    columns=("premise", "hypothesis"),
+    metric="accuracy_f1",
+    languages=("sl", "en"),
+    licence=superglue_release.LICENCE,
+    source=superglue_release.SOURCE,
+    templates={"pair": pair, "paper": paper},
+    prompts=PROMPTS,
+    read_rows=superglue_release.superglue_reader("CB"),
+    id="idx",
+    group="premise",
+)

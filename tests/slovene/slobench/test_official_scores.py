@@ -1,0 +1,336 @@
+"""SloBench's numbers: its golden outputs, and NLTK 3.6.6's on sentences of our own."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+from support import slobench_scores
+
+from paretune.errors import DataError, MissingDependencyError
+from paretune_slovene.metrics import meteor, nltk_words, wordnet
+from paretune_slovene.slobench import nltk_ngrams, official_scores
+
+HERE = Path(__file__).parents[2] / "metrics"
+KNOWN = json.loads((HERE / "nltk_sentences.json").read_text(encoding="utf-8"))
+ROWS: list[dict[str, Any]] = KNOWN["rows"]
+MINI = HERE / "mini_wordnet"
+GOLDEN = {
+    "BLEU (avg)": 0.540459638826303,
+    "METEOR (avg)": 0.6818485042165279,
+    "CHRF (avg)": 0.632641023976876,
+    "BLEU (corpus)": 0.5815499689913606,
+    "CHRF (corpus)": 0.6326410239768762,
+}
+
+
+def exactly(value: float) -> Any:
+    return pytest.approx(value, rel=0, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def sample(shared: Path) -> tuple[list[str], list[str]]:
+    folder = shared / "data" / "slobench-samples" / "translation_sl"
+    parts = [folder / f"sample_{n}" / f"sample_{n}.txt" for n in ("submission", "reference")]
+    ours, theirs = (part.read_text("utf-8").splitlines() for part in parts)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["hypothesis"][:20])
+def test_bleu_meteor_and_chrf_are_nltks(row: dict[str, Any]) -> None:
+    ours, theirs = row["hypothesis_words"], row["reference_words"]
+    assert slobench_scores.bleu([ours], [theirs]) == exactly(row["bleu"])
+    assert nltk_ngrams.chrf(" ".join(ours), " ".join(theirs)) == exactly(row["chrf"])
+    pytest.importorskip("nltk", reason="stems are NLTK's: pip install nltk")
+    synonyms = wordnet.find_wordnet(MINI).synonyms
+    assert meteor.meteor_score(ours, theirs, meteor.porter_stemmer(), synonyms) == exactly(
+        row["meteor"]
+    )
+
+
+def test_corpus_bleu_and_chrf_are_nltks() -> None:
+    ours = [row["hypothesis_words"] for row in ROWS]
+    theirs = [row["reference_words"] for row in ROWS]
+    assert slobench_scores.bleu(ours, theirs) == exactly(KNOWN["corpus_bleu"])
+    mean = sum(row["chrf"] for row in ROWS) / len(ROWS)
+    assert mean == exactly(KNOWN["corpus_chrf"])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["hypothesis"][:20])
+def test_words_are_cut_as_nltk_3_6_6_cuts_them(row: dict[str, Any]) -> None:
+    pytest.importorskip("nltk", reason="words are cut by NLTK: pip install nltk")
+    try:
+        cut = nltk_words.load_tokeniser(row["language"])
+    except MissingDependencyError as error:
+        if any(row["hypothesis"].count(end) > 1 for end in ".?"):
+            pytest.skip(f"sentence ends need data: {error}")
+        cut = nltk_words.make_word_tokeniser()
+    assert cut(row["hypothesis"]) == row["hypothesis_words"]
+
+
+def test_an_nltk_that_cuts_in_yet_another_way_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    destructive = pytest.importorskip("nltk.tokenize.destructive")
+    monkeypatch.setattr(destructive.NLTKWordTokenizer, "PUNCTUATION", [])
+    with pytest.raises(MissingDependencyError, match="cuts words in a way"):
+        nltk_words.make_word_tokeniser()
+
+
+def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
+    bleu_score = pytest.importorskip("nltk.translate.bleu_score")
+    chrf_score = pytest.importorskip("nltk.translate.chrf_score")
+    smooth = bleu_score.SmoothingFunction().method1
+    draw = np.random.default_rng(3)
+    for _ in range(200):
+        ours, theirs = (
+            [
+                str(word)
+                for word in draw.choice(["a", "bé", "c d", "dd", "…"], draw.integers(low, 9))
+            ]
+            for low in (0, 1)
+        )
+        theirs = theirs[:4] + ours[1:] if draw.random() < 0.5 else theirs
+        expected = bleu_score.sentence_bleu([theirs], ours, smoothing_function=smooth)
+        assert slobench_scores.bleu([ours], [theirs]) == exactly(float(expected))
+        got = nltk_ngrams.chrf(" ".join(ours), " ".join(theirs))
+        assert got == exactly(chrf_score.sentence_chrf(theirs, ours))
+
+
+def test_bleu_of_a_resampled_corpus_is_that_of_its_summed_counts() -> None:
+    """Sentences of 0 to 8 words: too short for an order, without a match, longer than theirs."""
+    draw = np.random.default_rng(6)
+    ours, theirs = (
+        [list(map(str, draw.choice(list("abcde"), draw.integers(9)))) for _ in range(30)]
+        for _ in "ab"
+    )
+    table = np.array([nltk_ngrams.count_ngrams(*pair) for pair in zip(ours, theirs, strict=True)])
+    assert table[:, 6:].min() == 1  # NLTK's, of sentences too short for an order
+    samples = [draw.integers(30, size=size) for size in (1, 2, 5, 30) for _ in range(50)]
+    got = nltk_ngrams.from_sums(np.stack([table[chosen].sum(axis=0) for chosen in samples]))
+    for value, chosen in zip(got, samples, strict=True):
+        hypotheses, references = ([side[i] for i in chosen] for side in (ours, theirs))
+        assert value == pytest.approx(by_hand(hypotheses, references), rel=0, abs=1e-12)
+        assert value == pytest.approx(
+            slobench_scores.bleu(hypotheses, references), rel=0, abs=1e-12
+        )
+    each = nltk_ngrams.from_sums(table)
+    assert each == pytest.approx([by_hand([a], [b]) for a, b in zip(ours, theirs, strict=True)])
+    assert (each == 0).any() and (each > 0).any()
+
+
+def by_hand(hypotheses: list[list[str]], references: list[list[str]]) -> float:
+    """BLEU of a corpus as NLTK 3.6.6 has it, with smoothing 1, written without any sums kept."""
+    precisions = []
+    for order in range(1, 5):
+        matched = total = 0
+        for pair in zip(hypotheses, references, strict=True):
+            ours, theirs = (
+                Counter(tuple(w[i : i + order]) for i in range(len(w) - order + 1)) for w in pair
+            )
+            matched += (ours & theirs).total()
+            total += max(1, ours.total())
+        if order == 1 and not matched:
+            return 0.0
+        precisions.append((matched or 0.1) / total)
+    length, reference_length = sum(map(len, hypotheses)), sum(map(len, references))
+    brevity = 1.0 if length > reference_length else math.exp(1 - reference_length / length)
+    return brevity * math.prod(precisions) ** 0.25
+
+
+def test_the_numbers_are_means_and_sums_of_what_is_given_by_segment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("nltk")
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    corpus = ["the hounds", "a dog runs over the road", ""], ["the dogs", "the dog runs", "a"]
+    segments = official_scores.score_segments(*corpus, "en", wordnet=MINI)
+    got = slobench_scores.score_translation(*corpus, "en", wordnet=MINI)
+    for name in ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)"):
+        assert segments.columns[name].shape == (3,)
+        assert got.scores[name] == exactly(float(segments.columns[name].mean()))
+    assert segments.columns["METEOR (avg)"][0] == exactly(0.9375)
+    table = segments.columns[official_scores.CORPUS_BLEU]
+    assert got.scores["BLEU (corpus)"] == exactly(float(nltk_ngrams.from_sums(table.sum(axis=0))))
+    assert got.scores["CHRF (corpus)"] == got.scores["CHRF (avg)"]
+    assert segments.columns["BLEU (avg)"][2] == segments.columns["METEOR (avg)"][2] == 0
+
+
+def test_meteor_is_that_of_the_installed_nltk() -> None:
+    """Where no synonym is asked, the versions agree."""
+    single = pytest.importorskip("nltk.translate.meteor_score").single_meteor_score
+
+    class Nothing:
+        def synsets(self, word: str) -> list[Any]:
+            return []
+
+    draw, stem = np.random.default_rng(4), meteor.porter_stemmer()
+    for _ in range(200):
+        vocabulary = ["run", "Runs", "running", "dog", "dogs", "the", "The", "and"]
+        ours, theirs = (list(map(str, draw.choice(vocabulary, draw.integers(9)))) for _ in "ab")
+        got = meteor.meteor_score(ours, theirs, stem, lambda word: frozenset())
+        assert got == exactly(single(theirs, ours, wordnet=Nothing()))
+
+
+@pytest.mark.parametrize(("word", "known"), KNOWN["synonyms"].items())
+def test_wordnet_is_read_as_nltk_3_6_6_reads_it(word: str, known: list[str]) -> None:
+    assert wordnet.find_wordnet(MINI).synonyms(word) == frozenset(known)
+
+
+def test_wordnet_is_read_from_the_zip_that_nltks_downloader_leaves(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "wordnet.zip", "w") as archive:
+        for file in MINI.iterdir():
+            archive.write(file, f"wordnet/{file.name}")
+    assert "hound" in wordnet.find_wordnet(tmp_path / "wordnet.zip").synonyms("dogs")
+
+
+def test_wordnet_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MissingDependencyError, match="apt install wordnet-base"):
+        wordnet.find_wordnet(tmp_path)
+    for file in MINI.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "data.noun").write_bytes(b"x" + (MINI / "data.noun").read_bytes())
+    with pytest.raises(DataError, match="holds no synset at byte"):
+        wordnet.find_wordnet(tmp_path).synonyms("dog")
+    (tmp_path / "index.verb").unlink()
+    with pytest.raises(DataError, match=r"index\.verb"):
+        wordnet.find_wordnet(tmp_path).synonyms("dog")
+
+
+def test_chrf_of_the_official_sample(sample: tuple[list[str], list[str]]) -> None:
+    """Its lines are words and spaces, so no tokeniser moves it: any machine has this number."""
+    got = [nltk_ngrams.chrf(a, b) for a, b in zip(*sample, strict=True)]
+    assert sum(got) / len(got) == exactly(GOLDEN["CHRF (avg)"])
+
+
+def test_bleu_of_the_official_sample(sample: tuple[list[str], list[str]]) -> None:
+    """Its words are what spaces part (NLTK's tokeniser gives the same)."""
+    ours, theirs = ([line.split() for line in lines] for lines in sample)
+    each = [slobench_scores.bleu([a], [b]) for a, b in zip(ours, theirs, strict=True)]
+    assert sum(each) / len(each) == exactly(GOLDEN["BLEU (avg)"])
+    assert slobench_scores.bleu(ours, theirs) == exactly(GOLDEN["BLEU (corpus)"])
+
+
+def test_all_of_the_official_sample_where_the_data_is_here(
+    sample: tuple[list[str], list[str]],
+) -> None:
+    got = slobench_scores.score_translation(*sample, language="sl")
+    for name, value in got.scores.items():
+        assert value == exactly(GOLDEN[name])
+    assert set(got.scores) | set(got.missing) == set(GOLDEN)
+    if got.missing:
+        pytest.skip(f"the rest is as golden; not computed: {got.missing}")
+
+
+def test_what_is_missing_is_told_and_the_rest_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(language: str) -> Any:
+        raise MissingDependencyError("no punkt.", remedy="Get it.")
+
+    monkeypatch.setattr(official_scores, "load_tokeniser", missing)
+    got = slobench_scores.score_translation(["a b"], ["a c"], "sl")
+    assert set(got.scores) == {"CHRF (avg)", "CHRF (corpus)"}
+    assert got.missing["METEOR (avg)"] == "no punkt. Get it."
+    quoted = slobench_scores.score_translation(['"a" b'], ["a c"], "sl")
+    assert quoted.scores == {} and "straight quotes" in quoted.missing["CHRF (avg)"]
+
+
+def test_without_wordnet_only_meteor_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("nltk")
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    got = slobench_scores.score_translation(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
+    assert list(got.missing) == ["METEOR (avg)"] and len(got.scores) == 4
+    got = slobench_scores.score_translation(["the hounds"], ["the dogs"], "en", wordnet=MINI)
+    assert not got.missing and got.scores["METEOR (avg)"] == exactly(0.9375)
+    assert any("WordNet 0.1" in line for line in got.data)
+
+
+@pytest.mark.parametrize(
+    ("line", "stops"),
+    [("! Ne.", True), (".) x", True), ("?! x", False), ("... x", False), ("Ne. Da.", False)],
+)
+def test_lines_on_which_nltk_3_6_6_ends_with_an_error(line: str, stops: bool) -> None:
+    assert nltk_ngrams.crashes_slobench(line) is stops
+
+
+@pytest.mark.parametrize(
+    ("line", "mended", "same_words"),
+    [
+        ("! or NOT x", "!or NOT x", True),
+        ("! Ne.", "!Ne.", True),
+        ("?\u00a0Ali", "?Ali", True),
+        ("! a? x", "!a? x", True),
+        ("!) Ne", ") Ne", False),
+        ("! (Ne)", "(Ne)", False),
+        ('." rekel', '" rekel', False),
+        (". x", "x", False),
+        ("! ! Ne", "! ! Ne", True),
+        ("Ne! Da.", "Ne! Da.", True),
+    ],
+)
+def test_such_lines_are_mended_with_the_least_change(
+    line: str, mended: str, same_words: bool
+) -> None:
+    assert nltk_ngrams.make_readable(line) == mended
+    assert not nltk_ngrams.crashes_slobench(mended)
+    pytest.importorskip("nltk")
+    cut = nltk_words.make_word_tokeniser()
+    assert (cut(line) == cut(mended)) is same_words
+
+
+def test_whatever_a_line_is_it_is_mended_and_never_emptied() -> None:
+    drawn = random.Random(7)  # noqa: S311 (lines, no secret)
+    seen = 0
+    for _ in range(4000):
+        line = "".join(drawn.choices(".!?)\"'([ab  \u00a0", k=drawn.randint(1, 8)))
+        mended = nltk_ngrams.make_readable(line)
+        assert not nltk_ngrams.crashes_slobench(mended)
+        assert bool(mended.strip()) is bool(line.strip())
+        assert (mended == line) is not nltk_ngrams.crashes_slobench(line)
+        seen += mended != line
+    assert seen > 100
+
+
+def multirc(labels: list[list[int]]) -> dict[official_scores.Key, official_scores.Label]:
+    return {(0, q, 10 * q + a): x for q, row in enumerate(labels) for a, x in enumerate(row)}
+
+
+def six(**changed: Any) -> dict[str, official_scores.Answers]:
+    plain: dict[str, official_scores.Answers] = {
+        task: {0: labels[0], 1: labels[1]} for task, labels in official_scores.LABELS.items()
+    }
+    return {**plain, "MultiRC": multirc([[0, 1], [1]]), **changed}
+
+
+def test_perfect_answers_score_one_everywhere() -> None:
+    got = official_scores.score_superglue(six(), six())
+    assert set(got.values()) == {1.0} and len(got) == 11
+
+
+def test_multirc_f1_is_over_answers_and_em_over_questions() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(50):
+        shape = [draw.integers(1, 4) for _ in range(draw.integers(1, 5))]
+        right, answers = ([draw.integers(2, size=n).tolist() for n in shape] for _ in "ab")
+        got = official_scores.score_superglue(
+            six(MultiRC=multirc(answers)), six(MultiRC=multirc(right))
+        )
+        flat = [[label for row in rows for label in row] for rows in (right, answers)]
+        assert got["MultiRC F1a Score"] == exactly(f1_score(*flat, zero_division=0.0))
+        assert got["MultiRC EM"] == exactly(
+            sum(a == b for a, b in zip(right, answers, strict=True)) / len(shape)
+        )
+
+
+def test_answers_of_other_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="RTE: answers and references are of different rows"):
+        official_scores.score_superglue(six(RTE={0: "entailment"}), six())
+    with pytest.raises(ValueError):
+        official_scores.score_superglue(six(WSC={0: "true", 1: "False"}), six())

@@ -1,0 +1,144 @@
+"""Downloads against a loopback server that behaves, fails and lies."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from paretune.errors import DataError, NetworkError
+from paretune_slovene import download
+from paretune_slovene.download import Collection, PinnedFile, download_collection
+
+BODY = bytes(range(256)) * 1200
+
+
+@dataclass
+class Server:
+    """What the loopback server sends, and how often it was asked."""
+
+    body: bytes = BODY
+    statuses: list[int] = field(default_factory=list)
+    redirect: str = ""
+    requests: int = 0
+    url: str = ""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.requests += 1
+            if state.statuses:
+                self.send_error(state.statuses.pop(0))
+                return
+            if state.redirect:
+                self.send_response(302)
+                self.send_header("Location", state.redirect)
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(state.body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    state.url = f"http://127.0.0.1:{http.server_port}"
+    pinned = PinnedFile("a.zip", len(BODY), hashlib.sha256(BODY).hexdigest())
+    monkeypatch.setattr(
+        download, "COLLECTIONS", {"test": Collection("a test", state.url, (pinned,))}
+    )
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield state
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_download_ends_with_the_file_alone_and_is_not_repeated(
+    server: Server, tmp_path: Path
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    folder = download_collection("test", tmp_path, progress=lambda *args: told.append(args))
+    assert folder == tmp_path / "test" and names(folder) == ["a.zip"]
+    assert (folder / "a.zip").read_bytes() == BODY
+    assert told[-1] == ("a.zip", len(BODY), len(BODY))
+    download_collection("test", tmp_path)
+    assert server.requests == 1
+
+
+def test_a_failed_request_is_repeated(server: Server, tmp_path: Path) -> None:
+    server.statuses = [503, 429]
+    assert (download_collection("test", tmp_path) / "a.zip").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"body": b"x" + BODY[1:]}, "SHA-256 differs"),
+        ({"body": BODY[:-1]}, "SHA-256 differs"),
+        ({"body": BODY * 3}, "more than the 307,200 bytes"),
+        ({"statuses": [404] * 9}, "404"),
+        ({"redirect": "ftp://127.0.0.1/a.zip"}, "failed"),
+        ({"redirect": "file:///etc/passwd"}, "failed"),
+    ],
+)
+def test_only_the_pinned_file_is_kept(
+    server: Server, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    for name, value in changes.items():
+        setattr(server, name, value)
+    with pytest.raises(NetworkError, match=message):
+        download_collection("test", tmp_path, retries=1)
+    assert names(tmp_path / "test") == []
+
+
+def test_a_damaged_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    folder = download_collection("test", tmp_path)
+    (folder / "a.zip").write_bytes(BODY[:-1] + b"!")
+    download_collection("test", tmp_path)
+    assert (folder / "a.zip").read_bytes() == BODY
+
+
+def test_no_server_is_a_network_error(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match="the download failed"):
+        download_collection("test", tmp_path, base_url="http://127.0.0.1:9", retries=0)
+
+
+@pytest.mark.parametrize("address", ["file:///etc", "http://[::1", "ftp://h/x", "https://u:pw@h"])
+def test_other_addresses_are_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(DataError, match="not an address") as refused:
+        download_collection("superglue-sl", tmp_path, base_url=address)
+    assert "pw" not in str(refused.value)
+
+
+def test_unknown_names_and_folders_are_data_errors(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='no data set "superglue"'):
+        download_collection("superglue", tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        download_collection("test", tmp_path / "file")
+
+
+def test_the_pins_are_those_of_the_published_files(shared: Path) -> None:
+    folder = shared / "data" / "slobench-release"
+    for pinned in download.COLLECTIONS["superglue-sl"].files:
+        data = (folder / pinned.name).read_bytes()
+        assert len(data) == pinned.size
+        assert hashlib.sha256(data).hexdigest() == pinned.sha256
