@@ -315,8 +315,7 @@ def study(entries: list[dict[str, Any]]) -> Iterator[str]:
     yield "is left out: PEFT's does not run on encoders in transformers 5. Accuracies are told with"
     yield "test rows x seeds, differences with 95 % intervals over rows and seeds, both drawn anew."
     for one in entries:
-        extra = f"with the extra fast (numba {one['numba']})" if one.get("numba") else "plain"
-        yield from ["", f"paretune {extra}; {one['workers']} processes; {machine(one)}"]
+        yield from ["", f"{one['workers']} processes; {machine(one)}"]
         for case in one["cases"]:
             hand, own = (
                 statistics.median(case[f"seconds_by_{who}"]) for who in ("hand", "paretune")

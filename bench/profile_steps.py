@@ -40,10 +40,8 @@ KINDS = {
 METHOD, REST = "products of the method", "the rest"
 NODES = {
     "PackedAttention": "attention, written out",
-    "KernelAttention": "attention, written out",
-    "AddNorm": "dropout, sum and normalisation, compiled",
 }
-"""Our own nodes, plain or compiled, forward and backward, by what is in their names."""
+"""Our own nodes, forward and backward, by what is in their names."""
 
 
 def kind_of(name: str, shapes: list[Any]) -> str:

@@ -21,7 +21,6 @@ from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout
-from paretune.models.kernels import policy
 from paretune.models.load import reset_head
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import StepBatch
@@ -55,7 +54,6 @@ class Variant(NamedTuple):
     width: int | None = None
     attention: str = "sdpa"
     mixed: bool = False
-    compiled: bool = False
 
 
 VARIANTS = {
@@ -70,12 +68,6 @@ VARIANTS = {
     "ours-nd": Variant("paretune, bf16, dropout 0", True, 0.0, "bf16"),
     "ours-fp32": Variant("paretune, fp32, dropout 0.1", True, 0.1, "fp32"),
     "ours-nd-fp32": Variant("paretune, fp32, dropout 0", True, 0.0, "fp32"),
-    "ours-fast-fp32": Variant(
-        "paretune[fast], fp32, dropout 0.1", True, 0.1, "fp32", compiled=True
-    ),
-    "ours-nd-fast-fp32": Variant(
-        "paretune[fast], fp32, dropout 0", True, 0.0, "fp32", compiled=True
-    ),
     "ours-mixed": Variant(
         "paretune, bf16, dropout 0.1, batches in random order", True, 0.1, "bf16", mixed=True
     ),
@@ -89,10 +81,6 @@ PAIRS = (
     ("b-nd", "ours-nd"),
     ("b-fp32", "ours-fp32"),
     ("b-nd-fp32", "ours-nd-fp32"),
-    ("ours-fp32", "ours-fast-fp32"),
-    ("ours-nd-fp32", "ours-nd-fast-fp32"),
-    ("b-fp32", "ours-fast-fp32"),
-    ("b-nd-fp32", "ours-nd-fast-fp32"),
     ("a", "ours"),
     ("a", "ours-fp32"),
     ("b", "ours-mixed"),
@@ -109,10 +97,7 @@ PLAIN = ("full", "head_only", "bitfit")
 
 def usual() -> tuple[str, ...]:
     """The variants to measure on this machine."""
-    if is_bf16_fast()[0]:
-        return WITH_BF16
-    alone = torch.get_num_threads() == 1  # compiled passes keep to one thread
-    return (*WITHOUT_BF16, "ours-fast-fp32") if alone and policy.numba_version() else WITHOUT_BF16
+    return WITH_BF16 if is_bf16_fast()[0] else WITHOUT_BF16
 
 
 def no_counterpart(method: str, kind: str) -> str:
@@ -239,9 +224,6 @@ class Ours:
         self, work: Work, method: str, variant: Variant, rate: float, seed: int,
         device: str = "cpu",
     ) -> None:  # fmt: skip
-        if variant.compiled and torch.get_num_threads() != 1:
-            raise SystemExit("compiled passes keep to one thread: --threads 1")
-        self.compiled = variant.compiled
         run = work.run(
             method, dropout=variant.dropout, precision=variant.precision, rate=rate, seed=seed
         )
@@ -265,8 +247,7 @@ class Ours:
 
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
-        with policy.override_kernels(on=self.compiled):
-            (losses,) = accumulate_gradients(
-                [StepBatch(self.data, batch, number, self.config)], self.forward
-            )
-            return self.optimizer.step(number, self.rate, losses)
+        (losses,) = accumulate_gradients(
+            [StepBatch(self.data, batch, number, self.config)], self.forward
+        )
+        return self.optimizer.step(number, self.rate, losses)

@@ -24,10 +24,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-COMPILED = "-fast"
-"""In the names of the sides that compute by one thread only."""
-
-
 class Arrangement(NamedTuple):
     """How many processes, with how many threads, train what."""
 
@@ -42,13 +38,8 @@ class Arrangement(NamedTuple):
 
 
 def arranged(cores: int, variants: list[str]) -> list[Arrangement]:
-    """All cores for one process, and a process for each core, which compiled passes keep to."""
-    return [
-        a
-        for v in variants
-        for a in (Arrangement(1, cores, v), Arrangement(cores, 1, v))
-        if a.threads == 1 or COMPILED not in v
-    ]
+    """All cores for one process, and a process for each core."""
+    return [a for v in variants for a in (Arrangement(1, cores, v), Arrangement(cores, 1, v))]
 
 
 def serve(

@@ -7,8 +7,7 @@ on the same selection part and answer the same test part.
 
 paretune does more: baselines without a model, and the solo measurement of each method's cost. Its
 time is told with these; beside it stand the seconds of the same runs alone, all processes together
-and without their start. Where numba is installed it computes with the extra `fast`
-(PARETUNE_COMPILED=0: without).
+and without their start.
 
     python bench/whole_study.py --quick
     python bench/whole_study.py --json study.json
@@ -367,11 +366,7 @@ def main(arguments: list[str] | None = None) -> None:
         vars(options).update(small)
     from turns import about, save
 
-    from paretune.models.kernels import policy
-
-    results = about(
-        numba=policy.describe_kernels()[0], workers=options.workers, rounds=options.rounds, cases=[]
-    )
+    results = about(workers=options.workers, rounds=options.rounds, cases=[])
     results["cases"].append(measure(options))
     print("\n".join(tables(results["cases"][-1])), flush=True)
     save(results, options.json)

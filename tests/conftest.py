@@ -16,9 +16,6 @@ pytest_plugins = ["support.guarantees", "pytester"]
 
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The suite's results are those of a plain install, with or without the extra `fast`; tests of it
-# switch it on. PARETUNE_COMPILED=1 in front of pytest runs everything with it.
-os.environ.setdefault("PARETUNE_COMPILED", "0")
 # What rotates by day is one thing for all of pytest-xdist's processes, at midnight too; who sets it
 # repeats the tests of another day.
 os.environ.setdefault("PARETUNE_TEST_DAY", datetime.date.today().isoformat())

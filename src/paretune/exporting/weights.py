@@ -71,14 +71,10 @@ def load_or_retrain(
          f"({describe_retraining(record)} when it ran)")  # fmt: skip
     import torch
 
-    from paretune.models.kernels import policy
     from paretune.training.trainer import train_run
 
-    trained_with = record.measured.get("environment", {})
-    torch.set_num_threads(trained_with.get("threads", 1))
-    # The same rounding as in training, with or without the extra `fast`.
-    as_then = policy.override_kernels(on=bool(trained_with.get("compiled")))
-    with as_then, tempfile.TemporaryDirectory() as folder:
+    torch.set_num_threads(record.measured.get("environment", {}).get("threads", 1))
+    with tempfile.TemporaryDirectory() as folder:
         outcome = train_run(record.run, checkpoint=Path(folder) / "state")
     if not _answers_match(outcome.blobs["predictions"], record, store):
         raise StoreError(

@@ -20,7 +20,6 @@ from paretune.measuring.counters import HighWaterMark, can_reset_high_water, cho
 from paretune.measuring.device_abilities import list_devices
 from paretune.measuring.processor import describe_processor, read_memory, read_processor_name
 from paretune.measuring.speed import measure_bf16_speedup, measure_matmul_speed
-from paretune.models.kernels import policy
 
 PACKAGES = (
     "paretune",
@@ -50,8 +49,7 @@ def describe_machine(*, devices: bool = False) -> dict[str, Any]:
         ``system``, ``python``, ``packages`` (name to version, None if not installed),
         ``describe_processor``, ``read_memory`` (bytes), ``counters`` (``cpu_memory``,
         ``cpu_energy``, ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and
-        ``reason``), ``compiled`` (numba's ``version`` or None, and ``reason``;
-        paretune.models.kernels.policy); with ``devices`` also ``torch``: ``threads``, ``devices``
+        ``reason``); with ``devices`` also ``torch``: ``threads``, ``devices``
         (:func:`paretune.measuring.device_abilities.list_devices`),
         ``bf16`` (of the best device: ``fast`` and ``reason``, which decide ``precision: auto``,
         ``min_width``, and ``speedup``, a timing) and ``measure_matmul_speed``
@@ -64,7 +62,6 @@ def describe_machine(*, devices: bool = False) -> dict[str, Any]:
         "processor": describe_processor(),
         "memory": read_memory(),
         "counters": _describe_counters(),
-        "compiled": dict(zip(("version", "reason"), policy.describe_kernels(), strict=True)),
     }
     if devices:
         machine["torch"] = _describe_torch()
@@ -125,13 +122,8 @@ def _describe_torch() -> dict[str, Any]:
 RUN_PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
 
 
-def describe_environment(device: str, *, compiled: bool = False) -> dict[str, Any]:
-    """Versions and hardware, as plain values: whether two runs may be compared depends on them.
-
-    Args:
-        compiled: whether it used compiled kernels (:mod:`paretune.models.kernels`), which round
-            differently.
-    """
+def describe_environment(device: str) -> dict[str, Any]:
+    """Versions and hardware, as plain values: whether two runs may be compared depends on them."""
     import torch
 
     return {
@@ -139,7 +131,6 @@ def describe_environment(device: str, *, compiled: bool = False) -> dict[str, An
         "system": platform.platform(),
         "processor": read_processor_name(),
         "threads": torch.get_num_threads(),
-        "compiled": f"numba {policy.numba_version()}" if compiled else None,
         "packages": {name: find_version(name) for name in RUN_PACKAGES},
         **describe_device(device),
         **describe_attention(device),

@@ -146,7 +146,6 @@ class Environment(TypedDict, total=False):
     system: str
     processor: str
     threads: int
-    compiled: str | None
     packages: dict[str, str]
     device: str
     device_name: str

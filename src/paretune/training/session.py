@@ -250,9 +250,7 @@ class Session:
             self._precompute(scored, "selection")
         fleet = self._model.prepared.fleet
         cached = fleet.packing is not None and bool(fleet.packing.activation_caches)
-        compiled = fleet.used_kernels
         predictions = [predict_parts(slot.evaluator, slot.state, slot.parts) for slot in owned]
-        compiled |= self._model.prepared.fleet.used_kernels
         seconds = (time.monotonic() - started) / max(1, len(owned))
         for slot, predicted in zip(owned, predictions, strict=True):
             slot.add_seconds("train", slot.state.progress.seconds)
@@ -260,7 +258,7 @@ class Session:
             self._write_outcome(slot, predicted, cached=cached)
             self._measure_forgetting(slot)
             slot.outcome.measured |= {
-                "environment": describe_environment(self._options.device, compiled=compiled),
+                "environment": describe_environment(self._options.device),
                 "kept_activations": cached,
                 **({} if self._alone else {"fleet": len(self._slots)}),
             }

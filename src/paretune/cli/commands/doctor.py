@@ -89,9 +89,6 @@ def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
         ("products", _format_speed(speed)),
         ("between products", f"{speed['gigabytes_per_second']:.0f} GB/s (fp32, one thread)"),
     ]
-    numba = machine["compiled"]
-    text = f"by numba {numba['version']}, with one thread in fp32" if numba["version"] else "no"
-    rows.append(("compiled", text + (f" ({numba['reason']})" if numba["reason"] else "")))
     rows.append(("python", machine["python"]))
     rows.extend((name, number or "not installed") for name, number in machine["packages"].items())
     rows.extend(

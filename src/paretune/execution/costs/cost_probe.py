@@ -27,7 +27,6 @@ from paretune.measuring.cost_estimation import (
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
-from paretune.models.kernels import policy
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
@@ -67,8 +66,6 @@ def measure_cost(
     objective = caches.objective(run)
     source = caches.source(run.model)
     warm_libraries(device, bf16=run.training.precision == "bf16")
-    if device == "cpu" and run.training.precision == "fp32":
-        policy.preload_kernels()
     meter = PeakMeter(device)
     meter.baseline()
     with meter.phase("load"):
@@ -140,7 +137,7 @@ def measure_cost(
         "batch_tokens": _count_tokens(encoded, batch),
         "mean_batch_tokens": _count_tokens(encoded, examples) * len(batch) / len(examples),
         "saved_bytes": count_safetensors_bytes(prepared.trained),
-        "environment": describe_environment(device, compiled=prepared.fleet.used_kernels),
+        "environment": describe_environment(device),
     }
     return outcome
 

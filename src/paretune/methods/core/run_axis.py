@@ -122,12 +122,6 @@ class Fleet:
             rng.begin_pass(seeds, [])
         torch.manual_seed(seeds[0])  # what models and tuners of peft draw themselves
 
-    @property
-    def used_kernels(self) -> bool:
-        """Whether compiled kernels (:mod:`paretune.models.kernels`) computed a pass."""
-        rng = self.dropout_rng if self.packing is None else self.packing.dropout_rng
-        return rng is not None and rng.used_kernels
-
     def dropout_context(self) -> AbstractContextManager[Any]:
         """The context for a forward and backward pass in training."""
         return nullcontext() if self.dropout_rng is None else seeded_dropout(self.dropout_rng)

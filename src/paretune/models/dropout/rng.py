@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from paretune.models.dropout.masks import draw_mask, drop_by_mask
-from paretune.models.kernels import policy
 
 RowParts = list[tuple[int, int]]
 """Seed and number of rows of each run, in order."""
@@ -65,10 +64,6 @@ class _DropPadded(torch.autograd.Function):
 
 
 def _drop_rows(x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
-    if policy.can_use_kernels(x):
-        from paretune.models.kernels.dropout_rows import drop_rows as drop_by_kernel
-
-        return drop_by_kernel(x, parts, offset, p)
     per_row = x[0].numel() if len(x) else 0
     masks = [draw_mask(seed, (offset,), rows * per_row, p, x.device) for seed, rows in parts]
     mask = masks[0] if len(masks) == 1 else torch.cat(masks)
@@ -118,7 +113,6 @@ class DropoutRng:
     row_splits: list[list[int]] = field(default_factory=list)
     offset: int = 0
     run_lengths: list[int] = field(default_factory=list)
-    used_kernels: bool = False
 
     def begin_pass(self, seeds: Sequence[int], row_splits: Sequence[Sequence[int]]) -> None:
         """Start a forward pass: offsets are counted from 0."""
@@ -136,7 +130,6 @@ class DropoutRng:
             return x
         if self.run_lengths:
             return drop_padded(x, self.shape_parts(x.shape), self.next_offset(), p)
-        self.used_kernels |= policy.can_use_kernels(x)
         return drop_rows(x, self.row_parts(len(x)), self.next_offset(), p)
 
     def drop_per_run(self, x: Tensor, runs: Sequence[int], p: float) -> Tensor:

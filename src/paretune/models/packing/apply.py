@@ -21,7 +21,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rng import OFFSETS_PER_LAYER, DropoutRng
-from paretune.models.kernels import policy
 from paretune.models.packing.attention import (
     IMPLEMENTATION,
     compute_packed_attention,
@@ -57,7 +56,6 @@ def pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     _set_positions(model, anatomy, packing)
     packing.pooled_token = anatomy.topology.pooled_token
     if model.config.model_type in CLS_ONLY_ARCHITECTURES:
-        _fuse_add_norm(packing.changes, model, anatomy, packing.dropout_rng)
         _prune_last_layer(model, anatomy, packing)
         return
     last = model.get_submodule(anatomy.layers[-1].name)
@@ -108,48 +106,6 @@ def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     packing.changes.set(module, "forward", forward)
     residual = model.get_submodule(parent_name(attention.output))
     packing.changes.hook(residual.register_forward_pre_hook(select_pooled))
-
-
-def _fuse_add_norm(changes: ModelChanges, model: Any, anatomy: Anatomy, rng: DropoutRng) -> None:
-    """Compute dropout, residual and normalisation behind BERT's products in one compiled kernel.
-
-    Where a method hooks one of them (Pfeiffer's adapter, BitFit), the layer's own three stay.
-    """
-    for layer in anatomy.layers:
-        for name in (layer.self_attention.output, layer.down):
-            module = model.get_submodule(parent_name(name))
-            if "forward" not in vars(module):
-                changes.set(module, "forward", partial(_fused_output, module, rng))
-
-
-def _fused_output(
-    module: Any, rng: DropoutRng, hidden_states: Tensor, input_tensor: Tensor
-) -> Tensor:
-    hidden = module.dense(hidden_states)
-    norm = module.LayerNorm
-    plain = type(norm) is nn.LayerNorm and not any(map(_has_hooks, (module.dropout, norm)))
-    fits = plain and hidden.shape[-1] % 4 == 0
-    if fits and policy.can_use_kernels(hidden, input_tensor, norm.weight):
-        from paretune.models.kernels.add_norm import add_norm
-
-        rng.used_kernels = True
-        p = module.dropout.p if module.dropout.training else 0.0
-        parts, offset = [(0, len(hidden))], 0
-        if p > 0:
-            offset, parts = rng.next_offset(), rng.row_parts(len(hidden))
-        return add_norm(hidden, input_tensor, norm, parts, offset, p)
-    out: Tensor = norm(module.dropout(hidden) + input_tensor)
-    return out
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-    return any(hooks)
 
 
 PACKED_ENCODER_DECODERS = ("bart", "m2m_100", "marian", "mbart")

@@ -4,8 +4,7 @@ Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the p
 Forward and backward are written out for all sequences of a batch, group by group, so that autograd
 keeps one node; the probabilities are kept for the backward pass, and their dropout is drawn once
 more. With grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) the query heads that
-share a head of keys are stacked as its queries, so that nothing is repeated. The same with compiled
-kernels is :mod:`paretune.models.kernels.attention`.
+share a head of keys are stacked as its queries, so that nothing is repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
-from paretune.models.kernels import policy
 from paretune.models.packing.layout import AttentionGroup, PackedLayout
 from paretune.models.packing.state import (
     AttentionDropout,
@@ -102,14 +100,6 @@ def compute_packed_attention(
         with torch.autocast(query.device.type, enabled=False):
             return attend(kernel, query, key, value, front, packing, settings)
     plan = _plan_attention(packing, settings)
-    # The kernels' softmax knows ends of texts and windows, not that a target sees no later token.
-    masks_by_length = settings.scaling > 0 and settings.role in ("self", "pooled", "cross")
-    as_plain = plan.key_heads == plan.heads and plan.softcap is None
-    if masks_by_length and as_plain and policy.can_use_kernels(query, key, value):
-        from paretune.models.kernels.attention import KernelAttention
-
-        packing.dropout_rng.used_kernels = True
-        return KernelAttention.apply(query, key, value, *prefix, plan)  # type: ignore[no-untyped-call,no-any-return]
     with torch.autocast(query.device.type, enabled=False):
         return _PackedAttention.apply(query, key, value, *prefix, plan)  # type: ignore[no-untyped-call,no-any-return]
 
@@ -119,7 +109,6 @@ def _plan_attention(packing: Packing, settings: AttentionSettings) -> AttentionP
     if settings.dropout > 0:
         rng = packing.dropout_rng
         dropout = AttentionDropout(rng.seeds, rng.next_offset(), settings.dropout)
-    query_lengths, key_lengths = packing.layout.attention_lengths(settings.role)
     return AttentionPlan(
         groups=packing.layout.groups(settings.role),
         heads=settings.heads,
@@ -128,8 +117,6 @@ def _plan_attention(packing: Packing, settings: AttentionSettings) -> AttentionP
         window=settings.sliding_window,
         softcap=settings.softcap,
         dropout=dropout,
-        query_lengths=query_lengths,
-        key_lengths=key_lengths,
     )
 
 

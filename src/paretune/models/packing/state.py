@@ -48,11 +48,7 @@ class AttentionDropout:
 
 @dataclass(frozen=True)
 class AttentionPlan:
-    """One attention of one batch.
-
-    ``query_lengths`` and ``key_lengths``: of every sequence, how many of its tokens see, and how
-    many are seen.
-    """
+    """One attention of one batch."""
 
     groups: list[AttentionGroup]
     heads: int
@@ -61,8 +57,6 @@ class AttentionPlan:
     window: int | None
     softcap: float | None
     dropout: AttentionDropout | None
-    query_lengths: list[int]
-    key_lengths: list[int]
 
 
 @dataclass
