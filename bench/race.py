@@ -11,7 +11,7 @@
                                                                  their end
     python bench/race.py rules [--seconds 600]                   claims of full studies by the rules
                                                                  of a race, with and without lending
-    python bench/race.py page                                    prints the tables of docs/racing.md
+    python bench/race.py page                                    prints the table of docs/racing.md
 
 A full study is drawn (bench/verdicts) or read, and the race is given its runs one round after
 another. Compared are: what is recommended, the training seconds (drawn studies: each method as long
@@ -55,7 +55,6 @@ from paretune.study import Study
 from paretune.verbs.report import load_results
 
 RESULTS = Path(__file__).parent / "calibration" / "race.json"
-AIMS = ("recommendation", "verdict")
 STUDIES = 200
 _SAME = 1e-9
 
@@ -77,10 +76,8 @@ def list_raced() -> list[Scenario]:
     return list({scenario.name: scenario for scenario in [*scenarios, *choices]}.values())
 
 
-def race_scenario(
-    scenario: Scenario, studies: int, aims: Sequence[str], seconds: float
-) -> dict[str, Any]:
-    """Shares and means over the studies of one scenario, of each aim.
+def race_scenario(scenario: Scenario, studies: int, seconds: float) -> dict[str, Any]:
+    """Shares and means over the studies of one scenario.
 
     Args:
         seconds: of the processor, after which no further study is drawn.
@@ -90,8 +87,7 @@ def race_scenario(
     tally = Tally()
     for drawn, truths in _draw(scenario, rng, studies):
         study, records = build_study(drawn, scenario.metric)
-        for aim in aims:
-            race_study(tally, study, records, aim, truths)
+        race_study(tally, study, records, truths)
         count += 1
         if time.process_time() - began > seconds:
             break
@@ -118,12 +114,11 @@ def race_study(
     tally: Tally,
     study: Study,
     records: Sequence[Record],
-    aim: str,
     truths: dict[str, Truth] | None = None,
 ) -> None:
     """Race one full study, and tally what differs."""
     plain = set_race(study, "off")
-    raced = set_race(study, aim)
+    raced = set_race(study, "recommendation")
     for task in study.tasks:
         own = [record for record in records if record.run.task.key == task.key]
         full = [cell for cell in build_cells(plain, own) if cell.task == task.key]
@@ -131,11 +126,11 @@ def race_study(
         state = decide_rounds(whole, raced)
         ended = _stop(whole, raced, state)
         whole = [_mark_left_out(cell, state) for cell in whole]
-        _tally_choice(tally, aim, full, ended, study, truths)
-        _tally_seconds(tally, aim, full, ended)
-        _tally_claims(tally, aim, (full, whole, ended), truths)
+        _tally_choice(tally, full, ended, study, truths)
+        _tally_seconds(tally, full, ended)
+        _tally_claims(tally, (full, whole, ended), truths)
         if state.agreement is not None and state.over:
-            tally.count(f"{aim}: predicted agreement", state.agreement)
+            tally.count("predicted agreement", state.agreement)
 
 
 def _stop(cells: Sequence[Cell], study: Study, state: Any) -> list[Cell]:
@@ -158,7 +153,6 @@ def _mark_left_out(cell: Cell, state: RaceState) -> Cell:
 
 def _tally_choice(
     tally: Tally,
-    aim: str,
     full: Sequence[Cell],
     ended: Sequence[Cell],
     study: Study,
@@ -166,21 +160,21 @@ def _tally_choice(
 ) -> None:
     budget = race_budget(study.limits)
     choices = []
-    for name, cells in (("full", full), (aim, ended)):
+    for name, cells in (("full", full), ("race", ended)):
         chosen = choose(cells, budget).chosen
         choices.append(chosen and chosen.cell.method)
         if truths:
             best = max(truth.expected for truth in truths.values())
             method = chosen.cell.method if chosen else "tfidf"
             tally.count(f"{name}: points lost", 100 * (best - truths[method].expected))
-    tally.count(f"{aim}: same choice", choices[0] == choices[1])
+    tally.count("same choice", choices[0] == choices[1])
 
 
-def _tally_seconds(tally: Tally, aim: str, full: Sequence[Cell], ended: Sequence[Cell]) -> None:
-    for name, cells in (("full", full), (aim, ended)):
+def _tally_seconds(tally: Tally, full: Sequence[Cell], ended: Sequence[Cell]) -> None:
+    for name, cells in (("full", full), ("race", ended)):
         seconds = sum(_seconds(cell) for cell in cells if not cell.baseline)
-        tally.count(f"{aim}: seconds of {name}", seconds)
-        tally.count(f"{aim}: runs of {name}", sum(len(c.final) for c in cells if not c.baseline))
+        tally.count(f"seconds of {name}", seconds)
+        tally.count(f"runs of {name}", sum(len(c.final) for c in cells if not c.baseline))
 
 
 def _seconds(cell: Cell) -> float:
@@ -193,19 +187,18 @@ def _seconds(cell: Cell) -> float:
 
 def _tally_claims(
     tally: Tally,
-    aim: str,
     by_side: tuple[Sequence[Cell], Sequence[Cell], Sequence[Cell]],
     truths: dict[str, Truth] | None,
 ) -> None:
     names = ("full by its rules", "full by the race's rules", "race")
     claims = [list_claims(cells) for cells in by_side]
     for name, claimed in zip(names, claims, strict=True):
-        tally.count(f"{aim}: claims, {name}", len(claimed))
+        tally.count(f"claims, {name}", len(claimed))
         if truths:
             false = any(_is_false(claim, truths) for claim in claimed)
-            tally.count(f"{aim}: any false claim, {name}", false)
-    tally.count(f"{aim}: claims are a subset", claims[2] <= claims[1])
-    tally.count(f"{aim}: claims are a subset of the full study's own", claims[2] <= claims[0])
+            tally.count(f"any false claim, {name}", false)
+    tally.count("claims are a subset", claims[2] <= claims[1])
+    tally.count("claims are a subset of the full study's own", claims[2] <= claims[0])
 
 
 def _is_false(claim: tuple[str, str], truths: dict[str, Truth]) -> bool:
@@ -227,7 +220,9 @@ def compare_rules(scenario: Scenario, studies: int, seconds: float) -> dict[str,
     tally = Tally()
     for drawn, truths in _draw(scenario, rng, studies):
         study, records = build_study(drawn, scenario.metric)
-        plain, raced = (build_cells(set_race(study, race), records) for race in ("off", "verdict"))
+        plain, raced = (
+            build_cells(set_race(study, race), records) for race in ("off", "recommendation")
+        )
         alone = [replace(cell, first_runs=()) for cell in raced]
         for name, cells in (("usual", plain), ("first runs", raced), ("alone", alone)):
             claimed = list_claims(cells)
@@ -258,40 +253,34 @@ def measure(options: argparse.Namespace) -> None:
         if scenario.name in known or options.only not in scenario.name:
             continue
         began = time.process_time()
-        known[scenario.name] = race_scenario(scenario, studies, options.aim, options.seconds)
+        known[scenario.name] = race_scenario(scenario, studies, options.seconds)
         file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
         print(f"{scenario.name}: {time.process_time() - began:.0f} s", flush=True)
 
 
-def describe(name: str, means: dict[str, float], aim: str) -> str:
-    """One line of a table."""
-    full, own = means[f"{aim}: seconds of full"], means[f"{aim}: seconds of {aim}"]
-    false = [
-        means.get(f"{aim}: any false claim, {side}", float("nan"))
-        for side in ("full by its rules", "full by the race's rules", "race")
-    ]
-    numbers = " | ".join(f"{100 * share:.1f}" for share in false)
+def describe(name: str, means: dict[str, float]) -> str:
+    """One line of the table."""
+    sides = ("full by its rules", "full by the race's rules", "race")
+    false = " | ".join(
+        f"{100 * means.get(f'any false claim, {s}', float('nan')):.1f}" for s in sides
+    )
+    claims = " | ".join(f"{means[f'claims, {s}']:.2f}" for s in sides)
+    own = means["claims are a subset of the full study's own"]
     return (
-        f"| {name} | {100 * means[f'{aim}: same choice']:.1f} | {full / own:.2f} | {numbers} | "
-        f"{means[f'{aim}: claims, full by its rules']:.2f} | "
-        f"{means[f'{aim}: claims, full by the race' + chr(39) + 's rules']:.2f} | "
-        f"{means[f'{aim}: claims, race']:.2f} | "
-        f"{100 * means[f'{aim}: claims are a subset']:.0f} | "
-        f"{100 * means[f'{aim}: claims are a subset of the full study' + chr(39) + 's own']:.1f} |"
+        f"| {name} | {100 * means['same choice']:.1f} | "
+        f"{means['seconds of full'] / means['seconds of race']:.2f} | {false} | {claims} | "
+        f"{100 * means['claims are a subset']:.0f} | {100 * own:.1f} |"
     )
 
 
 def print_page(file: Path) -> None:
-    """A table for each aim."""
-    known = json.loads(file.read_text())
-    for aim in AIMS:
-        print(
-            f"\n{aim}: study | same choice % | full / race seconds | any false claim %: full, "
-            "full by the race's rules, race | claims: the same | subset % | of full's own %"
-        )
-        for name, outcome in sorted(known.items()):
-            if f"{aim}: same choice" in outcome["means"]:
-                print(describe(f"{name} ({outcome['studies']})", outcome["means"], aim))
+    """The table."""
+    print(
+        "study | same choice % | full / race seconds | any false claim %: full, full by the race's "
+        "rules, race | claims: the same | subset % | of full's own %"
+    )
+    for name, outcome in sorted(json.loads(file.read_text()).items()):
+        print(describe(f"{name} ({outcome['studies']})", outcome["means"]))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -302,7 +291,6 @@ def main(arguments: list[str] | None = None) -> None:
     measuring.add_argument("--json", type=Path, default=RESULTS)
     measuring.add_argument("--share", type=float, default=1.0, help="of the studies")
     measuring.add_argument("--only", default="", help="of this name, or else with it inside")
-    measuring.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
     measuring.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
     storing = verbs.add_parser("grid")
     packing = verbs.add_parser("pack")
@@ -315,7 +303,6 @@ def main(arguments: list[str] | None = None) -> None:
         verb.add_argument("--study", type=Path, default=Path(__file__).parent / "grid.yaml")
         verb.add_argument("--task", action="append", default=[], help="these alone")
     storing.add_argument("--draws", type=int, default=20, help="further races of each task")
-    storing.add_argument("--aim", choices=AIMS, nargs="*", default=list(AIMS))
     storing.add_argument("--json", type=Path)
     rungs = verbs.add_parser("rungs")
     rungs.add_argument("store", type=Path)
@@ -340,12 +327,12 @@ def main(arguments: list[str] | None = None) -> None:
         study = select_tasks(Study.load(options.study, options.overrides), names)
         try:
             with open_packed(options.store) as folder, Grid.open(study, folder) as grid:
-                rows = race_grid(grid, options.draws, options.aim)
+                rows = race_grid(grid, options.draws)
         except MissingRunsError as error:
             parser.error(str(error))
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1) + "\n")
-        print(*summarise_grid(rows), sep="\n")
+        print(summarise_grid(rows))
     elif options.verb == "pack":
         study = Study.load(options.study, options.overrides)
         with Grid.open(study, options.store) as grid:

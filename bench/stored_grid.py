@@ -26,9 +26,9 @@ from paretune.study import Study
 from paretune.verbs.report import load_results
 
 
-def set_race(study: Study, aim: str) -> Study:
-    """The study with another race."""
-    protocol = study.protocol.model_copy(update={"race": aim})
+def set_race(study: Study, race: str) -> Study:
+    """The study with or without a race."""
+    protocol = study.protocol.model_copy(update={"race": race})
     return study.model_copy(update={"protocol": protocol})
 
 
@@ -75,10 +75,9 @@ class Grid:
         """
         results = load_results(study, store)
         records = {record.run_id: record for record in results.records}
-        for race in ("recommendation", "verdict"):  # at rates that only a race has chosen
-            with suppress(StoreError):  # that one never ran
-                raced = load_results(set_race(results.study, race), store)
-                records |= {record.run_id: record for record in raced.records}
+        with suppress(StoreError):  # at rates that only a race has chosen, if it ran
+            raced = load_results(set_race(results.study, "recommendation"), store)
+            records |= {record.run_id: record for record in raced.records}
         with Store.open(store) as opened:
             context = preflight.make_context(opened, "cpu")
             yield cls(context.pin_revisions(results.study), context, records)
@@ -125,8 +124,8 @@ def draw_studies(study: Study, draws: int, rng: np.random.Generator) -> Iterator
             )
 
 
-def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> list[dict[str, Any]]:
-    """For each study of :func:`draw_studies` and each aim, what the race chose and took.
+def race_grid(grid: Grid, draws: int, seed: int = 19) -> list[dict[str, Any]]:
+    """For each study of :func:`draw_studies`, what the race chose and took.
 
     Raises:
         MissingRunsError: the full study is not in the store.
@@ -137,33 +136,31 @@ def race_grid(grid: Grid, draws: int, aims: Sequence[str], seed: int = 19) -> li
         plain = set_race(study, "off")
         full = grid.replay(plain, task)
         whole = _cells_of(plain, full)
-        for aim in aims:
-            raced = set_race(study, aim)
-            try:
-                ended = grid.replay(raced, task)
-            except MissingRunsError:  # it chose another rate after fewer trials
-                rows.append({"task": task, "aim": aim, "missing": True})
-                continue
-            cells = _cells_of(raced, ended)
-            budget = race_budget(study.limits)
-            choices = [choose(own, budget).chosen for own in (whole, cells)]
-            names = [chosen and chosen.cell.method for chosen in choices]
-            claims = [list_claims(own) for own in (_finish(raced, full, cells), cells)]
-            row = {
-                "task": task,
-                "aim": aim,
-                "methods": [method.key for method in study.methods],
-                "seeds": list(study.protocol.seeds),
-                "full chose": names[0],
-                "race chose": names[1],
-                "same rates": _list_rates(whole) == _list_rates(cells),
-                "claims": [len(own) for own in claims],
-                "claims are a subset": claims[1] <= claims[0],
-                "seconds": [_seconds_by_stage(own) for own in (full, ended)],
-                "runs": [len(full), len(ended)],
-            }
-            rows.append(row)
-            print(json.dumps(row), flush=True)
+        raced = set_race(study, "recommendation")
+        try:
+            ended = grid.replay(raced, task)
+        except MissingRunsError:  # it chose another rate after fewer trials
+            rows.append({"task": task, "missing": True})
+            continue
+        cells = _cells_of(raced, ended)
+        budget = race_budget(study.limits)
+        choices = [choose(own, budget).chosen for own in (whole, cells)]
+        names = [chosen and chosen.cell.method for chosen in choices]
+        claims = [list_claims(own) for own in (_finish(raced, full, cells), cells)]
+        row = {
+            "task": task,
+            "methods": [method.key for method in study.methods],
+            "seeds": list(study.protocol.seeds),
+            "full chose": names[0],
+            "race chose": names[1],
+            "same rates": _list_rates(whole) == _list_rates(cells),
+            "claims": [len(own) for own in claims],
+            "claims are a subset": claims[1] <= claims[0],
+            "seconds": [_seconds_by_stage(own) for own in (full, ended)],
+            "runs": [len(full), len(ended)],
+        }
+        rows.append(row)
+        print(json.dumps(row), flush=True)
     return rows
 
 
@@ -197,30 +194,24 @@ def _seconds_by_stage(records: Sequence[Record]) -> dict[str, float]:
     return seconds
 
 
-def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """One line for each aim, of all studies and of the whole ones."""
-    for aim in dict.fromkeys(row["aim"] for row in rows):
-        of_aim = [row for row in rows if row["aim"] == aim]
-        own = [row for row in of_aim if "missing" not in row]
-        if not own:
-            continue
-        same = [row["full chose"] == row["race chose"] for row in own]
-        parts = []
-        for stages in (("tune", "final"), ("tune",), ("final",)):
-            full, raced = (
-                sum(row["seconds"][side][stage] for row in own for stage in stages)
-                for side in (0, 1)
-            )
-            parts.append(f"{'+'.join(stages)} {full / raced:.2f}" if raced else "none")
-        like = [row for row in own if row["same rates"]]
-        subset = sum(row["claims are a subset"] for row in like)
-        missing = len(of_aim) - len(own)
-        more = f" ({missing} more chose a rate whose final runs are not stored)" if missing else ""
-        mean = np.mean(same)
-        error = np.sqrt(mean * (1 - mean) / len(own))
-        yield (
-            f"{aim}: {len(own)} races{more}, same recommendation {100 * mean:.1f} % (standard "
-            f"error {100 * error:.1f}); training "
-            f"seconds full / race: {', '.join(parts)}; same rates in "
-            f"{len(like)}, claims a subset in {subset} of these"
+def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line, of all studies."""
+    ended = [row for row in rows if "missing" not in row]
+    same = [row["full chose"] == row["race chose"] for row in ended]
+    parts = []
+    for stages in (("tune", "final"), ("tune",), ("final",)):
+        full, raced = (
+            sum(row["seconds"][side][stage] for row in ended for stage in stages) for side in (0, 1)
         )
+        parts.append(f"{'+'.join(stages)} {full / raced:.2f}" if raced else "none")
+    like = [row for row in ended if row["same rates"]]
+    subset = sum(row["claims are a subset"] for row in like)
+    missing = len(rows) - len(ended)
+    more = f" ({missing} more chose a rate whose final runs are not stored)" if missing else ""
+    mean = np.mean(same)
+    error = np.sqrt(mean * (1 - mean) / len(ended))
+    return (
+        f"{len(ended)} races{more}, same recommendation {100 * mean:.1f} % (standard error "
+        f"{100 * error:.1f}); training seconds full / race: {', '.join(parts)}; same rates in "
+        f"{len(like)}, claims a subset in {subset} of these"
+    )

@@ -354,7 +354,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=320, help="for training and selection")
     parser.add_argument("--test-rows", type=int, default=100)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--race", choices=("off", "recommendation", "verdict"), default="off")
+    parser.add_argument("--race", choices=("off", "recommendation"), default="off")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="two methods, one rate, few steps")

@@ -192,7 +192,7 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
 def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:
     small = {**AUTO, "budget": 0.7}
     others = [{**small, "label": f"other-{i}"} for i in (1, 2)]
-    study = ask("lora", small, *others, race="verdict")
+    study = ask("lora", small, *others, race="recommendation")
     raced = plan_race(study, StudyContext(), [])
     trials = [run for run in raced.undecided if run.method.key.startswith("auto.")]
     assert trials and len({run.cell for run in trials}) == len(trials)

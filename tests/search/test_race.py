@@ -137,8 +137,8 @@ def test_every_run_of_the_full_study_is_wanted_open_or_given_up(ask: Any, contex
 def test_race_settings_are_checked(ask: Any, tmp_path: Path) -> None:
     from paretune.errors import StudyError
 
-    with pytest.raises(StudyError, match="race"):
-        ask("sometimes")
+    with pytest.raises(StudyError, match="not one of off, recommendation"):
+        ask("verdict")
     with pytest.raises(StudyError, match="budget"):
         ask(budget="soon")
     assert ask(budget="30min").protocol.budget == 1800
@@ -164,16 +164,15 @@ def test_a_full_grid_is_raced_in_parts(
     ]:
         records |= {one.run_id: end(one) for one in new}
     grid = replays.Grid(study, context, records)
-    rows = replays.race_grid(grid, 1, ["recommendation"])
+    rows = replays.race_grid(grid, 1)
     assert [len(row["methods"]) for row in rows] == [3, 3]
     assert rows[0]["full chose"] == rows[0]["race chose"] == "full"
     assert rows[0]["runs"][1] < rows[0]["runs"][0] == len(records)
     assert all(row["claims are a subset"] for row in rows)
-    (line,) = replays.summarise_grid(rows)
-    assert line.startswith("recommendation: 2 races, same recommendation 100.0 %")
+    assert replays.summarise_grid(rows).startswith("2 races, same recommendation 100.0 %")
     short = replays.Grid(study, context, dict(list(records.items())[:4]))
     with pytest.raises(replays.MissingRunsError, match="runs are not in the store, first"):
-        replays.race_grid(short, 0, ["recommendation"])
+        replays.race_grid(short, 0)
 
 
 def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, context: Any) -> None:

@@ -14,9 +14,9 @@ from paretune.study import OuterFold, Study
 from support import fake_records as fake
 
 
-def raced(race: str = "recommendation", methods: Sequence[str] = (), **changes: Any) -> Study:
+def raced(methods: Sequence[str] = (), **changes: Any) -> Study:
     """One task, five seeds on a published split unless ``protocol`` says otherwise."""
-    protocol = {"seeds": [1, 2, 3, 4, 5], "folds": 1, "outer": "split", "race": race}
+    protocol = {"seeds": [1, 2, 3, 4, 5], "folds": 1, "outer": "split", "race": "recommendation"}
     return fake.study(
         methods=list(methods or ("full", "lora", "prompt", "ia3")),
         tasks=[fake.own_task("topics")],

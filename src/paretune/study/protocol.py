@@ -17,7 +17,7 @@ NUM_FOLDS = 5
 """Train is always split into this many stratified parts; part 0 is the selection part."""
 
 
-Race = Literal["off", "recommendation", "verdict"]
+Race = Literal["off", "recommendation"]
 
 MIN_OUTER_FOLDS, MAX_OUTER_FOLDS = 2, 10
 AUTO_OUTER_FOLDS = (5, 4, 3)
@@ -64,10 +64,9 @@ class Protocol(FrozenModel):
     number of learning rates that every method may try. ``cost_seconds``: for timing the steps of
     one cost, and half of it for its inference; a cost that is known well enough takes less.
     ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
-    it changes no result, so it is no part of the study's hash. ``race``: ``recommendation`` or
-    ``verdict`` runs only what can still change what is recommended, or which pairs of methods
-    differ, after all seeds (docs/racing.md). ``budget`` (``30min``; a bare number is seconds): when
-    to stop; the next call continues.
+    it changes no result, so it is no part of the study's hash. ``race``: ``recommendation``
+    runs only what can still change what is recommended after all seeds (docs/racing.md).
+    ``budget`` (``30min``; a bare number is seconds): when to stop; the next call continues.
     """
 
     preset: Literal["fair", "paper"] = "fair"

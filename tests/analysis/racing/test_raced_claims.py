@@ -64,7 +64,7 @@ def compare_stops(draws: int, outer: str | int, seed: int) -> int:
     rng = np.random.default_rng(seed)
     compared = 0
     for _ in range(draws):
-        study = raced_cells.raced("verdict", METHODS, protocol={"outer": outer})
+        study = raced_cells.raced(METHODS, protocol={"outer": outer})
         levels = LEVELS | {m: float(rng.uniform(0.55, 0.95)) for m in METHODS}
         spread = {m: float(rng.choice([0.005, 0.03, 0.1])) for m in METHODS}
         records = raced_cells.draw_records(
@@ -99,7 +99,7 @@ def test_many_draws_of_any_stopping(outer: str | int, seed: int) -> None:
 def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
     """The step of the proof: Shaffer's and the rows' corrections are monotone."""
     rng = np.random.default_rng(5)
-    study = raced_cells.raced("verdict", METHODS)
+    study = raced_cells.raced(METHODS)
     records = raced_cells.draw_records(study, LEVELS | dict.fromkeys(METHODS, 0.7), rng)
     own = {c.method: c for c in raced_cells.cells_of(study, records)}
     names = [(a, b) for i, a in enumerate(own) for b in list(own)[i + 1 :]]
@@ -118,7 +118,7 @@ def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
 
 def test_without_a_race_nothing_changes_and_a_stopped_pair_has_no_verdict() -> None:
     rng = np.random.default_rng(1)
-    study = raced_cells.raced("recommendation", METHODS)
+    study = raced_cells.raced(METHODS)
     records = raced_cells.draw_records(
         study, LEVELS | dict.fromkeys(METHODS, 0.6) | {"lora": 0.95}, rng, rows=200
     )

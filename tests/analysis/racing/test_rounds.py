@@ -12,9 +12,7 @@ from support import raced_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.racing.claim_forecast import p_values
 from paretune.analysis.racing.completions import (
     ScoreTable,
     estimate_fold_effects,
@@ -31,11 +29,9 @@ APART = LEVELS | {"full": 0.95, "lora": 0.75, "prompt": 0.7, "ia3": 0.65}
 ALIKE = LEVELS | dict.fromkeys(("full", "lora", "prompt", "ia3"), 0.8)
 
 
-def drawn(
-    levels: dict[str, float], race: str = "recommendation", seed: int = 0, **changes: Any
-) -> tuple[Study, list[Record]]:
+def drawn(levels: dict[str, float], seed: int = 0, **changes: Any) -> tuple[Study, list[Record]]:
     protocol = changes.pop("protocol", {})
-    study = raced_cells.raced(race, protocol=protocol, **changes.pop("study", {}))
+    study = raced_cells.raced(protocol=protocol, **changes.pop("study", {}))
     return study, raced_cells.draw_records(study, levels, np.random.default_rng(seed), **changes)
 
 
@@ -114,17 +110,6 @@ def _same_rows(record: Record, records: Sequence[Record]) -> Record:
     return fake.record(record.run, {"test": constant}, "collapsed")
 
 
-def test_a_race_to_the_verdict_gives_all_runs_to_what_may_be_claimed() -> None:
-    levels = LEVELS | {"full": 0.95, "lora": 0.6, "prompt": 0.6, "ia3": 0.6}
-    study, records = drawn(levels, "verdict", rows=300)
-    counts = count_seeds(decide(study, records))
-    assert counts["full"] == 5
-    choice = study.model_copy(
-        update={"protocol": study.protocol.model_copy(update={"race": "recommendation"})}
-    )
-    assert count_seeds(decide(choice, records))["full"] == 2
-
-
 @pytest.mark.parametrize("outer", ["split", 5])
 def test_a_stopped_study_recommends_what_the_full_one_does(outer: str | int) -> None:
     study, records = drawn(APART, rows=300, protocol={"outer": outer})
@@ -168,27 +153,6 @@ def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None
         (("m", "a"), ("m", "b"), ("-", "c")), scores, np.isnan(scores) & False, none, none, True
     )
     assert np.allclose(estimate_fold_effects(table), rows, atol=1e-3)
-
-
-def test_many_p_values_at_once_are_those_of_the_pairs() -> None:
-    for outer in ("split", 5):
-        study, records = drawn(ALIKE, rows=100, seed=3, protocol={"outer": outer})
-        cells = raced_cells.cells_of(study, records)
-        for pair in PairwiseComparisons(cells).pairs("e5-small"):
-            terms = pair.terms
-            assert terms is not None
-            between = terms.between_folds or terms.seeds
-            sides = [
-                np.array([[one[at]] for one in side])
-                for side, at in ((terms.seeds, 0), (between, 0), (terms.seeds, 1))
-            ]
-            p = p_values(
-                np.array([abs(terms.estimate)]),
-                (sides[0], sides[1], sides[2]),
-                terms.examples,
-                crossed=terms.between_folds is not None,
-            )
-            assert p[0] == pytest.approx(terms.p_value(), rel=1e-3)
 
 
 def hopeless_cells(gap: float, folds: int) -> list[Cell]:

@@ -4,10 +4,9 @@
 2. On a published split, methods that are hopeless on the selection part stop
    (:mod:`paretune.analysis.racing.screening`). Baselines always get all their runs.
 3. Every other method gets the first two positions: seeds, or folds of a cross-validation. Then
-   again and again: complete the missing runs by simulation, apply the rule of ``recommend`` (and
-   of the claims, where the study races to its ``verdict``), and stop when one configuration is
-   recommended in 97.5 % of the completions. Otherwise each method that may be recommended, or be
-   the best, with at least 2 % gets one position more.
+   again and again: complete the missing runs by simulation, apply the rule of ``recommend``, and
+   stop when one configuration is recommended in 97.5 % of the completions. Otherwise each method
+   that may be recommended, or be the best, with at least 2 % gets one position more.
 
 A run that failed says that completions may miss another kind of run, so a method with a failure
 gets all its runs. Every round is decided by the runs of the rounds before it alone: the same
@@ -16,7 +15,7 @@ records always give the same rounds, in whatever order runs ended, and after any
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,9 +27,7 @@ from paretune.analysis.pareto.expected_score import CellKey
 from paretune.analysis.pareto.recommend import Choice, choose
 from paretune.analysis.pareto.recommendation import Budget, Recommendation
 from paretune.analysis.racing.choice_forecast import ChoiceForecast, forecast_choice
-from paretune.analysis.racing.claim_forecast import forecast_claims
 from paretune.analysis.racing.completions import (
-    ScoreTable,
     simulate_completions,
     tabulate_scores,
 )
@@ -46,7 +43,6 @@ A race is to answer as the full study in 95 %. Half of the 5 % is left to what c
 final runs: rates that were dropped after fewer trials. The chance does not know of these.
 """
 DRAWS = 500
-_CLAIM_DRAWS = 200
 _SEED = 20_261_126
 
 
@@ -255,29 +251,10 @@ class _Race:
             return open_keys
         if state.agreement < DECIDED:
             more |= {key for key in open_keys if state.forecast.matters(key) >= IN_PLAY}
-        if self._protocol.race == "verdict" and open_keys - more:
-            more |= self._find_claimable(positions, stopped) & open_keys
         return more
 
     def _has_failed(self, key: CellKey, count: int) -> bool:
         return bool(tabulate_scores([self._methods[key]], self._protocol).lost[0, :count].any())
-
-    def _find_claimable(
-        self, positions: Mapping[CellKey, int], stopped: Mapping[CellKey, Stop]
-    ) -> set[CellKey]:
-        """Methods of which some pair may be claimed with all runs."""
-        cells = [
-            # As if complete: what is forecast are the claims of all runs.
-            replace(cell, expected_runs=min(cell.expected_runs, len(cell.final)))
-            for cell in self._cells_of_round(positions, stopped)
-        ]
-        scored = [(c.model, c.method) for c in cells if c.bootstrap is not None]
-        table = self._table(cells, scored)
-        if table is None:
-            return set(positions)
-        rng = np.random.default_rng([_SEED, sum(positions.values()), 1])
-        chances = forecast_claims(cells, table, simulate_completions(table, _CLAIM_DRAWS, rng))
-        return {key for key, chance in chances.items() if chance > 1 - DECIDED}
 
     def _cells_of_round(
         self, positions: Mapping[CellKey, int], stopped: Mapping[CellKey, Stop]
@@ -293,8 +270,3 @@ class _Race:
             else:
                 cells.append(cell)
         return cells
-
-    def _table(self, cells: Sequence[Cell], keys: Iterable[CellKey]) -> ScoreTable | None:
-        listed = set(keys)
-        own = [c for c in cells if (c.model, c.method) in listed]
-        return tabulate_scores(own, self._protocol) if own else None
