@@ -35,12 +35,7 @@ from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare
 from paretune.training.runs.optimiser import RunOptimizer
 from paretune.training.runs.run_config import Compute, RunConfig
-from paretune.training.runs.weight_interpolation import (
-    choose_share,
-    copy_start,
-    copy_tensors,
-    copy_to_cpu,
-)
+from paretune.training.runs.run_state import copy_tensors, copy_to_cpu
 
 
 class Strict(TorchDispatchMode):
@@ -258,14 +253,11 @@ def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> No
 def keep_aside() -> None:
     """What is kept of a run's weights for later takes no memory of the GPU."""
     with FakeTensorMode():
-        trained = {n: nn.Parameter(torch.ones(2, 3, device=DEVICE)) for n in ("a", "b", "head")}
+        trained = {n: nn.Parameter(torch.ones(2, 3, device=DEVICE)) for n in ("a", "b")}
         kept = copy_to_cpu(trained)
-        start = copy_start(trained, ["head"], [0.5])
-        assert {t.device.type for t in (*kept.values(), *start.values())} == {"cpu"}
+        assert {t.device.type for t in kept.values()} == {"cpu"}
         copy_tensors(trained, kept)
         copy_tensors(kept, trained)
-        scores = {"primary": 0.5, "loss": 1.0}
-        choose_share(trained, start, kept, [0.5], scores, lambda: scores)
         assert {p.device.type for p in trained.values()} == {"cuda"}
 
 

@@ -118,7 +118,6 @@ def test_the_identity_of_a_run_is_what_it_was(task: str) -> None:
     [
         {"label_smoothing": 0.1},
         {"activation_checkpointing": True},
-        {"interpolate": (0.5,)},
         {"max_steps": 3},
         {"dropout": 0.0},
     ],

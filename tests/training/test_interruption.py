@@ -15,7 +15,6 @@ from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import loop, session
 from paretune.training.fleet import shared_model
 from paretune.training.recovery.interruption import defer_interrupts, interrupt
-from paretune.training.runs import run_state
 from paretune.training.runs.job import Outcome
 from paretune.training.runs.run_state import RunState
 from paretune.training.trainer import Trainer, train_run
@@ -26,8 +25,6 @@ PLACES: dict[str, tuple[Any, str, int]] = {
     "in an evaluation": (shared_model, "evaluate", 2),
     "in the last evaluation": (shared_model, "evaluate", 3),
     "in its answers": (session, "predict_parts", 1),
-    "between start and best": (shared_model, "evaluate", 4),
-    "at the best of shares": (run_state, "choose_share", 1),
 }
 """A function, and which of its calls is interrupted. Evaluations are after 3, 6 and 8 steps."""
 
@@ -61,8 +58,7 @@ def eight_steps(tmp_path: Path, tiny_model: Any, method: str = "lora", **more: A
 def test_no_step_is_lost_and_the_bits_are_the_same(
     place: str, after: bool, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shares = {"interpolate": [0.5]} if "best" in place else {}
-    run = eight_steps(tmp_path, tiny_model, "full", training={**shares, "patience": None})
+    run = eight_steps(tmp_path, tiny_model, "full", training={"patience": None})
     whole = train_run(run, checkpoint=tmp_path / "whole", report=silent)
     seen: list[int] = []
 

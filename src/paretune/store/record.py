@@ -37,20 +37,6 @@ class CurvePoint(TypedDict):
     selection: PartScores
 
 
-class TriedShare(TypedDict):
-    """A point between start and best weights, with its scores on the selection part."""
-
-    share: float
-    selection: PartScores
-
-
-class Interpolated(TypedDict):
-    """Weight interpolation (``training.interpolate``): the share taken and those tried."""
-
-    share: float
-    tried: list[TriedShare]
-
-
 class StoredTargetScale(TypedDict):
     """Mean and standard deviation of a regression's targets in train."""
 
@@ -95,7 +81,6 @@ class RunResult(TypedDict, total=False):
     trained_bytes: int
     micro_batch: int
     truncated: dict[str, int]
-    interpolated: Interpolated
     target: StoredTargetScale
     forgetting: StoredForgetting
     notes: list[str]

@@ -16,7 +16,6 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "training": {
         "activation_checkpointing": False,
         "label_smoothing": None,
-        "interpolate": [],
         "backend": "fast",
     },
     "task": {

@@ -13,10 +13,9 @@ from paretune.study.specs import FrozenModel
 class Training(FrozenModel):
     """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
 
-    ``label_smoothing`` None is the objective's default. ``interpolate``: points between the initial
-    and the best weights (0: initial, 1: best) that are scored on the selection part after training.
-    ``backend`` ``plain`` runs padded batches through ``transformers`` as it comes: slower, easy to
-    read, the same results but for rounding and the random numbers of dropout.
+    ``label_smoothing`` None is the objective's default. ``backend`` ``plain`` runs padded batches
+    through ``transformers`` as it comes: slower, easy to read, the same results but for rounding
+    and the random numbers of dropout.
     """
 
     ALIASES = aliases.TRAINING_ALIASES
@@ -36,7 +35,6 @@ class Training(FrozenModel):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     activation_checkpointing: bool = False
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
     backend: Literal["fast", "plain"] = "fast"
 
     @model_validator(mode="after")

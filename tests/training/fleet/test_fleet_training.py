@@ -319,17 +319,6 @@ def test_activations_computed_again(tmp_path: Path, tiny_model: Any, family: str
         equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
 
 
-@turn_mark(0, 3)
-@FAMILIES
-def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any, family: str) -> None:
-    runs = fleet_of(tmp_path, tiny_model, family, training={"interpolate": [0.5, 0.8]})[:2]
-    left = together(runs, tmp_path)
-    for run in runs:
-        joint, one = left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path)
-        assert joint.result["interpolated"]["share"] == one.result["interpolated"]["share"]
-        equal(joint, one)
-
-
 @turn_mark(1, 3)
 @BOTH_FAMILIES
 def test_a_fleet_leaves_the_base_as_it_was(tmp_path: Path, tiny_model: Any, family: str) -> None:

@@ -178,10 +178,9 @@ class PredictionEvaluator:
     def predict_selection(self, state: RunState) -> ModelPredictions:
         """From the evaluation after the best step, unless that was before a resume."""
         steps = [point["step"] for point in state.progress.curve]
-        if not steps or state.interpolation.share != 1.0:
+        if not steps:
             return self.predict("selection")
-        in_training = len(self.history) - len(state.interpolation.tried)
-        place = steps.index(state.progress.best_step) - (len(steps) - in_training)
+        place = steps.index(state.progress.best_step) - (len(steps) - len(self.history))
         return self.history[place] if place >= 0 else self.predict("selection")
 
     def predict(self, part: str) -> ModelPredictions:

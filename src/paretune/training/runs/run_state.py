@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from paretune.data.batch import shuffle_order
@@ -18,15 +19,9 @@ from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.runs.job import Report
 from paretune.training.runs.optimiser import DivergedError, RunOptimizer, learning_rate_factor
 from paretune.training.runs.run_config import RunConfig
-from paretune.training.runs.weight_interpolation import (
-    Interpolation,
-    Scores,
-    choose_share,
-    copy_start,
-    copy_tensors,
-    copy_to_cpu,
-    is_better,
-)
+
+Scores = dict[str, float]
+"""``primary`` (the higher the better) and ``loss`` on the selection part."""
 
 
 class RunState:
@@ -55,15 +50,13 @@ class RunState:
         self.trained, self.data, self.config = trained, data, config
         self.head = head
         self.checkpoint, self._report = checkpoint, report
-        self._score_selection, self.interpolation = score_selection, Interpolation()
+        self._score_selection = score_selection
         self.per_epoch, self.steps, self.eval_every = config.count_steps(len(data.labels))
         self.progress, self.best = Progress(micro_batch=config.micro_batch), dict[str, Tensor]()
         self.diverged: str | None = None
         self.lost: StaleClaimError | None = None
-        self._start: dict[str, Tensor] = {}
         if trained:
             self.optimizer = RunOptimizer(trained, config)
-            self._start = copy_start(trained, head, config.run.training.interpolate)
             resumed = checkpoint.load(trained, self.optimizer.adamw, config.micro_batch)
             self.progress, self.best = resumed or (self.progress, self.best)
             device = " ".join(describe_device(config.compute.device).values())
@@ -151,21 +144,8 @@ class RunState:
                 self.checkpoint.save(self.progress, self.trained, self.best, self.optimizer.adamw)
 
     def finish(self) -> None:
-        """Put the best weights back, or those between them and the start that are better."""
+        """Put the best weights back."""
         copy_tensors(self.best, self.trained)
-        if not self._start or self.diverged is not None:
-            return
-        if self.progress.best_step == self.progress.step:
-            # They may be the parameters themselves, which are about to move.
-            self.best = copy_to_cpu(self.trained)
-        self.interpolation = choose_share(
-            self.trained,
-            self._start,
-            self.best,
-            self.config.run.training.interpolate,
-            self.progress.best_scores,
-            self._score_selection,
-        )
 
     @contextlib.contextmanager
     def _catching_divergence(self) -> Iterator[None]:
@@ -216,3 +196,29 @@ def measure_gradients(trained: Mapping[str, nn.Parameter]) -> dict[str, float]:
         for name, p in trained.items()
         if p.grad is not None
     }
+
+
+def is_better(new: Scores, old: Scores) -> bool:
+    """Whether the first selection scores are better: by the metric, then by the loss."""
+    return (new["primary"], -new["loss"]) > (old["primary"], -old["loss"])
+
+
+@torch.no_grad()
+def copy_to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU; of GPU tensors in pinned memory, into which further copies are fast."""
+    return {name: _copy_tensor(tensor) for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def copy_tensors(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Copy values into the tensors of the same names, on any device."""
+    for name, value in values.items():
+        into[name].copy_(value)
+
+
+def _copy_tensor(tensor: Tensor) -> Tensor:
+    if tensor.device.type == "cpu":
+        return tensor.detach().clone()
+    pinned = tensor.device.type == "cuda"
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
+    return copy.copy_(tensor)

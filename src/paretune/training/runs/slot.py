@@ -95,8 +95,6 @@ def write_outcome(
     if len(progress.devices) > 1:
         turns = ", then on ".join(progress.devices)
         result["notes"].append(f"trained on {turns}: not the bits of one of them alone")
-    if state.interpolation.tried:
-        result["interpolated"] = asdict(state.interpolation)
     if config.loss_options.target_scale is not None:
         result["target"] = asdict(config.loss_options.target_scale)
     diverged = state.diverged is not None
