@@ -2,8 +2,7 @@
 
 A corpus score is a function of sums over segments: matched n-grams, lengths, edits. What is counted
 in a segment is sacreBLEU's, with its defaults (13a tokens and exponential smoothing for BLEU,
-chrF2), and is cached, since several runs of one method often translate a segment alike. TER's edits
-are counted by :mod:`paretune.metrics.ter_edits`, which gives sacreBLEU's numbers faster.
+chrF2), and is cached, since several runs of one method often translate a segment alike.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
-from paretune.metrics.ter_edits import count_edits
 
 TEXT = "text"
 SACREBLEU_NAMES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
@@ -77,9 +75,6 @@ def _corpus_table(name: Name, predictions: tuple[str, ...], references: tuple[st
 def _segment(name: Name, prediction: str, reference: str) -> tuple[float, ...]:
     metric, info = _sacrebleu(name), _reference(name, reference)
     text = metric._preprocess_segment(prediction)
-    if name == "ter":
-        words = info["ref_words"][0]
-        return count_edits(text.split(), words), len(words)
     return tuple(metric._compute_segment_statistics(text, info))
 
 
