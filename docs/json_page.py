@@ -8,17 +8,6 @@ from json_shapes import COMMON, OWN_SHAPES, SHAPES
 
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 
-EVERY_EVAL_EVER = [
-    "## Every Eval Ever",
-    "",
-    "`paretune report STUDY --every-eval-ever FOLDER` writes the scores in the schema (0.3.0) of",
-    "[Every Eval Ever](https://evalevalai.com), a shared database of evaluations: a file for each",
-    "model and method, `data/STUDY/local/MODEL-METHOD/UUID.json`, with every task's score, its 95%",
-    "interval, the number of examples and of runs. The same records give the same files. Whoever",
-    "publishes them fills in what paretune cannot know: `source_organization_name`, and the owner",
-    "in place of `local`.",
-]
-
 PAGE = Path(__file__).with_name("json.md")
 # The script is not called json.py: beside itself it would stand before Python's own json.
 
@@ -63,7 +52,7 @@ def page() -> str:
     for path, meaning in FIELDS.items():
         free = "; its keys are those of the records" if path in OPEN else ""
         lines.append(f"| `{path}` | {meaning}{free} |")
-    return "\n".join([*lines, "", *_verbs(), "", *EVERY_EVAL_EVER, ""])
+    return "\n".join([*lines, "", *_verbs(), ""])
 
 
 def _verbs() -> list[str]:

@@ -87,7 +87,6 @@ GROUPS = {
         {
             f"paretune run STUDY.yaml {OTHER_SETTINGS}": {"STUDY.yaml": "sample"},
             f"paretune report STUDY.yaml {OTHER_SETTINGS}": {"STUDY.yaml": "sample"},
-            "paretune report STUDY --every-eval-ever FOLDER": {"FOLDER": "results"},
         },
     ),
     "gallery": Group(

@@ -100,7 +100,6 @@ def write_outputs(
     figures: Path | str | None = None,
     tables: Path | str | None = None,
     json: Path | str | None = None,
-    every_eval_ever: Path | str | None = None,
 ) -> tuple[tuple[str, Path], ...]:
     """Write the outputs that are asked for; returns what each file is, and its path.
 
@@ -124,11 +123,6 @@ def write_outputs(
         from paretune.reporting.json.study_json import write_json
 
         written.append(("Study", write_json(report, Path(json))))
-    if every_eval_ever is not None:
-        from paretune.reporting.json.every_eval_ever import write_every_eval_ever
-
-        paths = write_every_eval_ever(report, Path(every_eval_ever))
-        written += [("Every Eval Ever", path) for path in paths]
     return tuple(written)
 
 
@@ -140,7 +134,6 @@ def report(
     figures: Path | str | None = None,
     tables: Path | str | None = None,
     json: Path | str | None = None,
-    every_eval_ever: Path | str | None = None,
 ) -> Report:
     """What a study has found so far, finished or not.
 
@@ -151,8 +144,6 @@ def report(
         figures: also write the figures (PNG, SVG and PDF) into this folder.
         tables: also write the tables (LaTeX, Markdown, CSV and Parquet) into this folder.
         json: also write the whole study (JSON, docs/json.md) here.
-        every_eval_ever: also write the scores in that schema into this folder, a file for each
-            model and method.
 
     Returns:
         Tasks with their cells, scores with intervals, costs, verdicts and sentences.
@@ -162,7 +153,5 @@ def report(
         StoreError: the store is missing or damaged, or never ran this study.
     """
     built = load_results(study, store).build_report()
-    write_outputs(
-        built, page, figures=figures, tables=tables, json=json, every_eval_ever=every_eval_ever
-    )
+    write_outputs(built, page, figures=figures, tables=tables, json=json)
     return built

@@ -34,14 +34,6 @@ class ReportFiles:
             metavar="FOLDER", help="Also write the tables here: LaTeX, Markdown, CSV, Parquet."
         ),
     ] = None
-    every_eval_ever: Annotated[
-        Path | None,
-        typer.Option(
-            "--every-eval-ever",
-            metavar="FOLDER",
-            help="Also write the scores here, as Every Eval Ever JSON.",
-        ),
-    ] = None
     output: Annotated[
         Path | None,
         typer.Option(
@@ -70,11 +62,7 @@ def report(
 
     results = load_results(study.load(), store)
     built = results.build_report()
-    more = {
-        "figures": files.figures,
-        "tables": files.tables,
-        "every_eval_ever": files.every_eval_ever,
-    }
+    more = {"figures": files.figures, "tables": files.tables}
     if not as_json:
         page = files.page or files.output
         typed = study.as_typed(store)
