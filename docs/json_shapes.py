@@ -99,15 +99,6 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "titles": "of the columns",
         "rows": "each as texts",
     },
-    "compare-logs": {
-        "metric": "by which they are compared",
-        "samples": "that all logs have",
-        "left_out": "samples that some log lacks",
-        "scores": "each: name, score (an interval)",
-        "pairs": "each: a, b, difference (an interval), p_corrected, decided, sample_size (that "
-        "would decide)",
-        "sentences": "what follows",
-    },
     "recommend": {
         "tasks": "each: task, take (empty: nothing is recommended), reasons, changes, command"
     },

@@ -94,30 +94,11 @@ def write_rows(path: Path, rows: int) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def write_harness_log(path: Path, every: int) -> None:
-    """As lm-evaluation-harness writes it; every so manyth answer is wrong."""
-    lines = [
-        {
-            "doc_id": i,
-            "doc": {"question": f"question {i}"},
-            "target": "1",
-            "doc_hash": f"hash {i}",
-            "filter": "none",
-            "metrics": ["acc"],
-            "acc": float(i % every != 0),
-        }
-        for i in range(60)
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-
-
 def prepare_reviews(folder: Path, tiny_model: TinyModel) -> None:
-    """A file of reviews, a model, logs of other harnesses."""
+    """A file of reviews, a model, experiments of peft."""
     tiny_model("bert", folder / "bert")
     write_rows(folder / "reviews.csv", 60)
     result(folder / "comparison" / "MetaMathQA" / "results", "lora", 600, n=1319)
-    write_harness_log(folder / "A.jsonl", 3)
-    write_harness_log(folder / "B.jsonl", 4)
 
 
 def prepare_gallery(folder: Path, tiny_model: TinyModel) -> None:

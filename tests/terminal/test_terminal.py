@@ -151,7 +151,6 @@ def list_command_lines(verb: str) -> list[list[object]]:
         "peft-results": [["peft-results", "."], ["peft-results", EVIL]],
         "recommend": [["recommend", study, *store], ["recommend", study, *store, "--task", EVIL]],
         "compare": [["compare", study, "majority", EVIL, *store]],
-        "compare-logs": [["compare-logs", file, study], ["compare-logs", EVIL, file]],
         "merge": [["merge", EVIL, "-o", "merged"], ["merge", "store", "-o", f"{EVIL}merged"]],
         "export": [["export", study, *store, "--method", EVIL], ["export", EVIL]],
         "export slobench": [["export", "slobench", study, *store, "--release", EVIL]],

@@ -72,7 +72,6 @@ VERBS = (
     "peft-results",
     "recommend",
     "compare",
-    "compare-logs",
     "export",
     "verify",
     "merge",

@@ -1,1 +1,0 @@
-"""Sample logs of evaluation harnesses, compared pair by pair: :mod:`.comparison`."""
