@@ -653,7 +653,7 @@ MISTAKES = (
         "Restore study.db from a copy",
         (write("studies/s/study.db", b"garbage" * 99),),
     ),
-    Mistake("device that is not there", "plan s.yaml --device gpu", 2, "invalid device"),
+    Mistake("device that is not there", "plan s.yaml --devices gpu", 2, "invalid device"),
     Mistake(
         "budget 4 GB", "recommend s.yaml --max-memory '4 GB'", 6, "no store of studies is here"
     ),

@@ -59,19 +59,6 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "ended": "how many runs have ended",
         "failed": f"runs that stopped with an error: {RUN}, run_id, message",
     },
-    "serve": {
-        "study": "its name",
-        "folder": "of the results",
-        "ended": "how many runs have ended",
-        "failed": f"runs that stopped with an error: {RUN}, run_id, message",
-    },
-    "work": {
-        "study": "its name",
-        "folder": "of this machine; of a bundle, with its results",
-        "ended": "how many runs ended meanwhile, on any machine",
-        "left": "how many runs had not ended; exit code 130 where there are any",
-    },
-    "pack": {"bundles": "each: file, runs (how many)"},
     "watch": {
         "study": "its name",
         "over": "whether every run has ended",
@@ -128,7 +115,6 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "folder": "of the results",
         "runs": "how many were read",
         "problems": "a sentence each; exit code 6 where there are any",
-        "set_aside": "what was put away",
     },
     "ls": {
         "tasks": "each: name, about; only what was asked for is there",

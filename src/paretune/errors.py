@@ -14,7 +14,7 @@ Exit codes (documented in docs/cli.md):
 8     the study ended, but some runs stopped with an unexpected error
 9     an experiment tracker refused the results, or is not installed
 10    only of a worker process: a CUDA error made its GPU unusable; a new worker goes on
-130   interrupted, or out of time (`work --minutes`); the same command continues
+130   interrupted; the same command continues
 ====  =====================================================================
 """
 
@@ -83,10 +83,6 @@ class StoreError(ParetuneError):
 
 class StaleClaimError(StoreError):
     """The worker's lease on a run has passed to another worker; its result is not written."""
-
-
-class MissingBlobError(StoreError):
-    """A result names a blob that was not brought into the store."""
 
 
 class NetworkError(ParetuneError):

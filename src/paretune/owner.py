@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-BUNDLE_PREFIX = "bundle:"
-"""Owner of runs that were written into a file, for a machine that cannot reach the store."""
 _ENDED = "ended"
 
 
@@ -62,11 +60,6 @@ def is_provably_dead(owner: str) -> bool:
     host, boot, pid, start = parts
     here = host == socket.gethostname() and boot == _boot_id()
     return here and _has_ended(int(pid), start)
-
-
-def is_bundle(owner: str | None) -> bool:
-    """Whether the owner is a file (``bundle:ID``), not a process: it renews nothing."""
-    return owner is not None and owner.startswith(BUNDLE_PREFIX)
 
 
 def owner_tag() -> str:

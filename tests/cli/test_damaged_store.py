@@ -13,6 +13,7 @@ from support.tampering import tamper
 from support.tiny_study import as_file, command, digests
 from support.tiny_study import finished as finished_study
 
+from paretune.errors import StoreError
 from paretune.execution import local
 from paretune.execution.progress.observer import SilentObserver
 from paretune.execution.run_executor import make_training_executor
@@ -53,12 +54,12 @@ def test_every_verb_tells_a_changed_digit_and_shows_no_result(
     )
     code, out, err = command(capsys, verb, "s.yaml", *VERBS[verb], "--store", copy / "store")
     assert code == 6, out + err
-    assert "words x tiny x lora, final, seed 1): its result changed after it was written" in err
-    assert "paretune verify STUDY --set-aside" in err
+    assert "words x tiny x lora, final, seed 1): its record changed after it was written" in err
+    assert "paretune run STUDY --retry" in err
     assert "accuracy" not in out
 
 
-def test_verify_says_that_all_is_well_or_what_is_not_and_sets_it_aside(
+def test_verify_says_that_all_is_well_or_what_is_not_and_a_retry_mends_it(
     capsys: Any, copy: Path
 ) -> None:
     arguments = ("verify", copy / "s.yaml", "--store", copy / "store")
@@ -70,11 +71,9 @@ def test_verify_says_that_all_is_well_or_what_is_not_and_sets_it_aside(
     tamper(copy / "store", "UPDATE settings SET value = 'x' WHERE key LIKE 'precision/%'")
     code, out, err = command(capsys, *arguments)
     assert code == 6 and "7 problems" in err and out == ""
-    assert err.count("its measured changed") == 6 and "setting precision/cpu: its value" in err
-    code, out, err = command(capsys, *arguments, "--set-aside")
-    assert (code, err) == (0, "") and out.count("set aside: run ") == 6
-    assert "0 ended runs, all as written; `paretune run` makes what was set aside again." in out
+    assert err.count("): its record changed") == 6 and "setting precision/cpu: its record" in err
     with Store.open(copy / "store") as store:
+        assert store.retry(Study.load(copy / "s.yaml").study_hash) == 6
         options = WorkerOptions(("tune", "final"))
         again = Study.load(copy / "s.yaml").study_hash
         run_worker(store, again, make_training_executor("cpu", 1), StopRequest(), options)
@@ -82,29 +81,18 @@ def test_verify_says_that_all_is_well_or_what_is_not_and_sets_it_aside(
     assert code == 0 and "6 ended runs, all as written." in out, err
 
 
-def test_report_and_run_say_which_runs_were_lost(
-    capsys: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
+def test_run_with_retry_gets_past_a_changed_digit(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tamper(
-        copy / "store",
-        "UPDATE runs SET state = 'todo', result = NULL, measured = NULL, ended = NULL, "
-        "checksum = NULL WHERE run_id = (SELECT run_id FROM study_runs WHERE run LIKE '%lora%' "
-        "LIMIT 1)",
-    )
-    message = "has lost 1 run that had ended (words x tiny x lora, final, seed 1)"
-    code, out, err = command(capsys, "report", copy / "s.yaml", "--store", copy / "store")
-    assert code == 0, err
-    assert message in " ".join(out.split())
-    assert message in (copy / "store" / "report.html").read_text(encoding="utf-8")
-    code, out, err = command(capsys, "verify", copy / "s.yaml", "--store", copy / "store")
-    assert code == 6 and "words x tiny x lora, final, seed 1" in err
-
+    tamper(copy / "store", "UPDATE runs SET measured = '{}' WHERE stage = 'final'")
     notes: list[str] = []
     observer = SilentObserver()
     monkeypatch.setattr(observer, "note", notes.append)
     monkeypatch.setattr(local.LocalExecutor, "execute", lambda *args: None)
-    run(copy / "s.yaml", store=copy / "store", observer=observer)
-    assert any(message in note and "makes it again" in note for note in notes)
+    with pytest.raises(StoreError, match="its record changed"):
+        run(copy / "s.yaml", store=copy / "store", observer=observer)
+    run(copy / "s.yaml", store=copy / "store", retry=True, observer=observer)
+    assert "Runs that are tried again: 6." in notes
 
 
 def test_a_wrong_blob_name_is_one_sentence(
@@ -179,7 +167,7 @@ def test_one_damaged_trial_closes_no_study_and_is_told_until_it_is_made_again(
         assert digests(store, study.study_hash) == before and store.verify() == []
 
 
-def test_verify_finds_damaged_files_that_can_be_computed_again_and_removes_them(
+def test_verify_finds_damaged_files_that_can_be_computed_again(
     capsys: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(copy / "home"))
@@ -195,7 +183,3 @@ def test_verify_finds_damaged_files_that_can_be_computed_again_and_removes_them(
     code, _, err = command(capsys, *arguments)
     assert code == 6 and "3 problems" in err
     assert "its run starts anew" in err and "computed again" in err and "converted again" in err
-    code, out, err = command(capsys, *arguments, "--set-aside")
-    assert (code, err) == (0, "") and out.count("set aside: ") == 3
-    assert not [path for path in damaged if path.exists()]
-    assert command(capsys, *arguments)[0] == 0

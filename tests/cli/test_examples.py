@@ -115,7 +115,7 @@ def test_every_example_runs(
     assert all(row.cell.interval for task in study_report.tasks for row in task.all_rows)
     if name == "slobench":
         file, out = as_file(study, tmp_path / "slobench.yaml"), tmp_path / "out"
-        arguments = ("export", "slobench", file, "--store", tmp_path / "store", "--to", out)
+        arguments = ("export", "slobench", file, "--store", tmp_path / "store", "--output", out)
         assert command(capsys, *arguments)[0] == 0
         submission = ("slobench", "check", out / "superglue.zip", "--release", tmp_path / "data")
         assert "Ready to be handed in." in command(capsys, *submission)[1]

@@ -52,7 +52,6 @@ ASKED: dict[str, tuple[str, ...]] = {
     ),
     "verify": ("verify", "s.yaml", "--store", "store"),
     "merge": ("merge", "store", "-o", "merged"),
-    "pack": ("pack", "s.yaml", "--store", "store", "-o", "none.zip"),
     "ls": ("ls",),
     "track": ("track", "s.yaml", "--store", "store", "--to", "tensorboard", "-o", "mirror"),
 }
@@ -96,45 +95,20 @@ def test_what_is_wrong_is_in_the_object_and_in_the_exit_code(
     assert (code, out) == (2, "") and err.startswith("error: none.yaml")
 
 
-def test_report_gives_the_study_and_takes_the_old_spelling(
+def test_report_gives_the_study_or_writes_it(
     study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(study_folder)
     arguments = ("report", "s.yaml", "--store", "store")
     code, out, err = command(capsys, *arguments, "--json")
     assert (code, err) == (0, "") and json.loads(out)["study"]["name"] == "small"
-    for more in (("--json", "--output", "a.json"), ("--json", "b.json"), ("--json=c.json",)):
-        code, out, err = command(capsys, *arguments, *more)
-        assert (code, out) == (0, "")
-        assert ("--json FILE is now --json --output FILE" in err) == (len(more) < 3)
-    assert read_json(Path("a.json")) == read_json(Path("b.json")) == read_json(Path("c.json"))
+    code, written, err = command(capsys, *arguments, "--json", "--output", "a.json")
+    assert (code, written) == (0, ""), err
+    assert read_json(Path("a.json")) == json.loads(out)
     code, out, _ = command(capsys, "report", "--json", "s.yaml", "--store", "store")
     assert code == 0 and json.loads(out)["study"]["name"] == "small"  # a flag in front
     code, out, _ = command(capsys, *arguments, "-o", "page.html")
     assert code == 0 and Path("page.html").is_file() and "Page: page.html" in out
-
-
-def test_old_spellings_of_output_still_work_and_are_not_shown(
-    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.chdir(study_folder)
-    arguments = (
-        "export",
-        "s.yaml",
-        "--method",
-        "head_only",
-        "--store",
-        "store",
-        "--allow-collapsed",
-    )
-    for option, folder in (("--to", "old"), ("--output", "new"), ("-o", "short")):
-        assert command(capsys, *arguments, option, folder)[0] == 0
-        assert (study_folder / folder / "README.md").is_file()
-    assert command(capsys, *arguments, "--to=equals")[0] == 0 and (study_folder / "equals").is_dir()
-    for verb in (["export"], ["export", "slobench"], ["track"], ["data", "fetch"]):
-        out = command(capsys, *verb, "-h")[1]
-        assert "--output" in out and "--into" not in out
-        assert ("--to " in out) == (verb == ["track"])  # where it names the tracker
 
 
 @turn_mark(1, 2)
@@ -145,7 +119,7 @@ def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
     raw = YAML(typ="safe", pure=True).load(Path("s.yaml"))
     YAML(typ="safe", pure=True).dump({**raw, "methods": ["majority"]}, Path("m.yaml"))
     code, out, err = command(
-        capsys, "run", "m.yaml", "--store", "m", "--workers", "1", "--json", "--device", "cpu"
+        capsys, "run", "m.yaml", "--store", "m", "--workers", "1", "--json", "--devices", "cpu"
     )
     result = json.loads(out)
     assert code == 0 and set(result) == {*COMMON, *SHAPES["run"]}

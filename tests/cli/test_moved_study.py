@@ -88,7 +88,7 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
         code, out, err = command(capsys, verb, study, "--store", store)
         assert code == 0, out + err
     code, out, err = command(
-        capsys, "export", study, "--store", store, "--method", "lora", "--to", tmp_path / "out"
+        capsys, "export", study, "--store", store, "--method", "lora", "--output", tmp_path / "out"
     )
     assert code == 0, out + err
 

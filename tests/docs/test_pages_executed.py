@@ -22,7 +22,6 @@ ELSEWHERE = {
 """Pages whose commands are one session, which a test of its own executes in its order."""
 INSTALLS = "installs packages from an index"
 REPOSITORY = "works on this repository and takes minutes to hours; CI runs it"
-TWO_MACHINES = "needs a second machine; tests/crash/test_serve.py does both on loopback"
 DOCKER = "needs docker and a registry"
 HUB = "fetches models or data from the network"
 NOT_HERE = {
@@ -40,9 +39,6 @@ NOT_HERE = {
     'docker run --rm -v "$PWD:/data" --user "$(id -u):$(id -g)" paretune run sample': DOCKER,
     "ray start --head": "starts a cluster; tests/execution/cluster has one where Ray is installed",
     "paretune run study.yaml --executor ray --address HOST:6379": "needs a Ray cluster, as above",
-    "paretune serve STUDY.yaml --host 10.0.0.5": TWO_MACHINES,
-    "paretune work --server http://10.0.0.5:8765 --token-file token": TWO_MACHINES,
-    "paretune work --server https://study.example.org": TWO_MACHINES,
     "paretune data fetch superglue-sl": HUB,
     "python examples/paper_reread.py --online": HUB,
     "python examples/paper_reread.py --online --published runs.csv": HUB,

@@ -73,7 +73,7 @@ def test_a_model_that_learnt_nothing_is_exported_on_asking_only(
 ) -> None:
     study, store = collapsed
     file = as_file(study, tmp_path / "study.yaml")
-    arguments = ("export", file, "--store", store, "--to", tmp_path / "out", "--method", "lora")
+    arguments = ("export", file, "--store", store, "--output", tmp_path / "out", "--method", "lora")
     code, out, err = command(capsys, *arguments)
     assert (code, out) == (2, "")
     assert "has collapsed. This model learnt nothing: it gave one and the same answer to all" in err

@@ -103,7 +103,7 @@ def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
                to=tmp_path / f"lora{record.run.seed}", allow_collapsed=True)  # fmt: skip
     file = as_file(study, tmp_path / "study.yaml")
     seed = full[1].run.seed
-    arguments = ("export", file, "--store", store, "--method", "full", "--seed", seed, "--to",
+    arguments = ("export", file, "--store", store, "--method", "full", "--seed", seed, "--output",
              tmp_path / "again", "--allow-collapsed")  # fmt: skip
     code, out, err = command(capsys, *arguments)
     assert (code, out) == (6, "")

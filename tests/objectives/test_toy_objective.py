@@ -187,7 +187,7 @@ def walk_through(tmp_path: Path, model: Path, capsys: Any) -> None:
     assert "lora" in paretune("report", "counts.yaml")
     assert (tmp_path / "studies" / "counts" / "report.html").is_file()
     assert "words" in paretune("recommend", "counts.yaml")
-    paretune("export", "counts.yaml", "--method", "lora", "--to", "exported")
+    paretune("export", "counts.yaml", "--method", "lora", "--output", "exported")
     card = (tmp_path / "exported" / "README.md").read_text(encoding="utf-8")
     assert "logits[:, 0].exp().round().tolist()" in card
 

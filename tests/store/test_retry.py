@@ -56,7 +56,6 @@ def test_a_run_with_a_damaged_blob_is_made_again_and_heals_it(
         assert problem.startswith("run run001: ") and "damaged" in problem
         assert store.retry("another study") == 0 and store.retry(STUDY) == 1
         assert [s.state for s in store.load_statuses(STUDY)] == ["done", "todo"]
-        assert store.find_lost_runs() == []
         finish(store, 1)
         assert store.load_records(STUDY, predictions=True) == whole
         assert store.verify() == [] and store.retry(STUDY) == 0
@@ -69,9 +68,7 @@ def test_weights_that_were_dropped_are_no_reason_to_train_again(tmp_path: Path) 
         assert store.verify() == [] and store.retry(STUDY) == 0
 
 
-def test_what_did_not_fit_in_memory_is_tried_again_and_its_result_set_aside(
-    tmp_path: Path,
-) -> None:
+def test_what_did_not_fit_in_memory_is_tried_again(tmp_path: Path) -> None:
     with a_store(tmp_path, runs(2)) as store:
         finish(store, 0, "out_of_memory")
         finish(store, 1)
@@ -79,7 +76,7 @@ def test_what_did_not_fit_in_memory_is_tried_again_and_its_result_set_aside(
         assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "done"]
         finish(store, 0)
         assert {r.outcome for r in store.load_records(STUDY)} == {"ok"}
-        assert store.verify() == [] and store.find_lost_runs() == []
+        assert store.verify() == []
 
 
 def test_a_clock_that_was_set_back_neither_blocks_a_run_nor_counts_below_zero(

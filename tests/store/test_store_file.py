@@ -13,7 +13,6 @@ from paretune.errors import StoreError
 from paretune.store import Predictions, Store, blobs
 from paretune.store.blobs import blob_path
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
-from paretune.store.sqlite import schema
 
 ANSWERS = Predictions(("a", "b"), (0, 1), (1, 1), ((0.1, 0.2), (-1e-9, 3.0)))
 
@@ -146,7 +145,7 @@ def test_a_newer_store_is_refused_untouched(tmp_path):
     db = sqlite3.connect(tmp_path / "study.db")
     db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StoreError, match=r"newer paretune \(store version 99.*Upgrade"):
+    with pytest.raises(StoreError, match=r"newer paretune \(format 99.*Upgrade"):
         Store.open(tmp_path, create=True)
 
 
@@ -158,33 +157,18 @@ def test_another_programs_database_is_refused(tmp_path):
         Store.open(tmp_path, create=True)
 
 
-def test_a_store_of_before_the_frozen_format_is_refused_untouched(tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_store_is_refused_untouched(tmp_path, version):
     finished(tmp_path).close()
     db = sqlite3.connect(tmp_path / "study.db")
-    db.execute("PRAGMA user_version = 1")
+    db.execute(f"PRAGMA user_version = {version}")
     db.close()
-    with pytest.raises(StoreError, match=r"before 0\.1\.0 \(store version 1.*nothing was changed"):
-        Store.open(tmp_path, create=True)
-
-
-def test_an_older_store_is_migrated_forward_and_keeps_its_rows(tmp_path, monkeypatch):
-    finished(tmp_path).close()
-    extra = ("ALTER TABLE runs ADD COLUMN host TEXT", "CREATE TABLE notes (text TEXT) STRICT")
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, extra))
-    assert [r.outcome for r in Store.open(tmp_path).load_records(STUDY)] == ["ok"]
-    db = sqlite3.connect(tmp_path / "study.db")
-    assert db.execute("PRAGMA user_version").fetchone() == (3,)
-    db.close()
-
-
-def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
-    finished(tmp_path).close()
-    broken = ("CREATE TABLE notes (text TEXT) STRICT", "ALTER TABLE missing ADD COLUMN x")
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
-    with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        Store.open(tmp_path)
-    monkeypatch.undo()
-    assert [r.outcome for r in Store.open(tmp_path).load_records(STUDY)] == ["ok"]
+    before = (tmp_path / "study.db").read_bytes()
+    older = rf"older paretune \(format {version}\); this version reads format 3.*another folder"
+    for create in (False, True):
+        with pytest.raises(StoreError, match=older):
+            Store.open(tmp_path, create=create)
+    assert (tmp_path / "study.db").read_bytes() == before
 
 
 def damage(folder: Path, start: int, length: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from paretune.cli import CommandLineError, app, translate_deprecated
+from paretune.cli import CommandLineError, app
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -99,7 +99,7 @@ def explain_refusal(command: ShownCommand) -> str:
     """
     words = [_NUMBERS.get(word, word) for word in command.words if word not in _PLACEHOLDERS]
     try:
-        _parse(_program(), "paretune", translate_deprecated(words), None)
+        _parse(_program(), "paretune", words, None)
     except CommandLineError as error:
         missing = type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError")
         if command.whole or not (missing or "requires an argument" in str(error.format_message())):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -21,40 +20,6 @@ from paretune.terminal import (
     sanitise_tracebacks_and_warnings,
 )
 
-DEPRECATED: Mapping[str, Mapping[str, str]] = {
-    **{verb: {"--device": "--devices"} for verb in ("check", "plan", "run", "tune")},
-    "export": {"--to": "--output"},
-    "track": {"--into": "--output"},
-    "data": {"--to": "--output"},
-}
-"""By the first word of the verb."""
-
-
-def translate_deprecated(words: Sequence[str]) -> list[str]:
-    """A command line, from its verb on, with current option names."""
-    if not words:
-        return []
-    names = DEPRECATED.get(words[0], {})
-    translated = []
-    for word in words:
-        option, equals, value = word.partition("=")
-        translated.append(f"{names.get(option, option)}{equals}{value}")
-    return _translate_json_file(translated) if words[0] == "report" else translated
-
-
-def _translate_json_file(words: list[str]) -> list[str]:
-    """``--json FILE`` was an option of `report`; ``--json`` is a flag now, as everywhere."""
-    for place, word in enumerate(words):
-        file = word.removeprefix("--json=") if word.startswith("--json=") else ""
-        after = place + 1
-        if word == "--json" and after < len(words) and words[after].lower().endswith(".json"):
-            file, after = words[after], after + 1
-        if file:
-            echo("note: --json FILE is now --json --output FILE, and shows no tables", error=True)
-            return [*words[:place], "--json", "--output", file, *words[after:]]
-    return words
-
-
 VERBS = (
     "demo",
     "tune",
@@ -62,9 +27,6 @@ VERBS = (
     "check",
     "plan",
     "run",
-    "serve",
-    "work",
-    "pack",
     "watch",
     "track",
     "report",
@@ -108,7 +70,6 @@ class Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the verb at the beginning of the arguments."""
-        args = translate_deprecated(args)
         if (two := " ".join(args[:2])) in plugins.names(plugins.COMMANDS):
             args = [two, *args[2:]]
         return super().resolve_command(ctx, args)

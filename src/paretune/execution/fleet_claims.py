@@ -13,7 +13,6 @@ from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.run_executor import FleetLimits, RunExecutor
 from paretune.execution.signals import StopRequest
-from paretune.execution.time_limit import TimeLimit
 from paretune.measuring.devices import read_free_bytes
 from paretune.measuring.processor import read_available_bytes
 from paretune.store import Claim, Storage
@@ -59,7 +58,7 @@ class Lease:
 
     def _renew_until_stopped(self) -> None:
         renewal = self._claim.lease_seconds / 4
-        pause = min(renewal, max(PROGRESS_SECONDS, self._store.poll_seconds))
+        pause = min(renewal, PROGRESS_SECONDS)
         written, idle = None, 0.0
         try:
             with self._store.reopen() as store:
@@ -131,7 +130,6 @@ class FleetClaims:
 
     Args:
         warn: called with what a user should know.
-        until: runs join only where they end by then (:mod:`paretune.execution.time_limit`).
     """
 
     def __init__(
@@ -142,10 +140,9 @@ class FleetClaims:
         limits: FleetLimits,
         stop: StopRequest,
         warn: Callable[[str], None],
-        until: float | None = None,
     ) -> None:
         self._store, self._study_hash, self._executor = store, study_hash, executor
-        self._limits, self._stop, self._warn, self._until = limits, stop, warn, until
+        self._limits, self._stop, self._warn = limits, stop, warn
         self._jobs: list[ClaimedJob] = []
 
     def gather(self, first: Claim) -> int:
@@ -189,11 +186,8 @@ class FleetClaims:
             run_id for prefix in NO_FLEET_PREFIXES for run_id in self._store.get_settings(prefix)
         }
 
-        limit_of_time = TimeLimit.load(self._store, self._until)
-
         def matches(run_id: str, run: Run) -> bool:
             eligible = run.stage != "cost" and run_id not in excluded
-            eligible = eligible and limit_of_time.admits(run_id)
             return eligible and self._executor.fleet_key(run) == key
 
         with self._stop.deferred():

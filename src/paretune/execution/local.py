@@ -18,12 +18,11 @@ from paretune.execution.progress.observer import Observer
 from paretune.execution.run_executor import FleetLimits
 from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.study_loop import STAGES, StudyLoop
-from paretune.execution.time_limit import TimeLimit
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_pool import WORKER, WorkerPool, WorkerSettings
 from paretune.measuring.devices import identify_device
 from paretune.measuring.processor import count_usable_cores
-from paretune.owner import current_owner, is_bundle, place_of
+from paretune.owner import current_owner, place_of
 from paretune.planning.worker_count import WorkerCount
 from paretune.store import RunStatus, Storage
 from paretune.study import DEFAULT_COST_SECONDS
@@ -44,8 +43,6 @@ class LocalExecutor:
         keep_bytes: trained weights of a run are kept up to this size; None: always.
         cost_seconds: for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
-        until: give back what is in hand then, by the monotonic clock; and end before, where no run
-            that is left would end in time.
     """
 
     devices: Sequence[WorkerCount]
@@ -55,7 +52,6 @@ class LocalExecutor:
     keep_bytes: int | None = None
     cost_seconds: float = DEFAULT_COST_SECONDS
     lease_seconds: float = 60.0
-    until: float | None = None
     command: Sequence[str] = WORKER
 
     @interrupt_on_signals()
@@ -66,9 +62,6 @@ class LocalExecutor:
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
 
-        def is_over(waiting: Sequence[RunStatus]) -> bool:
-            return self._leaves_to_others(store, pool, waiting)
-
         loop = StudyLoop(
             store,
             study_hash,
@@ -77,7 +70,6 @@ class LocalExecutor:
             self.worker_count,
             crashes.reset_idle_crashes,
             owner=measurer,
-            is_over=is_over,
         )
 
         def collect() -> None:
@@ -99,18 +91,6 @@ class LocalExecutor:
         """Workers that train at the same time, on all devices."""
         return sum(workers.count for workers in self.devices)
 
-    def _leaves_to_others(
-        self, store: Storage, pool: WorkerPool, waiting: Sequence[RunStatus]
-    ) -> bool:
-        """Whether time is up, or too short for each run that could be begun now."""
-        if self.until is None:
-            return False
-        limit = TimeLimit.load(store, self.until)
-        claimable = [status.run_id for status in waiting if status.is_claimable]
-        in_hand = any(status.owner in pool.owners for status in waiting)
-        too_short = bool(claimable) and not any(map(limit.admits, claimable))
-        return limit.is_over or (too_short and not in_hand)
-
     def _worker_settings(self, workers: WorkerCount) -> WorkerSettings:
         max_runs = DEFAULT_FLEET_SIZE if self.fleet is None else self.fleet
         return WorkerSettings(
@@ -126,7 +106,6 @@ class LocalExecutor:
             keep_bytes=self.keep_bytes,
             memory_bytes=workers.memory_bytes,
             cost_seconds=self.cost_seconds,
-            until=self.until,
             command=self.command,
         )
 
@@ -183,7 +162,6 @@ class LocalExecutor:
         for status in to_train:
             owner = status.owner or ""
             is_running = status.state == "running" and not status.is_claimable
-            is_running = is_running and not is_bundle(owner)
             if is_running and place_of(owner) in (here, None):
                 by_owner.setdefault(owner, []).append(status.run_id)
         running, count = list(by_owner.values()), 0

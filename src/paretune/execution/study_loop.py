@@ -12,15 +12,12 @@ from paretune.execution.progress.snapshot import Snapshot, take_snapshot
 from paretune.store import RunStatus, Storage
 
 STAGES = ("tune", "final", "cost")
+POLL_SECONDS = 0.2
+"""Pause between two looks at the store, of a worker that waits for a run too."""
 
 
 def do_nothing_at_an_end() -> None:
     """The default of :attr:`StudyLoop.run_ended`."""
-
-
-def leave_nothing(waiting: Sequence[RunStatus]) -> bool:
-    """The default of :attr:`StudyLoop.is_over`."""
-    return False
 
 
 @dataclass
@@ -33,7 +30,6 @@ class StudyLoop:
         workers: how many work at once, for the progress.
         run_ended: called for every run that ended while this loop watched.
         owner: who would claim what is claimable (:meth:`Storage.load_statuses`).
-        is_over: given the runs that have not ended, whether to leave them to others.
     """
 
     store: Storage
@@ -43,7 +39,6 @@ class StudyLoop:
     workers: int
     run_ended: Callable[[], None] = do_nothing_at_an_end
     owner: str | None = None
-    is_over: Callable[[Sequence[RunStatus]], bool] = leave_nothing
     _ended_before: set[str] | None = field(default=None, init=False)
     _newly_ended: int = field(default=0, init=False)
     _seconds_left: float | None = field(default=None, init=False)
@@ -79,10 +74,10 @@ class StudyLoop:
                 continue
             deadline = self.callbacks.deadline
             is_late = deadline is not None and time.monotonic() >= deadline
-            if not waiting or is_late or self.is_over(waiting):
+            if not waiting or is_late:
                 return self._summarise(statuses)
             start(waiting)
-            time.sleep(self.store.poll_seconds)
+            time.sleep(POLL_SECONDS)
 
     def _look(self, statuses: Sequence[RunStatus]) -> None:
         """Tell the observer what has changed since the last look."""

@@ -31,10 +31,9 @@ from paretune.execution.run_executor import (
     RunExecutor,
 )
 from paretune.execution.signals import StopRequest
-from paretune.execution.time_limit import TimeLimit
+from paretune.execution.study_loop import POLL_SECONDS
 from paretune.owner import current_owner
 from paretune.store import Claim, Storage
-from paretune.store.storage import MayStart
 from paretune.terminal import echo
 from paretune.training.runs.job import FleetOutOfMemoryError
 
@@ -53,7 +52,6 @@ class WorkerOptions:
         owner: who holds the runs; this process by default.
         memory_bytes: what the runs of all workers may take together; None: no run waits for memory
             (:mod:`paretune.execution.memory_budget`).
-        until: end then, by the monotonic clock (:mod:`paretune.execution.time_limit`).
     """
 
     stages: tuple[str, ...] | None = None
@@ -63,7 +61,6 @@ class WorkerOptions:
     fleets: FleetLimits = NO_FLEETS
     owner: str | None = None
     memory_bytes: int | None = None
-    until: float | None = None
 
 
 def run_worker(
@@ -95,13 +92,12 @@ class _Worker:
         owner = options.owner or current_owner()
         while not self.stop.requested and (options.limit is None or claimed < options.limit):
             budget = MemoryBudget.load(self.store, options.memory_bytes)
-            limit = TimeLimit.load(self.store, options.until)
             claim = self.store.claim(
                 owner,
                 self.study_hash,
                 options.stages,
                 options.lease_seconds,
-                _both_admit(budget, limit),
+                budget.admits if budget.is_limited else None,
             )
             if claim is not None:
                 claimed += 1
@@ -112,7 +108,7 @@ class _Worker:
             elif options.wait:
                 if budget.has_refused:
                     self.executor.release_memory()  # others wait for what the cached model takes
-                time.sleep(self.store.poll_seconds)
+                time.sleep(POLL_SECONDS)
             else:
                 return
 
@@ -133,7 +129,6 @@ class _Worker:
             self.options.fleets,
             self.stop,
             _print_error,
-            self.options.until,
         )
         notes: tuple[str, ...] = ()
         try:
@@ -222,13 +217,6 @@ class _Worker:
             self.store.fail(claim, "error", _escape_surrogates(message), measured)
         except StaleClaimError as stale:
             _print_error(f"worker: {describe_run(claim.run)}: {stale}")
-
-
-def _both_admit(budget: MemoryBudget, limit: TimeLimit) -> MayStart | None:
-    """Whether memory and time suffice for a run; None where neither is limited."""
-    if not budget.is_limited and limit.until is None:
-        return None
-    return lambda run_id, running: limit.admits(run_id) and budget.admits(run_id, running)
 
 
 def _is_device_lost(error: Exception) -> bool:

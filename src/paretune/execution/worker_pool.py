@@ -31,7 +31,6 @@ class WorkerSettings:
         keep_bytes: of a run's trained weights, None for all.
         memory_bytes: for the runs of all workers on the device together; None: unlimited.
         cost_seconds: for timing the steps of one cost.
-        until: workers end then, by the monotonic clock.
     """
 
     device: str = "cpu"
@@ -40,7 +39,6 @@ class WorkerSettings:
     keep_bytes: int | None = None
     memory_bytes: int | None = None
     cost_seconds: float = DEFAULT_COST_SECONDS
-    until: float | None = None
     command: Sequence[str] = WORKER
 
     def arguments(self, *, solo: bool) -> list[str]:
@@ -50,8 +48,6 @@ class WorkerSettings:
             arguments += ["--keep", str(self.keep_bytes)]
         if self.memory_bytes is not None:
             arguments += ["--memory", str(self.memory_bytes)]
-        if self.until is not None:
-            arguments += ["--until", str(self.until)]
         if solo:
             arguments += ["--cost-seconds", str(self.cost_seconds)]
             return [*arguments, *(["--apart"] if can_fork(self.device) else ["--limit", "1"])]

@@ -23,7 +23,7 @@ from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.measuring.devices import identify_device
 from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
-from paretune.store.remote.address import open_storage
+from paretune.store import Store
 from paretune.study import DEFAULT_COST_SECONDS
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
 
@@ -59,7 +59,7 @@ def _measure_costs(
     one_run = replace(_worker_options(options), limit=1)
 
     def has_claimable_run() -> bool:
-        with open_storage(options.store) as store:
+        with Store.open(options.store) as store:
             statuses = store.load_statuses(options.study, one_run.owner)
         return any(s.is_claimable and s.stage == "cost" for s in statuses)
 
@@ -89,7 +89,7 @@ def _run(
             executor = make_training_executor(
                 options.device, options.threads, options.keep, options.cost_seconds
             )
-        with open_storage(options.store) as store:
+        with Store.open(options.store) as store:
             run_worker(store, options.study, executor, stop, worker_options)
     except ParetuneError as error:
         echo(f"worker: {error}", error=True)
@@ -112,7 +112,6 @@ def _worker_options(options: argparse.Namespace) -> WorkerOptions:
         ),
         owner=current_owner(identify_device(options.device)),
         memory_bytes=options.memory,
-        until=options.until,
     )
 
 
@@ -122,7 +121,7 @@ def _parse_stages(text: str) -> tuple[str, ...]:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paretune.execution.worker_process", description=__doc__)
-    parser.add_argument("store", type=Path, help="folder of the store, or that names its server")
+    parser.add_argument("store", type=Path, help="folder of the store")
     parser.add_argument("study", help="hash of the study whose runs are executed")
     parser.add_argument("--stages", type=_parse_stages, help="such as tune,final; default: all")
     parser.add_argument("--threads", type=int, default=1, help="threads of this process")
@@ -144,7 +143,6 @@ def _make_parser() -> argparse.ArgumentParser:
         default=DEFAULT_COST_SECONDS,
         help="for timing the steps of a cost",
     )
-    parser.add_argument("--until", type=float, help="end then, by the monotonic clock")
     parser.add_argument("--wait", action="store_true", help="wait for runs until stopped")
     parser.add_argument("--parent", type=int, help="stop when this is no longer the parent")
     return parser

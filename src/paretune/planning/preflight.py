@@ -19,7 +19,7 @@ from paretune.planning.expand import (
 )
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.readouts import find_refused_cells
-from paretune.planning.worker_count import MEMORY_PREFIX, SECONDS_PREFIX, worker_bytes
+from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
 from paretune.store import Record, Store
 from paretune.study import Generation, ModelSpec, Run, Study, TaskSpec
 from paretune.training.evaluation.evaluator import OptionalMetrics
@@ -155,15 +155,12 @@ def add_missing_runs(
     store: Store,
     predictor: CostPredictor | None = None,
     expand: Callable[[Study, StudyContext, Sequence[Record]], list[PlannedRun]] = expand_study,
-    *,
-    predict_seconds: bool = False,
 ) -> int:
     """Add the runs that the study asks for and the store does not have; return how many are new.
 
     Args:
         predictor: predicts the memory that each needs, from what has ended so far.
         expand: which runs; :func:`paretune.search.race.plan_wanted_runs` races.
-        predict_seconds: keep with each how long it will take, for workers whose time is limited.
     """
     # With data and model where they are now: a moved study was stored with other paths.
     records = [
@@ -177,27 +174,8 @@ def add_missing_runs(
         to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
         needs = {p.run_id: worker_bytes(predictor.predict_peak_bytes(p.run)) for p in to_train}
         settings = {f"{MEMORY_PREFIX}{key}": str(size) for key, size in needs.items()}
-        if predict_seconds:
-            for one in planned:
-                seconds = None
-                if one.run_id not in ended:
-                    seconds = _predict_seconds(one.run, predictor, records)
-                if seconds is not None:
-                    settings[f"{SECONDS_PREFIX}{one.run_id}"] = f"{seconds:.1f}"
         store.set_settings(settings)
     return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
-
-
-def _predict_seconds(run: Run, predictor: CostPredictor, records: Sequence[Record]) -> float | None:
-    """Seconds of a run; where the predictor knows none, the longest of its cell or its model."""
-    seconds = predictor.predict(run).seconds
-    trained = [record for record in records if record.run.stage != "cost"]
-    same_cell = [record for record in trained if record.run.cell == run.cell]
-    same_model = [record for record in trained if record.run.model.key == run.model.key]
-    for similar in (same_cell, same_model):
-        totals = [sum(record.measured.get("wall_seconds", {}).values()) for record in similar]
-        seconds = max(totals, default=None) if seconds is None else seconds
-    return seconds
 
 
 def leave_out_stale_runs(study: Study, context: StudyContext, store: Store) -> int:

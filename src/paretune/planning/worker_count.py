@@ -17,8 +17,6 @@ from paretune.measuring.processor import count_usable_cores, read_available_byte
 
 MEMORY_PREFIX = "memory/"
 """A setting of the store for each run: bytes of the worker that trains it."""
-SECONDS_PREFIX = "seconds/"
-"""A setting of the store for each run that is served: how long it is predicted to take."""
 PROCESS_BYTES = 384 * 2**20
 """Bytes of a worker before it opens a model: its libraries (280 MiB were measured)."""
 MEMORY_SHARE = 3 / 4

@@ -48,24 +48,6 @@ def write_blob(folder: Path, content: bytes) -> str:
     return sha256
 
 
-def write_blob_file(folder: Path, file: Path, sha256: str) -> None:
-    """Move a file into the blobs of the same file system, on disk when this returns.
-
-    Raises:
-        ValueError: its content is not what the hash says.
-        StoreError: the folder cannot be written.
-    """
-    if _hash_file(file) != sha256:
-        raise ValueError("the body is not what its hash says")
-    path = blob_path(folder, sha256)
-    try:
-        with replace_file(path, part=file):
-            pass
-        sync_folder(folder)
-    except OSError as error:
-        raise _write_error(path, error) from error
-
-
 def read_blob(folder: Path, sha256: str) -> bytes:
     """The content, verified to be what was stored.
 

@@ -46,10 +46,6 @@ class Storage(Protocol):
     def folder(self) -> Path:
         """By which another process opens it; checkpoints lie in it."""
 
-    @property
-    def poll_seconds(self) -> float:
-        """Least pause between two questions for news, and between two reports of progress."""
-
     def save_study(
         self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
     ) -> None:

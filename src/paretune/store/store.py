@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from paretune.atomic_write import remove_stale_parts
-from paretune.errors import MissingBlobError, StaleClaimError, StoreError
+from paretune.errors import StaleClaimError, StoreError
 from paretune.store.blobs import blob_path, write_blob
 from paretune.store.canonical_json import check_result, to_canonical_json
-from paretune.store.journal import append_ended_runs, read_ended_runs
 from paretune.store.reader import StoreReader
-from paretune.store.sqlite import answers, claims, dropped_weights, queries, writes
-from paretune.store.sqlite.changes import create_changes, has_changes
+from paretune.store.sqlite import claims, dropped_weights, queries, writes
 from paretune.store.sqlite.database import transaction, without_sync
 from paretune.store.sqlite.merge import (
     MergePlan,
@@ -31,8 +29,7 @@ from paretune.store.sqlite.merge import (
     plan_merge,
     put_content,
 )
-from paretune.store.sqlite.open_database import OpenDatabase, open_database
-from paretune.store.sqlite.set_aside import set_aside_damaged_rows, set_done_runs_aside
+from paretune.store.sqlite.open_database import open_database
 from paretune.store.sqlite.verify import find_blob_problems
 from paretune.store.status import Claim
 from paretune.store.storage import Matches, MayStart
@@ -48,11 +45,6 @@ class Store(StoreReader):
     there; docstrings here say what is the store's own.
     """
 
-    def __init__(self, folder: Path, database: OpenDatabase) -> None:
-        super().__init__(folder, database)
-        self._outer: sqlite3.Connection | None = None
-        self._ended_inside: list[Claim] = []
-
     @classmethod
     def open(cls, folder: Path, create: bool = False) -> Self:
         """Open the store in ``folder``; with ``create``, make what is missing.
@@ -66,7 +58,6 @@ class Store(StoreReader):
         store = cls(folder, open_database(folder, create=create))
         try:
             if create:
-                store._number_changes()
                 store._recover()
         except BaseException:  # nothing stays open
             store.close()
@@ -118,8 +109,7 @@ class Store(StoreReader):
         """Claim the first claimable run of the study, in its order; None where there is none."""
         claimant = claims.Claimant(owner, study_hash, lease_seconds)
         with self._write() as db:
-            view = self._refresh(db, study_hash)
-            return claims.claim_first(db, claimant, view, self._parse_run, stages, may_start)
+            return claims.claim_first(db, claimant, self._parse_run, stages, may_start)
 
     def claim_matching(
         self,
@@ -134,10 +124,7 @@ class Store(StoreReader):
         """Claim up to ``limit`` claimable runs that match, in the order of the study."""
         claimant = claims.Claimant(owner, study_hash, lease_seconds)
         with self._write() as db:
-            view = self._refresh(db, study_hash)
-            return claims.claim_matching(
-                db, claimant, view, self._parse_run, matches, limit, workers
-            )
+            return claims.claim_matching(db, claimant, self._parse_run, matches, limit, workers)
 
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
         """Prolong the lease and, where given, keep the progress.
@@ -162,35 +149,6 @@ class Store(StoreReader):
         check_result(result, measured, blobs)
         hashes = {name: write_blob(self._blobs, content) for name, content in blobs.items()}
         contents = {hashes[name]: content for name, content in blobs.items()}
-        self._finish(claim, result, measured, hashes, lambda sha256: contents[sha256])
-
-    def finish_with_stored_blobs(
-        self,
-        claim: Claim,
-        result: Mapping[str, Any],
-        measured: Mapping[str, Any],
-        hashes: Mapping[str, str],
-    ) -> None:
-        """:meth:`finish` with blobs that are here already; ``hashes``: their sha256 by name.
-
-        Raises:
-            MissingBlobError: one is not; nothing was changed.
-        """
-
-        def refuse(sha256: str) -> bytes:
-            raise MissingBlobError(f"blob {sha256} is not here.", where=str(self.folder))
-
-        check_result(result, measured, hashes)
-        self._finish(claim, result, measured, hashes, refuse)
-
-    def _finish(
-        self,
-        claim: Claim,
-        result: Mapping[str, Any],
-        measured: Mapping[str, Any],
-        hashes: Mapping[str, str],
-        get_missing: Callable[[str], bytes],
-    ) -> None:
         texts = (
             to_canonical_json({**result, **hashes}, "result"),
             to_canonical_json(dict(measured), "measured"),
@@ -205,8 +163,8 @@ class Store(StoreReader):
             dropped_weights.clear_dropped_mark(db, claim.run_id)
             for sha256 in hashes.values():
                 if not blob_path(self._blobs, sha256).exists():  # dropped since it was there
-                    write_blob(self._blobs, get_missing(sha256))
-        self._end(claim)
+                    write_blob(self._blobs, contents[sha256])
+        self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
         """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``."""
@@ -218,7 +176,7 @@ class Store(StoreReader):
                 f"state = 'failed', {_ENDED}, fail_kind = ?, message = ?, measured = ?",
                 values,
             )
-        self._end(claim)
+        self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
 
     def release(self, claim: Claim) -> bool:
         """Give the run back as todo, its checkpoint kept; False where the claim is stale."""
@@ -234,15 +192,13 @@ class Store(StoreReader):
     def retry(self, study_hash: str) -> int:
         """Make todo again, from the beginning, what did not come to a result that can be used.
 
-        That is what failed, what did not fit in memory, and what has a blob that is missing or
-        damaged; of what was done, the row is kept in the table ``set_aside``. Return how many.
+        That is what failed, what did not fit in memory, and what changed since it was written or
+        has a blob that is missing or damaged. Return how many.
         """
         with self._read() as db:
             unusable = {run_id for run_id, _ in find_blob_problems(db, self._blobs, study_hash)}
         with self._write() as db:
-            return writes.retry_failed_runs(db, study_hash) + set_done_runs_aside(
-                db, study_hash, unusable
-            )
+            return writes.reset_unusable_runs(db, study_hash, unusable)
 
     def merge(self, other: StoreReader, *, keep_own: bool = False) -> MergePlan:
         """Take the ended runs of another store, with their studies, blobs and settings.
@@ -275,8 +231,6 @@ class Store(StoreReader):
         with self._write() as db:
             plan = plan_merge(db, content)  # runs may have ended here meanwhile
             put_content(db, content, plan)
-            ended = [run for i in plan.added for run in queries.load_ended_runs(db, i)]
-        append_ended_runs(self._journal, ended)
         return plan
 
     # Settings, blobs, checkpoints
@@ -313,110 +267,25 @@ class Store(StoreReader):
             dropped_weights.remove_dropped_blobs(db, self._blobs)
         return list(droppable)
 
-    # Serving
-
-    def prepare_to_serve(self, lease_seconds: float) -> None:
-        """Make ready for :meth:`call_once`, and let no lease end for that the server was down.
-
-        Args:
-            lease_seconds: that every claim holds from now on at least, so that its worker can
-                renew it; one whose owner is provably dead has ended all the same.
-        """
-        self._number_changes()
-        with self._write() as db:
-            answers.create_answers(db)
-            claims.prolong_leases(db, lease_seconds)
-
-    def call_once(self, key: str, call: Callable[[], Any]) -> Any:
-        """What the call returns, as plain values; made once, whoever repeats it under this key.
-
-        Its changes and the answer are one transaction. An exception changes nothing and is not
-        kept.
-        """
-        with self._atomically() as db:
-            for answer in answers.load_answer(db, key):
-                return answer
-            value = call()
-            answers.put_answer(db, key, value)
-            return value
-
-    # Integrity
-
-    def set_aside(self) -> list[str]:
-        """Move every damaged row into the table ``set_aside``, so that its run is executed again.
-
-        Returns:
-            One sentence for each row.
-        """
-        with self._write() as db:
-            return set_aside_damaged_rows(db)
-
     # Internals
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        if self._outer is not None:
-            yield self._outer
-            return
-        before = self._db.total_changes
-        try:
-            with transaction(self._db, self.folder / "study.db", "IMMEDIATE") as db:
-                yield db
-        except BaseException:  # Ctrl-C too; raised again
-            if self._db.total_changes != before:  # what was read since then is not so
-                self._views.clear()
-                self._settings.clear()
-            raise
-
-    def _read(self) -> AbstractContextManager[sqlite3.Connection]:
-        return super()._read() if self._outer is None else nullcontext(self._outer)
-
-    @contextmanager
-    def _atomically(self) -> Iterator[sqlite3.Connection]:
-        """Several calls of this store as one transaction."""
-        with self._write() as db:
-            self._outer = db
-            try:
-                yield db
-                ended = list(self._ended_inside)
-            finally:
-                self._outer = None
-                self._ended_inside.clear()
-        for claim in ended:
-            self._end(claim)
-
-    def _end(self, claim: Claim) -> None:
-        """After the commit: note that the run has ended, and delete its checkpoint."""
-        if self._outer is not None:
-            self._ended_inside.append(claim)
-            return
-        with self._read() as db:
-            runs = queries.load_ended_runs(db, claim.run_id)
-        append_ended_runs(self._journal, runs)
-        self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
-
-    def _number_changes(self) -> None:
-        """See :mod:`paretune.store.sqlite.changes`."""
-        with self._read() as db:
-            if has_changes(db):
-                return
-        with self._write() as db:
-            create_changes(db)
+        with transaction(self._db, self.folder / "study.db", "IMMEDIATE") as db:
+            yield db
 
     def _recover(self) -> None:
-        """Tidy what killed processes left: parts, checkpoints of ended runs, a short journal."""
+        """Tidy what killed processes left: parts, checkpoints of ended runs, dropped blobs."""
         for folder in (self.folder, self._blobs / "part", self.folder / "checkpoints"):
             remove_stale_parts(folder)
-        checkpoints = {p.stem: p for p in (self.folder / "checkpoints").glob("*.safetensors")}
-        journal = {(r.study_hash, r.run_id, r.failed) for r in read_ended_runs(self._journal)}
         with self._read() as db:
-            ended = queries.load_ended_runs(db)
+            ended = {
+                row[0] for row in db.execute("SELECT run_id FROM runs WHERE ended IS NOT NULL")
+            }
             dropped = dropped_weights.list_dropped_runs(db)
         if dropped:
             with self._write() as db:
                 dropped_weights.remove_dropped_blobs(db, self._blobs)
-        for run in ended:
-            if run.run_id in checkpoints:
-                checkpoints[run.run_id].unlink(missing_ok=True)
-        missing = [r for r in ended if (r.study_hash, r.run_id, r.failed) not in journal]
-        append_ended_runs(self._journal, missing)
+        for path in (self.folder / "checkpoints").glob("*.safetensors"):
+            if path.stem in ended:
+                path.unlink(missing_ok=True)

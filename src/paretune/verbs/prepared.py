@@ -1,8 +1,4 @@
-"""A study made ready to be executed: checked and audited, its first runs in the store.
-
-What comes after is the verb's own: ``run`` trains, ``serve`` lets others train, ``pack`` hands
-runs out in files.
-"""
+"""A study made ready to be executed: checked and audited, its first runs in the store."""
 
 from __future__ import annotations
 
@@ -46,12 +42,11 @@ class PreparedStudy:
     coming: Sequence[Run]
     planned: int
 
-    def add_runs(self, *, expand: Expand | None = None, predict_seconds: bool = False) -> int:
+    def add_runs(self, *, expand: Expand | None = None) -> int:
         """Add the runs that the records make possible; return how many are new.
 
         Args:
             expand: which runs; as the study's race wants them by default.
-            predict_seconds: keep with each how long it will take, for workers whose time is short.
         """
         from paretune.planning import preflight
         from paretune.search import race
@@ -62,7 +57,6 @@ class PreparedStudy:
             self.store,
             self.predictor,
             expand or race.plan_wanted_runs,
-            predict_seconds=predict_seconds,
         )
 
     def callbacks(
@@ -70,7 +64,6 @@ class PreparedStudy:
         *,
         expand: Expand | None = None,
         deadline: float | None = None,
-        predict_seconds: bool = False,
     ) -> StudyCallbacks:
         """For an executor; arguments as of :meth:`add_runs`, and when the study is to end."""
         from paretune.execution.executor import StudyCallbacks
@@ -80,7 +73,7 @@ class PreparedStudy:
         is_known = deadline is None and self.study.protocol.race == "off"
         return StudyCallbacks(
             observer=self.observer,
-            add_runs=lambda: self.add_runs(expand=expand, predict_seconds=predict_seconds),
+            add_runs=lambda: self.add_runs(expand=expand),
             after_final_runs=lambda: drop_excess_weights(self.study, self.store),
             planned_runs=self.planned if is_known else 0,
             deadline=deadline,
@@ -118,16 +111,14 @@ def prepare_study(
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.search import race
     from paretune.store import Store
-    from paretune.verbs.stored_findings import (
-        find_damaged_trials,
-        find_lost_runs,
-        save_findings,
-    )
+    from paretune.verbs.stored_findings import find_damaged_trials, save_findings
 
     folder = study_input.store_folder(study, store)
     context = StudyContext(offline=offline)
     if (folder / "study.db").is_file():
         with Store.open(folder) as opened:  # what has ended may determine what is tested
+            if retry and (again := opened.retry(study.study_hash)):
+                observer.note(f"Runs that are tried again: {again}.")
             preflight.use_store(context, opened, device)
             records = study_input.load_records(study, opened)
             findings = _audit(study, context, observer, records)
@@ -138,8 +129,6 @@ def prepare_study(
         preflight.check_optional_metrics(
             [(task, study.generation) for task in study.tasks], context
         )
-        if retry and (again := opened.retry(study.study_hash)):
-            observer.note(f"Runs that are tried again: {again}.")
         records = study_input.load_records(study, opened)
         ready, waiting = race.plan_runs(study, context, records)
         ended = {record.run_id for record in records}
@@ -156,8 +145,7 @@ def prepare_study(
                 f"Runs left out: {others}. Their data, model or code has changed since; "
                 "they stay in the store, and count again if it is changed back."
             )
-        lost = find_lost_runs(opened, study.study_hash)
-        for finding in [*lost, *find_damaged_trials(opened, records)]:
+        for finding in find_damaged_trials(opened, records):
             observer.note(f"{finding.severity}: {finding}")
         speed = MachineSpeed.measure() if measure_speed else None
         yield PreparedStudy(

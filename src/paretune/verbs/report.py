@@ -61,13 +61,9 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
     Raises:
         StoreError: the store never ran this study.
     """
-    from paretune.verbs.stored_findings import find_lost_runs
-
     states = opened.load_statuses(study.study_hash)
     if states:
         return states
-    for lost in find_lost_runs(opened, study.study_hash):
-        raise StoreError(lost.what, where=lost.where, remedy=lost.remedy)
     rows = opened.list_studies()
     versions = [row for row in rows if row.name == study.study]
     earlier = sum(sum(row.runs.values()) for row in versions)

@@ -1,4 +1,4 @@
-"""Findings that a report shows: those of the audit, stored with the study, and what was lost."""
+"""Findings that a report shows: those of the audit, stored with the study, and damaged trials."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.store import Record, Store
 
-LOST_RUNS, DAMAGED_TRIALS = STORE_FINDINGS = "lost-runs", "damaged-trials"
-"""Codes of findings in the store, as against the data."""
+DAMAGED_TRIALS = "damaged-trials"
+"""Code of a finding in the store, as against the data."""
 
 
 def save_findings(store: Store, study_hash: str, findings: Iterable[Finding]) -> None:
@@ -20,10 +20,9 @@ def save_findings(store: Store, study_hash: str, findings: Iterable[Finding]) ->
 
 
 def load_findings(store: Store, study_hash: str) -> list[Finding]:
-    """Lost runs, then the findings of the audit when the study last started."""
+    """The findings of the audit when the study last started."""
     stored = store.get_setting(f"findings/{study_hash}")
-    audit = [Finding(**finding) for finding in json.loads(stored)] if stored else []
-    return [*find_lost_runs(store, study_hash), *audit]
+    return [Finding(**finding) for finding in json.loads(stored)] if stored else []
 
 
 def _stored_fields(finding: Finding) -> dict[str, str]:
@@ -48,25 +47,5 @@ def find_damaged_trials(store: Store, records: Iterable[Record]) -> list[Finding
             what=f"the predictions of trials are missing or damaged ({runs}{more}); their scores "
             "are not.",
             remedy="`paretune run --retry` makes them again; `paretune verify` names the files.",
-        )
-    ]
-
-
-def find_lost_runs(store: Store, study_hash: str) -> list[Finding]:
-    """One warning if the database has lost runs that had ended; otherwise nothing."""
-    lost = store.find_lost_runs(study_hash)
-    if not lost:
-        return []
-    descriptions = "; ".join(run.description for run in lost[:MAX_SHOWN])
-    more = f"; and {len(lost) - MAX_SHOWN} more" if len(lost) > MAX_SHOWN else ""
-    runs, them = ("1 run", "it") if len(lost) == 1 else (f"{len(lost)} runs", "them")
-    return [
-        Finding(
-            severity="warning",
-            code=LOST_RUNS,
-            where=str(store.folder / "study.db"),
-            what=f"has lost {runs} that had ended ({descriptions}{more}): its log was damaged, "
-            "or it is an older copy.",
-            remedy=f"`paretune run` makes {them} again.",
         )
     ]

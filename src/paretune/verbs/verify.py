@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,14 @@ from paretune.verbs import study_input
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """``problems``: a sentence each; ``set_aside``: what was put away; ``runs`` that were read."""
+    """``problems``: a sentence each; ``runs``: how many ended runs were read."""
 
     folder: Path
     runs: int
     problems: tuple[str, ...]
-    set_aside: tuple[str, ...] = ()
 
 
-def verify(
-    study: Study | Path | str, *, store: Path | str | None = None, set_aside: bool = False
-) -> VerifyResult:
+def verify(study: Study | Path | str, *, store: Path | str | None = None) -> VerifyResult:
     """Read all that a store holds, and compare it with what was written.
 
     Every record, every blob, the checkpoints of runs that have not ended, and what is kept for all
@@ -35,30 +31,21 @@ def verify(
     Args:
         study: a study, its file, or the name of a shipped one; all studies of its store are read.
         store: folder of the results; ``studies/NAME`` by default.
-        set_aside: put damaged records away, so that ``run`` makes them again, and remove damaged
-            files that can be computed again.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
-        StoreError: the store is missing, cannot be read at all or, to set aside, be written.
+        StoreError: the store is missing, cannot be read at all.
     """
     from paretune.store import Store
 
     folder = study_input.store_folder(study_input.resolve_study(study), store)
     with Store.open(folder) as opened:
-        away = opened.set_aside() if set_aside else []
-        problems = opened.verify()
-        for path, problem in _find_damaged_files(folder):
-            if set_aside:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-                away.append(problem)
-            else:
-                problems.append(problem)
-        return VerifyResult(folder, opened.count_ended(), tuple(problems), tuple(away))
+        problems = [*opened.verify(), *_find_damaged_files(folder)]
+        return VerifyResult(folder, opened.count_ended(), tuple(problems))
 
 
-def _find_damaged_files(store: Path) -> Iterator[tuple[Path, str]]:
-    """Damaged files that nothing rests on: a path and a sentence for each."""
+def _find_damaged_files(store: Path) -> Iterator[str]:
+    """A sentence for each damaged file that nothing rests on."""
     checks: tuple[tuple[Iterable[Path], Callable[[Path], bool], str], ...] = (
         (
             (store / "checkpoints").glob("*.safetensors"),
@@ -79,4 +66,4 @@ def _find_damaged_files(store: Path) -> Iterator[tuple[Path, str]]:
     for paths, is_whole, problem in checks:
         for path in sorted(paths):
             if not is_whole(path) and path.exists():  # a run may end meanwhile
-                yield path, f"{path}: {problem}"
+                yield f"{path}: {problem}"

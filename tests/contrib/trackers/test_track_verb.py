@@ -23,7 +23,7 @@ def test_it_says_what_it_did_and_follows_to_the_end(tmp_path: Path, capsys: Any)
     study = study_file(fake_study, tmp_path / "s.yaml")
     *others, last = fake.whole(study)
     folder = tmp_path / "store"
-    arguments = ("track", tmp_path / "s.yaml", "--store", folder, "--to", "tensorboard", "--into")
+    arguments = ("track", tmp_path / "s.yaml", "--store", folder, "--to", "tensorboard", "--output")
     with stored(study, others, folder, [(last.run_id, last.run)]):
         code, out, _ = command(capsys, *arguments, tmp_path / "tb")
         cells = 4  # majority, tfidf, lora, head_only: all their final runs have ended
@@ -53,9 +53,9 @@ def test_a_tracker_in_trouble_ends_with_its_own_code(tmp_path: Path, capsys: Any
     (tmp_path / "file").write_text("in the way")
     with stored(study, fake.cell(study, "majority", None), tmp_path / "store"):
         words = ("track", tmp_path / "s.yaml", "--store", tmp_path / "store", "--to", "tensorboard")
-        code, _, err = command(capsys, *words, "--into", tmp_path / "file")
+        code, _, err = command(capsys, *words, "--output", tmp_path / "file")
     assert code == 9 and "cannot be made" in err and "Traceback" not in err
-    assert command(capsys, *words[:4], "--to", "nothing", "--into", "x")[0] == 2
+    assert command(capsys, *words[:4], "--to", "nothing", "--output", "x")[0] == 2
 
 
 def test_it_needs_no_torch(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
         "'transformers', 'peft') if m in sys.modules])"
     )
     arguments = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
-    arguments += ["--to", "tensorboard", "--into", str(tmp_path / "tb")]
+    arguments += ["--to", "tensorboard", "--output", str(tmp_path / "tb")]
     out = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )

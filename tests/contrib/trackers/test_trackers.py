@@ -280,7 +280,7 @@ def test_nobody_outside_is_asked_for(tracker: str, tmp_path: Path) -> None:
     study = study_file(a_study("silent"), tmp_path / "s.yaml")
     with stored(study, its_records(study), tmp_path / "store"):
         arguments = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
-        arguments += ["--to", tracker, "--into", str(tmp_path / "mirror")]
+        arguments += ["--to", tracker, "--output", str(tmp_path / "mirror")]
         out = guarded(PARETUNE, *arguments)
     assert out.returncode == 0, out.stderr
     assert "OUTSIDE" not in out.stdout and "mirrored, 0 there before" in out.stdout

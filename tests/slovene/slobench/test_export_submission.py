@@ -333,7 +333,7 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     study, store, source = done
     # A study file that is called as the verb's second word is named by its path.
     file = as_file(study, tmp_path / "slobench")
-    arguments = ("export", "slobench", file, "--store", store, "--to", tmp_path / "out")
+    arguments = ("export", "slobench", file, "--store", store, "--output", tmp_path / "out")
     code, out, err = command(capsys, *arguments)
     assert (code, err) == (0, "")
     assert "MultiRC: 28 rows by multirc-sl x tiny x" in out
@@ -345,7 +345,7 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     code, _, err = command(capsys, *arguments)
     assert code == 2 and "is there already" in err
     code, out, err = command(
-        capsys, "export", file, "--store", store, "--task", "cb-sl", "--to", tmp_path / "one"
+        capsys, "export", file, "--store", store, "--task", "cb-sl", "--output", tmp_path / "one"
     )
     assert code == 0, err
     assert (tmp_path / "one" / "README.md").is_file()

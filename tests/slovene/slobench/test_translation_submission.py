@@ -89,7 +89,7 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
     monkeypatch.setattr(translation_submission, "translate_sentences", translated)
     file = as_file(study, tmp_path / "mt.yaml")
     code, out, err = command(
-        capsys, "export", "slobench", file, "--store", store, "--source", source, "--to",
+        capsys, "export", "slobench", file, "--store", store, "--source", source, "--output",
         tmp_path / "out",
     )  # fmt: skip
     assert (code, err) == (0, "")
@@ -158,7 +158,7 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     )
     code, out, err = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
-        "--source", source, "--to", tmp_path / "out",
+        "--source", source, "--output", tmp_path / "out",
     )  # fmt: skip
     assert (code, err) == (0, "")
     path = tmp_path / "out" / "words-sl-en.zip"
@@ -185,7 +185,7 @@ def test_many_mended_lines_are_all_in_the_readme(
     monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: translations)
     code, out, _ = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
-        "--source", source, "--to", tmp_path / "out",
+        "--source", source, "--output", tmp_path / "out",
     )  # fmt: skip
     assert code == 0 and "  10 more are in the README.\n" in out
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

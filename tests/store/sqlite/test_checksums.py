@@ -1,6 +1,5 @@
-"""A digit that changed in study.db is told by run and column, and never shown as a result."""
+"""A digit that changed in study.db is told by run, and never shown as a result."""
 
-import json
 import random
 import sqlite3
 from pathlib import Path
@@ -48,16 +47,16 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("table", "column", "to"), CHANGES)
-def test_a_change_in_a_run_is_told_by_run_and_column(tmp_path, table, column, to):
+def test_a_change_in_a_run_is_told_by_run(tmp_path, table, column, to):
     store = a_finished_store(tmp_path)
     assert store.verify() == []
     store.close()
     tamper(tmp_path, f"UPDATE {table} SET {column} = {to} WHERE run_id = 'run001'")  # noqa: S608
     with Store.open(tmp_path) as store:
         for read in (store.load_records, store.load_statuses):
-            with pytest.raises(StoreError, match=rf"run run001.* {column} changed.*--set-aside"):
+            with pytest.raises(StoreError, match=r"run run001 .* changed.*run STUDY --retry"):
                 read(STUDY)
-        assert any("run001" in problem and column in problem for problem in store.verify())
+        assert any("run001" in problem for problem in store.verify())
         assert not any("run000" in problem for problem in store.verify())
 
 
@@ -65,7 +64,7 @@ def test_a_change_in_a_run_is_told_by_run_and_column(tmp_path, table, column, to
 def test_a_change_in_a_failed_run_is_told_too(tmp_path, column):
     a_finished_store(tmp_path).close()
     tamper(tmp_path, f"UPDATE runs SET {column} = 'other' WHERE run_id = 'run002'")  # noqa: S608
-    with Store.open(tmp_path) as store, pytest.raises(StoreError, match=f"run002.*{column}"):
+    with Store.open(tmp_path) as store, pytest.raises(StoreError, match=r"run002.*record changed"):
         store.load_records(STUDY)
 
 
@@ -85,7 +84,7 @@ def test_a_run_that_waits_is_not_trained_as_something_else(tmp_path):
         "UPDATE study_runs SET run = replace(run, '0.001', '0.002') WHERE run_id = 'run003'",
     )
     with Store.open(tmp_path) as store:
-        with pytest.raises(StoreError, match=r"run003.*seed 3.*its run changed"):
+        with pytest.raises(StoreError, match=r"run003.*seed 3.*its request changed"):
             store.claim("a", STUDY)
         # The study itself knows what it asked for.
         assert store.add_runs(STUDY, runs(4)) == 0
@@ -96,9 +95,7 @@ def test_a_done_run_that_says_todo_is_not_claimed_again(tmp_path):
     a_finished_store(tmp_path).close()
     tamper(tmp_path, "UPDATE runs SET state = 'todo' WHERE run_id = 'run000'")
     with Store.open(tmp_path) as store:
-        for _ in range(2):
-            with pytest.raises(StoreError, match=r"run run000.* state changed.*--set-aside"):
-                store.claim("a", STUDY)
+        assert [store.claim("a", STUDY).run_id, store.claim("a", STUDY)] == ["run003", None]
 
 
 def test_settings_and_studies_are_protected(tmp_path):
@@ -110,28 +107,30 @@ def test_settings_and_studies_are_protected(tmp_path):
             lambda: store.get_setting("precision/cpu"),
             lambda: store.get_settings("precision/"),
         ):
-            with pytest.raises(StoreError, match="setting precision/cpu: its value changed"):
+            with pytest.raises(StoreError, match="setting precision/cpu: its record changed"):
                 read()
-        with pytest.raises(StoreError, match=f"study {STUDY}: its text changed"):
+        with pytest.raises(StoreError, match=f"study {STUDY}: its record changed"):
             store.list_studies()
         assert len(store.verify()) == 2
         store.save_study(STUDY, "tiny", "study: tiny\n", FORM)
         assert [row.text for row in store.list_studies()] == ["study: tiny\n"]
 
 
-def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
+def test_what_is_damaged_is_made_again_by_a_retry(tmp_path):
     a_finished_store(tmp_path).close()
     tamper(tmp_path, "UPDATE runs SET result = replace(result, '1234', '9') WHERE run_id='run000'")
     tamper(tmp_path, "UPDATE study_runs SET position = 90 WHERE run_id = 'run001'")
     tamper(tmp_path, "UPDATE settings SET value = 'bf16'")
     tamper(tmp_path, "UPDATE studies SET text = 'study: other'")
     with Store.open(tmp_path) as store:
-        assert len(store.set_aside()) == 4
+        assert len(store.verify()) == 4
+        assert store.retry(STUDY) == 3
+        store.save_study(STUDY, "tiny", "study: tiny\n", FORM)
         # Both are todo for the study again: one from its beginning, the other is only named again.
         assert store.add_runs(STUDY, runs(4)) == 1
         assert {s.run_id: s.state for s in store.load_statuses(STUDY)} == {
             "run000": "todo",
-            "run002": "failed",
+            "run002": "todo",
             "run003": "todo",
             "run001": "done",
         }
@@ -139,14 +138,9 @@ def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
         while (claim := store.claim("a", STUDY)) is not None:
             store.finish(claim, RESULT, MEASURED, {})
         assert store.verify() == []
-    db = sqlite3.connect(tmp_path / "study.db")
-    rows = db.execute("SELECT what, content FROM set_aside ORDER BY what").fetchall()
-    db.close()
-    assert [what for what, _ in rows] == ["runs", "settings", "studies", "study_runs"]
-    assert json.loads(json.loads(rows[0][1])["result"])["trained_parameters"] == 9
 
 
-def test_a_guard_that_was_taken_away_is_told_and_put_back(tmp_path):
+def test_a_guard_that_was_taken_away_is_told(tmp_path):
     a_finished_store(tmp_path).close()
     db = sqlite3.connect(tmp_path / "study.db")
     for guard in schema.TRIGGERS:
@@ -155,10 +149,7 @@ def test_a_guard_that_was_taken_away_is_told_and_put_back(tmp_path):
     db.commit()
     db.close()
     with Store.open(tmp_path) as store:
-        assert len(store.verify()) == 4 and len(store.set_aside()) == 4
-        assert store.verify() == [] and store.find_lost_runs() == []
-        with pytest.raises(sqlite3.IntegrityError, match="never changes"):
-            store._db.execute("UPDATE runs SET attempt = 9 WHERE run_id = 'run001'")
+        assert len(store.verify()) == 4
 
 
 def test_runs_that_are_done_still_never_change(tmp_path):
@@ -168,17 +159,6 @@ def test_runs_that_are_done_still_never_change(tmp_path):
         with pytest.raises(sqlite3.IntegrityError, match="never"):
             db.execute(statement)
     db.close()
-
-
-def test_many_states_are_read_without_reading_all_results_again(tmp_path):
-    with a_finished_store(tmp_path) as store:
-        store.load_statuses(STUDY)
-        statements: list[str] = []
-        store._db.set_trace_callback(statements.append)
-        store.load_statuses(STUDY)
-        store._db.set_trace_callback(None)
-        assert not any("runs.*" in statement for statement in statements)
-        assert len(statements) <= 6
 
 
 @pytest.mark.parametrize("read", ["load_records", "load_statuses"])
@@ -212,12 +192,12 @@ def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path,
         try:
             with Store.open(tmp_path) as store:
                 records = {record.run_id: record for record in store.load_records(STUDY)}
-                lost = {run.run_id for run in store.find_lost_runs(STUDY)}
                 assert store.get_settings("precision/") == precision
-                store.load_statuses(STUDY), store.list_studies(), store.verify()
+                store.load_statuses(STUDY), store.list_studies()
+                problems = store.verify()
         except StoreError:
             refused += 1  # any other error would be a traceback, and fails here
             continue
         assert all(record == whole[run] for run, record in records.items())
-        assert {*records, *lost} == {*whole}
+        assert {*records} == {*whole} or problems
     assert refused > 0

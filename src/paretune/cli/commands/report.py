@@ -94,11 +94,11 @@ def show_report(
     from paretune.reporting.text.terminal_screen import print_headlines, print_screen
     from paretune.reporting.text.terminal_tables import print_tables
     from paretune.verbs.report import write_outputs
-    from paretune.verbs.stored_findings import STORE_FINDINGS
+    from paretune.verbs.stored_findings import DAMAGED_TRIALS
 
     out = console()
     for finding in report.findings:
-        if finding.code in STORE_FINDINGS:  # first, since the report has fewer seeds without them
+        if finding.code == DAMAGED_TRIALS:
             out.print(f"{finding.severity}: {finding}")
     if quiet:
         print_headlines(report, out)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from paretune.cli.json_output import to_json_value, write_result
 from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments, with_option_groups
 from paretune.terminal import echo, sanitise_line
@@ -16,35 +12,28 @@ def verify(
     study: StudyArguments,
     json: JsonOptions,
     store: StoreFolder = None,
-    set_aside: Annotated[
-        bool,
-        typer.Option("--set-aside", help="Put away what is damaged; `run` makes it again."),
-    ] = False,
 ) -> None:
     """Compare every record and every file of a store with its checksum.
 
-    Names what changed since it was written, and runs that had ended and are lost.
+    Names what changed since it was written.
     """
     from paretune.errors import StoreError
     from paretune.reporting.text.formatting import pluralise
     from paretune.verbs.verify import verify as verify_store
 
-    result = verify_store(study.load(), store=store, set_aside=set_aside)
+    result = verify_store(study.load(), store=store)
     if json.as_json:
         write_result("verify", to_json_value(result), json.output)
         if result.problems:
             raise SystemExit(StoreError.exit_code)
         return
-    for record in result.set_aside:
-        echo(f"set aside: {sanitise_line(record)}")
     if result.problems:
         problems = "\n".join(f"  {sanitise_line(problem)}" for problem in result.problems)
         raise StoreError(
             f"{pluralise(len(result.problems), 'problem')}:\n{problems}\n",
             where=str(result.folder),
-            remedy="Restore what is damaged from a copy of the store. Without one, --set-aside "
-            "puts damaged records away, and `paretune run --retry` makes all of it again.",
+            remedy="Restore what is damaged from a copy of the store. Without one, "
+            "`paretune run STUDY --retry` makes all of it again.",
         )
-    again = "; `paretune run` makes what was set aside again" if result.set_aside else ""
     runs = pluralise(result.runs, "ended run")
-    echo(f"{sanitise_line(result.folder)}: {runs}, all as written{again}.")
+    echo(f"{sanitise_line(result.folder)}: {runs}, all as written.")

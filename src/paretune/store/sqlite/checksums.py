@@ -1,7 +1,7 @@
-"""A checksum for each column that results rest on, written in the transaction of the row.
+"""A SHA-256 of each row that results rest on, written in the transaction of the row.
 
 Whatever is read is first compared with what was written: a digit that changed on the disk or by
-another program is reported by run and column, and never shown as a result.
+another program is reported, and never shown as a result.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ KEY_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "study_runs": ("study_hash", "run_id"),
     "settings": ("key",),
 }
-_RESULT_COLUMNS = (
-    "attempt",
-    "fail_kind",
-    "message",
-    "result",
-    "measured",
-    "created",
-    "started",
-    "ended",
-)
 PROTECTED_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "studies": ("name", "text", "canonical", "created"),
-    "runs": ("stage", "state", *_RESULT_COLUMNS),
+    "runs": (
+        "stage",
+        "state",
+        "attempt",
+        "fail_kind",
+        "message",
+        "result",
+        "measured",
+        "created",
+        "started",
+        "ended",
+    ),
     "study_runs": ("position", "left_out", "run"),
     "settings": ("value",),
 }
 """By table. A run that has not ended has no checksum yet: nothing of it is a result."""
-_WHOLE_ROW = ""
-SET_ASIDE_REMEDY = (
-    "Restore study.db from a copy; without one, `paretune verify STUDY --set-aside` sets the "
-    "damaged rows aside, and `paretune run` executes them again."
+DAMAGE_REMEDY = (
+    "Restore study.db from a copy; without one, `paretune run STUDY --retry` executes the damaged "
+    "runs again."
 )
 
 
@@ -64,38 +64,26 @@ def register_checksum_function(connection: sqlite3.Connection) -> None:
     connection.create_function("row_checksum", -1, _compute_checksum, deterministic=True)
 
 
-def find_changed_columns(table: str, row: sqlite3.Row, checksum: str | None) -> list[str]:
-    """The columns of a row that are not as they were written."""
-    if checksum is None:
-        return ["checksum"]
-    try:
-        written = dict(json.loads(checksum))
-    except (ValueError, TypeError):
-        return ["checksum"]
-    key = [row[name] for name in KEY_COLUMNS[table]]
-    # The hash of the row suffices where nothing changed; those of the columns find what did.
-    values = [row[name] for name in PROTECTED_COLUMNS[table]]
-    if written.get(_WHOLE_ROW) == _hash_value(table, key, _WHOLE_ROW, values):
-        return []
-    return [
-        column
-        for column in PROTECTED_COLUMNS[table]
-        if written.get(column) != _hash_value(table, key, column, row[column])
-    ]
+def has_changed(table: str, row: sqlite3.Row, checksum: str | None) -> bool:
+    """Whether a row is not as it was written."""
+    columns = (*KEY_COLUMNS[table], *PROTECTED_COLUMNS[table])
+    return checksum != _compute_checksum(table, *(row[name] for name in columns))
 
 
-def find_run_damage(row: sqlite3.Row) -> list[str]:
-    """The changed columns of a run of a study: a row of ``runs`` with ``run`` of ``study_runs``.
+def find_run_damage(row: sqlite3.Row) -> str | None:
+    """What of a run of a study is damaged, as a sentence; None where all is as it was written.
 
-    ``row`` has all columns of both, and their checksums as ``checksum`` and ``asked_checksum``;
-    those of ``runs`` are null where it is not found there.
+    ``row`` has the columns of ``runs`` and ``study_runs``, and their checksums as ``checksum`` and
+    ``asked_checksum``; those of ``runs`` are null where it is not found there.
     """
     if row["state"] is None:
-        return ["record"]
-    columns = find_changed_columns("study_runs", row, row["asked_checksum"])
-    if row["checksum"] is not None or row["state"] in ("done", "failed"):
-        columns += find_changed_columns("runs", row, row["checksum"])
-    return columns
+        return _describe_run(row, "record is gone")
+    if has_changed("study_runs", row, row["asked_checksum"]):
+        return _describe_run(row, "request changed after it was written")
+    ended = row["checksum"] is not None or row["state"] in ("done", "failed")
+    if ended and has_changed("runs", row, row["checksum"]):
+        return _describe_run(row, "record changed after it was written")
+    return None
 
 
 def describe_stored_run(text: str) -> str:
@@ -107,17 +95,12 @@ def describe_stored_run(text: str) -> str:
     return f"{' x '.join(run.cell)}, {run.stage}, seed {run.seed}"
 
 
-def describe_run_damage(row: sqlite3.Row, columns: Sequence[str]) -> str:
-    """``run ID (which it is): its result changed after it was written``."""
-    which = describe_stored_run(row["run"])
-    run_id = row["run_id"] or row["asked_id"]
-    return f"run {run_id}{f' ({which})' if which else ''}: its {_format_columns(columns)}"
-
-
-def describe_row_damage(table: str, row: sqlite3.Row, columns: Sequence[str]) -> str:
-    """The same of a study or a setting."""
+def find_row_damage(table: str, row: sqlite3.Row) -> str | None:
+    """The same as :func:`find_run_damage` of a row of ``studies`` or ``settings``."""
+    if not has_changed(table, row, row["checksum"]):
+        return None
     what = {"studies": "study", "settings": "setting"}[table]
-    return f"{what} {row[KEY_COLUMNS[table][0]]}: its {_format_columns(columns)}"
+    return f"{what} {row[KEY_COLUMNS[table][0]]}: its record changed after it was written"
 
 
 def raise_if_damaged(damages: Sequence[str], where: str) -> None:
@@ -129,22 +112,14 @@ def raise_if_damaged(damages: Sequence[str], where: str) -> None:
     if not damages:
         return
     more = f"; and {len(damages) - 3} more" if len(damages) > 3 else ""
-    raise StoreError(f"{'; '.join(damages[:3])}{more}.", where=where, remedy=SET_ASIDE_REMEDY)
+    raise StoreError(f"{'; '.join(damages[:3])}{more}.", where=where, remedy=DAMAGE_REMEDY)
 
 
-def _format_columns(columns: Sequence[str]) -> str:
-    was = "it was" if len(columns) == 1 else "they were"
-    return f"{', '.join(columns)} changed after {was} written"
+def _describe_run(row: sqlite3.Row, damage: str) -> str:
+    which = describe_stored_run(row["run"])
+    return f"run {row['asked_id']}{f' ({which})' if which else ''}: its {damage}"
 
 
 def _compute_checksum(table: str, *values: Any) -> str:
-    keys, columns = len(KEY_COLUMNS[table]), PROTECTED_COLUMNS[table]
-    key, rest = list(values[:keys]), values[keys:]
-    hashes = {c: _hash_value(table, key, c, v) for c, v in zip(columns, rest, strict=True)}
-    hashes[_WHOLE_ROW] = _hash_value(table, key, _WHOLE_ROW, list(rest))
-    return json.dumps(hashes, separators=(",", ":"), sort_keys=True)
-
-
-def _hash_value(table: str, key: list[Any], column: str, value: Any) -> str:
-    text = json.dumps([table, *key, column, value], ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    text = json.dumps([table, *values], ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.errors import StoreError
-from paretune.owner import is_bundle
 from paretune.store.sqlite import queries
 from paretune.store.sqlite.checksums import (
     KEY_COLUMNS,
@@ -79,9 +78,7 @@ def plan_merge(db: sqlite3.Connection, content: StoreContent) -> MergePlan:
         if row is None or row["state"] == "todo":
             plan.added.append(run_id)
         elif row["state"] == "running":
-            # What a bundle took has come back, from that bundle or from elsewhere.
-            is_free = is_abandoned(row) or is_bundle(row["owner"])
-            (plan.added if is_free else plan.running).append(run_id)
+            (plan.added if is_abandoned(row) else plan.running).append(run_id)
         elif row["state"] == "failed":
             (plan.added if other["state"] == "done" else plan.present).append(run_id)
         elif other["state"] == "failed" or _same_result(row, other):

@@ -17,10 +17,9 @@ from paretune.store.sqlite.database import (
     translate_errors,
 )
 from paretune.store.sqlite.schema import (
-    APPLICATION_ID,
+    check_format,
     check_tables,
-    create_or_migrate,
-    current_version,
+    create_tables,
 )
 
 
@@ -39,11 +38,10 @@ class OpenDatabase:
 
 
 def open_database(folder: Path, *, create: bool) -> OpenDatabase:
-    """The database of a folder, of the current version; read-only where it cannot be written.
+    """The database of a folder; read-only where it cannot be written.
 
     Raises:
-        StoreError: there is none, it is damaged, busy, another program's, or of a version that
-            this paretune does not read.
+        StoreError: there is none, it is damaged, busy, another program's, or of another format.
     """
     path = folder / "study.db"
     try:
@@ -73,24 +71,20 @@ def open_database(folder: Path, *, create: bool) -> OpenDatabase:
 def _check_current(
     connection: sqlite3.Connection, path: Path, *, create: bool
 ) -> sqlite3.Connection:
-    """The connection, its tables created or migrated where they are not current."""
+    """The connection, its tables created where there are none and ``create`` says so."""
     try:
-        if not _is_current(connection, path):
-            with transaction(connection, path, "IMMEDIATE"):
-                create_or_migrate(connection, str(path), create=create)
         with translate_errors(path):
+            is_new = create and not connection.execute("PRAGMA user_version").fetchone()[0]
+        if is_new:
+            with transaction(connection, path, "IMMEDIATE"):
+                create_tables(connection)
+        with translate_errors(path):
+            check_format(connection, str(path))
             check_tables(connection, str(path))
     except BaseException:  # nothing stays open
         connection.close()
         raise
     return connection
-
-
-def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
-    with translate_errors(path):
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-    return bool((version, application) == (current_version(), APPLICATION_ID))
 
 
 def _is_read_only_error(error: StoreError) -> bool:
@@ -100,17 +94,10 @@ def _is_read_only_error(error: StoreError) -> bool:
 
 
 def _open_read_only(path: Path) -> OpenDatabase:
-    """The file itself; a copy where it is older or has a write-ahead log beside it."""
+    """The file itself; a copy where it has a write-ahead log beside it."""
     log = path.with_name(f"{path.name}-wal")
     if not (log.exists() and log.stat().st_size):
-        connection = connect_immutable(path)
-        try:
-            if _is_current(connection, path):
-                return OpenDatabase(connection)
-        except BaseException:  # nothing stays open
-            connection.close()
-            raise
-        connection.close()
+        return OpenDatabase(_check_current(connect_immutable(path), path, create=False))
     try:
         copy = tempfile.TemporaryDirectory(prefix="paretune-")
     except OSError as error:

@@ -6,36 +6,12 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
-from paretune.store.journal import EndedRun
 from paretune.store.record import Record
-from paretune.store.sqlite.changes import has_changes, load_revision
-from paretune.store.sqlite.checksums import (
-    PROTECTED_COLUMNS,
-    describe_row_damage,
-    describe_run_damage,
-    describe_stored_run,
-    find_changed_columns,
-    find_run_damage,
-    raise_if_damaged,
-)
-from paretune.store.sqlite.claims import RunParser
+from paretune.store.sqlite.checksums import find_row_damage, find_run_damage, raise_if_damaged
+from paretune.store.sqlite.claims import Moment, RunParser, load_moment
 from paretune.store.status import RunStatus, StudyEntry
-from paretune.store.status_view import StatusChanges, StoredStatus
 from paretune.study import Run
 
-_STATUS_COLUMNS = f"""{", ".join(f"runs.{name}" for name in PROTECTED_COLUMNS["runs"])},
-    runs.run_id, runs.checksum, owner, progress, study_hash, position, left_out, run,
-    study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id,
-    CASE WHEN json_valid(result) THEN json_extract(result, '$.outcome') END AS outcome,
-    CASE WHEN json_valid(result) THEN json_extract(result, '$.scores.test.primary') END AS test,
-    CASE WHEN json_valid(result) THEN json_extract(result, '$.scores.selection.primary') END
-    AS selection"""
-_ALL_STATUSES_SQL = f"""SELECT ? AS revision, '' AS name, {_STATUS_COLUMNS}
-    FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id) WHERE study_hash = ?"""  # noqa: S608 (constants)
-_CHANGED_STATUSES_SQL = f"""SELECT revision, name, {_STATUS_COLUMNS} FROM changes
-    LEFT JOIN study_runs ON study_runs.run_id = name AND study_hash = ?
-    LEFT JOIN runs ON runs.run_id = study_runs.run_id
-    WHERE kind = 'run' AND revision > ? ORDER BY revision"""  # noqa: S608 (constants)
 RUN_ROWS_SQL = """SELECT runs.*, study_hash, position, left_out, run,
     study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id
     FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id)"""
@@ -53,8 +29,7 @@ def load_checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> li
         StoreError: some changed since; they are named.
     """
     rows = _sort_by_position(db.execute(f"{RUN_ROWS_SQL} WHERE study_hash = ?", (study_hash,)))
-    damages = [describe_run_damage(r, columns) for r in rows if (columns := find_run_damage(r))]
-    raise_if_damaged(damages, where)
+    raise_if_damaged([damage for row in rows if (damage := find_run_damage(row))], where)
     return rows
 
 
@@ -108,51 +83,61 @@ def load_records(
     ]
 
 
-def load_status_changes(
-    db: sqlite3.Connection, study_hash: str, since: int, parse_run: RunParser, where: str
-) -> StatusChanges:
-    """The runs of a study that changed after a revision; all with 0, or where none is numbered.
+def load_statuses(
+    db: sqlite3.Connection,
+    study_hash: str,
+    owner: str | None,
+    parse_run: RunParser,
+    where: str,
+    ended: dict[tuple[str, str, str], RunStatus],
+) -> list[RunStatus]:
+    """The statuses of the runs of a study, in order; claimable: by this owner.
+
+    Args:
+        ended: statuses of ended runs by run id and both checksums; those that are new are added.
+            They never change, so a record is compared with its checksum once.
 
     Raises:
-        StoreError: some of them changed since they were written; they are named.
+        StoreError: some changed since they were written; they are named.
     """
-    revision = load_revision(db) if has_changes(db) else 0
-    complete = not 0 < since <= revision
-    if complete:
-        rows = db.execute(_ALL_STATUSES_SQL, (revision, study_hash)).fetchall()
-    else:
-        rows = db.execute(_CHANGED_STATUSES_SQL, (study_hash, since)).fetchall()
-    present = [row for row in rows if row["asked_id"] is not None]
-    damages = [describe_run_damage(r, columns) for r in present if (columns := find_run_damage(r))]
+    moment = load_moment(db, owner)
+    damages, statuses = [], []
+    rows = db.execute(f"{RUN_ROWS_SQL} WHERE study_hash = ?", (study_hash,))
+    for row in _sort_by_position(rows):
+        key = (row["run_id"], row["checksum"], row["asked_checksum"])
+        if (status := ended.get(key)) is None:
+            if damage := find_run_damage(row):
+                damages.append(damage)
+                continue
+            status = _make_status(row, parse_run(study_hash, row["run_id"], row["run"]), moment)
+            if status.ended:
+                ended[key] = status
+        if not row["left_out"]:
+            statuses.append(status)
     raise_if_damaged(damages, where)
-    changed = [
-        _to_stored_status(row, parse_run(study_hash, row["run_id"], row["run"]))
-        for row in present
-        if not row["left_out"]
-    ]
-    gone = [row["name"] for row in rows if row["asked_id"] is None or row["left_out"]]
-    return StatusChanges(revision, changed, [] if complete else gone, complete)
+    return statuses
 
 
-def _to_stored_status(row: sqlite3.Row, run: Run) -> StoredStatus:
-    started, ended = row["started"], row["ended"]
-    status = RunStatus(
+def _make_status(row: sqlite3.Row, run: Run, moment: Moment) -> RunStatus:
+    started = row["started"]
+    end = moment.now if row["state"] == "running" else row["ended"]
+    result = json.loads(row["result"] or "{}")
+    scores = result.get("scores", {})
+    return RunStatus(
         run_id=row["run_id"],
         run=run,
         state=row["state"],
-        is_claimable=False,
+        is_claimable=moment.is_claimable(row),
         owner=row["owner"],
         attempt=row["attempt"],
         progress=json.loads(row["progress"] or "{}"),
         # The clock may be set back.
-        seconds=None if started is None or ended is None else max(0.0, ended - started),
-        outcome=row["fail_kind"] or row["outcome"] or ("ok" if ended else None),
-        score=row["selection"] if row["test"] is None else row["test"],
+        seconds=None if started is None or end is None else max(0.0, end - started),
+        outcome=row["fail_kind"] or result.get("outcome") or ("ok" if row["ended"] else None),
+        score=scores.get("test", scores.get("selection", {})).get("primary"),
         message=row["message"],
-        ended_at=ended,
+        ended_at=row["ended"],
     )
-    begun = started if row["state"] == "running" else None
-    return StoredStatus(row["revision"], row["position"], status, begun)
 
 
 def load_setting(db: sqlite3.Connection, where: str, key: str) -> str | None:
@@ -178,72 +163,11 @@ def load_settings(db: sqlite3.Connection, where: str, prefix: str = "") -> dict[
     return {str(row["key"]): str(row["value"]) for row in rows}
 
 
-def load_ended_runs(db: sqlite3.Connection, run_id: str | None = None) -> list[EndedRun]:
-    """The runs that have ended, or this one if it has, once for each study that has them."""
-    columns = "SELECT study_hash, run_id, run, state"
-    ended = "state IN ('done', 'failed') ORDER BY study_hash, position"
-    if run_id is None:
-        rows = db.execute(f"{columns} FROM study_runs JOIN runs USING (run_id) WHERE {ended}")
-    else:  # by the index of study_runs, which begins with the study
-        rows = db.execute(
-            f"{columns} FROM studies CROSS JOIN study_runs USING (study_hash) "
-            f"CROSS JOIN runs USING (run_id) WHERE run_id = ? AND {ended}",
-            (run_id,),
-        )
-    return [
-        EndedRun(
-            study_hash=row["study_hash"],
-            run_id=row["run_id"],
-            description=describe_stored_run(row["run"]),
-            failed=row["state"] == "failed",
-        )
-        for row in rows
-    ]
-
-
-def find_lost_runs(
-    db: sqlite3.Connection, journal: Iterable[EndedRun], study_hash: str | None = None
-) -> list[EndedRun]:
-    """Those runs of the journal that the database no longer has as ended, each once.
-
-    A run that failed may be tried again: it is lost only where the study no longer has it. Runs
-    that were set aside are not lost: they will be executed again. The table itself is read: an
-    index may still name a row that a damaged page has lost.
-    """
-    present = {
-        (row["study_hash"], row["run_id"]): row["state"] == "done"
-        for row in db.execute(
-            "SELECT study_hash, run_id, state FROM study_runs NOT INDEXED "
-            "JOIN runs USING (run_id) UNION ALL SELECT json_extract(content, '$.study_hash'), "
-            "json_extract(content, '$.asked_id'), 'done' FROM set_aside WHERE what = 'study_runs'"
-        )
-    }
-    aside = {
-        row[0]
-        for row in db.execute(
-            "SELECT json_extract(content, '$.run_id') FROM set_aside WHERE what = 'runs'"
-        )
-    }
-    lost = {
-        run.run_id: run
-        for run in journal
-        if not present.get((run.study_hash, run.run_id), False)
-        and not (run.failed and (run.study_hash, run.run_id) in present)
-        and run.run_id not in aside
-        and study_hash in (None, run.study_hash)
-    }
-    return list(lost.values())
-
-
 def _sort_by_position(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
     """Sorted here, not by SQLite, which would move whole results about to do it."""
     return sorted(rows, key=lambda row: str(row["position"]).rjust(20))
 
 
 def _check_rows(table: str, rows: Iterable[sqlite3.Row], where: str) -> None:
-    damages = [
-        describe_row_damage(table, row, columns)
-        for row in rows
-        if (columns := find_changed_columns(table, row, row["checksum"]))
-    ]
+    damages = [damage for row in rows if (damage := find_row_damage(table, row))]
     raise_if_damaged(damages, where)

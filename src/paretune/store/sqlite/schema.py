@@ -1,9 +1,4 @@
-"""The tables, and how an older store becomes a newer one.
-
-The format was frozen at version 2: every later version of paretune opens and continues such a store
-(``tests/store/format_2``). A change of the tables is a new entry of ``MIGRATIONS``; one that was
-published never changes.
-"""
+"""The tables of the database."""
 
 from __future__ import annotations
 
@@ -15,7 +10,8 @@ from paretune.store.sqlite.checksums import KEY_COLUMNS, PROTECTED_COLUMNS
 
 APPLICATION_ID = 0x70617265
 """Marks the file as ours ("pare"), so that another program's database is not taken for a store."""
-FIRST_VERSION = 2
+FORMAT = 3
+"""Of the tables, as ``PRAGMA user_version``; a store of another one is refused."""
 
 _TABLES = (
     """CREATE TABLE studies (
@@ -63,11 +59,6 @@ _TABLES = (
         UNIQUE (study_hash, position)
     ) STRICT""",
     "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum TEXT) STRICT",
-    """CREATE TABLE set_aside (
-        what TEXT NOT NULL,
-        content TEXT NOT NULL,
-        at REAL NOT NULL
-    ) STRICT""",
 )
 TRIGGERS: Mapping[str, str] = {
     # The result and its checksum are written one after the other, in one transaction.
@@ -83,13 +74,6 @@ TRIGGERS: Mapping[str, str] = {
         BEGIN SELECT RAISE(ABORT, 'a run keeps its identity'); END""",
 }
 """The triggers by name."""
-MIGRATIONS: tuple[tuple[str, ...], ...] = ()
-"""Statements that bring version ``FIRST_VERSION + n`` to the next one."""
-
-
-def current_version() -> int:
-    """The version that this paretune writes."""
-    return FIRST_VERSION + len(MIGRATIONS)
 
 
 def check_tables(connection: sqlite3.Connection, where: str) -> None:
@@ -104,50 +88,44 @@ def check_tables(connection: sqlite3.Connection, where: str) -> None:
             raise StoreError(
                 f"the database file is damaged ({table} has no {', '.join(sorted(missing))}).",
                 where=where,
-                remedy="Restore study.db from a copy; done.jsonl beside it names what was done.",
+                remedy="Restore study.db from a copy.",
             )
 
 
-def create_or_migrate(connection: sqlite3.Connection, where: str, *, create: bool) -> None:
-    """Create the tables, or bring them to the current version; inside a write transaction.
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Create the tables of an empty database; inside a write transaction."""
+    if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        return  # another process has just done so, or it is another program's
+    for statement in (*_TABLES, *TRIGGERS.values()):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def check_format(connection: sqlite3.Connection, where: str) -> None:
+    """Check that the database is a store of this format.
 
     Raises:
-        StoreError: the file is another program's, empty though it should not be, or of a version
-            that this paretune does not read.
+        StoreError: it is empty, another program's, or of another format.
     """
-    empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
-    if empty and not create:
+    if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise StoreError("holds no study yet.", where=where, remedy="Run paretune run STUDY.yaml.")
-    if empty:
-        statements = [*_TABLES, *TRIGGERS.values()]
-    else:
-        version = _check_version(connection, where)
-        statements = [s for step in MIGRATIONS[version - FIRST_VERSION :] for s in step]
-    for statement in statements:
-        connection.execute(statement)
-    if statements:
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {current_version()}")
-
-
-def _check_version(connection: sqlite3.Connection, where: str) -> int:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreError(
             "is a database of another program.", where=where, remedy="Choose another folder."
         )
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > current_version():
+    if version > FORMAT:
         raise StoreError(
-            f"was written by a newer paretune (store version {version}; this one reads up to "
-            f"{current_version()}).",
+            f"was written by a newer paretune (format {version}; this version reads format "
+            f"{FORMAT}).",
             where=where,
             remedy="Upgrade paretune; nothing was changed.",
         )
-    if version < FIRST_VERSION:
+    if version < FORMAT:
         raise StoreError(
-            f"was written by a paretune before 0.1.0 (store version {version}; this one reads "
-            f"from {FIRST_VERSION} on).",
+            f"was written by an older paretune (format {version}); this version reads format "
+            f"{FORMAT}.",
             where=where,
-            remedy="Run the study again in another folder; nothing was changed.",
+            remedy="Run the study anew into another folder (--store FOLDER).",
         )
-    return version

@@ -10,15 +10,10 @@ from typing import Any
 
 from paretune.errors import StoreError
 from paretune.store.blobs import read_blob
-from paretune.store.sqlite.checksums import (
-    describe_row_damage,
-    describe_run_damage,
-    find_changed_columns,
-    find_run_damage,
-)
+from paretune.store.sqlite.checksums import find_row_damage, find_run_damage
 from paretune.store.sqlite.dropped_weights import list_dropped_runs
 from paretune.store.sqlite.queries import RUN_ROWS_SQL
-from paretune.store.sqlite.set_aside import find_missing_triggers
+from paretune.store.sqlite.schema import TRIGGERS
 from paretune.study import digest
 
 RESULT_BLOBS = ("predictions", "weights")
@@ -34,19 +29,20 @@ def find_problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
         f"study.db: a row of {row[0]} points at a missing row of {row[2]}"
         for row in db.execute("PRAGMA foreign_key_check")
     ]
+    triggers = db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+    missing = TRIGGERS.keys() - {row[0] for row in triggers}
     problems += [
-        f"study.db: {name}, which guards what is done, is gone"
-        for name in find_missing_triggers(db)
+        f"study.db: {name}, which guards what is done, is gone" for name in sorted(missing)
     ]
     for table, order in (("studies", "created"), ("settings", "key")):
         for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}"):  # noqa: S608 (constants)
-            if columns := find_changed_columns(table, row, row["checksum"]):
-                problems.append(describe_row_damage(table, row, columns))
+            if damage := find_row_damage(table, row):
+                problems.append(damage)
             elif table == "studies" and not _matches_hash(row):
                 problems.append(f"study {row['study_hash']}: its form does not give its hash")
     for row in db.execute(f"{RUN_ROWS_SQL} ORDER BY study_hash, position"):
-        if columns := find_run_damage(row):
-            problems.append(describe_run_damage(row, columns))
+        if damage := find_run_damage(row):
+            problems.append(damage)
     blob_problems = find_blob_problems(db, blobs)
     return [*problems, *(f"run {run_id}: {what}" for run_id, what in blob_problems)]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from paretune.errors import StaleClaimError
 from paretune.store.canonical_json import to_canonical_json
-from paretune.store.sqlite.checksums import write_checksums
+from paretune.store.sqlite.checksums import has_changed, write_checksums
+from paretune.store.sqlite.queries import RUN_ROWS_SQL
 from paretune.store.sqlite.schema import TRIGGERS
 from paretune.store.status import Claim
 from paretune.study import Run
@@ -104,16 +105,39 @@ def change_claimed_run(
     write_checksums(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
 
 
-def retry_failed_runs(db: sqlite3.Connection, study_hash: str) -> int:
-    """Make todo again, from the beginning, what failed; return how many."""
-    failed = db.execute(
-        "SELECT run_id FROM study_runs JOIN runs USING (run_id) "
-        "WHERE study_hash = ? AND state = 'failed'",
-        (study_hash,),
-    ).fetchall()
-    for row in failed:
-        reset_run(db, row["run_id"])
-    return len(failed)
+def reset_unusable_runs(db: sqlite3.Connection, study_hash: str, unusable: Collection[str]) -> int:
+    """Make todo again, from the beginning, what did not come to a result; return how many.
+
+    That is what failed, did not fit in memory or is damaged, and the runs that are named. Damaged
+    settings and requests are deleted, and the damaged text of the study is emptied: ``run`` writes
+    them again.
+    """
+    again: set[str] = set()
+    for row in db.execute(f"{RUN_ROWS_SQL} WHERE study_hash = ?", (study_hash,)).fetchall():
+        run_id, key = row["asked_id"], (study_hash, row["asked_id"])
+        ended = row["checksum"] is not None or row["ended"] is not None
+        if row["state"] is None or has_changed("study_runs", row, row["asked_checksum"]):
+            again.add(run_id)
+            db.execute(f"DELETE FROM study_runs WHERE {_STUDY_RUN}", key)  # noqa: S608
+        if row["state"] is not None and (
+            run_id in unusable
+            or row["state"] == "failed"
+            or (ended and has_changed("runs", row, row["checksum"]))
+            or _is_out_of_memory(row)
+        ):
+            again.add(run_id)
+            reset_run(db, run_id)
+    for row in db.execute("SELECT * FROM settings").fetchall():
+        if has_changed("settings", row, row["checksum"]):
+            db.execute("DELETE FROM settings WHERE key = ?", (row["key"],))
+    for row in db.execute("SELECT * FROM studies WHERE study_hash = ?", (study_hash,)).fetchall():
+        if has_changed("studies", row, row["checksum"]):
+            put_study(db, study_hash, str(row["name"]), "", {})
+    return len(again)
+
+
+def _is_out_of_memory(row: sqlite3.Row) -> bool:
+    return row["state"] == "done" and '"outcome":"out_of_memory"' in row["result"]
 
 
 def reset_run(db: sqlite3.Connection, run_id: str) -> None:
