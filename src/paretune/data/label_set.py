@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from paretune.data.finding import Finding
+from paretune.data.finding import MAX_EXAMPLES, MAX_SHOWN, Finding
 from paretune.data.formats.row import Row
-from paretune.data.labels import cell_text, fold_label, sort_labels
+from paretune.data.labels import SPELLINGS, cell_text, fold_spelling, sort_labels
 from paretune.errors import DataError
 
 Labels = tuple[str, ...]
@@ -37,7 +38,8 @@ def determine_labels(
     values_seen = {s for s in map(cell_text, values) if s is not None}
     where = train[0].where.rsplit(" ", 2)[0]
     if listed is not None:
-        return listed, _check_listed(listed, declared, where)
+        alike = find_similar_labels(values, listed, where)
+        return listed, [*_check_listed(listed, declared, where), *alike]
     if declared is not None:
         what = f'labels are those that the file declares for "{column}": {", ".join(declared)}.'
         return declared, [Finding("note", "labels-declared", where, what, "Nothing to do.")]
@@ -62,7 +64,7 @@ def determine_labels(
     remedy = "List labels: [...] in the study file to fix them and their order."
     return labels, [
         Finding("note", "labels-found", where, what, remedy),
-        *_find_similar_labels(labels, where),
+        *find_similar_labels(values, labels, where),
     ]
 
 
@@ -99,20 +101,39 @@ def check_label_order(
 def collapse_label_problems(
     faults: list[Finding], rows: Sequence[Row], column: str
 ) -> list[Finding]:
-    """One fault instead of one for each row, where no row at all has a label that is known."""
-    codes = {fault.code for fault in faults}
-    if len(rows) < 2 or len(faults) != len(rows) or not codes <= {"unknown-label", "missing-label"}:
+    """One fault for all rows without a label, and one where no row has a label that is known."""
+    unlabelled = tuple(fault.where for fault in faults if fault.code == "missing-label")
+    rest = [fault for fault in faults if fault.code != "missing-label"]
+    where = rows[0].where.rsplit(" ", 2)[0] if rows else ""
+    unknown = all(fault.code == "unknown-label" for fault in rest)
+    if len(rows) > 1 and len(faults) == len(rows) and unknown:
+        if not rest:
+            what = f'no row of all {len(rows)} has a label in "{column}".'
+            remedy = "Name a file or split that has labels."
+        else:
+            values = [str(cell_text(row.values.get(column))) for row in rows]
+            most_common = ", ".join(value for value, _ in Counter(values).most_common(5))
+            what = f'no row has a label that is known; "{column}" holds {most_common}.'
+            remedy = "List these in labels: [...], or name another column."
+        return [Finding("error", "no-label-known", where, what, remedy)]
+    if not unlabelled:
         return faults
-    if codes == {"missing-label"}:
-        what = f'no row of all {len(rows)} has a label in "{column}".'
-        remedy = "Name a file or split that has labels."
-    else:
-        most_common = Counter(str(cell_text(row.values.get(column))) for row in rows).most_common(5)
-        values = ", ".join(value for value, _ in most_common)
-        what = f'no row has a label that is known; "{column}" holds {values}.'
-        remedy = "List these in labels: [...], or name another column."
-    where = rows[0].where.rsplit(" ", 2)[0]
-    return [Finding("error", "no-label-known", where, what, remedy)]
+    what = describe_unlabelled(unlabelled, len(rows))
+    fill, drop = ("Fill it in", "drop it") if len(unlabelled) == 1 else ("Fill them in", "drop them")
+    remedy = f"{fill}, or {drop}: drop_unlabelled: true."
+    return [Finding("error", "missing-label", where, what, remedy, unlabelled), *rest]
+
+
+def describe_unlabelled(places: Sequence[str], rows: int) -> str:
+    """``37 of 112 rows have no label (lines 2, 5, 6, ...).``, from the places of the rows."""
+    _, noun, _ = places[0].rsplit(" ", 2)
+    numbers = [place.rpartition(" ")[2] for place in places[:MAX_EXAMPLES]]
+    more = ", ..." if len(places) > MAX_EXAMPLES else ""
+    several = len(places) > 1
+    return (
+        f"{len(places)} of {rows} rows {'have' if several else 'has'} no label "
+        f"({noun}{'s' * several} {', '.join(numbers)}{more})."
+    )
 
 
 def _check_listed(listed: Labels, declared: Labels | None, where: str) -> list[Finding]:
@@ -135,18 +156,41 @@ def _check_listed(listed: Labels, declared: Labels | None, where: str) -> list[F
     return findings
 
 
-def _find_similar_labels(labels: Labels, where: str) -> list[Finding]:
+def find_similar_labels(values: Iterable[object], labels: Labels, where: str) -> list[Finding]:
+    """A warning for labels that are probably one: how many rows each has, and how to join them.
+
+    Args:
+        values: of the column of labels, in all rows.
+        labels: that count as different ones.
+    """
+    rows = Counter(cell_text(value) for value in values if not isinstance(value, list | dict))
     groups: dict[str, list[str]] = {}
     for label in labels:
-        groups.setdefault(fold_label(label), []).append(label)
-    return [
-        Finding(
-            "warning",
-            "labels-alike",
-            where,
-            f'the labels "{same[0]}" and "{same[1]}" differ in spelling only, and count as two.',
-            "Fix the rows, or list labels: [...]: then case does not matter.",
-        )
-        for same in groups.values()
-        if len(same) > 1
+        groups.setdefault(fold_spelling(label), []).append(label)
+    alike = [group for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    shown = [
+        " and ".join(f'"{label}" ({rows[label]:,})' for label in group)
+        for group in alike[:MAX_SHOWN]
     ]
+    if len(alike) > MAX_SHOWN:
+        shown.append(f"{len(alike) - MAX_SHOWN} more")
+    what = (
+        f"labels that differ only in {_describe_difference(alike)} count as different ones, here "
+        f"with their rows: {'; '.join(shown)}."
+    )
+    # Of one that is listed, all spellings are read (match_label): the most frequent stands for all.
+    joined = [max(group, key=lambda label: rows[label]) for group in groups.values()]
+    remedy = f"To join them, write labels: {json.dumps(joined, ensure_ascii=False)}"
+    return [Finding("warning", "labels-alike", where, what, remedy)]
+
+
+def _describe_difference(groups: Sequence[Sequence[str]]) -> str:
+    """In which of :data:`SPELLINGS` labels differ: ``case``, ``case or spaces``."""
+    names = [
+        name
+        for name in SPELLINGS
+        if any(len({fold_spelling(label, keep=name) for label in group}) > 1 for group in groups)
+    ]
+    return " or ".join(names) or "spelling"

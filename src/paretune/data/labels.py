@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
@@ -30,12 +31,36 @@ def fold_label(text: str) -> str:
     return whole.group(1) if whole else text
 
 
+def _fold_unicode(text: str) -> str:
+    """NFKC, without characters that cannot be seen."""
+    normal = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in normal if unicodedata.category(c) != "Cf")
+
+
+SPELLINGS: Mapping[str, Callable[[str], str]] = {
+    "Unicode form": _fold_unicode,
+    "case": str.casefold,
+    "spaces": lambda text: " ".join(text.split()),
+    "trailing punctuation": lambda text: text.rstrip(" .,;:!?…") or text,
+}
+"""In what two writings of one label may differ, and what takes the difference away."""
+
+
+def fold_spelling(text: str, *, keep: str = "") -> str:
+    """The label without all of :data:`SPELLINGS` (but for the one to ``keep``), ``1.0`` as 1."""
+    for name, fold in SPELLINGS.items():
+        text = text if name == keep else fold(text)
+    whole = _WHOLE_NUMBER.fullmatch(text)
+    return whole.group(1) if whole else text
+
+
 def match_label(
     value: object, labels: Sequence[str], aliases: Mapping[str, str] | None = None
 ) -> int | None:
     """Index of the label that ``value`` means, or None.
 
-    The exact spelling wins; then one that is equal but for case or ``.0``; then an alias.
+    The exact spelling wins; then one that is equal but for case or ``.0``; then an alias; then one
+    that is equal but for :data:`SPELLINGS`.
     """
     text = cell_text(value)
     if text is None:
@@ -47,7 +72,11 @@ def match_label(
     if len(equal) == 1:
         return equal[0]
     alias = (aliases or {}).get(folded)
-    return labels.index(alias) if alias is not None else None
+    if alias is not None:
+        return labels.index(alias)
+    folded = fold_spelling(text)
+    alike = [i for i, label in enumerate(labels) if fold_spelling(label) == folded]
+    return alike[0] if len(alike) == 1 else None
 
 
 def match_choice(

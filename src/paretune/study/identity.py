@@ -33,6 +33,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "label_texts": None,
         "length_normalisation": None,
         "loss_on": None,
+        "drop_unlabelled": False,
     },
     "model": {"source_prefix": None, "quantisation": None},
     "generation": {"stop": []},

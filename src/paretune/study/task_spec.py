@@ -45,6 +45,8 @@ class TaskSpec(FrozenModel):
     ``train`` with ``train_target``, or a ``train`` to which the languages are appended, as in Moses
     (``corpus`` for ``corpus.sl`` and ``corpus.en``).
 
+    ``drop_unlabelled``: leave out rows without a label, which are an error otherwise.
+
     ``test_shifted``: a second test part, from elsewhere than the first. It is scored beside it and
     enters no verdict.
 
@@ -84,6 +86,7 @@ class TaskSpec(FrozenModel):
     id: str | None = None
     group: str | None = None
     labels: tuple[str, ...] | None = None
+    drop_unlabelled: bool = False
     metric: str | None = None
     licence: str | None = None
     source_lang: str | None = None
@@ -189,6 +192,7 @@ class TaskSpec(FrozenModel):
             *("test_shifted", "test_shifted_target"),
         )
         keys = [name for name in names if getattr(self, name) is not None]
+        keys += ["drop_unlabelled"] if self.drop_unlabelled else []
         if keys:
             raise ValueError(
                 f"{', '.join(keys)} belong to a task with files of its own; "
@@ -233,6 +237,8 @@ class TaskSpec(FrozenModel):
                 not objective.between_languages or getattr(self, part) is None
             ):
                 raise ValueError(f"{part}_target goes with {part} of a translation")
+        if self.drop_unlabelled and objective.generates:
+            raise ValueError(f"kind: {self.kind} has no labels: remove drop_unlabelled")
         for name, reason in objective.excluded.items():
             if getattr(self, name) is not None:
                 raise ValueError(reason)

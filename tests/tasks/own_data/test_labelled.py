@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from paretune.data.checks.audit import audit
 from paretune.data.example import Dataset, describe_groups
@@ -87,6 +89,48 @@ def test_unlisted_labels_that_differ_in_case_stay_apart_with_a_warning(tmp_path:
     data = load_dataset(spec(csv(tmp_path, "a.csv", "text,label", rows)))
     assert data.labels == ("Yes", "no", "yes")
     assert "labels-alike" in codes(data.findings)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "difference"),
+    [
+        ("ČRTA ŽIVA", "case"),
+        ("Črta  živa", "spaces"),
+        ("Črta živa.", "trailing punctuation"),
+        (unicodedata.normalize("NFD", "Črta živa"), "Unicode form"),
+        (unicodedata.normalize("NFD", "črta  živa"), "Unicode form or case or spaces"),
+    ],
+)
+def test_spellings_of_one_label_are_named_with_the_line_that_joins_them(
+    tmp_path: Path, spelling: str, difference: str
+) -> None:
+    rows = [f"{w},{('Črta živa', 'no', 'Črta živa', spelling)[i % 4]}" for i, w in enumerate(WORDS)]
+    train = csv(tmp_path, "a.csv", "text,label", rows)
+    data = load_dataset(spec(train, labels=("Črta živa", "no", spelling)))
+    (finding,) = [f for f in data.findings if f.code == "labels-alike"]
+    assert f"differ only in {difference} count" in finding.what
+    assert f'"Črta živa" (10) and "{spelling}" (5)' in finding.what
+    line = YAML(typ="safe").load(finding.remedy.partition(", write ")[2])
+    assert line == {"labels": ["Črta živa", "no"]}
+    joined = load_dataset(spec(train, labels=tuple(line["labels"])))
+    assert "labels-alike" not in codes(joined.findings)
+    assert [e.label for e in (*joined.train, *joined.test)].count(0) == 15
+
+
+def test_rows_without_a_label_are_one_error_and_can_be_dropped(tmp_path: Path) -> None:
+    rows = [f"{w},{('yes', 'no', '')[i % 3]}" for i, w in enumerate(WORDS)]
+    train = csv(tmp_path, "train.csv", "text,label", rows)
+    with pytest.raises(DataError) as caught:
+        load_dataset(spec(train))
+    assert str(caught.value) == (
+        "train.csv: 6 of 20 rows have no label (lines 4, 7, 10, ...). Fill them in, or drop them: "
+        "drop_unlabelled: true."
+    )
+    data = load_dataset(spec(train, drop_unlabelled=True))
+    assert len(data.train) + len(data.test) == 14
+    assert "unlabelled-dropped" in codes(data.findings)
+    with pytest.raises(ValueError, match="has no labels: remove drop_unlabelled"):
+        TaskSpec(name="x", kind="instruction", train=train, drop_unlabelled=True)
 
 
 def test_without_a_test_file_a_stratified_fifth_is_kept(tmp_path: Path) -> None:
@@ -184,7 +228,7 @@ def test_multiple_choice_answers_in_every_form(tmp_path: Path, form: str) -> Non
     ("header", "rows", "changes", "message"),
     [
         ("text,label", ["a,yes", "b,maybe", "c,no"], {"labels": ("yes", "no")}, "train.csv line 3"),
-        ("text,label", ["a,yes", "b,", "c,no", "d,no"], {}, "train.csv line 3: has no label"),
+        ("text,label", ["a,yes", "b,", "c,no", "d,no"], {}, "train.csv: 1 of 4 rows has no"),
         ("text,class", ["a,yes"], {}, 'train.csv: has no column "label".*columns are text, class'),
         ("text,label", ["a,yes"] * 5, {}, 'every row has the same label, "yes"'),
         ("text,label", [f"a,{i}" for i in range(9)], {}, "too many for a label"),

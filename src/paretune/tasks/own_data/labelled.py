@@ -32,6 +32,7 @@ from paretune.data.label_set import (
     check_label_order,
     collapse_label_problems,
     decode_label_ids,
+    describe_unlabelled,
     determine_labels,
 )
 from paretune.data.labels import cell_text, match_choice
@@ -177,7 +178,7 @@ def load_labelled(
             remedy="Texts of your own are encoded as they are: remove template.",
         )
     raw = _read_hub(spec) if spec.dataset is not None else _read_files(spec)
-    targets = read_targets(spec, raw)
+    targets = read_targets(spec, _drop_unlabelled(raw, str(spec.label), drop=spec.drop_unlabelled))
     rows, mapping, label = targets.rows, targets.mapping, str(spec.label)
     train = build_examples(rows.train, mapping, "train")
     test = BuildResult() if rows.test is None else build_examples(rows.test, mapping, "test")
@@ -228,6 +229,25 @@ def _read_files(spec: TaskSpec) -> _OwnRows:
     named = filter(None, (train, spec.test, spec.test_shifted))
     source = ", ".join(path.rpartition("/")[2] for path in named)
     return _OwnRows(rows, parts[0], declared, notes, source, parts[1] or ())
+
+
+def _drop_unlabelled(read: _OwnRows, column: str, *, drop: bool) -> _OwnRows:
+    """The rows that have a label, with a note on the others; all of them where none is dropped."""
+    kept, notes = [], list(read.notes)
+    for rows in (read.train, read.test or [], read.shifted):
+        labelled = [row for row in rows if cell_text(row.values.get(column)) is not None]
+        if not drop or not labelled:  # without any, the column's name is wrong
+            kept.append(list(rows))
+            continue
+        kept.append(labelled)
+        if len(labelled) < len(rows):
+            places = [row.where for row in rows if cell_text(row.values.get(column)) is None]
+            what = f"{describe_unlabelled(places, len(rows))} They are left out."
+            where = places[0].rsplit(" ", 2)[0]
+            remedy = "Nothing to do: the task says drop_unlabelled: true."
+            notes.append(Finding("note", "unlabelled-dropped", where, what, remedy))
+    test = None if read.test is None else kept[1]
+    return replace(read, train=kept[0], test=test, shifted=kept[2], notes=notes)
 
 
 def _read_hub(spec: TaskSpec) -> _OwnRows:
