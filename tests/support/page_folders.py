@@ -70,8 +70,10 @@ def make_drafts_small(patch: pytest.MonkeyPatch, model: str) -> None:
     """Let ``new`` and ``tune`` write study files that end soon, and name a tiny model."""
     draft_study = study_draft.draft_study
 
-    def draft_small(path: Path, output: Any, model_name: str | None, *others: Any) -> Any:
-        draft = draft_study(path, output, model_name or model, *others)
+    def draft_small(
+        path: Path, output: Any, model_name: str | None, *others: Any, **options: Any
+    ) -> Any:
+        draft = draft_study(path, output, model_name or model, *others, **options)
         text = draft.text
         for before, after in SMALLER.items():
             text = text.replace(before, after)

@@ -119,7 +119,9 @@ def collapse_label_problems(
     if not unlabelled:
         return faults
     what = describe_unlabelled(unlabelled, len(rows))
-    fill, drop = ("Fill it in", "drop it") if len(unlabelled) == 1 else ("Fill them in", "drop them")
+    fill, drop = (
+        ("Fill it in", "drop it") if len(unlabelled) == 1 else ("Fill them in", "drop them")
+    )
     remedy = f"{fill}, or {drop}: drop_unlabelled: true."
     return [Finding("error", "missing-label", where, what, remedy, unlabelled), *rest]
 

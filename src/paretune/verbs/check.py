@@ -222,10 +222,11 @@ def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
     from paretune.data.outer_design import choose_outer_design
 
     target = dataset.objective.describe(dataset.labels, dataset.languages)
+    test = "test" if spec.test is None else f"test ({Path(spec.test).name})"
     size = ", ".join(
         f"{len(part)} {name}{describe_groups(dataset, part)}"
         for name, part in (
-            *(("train", dataset.train), ("test", dataset.test)),
+            *(("train", dataset.train), (test, dataset.test)),
             *([("test_shifted", dataset.shifted)] if dataset.shifted else []),
         )
     )

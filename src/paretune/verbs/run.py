@@ -104,7 +104,7 @@ def run(
             f"{prepared.planned} runs, {choice.describe(workers, devices)} in "
             f"{prepared.context.describe_precisions(checked)}; results in {prepared.store.folder}"
         )
-        for sentence in choice.explain(devices):
+        for sentence in (*study_input.describe_test_files(checked), *choice.explain(devices)):
             observer.note(sentence)
         chosen = choice.make(checked, workers, devices, fleet)
         deadline = None if seconds is None else time.monotonic() + seconds

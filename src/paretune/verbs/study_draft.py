@@ -34,7 +34,7 @@ class StudyDraft:
     Attributes:
         name: of the study.
         text: of the file, with comments.
-        doubts: guesses to look at, as sentences.
+        doubts: guesses to look at, and what may not be expected of the data, as sentences.
         guesses: all of them, each with its reason.
     """
 
@@ -45,7 +45,14 @@ class StudyDraft:
 
 
 def draft_study(
-    path: Path, output: Path | None, model: str | None, named: NamedColumns, source_lang: str | None
+    path: Path,
+    output: Path | None,
+    model: str | None,
+    named: NamedColumns,
+    source_lang: str | None,
+    *,
+    test: str | None = None,
+    drop_unlabelled: bool = False,
 ) -> StudyDraft:
     """Guess a task from a data file.
 
@@ -55,10 +62,14 @@ def draft_study(
         model: by default one for the kind of task.
         named: columns that need no guess.
         source_lang: of a translation, the language to translate from.
+        test: the test file, or ``none``; one that is found beside the data by default.
+        drop_unlabelled: leave out rows without a label.
 
     Raises:
-        DataError: the file cannot be read, or no task can be guessed from it.
-        StudyError: a direction of translation for what is no parallel text.
+        DataError: the file cannot be read, no task can be guessed from it, or ``test`` does not
+            go with it.
+        StudyError: a direction of translation for what is no parallel text, or rows without a
+            label for what has none.
     """
     from paretune import objectives
     from paretune.data.schema_inference.infer_parallel import set_source_language
@@ -66,7 +77,7 @@ def draft_study(
     from paretune.errors import StudyError
     from paretune.study import Study
 
-    inferred = infer_task(path, named)
+    inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
     folder = (output or Path("x")).absolute().parent
     translates = objectives.get(str(inferred.task["kind"])).between_languages
     if source_lang is not None and not translates:
@@ -74,6 +85,10 @@ def draft_study(
             "is not parallel text, so it has no language to translate from.",
             where=str(path),
             remedy="Leave out --from.",
+        )
+    if drop_unlabelled and "drop_unlabelled" not in inferred.task:
+        raise StudyError(
+            "has no column of labels.", where=str(path), remedy="Leave out --drop-unlabelled."
         )
     task = set_source_language(inferred.task, source_lang) if source_lang else dict(inferred.task)
     for key in ("train", "test"):
@@ -92,12 +107,14 @@ def draft_study(
             f"{sanitise_line(placeholders)} in it"
         )
     if "test" not in task:
-        lines.append("    # test: FILE   # no test file found: a seeded fifth of train is used")
+        lines.append("    # test: FILE   # without one, a seeded fifth of train is the test")
     name = str(inferred.task["name"])
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
-    text = render_study_file(name, lines, str(task["kind"]), languages, model)
+    test_file = Path(str(task["test"])).name if "test" in task else None
+    text = render_study_file(name, lines, str(task["kind"]), languages, model, test_file)
     Study.parse(_parse_yaml(text), base=folder)
-    doubts = tuple(
+    remarks = tuple(map(sanitise_line, inferred.remarks))
+    doubts = remarks + tuple(
         sanitise_line(f"{k}: {inferred.task[k]}: {inferred.reasons[k]}") for k in inferred.uncertain
     )
     guesses = tuple(
@@ -105,6 +122,7 @@ def draft_study(
         for key, reason in inferred.reasons.items()
         if key in inferred.task and key != "name"
     )
+    guesses += remarks
     return StudyDraft(name, text, doubts, guesses)
 
 
@@ -133,11 +151,16 @@ def _relative_path(path: Path, folder: Path) -> str:
 def _format_item(key: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return f"{key}: [{', '.join(quote_yaml(v) for v in value)}]"
-    return f"{key}: {quote_yaml(value)}"
+    return f"{key}: {'true' if value is True else quote_yaml(value)}"
 
 
 def render_study_file(
-    name: str, task: Sequence[str], kind: str, languages: tuple[str, str] | None, model: str | None
+    name: str,
+    task: Sequence[str],
+    kind: str,
+    languages: tuple[str, str] | None,
+    model: str | None,
+    test_file: str | None,
 ) -> str:
     """The file's text."""
     entry, comment = quote_yaml(model or DEFAULT_MODEL), _NAMED
@@ -147,9 +170,14 @@ def render_study_file(
     elif model is None and kind == "instruction":
         entry, comment = quote_yaml(DEFAULT_DECODER), "a suggestion: fetched with --online"
     metric = _metric_line(kind)
+    outer = (
+        "auto                # under 1,000 rows all are tested, fold by fold; split: a part of them"
+    )
+    if test_file is not None:
+        outer = f"split               # {sanitise_line(test_file)} is the test; 5: all rows, fold by fold"
     task_text = "\n".join(task)
     return _TEMPLATE.format(
-        name=name, task=task_text, metric=metric, model=entry, comment=comment, **parts
+        name=name, task=task_text, metric=metric, model=entry, comment=comment, outer=outer, **parts
     )
 
 
@@ -224,7 +252,7 @@ protocol:
   folds: 1                   # parts of train that take turns in choosing them: 5 for a claim
   tuning_seed: 0
   seeds: [1, 2, 3, 4, 5]     # fresh seeds at the chosen rate; only these are reported
-  outer: auto                # under 1,000 rows all are tested, fold by fold; split: the test part
+  outer: {outer}
 training:
   batch_size: 16
   epochs: {epochs}

@@ -73,6 +73,17 @@ def store_folder(study: Study, folder: Path | str | None) -> Path:
     return Path("studies") / study.study if folder is None else Path(folder)
 
 
+def describe_test_files(study: Study) -> list[str]:
+    """A sentence for each task that has a test file: which it is, and whether it is all the test."""
+    pooled = "train and " if isinstance(study.protocol.outer, int) else ""
+    folds = f", in {study.protocol.outer} folds" if pooled else ""
+    return [
+        f"Task {task.key} is tested on {pooled}{Path(task.test).name}{folds}."
+        for task in study.tasks
+        if task.test is not None
+    ]
+
+
 def load_records(study: Study, opened: Store) -> list[Record]:
     """What the study's runs have left, with data and model where the study has them now."""
     records = opened.load_records(study.study_hash, predictions=True)

@@ -84,6 +84,8 @@ def tune(
     *,
     model: str | None = None,
     columns: Columns | None = None,
+    test: str | None = None,
+    drop_unlabelled: bool = False,
     budget: str | float | None = None,
     max_memory: str | float | None = None,
     to: Path | str | None = None,
@@ -100,6 +102,9 @@ def tune(
         data: a data file (csv, tsv, jsonl, parquet).
         model: a hub name, a folder, or ``package:NAME``; a small English one by default.
         columns: ``label``, ``text``, ``pair``, ``source``, ``target``; guessed by default.
+        test: the test file, or ``none``: a part of the rows. By default a file in the same folder
+            that is called so and fits.
+        drop_unlabelled: leave out rows that have no label.
         budget: time for the whole comparison: ``"30min"``, or seconds. Where it is too short, rows,
             rates, seeds and methods are given up.
         max_memory: peak memory in training: ``"4GiB"``, or bytes.
@@ -121,7 +126,15 @@ def tune(
 
     if max_memory is not None:
         parse_size(max_memory, "--max-memory")  # before hours of training, not after them
-    draft = draft_study(Path(data), None, model, NamedColumns(**(columns or {})), None)
+    draft = draft_study(
+        Path(data),
+        None,
+        model,
+        NamedColumns(**(columns or {})),
+        None,
+        test=test,
+        drop_unlabelled=drop_unlabelled,
+    )
     file = Path(f"{draft.name}.yaml")
     doubts: tuple[str, ...] = ()
     reduced: tuple[str, ...] = ()

@@ -89,7 +89,47 @@ def test_a_sibling_without_labels_is_passed_over(tmp_path: Path) -> None:
     table(tmp_path / "dev.csv", "text,label", ["Yet another text,a"])
     inferred = infer_task(path)
     assert inferred.task["test"] == str(tmp_path / "dev.csv")
-    assert "test.csv has no labels" in inferred.reasons["test"]
+    assert inferred.remarks[0] == "test.csv is not used: it has no labels."
+    assert inferred.remarks[1].startswith("dev.csv in the same folder is taken as the test (and")
+
+
+@pytest.mark.parametrize(
+    ("content", "misfit"),
+    [
+        ("id,question\n1,What is that?\n", 'it has no column "text"'),
+        ("text,label\nx,a\ny,c\nz,c\n", 'train has no label "c", which 2 of its rows have'),
+        ("text,label\nx,a,b\n", "test.csv line 2: has 3 fields, the header has 2"),
+    ],
+)
+def test_a_test_file_that_does_not_fit_is_named_and_not_used(
+    content: str, misfit: str, tmp_path: Path
+) -> None:
+    rows = [f"Some text {i},{'ab'[i % 2]}" for i in range(20)]
+    path = table(tmp_path / "train.csv", "text,label", rows)
+    (tmp_path / "test.csv").write_text(content, encoding="utf-8")
+    inferred = infer_task(path)
+    assert "test" not in inferred.task
+    assert inferred.remarks[0].startswith(f"test.csv is not used: {misfit}")
+    with pytest.raises(DataError, match="cannot be the test file"):
+        infer_task(path, test=str(tmp_path / "test.csv"))
+
+
+def test_a_test_file_is_refused_by_none_and_a_validation_file_is_named(tmp_path: Path) -> None:
+    rows = [f"Some text {i},{'ab'[i % 2]}" for i in range(20)]
+    path = table(tmp_path / "train.csv", "text,label", rows)
+    for name in ("test.csv", "valid.csv", "other.csv"):
+        table(tmp_path / name, "text,label", ["Another text,a", "And another,B"])
+    inferred = infer_task(path)
+    assert inferred.task["test"] == str(tmp_path / "test.csv")
+    assert inferred.remarks == (
+        "test.csv in the same folder is taken as the test; --test none leaves it out.",
+        "valid.csv is not used: test.csv is the test, and a fifth of train chooses learning rates "
+        "and checkpoints.",
+    )
+    refused = infer_task(path, test="none")
+    assert "test" not in refused.task and refused.remarks == ()
+    other = str(tmp_path / "other.csv")
+    assert infer_task(path, test=other).task["test"] == other
 
 
 def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ def test_a_regression_has_finite_numbers(tmp_path: Path) -> None:
         load_dataset(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
     for message in (
         'train.csv line 5: "many" is not a finite number. Fix the row',
-        "train.csv line 7: has no label",
+        "train.csv: 1 of 20 rows has no label (line 7)",
         'train.csv line 9: "inf" is not a finite number',
     ):
         assert message in str(error.value)

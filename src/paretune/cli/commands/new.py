@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ColumnOptions:
-    """Columns that need no guess."""
+    """What of the data needs no guess: columns, and which rows are the test."""
 
     label: Annotated[
         str | None,
@@ -41,6 +41,17 @@ class ColumnOptions:
         str | None,
         typer.Option("--target", metavar="COLUMN", help="Of a translation: the translation."),
     ] = None
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The test file; none: a part of the rows. [default: test.csv or the like in the "
+            "same folder, if columns and labels fit]",
+        ),
+    ] = None
+    drop_unlabelled: Annotated[
+        bool, typer.Option("--drop-unlabelled", help="Leave out rows that have no label.")
+    ] = False
 
     def named_columns(self) -> NamedColumns:
         """The columns that the user named.
@@ -112,7 +123,15 @@ def new(
         )
     else:
         named = columns.named_columns()
-        draft = draft_study(path, output, model, named, source_lang)
+        draft = draft_study(
+            path,
+            output,
+            model,
+            named,
+            source_lang,
+            test=columns.test,
+            drop_unlabelled=columns.drop_unlabelled,
+        )
         name, content, doubts = draft.name, draft.text, draft.doubts
     target = output or Path(f"{name}.yaml")
     write_output(target, content, overwrite=False)

@@ -38,6 +38,7 @@ def plan(
     """
     from paretune.execution.progress.describe import format_duration
     from paretune.verbs.plan import plan as plan_study
+    from paretune.verbs.study_input import describe_test_files
     from paretune.verbs.workers import describe_devices
 
     planned = plan_study(study.load(), store=store, **vars(workers))
@@ -46,6 +47,8 @@ def plan(
         return
     for line in _run_lines(planned) if every else _cell_lines(planned):
         echo(line)
+    for sentence in describe_test_files(planned.study):
+        echo(sentence)
     for finding in planned.impossible:
         echo(f"Not possible: {finding}")
     for sentence in planned.searches:

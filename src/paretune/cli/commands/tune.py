@@ -85,6 +85,8 @@ def tune(
                 source=named.source,
                 target=named.target,
             ),
+            test=columns.test,
+            drop_unlabelled=columns.drop_unlabelled,
             budget=budget,
             max_memory=max_memory,
             to=output,

@@ -1,7 +1,7 @@
 """CSV and TSV, strictly, with the physical line on which each row begins.
 
-CSV is RFC 4180, with ``;`` or a tab as separator where the header has no comma (Slovene Excel
-writes ``;``). TSV is cut at tabs and a ``"`` is an ordinary character, unless the file is clearly
+CSV is RFC 4180, with ``;``, a tab or ``|`` as separator where the header has no comma (Slovene
+Excel writes ``;``). TSV is cut at tabs and a ``"`` is an ordinary character, unless the file is clearly
 quoted: every field that begins with a quote is a whole quoted field, and at least one of them
 needs its quotes (a doubled quote, tab or line break inside), or every header name is quoted.
 """
@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from paretune.errors import DataError
 
 _QUOTED = re.compile(r'(?:^|(?<=\t))"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?$)', re.MULTILINE)
+SEPARATORS = (",", ";", "\t", "|")
+"""Of a CSV; the first that its header has is the one."""
 _OPENS = re.compile(r'(?:^|(?<=\t))"', re.MULTILINE)
 
 
@@ -29,19 +31,23 @@ def parse_rows(
     Raises:
         DataError: no header, a doubled or empty column name, a ragged row, a broken quote.
     """
+    delimiter = "\t" if tabs else detect_delimiter(_first_lines(text)[0])
     records: Iterable[tuple[int, list[str]]]
     records = (
-        _split_lines(text) if tabs and not uses_quoting(text) else _parse_quoted(text, name, tabs)
+        _split_lines(text)
+        if tabs and not uses_quoting(text)
+        else _parse_quoted(text, name, delimiter)
     )
     for number, fields in records:
         if header is None:
             header = _check_header(fields, f"{name} line {number}")
+            _check_separator(_first_lines(text), delimiter, f"{name} line {number}")
             continue
         if len(fields) != len(header):
             raise DataError(
                 f"has {len(fields)} fields, the header has {len(header)}.",
                 where=f"{name} line {number}",
-                remedy=_ragged_remedy(len(fields) > len(header), tabs),
+                remedy=_ragged_remedy(fields, header, delimiter),
             )
         yield number, dict(zip(header, fields, strict=True))
     if header is None:
@@ -62,9 +68,41 @@ def uses_quoting(text: str) -> bool:
 
 
 def detect_delimiter(header: str) -> str:
-    """The separator of a CSV: comma, or semicolon or tab where the header has no comma."""
-    outside = re.sub(r'"[^"]*"', "", header)
-    return next((s for s in (",", ";", "\t") if s in outside), ",")
+    """The separator of a CSV: the first of :data:`SEPARATORS` that its header has."""
+    outside = _remove_quoted(header)
+    return next((s for s in SEPARATORS if s in outside), ",")
+
+
+def _remove_quoted(line: str) -> str:
+    return re.sub(r'"[^"]*"', "", line)
+
+
+def _first_lines(text: str) -> list[str]:
+    """Lines that are not empty: at most eleven, and one at least."""
+    lines = re.split(r"\r?\n", text, maxsplit=50)[:50]
+    return [line for line in lines if line.strip()][:11] or [""]
+
+
+def _check_separator(lines: Sequence[str], delimiter: str, where: str) -> None:
+    """Refuse a first line that is not parted as the lines below are."""
+    first, *rest = map(_remove_quoted, lines)
+    if delimiter in first or not rest:
+        return
+    for separator in SEPARATORS:
+        counts = {line.count(separator) for line in rest}
+        if separator in first and 0 not in counts:
+            raise DataError(
+                f'has no tab, but "{separator}".',
+                where=where,
+                remedy="Name the file .csv, or put tabs between its columns.",
+            )
+        # All alike: in a single column of prose, they would not be.
+        if len(rest) > 1 and delimiter == "," and len(counts) == 1 and 0 not in counts:
+            raise DataError(
+                f'has one field, and the lines below have "{separator}" between several.',
+                where=where,
+                remedy="If it is a title, remove it: the first line must name the columns.",
+            )
 
 
 def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -74,9 +112,7 @@ def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split("\t")
 
 
-def _parse_quoted(text: str, name: str, tabs: bool) -> list[tuple[int, list[str]]]:
-    first = next((line for line in re.split(r"\r?\n", text, maxsplit=50) if line.strip()), "")
-    delimiter = "\t" if tabs else detect_delimiter(first)
+def _parse_quoted(text: str, name: str, delimiter: str) -> list[tuple[int, list[str]]]:
     # The limit belongs to the whole process, so everything is read before it is put back; a
     # generator would leave it changed for as long as its caller's error holds it.
     before = csv.field_size_limit(max(len(text), 1))
@@ -119,9 +155,13 @@ def _check_header(fields: list[str], where: str) -> list[str]:
     return names
 
 
-def _ragged_remedy(more: bool, tabs: bool) -> str:
-    if not more:
+def _ragged_remedy(fields: Sequence[str], header: Sequence[str], delimiter: str) -> str:
+    if len(fields) == 1 and (used := detect_delimiter(fields[0])) in fields[0]:
+        return f'It has "{used}" between its fields, the header "{delimiter}": use one throughout.'
+    if len(fields) < len(header):
         return "A field is missing: add it (empty if it is unknown)."
-    if tabs:
+    if len(header) == 1:
+        return "If the first line is a title, remove it: the first line must name the columns."
+    if delimiter == "\t":
         return "A text holds a tab: replace it by a space."
     return 'A text holds the separator: put the field in "quotes".'

@@ -6,6 +6,7 @@ refused with file, line and remedy. Nothing of a zip is written to disk.
 
 from __future__ import annotations
 
+import shlex
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ from paretune.file_names import expand_home
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _TEXT_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _HEAD_BYTES = 1 << 20
+_GZIP = b"\x1f\x8b"
 MAX_MEMBER_BYTES = 1 << 30
 """Bytes that a zip member may unpack to; a zip that promises more is refused."""
 
@@ -90,6 +92,8 @@ def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple
     if file.suffix.lower() == ".zip":
         return _read_member(file, member, endings)
     name = file.name
+    if file.suffix.lower() == ".gz":
+        raise _compressed(file)
     if member or (endings is not None and file.suffix.lower() not in endings):
         raise DataError(
             f'the ending "{file.suffix}" is not one that is read.',
@@ -100,12 +104,23 @@ def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple
         with file.open("rb") as stream:
             # What is no text shows it here; a file of gigabytes is then not read to its end.
             head = stream.read(_HEAD_BYTES)
+            if head.startswith(_GZIP):
+                raise _compressed(file)
             if b"\0" in head and file.suffix.lower() in _TEXT_EXTENSIONS:
                 return head[: head.index(b"\0") + 1], name
             stream.seek(0)
             return stream.read(), name
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror}).", where=str(file)) from None
+
+
+def _compressed(file: Path) -> DataError:
+    unpacked = file.stem if file.suffix.lower() == ".gz" else f"unpacked-{file.name}"
+    return DataError(
+        "is compressed with gzip.",
+        where=str(file),
+        remedy=f"Unpack it: gunzip -c {shlex.quote(file.name)} > {shlex.quote(unpacked)}",
+    )
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

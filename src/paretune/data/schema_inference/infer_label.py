@@ -33,22 +33,24 @@ def infer_label_column(columns: Columns, *, table: bool, where: str) -> tuple[st
         DataError: nothing looks like a label; says how to name one.
     """
     few = _few_valued_columns(columns)
-    for name, values in columns.items():
-        if (LABEL.fullmatch(name) or NUMERIC_TARGET.fullmatch(name)) and is_numeric_target(values):
-            return name, "its name, and it holds numbers"
+    gaps = {name for name, values in columns.items() if _has_gaps(values)}
+    for names in ([name for name in columns if name not in gaps], columns):
+        for name in names:
+            telling = LABEL.fullmatch(name) or NUMERIC_TARGET.fullmatch(name)
+            if telling and is_numeric_target(columns[name]):
+                return name, "its name, and it holds numbers"
+        for name in names:
+            if LABEL.fullmatch(name) and name in few:
+                return name, f"its name, and its {few[name]} different values"
     named = [name for name in columns if LABEL.fullmatch(name)]
-    for name in named:
-        if name in few:
-            return name, f"its name, and its {few[name]} different values"
     last = list(columns)[-1]
     if table and (last in few or is_numeric_target(columns[last])):
         return last, "the last column of a table: check this guess, or say --label COLUMN"
     if few and not named:
-        best = min(few, key=lambda name: few[name])
-        return (
-            best,
-            f"it has the fewest different values ({few[best]}): check this guess, or say --label",
-        )
+        best = min(few, key=lambda name: (name in gaps, few[name]))
+        which = "columns with few gaps" if gaps and best not in gaps else "columns"
+        why = f"of the {which} it has the fewest different values ({few[best]})"
+        return best, f"{why}: check this guess, or say --label"
     if named:
         return named[0], f"its name, though it holds {_describe_oddity(columns[named[0]])}"
     measured = [name for name, values in columns.items() if is_numeric_target(values)]
@@ -67,6 +69,11 @@ def is_numeric_target(values: list[object]) -> bool:
         return False
     parsed = parse_numbers(values)
     return parsed is not None and len(set(parsed)) > max(20, len(parsed) / 20)
+
+
+def _has_gaps(values: list[object]) -> bool:
+    """Whether more cells are empty than an oversight leaves: such a column is rarely the label."""
+    return sum(cell_text(value) is None for value in values) > len(values) / 10
 
 
 def _few_valued_columns(columns: Columns) -> dict[str, int]:

@@ -9,11 +9,18 @@ from pathlib import Path
 from paretune.data.columns import parse_numbers
 from paretune.data.formats.instructions import Form, find_form
 from paretune.data.formats.read import read_declared_labels, read_rows
+from paretune.data.label_set import describe_unlabelled, find_similar_labels
 from paretune.data.labels import cell_text, sort_labels
 from paretune.data.schema_inference.infer_label import infer_label_column, is_numeric_target
 from paretune.data.schema_inference.infer_parallel import (
+    NESTED,
     infer_language_columns,
     infer_language_files,
+)
+from paretune.data.schema_inference.infer_test_file import (
+    LanguageFiles,
+    UsedColumns,
+    find_test_file,
 )
 from paretune.errors import DataError
 
@@ -43,7 +50,6 @@ _KNOWN_PAIRS = (
     ("sentence_a", "sentence_b"),
     ("question1", "question2"),
 )
-_TEST_NAMES = ("test", "validation", "valid", "val", "dev")
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,13 @@ class NamedColumns:
 class InferredTask:
     """``task``: keys and values of a :class:`TaskSpec`; ``reasons``: why, by the same keys.
 
-    Paths in ``task`` are as passed; ``test`` is absent if no test file was found.
+    Paths in ``task`` are as passed; ``test`` is absent if no test file was found. ``remarks`` are
+    sentences on what the user may not expect: of labels, and of files beside this one.
     """
 
     task: dict[str, object]
     reasons: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     @property
     def uncertain(self) -> list[str]:
@@ -79,8 +87,18 @@ class InferredTask:
         return [k for k, why in self.reasons.items() if any(doubt in why for doubt in hints)]
 
 
-def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> InferredTask:
+def infer_task(
+    path: Path | str,
+    named: NamedColumns = NamedColumns(),
+    *,
+    test: str | None = None,
+    drop_unlabelled: bool = False,
+) -> InferredTask:
     """Guess kind, columns, labels and the test file.
+
+    Args:
+        test: the test file, or ``none``; guessed by default.
+        drop_unlabelled: rows without a label are left out.
 
     Raises:
         DataError: unreadable, no column of that name, or no column can be the label or the text;
@@ -88,7 +106,9 @@ def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> Inferr
     """
     two = infer_language_files(Path(str(path)))
     if two is not None and named == NamedColumns():
-        return _parallel_task(Path(str(path)).with_suffix(""), two, "", "called by its language")
+        return _parallel_task(
+            Path(str(path)).with_suffix(""), two, "", "called by its language", test
+        )
     rows = read_rows(path)
     columns = {name: [row.values.get(name) for row in rows] for row in rows for name in row.values}
     for name in named.columns:
@@ -100,13 +120,14 @@ def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> Inferr
             )
     if named.source and named.target:
         two = {"source_lang": named.source, "target_lang": named.target}
-        return _parallel_task(Path(str(path)), two, named.target, "as you said")
+        return _parallel_task(Path(str(path)), two, named.target, "as you said", test)
     two = infer_language_columns({n: v for n, v in columns.items() if not _is_id(n, v)})
     if named == NamedColumns() and two is not None:
-        return _parallel_task(Path(str(path)), two, next(reversed(columns)), "named by its column")
+        last = next(reversed(columns))
+        return _parallel_task(Path(str(path)), two, last, "named by its column", test)
     form = find_form(columns) if named == NamedColumns() else None
     if form is not None and _holds_instructions(form, columns):
-        return _instruction_task(Path(str(path)), form, len(rows))
+        return _instruction_task(Path(str(path)), form, len(rows), test)
     task: dict[str, object] = {"name": _task_name(Path(str(path)))}
     reasons = {"name": "from the file's name"}
     label, why = named.label, "as you said"
@@ -144,10 +165,14 @@ def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> Inferr
         task["kind"] = "regression"
         reasons["kind"] = f"{label} holds numbers; classification, if they are names of classes"
     task["train"], reasons["train"] = str(path), f"{len(rows)} rows"
-    test, why_test = _find_test_file(Path(str(path)), label)
-    if test is not None:
-        task["test"] = str(test)
-    reasons["test"] = why_test
+    labels, why_labels = (), ""
+    if not choices and not measured:
+        labels, why_labels = _find_labels(path, label, columns[label])
+    inputs = [*table, *filter(None, (text, pair, question)), *choices]
+    used = UsedColumns((*inputs, label), label, labels, numbers=measured)
+    test_file, reasons["test"], remarks = find_test_file(Path(str(path)), used, test)
+    if test_file is not None:
+        task["test"] = str(test_file)
     if table:
         task["features"], reasons["features"] = table, "each becomes a part of a sentence"
     else:
@@ -159,21 +184,34 @@ def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> Inferr
     if question:
         task["question"], reasons["question"] = question, "asked after the text of each choice"
     task["label"], reasons["label"] = label, why
-    if not choices and not measured:
-        distinct = {s for s in map(cell_text, columns[label]) if s is not None}
-        declared = read_declared_labels(path, label)
-        task["labels"] = list(declared or sort_labels(distinct))
-        reasons["labels"] = (
-            "declared in the file"
-            if declared
-            else f"the {len(distinct)} values of {label}, in order"
-        )
+    if labels:
+        task["labels"], reasons["labels"] = list(labels), why_labels
+        alike = find_similar_labels(columns[label], labels, Path(str(path)).name)
+        remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
+    unlabelled = [row.where for row in rows if cell_text(row.values.get(label)) is None]
+    if drop_unlabelled:
+        task["drop_unlabelled"] = True
+        reasons["drop_unlabelled"] = "as you said"
+    elif 0 < len(unlabelled) < len(rows):
+        said = describe_unlabelled(unlabelled, len(rows))
+        remarks += (f"{said} Fill them in, or drop them: --drop-unlabelled.",)
     if identifier:
         task["id"], reasons["id"] = identifier, "a different value in every row"
-    return InferredTask(task, reasons)
+    return InferredTask(task, reasons, remarks)
 
 
-def _parallel_task(path: Path, pair: dict[str, str], column: str, why: str) -> InferredTask:
+def _find_labels(path: Path | str, label: str, values: list[object]) -> tuple[tuple[str, ...], str]:
+    """The labels of a column, and where they are from."""
+    declared = read_declared_labels(path, label)
+    if declared:
+        return declared, "declared in the file"
+    distinct = {s for s in map(cell_text, values) if s is not None}
+    return sort_labels(distinct), f"the {len(distinct)} values of {label}, in order"
+
+
+def _parallel_task(
+    path: Path, pair: dict[str, str], column: str, why: str, test: str | None
+) -> InferredTask:
     """A translation, from a table whose test file must have ``column``, or from a stem."""
     task: dict[str, object] = {"name": _task_name(path), "kind": "translation"}
     reasons = {"name": "from the file's name", "kind": "two texts, called by their languages"}
@@ -181,13 +219,12 @@ def _parallel_task(path: Path, pair: dict[str, str], column: str, why: str) -> I
     reasons |= dict.fromkeys(pair, why)
     reasons["source_lang"] = f"{why}; exchange the two for the other direction, or say --from"
     reasons["train"] = "both languages" if column else "without the ending: one file a language"
-    test, reasons["test"] = (
-        _find_test_file(path, column) if column else (_find_test_files(path, pair), "")
-    )
-    if test is not None:
-        task["test"] = str(test)
-        reasons["test"] = "found in the same folder"
-    return InferredTask(task, reasons)
+    columns = [pair.get("text", pair["source_lang"]), column] if column != NESTED else [column]
+    used = UsedColumns(columns, column) if column else LanguageFiles(tuple(pair.values()))
+    test_file, reasons["test"], remarks = find_test_file(path, used, test)
+    if test_file is not None:
+        task["test"] = str(test_file)
+    return InferredTask(task, reasons, remarks)
 
 
 def _holds_instructions(form: Form, columns: dict[str, list[object]]) -> bool:
@@ -200,7 +237,7 @@ def _holds_instructions(form: Form, columns: dict[str, list[object]]) -> bool:
     return len(distinct) > len(last) / 2 or words > 3
 
 
-def _instruction_task(path: Path, form: Form, rows: int) -> InferredTask:
+def _instruction_task(path: Path, form: Form, rows: int, test: str | None) -> InferredTask:
     """Instructions in one of the known forms, whose columns need no names."""
     task: dict[str, object] = {"name": _task_name(path), "kind": "instruction", "train": str(path)}
     reasons = {
@@ -208,19 +245,11 @@ def _instruction_task(path: Path, form: Form, rows: int) -> InferredTask:
         "kind": f"columns {' and '.join(form.columns)}, as {form.title} has them",
         "train": f"{rows} rows",
     }
-    test, reasons["test"] = _find_test_file(path, form.columns[-1])
-    if test is not None:
-        task["test"] = str(test)
-    return InferredTask(task, reasons)
-
-
-def _find_test_files(stem: Path, pair: dict[str, str]) -> Path | None:
-    """The stem of two test files in the folder, named as train with test, validation or dev."""
-    for word in _TEST_NAMES:
-        name = stem.name.replace("train", word) if "train" in stem.name else word
-        if all(stem.with_name(f"{name}.{language}").is_file() for language in pair.values()):
-            return stem.with_name(name)
-    return None
+    used = UsedColumns(form.columns, form.columns[-1])
+    test_file, reasons["test"], remarks = find_test_file(path, used, test)
+    if test_file is not None:
+        task["test"] = str(test_file)
+    return InferredTask(task, reasons, remarks)
 
 
 def _tabular_columns(columns: dict[str, list[object]]) -> list[str]:
@@ -285,21 +314,6 @@ def _find_texts(
 
 def _is_text(values: list[object]) -> bool:
     return all(isinstance(v, str) for v in values)
-
-
-def _find_test_file(train: Path, label: str) -> tuple[Path | None, str]:
-    """A labelled test file in the folder, named as train with test, validation or dev."""
-    passed = ""
-    for word in _TEST_NAMES:
-        name = train.name.replace("train", word) if "train" in train.name else word + train.suffix
-        candidate = train.with_name(name)
-        if candidate == train or not candidate.is_file():
-            continue
-        if all(cell_text(row.values.get(label)) is None for row in read_rows(candidate)):
-            passed = f"{candidate.name} has no labels, so it was passed over; "
-            continue
-        return candidate, f"{passed}found in the same folder"
-    return None, f"{passed}no such file: a fifth of train is held out for the test"
 
 
 def _is_id(name: str, values: list[object]) -> bool:
