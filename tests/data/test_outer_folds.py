@@ -133,6 +133,10 @@ def test_auto_keeps_the_split_where_rows_suffice_or_forbid() -> None:
     assert "generated texts" in choose_outer_design(protocol, TASK, translation).reason
     boolq = TaskSpec(name="boolq", language="sl", split="paper")
     assert choose_outer_design(protocol, boolq, dataset).folds == 0
+    own = TASK.model_copy(update={"test": "/data/held-out.csv"})
+    design = choose_outer_design(protocol, own, dataset)
+    assert (design.folds, design.reason) == (0, "the study names held-out.csv for it")
+    assert choose_outer_design(Protocol(outer=5), own, dataset).folds == 5
     assert choose_outer_design(Protocol(preset="paper"), TASK, dataset).folds == 0
     assert choose_outer_design(Protocol(outer="split"), TASK, dataset) == OuterDesign(0)
 

@@ -170,11 +170,10 @@ def render_study_file(
     elif model is None and kind == "instruction":
         entry, comment = quote_yaml(DEFAULT_DECODER), "a suggestion: fetched with --online"
     metric = _metric_line(kind)
-    outer = (
-        "auto                # under 1,000 rows all are tested, fold by fold; split: a part of them"
-    )
+    outer = "auto                # under 1,000 rows all are tested, fold by fold; split: a part"
     if test_file is not None:
-        outer = f"split               # {sanitise_line(test_file)} is the test; 5: all rows, fold by fold"
+        shown = sanitise_line(test_file)
+        outer = f"split               # {shown} is the test; 5: all rows, fold by fold"
     task_text = "\n".join(task)
     return _TEMPLATE.format(
         name=name, task=task_text, metric=metric, model=entry, comment=comment, outer=outer, **parts

@@ -74,7 +74,7 @@ def store_folder(study: Study, folder: Path | str | None) -> Path:
 
 
 def describe_test_files(study: Study) -> list[str]:
-    """A sentence for each task that has a test file: which it is, and whether it is all the test."""
+    """A sentence on each test file: whether it is all that a task is tested on."""
     pooled = "train and " if isinstance(study.protocol.outer, int) else ""
     folds = f", in {study.protocol.outer} folds" if pooled else ""
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
 import zipfile
@@ -37,6 +38,47 @@ def test_csv_takes_a_byte_order_mark_and_semicolons(tmp_path: Path) -> None:
 def test_a_comma_in_the_header_makes_commas_the_separator(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "text,a;b\nx;y,1\n")
     assert read_rows(path)[0].values == {"text": "x;y", "a;b": "1"}
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_csv_may_have_other_separators(separator: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", f"text{separator}label\nHello, you{separator}x\n")
+    assert read_rows(path)[0].values == {"text": "Hello, you", "label": "x"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.csv",
+            "text;label\na,x\n",
+            r'line 2: has 1 field.*It has "," .*the header ";": use one',
+        ),
+        ("a.csv", "text,label\na,x\nb;y\n", r'line 3: has 1 field.*It has ";" .*use one through'),
+        ("a.csv", "Export 2024\ntext;label\na;x\nb;y\n", "line 1: has one field.*is a title"),
+        ("a.csv", "Export 2024\ntext,label\na,x\n", "line 1: has one field.*is a title"),
+        ("a.csv", "Export,\ntext,label\na,x\n", "line 1: column 2 has no name.*is a title"),
+        ("a.csv", "Export, 2024\nid,text,label\n1,a,x\n", "line 2: has 3 fields.*is a title"),
+        ("a.tsv", "text,label\na,x\n", r'line 1: has no tab, but ",". Name the file .csv'),
+    ],
+)
+def test_other_separators_below_and_titles_above_the_header_are_named(
+    name: str, text: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read_rows(write(tmp_path, name, text))
+
+
+def test_a_single_column_of_prose_needs_no_separator(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text\nOne; two\nThree\nFour | five; six\n")
+    assert len(read_rows(path)) == 3
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv"])
+def test_gzip_is_named_with_the_command_that_unpacks_it(name: str, tmp_path: Path) -> None:
+    path = write(tmp_path, name, gzip.compress(b"text,label\na,x\n"))
+    with pytest.raises(DataError, match=f"compressed with gzip. Unpack it: gunzip < {name} > "):
+        read_rows(path)
 
 
 def test_plain_tsv_keeps_quotes(tmp_path: Path) -> None:
@@ -79,7 +121,7 @@ def test_jsonl_keeps_types_and_unusual_line_separators(tmp_path: Path) -> None:
         ("a.csv", b"text,label\nok,x\n\xe8aj,y\n", "a.csv line 3", "byte 1 of the line (0xe8)"),
         ("a.csv", b"\xef\xbb\xbft\xe8,label\n", "a.csv line 1", "byte 5 of the line (0xe8)"),
         ("a.csv", "text,label\na,b,c\n", "a.csv line 2", "has 3 fields, the header has 2"),
-        ("a.csv", "text,label\na\n", "a.csv line 2", "has 1 fields, the header has 2"),
+        ("a.csv", "text,label\na\n", "a.csv line 2", "has 1 field, the header has 2"),
         ("a.tsv", "text\tlabel\na\tb\nc\td\te\n", "a.tsv line 3", "has 3 fields"),
         ("a.csv", "text,,label\na,b,c\n", "a.csv line 1", "column 2 has no name"),
         ("a.csv", "text,text\na,b\n", "a.csv line 1", 'two columns are called "text"'),

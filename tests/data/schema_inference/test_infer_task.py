@@ -97,7 +97,7 @@ def test_a_sibling_without_labels_is_passed_over(tmp_path: Path) -> None:
     ("content", "misfit"),
     [
         ("id,question\n1,What is that?\n", 'it has no column "text"'),
-        ("text,label\nx,a\ny,c\nz,c\n", 'train has no label "c", which 2 of its rows have'),
+        ("text,label\nx,a\ny,c\nz,c\n", 'train has no label "c" (2 of its 3 rows)'),
         ("text,label\nx,a,b\n", "test.csv line 2: has 3 fields, the header has 2"),
     ],
 )

@@ -1,9 +1,9 @@
 """CSV and TSV, strictly, with the physical line on which each row begins.
 
 CSV is RFC 4180, with ``;``, a tab or ``|`` as separator where the header has no comma (Slovene
-Excel writes ``;``). TSV is cut at tabs and a ``"`` is an ordinary character, unless the file is clearly
-quoted: every field that begins with a quote is a whole quoted field, and at least one of them
-needs its quotes (a doubled quote, tab or line break inside), or every header name is quoted.
+Excel writes ``;``). TSV is cut at tabs and a ``"`` is an ordinary character, unless the file is
+clearly quoted: every field that begins with a quote is a whole quoted field, and at least one of
+them needs its quotes (a doubled quote, tab or line break inside), or every header name is quoted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from paretune.errors import DataError
 _QUOTED = re.compile(r'(?:^|(?<=\t))"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?$)', re.MULTILINE)
 SEPARATORS = (",", ";", "\t", "|")
 """Of a CSV; the first that its header has is the one."""
+_TITLE = "If the first line is a title, remove it: the first line must name the columns."
 _OPENS = re.compile(r'(?:^|(?<=\t))"', re.MULTILINE)
 
 
@@ -38,6 +39,7 @@ def parse_rows(
         if tabs and not uses_quoting(text)
         else _parse_quoted(text, name, delimiter)
     )
+    begun = False
     for number, fields in records:
         if header is None:
             header = _check_header(fields, f"{name} line {number}")
@@ -45,10 +47,11 @@ def parse_rows(
             continue
         if len(fields) != len(header):
             raise DataError(
-                f"has {len(fields)} fields, the header has {len(header)}.",
+                f"has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {len(header)}.",
                 where=f"{name} line {number}",
-                remedy=_ragged_remedy(fields, header, delimiter),
+                remedy=_ragged_remedy(fields, header, delimiter, is_first=not begun),
             )
+        begun = True
         yield number, dict(zip(header, fields, strict=True))
     if header is None:
         raise DataError("is empty.", where=name, remedy="The first line must name the columns.")
@@ -101,7 +104,7 @@ def _check_separator(lines: Sequence[str], delimiter: str, where: str) -> None:
             raise DataError(
                 f'has one field, and the lines below have "{separator}" between several.',
                 where=where,
-                remedy="If it is a title, remove it: the first line must name the columns.",
+                remedy=_TITLE,
             )
 
 
@@ -145,8 +148,11 @@ def _check_header(fields: list[str], where: str) -> list[str]:
     names = [field.strip() for field in fields]
     for position, field in enumerate(names, 1):
         if not field:
+            title = "" if any(names[1:]) else f" {_TITLE}"
             raise DataError(
-                f"column {position} has no name.", where=where, remedy="Name it, or remove it."
+                f"column {position} has no name.",
+                where=where,
+                remedy=f"Name it, or remove it.{title}",
             )
         if names.count(field) > 1:
             raise DataError(
@@ -155,13 +161,14 @@ def _check_header(fields: list[str], where: str) -> list[str]:
     return names
 
 
-def _ragged_remedy(fields: Sequence[str], header: Sequence[str], delimiter: str) -> str:
+def _ragged_remedy(
+    fields: Sequence[str], header: Sequence[str], delimiter: str, *, is_first: bool
+) -> str:
     if len(fields) == 1 and (used := detect_delimiter(fields[0])) in fields[0]:
         return f'It has "{used}" between its fields, the header "{delimiter}": use one throughout.'
     if len(fields) < len(header):
         return "A field is missing: add it (empty if it is unknown)."
-    if len(header) == 1:
-        return "If the first line is a title, remove it: the first line must name the columns."
+    title = f" {_TITLE}" if is_first else ""
     if delimiter == "\t":
-        return "A text holds a tab: replace it by a space."
-    return 'A text holds the separator: put the field in "quotes".'
+        return f"A text holds a tab: replace it by a space.{title}"
+    return f'A text holds the separator: put the field in "quotes".{title}'

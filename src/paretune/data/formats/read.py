@@ -116,10 +116,11 @@ def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple
 
 def _compressed(file: Path) -> DataError:
     unpacked = file.stem if file.suffix.lower() == ".gz" else f"unpacked-{file.name}"
+    names = f"{shlex.quote(file.name)} > {shlex.quote(unpacked)}"
     return DataError(
         "is compressed with gzip.",
         where=str(file),
-        remedy=f"Unpack it: gunzip -c {shlex.quote(file.name)} > {shlex.quote(unpacked)}",
+        remedy=f"Unpack it: gunzip < {names}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Find the test file beside a train file; say of each file called like one why it is taken or not."""
+"""Find the test file beside a train file, and say of files called like one why they are not it."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class UsedColumns:
             return f'"{self.label}" holds no numbers'
         if self.labels and (strangers := self._count_strange_labels(rows)):
             label, count = strangers.most_common(1)[0]
-            more = f" (and {len(strangers) - 1} more labels)" if len(strangers) > 1 else ""
-            return f'train has no label "{label}", which {count} of its rows have{more}'
+            several = f", the first of {len(strangers)} such labels" if len(strangers) > 1 else ""
+            return f'train has no label "{label}" ({count} of its {len(rows)} rows{several})'
         return ""
 
     def _count_strange_labels(self, rows: Sequence[Row]) -> Counter[str]:
