@@ -182,9 +182,8 @@ def render_study_file(
 
 def quote_yaml(value: object) -> str:
     """Always quoted, so that nothing in it is YAML; unprintable characters are escaped."""
-    characters = [
-        f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in str(value)
-    ]
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n"}
+    characters = [escapes.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in str(value)]
     return f'"{"".join(characters)}"'
 
 

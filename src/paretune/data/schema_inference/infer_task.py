@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from paretune.data.columns import parse_numbers
 from paretune.data.formats.instructions import Form, find_form
@@ -21,6 +23,11 @@ from paretune.data.schema_inference.infer_test_file import (
     LanguageFiles,
     UsedColumns,
     find_test_file,
+)
+from paretune.data.schema_inference.shapes import (
+    find_text_to_text,
+    refuse_conll,
+    refuse_unsupported_shape,
 )
 from paretune.errors import DataError
 
@@ -50,6 +57,12 @@ _KNOWN_PAIRS = (
     ("sentence_a", "sentence_b"),
     ("question1", "question2"),
 )
+_TEXT_TO_TEXT = "a text is written for each text: check this guess"
+_TEXT_TO_TEXT_KEYS = {
+    "text": "what the model reads",
+    "label": "what it shall write",
+    "prompt": "what stands around the text",
+}
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,7 @@ def infer_task(
         return _parallel_task(
             Path(str(path)).with_suffix(""), two, "", "called by its language", test
         )
+    refuse_conll(Path(str(path)))
     rows = read_rows(path)
     columns = {name: [row.values.get(name) for row in rows] for row in rows for name in row.values}
     for name in named.columns:
@@ -125,9 +139,16 @@ def infer_task(
     if named == NamedColumns() and two is not None:
         last = next(reversed(columns))
         return _parallel_task(Path(str(path)), two, last, "named by its column", test)
+    refuse_unsupported_shape(columns, str(path), named.label)
+    texts = find_text_to_text(columns) if named == NamedColumns() else None
+    if texts is not None:
+        used = UsedColumns((texts["text"],), texts["label"])
+        return _instruction_task(Path(str(path)), _TEXT_TO_TEXT, used, len(rows), test, texts)
     form = find_form(columns) if named == NamedColumns() else None
     if form is not None and _holds_instructions(form, columns):
-        return _instruction_task(Path(str(path)), form, len(rows), test)
+        why = f"columns {' and '.join(form.columns)}, as {form.title} has them"
+        used = UsedColumns(form.columns, form.columns[-1])
+        return _instruction_task(Path(str(path)), why, used, len(rows), test)
     task: dict[str, object] = {"name": _task_name(Path(str(path)))}
     reasons = {"name": "from the file's name"}
     label, why = named.label, "as you said"
@@ -237,15 +258,19 @@ def _holds_instructions(form: Form, columns: dict[str, list[object]]) -> bool:
     return len(distinct) > len(last) / 2 or words > 3
 
 
-def _instruction_task(path: Path, form: Form, rows: int, test: str | None) -> InferredTask:
-    """Instructions in one of the known forms, whose columns need no names."""
+def _instruction_task(
+    path: Path,
+    why: str,
+    used: UsedColumns,
+    rows: int,
+    test: str | None,
+    columns: Mapping[str, str] = MappingProxyType({}),
+) -> InferredTask:
+    """Instructions: in a form whose columns need no names, or a text for each text."""
     task: dict[str, object] = {"name": _task_name(path), "kind": "instruction", "train": str(path)}
-    reasons = {
-        "name": "from the file's name",
-        "kind": f"columns {' and '.join(form.columns)}, as {form.title} has them",
-        "train": f"{rows} rows",
-    }
-    used = UsedColumns(form.columns, form.columns[-1])
+    reasons = {"name": "from the file's name", "kind": why, "train": f"{rows} rows"}
+    task |= columns
+    reasons |= {key: _TEXT_TO_TEXT_KEYS[key] for key in columns}
     test_file, reasons["test"], remarks = find_test_file(path, used, test)
     if test_file is not None:
         task["test"] = str(test_file)

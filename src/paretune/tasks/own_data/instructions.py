@@ -31,6 +31,7 @@ from paretune.data.formats.read import read_rows
 from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
+from paretune.data.schema_inference.shapes import find_verdicts
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks.own_data.target_texts import HoldOut, TargetRows, build_dataset, read_hub_rows
@@ -96,6 +97,19 @@ def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
     parsed, faults = parse_instructions(rows, form)
     built = build_examples(parsed, _make_mapping(spec), part)
     built.errors[:0] = faults
+    built.notes += [
+        Finding(
+            "warning",
+            "rated-completions",
+            rows[0].where,
+            f'"{column}" rates each completion, and the rejected ones are learnt like the others.',
+            "paretune does not train on rated completions (KTO): keep the rows that are good, "
+            "without the rating.",
+        )
+        for column in find_verdicts(
+            {name: [row.values.get(name) for row in rows] for name in columns}
+        )
+    ]
     if spec.prompt is not None:
         built.errors += _find_long_conversations(built.examples)
         built.examples = [replace(example, messages=()) for example in built.examples]

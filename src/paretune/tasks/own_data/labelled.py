@@ -36,6 +36,7 @@ from paretune.data.label_set import (
     determine_labels,
 )
 from paretune.data.labels import cell_text, match_choice
+from paretune.data.schema_inference.shapes import holds_label_sets
 from paretune.data.sources import hub_datasets
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError
@@ -144,7 +145,12 @@ def read_labels(spec: TaskSpec, rows: _OwnRows) -> _Targets:
         rows.train, rows.test or [], str(spec.label), spec.labels, rows.declared
     )
     mapping = replace(_make_mapping(spec, (), class_label_parser(labels)), label_names=labels)
-    return _Targets(rows, mapping, labels, [*notes, *label_notes])
+    sets = []
+    if holds_label_sets([row.values.get(str(spec.label)) for row in rows.train]):
+        what = f'"{spec.label}" holds several labels in a row; each combination is a class.'
+        remedy = "paretune gives each row one label: keep one, or write a column for each."
+        sets.append(Finding("warning", "label-sets", rows.train[0].where, what, remedy))
+    return _Targets(rows, mapping, labels, [*notes, *label_notes, *sets])
 
 
 def read_choices(spec: TaskSpec, rows: _OwnRows) -> _Targets:
