@@ -99,7 +99,7 @@ def python_page() -> str:
     lines = [
         "# Python",
         "",
-        "The verbs of the command line as functions that return values and print nothing; in a "
+        "The verbs of the command line as functions that return values; in a "
         "notebook, values show themselves as tables. A first look: "
         "[the command line](../cli.md#python).",
         "",

@@ -1,10 +1,12 @@
 """paretune: which fine-tuning method is worth it, for your model, your data and your memory?
 
-The verbs of the command line as functions that return values and print nothing::
+The verbs of the command line as functions that return values; of what is printed only progress is
+left, in a terminal or a notebook::
 
     import paretune
 
     result = paretune.tune("reviews.csv", budget="30min")   # all of the next ones at once
+    paretune.tune(data_frame)                    # of pandas, polars or datasets
     result.advice.take, result.exported.folder
 
     study = paretune.Study.load("topics.yaml")   # or give the verbs a path or a shipped name
@@ -13,9 +15,10 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.run(study).summary                  # trains in processes of its own; can be resumed
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
+    paretune.report(study).to_pandas()           # a row for each method of each task
     paretune.why(study, "full", "lora")          # where the difference in memory lies
     paretune.watch(study).seconds_left           # how it stands, while another process runs it
-    paretune.track(study, to="mlflow", into="mirror")   # a copy for an experiment tracker
+    paretune.track(study, to="mlflow", output="mirror")   # a copy for an experiment tracker
     paretune.verify(study).problems              # what changed in the store since it was written
     paretune.merge(["studies/a", "studies/b"], "studies/both")   # runs of two machines in one store
     for advice in paretune.recommend(study, max_memory="4GiB"):
@@ -26,6 +29,8 @@ The verbs of the command line as functions that return values and print nothing:
 The package has a folder for each concern, which is more than fifteen; docs/architecture.md says
 what each is for. Only names are imported here; torch and the rest come when a verb needs them.
 """
+
+from importlib.metadata import version
 
 from paretune.contrib.trackers.mirror import TrackResult, track
 from paretune.errors import ParetuneError
@@ -73,3 +78,9 @@ __all__ = [
     "watch",
     "why",
 ]
+__version__ = version("paretune")
+
+
+def __dir__() -> list[str]:
+    """The API alone, for completion: not the folders of the package."""
+    return [*__all__, "__all__", "__doc__", "__version__"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,9 @@ def test_errors_are_values_or_exceptions_with_a_remedy(tmp_path: Path) -> None:
     assert isinstance(error, ParetuneError) and error.exit_code == 4
     with pytest.raises(StudyError, match="shipped with paretune: complaints, demo, sample"):
         paretune.plan("sampel")
+
+
+def test_completion_shows_the_api_alone() -> None:
+    names = {name for name in dir(paretune) if not name.startswith("__")}
+    assert names == set(paretune.__all__)
+    assert paretune.__version__ == version("paretune")

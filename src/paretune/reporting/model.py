@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.statistics.score_interval import Interval
+from paretune.errors import MissingDependencyError
 from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.tables.cost_columns import CostTable, build_cost_table
 from paretune.reporting.tables.disagreement import Disagreement
@@ -203,8 +205,54 @@ class Report:
 
         return render_report(self)
 
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each method and baseline, by task and model.
+
+        Its columns: ``task``, ``model``, ``method``, ``baseline``, ``metric``, ``score`` with
+        ``low`` and ``high`` (95 % interval), ``examples``, ``seeds``, ``standing`` (the verdict),
+        ``rate``; costs of one run: ``seconds`` (median), ``peak_bytes`` and ``step_seconds``
+        (measured alone), ``trained_parameters``, ``saved_bytes``. What is not known is missing.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingDependencyError(
+                "to_pandas needs pandas, which is not installed.",
+                remedy="Install it: pip install pandas",
+            ) from None
+        return pandas.DataFrame(
+            [_tabulate(task, row) for task in self.tasks for row in task.all_rows]
+        )
+
     @property
     def audit_summary(self) -> str:
         """``2 warnings``: findings of the audit that are more than a note; empty for none."""
         counts = Counter(finding.severity for finding in self.findings)
         return join_names([pluralise(counts[s], s) for s in ("error", "warning") if counts[s]])
+
+
+def _tabulate(task: TaskReport, row: Row) -> dict[str, Any]:
+    """One row as plain values."""
+    cell, cost, score = row.cell, row.cost, row.interval
+    return {
+        "task": task.key,
+        "model": None if cell.model == NO_MODEL else cell.model,
+        "method": cell.method,
+        "baseline": cell.baseline,
+        "metric": cell.metric,
+        "score": score and score.estimate,
+        "low": score and score.low,
+        "high": score and score.high,
+        "examples": score and score.n_examples,
+        "seeds": score and score.n_seeds,
+        "standing": row.verdict and row.verdict.standing,
+        "rate": cell.rate,
+        "seconds": cell.run_seconds,
+        "peak_bytes": cost.memory.value,
+        "step_seconds": cost.step.value,
+        "trained_parameters": cost.trained.value,
+        "saved_bytes": cost.saved.value,
+    }

@@ -18,10 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from paretune.study.data_frame import is_data_frame, save_data_frame
 from paretune.study.identity import digest, omit_defaults
 from paretune.study.limits import Limits
 from paretune.study.overrides import add_environment, apply_overrides, as_entries
-from paretune.study.paths import PATH_KEYS, PathResolver, is_path, restore_written_paths
+from paretune.study.paths import FILE_KEYS, PATH_KEYS, PathResolver, is_path, restore_written_paths
 from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
 from paretune.study.run import Run
 from paretune.study.search_controls import enter_search_rows
@@ -159,10 +160,14 @@ class Study(FrozenModel):
     def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:
         """Build a study from plain values.
 
+        Where a file of data is named there may be a DataFrame (pandas, polars) or a
+        ``datasets.Dataset`` instead: its rows are written to ``data-HASH.parquet`` in ``base``.
+
         Raises:
             StudyError: with one line for each fault.
+            DataError: a table that cannot be written as Parquet.
         """
-        return cls._from_file(StudyFile(dict(raw), where), (), base)
+        return cls._from_file(StudyFile(_save_data_frames(raw, base), where), (), base)
 
     @classmethod
     def _from_file(cls, file: StudyFile, overrides: tuple[str, ...], base: Path) -> Study:
@@ -243,6 +248,24 @@ class Study(FrozenModel):
     def study_hash(self) -> str:
         """Sixteen hexadecimal digits of the canonical form's sha256."""
         return digest(self.canonical_form())[:16]
+
+
+def _save_data_frames(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The values, with files in the place of tables."""
+    values = dict(raw)
+    if isinstance(values.get("tasks"), list | tuple):
+        values["tasks"] = [
+            {
+                key: save_data_frame(item, folder).name
+                if key in FILE_KEYS and is_data_frame(item)
+                else item
+                for key, item in task.items()
+            }
+            if isinstance(task, Mapping)
+            else task
+            for task in values["tasks"]
+        ]
+    return values
 
 
 def _find_repeated(keys: Iterable[str]) -> list[str]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from paretune.terminal.sanitise import sanitise_line
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a Jupyter notebook, or of what is like one."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from paretune.study import Study
 from paretune.study.quantities import parse_duration
@@ -40,7 +41,7 @@ class RunResult:
 
 
 def run(
-    study: Study | Path | str,
+    study: Study | Mapping[str, Any] | Path | str,
     *,
     store: Path | str | None = None,
     retry: bool = False,
@@ -49,12 +50,14 @@ def run(
     address: str | None = None,
     budget: str | float | None = None,
     observer: Observer | None = None,
+    quiet: bool = False,
     **options: Unpack[WorkerOptions],
 ) -> RunResult:
     """Run a study in worker processes, or continue it, until none of its runs is left.
 
     Args:
-        study: a study, its file, or the name of a shipped one.
+        study: a study, its file, the name of a shipped one, or plain values as
+            :meth:`Study.parse <paretune.study.Study.parse>` takes them.
         store: folder of the results; ``studies/NAME`` by default.
         retry: try runs again that failed or did not fit in memory, and those whose stored files are
             missing or damaged.
@@ -66,6 +69,8 @@ def run(
         budget: wall-clock time after which to stop, ``"30min"`` or seconds; in place of
             ``protocol.budget``. Runs that tell most per second come first
             (:mod:`paretune.search.budget`), and the next call continues.
+        observer: told how the runs go on; by default it is shown in a terminal or a notebook.
+        quiet: show nothing.
         options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`); data
             and models are downloaded before the workers start.
 
@@ -78,25 +83,29 @@ def run(
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
     choice = ExecutorChoice(executor, address)
+    if isinstance(study, Mapping):
+        study = Study.parse(study)
     own_budget = study_input.resolve_study(study).protocol.budget
     seconds = own_budget if budget is None else parse_duration(budget, "--budget")
     # After what costs no seconds: these import torch.
-    from paretune.execution.progress.observer import SilentObserver
+    from paretune.execution.progress.observer import open_default_observer
     from paretune.search import race
     from paretune.search.budget import TimeBudget
     from paretune.verbs.memory_fit import check_memory
 
     workers = Workers.resolve(**options)
-    observer = observer or SilentObserver()
-    with prepare_study(
-        study,
-        store,
-        observer,
-        device=workers.device,
-        offline=workers.offline,
-        retry=retry,
-        measure_speed=seconds is not None,
-    ) as prepared:
+    with (
+        open_default_observer(observer, quiet=quiet) as observer,
+        prepare_study(
+            study,
+            store,
+            observer,
+            device=workers.device,
+            offline=workers.offline,
+            retry=retry,
+            measure_speed=seconds is not None,
+        ) as prepared,
+    ):
         checked, predictor = prepared.study, prepared.predictor
         check_memory(prepared.coming, predictor, workers.devices)
         devices = workers.count(prepared.coming, predictor)

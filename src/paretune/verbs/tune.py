@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from paretune.study import Study
+from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import parse_duration, parse_size
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.output_file import write_output
@@ -80,7 +81,7 @@ class TuneResult:
 
 
 def tune(
-    data: Path | str,
+    data: Any,
     *,
     model: str | None = None,
     columns: Columns | None = None,
@@ -88,9 +89,10 @@ def tune(
     drop_unlabelled: bool = False,
     budget: str | float | None = None,
     max_memory: str | float | None = None,
-    to: Path | str | None = None,
+    output: Path | str | None = None,
     observer: Observer | None = None,
-    tell: Tell = lambda sentence: None,
+    tell: Tell | None = None,
+    quiet: bool = False,
     **workers: Unpack[WorkerOptions],
 ) -> TuneResult:
     """Compare fine-tuning methods on a data file, and export what to take.
@@ -99,7 +101,8 @@ def tune(
     current folder. The same call continues where it was interrupted.
 
     Args:
-        data: a data file (csv, tsv, jsonl, parquet).
+        data: a data file (csv, tsv, jsonl, parquet), or a DataFrame (pandas, polars) or
+            ``datasets.Dataset``, whose rows are written to ``data-HASH.parquet``.
         model: a hub name, a folder, or ``package:NAME``; a small English one by default.
         columns: ``label``, ``text``, ``pair``, ``source``, ``target``; guessed by default.
         test: the test file, or ``none``: a part of the rows. By default a file in the same folder
@@ -108,9 +111,11 @@ def tune(
         budget: time for the whole comparison: ``"30min"``, or seconds. Where it is too short, rows,
             rates, seeds and methods are given up.
         max_memory: peak memory in training: ``"4GiB"``, or bytes.
-        to: folder of the export; ``exports/STUDY/...`` by default.
-        observer: told how the runs go on.
-        tell: called with a sentence on what was guessed, reduced and predicted.
+        output: folder of the export; ``exports/STUDY/...`` by default.
+        observer: told how the runs go on; by default it is shown in a terminal or a notebook.
+        tell: called with a sentence on what was guessed, reduced and predicted; shown by default as
+            the runs are.
+        quiet: show nothing.
         workers: ``workers``, ``threads``, ``devices``, ``online``
             (:class:`~paretune.verbs.workers.WorkerOptions`).
 
@@ -123,11 +128,18 @@ def tune(
         KeyboardInterrupt: after the workers gave their runs back.
     """
     from paretune.data.schema_inference.infer_task import NamedColumns
+    from paretune.execution.progress.observer import default_tell
 
     if max_memory is not None:
         parse_size(max_memory, "--max-memory")  # before hours of training, not after them
+    tell = tell or default_tell(quiet=quiet)
+    if isinstance(data, Path | str):
+        path = Path(data)
+    else:
+        path = save_data_frame(data, Path())
+        tell(f"The data is kept in {path}.")
     draft = draft_study(
-        Path(data),
+        path,
         None,
         model,
         NamedColumns(**(columns or {})),
@@ -149,14 +161,14 @@ def tune(
             text, reduced = _fit(text, budget, workers, tell)
         write_output(file, text, overwrite=False)
     study = Study.load(file)
-    ran = run(study, observer=observer, **workers)
+    ran = run(study, observer=observer, quiet=quiet, **workers)
     (advice,) = recommend(study, called=str(file), max_memory=max_memory)
     exported = None
     if advice.command:
         exported = export(
             study,
             method=advice.method,
-            to=to,
+            to=output,
             train_again=True,
             online=workers.get("online", False),
             tell=tell,

@@ -71,7 +71,7 @@ def test_what_is_mirrored_is_what_the_store_holds(
     tracker: str, into: Path, stored_study: tuple[Study, list[Record], Store], tmp_path: Path
 ) -> None:
     study, records, _ = stored_study
-    mirrored = track(study, to=tracker, into=into, store=tmp_path / "store")
+    mirrored = track(study, to=tracker, output=into, store=tmp_path / "store")
     assert mirrored == TrackResult(new=len(records) + 1, there=0)  # the cell of LoRA too
     entries_by_id = read(tracker, into, study.study)
     assert all(len(entries) == 1 for entries in entries_by_id.values())
@@ -127,8 +127,8 @@ def test_again_adds_what_is_new_and_nothing_twice(
 ) -> None:
     study, _, store = stored_study
     before = [*store._db.iterdump()]
-    first = track(study, to=tracker, into=into, store=tmp_path / "store")
-    again = track(study, to=tracker, into=into, store=tmp_path / "store")
+    first = track(study, to=tracker, output=into, store=tmp_path / "store")
+    again = track(study, to=tracker, output=into, store=tmp_path / "store")
     assert again == TrackResult(new=0, there=first.new)
     assert [*store._db.iterdump()] == before
     run = fake.make_run(study, "final", "full", 2)
@@ -136,7 +136,7 @@ def test_again_adds_what_is_new_and_nothing_twice(
     claim = store.claim("test", study.study_hash)
     assert claim is not None
     store.finish(claim, {"outcome": "diverged"}, {}, {})
-    more = track(study, to=tracker, into=into, store=tmp_path / "store")
+    more = track(study, to=tracker, output=into, store=tmp_path / "store")
     assert more == TrackResult(new=1, there=first.new)
     entries_by_id = read(tracker, into, study.study)
     assert len(entries_by_id) == first.new + 1 and all(
@@ -148,9 +148,9 @@ def test_a_mirror_that_broke_off_is_mended(
     tracker: str, into: Path, stored_study: tuple[Study, list[Record], Store], tmp_path: Path
 ) -> None:
     study, records, _ = stored_study
-    first = track(study, to=tracker, into=into, store=tmp_path / "store")
+    first = track(study, to=tracker, output=into, store=tmp_path / "store")
     _BREAK[tracker](into, study.study, records[0].run_id)
-    mended = track(study, to=tracker, into=into, store=tmp_path / "store")
+    mended = track(study, to=tracker, output=into, store=tmp_path / "store")
     assert mended == TrackResult(new=1, there=first.new - 1)
     entries_by_id = read(tracker, into, study.study)
     assert len(entries_by_id) == first.new and all(len(one) == 1 for one in entries_by_id.values())
@@ -193,12 +193,12 @@ def test_a_retried_run_is_another_entry_than_its_error(
     tracker: str, into: Path, stored_study: tuple[Study, list[Record], Store], tmp_path: Path
 ) -> None:
     study, _, store = stored_study
-    track(study, to=tracker, into=into, store=tmp_path / "store")
+    track(study, to=tracker, output=into, store=tmp_path / "store")
     assert store.retry(study.study_hash) == 1
     claim = store.claim("test", study.study_hash)
     assert claim is not None
     store.finish(claim, {"outcome": "ok", "steps": 3}, {}, {})
-    assert track(study, to=tracker, into=into, store=tmp_path / "store").new == 1
+    assert track(study, to=tracker, output=into, store=tmp_path / "store").new == 1
     entries_by_id = read(tracker, into, study.study)
     assert {claim.run_id, f"{claim.run_id}-error"} <= set(entries_by_id)
 

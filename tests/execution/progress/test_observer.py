@@ -1,4 +1,6 @@
 import io
+import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,6 +13,8 @@ from paretune.execution.progress.describe import describe_end, describe_run, for
 from paretune.execution.progress.observer import (
     BarObserver,
     LineObserver,
+    SilentObserver,
+    open_default_observer,
     open_observer,
 )
 from paretune.execution.progress.snapshot import take_snapshot
@@ -189,3 +193,27 @@ def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mount
     assert worker_crashes.count_oom_kills(*places) == 1
     counter.write_text("under_oom 0\noom_kill 2\n")
     assert worker_crashes.count_oom_kills(*places) == 2
+
+
+@pytest.mark.parametrize(
+    ("terminal", "kernel", "quiet", "expected"),
+    [
+        (False, None, False, SilentObserver),
+        (True, None, False, BarObserver),
+        (True, None, True, SilentObserver),
+        (False, object(), False, LineObserver),
+        (False, object(), True, SilentObserver),
+    ],
+)
+def test_a_caller_from_python_sees_progress_in_a_terminal_and_in_a_notebook(
+    terminal: bool, kernel: object, quiet: bool, expected: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = SimpleNamespace(kernel=kernel)
+    ipython = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setattr(observer, "is_terminal", lambda stream=None: terminal)
+    with open_default_observer(None, quiet=quiet) as default:
+        assert type(default) is expected
+    mine = SilentObserver()
+    with open_default_observer(mine) as chosen:
+        assert chosen is mine

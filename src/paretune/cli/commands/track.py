@@ -54,10 +54,10 @@ def track(
             echo(f"{result.new} mirrored, {result.there} there before; {to} in {output}")
 
     if not follow:
-        show(mirror(study.load(), to=to, into=output, store=store))
+        show(mirror(study.load(), to=to, output=output, store=store))
         return
     try:
-        for result in follow_study(study.load(), to=to, into=output, store=store, every=every):
+        for result in follow_study(study.load(), to=to, output=output, store=store, every=every):
             show(result)
     except KeyboardInterrupt:
         echo("Stopped following; the same command continues.")

@@ -89,7 +89,7 @@ def tune(
             drop_unlabelled=columns.drop_unlabelled,
             budget=budget,
             max_memory=max_memory,
-            to=output,
+            output=output,
             observer=observer,
             tell=tell,
             **vars(workers),

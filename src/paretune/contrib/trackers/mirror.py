@@ -106,7 +106,7 @@ class TrackResult:
 
 
 def track(
-    study: Study | Path | str, *, to: str, into: Path | str, store: Path | str | None = None
+    study: Study | Path | str, *, to: str, output: Path | str, store: Path | str | None = None
 ) -> TrackResult:
     """Mirror every ended run, and every cell whose final runs have all ended, that the tracker
     lacks.
@@ -114,7 +114,7 @@ def track(
     Args:
         study: a study, its file, or the name of a shipped one.
         to: ``tensorboard``, ``wandb``, ``mlflow`` or ``trackio``.
-        into: a folder; for MLflow also a server's address.
+        output: a folder; for MLflow also a server's address.
         store: folder of the results; ``studies/NAME`` by default. It is only read.
 
     Raises:
@@ -124,14 +124,14 @@ def track(
         TrackerError: the tracker refused an entry; the same call continues from there.
     """
     results = load_results(study, store)
-    return _mirror_results(results, open_tracker(to, str(into), results.study.study))
+    return _mirror_results(results, open_tracker(to, str(output), results.study.study))
 
 
 def follow_study(
     study: Study | Path | str,
     *,
     to: str,
-    into: Path | str,
+    output: Path | str,
     store: Path | str | None = None,
     every: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
@@ -144,7 +144,7 @@ def follow_study(
     ended = -1
     with open_progress(study, store) as load_progress:
         progress = load_progress()
-        tracker = open_tracker(to, str(into), progress.study.study)
+        tracker = open_tracker(to, str(output), progress.study.study)
         while True:
             if progress.ended != ended:
                 ended = progress.ended

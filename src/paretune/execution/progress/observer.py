@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ from paretune.execution.progress.describe import describe_end, describe_run, des
 from paretune.execution.progress.snapshot import Snapshot
 from paretune.store import RunStatus
 from paretune.terminal import console, echo, is_terminal
+from paretune.terminal.notebook import in_notebook
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -52,8 +53,23 @@ def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iter
         yield BarObserver(progress)
 
 
+@contextmanager
+def open_default_observer(observer: Observer | None, *, quiet: bool = False) -> Iterator[Observer]:
+    """The caller's observer; without one, progress in a terminal or a notebook, or silence."""
+    if observer is not None:
+        yield observer
+        return
+    with open_observer(quiet=quiet or not _is_watched()) as default:
+        yield default
+
+
+def default_tell(*, quiet: bool = False) -> Callable[[str], None]:
+    """Shows sentences where :func:`open_default_observer` shows progress."""
+    return (lambda sentence: None) if quiet or not _is_watched() else echo
+
+
 class SilentObserver:
-    """Prints nothing: for ``--quiet``, and for callers from Python who look at what is returned."""
+    """Prints nothing: for ``--quiet``, and for scripts that look at what is returned."""
 
     def update(self, snapshot: Snapshot) -> None:
         """See :class:`Observer`."""
@@ -131,3 +147,8 @@ class BarObserver:
     def note(self, text: str) -> None:
         """See :class:`Observer`."""
         self._progress.console.print(text, markup=False, highlight=False)
+
+
+def _is_watched() -> bool:
+    """Whether a person sees what is written to stdout."""
+    return is_terminal() or in_notebook()

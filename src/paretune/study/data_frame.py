@@ -1,0 +1,74 @@
+"""A table in memory in the place of a data file: pandas, polars, Arrow or `datasets`.
+
+Its rows are kept as a Parquet file that is named by their content, so that a study can be run again
+from its file. None of these libraries is imported: what gives Arrow's columns is a table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paretune.atomic_write import replace_file
+from paretune.errors import DataError
+
+_INDEX = "__index_level_"
+"""How pandas calls an index without a name, which is no data."""
+
+
+def is_data_frame(value: object) -> bool:
+    """Whether it is a table: by Arrow's stream of columns, or by the formats of `datasets`."""
+    if isinstance(value, type | Mapping):
+        return False
+    return hasattr(value, "__arrow_c_stream__") or hasattr(value, "with_format")
+
+
+def save_data_frame(frame: Any, folder: Path) -> Path:
+    """Write the rows into ``folder`` as ``data-HASH.parquet``, unless the file is there.
+
+    Label names that `datasets` declares go with them.
+
+    Raises:
+        DataError: it is no table, its columns are no Arrow columns, or it cannot be written.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    if not is_data_frame(frame):
+        raise DataError(
+            f"the data is a {type(frame).__name__}, neither a file nor a table.",
+            remedy="Give a file, or a DataFrame of pandas (2.2 or later) or polars, or one split "
+            "of a datasets.Dataset; collect a LazyFrame first.",
+        )
+    try:
+        arrow = hasattr(frame, "__arrow_c_stream__")
+        table = pyarrow.table(frame if arrow else frame.with_format("arrow")[:])
+    except (pyarrow.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            f"the {type(frame).__name__} cannot be written as Parquet ({error}).",
+            remedy="Give each column values of one type, such as str.",
+        ) from None
+    table = table.select([name for name in table.column_names if not name.startswith(_INDEX)])
+    path = folder / f"data-{_hash_rows(table)}.parquet"
+    if not path.exists():
+        try:
+            with replace_file(path) as part:
+                pyarrow.parquet.write_table(table, part)
+        except OSError as error:
+            raise DataError(f"cannot be written ({error.strerror}).", where=str(path)) from None
+    return path
+
+
+def _hash_rows(table: Any) -> str:
+    """Twelve hexadecimal digits that equal rows have, whichever library held them."""
+    declared = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = declared.get("info", {}).get("features", {})
+    names = {column: feature["names"] for column, feature in features.items() if "names" in feature}
+    content = hashlib.sha256(json.dumps([table.column_names, names]).encode())
+    for batch in table.to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            content.update(json.dumps(row, default=str).encode())
+    return content.hexdigest()[:12]
