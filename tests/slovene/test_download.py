@@ -74,11 +74,11 @@ def names(folder: Path) -> list[str]:
 def test_a_download_ends_with_the_file_alone_and_is_not_repeated(
     server: Server, tmp_path: Path
 ) -> None:
-    told: list[tuple[str, int, int]] = []
-    folder = download_collection("test", tmp_path, progress=lambda *args: told.append(args))
+    updates: list[tuple[str, int, int]] = []
+    folder = download_collection("test", tmp_path, progress=lambda *args: updates.append(args))
     assert folder == tmp_path / "test" and names(folder) == ["a.zip"]
     assert (folder / "a.zip").read_bytes() == BODY
-    assert told[-1] == ("a.zip", len(BODY), len(BODY))
+    assert updates[-1] == ("a.zip", len(BODY), len(BODY))
     download_collection("test", tmp_path)
     assert server.requests == 1
 
