@@ -3,7 +3,7 @@
 #                   (PROCESSES=1: one after another)
 # make quick        the tests of data, study files, analysis, store, reporting and planning that train
 #                   nothing: about half a minute
-# make check        formatter, linter, type checker, layer contracts, names
+# make check        formatter, linter, type checker, layer contracts, names, budgets of size
 # make kernels      the tests again, under the kernels that older processors take: nothing that a
 #                   test asserts may depend on this processor (twice the time of `make test`)
 # make site         builds the site of docs/ into build/site; a broken link is an error
@@ -74,6 +74,7 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python dev/check_names.py
+	$(BIN)/python dev/check_budgets.py
 
 # The library `adapters` pins an older transformers: it trains in an environment of its own.
 ADAPTERS := $(VENV)-adapters

@@ -121,20 +121,21 @@ def find_probes(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, ast.unparse(node)
 
 
-def find_private_words(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Bindings named by a private word."""
+def find_bindings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Names that are bound: variables, parameters, functions, classes, attributes."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
-                pass
+                yield node.lineno, name
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                pass
+                yield node.lineno, name
             case ast.Attribute(attr=name, ctx=ast.Store()):
-                pass
-            case _:
-                continue
-        if name.strip("_") in PRIVATE_WORDS:
-            yield node.lineno, name
+                yield node.lineno, name
+
+
+def find_private_words(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Bindings named by a private word."""
+    return ((n, name) for n, name in find_bindings(tree) if name.strip("_") in PRIVATE_WORDS)
 
 
 def find_import_circles(trees: dict[Path, ast.Module], root: Path) -> list[list[str]]:
