@@ -124,6 +124,6 @@ def test_a_decoder_answers_both_by_label_words(tmp_path: Path, tiny_model: Any) 
     for task in study.tasks:
         result = export(
             study, store=tmp_path / "store", task=task.key, method="lora", form="peft",
-            to=tmp_path / f"out-{task.key}", allow_collapsed=True,
+            output=tmp_path / f"out-{task.key}", allow_collapsed=True,
         )  # fmt: skip
         assert result.largest_difference < 1e-4

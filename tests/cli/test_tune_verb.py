@@ -147,7 +147,7 @@ def test_from_a_file_to_an_answer_and_again(
 def test_the_two_lines_load_the_export(form: str, tmp_path: Path, tiny_model: Any) -> None:
     study, store = finished(tmp_path, tiny_model("bert"))
     export = paretune.export(
-        study, store=store, method="lora", form=form, to=tmp_path / form, allow_collapsed=True
+        study, store=store, method="lora", form=form, output=tmp_path / form, allow_collapsed=True
     )
     names: dict[str, Any] = {}
     exec("\n".join(export.loading_lines), names)  # noqa: S102 (as a user pastes them)

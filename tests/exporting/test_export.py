@@ -64,7 +64,7 @@ def logits(model: Any, tokenizer: Any) -> torch.Tensor:
 
 def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
     """The run's logits by our own folder and the two-line loader."""
-    export(study, store=store, method=method, form="paretune", to=folder)
+    export(study, store=store, method=method, form="paretune", output=folder)
     model, tokenizer = paretune.load(folder)
     return logits(model, tokenizer)
 
@@ -77,7 +77,7 @@ def test_every_form_that_can_be_answers_the_same(trained: Any, tmp_path: Path, m
     plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
     forms = []
     if method in IN_PEFT:
-        done = export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+        done = export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
         assert done.largest_difference < 1e-4
         opened = peft.PeftModel.from_pretrained(plain, tmp_path / "peft")
         forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "peft")))
@@ -87,15 +87,15 @@ def test_every_form_that_can_be_answers_the_same(trained: Any, tmp_path: Path, m
         forms.append(logits(auto, AutoTokenizer.from_pretrained(tmp_path / "peft")))
     else:
         with pytest.raises(MethodError, match=r"It can be: .*paretune"):
-            export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+            export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
     if method in (*MERGED, "full", "head_only"):
-        export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
+        export(study, store=store, method=method, form="merged", output=tmp_path / "merged")
         opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
         assert opened.config.id2label == {0: "no", 1: "yes"}
         forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "merged")))
     else:
         with pytest.raises(MethodError, match="cannot become a part of the weights"):
-            export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
+            export(study, store=store, method=method, form="merged", output=tmp_path / "merged")
     assert len(forms) == 2 * (method in IN_PEFT) + (method in (*MERGED, "full", "head_only"))
     for actual in forms:
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
@@ -108,7 +108,7 @@ def test_auto_takes_the_best_method_and_says_which(trained: Any, tmp_path: Path)
         (row for row in paretune.report(study, store=store).tasks[0].rows),
         key=lambda row: row.cell.interval.estimate,
     )
-    done = export(study, store=store, to=tmp_path / "best")
+    done = export(study, store=store, output=tmp_path / "best")
     assert done.run.method.name == best.cell.name
     expected = "peft" if best.cell.name in IN_PEFT else "merged"
     assert done.form in (expected, "paretune")
@@ -116,7 +116,7 @@ def test_auto_takes_the_best_method_and_says_which(trained: Any, tmp_path: Path)
 
 def test_the_card_has_scores_with_their_basis_and_the_command(trained: Any, tmp_path: Path) -> None:
     study, store = trained
-    done = export(study, store=store, method="lora", to=tmp_path / "lora")
+    done = export(study, store=store, method="lora", output=tmp_path / "lora")
     card = (tmp_path / "lora" / "README.md").read_text()
     assert card == done.card
     for part in (
@@ -143,7 +143,7 @@ def test_what_is_there_is_never_overwritten(trained: Any, tmp_path: Path) -> Non
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("keep")
     with pytest.raises(StudyError, match="is there already"):
-        export(study, store=store, method="lora", to=tmp_path / "mine")
+        export(study, store=store, method="lora", output=tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["precious.txt"]
 
 
@@ -159,7 +159,7 @@ def test_wrong_names_are_answered_with_those_there_are(trained: Any, tmp_path: P
         ({"form": "onnx"}, r"There is auto, peft, merged, paretune"),
     ):
         with pytest.raises((StudyError, StoreError), match=message):
-            export(study, store=store, to=tmp_path / "x", **options)
+            export(study, store=store, output=tmp_path / "x", **options)
     assert not (tmp_path / "x").exists()
 
 
@@ -180,8 +180,8 @@ def test_a_full_run_that_was_not_kept_is_trained_again(
         lambda cell, seed: type(record)(**{**vars(record), "result": weightless}),
     )
     with pytest.raises(StoreError, match="Add --train-again"):
-        export(study, store=store, method="full", to=tmp_path / "no")
-    export(study, store=store, method="full", train_again=True, to=tmp_path / "again")
+        export(study, store=store, method="full", output=tmp_path / "no")
+    export(study, store=store, method="full", train_again=True, output=tmp_path / "again")
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")
     again = logits(opened, AutoTokenizer.from_pretrained(tmp_path / "again"))
     torch.testing.assert_close(again, expected, rtol=0, atol=1e-5)
@@ -189,7 +189,7 @@ def test_a_full_run_that_was_not_kept_is_trained_again(
 
 def test_our_folder_refuses_another_base(trained: Any, tmp_path: Path, tiny_model: Any) -> None:
     study, store = trained
-    export(study, store=store, method="prefix", to=tmp_path / "own")
+    export(study, store=store, method="prefix", output=tmp_path / "own")
     assert (tmp_path / "own" / "paretune.json").is_file()
     with pytest.raises(MethodError, match="was trained on other files"):
         paretune.load(tmp_path / "own", base=str(tiny_model("bert")))
@@ -219,12 +219,12 @@ def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
     )
     finish(study, tmp_path / "store", costs=0).close()
-    done = export(study, store=tmp_path / "store", method="lora", to=tmp_path / "lora")
+    done = export(study, store=tmp_path / "store", method="lora", output=tmp_path / "lora")
     assert done.form == "peft" and "AutoModelForMultipleChoice" in done.card
     with pytest.raises(MethodError, match="cannot put a prompt before several choices"):
-        export(study, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
+        export(study, store=tmp_path / "store", method="prompt", form="peft", output=tmp_path / "x")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".", "x"))] == []
-    done = export(study, store=tmp_path / "store", method="prompt", to=tmp_path / "own")
+    done = export(study, store=tmp_path / "store", method="prompt", output=tmp_path / "own")
     assert done.form == "paretune"
     model, tokenizer = paretune.load(tmp_path / "own")
     inputs = tokenizer(["a", "a"], ["b", "c"], return_tensors="pt")
@@ -259,7 +259,7 @@ def test_the_card_opens_a_base_that_lies_in_a_package(
     expected = ours(study, tmp_path / "store", "lora", tmp_path / "own")
     own = (tmp_path / "own" / "README.md").read_text()
     assert "in the Python package `held-model==1.2`" in own and "find_spec" not in own
-    export(study, store=tmp_path / "store", method="lora", form="peft", to=tmp_path / "peft")
+    export(study, store=tmp_path / "store", method="lora", form="peft", output=tmp_path / "peft")
     card = (tmp_path / "peft" / "README.md").read_text()
     assert "# pip install held-model==1.2" in card and str(tmp_path) not in card
     assert "from_pretrained('package:" not in card
@@ -270,14 +270,14 @@ def test_the_card_opens_a_base_that_lies_in_a_package(
 def test_the_card_of_an_adapter_on_a_folder_says_so(trained: Any, tmp_path: Path) -> None:
     study, store = trained
     expected = ours(study, store, "lora", tmp_path / "own")
-    export(study, store=store, method="lora", form="peft", to=tmp_path / "peft")
+    export(study, store=store, method="lora", form="peft", output=tmp_path / "peft")
     card = (tmp_path / "peft" / "README.md").read_text()
     assert "\n---\n\n# lora for words\n\n`tiny` trained by lora" in card
     assert "a folder of the machine that exported this, and has no public name" in card
     assert "base_folder = " in card and "elsewhere: the place of your copy" in card
     torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
     assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
-    export(study, store=store, method="lora", form="merged", to=tmp_path / "merged")
+    export(study, store=store, method="lora", form="merged", output=tmp_path / "merged")
     assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
 
 
@@ -287,7 +287,12 @@ def test_the_card_has_what_the_hub_reads_and_is_pushed(
     study, store = trained
     with fake_hub(monkeypatch) as hub:
         done = export(
-            study, store=store, method="lora", form="peft", to=tmp_path / "x", push="owner/words"
+            study,
+            store=store,
+            method="lora",
+            form="peft",
+            output=tmp_path / "x",
+            push="owner/words",
         )
     assert done.url == f"{hub.endpoint}/owner/words" and hub.private["owner/words"]
     uploaded = hub.files["owner/words"]
@@ -316,14 +321,14 @@ def test_only_the_adapters_config_names_a_path_and_this_is_said(
     here = Path(study.models[0].name)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     done = {
-        form: export(study, store=store, method="lora", form=form, to=tmp_path / form)
+        form: export(study, store=store, method="lora", form=form, output=tmp_path / form)
         for form in ("peft", "merged", "paretune")
     }
     assert here.is_absolute() and Path(study.tasks[0].train).is_absolute()
     for text in (str(here), str(Path(study.tasks[0].train).parent)):
         assert places(tmp_path / "merged", text) == places(tmp_path / "paretune", text) == []
     assert places(tmp_path / "peft", str(here)) == ["adapter_config.json"]
-    export(study, store=store, method="prompt", form="peft", to=tmp_path / "prompt")
+    export(study, store=store, method="prompt", form="peft", output=tmp_path / "prompt")
     assert places(tmp_path / "prompt", str(here)) == ["adapter_config.json"]
     (note,) = done["peft"].notes
     assert f"is a path of this machine ({here})" in note
@@ -347,7 +352,7 @@ def test_our_folder_asks_for_a_base_that_a_machine_does_not_know(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     moved = tmp_path / "moved"
     shutil.copytree(study.models[0].name, moved)
-    export(study, store=store, method="lora", form="paretune", to=tmp_path / "own")
+    export(study, store=store, method="lora", form="paretune", output=tmp_path / "own")
     expected = logits(*paretune.load(tmp_path / "own"))
     (base_file,) = (tmp_path / "home" / "bases").iterdir()
     assert base_file.name == resolve_source(study.models[0]).weights_hash
@@ -360,13 +365,13 @@ def test_our_folder_asks_for_a_base_that_a_machine_does_not_know(
     actual = logits(*paretune.load(tmp_path / "own", base=str(moved)))
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "own" / "README.md"))  # a file: not a folder
-    done = export(study, store=store, method="lora", form="paretune", to=tmp_path / "again")
+    done = export(study, store=store, method="lora", form="paretune", output=tmp_path / "again")
     assert "could not be noted" in done.notes[0]
 
 
 def test_a_folder_of_the_first_format_is_read(trained: Any, tmp_path: Path) -> None:
     study, store = trained
-    export(study, store=store, method="lora", form="paretune", to=tmp_path / "own")
+    export(study, store=store, method="lora", form="paretune", output=tmp_path / "own")
     expected = logits(*paretune.load(tmp_path / "own"))
     path = tmp_path / "own" / "paretune.json"
     description = json.loads(path.read_text())
@@ -418,5 +423,5 @@ def test_nothing_is_said_of_an_old_name_that_peft_reads(
     study, store = trained
     with warnings.catch_warnings(record=True) as export_warnings:
         warnings.simplefilter("always")
-        export(study, store=store, method=method, form="peft", to=tmp_path / method)
+        export(study, store=store, method=method, form="peft", output=tmp_path / method)
     assert [str(w.message) for w in export_warnings if issubclass(w.category, FutureWarning)] == []

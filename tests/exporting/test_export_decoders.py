@@ -68,7 +68,7 @@ def logits(model: Any, tokenizer: Any) -> torch.Tensor:
 
 
 def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
-    export(study, store=store, method=method, form="paretune", to=folder)
+    export(study, store=store, method=method, form="paretune", output=folder)
     return logits(*paretune.load(folder))
 
 
@@ -78,7 +78,7 @@ def test_classifiers_open_with_peft_and_transformers(
 ) -> None:
     study, store = head_study
     expected = ours(study, store, method, tmp_path / "own")
-    export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
+    export(study, store=store, method=method, form="merged", output=tmp_path / "merged")
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
     assert merged.config.id2label == {0: "no", 1: "yes"}
@@ -86,7 +86,7 @@ def test_classifiers_open_with_peft_and_transformers(
     torch.testing.assert_close(logits(merged, tokenizer), expected, rtol=0, atol=1e-5)
     if method in MERGED_ONLY:
         return
-    export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+    export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     assert config["task_type"] == "SEQ_CLS" and "score" in config["modules_to_save"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
@@ -102,7 +102,7 @@ def test_language_models_open_with_peft_and_transformers(
 ) -> None:
     study, store = words_study
     expected = ours(study, store, method, tmp_path / "own")
-    export(study, store=store, method=method, form="merged", to=tmp_path / "merged")
+    export(study, store=store, method=method, form="merged", output=tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert merged.lm_head.weight is merged.transformer.wte.weight
     assert merged.transformer.h[0].mlp.c_fc.weight.shape == (32, 128) or (
@@ -112,9 +112,9 @@ def test_language_models_open_with_peft_and_transformers(
     torch.testing.assert_close(logits(merged, tokenizer), expected, rtol=0, atol=1e-5)
     if method in (*MERGED_ONLY, "loha"):  # PEFT's LoHa is for linear layers, and these are Conv1D
         with pytest.raises(MethodError, match="It can be"):
-            export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+            export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
         return
-    export(study, store=store, method=method, form="peft", to=tmp_path / "peft")
+    export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     assert config["task_type"] == "CAUSAL_LM" and not config["modules_to_save"]
     opened = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
@@ -126,7 +126,7 @@ def test_language_models_open_with_peft_and_transformers(
 def test_loha_becomes_a_lora_adapter(readout: str, request: Any, tmp_path: Path) -> None:
     study, store = request.getfixturevalue("head_study" if readout == "head" else "words_study")
     expected = ours(study, store, "loha", tmp_path / "own")
-    done = export(study, store=store, method="loha", form="lora", to=tmp_path / "lora")
+    done = export(study, store=store, method="loha", form="lora", output=tmp_path / "lora")
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA" and config["r"] == config["lora_alpha"] <= 4
     assert not config["rank_pattern"]
@@ -142,23 +142,23 @@ def test_loha_becomes_a_lora_adapter(readout: str, request: Any, tmp_path: Path)
     serves = "--lora-modules words-tiny-loha=. --max-lora-rank 8" in done.card
     assert serves == (readout == "label_words")
     with pytest.raises(MethodError, match="LoRA already"):
-        export(study, store=store, method="lora", form="lora", to=tmp_path / "x")
+        export(study, store=store, method="lora", form="lora", output=tmp_path / "x")
     with pytest.raises(MethodError, match="does not convert"):
-        export(study, store=store, method="ia3", form="lora", to=tmp_path / "x")
+        export(study, store=store, method="ia3", form="lora", output=tmp_path / "x")
 
 
 def test_cards_say_how_to_serve(words_study: Any, head_study: Any, tmp_path: Path) -> None:
     study, store = words_study
-    adapter = export(study, store=store, method="lora", form="peft", to=tmp_path / "a").card
+    adapter = export(study, store=store, method="lora", form="peft", output=tmp_path / "a").card
     assert "vllm serve BASE_FOLDER --enable-lora --lora-modules words-tiny-lora=." in adapter
     assert "convert_lora_to_gguf.py . --base BASE_FOLDER" in adapter
-    merged = export(study, store=store, method="ia3", form="merged", to=tmp_path / "m").card
+    merged = export(study, store=store, method="ia3", form="merged", output=tmp_path / "m").card
     assert "vllm serve . --served-model-name words-tiny-ia3" in merged
     assert "convert_hf_to_gguf.py . --outfile words-tiny-ia3.gguf" in merged
-    other = export(study, store=store, method="ia3", form="peft", to=tmp_path / "i").card
+    other = export(study, store=store, method="ia3", form="peft", output=tmp_path / "i").card
     assert "take LoRA adapters only" in other
     study, store = head_study
-    card = export(study, store=store, method="lora", form="peft", to=tmp_path / "h").card
+    card = export(study, store=store, method="lora", form="peft", output=tmp_path / "h").card
     assert "Serving it" not in card
 
 
@@ -182,7 +182,7 @@ def test_the_program_on_the_card_runs(
     form: str, readout: str, request: Any, tmp_path: Path
 ) -> None:
     study, store = request.getfixturevalue("head_study" if readout == "head" else "words_study")
-    export(study, store=store, method="lora", form=form, to=tmp_path / "out")
+    export(study, store=store, method="lora", form=form, output=tmp_path / "out")
     printed = run_card(tmp_path / "out")
     assert printed in ("['no']", "['yes']")
 
@@ -211,7 +211,7 @@ def test_a_model_of_instructions_is_exported_and_its_card_writes(
     store = tmp_path / "store"
     finish(study, store, costs=0).close()
     for form in ("peft", "merged", "paretune"):
-        exported = export(study, store=store, method="lora", form=form, to=tmp_path / form)
+        exported = export(study, store=store, method="lora", form=form, output=tmp_path / form)
         assert exported.largest_difference < 1e-5
         (answer,) = ast.literal_eval(run_card(tmp_path / form))
         assert isinstance(answer, str)
@@ -230,5 +230,5 @@ def test_prompts_of_classifiers_are_not_for_peft(tmp_path: Path, tiny_model: Any
     )
     finish(study, tmp_path / "store", costs=0).close()
     with pytest.raises(MethodError, match="It can be: paretune"):
-        export(study, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
+        export(study, store=tmp_path / "store", method="prompt", form="peft", output=tmp_path / "x")
     ours(study, tmp_path / "store", "prompt", tmp_path / "own")

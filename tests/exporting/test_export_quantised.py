@@ -23,6 +23,6 @@ def test_the_card_says_whose_rounding_the_base_had(tmp_path: Path, tiny_model: A
         "method": "lora",
         "allow_collapsed": True,
     }
-    card = export(study, form="peft", to=tmp_path / "peft", **options).card
+    card = export(study, form="peft", output=tmp_path / "peft", **options).card
     assert "those of the run are those of `--form paretune`" in card
     assert "quantization_config" not in card

@@ -125,7 +125,7 @@ def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
 def test_names_of_labels_are_in_whatever_opens_the_adapter(learnt: Any, tmp_path: Path) -> None:
     """And ``transformers`` alone goes on opening it: with a config.json beside it could not."""
     study, store = learnt
-    done = export(study, store=store, form="peft", to=tmp_path / "out")
+    done = export(study, store=store, form="peft", output=tmp_path / "out")
     assert "labels = ['a', 'b', 'c']\n" in done.card and not (tmp_path / "out/config.json").exists()
     names = dict(enumerate("abc"))
     for opener in (
@@ -193,7 +193,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     study, store = learnt
     full_disk(size_bytes)
     with pytest.raises(StoreError, match=r"out: cannot be written \(File .*\); nothing is left of"):
-        export(study, store=store, form=form, to=tmp_path / "out")
+        export(study, store=store, form=form, output=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -203,13 +203,13 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_opened(
     study, store = learnt
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StoreError, match="cannot be written"):
-        export(study, store=store, to=tmp_path / "file" / "out")
+        export(study, store=store, output=tmp_path / "file" / "out")
     real = os.access
     monkeypatch.setattr(
         os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode)
     )
     with pytest.raises(StoreError, match="is not a folder that can be written to"):
-        export(study, store=store, to=tmp_path / "deep" / "out")
+        export(study, store=store, output=tmp_path / "deep" / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
@@ -219,8 +219,8 @@ def test_python_says_nothing_of_progress_on_stderr(collapsed: Any, tmp_path: Pat
     code = (
         "import sys, paretune\n"
         "for form in ('peft', 'merged', 'paretune'):\n"
-        "    paretune.export(sys.argv[1], store=sys.argv[2], form=form, to=sys.argv[3] + form,\n"
-        "                    method='lora', allow_collapsed=True)\n"
+        "    paretune.export(sys.argv[1], store=sys.argv[2], form=form, method='lora',\n"
+        "                    output=sys.argv[3] + form, allow_collapsed=True)\n"
     )
     source = Path(__file__).resolve().parents[2] / "src"
     done = subprocess.run(

@@ -196,7 +196,7 @@ def by_the_card(folder: Path, inputs: list[Any], scratch: Path) -> tuple[Any, st
 def check(studies: Any, kind: str, form: str, scratch: Path) -> None:
     study, store = studies(kind)
     folder = scratch / "export"
-    done = export(study, store=store, method="lora", form=form, to=folder)
+    done = export(study, store=store, method="lora", form=form, output=folder)
     assert done.form == form
     answers, printed = by_the_card(folder, asked_of(study), scratch)
     expected = answered(study, store)

@@ -114,22 +114,22 @@ def test_every_form_that_can_be_translates_as_the_run_did(
         folder = tmp_path / form
         if form not in FORMS[method]:
             with pytest.raises(MethodError, match=r"It can be: .*paretune"):
-                export(study, store=store, method=method, form=form, to=folder)
+                export(study, store=store, method=method, form=form, output=folder)
             continue
-        assert export(study, store=store, method=method, form=form, to=folder).form == form
+        assert export(study, store=store, method=method, form=form, output=folder).form == form
         names = by_the_card(marian, folder)
         assert names["translations"] == expected
         seen.append(logits(names["model"], names["tokenizer"], marian))
     for actual in seen:
         torch.testing.assert_close(actual, seen[-1], rtol=0, atol=2e-5)
-    done = export(study, store=store, method=method, to=tmp_path / "auto")
+    done = export(study, store=store, method=method, output=tmp_path / "auto")
     assert done.form == FORMS[method][0]
 
 
 def test_a_trained_export_is_not_the_base(marian: Any, tmp_path: Path) -> None:
     study, store = marian
     assert kept(marian, "marian", "lora") != kept(marian, "marian", "untuned")
-    export(study, store=store, method="lora", form="paretune", to=tmp_path / "lora")
+    export(study, store=store, method="lora", form="paretune", output=tmp_path / "lora")
     actual = logits(*paretune.load(tmp_path / "lora"), marian)
     base = study.models[0].name
     plain = AutoModelForSeq2SeqLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
@@ -139,13 +139,13 @@ def test_a_trained_export_is_not_the_base(marian: Any, tmp_path: Path) -> None:
 def test_prompts_on_marian_are_refused_as_peft_with_the_reason(marian: Any, tmp_path: Path) -> None:
     study, store = marian
     with pytest.raises(MethodError, match="MarianMTModel scales the embeddings"):
-        export(study, store=store, method="prompt", form="peft", to=tmp_path / "no")
+        export(study, store=store, method="prompt", form="peft", output=tmp_path / "no")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path) -> None:
     study, store = marian
-    done = export(study, store=store, method="lora", to=tmp_path / "lora")
+    done = export(study, store=store, method="lora", output=tmp_path / "lora")
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert (config["peft_type"], config["task_type"]) == ("LORA", "SEQ_2_SEQ_LM")
     assert not config["modules_to_save"]
@@ -169,7 +169,7 @@ def test_what_a_model_is_told_of_the_languages_is_on_the_card(
     study, store = multilingual
     expected = kept(multilingual, model, "lora")
     assert any(expected)
-    done = export(study, store=store, model=model, method="lora", form=form, to=tmp_path / "x")
+    done = export(study, store=store, model=model, method="lora", form=form, output=tmp_path / "x")
     names = by_the_card(multilingual, tmp_path / "x")
     assert names["translations"] == expected
     says = {"mbart": "tokenizer.src_lang = 'sl_SI'", "t5": f"[{PREFIX!r} + text for text in texts]"}

@@ -74,7 +74,7 @@ def test_run_keeps_to_the_budget_while_it_goes_on(done: Any, tmp_path: Path) -> 
     with Store.open(tmp_path / "store") as opened:
         assert opened.list_dropped_runs() == {full[1].run_id, full[2].run_id}
         assert opened.verify() == []
-    export(study, store=tmp_path / "store", method="full", to=tmp_path / "best")
+    export(study, store=tmp_path / "store", method="full", output=tmp_path / "best")
     tight = within(base_study, size - 1)
     paretune.run(tight, store=tmp_path / "tight", workers=1, devices="cpu")
     full = finals(tight, tmp_path / "tight", "full")
@@ -96,11 +96,11 @@ def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
         weights = [blob_path(opened.folder / "blobs", r.result["weights"]) for r in (*full, *lora)]
         assert [path.exists() for path in weights] == [True, False, False, True, True, True]
     assert sum(p.stat().st_size for p in weights if p.exists()) < budget + 20_000
-    done = export(study, store=store, method="full", to=tmp_path / "best")
+    done = export(study, store=store, method="full", output=tmp_path / "best")
     assert done.run.seed == full[0].run.seed
     for record in lora:
         export(study, store=store, method="lora", seed=record.run.seed,
-               to=tmp_path / f"lora{record.run.seed}", allow_collapsed=True)  # fmt: skip
+               output=tmp_path / f"lora{record.run.seed}", allow_collapsed=True)  # fmt: skip
     file = as_file(study, tmp_path / "study.yaml")
     seed = full[1].run.seed
     arguments = ("export", file, "--store", store, "--method", "full", "--seed", seed, "--output",

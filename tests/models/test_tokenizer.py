@@ -142,7 +142,7 @@ def test_exports_open_with_the_same_tokenizer(folder, tmp_path):
             store=tmp_path / "store",
             method="lora",
             form=form,
-            to=tmp_path / form,
+            output=tmp_path / form,
             allow_collapsed=True,
         )
     assert AutoConfig.from_pretrained(tmp_path / "merged").model_type == "camembert"

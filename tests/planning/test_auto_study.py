@@ -36,5 +36,7 @@ def test_a_searched_combination_is_a_row_like_any_other(tmp_path: Path, tiny_mod
     assert row.interval is not None and task.search is not None
     ((search_row, texts),) = task.search.rows
     assert search_row is row and texts[4] == str(len(trials)) and "■" in texts[1]
-    exported = export(study, store=folder, to=tmp_path / "out", method="auto", allow_collapsed=True)
+    exported = export(
+        study, store=folder, output=tmp_path / "out", method="auto", allow_collapsed=True
+    )
     assert exported.largest_difference < 1e-4

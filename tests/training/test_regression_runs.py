@@ -183,7 +183,7 @@ def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) ->
     assert [row.method for row in part.baselines] == [
         "head_only", "majority", "tfidf", "gradient_boosting",
     ]  # fmt: skip
-    export(study, store=tmp_path / "store", method="lora", form="merged", to=tmp_path / "m")
+    export(study, store=tmp_path / "store", method="lora", form="merged", output=tmp_path / "m")
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
     inputs = tokenizer("A flat of 3 rooms, built 1950.", return_tensors="pt")
@@ -205,7 +205,7 @@ def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_mode
     records = store.load_records(study.study_hash, predictions=True)
     (record,) = [r for r in records if r.run.method.name == "lora"]
     store.close()
-    export(study, store=tmp_path / "store", method="lora", to=tmp_path / "own", form="paretune")
+    export(study, store=tmp_path / "store", method="lora", output=tmp_path / "own", form="paretune")
     model, tokenizer = paretune.load(tmp_path / "own")
     examples = load_task(study.tasks[0]).test
     with torch.inference_mode():

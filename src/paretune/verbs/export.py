@@ -66,7 +66,7 @@ class ExportResult:
 def export(
     study: Study | Path | str,
     *,
-    to: Path | str | None = None,
+    output: Path | str | None = None,
     store: Path | str | None = None,
     form: str = "auto",
     tell: Callable[[str], None] = lambda sentence: None,
@@ -76,7 +76,7 @@ def export(
 
     Args:
         study: a study, its file, or the name of a shipped one.
-        to: the folder to make; ``exports/STUDY/TASK-MODEL-METHOD`` by default.
+        output: the folder to make; ``exports/STUDY/TASK-MODEL-METHOD`` by default.
         store: folder of the results; ``studies/NAME`` by default.
         form: ``peft``, ``merged``, ``paretune``, ``lora`` (converted into it by PEFT), or
             ``auto``: the first of these that is possible.
@@ -123,7 +123,7 @@ def export(
     task = TaskSignature.of(run, dataset)
     form = export_selection.select_form(form, explain_forms(run, task, source), run)
     target = Path("exports", results.study.study, make_file_name(*run.cell))
-    target = target if to is None else Path(to)
+    target = target if output is None else Path(output)
     check_target(target)
     push = options.get("push")
     if push is not None:

@@ -168,7 +168,7 @@ def tune(
         exported = export(
             study,
             method=advice.method,
-            to=output,
+            output=output,
             train_again=True,
             online=workers.get("online", False),
             tell=tell,

@@ -71,7 +71,7 @@ def export_slobench(
 
     result = export_submission(
         study.load(),
-        to=output,
+        output=output,
         store=store,
         train_again=train_again,
         online=online,

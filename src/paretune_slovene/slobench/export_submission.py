@@ -50,7 +50,7 @@ class SubmissionResult:
 def export_slobench(
     study: Study | Path | str,
     *,
-    to: Path | str | None = None,
+    output: Path | str | None = None,
     store: Path | str | None = None,
     train_again: bool = False,
     online: bool = False,
@@ -62,7 +62,7 @@ def export_slobench(
     Args:
         study: a study, its file, or the name of a shipped one; with all six tasks of SuperGLUE, or
             a translation.
-        to: the folder to make; ``exports/STUDY/slobench`` by default.
+        output: the folder to make; ``exports/STUDY/slobench`` by default.
         store: folder of the results; ``studies/NAME`` by default.
         train_again: train a run once more if its weights were not kept.
         online: models may be downloaded from the hub.
@@ -93,7 +93,7 @@ def export_slobench(
     superglue = find_superglue_tasks(study)
     translations = _select_translation(study, source, inputs.get("task"))
     _check_tasks(study, superglue, translations, release)
-    target = Path(to) if to is not None else Path("exports", study.study, "slobench")
+    target = Path(output) if output is not None else Path("exports", study.study, "slobench")
     atomic_folder.check_target(target)
     results = load_results(study, store)
     specs = {**superglue, **{spec.key: [spec] for spec in translations}}

@@ -243,11 +243,11 @@ def test_a_study_compares_one_with_ours(
     assert done.form == "peft" and done.largest_difference < 1e-5
     assert "peft:vera for words" in done.card
     own = paretune.export(
-        study, **options, method="peft:vera", form="paretune", to=tmp_path / "own"
+        study, **options, method="peft:vera", form="paretune", output=tmp_path / "own"
     )
     assert own.largest_difference == 0
     merged = paretune.export(
-        study, **options, method="peft:vera", form="merged", to=tmp_path / "merged"
+        study, **options, method="peft:vera", form="merged", output=tmp_path / "merged"
     )
     assert merged.largest_difference < 1e-5
 

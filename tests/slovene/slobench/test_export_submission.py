@@ -68,7 +68,7 @@ def without(records: Any, **gone: Any) -> Any:
 def test_every_row_is_answered_and_the_check_accepts_it(done: Any, tmp_path: Path) -> None:
     study, store, source = done
     notes: list[str] = []
-    submission = export_slobench(study, store=store, to=tmp_path / "a", tell=notes.append)
+    submission = export_slobench(study, store=store, output=tmp_path / "a", tell=notes.append)
     seen = check(tmp_path / "a" / "superglue.zip", source)
     assert seen.findings == () and seen.answers == COUNTS
     assert {part.name: part.rows for part in submission.parts} == COUNTS
@@ -81,7 +81,7 @@ def test_every_row_is_answered_and_the_check_accepts_it(done: Any, tmp_path: Pat
     questions = json.loads(lines["MultiRC.jsonl"][1])["passage"]["questions"]
     assert [q["idx"] for q in questions] == [2, 3]
     assert [a["idx"] for q in questions for a in q["answers"]] == [4, 5, 6, 7]
-    export_slobench(study, store=store, to=tmp_path / "b")
+    export_slobench(study, store=store, output=tmp_path / "b")
     zips = [(tmp_path / name / "superglue.zip").read_bytes() for name in "ab"]
     assert zips[0] == zips[1]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
@@ -136,7 +136,7 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
     done: Any, tmp_path: Path
 ) -> None:
     study, store, source = done
-    submission = export_slobench(study, store=store, to=tmp_path / "out", release=source)
+    submission = export_slobench(study, store=store, output=tmp_path / "out", release=source)
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert readme == submission.readme and str(tmp_path) not in readme and str(source) not in readme
     for part in submission.parts:
@@ -164,7 +164,7 @@ def test_fewer_than_six_tasks_are_refused_before_anything_is_read(
     study, _, _ = done
     four = study.model_copy(update={"tasks": study.tasks[:4]})
     with pytest.raises(StudyError, match=r"4 of the six .* it lacks rte, wsc\. Add to its tasks"):
-        export_slobench(four, store=tmp_path / "none", to=tmp_path / "out")
+        export_slobench(four, store=tmp_path / "none", output=tmp_path / "out")
 
 
 @pytest.mark.usefixtures("nothing_half")
@@ -175,7 +175,7 @@ def test_a_task_without_an_ended_run_is_named(
     gather = without(lambda r: None if r.run.task.name in ("cb", "wsc") else r)
     monkeypatch.setattr(reports, "load_results", gather)
     with pytest.raises(StoreError, match=r"no final run has ended .* on cb-sl, wsc-sl"):
-        export_slobench(study, store=store, to=tmp_path / "out")
+        export_slobench(study, store=store, output=tmp_path / "out")
 
 
 @pytest.mark.usefixtures("nothing_half")
@@ -188,19 +188,19 @@ def test_weights_that_were_not_kept_are_named_together(
     )
     monkeypatch.setattr(reports, "load_results", gather)
     with pytest.raises(StoreError, match=r"boolq-sl x tiny .*wsc-sl x tiny .*--train-again"):
-        export_slobench(study, store=store, to=tmp_path / "out")
+        export_slobench(study, store=store, output=tmp_path / "out")
 
 
 def test_trained_again_the_same_bytes_come_out(
     done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, store, _ = done
-    export_slobench(study, store=store, to=tmp_path / "kept")
+    export_slobench(study, store=store, output=tmp_path / "kept")
     gather = without(
         lambda r: replace(r, result={k: v for k, v in r.result.items() if k != "weights"})
     )
     monkeypatch.setattr(reports, "load_results", gather)
-    export_slobench(study, store=store, to=tmp_path / "again", train_again=True)
+    export_slobench(study, store=store, output=tmp_path / "again", train_again=True)
     zips = [(tmp_path / name / "superglue.zip").read_bytes() for name in ("kept", "again")]
     assert zips[0] == zips[1]
 
@@ -212,7 +212,7 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
     monkeypatch.setattr(
         reports, "load_results", without(lambda r: r if r.run.model.name == "-" else None)
     )
-    submission = export_slobench(study, store=store, to=tmp_path / "out")
+    submission = export_slobench(study, store=store, output=tmp_path / "out")
     assert {part.by.record.run.method.name for part in submission.parts} <= {"majority", "tfidf"}
     assert submission.readme.count("No model has ended a run, so a baseline answers") == 6
     assert check(tmp_path / "out" / "superglue.zip", source).findings == ()
@@ -222,7 +222,7 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
 def test_what_is_there_is_never_overwritten(done: Any, tmp_path: Path) -> None:
     study, store, source = done
     with pytest.raises(StudyError, match="is there already"):
-        export_slobench(study, store=store, to=source)
+        export_slobench(study, store=store, output=source)
 
 
 def test_a_damaged_or_other_release_is_refused(done: Any, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_damaged_or_other_release_is_refused(done: Any, tmp_path: Path) -> Non
         (tmp_path / "none.zip", "no such file"),
     ):
         with pytest.raises(DataError, match=message):
-            export_slobench(study, store=store, to=tmp_path / "out", release=path)
+            export_slobench(study, store=store, output=tmp_path / "out", release=path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["five.zip", "other.zip", "torn.zip"]
 
 
@@ -264,7 +264,7 @@ def test_what_does_not_read_back_is_not_left_behind(
 
     monkeypatch.setattr(superglue_zip, "write_answers", short)
     with pytest.raises(DataError, match=r"answers 6 of 7; missing: idx 0"):
-        export_slobench(study, store=store, to=tmp_path / "out")
+        export_slobench(study, store=store, output=tmp_path / "out")
 
 
 def test_data_that_changed_since_is_noticed(done: Any, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_data_that_changed_since_is_noticed(done: Any, tmp_path: Path) -> None:
             for name, text in texts.items():
                 new.writestr(name, text.replace(b"door 3", b"window 3"))
         with pytest.raises(StoreError, match="are not those it was trained with"):
-            export_slobench(study, store=store, to=tmp_path / "out")
+            export_slobench(study, store=store, output=tmp_path / "out")
     finally:
         (source / "qa_train.zip").write_bytes(kept)
     assert not (tmp_path / "out").exists()
@@ -301,18 +301,18 @@ def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> N
             folder.mkdir(parents=True)
             (folder / "test.jsonl").write_bytes(archive.read(name))
     submission = export_slobench(
-        study, store=store, to=tmp_path / "a", release=tmp_path / "folders"
+        study, store=store, output=tmp_path / "a", release=tmp_path / "folders"
     )
     assert check(tmp_path / "a" / "superglue.zip", tmp_path / "folders").findings == ()
     assert "- `folders::CB.jsonl`, sha256" in submission.readme
     (tmp_path / "folders" / "WSC" / "test.jsonl").unlink()
     with pytest.raises(DataError, match=r"holds no WSC\.jsonl"):
-        export_slobench(study, store=store, to=tmp_path / "b", release=tmp_path / "folders")
+        export_slobench(study, store=store, output=tmp_path / "b", release=tmp_path / "folders")
 
 
 def test_what_a_reader_would_not_expect_is_noted(done: Any, tmp_path: Path) -> None:
     study, store, _ = done
-    by = export_slobench(study, store=store, to=tmp_path / "out").parts[0].by
+    by = export_slobench(study, store=store, output=tmp_path / "out").parts[0].by
     calm = replace(by, failed_seeds=0)
     assert list_notes(calm, cut=0, rows=9, constant=None) == ()
     on_test = by.record.run.model_copy(update={"selection": "test"})
@@ -367,7 +367,7 @@ def test_the_official_test_files_are_answered_whole(
     ]
     study = six(tmp_path, tiny_model("bert"), data, tasks=tasks)
     finish(study, tmp_path / "store", costs=0).close()
-    submission = export_slobench(study, store=tmp_path / "store", to=tmp_path / "out")
+    submission = export_slobench(study, store=tmp_path / "store", output=tmp_path / "out")
     counts = {"BoolQ": 30, "CB": 250, "COPA": 500, "MultiRC": 1672, "RTE": 29, "WSC": 146}
     assert {part.name: part.rows for part in submission.parts} == counts
     official = shared / "data" / "slobench-release" / "qa_test.zip"

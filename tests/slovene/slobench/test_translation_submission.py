@@ -57,7 +57,7 @@ def test_the_source_is_translated_as_the_chosen_run_translated_when_it_was_score
     done: Any, tmp_path: Path
 ) -> None:
     study, store, source = done
-    submission = export_slobench(study, store=store, source=source, to=tmp_path / "out")
+    submission = export_slobench(study, store=store, source=source, output=tmp_path / "out")
     (part,) = submission.parts
     assert (part.name, part.file, part.rows) == ("words-sl-en", "words-sl-en.zip", 10)
     with Store.open(store) as stored:
@@ -112,7 +112,7 @@ def test_where_no_model_has_ended_the_source_is_copied(
         return replace(results, records=[r for r in results.records if r.run.model.name == "-"])
 
     monkeypatch.setattr(reports, "load_results", gather)
-    submission = export_slobench(study, store=store, source=source, to=tmp_path / "out")
+    submission = export_slobench(study, store=store, source=source, output=tmp_path / "out")
     assert "a baseline answers (copy_source)" in submission.readme
     written = lines_of(tmp_path / "out" / "words-sl-en.zip")
     assert written == source.read_text(encoding="utf-8").splitlines()
@@ -124,17 +124,17 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     study, store, source = done
     out = tmp_path / "out"
     with pytest.raises(StudyError, match=r"is not public\. Name the file .*--source FILE"):
-        export_slobench(study, store=store, to=out)
+        export_slobench(study, store=store, output=out)
     with pytest.raises(StudyError, match=r'no translation "other"\. It has words-sl-en'):
-        export_slobench(study, store=store, to=out, source=source, task="other")
+        export_slobench(study, store=store, output=out, source=source, task="other")
     with pytest.raises(StudyError, match="no task of SuperGLUE, to which --release belongs"):
-        export_slobench(study, store=store, to=out, source=source, release=source)
+        export_slobench(study, store=store, output=out, source=source, release=source)
     gaps = tmp_path / "gaps.txt"
     gaps.write_text("pes\n\nhiša\n \n", encoding="utf-8")
     with pytest.raises(DataError, match=r"2 lines empty \(the first is line 2\)"):
-        export_slobench(study, store=store, to=out, source=gaps)
+        export_slobench(study, store=store, output=out, source=gaps)
     with pytest.raises(DataError, match="no such file"):
-        export_slobench(study, store=store, to=out, source=tmp_path / "none.txt")
+        export_slobench(study, store=store, output=out, source=tmp_path / "none.txt")
     second = study.tasks[0].model_copy(update={"name": "more"})
     two = study.model_copy(update={"tasks": (study.tasks[0], second)})
     others = six(tmp_path / "six", tiny_model("bert"), release(tmp_path / "six"))
@@ -143,7 +143,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         (others, r"has no translation\. --source and --task belong to one"),
     ):
         with pytest.raises(StudyError, match=message):
-            export_slobench(refused_study, store=store, to=out, source=source)
+            export_slobench(refused_study, store=store, output=out, source=source)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gaps.txt", "six"]
 
 

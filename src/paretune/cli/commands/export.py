@@ -98,7 +98,7 @@ def export(
 
     result = export_run(
         study.load(),
-        to=options.output,
+        output=options.output,
         store=store,
         form=options.form,
         train_again=options.train_again,
