@@ -14,9 +14,11 @@ from support.tiny_study import as_file, command, small
 
 from paretune import objectives
 from paretune.errors import ModelError
+from paretune.models import load
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
+from paretune.testing.translator_folders import tiny_marian
 
 DEEP = 200_000
 ALL = ("check", "plan", "run")
@@ -167,6 +169,57 @@ def test_configs_that_ask_for_nonsense(
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
     assert opens_or_says_why(folder)
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "intermediate_size", "vocab_size"])
+def test_sizes_that_the_weights_do_not_have_take_no_memory(
+    tmp_path: Path, tiny_model: Any, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused by the shapes in the files: nothing but an outline was made."""
+    folder = tiny_model("bert", tmp_path / "odd")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: 10_000_000}))
+    opened: list[bool] = []
+    from_pretrained = load._from_pretrained
+
+    def record(*arguments: Any) -> Any:
+        opened.append(arguments[4])
+        return from_pretrained(*arguments)
+
+    monkeypatch.setattr(load, "_from_pretrained", record)
+    message = opens_or_says_why(folder)
+    assert "in the file and" in message and "10000000" in message
+    assert opened == [False]
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value"),
+    [
+        ("bert", "hidden_size", 10**10),
+        ("bert", "vocab_size", 10**10),
+        ("bert", "max_position_embeddings", 10**12),
+        ("bert", "num_attention_heads", -5),
+        ("bert", "num_hidden_layers", 10**9),
+        ("bert", "num_labels", 10**9),
+        ("gpt2", "n_layer", 10**9),
+        ("llama", "head_dim", 10**10),
+    ],
+)
+def test_absurd_sizes_are_named(
+    tmp_path: Path, tiny_model: Any, family: str, key: str, value: int
+) -> None:
+    folder = tiny_model(family, tmp_path / "odd")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    assert f"has {key}: {value:,}, which no model has" in opens_or_says_why(folder)
+
+
+def test_positions_that_a_translator_would_compute_are_bounded(tmp_path: Path) -> None:
+    folder = tiny_marian(tmp_path / "odd")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 10**7}))
+    with pytest.raises(ModelError, match="max_position_embeddings: 10,000,000"):
+        load.load_config(resolve_source(ModelSpec(name=str(folder))))
 
 
 DECODER_CONFIGS: list[dict[str, Any]] = [

@@ -12,8 +12,9 @@ from paretune.models.structure.heads import require_known
 
 SAFE_LOADING: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """How anything is loaded by ``transformers``: nothing is fetched, and no code of a folder runs."""
-MAX_LAYERS = 1000
-"""No published model has a quarter of it; the modules alone would fill the memory."""
+
+MAX_TRANSLATOR_POSITIONS = 2**14
+"""More than any translation model has; some compute them all, one by one, when they are made."""
 
 
 def load_config(source: ModelSource) -> Any:
@@ -36,11 +37,13 @@ def load_config(source: ModelSource) -> Any:
         ) from None
     _refuse_quantised(config, where)
     require_known(config, where)
-    for name, count in vars(config).items():
-        if name.endswith("layers") and isinstance(count, int) and count > MAX_LAYERS:
-            raise ModelError(
-                f"its config.json says {name}: {count:,}, which no model has.", where=where
-            )
+    positions = getattr(config, "max_position_embeddings", 0)
+    if config.is_encoder_decoder and positions > MAX_TRANSLATOR_POSITIONS:
+        raise ModelError(
+            f"its config.json has max_position_embeddings: {positions:,}, which no translation "
+            "model has.",
+            where=where,
+        )
     return config
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
@@ -124,21 +124,22 @@ def load_model(
         elif head.logits and topology_of(config).pooled_token == -1:
             config.num_labels = head.logits  # each choice is a text of its own
         open_model = partial(_from_pretrained, auto_class, source, config, where)
-        dtype = checkpoint_dtype(source) if weights else torch.float32
-        model, info = open_model(weights, dtype)
+        # Without weights first: what a config asks for is compared with the files' shapes before
+        # memory is taken for it, and the anatomy is read by running a model whose weights no pass
+        # has read.
+        model, info = open_model(False, torch.float32)
         transposed = to_linear_layers(model)
-        # Reading the anatomy runs the model, in fp32, and so reads all of its weights: one that
-        # will be held in less is read from its outline on the meta device.
-        traced = model
-        if weights and not (dtype == torch.float32 and storage.is_plain):
-            traced = open_model(False, torch.float32)[0]
-            to_linear_layers(traced)
         try:
-            anatomy = read_anatomy(traced)
+            anatomy = read_anatomy(model)
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
+        parameters = _split_drawn(model, anatomy, head, info, where)
         fast = anatomy.topology.requires_fast_tokenizer
         tokenizer = tokenizer or load_tokenizer(source.folder, model, anatomy, where, fast=fast)
+        if weights:
+            dtype = checkpoint_dtype(source)
+            model = open_model(True, dtype)[0]
+            to_linear_layers(model)
         if anatomy.topology.pooled_token == -1:
             anatomy = _use_as_padding(model, anatomy, tokenizer.pad_token_id)
             if head.logits:
@@ -152,11 +153,8 @@ def load_model(
         if dtype != torch.float32:
             _recompute_half_tensors(model, anatomy)
         store_weights(model, anatomy, storage, source.folder, where)
-    missing = info["missing_keys"]
-    drawn = [*missing, *(key for key, *_ in info["mismatched_keys"])]
-    parameters = _split_drawn(model, anatomy, head, drawn, where)
     notes = list(source.notes)
-    if any(name not in missing for name in parameters):
+    if any(name not in info["missing_keys"] for name in parameters):
         notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
     rates = read_dropout_rates(model)
     return LoadedModel(
@@ -173,11 +171,13 @@ def _use_as_padding(model: Any, anatomy: Anatomy, pad_id: int) -> Anatomy:
 
 
 def _split_drawn(
-    model: nn.Module, anatomy: Anatomy, head: HeadSpec, drawn: Sequence[str], where: str
+    model: nn.Module, anatomy: Anatomy, head: HeadSpec, info: dict[str, Any], where: str
 ) -> tuple[str, ...]:
     """Names of the head's parameters; ModelError where the checkpoint lacks any of the backbone."""
+    shapes = {name: (tuple(saved), tuple(asked)) for name, saved, asked in info["mismatched_keys"]}
+    drawn = {*info["missing_keys"], *shapes}
     if not head.logits:  # the checkpoint's own head: nothing may be missing
-        _require_none(drawn, where)
+        _require_none(sorted(drawn), shapes, where)
         return ()
     classifier = _find_classifier(model, anatomy, head.logits, where)
     parameters, lost = [], []
@@ -187,18 +187,23 @@ def _split_drawn(
             lost.append(name)
         elif name in drawn or is_within(name, classifier):
             parameters.append(name)
-    _require_none(lost, where)
+    _require_none(lost, shapes, where)
     return tuple(parameters)
 
 
-def _require_none(lost: Sequence[str], where: str) -> None:
-    if lost:
-        listed = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
-        raise ModelError(
-            f"the checkpoint lacks weights of the model, or has them in another shape: {listed}.",
-            where=where,
-            remedy="It is damaged, or its config.json belongs to another model.",
-        )
+def _require_none(
+    lost: Sequence[str], shapes: Mapping[str, tuple[object, object]], where: str
+) -> None:
+    if not lost:
+        return
+    listed = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
+    what = f"the checkpoint lacks weights of the model, or has them in another shape: {listed}."
+    if reshaped := [name for name in lost if name in shapes]:
+        saved, asked = shapes[reshaped[0]]
+        what += f" {reshaped[0]} is {saved} in the file and {asked} by config.json."
+    raise ModelError(
+        what, where=where, remedy="It is damaged, or its config.json belongs to another model."
+    )
 
 
 def require_finite_weights(source: ModelSource) -> None:

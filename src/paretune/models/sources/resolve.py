@@ -23,7 +23,17 @@ _HALVES = {"F16": "float16", "BF16": "bfloat16"}
 _IMPLEMENTATION = re.compile("_?(attn|experts)_implementation(_internal)?")
 _OWN_IMPLEMENTATIONS = ("eager", "sdpa", None)
 """Those of ``transformers`` that need nothing else; a run chooses one of the two itself."""
-_MAX_LABELS = 100_000
+_LARGEST = (
+    (re.compile("_?num_labels"), 100_000),
+    (re.compile("n_layer|(.*_)?layers"), 1_000),
+    (
+        re.compile(
+            "d_(model|ff|kv)|n_(embd|inner)|(.*_)?(size|dim|heads?|positions|embeddings|ctx)"
+        ),
+        2**24,
+    ),
+)
+"""By the name of a size in a config: more than any model has, and few enough to compare shapes."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
     """
     source, files = _locate(spec, offline=offline)
     _refuse_remote_code(spec, files)
-    _refuse_other_files(spec, files)
+    _refuse_hostile_settings(spec, files)
     source = replace(
         source,
         weights_hash=files.content_hash,
@@ -145,8 +155,8 @@ def _refuse_remote_code(spec: ModelSpec, files: ModelFiles) -> None:
         )
 
 
-def _refuse_other_files(spec: ModelSpec, files: ModelFiles) -> None:
-    """Refuse a config that names code or files elsewhere, which no hash would cover.
+def _refuse_hostile_settings(spec: ModelSpec, files: ModelFiles) -> None:
+    """Refuse a config of absurd sizes, or with code or files elsewhere, which no hash would cover.
 
     ``attn_implementation: OWNER/NAME`` is native code of the hub, which ``transformers`` fetches
     and runs where the package ``kernels`` is installed; ``transformers_weights`` another file.
@@ -166,8 +176,17 @@ def _refuse_other_files(spec: ModelSpec, files: ModelFiles) -> None:
                 where=where,
                 remedy=f"Rename that file to {SAFETENSORS} and remove {key}.",
             )
-        if key in ("num_labels", "_num_labels") and isinstance(value, int) and value > _MAX_LABELS:
-            raise ModelError(f"has {key}: {value:,}, which no model has.", where=where)
+        for names, largest in _LARGEST:
+            if (
+                isinstance(value, int | float)
+                and names.fullmatch(key)
+                and not -1 <= value <= largest
+            ):
+                raise ModelError(
+                    f"has {key}: {value:,}"[:80] + ", which no model has.",
+                    where=where,
+                    remedy="It is damaged, or not to be trusted: fetch the model again.",
+                )
 
 
 def _iterate_settings(value: Any) -> Iterator[tuple[str, Any]]:
