@@ -174,7 +174,7 @@ def _split_drawn(
     model: nn.Module, anatomy: Anatomy, head: HeadSpec, info: dict[str, Any], where: str
 ) -> tuple[str, ...]:
     """Names of the head's parameters; ModelError where the checkpoint lacks any of the backbone."""
-    shapes = {name: (tuple(saved), tuple(asked)) for name, saved, asked in info["mismatched_keys"]}
+    shapes = _read_mismatches(info)
     drawn = {*info["missing_keys"], *shapes}
     if not head.logits:  # the checkpoint's own head: nothing may be missing
         _require_none(sorted(drawn), shapes, where)
@@ -189,6 +189,11 @@ def _split_drawn(
             parameters.append(name)
     _require_none(lost, shapes, where)
     return tuple(parameters)
+
+
+def _read_mismatches(info: dict[str, Any]) -> dict[str, tuple[object, object]]:
+    """By name, the shape in the file and the shape that the config asks for."""
+    return {name: (tuple(saved), tuple(asked)) for name, saved, asked in info["mismatched_keys"]}
 
 
 def _require_none(
@@ -348,23 +353,19 @@ def load_headless_encoder(source: ModelSource) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     where = f"model {source.name}"
-    try:
-        with quiet_transformers():
-            model, info = AutoModel.from_pretrained(
-                source.folder, output_loading_info=True, **SAFE_LOADING
-            )
+    with quiet_transformers():
+        open_model = partial(_from_pretrained, AutoModel, source, load_config(source), where)
+        info = open_model(False, torch.float32)[1]
+        shapes = _read_mismatches(info)
+        # Many lack a pooler; hidden states do not depend on it.
+        missing = [key for key in info["missing_keys"] if "pooler" not in key]
+        _require_none(sorted({*missing, *shapes}), shapes, where)
+        model = open_model(True, torch.float32)[0]
+        try:
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **SAFE_LOADING)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be loaded ({first_line(error)}).", where=where) from None
-    # Many lack a pooler; hidden states do not depend on it.
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise ModelError(
-            f"the checkpoint lacks weights of the model: {', '.join(missing[:4])}.",
-            where=where,
-            remedy="It is damaged, or its config.json belongs to another model.",
-        )
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot be loaded ({first_line(error)}).", where=where) from None
     if not tokenizer.pad_token:
         remedy = "Choose an encoder, in the style of BERT."
         raise ModelError("its tokenizer has no padding token.", where=where, remedy=remedy)
-    return model.float().eval(), tokenizer
+    return model.eval(), tokenizer
