@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.tiny_study import as_file, command, small, two_files
 
-from paretune.study import Study
+from paretune.study import Study, TaskSpec
 
 TASK = {"name": "t", "kind": "classification", "train": "train.csv", "test": "test.csv",
         "text": "text", "label": "label", "labels": ["no", "yes"]}  # fmt: skip
@@ -104,6 +104,28 @@ def test_a_test_part_in_train_is_an_error_of_check_and_of_run(
     assert code == 3 and "1 error in the data, listed above" in err
     assert "error: test.csv line 2: 40 of 40 test rows are in train" in out
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("verb", ["check", "plan", "run"])
+def test_rows_of_one_group_cannot_be_cut_and_every_verb_says_so(
+    verb: str, tmp_path: Path, tiny_model: Any, capsys: Any
+) -> None:
+    study = small(tmp_path, tiny_model("bert"), methods=["majority"])
+    task = study.tasks[0].model_dump(exclude_none=True) | {"group": "g"}
+    file = as_file(study.model_copy(update={"tasks": (TaskSpec(**task),)}), tmp_path / "s.yaml")
+    for name in ("train", "test"):
+        header, *rows = (tmp_path / f"{name}.csv").read_text("utf-8").splitlines()
+        grouped = [f"{header},g", *(f"{row},{name}" for row in rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(grouped), "utf-8")
+    code, out, err = command(capsys, verb, file)
+    assert code == 3, out + err
+    assert "all 40 training rows are of one group" in out + err
+
+
+def test_plan_refuses_data_that_run_refuses(tmp_path: Path, tiny_model: Any, capsys: Any) -> None:
+    _, file = leaking(tmp_path, tiny_model("bert"))
+    code, _, err = command(capsys, "plan", file)
+    assert code == 3 and "40 of 40 test rows are in train" in err
 
 
 def test_a_study_may_let_leaks_pass_and_is_the_same_study(

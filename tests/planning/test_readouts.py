@@ -12,6 +12,7 @@ from paretune.analysis.cells import group_into_cells
 from paretune.data.shots import draw_shots
 from paretune.errors import MethodError
 from paretune.planning.context import StudyContext
+from paretune.planning.dry_runs import run_dry_steps
 from paretune.planning.expand import expand_study
 from paretune.planning.readouts import methods_on_model
 from paretune.store import Store
@@ -107,6 +108,23 @@ def test_a_study_of_an_encoder_and_a_decoder_gives_each_what_it_can(
     shots = [r for r in runs if r.method.name == "few_shot" and r.stage == "final"]
     assert [r.seed for r in shots] == [1, 2] and shots[0].method.options == {"k": 2}
     assert len([r for r in runs if r.method.name == "untuned" and r.stage == "final"]) == 1
+
+
+def test_no_weights_are_read_for_a_baseline_that_trains_nothing(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    load = ProcessCache.run_model
+
+    def record(cache: ProcessCache, run: Run, **options: Any) -> Any:
+        opened.append(run.method.key)
+        return load(cache, run, **options)
+
+    monkeypatch.setattr(ProcessCache, "run_model", record)
+    study = study_on(tmp_path, tiny_model("llama"), methods=["few_shot"])
+    dry = {step.run.method.key: step for step in run_dry_steps(study, StudyContext())}
+    assert dry["few_shot"].summary == dry["untuned"].summary == "trains nothing"
+    assert opened == ["head_only"]
 
 
 def test_the_prompt_is_part_of_what_a_run_is_where_it_reads_it(

@@ -26,7 +26,7 @@ from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
-from paretune.training.prepare import allows_bf16_weights, prepare
+from paretune.training.prepare import allows_bf16_weights, prepare, usable_length
 from paretune.training.runs.optimiser import DivergedError, RunOptimizer
 from paretune.training.runs.run_config import Compute, RunConfig
 
@@ -56,6 +56,10 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     """
     parts = caches.parts(run)
     dataset = caches.dataset(run.task)
+    if methods.configure_method(run.method).trains is Trains.NOTHING:
+        # No step to try, and weights may take minutes to read and to quantise.
+        outline = caches.outline(run.model, dataset, readout=run.readout)
+        return DryStep("trains nothing", usable_length(run, outline, 0), 0)
     objective = caches.objective(run)
     loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
     prepared = prepare(run, loaded, device)
@@ -80,8 +84,6 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
         )
-        if not prepared.trained:
-            return DryStep("trains nothing", prepared.max_length, virtual_tokens)
         loaded.model.train()
         (losses,) = accumulate_gradients([StepBatch(encoded, longest, 0, config)], forward)
         RunOptimizer(prepared.trained, config).step(0, 0.0, losses)
@@ -164,7 +166,7 @@ def find_truncations(study: Study, context: StudyContext) -> Iterator[Finding]:
             named = {method.name for method in study.methods}
             used = methods_on_model(study, task, model, context)
             for readout in dict.fromkeys(r for method, r in used if method.name in named):
-                loaded = context.caches.model(model, dataset, readout=readout)
+                loaded = context.caches.outline(model, dataset, readout=readout)
                 objective = for_readout(dataset.objective, readout, dataset.prompt)
                 yield from audit_truncation(
                     dataset,
@@ -208,7 +210,7 @@ def run_dry_steps(study: Study, context: StudyContext, device: str = "cpu") -> I
 def _find_extra_truncations(run: Run, stepped: DryStep, context: StudyContext) -> Iterator[Finding]:
     """Texts that are truncated with this method, but not without its virtual tokens."""
     dataset = context.dataset(run.task)
-    loaded = context.caches.run_model(run)
+    loaded = context.caches.outline(run.model, dataset, readout=run.readout)
     if stepped.text_tokens >= _text_length(run.training.max_length, loaded):
         return
     count = context.caches.objective(run).text_lengths

@@ -112,6 +112,16 @@ def check_models(runs: Iterable[Run], context: StudyContext) -> None:
         raise only
 
 
+def check_splits(runs: Iterable[Run], context: StudyContext) -> None:
+    """Cut the rows of each task as the runs will, so that none finds later that it cannot.
+
+    Raises:
+        DataError: a part would be empty.
+    """
+    for run in {(r.task.key, r.outer, r.split_seed, r.selection): r for r in runs}.values():
+        context.caches.parts(run)
+
+
 def audit_study(
     study: Study, context: StudyContext, records: Sequence[Record] = ()
 ) -> Iterator[Finding]:
@@ -135,6 +145,23 @@ def audit_study(
             f"{errors} error{'s' * (errors > 1)} in the data, listed above.",
             remedy="Fix them and rerun.",
         )
+
+
+def require_sound_data(study: Study, context: StudyContext, records: Sequence[Record] = ()) -> None:
+    """Audit a study's data as :func:`audit_study` does, where nobody lists its findings.
+
+    Raises:
+        DataError: naming every error in the data.
+    """
+    errors: list[str] = []
+    try:
+        for finding in audit_study(study, context, records):
+            if finding.severity == "error":
+                errors.append(str(finding))
+    except DataError as error:
+        if not errors:
+            raise
+        raise DataError("\n".join(errors), remedy=error.remedy) from None
 
 
 def find_impossible_cells(study: Study, context: StudyContext) -> list[Finding]:

@@ -175,6 +175,7 @@ def _check_models_and_methods(
     from paretune.planning import preflight
     from paretune.planning.context import StudyContext
     from paretune.planning.dry_runs import run_dry_steps
+    from paretune.planning.expand import expand_study
 
     context = StudyContext(offline=not online)
     context.caches.datasets.update(datasets)
@@ -201,7 +202,16 @@ def _check_models_and_methods(
     except ParetuneError as error:
         names = [*(task.metric for task in tasks if task.metric), *study.generation.metrics]
         yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)
-    if not (models and methods):
+    for task in tasks:
+        try:  # as the baselines without a model need it
+            alone = study.model_copy(update={"tasks": (task,), "models": ()})
+            preflight.check_splits([p.run for p in expand_study(alone, context, [])], context)
+        except DataError as error:
+            yield CheckedItem("task", task.key, error=error)
+            usable = usable.model_copy(
+                update={"tasks": tuple(t for t in usable.tasks if t != task)}
+            )
+    if not (usable.tasks and models and methods):
         return
     device = resolve_devices(devices)[0]
     context.auto_precision = preflight.make_precision_resolver(None, device)

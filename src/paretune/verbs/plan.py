@@ -205,6 +205,7 @@ def plan(
         context = preflight.make_context(opened, workers.device, offline=workers.offline)
         if opened is not None:
             records += _find_shared_records(study, opened, context, records)
+        preflight.require_sound_data(study, context, records)
         # While the store is open: it knows what `precision: auto` means there.
         ready, waiting = race.plan_runs(study, context, records)
         raced = study.protocol.race != "off"
@@ -222,6 +223,7 @@ def plan(
     )
     by_id = {planned.run_id: planned.run for planned in ready}  # searches may share a trial
     coming = [run for run_id, run in by_id.items() if run_id not in ended] + waiting
+    preflight.check_splits(coming, context)
     worker_plans = workers.count(coming, predictor)
     budget_bytes = fleet_budget_bytes(worker_plans[0].count, workers.device)
 

@@ -134,6 +134,7 @@ def prepare_study(
         ended = {record.run_id for record in records}
         by_id = {one.run_id: one.run for one in ready}  # several searches may share a trial
         coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
+        preflight.check_splits(coming, context)
         preflight.check_models(coming, context)
         for finding in (impossible := preflight.find_impossible_cells(study, context)):
             observer.note(f"{finding.severity}: {finding}")
