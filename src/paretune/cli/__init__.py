@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from paretune import plugins
+from paretune.cli.near_misses import refuse_near_miss
 from paretune.errors import INTERRUPTED, ParetuneError, StudyError
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
@@ -41,6 +43,12 @@ VERBS = (
     "doctor",
 )
 GROUPS = ("data",)
+SECTIONS: Mapping[str, Sequence[str]] = {
+    "Start here": ("demo", "tune"),
+    "Step by step": ("new", "check", "plan", "run", "watch"),
+    "Answers": ("report", "recommend", "compare", "export", "why"),
+}
+"""Of the help: verbs by what they are for; all others come after them."""
 CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
 """Typer's errors on the command line; it has a copy of click, or click itself."""
 
@@ -72,7 +80,22 @@ class Verbs(TyperGroup):
         """Find the verb at the beginning of the arguments."""
         if (two := " ".join(args[:2])) in plugins.names(plugins.COMMANDS):
             args = [two, *args[2:]]
+        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            refuse_near_miss(args)
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the verbs by :data:`SECTIONS`, each with its first sentence in full."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        placed = [verb for verbs in SECTIONS.values() for verb in verbs]
+        rest = [verb for verb in commands if verb not in placed]
+        width = max(map(len, commands))
+        for title, verbs in {**SECTIONS, "More": rest}.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    (verb.ljust(width), (commands[verb].help or "").partition("\n\n")[0])
+                    for verb in verbs
+                )
 
 
 app = typer.Typer(
@@ -98,10 +121,7 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(
-    epilog="A first look: paretune demo. Your own data: paretune tune FILE; step by step: new, "
-    "check, plan, run and report."
-)
+@app.callback()
 def paretune(
     version: Annotated[
         bool,

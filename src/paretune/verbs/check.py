@@ -204,7 +204,7 @@ def _check_models_and_methods(
         yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)
     for task in tasks:
         try:  # as the baselines without a model need it
-            alone = study.model_copy(update={"tasks": (task,), "models": ()})
+            alone = usable.model_copy(update={"tasks": (task,), "models": ()})
             preflight.check_splits([p.run for p in expand_study(alone, context, [])], context)
         except DataError as error:
             yield CheckedItem("task", task.key, error=error)

@@ -62,10 +62,10 @@ def export_slobench(
     online: Online = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer SloBench's test rows with the best run of each task, into a zip to hand in.
+    """Write a submission to SloBench.
 
-    The best by the selection part, never by test labels. What was written is read back and checked
-    as `paretune slobench check` does.
+    Each task's test rows are answered by its best run: by the selection part, never by test labels.
+    What was written is read back and checked as `paretune slobench check` does.
     """
     from paretune_slovene.slobench.export_submission import export_slobench as export_submission
 

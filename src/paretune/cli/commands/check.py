@@ -34,10 +34,11 @@ def check(
         bool, typer.Option("--quiet", "-q", help="Only errors, warnings and the last line.")
     ] = False,
 ) -> None:
-    """Audit the data; try every method on every model for one step.
+    """Check data, models and methods before a run.
 
-    Nothing is trained or kept. Every problem is shown with file, line and remedy; the exit code is
-    that of the first. The data comes first: if none of it can be read, no model is opened.
+    Every method takes one step on every model. Nothing is trained or kept. Every problem is shown
+    with file, line and remedy; the exit code is that of the first. The data comes first: if none of
+    it can be read, no model is opened.
     """
     from paretune.verbs.check import check as run_checks
 

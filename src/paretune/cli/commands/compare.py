@@ -22,7 +22,10 @@ def compare(
     json: JsonOptions,
     store: StoreFolder = None,
 ) -> None:
-    """Compare two methods on every task and model, and say what would decide between them."""
+    """Compare two methods, and say what would decide.
+
+    On every task and model of the study, paired on the same examples.
+    """
     from paretune.reporting.text.pair_comparison import describe_pair
     from paretune.verbs.compare import compare as compare_methods
 

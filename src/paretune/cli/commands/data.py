@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def data() -> None:
-    """Copy the sample data that ships with paretune."""
+    """Copy sample data."""
 
 
 @app.command()

@@ -17,10 +17,11 @@ def demo(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare full fine-tuning, LoRA and a linear probe on sample data, and show the answer.
+    """Show a small comparison on sample data.
 
-    Takes a minute or two on two cores, and fetches nothing: the data is part of paretune, the model
-    is a package (the extra `minilm`). It is the shipped study `demo`, so every other verb takes it.
+    Compares full fine-tuning, LoRA and a linear probe. Takes a minute or two on two cores, and
+    fetches nothing: the data is part of paretune, the model is a package (the extra `minilm`). It
+    is the shipped study `demo`, so every other verb takes it.
     """
     from paretune.errors import RunsFailedError
     from paretune.models.sources.package import find_package_folder

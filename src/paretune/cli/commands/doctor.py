@@ -13,7 +13,10 @@ from paretune.terminal import console
 
 @with_option_groups
 def doctor(json: JsonOptions) -> None:
-    """Show devices, precision, memory and energy counters, versions, and plug-ins."""
+    """Show what this machine and installation can do.
+
+    Devices, precision, memory and energy counters, versions, and plug-ins.
+    """
     from paretune.measuring.machine import describe_machine
 
     machine = {**describe_machine(devices=True), "plugins": check_plugins()}

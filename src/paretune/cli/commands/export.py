@@ -90,9 +90,10 @@ def export(
     store: StoreFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a final run as a folder that other libraries open, with a model card.
+    """Write a trained model that other libraries open.
 
-    The folder is opened again and its logits are compared with the trained model's.
+    With a model card. The folder is opened again and its logits are compared with the trained
+    model's.
     """
     from paretune.verbs.export import export as export_run
 

@@ -36,7 +36,10 @@ def merge(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring runs of several machines or people together: each ended run once."""
+    """Bring the results of several machines together.
+
+    Each run that has ended is taken once.
+    """
     from paretune.reporting.text.formatting import pluralise
     from paretune.verbs.merge import merge as merge_stores
 

@@ -100,7 +100,7 @@ def new(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a commented study file, to read, change and run.
+    """Write a commented study file for a data file.
 
     Kind, columns and labels are guessed from a data file, each with its reason. Parallel text is a
     table with two columns named after their languages (sl, en), or one of two files (corpus.sl,

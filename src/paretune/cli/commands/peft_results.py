@@ -41,7 +41,7 @@ def peft_results(
         typer.Option(metavar="FILE", help="Also write a page: every accuracy with its interval."),
     ] = None,
 ) -> None:
-    """Say for which experiments of peft's comparison there is a verdict against the best.
+    """Judge the published results of peft's comparison.
 
     Accuracy with its interval beside memory, time and size, as the files have them.
     """

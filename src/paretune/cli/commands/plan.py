@@ -32,7 +32,7 @@ def plan(
         bool, typer.Option("--every", help="A line for every run, not for every cell.")
     ] = False,
 ) -> None:
-    """Show what a study would run, how long it takes and what it needs.
+    """Predict the time and memory of a study.
 
     Nothing is started or written. Runs that ended already are known from the store.
     """

@@ -48,7 +48,7 @@ def recommend(
     task: Annotated[str | None, typer.Option(help="This task only.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say which configuration to take within a budget, why, and what would change it.
+    """Say which method to take within a budget, and why.
 
     The cheapest whose expected loss against the best is at most 1 point (--within), baselines
     included, with the chances that it is the best, worse, or below the best free baseline.

@@ -53,7 +53,7 @@ def report(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what a study has found so far, and write it as a page.
+    """Show the results of a study, and write a page.
 
     Works while the study runs, and on a machine without torch or models.
     """

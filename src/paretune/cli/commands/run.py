@@ -70,7 +70,7 @@ def run(
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Run a study, or continue it: what is done stays done.
+    """Run a study, or continue it.
 
     After Ctrl-C, a crash or a power cut, the same command continues. Several processes may work
     on one study at once.

@@ -37,11 +37,11 @@ def track(
     ] = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Mirror a study into an experiment tracker: settings, curves, scores, costs.
+    """Copy results into an experiment tracker.
 
-    The store is only read; what the tracker has already is left alone, so the command may be
-    repeated. Runs are mirrored when they have ended. Nothing is sent anywhere, except to an address
-    that --output names.
+    Settings, curves, scores and costs. The store is only read; what the tracker has already is left
+    alone, so the command may be repeated. Runs are mirrored when they have ended. Nothing is sent
+    anywhere, except to an address that --output names.
     """
     from paretune.contrib.trackers.mirror import TrackResult, follow_study
     from paretune.contrib.trackers.mirror import track as mirror

@@ -57,7 +57,7 @@ def tune(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare fine-tuning methods on a data file, and export what to take.
+    """Compare methods on a data file, and export the best.
 
     Guesses columns and labels and says what it guessed (as `new`), trains and measures (as `run`),
     answers (as `recommend`) and writes the adapter (as `export`). The study file that it writes can

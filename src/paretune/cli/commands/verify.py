@@ -13,7 +13,7 @@ def verify(
     json: JsonOptions,
     store: StoreFolder = None,
 ) -> None:
-    """Compare every record and every file of a store with its checksum.
+    """Compare every stored result with its checksum.
 
     Names what changed since it was written.
     """

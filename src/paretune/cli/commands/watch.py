@@ -34,7 +34,7 @@ def watch(
         float, typer.Option(metavar="SECONDS", min=0.2, help="Polling interval.")
     ] = 2.0,
 ) -> None:
-    """Show how a study stands while it runs: here, in another process, or in several.
+    """Follow a study while it runs.
 
     Reads the store and writes nothing. Exits when the study is done, or at Ctrl-C, which does not
     touch the study. Shows it once where the output is no terminal.

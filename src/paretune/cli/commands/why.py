@@ -32,10 +32,10 @@ def why(
         str | None, typer.Option(metavar="MODEL", help="Only this model. [default: all]")
     ] = None,
 ) -> None:
-    """Say why method A takes more or less memory in training than method B.
+    """Explain why one method needs more memory.
 
-    Lists the components (weights, gradients, optimizer states, activations, the rest) by their
-    difference. METHOD@MODEL compares models too: lora@gemma-nf4 and lora@gemma.
+    Lists what methods A and B hold in training (weights, gradients, optimizer states, activations,
+    the rest) by their difference. METHOD@MODEL compares models too: lora@gemma-nf4 and lora@gemma.
     """
     from paretune.verbs.why import why as explain_memory
 
