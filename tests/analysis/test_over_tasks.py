@@ -43,6 +43,23 @@ def test_every_method_stands_beside_full_and_the_useful_baselines() -> None:
     assert comparisons["full", "tfidf"].standing == "above"
 
 
+def test_p_values_are_corrected_over_the_whole_table() -> None:
+    """Holm's, written as its definition, over every model and reference."""
+    models = [{"name": "./a", "label": "a"}, {"name": "./b", "label": "b"}]
+    study = fake.study(
+        tasks=[fake.own_task(name) for name in "abc"], methods=["lora", "full"], models=models
+    )
+    records = fake.whole(study, {"full": 0.72, "lora": 0.7})
+    rows = compare_over_tasks(group_into_cells(study, records))
+    assert {row.model for row in rows} == {"a", "b"} and len(rows) == 2 * 5
+    smallest, expected = 0.0, {}
+    for place, index in enumerate(sorted(range(len(rows)), key=lambda i: rows[i].p)):
+        smallest = max(smallest, min(1.0, (len(rows) - place) * rows[index].p))
+        expected[index] = smallest
+    assert [row.p_holm for row in rows] == pytest.approx([expected[i] for i in range(len(rows))])
+    assert any(0 < row.p < 1 and row.p_holm > row.p for row in rows)
+
+
 def test_tasks_weigh_as_many_rows_as_they_have() -> None:
     effects = [TaskEffect("a", 10.0, 30, 4.0, 29.0), TaskEffect("b", 0.0, 270, 1.0, 269.0)]
     points, half, p = combine_effects(effects)

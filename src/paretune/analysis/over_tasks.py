@@ -9,7 +9,7 @@ highest value). Over the tasks::
 
 with weights that are fixed before any score is known, and Student's quantile for Satterthwaite's
 degrees of freedom of the sum. That is a statement on these tasks, each weighing as many rows as it
-has. P-values are corrected (Holm) over the methods beside one reference.
+has. P-values are corrected (Holm) over all comparisons of the table: every model and reference.
 
 Whether the effects themselves differ from task to task is Welch's test (1951), which is Cochran's Q
 for variances that are estimated. Where it is under 0.10 (tests of heterogeneity are weak), a mean
@@ -73,7 +73,7 @@ class OverTasks:
 
     Attributes:
         points: the difference over these tasks, with its 95 % interval ``low`` to ``high``.
-        p: two-sided p-value; ``p_holm`` is corrected over the methods beside the reference.
+        p: two-sided p-value; ``p_holm`` is corrected over all comparisons of the study.
         p_heterogeneity: of no difference between the effects on the tasks.
         any_task: 95 % interval of the mean over all such tasks.
         failed: failed runs of the method and of the reference, of all runs.
@@ -124,15 +124,14 @@ def compare_over_tasks(cells: Sequence[Cell]) -> tuple[OverTasks, ...]:
         tables = [_TaskScores.of(task_cells, model) for task_cells in by_task.values()]
         methods = list(dict.fromkeys(c.method for c in on_model if not c.baseline))
         for reference in _references(on_model):
-            rows = [
+            comparisons += [
                 row
                 for method in methods
                 if method != reference
                 if (row := _compare(model, method, reference, tables)) is not None
             ]
-            corrected = holm_correction([row.p for row in rows])
-            comparisons += [replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)]
-    return tuple(comparisons)
+    corrected = holm_correction([row.p for row in comparisons])
+    return tuple(replace(row, p_holm=p) for row, p in zip(comparisons, corrected, strict=True))
 
 
 def _references(cells: Iterable[Cell]) -> list[str]:

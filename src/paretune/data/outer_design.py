@@ -14,10 +14,9 @@ from paretune.study import AUTO_OUTER_FOLDS, OuterFold, Protocol, TaskSpec
 MAX_AUTO_ROWS = 1000
 """From this many labelled rows on, ``outer: auto`` keeps the published split.
 
-A test file that the user names is the test whatever its size. Below, a published test part
-holds so few rows that it decides little: in replays at equal compute,
-cross-validation found true differences of 5 points 4 times as often with 300 rows, and 2.6 times
-with 500 (docs/statistics.md). With more rows runs are longer and test parts larger.
+A test file that the user names is the test whatever its size. Below, a published test part holds so
+few rows that it decides little (docs/calibration.md). With more rows runs are longer and test parts
+larger.
 """
 
 

@@ -249,7 +249,7 @@ FIELDS: dict[str, str] = {
     "over_tasks[].low": "lower end of the 95 % interval, on these tasks",
     "over_tasks[].high": "upper end of the 95 % interval, on these tasks",
     "over_tasks[].p": "two-sided p-value against no difference",
-    "over_tasks[].p_holm": "the same, corrected over the methods beside the reference (Holm)",
+    "over_tasks[].p_holm": "the same, corrected over all of over_tasks (Holm)",
     "over_tasks[].standing": "above, unclear or below, by p_holm under 0.05",
     "over_tasks[].withheld": "why there is no verdict whatever p_holm says; null: nothing withheld",
     "over_tasks[].p_heterogeneity": "p-value against equal effects on all tasks (Welch)",

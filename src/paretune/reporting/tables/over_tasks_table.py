@@ -12,7 +12,7 @@ from paretune.terminal.sanitise import sanitise_line
 OVER_TASKS_NOTE = (
     "First minus second in points (hundredths of the metric's highest value) with 95 % intervals; "
     "each task weighs as many rows as its test part has. Better or worse: proven at 95 % on these "
-    "tasks, corrected over the methods beside the same reference (Holm). Where effects differ "
+    "tasks, corrected over all lines of this table (Holm). Where effects differ "
     "between tasks (Welch's test, p under 0.10) the interval for any such tasks stands beside it, "
     "from three tasks on."
 )
