@@ -43,6 +43,10 @@ class ParetuneError(Exception):
         return f"{head} {self.remedy}" if self.remedy else head
 
 
+class StoredResultsWarning(UserWarning):
+    """Stored results are not what a study would give now, or not all of them are there."""
+
+
 class StudyError(ParetuneError):
     """The study file or the command line asks for something impossible."""
 

@@ -45,12 +45,7 @@ def read_packed_dataset(file: Path) -> Dataset:
         DataError: it is missing or damaged.
     """
     try:
-        values: dict[str, Any] = json.loads(gzip.decompress(file.read_bytes()))
-        values.update({part: _EXAMPLES.validate_python(values[part]) for part in _PARTS})
-        values.update({name: tuple(values[name]) for name in _TEXTS})
-        values["findings"] = _FINDINGS.validate_python(values["findings"])
-        values["prompt"] = _PROMPT.validate_python(values["prompt"])
-        return Dataset(**{field.name: values[field.name] for field in fields(Dataset)})
+        return dataset_from_values(json.loads(gzip.decompress(file.read_bytes())))
     except (OSError, EOFError, ValueError, KeyError, TypeError, ValidationError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise DataError(
@@ -58,3 +53,17 @@ def read_packed_dataset(file: Path) -> Dataset:
             where=str(file),
             remedy="Start the worker again: it fetches the file anew.",
         ) from error
+
+
+def dataset_from_values(values: dict[str, Any]) -> Dataset:
+    """The dataset of what ``asdict`` made of it, as JSON gives it back.
+
+    Raises:
+        ValueError, KeyError, TypeError: these are not a dataset's values.
+    """
+    values = dict(values)
+    values.update({part: _EXAMPLES.validate_python(values[part]) for part in _PARTS})
+    values.update({name: tuple(values[name]) for name in _TEXTS})
+    values["findings"] = _FINDINGS.validate_python(values["findings"])
+    values["prompt"] = _PROMPT.validate_python(values["prompt"])
+    return Dataset(**{field.name: values[field.name] for field in fields(Dataset)})

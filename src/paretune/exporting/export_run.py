@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from paretune.errors import StoreError
 from paretune.exporting import formats, loading_snippets, usage_snippets
+from paretune.exporting.answer_check import AnswerCheck, check_answers
 from paretune.exporting.exported_run import ExportedRun
 from paretune.exporting.model_card import render_model_card
 from paretune.exporting.native_folder import write_native_folder
@@ -23,14 +26,24 @@ NUM_TEXTS = 2
 """The same of language models, which have a logit for every word at every token."""
 
 
+@dataclass(frozen=True)
+class WrittenExport:
+    """What was written, and how it answers when it is opened again.
+
+    Attributes:
+        largest_difference: of logits, relative to the largest where that is above 1.
+        answers: on test rows, compared with those that were scored.
+    """
+
+    card: str
+    largest_difference: float
+    answers: AnswerCheck
+
+
 def write_export(
     export: ExportedRun, weights: bytes, context: StudyContext, folder: Path
-) -> tuple[str, float]:
+) -> WrittenExport:
     """Write the model and its card, and open it again.
-
-    Returns:
-        The card, and the largest difference of logits after it was opened again, relative to the
-        largest logit where that is above 1.
 
     Raises:
         MethodError: the run cannot take this form.
@@ -50,6 +63,8 @@ def write_export(
         _write_form(export, prepared, folder)
         opened = formats.open_export(export.form, export.task, export.source, folder)
         after = formats.compute_logits(opened, batch)
+        tokenizer = prepared.loaded.tokenizer
+        answers = check_answers(export, usage, _open_as_the_card(export, opened, folder), tokenizer)
     difference = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
     tolerance = formats.LORA_TOLERANCE if export.form == "lora" else formats.TOLERANCE
     if not difference <= tolerance:
@@ -61,9 +76,22 @@ def write_export(
     serving = describe_serving(export, folder)
     if export.form == "lora":
         encoding = [*encoding, *_describe_conversion(difference)]
+    encoding = [*encoding, *_describe_answers(answers)]
     card = render_model_card(export, program, encoding, pad_id, serving)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    return card, difference
+    return WrittenExport(card, difference, answers)
+
+
+def _open_as_the_card(export: ExportedRun, opened: Any, folder: Path) -> Any:
+    """The opened model; an adapter of a quantised base on that base as it is published."""
+    if export.form not in loading_snippets.ADAPTERS or export.source.quantisation is None:
+        return opened
+    published = replace(export.source, quantisation=None)
+    return formats.open_export(export.form, export.task, published, folder)
+
+
+def _describe_answers(answers: AnswerCheck) -> list[str]:
+    return ["", f"Asked when it was exported: {answers}."] if answers.rows else []
 
 
 def _describe_conversion(difference: float) -> list[str]:

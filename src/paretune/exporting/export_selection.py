@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.pareto.recommend import choose
+from paretune.analysis.pareto.recommendation import Budget, Candidate
 from paretune.analysis.run_selection import selection_key
 from paretune.errors import MethodError, StoreError, StudyError
+from paretune.reporting.text.formatting import format_interval
 from paretune.store.record import Record
 from paretune.study import Run, Study
 
@@ -22,20 +26,26 @@ def select_cell(
     task: str | None,
     model: str | None,
     method: str | None,
+    budget: Budget | None = None,
 ) -> tuple[Cell, list[Cell]]:
     """The named cell, and all cells of its task.
 
-    Without a method, the cell with the highest score; a method rather than a baseline.
+    Without a method, the recommended cell.
+
+    Args:
+        budget: of the recommendation.
 
     Raises:
-        StudyError: a name is not in the study, is needed and missing, or no run has ended.
+        StudyError: a name is not in the study, is needed and missing, no run has ended, or what is
+            recommended has no trained weights.
     """
     cells = group_into_cells(study, records)
     for what, name, known in (
         ("task", task, {c.task: None for c in cells}),
         ("model", model, {m.key: None for m in study.models}),
     ):
-        if name is None and len(known) > 1:
+        # A recommendation chooses among models, too.
+        if name is None and len(known) > 1 and (what == "task" or method is not None):
             raise StudyError(
                 f"has several {what}s.",
                 where=f"study {study.study}",
@@ -48,18 +58,60 @@ def select_cell(
                 remedy=f"It has {', '.join(known)}.",
             )
     task = task or study.tasks[0].key
-    model = model or study.models[0].key
     task_cells = [c for c in cells if c.task == task]
+    if method is None:
+        candidates = [c for c in task_cells if model is None or c.model in (model, NO_MODEL)]
+        return _find_recommended(study, candidates, budget or Budget()), task_cells
+    model = model or study.models[0].key
     on_model = [c for c in task_cells if c.model == model]
-    if method is not None:
-        _refuse_unknown(study, method, task_cells, on_model)
-        on_model = [c for c in on_model if c.method == method]
-    trained = [c for c in on_model if any(map(_has_scores, c.final))]
-    if any(not c.baseline for c in trained):
-        trained = [c for c in trained if not c.baseline]
+    _refuse_unknown(study, method, task_cells, on_model)
+    named = [c for c in on_model if c.method == method]
+    trained = [c for c in named if any(map(_has_scores, c.final))]
     if not trained:
-        raise _no_ended_run(study, on_model, f"{method or 'any method'} with {model} on {task}")
-    return max(trained, key=_score_to_select), task_cells
+        raise _no_ended_run(study, named, f"{method} with {model} on {task}")
+    return trained[0], task_cells
+
+
+def _find_recommended(study: Study, cells: Sequence[Cell], budget: Budget) -> Cell:
+    """What is recommended of one task, where it has trained weights.
+
+    Raises:
+        StudyError: it has none, or nothing is recommended.
+    """
+    choice = choose(cells, budget)
+    where = f"study {study.study}, task {cells[0].task}"
+    if choice.chosen is None:
+        on_models = [c for c in cells if c.model != NO_MODEL]
+        if not any(_has_scores(r) for c in on_models for r in c.final):
+            raise _no_ended_run(study, on_models, f"any method on {cells[0].task}")
+        raise StudyError(
+            "no method is recommended.",
+            where=where,
+            remedy="`paretune recommend` says why; --method NAME exports one all the same.",
+        )
+    if _has_weights(choice.chosen.cell):
+        return choice.chosen.cell
+    trained = [c for c in choice.candidates if _has_weights(c.cell) and c.cell.interval]
+    best = max(trained, key=lambda c: c.expected.estimate, default=None)
+    remedy = "`paretune report` shows what else there is."
+    if best is not None:
+        options = shlex.join(["--model", best.cell.model, "--method", best.cell.method])
+        remedy = f"The best that was trained is {_describe(best)}: {options} exports it."
+    raise StudyError(
+        f"the recommendation is the baseline {_describe(choice.chosen)}, which has no trained "
+        "weights to export.",
+        where=where,
+        remedy=remedy,
+    )
+
+
+def _describe(candidate: Candidate) -> str:
+    return f"{candidate.cell.method}, {format_interval(candidate.interval)}"
+
+
+def _has_weights(cell: Cell) -> bool:
+    """Whether its runs trained something; untuned models and baselines without one did not."""
+    return any(_has_scores(r) and r.run.learning_rate is not None for r in cell.final)
 
 
 def select_record(cell: Cell, seed: int | None) -> Record:
@@ -159,11 +211,6 @@ def _no_ended_run(study: Study, cells: Sequence[Cell], what: str) -> StudyError:
         where=f"study {study.study}",
         remedy="`paretune run` trains it; `paretune report` shows what there is.",
     )
-
-
-def _score_to_select(cell: Cell) -> tuple[bool, float]:
-    """One whose runs have all collapsed has no score, and comes last."""
-    return cell.interval is not None, cell.interval.estimate if cell.interval else 0.0
 
 
 def _has_scores(record: Record) -> bool:

@@ -46,7 +46,7 @@ IMPORTS = {
 }
 FROM_PACKAGE = (
     ("from importlib.util import find_spec", "from pathlib import Path"),
-    """package = find_spec({module!r})  # pip install {pinned}
+    """package = find_spec({module!r})  # {install}
 base_folder = Path(package.submodule_search_locations[0]){inside}
 """,
 )
@@ -57,7 +57,9 @@ base_folder = adapter["base_model_name_or_path"]  # elsewhere: the place of your
 """,
 )
 """How a card finds the base of an adapter: imports, and lines of code."""
-STANDARD = ("json", "re", "importlib", "pathlib")
+NEW_HEAD = """# The base has no such head, of which transformers would warn: the adapter brings it.
+logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)"""
+STANDARD = ("json", "logging", "re", "importlib", "pathlib")
 """Modules of the standard library that a card may import."""
 
 
@@ -90,11 +92,14 @@ def render_program(
             base = f"{source.name!r}, revision={source.revision!r}"
         imports += extra_imports
         lines += ["", find_base.rstrip()] if find_base else []
+        if task.objective.draws_head:
+            imports.append("import logging")
+            lines.append(NEW_HEAD)
     labels, names = _label_lines(task)
     if pad_id is not None:
         names += f",\n    pad_token_id={pad_id}"
     loading = LOADING[form].format(auto=auto_class, base=base, labels=labels, names=names)
-    lines += [loading, "", "", usage.code]
+    lines += [loading, "", "", usage.code, "", "", f"print(predict({usage.example!r}))"]
     standard = {line for line in imports if line.split()[1].split(".")[0] in STANDARD}
     others = sorted(set(imports) - standard, key=_import_order)
     blank = [""] if standard else []
@@ -244,6 +249,9 @@ def _package_lines(source: ModelSource) -> str:
     inside = parts[len(parts) - parts[::-1].index(module) :]
     return FROM_PACKAGE[1].format(
         module=module,
-        pinned=_pinned(source),
+        # Without a distribution, its name need not be one of the registry.
+        install=f"pip install {_pinned(source)}"
+        if source.revision
+        else "a package without version",
         inside="".join(f" / {part!r}" for part in inside),
     )

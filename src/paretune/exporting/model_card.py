@@ -56,7 +56,7 @@ def render_model_card(
         f"# {escape_markdown(cell.method)} for {escape_markdown(cell.task)}",
         "",
         f"{markdown_code(base)} trained by {escape_markdown(run.method.key)} on "
-        f"{markdown_code(cell.task)} by [paretune](https://pypi.org/project/paretune/). "
+        f"{markdown_code(cell.task)} by paretune. "
         f"Licence of the data: {escape_markdown(export.dataset.licence)}.",
         "",
         *(line for warning in export.warnings for line in (f"> **Warning**: {warning}", "")),
@@ -147,6 +147,8 @@ def _cost_lines(cell: Cell) -> list[str]:
         costs.append(f"{format_bytes(peak)} at its peak in training")
     if step is not None:
         costs.append(f"{format_seconds(step['median'], step['q1'], step['q3'])} a step")
+        if cell.cost[-1].step_in_doubt:
+            costs[-1] += ", which is in doubt: the machine was busy"
     if not costs:
         return []
     conditions = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from paretune.data.example import Dataset
 from paretune.data.prompt import Prompt
 from paretune.study import Generation, Run
@@ -79,7 +81,7 @@ _STOP = """    for end in {stop!r}:
 _CHAT = """tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)"""
 
 
-def render_label_words(dataset: Dataset, tail: int) -> tuple[tuple[str, ...], str, object]:
+def render_label_words(dataset: Dataset, tail: int) -> tuple[tuple[str, ...], str, list[Any]]:
     """Imports, code, and an argument for ``predict``.
 
     Args:
@@ -100,7 +102,7 @@ def render_label_words(dataset: Dataset, tail: int) -> tuple[tuple[str, ...], st
     if not prompt.label_texts:
         questions = [question for question, _ in prompt.connectives]
         small = _SMALL.format(questions=questions) if questions else ""
-        example: object = [("A text.", [f"Choice {i}." for i in range(len(dataset.labels))])]
+        example: list[Any] = [("A text.", [f"Choice {i}." for i in range(len(dataset.labels))])]
         return ("import re", "import torch"), start + _CHOICES.format(small=small), example
     form, example = _rows(prompt)
     code = start + _LABELS.format(
@@ -111,7 +113,7 @@ def render_label_words(dataset: Dataset, tail: int) -> tuple[tuple[str, ...], st
 
 def render_generation(
     run: Run, dataset: Dataset, stop: tuple[str, ...], pad_id: int
-) -> tuple[tuple[str, ...], str, object]:
+) -> tuple[tuple[str, ...], str, list[Any]]:
     """Imports, code, and an argument for ``predict`` of a model that writes its answers."""
     prompt, generation = dataset.prompt or Prompt(), run.generation or Generation()
     settings = {
@@ -146,7 +148,7 @@ def _render_prompt(prompt: Prompt) -> str:
     return _PROMPT.format(template=prompt.template, connectives=connectives)
 
 
-def _rows(prompt: Prompt) -> tuple[dict[str, str], object]:
+def _rows(prompt: Prompt) -> tuple[dict[str, str], list[Any]]:
     """How ``predict`` calls its argument and asks for one of its rows; and an example of it."""
     if prompt.names_pair:
         form = {"rows": "pairs", "row": "(first text, second text)", "row_names": "first, second"}

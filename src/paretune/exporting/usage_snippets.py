@@ -6,7 +6,8 @@ The function is always called ``predict``; its argument depends on the objective
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from paretune.data.example import Dataset
 from paretune.exporting import prompt_snippets
@@ -18,6 +19,7 @@ from paretune.study import Generation, Run, TaskSpec
 from paretune.training.prepare import PreparedModel
 
 TOKENS = 'truncation=True, max_length={length}, padding=True, return_tensors="pt"'
+BF16 = '@torch.autocast("cpu", dtype=torch.bfloat16)  # as it was scored\n'
 LOGITS = """    with torch.inference_mode():
         logits = model(**inputs).logits
 """
@@ -80,10 +82,11 @@ def written(value):
 
 @dataclass(frozen=True)
 class UsageSnippet:
-    """Code that defines ``predict`` and calls it, and its imports."""
+    """Code that defines ``predict``, its imports, and an argument to call it with."""
 
     imports: tuple[str, ...]
     code: str
+    example: Sequence[Any]
 
 
 def render_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSnippet:
@@ -94,9 +97,13 @@ def render_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSn
     """
     loaded = prepared.loaded
     if loaded.anatomy.topology.pooled_token == -1 and run.readout != "head":
-        return _prompted_usage(run, dataset, prepared)
-    tokens = TOKENS.format(length=prepared.max_length)
-    return SNIPPETS[dataset.objective.usage](run, dataset, prepared, tokens)
+        usage = _prompted_usage(run, dataset, prepared)
+    else:
+        tokens = TOKENS.format(length=prepared.max_length)
+        usage = SNIPPETS[dataset.objective.usage](run, dataset, prepared, tokens)
+    if run.training.precision != "bf16":
+        return usage
+    return replace(usage, code=usage.code.replace("def predict(", f"{BF16}def predict(", 1))
 
 
 def _prompted_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSnippet:
@@ -110,13 +117,13 @@ def _prompted_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> Usag
         imports, code, example = prompt_snippets.render_generation(
             run, dataset, tuple(objective.stop), prepared.pad_id
         )
-    return UsageSnippet(imports, code + _render_call(example))
+    return UsageSnippet(imports, code, example)
 
 
 def _generation_usage(
     run: Run, dataset: Dataset, prepared: PreparedModel, tokens: str
 ) -> UsageSnippet:
-    return UsageSnippet(("import torch",), _render_translation(run, prepared, tokens))
+    return UsageSnippet(("import torch",), _render_translation(run, prepared, tokens), ["A text."])
 
 
 def _choices_usage(
@@ -126,8 +133,7 @@ def _choices_usage(
     decoder = prepared.loaded.anatomy.topology.pooled_token == -1
     best = CHOICES_AS_TEXTS if decoder else CHOICES_TOGETHER
     form = CHOICES.format(second=_second_text(prepared, "choices"), tokens=tokens)
-    code = form + best + _render_call([("A text.", choices)])
-    return UsageSnippet(("import torch",), code)
+    return UsageSnippet(("import torch",), form + best, [("A text.", choices)])
 
 
 def _texts_usage(run: Run, dataset: Dataset, prepared: PreparedModel, tokens: str) -> UsageSnippet:
@@ -139,20 +145,18 @@ def _texts_usage(run: Run, dataset: Dataset, prepared: PreparedModel, tokens: st
         )  # fmt: skip
         example = dict.fromkeys(dataset.features, "a value")
         imports = ("import re",) if "re.sub" in code else ()
-        return UsageSnippet((*imports, "import torch"), code + _render_call([example]))
+        return UsageSnippet((*imports, "import torch"), code, [example])
     if _has_pairs(dataset):
         code = PAIRS.format(
             title=f"The {what} for each (first text, second text).", tokens=tokens, answer=answer,
             second=_second_text(prepared, "second"),
         )  # fmt: skip
-        return UsageSnippet(
-            ("import torch",), code + _render_call([("A first text.", "A second text.")])
-        )
+        return UsageSnippet(("import torch",), code, [("A first text.", "A second text.")])
     code = ONE_TEXT.format(
         rows="texts", title=f"The {what} for each text.", tokens=tokens, answer=answer,
         texts="texts",
     )  # fmt: skip
-    return UsageSnippet(("import torch",), code + _render_call(["A text."]))
+    return UsageSnippet(("import torch",), code, ["A text."])
 
 
 SNIPPETS = {"texts": _texts_usage, "choices": _choices_usage, "generation": _generation_usage}
@@ -193,11 +197,6 @@ def describe_encoding(run: Run, dataset: Dataset, prepared: PreparedModel) -> li
             f"The labels, in the order of the logits: {', '.join(names)}"
             + (f" and {rest} more" if rest else "")
             + "; `model.config.id2label` has their names."
-        )
-    if run.training.precision == "bf16":
-        sentences.append(
-            "The run computed in bf16 and this code computes in fp32, so that an answer between "
-            "two labels may be another."
         )
     return [" ".join(sentences)]
 
@@ -263,7 +262,7 @@ def _render_translation(run: Run, prepared: PreparedModel, tokens: str) -> str:
         tokens=tokens,
         settings=",\n            ".join(arguments),
     )
-    return set_language + code + _render_call(["A text."])
+    return set_language + code
 
 
 def _render_row_sentence(spec: TaskSpec, columns: Sequence[str]) -> str:
@@ -280,7 +279,3 @@ def _render_row_sentence(spec: TaskSpec, columns: Sequence[str]) -> str:
 def _has_pairs(dataset: Dataset) -> bool:
     examples = dataset.train or dataset.test
     return any(second is not None for _, second in examples[0].segments) if examples else False
-
-
-def _render_call(example: object) -> str:
-    return f"\n\n\nprint(predict({example!r}))"

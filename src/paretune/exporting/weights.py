@@ -9,13 +9,11 @@ from pathlib import Path
 
 from paretune.errors import StoreError
 from paretune.execution.progress.describe import format_duration
+from paretune.exporting.answer_check import is_same_answer
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Record
-
-TOLERANCE = 1e-3
-"""Largest difference of a number from the recorded one, relative where that is above 1."""
 
 
 def check_weights_kept(records: Sequence[Record], store: Store) -> None:
@@ -78,7 +76,7 @@ def load_or_retrain(
         outcome = train_run(record.run, checkpoint=Path(folder) / "state")
     if not _answers_match(outcome.blobs["predictions"], record, store):
         raise StoreError(
-            "trained again it answers differently: another processor or other versions.",
+            "trained again it answers differently: other data, processor or versions.",
             where=" x ".join(record.run.cell),
             remedy="Export where it was trained, or run the study here.",
         )
@@ -89,7 +87,7 @@ def _answers_match(blob: bytes, record: Record, store: Store) -> bool:
     """Whether a run predicts the test examples as recorded, so that its scores are valid.
 
     A run is reproduced bit for bit only if it trained alone and on the same processor; otherwise it
-    may differ by rounding. Numbers must agree within :data:`TOLERANCE`, other answers exactly.
+    may differ by rounding.
     """
     if hashlib.sha256(blob).hexdigest() == record.result.get("predictions"):
         return True
@@ -99,9 +97,4 @@ def _answers_match(blob: bytes, record: Record, store: Store) -> bool:
     now = decode_predictions(blob, "the run trained again")
     if before["test"].uid != now["test"].uid:
         return False
-    return all(
-        abs(float(a) - float(b)) <= TOLERANCE * max(1.0, abs(float(a)))
-        if isinstance(a, float) and isinstance(b, float)
-        else a == b
-        for a, b in zip(before["test"].prediction, now["test"].prediction, strict=True)
-    )
+    return all(map(is_same_answer, now["test"].prediction, before["test"].prediction))

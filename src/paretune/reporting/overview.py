@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from paretune.analysis.cell import NO_MODEL
 from paretune.methods.baselines import WITH_MODEL
@@ -205,19 +204,13 @@ def _check_health(report: Report) -> Iterable[HealthItem]:
         yield HealthItem("rates at the edge", f"{edge:,} of {len(tuned):,}", edge > 0)
     elif any(r.cell.rate for r in trained):
         yield HealthItem("rates at the edge", "unknown, one was tried")
-    measured = [record.measured for row in rows for record in row.cell.cost]
-    if doubtful := sum(map(_is_doubtful, measured)):
+    measured = [record for row in rows for record in row.cell.cost]
+    if doubtful := sum(record.step_in_doubt for record in measured):
         yield HealthItem(
             "step times in doubt (busy machine)", f"{doubtful} of {len(measured)}", True
         )
     if report.audit_summary:
         yield HealthItem("data", report.audit_summary, alarm=True)
-
-
-def _is_doubtful(measured: Mapping[str, Any]) -> bool:
-    """The study's own steps contradict the measured step, or it did not settle in time."""
-    steps = measured.get("step_seconds") or {}
-    return bool(measured.get("contradicted") or steps.get("timed_out"))
 
 
 def format_health(overview: Overview) -> str:

@@ -278,3 +278,10 @@ class Record:
         """Median seconds of a training step, of a cost run."""
         step_seconds = self.measured.get("step_seconds")
         return None if step_seconds is None else step_seconds["median"]
+
+    @property
+    def step_in_doubt(self) -> bool:
+        """Whether the study's own steps contradict the measured one, or it did not settle."""
+        steps = self.measured.get("step_seconds")
+        timed_out = steps is not None and steps.get("timed_out", False)
+        return bool(timed_out or self.measured.get("contradicted"))

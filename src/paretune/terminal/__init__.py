@@ -26,7 +26,7 @@ import warnings
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from paretune.errors import OutputClosedError
+from paretune.errors import OutputClosedError, StoredResultsWarning
 from paretune.terminal.sanitise import dump_json, sanitise_line, sanitise_text
 
 if TYPE_CHECKING:
@@ -115,7 +115,9 @@ def sanitise_tracebacks_and_warnings() -> None:
         file: IO[str] | None = None,
         line: str | None = None,
     ) -> None:
-        text = warnings.formatwarning(message, category, filename, lineno, line)
+        text = f"warning: {message}"
+        if not issubclass(category, StoredResultsWarning):
+            text = warnings.formatwarning(message, category, filename, lineno, line)
         echo(text.rstrip(), error=True, to=file)
 
     sys.excepthook = show_traceback

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from paretune.study import Run, Study
 from paretune.terminal.notebook import html_code, html_lines
 from paretune.verbs import study_input
+
+if TYPE_CHECKING:
+    from paretune.exporting.answer_check import AnswerCheck
 
 
 class ExportOptions(TypedDict, total=False):
     """Which run is exported, and under which conditions.
 
     Attributes:
-        method: by default the one with the highest score.
+        method: by default what ``recommend`` says.
         seed: of the final run; by default that of the best selection score.
         train_again: train the run once more if its weights were not kept.
         allow_collapsed: also a run that gave every test example the same answer.
@@ -43,6 +46,7 @@ class ExportResult:
     Attributes:
         form: ``peft``, ``merged``, ``paretune`` or ``lora``.
         largest_difference: of logits after it was opened again.
+        answers: of its card's program on test rows, compared with those that were scored.
         notes: what to know before the folder is given to others.
         url: of the repository that it was pushed to; empty where it was not.
         loading_lines: two lines of Python that load it; the card's program has the rest.
@@ -52,6 +56,7 @@ class ExportResult:
     form: str
     run: Run
     largest_difference: float
+    answers: AnswerCheck
     card: str
     notes: tuple[str, ...] = ()
     loading_lines: tuple[str, ...] = ()
@@ -85,8 +90,8 @@ def export(
             ``online``, ``push``, ``public`` (:class:`ExportOptions`).
 
     Raises:
-        StudyError: no such cell, an ambiguous one, a run that has collapsed, or nobody is logged
-            in to the hub.
+        StudyError: no such cell, an ambiguous one, a recommendation without trained weights, a
+            run that has collapsed, or nobody is logged in to the hub.
         StoreError: the run has not ended, its weights were not kept, or nothing can be written.
         MethodError: the run cannot take this form.
         NetworkError: the export is written, but could not be pushed.
@@ -103,7 +108,9 @@ def export(
     from paretune.models.sources.local_paths import is_local_folder, remember_path
     from paretune.planning.context import StudyContext
     from paretune.store import Store
+    from paretune.verbs.recommend import parse_budget
     from paretune.verbs.report import load_results
+    from paretune.verbs.trained_data import load_dataset_or_outline
 
     results = load_results(study, store)
     cell, task_cells = export_selection.select_cell(
@@ -112,6 +119,7 @@ def export(
         options.get("task"),
         options.get("model"),
         options.get("method"),
+        parse_budget(results.study.limits),
     )
     record = export_selection.select_record(cell, options.get("seed"))
     warning = export_selection.refuse_collapsed(
@@ -119,7 +127,9 @@ def export(
     )
     run = record.run
     context = StudyContext(offline=not options.get("online", False))
-    dataset, source = context.dataset(run.task), context.source(run.model)
+    with Store.open(results.folder) as opened:
+        dataset = load_dataset_or_outline(opened, results.study, context, run.task)
+    source = context.source(run.model)
     task = TaskSignature.of(run, dataset)
     form = export_selection.select_form(form, explain_forms(run, task, source), run)
     target = Path("exports", results.study.study, make_file_name(*run.cell))
@@ -142,8 +152,9 @@ def export(
         train_again = options.get("train_again", False)
         weights = load_or_retrain(record, opened, train_again=train_again, tell=tell)
     with atomic_folder(target) as folder:
-        card, difference = write_export(exported, weights, context, folder)
+        written = write_export(exported, weights, context, folder)
         notes = [f"Warning: {sentence}" for sentence in exported.warnings]
+        notes += [results.missing_runs] if results.missing_runs else []
         notes += loading_snippets.warn_before_publishing(form, folder, target, source)
     if form == "paretune" and is_local_folder(source):
         try:
@@ -155,4 +166,14 @@ def export(
         tell(f"Uploading to {push}.")
         url = hub_push.push_folder(target, push, public=options.get("public", False))
     lines = loading_snippets.render_loading_lines(form, task, target)
-    return ExportResult(target, form, run, difference, card, tuple(notes), lines, url)
+    return ExportResult(
+        folder=target,
+        form=form,
+        run=run,
+        largest_difference=written.largest_difference,
+        answers=written.answers,
+        card=written.card,
+        notes=tuple(notes),
+        loading_lines=lines,
+        url=url,
+    )

@@ -112,6 +112,7 @@ def prepare_study(
     from paretune.search import race
     from paretune.store import Store
     from paretune.verbs.stored_findings import find_damaged_trials, save_findings
+    from paretune.verbs.trained_data import save_trained_data
 
     folder = study_input.store_folder(study, store)
     context = StudyContext(offline=offline)
@@ -141,6 +142,7 @@ def prepare_study(
         _note_if_edited(study, opened, observer)
         opened.save_study(study.study_hash, study.study, text, study.canonical_form())
         save_findings(opened, study.study_hash, [*findings, *impossible])
+        save_trained_data(opened, study, context)
         if others := preflight.leave_out_stale_runs(study, context, opened):
             observer.note(
                 f"Runs left out: {others}. Their data, model or code has changed since; "

@@ -56,9 +56,9 @@ def recommend(
         StudyError: no such study, task or cost, or an amount that cannot be read.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    _parse_budget(Limits(), **budget)  # said before the store is opened
+    parse_budget(Limits(), **budget)  # said before the store is opened
     results = load_results(study, store)
-    limits = _parse_budget(results.study.limits, **budget)
+    limits = parse_budget(results.study.limits, **budget)
     from paretune.analysis.cells import group_into_cells
     from paretune.analysis.pareto.recommend import recommend as recommend_cell
     from paretune.reporting.build import describe_race
@@ -85,7 +85,12 @@ def recommend(
     return tuple(advice)
 
 
-def _parse_budget(of_study: Limits, **options: Unpack[BudgetOptions]) -> Budget:
+def parse_budget(of_study: Limits, **options: Unpack[BudgetOptions]) -> Budget:
+    """The limits of a study, with those of the options in their place.
+
+    Raises:
+        StudyError: no such cost, or an amount that cannot be read.
+    """
     from paretune.analysis.pareto.costs import AXES, Axis
     from paretune.analysis.pareto.recommendation import WITHIN_POINTS, Budget
 

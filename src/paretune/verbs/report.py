@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretune.errors import StoreError
+from paretune.errors import StoredResultsWarning, StoreError
 from paretune.study import Study
 from paretune.verbs import study_input
 
@@ -26,6 +27,14 @@ class StudyResults:
     states: list[RunStatus]
     findings: list[Finding]
 
+    @property
+    def missing_runs(self) -> str:
+        """How many runs have not ended, as a sentence; "" where all have."""
+        missing = sum(not state.ended for state in self.states)
+        if not missing:
+            return ""
+        return f"{missing} of {len(self.states)} runs are not done: this is the answer so far."
+
     def build_report(self) -> Report:
         """Everything that any output of the report shows."""
         from paretune.reporting.build import build_report
@@ -36,22 +45,29 @@ class StudyResults:
 def load_results(study: Study | Path | str, store: Path | str | None = None) -> StudyResults:
     """Read from the store what a report shows.
 
+    Warns (:class:`~paretune.errors.StoredResultsWarning`) where data files have changed since the
+    runs were trained, and where predictions are damaged.
+
     Raises:
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
     from paretune.store import Store
     from paretune.verbs.stored_findings import find_damaged_trials, load_findings
+    from paretune.verbs.trained_data import find_changed_data
 
     study = study_input.resolve_study(study)
     folder = study_input.store_folder(study, store)
     with Store.open(folder) as opened:
         states = load_states(opened, study)
         records = study_input.load_records(study, opened)
-        findings = [
+        doubts = [
+            *find_changed_data(opened, study, records),
             *find_damaged_trials(opened, records),
-            *load_findings(opened, study.study_hash),
         ]
+        for finding in doubts:
+            warnings.warn(str(finding), StoredResultsWarning, stacklevel=1)
+        findings = [*doubts, *load_findings(opened, study.study_hash)]
         return StudyResults(study, folder, records, states, findings)
 
 

@@ -8,9 +8,6 @@ from collections.abc import Iterable
 from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.store import Record, Store
 
-DAMAGED_TRIALS = "damaged-trials"
-"""Code of a finding in the store, as against the data."""
-
 
 def save_findings(store: Store, study_hash: str, findings: Iterable[Finding]) -> None:
     """Store the findings of the audit in place of earlier ones."""
@@ -42,7 +39,7 @@ def find_damaged_trials(store: Store, records: Iterable[Record]) -> list[Finding
     return [
         Finding(
             severity="warning",
-            code=DAMAGED_TRIALS,
+            code="damaged-trials",
             where=str(store.folder / "blobs"),
             what=f"the predictions of trials are missing or damaged ({runs}{more}); their scores "
             "are not.",

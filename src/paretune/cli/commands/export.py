@@ -27,9 +27,7 @@ class RunSelection:
 
     task: Annotated[str | None, typer.Option(help="Where the study has several.")] = None
     model: Annotated[str | None, typer.Option(help="Where the study has several.")] = None
-    method: Annotated[
-        str | None, typer.Option(help="By default the one with the highest score.")
-    ] = None
+    method: Annotated[str | None, typer.Option(help="By default what `recommend` says.")] = None
     seed: Annotated[
         int | None, typer.Option(help="By default that of the best selection score.")
     ] = None
@@ -92,8 +90,8 @@ def export(
 ) -> None:
     """Write a trained model that other libraries open.
 
-    With a model card. The folder is opened again and its logits are compared with the trained
-    model's.
+    With a model card. The folder is opened again, and its logits and answers are compared with
+    the trained model's.
     """
     from paretune.verbs.export import export as export_run
 
@@ -116,6 +114,7 @@ def export(
             "form": result.form,
             "run": run_fields(result.run),
             "largest_difference": result.largest_difference,
+            "answers": vars(result.answers),
             "notes": result.notes,
             "url": result.url or None,
         }
@@ -124,6 +123,8 @@ def export(
     run = " x ".join(result.run.cell)
     echo(f"Exported: {result.folder} ({result.form}): {run}, seed {result.run.seed}.")
     echo(f"Opened again, its logits differ by {result.largest_difference:.1g} at most.")
+    if result.answers.rows:
+        echo(f"The card's program: {result.answers}.")
     echo(f"How to open it: {result.folder / 'README.md'}")
     if result.url:
         echo(f"On the hub: {result.url} ({'public' if options.public else 'private'})")

@@ -94,12 +94,8 @@ def show_report(
     from paretune.reporting.text.terminal_screen import print_headlines, print_screen
     from paretune.reporting.text.terminal_tables import print_tables
     from paretune.verbs.report import write_outputs
-    from paretune.verbs.stored_findings import DAMAGED_TRIALS
 
     out = console()
-    for finding in report.findings:
-        if finding.code == DAMAGED_TRIALS:
-            out.print(f"{finding.severity}: {finding}")
     if quiet:
         print_headlines(report, out)
     elif details:
