@@ -19,6 +19,7 @@ from paretune.data.finding import Finding
 from paretune.data.packed_dataset import dataset_from_values
 from paretune.errors import DataError
 from paretune.file_names import expand_home
+from paretune.reporting.text.formatting import pluralise
 from paretune.store import Record, Store
 from paretune.study import Study, TaskSpec, paths
 from paretune.tasks import load_dataset
@@ -91,11 +92,12 @@ def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> 
         changed = [files[name] for name in hashes if hashes[name] != kept.files.get(name)]
         gone = [name for name in kept.files if name not in hashes]
         for name in gone:
+            key, _, file_name = name.partition(": ")
             yield Finding(
                 "warning",
                 "data-gone",
-                f"task {task.key}",
-                f"{name} is gone; what is shown is what the store has of it.",
+                str(Path(getattr(task, key)).with_name(file_name)),
+                "is gone; what is said comes from the store.",
                 "`paretune run` needs the file again.",
             )
         if not changed or gone or _hash_content(task) == kept.content_hash:
@@ -107,7 +109,7 @@ def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> 
                 "data-changed",
                 str(file),
                 f"is not what these runs were trained on (edited {edited:%Y-%m-%d %H:%M}).",
-                f"`paretune run` would train {runs} runs on {task.key} anew.",
+                f"`paretune run` would train {pluralise(runs, 'run')} on {task.key} anew.",
             )
 
 
