@@ -102,18 +102,6 @@ def test_every_form_that_can_be_answers_the_same(trained: Any, tmp_path: Path, m
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_auto_takes_the_best_method_and_says_which(trained: Any, tmp_path: Path) -> None:
-    study, store = trained
-    best = max(
-        (row for row in paretune.report(study, store=store).tasks[0].rows),
-        key=lambda row: row.cell.interval.estimate,
-    )
-    done = export(study, store=store, output=tmp_path / "best")
-    assert done.run.method.name == best.cell.name
-    expected = "peft" if best.cell.name in IN_PEFT else "merged"
-    assert done.form in (expected, "paretune")
-
-
 def test_the_card_has_scores_with_their_basis_and_the_command(trained: Any, tmp_path: Path) -> None:
     study, store = trained
     done = export(study, store=store, method="lora", output=tmp_path / "lora")
@@ -156,7 +144,7 @@ def test_wrong_names_are_answered_with_those_there_are(trained: Any, tmp_path: P
         ({"method": "tfidf"}, r"tfidf is a baseline without a model: it trains nothing that could"),
         ({"method": "majority"}, r"What can be exported: adapterdrop, bitfit, "),
         ({"seed": 9, "method": "lora"}, r"Seeds that have: 1"),
-        ({"form": "onnx"}, r"There is auto, peft, merged, paretune"),
+        ({"form": "onnx", "method": "lora"}, r"There is auto, peft, merged, paretune"),
     ):
         with pytest.raises((StudyError, StoreError), match=message):
             export(study, store=store, output=tmp_path / "x", **options)
@@ -330,11 +318,12 @@ def test_only_the_adapters_config_names_a_path_and_this_is_said(
     assert places(tmp_path / "peft", str(here)) == ["adapter_config.json"]
     export(study, store=store, method="prompt", form="peft", output=tmp_path / "prompt")
     assert places(tmp_path / "prompt", str(here)) == ["adapter_config.json"]
-    (note,) = done["peft"].notes
+    unfinished, note = done["peft"].notes
+    assert unfinished == "19 of 40 runs are not done: this is the answer so far."
     assert f"is a path of this machine ({here})" in note
     assert str(tmp_path / "peft" / "adapter_config.json") in note
     assert "That is a path of one machine" in done["peft"].card
-    assert done["merged"].notes == done["paretune"].notes == ()
+    assert done["merged"].notes == done["paretune"].notes == (unfinished,)
     config = tmp_path / "peft" / "adapter_config.json"
     settings = json.loads(config.read_text()) | {"base_model_name_or_path": ""}
     config.write_text(json.dumps(settings))
@@ -366,7 +355,7 @@ def test_our_folder_asks_for_a_base_that_a_machine_does_not_know(
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "own" / "README.md"))  # a file: not a folder
     done = export(study, store=store, method="lora", form="paretune", output=tmp_path / "again")
-    assert "could not be noted" in done.notes[0]
+    assert "could not be noted" in done.notes[-1]
 
 
 def test_a_folder_of_the_first_format_is_read(trained: Any, tmp_path: Path) -> None:
@@ -398,7 +387,7 @@ def test_a_base_of_the_hub_is_named_with_its_revision(trained: Any, tmp_path: Pa
     task, here = TaskSignature("classification", ("no", "yes")), resolve_source(study.models[0])
     source = replace(here, name="owner/name", revision="a" * 40)
     code = loading_snippets.render_program(
-        "peft", task, source, UsageSnippet(("import torch",), "")
+        "peft", task, source, UsageSnippet(("import torch",), "", [])
     )
     assert f"from_pretrained(\n    'owner/name', revision='{'a' * 40}', dtype=" in code
     (sentence,) = loading_snippets.describe_base("peft", source)[1:]

@@ -24,7 +24,9 @@ def study() -> Study:
 def with_weights(records: list[Record]) -> list[Record]:
     """The records, final ones with the selection score of a run that left a model."""
     return [
-        replace(r, result={**r.result, "scores": {**r.result["scores"], "selection": {"primary": 1}}})
+        replace(
+            r, result={**r.result, "scores": {**r.result["scores"], "selection": {"primary": 1}}}
+        )
         if r.run.stage == "final"
         else r
         for r in records

@@ -190,6 +190,7 @@ def by_the_card(folder: Path, inputs: list[Any], scratch: Path) -> tuple[Any, st
         env={**os.environ, "PYTHONPATH": str(source), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "newly initialized" not in done.stderr
     return json.loads((scratch / "said.json").read_text(encoding="utf-8")), done.stdout
 
 
@@ -198,6 +199,8 @@ def check(studies: Any, kind: str, form: str, scratch: Path) -> None:
     folder = scratch / "export"
     done = export(study, store=store, method="lora", form=form, output=folder)
     assert done.form == form
+    assert done.answers.rows and not done.answers.different
+    assert "http" not in done.card
     answers, printed = by_the_card(folder, asked_of(study), scratch)
     expected = answered(study, store)
     if load_task(study.tasks[0]).kind == "regression":

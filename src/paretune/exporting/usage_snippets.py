@@ -20,6 +20,7 @@ from paretune.training.prepare import PreparedModel
 
 TOKENS = 'truncation=True, max_length={length}, padding=True, return_tensors="pt"'
 BF16 = '@torch.autocast("cpu", dtype=torch.bfloat16)  # as it was scored\n'
+EAGER = 'model.set_attn_implementation("eager")  # as it was scored\n\n\n'
 LOGITS = """    with torch.inference_mode():
         logits = model(**inputs).logits
 """
@@ -103,7 +104,11 @@ def render_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSn
         usage = SNIPPETS[dataset.objective.usage](run, dataset, prepared, tokens)
     if run.training.precision != "bf16":
         return usage
-    return replace(usage, code=usage.code.replace("def predict(", f"{BF16}def predict(", 1))
+    code = usage.code.replace("def predict(", f"{BF16}def predict(", 1)
+    generates = for_readout(dataset.objective, run.readout, dataset.prompt).generates
+    if generates and run.training.backend == "fast":
+        code = EAGER + code
+    return replace(usage, code=code)
 
 
 def _prompted_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSnippet:
