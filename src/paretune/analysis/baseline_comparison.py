@@ -8,6 +8,7 @@ from typing import Literal
 
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.score_interval import Interval
+from paretune.methods.core.titles import title_of
 
 Standing = Literal["above", "unclear", "below"]
 
@@ -41,24 +42,27 @@ class Verdict:
             comparison.
         comparisons: with each baseline that has a score.
         missing: names of baselines without a score.
-        note: why there is no verdict, if the reason is not a missing baseline.
+        note: why it is undecided, if the reason is not a missing baseline.
+        of_trained: whether runs failed, so that the verdict is of those that trained.
     """
 
     standing: Standing | Literal["none"]
     comparisons: tuple[BaselineComparison, ...]
     missing: tuple[str, ...] = ()
     note: str = ""
+    of_trained: bool = False
 
     @property
     def summary(self) -> str:
-        """A phrase for a table: ``no verdict against tfidf; better than majority``."""
+        """A phrase for a table: ``undecided against TF-IDF; better than constant answer``."""
         if not self.comparisons:
-            return self.note or "no baseline to compare with yet"
+            return self.note or "no baseline has a score yet"
         if self.standing == "above" and not self.missing:
-            return "better than every baseline"
+            condition = ", of runs that trained" if self.of_trained else ""
+            return f"better than every baseline{condition}"
         phrases = {
             "below": "worse than",
-            "unclear": "no verdict against",
+            "unclear": "undecided against",
             "above": "better than",
         }
         parts = [
@@ -69,7 +73,9 @@ class Verdict:
         if self.note:
             parts.append(self.note)
         text = "; ".join(parts)
-        return f"{text} ({', '.join(self.missing)} not there yet)" if self.missing else text
+        if not self.missing:
+            return text
+        return f"{text} (no score yet of {', '.join(map(title_of, self.missing))})"
 
     @property
     def above_all(self) -> bool:
@@ -77,18 +83,23 @@ class Verdict:
         return self.standing == "above" and not self.missing
 
     def _join_baselines(self, standing: str) -> str:
-        return ", ".join(c.baseline for c in self.comparisons if c.standing == standing)
+        return ", ".join(title_of(c.baseline) for c in self.comparisons if c.standing == standing)
 
 
 def verdict_of(
-    comparisons: Sequence[BaselineComparison], missing: Sequence[str] = (), note: str = ""
+    comparisons: Sequence[BaselineComparison],
+    missing: Sequence[str] = (),
+    note: str = "",
+    *,
+    of_trained: bool = False,
 ) -> Verdict:
     """Above only if above each baseline; below if below any; otherwise unclear.
 
     Args:
         comparisons: with each baseline.
         missing: baselines that have no score yet.
-        note: why a comparison is without a verdict.
+        note: why a comparison is undecided.
+        of_trained: whether runs failed.
     """
     standings = {comparison.standing for comparison in comparisons}
     standing: Standing | Literal["none"] = "unclear"
@@ -98,4 +109,4 @@ def verdict_of(
         standing = "below"
     elif standings == {"above"}:
         standing = "above"
-    return Verdict(standing, tuple(comparisons), tuple(missing), note)
+    return Verdict(standing, tuple(comparisons), tuple(missing), note, of_trained)

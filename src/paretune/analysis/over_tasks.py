@@ -262,7 +262,7 @@ def _withhold(
     better = pair[0] if points > 0 else pair[1]
     lead = sum(w * t.expected_lead(*pair) for w, t in zip(rows, tables, strict=True))
     if _count_failed(tables, better)[0] and lead * points <= 0:
-        return "its failures may outweigh its score"
+        return "the failed runs may outweigh the higher score"
     return ""
 
 

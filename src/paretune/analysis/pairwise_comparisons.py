@@ -129,7 +129,7 @@ class PairwiseComparisons:
             return None
         if cell.bootstrap is None:
             failed = cell.failures is not None and cell.failures.failed
-            return Verdict("none", (), note="no verdict: no run trained") if failed else None
+            return Verdict("none", (), note="undecided: no run trained") if failed else None
         comparisons, missing, withheld = [], [], set()
         for other in _baselines_of(cell, self._cells):
             pair, name = self.compare(cell, other), format_name(other.method)
@@ -140,7 +140,8 @@ class PairwiseComparisons:
                 comparisons.append(
                     BaselineComparison(name, pair.difference, pair.p_holm, pair.standing)
                 )
-        return verdict_of(comparisons, missing, describe_withheld(withheld))
+        failed = cell.failures is not None and cell.failures.failed > 0
+        return verdict_of(comparisons, missing, describe_withheld(withheld), of_trained=failed)
 
     def shortfall(self, cell: Cell) -> Shortfall | None:
         """How far ``cell`` may be below the best of its model; None with one run, or alone."""
@@ -279,11 +280,11 @@ def correct_by_family(
 
 
 def describe_withheld(reasons: Iterable[Withheld]) -> str:
-    """Why pairs have no verdict, in a few words; empty where none was withheld."""
+    """Why pairs are undecided, in a few words; empty where none was withheld."""
     words = {
-        "one run": "one run does not show how much runs differ",
-        "failures": "its failures may outweigh its score",
-        "stopped": "no claim: further runs could not change the answer",
+        "one run": "one run cannot show how much runs differ",
+        "failures": "the failed runs may outweigh the higher score",
+        "stopped": "stopped early, since more runs could not change the answer",
     }
     return "; ".join(text for reason, text in words.items() if reason in set(reasons))
 

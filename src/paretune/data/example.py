@@ -12,6 +12,7 @@ from paretune import objectives
 from paretune.data.finding import Finding
 from paretune.objectives import Objective
 from paretune.study import Label, digest
+from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.data.prompt import Prompt
@@ -128,7 +129,7 @@ def describe_groups(dataset: Dataset, examples: Sequence[Example]) -> str:
     """`` in 10 groups`` where a part's intervals come from whole groups, otherwise nothing."""
     count = count_groups(examples)
     grouped = dataset.clustered and count < len(examples)
-    return f" in {count} group{'s' * (count != 1)}" if grouped else ""
+    return f" in {pluralise(count, 'group')}" if grouped else ""
 
 
 def count_groups(examples: Sequence[Example]) -> int:

@@ -14,6 +14,7 @@ from paretune.execution.signals import KILL_SIGNAL
 from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring.processor import CGROUP, CGROUP_ROOT, list_cgroup_folders
 from paretune.store import Claim, RunStatus, Storage
+from paretune.terminal.plural import pluralise
 
 VMSTAT = Path("/proc/vmstat")
 
@@ -129,7 +130,7 @@ class WorkerCrashes:
 
     def _isolate(self, status: RunStatus, others: int) -> None:
         self.store.set_setting(f"{ISOLATED_PREFIX}{status.run_id}", str(others))
-        runs = f"{others} other run{'s' * (others != 1)}"
+        runs = pluralise(others, "other run")
         self.note(
             f"{describe_run(status.run)}: its worker was killed by the system for lack of memory, "
             f"beside {runs}; it goes on unchanged, with nothing beside it."

@@ -19,7 +19,9 @@ def check_target(target: Path) -> None:
         StoreError: nothing can be written there.
     """
     if target.exists() and (target.is_file() or any(target.iterdir())):
-        raise StudyError("is there already.", where=str(target), remedy="Name another --to.")
+        raise StudyError(
+            "already exists.", where=str(target), remedy="Choose another folder with --output."
+        )
     parent = next(folder for folder in target.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise _write_error(target, f"{parent} is not a folder that can be written to")

@@ -61,7 +61,7 @@ def explain_forms(
         return reasons
     conv1d = False
     if method.to_peft is None:
-        reasons["peft"] = f"{method.title}: nothing of PEFT that runs here"
+        reasons["peft"] = f"PEFT has no {method.title}"
     else:
         reasons["peft"] = method.cannot_export_to_peft(options, task.objective, None)
         if source is not None and not reasons["peft"]:

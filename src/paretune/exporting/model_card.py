@@ -22,10 +22,10 @@ from paretune.reporting.text.formatting import (
     format_runs,
     format_seconds,
     format_units,
-    pluralise,
 )
 from paretune.store.record import Record
 from paretune.study import Run
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 

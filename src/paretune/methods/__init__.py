@@ -19,6 +19,7 @@ from paretune.methods.core.registry import (
     get,
     refusal,
 )
+from paretune.methods.core.titles import title_of
 from paretune.methods.peft.supported import PEFT_PREFIX
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "get",
     "never",
     "refusal",
+    "title_of",
 ]

@@ -33,6 +33,7 @@ from paretune.objectives.objective import TextLengths
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
 from paretune.study import DEFAULT_COST_SECONDS, Run
+from paretune.terminal.plural import pluralise
 from paretune.training.fleet.capacity import can_join_fleet, count_fitting_runs, fleet_pays
 from paretune.training.forward.activation_cache import keeps_activations
 from paretune.training.forward.select import can_share, overhead_tokens
@@ -148,7 +149,7 @@ class CostPredictor:
         cost_model = self._cost_model(run)
         seconds, peak = cost_model.predict_seconds(work, steps), self.predict_peak_bytes(run)
         basis = f"{cost_model.speed_runs} ended runs of this model"
-        memory_basis = f"{cost_model.residual_runs} cost measurements of this model"
+        memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"
         if seconds is None and self._device != "cpu":
             basis = "nothing: no run of this model has ended on this GPU"
         elif seconds is None and self._speed is None:
@@ -159,12 +160,12 @@ class CostPredictor:
             )
             seconds = steps * of_precision(work)
             seconds += self.count_evaluated(run) * of_precision(self._predict_evaluation(run))
-            basis = "operations and the speed of products and of memory"
+            basis = "operation counts and this machine's measured speed"
         if run.stage == "cost" and seconds is not None:
             shortest = MIN_PROBE_STEPS * seconds / steps  # however long they take
             seconds = min(seconds, max(1.5 * self._cost_seconds, shortest))
         if not cost_model.residual_runs:
-            memory_basis = "tensors alone"
+            memory_basis = "tensor sizes"
         return PredictedCost(seconds, peak, basis, memory_basis)
 
     def predict_peak_bytes(self, run: Run) -> int | None:

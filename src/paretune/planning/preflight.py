@@ -22,6 +22,7 @@ from paretune.planning.readouts import find_refused_cells
 from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
 from paretune.store import Record, Store
 from paretune.study import Generation, ModelSpec, Run, Study, TaskSpec
+from paretune.terminal.plural import pluralise
 from paretune.training.evaluation.evaluator import OptionalMetrics
 
 
@@ -142,7 +143,7 @@ def audit_study(
             yield finding
     if errors:
         raise DataError(
-            f"{errors} error{'s' * (errors > 1)} in the data, listed above.",
+            f"{pluralise(errors, 'error')} in the data, listed above.",
             remedy="Fix them and rerun.",
         )
 

@@ -138,10 +138,11 @@ def _build_task(
     advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
     sentences = tuple(write_conclusions(key, methods, baselines, comparisons))
     further = sentences
-    if advice.take:
+    if advice.method:
+        take = advice.model, advice.method
         further = sentences[1:]
         if any(row.verdict.above_all for row in methods if row.verdict is not None):
-            further = tuple(write_further_conclusions(methods, baselines, comparisons, advice.take))
+            further = tuple(write_further_conclusions(methods, baselines, comparisons, take))
     return TaskReport(
         key=key,
         metric=metric.title,
@@ -200,7 +201,7 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
         recorded = find_primary_metric([r for c in of_task for r in (*c.final, *c.tuning)])
         if recorded is None and any(cell.bootstrap for cell in of_task):
             yield (
-                f"{task.key}: the primary score in the records is none that the report knows; "
+                f"{task.key}: the report does not know the primary score of the records; "
                 f"{metrics.get(of_task[0].metric).title} is shown."
             )
 

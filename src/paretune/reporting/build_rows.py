@@ -14,14 +14,15 @@ from paretune.analysis.pareto.expected_best import expected_best_scores, score_r
 from paretune.analysis.resources.memory_breakdown import break_down_memory
 from paretune.analysis.statistics.score_interval import Interval, score_interval
 from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
+from paretune.methods.core.titles import title_of
 from paretune.objectives.readouts import by_language_model
 from paretune.reporting.rows import RateTrial, Row, RunScores
 from paretune.reporting.tables.cost_columns import summarise_cost
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
-from paretune.reporting.text.formatting import pluralise
 from paretune.reporting.text.race import describe_stop
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Readout
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 
@@ -56,7 +57,8 @@ class _RowBuilder:
 
     def build(self, cell: Cell, rank: RankRange | None) -> Row:
         with_model = self.several_models and cell.model != NO_MODEL
-        title = f"{cell.method} on {cell.model}" if with_model else cell.method
+        name = title_of(cell.method)
+        title = f"{name} on {cell.model}" if with_model else name
         verdict = self.comparisons.verdict(cell, sanitise_line)
         below_untuned = self._is_below_untuned(verdict)
         rate_scores = score_rates(cell.tuning, cell.metric)
@@ -143,7 +145,7 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
     """What else must be known of a cell: ``collapsed 1/3``, ``selected on the test part``."""
     total = len(cell.final)
     if below_untuned:
-        yield "loses what the base model knows"
+        yield "worse than the untuned model"
     constant = cell.name in CONSTANT
     if constant:
         yield "constant by design"
@@ -162,6 +164,6 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
         yield "one seed: interval over examples only"
     for record in cell.cost:
         if contradiction := record.measured.get("contradicted"):
-            yield f"step in doubt: {contradiction['ratio']:.1f} times its own runs'"
+            yield f"step time in doubt: {contradiction['ratio']:.1f} times that of its runs"
     if cell.other_settings:
-        yield f"{pluralise(cell.other_settings, 'run')} of other settings or data left out"
+        yield f"{pluralise(cell.other_settings, 'run')} of other settings or data not counted"

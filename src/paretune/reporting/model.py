@@ -18,9 +18,10 @@ from paretune.reporting.tables.model_sizes import ModelSizes
 from paretune.reporting.tables.over_tasks_table import OverTasksLine
 from paretune.reporting.tables.pareto_table import ParetoTable
 from paretune.reporting.tables.segment_differences import SegmentDifferences
-from paretune.reporting.text.formatting import join_names, pluralise
+from paretune.reporting.text.formatting import join_names
 from paretune.reporting.text.recommendation import Advice
 from paretune.reporting.text.run_metadata import Failure
+from paretune.terminal.plural import pluralise
 
 
 class Finding(Protocol):
@@ -168,7 +169,11 @@ class TaskReport:
         return tuple(dict.fromkeys(r.cost.counter for r in self.measured_rows if r.cost.counter))
 
 
-@dataclass(frozen=True)
+_MOST_TASKS = 20
+"""Lines of tasks in the text of a report."""
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
     """All of a study.
 
@@ -199,6 +204,14 @@ class Report:
     date: str = ""
     over_tasks: tuple[OverTasksLine, ...] = ()
     ended_at: float | None = None
+
+    def __repr__(self) -> str:
+        """The name, and what to take on each task, on one screen."""
+        runs = f"{self.ended_runs:,} of {self.ended_runs + self.waiting_runs:,} runs ended"
+        lines = [task.advice.lines[0] for task in self.tasks if task.advice is not None]
+        more = [f"... and {pluralise(len(lines) - _MOST_TASKS, 'more task')}"]
+        shown = lines if len(lines) <= _MOST_TASKS else [*lines[:_MOST_TASKS], *more]
+        return "\n".join([f"{self.name}: {runs}", *shown])
 
     def _repr_html_(self) -> str:
         from paretune.reporting.notebook import render_report

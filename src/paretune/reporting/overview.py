@@ -16,16 +16,16 @@ from paretune.reporting.text.formatting import (
     format_parameters,
     format_rank,
     join_names,
-    pluralise,
 )
 from paretune.store.record import UNSCORED_OUTCOMES
+from paretune.terminal.plural import pluralise
 
 SIGNS = {
     "▲": "better than every baseline",
-    "≈": "no verdict against one",
-    "▼": "worse than one",
-    "*": "what to take",
-    "c": "half of the seeds or more constant",
+    "≈": "undecided against a baseline",
+    "▼": "worse than a baseline",
+    "*": "the one to take",
+    "c": "at least half of the seeds give every example the same answer",
 }
 _STANDING = {"above": "▲", "unclear": "≈", "below": "▼", "none": ""}
 _MOST_NAMED = 4
@@ -96,7 +96,9 @@ class Overview:
 def build_overview(report: Report) -> Overview:
     """The overview of a report."""
     rows = tuple(_build_rows(report.tasks))
-    signs = {sign for row in rows for score in row.scores if score for sign in score.signs}
+    scores = [score for row in rows for score in row.scores if score]
+    signs = {sign for score in scores for sign in score.signs}
+    lost = any(s.row.verdict.of_trained for s in scores if "▲" in s.signs and s.row.verdict)
     return Overview(
         sentence=_write_sentence(report.tasks),
         health=tuple(_check_health(report)),
@@ -105,7 +107,11 @@ def build_overview(report: Report) -> Overview:
         metrics=tuple(task.metric for task in report.tasks),
         bases=tuple(task.basis for task in report.tasks),
         rows=rows,
-        signs=tuple((sign, text) for sign, text in SIGNS.items() if sign in signs),
+        signs=tuple(
+            (sign, f"{text}, of runs that trained" if sign == "▲" and lost else text)
+            for sign, text in SIGNS.items()
+            if sign in signs
+        ),
     )
 
 
@@ -136,7 +142,7 @@ def _build_score(row: Row, task: TaskReport) -> OverviewScore | None:
     if row.verdict is not None and not row.cell.baseline:
         incomplete = row.verdict.standing == "above" and not row.verdict.above_all
         signs = "≈" if incomplete else _STANDING[row.verdict.standing]
-    if task.advice and task.advice.take == row.title:
+    if _is_taken(row, task):
         signs += "*"
     if row.collapsed and row.interval:
         signs += "c"
@@ -144,20 +150,24 @@ def _build_score(row: Row, task: TaskReport) -> OverviewScore | None:
     return OverviewScore(row, score, signs, format_rank(row.rank) if row.rank else "")
 
 
+def _is_taken(row: Row, task: TaskReport) -> bool:
+    advice = task.advice
+    return advice is not None and (advice.model, advice.method) == (row.cell.model, row.cell.method)
+
+
 def _write_sentence(tasks: Sequence[TaskReport]) -> str:
     """The result of the study, over all its tasks, in one sentence."""
+    if len(tasks) == 1:
+        return tasks[0].advice.headline if tasks[0].advice else ""
     by_kind: dict[str, list[TaskReport]] = {}
     for task in tasks:
         if task.advice is not None:
             by_kind.setdefault(task.advice.kind if task.has_scores else "", []).append(task)
     clauses = []
     if of_kind := by_kind.get("method"):
-        clauses.append(
-            f"on {len(of_kind)} of {pluralise(len(tasks), 'task')} a method is better than every "
-            f"baseline; take {_join_recommended(of_kind)}"
-        )
+        clauses.append(f"take {_join_recommended(of_kind)}: proven better than every baseline")
     if of_kind := by_kind.get("guess"):
-        clauses.append(f"not proven, the best guess is {_join_recommended(of_kind)}")
+        clauses.append(f"the best guess is {_join_recommended(of_kind)}: not proven")
     for kind, clause in (
         ("baseline", "no method scores above the baselines on"),
         ("none", "nothing can be recommended on"),
@@ -170,10 +180,12 @@ def _write_sentence(tasks: Sequence[TaskReport]) -> str:
 
 
 def _join_recommended(tasks: Sequence[TaskReport]) -> str:
-    """``lora on a and b, full on c``."""
+    """``LoRA on a and b, full fine-tuning on c``."""
     by_title: dict[str, list[TaskReport]] = {}
     for task in tasks:
-        by_title.setdefault(task.advice.take if task.advice else "", []).append(task)
+        for row in task.all_rows:
+            if _is_taken(row, task):
+                by_title.setdefault(row.title, []).append(task)
     return ", ".join(f"{title} on {_join_tasks(of_title)}" for title, of_title in by_title.items())
 
 
@@ -201,9 +213,10 @@ def _check_health(report: Report) -> Iterable[HealthItem]:
     tuned = [r for r in trained if len(r.trials) > 1]
     if tuned:
         edge = sum(r.cell.edge for r in tuned)
-        yield HealthItem("rates at the edge", f"{edge:,} of {len(tuned):,}", edge > 0)
+        text = f"best at the edge of those tried for {edge:,} of {pluralise(len(tuned), 'method')}"
+        yield HealthItem("learning rates", text, edge > 0)
     elif any(r.cell.rate for r in trained):
-        yield HealthItem("rates at the edge", "unknown, one was tried")
+        yield HealthItem("learning rates", "only one tried, so a better one may exist")
     measured = [record for row in rows for record in row.cell.cost]
     if doubtful := sum(record.step_in_doubt for record in measured):
         yield HealthItem(
@@ -220,7 +233,8 @@ def format_health(overview: Overview) -> str:
     if fine:
         names = join_names([item.title.removeprefix("seeds ") for item in fine], "or")
         items.insert(1, f"seeds {names}: none of {fine[0].text.split()[-1]}")
-    return "; ".join(items)
+    text = "; ".join(items)
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _list_facts(report: Report) -> Iterable[tuple[str, str]]:

@@ -12,9 +12,11 @@ from paretune.analysis.pareto.expected_best import ExpectedBest
 from paretune.analysis.resources.memory_breakdown import MemoryBreakdown
 from paretune.analysis.shortfall import Shortfall
 from paretune.analysis.statistics.score_interval import Interval
+from paretune.methods.core.titles import title_of
 from paretune.reporting.tables.cost_columns import Cost
-from paretune.reporting.text.formatting import format_interval, format_rate, format_units, pluralise
+from paretune.reporting.text.formatting import format_interval, format_rate, format_units
 from paretune.study import Readout
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 WORDS = 40
@@ -59,7 +61,7 @@ class RunScores:
 class Row:
     """One cell of the study.
 
-    ``title`` names it in sentences: ``lora on e5-small``, or ``lora`` where there is one model.
+    ``title`` names it in sentences: ``LoRA on e5-small``, or ``LoRA`` where there is one model.
     ``verdict`` is None where there is no score, and for baselines without a model. ``collapsed``:
     at least half of the scored seeds predict a constant. ``below_untuned``: proven worse than the
     untuned model. ``not_above_untrained``: the baselines that train nothing (``untuned``,
@@ -89,8 +91,8 @@ class Row:
 
     @property
     def method(self) -> str:
-        """Printable name of the method: ``lora``, or ``lora (by head)`` by another readout."""
-        name = sanitise_line(self.cell.method)
+        """Printable name of the method: ``LoRA``, or ``LoRA (by head)`` by another readout."""
+        name = sanitise_line(title_of(self.cell.method))
         return f"{name} (by {self.other_readout.replace('_', ' ')})" if self.other_readout else name
 
     @property

@@ -77,7 +77,7 @@ def read_study_file(path: Path) -> StudyFile:
         if path.suffix.casefold() == ".json":
             raise _data_file_error(path)
         raise StudyError(
-            "holds no settings.", where=where, remedy="paretune new writes a commented one."
+            "has no settings.", where=where, remedy="paretune new writes a commented one."
         )
     return StudyFile(values, where, lines)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.errors import DataError, ParetuneError
-from paretune.reporting.text.formatting import pluralise
 from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
 from paretune.terminal.notebook import html_lines, html_table
+from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
 
 if TYPE_CHECKING:

@@ -96,14 +96,15 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     from paretune.analysis.cell import NO_MODEL
     from paretune.analysis.comparable_scores import scores_on_model
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-    from paretune.reporting.text.formatting import format_failures
+    from paretune.methods.core.titles import title_of
+    from paretune.reporting.text.formatting import describe_failures
 
     scores = scores_on_model(cells, model)
     by_method = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
     metric = metrics.get(cells[0].metric).title
     absent = [name for name in (a, b) if name not in scores]
     if absent:
-        why = f"{' and '.join(absent)} {'has' if len(absent) == 1 else 'have'} no score to compare"
+        why = f"Not compared: no score yet of {' and '.join(map(title_of, absent))}"
         return ComparisonResult(cells[0].task, model, metric, None, None, (), why=why)
     comparisons = PairwiseComparisons([c for c in cells if c.model in (model, NO_MODEL)])
     pair = comparisons.compare(by_method[a], by_method[b])
@@ -112,7 +113,7 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     if pair.standing == "unclear":
         sample_size = comparisons.estimate_sample_size(by_method[a], by_method[b])
     failed_seeds = tuple(
-        f"Runs of {name}: {format_failures(rate)}."
+        describe_failures(title_of(name), rate)
         for name in (a, b)
         if (rate := by_method[name].failures) is not None and rate.runs
     )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError
+from paretune.terminal.plural import pluralise
 from paretune.verbs.workers import describe_devices, explain_worker_count
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ class ExecutorChoice:
 
     def describe(self, workers: Workers, devices: Sequence[WorkerCount]) -> str:
         """How many workers, with what, in a few words."""
-        each = f"with {workers.threads} thread(s) on"
+        each = f"with {pluralise(workers.threads, 'thread')} each on"
         if self.name == "local":
             count = sum(one.count for one in devices)
-            return f"{count} workers {each} {describe_devices(devices)}"
-        at_most = f"at most {workers.workers} tasks" if workers.workers else "tasks"
+            return f"{pluralise(count, 'worker')} {each} {describe_devices(devices)}"
+        at_most = f"at most {pluralise(workers.workers, 'task')}" if workers.workers else "tasks"
         where = f" at {self.address}" if self.address else ""
         return f"{at_most} {each} {_kind(workers)} of the Ray cluster{where}"
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from paretune.execution.progress.describe import format_duration
+from paretune.methods.core.titles import title_of
 from paretune.planning.worker_count import WorkerCount, worker_bytes
+from paretune.reporting.text.formatting import format_bytes
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
 from paretune.terminal.notebook import html_lines, html_table
+from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
-from paretune.verbs.workers import WorkerOptions, Workers
+from paretune.verbs.workers import WorkerOptions, Workers, describe_devices
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
@@ -51,7 +56,12 @@ class PredictedRun:
     undecided: bool = False
 
 
-@dataclass(frozen=True)
+_TITLES = ("model", "method", "runs", "done", "time", "peak memory")
+_MOST_LINES = 20
+"""Lines of cells in the text of a plan."""
+
+
+@dataclass(frozen=True, repr=False)
 class Plan:
     """All runs of a study, in the order in which they will run.
 
@@ -74,21 +84,61 @@ class Plan:
     given_up: tuple[PredictedRun, ...] = ()
     searches: tuple[str, ...] = ()
 
-    def _repr_html_(self) -> str:
-        from paretune.reporting.text.formatting import format_bytes, format_seconds
+    def __repr__(self) -> str:
+        """The cells and what is left, on one screen."""
+        lines = list(self.list_cells())
+        if len(lines) > _MOST_LINES:
+            lines = [
+                *lines[:_MOST_LINES],
+                f"... and {pluralise(len(lines) - _MOST_LINES, 'more line')}",
+            ]
+        return "\n".join([*lines, self.summary, *self.too_large])
 
+    def _repr_html_(self) -> str:
+        header = ("task", *_TITLES)
+        return html_table(header, self._rows()) + html_lines([self.summary, *self.too_large])
+
+    def list_cells(self) -> Iterable[str]:
+        """One line for each cell, under its task; names are never cut."""
+        rows = self._rows()
+        widths = [
+            max(len(row[i + 1]) for row in [("", *_TITLES), *rows]) for i in range(len(_TITLES))
+        ]
+        previous = None
+        for task, *cells in rows:
+            if task != previous:
+                yield task
+                yield _format_row(_TITLES, widths)
+            previous = task
+            yield _format_row(cells, widths)
+        yield "Runs: learning rates tried + final + cost measurements. Time: with one worker."
+
+    def _rows(self) -> list[tuple[str, ...]]:
         rows = []
-        for cell, runs in self.cells.items():
-            seconds = total_seconds(runs)
-            peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
-            done = f"{sum(run.done for run in runs)} of {len(runs)}"
-            time = "" if seconds is None else format_seconds(seconds)
-            rows.append((*cell, done, time, format_bytes(max(peaks)) if peaks else ""))
-        left = self.seconds_left
-        sentence = "time left not known" if left is None else f"about {format_seconds(left)} left"
-        header = ("task", "model", "method", "runs done", "time", "peak memory")
-        return html_table(header, rows) + html_lines(
-            [f"{len(self.runs)} runs, {sentence} with {self.workers} workers", *self.too_large]
+        for (task, model, method), runs in self.cells.items():
+            stages = Counter(run.run.stage for run in runs)
+            rows.append(
+                (
+                    *(task, model, title_of(method)),
+                    "+".join(str(stages[stage]) for stage in ("tune", "final", "cost")),
+                    f"{sum(run.done for run in runs)}/{len(runs)}",
+                    format_time(total_seconds(runs)),
+                    format_peak(runs),
+                )
+            )
+        return rows
+
+    @property
+    def summary(self) -> str:
+        """How many runs are left, how long they take, and on what, as a sentence."""
+        seconds = self.seconds_left
+        left = "time left not known yet"
+        if seconds is not None:
+            left = f"about {format_duration(seconds)} left"
+        return (
+            f"{pluralise(len(self.runs), 'run')}, {self.done} done; {left} with "
+            f"{pluralise(self.workers, 'worker')} of {pluralise(self.threads, 'thread')} on "
+            f"{describe_devices(self.worker_plans)} in {self.precision}."
         )
 
     @property
@@ -155,6 +205,26 @@ class Plan:
         order = [task.key for task in self.study.tasks]
         ordered = sorted(cells, key=lambda cell: order.index(cell[0]))
         return {cell: tuple(cells[cell]) for cell in ordered}
+
+
+def format_time(seconds: float | None) -> str:
+    """A duration; what stands where it is not known."""
+    return "not known" if seconds is None else format_duration(seconds)
+
+
+def format_peak(runs: Iterable[PredictedRun]) -> str:
+    """The highest peak of all; a dash where none needs a model."""
+    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
+    return format_bytes(max(peaks)) if peaks else "-"
+
+
+def _format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right."""
+    padded = [
+        cell.ljust(width) if i < 2 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return ("  " + "  ".join(padded)).rstrip()
 
 
 def total_seconds(runs: Iterable[PredictedRun]) -> float | None:

@@ -44,7 +44,7 @@ def check(
     Every problem is shown with file, line and remedy; any error ends in exit code 3.
     """
     from paretune.errors import DataError
-    from paretune.reporting.text.formatting import pluralise
+    from paretune.terminal.plural import pluralise
     from paretune_slovene.slobench.evaluate import check as check_submission
 
     result = check_submission(submission, release)

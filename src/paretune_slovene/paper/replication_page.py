@@ -17,13 +17,13 @@ from paretune.reporting.text.formatting import (
     format_p_value,
     format_parameters,
     join_names,
-    pluralise,
 )
 from paretune.reporting.text.sample_sizes import approximate
 from paretune.reporting.writing import write_file
 from paretune.store.record import Record
 from paretune.store.status import RunStatus
 from paretune.study import Study
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune_slovene.paper import measured, published
 from paretune_slovene.paper.claims import MARGIN, Claim, load_claims, paper_title

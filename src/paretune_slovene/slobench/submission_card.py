@@ -15,10 +15,10 @@ from paretune.reporting.text.formatting import (
     format_interval,
     format_rate,
     format_runs,
-    pluralise,
 )
 from paretune.study import Run, Study
 from paretune.tasks import objective_of
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune_slovene.slobench.submission import File, Submission
 

@@ -11,8 +11,8 @@ from paretune.reporting.text.formatting import (
     format_rate,
     format_seconds,
     join_names,
-    pluralise,
 )
+from paretune.terminal.plural import pluralise
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from paretune import metrics
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.predict import predict_labels
 from paretune.planning.context import StudyContext
-from paretune.reporting.text.formatting import format_examples, format_interval, pluralise
+from paretune.reporting.text.formatting import format_examples, format_interval
 from paretune.store import Store
 from paretune.tasks import available
+from paretune.terminal.plural import pluralise
 from paretune.verbs import report as reports
 from paretune_slovene.slobench import superglue_rows, superglue_zip
 from paretune_slovene.slobench.evaluate import check

@@ -77,7 +77,7 @@ def _json_fields(result: CheckResult) -> dict[str, Any]:
 
 
 def _print_summary(result: CheckResult, study: str, *, quiet: bool) -> None:
-    from paretune.reporting.text.formatting import pluralise
+    from paretune.terminal.plural import pluralise
 
     severities = ("error", "warning", "note")
     counts = ", ".join(pluralise(result.counts[severity], severity) for severity in severities)

@@ -40,7 +40,7 @@ def merge(
 
     Each run that has ended is taken once.
     """
-    from paretune.reporting.text.formatting import pluralise
+    from paretune.terminal.plural import pluralise
     from paretune.verbs.merge import merge as merge_stores
 
     results = merge_stores(stores, output, keep_own=keep_own)

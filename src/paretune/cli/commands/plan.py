@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,9 +16,10 @@ from paretune.cli.options import (
     with_option_groups,
 )
 from paretune.terminal import echo
+from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
-    from paretune.verbs.plan import Plan, PredictedRun
+    from paretune.verbs.plan import Plan
 
 
 @with_option_groups
@@ -36,16 +36,14 @@ def plan(
 
     Nothing is started or written. Runs that ended already are known from the store.
     """
-    from paretune.execution.progress.describe import format_duration
     from paretune.verbs.plan import plan as plan_study
     from paretune.verbs.study_input import describe_test_files
-    from paretune.verbs.workers import describe_devices
 
     planned = plan_study(study.load(), store=store, **vars(workers))
     if json.as_json:
         write_result("plan", _json_fields(planned), json.output)
         return
-    for line in _run_lines(planned) if every else _cell_lines(planned):
+    for line in _run_lines(planned) if every else planned.list_cells():
         echo(line)
     for sentence in describe_test_files(planned.study):
         echo(sentence)
@@ -56,21 +54,15 @@ def plan(
     for sentence in planned.too_large:
         echo(f"Does not fit: {sentence}")
     last = planned.runs[-1]
-    seconds = planned.seconds_left
-    left = (
-        "time left not known yet" if seconds is None else f"about {format_duration(seconds)} left"
-    )
     echo(
-        f"{len(planned.runs)} runs, {planned.done} done; {left} "
-        f"with {planned.workers} workers of {planned.threads} thread(s) on "
-        f"{describe_devices(planned.worker_plans)} in {planned.precision}.\n"
+        f"{planned.summary}\n"
         f"{_workers_sentence(planned)}"
         f"{_race_sentence(planned)}"
         f"{_costs_sentence(planned)}"
         f"{_fleet_sentence(planned)}"
         f"{_weights_sentence(planned)}"
-        "Early stopping makes it less, a busy machine more. Times rest on "
-        f"{last.basis}, memory on {last.memory_basis}."
+        "Early stopping may shorten this, a busy machine lengthen it.\n"
+        f"Times are estimated from {last.basis}, memory from {last.memory_basis}."
     )
 
 
@@ -125,14 +117,16 @@ def _race_fields(plan: Plan) -> dict[str, Any]:
 
 def _race_sentence(plan: Plan) -> str:
     """What a race has spared, and what it may still spare; nothing without a race."""
+    from paretune.verbs.plan import format_time
+
     if plan.study.protocol.race == "off":
         return ""
     fields = _race_fields(plan)
     spared, undecided = fields["spared_runs"], fields["undecided_runs"]
     return (
-        f"A race to the {plan.study.protocol.race}: {spared} runs spared so far "
-        f"({_format_time(fields['spared_seconds'])}, one worker); of those left it may spare "
-        f"{undecided} ({_format_time(fields['undecided_seconds'])}).\n"
+        f"A race to the {plan.study.protocol.race}: {pluralise(spared, 'run')} spared so far "
+        f"({format_time(fields['spared_seconds'])}, one worker); it may spare {undecided} more "
+        f"({format_time(fields['undecided_seconds'])}).\n"
     )
 
 
@@ -146,42 +140,11 @@ def _costs_sentence(plan: Plan) -> str:
         return ""
     seconds, bound = total_seconds(left), plan.study.protocol.cost_seconds
     about = "" if seconds is None else f", about {format_duration(seconds)}"
-    number = f"{len(left)} cost measurement{'s' * (len(left) != 1)}"
     return (
-        f"Of it {number}, one after the other{about}; steps of each are timed for at most "
-        f"{bound:g} s (protocol.cost_seconds), answers for half as long.\n"
+        f"This includes {pluralise(len(left), 'cost measurement')}, one at a time{about}: training "
+        f"steps are timed for at most {bound:g} s each (protocol.cost_seconds), inference for "
+        f"{bound / 2:g} s.\n"
     )
-
-
-def _cell_lines(plan: Plan) -> Iterable[str]:
-    """One line for each cell, under its task; names are never cut."""
-    from paretune.verbs.plan import total_seconds
-
-    rows = []
-    for (task, model, method), runs in plan.cells.items():
-        stages = Counter(run.run.stage for run in runs)
-        done = sum(run.done for run in runs)
-        rows.append(
-            (
-                task,
-                model,
-                method,
-                "+".join(str(stages[stage]) for stage in ("tune", "final", "cost")),
-                f"{done}/{len(runs)}",
-                _format_time(total_seconds(runs)),
-                _format_peak(runs),
-            )
-        )
-    titles = ("model", "method", "runs", "done", "time", "peak memory")
-    widths = [max(len(row[i + 1]) for row in [("", *titles), *rows]) for i in range(len(titles))]
-    previous = None
-    for task, *cells in rows:
-        if task != previous:
-            yield f"{task}"
-            yield _format_row(titles, widths)
-        previous = task
-        yield _format_row(cells, widths)
-    yield "runs: trials of rates + final runs + cost measurements; time: of all of them, one worker"
 
 
 def _fleet_sentence(plan: Plan) -> str:
@@ -204,7 +167,7 @@ def _fleet_sentence(plan: Plan) -> str:
 
 def _weights_sentence(plan: Plan) -> str:
     """A line on trained weights, so that nobody learns only afterwards which are not kept."""
-    from paretune.reporting.text.formatting import format_bytes, pluralise
+    from paretune.reporting.text.formatting import format_bytes
 
     best_bytes, all_bytes = plan.weight_bytes
     budget_bytes = plan.study.protocol.keep_weights
@@ -230,31 +193,10 @@ def _weights_sentence(plan: Plan) -> str:
     )
 
 
-def _format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Names to the left, numbers to the right."""
-    padded = [
-        cell.ljust(width) if i < 2 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return ("  " + "  ".join(padded)).rstrip()
-
-
 def _run_lines(plan: Plan) -> Iterable[str]:
     from paretune.execution.progress.describe import describe_run
+    from paretune.verbs.plan import format_peak, format_time
 
     for run in plan.runs:
-        state = "done" if run.done else f"{_format_time(run.seconds)}, {_format_peak([run])}"
+        state = "done" if run.done else f"{format_time(run.seconds)}, {format_peak([run])}"
         yield f"{describe_run(run.run)}: {state}"
-
-
-def _format_time(seconds: float | None) -> str:
-    from paretune.execution.progress.describe import format_duration
-
-    return "not known" if seconds is None else format_duration(seconds)
-
-
-def _format_peak(runs: Sequence[PredictedRun]) -> str:
-    from paretune.reporting.text.formatting import format_bytes
-
-    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
-    return format_bytes(max(peaks)) if peaks else "-"

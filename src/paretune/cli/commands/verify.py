@@ -18,7 +18,7 @@ def verify(
     Names what changed since it was written.
     """
     from paretune.errors import StoreError
-    from paretune.reporting.text.formatting import pluralise
+    from paretune.terminal.plural import pluralise
     from paretune.verbs.verify import verify as verify_store
 
     result = verify_store(study.load(), store=store)

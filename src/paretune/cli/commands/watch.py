@@ -125,7 +125,7 @@ def _group_key(progress: CellProgress) -> tuple[str, str]:
 
 def _summary_lines(progress: StudyProgress, study: str) -> Iterator[str]:
     from paretune.execution.progress.describe import format_duration
-    from paretune.reporting.text.formatting import pluralise
+    from paretune.terminal.plural import pluralise
 
     counts = [f"{progress.ended} of {pluralise(progress.total, 'run')} ended"]
     if progress.failed:
@@ -200,7 +200,7 @@ def _format_score(progress: CellProgress) -> tuple[str, str]:
 
 def _legend_lines(progress: StudyProgress) -> Iterator[str]:
     from paretune.execution.progress.describe import format_duration
-    from paretune.reporting.text.formatting import pluralise
+    from paretune.terminal.plural import pluralise
 
     if (spared := progress.spared) is not None:
         runs = pluralise(spared.runs, "final run")

@@ -27,8 +27,8 @@ from paretune.reporting.text.formatting import (
     format_parameters,
     format_seconds,
     join_names,
-    pluralise,
 )
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 SEED_POINTS = 1.5

@@ -13,8 +13,9 @@ from paretune.contrib.peft_comparison.experiment_table import (
     describe_basis,
     row_texts,
 )
-from paretune.reporting.text.formatting import format_interval, pluralise
+from paretune.reporting.text.formatting import format_interval
 from paretune.reporting.writing import write_file
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 LEFT, WIDTH, ROW = 330, 420, 20

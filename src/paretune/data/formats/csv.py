@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from paretune.errors import DataError
+from paretune.terminal.plural import pluralise
 
 _QUOTED = re.compile(r'(?:^|(?<=\t))"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?$)', re.MULTILINE)
 SEPARATORS = (",", ";", "\t", "|")
@@ -47,7 +48,7 @@ def parse_rows(
             continue
         if len(fields) != len(header):
             raise DataError(
-                f"has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {len(header)}.",
+                f"has {pluralise(len(fields), 'field')}, the header has {len(header)}.",
                 where=f"{name} line {number}",
                 remedy=_ragged_remedy(fields, header, delimiter, is_first=not begun),
             )

@@ -6,6 +6,7 @@ refused with file, line and remedy. Nothing of a zip is written to disk.
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import zipfile
 import zlib
@@ -85,10 +86,15 @@ def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple
     outer, _, member = path.partition("::")
     file = expand_home(outer)
     if not file.is_file():
-        what = "is a folder, not a file." if file.is_dir() else "no such file."
-        raise DataError(
-            what, where=str(file), remedy="Check the path; it starts at the study file."
-        )
+        what, remedy = "no such file.", "Paths are relative to the folder of the study file."
+        if file.is_dir():
+            what, remedy = "is a folder, not a file.", "Name a file in it."
+        elif file.exists():
+            what, remedy = "is not a regular file.", "Copy its content into a file."
+        elif names := [one.name for one in file.parent.glob("*") if one.is_file()]:
+            close = difflib.get_close_matches(file.name, names, n=1)
+            remedy += f" Did you mean {close[0]}?" if close else ""
+        raise DataError(what, where=str(file), remedy=remedy)
     if file.suffix.lower() == ".zip":
         return _read_member(file, member, endings)
     name = file.name

@@ -30,6 +30,7 @@ from paretune.data.schema_inference.shapes import (
     refuse_unsupported_shape,
 )
 from paretune.errors import DataError
+from paretune.terminal.plural import pluralise
 
 _ID = re.compile(r"(.*_)?(id|idx|uid|guid|index|uuid)(_id)?", re.IGNORECASE)
 _CHOICE = re.compile(
@@ -185,7 +186,7 @@ def infer_task(
     if measured:
         task["kind"] = "regression"
         reasons["kind"] = f"{label} holds numbers; classification, if they are names of classes"
-    task["train"], reasons["train"] = str(path), f"{len(rows)} rows"
+    task["train"], reasons["train"] = str(path), pluralise(len(rows), "row")
     labels, why_labels = (), ""
     if not choices and not measured:
         labels, why_labels = _find_labels(path, label, columns[label])
@@ -227,7 +228,7 @@ def _find_labels(path: Path | str, label: str, values: list[object]) -> tuple[tu
     if declared:
         return declared, "declared in the file"
     distinct = {s for s in map(cell_text, values) if s is not None}
-    return sort_labels(distinct), f"the {len(distinct)} values of {label}, in order"
+    return sort_labels(distinct), f"{pluralise(len(distinct), 'value')} of {label}, in order"
 
 
 def _parallel_task(
@@ -319,10 +320,10 @@ def _find_texts(
     }
     if not size or max(size.values()) < 1:
         raise DataError(
-            "no column looks like a text.",
+            "no column looks like text.",
             where=where,
-            remedy=f"Apart from label and id it has {', '.join(columns) or 'nothing'}; say which "
-            "one: --text COLUMN.",
+            remedy="Name one with --text COLUMN. Apart from label and id there is "
+            f"{', '.join(columns) or 'no column'}.",
         )
     lower = {name.casefold(): name for name in size}
     for first, second in _KNOWN_PAIRS:

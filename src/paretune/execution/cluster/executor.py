@@ -43,6 +43,7 @@ from paretune.planning.worker_count import MEMORY_PREFIX
 from paretune.store import Claim, RunStatus, Storage
 from paretune.study import Run
 from paretune.study.paths import FILE_KEYS, is_path
+from paretune.terminal.plural import pluralise
 from paretune.training.runs.job import Outcome
 
 STOP_POLL_SECONDS = 0.1
@@ -258,7 +259,7 @@ class _Tasks:
                 with contextlib.suppress(StaleClaimError):
                     self.store.renew(claim, progress)
         if end.lost:
-            runs = f"{len(task.claims)} run{'s' * (len(task.claims) != 1)}"
+            runs = pluralise(len(task.claims), "run")
             self.note(f"Node {end.node or '?'} is lost; {runs} of it go on elsewhere.")
         elif end.crash is not None:
             statuses = self.store.load_statuses(self.study_hash)

@@ -29,7 +29,7 @@ def fit(
 
 METHOD = Baseline(
     name="copy_source",
-    title="the source, copied",
+    title="copied source",
     options=Options,
     fit=fit,
     is_useful=False,

@@ -36,7 +36,7 @@ def count_shots(options: Options) -> int:
 METHOD = replace(
     untuned.METHOD,
     name="few_shot",
-    title="the untuned model, few-shot",
+    title="few-shot prompt",
     options=Options,
     readouts=("label_words", "text"),
     shots=count_shots,

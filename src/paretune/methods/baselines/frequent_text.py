@@ -34,7 +34,7 @@ def fit(
 
 METHOD = Baseline(
     name="frequent_text",
-    title="most frequent completion",
+    title="most frequent text",
     options=Options,
     fit=fit,
     is_useful=False,

@@ -44,7 +44,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
 
 METHOD = Method(
     name="head_only",
-    title="linear probe (head only)",
+    title="linear probe",
     options=Options,
     learning_rates=(1e-3, 5e-3, 2e-2),
     starts_as_base=True,

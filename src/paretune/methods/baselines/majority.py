@@ -40,7 +40,7 @@ def fit(
 
 METHOD = Baseline(
     name="majority",
-    title="majority answer",
+    title="constant answer",
     options=Options,
     fit=fit,
     is_useful=False,

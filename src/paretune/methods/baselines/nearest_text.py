@@ -55,7 +55,7 @@ def fit(
 
 METHOD = Baseline(
     name="nearest_text",
-    title="completion of the nearest prompt (TF-IDF)",
+    title="nearest prompt",
     options=Options,
     fit=fit,
     complexity=1,

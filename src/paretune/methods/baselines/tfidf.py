@@ -82,7 +82,7 @@ def _join_segment(segment: tuple[str, str | None]) -> str:
 
 METHOD = Baseline(
     name="tfidf",
-    title="TF-IDF + logistic regression",
+    title="TF-IDF",
     options=Options,
     fit=fit,
     complexity=1,

@@ -16,7 +16,7 @@ from paretune.methods.core.method import Head, Method, Trains
 
 METHOD = Method(
     name="untuned",
-    title="the untuned model",
+    title="untuned model",
     options=Options,
     learning_rates=None,
     starts_as_base=True,

@@ -6,11 +6,8 @@ Nothing here imports torch before a method is asked for.
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
@@ -18,6 +15,7 @@ from paretune.errors import MethodError, PluginError
 from paretune.methods.core.layer_subset import ALL, LayerOptions, list_layers
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
 from paretune.methods.core.options import parse_options
+from paretune.methods.core.titles import list_built_in
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Readout, aliases
@@ -203,7 +201,7 @@ def available() -> dict[str, Method | Baseline]:
     Without what a search completes (``auto``): what that trains is a stack.
     """
     methods: dict[str, Method | Baseline] = {
-        name: get(name) for name in _built_in() if name not in FOUND_BY_SEARCH
+        name: get(name) for name in list_built_in() if name not in FOUND_BY_SEARCH
     }
     for name in set(plugins.names(plugins.METHODS)) - set(methods):
         try:
@@ -219,7 +217,7 @@ def broken_plugins() -> dict[str, str]:
     conflict = "paretune has a method of this name and uses that"
     return {
         **{name: str(error) for name, error in errors.items()},
-        **{name: conflict for name in plugins.names(plugins.METHODS) if name in _built_in()},
+        **{name: conflict for name in plugins.names(plugins.METHODS) if name in list_built_in()},
     }
 
 
@@ -235,32 +233,17 @@ def get(name: str) -> Method | Baseline:
         from paretune.methods.peft import tuner_methods
 
         return tuner_methods.make_method(name.removeprefix(PEFT_PREFIX))
-    if name in _built_in():
-        method: Method | Baseline = importlib.import_module(_built_in()[name]).METHOD
+    if name in list_built_in():
+        method: Method | Baseline = importlib.import_module(list_built_in()[name]).METHOD
         return method
     if name in plugins.names(plugins.METHODS):
         return plugins.load(plugins.METHODS, name, Method)
     raise _unknown_method(name)
 
 
-@cache
-def _built_in() -> Mapping[str, str]:
-    """Module names of the methods by the methods' names: those of the files."""
-    folder = Path(__file__).parents[1]
-    return {
-        info.name: f"{package}.{info.name}"
-        for package, path in (
-            ("paretune.methods", folder),
-            ("paretune.methods.baselines", folder / "baselines"),
-        )
-        for info in pkgutil.iter_modules([str(path)])
-        if not info.ispkg
-    }
-
-
 def _unknown_method(name: str) -> MethodError:
     """With the method of another name, the nearest name, or all there are."""
-    known = sorted({*_built_in(), *plugins.names(plugins.METHODS)})
+    known = sorted({*list_built_in(), *plugins.names(plugins.METHODS)})
     if name in aliases.METHOD_HINTS:
         return MethodError(f'method "{name}" is not known: {aliases.METHOD_HINTS[name]}.')
     tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in known}

@@ -26,8 +26,8 @@ COLOURS = {
 
 STANDING_TITLES = {
     "above": "▲ better than every baseline",
-    "unclear": "≈ no verdict against one",
-    "below": "▼ worse than one",
+    "unclear": "≈ undecided against a baseline",
+    "below": "▼ worse than a baseline",
     "baseline": "baseline",
 }
 

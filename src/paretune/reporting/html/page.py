@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import StoreError
+from paretune.methods.core.titles import title_of
 from paretune.reporting.figures import bars, learning_curves, memory_stack, model_size, pareto
 from paretune.reporting.figures.vega_data import pareto_data
 from paretune.reporting.model import Report, TaskReport
@@ -36,9 +37,9 @@ from paretune.reporting.text.formatting import (
     format_seconds,
     format_shortfall,
     format_units,
-    pluralise,
 )
 from paretune.reporting.writing import write_file
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ _FORMATTERS = (
     format_units,
     pluralise,
     sanitise_line,
+    title_of,
 )
 """Functions that templates call."""
 

@@ -62,7 +62,7 @@ FIELDS: dict[str, str] = {
     "tasks[].recommendation": "what to take without a budget; null: nothing to say yet",
     "tasks[].recommendation.kind": "method (proven better than every baseline), guess (a method "
     "that is not), baseline or none",
-    "tasks[].recommendation.take": "title of the configuration; null: none",
+    "tasks[].recommendation.take": "the configuration, by its keys; null: none",
     "tasks[].recommendation.proven": "true: proven better than every baseline at 95 %",
     "tasks[].recommendation.within_points": "expected loss that is accepted for a lower cost; "
     "points are hundredths of the metric's highest value",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from paretune.metrics.classification import NO_LABEL
 from paretune.reporting.rows import Row
-from paretune.reporting.text.formatting import pluralise
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 MAX_LISTED = 25

@@ -10,6 +10,7 @@ from paretune.analysis.likelihood import CellLikelihood, LikelihoodComparisons
 from paretune.analysis.pairwise_comparisons import describe_withheld
 from paretune.analysis.pairwise_ranks import Pair, flip
 from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.methods.core.titles import title_of
 from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.text.formatting import (
@@ -115,7 +116,7 @@ def _format_fitted(runs: Iterable[ExampleLikelihood]) -> str:
 
 
 def _format_verdict(one: CellLikelihood, pairs: Sequence[Pair]) -> str:
-    """``better than lora; no verdict against full``."""
+    """``better than LoRA; undecided against BitFit``."""
     if one.cell.model == NO_MODEL:
         return "baseline"
     name = one.cell.method
@@ -124,9 +125,9 @@ def _format_verdict(one: CellLikelihood, pairs: Sequence[Pair]) -> str:
     for words, standing in (
         ("better than", "above"),
         ("worse than", "below"),
-        ("no verdict against", "unclear"),
+        ("undecided against", "unclear"),
     ):
-        others = [sanitise_line(pair.b) for pair in of_row if pair.standing == standing]
+        others = [sanitise_line(title_of(pair.b)) for pair in of_row if pair.standing == standing]
         if others:
             phrases.append(f"{words} {join_names(others)}")
     withheld = describe_withheld(pair.withheld for pair in of_row)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.over_tasks import OverTasks, TaskEffect
-from paretune.reporting.text.formatting import format_p_value, pluralise
+from paretune.methods.core.titles import title_of
+from paretune.reporting.text.formatting import format_p_value
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 OVER_TASKS_NOTE = (
@@ -27,9 +29,9 @@ class OverTasksLine:
     """One method beside a reference, as texts.
 
     Attributes:
-        pair: ``lora against full``; with the model where there are several.
+        pair: ``LoRA against full fine-tuning``; with the model where there are several.
         difference: ``+1.2 points [-0.5, +2.9]``.
-        verdict: ``better``, ``worse``, or ``no verdict`` and why.
+        verdict: ``better``, ``worse``, or ``undecided`` and why.
         tasks: each task with its difference.
         further: that effects differ between tasks and what follows, and what failed; may be empty.
         values: behind the texts.
@@ -44,7 +46,7 @@ class OverTasksLine:
 
     @property
     def sentence(self) -> str:
-        """``lora against full on 4 tasks: +1.2 points [-0.5, +2.9], no verdict``."""
+        """``LoRA against BitFit on 4 tasks: +1.2 points [-0.5, +2.9], undecided``."""
         tasks = pluralise(len(self.values.effects), "task")
         return f"{self.pair} on {tasks}: {self.difference}, {self.verdict}"
 
@@ -81,11 +83,12 @@ class OverTasksTable:
 
 def _write_line(row: OverTasks, several: bool) -> OverTasksLine:
     on_model = f" on {row.model}" if several else ""
-    verdict = {"above": "better", "below": "worse", "unclear": "no verdict"}[row.standing]
+    verdict = {"above": "better", "below": "worse", "unclear": "undecided"}[row.standing]
     if row.withheld:
         verdict = f"{verdict}: {row.withheld}"
+    method, reference = title_of(row.method), title_of(row.reference)
     return OverTasksLine(
-        pair=sanitise_line(f"{row.method} against {row.reference}{on_model}"),
+        pair=sanitise_line(f"{method} against {reference}{on_model}"),
         difference=f"{row.points:+z.1f} points [{row.low:+z.1f}, {row.high:+z.1f}]",
         verdict=verdict,
         tasks=", ".join(map(_name_effect, row.effects)),
@@ -113,4 +116,4 @@ def _write_further(row: OverTasks) -> Iterable[str]:
         )
     for name, (failed, runs) in zip((row.method, row.reference), row.failed, strict=True):
         if failed:
-            yield sanitise_line(f"{failed} of {pluralise(runs, 'run')} of {name} failed")
+            yield sanitise_line(f"{failed} of {pluralise(runs, 'run')} of {title_of(name)} failed")

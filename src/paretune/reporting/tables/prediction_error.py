@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from paretune.analysis.cell import Cell
 from paretune.analysis.resources.forecast import Backtest, backtest_predictions
 from paretune.reporting.rows import Grid, Row
-from paretune.reporting.text.formatting import format_bytes, format_seconds, pluralise
+from paretune.reporting.text.formatting import format_bytes, format_seconds
+from paretune.terminal.plural import pluralise
 
 TITLES = (
     "peak: predicted",

@@ -13,15 +13,10 @@ from paretune.autopeft.surrogate import expected_maximum
 from paretune.methods.core.layer_subset import ALL, list_layers
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.cost_amounts import format_amount
-from paretune.reporting.text.formatting import (
-    format_rate,
-    format_seconds,
-    format_share,
-    join_names,
-    pluralise,
-)
+from paretune.reporting.text.formatting import format_rate, format_seconds, format_share, join_names
 from paretune.store.record import Record
 from paretune.study.run import is_trial
+from paretune.terminal.plural import pluralise
 
 TITLE = "What the search found"
 _ABOVE = (

@@ -27,8 +27,8 @@ from paretune.reporting.tables.disagreement import (
     rows_on_common_examples,
 )
 from paretune.reporting.text.escape import dump_script_json
-from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 MAX_SHOWN = 10

@@ -19,6 +19,7 @@ from paretune.reporting.text.formatting import (
     format_n_by_seeds,
     format_rate,
 )
+from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from paretune.analysis.statistics.score_interval import Interval
@@ -89,7 +90,7 @@ _NAMES = ("task", "model", "method")
 
 def _cell(task: TaskReport, row: Row) -> dict[str, Value]:
     model = None if row.cell.model == NO_MODEL else row.model
-    names = {"task": task.key, "model": model, "method": row.method}
+    names = {"task": task.key, "model": model, "method": sanitise_line(row.cell.method)}
     return {**names, "baseline": row.cell.baseline}
 
 

@@ -11,10 +11,12 @@ from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.test_design import TestDesign
 from paretune.analysis.unread_answers import unread_share
 from paretune.methods.baselines import WITH_MODEL
+from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import Row
-from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
+from paretune.reporting.text.formatting import format_basis, format_interval, join_names
 from paretune.study import Study
 from paretune.study.presets import load_preset
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 SELECTED_ON_TEST = "selected on the test part"
@@ -54,20 +56,24 @@ def write_conclusions(
 
 
 def write_further_conclusions(
-    rows: Sequence[Row], baselines: Sequence[Row], comparisons: PairwiseComparisons, take: str
+    rows: Sequence[Row],
+    baselines: Sequence[Row],
+    comparisons: PairwiseComparisons,
+    take: tuple[str, str],
 ) -> Iterable[str]:
-    """What :func:`write_conclusions` adds to the advice to take ``take``, a row's title."""
+    """What :func:`write_conclusions` adds to the advice to take ``take``, a model and method."""
     models = len({row.model for row in rows})
     above = [row for row in rows if row.verdict is not None and row.verdict.above_all]
     if len(above) > 1:
-        yield f"Better than every baseline (proven at 95 %): {_group_by_model(above, models)}."
+        named = _group_by_model(above, models)
+        yield f"Proven better than every baseline{_of_trained(above)}: {named}."
     best = max(above, key=_estimate)
     others = [row for row in above if row is not best]
     if below := _find_below(best, others, comparisons):
         yield f"Of these, worse than the highest: {_group_by_model(below, models)}."
     measured = [row for row in others if row.cost.memory.value is not None]
     least = min([*measured, best], key=lambda row: row.cost.memory.value or math.inf)
-    if measured and least.title != take:
+    if measured and (least.cell.model, least.cell.method) != take:
         yield f"Of these, the least memory in training: {least.title}, {least.cost.memory.text}."
     yield from _conclude_lost(rows, baselines, models)
 
@@ -78,15 +84,18 @@ def _conclude_above(
     best = max(above, key=_estimate)
     others = [row for row in above if row is not best]
     if not others:
-        yield f"On {task}, only {_describe(best)} is better than every baseline (proven at 95 %)."
+        yield (
+            f"On {task}, only {_describe(best)} is proven better than every baseline"
+            f"{_of_trained(above)}."
+        )
         return
     yield (
-        f"On {task}, {_group_by_model(above, models)} are better than every baseline (proven at "
-        f"95 %); the highest is {_describe(best)}."
+        f"On {task}, {_group_by_model(above, models)} are proven better than every baseline"
+        f"{_of_trained(above)}; the highest is {_describe(best)}."
     )
     below = _find_below(best, others, comparisons)
     if not below:
-        yield "Between it and the others there is no verdict."
+        yield "It is undecided between it and the others."
     elif len(below) < len(others):
         yield f"Of the others, worse than it: {_group_by_model(below, models)}."
     else:
@@ -102,14 +111,15 @@ def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -
     """Methods below the untuned model or level with it, collapsed and failed seeds."""
     if below := [row for row in rows if row.below_untuned]:
         yield (
-            "Worse than the untuned model, so training lost what it knew: "
+            "Worse than the untuned model, so training lost what the model knew: "
             f"{_group_by_model(below, models)}."
         )
     untrained = dict.fromkeys(row.not_above_untrained for row in rows if row.not_above_untrained)
     for names in untrained:
         level = [row for row in rows if row.not_above_untrained == names]
+        titles = join_names([title_of(name) for name in names])
         yield (
-            f"Not proven better than the model without training ({join_names(names)}): "
+            f"Not proven better than the model without training ({titles}): "
             f"{_group_by_model(level, models)}."
         )
     trained = [*rows, *(row for row in baselines if row.cell.name in WITH_MODEL)]
@@ -117,9 +127,8 @@ def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -
         shares = join_names([f"{share:.1%} of {row.title}" for row, share in unread])
         yield f"No label was found in the texts of these answers, which count as wrong: {shares}."
     # Names are written as they are, so no sentence begins with one.
-    generates = any(row.cell.objective.generates for row in trained)
     forms = {
-        "collapsed": f"One {'text' if generates else 'constant'} was predicted by",
+        "collapsed": "The same answer was given to every example by",
         "diverged": "Training diverged for",
         "out_of_memory": "Memory ran out for",
         "error": "An unexpected error stopped",
@@ -135,7 +144,7 @@ def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -
 
 
 def _group_by_model(rows: Sequence[Row], models: int) -> str:
-    """``full and lora on sloberta, and loha on xlm-r``; ``... on every model``."""
+    """``LoRA and DoRA on sloberta, and LoHa on xlm-r``; ``... on every model``."""
     methods: dict[str, list[str]] = {}
     for row in rows:
         methods.setdefault(row.model, []).append(row.method)
@@ -151,6 +160,12 @@ def _group_by_model(rows: Sequence[Row], models: int) -> str:
     return groups[0] if len(groups) == 1 else ", and ".join([", ".join(groups[:-1]), groups[-1]])
 
 
+def _of_trained(rows: Sequence[Row]) -> str:
+    """The condition of a claim on rows of which runs failed."""
+    failed = any(row.cell.failures is not None and row.cell.failures.failed for row in rows)
+    return ", of runs that trained" if failed else ""
+
+
 def _find_below(best: Row, others: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
     """Those that are proven worse than ``best``."""
     below = comparisons.find_worse(best.cell, [row.cell for row in others])
@@ -158,7 +173,7 @@ def _find_below(best: Row, others: Sequence[Row], comparisons: PairwiseCompariso
 
 
 def _describe(row: Row) -> str:
-    """``lora, 0.77 [0.67, 0.86] (60 examples, 3 seeds)``."""
+    """``LoRA, 0.77 [0.67, 0.86] (60 examples, 3 seeds)``."""
     if row.interval is None:
         return row.title
     selected = f"; {SELECTED_ON_TEST}" if row.cell.selected_on_test else ""
@@ -177,12 +192,12 @@ def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
     crossed = {cell.design.is_cross_validation for cell in cells if cell.interval is not None}
     seeds = pluralise(len(protocol.seeds), "fresh seed")
     part = "rows that no selection has used"
-    claim = "" if len(protocol.seeds) >= 5 else " A claim needs at least five."
+    claim = "" if len(protocol.seeds) >= 5 else " A claim needs at least five seeds."
     by_fold = ", one for each fold" if crossed == {True} else ""
     if protocol.trials == 1:
         return (
-            "Fair protocol: every method ran at one learning rate, and no other was tried; scores "
-            f"are of {seeds}{by_fold}, on {part}.{claim}"
+            "Fair protocol: every method trained with one learning rate; no other was tried. "
+            f"Scores are of {seeds}{by_fold}, on {part}.{claim}"
         )
     folds = (
         f"the mean of {protocol.folds} folds of train (one part where train has 500 rows or more)"
@@ -229,18 +244,18 @@ def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
             )
         elif study.protocol.preset != "paper":
             yield (
-                f"On {names} the test part is tested after training on one training set, whose "
-                "chance is not in the intervals."
+                f"On {names} all runs train on the same training set; the intervals do not cover "
+                "how scores vary with the training set."
             )
 
 
 def describe_unfinished(cell: Cell) -> str:
     """One line on a cell that is not finished."""
-    name = f"{cell.task} / {cell.method}"
+    name = f"{cell.task} / {title_of(cell.method)}"
     if cell.model != NO_MODEL:
-        name = f"{cell.task} / {cell.model} / {cell.method}"
+        name = f"{cell.task} / {cell.model} / {title_of(cell.method)}"
     stages = []
-    for stage, title in (("tune", "rates on trial"), ("final", "final seeds")):
+    for stage, title in (("tune", "learning rates tried"), ("final", "final runs")):
         ended = len(cell.tuning if stage == "tune" else cell.final)
         running, todo = (cell.pending.get((stage, s), 0) for s in ("running", "todo"))
         total = max(ended + running + todo, cell.expected_runs if stage == "final" else 0)

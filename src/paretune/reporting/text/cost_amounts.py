@@ -24,6 +24,28 @@ _UNIT_TITLES: dict[Axis, str] = {
     "forgetting": "forgetting",
 }
 
+_SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
+_SHARED: dict[Axis, str] = {
+    "memory": "memory",
+    "time": "training time",
+    "step": "time of a step",
+    "parameters": "trained parameters",
+    "saved": "saved bytes",
+    "inference": "inference time",
+    "forgetting": "forgetting",
+}
+
+
+def format_cost_share(axis: Axis, share: float, title: str) -> str:
+    """``a third of full fine-tuning's memory``; a percentage where no simple fraction is near.
+
+    Args:
+        share: the cost as a part of that of ``title``.
+    """
+    near = (text for part, text in _SHARES.items() if abs(share / part - 1) < 0.1)
+    percent = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+    return f"{next(near, percent)} of {title}'s {_SHARED[axis]}"
+
 
 def format_cost(axis: Axis, cost: CostEstimate) -> str:
     """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""

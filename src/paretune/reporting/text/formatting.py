@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from paretune.terminal.plural import pluralise
+
 if TYPE_CHECKING:
     from paretune.analysis.baseline_comparison import Standing
     from paretune.analysis.failures import FailureRate
@@ -95,19 +97,21 @@ def format_rank(rank: RankRange | None) -> str:
 
 
 def describe_standing(a: str, b: str, standing: Standing) -> str:
-    """``full is better than lora``: the verdict on a pair, in the words of every output."""
+    """``Proven at 95 %: LoRA is better than TF-IDF``: the verdict on a pair, in every output."""
     if standing == "unclear":
-        return f"No verdict between {a} and {b}"
+        return f"Undecided between {a} and {b}"
     better, worse = (a, b) if standing == "above" else (b, a)
-    return f"{better} is better than {worse} (proven at 95 %)"
+    return f"Proven at 95 %: {better} is better than {worse}"
 
 
-def format_failures(rate: FailureRate) -> str:
-    """``0 of 5 failed, up to 45 % may (95 %)``; ``1 of 5 failed, 1 to 66 % may (95 %)``."""
-    may = f"up to {100 * rate.high:.0f} %"
+def describe_failures(name: str, rate: FailureRate) -> str:
+    """How many runs failed, and what the true failure rate could be, as a sentence."""
+    runs = pluralise(rate.runs, "run")
     if rate.failed:
-        may = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
-    return f"{rate.failed} of {rate.runs} failed, {may} may (95 %)"
+        true_rate = f"is {100 * rate.low:.0f} to {100 * rate.high:.0f} % (95 % interval)"
+    else:
+        true_rate = f"could still be as high as {100 * rate.high:.0f} % (95 % limit)"
+    return f"Failures of {name}: {rate.failed} of {runs}; the true failure rate {true_rate}."
 
 
 def format_failed(rate: FailureRate | None) -> str:
@@ -133,11 +137,6 @@ def format_points(value: float, highest: float) -> str:
 def format_p_value(value: float) -> str:
     """``0.031``, ``<0.001``."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def pluralise(count: int, noun: str) -> str:
-    """``1 seed``, ``3 seeds``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def join_names(names: Sequence[str], last: str = "and") -> str:

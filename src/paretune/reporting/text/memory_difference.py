@@ -13,14 +13,15 @@ from paretune.analysis.resources.memory_breakdown import (
     differing_conditions,
     peaks_differ,
 )
+from paretune.methods.core.titles import title_of
 from paretune.reporting.tables.cost_columns import summarise_cost
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_parameters,
     format_part,
     join_names,
-    pluralise,
 )
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 _CONDITION_TITLES = {
@@ -32,16 +33,16 @@ _CONDITION_TITLES = {
 
 def explain_memory_difference(cell: Cell, other: Cell) -> tuple[str, ...]:
     """Why ``cell`` takes more or less memory than ``other``, of the same task."""
-    names = [one.method for one in (cell, other)]
+    names = [title_of(one.method) for one in (cell, other)]
     if cell.model != other.model:
-        names = [f"{one.method} on {one.model}" for one in (cell, other)]
+        names = [f"{title_of(one.method)} on {one.model}" for one in (cell, other)]
     name, other_name = map(sanitise_line, names)
     a, b = break_down_memory(cell.cost), break_down_memory(other.cost)
     if a is None or b is None or a.peak is None or b.peak is None:
         return (*_explain_unknown(cell, a), *_explain_unknown(other, b))
     peaks = (
-        f"{name} took {format_bytes(a.peak)} at its peak in training, {other_name} "
-        f"{format_bytes(b.peak)}: {_format_difference(a.peak - b.peak)}."
+        f"Peak memory in training: {format_bytes(a.peak)} with {name}, {format_bytes(b.peak)} with "
+        f"{other_name}, {_format_difference(a.peak - b.peak)}."
     )
     return (peaks, *_explain(name, a, other_name, b))
 
@@ -49,7 +50,7 @@ def explain_memory_difference(cell: Cell, other: Cell) -> tuple[str, ...]:
 def _explain_unknown(cell: Cell, memory: MemoryBreakdown | None) -> Iterable[str]:
     if memory is None or memory.peak is None:
         reason = memory.missing["peak"] if memory else summarise_cost(cell).memory.text
-        name = sanitise_line(cell.method)
+        name = sanitise_line(title_of(cell.method))
         yield f"The peak of {name} in training is not known: {sanitise_line(reason)}."
 
 
@@ -85,8 +86,9 @@ def _explain(name: str, a: MemoryBreakdown, other_name: str, b: MemoryBreakdown)
         )
     if a.trained is not None and b.trained is not None and a.trained != b.trained:
         yield (
-            f"{name} trains {format_parameters(a.trained)} parameters, {other_name} "
-            f"{format_parameters(b.trained)}: gradients and optimiser states follow from that."
+            f"Trained parameters: {format_parameters(a.trained)} with {name}, "
+            f"{format_parameters(b.trained)} with {other_name}. Gradients and optimiser states "
+            "follow from that."
         )
 
 

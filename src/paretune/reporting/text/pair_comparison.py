@@ -8,6 +8,7 @@ from paretune.analysis.pairwise_comparisons import describe_withheld
 from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.analysis.statistics.score_interval import Interval
+from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import (
     describe_standing,
     format_basis,
@@ -29,19 +30,17 @@ def describe_pair(
         sample_size: what would decide it; None where it is decided.
         failures: sentences on runs that failed.
     """
-    a, b, difference = sanitise_line(pair.a), sanitise_line(pair.b), pair.difference
+    a, b = (sanitise_line(title_of(name)) for name in (pair.a, pair.b))
+    difference = pair.difference
     yield f"{a} minus {b}: {format_interval(difference)} ({format_basis(difference)})."
-    correction = "not corrected: it is the only such pair"
+    p = f"p {format_p_value(pair.p_holm)}"
     if pair.family > 1:
-        correction = (
-            f"corrected over {pair.family} comparisons; {format_p_value(difference.p)} uncorrected"
-        )
-    standing = describe_standing(a, b, pair.standing)
-    yield f"{standing}; p {format_p_value(pair.p_holm)}, {correction}."
+        before = format_p_value(difference.p)
+        p = f"{p} after correction for {pair.family} comparisons, {before} before"
+    why = f": {describe_withheld([pair.withheld])}" if pair.withheld else ""
+    yield f"{describe_standing(a, b, pair.standing)}{why} ({p})."
     if pair.standing == "unclear":
-        yield _describe_unclear(a, b, difference)
-    if pair.withheld:
-        yield f"Why there is no verdict: {describe_withheld([pair.withheld])}."
+        yield _describe_unclear(a, b, pair)
     if (mcnemar := pair.mcnemar) is not None:
         yield (
             f"McNemar's exact test of accuracy, these two runs: only {a} is right on "
@@ -49,22 +48,28 @@ def describe_pair(
             f"{difference.n_examples:,} examples x 1 seed; p {format_p_value(mcnemar.p)}."
         )
     if sample_size is not None:
-        yield f"Would decide between them: {describe_sample_size(sample_size)}."
+        yield describe_sample_size(sample_size, a, b)
         if has_number(sample_size):
             yield POWER_NOTE
     yield from (sanitise_line(text) for text in failures)
 
 
-def _describe_unclear(a: str, b: str, difference: Interval) -> str:
+def _describe_unclear(a: str, b: str, pair: Pair) -> str:
     """What the difference may be, by its own interval."""
-    ends = (difference.low, difference.high)
-    low, high = (format_points(abs(end), difference.highest) for end in ends)
+    difference: Interval = pair.difference
+    ends = sorted(abs(end) for end in (difference.low, difference.high))
     if difference.low <= 0 <= difference.high:
-        return (
-            f"{a} may be {low} points worse or {high} points better than {b} (95 %, this pair "
-            "alone). That is no proof that they are equal."
+        low, high = (
+            format_points(abs(end), difference.highest) for end in (difference.low, difference.high)
         )
-    points = (
-        f"{low} to {high} points better" if difference.low > 0 else f"{high} to {low} points worse"
+        return (
+            f"Looked at alone, this pair leaves {a} anywhere from {low} points worse to {high} "
+            f"points better than {b} (95 % interval)."
+        )
+    low, high = (format_points(end, difference.highest) for end in ends)
+    side = "ahead of" if difference.low > 0 else "behind"
+    not_proven = "" if pair.withheld else "; after correction it is not proven"
+    return (
+        f"Looked at alone, this pair puts {a} {low} to {high} points {side} {b} (95 % interval)"
+        f"{not_proven}."
     )
-    return f"By this pair alone {a} is {points} than {b} (95 %). That is no proof."

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
+from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.pairwise_comparisons import describe_withheld
 from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.pareto.expected_loss import Prospect
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
+from paretune.methods.core.titles import title_of
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
-from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
+from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost, format_cost_share
 from paretune.reporting.text.formatting import (
     format_basis,
+    format_estimate,
     format_interval,
     format_point_difference,
     format_share,
     join_names,
-    pluralise,
 )
 from paretune.reporting.text.recommendation_changes import (
     CandidateTitles,
@@ -33,6 +35,7 @@ from paretune.reporting.text.recommendation_changes import (
 )
 from paretune.reporting.text.unlearned import describe_trivial_score, warn_unlearned
 from paretune.terminal.notebook import html_block, html_code, html_lines
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 LINE_WIDTH = 80
@@ -44,16 +47,17 @@ class Advice:
     """A recommendation on one task, as texts and the numbers behind them.
 
     Attributes:
-        take: title of the recommended configuration; empty where there is none.
+        take: the recommended configuration, by its keys; empty where there is none.
         lines: at most three of ``LINE_WIDTH`` columns: what to take, why, what would change it.
-        explanations: what the lines do not say: why this one, what is safe.
+        explanations: what the lines do not say: the interval, why this one, what is safe.
         changes: what would change it, most important first.
         command: exports the configuration; empty where it has no weights.
         kind: as in :class:`~paretune.analysis.pareto.recommend.Recommendation`.
         proven: whether it is proven better than every baseline.
         within_points: expected loss that is accepted for a lower cost.
         prospect: what taking it may bring; None where there is none.
-        free_baseline: the best baseline without a model; empty where there is none.
+        free_baseline: key of the best baseline without a model; empty where there is none.
+        headline: the first line without the task: what to take, its score and what it costs.
         model, method: keys of the recommended configuration; empty where there is none.
     """
 
@@ -96,42 +100,44 @@ def write_advice(
     free = recommendation.free_baseline
     titles = CandidateTitles(recommendation)
     explanations: tuple[str, ...] = ()
-    headline = ""
+    if untrained := _find_untrained(recommendation):
+        # Baselines are quick: what they score says nothing yet of what to take.
+        chosen = prospect = None
     if chosen is None or prospect is None:
-        reasons = tuple(_explain_none(recommendation))
-        lines = tuple(fit_line([text]) for text in reasons)
+        reasons = tuple(_explain_none(recommendation, untrained))
+        lines, headline = tuple(fit_line([text]) for text in reasons), reasons[0]
     else:
         writer = _AdviceWriter(recommendation, chosen, prospect)
-        lines, headline = tuple(writer.lines()), ", ".join(writer.head())
+        lines, headline = tuple(writer.lines()), writer.headline()
         explanations = (*race, *writer.explanations())
         reasons = (*writer.statements(), *explanations)
     return Advice(
         task=sanitise_line(recommendation.task),
-        take=titles.title(chosen.cell) if chosen else "",
+        take=titles.key(chosen.cell) if chosen else "",
         lines=lines,
         explanations=explanations,
         reasons=reasons,
-        changes=tuple(write_changes(recommendation)),
+        changes=() if untrained else tuple(write_changes(recommendation)),
         command=_write_command(chosen.cell, study, store) if chosen else "",
-        warnings=tuple(_write_warnings(recommendation)),
-        kind=recommendation.kind,
+        warnings=() if untrained else tuple(_write_warnings(recommendation)),
+        kind="none" if untrained else recommendation.kind,
         proven=chosen is not None and chosen.proven,
         within_points=recommendation.budget.within_points,
         prospect=prospect,
-        free_baseline=titles.title(free.cell) if free else "",
+        free_baseline=titles.key(free.cell) if free else "",
         headline=headline,
         model=chosen.cell.model if chosen else "",
         method=chosen.cell.method if chosen else "",
     )
 
 
-def _explain_unproven(pair: Pair, of_difference: str) -> str:
-    """Why there is no verdict whatever the interval, else the interval."""
+def _explain_unproven(pair: Pair) -> str:
+    """Why it is undecided whatever the interval, else the interval."""
     if pair.withheld == "stopped":
         return "a race ended before all seeds were trained"
     if pair.withheld:
         return describe_withheld([pair.withheld])
-    return format_point_difference(pair.corrected, negated=True) + of_difference
+    return format_point_difference(pair.corrected, negated=True)
 
 
 @dataclass(frozen=True)
@@ -153,18 +159,45 @@ class _AdviceWriter:
     def _within(self) -> str:
         return format_loss(self.recommendation.budget.within_points, "g")
 
-    def head(self) -> list[str]:
-        """``topics: take lora``, ``0.77 [0.67, 0.86]``, ``870 MiB peak memory``."""
-        verb = {"guess": "best guess", "baseline": "take the baseline"}.get(
+    def headline(self) -> str:
+        """``Take LoRA: 0.94 accuracy, a third of full fine-tuning's memory.``"""
+        text = ", ".join(self._head())
+        return f"{text[:1].upper()}{text[1:]}."
+
+    def _head(self) -> list[str]:
+        """``take LoRA: 0.94 accuracy``, ``a third of full fine-tuning's memory``.
+
+        Where runs of it failed, the score is the expected one of a further run.
+        """
+        verb = {"guess": "the best guess is", "baseline": "take the baseline"}.get(
             self.recommendation.kind, "take"
         )
-        task = sanitise_line(self.recommendation.task)
-        score = format_interval(self.chosen.interval)
-        return [f"{task}: {verb} {self._title}", score, *self._costs()]
+        score, metric = self.chosen.interval, metrics.get(self.chosen.cell.metric).title
+        if self.chosen.failed_seeds:
+            score = replace(score, estimate=self.chosen.expected.estimate)
+            metric = f"{metric} expected"
+        costs = [self._share()] if self._share() else self._costs()
+        return [f"{verb} {self._title}: {format_estimate(score)} {metric}", *costs]
+
+    def _share(self) -> str:
+        """Its cost as a part of that of the dearest method; empty where it is not much less."""
+        axis = self.recommendation.budget.cost_axis
+        methods = [c for c in self.recommendation.candidates if not c.cell.baseline]
+        of_model = [c for c in methods if c.cell.model == self.chosen.cell.model]
+        dearest = max(
+            (c for c in of_model if axis in c.costs),
+            key=lambda c: c.costs[axis].value,
+            default=None,
+        )
+        if dearest is None or axis not in self.chosen.costs or dearest.costs[axis].value <= 0:
+            return ""
+        share = self.chosen.costs[axis].value / dearest.costs[axis].value
+        return format_cost_share(axis, share, self._title_of(dearest)) if share < 0.9 else ""
 
     def lines(self) -> Iterable[str]:
         """What to take; why; what would change it."""
-        yield fit_line(self.head(), ".")
+        first, *others = self._head()
+        yield fit_line([f"On {sanitise_line(self.recommendation.task)}, {first}", *others], ".")
         first, *others = self._why()
         yield fit_line([f"  {first}", *others], ".")
         if change := write_main_change(self.recommendation, LINE_WIDTH - len("  .")):
@@ -173,66 +206,68 @@ class _AdviceWriter:
     def _why(self) -> Iterable[str]:
         """What is proven, then the chances; what counts least comes last."""
         below, free = self.prospect.chance_below_baseline, self.recommendation.free_baseline
-        hardest = self.recommendation.hardest_comparison
         if self.chosen.cell.baseline:
             yield from self._describe_highest_method()
         elif self.chosen.proven:
-            yield "Proven better than every baseline"
+            yield self._describe_proven()
         else:
-            if hardest is not None and hardest.pair is not None:
-                other = self._title_of(hardest.candidate)
-                yield f"Not proven: {_explain_unproven(hardest.pair, f' against {other}')}"
-            else:
-                yield f"Not proven: {self._describe_missing()}"
+            yield self._describe_unproven()
             if below is not None and free is not None:
-                yield f"below {self._title_of(free)} with {format_share(below)}"
+                yield f"{format_share(below)} likely below {self._title_of(free)}"
         if (alternative := self.recommendation.best_alternative) is not None:
             yield f"cheaper than {self._title_of(alternative.candidate)}"
         yield f"expected loss {format_loss(self.prospect.loss_points)}"
-        yield f"best with {format_share(self.prospect.chance_best)}"
+        yield f"{format_share(self.prospect.chance_best)} likely best"
+
+    def _describe_proven(self) -> str:
+        if not self.chosen.failed_seeds:
+            return "Proven better than every baseline"
+        runs = pluralise(len(self.chosen.cell.final), "run")
+        failed = f"{self.chosen.failed_seeds} of {runs} failed"
+        return f"Proven better than every baseline, of runs that trained ({failed})"
+
+    def _describe_unproven(self, of_interval: str = "") -> str:
+        hardest = self.recommendation.hardest_comparison
+        if hardest is None or hardest.pair is None:
+            names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
+            why = f"no score yet of {join_names(names)}" if names else "undecided against one"
+            return f"Not proven better than every baseline: {why}"
+        why = _explain_unproven(hardest.pair)
+        if not hardest.pair.withheld:
+            why += of_interval
+        return f"Not proven better than {self._title_of(hardest.candidate)}: {why}"
 
     def statements(self) -> Iterable[str]:
         """The lines in sentences."""
-        task, text = sanitise_line(self.recommendation.task), self._describe()
-        yield {
-            "guess": f"On {task}, the best guess is {text}.",
-            "baseline": f"On {task}, take the baseline {text}.",
-        }.get(self.recommendation.kind, f"On {task}, take {text}.")
-        yield self._describe_prospect()
-        hardest = self.recommendation.hardest_comparison
+        yield self.headline()
         if self.chosen.cell.baseline:
             yield f"{', '.join(self._describe_highest_method())}."
         elif self.chosen.proven:
-            yield "It is proven better than every baseline (95 %)."
-        elif hardest is None or hardest.pair is None:
-            yield f"It is not proven better than its baselines: {self._describe_missing()}."
+            yield f"{self._describe_proven()} (95 %)."
         else:
-            other = self._title_of(hardest.candidate)
-            reason = _explain_unproven(hardest.pair, " (95 %, corrected)")
-            yield f"It is not proven better than {other}: {reason}."
+            yield f"{self._describe_unproven(' (95 %, corrected)')}."
+        yield self._describe_prospect()
 
     def explanations(self) -> Iterable[str]:
-        """Why this one, and what is safe."""
+        """The score with its interval, why this one, and what is safe."""
+        yield f"{self._describe_score()}."
         yield self._explain_choice()
         if self.recommendation.kind == "guess" and (safe := self._find_safe_baseline()):
             yield f"If a wrong switch is costly, stay with {safe} (--proven)."
 
-    def _describe_missing(self) -> str:
-        names = [sanitise_line(name) for name in self.recommendation.missing]
-        return f"no score yet of {join_names(names)}" if names else "no verdict against one of them"
-
     def _describe_prospect(self) -> str:
         prospect, free = self.prospect, self.recommendation.free_baseline
         chances = [
-            f"the best {format_share(prospect.chance_best)}",
-            f"more than {self._within} worse {format_share(prospect.chance_worse)}",
+            f"best {format_share(prospect.chance_best)}",
+            f"more than {self._within} below the best {format_share(prospect.chance_worse)}",
         ]
         if prospect.chance_below_baseline is not None and free is not None:
             below = format_share(prospect.chance_below_baseline)
             chances.append(f"below {self._title_of(free)} {below}")
+        loss = format_loss(prospect.loss_points)
         return (
-            f"Its next run is expected to lose {format_loss(prospect.loss_points)} against the "
-            f"best{self._inside}. Chances: {', '.join(chances)}."
+            f"If you train {self._title} once more, expect it to score {loss} below the best "
+            f"method{self._inside}. Chances: {', '.join(chances)}."
         )
 
     def _explain_choice(self) -> str:
@@ -247,7 +282,8 @@ class _AdviceWriter:
             least = "no training cost"
         best = self._title_of(alternative.candidate)
         text = (
-            f"It has {least} of all that are expected within {self._within} of the highest, {best}"
+            f"It has {least} of all that are expected to score within {self._within} of the best, "
+            f"{best}"
         )
         if alternative.pair is None:
             return f"{text}{self._inside}."
@@ -259,11 +295,12 @@ class _AdviceWriter:
             return "nothing is cheaper"
         best = find_best_cheaper(self.recommendation)
         if best is None:
-            return "none is known to be cheaper"
+            return "no method is known to be cheaper"
         gap = self.chosen.expected.estimate - best.expected.estimate
         points = 100 * gap / self.chosen.expected.score.highest
         title = self._title_of(best)
-        return f"the best that is cheaper, {title}, is expected {format_loss(points)} lower"
+        loss = format_loss(points)
+        return f"the best cheaper method, {title}, is expected to score {loss} less"
 
     def _find_safe_baseline(self) -> str:
         """The highest baseline above the trivial score; empty where there is none."""
@@ -287,20 +324,24 @@ class _AdviceWriter:
         highest = max(within, key=lambda c: c.expected.estimate)
         lead = highest.expected.estimate - self.chosen.expected.estimate
         points = lead * 100 / self.chosen.expected.score.highest
-        side = "higher" if points > 0 else "lower"
+        side = "above" if points > 0 else "below"
         title = self._title_of(highest)
-        yield f"The highest method is {title}, expected {format_loss(abs(points))} {side}"
+        loss, name = format_loss(abs(points)), self._title
+        yield f"The best fine-tuned method, {title}, is expected {loss} {side} {name}"
         if points > 0 and not highest.proven:
-            yield "not proven better"
+            yield "which is not proven"
 
     @property
     def _inside(self) -> str:
         return " inside the budget" if self.recommendation.budget.limits else ""
 
-    def _describe(self) -> str:
-        """``lora: 0.77 [0.67, 0.86] (60 examples, 3 seeds), 870 MiB peak memory``."""
-        score = f"{format_interval(self.chosen.interval)} ({format_basis(self.chosen.interval)})"
-        return f"{self._title}: {', '.join([score, *self._costs()])}"
+    def _describe_score(self) -> str:
+        """``Score: 0.77 [0.67, 0.86] (60 examples, 3 seeds), 870 MiB peak memory``."""
+        interval, trained = self.chosen.interval, ""
+        if self.chosen.failed_seeds:
+            trained = "; only runs that trained"
+        score = f"{format_interval(interval)} ({format_basis(interval)}{trained})"
+        return f"Score: {', '.join([score, *self._costs()])}"
 
     def _costs(self) -> list[str]:
         budget = self.recommendation.budget
@@ -320,8 +361,8 @@ def _write_warnings(recommendation: Recommendation) -> Iterable[str]:
         only = {c.cell.method for c in methods} <= {c.method for c in collapsed.cells}
         yield warn_unlearned(collapsed, named, only)
     if recommendation.missing:
-        names = join_names([sanitise_line(name) for name in recommendation.missing])
-        yield f"Nothing is compared with these baselines (not run yet, or no run trained): {names}."
+        names = join_names([title_of(sanitise_line(name)) for name in recommendation.missing])
+        yield f"Not compared with {names}: no run has trained yet."
     waiting = [
         f"{titles.title(c)} {len(c.final)} of {pluralise(c.expected_runs, 'run')}"
         for c in recommendation.unfinished
@@ -331,9 +372,23 @@ def _write_warnings(recommendation: Recommendation) -> Iterable[str]:
         yield f"Not finished: {', '.join(waiting)}."
 
 
-def _explain_none(recommendation: Recommendation) -> Iterable[str]:
+def _find_untrained(recommendation: Recommendation) -> tuple[Cell, ...]:
+    """The methods still to be trained, where none of a task has ended a run yet."""
+    waiting = tuple(c for c in recommendation.unfinished if not c.baseline)
+    ended = any(not c.cell.baseline for c in recommendation.candidates)
+    failed = any(not cell.baseline for cell in recommendation.failed_cells)
+    return () if ended or failed else waiting
+
+
+def _explain_none(recommendation: Recommendation, untrained: Sequence[Cell] = ()) -> Iterable[str]:
     """Why nothing can be recommended."""
     task, candidates = sanitise_line(recommendation.task), recommendation.candidates
+    if untrained:
+        titles = CandidateTitles(recommendation)
+        names = join_names([titles.title(cell) for cell in untrained])
+        yield f"On {task}, nothing has been trained yet."
+        yield f"Still to run: {names}."
+        return
     methods = [c for c in candidates if not c.cell.baseline]
     with_model = any(c.cell.model != NO_MODEL for c in candidates)
     if any(c.cell.selected_on_test for c in candidates):

@@ -12,13 +12,9 @@ from paretune.analysis.learning_check import rate_edge_of
 from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.methods.core.titles import title_of
 from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_amount, format_cost
-from paretune.reporting.text.formatting import (
-    format_interval,
-    format_point_difference,
-    join_names,
-    pluralise,
-)
+from paretune.reporting.text.formatting import format_interval, format_point_difference, join_names
 from paretune.reporting.text.sample_sizes import (
     POWER_NOTE,
     abbreviate_sample_size,
@@ -26,6 +22,7 @@ from paretune.reporting.text.sample_sizes import (
     has_number,
 )
 from paretune.reporting.text.unlearned import describe_edge_rates
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 
@@ -36,10 +33,17 @@ class CandidateTitles:
     recommendation: Recommendation
 
     def title(self, cell: Cell) -> str:
-        """``lora on e5-small``; ``lora`` where the task has one model."""
+        """``LoRA on e5-small``; ``LoRA`` where the task has one model."""
+        return self._name_model(title_of(cell.method), cell)
+
+    def key(self, cell: Cell) -> str:
+        """The same with the method as in the study: ``lora on e5-small``."""
+        return self._name_model(cell.method, cell)
+
+    def _name_model(self, method: str, cell: Cell) -> str:
         models = {c.cell.model for c in self.recommendation.candidates} - {NO_MODEL}
         with_model = cell.model != NO_MODEL and len(models) > 1
-        return sanitise_line(f"{cell.method} on {cell.model}" if with_model else cell.method)
+        return sanitise_line(f"{method} on {cell.model}" if with_model else method)
 
 
 def write_changes(recommendation: Recommendation) -> Iterable[str]:
@@ -97,11 +101,14 @@ class _ChangeWriter:
         yield from describe_edge_rates((titles.title(cell), cell) for cell in cells)
         yield from self._other_budgets()
         sizes = list(self._open_pairs())
-        for text, size in sizes:
-            yield f"{text}: {describe_sample_size(size)}."
+        for titles, size in sizes:
+            yield describe_sample_size(size, *titles)
         within_budget = any(c.within_budget for c in self._methods)
         if recommendation.kind in ("baseline", "none") and within_budget:
-            yield f"More steps{self._steps_now()}, other rates, methods, models or data may help."
+            yield (
+                f"More steps{self._steps_now()}, other learning rates, methods, models or data "
+                "could change this."
+            )
         yield from self._unmeasured()
         yield from self._failed_seeds()
         if any(has_number(size) for _, size in sizes):
@@ -116,20 +123,21 @@ class _ChangeWriter:
                 edges.setdefault(edge, []).append(titles.title(candidate.cell))
         for end, names in edges.items():
             rates = "higher" if end == "highest" else "lower"
-            yield f"Would change it: {rates} rates ({join_names(names)}: the {end} tried was best)"
+            named = join_names(names)
+            yield f"Try {rates} learning rates for {named}: the {end} tried was best"
         if (higher := recommendation.outside_budget) is not None:
             excess = self._format_excess(higher.candidate)
-            yield f"Would change it: a larger budget ({self._title(higher.candidate)}: {excess})"
+            title = self._title(higher.candidate)
+            yield f"With a larger budget, {title} scored higher ({excess})"
         by_cost = list(self._change_by_cost())
         runner_up = recommendation.runner_up
         if runner_up is not None and runner_up.candidate is find_best_cheaper(recommendation):
             yield from by_cost  # nearer than more seeds
-        for text, size in self._open_pairs():
+        for (a, b), size in self._open_pairs():
             if has_number(size):
-                yield f"{text}: {describe_sample_size(size)}"
-                yield f"{text}: {abbreviate_sample_size(size)}"
+                yield f"To decide between {a} and {b}: {abbreviate_sample_size(size)}"
         if recommendation.kind in ("baseline", "none"):
-            yield f"Would change it: more steps{self._steps_now()}, other rates, models or data"
+            yield f"More steps{self._steps_now()}, other rates, models or data could change this"
         yield from by_cost
 
     def _change_by_cost(self) -> Iterable[str]:
@@ -141,12 +149,12 @@ class _ChangeWriter:
         if alternative is not None:
             candidate = alternative.candidate
             more = format_loss(self._points(candidate, chosen))
-            yield f"Would change it: if {more} count, {self._title(candidate)} (--within 0)"
+            yield f"If {more} matter, take {self._title(candidate)} (--within 0)"
         cheaper = find_best_cheaper(self.recommendation)
         if cheaper is not None and cheaper.cell.model != NO_MODEL and axis in chosen.costs:
             limit = format_amount(axis, chosen.costs[axis].value)
             lower = format_loss(self._points(chosen, cheaper))
-            yield f"Would change it: a limit under {limit} ({self._title(cheaper)}, {lower} lower)"
+            yield f"With less than {limit}, take {self._title(cheaper)}: {lower} less"
 
     @staticmethod
     def _points(higher: Candidate, lower: Candidate) -> float:
@@ -174,8 +182,8 @@ class _ChangeWriter:
                 f"({self._format_excess(cheapest)})."
             )
 
-    def _open_pairs(self) -> Iterable[tuple[str, SampleSize]]:
-        """The beginning of a sentence on each pair without a verdict, and what would decide it."""
+    def _open_pairs(self) -> Iterable[tuple[tuple[str, str], SampleSize]]:
+        """The titles of each undecided pair, and what would decide it."""
         chosen = self.recommendation.chosen
         for other in (
             self.recommendation.best_alternative,
@@ -186,7 +194,7 @@ class _ChangeWriter:
                 continue
             if other.pair.standing == "unclear":
                 titles = self._title(other.candidate), self._title(chosen)
-                yield f"Would decide between {titles[0]} and {titles[1]}", other.sample_size
+                yield titles, other.sample_size
 
     def _unmeasured(self) -> Iterable[str]:
         names = [
@@ -202,7 +210,7 @@ class _ChangeWriter:
         if chosen is not None and chosen.failed_seeds:
             runs = pluralise(len(chosen.cell.final), "run")
             yield (
-                f"{chosen.failed_seeds} of {runs} of {self._title(chosen)} failed; its expected "
+                f"{chosen.failed_seeds} of {runs} of {self._title(chosen)} failed; the expected "
                 "score counts that."
             )
 
@@ -213,7 +221,7 @@ class _ChangeWriter:
             for record in candidate.cell.final
             if record.result.get("steps")
         ]
-        return f" ({max(steps):,} now)" if steps else ""
+        return f" (now {max(steps):,})" if steps else ""
 
     def _format_excess(self, candidate: Candidate) -> str:
         """The costs that exceed the budget, or those that were not measured."""

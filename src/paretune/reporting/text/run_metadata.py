@@ -11,10 +11,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from paretune.analysis.cell import Cell
-from paretune.reporting.text.formatting import join_names, pluralise
+from paretune.reporting.text.formatting import join_names
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Study
 from paretune.study.presets import load_preset
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 

@@ -3,57 +3,62 @@
 from __future__ import annotations
 
 from paretune.analysis.statistics.sample_size import FOUND_POINTS, POWER, SampleSize
-from paretune.reporting.text.formatting import format_seconds, pluralise
+from paretune.reporting.text.formatting import format_seconds
+from paretune.terminal.plural import pluralise
 
 LARGEST_NAMED = {"seed": 1_000, "example": 100_000, "row": 100_000}
 """Larger numbers are not written out: the two methods are practically equal."""
 
 POWER_NOTE = (
-    f"Numbers of seeds and examples: what finds a true difference of {FOUND_POINTS:.0f} points in "
-    f"{100 * POWER:.0f} % of studies."
+    f"These numbers would detect a true difference of {FOUND_POINTS:.0f} points with "
+    f"{100 * POWER:.0f} % power."
 )
 
 
-def describe_sample_size(size: SampleSize) -> str:
-    """What would decide a pair: ``about 20 seeds each (3 now), or about 400 test examples ...``."""
+def describe_sample_size(size: SampleSize, a: str, b: str) -> str:
+    """``To decide between a and b, run about 20 seeds of each (now 3), or use about 400 test ...``.
+
+    Args:
+        a: title of one method.
+        b: of the other.
+    """
     if size.examples == size.examples_now and not size.blind:
         return (
-            f"more than is needed for {FOUND_POINTS:.0f} points, which this study finds already; "
-            "they probably differ by less"
+            f"The scores of {a} and {b} probably differ by less than {FOUND_POINTS:.0f} points: "
+            "this study would already detect that."
         )
     folds = ""
     if size.cross_validated_rows:
         rows = approximate(size.cross_validated_rows, "labelled row")
-        folds = f"; or outer cross-validation of {rows} in 5 runs each"
-    return _describe_split(size) + folds
+        folds = f"; or cross-validate {rows}, 5 runs each"
+    return f"To decide between {a} and {b}, {_describe_split(size)}{folds}."
 
 
 def _describe_split(size: SampleSize) -> str:
-    examples = f"{approximate(size.examples or 0, 'test example')} ({size.examples_now:,} now)"
-    time = f", {format_seconds(size.seconds)} more" if size.seconds else ""
-    seeds = f"{approximate(size.seeds or 0, 'seed')} each ({size.seeds_now} now{time})"
+    examples = f"{approximate(size.examples or 0, 'test example')} (now {size.examples_now:,})"
+    time = f"; {format_seconds(size.seconds)} more" if size.seconds else ""
+    seeds = f"run {approximate(size.seeds or 0, 'seed')} of each (now {size.seeds_now}{time})"
     if size.blind:
-        if size.examples is None:
-            return "more seeds: one seed does not show how much seeds differ"
-        return f"more seeds, and {examples}: one seed does not show how much seeds differ"
+        on = "" if size.examples is None else f" on {examples}"
+        return f"run more seeds{on}: one seed cannot show how much seeds differ"
     if size.seeds and size.examples:
-        return f"{seeds}, or {examples}"
+        return f"{seeds}, or use {examples}"
     if size.seeds:
-        return f"{seeds}; test examples alone would not, since seeds differ too much"
+        return f"{seeds}; more test examples alone are not enough, since seeds differ too much"
     if size.examples:
         reason = "the test part is too small" if size.varies else "they change nothing here"
-        return f"{examples}; seeds alone would not, since {reason}"
+        return f"use {examples}; more seeds alone are not enough, since {reason}"
     if size.both:
         more_seeds, more_examples = size.both
         return (
-            f"{approximate(more_seeds, 'seed')} each ({size.seeds_now} now) together with "
-            f"{approximate(more_examples, 'test example')} ({size.examples_now:,} now)"
+            f"run {approximate(more_seeds, 'seed')} of each (now {size.seeds_now}) on "
+            f"{approximate(more_examples, 'test example')} (now {size.examples_now:,})"
         )
-    return "more of both than can be counted"
+    return "more seeds and examples are needed than can be counted"
 
 
 def abbreviate_sample_size(size: SampleSize) -> str:
-    """The numbers alone: ``about 20 seeds, or 400 examples``."""
+    """The numbers alone: ``about 20 seeds, or 400 examples``; ``about 19 seeds on 510 ...``."""
     if size.cross_validated_rows and not (size.seeds or size.examples or size.both):
         return f"{approximate(size.cross_validated_rows, 'labelled row')}, cross-validated"
     seeds, examples = size.both or (size.seeds, size.examples)
@@ -62,7 +67,7 @@ def abbreviate_sample_size(size: SampleSize) -> str:
         for count, noun in ((seeds, "seed"), (examples, "example"))
         if count
     ]
-    return (", and " if size.both else ", or ").join(counts).replace(" about ", " ")
+    return (" on " if size.both else ", or ").join(counts).replace(" about ", " ")
 
 
 def has_number(size: SampleSize) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -72,13 +73,15 @@ def print_screen(report: Report, console: Console, study: str) -> None:
     """Print the first screen of a report; ``study`` is the study as the user typed it."""
     overview = build_overview(report)
     _print_heading(report, overview, console)
-    _print(console, f"{format_health(overview)}.", "dim")
-    if overview.sentence and len(report.tasks) > 1:  # of one task, its lines say the same
+    one_task = len(report.tasks) == 1
+    if one_task:
+        _print_task(report.tasks[0], console)
+    elif overview.sentence:
         _print(console, overview.sentence)
     if overview.rows:
         _print(console, "")
         _print_table(overview, console)
-    for task in report.tasks:
+    for task in () if one_task else report.tasks:
         _print(console, "")
         _print_task(task, console)
     if report.over_tasks:
@@ -88,10 +91,14 @@ def print_screen(report: Report, console: Console, study: str) -> None:
             for text in filter(None, (line.sentence, line.further)):
                 _print(console, f"{text}.", "", "  ")
     _print(console, "")
+    _print(console, f"{format_health(overview)}.", "dim")
+    _print(console, "")
+    methods = [row.cell.method for task in report.tasks for row in task.rows]
+    pair = " ".join(shlex.quote(key) for key in (*dict.fromkeys(methods), "majority")[:2])
     for title, command in (
         ("All tables:", f"report {study} --details"),
         ("A budget:  ", f"recommend {study} --max-memory 4GiB"),
-        ("A pair:    ", f"compare {study} A B"),
+        ("A pair:    ", f"compare {study} {pair}"),
     ):
         console.print(f"{title} paretune {command}", style="dim", soft_wrap=True)
 
@@ -118,7 +125,8 @@ def _print_heading(report: Report, overview: Overview, console: Console) -> None
 def _print_table(overview: Overview, console: Console) -> None:
     for text, style in _format_table(overview, console.width):
         _print(console, text, style)
-    _print(console, _write_legend(overview), "dim")
+    if legend := _write_legend(overview):
+        _print(console, legend, "dim")
 
 
 def _print_task(task: TaskReport, console: Console) -> None:
@@ -241,4 +249,4 @@ def _write_legend(overview: Overview) -> str:
         parts.append(f"Score: {overview.score_bases[0]}")
     elif overview.score_bases:
         parts.append("; ".join(overview.score_bases))
-    return f"{'. '.join(parts)}."
+    return f"{'. '.join(parts)}." if parts else ""

@@ -6,27 +6,27 @@ from collections.abc import Iterable, Sequence
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import CollapsedCells, RateEdge, TrivialScore, rate_edge_of
-from paretune.reporting.text.formatting import format_rate, join_names, pluralise
+from paretune.reporting.text.formatting import format_rate, join_names
+from paretune.terminal.plural import pluralise
 
 
 def warn_unlearned(collapsed: CollapsedCells, titles: Sequence[str], of_all: bool) -> str:
-    """``Nothing learned: 7 of 8 seeds are constant after 60 steps; train longer ...``.
+    """``Nothing learned: 7 of 8 seeds give every example the same answer after 60 steps; ...``.
 
     Args:
         collapsed: cells whose seeds mostly predict a constant.
         of_all: whether these are all methods of the task.
     """
-    constant = "one text" if collapsed.cells[0].objective.generates else "constant"
     subject = "Nothing learned" if of_all else f"Nothing learned by {join_names(titles)}"
     steps = ""
     if collapsed.steps:
         fewest, most = collapsed.steps
         span = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
         steps = f" after {span} steps"
-    verb = "is" if collapsed.constant == 1 else "are"
+    verb = "gives" if collapsed.constant == 1 else "give"
     return (
-        f"{subject}: {collapsed.constant} of {pluralise(collapsed.seeds, 'seed')} {verb} "
-        f"{constant}{steps}; {suggest_remedy(collapsed)}."
+        f"{subject}: {collapsed.constant} of {pluralise(collapsed.seeds, 'seed')} {verb} every "
+        f"example the same answer{steps}; {suggest_remedy(collapsed)}."
     )
 
 
@@ -57,8 +57,8 @@ def describe_trivial_score(trivial: TrivialScore) -> str:
     """``the constant answer (majority, 0.36)``: what nothing scores above."""
     value = f"{trivial.value:.{1 if trivial.highest > 1 else 2}f}"
     return {
-        "majority": f"the constant answer (majority, {value})",
+        "majority": f"the constant answer ({value})",
         "label": f"one label for every test example ({value})",
-        "copy_source": f"the source, copied (copy_source, {value})",
-        "frequent_text": f"the most frequent completion (frequent_text, {value})",
+        "copy_source": f"the copied source ({value})",
+        "frequent_text": f"the most frequent text ({value})",
     }[trivial.answer]

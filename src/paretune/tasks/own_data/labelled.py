@@ -334,8 +334,8 @@ def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Fi
         "note",
         "test-held-out",
         test[0].where if test else examples[0].where,
-        f"no test file was given: {len(test)} of {len(examples)} rows of train, stratified and "
-        "with groups together, are kept for the test (this is the first of them).",
+        f"no test file: {len(test)} of {pluralise(len(examples), 'row')} of train are the test "
+        "part, stratified, with groups together (this is the first of them).",
         "Give the task test: FILE to decide it yourself.",
     )
     return train, test, note
