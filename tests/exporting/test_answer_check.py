@@ -43,7 +43,7 @@ def encoder(tmp_path_factory: Any, tiny_model: Any) -> tuple[Study, Path]:
 @pytest.mark.parametrize("form", ["peft", "merged", "paretune"])
 def test_a_run_in_bf16_is_asked_in_bf16(encoder: Any, tmp_path: Path, form: str) -> None:
     study, store = encoder
-    done = export(study, store=store, method="lora", form=form, to=tmp_path / "out")
+    done = export(study, store=store, method="lora", form=form, output=tmp_path / "out")
     assert '@torch.autocast("cpu", dtype=torch.bfloat16)' in done.card
     assert done.answers.rows == 60
     # Merged weights are rounded together, so that a close answer may become another.
@@ -67,7 +67,12 @@ def test_decoders_and_translators_answer_as_they_were_scored(
         changes["generation"] = {"max_new_tokens": 9}
     study, store = run_study(tmp_path, model, **changes)
     done = export(
-        study, store=store, method="lora", form="peft", to=tmp_path / "out", allow_collapsed=True
+        study,
+        store=store,
+        method="lora",
+        form="peft",
+        output=tmp_path / "out",
+        allow_collapsed=True,
     )
     assert done.answers.rows >= 10 and done.answers.different == 0
 

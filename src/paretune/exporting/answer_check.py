@@ -9,8 +9,8 @@ from paretune.data.example import Example
 from paretune.exporting.exported_run import ExportedRun
 from paretune.exporting.usage_snippets import UsageSnippet
 from paretune.objectives.readouts import for_readout
-from paretune.reporting.text.formatting import pluralise
 from paretune.study import Answer
+from paretune.terminal.plural import pluralise
 
 MAX_ROWS = 64
 """Test rows that are asked at most."""

@@ -240,13 +240,15 @@ def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
             *([("test_shifted", dataset.shifted)] if dataset.shifted else []),
         )
     )
-    description = f"{size}, {target}; licence: {dataset.licence}"
+    about = f"{target}; licence: {dataset.licence}"
+    description = f"{size}, {about}"
     try:
         design = choose_outer_design(study.protocol, spec, dataset)
     except ParetuneError as error:
         return CheckedItem("task", spec.key, description, error=error)
     if design.folds:
-        description += f"; {design.folds} outer folds"
+        rows = len(dataset.train) + len(dataset.test)
+        description = f"{rows} rows, all tested by {design.folds}-fold cross-validation, {about}"
     return CheckedItem("task", spec.key, description, tuple(audit(dataset, study.checks, design)))
 
 

@@ -19,10 +19,10 @@ from paretune.data.finding import Finding
 from paretune.data.packed_dataset import dataset_from_values
 from paretune.errors import DataError
 from paretune.file_names import expand_home
-from paretune.reporting.text.formatting import pluralise
 from paretune.store import Record, Store
 from paretune.study import Study, TaskSpec, paths
 from paretune.tasks import load_dataset
+from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.planning.context import StudyContext

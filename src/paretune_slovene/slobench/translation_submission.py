@@ -12,7 +12,6 @@ from paretune.errors import DataError
 from paretune.exporting.predict import translate_sentences
 from paretune.file_names import make_file_name
 from paretune.planning.context import StudyContext
-from paretune.reporting.text.formatting import pluralise
 from paretune.terminal.plural import pluralise
 from paretune_slovene.slobench import translation_submission
 from paretune_slovene.slobench.nltk_ngrams import crashes_slobench, make_readable

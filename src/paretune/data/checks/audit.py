@@ -44,7 +44,10 @@ def audit(
         design: of the test. In cross-validation all rows are one part: equal texts stay in one
             fold, so none leaks.
     """
-    findings = [*dataset.findings, *_describe_design(dataset, design)]
+    of_builder = dataset.findings
+    if design.folds:  # every row is tested, so none was kept for the test
+        of_builder = tuple(one for one in of_builder if one.code != "test-held-out")
+    findings = [*of_builder, *_describe_design(dataset, design)]
     if design.folds:
         dataset = replace(dataset, train=tuple(labelled_rows(dataset)), test=())
         findings += [*_check_tested_rows(dataset, dataset.train), *_find_shared_between(dataset)]
@@ -123,10 +126,7 @@ def _describe_design(dataset: Dataset, design: OuterDesign) -> list[Finding]:
         return []
     what, remedy = f"its test part is the test: {design.reason}.", "outer: 5 tests on all rows."
     if design.folds:
-        what = (
-            f"all rows are tested, in outer cross-validation with {design.folds} folds: "
-            f"{design.reason}."
-        )
+        what = f"all rows are tested by {design.folds}-fold cross-validation: {design.reason}."
         remedy = "outer: split tests on its test part, as published scores do."
     return [Finding("note", "test-design", f"task {dataset.task}", what, remedy)]
 

@@ -41,6 +41,7 @@ from paretune.data.sources import hub_datasets
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec, derive_seed
+from paretune.terminal.plural import pluralise
 
 QUESTIONS = {
     "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},

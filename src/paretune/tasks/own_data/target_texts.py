@@ -109,8 +109,8 @@ def _hold_out(
         "note",
         "test-held-out",
         (test or examples)[0].where,
-        f"no test file was given: {len(test)} of {len(examples)} {hold_out.described} "
-        "together, are kept for the test (this is the first of them).",
+        f"no test file: {len(test)} of {len(examples)} {hold_out.described} together, are the "
+        "test part (this is the first of them).",
         "Nothing to do: they are always the same. Files of your own may name a test: FILE.",
     )
     return train, test, note
