@@ -84,6 +84,16 @@ def test_what_is_no_result_is_named(tmp_path: Path, text: str) -> None:
         peft_results(tmp_path, 500)
 
 
+def test_files_beside_the_results_are_left_out_and_named(tmp_path: Path) -> None:
+    """As in peft's method_comparison/MetaMathQA."""
+    some(tmp_path / "results")
+    (tmp_path / "default_training_params.json").write_text('{"model_id": "made/up-1B", "seed": 0}')
+    results = peft_results(tmp_path, 500)
+    assert results.standings == peft_results(tmp_path / "results", 500).standings
+    left_out = "Left out, since they are no results: default_training_params.json."
+    assert results.sentences[-1] == left_out
+
+
 def test_a_share_beyond_one_is_refused(tmp_path: Path) -> None:
     result(tmp_path, "a", 600)
     with pytest.raises(DataError, match="is no share"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -314,11 +314,11 @@ def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults
         examples: number of test examples behind each accuracy; the files do not contain it.
 
     Raises:
-        DataError: there are no result files, one is something else, or ``examples`` cannot give an
+        DataError: there are no result files, one is no JSON, or ``examples`` cannot give an
             accuracy.
         StudyError: ``examples`` is missing, or under 1.
     """
-    experiments = read_experiments(Path(folder))
+    experiments, others = read_experiments(Path(folder))
     if examples is None and all(experiment.accuracy is None for experiment in experiments):
         examples = 1  # there is no accuracy to which it could apply
     if examples is None or examples < 1:
@@ -331,4 +331,9 @@ def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults
         )
     standings = rank_experiments(experiments, examples)
     table = build_table(standings)
+    if others:
+        table = replace(
+            table,
+            notes=(*table.notes, f"Left out, since they are no results: {', '.join(others)}."),
+        )
     return PeftResults(standings, table.notes, table)

@@ -54,43 +54,48 @@ class Experiment:
     has_duplicates: bool = False
 
 
-def read_experiments(folder: Path) -> tuple[Experiment, ...]:
-    """The experiments of a folder's ``*.json`` files, by file name.
+def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, ...]]:
+    """The experiments of a folder's ``*.json`` files, by file name, and files that are no results.
 
-    Of peft's whole folder ``method_comparison``, those of all its comparisons.
+    Of one comparison of peft's (``MetaMathQA``), those of its ``results``; of the whole folder
+    ``method_comparison``, those of all its comparisons.
 
     Raises:
-        DataError: no such files, or one that is no result of method_comparison.
+        DataError: no such files, none that is a result, or one that is no JSON.
     """
-    files = sorted(folder.glob("*.json")) or sorted(folder.glob("*/results/*.json"))
-    if not files:
+    patterns = ("*.json", "results/*.json", "*/results/*.json")
+    files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    read = [(path, _read_experiment(path)) for path in files]
+    found = [(path, experiment) for path, experiment in read if experiment is not None]
+    others = tuple(str(path.relative_to(folder)) for path, experiment in read if experiment is None)
+    if not found:
+        what = "holds no result files of peft's method_comparison (*.json)"
         raise DataError(
-            "holds no result files (*.json).",
+            f"{what}; no run_info.experiment_name in {', '.join(others)}."
+            if others
+            else f"{what}.",
             where=str(folder),
             remedy="In peft's repository they are in method_comparison/MetaMathQA/results.",
         )
-    experiments = [_read_experiment(path) for path in files]
-    counts = Counter((experiment.model, experiment.name) for experiment in experiments)
-    return tuple(
+    counts = Counter((experiment.model, experiment.name) for _, experiment in found)
+    experiments = tuple(
         replace(experiment, name=path.stem, has_duplicates=True)
         if counts[experiment.model, experiment.name] > 1
         else experiment
-        for experiment, path in zip(experiments, files, strict=True)
+        for path, experiment in found
     )
+    return experiments, others
 
 
-def _read_experiment(path: Path) -> Experiment:
+def _read_experiment(path: Path) -> Experiment | None:
+    """None where the file is no result."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"is not readable JSON ({error}).", where=str(path)) from None
     run, train, meta = (_section(content, name) for name in ("run_info", "train_info", "meta_info"))
     if not run or not train or not isinstance(run.get("experiment_name"), str):
-        raise DataError(
-            "is no result of peft's method_comparison: run_info.experiment_name and train_info "
-            "are expected.",
-            where=str(path),
-        )
+        return None
     settings = _section(run, "train_config")
     size = _parse_number(train.get("file_size"))
     system = _section(meta, "system_info")
