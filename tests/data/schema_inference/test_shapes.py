@@ -11,6 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from paretune.data.formats.row import Row, gather_columns
 from paretune.data.schema_inference.infer_task import NamedColumns, infer_task
 from paretune.errors import DataError
 from paretune.study import Study, TaskSpec
@@ -278,3 +279,24 @@ def test_a_study_that_names_such_data_by_hand_is_warned(tmp_path: Path) -> None:
     named = {"kind": "classification", "text": "text", "label": "label"}
     assert warnings(UNSUPPORTED["commas"][1], tmp_path / "a.csv", **named) == ["label-sets"]
     assert not warnings(USUAL["commas in labels"][2], tmp_path / "b.csv", **named)
+
+
+def test_a_study_by_hand_on_such_data_is_told_what_it_is(tmp_path: Path) -> None:
+    labelled = {"kind": "classification", "text": "tokens", "label": "ner_tags"}
+    with pytest.raises(DataError, match="token classification"):
+        warnings(UNSUPPORTED["tokens"][1], tmp_path / "a.parquet", **labelled)
+    with pytest.raises(DataError, match="DPO"):
+        warnings(UNSUPPORTED["preferences"][1], tmp_path / "b.jsonl", kind="instruction")
+
+
+def test_columns_are_gathered_once_a_value() -> None:
+    class Values(dict[str, object]):
+        def get(self, *key: Any) -> object:  # type: ignore[override]
+            reads.append(key[0])
+            return super().get(*key)
+
+    reads: list[str] = []
+    rows = [Row(Values(text=str(i), label=i % 2), "") for i in range(50)]
+    columns = gather_columns([*rows, Row({"other": 1}, "")])
+    assert columns["label"] == [*[0, 1] * 25, None] and columns["other"] == [*[None] * 50, 1]
+    assert len(reads) == 150

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -14,3 +15,9 @@ class Row:
 
     values: dict[str, object]
     where: str
+
+
+def gather_columns(rows: Sequence[Row]) -> dict[str, list[object]]:
+    """The values of every column that a row has, in the order of the rows; None where it is not."""
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    return {name: [row.values.get(name) for row in rows] for name in names}

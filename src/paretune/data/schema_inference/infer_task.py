@@ -11,6 +11,7 @@ from types import MappingProxyType
 from paretune.data.columns import parse_numbers
 from paretune.data.formats.instructions import Form, find_form
 from paretune.data.formats.read import read_declared_labels, read_rows
+from paretune.data.formats.row import gather_columns
 from paretune.data.label_set import describe_unlabelled, find_similar_labels
 from paretune.data.labels import cell_text, sort_labels
 from paretune.data.schema_inference.infer_label import infer_label_column, is_numeric_target
@@ -125,7 +126,7 @@ def infer_task(
         )
     refuse_conll(Path(str(path)))
     rows = read_rows(path)
-    columns = {name: [row.values.get(name) for row in rows] for row in rows for name in row.values}
+    columns = gather_columns(rows)
     for name in named.columns:
         if name not in columns:
             raise DataError(

@@ -28,10 +28,10 @@ from paretune.data.formats.instructions import (
     read_prompt_completion,
 )
 from paretune.data.formats.read import read_rows
-from paretune.data.formats.row import Row
+from paretune.data.formats.row import Row, gather_columns
 from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
-from paretune.data.schema_inference.shapes import find_verdicts
+from paretune.data.schema_inference.shapes import find_verdicts, refuse_unsupported_shape
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks.own_data.target_texts import HoldOut, TargetRows, build_dataset, read_hub_rows
@@ -85,9 +85,10 @@ def _read_files(spec: TaskSpec) -> TargetRows:
 
 def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
     """The examples of a part; rows that cannot be read are among the errors."""
-    columns = {name for row in rows for name in row.values}
+    columns = gather_columns(rows)
     form = _named_form(spec) if spec.text is not None else find_form(columns)
     if form is None:
+        refuse_unsupported_shape(columns, rows[0].where.rsplit(" ", 2)[0])
         raise DataError(
             "has no columns of a known form of instructions.",
             where=rows[0].where.rsplit(" ", 2)[0],
@@ -106,9 +107,7 @@ def _build(spec: TaskSpec, rows: Sequence[Row], part: str) -> BuildResult:
             "paretune does not train on rated completions (KTO): keep the rows that are good, "
             "without the rating.",
         )
-        for column in find_verdicts(
-            {name: [row.values.get(name) for row in rows] for name in columns}
-        )
+        for column in find_verdicts(columns)
     ]
     if spec.prompt is not None:
         built.errors += _find_long_conversations(built.examples)

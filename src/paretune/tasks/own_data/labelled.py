@@ -27,7 +27,7 @@ from paretune.data.columns import convert_decimal_commas, make_row_template
 from paretune.data.example import Dataset, Example, Segments
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.formats.read import read_declared_labels, read_rows
-from paretune.data.formats.row import Row
+from paretune.data.formats.row import Row, gather_columns
 from paretune.data.label_set import (
     check_label_order,
     collapse_label_problems,
@@ -36,7 +36,7 @@ from paretune.data.label_set import (
     determine_labels,
 )
 from paretune.data.labels import cell_text, match_choice
-from paretune.data.schema_inference.shapes import holds_label_sets
+from paretune.data.schema_inference.shapes import holds_label_sets, refuse_unsupported_shape
 from paretune.data.sources import hub_datasets
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError
@@ -190,13 +190,14 @@ def load_labelled(
     train = build_examples(rows.train, mapping, "train")
     test = BuildResult() if rows.test is None else build_examples(rows.test, mapping, "test")
     shifted = build_examples(rows.shifted, mapping, "test_shifted")
-    raise_for_findings(
-        [
-            problem
-            for part, of in ((train, rows.train), (test, rows.test or []), (shifted, rows.shifted))
-            for problem in collapse_label_problems(part.errors, of, label)
-        ]
-    )
+    problems = [
+        problem
+        for part, of in ((train, rows.train), (test, rows.test or []), (shifted, rows.shifted))
+        for problem in collapse_label_problems(part.errors, of, label)
+    ]
+    if any(problem.code in ("not-text", "not-label") for problem in problems):
+        refuse_unsupported_shape(gather_columns(raw.train), raw.source)
+    raise_for_findings(problems)
     notes = [*rows.notes, *targets.notes, *train.notes, *test.notes, *shifted.notes]
     train_examples, test_examples = train.examples, test.examples
     if rows.test is None:
