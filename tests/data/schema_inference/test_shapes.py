@@ -172,6 +172,11 @@ USUAL: dict[str, tuple[str, str | None, Rows]] = {
             label=lambda i: ("Ljubljana, Slovenia", "Maribor, Slovenia", "Graz, Austria")[i % 3],
         ),
     ),
+    "decimal commas": (
+        "regression",
+        "target",
+        rows_of(text=say(SENTENCE), target=lambda i: f"{i // 10},{i % 10}" if i % 10 else i // 10),
+    ),
     "polite labels": (
         "classification",
         "label",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from paretune.data.columns import parse_numbers
 from paretune.data.formats.instructions import find_form
 from paretune.data.labels import cell_text
 from paretune.data.schema_inference.infer_label import LABEL, MAX_LABEL_LENGTH, NUMERIC_TARGET
@@ -136,6 +137,8 @@ def holds_label_sets(values: list[object]) -> bool:
     texts = [text for v in values if (text := cell_text(v)) is not None]
     if texts and all(isinstance(_as_list(v), list) for v in values if cell_text(v) is not None):
         return True
+    if parse_numbers(values) is not None:  # a comma may part decimals
+        return False
     for separator, share in (("|", 0.1), (";", 0.1), (",", 0.5), ("/", 0.5)):
         if sum(separator in text for text in texts) <= share * len(texts):
             continue
