@@ -99,7 +99,8 @@ def test_plan_is_whole_at_80_columns_and_writes_nothing(
     assert "20 runs, 0 done" in out
     # LoRA with LoRA, and head_only, which is always there, with itself.
     assert "10 of 20 train together on one backbone, at most 5 at once.\n" in out
-    assert max(map(len, out.splitlines()[:-6])) <= 80
+    assert "Task words is tested on test.csv.\n" in out
+    assert max(map(len, out.splitlines()[:-7])) <= 80
     _, every, _ = command(capsys, "plan", file, "--every")
     assert sum(line.startswith("words x ") for line in every.splitlines()) == 20
 
@@ -133,7 +134,7 @@ def test_check_names_every_fault_and_writes_nothing(
         YAML(typ="safe", pure=True).dump(study, handle)
     code, out, _ = command(capsys, "check", file)
     assert code == 3
-    assert "task words: 40 train, 20 test, labels no, yes" in out
+    assert "task words: 40 train, 20 test (test.csv), labels no, yes" in out
     assert "bad.csv line 3" in out and "nowhere.csv" in out
     assert "model no-model: ERROR" in out and "no such folder" in out
     assert 'method "lorra" is not known' in out

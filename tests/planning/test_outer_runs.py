@@ -23,7 +23,8 @@ from paretune.training.fleet.capacity import fleet_key
 @pytest.fixture
 def ask(tmp_path: Path, tiny_model: Any) -> Any:
     """``ask(outer, seeds)`` is a study of LoRA on 52 rows, with two rates."""
-    task = tiny_task(tmp_path / "data").model_dump(exclude_none=True)
+    # In one file: a test file is the test.
+    task = tiny_task(tmp_path / "data", train=52).model_dump(exclude_none=True, exclude={"test"})
 
     def make(outer: Any = "auto", seeds: int = 3) -> Study:
         raw: dict[str, Any] = {

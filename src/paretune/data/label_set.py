@@ -172,15 +172,15 @@ def find_similar_labels(values: Iterable[object], labels: Labels, where: str) ->
     alike = [group for group in groups.values() if len(group) > 1]
     if not alike:
         return []
-    shown = [
+    spellings = [
         " and ".join(f'"{label}" ({rows[label]:,})' for label in group)
         for group in alike[:MAX_SHOWN]
     ]
     if len(alike) > MAX_SHOWN:
-        shown.append(f"{len(alike) - MAX_SHOWN} more")
+        spellings.append(f"{len(alike) - MAX_SHOWN} more")
     what = (
         f"labels that differ only in {_describe_difference(alike)} count as different ones, here "
-        f"with their rows: {'; '.join(shown)}."
+        f"with their rows: {'; '.join(spellings)}."
     )
     # Of one that is listed, all spellings are read (match_label): the most frequent stands for all.
     joined = [max(group, key=lambda label: rows[label]) for group in groups.values()]

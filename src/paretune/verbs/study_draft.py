@@ -172,8 +172,8 @@ def render_study_file(
     metric = _metric_line(kind)
     outer = "auto                # under 1,000 rows all are tested, fold by fold; split: a part"
     if test_file is not None:
-        shown = sanitise_line(test_file)
-        outer = f"split               # {shown} is the test; 5: all rows, fold by fold"
+        file_name = sanitise_line(test_file)
+        outer = f"split               # {file_name} is the test; 5: all rows, fold by fold"
     task_text = "\n".join(task)
     return _TEMPLATE.format(
         name=name, task=task_text, metric=metric, model=entry, comment=comment, outer=outer, **parts

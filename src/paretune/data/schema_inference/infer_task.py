@@ -188,7 +188,8 @@ def infer_task(
         task["kind"] = "regression"
         reasons["kind"] = f"{label} holds numbers; classification, if they are names of classes"
     task["train"], reasons["train"] = str(path), pluralise(len(rows), "row")
-    labels, why_labels = (), ""
+    labels: tuple[str, ...] = ()
+    why_labels = ""
     if not choices and not measured:
         labels, why_labels = _find_labels(path, label, columns[label])
     inputs = [*table, *filter(None, (text, pair, question)), *choices]
@@ -216,8 +217,8 @@ def infer_task(
         task["drop_unlabelled"] = True
         reasons["drop_unlabelled"] = "as you said"
     elif 0 < len(unlabelled) < len(rows):
-        said = describe_unlabelled(unlabelled, len(rows))
-        remarks += (f"{said} Fill them in, or drop them: --drop-unlabelled.",)
+        remark = describe_unlabelled(unlabelled, len(rows))
+        remarks += (f"{remark} Fill them in, or drop them: --drop-unlabelled.",)
     if identifier:
         task["id"], reasons["id"] = identifier, "a different value in every row"
     return InferredTask(task, reasons, remarks)

@@ -116,23 +116,23 @@ def find_test_file(
                 remedy=f"Name another file, or --test {NO_TEST}: {HELD_OUT}.",
             )
         return Path(test), "as you said", ()
-    taken: Path | None = None
+    chosen: Path | None = None
     remarks = []
     for word in ("test", *_VALIDATION_NAMES):
         name = train.name.replace("train", word) if "train" in train.name else word + train.suffix
         candidate = train.with_name(name)
         if candidate == train or not used.exists(candidate):
             continue
-        if taken is not None:
-            remarks.append(f"{name} is not used: {taken.name} is the test, and {_SELECTION}.")
+        if chosen is not None:
+            remarks.append(f"{name} is not used: {chosen.name} is the test, and {_SELECTION}.")
         elif misfit := used.find_misfit(candidate):
             remarks.append(f"{name} is not used: {misfit}.")
         else:
-            taken = candidate
+            chosen = candidate
             part = f"the test (and {_SELECTION})" if word != "test" else "the test"
             remarks.append(
                 f"{name} in the same folder is taken as {part}; --test {NO_TEST} leaves it out."
             )
-    if taken is None:
+    if chosen is None:
         return None, f"no test file that fits: {HELD_OUT}", tuple(remarks)
-    return taken, "found in the same folder", tuple(remarks)
+    return chosen, "found in the same folder", tuple(remarks)
