@@ -75,7 +75,15 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
 
     for task in tasks:
         out_folder = tmp_path / f"out-{task}"
-        arguments = ("--task", task, "--method", "lora", "--to", out_folder, "--allow-collapsed")
+        arguments = (
+            "--task",
+            task,
+            "--method",
+            "lora",
+            "--output",
+            out_folder,
+            "--allow-collapsed",
+        )
         code, out, err = command(capsys, "export", file, "--store", tmp_path / "store", *arguments)
         assert code == 0, err
         assert (out_folder / "README.md").is_file()

@@ -25,12 +25,6 @@ def read_options(script: Path) -> dict[str, str]:
     return dict(pairs)
 
 
-def seconds_of(limit: str) -> int:
-    """``HH:MM:SS`` in seconds."""
-    hours, minutes, seconds = map(int, limit.split(":"))
-    return 3600 * hours + 60 * minutes + seconds
-
-
 @dataclass
 class FakeSlurm:
     """A cluster in a folder.
@@ -53,21 +47,21 @@ class FakeSlurm:
         scontrol.chmod(0o755)
 
     def sbatch(
-        self, script: Path, *arguments: str, signals: int = 0, limit: str = "", **environment: str
+        self, script: Path, *arguments: str, signals: int = 0, **environment: str
     ) -> list[int]:
         """Execute the array, one task after the other, and again what is queued again.
 
         Args:
             signals: how many attempts of each task get the signal of ``--signal``.
-            limit: in place of the script's ``--time``.
 
         Returns:
             The exit code of the last attempt of each task.
         """
         options = read_options(script)
         first, last = map(int, options["array"].split("-"))
-        job = (script, arguments, options, limit or options["time"], environment)
-        return [self._execute(index, last, signals, *job) for index in range(first, last + 1)]
+        job = (script, arguments, options, environment)
+        array = range(first, last + 1)
+        return [self._execute(index, array, signals, *job) for index in array]
 
     def read_log(self, index: int) -> str:
         """What the attempts of a task have printed."""
@@ -76,16 +70,15 @@ class FakeSlurm:
     def _execute(
         self,
         index: int,
-        last: int,
+        array: range,
         signals: int,
         script: Path,
         arguments: tuple[str, ...],
         options: dict[str, str],
-        limit: str,
         environment: dict[str, str],
     ) -> int:
         begun = self.folder / f"begun-{index}"
-        job = JOB if index == last else JOB + 1 + index
+        job = JOB if index == array[-1] else JOB + 1 + index
         while True:
             restarts = self.restarts.setdefault(index, 0)
             begun.unlink(missing_ok=True)
@@ -94,8 +87,8 @@ class FakeSlurm:
                 "SLURM_JOB_ID": str(job),
                 "SLURM_ARRAY_JOB_ID": str(JOB),
                 "SLURM_ARRAY_TASK_ID": str(index),
+                "SLURM_ARRAY_TASK_COUNT": str(len(array)),
                 "SLURM_CPUS_PER_TASK": options["cpus-per-task"],
-                "SLURM_JOB_END_TIME": str(int(time.time()) + seconds_of(limit)),
                 "SLURM_TMPDIR": str(self.folder / "scratch of this node"),
                 "BEGUN": str(begun),
                 **({"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}),
@@ -134,7 +127,7 @@ from pathlib import Path
 
 begun, restarts = Path(os.environ["BEGUN"]), os.environ.get("SLURM_RESTART_COUNT", "0")
 print(json.dumps(sys.argv[1:]), flush=True)
-folder = Path(sys.argv[sys.argv.index("--folder") + 1])
+folder = Path(sys.argv[sys.argv.index("--store") + 1])
 (folder / ("attempt-" + restarts)).touch()
 checkpoint = begun.with_name("checkpoint-" + os.environ["SLURM_ARRAY_TASK_ID"])
 # Held back until it is waited for: one that came just before signal.pause() would be lost.
@@ -148,5 +141,5 @@ if int(restarts) < int(os.environ.get("INTERRUPTED", "0")):
     sys.exit(int(os.environ.get("SAVED", "130")))
 sys.exit(int(os.environ.get("CODE", "0")))
 """
-"""Stands for ``paretune work``: waits for the signal, saves, and goes on when it is started again.
+"""Stands for ``paretune run``: waits for the signal, saves, and goes on when it is started again.
 """

@@ -15,6 +15,7 @@ from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.planning import preflight
+from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.study import Study, digest
 from paretune.testing.tiny_tasks import tiny_task
@@ -66,10 +67,13 @@ def finished(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:
     return study, folder / "store"
 
 
-def finish(study: Study, folder: Path, *, costs: int | None = None) -> Store:
+def finish(
+    study: Study, folder: Path, *, costs: int | None = None, shard: Shard | None = None
+) -> Store:
     """Run a study in this process; ``costs``: only so many cost measurements (each takes long)."""
     store = Store.open(folder, create=True)
     context = preflight.make_context(store, "cpu")
+    context.shard = shard
     store.save_study(study.study_hash, study.study, "", study.canonical_form())
     executor = make_training_executor("cpu", 1)
     while preflight.add_missing_runs(study, context, store):

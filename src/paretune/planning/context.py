@@ -18,6 +18,7 @@ from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.models.structure.topologies import DECODER, ENCODER_DECODER, topology_of
 from paretune.models.structure.topology import Topology
 from paretune.objectives.readouts import for_readout
+from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.study import (
     MethodSpec,
@@ -52,6 +53,7 @@ class StudyContext:
             where a search has asked for it.
         searches: what searches have computed (:class:`~paretune.planning.auto.KnownSearch`).
         store: keeps what searches have proposed; None where nothing is kept.
+        shard: whose runs alone are planned; None for the whole study.
     """
 
     auto_precision: Callable[[int | None], Precision] = lambda width: "fp32"
@@ -61,6 +63,7 @@ class StudyContext:
     predictor: Any = None
     searches: dict[str, Any] = field(default_factory=dict)
     store: Store | None = None
+    shard: Shard | None = None
     _forgetting_texts: dict[tuple[Any, ...], ForgettingText | None] = field(default_factory=dict)
 
     def resolve_precision(self, training: Training, model: ModelSpec) -> Precision:

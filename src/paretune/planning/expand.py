@@ -102,7 +102,8 @@ def _plan_runs(
     if preset is not None:
         if refused:
             raise refused[0]
-        return [PlannedRun(context.identify(run), run) for run in preset.expand(study)]
+        runs = [run for run in preset.expand(study) if _is_in_shard(context, run.cell)]
+        return [PlannedRun(context.identify(run), run) for run in runs]
     known = {record.run_id: record for record in records}
     ended = known if rates_chosen else None
     planned: list[PlannedRun] = []
@@ -110,18 +111,30 @@ def _plan_runs(
     for task in study.tasks:
         design = find_outer_design(study, context, task, records)
         for name in model_free_baselines(task):
-            planned += _plan_baseline(study, context, task, name, design)
+            if _is_in_shard(context, (task.key, NO_MODEL.key, name)):
+                planned += _plan_baseline(study, context, task, name, design)
         for model in study.models:
             for method, readout in methods_on_model(study, task, model, context):
+                name, searched = (task.key, model.key, method.key), bool(method.found_by_search)
+                if not _is_in_shard(context, name, searched=searched):
+                    continue
                 cell = _CellPlanner(study, context, task, model, method, readout)
-                if method.found_by_search:
+                if searched:
                     planned += _plan_search(cell, design, known, searches)
                 else:
                     planned += cell.plan(design, ended)
+    if context.shard is not None:
+        planned = [one for one in planned if one.run.stage != "cost"]
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
     return planned
+
+
+def _is_in_shard(
+    context: StudyContext, cell: tuple[str, str, str], *, searched: bool = False
+) -> bool:
+    return context.shard is None or context.shard.has(cell, searched=searched)
 
 
 def _plan_search(
@@ -158,6 +171,12 @@ def _plan_search(
             limits=cell.study.limits,
             of_study=cell.study.methods,
         )
+        if cell.context.shard is not None and search.waits_for_reference:
+            raise StudyError(
+                "begins with a measured cost under these limits, and a share of a study has none.",
+                where=f"method {cell.method.key}",
+                remedy="Run the study whole: leave out --shard.",
+            )
         if outer is None:
             searches.setdefault(key, []).append(search)
         for run_id, run in search.plan_trials():

@@ -212,4 +212,5 @@ def leave_out_stale_runs(study: Study, context: StudyContext, store: Store) -> i
     records = store.load_records(
         study.study_hash, predictions=any(m.found_by_search for m in study.methods)
     )
-    return store.leave_out(study.study_hash, find_possible_run_ids(study, context, records))
+    possible = find_possible_run_ids(study, replace(context, shard=None), records)
+    return store.leave_out(study.study_hash, possible)

@@ -45,13 +45,15 @@ class StudyRace:
 def plan_wanted_runs(
     study: Study, context: StudyContext, records: Sequence[Record]
 ) -> list[PlannedRun]:
-    """The runs to train now and those that have ended: all of the study where it does not race.
+    """The runs to train now and those that have ended: all where nothing is raced.
+
+    A shard does not race: it has a part of the methods that would be compared.
 
     Raises:
         ParetuneError: as :func:`expand_study`.
     """
     planned = expand_study(study, context, records)
-    if study.protocol.race == "off":
+    if study.protocol.race == "off" or context.shard is not None:
         return planned
     states = _decide(study, planned, records)
     return [one for one in planned if _is_wanted(one, study, states[one.run.task.key])]
@@ -61,7 +63,7 @@ def plan_runs(
     study: Study, context: StudyContext, records: Sequence[Record]
 ) -> tuple[list[PlannedRun], list[Run]]:
     """As :func:`plan_pending_runs`: of a race, what is wanted and what may be wanted later."""
-    if study.protocol.race == "off":
+    if study.protocol.race == "off" or context.shard is not None:
         return plan_pending_runs(study, context, records)
     race = plan_race(study, context, records)
     return list(race.runs), list(race.undecided)

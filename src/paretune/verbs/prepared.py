@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paretune.planning.context import StudyContext
     from paretune.planning.expand import PlannedRun
     from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.shard import Shard
     from paretune.store import Record, Store
     from paretune.study import Run
 
@@ -70,11 +71,17 @@ class PreparedStudy:
         from paretune.execution.weight_budget import drop_excess_weights
 
         # How many a race or a budget will train is not known beforehand.
-        is_known = deadline is None and self.study.protocol.race == "off"
+        shard = self.context.shard
+        is_known = deadline is None and (self.study.protocol.race == "off" or shard is not None)
+
+        def drop_weights() -> None:
+            if shard is None:  # which runs are best is known after the merge
+                drop_excess_weights(self.study, self.store)
+
         return StudyCallbacks(
             observer=self.observer,
             add_runs=lambda: self.add_runs(expand=expand),
-            after_final_runs=lambda: drop_excess_weights(self.study, self.store),
+            after_final_runs=drop_weights,
             planned_runs=self.planned if is_known else 0,
             deadline=deadline,
         )
@@ -90,6 +97,7 @@ def prepare_study(
     offline: bool = True,
     retry: bool = False,
     measure_speed: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[PreparedStudy]:
     """Check and audit a study, and open its store.
 
@@ -99,6 +107,7 @@ def prepare_study(
         offline: fetch nothing.
         retry: make runs todo again that failed, did not fit in memory, or have damaged files.
         measure_speed: of matrix products, so that time is predicted before a run has ended.
+        shard: prepare the runs of this share alone.
 
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
@@ -115,7 +124,7 @@ def prepare_study(
     from paretune.verbs.trained_data import save_trained_data
 
     folder = study_input.store_folder(study, store)
-    context = StudyContext(offline=offline)
+    context = StudyContext(offline=offline, shard=shard)
     if (folder / "study.db").is_file():
         with Store.open(folder) as opened:  # what has ended may determine what is tested
             if retry and (again := opened.retry(study.study_hash)):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from paretune.errors import StudyError
+from paretune.planning.shard import Shard
 from paretune.study import Study
 from paretune.study.quantities import parse_duration
 from paretune.terminal.notebook import html_lines
@@ -49,6 +51,7 @@ def run(
     executor: str = "local",
     address: str | None = None,
     budget: str | float | None = None,
+    shard: str | None = None,
     observer: Observer | None = None,
     quiet: bool = False,
     **options: Unpack[WorkerOptions],
@@ -69,6 +72,9 @@ def run(
         budget: wall-clock time after which to stop, ``"30min"`` or seconds; in place of
             ``protocol.budget``. Runs that tell most per second come first
             (:mod:`paretune.search.budget`), and the next call continues.
+        shard: ``"3/16"``: run the third of 16 shares, into a store of its own,
+            ``studies/NAME-shard-3-of-16`` by default. When all have ended, :func:`paretune.merge`
+            joins them, and this function without ``shard`` measures the costs.
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
         quiet: show nothing.
         options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`); data
@@ -83,10 +89,20 @@ def run(
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
     choice = ExecutorChoice(executor, address)
+    share = None if shard is None else Shard.parse(shard)
     if isinstance(study, Mapping):
         study = Study.parse(study)
-    own_budget = study_input.resolve_study(study).protocol.budget
+    resolved = study_input.resolve_study(study)
+    own_budget = resolved.protocol.budget if share is None else None
     seconds = own_budget if budget is None else parse_duration(budget, "--budget")
+    if share is not None:
+        if seconds is not None:
+            raise StudyError(
+                "a share of a study has no budget.",
+                where="--budget",
+                remedy="Leave it out: a share that is stopped continues by the same command.",
+            )
+        store = study_input.shard_folder(resolved, share) if store is None else store
     # After what costs no seconds: these import torch.
     from paretune.execution.progress.observer import open_default_observer
     from paretune.search import race
@@ -104,6 +120,7 @@ def run(
             offline=workers.offline,
             retry=retry,
             measure_speed=seconds is not None,
+            shard=share,
         ) as prepared,
     ):
         checked, predictor = prepared.study, prepared.predictor
@@ -115,6 +132,8 @@ def run(
         )
         for sentence in (*study_input.describe_test_files(checked), *choice.explain(devices)):
             observer.note(sentence)
+        if share is not None:
+            observer.note(_describe_shard(share, checked))
         chosen = choice.make(checked, workers, devices, fleet)
         deadline = None if seconds is None else time.monotonic() + seconds
         expand = race.plan_wanted_runs
@@ -129,6 +148,15 @@ def run(
         if seconds is not None:
             _note_end_of_budget(prepared, seconds)
     return RunResult(checked, prepared.store.folder, summary)
+
+
+def _describe_shard(shard: Shard, study: Study) -> str:
+    raced = " No race and no budget: every run of its cells is trained."
+    limited = study.protocol.race != "off" or study.protocol.budget is not None
+    return (
+        f"Share {shard.index} of {shard.count}: whole cells of the study; costs are measured once, "
+        f"after the merge.{raced if limited else ''}"
+    )
 
 
 def _note_end_of_budget(prepared: PreparedStudy, seconds: float) -> None:

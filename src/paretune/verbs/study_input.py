@@ -14,6 +14,7 @@ from paretune.errors import StudyError
 from paretune.study import Study
 
 if TYPE_CHECKING:
+    from paretune.planning.shard import Shard
     from paretune.store import Record, Store
 
 OVERRIDES_COMMENT = "# Settings of the command line: "
@@ -82,6 +83,11 @@ def describe_test_files(study: Study) -> list[str]:
         for task in study.tasks
         if task.test is not None
     ]
+
+
+def shard_folder(study: Study, shard: Shard) -> Path:
+    """``studies/NAME-shard-1-of-2`` in the present folder."""
+    return Path("studies") / f"{study.study}-{shard}"
 
 
 def load_records(study: Study, opened: Store) -> list[Record]:

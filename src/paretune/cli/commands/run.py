@@ -16,7 +16,7 @@ from paretune.cli.options import (
     WorkerOptions,
     with_option_groups,
 )
-from paretune.terminal import error_stream
+from paretune.terminal import echo, error_stream
 
 if TYPE_CHECKING:
     from paretune.store import RunStatus
@@ -67,6 +67,14 @@ def run(
             "command continues. [default: protocol.budget]",
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Run one of N shares, whole cells, into studies/NAME-shard-I-of-N or --store; "
+            "`paretune merge` joins them (docs/cluster.md).",
+        ),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
     quiet: Quiet = False,
 ) -> None:
@@ -89,11 +97,19 @@ def run(
             executor=executor,
             address=address,
             budget=budget,
+            shard=shard,
             observer=observer,
             **vars(workers),
         )
     if json.as_json:
         write_result("run", summary_fields(result), json.output)
+    elif shard is not None:
+        merged = f"studies/{result.study.study}"
+        parts = f"{merged}-shard-*-of-{shard.partition('/')[2]}" if store is None else "STORES"
+        echo(
+            f"Share {shard}: {result.folder}. When all have ended: paretune merge {parts} --output "
+            f"{merged}, then paretune run {study.as_typed()} measures the costs and reports."
+        )
     elif report:
         built = load_results(result.study, result.folder).build_report()
         show_report(built, result.folder, study.as_typed(store), quiet=quiet)

@@ -76,15 +76,20 @@ TRIGGERS: Mapping[str, str] = {
 """The triggers by name."""
 
 
+_CHANGING = {"runs": ("owner", "lease_until", "progress")}
+"""Columns by table that no result rests on."""
+
+
 def check_tables(connection: sqlite3.Connection, where: str) -> None:
-    """Check that the tables have the columns that hold results.
+    """Check that the tables have all their columns.
 
     Raises:
         StoreError: the description of the tables in the file is damaged.
     """
     for table, keys in KEY_COLUMNS.items():
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-        if missing := {*keys, *PROTECTED_COLUMNS[table], "checksum"} - columns:
+        needed = {*keys, *PROTECTED_COLUMNS[table], *_CHANGING.get(table, ()), "checksum"}
+        if missing := needed - columns:
             raise StoreError(
                 f"the database file is damaged ({table} has no {', '.join(sorted(missing))}).",
                 where=where,

@@ -1,0 +1,50 @@
+"""A share of a study, for a job array: whole cells, each in the share that its hash names.
+
+So trials, final runs and folds of a cell stay together, and shares need nothing from one another.
+Costs are in no share: they are measured by one machine after the merge.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from paretune.errors import StudyError
+from paretune.study import digest
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One share; ``index`` counts from 1 to ``count``."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The share ``3/16``.
+
+        Raises:
+            StudyError: it is none.
+        """
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise StudyError(
+                "is no share of a study.",
+                where=f"--shard {text}",
+                remedy="Write the share and how many there are: 1/16 to 16/16.",
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"shard-{self.index}-of-{self.count}"
+
+    def has(self, cell: tuple[str, str, str], *, searched: bool = False) -> bool:
+        """Whether a cell (task, model, method) is in this share.
+
+        Args:
+            searched: its method is found by a search. The searches of one model share trials, and
+                that of a task begins with what that of an earlier task found: they stay together.
+        """
+        unit = ["searches", cell[1]] if searched else list(cell)
+        return int(digest(unit)[:16], 16) % self.count == self.index - 1
