@@ -88,8 +88,8 @@ def check_tables(connection: sqlite3.Connection, where: str) -> None:
     """
     for table, keys in KEY_COLUMNS.items():
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-        needed = {*keys, *PROTECTED_COLUMNS[table], *_CHANGING.get(table, ()), "checksum"}
-        if missing := needed - columns:
+        required = {*keys, *PROTECTED_COLUMNS[table], *_CHANGING.get(table, ()), "checksum"}
+        if missing := required - columns:
             raise StoreError(
                 f"the database file is damaged ({table} has no {', '.join(sorted(missing))}).",
                 where=where,
