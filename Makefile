@@ -4,8 +4,9 @@
 # make quick        the tests of data, study files, analysis, store, reporting and planning that train
 #                   nothing: about half a minute
 # make check        formatter, linter, type checker, layer contracts, names, budgets of size
-# make kernels      the tests again, under the kernels that older processors take: nothing that a
-#                   test asserts may depend on this processor (twice the time of `make test`)
+# make wide         the tests of `make test`, and further cases of its grids
+# make processors   the tests again, as older processors compute: nothing that a test asserts may
+#                   depend on this processor (twice the time of `make test`)
 # make site         builds the site of docs/ into build/site; a broken link is an error
 # make release      what must hold before a release: builds wheel and sdist, checks them, installs each
 #                   on every Python that is here (3.11 to 3.13); uploads nothing
@@ -34,7 +35,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 
-.PHONY: study test quick kernels check site release plugin guarantees bench gpu clean
+.PHONY: study test quick wide processors check site release plugin guarantees bench gpu clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
@@ -43,8 +44,11 @@ test: $(VENV)/dev
 	$(TESTS) $(PARALLEL)
 
 quick: $(VENV)/dev
-	$(TESTS) $(PARALLEL) -m "not slow and not thorough" \
+	$(TESTS) $(PARALLEL) -m "not slow and not wide and not thorough" \
 		tests/data tests/study tests/analysis tests/store tests/reporting tests/planning
+
+wide: $(VENV)/dev
+	$(TESTS) $(PARALLEL) -m "not slow"
 
 # Each library has a switch of its own: torch, oneDNN, MKL (the second one works on AMD too) and
 # OpenBLAS. They only lower what the processor has.
@@ -52,7 +56,7 @@ AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS
 	MKL_CBWR=AVX2 OPENBLAS_CORETYPE=Haswell
 SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
 	MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
-kernels: $(VENV)/dev
+processors: $(VENV)/dev
 	$(AVX2) $(TESTS) $(PARALLEL)
 	$(SSE) $(TESTS) $(PARALLEL)
 
@@ -66,7 +70,7 @@ plugin: $(VENV)/dev
 	$(TESTS) -m slow tests/testing/test_example_plugin.py
 
 guarantees: $(VENV)/dev
-	$(TESTS) -m "slow or guarantee" --guarantees=docs/guarantees.md
+	$(TESTS) -m "slow or wide or guarantee" --guarantees=docs/guarantees.md
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

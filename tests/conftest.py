@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import gc
 import os
 import shutil
@@ -16,9 +15,6 @@ pytest_plugins = ["support.guarantees", "pytester"]
 
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# What rotates by day is one thing for all of pytest-xdist's processes, at midnight too; who sets it
-# repeats the tests of another day.
-os.environ.setdefault("PARETUNE_TEST_DAY", datetime.date.today().isoformat())
 # A shell lets what it starts in the background ignore these, and so would every process of a test.
 for number in (signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -62,13 +58,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("there is no CUDA device here")
 
 
-@pytest.hookimpl(tryfirst=True)  # before those with the mark `slow` are left out
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Large grids take turns by day; a file or test named on the command line does not."""
-    from support.rotation import rotate_grids
+@pytest.hookimpl(tryfirst=True)  # before those with the marks `wide` and `slow` are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of large grids some cases run by default."""
+    from support.chosen import mark_grids
 
-    if not any(".py" in argument for argument in config.args):
-        rotate_grids(items)
+    mark_grids(items)
 
 
 def pytest_collection_finish() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rotation import turn_mark
 
 from paretune.models.load import quiet_transformers
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
@@ -56,7 +55,7 @@ def test_texts_have_the_lengths_of_their_task(task: str) -> None:
     assert mean == pytest.approx(sum(data.lengths) / len(data.lengths), rel=0.1)
 
 
-@turn_mark(1, 2)
+@pytest.mark.wide
 def test_steps_and_its_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rotation import turn_mark
 from support.tiny_study import assert_equal_to_rounding, command, digests, finish, two_files
 
 from paretune.store import Store
@@ -30,9 +29,7 @@ REPLACED = {
 }
 
 
-@pytest.mark.parametrize(
-    "fleet", [pytest.param(1, marks=pytest.mark.slow), pytest.param(8, marks=turn_mark(0, 3))]
-)
+@pytest.mark.parametrize("fleet", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_new_check_plan_run_kill_run_report(
     fleet: int, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -87,7 +84,7 @@ def _ended(folder: Path, study: Study) -> int:
         return sum(state.ended for state in store.load_statuses(study.study_hash))
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
     tmp_path: Path, tiny_model: Any
 ) -> None:

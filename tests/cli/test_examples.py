@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.rotation import in_turns, turn_mark
+from support.chosen import chosen
 from support.small_examples import EXAMPLES, small_example
 from support.tiny_study import as_file, command, finish
 
@@ -49,7 +49,7 @@ def rsdo4(folder: Path) -> str:
     return str(folder / "rsdo4.tsv")
 
 
-@turn_mark(2, 4)
+@pytest.mark.wide
 def test_the_translation_runs_fair_and_by_the_papers_settings(
     tmp_path: Path, quick: None, capsys: Any
 ) -> None:
@@ -95,7 +95,7 @@ EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper"
 EVERY += ["complaints", "spam", "slovene-cb"]
 
 
-@pytest.mark.parametrize(("name",), in_turns([(name,) for name in EVERY], days=4))
+@pytest.mark.parametrize(("name",), chosen([(name,) for name in EVERY], 4))
 def test_every_example_runs(
     name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
 ) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support.docs_script import docs_script
-from support.rotation import turn_mark
 from support.tiny_study import command
 
 from paretune.cli import GROUPS, VERBS
@@ -111,7 +110,7 @@ def test_report_gives_the_study_or_writes_it(
     assert code == 0 and Path("page.html").is_file() and "Page: page.html" in out
 
 
-@turn_mark(1, 2)
+@pytest.mark.wide
 def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
     study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

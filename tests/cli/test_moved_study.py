@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.rotation import turn_mark
 from support.tiny_study import command, digests, finish, two_files
 
 from paretune.planning import preflight
@@ -70,7 +69,7 @@ def attempts(folder: Path) -> dict[str, tuple[str, int]]:
     return claims
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing_again(
     capsys: Any, tmp_path: Path, moved: Path
 ) -> None:

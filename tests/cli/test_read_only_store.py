@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from support.reading_verbs import READING_VERBS
-from support.rotation import turn_mark
 from support.tiny_study import command
 
 from paretune.errors import StoreError
@@ -85,7 +84,7 @@ def mounts() -> bool:
     return shutil.which("unshare") is not None and not subprocess.run(argv).returncode
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 @pytest.mark.skipif(not mounts(), reason="no mount of our own may be made here (unshare -m)")
 @pytest.mark.parametrize(
     "state", [STATES[0], *(pytest.param(s, marks=pytest.mark.slow) for s in STATES[1:])]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rotation import turn_mark
 from support.tiny_study import as_file, command, finish, small, superglue
 
 from paretune import methods, objectives
@@ -30,7 +29,6 @@ def study(tmp_path: Path, tiny_model: Any) -> Study:
     )
 
 
-@turn_mark(0, 3)
 def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None:
     file = as_file(study, tmp_path / "s.yaml")
     code, out, _ = command(capsys, "check", file)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.rotation import turn_mark
 from support.tiny_study import as_file, command, finish, small, two_files
 
 from paretune.cli import GROUPS, VERBS
@@ -211,7 +210,7 @@ def test_check_of_a_good_study_says_what_comes_next(capsys: Any, done: tuple[Pat
     assert "step words x tiny x head_only" in out and "Next: paretune plan" in out
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 def test_run_goes_on_and_keeps_the_findings_for_the_report(
     capsys: Any, done: tuple[Path, Path]
 ) -> None:
@@ -234,7 +233,6 @@ def test_run_goes_on_and_keeps_the_findings_for_the_report(
         ]
 
 
-@turn_mark(0, 3)
 def test_a_run_that_stops_with_an_error_ends_in_8(
     capsys: Any, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

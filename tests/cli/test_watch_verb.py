@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support.rotation import turn_mark
 from support.stored_records import stored, study_file
 from support.tiny_study import command, small
 
@@ -108,7 +107,7 @@ def test_a_run_whose_worker_is_gone_waits_and_teaches_no_time(
     assert (lora.running, lora.waiting) == (0, 2)
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_model: Any) -> None:
     """At every moment of a real study, and it is over exactly when planning has nothing more."""
     methods = [{"name": "lora", "rank": 2, "learning_rates": [1e-3, 1e-2]}]
@@ -190,7 +189,7 @@ def on_a_terminal(
     return code, output.decode()
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 def test_ctrl_c_ends_it_and_leaves_the_study_alone(
     study: Study, half: Store, tmp_path: Path
 ) -> None:
@@ -202,7 +201,6 @@ def test_ctrl_c_ends_it_and_leaves_the_study_alone(
     assert code == 0 and "Traceback" not in output and "the study itself was not touched" in output
 
 
-@turn_mark(0, 3)
 def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> None:
     left_out = {"tasks": study.tasks[:1]}
     records = fake.whole(study.model_copy(update=left_out))

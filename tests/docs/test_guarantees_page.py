@@ -10,7 +10,6 @@ from support import guarantees_page
 from support.docs_script import DOCS
 from support.guarantees import CLAUSES, REAL, Collector, Finding
 from support.guarantees_page import COMMAND, Scope, complaints, everything, page, scopes
-from support.rotation import turn_mark
 
 PAGE = DOCS / "guarantees.md"
 TESTS = Path(__file__).parents[1]
@@ -221,7 +220,7 @@ def test_the_collector_keeps_what_went_wrong(outcomes: pytest.Pytester) -> None:
     assert "teardown`" in text and "| `S-?!??!-~????` |" in text
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 def test_tests_in_other_processes_end_in_the_same_page(outcomes: pytest.Pytester) -> None:
     pages = {}
     for processes in ("0", "2"):

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-from support.rotation import turn_mark
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.errors import ParetuneError, StoreError
@@ -247,7 +246,7 @@ def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path
     assert store.load_records(STUDY)[0].measured["threads"] == "1"
 
 
-@turn_mark(1, 2)
+@pytest.mark.wide
 def test_the_rest_of_a_study_goes_on_after_cuda_errors(tmp_path):
     """Each fails its own run and ends its worker; more of them than patience would bear."""
     all_runs = [*runs(4, prefix="sticky", act="sticky"), *runs(3)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.rotation import in_turns
+from support.chosen import chosen
 from support.six_tasks import release
 from support.tiny_study import finish, small
 
@@ -235,7 +235,7 @@ def test_every_task_says_how_its_rows_become_texts(task: str, start: str) -> Non
             assert "{" in usage_snippets.describe_texts(templated, dataset)[0]
 
 
-@pytest.mark.parametrize(("kind", "form"), in_turns(BY_DEFAULT, days=5))
+@pytest.mark.parametrize(("kind", "form"), chosen(BY_DEFAULT, 5))
 def test_the_cards_program_answers_as_the_run_did(
     studies: Any, kind: str, form: str, tmp_path: Path
 ) -> None:

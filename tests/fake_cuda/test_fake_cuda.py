@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from cases import FAMILIES, every_case, few_cases
-from support.rotation import turn_mark
 
 HERE = Path(__file__).parent
 
@@ -48,7 +47,7 @@ def walk(guard: Path, cases: list[str]) -> dict[str, str]:
     return {case: stopped for case, stopped in stopped.items() if stopped is not None}
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 def test_each_method_takes_a_step_in_bf16(guard: Path) -> None:
     """And what a GPU refuses is refused, and what a run keeps for later is kept beside the GPU."""
     cases = few_cases()

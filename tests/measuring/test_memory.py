@@ -12,7 +12,6 @@ import types
 import numpy as np
 import pytest
 import torch
-from support.rotation import turn_mark
 
 from paretune.measuring import counters, memory
 from paretune.measuring.counters import (
@@ -189,7 +188,6 @@ print(json.dumps(meter.result()))
 """
 
 
-@turn_mark(0, 2)
 def test_fresh_processes_agree_to_a_few_percent_and_with_arithmetic():
     runs = []
     for _ in range(2):

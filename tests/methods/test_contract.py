@@ -1,12 +1,10 @@
 """The contract of every method on every model family and task kind.
 
 Each combination is walked through once (paretune.testing.method_walk); the tests look at what was
-seen, and take it up where they need more. By default LoRA, full and prompt tuning walk on BERT, and
-the others every second day; a quarter of all walks on Marian and on one family and kind of the day,
-and LoRA and prompt tuning on all encoders in turns (contract_places.py); ``make
-guarantees`` walks the rest, and every method on real models, and writes docs/guarantees.md from
-what these tests found (guarantees.py). A test that passes because the method may not do a thing
-says so with ``excused``: the reason is on the page.
+seen, and take it up where they need more. By default every method walks on BERT, and one on each
+other family (contract_places.py); ``make guarantees`` walks the rest, and every method on real
+models, and writes docs/guarantees.md from what these tests found (guarantees.py). A test that
+passes because the method may not do a thing says so with ``excused``: the reason is on the page.
 """
 
 from __future__ import annotations
@@ -140,3 +138,9 @@ def test_a_plan_refuses_what_it_does_not_serve(
     ) as refusal:
         StudyContext().check_method_serves(run.method, run.task)
     record_property(UNSERVED, str(refusal.value.what).partition(", and ")[0])
+
+
+def test_every_method_and_every_family_is_walked_by_default() -> None:
+    walked = {case.values[0] for case in combinations() if not case.marks}
+    assert {method for method, _, _ in walked} == {c.values[0][0] for c in combinations()}
+    assert {family for _, family, _ in walked} == {*FAMILIES, *DECODERS, *TRANSLATORS}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.chosen import chosen, share_marks
 from support.decoder_walk import (
     NEW,
     TRAINED,
@@ -17,7 +18,6 @@ from support.decoder_walk import (
     decoder_case,
     two_runs,
 )
-from support.rotation import in_turns, turn_mark
 from support.seq2seq_walk import traces
 
 from paretune.errors import MethodError
@@ -25,7 +25,7 @@ from paretune.methods import ia3, layer_norm, lora
 from paretune.methods.core.injection import get_linear
 from paretune.testing.tiny_decoders import DECODERS, WINDOW
 
-FAMILIES = in_turns([(family,) for family in DECODERS], 4)
+FAMILIES = chosen([(family,) for family in DECODERS], 4)
 
 
 def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
@@ -35,11 +35,14 @@ def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
         for family in DECODERS
         if not (name == "bitfit" and family in WITHOUT_BIAS)
     ]
-    marked = []
-    for name, family in places:
-        mark = turn_mark(names.index(name) + DECODERS.index(family), 3 * len(DECODERS))
-        marked.append(pytest.param((name, family), id=f"{name}-{family}", marks=mark))
-    return marked
+    return [
+        pytest.param(
+            (name, family),
+            id=f"{name}-{family}",
+            marks=share_marks(names.index(name) + DECODERS.index(family), 3 * len(DECODERS)),
+        )
+        for name, family in places
+    ]
 
 
 @pytest.mark.parametrize("pair", pairs())

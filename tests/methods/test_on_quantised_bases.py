@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.chosen import chosen
 from support.contract_places import METHODS
-from support.rotation import in_turns
 from support.zero_effect import ZERO
 
 from paretune import methods
@@ -61,7 +61,7 @@ WALKS = [
 class TestQuantised(MethodContract):
     """The clauses of the contract, on a base whose linear layers are quantised."""
 
-    @pytest.fixture(scope="module", params=in_turns(WALKS, 6))
+    @pytest.fixture(scope="module", params=chosen(WALKS, 6))
     @classmethod
     def walk(
         cls,

@@ -12,8 +12,8 @@ from typing import Any
 import peft
 import pytest
 import torch
+from support.chosen import share_marks
 from support.contract_places import IN_PEFT, MERGED
-from support.rotation import TODAY, turn_mark
 from support.seq2seq_walk import TARGET, TRAINED, Case, case, traces
 from support.zero_effect import ZERO
 from torch import Tensor, nn
@@ -31,25 +31,21 @@ OTHERS = ("lora", "prefix", "layer_norm")
 WITHOUT_BIAS = ("t5", "gated-t5", "mt5")
 PROMPTS = ("prompt", "p_tuning")
 
-OF_THE_DAY = TRANSLATORS[1:][TODAY % (len(TRANSLATORS) - 1)]
-
 
 def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
-    return [
-        pytest.param((name, family), id=f"{name}-{family}", marks=_mark(index, family))
-        for family in TRANSLATORS
-        for index, name in enumerate(names)
-        if (family in (*FAMILIES, OF_THE_DAY) or name in OTHERS)
-        and not (name == "bitfit" and family in WITHOUT_BIAS)
-    ]
-
-
-def _mark(index: int, family: str) -> pytest.MarkDecorator:
-    """A third of the methods on Marian, and another on the family of the day."""
-    if family == "marian":
-        return turn_mark(index, 3)
-    third = (index + TODAY // (len(TRANSLATORS) - 1)) % 3 == 0
-    return pytest.mark.of_today if family == OF_THE_DAY and third else pytest.mark.slow
+    """By default a third of the methods on Marian, and one on each other family."""
+    marked = []
+    for number, family in enumerate(TRANSLATORS):
+        able = [
+            name
+            for name in names
+            if (family in FAMILIES or name in OTHERS)
+            and not (name == "bitfit" and family in WITHOUT_BIAS)
+        ]
+        for index, name in enumerate(able):
+            marks = share_marks(number + index, 3 if family == "marian" else len(able))
+            marked.append(pytest.param((name, family), id=f"{name}-{family}", marks=marks))
+    return marked
 
 
 @pytest.mark.parametrize("pair", pairs())

@@ -11,7 +11,7 @@ import peft
 import pytest
 import test_contract as in_house
 import torch
-from support.rotation import in_turns
+from support.chosen import chosen
 
 from paretune import methods
 from paretune.errors import MethodError
@@ -79,7 +79,7 @@ def checkpoint(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Callab
 WALKS = [pytest.param(p, id=f"{p[0]}-{'-'.join(sorted(p[1]))}-{p[2]}") for p in PLACES]
 
 
-@pytest.fixture(scope="module", params=in_turns(WALKS, 3))
+@pytest.fixture(scope="module", params=chosen(WALKS, 3))
 def walk(
     request: pytest.FixtureRequest, bench: ProcessCache, checkpoint: Any,
     tmp_path_factory: pytest.TempPathFactory,

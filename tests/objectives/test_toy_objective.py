@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.rotation import turn_mark
 from support.tiny_study import command
 
 from paretune import plugins
@@ -154,7 +153,6 @@ def write_texts(folder: Path) -> None:
         (folder / f"{part}.csv").write_text("\n".join(lines), encoding="utf-8")
 
 
-@turn_mark(0, 2)
 def test_a_study_of_it_from_check_to_export(
     tmp_path: Path,
     tiny_model: Any,

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from support import tiny_study
-from support.rotation import turn_mark
 
 from paretune.measuring import devices
 from paretune.measuring.compute_cost import ComputeCost
@@ -61,7 +60,6 @@ def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
         assert before.saved_bytes == pytest.approx(recorded.saved_bytes, rel=0.1)
 
 
-@turn_mark(0, 2)
 def test_records_set_the_speed_and_the_rest(
     done: tuple[Study, list[Record]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 from support import fake_records as fake
 from support import fake_translations
-from support.rotation import turn_mark
 from support.stored_records import stored, study_file
 from typer.testing import CliRunner
 
@@ -58,7 +57,6 @@ def store_of(tmp_path: Path) -> tuple[Path, Path]:
     return file, folder
 
 
-@turn_mark(0, 2)
 def test_all_outputs_of_the_function_take_one_report(tmp_path: Path, builds) -> None:
     file, store = store_of(tmp_path)
     outputs = {"page": "r.html", "figures": "figures", "tables": "tables", "json": "study.json"}

@@ -12,7 +12,6 @@ from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import KINDS
 from paretune.testing.translator_folders import TRANSLATORS
 from support.guarantees import REAL, REAL_TRANSLATOR
-from support.rotation import TODAY
 
 METHODS = tuple(
     n
@@ -50,21 +49,36 @@ def serves(method: str, kind: str) -> bool:
     return methods.refusal(methods.get(method), objectives.get(kind), tabular=False) == ""
 
 
-ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
 WITHOUT_BIASES = ("modernbert", "t5", "llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3")
-EVERY_DAY = ("lora", "full", "prompt")
-"""Methods that walk on BERT every day; the others every second."""
 REFUSED = {("bitfit", family): "has no biases" for family in WITHOUT_BIASES}
 """Pairs that a method cannot do, and what its refusal says."""
 
 
 def combinations() -> list[Any]:
-    """All that there is to walk; what is not walked by default is marked as slow."""
-    return [
-        _named(*place, () if _always(*place) else pytest.mark.slow)
-        for place in _everywhere()
-        if serves(place[0], place[2]) and place[:2] not in REFUSED
-    ]
+    """All that there is to walk, with the marks of what ``make test`` leaves out.
+
+    It walks every method on BERT with pairs, and one method on every other tiny family; ``wide``
+    are two methods for each family and kind.
+    """
+    able: dict[tuple[str, str], list[str]] = {}
+    for method, family, kind in _everywhere():
+        if serves(method, kind) and (method, family) not in REFUSED:
+            able.setdefault((family, kind), []).append(method)
+    families = PLACES | WALKED_TOO | DECODER_PLACES
+    by_default = {f: kinds[n % len(kinds)] for n, (f, kinds) in enumerate(families.items())}
+    places = []
+    for number, ((family, kind), names) in enumerate(able.items()):
+        first, second = (names[(13 * number + further) % len(names)] for further in (0, 3))
+        for name in names:
+            marks: Any = pytest.mark.slow
+            if family not in (REAL, REAL_TRANSLATOR):
+                walked = name == first and kind == by_default[family]
+                if walked or (family, kind) == ("bert", "pair"):
+                    marks = ()
+                elif name in (first, second):
+                    marks = pytest.mark.wide
+            places.append(_named(name, family, kind, marks))
+    return places
 
 
 def refused() -> list[Any]:
@@ -85,24 +99,6 @@ def _everywhere() -> list[tuple[str, str, str]]:
         for kind in kinds
         for method in METHODS
     ]
-
-
-def _always(method: str, family: str, kind: str) -> bool:
-    if family in DECODERS:  # in sixteen days every method is on each of the four
-        turn = METHODS.index(method) + 2 * DECODERS.index(family) + TODAY
-        return family in ON_PAGE and kind == "pair" and turn % 16 == 0
-    index = METHODS.index(method)
-    if family not in FAMILIES:
-        return family == "marian" and (index + TODAY) % 4 == 0
-    if (family, kind) == ("bert", "pair"):
-        return method in EVERY_DAY or (index + TODAY) % 4 in (1, 3)
-    if (family, kind) == ROTATING:
-        return (index + TODAY // len(KINDS)) % 4 == 0
-    # One segment or two makes no difference to a model's classes. The rest takes turns: within
-    # eight days every method is on BERT with every kind, LoRA and prompt tuning on every family.
-    turn = index + FAMILIES.index(family) + KINDS.index(kind) + TODAY
-    common = (family == "bert" or method in ("lora", "prompt")) and kind != "classification"
-    return common and turn % 8 == 0
 
 
 def _named(method: str, family: str, kind: str, marks: Any = ()) -> Any:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.chosen import chosen
 from support.decoder_walk import TRAINED, WITHOUT_BIAS
-from support.rotation import in_turns
 
 from paretune.testing.tiny_decoders import DECODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
@@ -24,7 +24,7 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "family", "readout"), in_turns(PLACES, 60))
+@pytest.mark.parametrize(("method", "family", "readout"), chosen(PLACES, 60))
 def test_it_trains(method: str, family: str, readout: Any, tiny_model: Any, tmp_path: Path) -> None:
     run = tiny_run(
         tiny_task(tmp_path),

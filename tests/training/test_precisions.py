@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.chosen import chosen
 from support.joint_runs import together
-from support.rotation import in_turns
 
 from paretune import methods, objectives
 from paretune.planning import dry_runs
@@ -100,7 +100,7 @@ def test_a_run_in_bf16_is_near_one_in_fp32(
 
 @pytest.mark.parametrize(
     ("family", "method", "backend"),
-    in_turns(
+    chosen(
         [
             (family, method, backend)
             for family in DECODERS

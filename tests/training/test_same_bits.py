@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support import other_process
-from support.rotation import in_turns
+from support.chosen import chosen
 
 from paretune.study import Run
 from paretune.testing.tiny_models import DECODERS
@@ -71,8 +71,9 @@ def test_another_seed_is_another_result(tmp_path: Path, tiny_model: Any) -> None
 
 @pytest.mark.parametrize(
     ("family", "method"),
-    [(family, m) for family in ("bert", "modernbert") for m in ("full", "lora", "prompt")]
-    + in_turns([(family, m) for family in DECODERS for m in ("full", "lora", "prompt")], 10),
+    chosen(
+        [(f, m) for f in ("bert", "modernbert", *DECODERS) for m in ("full", "lora", "prompt")], 10
+    ),
 )
 def test_a_killed_run_goes_on_to_the_same_bits(
     method: str, family: str, tmp_path: Path, tiny_model: Any

@@ -20,8 +20,6 @@ from paretune.analysis.statistics.score_interval import Interval, confidence_int
 from paretune.metrics import Array
 from paretune.store.record import Predictions, Record
 
-UNIT = "nats a token"
-
 
 @dataclass(frozen=True)
 class CellForgetting:

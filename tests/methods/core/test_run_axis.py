@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.rotation import in_turns
+from support.chosen import chosen
 from torch import Tensor
 
 from paretune import objectives
@@ -72,9 +72,7 @@ def test_logits_and_gradients_of_each_run(
     pair.equal(shares, cross_entropy(pair))
 
 
-@pytest.mark.parametrize(
-    ("method", "size", "family", "kind", "shares"), in_turns(cases(METHODS), 3)
-)
+@pytest.mark.parametrize(("method", "size", "family", "kind", "shares"), chosen(cases(METHODS), 3))
 def test_twenty_steps_of_each_run(
     both: Any, method: str, size: int, family: str, kind: str, shares: tuple[int, int]
 ) -> None:

@@ -17,8 +17,8 @@ import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load as from_bytes
+from support.chosen import chosen
 from support.peft_small import SMALL
-from support.rotation import in_turns
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune import methods
@@ -213,7 +213,7 @@ IN_DECODERS = [
 ]
 
 
-@pytest.mark.parametrize(("tuner", "family"), in_turns(IN_DECODERS, 18))
+@pytest.mark.parametrize(("tuner", "family"), chosen(IN_DECODERS, 18))
 def test_every_tuner_on_decoders(
     tuner: str, family: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
 ) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.chosen import chosen
 from support.packed_attention import LOOKING, attention
-from support.rotation import in_turns
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 
 from paretune.models.packing.attention import (
@@ -29,7 +29,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize(
-    ("role", "window", "key_heads", "softcap", "front", "together"), in_turns(SHAPES, 7)
+    ("role", "window", "key_heads", "softcap", "front", "together"), chosen(SHAPES, 7)
 )
 def test_attention_has_the_gradients_that_it_says(
     role: AttentionRole,
@@ -53,7 +53,7 @@ def test_attention_has_the_gradients_that_it_says(
 
 
 @pytest.mark.parametrize(
-    ("role", "window", "key_heads", "softcap", "front", "together"), in_turns(SHAPES, 7)
+    ("role", "window", "key_heads", "softcap", "front", "together"), chosen(SHAPES, 7)
 )
 def test_attention_in_bf16_is_that_of_float64_rounded(
     role: AttentionRole,

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support import made_up_paper as made_up
-from support.rotation import turn_mark
 from support.tiny_study import finish, superglue
 
 from paretune.study import Study
@@ -48,7 +47,6 @@ def ended(code: int, capsys: Any) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
-@turn_mark(2, 3)
 @pytest.mark.slow
 def test_both_protocols_end_in_one_page(
     tmp_path: Path, tiny_model: Any, quick: None, capsys: Any

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from support.joint_runs import alone, equal, together
-from support.rotation import turn_mark
 
 from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import tiny_run
@@ -66,7 +65,7 @@ def same(joint: Any, other: Any) -> None:
         assert mine == pytest.approx(expected, abs=1e-4)
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("family", "method"),
     [
@@ -105,7 +104,6 @@ def test_each_run_as_alone(
     assert len(losses) == 3  # they are three different runs
 
 
-@turn_mark(0, 3)
 def test_a_run_that_ends_translates_while_others_go_on(
     tmp_path: Path, shared_passes: list[int]
 ) -> None:
@@ -125,7 +123,7 @@ def test_a_run_that_ends_translates_while_others_go_on(
     assert {1, 2} <= {*shared_passes}
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 def test_methods_mix(tmp_path: Path) -> None:
     first, *_ = runs_of(tmp_path)
     others = ("houlsby", "ia3")
@@ -149,7 +147,7 @@ def test_methods_mix(tmp_path: Path) -> None:
         same(joint[run.seed, run.learning_rate, run.fold], alone(run, tmp_path / f"alone{n}"))
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 def test_the_selection_part_may_be_the_test_part(tmp_path: Path) -> None:
     runs = [run.model_copy(update={"selection": "test"}) for run in runs_of(tmp_path)[:2]]
     joint = together(runs, tmp_path)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from support.joint_runs import Job, alone, equal, together
-from support.rotation import turn_mark
 
 from paretune import methods, objectives
 from paretune.errors import StaleClaimError
@@ -160,7 +159,6 @@ def test_each_run_of_a_fleet_as_alone(
     assert not np.allclose(scores[0], scores[2], atol=1e-3)
 
 
-@turn_mark(0, 3)
 @pytest.mark.parametrize(
     ("family", "kind"),
     [
@@ -236,7 +234,7 @@ def fleet_of(tmp_path: Path, tiny_model: Any, family: str = "bert", **changes: A
     ]
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 @BOTH_FAMILIES
 def test_a_run_that_ends_leaves_and_another_takes_its_place(
     tmp_path: Path, tiny_model: Any, family: str
@@ -283,7 +281,7 @@ def test_stacks_and_layer_subsets_mix(tmp_path: Path, tiny_model: Any, family: s
         equal(outcome, train_run(run, checkpoint=tmp_path / "one", report=silent, caches=bench))
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 @FAMILIES
 def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any, family: str) -> None:
     same_runs = fleet_of(tmp_path, tiny_model, family)[:3]
@@ -319,7 +317,7 @@ def test_activations_computed_again(tmp_path: Path, tiny_model: Any, family: str
         equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 @BOTH_FAMILIES
 def test_a_fleet_leaves_the_base_as_it_was(tmp_path: Path, tiny_model: Any, family: str) -> None:
     run = fleet_of(tmp_path, tiny_model, family)[0]

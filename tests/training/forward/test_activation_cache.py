@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.chosen import chosen
 from support.joint_runs import together
-from support.rotation import in_turns
 
 from paretune import objectives
 from paretune.atomic_write import part_path
@@ -51,7 +51,7 @@ CASES = (
 
 @pytest.mark.parametrize(
     ("family", "method", "options", "depth", "kind"),
-    in_turns([(*case, kind) for case in CASES for kind in ("pair", "multiple_choice")], 6),
+    chosen([(*case, kind) for case in CASES for kind in ("pair", "multiple_choice")], 6),
 )
 def test_a_run_from_kept_activations_learns_the_same(
     family: str,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
-from support.rotation import in_turns
+from support.chosen import chosen
 
 from paretune import methods, objectives
 from paretune.study import Study, compute_run_id
@@ -44,7 +44,7 @@ def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str)
 @pytest.mark.parametrize("backend", ["fast", "plain"])
 @pytest.mark.parametrize(
     ("family", "method"),
-    in_turns([(family, method) for family in DECODERS for method in ("lora", "prefix")], 5),
+    chosen([(family, method) for family in DECODERS for method in ("lora", "prefix")], 5),
 )
 def test_a_run_of_a_decoder_gives_the_same_bits(
     tiny_model: Any, tmp_path: Path, family: str, method: str, backend: str

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.rotation import turn_mark
 from torch import Tensor
 
 from paretune import methods, objectives
@@ -127,7 +126,7 @@ def test_answers_do_not_depend_on_packing(tmp_path: Path, tiny_model: Any) -> No
     np.testing.assert_allclose(packed, padded, rtol=0, atol=1e-5)
 
 
-@turn_mark(1, 3)
+@pytest.mark.wide
 def test_losses_of_a_run_are_those_of_padded_batches(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +164,6 @@ def test_a_base_held_in_bf16_gives_the_same_bits(
     assert (in_bf16.result, in_bf16.blobs) == (cast.result, cast.blobs)
 
 
-@turn_mark(0, 3)
 @pytest.mark.parametrize("family", ["deberta-v2", "t5"])
 def test_padded_batches_draw_their_dropout_from_the_seed_too(
     family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from support.rotation import in_turns
+from support.chosen import chosen
 from torch import Tensor
 
 from paretune import objectives
@@ -114,7 +114,7 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
 
 @pytest.mark.parametrize(
     ("family", "method"),
-    in_turns(
+    chosen(
         [(f, m) for f in ("gemma3", "opt", "gemma2") for m in ("prefix", "ia3", "prompt", "lora")],
         4,
     ),

@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load as from_bytes
 from support.plain_loss import SEQ2SEQ, plain_loss
-from support.rotation import turn_mark
 from support.run_configs import make_config
 from support.seq2seq_walk import TRAINED, Case, case, traces
 from torch import Tensor
@@ -196,7 +195,7 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
     assert len(set(runs[0])) == 20 and runs[0] == pytest.approx(runs[1], abs=1e-5)
 
 
-@turn_mark(2, 3)
+@pytest.mark.wide
 @pytest.mark.parametrize("family", ["marian", "mbart"])
 def test_a_run_is_that_of_padded_batches(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

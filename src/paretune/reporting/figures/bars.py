@@ -26,7 +26,6 @@ from paretune.reporting.text.formatting import (
 WIDTH, NARROW = 440.0, 320.0
 LINE, TALL = 22.0, 36.0
 """From one bar to the next; ``TALL`` where its label is above it."""
-BAR = 12.0
 _CHARACTER = 7.2
 _TEXT = {"min": 64.0, "max": 150.0}
 _FIGURES = 112.0
