@@ -17,7 +17,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
     "tune": {
         "file": "the study file",
         "advice": "as of `recommend`",
-        "folder": "of the export; null where what to take needs none",
+        "folder": "of the export; null where `notes` say why there is none",
+        "notes": "what was not exported or not done, and the command that does it, as sentences",
     },
     "new": {
         "file": "the study file that was written",

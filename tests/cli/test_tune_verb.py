@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,27 +15,15 @@ from support.tiny_study import finished, two_files
 import paretune
 from paretune.cli import main
 from paretune.data.schema_inference.infer_task import NamedColumns
-from paretune.errors import StudyError
+from paretune.errors import ParetuneError
+from paretune.execution.executor import StudySummary
 from paretune.study import Study
-from paretune.verbs import time_budget
+from paretune.verbs.run import RunResult
 from paretune.verbs.study_draft import draft_study
 from paretune.verbs.time_budget import fit_to_budget
+from paretune.verbs.tune import Columns
 
 NO_NAMES = NamedColumns(None, None, None, None, None)
-
-
-@dataclass
-class FakePlan:
-    """Seconds as a study's rows, rates, seeds and methods make them."""
-
-    study: Study
-    seconds_left: float | None
-    cells: dict[tuple[str, str, str], tuple[Any, ...]]
-
-
-@dataclass
-class FakeRun:
-    seconds: float
 
 
 COST = {"full": 9.0, "lora": 3.0, "loha": 4.0, "prompt": 5.0}
@@ -46,63 +35,177 @@ def draft(folder: Path) -> dict[str, Any]:
     return values
 
 
-def fit(values: dict[str, Any], seconds: float, rows: int = 40) -> tuple[list[str], Study]:
-    def plan(study: Study) -> Any:
+def fit(values: dict[str, Any], budget: float, rows: int = 40) -> tuple[list[str], Study]:
+    """With seconds as a study's rows, rates, seeds and methods make them."""
+
+    def predict(first: dict[str, Any]) -> float:
+        study = Study.parse(first)
         number = min(rows, (study.tasks[0].limit or {}).get("train", rows))
-        parts = study.protocol.trials + len(study.protocol.seeds)
-        cells = {
-            ("t", "m", method.key): (FakeRun(COST[method.key] * parts * number / 40),)
-            for method in study.methods
-        }
-        return FakePlan(study, sum(runs[0].seconds for runs in cells.values()), cells)
+        trials, protocol = study.protocol.trials, study.protocol
+        runs = (trials if trials > 1 else 0) + len(protocol.seeds)
+        assert not protocol.cost_seconds
+        return sum(COST[method.key] * runs * number / 40 for method in study.methods)
 
-    reduced, predicted = fit_to_budget(
-        values, seconds, plan, lambda own: Study.parse(json.loads(json.dumps(own)))
-    )
-    return reduced, predicted.study
+    reduced = fit_to_budget(values, budget, predict, lambda: rows)
+    return reduced, Study.parse(json.loads(json.dumps(values)))
 
 
-def test_a_study_that_fits_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_study_whose_first_scores_fit_is_left_as_it_is(tmp_path: Path) -> None:
     values = draft(tmp_path)
     before = json.dumps(values)
-    assert fit(values, 1000.0)[0] == [] and json.dumps(values) == before
+    assert fit(values, 168.0)[0] == [] and json.dumps(values) == before
 
 
-def test_rates_seeds_and_costly_methods_are_given_up_in_turn(tmp_path: Path) -> None:
-    reduced, study = fit(draft(tmp_path), 130.0)
+def test_rates_and_rows_are_given_up_but_no_method_and_no_seed(tmp_path: Path) -> None:
+    reduced, study = fit(draft(tmp_path), 150.0)
     assert reduced == ["one learning rate for each method, untuned"]
     assert (study.protocol.trials, len(study.protocol.seeds)) == (1, 5)
-    reduced, study = fit(draft(tmp_path), 60.0)
-    assert reduced[1:] == ["3 seeds", "without full"]
-    assert [method.key for method in study.methods] == ["lora", "loha", "prompt"]
-    reduced, study = fit(draft(tmp_path), 30.0)
-    assert reduced[-1] == "without prompt"
+    reduced, study = fit(draft(tmp_path), 4000.0, 20_000)
+    assert reduced[1:] == ["the first 3,800 training rows of 20,000"]
+    assert study.tasks[0].limit == {"train": 3800}
+    reduced, study = fit(draft(tmp_path), 5.0, 20_000)
+    assert study.tasks[0].limit == {"train": 200}
+    assert [method.key for method in study.methods] == ["full", "lora", "loha", "prompt"]
+    assert len(study.protocol.seeds) == 5
 
 
-def test_rows_go_first_where_there_are_thousands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = 20_000
+def test_what_cannot_be_predicted_is_not_shortened(tmp_path: Path) -> None:
+    values = draft(tmp_path)
+    assert fit_to_budget(values, 1.0, lambda first: None, lambda: 40) == []
+
+
+@dataclass
+class Calls:
+    """What ``tune`` asked of the other verbs, which take ``train_seconds`` and do nothing."""
+
+    now: float = 0.0
+    train_seconds: float = 0.0
+    weights: bool = True
+    budgets: list[Any] = field(default_factory=list)
+    exports: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """``train.csv`` in the present folder; planning takes 5 s each time, an export 4 s."""
+    log = Calls()
+    monkeypatch.chdir(tmp_path)
+    two_files(tmp_path)
+
+    def plan(study: Study, **workers: Any) -> Any:
+        log.now += 5.0
+        return SimpleNamespace(seconds_left=20.0)
+
+    def run(study: Study, *, budget: float | None, **options: Any) -> RunResult:
+        log.budgets.append(budget)
+        log.now += log.train_seconds
+        return RunResult(study, tmp_path, StudySummary(18, 18, {"ok": 18}, (), 1.0), 24, 600.0)
+
+    def export(study: Study, **options: Any) -> Any:
+        log.exports.append(options)
+        log.now += 4.0
+        return SimpleNamespace(folder=options["to"])
+
+    def recommend(study: Study, **options: Any) -> tuple[Any]:
+        names = {"task": "train", "model": "model", "method": "lora"}
+        return (SimpleNamespace(command="paretune export train.yaml", take="lora", **names),)
+
+    for verb in (plan, run, export, recommend):
+        monkeypatch.setattr(f"paretune.verbs.tune.{verb.__name__}", verb)
+    monkeypatch.setattr("paretune.verbs.tune.time", SimpleNamespace(monotonic=lambda: log.now))
     monkeypatch.setattr(
-        time_budget,
-        "_count_train_rows",
-        lambda plan: min(rows, (plan.study.tasks[0].limit or {}).get("train", rows)),
+        "paretune.verbs.tune._find_kept_seed", lambda *_: 3 if log.weights else None
     )
-    reduced, study = fit(draft(tmp_path), 21 * 8 * 130, rows)
-    assert reduced == ["the first 5,000 training rows of 20,000"]
-    assert study.tasks[0].limit == {"train": 5000}
-    reduced, study = fit(draft(tmp_path), 400.0, rows)
-    assert reduced[:2] == [
-        "the first 5,000 training rows of 20,000",
-        "the first 2,000 training rows of 5,000",
-    ]
-    assert reduced[-1] == "the first 500 training rows of 1,000"
-    assert study.tasks[0].limit == {"train": 500} and len(study.methods) == 2
+    return log
 
 
-def test_a_budget_that_nothing_fits_into_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"predicted to take 28\.0 s, and the budget is 5\.00 s"):
-        fit(draft(tmp_path), 5.0)
+def test_the_budget_counts_from_the_start_and_leaves_time_for_the_export(calls: Calls) -> None:
+    result = paretune.tune("train.csv", model="some/model", budget=100.0)
+    (training,) = calls.budgets
+    assert calls.now - 4.0 + training + 4.0 <= 100.0 and training >= 60.0
+    (exported,) = calls.exports
+    assert (exported["seed"], exported["train_again"]) == (3, False)
+    assert result.notes == (
+        "18 of 42 runs are done; `paretune tune train.csv --model some/model --budget 15min` "
+        "trains the rest.",
+    )
+
+
+def test_a_budget_binds_where_a_study_file_is_continued(calls: Calls) -> None:
+    paretune.tune("train.csv", model="some/model")
+    assert calls.budgets == [None]
+    assert calls.exports[0]["train_again"] and calls.exports[0]["seed"] is None
+    paretune.tune("train.csv", budget=100.0)
+    assert calls.budgets[1] <= 95.0
+
+
+def test_what_no_time_is_left_for_is_said_with_its_command(calls: Calls) -> None:
+    calls.train_seconds = 120.0
+    result = paretune.tune("train.csv", model="some/model", budget=100.0)
+    assert result.exported is None and not calls.exports
+    assert "`paretune export train.yaml` writes it" in result.notes[0]
+    calls.train_seconds, calls.weights = 1.0, False
+    result = paretune.tune("train.csv", budget=100.0)
+    assert "`paretune export train.yaml --train-again` does" in result.notes[0]
+
+
+def test_a_budget_that_preparing_uses_up_is_refused_with_a_larger_one(calls: Calls) -> None:
+    with pytest.raises(ParetuneError, match=r"prepare .* took 15 s.*--budget 3min"):
+        paretune.tune("train.csv", model="some/model", budget=9.0)
+    assert not calls.budgets
+
+
+def test_an_export_that_is_there_is_kept(calls: Calls) -> None:
+    paretune.tune("train.csv", model="some/model")
+    Path(calls.exports[0]["to"]).mkdir(parents=True)
+    paretune.tune("train.csv")
+    assert calls.exports[1]["to"] != calls.exports[0]["to"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "model", "parts"),
+    [
+        ({"label": "text", "text": "label"}, None,
+         ['--label is "text", and the file has "label"',
+          '--text is "label", and the file has "text"']),
+        ({"pair": "text"}, None, ['--pair is "text", and the file has none']),
+        ({}, "other/model", ['--model is "other/model", and the file has "some/model"']),
+    ],
+)  # fmt: skip
+def test_a_study_file_that_contradicts_the_call_is_refused(
+    calls: Calls, columns: Columns, model: str | None, parts: list[str]
+) -> None:
+    file = paretune.tune("train.csv", model="some/model").file
+    with pytest.raises(ParetuneError) as error:
+        paretune.tune("train.csv", columns=columns, model=model)
+    assert error.value.where == str(file) and "--restart" in error.value.remedy
+    assert all(part in error.value.what for part in parts) and len(calls.budgets) == 1
+
+
+def test_what_the_study_file_says_too_may_be_said_again(calls: Calls) -> None:
+    paretune.tune("train.csv", model="some/model")
+    columns: Columns = {"label": "label", "text": "text"}
+    paretune.tune("train.csv", columns=columns, model="some/model")
+    assert len(calls.budgets) == 2
+
+
+def test_data_of_another_folder_is_not_taken_for_those_of_the_study_file(
+    calls: Calls, tmp_path: Path
+) -> None:
+    file = paretune.tune("train.csv", model="some/model").file
+    other = two_files(tmp_path / "other").rename(tmp_path / "other" / f"{file.stem}.csv")
+    with pytest.raises(ParetuneError, match=r"the data is .*other"):
+        paretune.tune(other)
+
+
+def test_restart_writes_the_study_file_anew_and_keeps_the_old_one(calls: Calls) -> None:
+    file = paretune.tune("train.csv", model="some/model").file
+    before = file.read_text()
+    for number in (1, 2):
+        result = paretune.tune("train.csv", model="other/model", restart=True)
+        assert [one.name for one in result.study.models] == ["other/model"]
+        assert file.with_name(f"{file.stem}-{number}.yaml").is_file()
+    assert file.with_name(f"{file.stem}-1.yaml").read_text() == before
 
 
 def test_a_budget_that_is_no_time_writes_nothing(
@@ -131,9 +234,9 @@ def test_from_a_file_to_an_answer_and_again(
         main([*command, "--workers", "2"])
     out = capsys.readouterr().out
     assert end.value.code == 0, out
-    assert "What was guessed" in out and "\n  label: label (" in out and "Predicted: " in out
+    assert "What was guessed" in out and "\n  label: label (" in out and "Predicted for all" in out
     assert "take the baseline tfidf" in out
-    assert out.endswith("What to take needs no training, so nothing is exported.\n")
+    assert "Nothing is exported" in out and "what to take needs no training." in out
     with pytest.raises(SystemExit) as end:
         main([*command, "--json"])
     output = capsys.readouterr()

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.search_studies import end, finals
 
+import paretune
+from paretune.execution import study_loop
+from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.measuring.speed import MachineSpeed
+from paretune.owner import current_owner
 from paretune.planning.context import StudyContext
+from paretune.planning.expand import PlannedRun
+from paretune.planning.predicted_cost import CostPredictor, PredictedCost
 from paretune.search.budget import TimeBudget
+from paretune.store import Claim, Store
+from paretune.store.prediction_codec import encode_predictions
 from paretune.store.record import Record
 from paretune.study import Run, Study
+from paretune.verbs import run as run_verb
+from paretune.verbs.executors import ExecutorChoice
 
 SECONDS = {"full": 40.0, "lora": 10.0, "prompt": 8.0, "head_only": 1.0}
 
@@ -40,19 +54,33 @@ def spend_on(
         known += [end(one) for one in planned]
 
 
-def test_cheap_methods_are_known_first_and_the_budget_is_kept(ask: Any, context: Any) -> None:
-    study = ask(trials=1)
-    records = spend(study, context, 60.0)
+def test_every_method_has_a_score_before_costs_and_further_seeds(ask: Any, context: Any) -> None:
+    study = ask("off", trials=1)
+    records = spend(study, context, 100.0)
     assert (
-        sum(seconds_of(r.run) for r in records) <= 62
+        sum(seconds_of(r.run) for r in records) <= 102
     )  # baselines without a model are not counted
-    by_method = finals(records)
-    assert by_method["lora"] >= 1 and by_method["prompt"] >= 1 and by_method["full"] == 0
-    first = [r.run.method.name for r in records if r.run.stage == "final"]
-    assert first[:2] == ["majority", "tfidf"]
-    assert [name for name in dict.fromkeys(first) if name in SECONDS] == [
-        "head_only", "prompt", "lora"
-    ]  # fmt: skip
+    first = [(r.run.method.name, r.run.stage) for r in records]
+    assert [name for name, _ in first[:2]] == ["majority", "tfidf"]
+    names = ["head_only", "prompt", "lora", "full"]
+    assert first[2:6] == [(name, "final") for name in names]
+    assert sorted(first[6:10]) == sorted((name, "cost") for name in names)
+    assert {stage for _, stage in first[10:]} == {"final"}
+
+
+def test_a_method_that_would_not_end_in_time_is_not_begun(ask: Any, context: Any) -> None:
+    records = spend(ask(trials=1), context, 35.0)
+    assert sum(seconds_of(r.run) for r in records) <= 37
+    assert "full" not in {r.run.method.name for r in records}
+    assert finals(records)["lora"] >= 1 and finals(records)["prompt"] >= 1
+
+
+def test_trials_are_not_begun_without_time_for_the_score_that_they_lead_to(
+    ask: Any, context: Any
+) -> None:
+    records = spend(ask(trials=3), context, 45.0)  # three trials of lora and a final take 40
+    assert finals(records)["lora"] == 0
+    assert not [r for r in records if r.run.method.name == "lora" and r.run.stage == "tune"]
 
 
 def test_a_second_budget_continues_and_a_large_one_ends_when_the_answer_is_decided(
@@ -84,3 +112,90 @@ def test_a_search_has_its_part_of_a_budget(ask: Any, context: Any) -> None:
     study = ask(methods=["lora", search], trials=1)
     by_method = finals(spend(study, context, 200.0))
     assert by_method["auto"] >= 1 and by_method["lora"] >= 1
+
+
+@dataclass
+class Machine:
+    """An executor with a clock of its own, on which a run takes ``slowness`` times as predicted."""
+
+    slowness: float
+    now: float = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+        in_hand: list[tuple[float, Claim]] = []
+
+        def collect() -> None:
+            for ends_at, claim in in_hand:
+                if self.now >= ends_at:
+                    in_hand.clear()
+                    record = end(PlannedRun(claim.run_id, claim.run))
+                    result = {k: v for k, v in record.result.items() if k != "predictions"}
+                    answers = {
+                        part: replace(answers, scores=((),) * len(answers.uid))
+                        for part, answers in record.predictions.items()
+                    }
+                    blobs = {"predictions": encode_predictions(answers)} if answers else {}
+                    store.finish(claim, result, dict(record.measured), blobs)
+
+        def start(waiting: Any) -> None:
+            if not in_hand and (claim := store.claim(current_owner(), study_hash)):
+                in_hand.append((self.now + self.slowness * seconds_of(claim.run), claim))
+
+        loop = study_loop.StudyLoop(store, study_hash, callbacks, study_loop.STAGES, workers=1)
+        summary = loop.run(collect, start)
+        for _, claim in in_hand:
+            store.release(claim)
+        return summary
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    slow = Machine(slowness=3.0)
+    clock = SimpleNamespace(monotonic=lambda: slow.now, sleep=slow.sleep)
+    monkeypatch.setattr(study_loop, "time", clock)
+    monkeypatch.setattr("paretune.verbs.run.time", clock)
+    monkeypatch.setattr(ExecutorChoice, "make", lambda *_: slow)
+    monkeypatch.setattr(MachineSpeed, "measure", lambda: None)
+    monkeypatch.setattr(
+        CostPredictor, "predict", lambda _, run: PredictedCost(seconds_of(run), 1, "", "")
+    )
+    return slow
+
+
+def test_a_machine_three_times_as_slow_as_predicted_ends_in_time(
+    ask: Any, machine: Machine, tmp_path: Path
+) -> None:
+    study = ask("off", trials=1)
+    ran = paretune.run(study, store=tmp_path, budget=100.0, workers=1)
+    assert machine.now <= 101.0
+    with Store.open(tmp_path) as store:
+        assert {*finals(store.load_records(study.study_hash))} >= {"head_only", "prompt", "lora"}
+    assert ran.left == 18 and ran.seconds_left is not None
+    continued = paretune.run(study, store=tmp_path, budget=10_000.0, workers=1)
+    assert continued.left == 0 and machine.now - 100 == pytest.approx(ran.seconds_left, rel=0.3)
+
+
+def test_the_time_of_preparing_is_in_the_budget(
+    ask: Any, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = run_verb.prepare_study
+
+    def prepare_slowly(*args: Any, **options: Any) -> Any:
+        machine.sleep(90.0)
+        return prepare(*args, **options)
+
+    monkeypatch.setattr("paretune.verbs.run.prepare_study", prepare_slowly)
+    ran = paretune.run(ask("off", trials=1), store=tmp_path, budget=100.0, workers=1)
+    assert machine.now <= 101.0 and ran.summary.ended >= 2
+
+
+def test_costs_are_timed_for_a_tenth_of_a_budget_at_most(ask: Any) -> None:
+    study = ask("off", trials=1)
+    costs = [SimpleNamespace(stage="cost")] * 4
+    shorter = run_verb._shorten_costs(study, costs, 120.0)
+    assert shorter.protocol.cost_seconds == pytest.approx(120 / 10 / 1.5 / 4)
+    assert shorter.study_hash == study.study_hash
+    assert run_verb._shorten_costs(study, costs, 10_000.0) == study

@@ -65,11 +65,16 @@ def expand_study(
 ) -> list[PlannedRun]:
     """All runs of the study, given the records that exist, in the order to run them.
 
+    With ``protocol.cost_seconds: 0`` no costs are among them.
+
     Raises:
         StudyError: two cells of the study would be the same runs under two names.
         ParetuneError: data, a model or a method that cannot be used.
     """
-    return _check_distinct(_plan_runs(study, context, records))
+    planned = _check_distinct(_plan_runs(study, context, records))
+    if study.protocol.cost_seconds:
+        return planned
+    return [one for one in planned if one.run.stage != "cost"]
 
 
 def find_possible_run_ids(

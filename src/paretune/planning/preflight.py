@@ -195,9 +195,10 @@ def add_missing_runs(
         replace(record, run=study.relocate(record.run))
         for record in store.load_records(study.study_hash, predictions=True)
     ]
+    if predictor is not None:
+        predictor.fit(records)  # before `expand`, which may ask how long runs take
     planned = expand(study, context, records)
     if predictor is not None:
-        predictor.fit(records)
         ended = {record.run_id for record in records}
         to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
         needs = {p.run_id: worker_bytes(predictor.predict_peak_bytes(p.run)) for p in to_train}

@@ -1,15 +1,17 @@
-"""Which runs to train next within a time budget: those that tell most per predicted second.
+"""Which runs to train next within a time budget: a first score of every method, then the rest.
 
 A method without a score may be anything, so its first score is worth the same whatever it is: the
-cheapest methods come first, each with its cost, its trials and its first final run. One more final
-run of a method is worth how far it is expected to raise the score of the best (the knowledge
-gradient for independent normal beliefs: Frazier, Powell and Dayanik 2008)::
+cheapest methods come first, each with its trials and its first final run. Then the costs of what
+has a score are measured, one after the other. One more final run of a method is worth how far it is
+expected to raise the score of the best (the knowledge gradient for independent normal beliefs:
+Frazier, Powell and Dayanik 2008)::
 
     value = s f(-gap / s),   s = sigma / sqrt(S (S + 1)),   f(z) = z Phi(z) + phi(z)
 
 with ``gap`` the distance to the best of the others and sigma the scatter of runs, pooled as in
 :mod:`paretune.analysis.racing.completions`. Runs are added a few at a time, so that each is decided
-by all results before it. A race whose answer is decided adds none.
+by all results before it. What is predicted to end too late is not begun. A race whose answer is
+decided adds no final runs.
 """
 
 from __future__ import annotations
@@ -63,14 +65,14 @@ class TimeBudget:
         ended = {record.run_id for record in records}
         left = [one for one in planned if one.run_id not in ended]
         free = [one for one in left if one.run.model == NO_MODEL]
-        steps = self._rank_steps(study, [one for one in left if one not in free], planned, records)
-        chosen, seconds = free, float(len(free))
-        for step in steps:
+        chosen, time_left = list(free), self.seconds_left() - len(free)
+        for step in self._rank_steps(
+            study, [one for one in left if one not in free], planned, records
+        ):
             if len(chosen) >= max(self.workers, 1):
                 break
-            added = sum(self.predict(one.run) or 0.0 for one in step) / max(self.workers, 1)
-            if seconds + added <= self.seconds_left():
-                chosen, seconds = [*chosen, *step], seconds + added
+            if step.seconds <= time_left:
+                chosen, time_left = [*chosen, *step.runs], time_left - step.seconds
         return [*(one for one in planned if one.run_id in ended), *chosen]
 
     def _rank_steps(
@@ -79,40 +81,69 @@ class TimeBudget:
         left: Sequence[PlannedRun],
         planned: Sequence[PlannedRun],
         records: Sequence[Record],
-    ) -> list[list[PlannedRun]]:
-        """The next step of each cell that needs one, most valuable per second first."""
+    ) -> list[_Step]:
+        """The next step of each cell that needs one, the most urgent first."""
         ids = {one.run_id for one in planned}
         cells = build_cells(study, [record for record in records if record.run_id in ids])
         values: dict[CellName, float] = {}
         for task in study.tasks:
-            own = [cell for cell in cells if cell.task == task.key]
-            values |= _value_cells(own, study)
+            of_task = [cell for cell in cells if cell.task == task.key]
+            values |= _value_cells(of_task, study)
+        scored = {(c.task, c.model, c.method) for c in cells if c.bootstrap is not None}
+        first: list[_Step] = []
+        more: list[tuple[float, _Step]] = []
+        costs: list[PlannedRun] = []
         by_cell: dict[CellName, list[PlannedRun]] = {}
         for one in left:
             by_cell.setdefault(one.cell, []).append(one)
-        ranked = []
         for name, runs in by_cell.items():
+            to_train = [one for one in runs if one.run.stage != "cost"]
             value = values.get(name, 0.0)
-            scored = any(
-                c.bootstrap is not None for c in cells if (c.task, c.model, c.method) == name
-            )
-            step = _next_step(runs)
-            priced = step if scored else runs
-            seconds = sum(self.predict(one.run) or 0.0 for one in priced)
-            if value > 0 or study.protocol.race == "off":
-                ranked.append((value / max(seconds, 1e-3), step))
-        return [step for _, step in sorted(ranked, key=lambda pair: -pair[0])]
+            if name not in scored and value > 0 and to_train:
+                step = _next_runs(to_train)
+                # A final run follows the trials, and takes about as long as one of them.
+                final = [] if step[0].run.stage == "final" else step[-1:]
+                first.append(self._make_step(step, [*step, *final]))
+                continue
+            costs += [one for one in runs if one.run.stage == "cost"]
+            if to_train and (value > 0 or study.protocol.race == "off"):
+                step = _next_runs(to_train)
+                more.append((value, self._make_step(step, step)))
+        first.sort(key=lambda step: step.seconds)
+        # Beside a cost nothing trains: while one is left to measure, no further run is asked for.
+        if costs := self._take_fitting(costs):
+            return [*first, _Step(costs, 0.0)]
+        more.sort(key=lambda pair: -pair[0] / max(pair[1].seconds, 1e-3))
+        return [*first, *(step for _, step in more)]
+
+    def _make_step(self, runs: list[PlannedRun], until_score: Sequence[PlannedRun]) -> _Step:
+        seconds = [self.predict(one.run) or 0.0 for one in until_score]
+        return _Step(runs, max(sum(seconds) / max(self.workers, 1), *seconds))
+
+    def _take_fitting(self, costs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Those that can be measured in time, one after the other."""
+        fitting, time_left = [], self.seconds_left()
+        for one in costs:
+            time_left -= self.predict(one.run) or 0.0
+            if time_left < 0:
+                break
+            fitting.append(one)
+        return fitting
 
 
-def _next_step(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Of what is left of a cell: its cost; the trials of the next position; its next final run."""
-    costs = [one for one in runs if one.run.stage == "cost"]
-    if costs:
-        return costs
+@dataclass(frozen=True)
+class _Step:
+    """Runs to train at once; ``seconds``: until there is a result, by the wall clock."""
+
+    runs: list[PlannedRun]
+    seconds: float
+
+
+def _next_runs(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Of what is left of a cell: the trials of the next position, or its next final run."""
     at = min(_position(one.run) for one in runs)
     here = [one for one in runs if _position(one.run) == at]
-    trials = [one for one in here if one.run.stage == "tune"]
-    return trials or here[:1]
+    return [one for one in here if one.run.stage == "tune"] or here[:1]
 
 
 def _position(run: Run) -> int:

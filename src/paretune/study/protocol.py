@@ -63,7 +63,8 @@ class Protocol(FrozenModel):
     many of the five parts of train take a turn as selection part when learning rates are chosen (5
     for a claim, 1 for a quick look); in cross-validation each outer fold has one. ``trials``:
     number of learning rates that every method may try. ``cost_seconds``: for timing the steps of
-    one cost, and half of it for its inference; a cost that is known well enough takes less.
+    one cost, and half of it for its inference; a cost that is known well enough takes less; 0: none
+    is measured.
     ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
     it changes no result, so it is no part of the study's hash. ``race``: ``recommendation``
     runs only what can still change what is recommended after all seeds (docs/racing.md).
@@ -78,7 +79,7 @@ class Protocol(FrozenModel):
     trials: int = Field(default=3, ge=1, le=20)
     split_seed: int = 0
     as_run: bool = False
-    cost_seconds: float = Field(default=DEFAULT_COST_SECONDS, gt=0)
+    cost_seconds: float = Field(default=DEFAULT_COST_SECONDS, ge=0)
     keep_weights: Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)] = 4 * 2**30
     race: Race = "off"
     budget: Annotated[int, BeforeValidator(_parse_seconds), Field(gt=0)] | None = None
@@ -98,6 +99,11 @@ class Protocol(FrozenModel):
             raise ValueError(
                 f"race: {self.race} is for preset: fair; preset: {self.preset} runs what its "
                 "source ran"
+            )
+        if self.race != "off" and not self.cost_seconds:
+            raise ValueError(
+                f"race: {self.race} decides by costs, and cost_seconds: 0 measures none; allow "
+                "some seconds, or leave out race"
             )
         folds, seeds = self.outer, len(self.seeds)
         if isinstance(folds, int) and seeds % folds:

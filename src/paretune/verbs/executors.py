@@ -72,13 +72,17 @@ class ExecutorChoice:
             MissingDependencyError: ray is not installed.
         """
         from paretune.execution.local import DEFAULT_FLEET_SIZE, LocalExecutor
+        from paretune.execution.study_loop import STAGES
 
         keep_bytes, cost_seconds = study.protocol.keep_weights, study.protocol.cost_seconds
+        # Costs that an earlier call has asked for wait until they are to be measured again.
+        stages = [stage for stage in STAGES if cost_seconds or stage != "cost"]
         if self.name == "local":
             return LocalExecutor(
                 devices,
                 threads=workers.threads,
                 fleet=fleet,
+                stages=stages,
                 keep_bytes=keep_bytes,
                 cost_seconds=cost_seconds,
             )
@@ -93,7 +97,9 @@ class ExecutorChoice:
         else:
             fleets = FleetLimits(fleet, even_if_slower=True, device=device)
         options = NodeOptions(device, workers.threads, fleets, keep_bytes, cost_seconds)
-        return ClusterExecutor(partial(open_ray, self.address), options, tasks=workers.workers)
+        return ClusterExecutor(
+            partial(open_ray, self.address), options, tasks=workers.workers, stages=stages
+        )
 
 
 def _kind(workers: Workers) -> str:

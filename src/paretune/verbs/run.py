@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from paretune.errors import StudyError
 from paretune.planning.shard import Shard
-from paretune.study import Study
+from paretune.study import Run, Study
 from paretune.study.quantities import parse_duration
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
@@ -22,18 +22,27 @@ if TYPE_CHECKING:
     from paretune.execution.executor import StudySummary
     from paretune.execution.progress.observer import Observer
 
+COST_SHARE = 0.1
+"""Of a time budget, for timing the costs of all methods."""
+
 
 @dataclass(frozen=True)
 class RunResult:
-    """A study all of whose runs have ended.
+    """A study whose runs have ended, or whose time budget is used up.
 
-    ``folder`` holds the results; ``summary`` says how many runs ended and how, and which stopped
-    with an unexpected error (``summary.failed``).
+    Attributes:
+        folder: of the results.
+        summary: how many runs ended and how, and which stopped with an unexpected error
+            (``summary.failed``).
+        left: runs that the time budget left out.
+        seconds_left: predicted for them, wall clock; None where that is not known.
     """
 
     study: Study
     folder: Path
     summary: StudySummary
+    left: int = 0
+    seconds_left: float | None = 0.0
 
     def _repr_html_(self) -> str:
         ended = [f"{count} {outcome}" for outcome, count in self.summary.outcomes.items()]
@@ -69,9 +78,10 @@ def run(
             1 on a GPU.
         executor: ``local``: worker processes of this machine; ``ray``: tasks on a Ray cluster.
         address: of that cluster, ``HOST:PORT``; the one of this machine by default.
-        budget: wall-clock time after which to stop, ``"30min"`` or seconds; in place of
-            ``protocol.budget``. Runs that tell most per second come first
-            (:mod:`paretune.search.budget`), and the next call continues.
+        budget: wall-clock time from now after which to stop, ``"30min"`` or seconds; in place of
+            ``protocol.budget``. A first score of every method comes first
+            (:mod:`paretune.search.budget`), costs are timed more briefly, and the next call
+            continues.
         shard: ``"3/16"``: run the third of 16 shares, into a store of its own,
             ``studies/NAME-shard-3-of-16`` by default. When all have ended, :func:`paretune.merge`
             joins them, and this function without ``shard`` measures the costs.
@@ -88,6 +98,7 @@ def run(
         ParetuneError: the study, its data, a model or a method cannot be used.
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
+    started = time.monotonic()
     choice = ExecutorChoice(executor, address)
     share = None if shard is None else Shard.parse(shard)
     if isinstance(study, Mapping):
@@ -124,6 +135,8 @@ def run(
         ) as prepared,
     ):
         checked, predictor = prepared.study, prepared.predictor
+        if seconds is not None:
+            checked = _shorten_costs(checked, prepared.coming, seconds)
         check_memory(prepared.coming, predictor, workers.devices)
         devices = workers.count(prepared.coming, predictor)
         observer.note(
@@ -135,7 +148,7 @@ def run(
         if share is not None:
             observer.note(_describe_shard(share, checked))
         chosen = choice.make(checked, workers, devices, fleet)
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if seconds is None else started + seconds
         expand = race.plan_wanted_runs
         if deadline is not None:
             expand = TimeBudget(
@@ -144,10 +157,19 @@ def run(
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
         callbacks = prepared.callbacks(expand=expand, deadline=deadline)
+        before = {s.run_id for s in prepared.store.load_statuses(checked.study_hash) if s.ended}
+        begun = time.monotonic()
         summary = chosen.execute(prepared.store, checked.study_hash, callbacks)
-        if seconds is not None:
-            _note_end_of_budget(prepared, seconds)
-    return RunResult(checked, prepared.store.folder, summary)
+        if seconds is None:
+            return RunResult(checked, prepared.store.folder, summary)
+        left, seconds_left = _predict_rest(prepared, before, time.monotonic() - begun)
+        if left:
+            done = sum(summary.outcomes.values())
+            observer.note(
+                f"{done} of {done + left} runs are done in the time allowed; the same command "
+                "continues."
+            )
+        return RunResult(checked, prepared.store.folder, summary, left, seconds_left)
 
 
 def _describe_shard(shard: Shard, study: Study) -> str:
@@ -159,17 +181,39 @@ def _describe_shard(shard: Shard, study: Study) -> str:
     )
 
 
-def _note_end_of_budget(prepared: PreparedStudy, seconds: float) -> None:
-    """Say what the time budget has left out."""
-    from paretune.reporting.text.formatting import format_seconds
+def _shorten_costs(study: Study, coming: Sequence[Run], seconds: float) -> Study:
+    """The study with costs that are timed for no more than a tenth of the time altogether."""
+    costs = sum(run.stage == "cost" for run in coming)
+    # Answers are timed for half as long as steps.
+    bound = COST_SHARE * seconds / (1.5 * max(costs, 1))
+    protocol = study.protocol
+    shorter = {"cost_seconds": min(protocol.cost_seconds, bound)}
+    return study.model_copy(update={"protocol": protocol.model_copy(update=shorter)})
+
+
+def _predict_rest(
+    prepared: PreparedStudy, before: Collection[str], spent_seconds: float
+) -> tuple[int, float | None]:
+    """How many runs the time budget has left out, and the seconds that they will take.
+
+    Predictions are scaled by what those that ended have taken: the machine may be slow or busy.
+
+    Args:
+        before: ids of runs that had ended before.
+        spent_seconds: on those that have ended since.
+    """
     from paretune.search import race
 
-    records = study_input.load_records(prepared.study, prepared.store)
-    ended = {record.run_id for record in records}
-    ready, waiting = race.plan_runs(prepared.study, prepared.context, records)
-    left = len({one.run_id for one in ready} - ended) + len(waiting)
-    if left:
-        prepared.observer.note(
-            f"The budget of {format_seconds(seconds)} is used: {left} runs of the study are not "
-            "done. The answer is what is known so far; the same command continues."
-        )
+    study, predictor = prepared.study, prepared.predictor
+    records = study_input.load_records(study, prepared.store)
+    statuses = prepared.store.load_statuses(study.study_hash)
+    ended = {status.run_id: status.run for status in statuses if status.ended}
+    ready, waiting = race.plan_runs(study, prepared.context, records)
+    left = [*({p.run_id: p.run for p in ready if p.run_id not in ended}).values(), *waiting]
+    predictor.fit(records)
+    done = [predictor.predict(run).seconds for key, run in ended.items() if key not in before]
+    rest = [predictor.predict(run).seconds for run in left]
+    predicted = sum(seconds for seconds in done if seconds is not None)
+    if not predicted or None in rest:
+        return len(left), None
+    return len(left), sum(seconds or 0.0 for seconds in rest) * spent_seconds / predicted

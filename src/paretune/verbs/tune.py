@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Callable
+import itertools
+import math
+import shlex
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from paretune.errors import StudyError
+from paretune.file_names import make_file_name
+from paretune.reporting.text.formatting import join_names
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import parse_duration, parse_size
@@ -19,15 +25,26 @@ from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import RunResult, run
 from paretune.verbs.study_draft import draft_study
+from paretune.verbs.study_input import load_records
 from paretune.verbs.time_budget import fit_to_budget
 
 if TYPE_CHECKING:
     from paretune.execution.progress.observer import Observer
     from paretune.reporting.model import Report
     from paretune.reporting.text.recommendation import Advice
+    from paretune.study import TaskSpec
     from paretune.verbs.workers import WorkerOptions
 
 Tell = Callable[[str], None]
+
+END_SHARES = (0.05, 0.25)
+"""Of a time budget, the least and the most that is kept for the report and the export."""
+
+_TASK_KEYS = {
+    **{"label": "label", "text": "text", "pair": "text_pair"},
+    **{"source": "source_lang", "target": "target_lang"},
+}
+"""Columns by the name of their option, as a task has them."""
 
 
 class Columns(TypedDict, total=False):
@@ -59,7 +76,8 @@ class TuneResult:
         reduced: what was given up for the time budget, as words.
         run: where the results are, and how the runs ended.
         advice: what to take, why, and what would change it.
-        exported: the trained model; None where what to take needs no training.
+        exported: the trained model; None where ``notes`` say why there is none.
+        notes: sentences on what was not exported or not done, and the command that does it.
     """
 
     file: Path
@@ -69,6 +87,7 @@ class TuneResult:
     run: RunResult
     advice: Advice
     exported: ExportResult | None
+    notes: tuple[str, ...]
 
     @property
     def report(self) -> Report:
@@ -90,6 +109,7 @@ def tune(
     budget: str | float | None = None,
     max_memory: str | float | None = None,
     output: Path | str | None = None,
+    restart: bool = False,
     observer: Observer | None = None,
     tell: Tell | None = None,
     quiet: bool = False,
@@ -98,7 +118,8 @@ def tune(
     """Compare fine-tuning methods on a data file, and export what to take.
 
     Writes the study file ``NAME.yaml``, the results ``studies/NAME`` and the export into the
-    current folder. The same call continues where it was interrupted.
+    current folder. The same call continues where it was interrupted: the study file is taken as it
+    is then, and what the call says must agree with it.
 
     Args:
         data: a data file (csv, tsv, jsonl, parquet), or a DataFrame (pandas, polars) or
@@ -108,10 +129,12 @@ def tune(
         test: the test file, or ``none``: a part of the rows. By default a file in the same folder
             that is called so and fits.
         drop_unlabelled: leave out rows that have no label.
-        budget: time for the whole comparison: ``"30min"``, or seconds. Where it is too short, rows,
-            rates, seeds and methods are given up.
+        budget: time for all of it, from now, by the wall clock: ``"30min"``, or seconds. Where it
+            is too short for everything, every method gets a first score before any gets further
+            seeds; for that a new study file gets fewer learning rates and training rows.
         max_memory: peak memory in training: ``"4GiB"``, or bytes.
         output: folder of the export; ``exports/STUDY/...`` by default.
+        restart: write the study file anew; the one that is there is kept beside it.
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
         tell: called with a sentence on what was guessed, reduced and predicted; shown by default as
             the runs are.
@@ -124,12 +147,17 @@ def tune(
         an error raise nothing; they are in ``run.summary.failed``.
 
     Raises:
-        ParetuneError: the data, the model or a method cannot be used, or the budget is too small.
+        ParetuneError: the data, the model or a method cannot be used, the study file contradicts
+            the call, or the budget is used up before anything is trained.
         KeyboardInterrupt: after the workers gave their runs back.
     """
     from paretune.data.schema_inference.infer_task import NamedColumns
+    from paretune.execution.progress.describe import format_duration
     from paretune.execution.progress.observer import default_tell
+    from paretune.exporting.atomic_folder import check_target
 
+    started = time.monotonic()
+    seconds = None if budget is None else parse_duration(budget, "--budget")
     if max_memory is not None:
         parse_size(max_memory, "--max-memory")  # before hours of training, not after them
     tell = tell or default_tell(quiet=quiet)
@@ -138,11 +166,14 @@ def tune(
     else:
         path = save_data_frame(data, Path())
         tell(f"The data is kept in {path}.")
+    if output is not None:
+        check_target(Path(output))
+    columns = columns or {}
     draft = draft_study(
         path,
         None,
         model,
-        NamedColumns(**(columns or {})),
+        NamedColumns(**columns),
         None,
         test=test,
         drop_unlabelled=drop_unlabelled,
@@ -150,57 +181,245 @@ def tune(
     file = Path(f"{draft.name}.yaml")
     doubts: tuple[str, ...] = ()
     reduced: tuple[str, ...] = ()
-    if file.exists():
+    if file.exists() and not restart:
+        study = Study.load(file)
+        drafted = _load_yaml(draft.text)
+        _refuse_contradictions(file, study, drafted, columns, model, test, drop_unlabelled)
         tell(f"Continuing with {file} as it is.")
     else:
         doubts, text = draft.doubts, draft.text
         tell(f"What was guessed, also in {file}:")
         for guess in draft.guesses:
             tell(f"  {guess}")
-        if budget is not None:
-            text, reduced = _fit(text, budget, workers, tell)
+        if seconds is not None:
+            text, reduced = _fit(text, seconds, workers)
+            if reduced:
+                tell(f"To stay within the budget: {join_names(reduced)}.")
+        if file.exists():
+            tell(f"The study file that was there is {file.rename(_find_free_name(file))} now.")
         write_output(file, text, overwrite=False)
-    study = Study.load(file)
-    ran = run(study, observer=observer, quiet=quiet, **workers)
-    (advice,) = recommend(study, called=str(file), max_memory=max_memory)
-    exported = None
-    if advice.command:
-        exported = export(
-            study,
-            method=advice.method,
-            output=output,
-            train_again=True,
-            online=workers.get("online", False),
-            tell=tell,
-        )
-    return TuneResult(file, study, doubts, reduced, ran, advice, exported)
+        study = Study.load(file)
+    to_train = None
+    if seconds is not None:
+        predicted = plan(study, **workers).seconds_left
+        if predicted is not None:
+            tell(f"Predicted for all runs: {format_duration(predicted)}.")
+        to_train = _divide_time(seconds, time.monotonic() - started)
+    ran = run(study, observer=observer, quiet=quiet, budget=to_train, **workers)
+    task = _find_task(study, _load_yaml(draft.text))
+    (advice,) = recommend(study, task=task.key, called=str(file), max_memory=max_memory)
+    time_left = None if seconds is None else seconds - (time.monotonic() - started)
+    exported, note = _export(study, ran, advice, output, time_left, workers, tell)
+    command = _spell_command(path, columns, model, max_memory, workers)
+    notes = (note, _describe_more_time(ran, reduced, command))
+    return TuneResult(
+        file, study, doubts, reduced, ran, advice, exported, tuple(filter(None, notes))
+    )
 
 
-def _fit(
-    text: str, budget: str | float, workers: WorkerOptions, tell: Tell
-) -> tuple[str, tuple[str, ...]]:
-    """The study file, reduced so that it fits the budget, and what was given up.
-
-    Its comments stay.
-    """
+def _load_yaml(text: str) -> Study:
     from ruamel.yaml import YAML
 
-    from paretune.reporting.text.formatting import format_seconds
+    return Study.parse(YAML(typ="safe", pure=True).load(text))
 
-    seconds = parse_duration(budget, "--budget")
+
+def _find_task(study: Study, drafted: Study) -> TaskSpec:
+    """The task of the study that is trained on the data of the draft."""
+    data = drafted.tasks[0].train
+    return next((task for task in study.tasks if task.train == data), study.tasks[0])
+
+
+def _refuse_contradictions(
+    file: Path,
+    study: Study,
+    drafted: Study,
+    columns: Columns,
+    model: str | None,
+    test: str | None,
+    drop_unlabelled: bool,
+) -> None:
+    """Refuse to continue with a study file that says something else than the call.
+
+    Args:
+        drafted: what the call alone would write.
+
+    Raises:
+        StudyError: it names both values, of everything that differs.
+    """
+    task, called = _find_task(study, drafted), drafted.tasks[0]
+    keys = {name: _TASK_KEYS[name] for name, value in columns.items() if value is not None}
+    pairs = {"the data": (task.train, called.train)}
+    pairs |= {f"--{name}": (getattr(task, key), getattr(called, key)) for name, key in keys.items()}
+    if test is not None:
+        pairs["--test"] = (task.test, called.test)
+    if drop_unlabelled:
+        pairs["--drop-unlabelled"] = (task.drop_unlabelled, True)
+    names = [one.name for one in study.models]
+    if model is not None and drafted.models[0].name not in names:
+        pairs["--model"] = (", ".join(names), model)
+    differences = []
+    for name, (now, then) in pairs.items():
+        if now != then:
+            value = "none" if now is None else f'"{now}"'
+            differences.append(f'{name} is "{then}", and the file has {value}')
+    if differences:
+        raise StudyError(
+            f"does not agree with the command: {'; '.join(differences)}.",
+            where=str(file),
+            remedy="Leave out what differs to continue with the file. --restart writes it anew, "
+            f"and keeps this one as {_find_free_name(file)}.",
+        )
+
+
+def _find_free_name(path: Path) -> Path:
+    """``reviews-1.yaml`` for ``reviews.yaml``; the first that there is not."""
+    names = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def _divide_time(seconds: float, elapsed: float) -> float:
+    """Seconds for training, of a budget of which some have gone into preparing it.
+
+    The report and the export take about as long as that: they load the same libraries and the same
+    model, on a machine that is as busy.
+
+    Raises:
+        StudyError: none are left.
+    """
+    from paretune.execution.progress.describe import format_duration
+
+    least, most = (share * seconds for share in END_SHARES)
+    left = seconds - elapsed - min(max(elapsed, least), most)
+    if left <= 0:
+        raise StudyError(
+            f"{format_duration(seconds)} are too short: to prepare the comparison took "
+            f"{format_duration(elapsed)}. Nothing was trained.",
+            where="--budget",
+            remedy=f"Allow more, such as --budget {_spell_budget(10 * elapsed)}.",
+        )
+    return left
+
+
+def _fit(text: str, seconds: float, workers: WorkerOptions) -> tuple[str, tuple[str, ...]]:
+    """The study file, shortened for the budget with its comments kept, and what was given up."""
+    from ruamel.yaml import YAML
+
+    from paretune.tasks import load_dataset
+
     yaml = YAML()  # round trip: keeps comments, and makes plain values of any text
     yaml.preserve_quotes = True
     yaml.width = 200
     values: dict[str, Any] = yaml.load(text)
-    reduced, predicted = fit_to_budget(
+    reduced = fit_to_budget(
         values,
         seconds,
-        lambda study: plan(study, **workers),
-        lambda own: Study.parse(json.loads(json.dumps(own))),
+        lambda first: plan(Study.parse(first), **workers).seconds_left,
+        lambda: len(load_dataset(_load_yaml(text).tasks[0]).train),
     )
-    if reduced:
-        tell(f"To stay within {format_seconds(seconds)}: {'; '.join(reduced)}.")
-    tell(f"Predicted: {format_seconds(predicted.seconds_left or 0.0)}.")
     out = io.StringIO()
     yaml.dump(values, out)
     return out.getvalue(), tuple(reduced)
+
+
+def _export(
+    study: Study,
+    ran: RunResult,
+    advice: Advice,
+    to: Path | str | None,
+    time_left: float | None,
+    workers: WorkerOptions,
+    tell: Tell,
+) -> tuple[ExportResult | None, str]:
+    """The export of what is recommended, or a sentence on why there is none.
+
+    Args:
+        time_left: seconds of a budget, in which nothing is trained again; None: there is none.
+    """
+    if not advice.command:
+        why = "what to take needs no training" if advice.take else "nothing is recommended"
+        return None, f"Nothing is exported{' so far' if ran.left else ''}: {why}."
+    target = Path("exports", study.study, make_file_name(advice.task, advice.model, advice.method))
+    target = target if to is None else Path(to)
+    if to is None and target.exists():
+        if not ran.summary.ended:
+            return None, f"Exported before: {target}"
+        target = _find_free_name(target)
+    seed = None
+    if time_left is not None:
+        if time_left <= 0:
+            return None, f"No time was left for the export: `{advice.command}` writes it."
+        seed = _find_kept_seed(study, ran.folder, advice)
+        if seed is None:
+            return None, (
+                "Its trained weights were not kept, and the budget leaves no time to train it "
+                f"again: `{advice.command} --train-again` does."
+            )
+    exported = export(
+        study,
+        task=advice.task,
+        model=advice.model,
+        method=advice.method,
+        seed=seed,
+        to=target,
+        train_again=time_left is None,
+        online=workers.get("online", False),
+        tell=tell,
+    )
+    return exported, ""
+
+
+def _find_kept_seed(study: Study, folder: Path, advice: Advice) -> int | None:
+    """The best seed of the recommended method whose weights are in the store."""
+    from paretune.analysis.run_selection import selection_key
+    from paretune.store import Store
+
+    with Store.open(folder) as opened:
+        dropped = opened.list_dropped_runs()
+        kept = [
+            record
+            for record in load_records(study, opened)
+            if record.run.cell == (advice.task, advice.model, advice.method)
+            and record.run.stage == "final"
+            and record.selection_score is not None
+            and record.result.get("weights") is not None
+            and record.run_id not in dropped
+        ]
+    return max(kept, key=selection_key).run.seed if kept else None
+
+
+def _spell_command(
+    data: Path | str,
+    columns: Columns,
+    model: str | None,
+    max_memory: str | float | None,
+    workers: WorkerOptions,
+) -> str:
+    """The command that continues, without the budget."""
+    defaults = {"threads": 1, "devices": "auto"}
+    options = {**columns, "model": model, "max-memory": max_memory, **workers}
+    online = options.pop("online", False)
+    words = ["paretune", "tune", str(data)]
+    for name, value in options.items():
+        if value is not None and value != defaults.get(name):
+            words += [f"--{name}", str(value)]
+    return shlex.join([*words, *(["--online"] if online else [])])
+
+
+def _describe_more_time(ran: RunResult, reduced: Sequence[str], command: str) -> str:
+    """What more time would bring, and the command for it; empty where there is nothing more."""
+    done = sum(ran.summary.outcomes.values())
+    if ran.left:
+        known = ran.seconds_left is not None
+        budget = f" --budget {_spell_budget(1.5 * ran.seconds_left)}" if known else ""
+        return f"{done} of {done + ran.left} runs are done; `{command}{budget}` trains the rest."
+    if reduced:
+        given_up = join_names(reduced)
+        return f"Shortened for the budget: {given_up}. `{command} --restart` leaves nothing out."
+    return ""
+
+
+def _spell_budget(seconds: float) -> str:
+    """``12min``, rounded up."""
+    minutes = max(2, math.ceil(seconds / 60))
+    step = 1 if minutes < 10 else 5 if minutes < 60 else 30
+    return f"{math.ceil(minutes / step) * step}min"

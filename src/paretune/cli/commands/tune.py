@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from paretune.cli.options import AsJson, Quiet, WorkerOptions, with_option_group
 from paretune.errors import RunsFailedError
 from paretune.terminal import console, echo, error_stream
 from paretune.verbs.study_draft import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from paretune.verbs.export import ExportResult
 
 
 @with_option_groups
@@ -41,8 +38,8 @@ def tune(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="For the whole comparison: 30min. Where it is too short, rows, rates, seeds and "
-            "methods are given up, and it says which.",
+            help="For all of it, from now: 30min. Every method gets a first score before any gets "
+            "further seeds; at the end it says what more time would bring.",
         ),
     ] = None,
     max_memory: Annotated[
@@ -54,6 +51,10 @@ def tune(
             "--output", "-o", metavar="FOLDER", help="The export. [default: exports/STUDY/...]"
         ),
     ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Write the study file anew; the old one is kept beside it."),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -61,7 +62,7 @@ def tune(
 
     Guesses columns and labels and says what it guessed (as `new`), trains and measures (as `run`),
     answers (as `recommend`) and writes the adapter (as `export`). The study file that it writes can
-    be read, changed and run again; the same command continues.
+    be read, changed and run again. The same command continues, and refuses what contradicts it.
     """
     from paretune.execution.progress.observer import open_observer
     from paretune.verbs.report import load_results
@@ -90,13 +91,15 @@ def tune(
             budget=budget,
             max_memory=max_memory,
             output=output,
+            restart=restart,
             observer=observer,
             tell=tell,
             **vars(workers),
         )
+    folder = None if result.exported is None else result.exported.folder
     if as_json:
-        folder = None if result.exported is None else result.exported.folder
-        write_result("tune", {"file": result.file, "advice": result.advice, "folder": folder})
+        fields = {"file": result.file, "advice": result.advice, "folder": folder}
+        write_result("tune", {**fields, "notes": result.notes})
     else:
         advice = result.advice
         if quiet:
@@ -106,21 +109,15 @@ def tune(
             show_report(built, result.run.folder, str(result.file))
             if max_memory is not None:  # the lines above know no limit
                 echo("\n".join([f"Within {max_memory}:", *advice.lines, *advice.warnings]))
-        _show_end(result.exported, advice.take)
+        out = console()
+        if result.exported is not None:
+            out.print(f"Exported: {folder} ({result.exported.form})", soft_wrap=True)
+            for line in result.exported.loading_lines:
+                out.print(f"  {line}", soft_wrap=True)
+        for note in result.notes:
+            out.print(note, soft_wrap=True)
     if failed := result.run.summary.failed:
         raise RunsFailedError(
             f"{len(failed)} runs stopped with an error.",
             remedy=f"`paretune run --retry {shlex.quote(str(result.file))}` tries them again.",
         )
-
-
-def _show_end(exported: ExportResult | None, take: str) -> None:
-    """Where the export lies and how it is loaded."""
-    out = console()
-    if exported is None:
-        why = "What to take needs no training" if take else "Nothing is recommended"
-        out.print(f"{why}, so nothing is exported.")
-        return
-    out.print(f"Exported: {exported.folder} ({exported.form})", soft_wrap=True)
-    for line in exported.loading_lines:
-        out.print(f"  {line}", soft_wrap=True)
