@@ -36,29 +36,38 @@ def draft(folder: Path) -> dict[str, Any]:
 
 
 def fit(values: dict[str, Any], budget: float, rows: int = 40) -> tuple[list[str], Study]:
-    """With seconds as a study's rows, rates, seeds and methods make them."""
+    """With seconds as a study's rows, rates, seeds and methods make them; under 1,000, folds."""
 
-    def predict(first: dict[str, Any]) -> float:
-        study = Study.parse(first)
+    def plan(study: Study) -> Any:
         number = min(rows, (study.tasks[0].limit or {}).get("train", rows))
-        trials, protocol = study.protocol.trials, study.protocol
-        runs = (trials if trials > 1 else 0) + len(protocol.seeds)
+        protocol = study.protocol
         assert not protocol.cost_seconds
-        return sum(COST[method.key] * runs * number / 40 for method in study.methods)
+        folds = 5 if rows < 1000 and protocol.outer == "auto" else 0
+        trials = protocol.trials * max(folds, 1) if protocol.trials > 1 else 0
+        runs = trials + len(protocol.seeds)
+        seconds = sum(COST[method.key] * runs * number / 40 for method in study.methods)
+        return SimpleNamespace(seconds_left=seconds, runs=[SimpleNamespace(run=RUN[bool(folds)])])
 
-    reduced = fit_to_budget(values, budget, predict, lambda: rows)
+    reduced = fit_to_budget(values, budget, plan, lambda: rows)
     return reduced, Study.parse(json.loads(json.dumps(values)))
 
 
-def test_a_study_whose_first_scores_fit_is_left_as_it_is(tmp_path: Path) -> None:
+RUN = {folds: SimpleNamespace(outer="a fold" if folds else None) for folds in (True, False)}
+
+
+def test_a_study_that_fits_is_left_as_it_is(tmp_path: Path) -> None:
     values = draft(tmp_path)
     before = json.dumps(values)
-    assert fit(values, 168.0)[0] == [] and json.dumps(values) == before
+    assert fit(values, 840.0)[0] == [] and json.dumps(values) == before
+    assert fit(values, 2 * 21 * 4 * 25.0, 1000)[0] == [] and json.dumps(values) == before
 
 
-def test_rates_and_rows_are_given_up_but_no_method_and_no_seed(tmp_path: Path) -> None:
+def test_folds_rates_and_rows_are_given_up_but_no_method_and_no_seed(tmp_path: Path) -> None:
+    reduced, study = fit(draft(tmp_path), 400.0)
+    assert reduced == ["one test part, not fold by fold"]
+    assert (study.protocol.outer, study.protocol.trials) == ("split", 3)
     reduced, study = fit(draft(tmp_path), 150.0)
-    assert reduced == ["one learning rate for each method, untuned"]
+    assert reduced[1:] == ["one learning rate for each method, untuned"]
     assert (study.protocol.trials, len(study.protocol.seeds)) == (1, 5)
     reduced, study = fit(draft(tmp_path), 4000.0, 20_000)
     assert reduced[1:] == ["the first 3,800 training rows of 20,000"]
@@ -70,8 +79,8 @@ def test_rates_and_rows_are_given_up_but_no_method_and_no_seed(tmp_path: Path) -
 
 
 def test_what_cannot_be_predicted_is_not_shortened(tmp_path: Path) -> None:
-    values = draft(tmp_path)
-    assert fit_to_budget(values, 1.0, lambda first: None, lambda: 40) == []
+    unknown: Any = SimpleNamespace(seconds_left=None, runs=[])
+    assert fit_to_budget(draft(tmp_path), 1.0, lambda study: unknown, lambda: 40) == []
 
 
 @dataclass
@@ -94,7 +103,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
     def plan(study: Study, **workers: Any) -> Any:
         log.now += 5.0
-        return SimpleNamespace(seconds_left=20.0)
+        return SimpleNamespace(seconds_left=20.0, runs=[])
 
     def run(study: Study, *, budget: float | None, **options: Any) -> RunResult:
         log.budgets.append(budget)
@@ -150,7 +159,7 @@ def test_what_no_time_is_left_for_is_said_with_its_command(calls: Calls) -> None
 
 
 def test_a_budget_that_preparing_uses_up_is_refused_with_a_larger_one(calls: Calls) -> None:
-    with pytest.raises(ParetuneError, match=r"prepare .* took 15 s.*--budget 3min"):
+    with pytest.raises(ParetuneError, match=r"prepare .* took 20 s.*--budget 4min"):
         paretune.tune("train.csv", model="some/model", budget=9.0)
     assert not calls.budgets
 

@@ -101,10 +101,18 @@ def test_without_a_race_a_large_budget_trains_everything(ask: Any, context: Any)
 
 @pytest.mark.parametrize("outer", [5])
 def test_folds_are_trained_one_after_another(ask: Any, context: Any, outer: int) -> None:
-    records = spend(ask(outer=outer, trials=1), context, 70.0)
+    records = spend(ask(outer=outer, trials=1), context, 130.0)
     lora = [r.run for r in records if r.run.method.name == "lora" and r.run.stage != "cost"]
     positions = [run.outer.position for run in lora if run.outer]
     assert positions == sorted(positions) and lora
+
+
+def test_folds_of_a_method_are_completed_before_the_next_method_begins(
+    ask: Any, context: Any
+) -> None:
+    """A score on some test examples is not compared with one on all of them."""
+    records = spend(ask("off", outer=5, trials=1), context, 75.0)
+    assert [finals(records)[name] for name in ("head_only", "prompt", "lora")] == [5, 5, 0]
 
 
 def test_a_search_has_its_part_of_a_budget(ask: Any, context: Any) -> None:

@@ -99,11 +99,10 @@ class TimeBudget:
         for name, runs in by_cell.items():
             to_train = [one for one in runs if one.run.stage != "cost"]
             value = values.get(name, 0.0)
-            if name not in scored and value > 0 and to_train:
-                step = _next_runs(to_train)
-                # A final run follows the trials, and takes about as long as one of them.
-                final = [] if step[0].run.stage == "final" else step[-1:]
-                first.append(self._make_step(step, [*step, *final]))
+            until_score = _runs_until_score(to_train, scored=name in scored)
+            is_wanted = value > 0 or (name in scored and study.protocol.race == "off")
+            if until_score and is_wanted:
+                first.append(self._make_step(_next_runs(to_train), until_score))
                 continue
             costs += [one for one in runs if one.run.stage == "cost"]
             if to_train and (value > 0 or study.protocol.race == "off"):
@@ -137,6 +136,23 @@ class _Step:
 
     runs: list[PlannedRun]
     seconds: float
+
+
+def _runs_until_score(to_train: Sequence[PlannedRun], *, scored: bool) -> list[PlannedRun]:
+    """What is left until a cell has a score on all test examples; ``scored``: it has one on some.
+
+    A trial stands for the final run that will follow it, and takes about as long.
+    """
+    by_position: dict[int, list[PlannedRun]] = {}
+    for one in to_train:
+        if one.run.outer.repeat == 0 if one.run.outer else not scored:
+            by_position.setdefault(_position(one.run), []).append(one)
+    runs = []
+    for here in by_position.values():
+        trials = [one for one in here if one.run.stage == "tune"]
+        finals = [one for one in here if one.run.stage == "final"]
+        runs += [*trials, *(finals[:1] or trials[-1:])]
+    return runs
 
 
 def _next_runs(runs: Sequence[PlannedRun]) -> list[PlannedRun]:

@@ -313,7 +313,7 @@ def _fit(text: str, seconds: float, workers: WorkerOptions) -> tuple[str, tuple[
     reduced = fit_to_budget(
         values,
         seconds,
-        lambda first: plan(Study.parse(first), **workers).seconds_left,
+        lambda study: plan(study, **workers),
         lambda: len(load_dataset(_load_yaml(text).tasks[0]).train),
     )
     out = io.StringIO()
@@ -407,15 +407,19 @@ def _spell_command(
 
 def _describe_more_time(ran: RunResult, reduced: Sequence[str], command: str) -> str:
     """What more time would bring, and the command for it; empty where there is nothing more."""
-    done = sum(ran.summary.outcomes.values())
+    done, sentences = sum(ran.summary.outcomes.values()), []
     if ran.left:
         known = ran.seconds_left is not None
         budget = f" --budget {_spell_budget(1.5 * ran.seconds_left)}" if known else ""
-        return f"{done} of {done + ran.left} runs are done; `{command}{budget}` trains the rest."
+        sentences.append(
+            f"{done} of {done + ran.left} runs are done; `{command}{budget}` trains the rest."
+        )
     if reduced:
-        given_up = join_names(reduced)
-        return f"Shortened for the budget: {given_up}. `{command} --restart` leaves nothing out."
-    return ""
+        sentences.append(
+            f"Shortened for the budget: {join_names(reduced)}. `{command} --restart` with more "
+            "time gives up nothing."
+        )
+    return " ".join(sentences)
 
 
 def _spell_budget(seconds: float) -> str:
