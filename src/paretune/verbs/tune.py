@@ -248,7 +248,7 @@ def _refuse_contradictions(
     """
     task, called = _find_task(study, drafted), drafted.tasks[0]
     keys = {name: _TASK_KEYS[name] for name, value in columns.items() if value is not None}
-    pairs = {"the data": (task.train, called.train)}
+    pairs: dict[str, tuple[object, object]] = {"the data": (task.train, called.train)}
     pairs |= {f"--{name}": (getattr(task, key), getattr(called, key)) for name, key in keys.items()}
     if test is not None:
         pairs["--test"] = (task.test, called.test)
@@ -325,7 +325,7 @@ def _export(
     study: Study,
     ran: RunResult,
     advice: Advice,
-    to: Path | str | None,
+    output: Path | str | None,
     time_left: float | None,
     workers: WorkerOptions,
     tell: Tell,
@@ -339,8 +339,8 @@ def _export(
         why = "what to take needs no training" if advice.take else "nothing is recommended"
         return None, f"Nothing is exported{' so far' if ran.left else ''}: {why}."
     target = Path("exports", study.study, make_file_name(advice.task, advice.model, advice.method))
-    target = target if to is None else Path(to)
-    if to is None and target.exists():
+    target = target if output is None else Path(output)
+    if output is None and target.exists():
         if not ran.summary.ended:
             return None, f"Exported before: {target}"
         target = _find_free_name(target)
@@ -360,7 +360,7 @@ def _export(
         model=advice.model,
         method=advice.method,
         seed=seed,
-        to=target,
+        output=target,
         train_again=time_left is None,
         online=workers.get("online", False),
         tell=tell,
