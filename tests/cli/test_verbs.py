@@ -18,7 +18,7 @@ from paretune.study import Study
 from paretune.tasks import load_dataset
 from paretune.verbs.check import check
 from paretune.verbs.stored_findings import load_findings
-from paretune.verbs.study_input import shipped_studies
+from paretune.verbs.study_input import describe_test_files, shipped_studies
 
 HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotlib", "rich.table")
 
@@ -326,6 +326,25 @@ def test_new_writes_what_was_named_and_says_what_it_is_not_sure_of(
     assert code == 0 and (task.source_lang, task.target_lang) == ("q", "p")
     code, _, err = command(capsys, "new", "a.csv", "--source", "q")
     assert code == 2 and "--source and --target go together" in err
+
+
+def test_new_says_which_file_is_the_test_and_may_be_told(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two_files(tmp_path)
+    code, out, _ = command(capsys, "new", "train.csv", "-o", "a.yaml")
+    assert code == 0
+    assert "test.csv in the same folder is taken as the test; --test none leaves it out." in out
+    study = Study.load("a.yaml")
+    assert study.protocol.outer == "split"
+    assert describe_test_files(study) == [f"Task {study.tasks[0].key} is tested on test.csv."]
+    options = ("--test", "none", "--drop-unlabelled", "-o", "b.yaml")
+    code, out, _ = command(capsys, "new", "train.csv", *options)
+    assert (code, out) == (0, "Written: b.yaml\nNext: paretune check b.yaml\n")
+    study = Study.load("b.yaml")
+    assert (study.tasks[0].test, study.tasks[0].drop_unlabelled) == (None, True)
+    assert study.protocol.outer == "auto" and describe_test_files(study) == []
 
 
 def test_new_writes_a_study_of_translation(

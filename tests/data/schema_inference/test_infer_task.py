@@ -132,6 +132,28 @@ def test_a_test_file_is_refused_by_none_and_a_validation_file_is_named(tmp_path:
     assert infer_task(path, test=other).task["test"] == other
 
 
+@pytest.mark.parametrize("names", ["text,urgent,team", "text,category,topic"])
+def test_a_column_with_gaps_is_no_label_where_another_is_full(names: str, tmp_path: Path) -> None:
+    rows = [f"Some text {i},{('yes', 'no', '')[i % 3]},{'abcd'[i % 4]}" for i in range(40)]
+    inferred = infer_task(table(tmp_path / "a.csv", names, rows))
+    assert inferred.task["label"] == names.split(",")[2]
+    assert inferred.remarks == ()
+
+
+def test_spellings_of_one_label_and_rows_without_one_are_remarked(tmp_path: Path) -> None:
+    rows = [f"Some text {i},{('Yes', 'no', 'yes', 'Yes', '')[i % 5]}" for i in range(40)]
+    path = table(tmp_path / "a.csv", "text,label", rows)
+    spellings, unlabelled = infer_task(path).remarks
+    assert '"Yes" (16) and "yes" (8)' in spellings and 'labels: ["Yes", "no"]' in spellings
+    assert unlabelled == (
+        "8 of 40 rows have no label (lines 6, 11, 16, ...). Fill them in, or drop them: "
+        "--drop-unlabelled."
+    )
+    dropping = infer_task(path, drop_unlabelled=True)
+    assert dropping.task["drop_unlabelled"] is True and dropping.remarks == (spellings,)
+    assert len(built(dropping.task).train) + len(built(dropping.task).test) == 32
+
+
 def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:
     rows = [f"Something to read, number {i};{'xyz'[i % 3]}" for i in range(20)]
     inferred = infer_task(table(tmp_path / "a.csv", "spalte;gruppe", rows))
