@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.tiny_study import command
 
+from paretune import cli
 from paretune.cli import SECTIONS, VERBS
 from paretune.cli.near_misses import SYNONYMS
 
@@ -46,3 +47,18 @@ def test_help_lists_verbs_by_what_they_are_for_and_cuts_no_sentence(
         for verb in verbs:
             (line,) = [line for line in out.splitlines() if line.startswith(f"  {verb}  ")]
             assert line.endswith(".")  # one sentence, on one line
+
+
+def test_a_panic_of_native_code_is_an_error_without_a_traceback(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oniguruma gives up on a pattern after ten million steps, and tokenizers panics."""
+    panic = type("PanicException", (BaseException,), {})
+
+    def stop(*_: object, **__: object) -> None:
+        raise panic("Onig: Regex search error: retry-limit-in-match over")
+
+    monkeypatch.setattr(cli, "app", stop)
+    code, _, err = command(capsys, "ls")
+    assert code == 4 and "Traceback" not in err
+    assert "retry-limit-in-match over). tokenizer.json is damaged" in err

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from paretune import plugins
 from paretune.cli.near_misses import refuse_near_miss
-from paretune.errors import INTERRUPTED, ParetuneError, StudyError
+from paretune.errors import INTERRUPTED, ModelError, ParetuneError, StudyError, first_line
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
     OutputClosedError,
@@ -166,6 +166,15 @@ def _run(arguments: list[str] | None) -> Any:
         return end.code
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust code: no Exception
+            raise
+        echo(
+            f"error: a library of the tokenizer stopped ({first_line(error)}). "
+            "tokenizer.json is damaged, or not to be trusted.",
+            error=True,
+        )
+        return ModelError.exit_code
 
 
 def _usage(error: Any) -> str:

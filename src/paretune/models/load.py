@@ -26,6 +26,7 @@ from paretune.models.structure.last_token import read_last_token
 from paretune.models.structure.layers import is_within
 from paretune.models.structure.topologies import topology_of
 from paretune.models.tokenizer import load_tokenizer
+from paretune.models.tokenizer_patterns import require_bounded_patterns
 from paretune.models.translation_languages import (
     NO_DIRECTION,
     TranslationDirection,
@@ -365,6 +366,8 @@ def load_headless_encoder(source: ModelSource) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **SAFE_LOADING)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot be loaded ({first_line(error)}).", where=where) from None
+    if tokenizer.is_fast:
+        require_bounded_patterns(tokenizer.backend_tokenizer, where)
     if not tokenizer.pad_token:
         remedy = "Choose an encoder, in the style of BERT."
         raise ModelError("its tokenizer has no padding token.", where=where, remedy=remedy)

@@ -17,6 +17,7 @@ from paretune.models.sentencepiece_model import (
     require_same_tokenization,
 )
 from paretune.models.structure.anatomy import Anatomy
+from paretune.models.tokenizer_patterns import require_bounded_patterns
 
 
 def load_tokenizer(
@@ -36,6 +37,8 @@ def load_tokenizer(
             where=where,
             remedy="A tokenizer.json in the model's folder is needed.",
         )
+    if tokenizer.is_fast:
+        require_bounded_patterns(tokenizer.backend_tokenizer, where)
     spm = find_sentencepiece_model(folder)
     if tokenizer.is_fast and spm is not None:
         require_same_tokenization(tokenizer, spm, where)
