@@ -172,16 +172,19 @@ def test_a_pickle_that_runs_code_is_refused(pickled, tmp_path, own_home, zipped)
     evil = {"bert.pooler.dense.bias": Evil(mark)}
     torch.save(evil, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     with pytest.raises(
-        ModelError, match=r"cannot be opened safely: it would call posix.mkdir"
+        ModelError, match=r"cannot be opened safely: it is a pickle that would call posix.mkdir"
     ) as e:
         resolve_folder(pickled)
     assert "weights_only" not in str(e.value)
     assert not mark.exists()
     assert not list(own_home.rglob("*.safetensors"))
-    with (pickled / "pytorch_model.bin").open("wb") as file:
-        pickle.dump(evil, file, protocol=2)
-    with pytest.raises(ModelError, match="cannot be opened safely"):
-        resolve_folder(pickled)
+    for protocol, why in ((0, "with the operation DICT, which"), (2, "would call posix.mkdir"),
+                          (4, "with the operation FRAME, which")):  # fmt: skip
+        with (pickled / "pytorch_model.bin").open("wb") as file:
+            pickle.dump(evil, file, protocol=protocol)
+        with pytest.raises(ModelError, match=f"opened safely: it is a pickle .*{why}") as e:
+            resolve_folder(pickled)
+        assert "open it with its own library and save it" in str(e.value)
     assert not mark.exists()
 
 

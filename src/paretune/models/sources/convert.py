@@ -9,6 +9,7 @@ import json
 import pickletools  # lists the operations of a pickle and runs none of them
 import re
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -98,9 +99,10 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
         _require_short_pickle(path)
         try:
             # Files from before torch 1.6 are no zip archives and cannot be mapped.
-            state = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+            with warnings.catch_warnings(action="ignore"):  # of newer pickles, which are refused
+                state = torch.load(
+                    path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+                )
         except Exception as error:  # noqa: BLE001 (a damaged pickle ends in any of them)
             raise _describe_refusal(path, str(error)) from None
         plain = isinstance(state, dict) and all(
@@ -178,19 +180,27 @@ def _require_dense(path: Path, name: str, tensor: Tensor) -> None:
 def _describe_refusal(path: Path, message: str) -> ModelError:
     """Why torch does not open a file. Its own message advises to open it unsafely all the same.
 
-    A pickle of something else than tensors names what it would call; all else is damage.
+    A pickle of something else than tensors names what it would call, or has operations that no
+    mapping of tensors needs; all else is damage.
     """
     called = re.search(r"GLOBAL ([\w.]+)", message)
-    if called is None:
+    code = re.search(r"Unsupported operand (\d+)", message)
+    operation = pickletools.code2op.get(chr(int(code[1]))) if code else None
+    if called is not None:
+        reason = f"it is a pickle that would call {called[1]}"
+    elif operation is not None:
+        reason = f"it is a pickle with the operation {operation.name}, which no weights need"
+    else:
         return ModelError(
             "is truncated or damaged, or holds no weights.",
             where=str(path),
             remedy="Fetch the file again.",
         )
     return ModelError(
-        f"cannot be opened safely: it would call {called[1]}.",
+        f"cannot be opened safely: {reason}.",
         where=str(path),
-        remedy="Choose a model with safetensors, or convert it yourself if you trust it.",
+        remedy="Choose a model with safetensors; or, if you trust this one, open it with its own "
+        "library and save it: model.save_pretrained(FOLDER).",
     )
 
 
