@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -97,16 +99,18 @@ def test_verdicts_in_words() -> None:
     assert above.standing == "above"
     assert above.above_all
     assert above.summary == "better than every baseline"
+    failing = replace(above, of_trained=True)
+    assert failing.summary == "better than every baseline, of runs that trained"
     unclear = above_baselines(parts(0.56), {"majority": low, "tfidf": middle})
     assert unclear.standing == "unclear"
-    assert "tfidf" in unclear.summary
-    assert unclear.summary.startswith("no verdict against")
+    assert "TF-IDF" in unclear.summary
+    assert unclear.summary.startswith("undecided against")
     below = above_baselines(parts(0.2), {"majority": low, "tfidf": middle})
-    assert below.summary == "worse than majority, tfidf"
+    assert below.summary == "worse than constant answer, TF-IDF"
     partial = above_baselines(parts(0.85), {"majority": low}, missing=["tfidf"])
     assert not partial.above_all
-    assert partial.summary == "better than majority (tfidf not there yet)"
-    assert above_baselines(parts(0.85), {}).summary == "no baseline to compare with yet"
+    assert partial.summary == "better than constant answer (no score yet of TF-IDF)"
+    assert above_baselines(parts(0.85), {}).summary == "no baseline has a score yet"
 
 
 def test_other_examples_are_refused() -> None:

@@ -84,7 +84,7 @@ def test_it_is_an_axis_of_the_front_where_a_gain_is_no_merit() -> None:
     lost = estimate_cost(cell_of(study, records, "full"), "forgetting")
     assert gained is not None and gained.value == 0.0 and gained.standard_error > 0
     assert lost is not None and lost.value == pytest.approx(0.5, abs=0.1)
-    row = next(row for row in task.pareto.rows if row.row.method == "lora")
+    row = next(row for row in task.pareto.rows if row.row.cell.method == "lora")
     assert "0.000 nats" in row.costs[-1]
 
 
@@ -95,7 +95,7 @@ def test_it_changes_no_verdict_and_stands_in_every_output() -> None:
     (plain,) = build_report(study, measured({})[1]).tasks
     assert task.sentences == plain.sentences and plain.forgetting is None
     assert task.forgetting is not None
-    assert [row.method for row, _ in task.forgetting.rows] == ["full", "lora"]
+    assert [row.cell.method for row, _ in task.forgetting.rows] == ["full", "lora"]
     assert "What training cost the language model" in render_page(report, lambda: "")
     table = next(t for t in build_tables(report) if t.name == "forgetting")
     assert len(table.values) == 2

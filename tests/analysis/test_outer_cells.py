@@ -233,7 +233,7 @@ def test_a_method_whose_trials_all_failed_has_failures_and_no_verdict() -> None:
     cell = next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
     assert cell.failures == FailureRate(failed=3, runs=3) and cell.all_trials_failed
     verdict = PairwiseComparisons([c for c in cells if c.task == "topics"]).verdict(cell)
-    assert verdict is not None and verdict.note == "no verdict: no run trained"
+    assert verdict is not None and verdict.note == "undecided: no run trained"
 
 
 def test_a_constant_answer_to_a_small_fold_is_no_collapse() -> None:
@@ -314,4 +314,4 @@ def test_the_page_says_which_rows_are_tested() -> None:
     assert one_failed.tasks[0].basis == basis
     split = build_report(study, fake.cell(study, "lora", 0.8))
     assert "with a tuning seed on one selection part of train; scores" in split.protocol
-    assert "On topics the test part is tested after training on one training set" in split.protocol
+    assert "On topics all runs train on the same training set" in split.protocol

@@ -139,7 +139,7 @@ def test_one_run_and_failures_withhold_the_verdict() -> None:
     comparison = of(failing, protocol={"seeds": [1, 2, 3, 4], "folds": 1})["lora", "full"]
     assert comparison.failed == ((0, 12), (9, 12)) and comparison.standing == "unclear"
     (line, *_) = write_over_tasks([comparison])
-    assert "9 of 12 runs of full failed" in line.further
+    assert "9 of 12 runs of full fine-tuning failed" in line.further
 
 
 def test_one_task_has_no_such_comparison() -> None:

@@ -128,7 +128,7 @@ def test_lost_seeds_count_in_every_verdict() -> None:
     for seed in (2, 3):
         records.append(fake.record(fake.make_run(study, "final", "lora", seed), outcome="diverged"))
     (task,) = build_report(study, records).tasks
-    lora = next(row for row in task.rows if row.method == "lora")
+    lora = next(row for row in task.rows if row.cell.method == "lora")
     assert lora.verdict is not None and not lora.verdict.above_all
 
 
@@ -181,7 +181,9 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
         for text in task.further_sentences
         if text.startswith("Of these, worse than the highest")
     ]
-    named = {r.method for r in task.rows if sentences and r.method in sentences[0].split(": ")[1]}
+    named = {
+        r.cell.method for r in task.rows if sentences and r.method in sentences[0].split(": ")[1]
+    }
     assert named == {name for name in below if not rows[name].cell.baseline}
 
 

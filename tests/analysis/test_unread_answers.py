@@ -38,7 +38,7 @@ def test_the_share_of_answers_without_a_label_is_told() -> None:
     assert unread_share(cells["majority"]) == 0.0
     (task,) = build_report(study, records, []).tasks
     sentences = [s for s in task.sentences if s.startswith("No label was found")]
-    assert len(sentences) == 1 and "which count as wrong: 10.0% of lora" in sentences[0]
+    assert len(sentences) == 1 and "which count as wrong: 10.0% of LoRA" in sentences[0]
 
 
 def test_labels_have_the_probabilities_that_are_stored_beside_the_texts() -> None:

@@ -45,15 +45,15 @@ def test_recommend_prints_reasons_changes_and_the_command(fake_results: Any, cap
     )
     lines = out.splitlines()
     assert code == 0
-    assert lines[0].startswith("topics: take full, 0.79 [0.6")
-    assert lines[1].startswith("  Proven better") and lines[2].startswith("  Would ")
-    assert lines[3].startswith("Nothing learned by prompt: 3 of 3 seeds are constant after 80")
-    assert "inside the budget" in lines[4]
+    assert lines[0].startswith("On topics, take full fine-tuning: 0.79 accuracy")
+    assert lines[1].startswith("  Proven better") and lines[2].startswith("  With less than ")
+    assert lines[3].startswith("Nothing learned by prompt tuning: 3 of 3 seeds give every")
+    assert lines[4].startswith("Score: 0.79 [0.6") and "inside the budget" in lines[5]
     assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method full"
     wide = command(capsys, "recommend", "s.yaml", "--within", "5pt", "--task", "topics")[1]
-    assert wide.startswith("topics: take lora, 0.77") and "What would change it:" in wide
+    assert wide.startswith("On topics, take LoRA: 0.77") and "What would change it:" in wide
     both = command(capsys, "recommend", "s.yaml", "--max-time", "1h", "--max-bytes", "20MB")[1]
-    assert "topics: take" in both and "entailment: take" in both
+    assert "On topics, take" in both and "On entailment, take" in both
     proven = command(capsys, "recommend", "s.yaml", "--proven", "--task", "topics", "--json")[1]
     (answer,) = json.loads(proven)["tasks"]
     assert answer["proven"] and answer["within_points"] == 1 and answer["kind"] == "method"
@@ -87,19 +87,20 @@ def test_compare_says_the_difference_and_what_would_decide_it(
     code, out, _ = command(capsys, "compare", "s.yaml", "full", "lora")
     assert code == 0
     assert "e5-small on topics: accuracy" in out and "e5-small on entailment" in out
-    assert "full minus lora: 0.02 [-0.12, 0.16] (60 examples, 3 seeds)." in out
+    assert "full fine-tuning minus LoRA: 0.02 [-0.12, 0.16] (60 examples, 3 seeds)." in out
     message = (
-        "No verdict between full and lora; p 0.698, corrected over 3 comparisons; 0.698 uncorrected"
+        "Undecided between full fine-tuning and LoRA (p 0.698 after correction for 3 comparisons, "
+        "0.698 before)."
     )
     assert message in out
-    assert "Would decide between them: about" in out and "McNemar" not in out
+    assert "To decide between full fine-tuning and LoRA, run about" in out and "McNemar" not in out
     single = command(capsys, "compare", "s.yaml", "majority", "tfidf")[1]
     assert (
-        "McNemar's exact test of accuracy, these two runs: only majority is right on 20 examples"
+        "McNemar's exact test of accuracy, these two runs: only constant answer is right on 20 examples"
         in single
     )
     clear = command(capsys, "compare", "s.yaml", "lora", "tfidf")[1]
-    assert "lora is better than tfidf (proven at 95 %); p" in clear and "Would decide" not in clear
+    assert "Proven at 95 %: LoRA is better than TF-IDF (p" in clear and "To decide" not in clear
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_compare_names_what_there_is(
 def test_the_same_in_python(fake_results: Any) -> None:
     recommendations = paretune.recommend("s.yaml", max_memory=2**32, within=100.0)
     assert [advice.task for advice in recommendations] == ["topics", "entailment"]
-    assert "more than 100 points worse 0 %" in recommendations[0].reasons[1]
+    assert "more than 100 points below the best 0 %" in recommendations[0].reasons[2]
     first, second = paretune.compare("s.yaml", "lora", "full")
     assert first.pair is not None and second.pair is not None
     assert (first.pair.a, first.pair.b) == ("lora", "full")
@@ -148,8 +149,8 @@ def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:
         "'sklearn', 'matplotlib') if m in sys.modules])"
     )
     for verb, message in (
-        (["recommend"], "take full"),
-        (["compare", "full", "lora"], "full minus"),
+        (["recommend"], "take full fine-tuning"),
+        (["compare", "full", "lora"], "full fine-tuning minus"),
     ):
         arguments = [verb[0], str(file), *verb[1:], "--store", str(tmp_path / "store")]
         out = subprocess.run(

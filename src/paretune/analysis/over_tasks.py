@@ -46,6 +46,7 @@ from paretune.analysis.statistics.seed_variance import (
     lending_scores,
 )
 from paretune.methods import baselines
+from paretune.methods.core.titles import title_of
 
 _HETEROGENEITY_LEVEL = 0.10
 
@@ -254,8 +255,8 @@ def _withhold(
         for name in pair:
             if table.is_one_run(name):
                 return (
-                    f"{name} has one run on {table.task} that can be compared, "
-                    "which does not show how much runs differ"
+                    f"{title_of(name)} has one run on {table.task} that can be compared, "
+                    "which cannot show how much runs differ"
                 )
     if any(table.is_stopped(name) for table in tables for name in pair):
         return "a race stopped one of them, as it could not change an answer"

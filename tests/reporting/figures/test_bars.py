@@ -30,14 +30,14 @@ def test_lengths_are_to_scale_and_baselines_run_through() -> None:
     task = build_report(study, fake.whole(study)).tasks[0]
     figure = bars.score_figure(task, 0)
     assert figure is not None
-    lora = next(b for b in figure.bars if b.label == "lora")
-    interval = next(r for r in task.rows if r.method == "lora").cell.interval
+    lora = next(b for b in figure.bars if b.label == "LoRA")
+    interval = next(r for r in task.rows if r.cell.method == "lora").cell.interval
     assert interval is not None
     assert lora.length == pytest.approx(interval.estimate * figure.plot_width)
-    assert [line.name for line in figure.lines] == ["majority", "tfidf"]
+    assert [line.name for line in figure.lines] == ["constant answer", "TF-IDF"]
     assert task.constant_score is not None
     assert figure.lines[0].x == pytest.approx(task.constant_score.estimate * figure.plot_width)
-    prompt = next(b for b in figure.bars if b.label == "prompt")
+    prompt = next(b for b in figure.bars if b.label == "prompt tuning")
     assert prompt.hatched
     assert prompt.kind == "unclear"
 
@@ -48,7 +48,7 @@ def test_memory_without_a_measurement_has_words_and_no_bar() -> None:
     records.append(fake.cost(fake.make_run(study, "cost", "full", 1), None))
     figure = bars.memory_figure(build_report(study, records).tasks[0], 0)
     assert figure is not None
-    full = next(b for b in figure.bars if b.label == "full")
+    full = next(b for b in figure.bars if b.label == "full fine-tuning")
     assert full.length is None
     assert full.note.startswith("not measured: the counter")
     highest = max(b.length for b in figure.bars if b.length is not None)
@@ -60,11 +60,11 @@ def test_several_measurements_show_their_range() -> None:
     run = fake.make_run(study, "cost", "lora", 1)
     again = run.model_copy(update={"seed": 2})
     task = build_report(study, [fake.cost(run, 800.0), fake.cost(again, 900.0)]).tasks[0]
-    row = next(r for r in task.rows if r.method == "lora")
+    row = next(r for r in task.rows if r.cell.method == "lora")
     assert row.cost.memory.text == "850 MiB (800 MiB to 900 MiB)"
     figure = bars.memory_figure(task, 0)
     assert figure is not None
-    assert next(b for b in figure.bars if b.label == "lora").whisker is not None
+    assert next(b for b in figure.bars if b.label == "LoRA").whisker is not None
 
 
 @pytest.mark.thorough

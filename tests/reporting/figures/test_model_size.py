@@ -47,7 +47,7 @@ def build_sizes(study, records):
 def test_sizes_are_what_full_fine_tuning_trained() -> None:
     sizes, figure = build_sizes(*several())
     assert sizes is not None and figure is not None
-    assert [panel.title for panel in figure.panels] == ["full", "lora", "head_only"]
+    assert [panel.title for panel in figure.panels] == ["full fine-tuning", "LoRA", "linear probe"]
     assert "small (118 M parameters) and large (353 M parameters)" in sizes.comparison
     assert "Parameters: trained by full fine-tuning, head included." in sizes.comparison
     assert "family" in sizes.comparison
@@ -60,8 +60,8 @@ def test_sizes_are_what_full_fine_tuning_trained() -> None:
         for spot in panel.memory:
             assert LOWER <= spot.y <= BOTTOM and spot.low is None
     rows = {(row.method, row.model): texts for row, texts in sizes.table.rows}
-    assert rows["lora", "large"][0] == "353 M"
-    assert rows["lora", "large"][1:3] == ("0.77 [0.69, 0.85]", "60 × 3")
+    assert rows["LoRA", "large"][0] == "353 M"
+    assert rows["LoRA", "large"][1:3] == ("0.77 [0.69, 0.85]", "60 × 3")
 
 
 def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() -> None:

@@ -20,10 +20,16 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
     study = fake.study()
     report = build_report(study, fake.whole(study, {"lora": 0.95}))
     text = write_page(report, tmp_path / "r.html").read_text("utf-8")
-    first = text.index("On topics, take lora")
-    assert first < text.index("Its next run is expected to lose") < text.index("Chances: the best")
-    assert text.count("On topics, take lora") == 1  # the recommendation stands once
-    assert text.index("take lora on topics and entailment.") < text.index('class="matrix"') < first
+    first = text.index("<b>Take LoRA: ")
+    assert (
+        first < text.index("If you train LoRA once more, expect it") < text.index("Chances: best")
+    )
+    assert text.count("<b>Take LoRA: ") == 2  # the recommendation stands once
+    assert (
+        text.index("Take LoRA on topics and entailment: proven")
+        < text.index('class="matrix"')
+        < first
+    )
     assert text.index('class="matrix"') < text.index('class="health"') < text.index("<nav")
     assert text.index('<svg class="bars broad"') < text.index('<svg class="bars front"')
     assert "paretune export STUDY --task topics --model e5-small --method lora" in text
@@ -39,7 +45,7 @@ def test_the_terminal_has_them_too() -> None:
     report = build_report(study, fake.whole(study, {"lora": 0.95}))
     print_tables(report, Console(file=out, width=200))
     text = out.getvalue()
-    phrases = ("On topics, take lora", "Pareto front", "Over all tasks")
+    phrases = ("Take LoRA: ", "Pareto front", "Over all tasks")
     places = [text.index(one) for one in phrases]
     assert places == sorted(places)
     assert re.search(r"870 MiB \| (>99|100) %", text)

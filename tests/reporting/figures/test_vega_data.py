@@ -24,13 +24,16 @@ def test_points_have_what_the_table_has_in_the_axis_own_unit() -> None:
     memory = axes()["peak memory in training"]
     assert memory["unit"] == "GiB"
     points = {point["name"]: point for point in memory["points"]}
-    assert set(points) == {"full", "lora", "head_only"}  # no run of prompt trained
-    lora = points["lora"]
+    assert set(points) == {"full fine-tuning", "LoRA", "linear probe"}  # no run of prompt trained
+    lora = points["LoRA"]
     assert lora["cost"] == pytest.approx(870 / 1024, rel=1e-5)
     assert lora["score_text"] == "0.77 [0.69, 0.85] (60 examples, 3 seeds)"
     assert "870 MiB peak memory" in lora["description"]
     assert lora["low"] < lora["score"] < lora["high"]
-    assert {name for name, point in points.items() if point["front"]} >= {"full", "head_only"}
+    assert {name for name, point in points.items() if point["front"]} >= {
+        "full fine-tuning",
+        "linear probe",
+    }
 
 
 def test_every_point_and_label_lies_in_its_chart() -> None:

@@ -57,7 +57,7 @@ def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None
         assert len(links) == 3 and all("60 examples, 3 seeds" in label for _, label in links)
         assert all(f'<tr id="{row}"' in html for row, _ in links)
     # Two selects of methods for each task, with every configuration in them.
-    assert html.count("head_only</option>") == 4
+    assert html.count("linear probe</option>") == 4
 
 
 @needs_browser
@@ -84,4 +84,4 @@ def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
     html = dom(write_page(build_report(study, records), tmp_path / "r.html"), tmp_path / "browser")
     assert "<title>help · paretune</title>" in html
     assert "<img src=x" not in html.replace("&lt;", "<!")
-    assert html.count("copy_source</option>") == 2
+    assert html.count("copied source</option>") == 2

@@ -52,9 +52,9 @@ def test_usual_answers_decide_what_is_named_and_the_clearest_comes_first() -> No
     assert pair.differing == 2
     assert [table.examples[place][0] for place in pair.named] == ["test-1", "test-0"]
     sides = {side.name: side for side in table.sides}
-    assert [sides["lora"].answers[place] for place in pair.named] == [2, 1]
-    assert [sides["lora"].right[place] for place in pair.named] == [0, 1]
-    assert [sides["full"].right[place] for place in pair.named] == [3, 2]
+    assert [sides["LoRA"].answers[place] for place in pair.named] == [2, 1]
+    assert [sides["LoRA"].right[place] for place in pair.named] == [0, 1]
+    assert [sides["full fine-tuning"].right[place] for place in pair.named] == [3, 2]
     assert "differ on 2 of 4 test examples; all are listed" in table.differing(pair)
 
 
@@ -107,7 +107,7 @@ def test_the_two_highest_methods_stand_there_first() -> None:
     (task,) = build_report(study, fake.whole(study)).tasks
     table = task.disagreement
     names = {table.sides[table.default_pair.a].name, table.sides[table.default_pair.b].name}
-    assert names == {"full", "lora"}
+    assert names == {"full fine-tuning", "LoRA"}
     for pair in table.pairs:
         total = pair.both + pair.only_a + pair.only_b + pair.neither
         assert total == 60 * pair.runs

@@ -75,7 +75,7 @@ def test_a_narrow_terminal_wraps_the_verdicts(report: Report) -> None:
     print_tables(report, Console(file=out, width=80, color_system=None))
     block = out.getvalue().split("How probable the right answers were")[1]
     assert max(map(len, block.splitlines())) <= 80
-    assert "better than" in block and "no verdict against" in block and "…" not in block
+    assert "better than" in block and "undecided against" in block and "…" not in block
 
 
 def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Path) -> None:
@@ -105,6 +105,8 @@ def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Pat
     block = report.tasks[0].likelihood
     assert block is not None and block.unit == "nats a reference token"
     texts = {row.method: texts for row, texts in block.grid.rows}
-    assert texts["full"][0].startswith("-0.509 [") and texts["full"][3] == "–"
-    assert texts["full"][4].startswith("better than")
-    assert "no probabilities of the reference's tokens" in texts["copy_source"][4]
+    assert (
+        texts["full fine-tuning"][0].startswith("-0.509 [") and texts["full fine-tuning"][3] == "–"
+    )
+    assert texts["full fine-tuning"][4].startswith("better than")
+    assert "no probabilities of the reference's tokens" in texts["copied source"][4]

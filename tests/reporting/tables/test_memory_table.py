@@ -35,11 +35,13 @@ def test_why_full_is_heavier_in_words() -> None:
     study = fake.study()
     full, lora, _ = build_report(study, fake.whole(study)).tasks[0].rows
     lines = explain_memory_difference(full.cell, lora.cell)
-    assert lines[0] == ("full took 1.85 GiB at its peak in training, lora 870 MiB: 1.00 GiB more.")
+    assert lines[0] == (
+        "Peak memory in training: 1.85 GiB with full fine-tuning, 870 MiB with LoRA, 1.00 GiB more."
+    )
     assert lines[1].startswith("One solo measurement each")
     assert lines[3] == "  optimiser states: 895 MiB more (898 MiB against 2.26 MiB)"
     assert lines[4].startswith("  gradients: 448 MiB more")
-    assert lines[-1].startswith("full trains 118 M parameters, lora 296 k")
+    assert lines[-1].startswith("Trained parameters: 118 M with full fine-tuning, 296 k with LoRA.")
     assert "less" in explain_memory_difference(lora.cell, full.cell)[0]
 
 
@@ -56,7 +58,7 @@ def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
     shut = changed(records, "prompt", phases={}, not_measured={"phases": "the counter is shut"})
     prompt = build_report(study, shut).tasks[0].rows[2]
     assert explain_memory_difference(full.cell, prompt.cell) == (
-        "The peak of prompt in training is not known: the counter is shut.",
+        "The peak of prompt tuning in training is not known: the counter is shut.",
     )
     none = build_report(study, [r for r in records if r.run.stage != "cost"]).tasks[0].rows[0]
     assert "no solo measurement yet" in explain_memory_difference(none.cell, lora.cell)[0]
@@ -71,11 +73,11 @@ def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
     assert grid is not None
     assert grid.above.startswith("One solo measurement each, in a fresh process.")
     texts = {row.method: texts for row, texts in grid.rows}
-    assert texts["full"] == (
+    assert texts["full fine-tuning"] == (
         "448 MiB", "449 MiB", "898 MiB", "28.6 MiB", "66.7 MiB", "1.85 GiB"
     )  # fmt: skip
-    assert texts["lora"][3:5] == ("in the rest", "418 MiB")
-    assert any("room for under the peak" in n and "954 MiB for lora" in n for n in grid.notes)
+    assert texts["LoRA"][3:5] == ("in the rest", "418 MiB")
+    assert any("room for under the peak" in n and "954 MiB for LoRA" in n for n in grid.notes)
     assert build_memory_grid([]) is None
 
 
@@ -90,7 +92,9 @@ def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
     assert 'id="bytes-table-1">Where the bytes go</h3>' in text
     for kind in ("weights", "gradients", "optimizer", "activations", "rest"):
         assert f'<rect class="{kind}"' in text
-    assert re.search(r'<desc id="bytes-0-d">full, weights 448 MiB, gradients 449 MiB', text)
+    assert re.search(
+        r'<desc id="bytes-0-d">full fine-tuning, weights 448 MiB, gradients 449 MiB', text
+    )
 
 
 def test_segments_are_to_scale_and_hostile_names_are_escaped(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_segments_are_to_scale_and_hostile_names_are_escaped(tmp_path: Path) -> 
     task = build_report(study, fake.whole(study)).tasks[0]
     figure = memory_stack.build_memory_stack(task, 0)
     assert figure is not None
-    full = next(bar for bar in figure.bars if bar.label == "full")
+    full = next(bar for bar in figure.bars if bar.label == "full fine-tuning")
     assert full.length is not None
     assert sum(length for _, length in full.segments) == pytest.approx(full.length)
     assert [x for _, x, _ in full.stacked][1] == pytest.approx(full.segments[0][1])
@@ -150,8 +154,7 @@ def test_a_method_is_compared_with_itself_on_a_quantised_base(
     monkeypatch.setattr(gathering, "load_results", lambda *_: results)
     (answer,) = ask(study, "lora@base-nf4", "lora@base", task="topics")
     assert (answer.task, answer.model) == ("topics", "base-nf4 and base")
-    assert answer.sentences[0].startswith("lora on base-nf4 took 400 MiB")
-    assert "lora on base 870 MiB: 470 MiB less" in answer.sentences[0]
+    assert "400 MiB with LoRA on base-nf4, 870 MiB with LoRA on base" in answer.sentences[0]
     assert ask(study, "lora", "lora@base")[0].model == "base-nf4 and base"
     with pytest.raises(StudyError, match="It has base, base-nf4"):
         ask(study, "lora@gemma", "lora@base")

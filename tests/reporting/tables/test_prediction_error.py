@@ -28,10 +28,10 @@ def test_the_page_lays_prediction_beside_measurement() -> None:
     grids = [task.prediction_error for task in report.tasks]
     assert len(grids) == 2 and grids[0] is not None
     rows = {row.method: texts for row, texts in grids[0].rows}
-    assert set(rows) == {"full", "lora", "prompt"}
+    assert set(rows) == {"full fine-tuning", "LoRA", "prompt tuning"}
     # Lora is predicted by full (1,890 MiB) and prompt (940 MiB), on two tasks: the middle.
-    assert rows["lora"][:3] == ("1.38 GiB", "870 MiB", "1.63 (1 run)")
-    assert rows["lora"][3:] == ("12.0 s", "12.0 s", "1.00 (1.00 to 1.00, 3 runs)")
+    assert rows["LoRA"][:3] == ("1.38 GiB", "870 MiB", "1.63 (1 run)")
+    assert rows["LoRA"][3:] == ("12.0 s", "12.0 s", "1.00 (1.00 to 1.00, 3 runs)")
     assert any("Peak memory, predicted to measured over all methods" in n for n in grids[0].notes)
     text = render_page(report)
     assert text.count("<summary>Prediction against measurement</summary>") == 2

@@ -45,10 +45,10 @@ def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores()
     differences = found_in(RECORDS)
     assert differences is not None
     names = [side.name for side in differences.sides]
-    assert names == ["full", "lora", "prompt", "untuned", "copy_source"]
+    assert names == ["full fine-tuning", "LoRA", "prompt tuning", "untuned model", "copied source"]
     assert {names[differences.default_pair.a], names[differences.default_pair.b]} == {
-        "full",
-        "lora",
+        "full fine-tuning",
+        "LoRA",
     }
     full, lora, references = texts_of("full"), texts_of("lora"), fake_translations.references()
     means = [
@@ -155,7 +155,7 @@ def test_the_page_shows_a_pair_without_javascript(tmp_path: Path) -> None:
     part = text[text.index('id="segments-1"') : text.index('class="disagree-data"')]
     assert "80 test segments × 3 pairs of runs" in part
     assert part.count("<li>") == MAX_SHOWN and part.count('lang="sl"') == MAX_SHOWN
-    assert re.search(r"lora, seed \d: \d+\.\d, mean of 3 seeds \d+\.\d</dt>", part)
+    assert re.search(r"LoRA, seed \d: \d+\.\d, mean of 3 seeds \d+\.\d</dt>", part)
     assert "a score of one segment has no interval" in part
 
 

@@ -46,7 +46,7 @@ def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
     records = fake_translations.whole(study)
     task = build_report(study, records).tasks[0]
     assert (task.metric, task.highest, task.generates) == ("BLEU", 100.0, True)
-    interval = next(r for r in task.rows if r.method == "lora").cell.interval
+    interval = next(r for r in task.rows if r.cell.method == "lora").cell.interval
     finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
     own = [
         BLEU(force=True)
@@ -66,14 +66,17 @@ def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) 
     study = fake_translations.study()
     report = build_report(study, fake_translations.whole(study))
     rows = {row.method: row for row in report.tasks[0].all_rows}
-    assert [name for name, row in rows.items() if row.below_untuned] == ["prompt"]
-    assert rows["prompt"].verdict is not None
-    assert rows["prompt"].verdict.summary == "worse than untuned; better than copy_source"
-    assert rows["lora"].verdict is not None and rows["lora"].verdict.above_all
-    assert {a.baseline for a in rows["lora"].verdict.comparisons} == {"untuned", "copy_source"}
+    assert [name for name, row in rows.items() if row.below_untuned] == ["prompt tuning"]
+    assert rows["prompt tuning"].verdict is not None
+    assert (
+        rows["prompt tuning"].verdict.summary
+        == "worse than untuned model; better than copied source"
+    )
+    assert rows["LoRA"].verdict is not None and rows["LoRA"].verdict.above_all
+    assert {a.baseline for a in rows["LoRA"].verdict.comparisons} == {"untuned", "copy_source"}
     text = page(study, fake_translations.whole(study), tmp_path)
-    assert "lost what it knew: prompt." in text
-    assert "loses what the base model knows" in text
+    assert "lost what the model knew: prompt tuning." in text
+    assert "worse than the untuned model" in text
     # Worse than it is said, so it is not said again that it is not proven better.
     assert "Not proven better than the model without training" not in text
     assert "one seed: interval" not in text  # nothing of the baselines is drawn
@@ -82,12 +85,13 @@ def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) 
 def test_a_model_that_says_nothing_has_a_score_and_is_collapsed() -> None:
     study = fake_translations.study()
     report = build_report(study, fake_translations.whole(study, {"prompt": 0.0}))
-    row = next(r for r in report.tasks[0].rows if r.method == "prompt")
+    row = next(r for r in report.tasks[0].rows if r.cell.method == "prompt")
     assert row.collapsed and not row.below_untuned  # no run trained, so there is no verdict
     assert row.cell.interval is not None
     assert format_interval(row.cell.interval) == "0.0 [0.0, 0.0]"
-    assert "One text was predicted by prompt, in 3 of 3 seeds." in " ".join(
-        print_to_text(report, 400).split()
+    assert (
+        "The same answer was given to every example by prompt tuning, in 3 of 3 seeds."
+        in " ".join(print_to_text(report, 400).split())
     )
 
 
@@ -96,11 +100,11 @@ def test_every_score_stands_in_a_table_with_its_signature() -> None:
     scores, _ = build_report(study, fake_translations.whole(study)).tasks[0].grids
     assert scores.titles == ("BLEU", "chrF", "TER")
     assert [row.method for row, _ in scores.rows] == [
-        "full",
-        "lora",
-        "prompt",
-        "untuned",
-        "copy_source",
+        "full fine-tuning",
+        "LoRA",
+        "prompt tuning",
+        "untuned model",
+        "copied source",
     ]
     assert all(text.count(".") == 3 for _, texts in scores.rows for text in texts)
     assert "BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in scores.notes[0]
@@ -160,7 +164,7 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
         value, low, high = NUMBER.fullmatch(row[name]).groups()  # type: ignore[union-attr]
         assert value == f"{mean:.3f}" and float(low) < mean < float(high)
     assert own.above.startswith(
-        "Mean over seeds [95 %], on 80 test examples x 3 seeds; untuned and copy_source on 80 x 1."
+        "Mean over seeds [95 %], on 80 test examples x 3 seeds; untuned model and copied source on 80 x 1."
     )
 
 
@@ -174,7 +178,10 @@ def test_rows_of_other_seeds_are_named_one_by_one_where_not_all_of_a_method_are(
         or r.run.stage != "final"
     ]
     scores, _ = build_report(study, early).tasks[0].grids
-    assert "x 3 seeds; lora on two on 80 x 2; untuned and copy_source on 80 x 1." in scores.above
+    assert (
+        "x 3 seeds; LoRA on two on 80 x 2; untuned model and copied source on 80 x 1."
+        in scores.above
+    )
 
 
 @pytest.mark.thorough
@@ -197,7 +204,7 @@ def test_no_heading_and_no_number_is_cut_on_a_terminal(
         rows = [line for line in lines if line.startswith(" ")]  # and no wrapped sentence
         headings = [line for line in rows if line.split()[: len(models)][-1:] == ["method"]]
         if len(models[0]) < 9:  # no name is folded where there is room for it
-            copied = [line for line in rows if re.search(r"copy_source +\d", line)]
+            copied = [line for line in rows if re.search(r"copied source +\d", line)]
             assert len(copied) == len(headings)
         for grid in grids:
             assert all(any(title in line for line in headings) for title in grid.titles)
@@ -229,16 +236,16 @@ def test_the_figure_has_bleu_beside_memory_and_the_untuned_line_in_its_group() -
     highest = max(row.cell.interval.high for row in task.all_rows if row.cell.interval)
     last = float(figure.ticks[-1][1])
     assert highest <= last <= highest + 20 and last <= metrics.get("bleu").highest
-    lora = next(b for b in figure.bars if b.label == "lora")
-    interval = next(r for r in task.rows if r.method == "lora").cell.interval
+    lora = next(b for b in figure.bars if b.label == "LoRA")
+    interval = next(r for r in task.rows if r.cell.method == "lora").cell.interval
     assert interval is not None and lora.length is not None
     assert lora.length == pytest.approx(interval.estimate / last * figure.plot_width)
     assert lora.value == f"{interval.estimate:.1f} ▲"
     copied, one, two = figure.lines
-    assert copied.end == figure.bottom and copied.name == "copy_source"
-    bars_of = [b.y for b in figure.bars if b.label == "untuned"]
+    assert copied.end == figure.bottom and copied.name == "copied source"
+    bars_of = [b.y for b in figure.bars if b.label == "untuned model"]
     assert [(line.end, line.name) for line in (one, two)] == [
-        (y + bars.LINE, "untuned") for y in bars_of
+        (y + bars.LINE, "untuned model") for y in bars_of
     ]
     assert one.end < two.y < two.end <= figure.bottom
 
@@ -249,7 +256,7 @@ def test_curves_show_the_loss_on_one_axis() -> None:
         build_report(study, fake_translations.whole(study)).tasks[0]
     )
     assert "Selection loss, nats a token" in curves.caption and "runs from" in curves.caption
-    assert [p.title for p in curves.panels] == ["full", "lora", "prompt"]
+    assert [p.title for p in curves.panels] == ["full fine-tuning", "LoRA", "prompt tuning"]
     heights = [
         float(p.split(",")[1]) for panel in curves.panels for ln in panel.lines for p in ln.split()
     ]

@@ -8,9 +8,9 @@ def test_a_search_is_said_only_where_rates_were_tried() -> None:
     three = describe_protocol(fake.study(protocol={"trials": 3, "seeds": [1, 2], "folds": 1}))
     assert "every method tried 3 learning rates with a tuning seed" in three
     one = describe_protocol(fake.study(protocol={"trials": 1, "seeds": [1, 2], "folds": 1}))
-    assert "every method ran at one learning rate, and no other was tried" in one
+    assert "every method trained with one learning rate; no other was tried" in one
     assert (
-        "scores are of 2 fresh seeds, on rows that no selection has used" in one
+        "Scores are of 2 fresh seeds, on rows that no selection has used" in one
         and "tuning" not in one
     )
 
@@ -24,7 +24,11 @@ def test_what_is_not_proven_better_than_no_training_is_named() -> None:
     ]
     (task,) = build_report(study, records).tasks
     rows = {row.method: row for row in task.all_rows}
-    assert rows["lora"].not_above_untrained == ("few_shot",)
-    assert rows["full"].not_above_untrained == rows["few_shot"].not_above_untrained == ()
-    sentence = "Not proven better than the model without training (few_shot): lora."
+    assert rows["LoRA"].not_above_untrained == ("few_shot",)
+    assert (
+        rows["full fine-tuning"].not_above_untrained
+        == rows["few-shot prompt"].not_above_untrained
+        == ()
+    )
+    sentence = "Not proven better than the model without training (few-shot prompt): LoRA."
     assert sentence in task.sentences

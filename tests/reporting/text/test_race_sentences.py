@@ -35,12 +35,13 @@ def test_every_sentence_names_the_maximum_and_who_was_stopped() -> None:
     (task,) = report.tasks
     assert task.advice is not None and not report.unfinished
     text = " ".join(task.advice.reasons)
-    assert re.search(r"A race: 5 seeds each would say the same with (9\d|>99) %", text)
-    assert "Stopped, since more could not change the choice: full 2, lora 2" in text
-    assert "It is not proven better than head_only: a race ended before all seeds" in text
-    assert "Not proven: a race ended before all seeds were trained" in task.advice.lines[1]
+    assert re.search(
+        r"A race: (9\d|>99) % likely, 5 seeds of each method would give the same answer", text
+    )
+    assert "more runs could not change the choice: full fine-tuning after 2, LoRA after 2" in text
+    assert "Not proven better than linear probe: a race ended before all seeds" in text
     flags = {row.title: row.flags for row in task.rows}
-    assert "2 of 5 seeds, no claim: could not change the choice" in flags["lora"]
+    assert "stopped after 2 of 5 seeds: more could not change the choice" in flags["LoRA"]
     assert all(row.shortfall is None for row in task.rows)
 
 
@@ -63,4 +64,4 @@ def test_other_limits_than_those_that_were_raced_to_have_their_own_chance() -> N
     small = recommend(cells, Budget({"memory": 1000 * 2**20}))
     assert small.chosen is not None and small.chosen.cell.method == "lora"
     (first, *_) = describe_race(study, cells, small)
-    assert "5 seeds each would say the same" in first
+    assert "likely, 5 seeds of each method would give the same answer" in first

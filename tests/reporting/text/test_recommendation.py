@@ -11,6 +11,7 @@ from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.pareto.recommendation import Budget
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.build import build_report
+from paretune.reporting.overview import build_overview
 from paretune.reporting.text.cost_amounts import format_cost
 from paretune.reporting.text.recommendation import Advice, write_advice
 from paretune.reporting.text.sample_sizes import describe_sample_size
@@ -26,15 +27,13 @@ def test_three_lines_that_fit_a_terminal_and_the_command() -> None:
     advice = of(study="my study.yaml", store="a b")
     assert advice.take == "full" and advice.kind == "method" and advice.proven
     first, second, third = advice.lines
-    assert first.startswith("topics: take full, 0.7") and first.endswith("1.85 GiB peak memory.")
+    assert first == "On topics, take full fine-tuning: 0.79 accuracy, 1.85 GiB peak memory."
     assert re.fullmatch(
-        r"  Proven better than every baseline, expected loss \d\.\d points, best with \d+ %\.",
+        r"  Proven better than every baseline, expected loss \d\.\d points, \d+ % likely best\.",
         second,
     )
-    assert re.fullmatch(
-        r"  Would change it: a limit under 1\.85 GiB \(lora, \d\.\d points lower\)\.", third
-    )
-    assert advice.headline == first[:-1]
+    assert re.fullmatch(r"  With less than 1\.85 GiB, take LoRA: \d\.\d points less\.", third)
+    assert advice.headline == "Take full fine-tuning: 0.79 accuracy, 1.85 GiB peak memory."
     assert shlex.split(advice.command) == [
         "paretune", "export", "my study.yaml", "--task", "topics", "--model", "e5-small",
         "--method", "full", "--store", "a b",
@@ -43,18 +42,20 @@ def test_three_lines_that_fit_a_terminal_and_the_command() -> None:
 
 def test_the_same_in_sentences() -> None:
     advice = of(budget=Budget(within_points=5.0))
-    first, second, third, fourth = advice.reasons
-    assert first.startswith("On topics, take lora: 0.7") and "(60 examples, 3 seeds)" in first
-    assert second.startswith("Its next run is expected to lose")
-    assert "Chances: the best" in second and "more than 5 points worse" in second
-    assert third == "It is proven better than every baseline (95 %)."
-    assert fourth.startswith(
-        "It has the least peak memory of all that are expected within 5 points of the highest, "
-        "full (full minus lora: 0.0"
+    first, second, third, fourth, fifth = advice.reasons
+    assert first == "Take LoRA: 0.77 accuracy, half of full fine-tuning's memory."
+    assert second == "Proven better than every baseline (95 %)."
+    assert third.startswith("If you train LoRA once more, expect it to score")
+    assert "Chances: best" in third and "more than 5 points below the best" in third
+    assert re.match(r"Score: 0\.77 \[.*\] \(60 examples, 3 seeds\), 870 MiB peak memory\.", fourth)
+    assert fifth.startswith(
+        "It has the least peak memory of all that are expected to score within 5 points of the "
+        "best, full fine-tuning (full fine-tuning minus LoRA: 0.0"
     )
-    assert advice.explanations == (fourth,)
+    assert advice.explanations == (fourth, fifth)
     assert any(
-        text.startswith("Would decide between full and lora: about") for text in advice.changes
+        text.startswith("To decide between full fine-tuning and LoRA, run about")
+        for text in advice.changes
     )
 
 
@@ -80,14 +81,14 @@ def test_with_several_models_the_model_is_named() -> None:
 
 def test_a_budget_is_named_and_so_is_what_lies_outside() -> None:
     advice = of(budget=Budget({"memory": 900 * 2**20}))
-    assert "against the best inside the budget." in advice.reasons[1]
+    assert "below the best method inside the budget." in advice.reasons[2]
     assert any(
-        text.startswith("With a larger budget, full (1.85 GiB peak memory")
+        text.startswith("With a larger budget, full fine-tuning (1.85 GiB peak memory")
         for text in advice.changes
     )
     none = of({"tfidf": 0.6}, budget=Budget({"memory": 2**20}))
-    assert none.reasons[0].startswith("On topics, take the baseline tfidf: 0.")
-    assert none.reasons[2] == "No method fits the budget."
+    assert none.reasons[0].startswith("Take the baseline TF-IDF: 0.")
+    assert none.reasons[1] == "No method fits the budget."
     nothing = of(budget=Budget({"memory": 2**20}))
     assert (
         nothing.reasons
@@ -95,7 +96,7 @@ def test_a_budget_is_named_and_so_is_what_lies_outside() -> None:
         == (
             "On topics, there is nothing to take.",
             "No method fits the budget.",
-            "No baseline scores above the constant answer (majority, 0.47).",
+            "No baseline scores above the constant answer (0.47).",
         )
     )
     assert any(
@@ -121,35 +122,41 @@ def test_a_task_where_everything_is_below_the_constant_answer_says_so() -> None:
     flat = of(LOW)
     assert flat.reasons == (
         "On topics, there is nothing to take.",
-        "Nothing scores above the constant answer (majority, 0.47).",
+        "Nothing scores above the constant answer (0.47).",
     )
     assert (flat.take, flat.command) == ("", "")
-    assert "More steps (80 now), other rates, methods, models or data may help." in flat.changes
+    assert any(
+        text.startswith("More steps (now 80), other learning rates") for text in flat.changes
+    )
 
 
 def test_a_guess_is_called_one_and_says_what_would_decide_it() -> None:
     advice = of({**LOW, "full": 0.6})
     assert advice.kind == "guess"
-    assert advice.reasons[0].startswith("On topics, the best guess is full: 0.")
-    assert re.search(r"^It is not proven better than \w+: \+\d+ points \[-", advice.reasons[2])
-    assert advice.lines[1].startswith("  Not proven: +")
+    assert advice.reasons[0].startswith("The best guess is full fine-tuning: 0.")
+    assert re.search(r"^Not proven better than [\w -]+: \+\d+ points \[-", advice.reasons[1])
+    assert advice.lines[1].startswith("  Not proven better than ")
     other = of({**LOW, "full": 0.6, "tfidf": 0.55})
     assert other.kind == "guess"
-    assert other.reasons[-1] == "If a wrong switch is costly, stay with tfidf (--proven)."
-    (sentence,) = (t for t in advice.changes if t.startswith("Would decide between "))
-    assert re.search(r"about [\d,]+ seeds each \(3 now\) together with about [\d,]+ test", sentence)
+    assert other.reasons[-1] == "If a wrong switch is costly, stay with TF-IDF (--proven)."
+    (sentence,) = (t for t in advice.changes if t.startswith("To decide between "))
+    assert re.search(r"run about [\d,]+ seeds of each \(now 3\) on about [\d,]+ test", sentence)
     assert "--method full" in advice.command
 
 
 def test_the_third_line_says_what_would_change_the_recommendation() -> None:
     cheap = of(budget=Budget(within_points=5.0))
-    assert cheap.lines[1].startswith("  Proven better than every baseline, cheaper than full")
-    assert re.match(r"  Would decide between full and lora: about [\d,]+ ", cheap.lines[2])
+    assert cheap.lines[1].startswith(
+        "  Proven better than every baseline, cheaper than full fine-tuning"
+    )
+    assert re.match(r"  To decide between full fine-tuning and LoRA: about [\d,]+ ", cheap.lines[2])
     limited = of(budget=Budget({"memory": 900 * 2**20}))
-    assert limited.lines[2] == "  Would change it: a larger budget (full: 1.85 GiB peak memory)."
+    assert limited.lines[2] == (
+        "  With a larger budget, full fine-tuning scored higher (1.85 GiB peak memory)."
+    )
     low = of({"tfidf": 0.6, **LOW})
     assert low.kind == "baseline"
-    assert low.lines[2] == "  Would change it: more steps (80 now), other rates, models or data."
+    assert low.lines[2] == ("  More steps (now 80), other rates, models or data could change this.")
 
 
 def test_a_rate_at_the_edge_would_change_it_first() -> None:
@@ -162,7 +169,9 @@ def test_a_rate_at_the_edge_would_change_it_first() -> None:
         run = fake.make_run(study, "final", "full", seed, learning_rate=1e-3)
         records.append(fake.record(run, {"test": fake.answers(0.8)}))
     advice = write_advice(recommend(topic_cells(study, records)))
-    assert advice.lines[2] == "  Would change it: higher rates (full: the highest tried was best)."
+    assert advice.lines[2] == (
+        "  Try higher learning rates for full fine-tuning: the highest tried was best."
+    )
 
 
 def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> None:
@@ -170,7 +179,7 @@ def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> No
     cells = topic_cells(study, records)
     warning = write_advice(recommend(cells)).warnings[0]
     assert warning == (
-        "Nothing learned: 7 of 8 seeds are constant after 60 steps; "
+        "Nothing learned: 7 of 8 seeds give every example the same answer after 60 steps; "
         "train longer or raise the learning rate."
     )
     # The best of the rates tried is their highest: so it says how high they went.
@@ -181,14 +190,15 @@ def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> No
     advice = write_advice(recommend(cells))
     assert advice.warnings[0].endswith("raise the learning rate (1e-3 is the highest tried).")
     assert (
-        "The best rate was the highest tried for full (1e-3): try higher rates." in advice.changes
+        "The best rate was the highest tried for full fine-tuning (1e-3): try higher rates."
+        in advice.changes
     )
 
 
 def test_one_method_that_learned_nothing_is_named() -> None:
     (warning,) = of().warnings
     assert warning.startswith(
-        "Nothing learned by prompt: 3 of 3 seeds are constant after 80 steps;"
+        "Nothing learned by prompt tuning: 3 of 3 seeds give every example the same answer"
     )
 
 
@@ -197,8 +207,8 @@ def test_a_study_of_baselines_alone_has_a_score() -> None:
     study = fake.study(methods=["head_only"])
     cells = topic_cells(study, fake.whole(study, {"head_only": 0.8}))
     advice = write_advice(recommend(cells))
-    assert advice.reasons[0].startswith("On topics, take the baseline head_only: 0.")
-    assert advice.reasons[2] == "No method has a score beside the baselines."
+    assert advice.reasons[0].startswith("Take the baseline linear probe: 0.")
+    assert advice.reasons[1] == "No method has a score beside the baselines."
     (task, _) = build_report(study, fake.whole(study, {"head_only": 0.8})).tasks
     assert not any("has a score" in text for text in (*task.sentences, *task.further_sentences))
 
@@ -215,9 +225,42 @@ def test_collapsed_lost_and_unfinished_are_said() -> None:
     cells = topic_cells(study, records, [waiting])
     advice = write_advice(recommend(cells))
     assert advice.take == "full"
-    assert "1 of 3 runs of full failed; its expected score counts that." in advice.changes
-    assert "Not finished: lora 3 of 3 runs." in advice.warnings
+    assert "1 of 3 runs of full fine-tuning failed; the expected score counts that." in (
+        advice.changes
+    )
+    # The expectation of a further run leads.
+    assert re.match(r"On topics, .* full fine-tuning: 0\.\d\d accuracy expected", advice.lines[0])
+    assert "Not finished: LoRA 3 of 3 runs." in advice.warnings
     assert write_advice(recommend([])).reasons == ("On , no method has a score yet.",)
+
+
+def test_a_claim_on_runs_that_trained_says_so() -> None:
+    study = fake.study(methods=["full"], protocol={"seeds": list(range(1, 9))})
+    records = fake.whole(study, {"full": 0.99})
+    records = [
+        fake.record(r.run, outcome="diverged")
+        if (r.run.method.name, r.run.stage, r.run.seed) == ("full", "final", 2)
+        else r
+        for r in records
+    ]
+    report = build_report(study, records)
+    advice = report.tasks[0].advice
+    assert advice is not None and advice.proven
+    claim = "Proven better than every baseline, of runs that trained (1 of 8 runs failed)"
+    assert claim in advice.lines[1] and claim in advice.reasons[1]
+    assert dict(build_overview(report).signs)["▲"].endswith(", of runs that trained")
+
+
+def test_before_a_method_is_trained_no_baseline_is_to_be_taken() -> None:
+    study = fake.study(methods=["full", "lora"])
+    baselines = [r for r in fake.whole(study) if r.run.method.name in ("tfidf", "head_only")]
+    waiting = [fake.state(fake.make_run(study, "final", name, 1)) for name in ("full", "lora")]
+    advice = write_advice(recommend(topic_cells(study, baselines, waiting)))
+    assert (advice.take, advice.command, advice.kind) == ("", "", "none")
+    assert advice.lines == (
+        "On topics, nothing has been trained yet.",
+        "Still to run: full fine-tuning and LoRA.",
+    )
 
 
 def test_the_papers_protocol_recommends_nothing() -> None:
@@ -230,24 +273,24 @@ def test_the_papers_protocol_recommends_nothing() -> None:
 
 def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
     sample_size = SampleSize(5, 60, None, 1234, None, varies=True, blind=False)
-    assert describe_sample_size(sample_size).startswith(
-        "about 1,300 test examples (60 now); seeds alone would not"
+    assert describe_sample_size(sample_size, "a", "b").startswith(
+        "To decide between a and b, use about 1,300 test examples (now 60); more seeds alone"
     )
     assert "14 seeds" in describe_sample_size(
-        SampleSize(5, 60, 14, 99, None, varies=True, blind=False)
+        SampleSize(5, 60, 14, 99, None, varies=True, blind=False), "a", "b"
     )
 
 
 def test_what_nobody_would_run_is_only_said_to_be_more() -> None:
     text = describe_sample_size(
-        SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False)
+        SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False), "a", "b"
     )
-    assert text.startswith(
-        "more than 1,000 seeds each (3 now) together with more than 100,000 test examples (60 now)"
+    assert text.endswith(
+        "run more than 1,000 seeds of each (now 3) on more than 100,000 test examples (now 60)."
     )
     edge = SampleSize(3, 60, 1000, 100_000, None, varies=True, blind=False)
-    assert describe_sample_size(edge).startswith(
-        "about 1,000 seeds each (3 now), or about 100,000 test"
+    assert "run about 1,000 seeds of each (now 3), or use about 100,000 test" in (
+        describe_sample_size(edge, "a", "b")
     )
 
 

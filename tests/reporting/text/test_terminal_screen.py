@@ -42,44 +42,45 @@ def test_a_study_of_three_tasks_fits_one_screen(width: int) -> None:
     lines = text.splitlines()
     assert len(lines) <= 40
     assert max(map(cell_len, lines)) <= width
-    (head,) = (line for line in lines if "routing-en " in line and "follows-en " in line)
+    (head,) = (line for line in lines if "routing-en " in line and "follows-en" in line[30:])
     assert "paraphrase-en" in head  # one table, at 80 columns too
 
 
 def test_the_table_has_scores_signs_and_memory_of_every_method() -> None:
-    text = print_to_text(sample())
-    (row,) = (line for line in text.splitlines() if line.startswith("lora "))
-    assert re.fullmatch(r"lora( +0\.\d\d \[0\.\d\d, 0\.\d\d\] ?[▲≈▼]\*?){3} +870 MiB", row)
-    for name in ("full", "loha", "prompt", "head_only", "majority", "tfidf"):
+    text = print_to_text(sample(), 90)
+    (row,) = (line for line in text.splitlines() if line.startswith("LoRA "))
+    assert re.fullmatch(r"LoRA( +0\.\d\d \[0\.\d\d, 0\.\d\d\] ?[▲≈▼]\*?){3} +870 MiB", row)
+    for name in ("full fine-tuning", "LoHa", "prompt tuning", "linear probe", "TF-IDF"):
         assert sum(line.startswith(f"{name} ") for line in text.splitlines()) == 1
-    assert "▲ better than every baseline" in text and "* what to take" in text
+    assert "▲ better than every baseline" in text and "* the one to take" in text
     assert "Score: accuracy, 60 test examples, 3 seeds." in " ".join(text.split())
 
 
 def test_three_lines_a_task_then_where_the_rest_is() -> None:
     parts = print_to_text(sample(), 300, "my study.yaml").split("\n\n")
-    assert len(parts) == 7  # health and sentence, table, three tasks, over all, where the rest is
+    assert len(parts) == 8  # sentence, table, three tasks, over all, health, where the rest is
     for name, part in zip(("routing-en", "paraphrase-en", "follows-en"), parts[2:5], strict=True):
         take, why, change = part.splitlines()
-        assert take.startswith(f"{name}: take full, 0.")
+        assert take.startswith(f"On {name}, take full fine-tuning: 0.")
         assert why.startswith("  Proven better than every baseline, expected loss ")
-        assert change.startswith("  Would change it: a limit under 1.85 GiB (lora, ")
-    assert parts[5].startswith("Over all tasks\n  lora against full on 3 tasks: -")
-    assert "paretune report my study.yaml --details" in parts[6]
+        assert change.startswith("  With less than 1.85 GiB, take LoRA: ")
+    assert parts[5].startswith("Over all tasks\n  LoRA against full fine-tuning on 3 tasks: -")
+    assert "paretune report my study.yaml --details" in parts[7]
+    assert "paretune compare my study.yaml full lora" in parts[7]
 
 
 def test_ranks_are_shown_where_they_need_no_second_table() -> None:
     one = fake.study(methods=["full", "lora"], tasks=[fake.own_task("routing-en")])
     report = build_report(one, fake.whole(one))
     text = print_to_text(report)
-    assert re.search(r"\nlora +0\.\d\d \[0\.\d\d, 0\.\d\d\] ▲ +\d(–\d)? +870 MiB\n", text)
+    assert re.search(r"\nLoRA +0\.\d\d \[0\.\d\d, 0\.\d\d\] ▲ +\d(–\d)? +870 MiB\n", text)
     assert re.search(r"\n +score \[95 %\] +rank +memory\n", text)
-    assert "better than every baseline; take" not in text  # the task's own lines say it
+    assert text.count("full fine-tuning: 0.") == 1  # the task's own lines say it
     assert "rank" not in print_to_text(sample()) and print_to_text(sample(), 120).count("rank") == 3
     narrow = print_to_text(report, 32).splitlines()
     assert max(cell_len(line) for line in narrow if not line.startswith("A")) <= 32
-    assert sum(line.startswith("lora ") for line in narrow) == 1
-    assert not any("MiB" in line for line in narrow if line.startswith("lora "))
+    assert sum(line.startswith("LoRA ") for line in narrow) == 1
+    assert not any("MiB" in line for line in narrow if line.startswith("LoRA "))
 
 
 def test_the_answer_comes_before_the_table_in_a_demonstration() -> None:
@@ -90,16 +91,16 @@ def test_the_answer_comes_before_the_table_in_a_demonstration() -> None:
     )
     answer, table = out.getvalue().strip("\n").split("\n\n")
     assert len(answer.splitlines()) == 5
-    assert answer.splitlines()[1].startswith("routing-en: take full, 0.")
+    assert answer.splitlines()[1].startswith("On routing-en, take full fine-tuning: 0.")
     assert answer.endswith("\n  It took 9 s.")
-    assert table.splitlines()[2].startswith("full ")
+    assert table.splitlines()[2].startswith("full fine-tuning ")
 
 
 def test_quiet_is_one_line_a_task() -> None:
     out = io.StringIO()
     print_headlines(sample(), Console(file=out, width=40))
-    assert [line.partition(":")[0] for line in out.getvalue().splitlines()] == [
-        "routing-en", "paraphrase-en", "follows-en",
+    assert [line.partition(",")[0] for line in out.getvalue().splitlines()] == [
+        "On routing-en", "On paraphrase-en", "On follows-en",
     ]  # fmt: skip
 
 
@@ -121,8 +122,8 @@ def test_what_was_not_learned_comes_after_the_three_lines() -> None:
         build_report(study, fake.whole(study, {"full": None, "lora": None, "tfidf": 0.6})), 300
     )
     task = text.split("\n\n")[2].splitlines()
-    assert task[0].startswith("topics: take the baseline tfidf, 0.")
-    assert task[3].startswith("  Nothing learned: 6 of 6 seeds are constant after 80 steps;")
+    assert task[0].startswith("On topics, take the baseline TF-IDF: 0.")
+    assert task[3].startswith("  Nothing learned: 6 of 6 seeds give every example the same answer")
     assert "seeds constant: 12 of 18" in text
 
 
@@ -134,15 +135,15 @@ def test_where_nothing_is_to_be_taken_the_reason_is_there() -> None:
     assert "On topics, there is nothing to take.\n  Nothing scores above the constant answer" in low
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
     text = print_to_text(build_report(study, records), 300)
-    sentence = "Nothing is compared with these baselines (not run yet, or no run trained): tfidf."
-    assert sentence in text
-    assert "On topics, no method has a score yet." in print_to_text(build_report(study, []), 300)
+    assert "Not compared with TF-IDF: no run has trained yet." in text
+    empty = print_to_text(build_report(study, []), 300)
+    assert "On topics, no" in empty and not any(line == "." for line in empty.splitlines())
 
 
 def test_the_one_sentence_counts_tasks() -> None:
     assert build_overview(sample()).sentence == (
-        "On 3 of 3 tasks a method is better than every baseline; "
-        "take full on routing-en, paraphrase-en and follows-en."
+        "Take full fine-tuning on routing-en, paraphrase-en and follows-en: proven better than "
+        "every baseline."
     )
     large = build_report(fake.large(5), fake.whole(fake.large(5)))
     assert "on 5 tasks" in build_overview(large).sentence
@@ -154,7 +155,7 @@ def test_several_models_stand_in_groups_and_many_tasks_in_several_tables() -> No
     lines = text.splitlines()
     assert max(map(cell_len, lines)) <= 80
     assert lines.count("a") == 2 or lines.count("a") == 3  # once in each table
-    assert all(re.search(rf"task{i}: take \w+ on [abc],", text) for i in range(5))
+    assert all(re.search(rf"On task{i}, take .+ on [abc]:", text) for i in range(5))
 
 
 def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
@@ -171,7 +172,7 @@ def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
     health = {one.title: one for one in build_overview(build_report(study, records)).health}
     assert (health["seeds diverged"].text, health["seeds diverged"].alarm) == ("1 of 6", True)
     assert (health["seeds lost"].text, health["seeds constant"].text) == ("1 of 6", "0 of 6")
-    assert health["rates at the edge"].text == "1 of 2"
+    assert health["learning rates"].text == "best at the edge of those tried for 1 of 2 methods"
 
 
 def test_costs_measured_on_a_busy_machine_are_counted() -> None:

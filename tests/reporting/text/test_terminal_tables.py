@@ -20,7 +20,7 @@ def line(text: str, *words: str) -> str:
 
 def test_every_score_carries_its_interval_examples_and_seeds() -> None:
     study = fake.study()
-    row = line(print_to_text(study, fake.whole(study)), " lora  ", "1e-3")
+    row = line(print_to_text(study, fake.whole(study)), " LoRA  ", "1e-3")
     assert "[0." in row
     assert "60 x 3" in row
     assert "1e-3" in row
@@ -39,10 +39,10 @@ def test_collapse_divergence_and_memory_are_flagged() -> None:
         fake.record(runs[2], outcome="out_of_memory"),
     ]
     text = print_to_text(study, records, width=300)
-    row = line(text, " lora  ", "60 x 1")
+    row = line(text, " LoRA  ", "60 x 1")
     for flag in ("collapsed 1/3", "diverged 1/3", "out of memory 1/3"):
         assert flag in row
-    assert "Memory ran out for lora, in 1 of 3 seeds." in text
+    assert "Memory ran out for LoRA, in 1 of 3 seeds." in text
 
 
 def test_what_was_not_measured_says_so_and_is_never_zero() -> None:
@@ -51,7 +51,7 @@ def test_what_was_not_measured_says_so_and_is_never_zero() -> None:
     shut = fake.cost(fake.make_run(study, "cost", "full", 1), None)
     records = [r for r in records if r.run_id != shut.run_id]
     text = print_to_text(study, [*records, shut], width=260)
-    assert "not measured: no solo measurement yet" in line(text, " lora  ", "1e-3")
+    assert "not measured: no solo measurement yet" in line(text, " LoRA  ", "1e-3")
     assert "not measured: the counter of this system is shut" in text
     assert " 0 MiB" not in text
     assert " 0 KiB" not in text
@@ -72,9 +72,9 @@ def test_a_missing_baseline_withholds_the_verdict() -> None:
     study = fake.study()
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
     text = print_to_text(study, records, width=220)
-    assert "better than head_only, majority (tfidf not there yet)" in text
-    assert "On topics, the best guess is full: 0.79" in text
-    assert "It is not proven better than its baselines: no score yet of tfidf." in text
+    assert "better than linear probe, constant answer (no score yet of TF-IDF)" in text
+    assert "The best guess is full fine-tuning: 0.79" in text
+    assert "Not proven better than every baseline: no score yet of TF-IDF." in text
 
 
 def test_a_narrow_terminal_gets_quality_and_cost_apart() -> None:
@@ -85,9 +85,9 @@ def test_a_narrow_terminal_gets_quality_and_cost_apart() -> None:
     quality = line(text, "method", "score [95 %]", "rate")
     assert "peak memory" not in quality
     assert "e5-small on topics" in text  # one model is told once, in the heading
-    assert "[0." in line(print_to_text(study, fake.whole(study), width=80), " lora  ", "60 x 3")
+    assert "[0." in line(print_to_text(study, fake.whole(study), width=80), " LoRA  ", "60 x 3")
     narrow = print_to_text(study, fake.whole(study), width=60)
-    assert "[0." in line(narrow, " lora  ", "60 x 3")
+    assert "[0." in line(narrow, " LoRA  ", "60 x 3")
     assert "rank" not in line(narrow, "method", VERDICT)
 
 
@@ -103,7 +103,7 @@ def test_the_papers_scores_are_labelled_and_departures_listed() -> None:
     run = fake.make_run(study, "final", "lora", 42, selection="test")
     records = [fake.record(run, {"test": fake.answers(0.7)})]
     text = print_to_text(study, records, width=300)
-    assert "selected on the test part" in line(text, " lora  ")
+    assert "selected on the test part" in line(text, " LoRA  ")
     assert "COPA, prompt tuning: the paper has none" in text
 
 
@@ -117,5 +117,8 @@ def test_an_empty_study_is_no_trouble(width: int) -> None:
 def test_several_models_are_named_together() -> None:
     study = fake.study(models=["a", "b"])
     text = " ".join(print_to_text(study, fake.whole(study)).split())
-    assert "Better than every baseline (proven at 95 %): full and lora on every model." in text
-    assert "One constant was predicted by prompt on every model, in 6 of 6 seeds." in text
+    assert "better than every baseline: full fine-tuning and LoRA on every model." in text
+    assert (
+        "same answer was given to every example by prompt tuning on every model, in 6 of 6 seeds."
+        in text
+    )
