@@ -126,7 +126,7 @@ def test_effects_that_differ_between_tasks_are_found_and_said() -> None:
 def test_one_run_and_failures_withhold_the_verdict() -> None:
     single = of(protocol={"seeds": [1], "folds": 1})["full", "tfidf"]
     assert single.standing == "unclear" and single.withheld.startswith(
-        "full has one run on a that can be compared"
+        "full fine-tuning has one run on a that can be compared"
     )
 
     def failing(study):

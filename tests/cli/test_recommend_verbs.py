@@ -96,8 +96,8 @@ def test_compare_says_the_difference_and_what_would_decide_it(
     assert "To decide between full fine-tuning and LoRA, run about" in out and "McNemar" not in out
     single = command(capsys, "compare", "s.yaml", "majority", "tfidf")[1]
     assert (
-        "McNemar's exact test of accuracy, these two runs: only constant answer is right on 20 examples"
-        in single
+        "McNemar's exact test of accuracy, these two runs: only constant answer is right on 20 "
+        "examples" in single
     )
     clear = command(capsys, "compare", "s.yaml", "lora", "tfidf")[1]
     assert "Proven at 95 %: LoRA is better than TF-IDF (p" in clear and "To decide" not in clear

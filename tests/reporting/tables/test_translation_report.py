@@ -164,7 +164,8 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
         value, low, high = NUMBER.fullmatch(row[name]).groups()  # type: ignore[union-attr]
         assert value == f"{mean:.3f}" and float(low) < mean < float(high)
     assert own.above.startswith(
-        "Mean over seeds [95 %], on 80 test examples x 3 seeds; untuned model and copied source on 80 x 1."
+        "Mean over seeds [95 %], on 80 test examples x 3 seeds; untuned model and copied source on "
+        "80 x 1."
     )
 
 
