@@ -75,9 +75,7 @@ def change(text: str, diff: str) -> str:
     for gone, come in re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)+)", diff, re.MULTILINE):
         before, after = (re.sub(r"^.", "", part, flags=re.MULTILINE) for part in (gone, come))
         if before not in text and after not in text:
-            raise SystemExit(
-                f"docs/tutorial.md changes lines that {STUDY} does not have:\n{before}"
-            )
+            raise SystemExit(f"docs/tutorial.md changes lines that {STUDY} lacks:\n{before}")
         text = text.replace(before, after)
     return text
 

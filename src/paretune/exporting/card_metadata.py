@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from paretune import metrics
 from paretune.analysis.statistics.score_interval import Interval, score_interval
 from paretune.exporting.exported_run import ExportedRun
+from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_basis, format_interval
 from paretune.terminal.sanitise import sanitise_line
 
@@ -38,7 +39,7 @@ def render_card_metadata(export: ExportedRun) -> str:
     """
     values = _describe_model(export)
     if results := _list_results(export):
-        name = sanitise_line(f"{export.cell.method} for {export.cell.task}")
+        name = sanitise_line(f"{title_of(export.cell.method)} for {export.cell.task}")
         values["model-index"] = _drop_empty(eval_results_to_model_index(name, results))
     yaml, out = YAML(), io.StringIO()
     yaml.default_flow_style = False

@@ -14,6 +14,7 @@ from paretune.analysis.statistics.score_interval import score_interval
 from paretune.exporting import loading_snippets
 from paretune.exporting.card_metadata import render_card_metadata
 from paretune.exporting.exported_run import ExportedRun
+from paretune.methods.core.titles import title_of
 from paretune.reporting.text.escape import escape_markdown, markdown_code
 from paretune.reporting.text.formatting import (
     format_bytes,
@@ -53,9 +54,9 @@ def render_model_card(
     again += ["--allow-collapsed"] if export.warnings else []
     lines = [
         render_card_metadata(export),
-        f"# {escape_markdown(cell.method)} for {escape_markdown(cell.task)}",
+        f"# {escape_markdown(title_of(cell.method))} for {escape_markdown(cell.task)}",
         "",
-        f"{markdown_code(base)} trained by {escape_markdown(run.method.key)} on "
+        f"{markdown_code(base)} trained with {escape_markdown(title_of(run.method.key))} on "
         f"{markdown_code(cell.task)} by paretune. "
         f"Licence of the data: {escape_markdown(export.dataset.licence)}.",
         "",
@@ -110,7 +111,7 @@ def _score_lines(export: ExportedRun) -> list[str]:
         score = one.interval
         if score is not None:
             lines.append(
-                f"| {escape_markdown(one.method)} | {format_interval(score)} "
+                f"| {escape_markdown(title_of(one.method))} | {format_interval(score)} "
                 f"| {format_units(score)} | {format_runs(score)} |"
             )
     predictions = export.record.predictions.get("test")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from paretune.errors import StudyError
 from paretune.measuring.devices import query_gpu
 from paretune.measuring.processor import read_total_bytes
+from paretune.methods.core.titles import title_of
 from paretune.planning.context import NO_MODEL
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.reporting.text.formatting import format_bytes
@@ -43,8 +44,8 @@ def explain_too_large(
             if memory.copy_bytes:
                 parts.append(f"the best weights so far {format_bytes(memory.copy_bytes)}")
             sentences[run.model.key, run.method.key] = (
-                f"{run.method.key} on {run.model.key} needs {format_bytes(memory.total_bytes)} "
-                f"({', '.join(parts)}) before any activation, and {device} has "
+                f"{title_of(run.method.key)} on {run.model.key} needs "
+                f"{format_bytes(memory.total_bytes)} ({', '.join(parts)}) before any activation, and {device} has "
                 f"{format_bytes(total_bytes)}."
             )
     return list(sentences.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from paretune.cli.json_output import write_result
 from paretune.cli.options import AsJson, Quiet, StoreFolder, WorkerOptions, with_option_groups
 from paretune.terminal import console, echo, error_stream
+from paretune.terminal.plural import pluralise
 
 STUDY = "demo"
 _PACKAGE = "package:"
@@ -43,7 +44,7 @@ def demo(
     if not quiet:
         echo(
             "Which fine-tuning method is worth it for a small encoder and 200 labelled texts?\n"
-            "full trains all weights, lora some beside them, head_only the classifier alone.",
+            "Full fine-tuning trains all weights, LoRA a few beside them, a linear probe only the head.",
             to=stream,
         )
     with open_observer(stream, quiet=quiet) as observer:
@@ -61,6 +62,6 @@ def demo(
         echo("Your own data: paretune tune FILE.csv")
     if failed := result.summary.failed:
         raise RunsFailedError(
-            f"{len(failed)} runs stopped with an error.",
+            f"{pluralise(len(failed), 'run')} stopped with an error.",
             remedy="`paretune run --retry demo` tries them again.",
         )

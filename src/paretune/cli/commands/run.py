@@ -17,6 +17,7 @@ from paretune.cli.options import (
     with_option_groups,
 )
 from paretune.terminal import echo, error_stream
+from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.store import RunStatus
@@ -140,6 +141,6 @@ def raise_if_failed(failed: Sequence[RunStatus]) -> None:
     if failed:
         names = "\n".join(f"  {one.run_id}: {one.message}" for one in failed)
         raise RunsFailedError(
-            f"{len(failed)} runs stopped with an error:\n{names}\n",
+            f"{pluralise(len(failed), 'run')} stopped with an error:\n{names}\n",
             remedy="The same command with --retry tries them again.",
         )

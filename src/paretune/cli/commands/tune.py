@@ -14,6 +14,7 @@ from paretune.cli.json_output import write_result
 from paretune.cli.options import AsJson, Quiet, WorkerOptions, with_option_groups
 from paretune.errors import RunsFailedError
 from paretune.terminal import console, echo, error_stream
+from paretune.terminal.plural import pluralise
 from paretune.verbs.study_draft import DEFAULT_MODEL
 
 
@@ -118,6 +119,6 @@ def tune(
             out.print(note, soft_wrap=True)
     if failed := result.run.summary.failed:
         raise RunsFailedError(
-            f"{len(failed)} runs stopped with an error.",
+            f"{pluralise(len(failed), 'run')} stopped with an error.",
             remedy=f"`paretune run --retry {shlex.quote(str(result.file))}` tries them again.",
         )

@@ -172,16 +172,17 @@ def _cell_table(cells: list[CellProgress]) -> Table:
     from rich.text import Text
 
     from paretune.execution.progress.describe import format_duration
+    from paretune.methods.core.titles import title_of
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("  method", width=16, overflow="fold")
+    table.add_column("  method", width=18, overflow="fold")
     for title, width in (("done", 4), ("now", 4), ("wait", 4), ("fail", 4), ("time", 10)):
         table.add_column(title, justify="right", min_width=width, no_wrap=True)
     table.add_column("score [95 %]", justify="right", min_width=17, no_wrap=True)
     table.add_column("n x seeds", justify="right", min_width=9, no_wrap=True)
     for one in cells:
         counts = (one.done, one.running, one.waiting, one.failed)
-        texts = [f"  {sanitise_line(one.cell.method)}", *map(str, counts)]
+        texts = [f"  {sanitise_line(title_of(one.cell.method))}", *map(str, counts)]
         texts += [format_duration(one.seconds) if one.seconds else "-", *_format_score(one)]
         style = "bold" if one.running else "dim" if one.cell.baseline else ""
         table.add_row(*map(Text, texts), style=style)
