@@ -104,7 +104,12 @@ GROUPS = {
     "machines": Group(
         page_folders.prepare_machines,
         ("docs/cluster.md", "docs/store.md"),
-        {**dict.fromkeys(STUDIES, "study.yaml"), "studies/NAME": "studies/shared-work"},
+        {
+            **dict.fromkeys(STUDIES, "study.yaml"),
+            "studies/NAME": "studies/shared-work",
+            "studies/NAME-shard-1-of-2": "studies/shared-work-shard-1-of-2",
+            "studies/NAME-shard-2-of-2": "studies/shared-work-shard-2-of-2",
+        },
     ),
 }
 

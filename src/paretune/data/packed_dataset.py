@@ -51,7 +51,7 @@ def read_packed_dataset(file: Path) -> Dataset:
         raise DataError(
             f"the packed dataset cannot be read ({reason}).",
             where=str(file),
-            remedy="Start the worker again: it fetches the file anew.",
+            remedy="The same command sends it anew.",
         ) from error
 
 

@@ -13,6 +13,7 @@ from paretune.verbs.workers import describe_devices, explain_worker_count
 
 if TYPE_CHECKING:
     from paretune.execution.executor import Executor
+    from paretune.planning.context import StudyContext
     from paretune.planning.worker_count import WorkerCount
     from paretune.study import Study
     from paretune.verbs.workers import Workers
@@ -64,9 +65,14 @@ class ExecutorChoice:
         return [sentence for one in devices if (sentence := explain_worker_count(one))]
 
     def make(
-        self, study: Study, workers: Workers, devices: Sequence[WorkerCount], fleet: int | None
+        self,
+        study: Study,
+        context: StudyContext,
+        workers: Workers,
+        devices: Sequence[WorkerCount],
+        fleet: int | None,
     ) -> Executor:
-        """The executor of a study.
+        """The executor of a study, whose data goes to the nodes of a cluster.
 
         Raises:
             MissingDependencyError: ray is not installed.
@@ -90,6 +96,7 @@ class ExecutorChoice:
         from paretune.execution.cluster.executor import ClusterExecutor
         from paretune.execution.cluster.ray_cluster import open_ray
         from paretune.execution.run_executor import FleetLimits
+        from paretune.planning.inputs import collect_inputs
 
         device = _kind(workers)
         if fleet is None:
@@ -97,9 +104,9 @@ class ExecutorChoice:
         else:
             fleets = FleetLimits(fleet, even_if_slower=True, device=device)
         options = NodeOptions(device, workers.threads, fleets, keep_bytes, cost_seconds)
-        return ClusterExecutor(
-            partial(open_ray, self.address), options, tasks=workers.workers, stages=stages
-        )
+        inputs, contents = collect_inputs(study, context)
+        connect = partial(open_ray, self.address, contents=contents)
+        return ClusterExecutor(connect, options, inputs, tasks=workers.workers, stages=stages)
 
 
 def _kind(workers: Workers) -> str:

@@ -147,7 +147,7 @@ def run(
             observer.note(sentence)
         if share is not None:
             observer.note(_describe_shard(share, checked))
-        chosen = choice.make(checked, workers, devices, fleet)
+        chosen = choice.make(checked, prepared.context, workers, devices, fleet)
         deadline = None if seconds is None else started + seconds
         expand = race.plan_wanted_runs
         if deadline is not None:

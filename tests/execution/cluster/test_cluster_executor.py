@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
-from support.tiny_runs import STUDY, a_run, a_store, runs
+from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import ParetuneError
 from paretune.execution.cluster.assignment import (
@@ -27,8 +27,9 @@ from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.fleet_claims import ALONE_PREFIX, HALVE_PREFIX
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.run_executor import FleetLimits
+from paretune.planning.inputs import StudyInputs
 from paretune.planning.worker_count import MEMORY_PREFIX
-from paretune.study import ModelSpec, TaskSpec
+from paretune.study import ModelSpec
 from paretune.testing import ExecutorContract
 from paretune.testing.executors import RecordingObserver
 
@@ -295,13 +296,14 @@ def test_leases_are_renewed_while_nothing_else_happens(tmp_path):
     assert max(looks) == 1 and len(looks) >= 6
 
 
-def test_paths_that_are_here_are_asked_of_the_node(tmp_path):
-    here, model = tmp_path / "train.csv", tmp_path / "model"
-    here.write_text("text,label\n")
-    model.mkdir()
-    columns = {"kind": "classification", "text": "text", "label": "label"}
-    task = TaskSpec(name="words", train=str(here), test=str(tmp_path / "gone.csv"), **columns)
-    run = a_run().model_copy(update={"task": task, "model": ModelSpec(name=str(model))})
-    store, cluster = a_store(tmp_path / "store", [("run", run)]), ScriptedCluster()
-    drive(store, cluster)
-    assert cluster.submitted[0][0].paths == (here, model)
+def test_a_task_gets_what_its_runs_read_and_no_more(tmp_path):
+    store, cluster = a_store(tmp_path, runs(1)), ScriptedCluster()
+    ((_, run),) = runs(1)
+    inputs = StudyInputs(
+        {run.task.key: "a.dataset.json.gz", "other": "b.dataset.json.gz"},
+        weights_hashes={run.model: "0", ModelSpec(name="other"): "1"},
+    )
+    executor = ClusterExecutor(lambda: nullcontext(cluster), inputs=inputs)
+    executor.execute(store, STUDY, StudyCallbacks(RecordingObserver(), add_runs=lambda: 0))
+    sent = cluster.submitted[0][0].inputs
+    assert sent == StudyInputs({run.task.key: "a.dataset.json.gz"}, {}, {run.model: "0"})

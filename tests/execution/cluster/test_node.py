@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import tempfile
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 from support.fake_worker import FakeExecutor
 from support.tiny_runs import a_run
+from support.tiny_study import finish, small
 
 from paretune.execution.cluster import node
 from paretune.execution.cluster.assignment import (
@@ -20,6 +22,10 @@ from paretune.execution.cluster.assignment import (
     Failed,
     NodeOptions,
 )
+from paretune.planning.context import StudyContext
+from paretune.planning.expand import expand_study
+from paretune.planning.inputs import collect_inputs
+from paretune.study import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("kept_thread_variables")
 
@@ -81,13 +87,53 @@ def test_what_its_process_could_not_remove_is_removed_by_the_next(monkeypatch, t
     assert not killed.exists()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"version": "0.0.1"}, "the study runs with 0.0.1. Install the same version"),
-        ({"paths": (Path("/no/such/train.csv"),)}, "/no/such/train.csv: not on this node."),
-    ],
-)
-def test_a_node_that_lacks_something_says_what_and_executes_nothing(changes, message):
-    events, refusal = execute(an_assignment(a_run(), **changes))
-    assert not events and message in refusal
+def test_a_node_with_another_version_says_so_and_executes_nothing():
+    events, refusal = execute(an_assignment(a_run(), version="0.0.1"))
+    assert not events and "the study runs with 0.0.1. Install the same version" in refusal
+
+
+def plan(study):
+    """What its first runs read, the contents of it, and those runs by id; costs are left out."""
+    context = StudyContext()
+    inputs, contents = collect_inputs(study, context)
+    planned = [one for one in expand_study(study, context, []) if one.run.stage != "cost"]
+    return {"inputs": inputs, "contents": contents}, {one.run_id: one.run for one in planned}
+
+
+def test_a_node_with_other_models_or_code_says_so_and_executes_nothing(tmp_path, tiny_model):
+    study = small(tmp_path, tiny_model("bert"))
+    sent, named = plan(study)
+
+    def refuse(runs, **changes):
+        assignment = Assignment(1, version("paretune"), runs, NodeOptions(), **{**sent, **changes})
+        events = []
+        refusal = node.execute_assignment(assignment, lambda more: events.extend(more))
+        assert not events
+        return refusal
+
+    trained = {i: run for i, run in named.items() if run.method.name == "lora"}
+    (model,) = study.models
+    other = replace(sent["inputs"], weights_hashes={model: "0" * 64})
+    assert "has other files on this node" in refuse(trained, inputs=other)
+    gone = replace(sent["inputs"], weights_hashes={ModelSpec(name="/no/such/model"): "0"})
+    assert "model /no/such/model" in refuse(trained, inputs=gone)
+    wrong = {"another": next(iter(trained.values()))}
+    assert "would be another run on this node" in refuse(wrong)
+
+
+@pytest.mark.thorough
+def test_a_node_needs_no_data_and_comes_to_the_same_bits(tmp_path, tiny_model):
+    study = small(tmp_path / "data", tiny_model("bert"))
+    with finish(study, tmp_path / "store", costs=0) as store:
+        expected = {record.run_id: record for record in store.load_records(study.study_hash)}
+    sent, runs = plan(study)
+    shutil.rmtree(tmp_path / "data")
+    events = []
+    assignment = Assignment(1, version("paretune"), runs, NodeOptions(), **sent)
+    refusal = node.execute_assignment(assignment, lambda more: events.extend(more))
+    assert refusal is None and ends(events).keys() == runs.keys() <= expected.keys()
+    for run_id, done in ends(events).items():
+        assert done.result["scores"] == expected[run_id].result["scores"]
+        weights = done.blobs.get("weights", b"")
+        sha256 = expected[run_id].result.get("weights")
+        assert sha256 is None or hashlib.sha256(weights).hexdigest() == sha256

@@ -1,4 +1,4 @@
-"""A real Ray cluster of three nodes on this machine: nodes and the owner of the store are killed.
+"""A real Ray cluster of two nodes on this machine: nodes and the owner of the store are killed.
 
 Its runs are chains of hashes with sleeps, so that what is lost and what goes on can be seen.
 bench/ray_overhead.py does the same with real training.
@@ -7,6 +7,7 @@ bench/ray_overhead.py does the same with real training.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,16 +18,19 @@ from types import SimpleNamespace
 
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
+from support.tiny_study import digests, finish, small
 
 import paretune
 from paretune.errors import StudyError
 from paretune.execution.cluster.assignment import Assignment, Done, NodeOptions, Progress
+from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.store.blobs import blob_path
 from paretune.testing.executors import RecordingObserver
+from paretune.verbs.run import run
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.usefixtures("kept_thread_variables"),
 ]
 TESTS = Path(__file__).parents[2]
@@ -36,7 +40,7 @@ STEPS = 20
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head and two nodes of one processor each; processes of all find the tests' modules."""
+    """A head and a node of one processor each; processes of both find the tests' modules."""
     pytest.importorskip("ray", reason='needs ray: pip install "ray>=2.40,<3"')
     from ray.cluster_utils import Cluster
 
@@ -48,16 +52,15 @@ def cluster():
         head = {**small, "include_dashboard": False}
         started = Cluster(initialize_head=True, head_node_args=head)
         started.small = small
-        for _ in range(2):
-            started.add_node(**small)
+        started.add_node(**small)
         yield started
         started.shutdown()
 
 
 @pytest.fixture
-def three_nodes(cluster):
+def two_nodes(cluster):
     """The cluster, with what a test before has killed replaced."""
-    while len(cluster.list_all_nodes()) < 3:
+    while len(cluster.list_all_nodes()) < 2:
         cluster.add_node(**cluster.small)
     return cluster
 
@@ -100,29 +103,47 @@ def start_owner(folder: Path, address: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
 
 
-def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(three_nodes, tmp_path):
+def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(two_nodes, tmp_path):
     from support.fake_node import drive
 
-    all_runs = [*runs(6, steps=STEPS, sleep=0.3), *runs(1, "cost", "cost", steps=STEPS)]
+    # The first two start the processes of the tasks; so the next two run at the same time.
+    first, cost = runs(2, prefix="first"), runs(1, "cost", "cost", steps=STEPS)
+    all_runs = [*first, *runs(2, steps=STEPS, sleep=0.4), *cost]
     store = a_store(tmp_path, all_runs)
-    victim = three_nodes.list_all_nodes()[-1]
+    victim = two_nodes.list_all_nodes()[-1]
 
     class Killing(RecordingObserver):
         def update(self, snapshot):
             statuses = store.load_statuses(STUDY)
             begun = [s for s in statuses if s.state == "running" and s.progress.get("step", 0) > 1]
-            if len(begun) == 3 and victim in three_nodes.list_all_nodes():
-                three_nodes.remove_node(victim, allow_graceful=False)
+            if len(begun) == 2 and victim in two_nodes.list_all_nodes():
+                two_nodes.remove_node(victim, allow_graceful=False)
 
     observer = Killing()
-    summary = drive(store, three_nodes.address, observer)
-    assert (summary.ended, summary.outcomes) == (7, {"ok": 7})
+    summary = drive(store, two_nodes.address, observer)
+    assert (summary.ended, summary.outcomes) == (5, {"ok": 5})
     assert sum("is lost; 1 run of it go on elsewhere" in note for note in observer.notes) == 1
     statuses = store.load_statuses(STUDY)
-    assert sorted(status.attempt for status in statuses) == [1] * 6 + [2]
+    assert sorted(status.attempt for status in statuses) == [1] * 4 + [2]
     (lost,) = [status for status in statuses if status.attempt == 2]
     assert lost.progress["resumed_at"] > 1, "it began anew, in place of from its checkpoint"
     assert read_weights(store) == expect(all_runs)
+
+
+def test_nodes_train_a_study_whose_data_they_do_not_have(two_nodes, tmp_path, tiny_model):
+    study = small(tmp_path / "data", tiny_model("bert"))
+    with finish(study, tmp_path / "here", shard=Shard(1, 1)) as store:
+        expected = digests(store, study.study_hash)
+
+    class Removing(RecordingObserver):
+        def update(self, snapshot):  # the owner has read it, and no task has begun
+            shutil.rmtree(tmp_path / "data", ignore_errors=True)
+
+    # The share that is the whole: no costs, which would take half a minute.
+    options = {"executor": "ray", "address": two_nodes.address, "fleet": 1, "shard": "1/1"}
+    run(study, store=tmp_path / "nodes", devices="cpu", observer=Removing(), **options)
+    with Store.open(tmp_path / "nodes") as store:
+        assert digests(store, study.study_hash) == expected
 
 
 def test_what_was_taken_is_there_again_until_it_was_received():
@@ -161,14 +182,15 @@ def test_a_broken_connection_to_the_mailbox_is_tried_again(monkeypatch):
         ray_cluster._call(method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_the_owner_is_killed_or_stopped_and_loses_nothing(three_nodes, tmp_path, number):
+def test_the_owner_is_killed_or_stopped_and_loses_nothing(two_nodes, tmp_path, number):
     from support.fake_node import drive
 
     all_runs = runs(4, steps=STEPS, sleep=0.3)
     store = a_store(tmp_path, all_runs)
-    owner = start_owner(tmp_path, three_nodes.address)
-    wait_for_steps(store, 3, count=3)
+    owner = start_owner(tmp_path, two_nodes.address)
+    wait_for_steps(store, 3, count=2)
     owner.send_signal(number)
     owner.wait()
     statuses = store.load_statuses(STUDY)
@@ -176,24 +198,25 @@ def test_the_owner_is_killed_or_stopped_and_loses_nothing(three_nodes, tmp_path,
     if number == signal.SIGINT:
         assert {status.state for status in statuses} <= {"todo", "done"}
         saved = [s for s in statuses if store.checkpoint_path(s.run_id).exists()]
-        assert len(saved) == 3
+        assert len(saved) == 2
     with Store.open(tmp_path) as again:
-        assert drive(again, three_nodes.address, RecordingObserver()).outcomes == {"ok": 4}
+        assert drive(again, two_nodes.address, RecordingObserver()).outcomes == {"ok": 4}
         assert read_weights(again) == expect(all_runs)
 
 
-def test_a_run_that_crashes_its_process_fails_and_stops_no_other(three_nodes, tmp_path):
+@pytest.mark.slow
+def test_a_run_that_crashes_its_process_fails_and_stops_no_other(two_nodes, tmp_path):
     from support.fake_node import drive
 
     dying = [(f"dying{i}", run) for i, (_, run) in enumerate(runs(1, steps=STEPS, act="segfault"))]
     store, observer = a_store(tmp_path, [*dying, *runs(3, steps=STEPS)]), RecordingObserver()
-    summary = drive(store, three_nodes.address, observer)
+    summary = drive(store, two_nodes.address, observer)
     assert summary.outcomes == {"ok": 3, "error": 1}
     (failed,) = summary.failed
     assert failed.run_id == "dying0" and "3 times at the same place" in failed.message
 
 
-def test_no_cluster_at_the_address_is_said_with_what_to_do(three_nodes, tmp_path):
+def test_no_cluster_at_the_address_is_said_with_what_to_do(two_nodes, tmp_path):
     from support.fake_node import drive
 
     store = a_store(tmp_path, runs(1))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from paretune.execution.run_executor import NO_FLEETS, FleetLimits
+from paretune.planning.inputs import StudyInputs
 from paretune.study import DEFAULT_COST_SECONDS, Run
 
 
@@ -42,7 +42,7 @@ class Assignment:
     Attributes:
         number: tells the tasks of one process apart.
         version: of paretune where the runs were claimed; a node has the same.
-        paths: files and folders that the runs read, and that are there where they were claimed.
+        inputs: what the runs read; ``contents`` are its files, by name.
         settings: of the store, about these runs.
         checkpoints: the newest of each run that has one, by run id.
     """
@@ -51,7 +51,8 @@ class Assignment:
     version: str
     runs: Mapping[str, Run]
     options: NodeOptions
-    paths: tuple[Path, ...] = ()
+    inputs: StudyInputs = field(default_factory=StudyInputs)
+    contents: Mapping[str, bytes] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 from paretune.atomic_write import write_atomically
@@ -39,10 +38,10 @@ from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.study_loop import STAGES, StudyLoop
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.owner import current_owner
+from paretune.planning.inputs import StudyInputs
 from paretune.planning.worker_count import MEMORY_PREFIX
 from paretune.store import Claim, RunStatus, Storage
 from paretune.study import Run
-from paretune.study.paths import FILE_KEYS, is_path
 from paretune.terminal.plural import pluralise
 from paretune.training.runs.job import Outcome
 
@@ -89,12 +88,14 @@ class ClusterExecutor:
 
     Attributes:
         open_cluster: opens the cluster for one call of :meth:`execute`.
+        inputs: what the runs of the study read.
         tasks: at most so many train at once; None: as many as the cluster has places for.
         lease_seconds: how long a claim outlives this process where nobody can prove it dead.
     """
 
     open_cluster: Callable[[], AbstractContextManager[Cluster]]
     options: NodeOptions = field(default_factory=NodeOptions)
+    inputs: StudyInputs = field(default_factory=StudyInputs)
     tasks: int | None = None
     stages: Sequence[str] = STAGES
     lease_seconds: float = 60.0
@@ -335,9 +336,9 @@ class _Tasks:
             version("paretune"),
             {claim.run_id: claim.run for claim in claims},
             self.executor.options,
-            tuple(path for claim in claims for path in _list_paths(claim.run) if path.exists()),
-            settings,
-            checkpoints,
+            settings=settings,
+            checkpoints=checkpoints,
+            inputs=self.executor.inputs.select(claim.run for claim in claims),
         )
         needs = self._needs(assignment)
         self._tasks[assignment.number] = _Task({c.run_id: c for c in claims}, needs)
@@ -389,10 +390,3 @@ class _Tasks:
     def _say(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
             self.note(text)
-
-
-def _list_paths(run: Run) -> list[Path]:
-    """Files and folders that a run reads; those of the hub or of a package have a name instead."""
-    files = [getattr(run.task, key) for key in FILE_KEYS]
-    folders = [name for name in (run.task.source, run.model.name) if name and is_path(name)]
-    return [Path(name).expanduser() for name in (*files, *folders) if name]

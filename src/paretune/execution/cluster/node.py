@@ -7,6 +7,7 @@ store.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.execution.worker_process import limit_threads
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
+from paretune.planning.context import StudyContext
+from paretune.planning.inputs import check_identity, check_models, write_inputs
 from paretune.store import Record, Store
 from paretune.store.sqlite.verify import RESULT_BLOBS
+from paretune.study import Run
 
 Post = Callable[[Sequence[Event]], bool]
 """Sends events to the owner of the store; returns whether the task is to stop."""
@@ -49,6 +53,9 @@ _FOLDERS = "paretune-nodes"
 
 _executors: dict[tuple[str, int, int | None], RunExecutor] = {}
 """By what they were made with: a process that executes several tasks keeps its model."""
+_context = StudyContext()
+_checked: set[tuple[object, ...]] = set()
+"""What this process has found to be the same here."""
 
 
 def execute_assignment(
@@ -64,9 +71,12 @@ def execute_assignment(
     """
     limit_threads(assignment.options.threads)
     try:
-        _check_node(assignment)
+        _check_version(assignment)
         with _open_folder() as folder:
-            _fill_store(folder, assignment)
+            runs = _place_inputs(folder.parent, assignment)
+            if assignment.contents and executor is None:
+                _check_inputs(assignment, runs)
+            _fill_store(folder, assignment, runs)
             stop = StopRequest()
             with _Reporter(folder, assignment, post, stop):
                 if assignment.measures_cost and executor is None:
@@ -80,25 +90,17 @@ def execute_assignment(
     return None
 
 
-def _check_node(assignment: Assignment) -> None:
-    """Check that this node has what the runs need.
+def _check_version(assignment: Assignment) -> None:
+    """Check that this node has the same paretune.
 
     Raises:
-        ParetuneError: another version of paretune, or a file or folder is missing.
+        ParetuneError: it has another.
     """
     if version("paretune") != assignment.version:
         raise ParetuneError(
             f"has paretune {version('paretune')}, and the study runs with {assignment.version}.",
             remedy="Install the same version on every node.",
         )
-    for path in assignment.paths:
-        if not path.exists():
-            raise ParetuneError(
-                "not on this node.",
-                where=str(path),
-                remedy="Nodes read data and models under the same path as the machine where "
-                "`run` was called: put them into a folder that all of them share.",
-            )
 
 
 @contextlib.contextmanager
@@ -113,10 +115,35 @@ def _open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _fill_store(folder: Path, assignment: Assignment) -> None:
+def _place_inputs(folders: Path, assignment: Assignment) -> dict[str, Run]:
+    """The runs, reading the files that came with them; this process keeps those until it ends."""
+    if not assignment.contents:
+        return dict(assignment.runs)
+    folder = folders / f"{owner_tag()}.inputs"
+    if not folder.exists():
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    write_inputs(assignment.contents, folder)
+    return {i: assignment.inputs.relocate(run, folder) for i, run in assignment.runs.items()}
+
+
+def _check_inputs(assignment: Assignment, runs: Mapping[str, Run]) -> None:
+    """Check that this node has the same models and code: one run of each cell and stage.
+
+    Raises:
+        ParetuneError: a model is missing or has other files, or a run would be another one here.
+    """
+    check_models(assignment.inputs, _context)
+    for run_id, run in runs.items():
+        key = (*run.cell, run.stage, run.readout, run.outer is None)
+        if key not in _checked:
+            check_identity([(run_id, run)], _context)
+            _checked.add(key)
+
+
+def _fill_store(folder: Path, assignment: Assignment, runs: Mapping[str, Run]) -> None:
     with Store.open(folder, create=True) as store:
         store.save_study(STUDY, STUDY, "", {"study": STUDY})
-        store.add_runs(STUDY, assignment.runs.items())
+        store.add_runs(STUDY, runs.items())
         store.set_settings(assignment.settings)
         for run_id, content in assignment.checkpoints.items():
             store.checkpoint_path(run_id).write_bytes(content)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from paretune.errors import MissingDependencyError, ParetuneError, StudyError
@@ -81,12 +82,19 @@ def _call(method: Any, *arguments: Any) -> Any:
             time.sleep(0.5)
 
 
-def _run_task(assignment: Assignment, mailbox: Any, execute: Execute) -> str | None:
-    """The remote function; values only, so that a node with another paretune can say so."""
+def _run_task(
+    assignment: Assignment, mailbox: Any, execute: Execute, files: Mapping[str, Any]
+) -> str | None:
+    """The remote function; values only, so that a node with another paretune can say so.
+
+    ``files``: references to what runs read, which Ray brings to each node once.
+    """
     context = ray.get_runtime_context()
     host = ray.util.get_node_ip_address()
     if _call(mailbox.begin, assignment.number, context.get_node_id(), host):
         return None
+    contents = {name: ray.get(files[name]) for name in assignment.inputs.file_names()}
+    assignment = replace(assignment, contents=contents)
     return execute(assignment, lambda events: bool(_call(mailbox.post, list(events))))
 
 
@@ -96,15 +104,19 @@ class RayCluster:
 
     Attributes:
         execute: what a task does with its assignment.
+        contents: of the files that runs read, by name.
     """
 
     execute: Execute = execute_assignment
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    _files: dict[str, Any] = field(default_factory=dict, init=False)
     _tasks: dict[Any, int] = field(default_factory=dict, init=False)
     _nodes: dict[int, tuple[str, str]] = field(default_factory=dict, init=False)
     _cost_node: str | None = field(default=None, init=False)
     _received: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self._files = {name: ray.put(content) for name, content in self.contents.items()}
         here = ray.get_runtime_context().get_node_id()
         # Beside the driver, so that it is lost only together with it. Not soft: Ray 2.60 then
         # takes another node, even where this one has room.
@@ -142,7 +154,7 @@ class RayCluster:
         reference = (
             self._functions[needs.gpus]
             .options(**options)
-            .remote(assignment, self._mailbox, self.execute)
+            .remote(assignment, self._mailbox, self.execute, self._files)
         )
         self._tasks[reference] = assignment.number
 
@@ -227,11 +239,16 @@ class RayCluster:
 
 
 @contextmanager
-def open_ray(address: str | None, execute: Execute = execute_assignment) -> Iterator[RayCluster]:
+def open_ray(
+    address: str | None,
+    execute: Execute = execute_assignment,
+    contents: Mapping[str, bytes] = MappingProxyType({}),
+) -> Iterator[RayCluster]:
     """Connect to a cluster; disconnect when the block ends.
 
     Args:
         address: ``HOST:PORT`` of its head; None: ``RAY_ADDRESS``, or the cluster of this machine.
+        execute, contents: as of :class:`RayCluster`.
 
     Raises:
         StudyError: there is none.
@@ -255,7 +272,7 @@ def open_ray(address: str | None, execute: Execute = execute_assignment) -> Iter
     try:
         # Ray prints the log of a lost node; the executor says which it is.
         with drop_output_of("ray_listen_error_messages"):
-            yield RayCluster(execute)
+            yield RayCluster(execute, contents)
     finally:
         ray.shutdown()
 
