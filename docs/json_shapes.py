@@ -99,6 +99,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "form": "peft, merged or paretune",
         "run": RUN,
         "largest_difference": "of logits, when it was opened again",
+        "answers": "rows (test rows that the card's program was asked), different (answers that "
+        "are not those that were scored)",
         "notes": "what to know before others are given the folder",
         "url": "of the repository that it was pushed to, or null",
     },

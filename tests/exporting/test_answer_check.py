@@ -88,14 +88,14 @@ def test_answers_that_differ_are_counted_and_a_doubtful_cost_is_one_on_the_card(
         if record.run.method.name == "lora":
             test = record.predictions["test"]
             other = [(label + 1) % 3 for label in test.prediction[:3]]
-            changed = replace(test, prediction=(*other, *test.prediction[3:]))
-            record = replace(record, predictions={**record.predictions, "test": changed})
+            answers = replace(test, prediction=(*other, *test.prediction[3:]))
+            record = replace(record, predictions={**record.predictions, "test": answers})
             cost = fake.cost(record.run, 100.0)
             contradicted = {"own_step_seconds": 0.2, "runs": 3, "ratio": 4.2}
             records.append(replace(cost, measured={**cost.measured, "contradicted": contradicted}))
         records.append(record)
-    found = replace(results, records=records)
-    monkeypatch.setattr("paretune.verbs.report.load_results", lambda *_: found)
+    changed = replace(results, records=records)
+    monkeypatch.setattr("paretune.verbs.report.load_results", lambda *_: changed)
     file = as_file(study, tmp_path / "study.yaml")
     code, out, err = command(
         capsys, "export", file, "--store", store, "--method", "lora", "-o", tmp_path / "out"

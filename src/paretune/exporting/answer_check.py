@@ -14,8 +14,8 @@ from paretune.terminal.plural import pluralise
 
 MAX_ROWS = 64
 """Test rows that are asked at most."""
-MAX_WRITTEN = 24
-"""The same where the answer is a text, which takes a pass for each of its tokens."""
+MAX_PROMPTED = 16
+"""The same of a language model that is asked by a prompt, row by row."""
 BATCH_ROWS = 8
 TOLERANCE = 1e-3
 """Largest difference of a number from the recorded one, relative where that is above 1."""
@@ -50,7 +50,7 @@ def check_answers(
     dataset, run = export.dataset, export.run
     stored = export.record.predictions.get("test")
     objective = for_readout(dataset.objective, run.readout, dataset.prompt)
-    limit = MAX_WRITTEN if objective.generates else MAX_ROWS
+    limit = MAX_ROWS if run.readout == "head" else MAX_PROMPTED
     by_uid = {example.uid: example for example in (*dataset.train, *dataset.test)}
     pairs = zip(stored.uid, stored.prediction, strict=True) if stored else ()
     scored = [(by_uid[uid], answer) for uid, answer in pairs if uid in by_uid][:limit]

@@ -64,7 +64,9 @@ class ExportResult:
 
     def _repr_html_(self) -> str:
         where = f"Exported: {self.folder} ({self.form})"
-        lines = [f"{where}, {self.url}" if self.url else where, *self.notes]
+        lines = [f"{where}, {self.url}" if self.url else where]
+        lines += [f"The card's program: {self.answers}."] if self.answers.rows else []
+        lines += self.notes
         return html_lines(lines) + html_code(self.loading_lines)
 
 

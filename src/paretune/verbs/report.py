@@ -33,7 +33,8 @@ class StudyResults:
         missing = sum(not state.ended for state in self.states)
         if not missing:
             return ""
-        return f"{missing} of {len(self.states)} runs are not done: this is the answer so far."
+        are = "is" if missing == 1 else "are"
+        return f"{missing} of {len(self.states)} runs {are} not done: this is the answer so far."
 
     def build_report(self) -> Report:
         """Everything that any output of the report shows."""
