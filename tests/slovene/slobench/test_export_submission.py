@@ -346,7 +346,17 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     code, _, err = command(capsys, *arguments)
     assert code == 2 and "is there already" in err
     code, out, err = command(
-        capsys, "export", file, "--store", store, "--task", "cb-sl", "--output", tmp_path / "one"
+        capsys,
+        "export",
+        file,
+        "--store",
+        store,
+        "--task",
+        "cb-sl",
+        "--method",
+        "lora",
+        "--output",
+        tmp_path / "one",
     )
     assert code == 0, err
     assert (tmp_path / "one" / "README.md").is_file()
