@@ -5,7 +5,7 @@
 FROM python:3.13-slim
 RUN --mount=type=bind,source=.,target=/source,rw \
     pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-    "/source[minilm,fast]"
+    "/source[minilm]"
 ENV PARETUNE_HOME=/data/.paretune HOME=/data OMP_NUM_THREADS=1
 WORKDIR /data
 ENTRYPOINT ["paretune"]
