@@ -99,6 +99,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """``train.csv`` in the present folder; planning takes 5 s each time, an export 4 s."""
     log = Calls()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     two_files(tmp_path)
 
     def plan(study: Study, **workers: Any) -> Any:
@@ -138,6 +139,16 @@ def test_the_budget_counts_from_the_start_and_leaves_time_for_the_export(calls: 
         "18 of 42 runs are done; `paretune tune train.csv --model some/model --budget 15min` "
         "trains the rest.",
     )
+
+
+def test_a_busy_machine_has_less_time(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (4.0, 1.0, 1.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    result = paretune.tune("train.csv", model="some/model", budget=100.0)  # first scores take 20 s
+    assert result.study.protocol.trials == 3
+    monkeypatch.setattr("os.getloadavg", lambda: (16.0, 1.0, 1.0))
+    result = paretune.tune("train.csv", model="some/model", budget=100.0, restart=True)
+    assert result.study.protocol.trials == 1 and "one learning rate" in result.notes[0]
 
 
 def test_a_budget_binds_where_a_study_file_is_continued(calls: Calls) -> None:

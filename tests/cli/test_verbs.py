@@ -71,6 +71,32 @@ def test_report_needs_no_model_library(done: tuple[Path, Path], tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "new demo --label topic",
+        "new demo --model bert",
+        "new demo --from sl",
+        "new train.csv --source sl --target en --label topic",
+        "new train.csv --source sl",
+        "report demo --details --json",
+        "report demo --details --quiet",
+        "report demo --page a.html --output b.html",
+        "watch demo --once --every 3",
+        "watch demo --json --every 3",
+        "track demo --to tensorboard --output x --every 3",
+        "slobench score a.zip --reference b.zip --bert-layer 3",
+        "slobench score a.zip --reference b.zip --bert-revision abc",
+        "export demo --public",
+        "run demo --output x.json",
+        "run demo --address host:1",
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(capsys: Any, words: str) -> None:
+    code, out, err = command(capsys, *words.split())
+    assert (code, out) == (2, "") and err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
     "arguments",
     [["plan"], ["nonsense"], ["run", "sample", "--workers", "0"], ["ls", "planets"], ["plan", "x"]],
 )

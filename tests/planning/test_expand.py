@@ -12,12 +12,21 @@ from typing import Any
 import pytest
 
 from paretune.errors import MethodError, StudyError
+from paretune.execution.local import LocalExecutor
 from paretune.methods import lora
 from paretune.planning.context import StudyContext, choose_learning_rates
-from paretune.planning.expand import PlannedRun, count_folds, expand_study
+from paretune.planning.expand import (
+    PlannedRun,
+    count_folds,
+    expand_study,
+    find_possible_run_ids,
+)
+from paretune.planning.worker_count import WorkerCount
 from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
+from paretune.verbs.executors import ExecutorChoice
+from paretune.verbs.workers import Workers
 
 METHODS = ("full", "lora", "prompt")
 
@@ -261,3 +270,28 @@ def test_two_cells_that_differ_in_name_only_are_refused(ask: Any) -> None:
         expand_study(ask(methods=twice), StudyContext(), [])
     apart = [{"name": "lora", "label": "one"}, {"name": "lora", "label": "other", "rank": 4}]
     assert expand_study(ask(methods=apart), StudyContext(), [])
+
+
+def test_costs_may_be_left_out_and_it_makes_no_other_study(ask: Any) -> None:
+    protocol = {"seeds": [1, 2, 3], "outer": "split", "folds": 2, "trials": 1}
+    study, without = ask(protocol=protocol), ask(protocol={**protocol, "cost_seconds": 0})
+    assert study.study_hash == without.study_hash
+    context = StudyContext()
+    runs, fewer = (expand_study(one, context, []) for one in (study, without))
+    assert stages(runs)["cost"] == 4 and stages(fewer)["cost"] == 0
+    assert [p.run_id for p in fewer] == [p.run_id for p in runs if p.run.stage != "cost"]
+    costs = {p.run_id for p in runs if p.run.stage == "cost"}
+    assert costs <= find_possible_run_ids(without, context)  # measured ones are not stale
+
+
+def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
+    """An earlier call may have asked for them."""
+    workers = Workers(1, 1, ("cpu",), offline=True)
+    without = ask(protocol={"cost_seconds": 0})
+    executor = ExecutorChoice().make(without, workers, [WorkerCount(1, 1)], None)
+    assert isinstance(executor, LocalExecutor) and list(executor.stages) == ["tune", "final"]
+
+
+def test_a_race_needs_costs(ask: Any) -> None:
+    with pytest.raises(StudyError, match="race: recommendation decides by costs"):
+        ask(protocol={"race": "recommendation", "cost_seconds": 0})

@@ -107,6 +107,18 @@ def test_folds_are_trained_one_after_another(ask: Any, context: Any, outer: int)
     assert positions == sorted(positions) and lora
 
 
+def test_a_final_run_does_not_wait_for_the_trials_of_another_method(ask: Any, context: Any) -> None:
+    study = ask("off", trials=3)
+    budget = TimeBudget(lambda: 1000.0, 2, seconds_of)
+    known: list[Record] = []
+    while not finals(known)["head_only"]:
+        left = [p for p in budget.choose(study, context, known) if p.run_id not in
+                {record.run_id for record in known}]  # fmt: skip
+        names = [p.run.method.name for p in left]
+        assert names.count("prompt") <= 1  # beside a run of head_only that has not ended
+        known += [end(left[0])]
+
+
 def test_folds_of_a_method_are_completed_before_the_next_method_begins(
     ask: Any, context: Any
 ) -> None:

@@ -66,13 +66,16 @@ class TimeBudget:
         left = [one for one in planned if one.run_id not in ended]
         free = [one for one in left if one.run.model == NO_MODEL]
         chosen, time_left = list(free), self.seconds_left() - len(free)
-        for step in self._rank_steps(
-            study, [one for one in left if one not in free], planned, records
-        ):
-            if len(chosen) >= max(self.workers, 1):
+        rest = [one for one in left if one not in free]
+        for step in self._rank_steps(study, rest, planned, records):
+            workers_left = max(self.workers, 1) - len(chosen)
+            if workers_left <= 0:
                 break
             if step.seconds <= time_left:
-                chosen, time_left = [*chosen, *step.runs], time_left - step.seconds
+                # The first step whole, since its runs may train together. Of others no more than
+                # begin at once: what follows from the first comes before the rest of them.
+                chosen += step.runs if chosen == free else step.runs[:workers_left]
+                time_left -= step.seconds
         return [*(one for one in planned if one.run_id in ended), *chosen]
 
     def _rank_steps(

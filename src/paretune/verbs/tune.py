@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -192,7 +193,7 @@ def tune(
         for guess in draft.guesses:
             tell(f"  {guess}")
         if seconds is not None:
-            text, reduced = _fit(text, seconds, workers)
+            text, reduced = _fit(text, seconds / _measure_load(), workers)
             if reduced:
                 tell(f"To stay within the budget: {join_names(reduced)}.")
         if file.exists():
@@ -298,6 +299,13 @@ def _divide_time(seconds: float, elapsed: float) -> float:
             remedy=f"Allow more, such as --budget {_spell_budget(10 * elapsed)}.",
         )
     return left
+
+
+def _measure_load() -> float:
+    """How many processes want each core now; 1 where there is room for one more."""
+    if not hasattr(os, "getloadavg"):  # on Windows
+        return 1.0
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _fit(text: str, seconds: float, workers: WorkerOptions) -> tuple[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import typer
 
 from paretune.cli.json_output import to_json_value, write_json, write_result
 from paretune.cli.options import JsonOptions, Online, with_option_groups
+from paretune.errors import StudyError
 from paretune.terminal import echo, sanitise_line
 
 app = typer.Typer(no_args_is_help=True)
@@ -67,7 +68,11 @@ def check(
 
 @dataclass(frozen=True)
 class BertScoreOptions:
-    """The model of BERTScore; without one there is no BERTScore."""
+    """The model of BERTScore; without one there is no BERTScore.
+
+    Raises:
+        StudyError: its commit or layer without the model.
+    """
 
     bert_model: Annotated[
         str | None,
@@ -78,6 +83,10 @@ class BertScoreOptions:
         int | None,
         typer.Option(metavar="N", min=0, help="[default: SloBench's for its models, or the last]"),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.bert_model is None and (self.bert_revision, self.bert_layer) != (None, None):
+            raise StudyError("names no model.", where="BERTScore", remedy="Add --bert-model MODEL.")
 
 
 @app.command()
@@ -93,8 +102,9 @@ def score(
     bert: BertScoreOptions,
     json: JsonOptions,
     language: Annotated[
-        Literal["sl", "en"], typer.Option(help="Of a translation: sl or en.", metavar="LANGUAGE")
-    ] = "sl",
+        Literal["sl", "en"] | None,
+        typer.Option(help="Of a translation: sl or en. [default: sl]", metavar="LANGUAGE"),
+    ] = None,
     wordnet: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="WordNet 3.0's files, for METEOR. [default: found]"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from paretune.data.finding import Finding
 from paretune.data.sources.cache_dir import data_home
-from paretune.errors import DataError, ModelError
+from paretune.errors import DataError, ModelError, StudyError
 from paretune.study import ModelSpec
 from paretune_slovene.slobench import superglue_zip, translation_submission
 from paretune_slovene.slobench.submission import (
@@ -93,7 +93,7 @@ def score(
     submission: Path,
     reference: Path,
     *,
-    language: str = "sl",
+    language: str | None = None,
     wordnet: Path | None = None,
     bert: ModelSpec | None = None,
     layer: int | None = None,
@@ -103,22 +103,29 @@ def score(
 
     Args:
         reference: the correct ones, in the same form, with labels.
-        language: of a translation, ``sl`` or ``en``.
+        language: of a translation, ``sl`` (the default) or ``en``.
         wordnet: a folder of WordNet's files, for METEOR.
         bert: the model of BERTScore; without it there is no BERTScore.
         layer: whose output BERTScore compares; None: SloBench's for its models, else the last.
 
     Raises:
         DataError: a file is missing, or the submission has errors.
+        StudyError: what only translations are scored with, for SuperGLUE.
         ModelError: BERTScore's model is not available, or has no such layer.
     """
     opened, references = open_submission(submission), open_submission(reference)
     if _kind_of(references) == "superglue":
+        if any(option is not None for option in (language, wordnet, bert, layer)):
+            raise StudyError(
+                "are SuperGLUE's answers, which have no language, METEOR or BERTScore.",
+                where=str(reference),
+                remedy="Leave out --language, --wordnet and --bert-model.",
+            )
         return _score_superglue(opened, references)
     lines, faults = translation_submission.read_translations(opened, references)
     raise_for_errors(faults)
     reference_lines = translation_submission.read_segments(references)
-    scored = _score_translation(lines, reference_lines, language, wordnet)
+    scored = _score_translation(lines, reference_lines, language or "sl", wordnet)
     if bert is None:
         scored.missing["BERT score"] = "it needs a model. Name one: --bert-model MODEL."
         return scored

@@ -1,8 +1,10 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.peft_result_files import result
+from support.tiny_study import command
 
 from paretune.contrib.peft_comparison.experiment_table import peft_results
 from paretune.contrib.peft_comparison.page import render_peft_page
@@ -39,6 +41,12 @@ def test_for_whom_there_is_no_verdict_against_the_best(tmp_path: Path) -> None:
     assert "one run, so what another seed would change is not in them" in text
     assert "Without a test accuracy (canceled: out of memory" in text and "\x1b" not in text
     assert text.endswith("): full/lr.")
+
+
+def test_tables_are_written_beside_json(tmp_path: Path, capsys: Any) -> None:
+    words = ("peft-results", some(tmp_path / "r"), "--examples", 500, "--json")
+    code, _, _ = command(capsys, *words, "--tables", tmp_path / "tables")
+    assert code == 0 and list((tmp_path / "tables").iterdir())
 
 
 def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path) -> None:

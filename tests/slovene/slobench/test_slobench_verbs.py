@@ -91,3 +91,12 @@ def test_bert_score_is_of_a_model_that_the_user_names(
     assert code == 4 and "has no layer 9" in err
     code, _, err = command(capsys, *arguments, tmp_path / "no-model")
     assert code == 4 and "no such folder" in err
+
+
+def test_what_only_translations_are_scored_with_is_refused_for_superglue(
+    capsys: Any, submission: Path
+) -> None:
+    for option in (("--language", "en"), ("--wordnet", "x"), ("--bert-model", "y")):
+        words = ("slobench", "score", submission, "--reference", submission, *option)
+        code, out, err = command(capsys, *words)
+        assert (code, out) == (2, "") and "--language, --wordnet and --bert-model" in err

@@ -54,16 +54,9 @@ class ColumnOptions:
     ] = False
 
     def named_columns(self) -> NamedColumns:
-        """The columns that the user named.
-
-        Raises:
-            StudyError: one side of a translation is named without the other.
-        """
+        """The columns that the user named; StudyError where they do not go together."""
         from paretune.data.schema_inference.infer_task import NamedColumns
-        from paretune.errors import StudyError
 
-        if (self.source_column is None) != (self.target_column is None):
-            raise StudyError("--source and --target go together.", remedy="Name both columns.")
         return NamedColumns(
             self.label, self.text, self.pair, self.source_column, self.target_column
         )
@@ -113,7 +106,14 @@ def new(
 
     path = Path(source)
     doubts: tuple[str, ...] = ()
+    named = columns.named_columns()
     if not path.exists() and source in shipped_studies():
+        if columns != ColumnOptions() or model is not None or source_lang is not None:
+            raise StudyError(
+                "is a shipped study, whose columns and model are settled.",
+                where=source,
+                remedy="Leave out the options, and change the file that is written.",
+            )
         name, content = source, shipped_studies()[source].read_text(encoding="utf-8")
     elif not path.exists() and not path.suffix:
         raise StudyError(
@@ -122,7 +122,6 @@ def new(
             remedy=f"Shipped with paretune: {', '.join(shipped_studies())}.",
         )
     else:
-        named = columns.named_columns()
         draft = draft_study(
             path,
             output,

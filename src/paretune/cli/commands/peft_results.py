@@ -56,6 +56,7 @@ def peft_results(
     results = read_results(folder, examples)
     if page is not None:
         write_peft_page(results, page)
+    written = write_table(results.table, tables) if tables else ()
     if json.as_json:
         table = {"titles": results.table.titles, "rows": results.table.texts}
         write_result("peft-results", {"sentences": results.sentences, **table}, json.output)
@@ -72,7 +73,7 @@ def peft_results(
         out.print(f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables.")
     for sentence in results.sentences:
         out.print(sentence)
-    for path in write_table(results.table, tables) if tables else ():
+    for path in written:
         out.print(f"Table: {path}", soft_wrap=True)
     if page is not None:
         out.print(f"Page: {page}", soft_wrap=True)

@@ -57,9 +57,18 @@ def report(
 
     Works while the study runs, and on a machine without torch or models.
     """
+    from paretune.errors import StudyError
     from paretune.reporting.json.study_json import build_study_json
     from paretune.verbs.report import load_results, write_outputs
 
+    if details and (quiet or as_json):
+        raise StudyError(
+            f"shows nothing beside {'--json' if as_json else '--quiet'}.",
+            where="--details",
+            remedy="Leave out one of them.",
+        )
+    if files.page and files.output and not as_json:
+        raise StudyError("--page and --output both name the page.", remedy="Leave out one of them.")
     results = load_results(study.load(), store)
     built = results.build_report()
     more = {"figures": files.figures, "tables": files.tables}

@@ -8,7 +8,10 @@ import typer
 
 from paretune.cli.json_output import write_result
 from paretune.cli.options import AsJson, StoreFolder, StudyArguments, with_option_groups
+from paretune.errors import StudyError
 from paretune.terminal import echo
+
+POLL_SECONDS = 5.0
 
 
 @with_option_groups
@@ -33,8 +36,11 @@ def track(
         bool, typer.Option("--follow", help="Continue until the study is done, or Ctrl-C.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.2, help="With --follow: polling interval.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0.2, help="With --follow: polling interval. [default: 5]"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy results into an experiment tracker.
@@ -53,11 +59,15 @@ def track(
         else:
             echo(f"{result.new} mirrored, {result.there} there before; {to} in {output}")
 
+    if every is not None and not follow:
+        raise StudyError("needs --follow.", where="--every", remedy="Add --follow.")
     if not follow:
         show(mirror(study.load(), to=to, output=output, store=store))
         return
     try:
-        for result in follow_study(study.load(), to=to, output=output, store=store, every=every):
+        for result in follow_study(
+            study.load(), to=to, output=output, store=store, every=every or POLL_SECONDS
+        ):
             show(result)
     except KeyboardInterrupt:
         echo("Stopped following; the same command continues.")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from paretune.verbs.watch import CellProgress, StudyProgress
 
+POLL_SECONDS = 2.0
 MAX_FAILURES = 3
 """How many failed runs are listed; `paretune report` has all."""
 
@@ -31,8 +32,9 @@ def watch(
     store: StoreFolder = None,
     once: Annotated[bool, typer.Option("--once", help="Show it once and exit.")] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.2, help="Polling interval.")
-    ] = 2.0,
+        float | None,
+        typer.Option(metavar="SECONDS", min=0.2, help="Polling interval. [default: 2]"),
+    ] = None,
 ) -> None:
     """Follow a study while it runs.
 
@@ -41,8 +43,15 @@ def watch(
     """
     from rich.live import Live
 
+    from paretune.errors import StudyError
     from paretune.verbs.watch import open_progress
 
+    if every is not None and (once or json.as_json):
+        raise StudyError(
+            f"has no meaning with {'--json' if json.as_json else '--once'}, which looks once.",
+            where="--every",
+            remedy="Leave out one of them.",
+        )
     out = console()
     with open_progress(study.load(), store) as read_progress:
         if json.as_json:
@@ -58,7 +67,7 @@ def watch(
                     live.update(render_progress(progress, study.as_typed()), refresh=True)
                     if progress.finished:
                         return
-                    time.sleep(every)
+                    time.sleep(every or POLL_SECONDS)
         except KeyboardInterrupt:
             out.print("Stopped watching; the study itself was not touched.")
 

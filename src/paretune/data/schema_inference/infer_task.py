@@ -30,7 +30,7 @@ from paretune.data.schema_inference.shapes import (
     refuse_conll,
     refuse_unsupported_shape,
 )
-from paretune.errors import DataError
+from paretune.errors import DataError, StudyError
 from paretune.terminal.plural import pluralise
 
 _ID = re.compile(r"(.*_)?(id|idx|uid|guid|index|uuid)(_id)?", re.IGNORECASE)
@@ -69,13 +69,26 @@ _TEXT_TO_TEXT_KEYS = {
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """Columns that the user named: label, text, second text, or both sides of a translation."""
+    """Columns that the user named: label, text, second text, or both sides of a translation.
+
+    Raises:
+        StudyError: one side of a translation without the other, or another column beside them.
+    """
 
     label: str | None = None
     text: str | None = None
     pair: str | None = None
     source: str | None = None
     target: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.source is None) != (self.target is None):
+            raise StudyError("--source and --target go together.", remedy="Name both columns.")
+        if self.source is not None and {self.label, self.text, self.pair} != {None}:
+            raise StudyError(
+                "--source and --target name all columns of a translation.",
+                remedy="Leave out --label, --text and --pair.",
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
