@@ -57,8 +57,9 @@ base_folder = adapter["base_model_name_or_path"]  # elsewhere: the place of your
 """,
 )
 """How a card finds the base of an adapter: imports, and lines of code."""
-NEW_HEAD = """# The base has no such head, of which transformers would warn: the adapter brings it.
-logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)"""
+NEW_HEAD = """logging.getLogger("transformers.modeling_utils").addFilter(
+    lambda record: "newly initialized" not in record.getMessage()  # the adapter brings that head
+)"""
 STANDARD = ("json", "logging", "re", "importlib", "pathlib")
 """Modules of the standard library that a card may import."""
 
