@@ -30,7 +30,7 @@ COST = {"full": 9.0, "lora": 3.0, "loha": 4.0, "prompt": 5.0}
 
 
 def draft(folder: Path) -> dict[str, Any]:
-    text = draft_study(two_files(folder), None, "some/model", NO_NAMES, None).text
+    text = draft_study(two_files(folder), None, "some/model", NO_NAMES, None, test="none").text
     values: dict[str, Any] = YAML().load(text)
     return values
 

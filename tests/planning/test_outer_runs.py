@@ -120,7 +120,7 @@ def test_auto_goes_on_with_a_split_that_has_results(ask: Any) -> None:
         "its test part is the test: runs of it had ended before cross-validation was the default."
     )
     (note,) = [f for f in audit_study(study, context) if f.code == "test-design"]
-    assert "all rows are tested, in outer cross-validation with 3 folds" in note.what
+    assert "all rows are tested by 3-fold cross-validation" in note.what
     cost = ended(of(split, "lora", "cost")[0])
     of_other_data = replace(result, run_id="0" * 20)
     runs = expand_study(study, context, [cost, of_other_data])
