@@ -114,7 +114,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     def export(study: Study, **options: Any) -> Any:
         log.exports.append(options)
         log.now += 4.0
-        return SimpleNamespace(folder=options["to"])
+        return SimpleNamespace(folder=options["output"])
 
     def recommend(study: Study, **options: Any) -> tuple[Any]:
         names = {"task": "train", "model": "model", "method": "lora"}
@@ -177,9 +177,9 @@ def test_a_budget_that_preparing_uses_up_is_refused_with_a_larger_one(calls: Cal
 
 def test_an_export_that_is_there_is_kept(calls: Calls) -> None:
     paretune.tune("train.csv", model="some/model")
-    Path(calls.exports[0]["to"]).mkdir(parents=True)
+    Path(calls.exports[0]["output"]).mkdir(parents=True)
     paretune.tune("train.csv")
-    assert calls.exports[1]["to"] != calls.exports[0]["to"]
+    assert calls.exports[1]["output"] != calls.exports[0]["output"]
 
 
 @pytest.mark.parametrize(
