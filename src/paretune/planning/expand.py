@@ -120,8 +120,8 @@ def _plan_runs(
                 planned += _plan_baseline(study, context, task, name, design)
         for model in study.models:
             for method, readout in methods_on_model(study, task, model, context):
-                name, searched = (task.key, model.key, method.key), bool(method.found_by_search)
-                if not _is_in_shard(context, name, searched=searched):
+                key, searched = (task.key, model.key, method.key), bool(method.found_by_search)
+                if not _is_in_shard(context, key, searched=searched):
                     continue
                 cell = _CellPlanner(study, context, task, model, method, readout)
                 if searched:
