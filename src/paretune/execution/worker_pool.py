@@ -99,11 +99,6 @@ class WorkerPool:
     _workers: list[_Worker] = field(default_factory=list, init=False)
     _stop_requested: set[str] = field(default_factory=set, init=False)
 
-    @property
-    def owners(self) -> set[str]:
-        """Owner strings of the workers that have not been reaped."""
-        return {worker.owner for worker in self._workers}
-
     def owners_on(self, device: str) -> set[str]:
         """Owner strings of the workers of one device."""
         return {worker.owner for worker in self._workers if worker.device == device}

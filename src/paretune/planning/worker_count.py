@@ -39,7 +39,6 @@ class WorkerCount:
     count: int
     cores: int
     memory_bytes: int | None = None
-    least_bytes: int = 0
     most_bytes: int = 0
     device: str = "cpu"
 
@@ -73,7 +72,7 @@ def choose_worker_count(
     needs = sorted(run_bytes)
     if device.startswith("cuda") and (workers or 1) > 1 and needs:
         memory = int(MEMORY_SHARE * query_gpu(device).free_bytes)
-        return WorkerCount(workers or 1, workers or 1, memory, needs[0], needs[-1], device)
+        return WorkerCount(workers or 1, workers or 1, memory, needs[-1], device)
     if workers or device != "cpu":
         return WorkerCount(workers or 1, workers or 1, device=device)
     cores, memory = (
@@ -84,4 +83,4 @@ def choose_worker_count(
         return WorkerCount(cores, cores)
     fitting = sum(total <= memory for total in accumulate(needs))
     count = cores if fitting == len(needs) else min(cores, max(1, fitting))
-    return WorkerCount(count, cores, memory, needs[0], needs[-1])
+    return WorkerCount(count, cores, memory, needs[-1])

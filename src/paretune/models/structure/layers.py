@@ -89,11 +89,6 @@ class Attention:
     output: str
     fused_output: FusedOutput | None = None
 
-    @property
-    def fused(self) -> bool:
-        """Whether one linear layer makes query, key and value."""
-        return self.fused_output is not None
-
 
 @dataclass(frozen=True)
 class Layer:
