@@ -26,6 +26,7 @@ SIGNS = {
     "▼": "worse than a baseline",
     "*": "the one to take",
     "c": "at least half of the seeds give every example the same answer",
+    "–": "memory not measured",
 }
 _STANDING = {"above": "▲", "unclear": "≈", "below": "▼", "none": ""}
 _MOST_NAMED = 4
@@ -97,7 +98,7 @@ def build_overview(report: Report) -> Overview:
     """The overview of a report."""
     rows = tuple(_build_rows(report.tasks))
     scores = [score for row in rows for score in row.scores if score]
-    signs = {sign for score in scores for sign in score.signs}
+    signs = {sign for score in scores for sign in score.signs} | {row.memory for row in rows}
     lost = any(s.row.verdict.of_trained for s in scores if "▲" in s.signs and s.row.verdict)
     return Overview(
         sentence=_write_sentence(report.tasks),

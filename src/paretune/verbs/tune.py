@@ -417,8 +417,8 @@ def _describe_more_time(ran: RunResult, reduced: Sequence[str], command: str) ->
     """What more time would bring, and the command for it; empty where there is nothing more."""
     done, sentences = sum(ran.summary.outcomes.values()), []
     if ran.left:
-        known = ran.seconds_left is not None
-        budget = f" --budget {_spell_budget(1.5 * ran.seconds_left)}" if known else ""
+        rest = ran.seconds_left
+        budget = "" if rest is None else f" --budget {_spell_budget(1.5 * rest)}"
         sentences.append(
             f"{done} of {done + ran.left} runs are done; `{command}{budget}` trains the rest."
         )

@@ -56,6 +56,16 @@ def test_the_table_has_scores_signs_and_memory_of_every_method() -> None:
     assert "Score: accuracy, 60 test examples, 3 seeds." in " ".join(text.split())
 
 
+def test_memory_that_was_not_measured_is_said() -> None:
+    study = fake.study(tasks=[fake.own_task("routing-en")])
+    records = fake.whole(study)
+    assert "not measured" not in print_to_text(build_report(study, records))
+    without = [record for record in records if record.run.stage != "cost"]
+    text = print_to_text(build_report(study, without))
+    assert "– memory not measured" in " ".join(text.split())
+    assert all(line.endswith("–") for line in text.splitlines() if line.startswith("lora "))
+
+
 def test_three_lines_a_task_then_where_the_rest_is() -> None:
     parts = print_to_text(sample(), 300, "my study.yaml").split("\n\n")
     assert len(parts) == 8  # sentence, table, three tasks, over all, health, where the rest is
