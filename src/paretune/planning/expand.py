@@ -82,8 +82,8 @@ def find_possible_run_ids(
 ) -> frozenset[str]:
     """Identities of all runs that the study can have with its present data, models and code.
 
-    Independent of what has ended, but for the design of the test: final runs at every rate that
-    may be chosen, and all runs in every precision that ``auto`` may mean.
+    Final runs at every rate that may be chosen, and all runs in every precision that ``auto`` may
+    mean; ``records`` are those that searches go on from.
     """
     return frozenset(
         planned.run_id
@@ -114,7 +114,7 @@ def _plan_runs(
     planned: list[PlannedRun] = []
     searches: dict[tuple[str, str], list[AutoSearch]] = {}
     for task in study.tasks:
-        design = find_outer_design(study, context, task, records)
+        design = choose_outer_design(study.protocol, task, context.dataset(task))
         for name in model_free_baselines(task):
             if _is_in_shard(context, (task.key, NO_MODEL.key, name)):
                 planned += _plan_baseline(study, context, task, name, design)
@@ -214,32 +214,6 @@ def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
                 remedy="They differ in nothing but their names: remove one, or change it.",
             )
     return list({(one.run_id, one.searched_by): one for one in planned}.values())
-
-
-def find_outer_design(
-    study: Study, context: StudyContext, task: TaskSpec, records: Sequence[Record]
-) -> OuterDesign:
-    """The design of a task's test: what the protocol says, but ``auto`` goes on with a split.
-
-    Runs of the published split that have ended on the present data came from a version of paretune
-    that had nothing else.
-
-    Raises:
-        DataError: the protocol names a number of folds that the rows cannot be divided into.
-    """
-    design = choose_outer_design(study.protocol, task, context.dataset(task))
-    if study.protocol.outer != "auto" or not design.folds:
-        return design
-    split_results = [
-        record
-        for record in records
-        if record.run.task.key == task.key
-        and record.run.outer is None
-        and record.run.stage != "cost"
-    ]
-    if any(context.identify(study.relocate(r.run)) == r.run_id for r in split_results):
-        return OuterDesign(0, "runs of it had ended before cross-validation was the default")
-    return design
 
 
 def count_folds(study: Study, training_rows: int) -> int:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from paretune import metrics
 from paretune.data.checks.audit import audit
 from paretune.data.finding import Finding
+from paretune.data.outer_design import choose_outer_design
 from paretune.errors import DataError, ModelError
 from paretune.measuring.auto_precision import Precision, resolve_auto_precision
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.planning.expand import (
     PlannedRun,
     expand_study,
-    find_outer_design,
     find_possible_run_ids,
 )
 from paretune.planning.predicted_cost import CostPredictor
@@ -45,12 +45,10 @@ def make_precision_resolver(store: Store | None, device: str) -> Callable[[int |
     So a store that is continued on another machine computes as it did before.
     """
     prefix = f"precision/{device.split(':')[0]}"
-    # Stores of paretune 0.1.0 have one precision for all models.
-    for_all_models = store.get_setting(prefix) if store is not None else None
 
     def resolve(width: int | None) -> Precision:
         key = f"{prefix}/{width}"
-        precision = for_all_models or (store.get_setting(key) if store is not None else None)
+        precision = None if store is None else store.get_setting(key)
         if precision is None:
             precision = resolve_auto_precision(device, width).precision
             if store is not None and store.is_writable:
@@ -123,13 +121,8 @@ def check_splits(runs: Iterable[Run], context: StudyContext) -> None:
         context.caches.parts(run)
 
 
-def audit_study(
-    study: Study, context: StudyContext, records: Sequence[Record] = ()
-) -> Iterator[Finding]:
+def audit_study(study: Study, context: StudyContext) -> Iterator[Finding]:
     """Every finding in the study's data.
-
-    Args:
-        records: that exist; what has ended may determine which rows are tested.
 
     Raises:
         DataError: after the last finding, if any is an error.
@@ -137,7 +130,7 @@ def audit_study(
     errors = 0
     for task in study.tasks:
         dataset = context.dataset(task)
-        design = find_outer_design(study, context, task, records)
+        design = choose_outer_design(study.protocol, task, dataset)
         for finding in audit(dataset, study.checks, design):
             errors += finding.severity == "error"
             yield finding

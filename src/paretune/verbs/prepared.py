@@ -125,20 +125,14 @@ def prepare_study(
 
     folder = study_input.store_folder(study, store)
     context = StudyContext(offline=offline, shard=shard)
-    if (folder / "study.db").is_file():
-        with Store.open(folder) as opened:  # what has ended may determine what is tested
-            if retry and (again := opened.retry(study.study_hash)):
-                observer.note(f"Runs that are tried again: {again}.")
-            preflight.use_store(context, opened, device)
-            records = study_input.load_records(study, opened)
-            findings = _audit(study, context, observer, records)
-    else:
-        findings = _audit(study, context, observer)  # before a folder is made for results
+    findings = _audit(study, context, observer)  # before a folder is made for results
     with Store.open(folder, create=True) as opened:
         preflight.use_store(context, opened, device)
         preflight.check_optional_metrics(
             [(task, study.generation) for task in study.tasks], context
         )
+        if retry and (again := opened.retry(study.study_hash)):
+            observer.note(f"Runs that are tried again: {again}.")
         records = study_input.load_records(study, opened)
         ready, waiting = race.plan_runs(study, context, records)
         ended = {record.run_id for record in records}
@@ -171,15 +165,13 @@ def prepare_study(
         )
 
 
-def _audit(
-    study: Study, context: StudyContext, observer: Observer, records: Sequence[Record] = ()
-) -> list[Finding]:
+def _audit(study: Study, context: StudyContext, observer: Observer) -> list[Finding]:
     """All findings; errors and warnings are passed on, notes are counted (``check`` shows them)."""
     from paretune.planning import preflight
 
     findings: list[Finding] = []
     try:
-        for finding in preflight.audit_study(study, context, records):
+        for finding in preflight.audit_study(study, context):
             findings.append(finding)
             if finding.severity != "note":
                 observer.note(f"{finding.severity}: {finding}")
