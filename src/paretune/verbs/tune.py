@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from paretune.errors import StudyError
 from paretune.file_names import make_file_name
-from paretune.reporting.text.formatting import join_names
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import parse_duration, parse_size
@@ -195,7 +194,7 @@ def tune(
         if seconds is not None:
             text, reduced = _fit(text, seconds / _measure_load(), workers)
             if reduced:
-                tell(f"To stay within the budget: {join_names(reduced)}.")
+                tell(f"To stay within the budget: {'; '.join(reduced)}.")
         if file.exists():
             tell(f"The study file that was there is {file.rename(_find_free_name(file))} now.")
         write_output(file, text, overwrite=False)
@@ -424,7 +423,7 @@ def _describe_more_time(ran: RunResult, reduced: Sequence[str], command: str) ->
         )
     if reduced:
         sentences.append(
-            f"Shortened for the budget: {join_names(reduced)}. `{command} --restart` with more "
+            f"Shortened for the budget: {'; '.join(reduced)}. `{command} --restart` with more "
             "time gives up nothing."
         )
     return " ".join(sentences)
