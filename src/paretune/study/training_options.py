@@ -20,13 +20,13 @@ class Training(FrozenModel):
 
     ALIASES = aliases.TRAINING_ALIASES
 
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=2**20)
     micro_batch: int | None = Field(default=None, ge=1)
-    epochs: int = Field(default=10, ge=1)
-    max_steps: int | None = Field(default=None, ge=1)
+    epochs: int = Field(default=10, ge=1, le=100_000)
+    max_steps: int | None = Field(default=None, ge=1, le=10**9)
     eval_every: int | None = Field(default=None, ge=1)
     patience: int | None = Field(default=3, ge=1)
-    max_length: int = Field(default=256, ge=8)
+    max_length: int = Field(default=256, ge=8, le=2**20)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -59,7 +59,7 @@ class Generation(FrozenModel):
 
     num_beams: int | None = Field(default=None, ge=1, le=64)
     length_penalty: float | None = None
-    max_new_tokens: int = Field(default=256, ge=1)
+    max_new_tokens: int = Field(default=256, ge=1, le=2**20)
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     metrics: tuple[str, ...] = ()
     bertscore_model: str | None = None

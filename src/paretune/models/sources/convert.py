@@ -185,11 +185,12 @@ def _describe_refusal(path: Path, message: str) -> ModelError:
     """
     called = re.search(r"GLOBAL ([\w.]+)", message)
     code = re.search(r"Unsupported operand (\d+)", message)
-    operation = pickletools.code2op.get(chr(int(code[1]))) if code else None
+    operations = {ord(each.code): each.name for each in pickletools.opcodes}
+    operation = operations.get(int(code[1])) if code else None
     if called is not None:
         reason = f"it is a pickle that would call {called[1]}"
     elif operation is not None:
-        reason = f"it is a pickle with the operation {operation.name}, which no weights need"
+        reason = f"it is a pickle with the operation {operation}, which no weights need"
     else:
         return ModelError(
             "is truncated or damaged, or holds no weights.",
