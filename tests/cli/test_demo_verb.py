@@ -60,7 +60,7 @@ def test_it_ends_in_the_answer_the_table_and_the_page(
     code, out, _ = command(capsys, "demo", "--store", store)
     first, answer, table = out.split("\n\n")
     assert code == 0 and first.startswith("Which fine-tuning method is worth it")
-    assert answer.splitlines()[1].startswith("routing-en: take full, 0.")
+    assert answer.splitlines()[1].startswith("On routing-en, take full fine-tuning: 0.")
     assert "Three seeds are a first look" in answer
     assert all(len(line) <= 80 for line in table.splitlines()[:-2])
     assert table.endswith(f"Page: {store}/report.html\nYour own data: paretune tune FILE.csv\n")

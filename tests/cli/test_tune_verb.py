@@ -256,7 +256,7 @@ def test_from_a_file_to_an_answer_and_again(
     out = capsys.readouterr().out
     assert end.value.code == 0, out
     assert "What was guessed" in out and "\n  label: label (" in out and "Predicted for all" in out
-    assert "take the baseline tfidf" in out
+    assert "take the baseline TF-IDF" in out
     assert "Nothing is exported" in out and "what to take needs no training." in out
     with pytest.raises(SystemExit) as end:
         main([*command, "--json"])

@@ -72,13 +72,15 @@ def test_a_view_at_80_columns_without_colour(
     assert "e5-small x lora, rate 0.001, seed 3 (final): step 12 of 40, loss 0.53, " in text
     assert "full, rate 0.0001, seed 0 (tune): failed (error): no luck" in text
     assert "at all" not in text
-    (row,) = [line for line in lines if line.startswith("  lora")]
+    (row,) = [line for line in lines if line.startswith("  LoRA")]
     interval = watch(study, store=tmp_path / "store").cells[1].cell.interval
     assert interval is not None and interval.n_seeds == 2
     estimate = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-    assert row.split()[:5] == ["lora", "5", "1", "1", "0"] and row.endswith(f"{estimate}    60 x 2")
+    assert row.split()[:5] == ["LoRA", "5", "1", "1", "0"] and row.endswith(f"{estimate}    60 x 2")
     (row,) = [line for line in lines if line.startswith("  full")]
-    assert row.split()[:5] == ["full", "2", "0", "4", "1"] and row.endswith("-         -")
+    assert row.split()[:6] == ["full", "fine-tuning", "2", "0", "4", "1"] and row.endswith(
+        "-         -"
+    )
 
 
 def test_time_left_is_told_only_while_somebody_works(

@@ -158,7 +158,7 @@ def test_the_audit_of_all_rows_finds_no_leak_between_parts_that_are_one() -> Non
     findings = audit(leaking, Checks(), OuterDesign(5, "it has 80 labelled rows"))
     codes = {f.code: f for f in findings}
     assert "leak" not in codes and "duplicate" in codes
-    assert "5-fold cross-validation" in codes["test-design"].what
+    assert "tested by 5-fold cross-validation" in codes["test-design"].what
     assert "outer: split" in codes["test-design"].remedy
 
 

@@ -130,7 +130,7 @@ def test_what_is_there_is_never_overwritten(trained: Any, tmp_path: Path) -> Non
     study, store = trained
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("keep")
-    with pytest.raises(StudyError, match="is there already"):
+    with pytest.raises(StudyError, match="already exists"):
         export(study, store=store, method="lora", output=tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["precious.txt"]
 

@@ -105,8 +105,8 @@ def test_every_fault_of_a_study_file_is_named_at_once(capsys: Any, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("empty.yaml", b"", "holds no settings"),
-        ("list.yaml", b"- a\n", "holds no settings"),
+        ("empty.yaml", b"", "has no settings"),
+        ("list.yaml", b"- a\n", "has no settings"),
         ("broken.yaml", b"study: [a\n", "is not valid YAML"),
         ("twice.yaml", b"study: a\nstudy: b\n", "is not valid YAML"),
         ("binary.yaml", b"\xff\xfe\x00study", "cannot be read"),

@@ -109,7 +109,7 @@ def test_possible_runs_are_those_of_every_rate_in_every_fold(ask: Any) -> None:
 
 def test_the_design_of_the_test_is_a_note(ask: Any) -> None:
     (note,) = [f for f in audit_study(ask(), StudyContext()) if f.code == "test-design"]
-    assert "all rows are tested, in outer cross-validation with 3 folds" in note.what
+    assert "all rows are tested by 3-fold cross-validation" in note.what
 
 
 def test_training_and_selection_rows_lie_outside_the_fold(ask: Any) -> None:

@@ -76,7 +76,7 @@ def test_records_set_the_speed_and_the_rest(
     steps = final[0].result["steps"]
     predicted = CostPredictor(StudyContext(), SPEED, records).predict(final[0].run)
     assert steps == 2 and predicted.seconds == pytest.approx(7.0)
-    assert predicted.basis == "1 ended runs of this model"
+    assert predicted.basis == "1 ended run of this model"
     assert CostPredictor(StudyContext(), SPEED, records).predict(
         cost.run
     ).peak_bytes == pytest.approx(peak)
@@ -86,13 +86,13 @@ def test_records_set_the_speed_and_the_rest(
     )
     other = CostPredictor(StudyContext(), SPEED, records, device="cuda").predict(cost.run)
     assert other.peak_bytes == work.held_bytes + work.saved_bytes
-    assert (other.seconds, other.memory_basis) == (None, "tensors alone")
+    assert (other.seconds, other.memory_basis) == (None, "tensor sizes")
     assert "no run of this model has ended on this GPU" in other.basis
     # Of two cards of one name one tells of the other, and a card of another name does not.
     of_card: dict[str, Any] = {"device": "cuda:1", "device_name": "NVIDIA L4"}
     records[0].measured["environment"] = of_card
     on_card = CostPredictor(StudyContext(), SPEED, records, device="cuda").predict(final[0].run)
-    assert on_card.basis == "1 ended runs of this model"
+    assert on_card.basis == "1 ended run of this model"
     records[0].measured["environment"] = {**of_card, "device_name": "NVIDIA H100"}
     assert (
         CostPredictor(StudyContext(), SPEED, records, device="cuda").predict(final[0].run).seconds

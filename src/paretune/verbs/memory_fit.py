@@ -45,8 +45,8 @@ def explain_too_large(
                 parts.append(f"the best weights so far {format_bytes(memory.copy_bytes)}")
             sentences[run.model.key, run.method.key] = (
                 f"{title_of(run.method.key)} on {run.model.key} needs "
-                f"{format_bytes(memory.total_bytes)} ({', '.join(parts)}) before any "
-                f"activation, and {device} has {format_bytes(total_bytes)}."
+                f"{format_bytes(memory.total_bytes)} ({', '.join(parts)}) before any activation, "
+                f"and {device} has {format_bytes(total_bytes)}."
             )
     return list(sentences.values())
 

@@ -9,10 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from paretune.execution.progress.describe import format_duration
-from paretune.methods.core.titles import title_of
 from paretune.planning.worker_count import WorkerCount, worker_bytes
-from paretune.reporting.text.formatting import format_bytes
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
 from paretune.terminal.notebook import html_lines, html_table
@@ -114,6 +111,8 @@ class Plan:
         yield "Runs: learning rates tried + final + cost measurements. Time: with one worker."
 
     def _rows(self) -> list[tuple[str, ...]]:
+        from paretune.methods.core.titles import title_of
+
         rows = []
         for (task, model, method), runs in self.cells.items():
             stages = Counter(run.run.stage for run in runs)
@@ -134,7 +133,7 @@ class Plan:
         seconds = self.seconds_left
         left = "time left not known yet"
         if seconds is not None:
-            left = f"about {format_duration(seconds)} left"
+            left = f"about {format_time(seconds)} left"
         return (
             f"{pluralise(len(self.runs), 'run')}, {self.done} done; {left} with "
             f"{pluralise(self.workers, 'worker')} of {pluralise(self.threads, 'thread')} on "
@@ -209,11 +208,15 @@ class Plan:
 
 def format_time(seconds: float | None) -> str:
     """A duration; what stands where it is not known."""
+    from paretune.execution.progress.describe import format_duration
+
     return "not known" if seconds is None else format_duration(seconds)
 
 
 def format_peak(runs: Iterable[PredictedRun]) -> str:
     """The highest peak of all; a dash where none needs a model."""
+    from paretune.reporting.text.formatting import format_bytes
+
     peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
     return format_bytes(max(peaks)) if peaks else "-"
 

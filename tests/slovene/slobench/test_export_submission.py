@@ -222,7 +222,7 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
 @pytest.mark.usefixtures("nothing_half")
 def test_what_is_there_is_never_overwritten(done: Any, tmp_path: Path) -> None:
     study, store, source = done
-    with pytest.raises(StudyError, match="is there already"):
+    with pytest.raises(StudyError, match="already exists"):
         export_slobench(study, store=store, output=source)
 
 
@@ -344,7 +344,7 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     )
     assert code == 0 and out.endswith("Ready to be handed in.\n")
     code, _, err = command(capsys, *arguments)
-    assert code == 2 and "is there already" in err
+    assert code == 2 and "already exists" in err
     code, out, err = command(
         capsys,
         "export",

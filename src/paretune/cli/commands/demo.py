@@ -44,8 +44,7 @@ def demo(
     if not quiet:
         echo(
             "Which fine-tuning method is worth it for a small encoder and 200 labelled texts?\n"
-            "Full fine-tuning trains all weights, LoRA a few beside them, a linear probe only the "
-            "head.",
+            "Full fine-tuning trains all weights, LoRA a few beside them, a linear probe the head.",
             to=stream,
         )
     with open_observer(stream, quiet=quiet) as observer:

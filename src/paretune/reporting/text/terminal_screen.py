@@ -104,15 +104,15 @@ def print_screen(report: Report, console: Console, study: str) -> None:
 
 
 def print_answer(report: Report, console: Console, remark: str) -> None:
-    """Print what to take, a remark of the caller, and the table; health where it is in doubt."""
+    """Print what to take, a remark of the caller, what is in doubt, and the table."""
     overview = build_overview(report)
     _print(console, "")
     _print_heading(report, overview, console)
     for task in report.tasks:
         _print_task(task, console)
     _print(console, f"  {remark}")
-    if any(item.alarm for item in overview.health):
-        _print(console, f"{format_health(overview)}.", "dim")
+    if alarms := [f"{item.title}: {item.text}" for item in overview.health if item.alarm]:
+        _print(console, f"  In doubt: {'; '.join(alarms)}.", "dim")
     _print(console, "")
     _print_table(overview, console)
 
