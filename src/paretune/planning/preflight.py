@@ -141,7 +141,7 @@ def audit_study(study: Study, context: StudyContext) -> Iterator[Finding]:
         )
 
 
-def require_sound_data(study: Study, context: StudyContext, records: Sequence[Record] = ()) -> None:
+def require_sound_data(study: Study, context: StudyContext) -> None:
     """Audit a study's data as :func:`audit_study` does, where nobody lists its findings.
 
     Raises:
@@ -149,7 +149,7 @@ def require_sound_data(study: Study, context: StudyContext, records: Sequence[Re
     """
     errors: list[str] = []
     try:
-        for finding in audit_study(study, context, records):
+        for finding in audit_study(study, context):
             if finding.severity == "error":
                 errors.append(str(finding))
     except DataError as error:

@@ -113,7 +113,7 @@ class Plan:
     def _rows(self) -> list[tuple[str, ...]]:
         from paretune.methods.core.titles import title_of
 
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for (task, model, method), runs in self.cells.items():
             stages = Counter(run.run.stage for run in runs)
             rows.append(
@@ -278,7 +278,7 @@ def plan(
         context = preflight.make_context(opened, workers.device, offline=workers.offline)
         if opened is not None:
             records += _find_shared_records(study, opened, context, records)
-        preflight.require_sound_data(study, context, records)
+        preflight.require_sound_data(study, context)
         # While the store is open: it knows what `precision: auto` means there.
         ready, waiting = race.plan_runs(study, context, records)
         raced = study.protocol.race != "off"

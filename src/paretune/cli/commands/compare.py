@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @with_option_groups
 def compare(
     study: StudyArguments,
-    a: Annotated[str, typer.Argument(metavar="A", help="A method or baseline, as in the report.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A method or baseline by its key: lora, tfidf.")
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     json: JsonOptions,
     store: StoreFolder = None,
