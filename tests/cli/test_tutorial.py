@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.docs_script import load_script
 from support.tiny_study import command, finish
 
 from paretune.study import Study
@@ -22,19 +22,9 @@ QUICK = {
 }
 
 
-def blocks() -> Iterator[tuple[str, str]]:
-    """Language and text of each block; of one that shows a command, the text is the command."""
-    for kind, text in re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S):
-        yield ("$", text.splitlines()[0][2:]) if text.startswith("$ ") else (kind, text)
-
-
-def changed(text: str, diff: str) -> str:
-    """Lines with ``-`` must be there as they are, and give way to those with ``+``."""
-    for gone, come in re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)+)", diff, re.M):
-        before, after = (re.sub(r"^.", "", part, flags=re.M) for part in (gone, come))
-        assert before in text, before
-        text = text.replace(before, after)
-    return text
+TUTORIAL = load_script(ROOT / "dev" / "tutorial.py")
+STEADY = ("data", "new", "check", "plan", "why")
+"""Verbs whose lines without a number say the same whatever is trained."""
 
 
 @pytest.mark.slow
@@ -43,34 +33,37 @@ def test_every_command_of_the_tutorial_runs(
 ) -> None:
     pytest.importorskip("tensorboard", reason="needs tensorboard: pip install tensorboard")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     tiny_model("bert", tmp_path / "model")
     file, study_text, verbs = tmp_path / "messages.yaml", "", []
-    for kind, text in blocks():
+    for kind, text in TUTORIAL.BLOCK.findall(PAGE.read_text("utf-8")):
         if kind == "diff":
             # Made smaller only where it is read: the page's own lines are those of `new`.
-            study_text = changed(study_text, text)
+            study_text = TUTORIAL.change(study_text, text)
             file.write_text(_smaller(study_text), encoding="utf-8")
         elif kind == "python":
             exec(compile(text, str(PAGE), "exec"), {})  # noqa: S102 (the page's own five lines)
             assert "tensor([[" in capsys.readouterr().out
-        elif kind == "$":
-            verb = shlex.split(text)[1]
+        elif kind == "console":
+            line, _, shown = text.partition("\n")
+            verb, *_ = words = shlex.split(line)[2:]
             if verb == "new":
                 _shorten(tmp_path / "messages")
             verbs.append(verb)
             if verb == "run":  # in this process, so that `run` itself finds it done and reports
                 finish(Study.load(file), tmp_path / "studies" / "messages", costs=None).close()
-            arguments = shlex.split(text)[1:]
-            arguments += (
-                ["--allow-collapsed"] if verb == "export" else []
-            )  # of a few rows, two steps
-            code, out, err = command(capsys, *arguments)
-            assert code == 0, (text, out, err)
+            # Few rows and two steps: what is exported may be constant.
+            words += ["--allow-collapsed"] if verb == "export" else []
+            code, out, err = command(capsys, *words)
+            assert code == 0, (line, out, err)
+            steady = [one for one in shown.splitlines() if not re.search(r"\d", one)]
+            printed = {one.rstrip() for one in out.splitlines()}
+            assert verb not in STEADY or printed.issuperset(steady), (line, steady, out)
             if verb == "new":
                 study_text = file.read_text(encoding="utf-8")
     assert verbs == [
-        *("data", "new", "check", "plan", "run", "watch", "report"),
-        *("run", "report", "recommend", "why", "compare", "export", "track"),
+        *("data", "new", "check", "plan", "run", "report"),
+        *("recommend", "why", "compare", "export", "track"),
     ]
     assert (tmp_path / "routing-lora" / "adapter_config.json").is_file()
     assert list((tmp_path / "mirror").rglob("events.out*"))

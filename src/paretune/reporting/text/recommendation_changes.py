@@ -101,8 +101,8 @@ class _ChangeWriter:
         yield from describe_edge_rates((titles.title(cell), cell) for cell in cells)
         yield from self._other_budgets()
         sizes = list(self._open_pairs())
-        for pair, size in sizes:
-            yield describe_sample_size(size, *pair)
+        for (a, b), size in sizes:
+            yield describe_sample_size(size, a, b)
         within_budget = any(c.within_budget for c in self._methods)
         if recommendation.kind in ("baseline", "none") and within_budget:
             yield (
