@@ -13,7 +13,7 @@ from paretune.cli.near_misses import SYNONYMS
 
 
 @pytest.mark.parametrize(
-    ("words", "meant"),
+    ("words", "suggestion"),
     [
         (["reviews.csv"], "reviews.csv is a data file. Did you mean: paretune tune reviews.csv"),
         (["a b.CSV", "--label", "x"], "paretune tune 'a b.CSV' --label x"),
@@ -25,10 +25,12 @@ from paretune.cli.near_misses import SYNONYMS
         (["chek", "study.yaml"], "No such command 'chek'. Did you mean 'check'?"),
     ],
 )
-def test_the_command_that_was_meant_is_named(capsys: Any, words: list[str], meant: str) -> None:
+def test_the_command_that_was_meant_is_named(
+    capsys: Any, words: list[str], suggestion: str
+) -> None:
     code, out, err = command(capsys, *words)
     assert (code, out) == (2, "")
-    assert meant in err
+    assert suggestion in err
 
 
 def test_every_word_of_another_program_means_a_verb_and_is_none() -> None:

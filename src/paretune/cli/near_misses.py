@@ -36,19 +36,19 @@ def refuse_near_miss(words: Sequence[str]) -> None:
     """
     first, rest = words[0].lower(), words[1:]
     if first.endswith(DATA_ENDINGS):
-        what, meant = f"{words[0]} is a data file.", _command("tune", words)
+        what, suggestion = f"{words[0]} is a data file.", _command("tune", words)
     elif first.endswith(STUDY_ENDINGS):
-        what, meant = f"{words[0]} is a study file.", _command("run", words)
+        what, suggestion = f"{words[0]} is a study file.", _command("run", words)
     elif first in SYNONYMS:
         verb = SYNONYMS[first]
         if verb == "run" and any(word.lower().endswith(DATA_ENDINGS) for word in rest):
             verb = "tune"
-        what, meant = f"there is no command {words[0]}.", _command(verb, rest)
+        what, suggestion = f"there is no command {words[0]}.", _command(verb, rest)
         if verb == "run" and not rest:
-            meant = "paretune tune DATA, or: paretune run STUDY"
+            suggestion = "paretune tune DATA, or: paretune run STUDY"
     else:
         return
-    raise StudyError(what, remedy=f"Did you mean: {meant}")
+    raise StudyError(what, remedy=f"Did you mean: {suggestion}")
 
 
 def _command(verb: str, words: Sequence[str]) -> str:

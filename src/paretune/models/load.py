@@ -194,7 +194,9 @@ def _split_drawn(
 
 def _read_mismatches(info: dict[str, Any]) -> dict[str, tuple[object, object]]:
     """By name, the shape in the file and the shape that the config asks for."""
-    return {name: (tuple(saved), tuple(asked)) for name, saved, asked in info["mismatched_keys"]}
+    return {
+        name: (tuple(saved), tuple(expected)) for name, saved, expected in info["mismatched_keys"]
+    }
 
 
 def _require_none(
@@ -205,8 +207,8 @@ def _require_none(
     listed = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
     what = f"the checkpoint lacks weights of the model, or has them in another shape: {listed}."
     if reshaped := [name for name in lost if name in shapes]:
-        saved, asked = shapes[reshaped[0]]
-        what += f" {reshaped[0]} is {saved} in the file and {asked} by config.json."
+        saved, expected = shapes[reshaped[0]]
+        what += f" {reshaped[0]} is {saved} in the file and {expected} by config.json."
     raise ModelError(
         what, where=where, remedy="It is damaged, or its config.json belongs to another model."
     )

@@ -66,9 +66,9 @@ def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, .
     patterns = ("*.json", "results/*.json", "*/results/*.json")
     files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     read = [(path, _read_experiment(path)) for path in files]
-    found = [(path, experiment) for path, experiment in read if experiment is not None]
+    results = [(path, experiment) for path, experiment in read if experiment is not None]
     others = tuple(str(path.relative_to(folder)) for path, experiment in read if experiment is None)
-    if not found:
+    if not results:
         what = "holds no result files of peft's method_comparison (*.json)"
         raise DataError(
             f"{what}; no run_info.experiment_name in {', '.join(others)}."
@@ -77,12 +77,12 @@ def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, .
             where=str(folder),
             remedy="In peft's repository they are in method_comparison/MetaMathQA/results.",
         )
-    counts = Counter((experiment.model, experiment.name) for _, experiment in found)
+    counts = Counter((experiment.model, experiment.name) for _, experiment in results)
     experiments = tuple(
         replace(experiment, name=path.stem, has_duplicates=True)
         if counts[experiment.model, experiment.name] > 1
         else experiment
-        for path, experiment in found
+        for path, experiment in results
     )
     return experiments, others
 
