@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 @with_option_groups
 def compare(
     study: StudyArguments,
-    a: Annotated[
-        str, typer.Argument(metavar="A", help="A method or baseline by its key: lora, tfidf.")
-    ],
+    a: Annotated[str, typer.Argument(metavar="A", help="A method or baseline: lora, tfidf.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     json: JsonOptions,
     store: StoreFolder = None,
