@@ -12,6 +12,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from paretune.planning.prepare import prepare
+
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.score_difference import score_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
@@ -44,9 +46,9 @@ def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, objec
     """Train what is missing; by method, its cell."""
     study = study_in(precision, options.seeds, tuple(options.methods.split(",")))
     with Store.open(options.folder / precision, create=True) as store:
-        context = preflight.make_context(store, "cpu")
+        prepared = prepare(study, store=store, device="cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        while preflight.add_missing_runs(study, context, store):
+        while preflight.add_missing_runs(prepared, store):
             run_worker(
                 store,
                 study.study_hash,

@@ -14,6 +14,8 @@ from paretune.store import RunStatus, Storage
 STAGES = ("tune", "final", "cost")
 POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
+LOOK_SHARE = 1 / 20
+"""Of the time, for looks at the store: a look at thousands of runs takes longer than others."""
 
 
 def do_nothing_at_an_end() -> None:
@@ -57,7 +59,9 @@ class StudyLoop:
         expanded_at = finals_at = -1  # numbers of ended runs at the last call back
         while True:
             collect()
+            begun = time.monotonic()
             statuses = self.store.load_statuses(self.study_hash, self.owner)
+            pause = max(POLL_SECONDS, (time.monotonic() - begun) / LOOK_SHARE)
             self._look(statuses)
             ended = sum(status.ended for status in statuses)
             finals = sum(status.ended for status in statuses if status.stage == "final")
@@ -77,7 +81,7 @@ class StudyLoop:
             if not waiting or is_late:
                 return self._summarise(statuses)
             start(waiting)
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
 
     def _look(self, statuses: Sequence[RunStatus]) -> None:
         """Tell the observer what has changed since the last look."""
