@@ -95,6 +95,23 @@ def test_shares_that_were_merged_are_the_whole_study_to_the_bit(
 
 
 @pytest.mark.slow
+def test_a_search_in_its_share_finds_what_it_finds_in_the_whole_study(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    auto = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 1.0}
+    methods = [auto, {"name": "lora", "rank": 2}]
+    study = small(tmp_path / "data", tiny_model("bert"), methods=methods, protocol=PROTOCOL)
+    for index in (1, 2, 3):
+        finish(study, tmp_path / f"share{index}", shard=Shard(index, 3)).close()
+    merge([tmp_path / f"share{index}" for index in (1, 2, 3)], tmp_path / "merged")
+    with (
+        finish(study, tmp_path / "whole", costs=0) as whole,
+        Store.open(tmp_path / "merged") as merged,
+    ):
+        assert digests(merged, study.study_hash) == digests(whole, study.study_hash)
+
+
+@pytest.mark.slow
 def test_shares_run_merge_and_report_by_commands(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
