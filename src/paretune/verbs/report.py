@@ -110,6 +110,7 @@ def write_outputs(
     report: Report,
     page: Path | str | None = None,
     *,
+    card: Path | str | None = None,
     figures: Path | str | None = None,
     tables: Path | str | None = None,
     json: Path | str | None = None,
@@ -120,12 +121,17 @@ def write_outputs(
         StoreError: they cannot be written there.
     """
     written: list[tuple[str, Path]] = []
+    if card is not None:
+        from paretune.reporting.charts import write_card
+        from paretune.reporting.overview import build_overview
+
+        written.append(("Card", write_card(report, build_overview(report).sentence, Path(card))))
     if page is not None:
         from paretune.reporting.html.page import write_page
 
-        written.append(("Page", write_page(report, Path(page))))
+        written.append(("Page", write_page(report, Path(page), card and Path(card))))
     if figures is not None:
-        from paretune.reporting.figures.write_figures import write_figures
+        from paretune.reporting.charts import write_figures
 
         written += [("Figure", path) for path in write_figures(report, Path(figures))]
     if tables is not None:
@@ -144,6 +150,7 @@ def report(
     *,
     store: Path | str | None = None,
     page: Path | str | None = None,
+    card: Path | str | None = None,
     figures: Path | str | None = None,
     tables: Path | str | None = None,
     json: Path | str | None = None,
@@ -154,6 +161,8 @@ def report(
         study: a study, its file, or the name of a shipped one.
         store: folder of the results; ``studies/NAME`` by default.
         page: also write the page (HTML, one file) here.
+        card: also write a picture of the result here (PNG or SVG, 1,200 x 630 pixels); a page
+            that is written too names it for links to it.
         figures: also write the figures (PNG, SVG and PDF) into this folder.
         tables: also write the tables (LaTeX, Markdown, CSV and Parquet) into this folder.
         json: also write the whole study (JSON, docs/json.md) here.
@@ -166,5 +175,5 @@ def report(
         StoreError: the store is missing or damaged, or never ran this study.
     """
     built = load_results(study, store).build_report()
-    write_outputs(built, page, figures=figures, tables=tables, json=json)
+    write_outputs(built, page, card=card, figures=figures, tables=tables, json=json)
     return built

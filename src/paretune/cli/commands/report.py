@@ -24,6 +24,13 @@ class ReportFiles:
         Path | None,
         typer.Option(metavar="FILE", help="Where to write the page. [default: STORE/report.html]"),
     ] = None
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the result as a picture for links: PNG or SVG, 1,200 x 630.",
+        ),
+    ] = None
     figures: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write the figures here: PNG, SVG and PDF."),
@@ -71,7 +78,7 @@ def report(
         raise StudyError("--page and --output both name the page.", remedy="Leave out one of them.")
     results = load_results(study.load(), store)
     built = results.build_report()
-    more = {"figures": files.figures, "tables": files.tables}
+    more = {"card": files.card, "figures": files.figures, "tables": files.tables}
     if not as_json:
         page = files.page or files.output
         typed = study.as_typed(store)

@@ -1,9 +1,9 @@
 """The report as one HTML page: nothing in it is loaded from elsewhere.
 
-It is complete without JavaScript. With JavaScript the reader chooses the cost and the budget of the
-Pareto figure, and the two methods whose answers are compared: by Vega (https://vega.github.io), as
-the package ``vl-convert-python`` of its makers brings it, and two short scripts of ours. The page's
-policy allows these scripts by their hashes and no other, and forbids ``eval``.
+It is complete without JavaScript. With JavaScript the reader sorts tables, copies commands, chooses
+the cost and the budget of the Pareto chart (drawn by Vega, https://vega.github.io, as the package
+``vl-convert-python`` of its makers brings it), and the two methods whose answers are compared. The
+page's policy allows these scripts by their hashes and no other, and forbids ``eval``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import StoreError
 from paretune.methods.core.titles import title_of
-from paretune.reporting.figures import bars, learning_curves, memory_stack, model_size, pareto
-from paretune.reporting.figures.vega_data import pareto_data
+from paretune.reporting import charts
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.overview import build_overview
 from paretune.reporting.tables.over_tasks_table import OVER_TASKS_NOTE, OverTasksTable
@@ -87,7 +87,7 @@ def _digest(text: str) -> str:
 
 @cache
 def load_script(name: str) -> str:
-    """One of our own scripts: ``pareto`` or ``disagreement``."""
+    """A script of ours: ``page`` (tables and commands), ``pareto`` or ``disagreement``."""
     return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
 
 
@@ -123,28 +123,40 @@ _FORMATTERS = (
 """Functions that templates call."""
 
 
-def write_page(report: Report, path: Path) -> Path:
+def write_page(report: Report, path: Path, card: Path | None = None) -> Path:
     """Write the page to ``path``, whole or not at all; its folder is created if it is missing.
+
+    Args:
+        report: all of the study.
+        path: an HTML file.
+        card: a picture that is published with the page, for links to it.
 
     Raises:
         StoreError: the page cannot be written there.
     """
-    return write_file(path, render_page(report), "the page")
+    image = ""
+    if card is not None:
+        image = quote(Path(os.path.relpath(card, path.parent)).as_posix())
+    return write_file(path, render_page(report, image=image), "the page")
 
 
-def render_page(report: Report, load_vega: Callable[[], str] = load_vega) -> str:
+def render_page(
+    report: Report, load_vega: Callable[[], str] = load_vega, *, image: str = ""
+) -> str:
     """The page as text. Everything that comes from data or names is escaped.
 
     Args:
         report: all of the study.
-        load_vega: returns the charting library; called only where a task has a Pareto figure.
+        load_vega: returns the charting library; called only where a task has a Pareto chart.
+        image: address of the page's card, relative to the page.
     """
     from markupsafe import Markup
 
     overview = build_overview(report)
-    parts = [_lay_out_task(task, index) for index, task in enumerate(report.tasks)]
-    page_scripts: list[str] = []
-    if any(part["pareto"] for part in parts):
+    parts = [_draw_task(task) for task in report.tasks]
+    page_scripts = [load_script("page")] if overview.rows else []
+    fronts = [part for part in parts if part["fronts"]]
+    if fronts:
         page_scripts += [load_vega(), load_script("pareto")]
     if any(task.disagreement or task.segments for task in report.tasks):
         page_scripts.append(load_script("disagreement"))
@@ -157,20 +169,24 @@ def render_page(report: Report, load_vega: Callable[[], str] = load_vega) -> str
             scripts=[Markup(text) for text in page_scripts],  # noqa: S704
             # Every character that could be markup is an escape in it.
             json=lambda values: Markup(dump_script_json(values)),  # noqa: S704
-            pareto_data=pareto_data,
-            box=model_size,
-            points=model_size.svg_points,
+            draw=_draw,
+            image=image,
             parts=parts,
-            curve=(learning_curves.WIDTH, learning_curves.HEIGHT),
-            segments=memory_stack.SEGMENT_TITLES,
+            front=fronts[0] if fronts else None,
+            specs=[[chart.spec for chart in part["fronts"]] for part in parts],
             overview=overview,
             over_tasks=OverTasksTable.of(report.over_tasks),
             over_tasks_note=OVER_TASKS_NOTE,
             several=len({line.model for line in overview.rows if line.memory}) > 1,
-            pareto_left=pareto.LEFT,
-            narrow=bars.narrow_figure,
         )
     )
+
+
+def _draw(chart: charts.Chart) -> Any:
+    """The chart as markup: Vega escapes what is in it."""
+    from markupsafe import Markup
+
+    return Markup(charts.draw_svg(chart).replace("<svg ", '<svg aria-hidden="true" ', 1))  # noqa: S704
 
 
 def _environment() -> Environment:
@@ -187,19 +203,21 @@ def _environment() -> Environment:
     return jinja
 
 
-def _lay_out_task(task: TaskReport, index: int) -> dict[str, Any]:
-    """The figures of one task; memory once: by its parts where they are known, else as one bar."""
-    stack = memory_stack.build_memory_stack(task, index)
-    memory = stack or bars.memory_figure(task, index)
-    memory_note = "One measurement each, alone in a fresh process"
-    if stack and task.memory_table:
-        memory_note = task.memory_table.above
+def _draw_task(task: TaskReport) -> dict[str, Any]:
+    """The charts of one task; memory once: by its parts where they are known, else as one bar."""
+    scores, fronts = charts.chart_scores(task), charts.chart_fronts(task)
+    memory = charts.chart_memory_parts(task) or charts.chart_memory(task)
     return {
         "task": task,
-        "figures": [figure for figure in (bars.score_figure(task, index), memory) if figure],
-        "memory_note": memory_note,
-        "kinds": memory_stack.stack_kinds(stack) if stack else (),
-        "pareto": pareto.lay_out_pareto(task, index),
-        "sizes": model_size.lay_out_model_sizes(task, index),
-        "curves": learning_curves.build_curve_panels(task),
+        "bars": [chart for chart in (scores, memory) if chart],
+        "fronts": fronts,
+        "sizes": charts.chart_model_sizes(task),
+        "curves": charts.chart_learning_curves(task),
+        "ends": _find_ends(task),
     }
+
+
+def _find_ends(task: TaskReport) -> tuple[float, float]:
+    """The lowest and the highest end of the task's intervals: the axis of those in its cells."""
+    ends = [end for row in task.all_rows if row.interval for end in (row.interval.low, row.interval.high)]
+    return min(ends, default=0.0), max(ends, default=1.0)
