@@ -45,7 +45,7 @@ def test_every_command_of_the_tutorial_runs(
             exec(compile(text, str(PAGE), "exec"), {})  # noqa: S102 (the page's own five lines)
             assert "tensor([[" in capsys.readouterr().out
         elif kind == "console":
-            line, _, shown = text.partition("\n")
+            line, _, output = text.partition("\n")
             verb, *_ = words = shlex.split(line)[2:]
             if verb == "new":
                 _shorten(tmp_path / "messages")
@@ -56,8 +56,9 @@ def test_every_command_of_the_tutorial_runs(
             words += ["--allow-collapsed"] if verb == "export" else []
             code, out, err = command(capsys, *words)
             assert code == 0, (line, out, err)
-            steady = [one for one in shown.splitlines() if not re.search(r"\d", one)]
-            printed = {one.rstrip() for one in out.splitlines()}
+            steady = [" ".join(one.split()) for one in output.splitlines()]
+            steady = [one for one in steady if not re.search(r"\d", one)]
+            printed = {" ".join(one.split()) for one in out.splitlines()}
             assert verb not in STEADY or printed.issuperset(steady), (line, steady, out)
             if verb == "new":
                 study_text = file.read_text(encoding="utf-8")

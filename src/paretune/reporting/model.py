@@ -209,9 +209,10 @@ class Report:
         """The name, and what to take on each task, on one screen."""
         runs = f"{self.ended_runs:,} of {self.ended_runs + self.waiting_runs:,} runs ended"
         lines = [task.advice.lines[0] for task in self.tasks if task.advice is not None]
-        more = [f"... and {pluralise(len(lines) - _MOST_TASKS, 'more task')}"]
-        shown = lines if len(lines) <= _MOST_TASKS else [*lines[:_MOST_TASKS], *more]
-        return "\n".join([f"{self.name}: {runs}", *shown])
+        if len(lines) > _MOST_TASKS:
+            more = pluralise(len(lines) - _MOST_TASKS, "more task")
+            lines = [*lines[:_MOST_TASKS], f"... and {more}"]
+        return "\n".join([f"{self.name}: {runs}", *lines])
 
     def _repr_html_(self) -> str:
         from paretune.reporting.notebook import render_report
