@@ -23,7 +23,7 @@ QUICK = {
 
 
 TUTORIAL = load_script(ROOT / "dev" / "tutorial.py")
-STEADY = ("data", "new", "check", "plan", "why")
+STEADY = ("data", "new", "check", "plan")
 """Verbs whose lines without a number say the same whatever is trained."""
 
 
