@@ -59,7 +59,8 @@ def store_of(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_all_outputs_of_the_function_take_one_report(tmp_path: Path, builds) -> None:
     file, store = store_of(tmp_path)
-    outputs = {"page": "r.html", "figures": "figures", "tables": "tables", "json": "study.json"}
+    outputs = {"page": "r.html", "card": "c.svg", "json": "study.json"}
+    outputs |= {"figures": "figures", "tables": "tables"}
     report = paretune.report(file, store=store, **{k: tmp_path / v for k, v in outputs.items()})
     assert builds == [report]
     assert all((tmp_path / name).exists() for name in outputs.values())

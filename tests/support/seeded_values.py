@@ -41,7 +41,9 @@ def main(folder: Path) -> None:
     report = build_report(study, fake.whole(study))
     small = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
     figures = write_figures(
-        build_report(small, fake.cell(small, "lora", 0.7)), folder / "figures", formats=("pdf",)
+        build_report(small, fake.cell(small, "lora", 0.7)),
+        folder / "figures",
+        formats=("png", "svg"),
     )
     values = {
         "seed": derive_seed(1, "order", 2),

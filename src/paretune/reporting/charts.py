@@ -494,7 +494,7 @@ def write_figures(
     ``TASK.png`` has scores beside peak memory; ``TASK-front.png`` the scores over each cost;
     ``TASK-size.png`` score and memory against model size; ``TASK-bytes.png`` the parts of peak
     memory; ``TASK-curves.png`` the learning curves. A chart without data is not written. The same
-    records give the same bytes.
+    records give the same bytes of PNG and SVG.
 
     Raises:
         StoreError: the folder cannot be written.

@@ -1,5 +1,4 @@
 import io
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ from support import fake_records as fake
 
 from paretune.errors import StudyError
 from paretune.reporting.build import build_report
-from paretune.reporting.figures import memory_stack
-from paretune.reporting.figures.write_figures import write_figures
 from paretune.reporting.html.page import write_page
 from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.text.memory_difference import explain_memory_difference
@@ -90,37 +87,6 @@ def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
         "utf-8"
     )
     assert 'id="bytes-table-1">Where the bytes go</h3>' in text
-    for kind in ("weights", "gradients", "optimizer", "activations", "rest"):
-        assert f'<rect class="{kind}"' in text
-    assert re.search(
-        r'<desc id="bytes-0-d">full fine-tuning, weights 448 MiB, gradients 449 MiB', text
-    )
-
-
-def test_segments_are_to_scale_and_hostile_names_are_escaped(tmp_path: Path) -> None:
-    study = fake.study(methods=["full", {"name": "lora", "label": EVIL}])
-    task = build_report(study, fake.whole(study)).tasks[0]
-    figure = memory_stack.build_memory_stack(task, 0)
-    assert figure is not None
-    full = next(bar for bar in figure.bars if bar.label == "full fine-tuning")
-    assert full.length is not None
-    assert sum(length for _, length in full.segments) == pytest.approx(full.length)
-    assert [x for _, x, _ in full.stacked][1] == pytest.approx(full.segments[0][1])
-    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
-        "utf-8"
-    )
-    assert "<b onclick" not in text and "\x1b" not in text
-
-
-@pytest.mark.thorough
-def test_a_pdf_carries_no_date(tmp_path: Path) -> None:
-    study = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
-    records = fake.cell(study, "lora", 0.7)
-    figures = write_figures(build_report(study, records), tmp_path / "a", formats=("pdf",))
-    assert [path.name for path in figures] == ["t.pdf", "t-bytes.pdf"]
-    for content in (path.read_bytes() for path in figures):
-        assert content.startswith(b"%PDF") and b"FontFile2" in content
-        assert b"CreationDate" not in content and b"ModDate" not in content
 
 
 def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:

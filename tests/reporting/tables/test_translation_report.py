@@ -14,11 +14,9 @@ from support import fake_records as fake
 from support import fake_translations, slobench_scores
 from support.html_tags import Tags
 
-from paretune import metrics
 from paretune.errors import MissingDependencyError
 from paretune.reporting.build import build_report
-from paretune.reporting.figures import bars, learning_curves
-from paretune.reporting.figures.write_figures import write_figures
+from paretune.reporting.charts import write_figures
 from paretune.reporting.html.page import write_page
 from paretune.reporting.model import Report
 from paretune.reporting.text.formatting import format_interval
@@ -229,42 +227,6 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
     assert none.rows == () and "into sl or en only" in none.notes[0]
 
 
-def test_the_figure_has_bleu_beside_memory_and_the_untuned_line_in_its_group() -> None:
-    study = fake_translations.study(models=["one", "two"])
-    task = build_report(study, fake_translations.whole(study)).tasks[0]
-    figure, memory = bars.score_figure(task, 0), bars.memory_figure(task, 0)
-    assert figure is not None and memory is not None
-    highest = max(row.cell.interval.high for row in task.all_rows if row.cell.interval)
-    last = float(figure.ticks[-1][1])
-    assert highest <= last <= highest + 20 and last <= metrics.get("bleu").highest
-    lora = next(b for b in figure.bars if b.label == "LoRA")
-    interval = next(r for r in task.rows if r.cell.method == "lora").cell.interval
-    assert interval is not None and lora.length is not None
-    assert lora.length == pytest.approx(interval.estimate / last * figure.plot_width)
-    assert lora.value == f"{interval.estimate:.1f} ▲"
-    copied, one, two = figure.lines
-    assert copied.end == figure.bottom and copied.name == "copied source"
-    bars_of = [b.y for b in figure.bars if b.label == "untuned model"]
-    assert [(line.end, line.name) for line in (one, two)] == [
-        (y + bars.LINE, "untuned model") for y in bars_of
-    ]
-    assert one.end < two.y < two.end <= figure.bottom
-
-
-def test_curves_show_the_loss_on_one_axis() -> None:
-    study = fake_translations.study()
-    curves = learning_curves.build_curve_panels(
-        build_report(study, fake_translations.whole(study)).tasks[0]
-    )
-    assert "Selection loss, nats a token" in curves.caption and "runs from" in curves.caption
-    assert [p.title for p in curves.panels] == ["full fine-tuning", "LoRA", "prompt tuning"]
-    heights = [
-        float(p.split(",")[1]) for panel in curves.panels for ln in panel.lines for p in ln.split()
-    ]
-    assert min(heights) == 0 and max(heights) == learning_curves.HEIGHT
-    assert all(first <= learning_curves.HEIGHT for first in heights)
-
-
 @pytest.mark.thorough
 def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> None:
     study = fake_translations.study(generation=ASKED)
@@ -278,7 +240,9 @@ def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> Non
     assert 'id="grid-1-2"' in text
     drawn = write_figures(build_report(study, records), tmp_path, formats=("svg",))
     # No picture of bytes: the made-up parts exceed the peak.
-    assert [path.name for path in drawn] == ["help-sl-en.svg", "help-sl-en-front.svg"]
+    assert [path.name for path in drawn] == [
+        f"help-sl-en{part}.svg" for part in ("", "-front", "-curves")
+    ]
 
 
 def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:

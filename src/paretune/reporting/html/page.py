@@ -219,5 +219,10 @@ def _draw_task(task: TaskReport) -> dict[str, Any]:
 
 def _find_ends(task: TaskReport) -> tuple[float, float]:
     """The lowest and the highest end of the task's intervals: the axis of those in its cells."""
-    ends = [end for row in task.all_rows if row.interval for end in (row.interval.low, row.interval.high)]
+    ends = [
+        end
+        for row in task.all_rows
+        if row.interval
+        for end in (row.interval.low, row.interval.high)
+    ]
     return min(ends, default=0.0), max(ends, default=1.0)
