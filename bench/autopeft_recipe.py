@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from autopeft_space import MEMBERS, SERIAL, OwnSpace, Setting
-from paretune.planning.prepare import prepare
 from saas import SAMPLES, WARMUP, Array, NoisyImprovement, fit_saas, transform_to_normal
 
 from paretune import methods
@@ -30,6 +29,8 @@ from paretune.autopeft.review import read_trial
 from paretune.autopeft.schedule import Trial
 from paretune.execution.executor import StudySummary
 from paretune.execution.progress.observer import LineObserver
+from paretune.planning import preflight
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store import RunStatus, Store
@@ -44,7 +45,6 @@ from paretune.study import (
     derive_seed,
     digest,
 )
-from paretune.training.caches import ProcessCache
 from paretune.verbs.executors import ExecutorChoice
 from paretune.verbs.prepared import PreparedStudy
 from paretune.verbs.workers import Workers
@@ -81,7 +81,7 @@ class Recipe:
     samples: tuple[int, int] = (SAMPLES, WARMUP)
 
     def __call__(
-        self, study: Study, caches: ProcessCache, records: Sequence[Record]
+        self, study: Study, context: StudyContext, records: Sequence[Record]
     ) -> list[PlannedRun]:
         """Those that exist, and the next ones."""
         planned: list[PlannedRun] = []
@@ -98,14 +98,14 @@ class Arm:
 
     recipe: Recipe
     study: Study
-    caches: ProcessCache
+    context: StudyContext
     task: TaskSpec
     model: ModelSpec
 
     def plan(self, records: Sequence[Record]) -> list[PlannedRun]:
         """Its trials and, when all have ended, the final runs of three of its front."""
-        dataset = self.caches.dataset(self.task)
-        anatomy = self.caches.outline(self.model, dataset, readout="head").anatomy
+        dataset = self.context.dataset(self.task)
+        anatomy = self.context.caches.outline(self.model, dataset, readout="head").anatomy
         space = OwnSpace(anatomy.width, len(anatomy.layers))
         results = {
             space.read(r.run.method.options["methods"]): read_trial(r)
@@ -123,7 +123,7 @@ class Arm:
         finals: list[Run] = []
         if all(one in results for one in settings):
             finals = self._plan_finals(space, results)
-        return [PlannedRun(self.caches.identify(run), run) for run in (*trials, *finals)]
+        return [PlannedRun(self.context.identify(run), run) for run in (*trials, *finals)]
 
     def _has(self, run: Run, stage: Stage) -> bool:
         return run.stage == stage and run.cell[:2] == (self.task.key, self.model.key)
@@ -298,10 +298,10 @@ def run_recipe(
     arm = make_study(study, trainings, rate)
     workers = Workers.resolve(workers=1)
     with Store.open(folder, create=True) as store:
-        prepared = prepare(study, store=store, device=workers.device)
+        context = preflight.make_context(store, workers.device)
         store.save_study(arm.study_hash, arm.study, "", arm.canonical_form())
         recipe = Recipe(trainings, rate, lambda: store.load_statuses(arm.study_hash), samples)
-        predictor = CostPredictor(caches, device=workers.device)
+        predictor = CostPredictor(context, device=workers.device)
         observer = LineObserver()
         prepared = PreparedStudy(arm, store, context, predictor, observer, (), 0)
         devices = workers.count((), predictor)

@@ -1,5 +1,3 @@
-from paretune.training.caches import ProcessCache
-
 """How far is the predicted cost of sampled combinations from what is measured, each alone?
 
 Random configurations of the space of ``method: auto`` are measured as costs are, each in a fresh
@@ -44,6 +42,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One of them, in this process."""
     from paretune.execution.costs.cost_probe import measure_cost
     from paretune.measuring import clock
+    from paretune.planning.context import StudyContext
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 
@@ -59,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         seed=1,
         training=Training(batch_size=options.batch, max_length=options.length, precision="fp32"),
     )
-    predicted = CostPredictor(ProcessCache()).predict_work(run)
+    predicted = CostPredictor(StudyContext()).predict_work(run)
     with tempfile.TemporaryDirectory() as folder:
         job = SimpleNamespace(
             run=run,

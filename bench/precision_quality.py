@@ -12,8 +12,6 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from paretune.planning.prepare import prepare
-
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.score_difference import score_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
@@ -46,9 +44,9 @@ def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, objec
     """Train what is missing; by method, its cell."""
     study = study_in(precision, options.seeds, tuple(options.methods.split(",")))
     with Store.open(options.folder / precision, create=True) as store:
-        prepared = prepare(study, store=store, device="cpu")
+        context = preflight.make_context(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        while preflight.add_missing_runs(prepared, store):
+        while preflight.add_missing_runs(study, context, store):
             run_worker(
                 store,
                 study.study_hash,

@@ -27,7 +27,6 @@ from pathlib import Path
 import autopeft_recipe
 import numpy as np
 from numpy.typing import NDArray
-from paretune.planning.prepare import prepare
 from ruamel.yaml import YAML
 
 from paretune.analysis.cell import Cell
@@ -36,11 +35,11 @@ from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.autopeft.acquisition import find_front
 from paretune.errors import ParetuneError
 from paretune.planning import preflight
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
 from paretune.store import Store
 from paretune.study import Study
 from paretune.study.run import is_trial
-from paretune.training.caches import ProcessCache
 from paretune.verbs.report import StudyResults, load_results
 
 CONTROL, RECIPE = "random", "autopeft"
@@ -101,7 +100,7 @@ def describe_task(
         yield text
 
 
-def sum_seconds(results: StudyResults, caches: ProcessCache, task: str) -> dict[str, float]:
+def sum_seconds(results: StudyResults, context: StudyContext, task: str) -> dict[str, float]:
     """Training seconds of the trials of each search of a task, by its label.
 
     Raises:
@@ -109,7 +108,7 @@ def sum_seconds(results: StudyResults, caches: ProcessCache, task: str) -> dict[
     """
     of_run = {record.run_id: record.train_seconds or 0.0 for record in results.records}
     seconds: dict[str, float] = {}
-    for one in expand_study(prepare(context.pin_revisions(results.study), caches), results.records):
+    for one in expand_study(context.pin_revisions(results.study), context, results.records):
         if one.searched_by is not None and one.run.task.key == task:
             label = re.sub(r"-[23]$", "", one.searched_by[1])
             if one.searched_by[1] == label:
@@ -155,7 +154,7 @@ def report(options: argparse.Namespace) -> None:
         report_store(options, preflight.make_context(store, "cpu"))
 
 
-def report_store(options: argparse.Namespace, caches: ProcessCache) -> None:
+def report_store(options: argparse.Namespace, context: StudyContext) -> None:
     """The same, of an open store."""
     by_task: dict[str, list[dict[str, Array]]] = {}
     seconds_by_task: dict[str, list[dict[str, float]]] = {}

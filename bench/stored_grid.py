@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paretune.planning.prepare import prepare
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells, group_into_cells
@@ -18,11 +17,12 @@ from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.rounds import race_budget
 from paretune.errors import StoreError
+from paretune.planning import preflight
+from paretune.planning.context import StudyContext
 from paretune.search.race import plan_wanted_runs
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study
-from paretune.training.caches import ProcessCache
 from paretune.verbs.report import load_results
 
 
@@ -62,7 +62,7 @@ class Grid:
     """
 
     study: Study
-    caches: ProcessCache
+    context: StudyContext
     records: Mapping[str, Record]
 
     @classmethod
@@ -79,7 +79,7 @@ class Grid:
             raced = load_results(set_race(results.study, "recommendation"), store)
             records |= {record.run_id: record for record in raced.records}
         with Store.open(store) as opened:
-            prepared = prepare(study, store=opened, device="cpu")
+            context = preflight.make_context(opened, "cpu")
             yield cls(context.pin_revisions(results.study), context, records)
 
     def replay(self, study: Study, where: str) -> Sequence[Record]:

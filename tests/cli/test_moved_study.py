@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 from ruamel.yaml import YAML
 from support.tiny_study import command, digests, finish, two_files
 
@@ -94,9 +93,9 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
 
     moved_study = Study.load(study)
     with Store.open(store) as opened:
-        prepared = prepare(study, store=opened, device="cpu")
-        predictor = CostPredictor(caches)
-        assert preflight.add_missing_runs(prepared, opened, predictor) == 0
+        context = preflight.make_context(opened, "cpu")
+        predictor = CostPredictor(context)
+        assert preflight.add_missing_runs(moved_study, context, opened, predictor) == 0
     finish(moved_study, store, costs=1).close()
     after = attempts(there)
     assert {run: after[run] for run in tried if tried[run][0] == "done"} == {

@@ -12,6 +12,7 @@ from support import fake_records as fake
 from support.tiny_study import as_file, command, finished, small
 
 from paretune.errors import DataError
+from paretune.planning.context import StudyContext
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.trained_data import (

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 from support import fake_records as fake
 from support.stored_records import stored, study_file
 from support.tiny_study import command, small
@@ -24,7 +23,7 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.owner import current_owner, owner_of
 from paretune.planning import preflight
-from paretune.planning.expand import plan_pending_runs
+from paretune.planning.pending import plan_pending_runs
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.watch import watch
@@ -118,12 +117,12 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
     study = small(tmp_path, tiny_model("bert"), methods=methods, protocol=protocol)
     executor, seen = make_training_executor("cpu", 1), []
     with Store.open(tmp_path / "store", create=True) as store:
-        prepared = prepare(study, store=store, device="cpu")
+        context = preflight.make_context(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        preflight.add_missing_runs(prepared, store)
+        preflight.add_missing_runs(study, context, store)
         while True:
             ready, waiting = plan_pending_runs(
-                prepare(study, caches), store.load_records(study.study_hash, predictions=True)
+                study, context, store.load_records(study.study_hash, predictions=True)
             )
             view = watch(study, store=tmp_path / "store")
             assert view.total == len(ready) + len(waiting)
@@ -132,7 +131,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
                 break
             run_worker(store, study.study_hash, executor, StopRequest(), WorkerOptions(limit=1))
             if view.ended % 3:  # at times before planning has been asked again
-                preflight.add_missing_runs(prepared, store)
+                preflight.add_missing_runs(study, context, store)
         assert seen[-1][0] == view.total == 12 and [over for _, over in seen].index(True) == 12
 
 

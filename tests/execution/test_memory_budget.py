@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 from support.tiny_runs import STUDY, a_run, a_store, runs
 from test_local import drive, lines
 
@@ -186,10 +185,10 @@ def test_what_a_run_needs_is_kept_before_it_can_be_claimed(tmp_path: Path, tiny_
 
     study = tiny_study.small(tmp_path / "data", tiny_model("bert"), methods=["full", "head_only"])
     with Store.open(tmp_path / "store", create=True) as store:
-        prepared = prepare(study, store=store, device="cpu")
+        context = preflight.make_context(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        predictor = CostPredictor(caches)
-        preflight.add_missing_runs(prepared, store, predictor)
+        predictor = CostPredictor(context)
+        preflight.add_missing_runs(study, context, store, predictor)
         needs = store.get_settings(MEMORY_PREFIX)
         for state in store.load_statuses(study.study_hash):
             if state.stage == "cost":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 from support.tiny_study import as_file, command, digests, finish, small
 
 from paretune.execution.run_executor import make_training_executor
@@ -108,8 +107,8 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
     original = train.read_text(encoding="utf-8")
     train.write_text(original.replace("cat", "cow"), encoding="utf-8")
     with finish(study, tmp_path / "store", costs=0) as store:
-        prepared = prepare(study, store=store, device="cpu")
-        assert preflight.leave_out_stale_runs(prepared, store) == len(before) + len(waiting)
+        context = preflight.make_context(store, "cpu")
+        assert preflight.leave_out_stale_runs(study, context, store) == len(before) + len(waiting)
         after = digests(store, study.study_hash)
         assert len(after) == len(before) and not set(after) & set(before)
         claim = store.claim("somebody", study.study_hash)
@@ -129,9 +128,9 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
     protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
     study = small(tmp_path, tiny_model("bert"), protocol=protocol)
     with Store.open(tmp_path / "store", create=True) as store:
-        prepared = prepare(study, store=store, device="cpu")
+        context = preflight.make_context(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        preflight.add_missing_runs(prepared, store)
+        preflight.add_missing_runs(study, context, store)
         run_worker(
             store,
             study.study_hash,
@@ -139,10 +138,10 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
             StopRequest(),
             WorkerOptions(("tune", "final"), limit=ended),
         )
-        preflight.add_missing_runs(prepared, store)
+        preflight.add_missing_runs(study, context, store)
         assert len([s for s in store.load_statuses(study.study_hash) if s.ended]) == ended
         finals = {
             s.stage for s in store.load_statuses(study.study_hash) if s.run.method.name == "lora"
         }
         assert ("final" in finals) == (ended == 6)
-        assert preflight.leave_out_stale_runs(prepared, store) == 0
+        assert preflight.leave_out_stale_runs(study, context, store) == 0

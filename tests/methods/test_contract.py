@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from paretune.planning.prepare import prepare
 from support.contract_places import IN_PEFT, REFUSED, combinations, refused, unserved
 from support.guarantees import UNSERVED
 from support.own_contract import OwnMethodContract
@@ -23,6 +22,7 @@ from support.peft_tensors import into_ours
 
 from paretune.errors import MethodError
 from paretune.exporting import formats
+from paretune.planning.context import StudyContext
 from paretune.study import MethodSpec
 from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE, clause
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked

@@ -21,6 +21,7 @@ from paretune.errors import MethodError, MissingDependencyError
 from paretune.exporting import formats
 from paretune.methods import dora
 from paretune.models.quantised import QuantisedLinear, is_quantised, require_backend
+from paretune.planning.context import StudyContext
 from paretune.study import MethodSpec, ModelSpec, Run
 from paretune.study.specs import Quantisation
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked

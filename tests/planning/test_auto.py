@@ -6,23 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 
 from paretune import methods
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError
 from paretune.execution.progress.observer import SilentObserver
-from paretune.planning.expand import (
-    PlannedRun,
-    expand_study,
-    find_possible_run_ids,
-    plan_pending_runs,
-)
+from paretune.planning.context import StudyContext
+from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
+from paretune.planning.pending import plan_pending_runs
 from paretune.search.race import plan_race
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.verbs.prepared import prepare_study
 
 AUTO = {
@@ -68,15 +63,15 @@ def ended(planned: PlannedRun) -> Record:
     return Record(planned.run_id, planned.run, "done", None, None, result, measured)
 
 
-def finish(study: Study, caches: ProcessCache, each: int = 100) -> list[PlannedRun]:
+def finish(study: Study, context: StudyContext, each: int = 100) -> list[PlannedRun]:
     """All runs of a study, as if each had ended; ``each`` at a time."""
     records: dict[str, Record] = {}
     while True:
-        planned = expand_study(prepare(study, caches), list(records.values()))
+        planned = expand_study(study, context, list(records.values()))
         waiting = [p for p in planned if p.run_id not in records]
         if not waiting:
             assert {p.run_id for p in planned} <= find_possible_run_ids(
-                prepare(study, caches), list(records.values())
+                study, context, list(records.values())
             )
             return planned
         records |= {p.run_id: ended(p) for p in waiting[:each]}
@@ -88,7 +83,7 @@ def of_auto(planned: list[PlannedRun], stage: str) -> list[Run]:
 
 @pytest.mark.slow
 def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
-    study, caches = ask(AUTO, "lora"), ProcessCache()
+    study, context = ask(AUTO, "lora"), StudyContext()
     planned = finish(study, context)
     trials, finals = of_auto(planned, "tune"), of_auto(planned, "final")
     assert {run.method.key for run in finals} == {"auto"} and [r.seed for r in finals] == [1, 2]
@@ -146,8 +141,8 @@ def test_the_next_task_begins_with_what_the_last_has_found(ask: Any, tmp_path: P
     for name in ("one", "two"):
         task = tiny_task(tmp_path / name).model_dump(exclude_none=True)
         tasks.append({**task, "name": name})
-    study, caches = ask(AUTO, tasks=tasks), ProcessCache()
-    first = expand_study(prepare(study, caches), [])
+    study, context = ask(AUTO, tasks=tasks), StudyContext()
+    first = expand_study(study, context, [])
     assert {p.run.task.key for p in first if p.run.method.name == "auto"} == {"one"}
     planned = finish(study, context)
     by_task = {
@@ -179,7 +174,7 @@ def test_a_report_has_one_cell_of_it(ask: Any) -> None:
 
 
 def test_what_waits_for_a_search_is_not_planned(ask: Any) -> None:
-    ready, waiting = plan_pending_runs(prepare(ask(AUTO)), [])
+    ready, waiting = plan_pending_runs(ask(AUTO), StudyContext(), [])
     assert of_auto(ready, "tune") and not [r for r in waiting if r.method.name == "auto"]
 
 
@@ -198,7 +193,7 @@ def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:
     small = {**AUTO, "budget": 0.7}
     others = [{**small, "label": f"other-{i}"} for i in (1, 2)]
     study = ask("lora", small, *others, race="recommendation")
-    raced = plan_race(prepare(study), [])
+    raced = plan_race(study, StudyContext(), [])
     trials = [run for run in raced.undecided if run.method.key.startswith("auto.")]
     assert trials and len({run.cell for run in trials}) == len(trials)
 
@@ -216,7 +211,7 @@ def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:
 )
 def test_what_cannot_be_searched_is_refused(ask: Any, changes: Any, reason: str) -> None:
     with pytest.raises(MethodError, match=reason):
-        expand_study(prepare(ask({**AUTO, **changes})), [])
+        expand_study(ask({**AUTO, **changes}), StudyContext(), [])
 
 
 def test_a_search_enters_with_its_controls(ask: Any) -> None:
@@ -234,7 +229,7 @@ def test_a_search_enters_with_its_controls(ask: Any) -> None:
 @pytest.mark.slow
 def test_what_exceeds_a_limit_is_never_a_trial(ask: Any) -> None:
     limits = {"max_parameters": 400}
-    study, caches = ask(AUTO, limits=limits), ProcessCache()
+    study, context = ask(AUTO, limits=limits), StudyContext()
     planned = finish(study, context)
     trials = of_auto(planned, "tune")
     predictor = context.predictor
@@ -244,8 +239,8 @@ def test_what_exceeds_a_limit_is_never_a_trial(ask: Any) -> None:
 
 
 def test_memory_is_predicted_from_one_measurement_of_lora(ask: Any) -> None:
-    study, caches = ask(AUTO, "lora", limits={"max_memory": 10_000_000}), ProcessCache()
-    first = expand_study(prepare(study, caches), [])
+    study, context = ask(AUTO, "lora", limits={"max_memory": 10_000_000}), StudyContext()
+    first = expand_study(study, context, [])
     (reference,) = {
         p.run_id: p for p in first if p.run.stage == "cost" and p.run.method.name == "lora"
     }.values()  # that of the study's own LoRA

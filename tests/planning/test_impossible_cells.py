@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 from support.tiny_study import small
 
 from paretune.errors import MethodError
-from paretune.planning.expand import plan_pending_runs
+from paretune.planning.context import StudyContext
+from paretune.planning.pending import plan_pending_runs
 from paretune.planning.preflight import find_impossible_cells
 from paretune.study import Study
-from paretune.training.caches import ProcessCache
 
 
 def study_of(folder: Path, model: Path, methods: list[str], *labels: str) -> Study:
@@ -22,14 +21,14 @@ def study_of(folder: Path, model: Path, methods: list[str], *labels: str) -> Stu
     return small(folder, model, models=models, methods=methods)
 
 
-def planned_cells(study: Study, caches: ProcessCache) -> set[tuple[str, str]]:
-    ready, waiting = plan_pending_runs(prepare(study, caches), [])
+def planned_cells(study: Study, context: StudyContext) -> set[tuple[str, str]]:
+    ready, waiting = plan_pending_runs(study, context, [])
     return {run.cell[1:] for run in [*(one.run for one in ready), *waiting]}
 
 
 def test_the_other_cells_run_and_the_one_left_out_is_named(tmp_path: Path, tiny_model: Any) -> None:
     study = study_of(tmp_path, tiny_model("bert"), ["full", "lora"], "plain", "packed")
-    caches = ProcessCache()
+    context = StudyContext()
     cells = planned_cells(study, context)
     assert {("plain", "full"), ("plain", "lora"), ("packed", "lora")} <= cells
     assert ("packed", "full") not in cells
@@ -46,7 +45,7 @@ def test_a_method_that_is_possible_nowhere_stops_no_other(tmp_path: Path, tiny_m
 
 def test_a_study_without_any_possible_cell_is_refused(tmp_path: Path, tiny_model: Any) -> None:
     study = study_of(tmp_path, tiny_model("bert"), ["full"], "packed")
-    for ask in (lambda: plan_pending_runs(prepare(study), []),
+    for ask in (lambda: plan_pending_runs(study, StudyContext(), []),
                 lambda: find_impossible_cells(study, StudyContext())):  # fmt: skip
         with pytest.raises(MethodError, match="method full on model packed: the model is quant"):
             ask()

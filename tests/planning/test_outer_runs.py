@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 
-from paretune.planning.expand import (
-    PlannedRun,
-    expand_study,
-    find_possible_run_ids,
-    plan_pending_runs,
-)
+from paretune.planning.context import StudyContext
+from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
+from paretune.planning.pending import plan_pending_runs
 from paretune.planning.preflight import audit_study
 from paretune.store.record import Record
 from paretune.study import OuterFold, Study
@@ -54,7 +50,7 @@ def of(runs: list[PlannedRun], method: str, stage: str) -> list[PlannedRun]:
 
 
 def test_each_fold_has_its_trials_and_baselines(ask: Any) -> None:
-    runs = expand_study(prepare(ask()), [])
+    runs = expand_study(ask(), StudyContext(), [])
     folds = [OuterFold(folds=3, index=i) for i in range(3)]
     for name in ("majority", "tfidf"):
         own = of(runs, name, "final")
@@ -69,8 +65,8 @@ def test_each_fold_has_its_trials_and_baselines(ask: Any) -> None:
 
 
 def test_the_rate_is_chosen_in_each_fold(ask: Any) -> None:
-    study, caches = ask(), ProcessCache()
-    trials = of(expand_study(prepare(study, caches), []), "lora", "tune")
+    study, context = ask(), StudyContext()
+    trials = of(expand_study(study, context, []), "lora", "tune")
     low, high = sorted({p.run.learning_rate for p in trials})
     best = {0: low, 1: high}
     records = [
@@ -79,22 +75,22 @@ def test_the_rate_is_chosen_in_each_fold(ask: Any) -> None:
         if p.run.outer.index in best
     ]
     records += [ended(p, outcome="diverged") for p in trials if p.run.outer.index == 2]
-    finals = of(expand_study(prepare(study, caches), records[:-1]), "lora", "final")
+    finals = of(expand_study(study, context, records[:-1]), "lora", "final")
     assert [(p.run.outer.index, p.run.seed, p.run.learning_rate) for p in finals] == [
         (0, 1, low),
         (1, 2, high),
     ]
-    _, waiting = plan_pending_runs(prepare(study, caches), records[:-1])
+    _, waiting = plan_pending_runs(study, context, records[:-1])
     assert [(r.outer.index, r.seed) for r in waiting if r.method.name == "lora"] == [(2, 3)]
     # All trials of the third fold have failed: it has no final run.
-    assert of(expand_study(prepare(study, caches), records), "lora", "final") == finals
-    _, waiting = plan_pending_runs(prepare(study, caches), records)
+    assert of(expand_study(study, context, records), "lora", "final") == finals
+    _, waiting = plan_pending_runs(study, context, records)
     assert not [run for run in waiting if run.method.name == "lora"]
 
 
 def test_more_seeds_divide_the_rows_again_and_reuse_the_first_folds(ask: Any) -> None:
-    once = {p.run_id for p in of(expand_study(prepare(ask(3)), []), "lora", "tune")}
-    twice = of(expand_study(prepare(ask(3, 6)), []), "lora", "tune")
+    once = {p.run_id for p in of(expand_study(ask(3), StudyContext(), []), "lora", "tune")}
+    twice = of(expand_study(ask(3, 6), StudyContext(), []), "lora", "tune")
     assert once < {p.run_id for p in twice}
     assert {(p.run.outer.repeat, p.run.outer.index) for p in twice} == {
         (repeat, index) for repeat in range(2) for index in range(3)
@@ -102,14 +98,12 @@ def test_more_seeds_divide_the_rows_again_and_reuse_the_first_folds(ask: Any) ->
 
 
 def test_possible_runs_are_those_of_every_rate_in_every_fold(ask: Any) -> None:
-    study, caches = ask(), ProcessCache()
-    possible = find_possible_run_ids(prepare(study, caches))
-    trials = of(expand_study(prepare(study, caches), []), "lora", "tune")
+    study, context = ask(), StudyContext()
+    possible = find_possible_run_ids(study, context)
+    trials = of(expand_study(study, context, []), "lora", "tune")
     records = [ended(p) for p in trials]
-    assert {p.run_id for p in expand_study(prepare(study, caches), records)} < possible
-    split = {
-        p.run_id for p in expand_study(prepare(ask("split"), caches), []) if p.run.stage != "cost"
-    }
+    assert {p.run_id for p in expand_study(study, context, records)} < possible
+    split = {p.run_id for p in expand_study(ask("split"), context, []) if p.run.stage != "cost"}
     assert not split & possible
 
 
@@ -120,7 +114,7 @@ def test_the_design_of_the_test_is_a_note(ask: Any) -> None:
 
 def test_training_and_selection_rows_lie_outside_the_fold(ask: Any) -> None:
     context, caches = StudyContext(), ProcessCache()
-    planned = expand_study(prepare(ask(), caches), [])
+    planned = expand_study(ask(), context, [])
     tested: Counter[str] = Counter()
     for trial in of(planned, "lora", "tune")[::2]:
         assert not caches.parts(trial.run).test  # trials never see it

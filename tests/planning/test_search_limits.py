@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.training.caches import ProcessCache
 
 AUTO = {
     "name": "auto", "members": ["lora", "pfeiffer"], "groups": 2, "budget": 3.0, "controls": False
@@ -47,14 +46,14 @@ def of_search(planned: list[PlannedRun]) -> list[Run]:
 
 def measure(study: Study, **measured: Any) -> tuple[list[Run], Any]:
     """The first trials after LoRA has been measured, and what predicts their costs."""
-    caches = ProcessCache()
-    first = expand_study(prepare(study, caches), [])
+    context = StudyContext()
+    first = expand_study(study, context, [])
     assert not of_search(first)  # the measurement comes first
     (reference,) = [p for p in first if p.run.stage == "cost" and p.run.method.name == "lora"]
     record = Record(
         reference.run_id, reference.run, "done", None, None, {"outcome": "ok"}, measured
     )
-    trials = of_search(expand_study(prepare(study, caches), [record]))
+    trials = of_search(expand_study(study, context, [record]))
     return trials, (context.predictor, reference.run)
 
 
@@ -105,16 +104,16 @@ def test_a_cost_that_could_not_be_measured_exceeds_nothing(ask: Any) -> None:
 
 
 def test_a_search_of_which_nothing_is_within_the_limits_ends(ask: Any) -> None:
-    study, caches = ask({"max_latency": 1e-6}), ProcessCache()
+    study, context = ask({"max_latency": 1e-6}), StudyContext()
     (reference,) = [
         p
-        for p in expand_study(prepare(study, caches), [])
+        for p in expand_study(study, context, [])
         if p.run.stage == "cost" and p.run.method.name == "lora"
     ]
     measured: Any = {"inference": {"unmerged_seconds_per_example": LATENCY}}
     record = Record(
         reference.run_id, reference.run, "done", None, None, {"outcome": "ok"}, measured
     )
-    planned = expand_study(prepare(study, caches), [record])
+    planned = expand_study(study, context, [record])
     names = {p.run.method.name for p in planned if p.run.model.key != "-"}
     assert "auto" not in names and "lora" in names  # the study goes on without it

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.planning.prepare import prepare
 from support.tiny_study import as_file, command, digests, finish, small
 
 from paretune.errors import StudyError
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
 from paretune.planning.shard import Shard
 from paretune.search.race import plan_wanted_runs
@@ -48,12 +48,12 @@ def test_every_cell_is_in_one_share_on_every_machine() -> None:
 
 def test_shares_plan_all_runs_but_costs_and_race_no_methods(study: Study) -> None:
     planned = [
-        {one.run_id: one for one in plan_wanted_runs(prepare(study, shard=shard), [])}
+        {one.run_id: one for one in plan_wanted_runs(study, StudyContext(shard=shard), [])}
         for shard in (Shard(1, 2), Shard(2, 2))
     ]
     cells = [{one.cell for one in part.values()} for part in planned]
     assert all(cells) and not cells[0] & cells[1]
-    whole = expand_study(prepare(study), [])
+    whole = expand_study(study, StudyContext(), [])
     assert {*planned[0], *planned[1]} == {o.run_id for o in whole if o.run.stage != "cost"}
 
 
@@ -87,9 +87,7 @@ def test_shares_that_were_merged_are_the_whole_study_to_the_bit(
         # The whole study, whose race goes on with all that has ended, asks for costs alone.
         context, records = StudyContext(), merged.load_records(study.study_hash, predictions=True)
         left = [
-            one
-            for one in plan_wanted_runs(prepare(study, caches), records)
-            if one.run_id not in results
+            one for one in plan_wanted_runs(study, context, records) if one.run_id not in results
         ]
         assert {one.run.stage for one in left} == {"cost"}
 

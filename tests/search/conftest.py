@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from paretune.planning.context import StudyContext
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
 

@@ -16,6 +16,7 @@ from paretune.execution import study_loop
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.measuring.speed import MachineSpeed
 from paretune.owner import current_owner
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun
 from paretune.planning.predicted_cost import CostPredictor, PredictedCost
 from paretune.search.budget import TimeBudget
@@ -23,7 +24,6 @@ from paretune.store import Claim, Store
 from paretune.store.prediction_codec import encode_predictions
 from paretune.store.record import Record
 from paretune.study import Run, Study
-from paretune.training.caches import ProcessCache
 from paretune.verbs import run as run_verb
 from paretune.verbs.executors import ExecutorChoice
 
@@ -34,13 +34,13 @@ def seconds_of(run: Run) -> float:
     return SECONDS.get(run.method.name, 0.5) if run.stage != "cost" else 2.0
 
 
-def spend(study: Study, caches: ProcessCache, seconds: float, workers: int = 1) -> list[Record]:
+def spend(study: Study, context: StudyContext, seconds: float, workers: int = 1) -> list[Record]:
     """What is trained in so many seconds, in order."""
     return spend_on(study, context, seconds, workers, [])
 
 
 def spend_on(
-    study: Study, caches: ProcessCache, seconds: float, workers: int, records: Sequence[Record]
+    study: Study, context: StudyContext, seconds: float, workers: int, records: Sequence[Record]
 ) -> list[Record]:
     left = [seconds]
     budget = TimeBudget(lambda: left[0], workers, seconds_of)
@@ -54,7 +54,7 @@ def spend_on(
         known += [end(one) for one in planned]
 
 
-def test_every_method_has_a_score_before_costs_and_further_seeds(ask: Any, caches: Any) -> None:
+def test_every_method_has_a_score_before_costs_and_further_seeds(ask: Any, context: Any) -> None:
     study = ask("off", trials=1)
     records = spend(study, context, 100.0)
     assert (
@@ -68,7 +68,7 @@ def test_every_method_has_a_score_before_costs_and_further_seeds(ask: Any, cache
     assert {stage for _, stage in first[10:]} == {"final"}
 
 
-def test_a_method_that_would_not_end_in_time_is_not_begun(ask: Any, caches: Any) -> None:
+def test_a_method_that_would_not_end_in_time_is_not_begun(ask: Any, context: Any) -> None:
     records = spend(ask(trials=1), context, 35.0)
     assert sum(seconds_of(r.run) for r in records) <= 37
     assert "full" not in {r.run.method.name for r in records}
@@ -76,7 +76,7 @@ def test_a_method_that_would_not_end_in_time_is_not_begun(ask: Any, caches: Any)
 
 
 def test_trials_are_not_begun_without_time_for_the_score_that_they_lead_to(
-    ask: Any, caches: Any
+    ask: Any, context: Any
 ) -> None:
     records = spend(ask(trials=3), context, 45.0)  # three trials of lora and a final take 40
     assert finals(records)["lora"] == 0
@@ -84,7 +84,7 @@ def test_trials_are_not_begun_without_time_for_the_score_that_they_lead_to(
 
 
 def test_a_second_budget_continues_and_a_large_one_ends_when_the_answer_is_decided(
-    ask: Any, caches: Any
+    ask: Any, context: Any
 ) -> None:
     study = ask(trials=1)
     first = spend(study, context, 60.0)
@@ -94,20 +94,20 @@ def test_a_second_budget_continues_and_a_large_one_ends_when_the_answer_is_decid
     assert finals(whole)["prompt"] < 5  # hopeless: no further seed is worth its time
 
 
-def test_without_a_race_a_large_budget_trains_everything(ask: Any, caches: Any) -> None:
+def test_without_a_race_a_large_budget_trains_everything(ask: Any, context: Any) -> None:
     by_method = finals(spend(ask("off", trials=1), context, 10_000.0, workers=2))
     assert by_method["full"] == by_method["lora"] == by_method["prompt"] == 5
 
 
 @pytest.mark.parametrize("outer", [5])
-def test_folds_are_trained_one_after_another(ask: Any, caches: Any, outer: int) -> None:
+def test_folds_are_trained_one_after_another(ask: Any, context: Any, outer: int) -> None:
     records = spend(ask(outer=outer, trials=1), context, 130.0)
     lora = [r.run for r in records if r.run.method.name == "lora" and r.run.stage != "cost"]
     positions = [run.outer.position for run in lora if run.outer]
     assert positions == sorted(positions) and lora
 
 
-def test_a_final_run_does_not_wait_for_the_trials_of_another_method(ask: Any, caches: Any) -> None:
+def test_a_final_run_does_not_wait_for_the_trials_of_another_method(ask: Any, context: Any) -> None:
     study = ask("off", trials=3)
     budget = TimeBudget(lambda: 1000.0, 2, seconds_of)
     known: list[Record] = []
@@ -120,14 +120,14 @@ def test_a_final_run_does_not_wait_for_the_trials_of_another_method(ask: Any, ca
 
 
 def test_folds_of_a_method_are_completed_before_the_next_method_begins(
-    ask: Any, caches: Any
+    ask: Any, context: Any
 ) -> None:
     """A score on some test examples is not compared with one on all of them."""
     records = spend(ask("off", outer=5, trials=1), context, 75.0)
     assert [finals(records)[name] for name in ("head_only", "prompt", "lora")] == [5, 5, 0]
 
 
-def test_a_search_has_its_part_of_a_budget(ask: Any, caches: Any) -> None:
+def test_a_search_has_its_part_of_a_budget(ask: Any, context: Any) -> None:
     search = {"name": "auto", "members": ["ia3"], "groups": 1, "budget": 0.5, "controls": False}
     study = ask(methods=["lora", search], trials=1)
     by_method = finals(spend(study, context, 200.0))

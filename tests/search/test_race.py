@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from paretune.planning.prepare import prepare
 from support.search_studies import LEVELS, end, finals
 
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
 from paretune.search.race import plan_race, plan_wanted_runs
 from paretune.store.record import Record
 from paretune.study import Study
-from paretune.training.caches import ProcessCache
 
 
 def race(
     study: Study,
-    caches: ProcessCache,
+    context: StudyContext,
     seed: int | None = None,
     levels: Mapping[str, float] = LEVELS,
 ) -> tuple[list[Record], list[list[PlannedRun]]]:
@@ -34,7 +33,7 @@ def race(
     known: set[str] = set()
     rounds = []
     while True:
-        planned = plan_wanted_runs(prepare(study, caches), records)
+        planned = plan_wanted_runs(study, context, records)
         new = [one for one in planned if one.run_id not in known]
         known |= {one.run_id for one in new}
         if new:
@@ -51,7 +50,7 @@ def stages(runs: list[PlannedRun]) -> set[str]:
     return {one.run.stage for one in runs if one.run.method.name in ("full", "lora", "prompt")}
 
 
-def test_costs_come_first_then_trials_then_seeds_by_rounds(ask: Any, caches: Any) -> None:
+def test_costs_come_first_then_trials_then_seeds_by_rounds(ask: Any, context: Any) -> None:
     study = ask()
     records, rounds = race(study, context)
     assert [stages(one) for one in rounds if stages(one)][:3] == [{"cost"}, {"tune"}, {"tune"}]
@@ -62,27 +61,27 @@ def test_costs_come_first_then_trials_then_seeds_by_rounds(ask: Any, caches: Any
     assert len(second) == 2
     grid = study.model_copy(update={"protocol": study.protocol.model_copy(update={"race": "off"})})
     assert grid.study_hash != study.study_hash
-    possible = find_possible_run_ids(prepare(grid, caches))
+    possible = find_possible_run_ids(grid, context)
     assert {record.run_id for record in records} < possible  # identities are the full study's
 
 
-def test_without_a_race_all_runs_are_asked_for(ask: Any, caches: Any) -> None:
+def test_without_a_race_all_runs_are_asked_for(ask: Any, context: Any) -> None:
     study = ask("off")
-    assert plan_wanted_runs(prepare(study, caches), []) == expand_study(prepare(study, caches), [])
+    assert plan_wanted_runs(study, context, []) == expand_study(study, context, [])
     plain = study.canonical_form()
     assert "race" not in plain["protocol"] and "limits" not in plain
 
 
 @pytest.mark.parametrize("outer", ["split", 5])
 def test_any_order_and_any_interruption_end_in_the_same_runs(
-    ask: Any, caches: Any, outer: Any
+    ask: Any, context: Any, outer: Any
 ) -> None:
     study = ask(outer=outer, trials=1)
     whole = {record.run_id for record in race(study, context)[0]}
     assert {record.run_id for record in race(study, context, seed=1)[0]} == whole
 
 
-def test_a_fold_brings_its_trials_and_its_run(ask: Any, caches: Any) -> None:
+def test_a_fold_brings_its_trials_and_its_run(ask: Any, context: Any) -> None:
     records, _ = race(ask(outer=5), context)
     by_method = finals(records)
     assert by_method["full"] == 2 and by_method["head_only"] == by_method["tfidf"] == 5
@@ -90,7 +89,7 @@ def test_a_fold_brings_its_trials_and_its_run(ask: Any, caches: Any) -> None:
     assert {r.run.outer.index for r in trials if r.run.outer} == {0, 1}
 
 
-def test_what_exceeds_a_limit_is_measured_and_not_trained(ask: Any, caches: Any) -> None:
+def test_what_exceeds_a_limit_is_measured_and_not_trained(ask: Any, context: Any) -> None:
     records, _ = race(ask(limits={"max_memory": "1GiB"}), context)
     full = [r.run.stage for r in records if r.run.method.name == "full"]
     assert full == ["cost"]
@@ -103,7 +102,7 @@ SEARCH = {
 
 
 @pytest.mark.parametrize("outer", ["split", pytest.param(5, marks=pytest.mark.slow)])
-def test_what_a_search_finds_is_raced_like_any_method(ask: Any, caches: Any, outer: Any) -> None:
+def test_what_a_search_finds_is_raced_like_any_method(ask: Any, context: Any, outer: Any) -> None:
     study = ask(methods=["full", "lora", SEARCH], outer=outer)
     records, rounds = race(study, context, levels=LEVELS | {"auto": 0.8})
     by_method = finals(records)
@@ -115,24 +114,24 @@ def test_what_a_search_finds_is_raced_like_any_method(ask: Any, caches: Any, out
         first = next(n for n, new in enumerate(rounds) if "final" in stages(new))
         search_rounds = [n for n, new in enumerate(rounds) if any(one.searched_by for one in new)]
         assert max(search_rounds) < first
-    last = plan_race(prepare(study, caches), records)
+    last = plan_race(study, context, records)
     assert not last.undecided and all(run.method.key != "auto" or run.stage == "final"
                                       for run in last.given_up)  # fmt: skip
 
 
-def test_every_run_of_the_full_study_is_wanted_open_or_given_up(ask: Any, caches: Any) -> None:
+def test_every_run_of_the_full_study_is_wanted_open_or_given_up(ask: Any, context: Any) -> None:
     study = ask()
     grid = study.model_copy(update={"protocol": study.protocol.model_copy(update={"race": "off"})})
-    first = plan_race(prepare(study, caches), [])
+    first = plan_race(study, context, [])
     assert not first.given_up and first.undecided
     records, _ = race(study, context)
-    last = plan_race(prepare(study, caches), records)
+    last = plan_race(study, context, records)
     assert not last.undecided and last.given_up
     saved = Counter((run.method.name, run.stage) for run in last.given_up)
     assert saved["full", "final"] == 3 and saved["lora", "tune"] == 1
     total = len(last.runs) + len(last.given_up)
-    ended = [*records, *(end(PlannedRun(caches.identify(r), r)) for r in last.given_up)]
-    assert len(expand_study(prepare(grid, caches), ended)) == total
+    ended = [*records, *(end(PlannedRun(context.identify(r), r)) for r in last.given_up)]
+    assert len(expand_study(grid, context, ended)) == total
 
 
 def test_race_settings_are_checked(ask: Any, tmp_path: Path) -> None:
@@ -150,7 +149,7 @@ def test_race_settings_are_checked(ask: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_full_grid_is_raced_in_parts(
-    ask: Any, caches: Any, monkeypatch: pytest.MonkeyPatch
+    ask: Any, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``bench/race.py grid``, on made-up results: of each part what a race would have taken."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
@@ -160,7 +159,7 @@ def test_a_full_grid_is_raced_in_parts(
     records: dict[str, Record] = {}
     while new := [
         one
-        for one in expand_study(prepare(study, caches), list(records.values()))
+        for one in expand_study(study, context, list(records.values()))
         if one.run_id not in records
     ]:
         records |= {one.run_id: end(one) for one in new}
@@ -176,13 +175,13 @@ def test_a_full_grid_is_raced_in_parts(
         replays.race_grid(short, 0)
 
 
-def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, caches: Any) -> None:
+def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, context: Any) -> None:
     """Of a study that went on without a race, or by value for time, before it raced."""
     study = ask()
     records, _ = race(study, context)
-    last = plan_race(prepare(study, caches), records)
+    last = plan_race(study, context, records)
     beyond = [run for run in last.given_up if run.stage == "final"]
-    more = [end(PlannedRun(caches.identify(run), run)) for run in beyond]
-    again = plan_race(prepare(study, caches), [*records, *more])
+    more = [end(PlannedRun(context.identify(run), run)) for run in beyond]
+    again = plan_race(study, context, [*records, *more])
     assert {one.run_id for one in more} <= {one.run_id for one in again.runs}
     assert len(again.runs) + len(again.given_up) == len(last.runs) + len(last.given_up)

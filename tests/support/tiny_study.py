@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from paretune.planning.prepare import prepare
 from ruamel.yaml import YAML
 
 from paretune.execution.run_executor import make_training_executor
@@ -73,11 +72,11 @@ def finish(
 ) -> Store:
     """Run a study in this process; ``costs``: only so many cost measurements (each takes long)."""
     store = Store.open(folder, create=True)
-    prepared = prepare(study, store=store, device="cpu")
+    context = preflight.make_context(store, "cpu")
     context.shard = shard
     store.save_study(study.study_hash, study.study, "", study.canonical_form())
     executor = make_training_executor("cpu", 1)
-    while preflight.add_missing_runs(prepared, store):
+    while preflight.add_missing_runs(study, context, store):
         run_worker(
             store, study.study_hash, executor, StopRequest(), WorkerOptions(("tune", "final"))
         )

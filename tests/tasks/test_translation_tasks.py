@@ -13,6 +13,7 @@ import pytest
 
 from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, StudyError
+from paretune.planning.context import StudyContext
 from paretune.study import Run, Study, TaskSpec
 from paretune.tasks import hub_source, load_dataset
 from paretune_slovene.tasks import rsdo4

@@ -16,11 +16,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
-from paretune.planning.prepare import prepare
 from support.tiny_study import small
 
 from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, NetworkError
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
@@ -122,14 +122,16 @@ def test_runs_carry_the_commit_and_workers_read_it_when_the_branch_moves(
     the_hub: Hub, tmp_path: Path, tiny_model: Any
 ) -> None:
     study = small(tmp_path, tiny_model("bert")).model_copy(update={"tasks": (spec(),)})
-    planned = expand_study(prepare(study, offline=False), [])
+    planned = expand_study(study, StudyContext(offline=False), [])
     assert {p.run.task.revision for p in planned} == {OLD}
 
     the_hub.newest, the_hub.splits = NEW, {"train": Hub.rows("new", 30)}
     hub_datasets.fetch_splits(spec(revision=NEW))
     count = len(the_hub.requests)
     assert len(ProcessCache().dataset(planned[0].run.task).train) == 20  # what a worker does
-    assert {p.run_id for p in expand_study(prepare(study), [])} == {p.run_id for p in planned}
+    assert {p.run_id for p in expand_study(study, StudyContext(), [])} == {
+        p.run_id for p in planned
+    }
     assert len(load_dataset(spec(revision=NEW)).train) < 30  # of 30 some are held out for the test
     assert len(the_hub.requests) == count
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
-from paretune.planning.prepare import prepare
 from support.fake_worker import FakeExecutor
 from support.tiny_runs import a_run
 from support.tiny_study import finish, small
@@ -23,10 +22,10 @@ from paretune.execution.cluster.assignment import (
     Failed,
     NodeOptions,
 )
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
 from paretune.planning.inputs import collect_inputs
 from paretune.study import ModelSpec
-from paretune.training.caches import ProcessCache
 
 pytestmark = pytest.mark.usefixtures("kept_thread_variables")
 
@@ -95,9 +94,9 @@ def test_a_node_with_another_version_says_so_and_executes_nothing():
 
 def plan(study):
     """What its first runs read, the contents of it, and those runs by id; costs are left out."""
-    caches = ProcessCache()
+    context = StudyContext()
     inputs, contents = collect_inputs(study, context)
-    planned = [one for one in expand_study(prepare(study, caches), []) if one.run.stage != "cost"]
+    planned = [one for one in expand_study(study, context, []) if one.run.stage != "cost"]
     return {"inputs": inputs, "contents": contents}, {one.run_id: one.run for one in planned}
 
 

@@ -17,6 +17,7 @@ from paretune.errors import ModelError
 from paretune.models.load import load_model, require_finite_weights
 from paretune.models.sources.files import list_model_files
 from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.planning.context import StudyContext
 from paretune.study import Generation, ModelSpec
 from paretune.testing.translator_folders import translator_folder
 

@@ -17,6 +17,7 @@ from support.tiny_study import as_file, command, finish
 from paretune import metrics
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.predict import predict_labels
+from paretune.planning.context import StudyContext
 from paretune.reporting.text.formatting import format_examples, format_interval
 from paretune.store import Store
 from paretune.tasks import available
@@ -95,7 +96,7 @@ def test_the_restored_run_answers_as_it_did_when_it_was_scored(done: Any) -> Non
             if record.run.stage != "final":
                 continue
             kept = record.result.get("weights")
-            dataset = caches.dataset(record.run.task)
+            dataset = context.dataset(record.run.task)
             answers = predict_labels(
                 record.run, dataset, dataset.test, context, stored.read_blob(kept) if kept else None
             )
@@ -116,7 +117,7 @@ def test_bf16_runs_are_answered_in_bf16(tmp_path: Path, tiny_model: Any) -> None
             r for r in records if r.run.stage == "final" and r.run.method.name == "lora"
         ]  # fmt: skip
         context, weights = StudyContext(), stored.read_blob(record.result["weights"])
-    dataset = caches.dataset(record.run.task)
+    dataset = context.dataset(record.run.task)
     answers = predict_labels(record.run, dataset, dataset.test, context, weights)
     assert answers.labels == record.predictions["test"].prediction
 

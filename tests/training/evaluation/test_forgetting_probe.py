@@ -12,6 +12,7 @@ from support.tiny_study import finish, small
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from paretune.errors import DataError, StudyError
+from paretune.planning.context import StudyContext
 from paretune.study import Generation, ModelSpec, Run, TaskSpec
 from paretune.study.forgetting_text import ForgettingText
 from paretune.tasks.own_data.forgetting_text import hash_text, read_blocks, read_pairs
