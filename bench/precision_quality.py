@@ -17,7 +17,8 @@ from paretune.analysis.statistics.score_difference import score_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study
@@ -50,9 +51,9 @@ def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, objec
             run_worker(
                 store,
                 study.study_hash,
-                make_training_executor("cpu", 1),
+                make_training_executor(),
                 StopRequest(),
-                WorkerOptions(("tune", "final")),
+                WorkerSettings(stages=("tune", "final")),
             )
         cells = group_into_cells(study, store.load_records(study.study_hash, predictions=True))
     return {cell.method: cell for cell in cells if cell.name in METHODS}

@@ -35,7 +35,7 @@ from paretune.execution.cluster.ray_cluster import open_ray
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.local import LocalExecutor
 from paretune.execution.progress.observer import SilentObserver
-from paretune.planning.worker_count import WorkerCount
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec
 from paretune.verbs.study_input import find_study_file
@@ -103,7 +103,7 @@ def measure_overhead(runs: int, workers: int, rounds: int) -> None:
     seconds: dict[str, list[float]] = {"local": [], "ray": []}
     with tempfile.TemporaryDirectory() as place, open_cluster(workers) as cluster:
         sides: dict[str, Executor] = {
-            "local": LocalExecutor([WorkerCount(workers, workers)]),
+            "local": LocalExecutor([WorkerSettings(device_workers=workers)]),
             "ray": ClusterExecutor(partial(open_ray, cluster.address)),
         }
         for turn in range(rounds):

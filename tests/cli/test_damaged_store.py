@@ -18,7 +18,8 @@ from paretune.execution import local
 from paretune.execution.progress.observer import SilentObserver
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.store.blobs import blob_path
 from paretune.store.sqlite.checksums import register_checksum_function, write_checksums
@@ -75,9 +76,9 @@ def test_verify_says_that_all_is_well_or_what_is_not_and_a_retry_mends_it(
     assert err.count("): its record changed") == 6 and "setting precision/cpu: its record" in err
     with Store.open(copy / "store") as store:
         assert store.retry(Study.load(copy / "s.yaml").study_hash) == 6
-        options = WorkerOptions(("tune", "final"))
+        options = WorkerSettings(stages=("tune", "final"))
         again = Study.load(copy / "s.yaml").study_hash
-        run_worker(store, again, make_training_executor("cpu", 1), StopRequest(), options)
+        run_worker(store, again, make_training_executor(), StopRequest(), options)
     code, out, err = command(capsys, *arguments)
     assert code == 0 and "6 ended runs, all as written." in out, err
 
@@ -160,8 +161,8 @@ def test_one_damaged_trial_closes_no_study_and_is_told_until_it_is_made_again(
     assert code == 6 and f"run {trial.run_id}" in err
     with Store.open(folder) as store:
         assert store.retry(study.study_hash) == 1
-        options = WorkerOptions(("tune", "final"))
-        executor = make_training_executor("cpu", 1)
+        options = WorkerSettings(stages=("tune", "final"))
+        executor = make_training_executor()
         run_worker(store, study.study_hash, executor, StopRequest(), options)
         assert digests(store, study.study_hash) == before and store.verify() == []
 

@@ -20,7 +20,8 @@ from support.tiny_study import command, small
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import current_owner, owner_of
 from paretune.planning import preflight
 from paretune.planning.pending import plan_pending_runs
@@ -115,7 +116,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
     methods = [{"name": "lora", "rank": 2, "learning_rates": [1e-3, 1e-2]}]
     protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
     study = small(tmp_path, tiny_model("bert"), methods=methods, protocol=protocol)
-    executor, seen = make_training_executor("cpu", 1), []
+    executor, seen = make_training_executor(), []
     with Store.open(tmp_path / "store", create=True) as store:
         context = preflight.make_context(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
@@ -129,7 +130,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
             seen.append((view.ended, view.finished))
             if not any(s.is_claimable for s in store.load_statuses(study.study_hash)):
                 break
-            run_worker(store, study.study_hash, executor, StopRequest(), WorkerOptions(limit=1))
+            run_worker(store, study.study_hash, executor, StopRequest(), WorkerSettings(limit=1))
             if view.ended % 3:  # at times before planning has been asked again
                 preflight.add_missing_runs(study, context, store)
         assert seen[-1][0] == view.total == 12 and [over for _, over in seen].index(True) == 12

@@ -16,10 +16,11 @@ from support.tiny_study import digests, finish, small
 from test_kill_at_writes import keep_activations, read_checkpoint, save_checkpoint
 
 from paretune.errors import StoreError
-from paretune.execution import run_executor
+from paretune.execution import run_executor, worker
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.models.packing.activation_cache import load_or_compute
 from paretune.owner import owner_of
 from paretune.planning import preflight
@@ -105,15 +106,15 @@ def test_a_study_on_a_full_disk_stops_and_the_same_command_continues_to_the_same
     )
 
     process = subprocess.Popen(["sleep", "60"])
-    ended = owner_of(process.pid)
+    # A process that has ended, as a worker has by the time the command is given again.
+    monkeypatch.setattr(worker, "current_owner", lambda _: owner_of(process.pid))
 
     def go_on(store: Store) -> None:
         while preflight.add_missing_runs(study, preflight.make_context(store, "cpu"), store) or any(
             s.is_claimable and s.stage != "cost" for s in store.load_statuses(study.study_hash)
         ):
-            executor = make_training_executor("cpu", 1)
-            # A process that has ended, as a worker has by the time the command is given again.
-            options = WorkerOptions(("tune", "final"), owner=ended)
+            executor = make_training_executor()
+            options = WorkerSettings(stages=("tune", "final"))
             run_worker(store, study.study_hash, executor, StopRequest(), options)
 
     with Store.open(small_disk, create=True) as store:

@@ -21,10 +21,10 @@ from pathlib import Path
 from paretune.execution.executor import StudyCallbacks
 from paretune.execution.local import LocalExecutor
 from paretune.execution.progress.observer import open_observer
-from paretune.planning.worker_count import WorkerCount
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 with Store.open(Path(sys.argv[1]), create=True) as store, open_observer(sys.stdout) as observer:
-    executor = LocalExecutor((WorkerCount(2, 2),), command=(sys.executable, sys.argv[2]))
+    executor = LocalExecutor([WorkerSettings(device_workers=2)], (sys.executable, sys.argv[2]))
     executor.execute(store, sys.argv[3], StudyCallbacks(observer, add_runs=lambda: 0))
 """
 

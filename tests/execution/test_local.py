@@ -12,9 +12,10 @@ from paretune.execution import worker_crashes
 from paretune.execution.executor import StudyCallbacks
 from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_pool import WorkerExit
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import processor
 from paretune.owner import current_owner
-from paretune.planning.worker_count import WorkerCount, choose_worker_count
+from paretune.planning.worker_count import choose_worker_count
 from paretune.store import Store
 from paretune.testing.executors import RecordingObserver
 
@@ -22,9 +23,9 @@ COMMAND = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_wor
 
 
 def drive(store, observer=None, *, add_runs=lambda: 0, planned_runs=0, **settings):
-    count, memory_bytes = settings.pop("workers", 2), settings.pop("memory_bytes", None)
-    settings.setdefault("devices", (WorkerCount(count, count, memory_bytes),))
-    executor = LocalExecutor(**{"command": COMMAND, **settings})
+    command, devices = settings.pop("command", COMMAND), settings.pop("devices", None)
+    settings = {"device_workers": settings.pop("workers", 2), **settings}
+    executor = LocalExecutor(devices or [WorkerSettings(**settings)], command)
     callbacks = StudyCallbacks(observer or RecordingObserver(), add_runs, planned_runs=planned_runs)
     return executor.execute(store, STUDY, callbacks)
 
@@ -58,7 +59,7 @@ def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
     assert last_trained < float(costs[0][-1])
 
 
-TWO_GPUS = (WorkerCount(1, 1, device="cuda:0"), WorkerCount(1, 1, device="cuda:1"))
+TWO_GPUS = (WorkerSettings("cuda:0"), WorkerSettings("cuda:1"))
 
 
 def test_each_device_has_a_worker_of_its_own(tmp_path):
@@ -268,7 +269,7 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
         terminate=lambda: signals.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
     pool = WorkerPool(tmp_path, "study")
-    pool._workers.append(_Worker(process, "one", "cpu", None, solo=False))  # type: ignore[arg-type]
+    pool._workers.append(_Worker(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
     pool.request_stop()
     pool.stop()
     assert signals == ["terminate"]

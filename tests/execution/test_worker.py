@@ -11,6 +11,8 @@ from support.worker_process import FAKE, start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
 from paretune.execution.fleet_claims import Lease
+from paretune.execution.worker_pool import WORKER
+from paretune.execution.worker_settings import WorkerSettings
 
 
 def ledger(folder: Path, word: str) -> list[str]:
@@ -30,7 +32,7 @@ def test_a_worker_does_all_runs_and_deletes_their_checkpoints(tmp_path):
 
 def test_stages_and_limit(tmp_path):
     store = a_store(tmp_path, [*runs(3), *runs(3, "final", "final")])
-    assert start(tmp_path, "--stages", "final,cost", "--limit", "2").wait() == 0
+    assert start(tmp_path, WorkerSettings(stages=("final", "cost"), limit=2)).wait() == 0
     assert [s.run_id for s in store.load_statuses(STUDY) if s.ended] == ["final000", "final001"]
 
 
@@ -84,8 +86,8 @@ def test_a_worker_that_cannot_use_its_gpu_claims_no_run(tmp_path):
     if torch.cuda.device_count() > 99:
         pytest.skip("this machine has a hundred GPUs")
     store = a_store(tmp_path, runs(1))
-    command = [sys.executable, "-m", "paretune.execution.worker_process", str(tmp_path), STUDY]
-    ended = subprocess.run([*command, "--device", "cuda:99"], capture_output=True, text=True)
+    settings = WorkerSettings(device="cuda:99").to_json()
+    ended = subprocess.run([*WORKER, tmp_path, STUDY, settings], capture_output=True, text=True)
     assert ended.returncode == 1
     assert "worker: cuda:99 cannot be used" in ended.stderr and "Traceback" not in ended.stderr
     assert store.load_statuses(STUDY)[0].attempt == 0
@@ -108,7 +110,7 @@ def test_a_signal_gives_the_run_back_and_the_next_worker_goes_on(tmp_path, numbe
 
 def test_a_waiting_worker_takes_runs_that_come_later_and_ends_when_told(tmp_path):
     store = a_store(tmp_path)
-    worker = start(tmp_path, "--wait")
+    worker = start(tmp_path, WorkerSettings(wait=True))
     time.sleep(0.3)
     store.add_runs(STUDY, runs(1))
     until(store, lambda states: states[0].ended)
@@ -120,8 +122,9 @@ def test_a_worker_whose_parent_was_killed_gives_its_run_back(tmp_path):
     store = a_store(tmp_path, runs(1, steps=10_000, sleep=0.01))
     script = (
         "import subprocess, sys, os, time\n"
+        "from paretune.execution.worker_settings import WorkerSettings\n"
         f"subprocess.Popen([sys.executable, {str(FAKE)!r}, sys.argv[1], {STUDY!r}, "
-        "'--parent', str(os.getpid())])\n"
+        "WorkerSettings(parent=os.getpid()).to_json()])\n"
         "time.sleep(100)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
@@ -133,7 +136,7 @@ def test_a_worker_whose_parent_was_killed_gives_its_run_back(tmp_path):
 
 def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_path):
     store = a_store(tmp_path, runs(1, steps=1000, sleep=0.02))
-    slow = start(tmp_path, "--lease", "0.6")
+    slow = start(tmp_path, WorkerSettings(lease_seconds=0.6))
     until(store, lambda states: "step" in states[0].progress)
     os.kill(slow.pid, signal.SIGSTOP)
     until(store, lambda states: states[0].is_claimable)
@@ -147,7 +150,7 @@ def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_pat
 
 def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
     store = a_store(tmp_path, runs(1, steps=1, sleep=4.0))
-    worker = start(tmp_path, "--lease", "1.5")
+    worker = start(tmp_path, WorkerSettings(lease_seconds=1.5))
     until(store, lambda states: states[0].state == "running")
     while worker.poll() is None:
         assert not store.load_statuses(STUDY)[0].is_claimable or store.load_statuses(STUDY)[0].ended

@@ -13,14 +13,13 @@ from support.fake_worker import FakeExecutor, Outcome
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import DataError, DeviceLostError, StaleClaimError
-from paretune.execution.run_executor import FleetLimits
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import (
     DEVICE_LOST_NOTE,
     FLEET_OUT_OF_MEMORY_NOTE,
-    WorkerOptions,
     run_worker,
 )
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.study import Run
 from paretune.training.runs.job import FleetOutOfMemoryError
@@ -36,11 +35,11 @@ class FleetExecutor(FakeExecutor):
     def fleet_key(self, run: Run) -> str:
         return f"{run.method.name} {run.method.options.get('group')}"
 
-    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
+    def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
         assert budget_bytes > 0
         if self.act == "obstacle":
             raise DataError("no such file.", where="train.csv", remedy="Look again.")
-        return 1 if run.method.options.get("group") == "alone" else limits.max_runs
+        return 1 if run.method.options.get("group") == "alone" else settings.fleet_size
 
     def execute_fleet(
         self,
@@ -84,8 +83,8 @@ def go(
     workers: int = 1,
     stop: StopRequest | None = None,
 ) -> None:
-    options = WorkerOptions(fleets=FleetLimits(max_runs, workers))
-    run_worker(store, STUDY, executor, stop or StopRequest(), options)
+    settings = WorkerSettings(fleet_size=max_runs, workers=workers)
+    run_worker(store, STUDY, executor, stop or StopRequest(), settings)
 
 
 def outcomes(store: Store) -> list[str]:

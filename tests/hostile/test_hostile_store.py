@@ -12,7 +12,8 @@ from support.tiny_study import as_file, command, digests, finish, small
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
 from paretune.store import Store
 from paretune.store.sqlite import database
@@ -134,9 +135,9 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
         run_worker(
             store,
             study.study_hash,
-            make_training_executor("cpu", 1),
+            make_training_executor(),
             StopRequest(),
-            WorkerOptions(("tune", "final"), limit=ended),
+            WorkerSettings(stages=("tune", "final"), limit=ended),
         )
         preflight.add_missing_runs(study, context, store)
         assert len([s for s in store.load_statuses(study.study_hash) if s.ended]) == ended

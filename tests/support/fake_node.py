@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from paretune.execution.cluster.assignment import Assignment, Event, NodeOptions
+from paretune.execution.cluster.assignment import Assignment, Event
 from paretune.execution.cluster.executor import ClusterExecutor
 from paretune.execution.cluster.node import Post, execute_assignment
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.progress.observer import Observer
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.testing.executors import RecordingObserver
 from support.fake_worker import FakeExecutor
@@ -41,8 +42,8 @@ def drive(store: Store, address: str, observer: Observer) -> StudySummary:
     """Execute the study of a store by fake tasks; every checkpoint is sent."""
     from paretune.execution.cluster.ray_cluster import open_ray
 
-    options = NodeOptions(checkpoint_seconds=0.0)
-    executor = ClusterExecutor(partial(open_ray, address, execute), options)
+    settings = WorkerSettings(checkpoint_seconds=0.0)
+    executor = ClusterExecutor(partial(open_ray, address, execute), settings)
     return executor.execute(store, STUDY, StudyCallbacks(observer, add_runs=lambda: 0))
 
 

@@ -17,14 +17,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from paretune.errors import DataError
 from paretune.execution import worker_process
 from paretune.execution.costs import fork_server
-from paretune.execution.run_executor import FleetLimits
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.study import Run
 from paretune.training.runs.job import Job, Outcome, Report
 
@@ -72,8 +71,9 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
     if act == "nan":
         result["loss"] = float("nan")
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
-    threads, arguments = os.environ["OMP_NUM_THREADS"], dict(pairwise(sys.argv))
-    measured = {"pid": os.getpid(), "threads": threads, "device": arguments.get("--device")}
+    measured = {"pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+    if __name__ == "__main__":
+        measured["device"] = WorkerSettings.from_json(sys.argv[3]).device
     measured["frozen_objects"] = gc.get_freeze_count()
     return Outcome(result, measured, {"weights": state.encode() * 100})
 
@@ -87,7 +87,7 @@ class FakeExecutor:
     def fleet_key(self, run: Run) -> str:
         return run.method.name
 
-    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
+    def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
         return 1
 
     def execute_fleet(self, jobs: Any, next_jobs: Any, finish: Any) -> None:
@@ -126,4 +126,4 @@ def note(checkpoint: Path, line: str) -> None:
 if __name__ == "__main__":
     if REAL_IMPORTS not in os.environ:
         fork_server.PRELOADED_MODULES = ()
-    sys.exit(worker_process.main(executor=FakeExecutor()))
+    sys.exit(worker_process.main(sys.argv[1:], FakeExecutor()))

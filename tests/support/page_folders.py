@@ -17,7 +17,8 @@ from paretune.execution.local import LocalExecutor
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import StudyLoop
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import RunStatus, Storage
 from paretune.study import Study
 from paretune.testing.translator_folders import tiny_marian
@@ -53,16 +54,16 @@ def execute_here(
     self: LocalExecutor, store: Storage, study_hash: str, callbacks: StudyCallbacks
 ) -> StudySummary:
     """In the place of :meth:`LocalExecutor.execute`: the same runs, without worker processes."""
-    executor = make_training_executor("cpu", 1, self.keep_bytes, self.cost_seconds)
+    executor = make_training_executor(self.devices[0])
 
     def work(waiting: Sequence[RunStatus]) -> None:
         # A command that waits for other people's runs would wait for ever.
         assert any(status.is_claimable for status in waiting), "no run can be executed here"
         trains = any(status.stage != "cost" for status in waiting)
         stages = ("tune", "final") if trains else ("cost",)
-        run_worker(store, study_hash, executor, StopRequest(), WorkerOptions(stages))
+        run_worker(store, study_hash, executor, StopRequest(), WorkerSettings(stages=stages))
 
-    loop = StudyLoop(store, study_hash, callbacks, self.stages, self.worker_count)
+    loop = StudyLoop(store, study_hash, callbacks, self.devices[0].stages, self.worker_count)
     return loop.run(lambda: None, work)
 
 

@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
 from paretune.planning.shard import Shard
 from paretune.store import Store
@@ -75,13 +76,12 @@ def finish(
     context = preflight.make_context(store, "cpu")
     context.shard = shard
     store.save_study(study.study_hash, study.study, "", study.canonical_form())
-    executor = make_training_executor("cpu", 1)
+    executor = make_training_executor()
     while preflight.add_missing_runs(study, context, store):
-        run_worker(
-            store, study.study_hash, executor, StopRequest(), WorkerOptions(("tune", "final"))
-        )
+        settings = WorkerSettings(stages=("tune", "final"))
+        run_worker(store, study.study_hash, executor, StopRequest(), settings)
     if costs != 0:
-        options = WorkerOptions(("cost",), limit=costs)
+        options = WorkerSettings(stages=("cost",), limit=costs)
         run_worker(store, study.study_hash, executor, StopRequest(), options)
     return store
 

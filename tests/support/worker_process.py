@@ -6,15 +6,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.store import Store
 from support.tiny_runs import STUDY
 
 FAKE = Path(__file__).parent / "fake_worker.py"
 
 
-def start(folder: Path, *arguments: str, **more) -> subprocess.Popen:
-    command = [sys.executable, str(FAKE), str(folder), STUDY, *arguments]
+def start(
+    folder: Path, settings: WorkerSettings = DEFAULT_SETTINGS, **more: Any
+) -> subprocess.Popen[Any]:
+    command = [sys.executable, str(FAKE), str(folder), STUDY, settings.to_json()]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **more)
 
 

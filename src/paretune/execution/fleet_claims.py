@@ -11,8 +11,9 @@ from typing import Any, Self
 from paretune.errors import StaleClaimError, StoreError
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
-from paretune.execution.run_executor import FleetLimits, RunExecutor
+from paretune.execution.run_executor import RunExecutor
 from paretune.execution.signals import StopRequest
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import read_free_bytes
 from paretune.measuring.processor import read_available_bytes
 from paretune.store import Claim, Storage
@@ -137,12 +138,12 @@ class FleetClaims:
         store: Storage,
         study_hash: str,
         executor: RunExecutor,
-        limits: FleetLimits,
+        settings: WorkerSettings,
         stop: StopRequest,
         warn: Callable[[str], None],
     ) -> None:
         self._store, self._study_hash, self._executor = store, study_hash, executor
-        self._limits, self._stop, self._warn = limits, stop, warn
+        self._settings, self._stop, self._warn = settings, stop, warn
         self._jobs: list[ClaimedJob] = []
 
     def gather(self, first: Claim) -> int:
@@ -152,9 +153,9 @@ class FleetClaims:
             ParetuneError: the data, the model or the method cannot be used.
         """
         self._start(first)  # before the model is opened, which may take longer than a lease
-        sharing = self._limits.device_workers or self._limits.workers
-        budget = fleet_budget_bytes(sharing, self._limits.device)
-        capacity = self._executor.fleet_capacity(first.run, self._limits, budget)
+        settings = self._settings
+        budget = fleet_budget_bytes(settings.device_workers, settings.device)
+        capacity = self._executor.fleet_capacity(first.run, settings, budget)
         self._claim_more(first, capacity - 1)
         return len(self._jobs)
 
@@ -196,7 +197,7 @@ class FleetClaims:
                 self._study_hash,
                 matches,
                 limit=limit,
-                workers=self._limits.workers,
+                workers=self._settings.workers,
                 lease_seconds=first.lease_seconds,
             )
             return [self._start(claim) for claim in claims]

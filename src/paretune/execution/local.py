@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from paretune.execution.costs.fork_server import can_fork
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.memory_budget import MemoryBudget
 from paretune.execution.progress.observer import Observer
-from paretune.execution.run_executor import FleetLimits
 from paretune.execution.signals import interrupt_on_signals
-from paretune.execution.study_loop import STAGES, StudyLoop
+from paretune.execution.study_loop import StudyLoop
 from paretune.execution.worker_crashes import WorkerCrashes
-from paretune.execution.worker_pool import WORKER, WorkerPool, WorkerSettings
+from paretune.execution.worker_pool import WORKER, WorkerPool
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import identify_device
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import current_owner, place_of
-from paretune.planning.worker_count import WorkerCount
 from paretune.store import RunStatus, Storage
-from paretune.study import DEFAULT_COST_SECONDS
-
-DEFAULT_FLEET_SIZE = 8
-"""Default limit of runs that train together in one worker."""
 
 
 @dataclass(frozen=True)
@@ -36,29 +32,18 @@ class LocalExecutor:
     """Worker processes on this machine; see :class:`~paretune.execution.executor.Executor`.
 
     Attributes:
-        devices: each with the workers that train on it at the same time. Costs are measured on the
-            first.
-        threads: of each worker; a cost is measured with all processors of the machine.
-        fleet: at most so many runs train together in one worker; None: where it pays.
-        keep_bytes: trained weights of a run are kept up to this size; None: always.
-        cost_seconds: for timing the steps of one cost.
-        lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+        devices: the settings of the workers of each device, ``device_workers`` of which train on it
+            at the same time. Costs are measured on the first.
     """
 
-    devices: Sequence[WorkerCount]
-    threads: int = 1
-    fleet: int | None = 1
-    stages: Sequence[str] = STAGES
-    keep_bytes: int | None = None
-    cost_seconds: float = DEFAULT_COST_SECONDS
-    lease_seconds: float = 60.0
+    devices: Sequence[WorkerSettings]
     command: Sequence[str] = WORKER
 
     @interrupt_on_signals()
     def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         observer = callbacks.observer
-        pool = WorkerPool(store.folder, study_hash)
+        pool = WorkerPool(store.folder, study_hash, self.command)
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
 
@@ -66,7 +51,7 @@ class LocalExecutor:
             store,
             study_hash,
             callbacks,
-            self.stages,
+            self.devices[0].stages,
             self.worker_count,
             crashes.reset_idle_crashes,
             owner=measurer,
@@ -89,25 +74,7 @@ class LocalExecutor:
     @property
     def worker_count(self) -> int:
         """Workers that train at the same time, on all devices."""
-        return sum(workers.count for workers in self.devices)
-
-    def _worker_settings(self, workers: WorkerCount) -> WorkerSettings:
-        max_runs = DEFAULT_FLEET_SIZE if self.fleet is None else self.fleet
-        return WorkerSettings(
-            device=workers.device,
-            lease_seconds=self.lease_seconds,
-            fleets=FleetLimits(
-                max_runs,
-                self.worker_count,
-                self.fleet is not None,
-                workers.device,
-                workers.count if len(self.devices) > 1 else None,
-            ),
-            keep_bytes=self.keep_bytes,
-            memory_bytes=workers.memory_bytes,
-            cost_seconds=self.cost_seconds,
-            command=self.command,
-        )
+        return sum(settings.device_workers for settings in self.devices)
 
     def _start_workers(
         self, pool: WorkerPool, store: Storage, waiting: Sequence[RunStatus]
@@ -123,41 +90,42 @@ class LocalExecutor:
         if measurable and not trainable and not pool.is_measuring:
             # Its other workers have nothing in hand: otherwise no cost could be claimed.
             pool.stop(first.device)
-            threads = count_usable_cores()
-            pool.start(self._worker_settings(first), ["cost"], threads, solo=True)
+            forks = can_fork(first.device)
+            threads, limit = count_usable_cores(), None if forks else 1
+            pool.start(replace(first, stages=("cost",), threads=threads, limit=limit, fork=forks))
         if to_train:
             admitted: set[str] = set()
-            for workers in self.devices:
-                if not (workers is first and pool.is_measuring):
-                    self._start_training(pool, store, workers, to_train, admitted)
+            for settings in self.devices:
+                if not (settings is first and pool.is_measuring):
+                    self._start_training(pool, store, settings, to_train, admitted)
 
     def _start_training(
         self,
         pool: WorkerPool,
         store: Storage,
-        workers: WorkerCount,
+        settings: WorkerSettings,
         to_train: Sequence[RunStatus],
         admitted: set[str],
     ) -> None:
         """Start the workers of one device; ``admitted``: runs for which a worker is started."""
-        training, count = pool.count_training(workers.device), workers.count
-        if training < workers.count:
-            busy = sum(s.owner in pool.owners_on(workers.device) for s in to_train)
-            count = min(count, busy + self._count_admitted(store, workers, to_train, admitted))
+        training, count = pool.count_training(settings.device), settings.device_workers
+        if training < count:
+            busy = sum(s.owner in pool.owners_on(settings.device) for s in to_train)
+            count = min(count, busy + self._count_admitted(store, settings, to_train, admitted))
+        stages = tuple(stage for stage in settings.stages if stage != "cost")
         for _ in range(training, count):
-            stages = [stage for stage in self.stages if stage != "cost"]
-            pool.start(self._worker_settings(workers), stages, self.threads)
+            pool.start(replace(settings, stages=stages, workers=self.worker_count, wait=True))
 
     def _count_admitted(
         self,
         store: Storage,
-        workers: WorkerCount,
+        settings: WorkerSettings,
         to_train: Sequence[RunStatus],
         admitted: set[str],
     ) -> int:
         """How many claimable runs may start on a device now, each in a worker of its own."""
-        budget = MemoryBudget.load(store, workers.memory_bytes)
-        here = place_of(current_owner(identify_device(workers.device)))
+        budget = MemoryBudget.load(store, settings.memory_bytes)
+        here = place_of(current_owner(identify_device(settings.device)))
         by_owner: dict[str, list[str]] = {}
         for status in to_train:
             owner = status.owner or ""
@@ -167,7 +135,11 @@ class LocalExecutor:
         running, count = list(by_owner.values()), 0
         for status in to_train:
             may_start = status.is_claimable and status.run_id not in admitted
-            if count < workers.count and may_start and budget.admits(status.run_id, running):
+            if (
+                count < settings.device_workers
+                and may_start
+                and budget.admits(status.run_id, running)
+            ):
                 running.append([status.run_id])
                 admitted.add(status.run_id)
                 count += 1

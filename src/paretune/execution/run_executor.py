@@ -10,33 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from paretune.errors import ParetuneError
-from paretune.study import DEFAULT_COST_SECONDS, Run
+from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
+from paretune.study import Run
 from paretune.training.runs.job import Job, Outcome
 
 if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
     from paretune.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class FleetLimits:
-    """How large fleets may be.
-
-    Attributes:
-        max_runs: runs that train together at most; 1: no fleets.
-        workers: worker processes that share the runs.
-        device_workers: those of them that share the memory of the device; None: all.
-        even_if_slower: also where runs are no faster together, as a user may ask for.
-    """
-
-    max_runs: int = 1
-    workers: int = 1
-    even_if_slower: bool = False
-    device: str = "cpu"
-    device_workers: int | None = None
-
-
-NO_FLEETS = FleetLimits()
 
 
 class RunExecutor(Protocol):
@@ -60,7 +40,7 @@ class RunExecutor(Protocol):
     def fleet_key(self, run: Run) -> str:
         """Runs with the same key may train together."""
 
-    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
+    def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
         """How many runs like this one train together within ``budget_bytes`` beside the model.
 
         Raises:
@@ -92,10 +72,8 @@ class RunExecutor(Protocol):
 class TrainingExecutor:
     """Training and the cost probe on one device, with models cached between runs."""
 
-    device: str
+    settings: WorkerSettings
     caches: ProcessCache
-    keep_bytes: int | None = None
-    cost_seconds: float = DEFAULT_COST_SECONDS
     _capacities: dict[str, int] = field(default_factory=dict)
 
     def execute(self, job: Job, halvings: int = 0) -> Outcome:
@@ -103,7 +81,7 @@ class TrainingExecutor:
         from paretune.execution.costs.cost_probe import measure_cost
 
         if job.run.stage == "cost":
-            return measure_cost(job, self.device, halvings, self.cost_seconds)
+            return measure_cost(job, self.settings.device, halvings, self.settings.cost_seconds)
         return self._make_trainer().train_run(job, halvings)
 
     def fleet_key(self, run: Run) -> str:
@@ -112,7 +90,7 @@ class TrainingExecutor:
 
         return fleet_key(run)
 
-    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
+    def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
         """Computed once for each key and method, since it opens the model."""
         from paretune.training.fleet.capacity import count_slots, fleet_key
 
@@ -121,10 +99,10 @@ class TrainingExecutor:
             self._capacities[key] = count_slots(
                 run,
                 self.caches,
-                self.device,
-                limits.max_runs,
+                settings.device,
+                settings.fleet_size,
                 budget_bytes,
-                where_it_pays=not limits.even_if_slower,
+                where_it_pays=not settings.fleet_always,
             )
         return self._capacities[key]
 
@@ -149,21 +127,13 @@ class TrainingExecutor:
         from paretune.training.runs.job import TrainerOptions
         from paretune.training.trainer import Trainer
 
-        return Trainer(self.caches, TrainerOptions(self.device, keep_bytes=self.keep_bytes))
+        settings = self.settings
+        options = TrainerOptions(settings.device, keep_bytes=settings.keep_bytes)
+        return Trainer(self.caches, options)
 
 
-def make_training_executor(
-    device: str,
-    threads: int,
-    keep_bytes: int | None = None,
-    cost_seconds: float = DEFAULT_COST_SECONDS,
-) -> TrainingExecutor:
-    """Training on ``device``; imports torch.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1`` ...
-        keep_bytes: of trained weights, None for all.
-        cost_seconds: for timing the steps of one cost.
+def make_training_executor(settings: WorkerSettings = DEFAULT_SETTINGS) -> TrainingExecutor:
+    """Training on the device of the settings; imports torch.
 
     Raises:
         ParetuneError: the device cannot be used, so no run is to be claimed.
@@ -172,7 +142,8 @@ def make_training_executor(
 
     from paretune.training.caches import ProcessCache
 
-    torch.set_num_threads(threads)
+    device = settings.device
+    torch.set_num_threads(settings.threads)
     if device.startswith("cuda"):
         # Where a kernel has no deterministic form, it is used all the same, with a warning.
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -183,4 +154,4 @@ def make_training_executor(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ParetuneError(f"{device} cannot be used: {reason}") from error
-    return TrainingExecutor(device, ProcessCache(), keep_bytes, cost_seconds)
+    return TrainingExecutor(settings, ProcessCache())

@@ -11,7 +11,6 @@ from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.progress.snapshot import Snapshot, take_snapshot
 from paretune.store import RunStatus, Storage
 
-STAGES = ("tune", "final", "cost")
 POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
 LOOK_SHARE = 1 / 20

@@ -25,13 +25,11 @@ from paretune.execution.fleet_claims import (
 )
 from paretune.execution.memory_budget import MemoryBudget
 from paretune.execution.progress.describe import describe_run
-from paretune.execution.run_executor import (
-    NO_FLEETS,
-    FleetLimits,
-    RunExecutor,
-)
+from paretune.execution.run_executor import RunExecutor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import POLL_SECONDS
+from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
+from paretune.measuring.devices import identify_device
 from paretune.owner import current_owner
 from paretune.store import Claim, Storage
 from paretune.terminal import echo
@@ -41,34 +39,12 @@ FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained a
 DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
 
 
-@dataclass(frozen=True)
-class WorkerOptions:
-    """Which runs a worker executes, and until when.
-
-    Attributes:
-        stages: only runs of these stages; None for all.
-        wait: where none is claimable, wait for one until a stop is requested, instead of returning.
-        lease_seconds: how long a claim outlives a worker that nobody can prove dead.
-        owner: who holds the runs; this process by default.
-        memory_bytes: what the runs of all workers may take together; None: no run waits for memory
-            (:mod:`paretune.execution.memory_budget`).
-    """
-
-    stages: tuple[str, ...] | None = None
-    limit: int | None = None
-    wait: bool = False
-    lease_seconds: float = 60.0
-    fleets: FleetLimits = NO_FLEETS
-    owner: str | None = None
-    memory_bytes: int | None = None
-
-
 def run_worker(
     store: Storage,
     study_hash: str,
     executor: RunExecutor,
     stop: StopRequest,
-    options: WorkerOptions = WorkerOptions(),
+    settings: WorkerSettings = DEFAULT_SETTINGS,
 ) -> None:
     """Execute runs until none is left, the limit is reached, or a stop is requested.
 
@@ -76,7 +52,7 @@ def run_worker(
         StoreError: the store cannot be used any more.
         DeviceLostError: a CUDA error ended what this process can do.
     """
-    _Worker(store, study_hash, executor, stop, options).run()
+    _Worker(store, study_hash, executor, stop, settings).run()
 
 
 @dataclass
@@ -85,18 +61,18 @@ class _Worker:
     study_hash: str
     executor: RunExecutor
     stop: StopRequest
-    options: WorkerOptions
+    settings: WorkerSettings
 
     def run(self) -> None:
-        options, claimed = self.options, 0
-        owner = options.owner or current_owner()
-        while not self.stop.requested and (options.limit is None or claimed < options.limit):
-            budget = MemoryBudget.load(self.store, options.memory_bytes)
+        settings, claimed = self.settings, 0
+        owner = current_owner(identify_device(settings.device))
+        while not self.stop.requested and (settings.limit is None or claimed < settings.limit):
+            budget = MemoryBudget.load(self.store, settings.memory_bytes)
             claim = self.store.claim(
                 owner,
                 self.study_hash,
-                options.stages,
-                options.lease_seconds,
+                settings.stages,
+                settings.lease_seconds,
                 budget.admits if budget.is_limited else None,
             )
             if claim is not None:
@@ -105,7 +81,7 @@ class _Worker:
                     self._execute_fleet(claim)
                 else:
                     self._execute_alone(claim)
-            elif options.wait:
+            elif settings.wait:
                 if budget.has_refused:
                     self.executor.release_memory()  # others wait for what the cached model takes
                 time.sleep(POLL_SECONDS)
@@ -114,8 +90,8 @@ class _Worker:
 
     def _may_join_fleet(self, claim: Claim) -> bool:
         """Whether the run may train with others; one that was too large before may not."""
-        options = self.options
-        if options.fleets.max_runs < 2 or options.limit is not None or claim.run.stage == "cost":
+        settings = self.settings
+        if settings.fleet_size < 2 or settings.limit is not None or claim.run.stage == "cost":
             return False
         keys = (f"{prefix}{claim.run_id}" for prefix in NO_FLEET_PREFIXES)
         return not any(self.store.get_setting(key) for key in keys)
@@ -126,7 +102,7 @@ class _Worker:
             self.store,
             self.study_hash,
             self.executor,
-            self.options.fleets,
+            self.settings,
             self.stop,
             _print_error,
         )

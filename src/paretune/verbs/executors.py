@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -77,36 +77,41 @@ class ExecutorChoice:
         Raises:
             MissingDependencyError: ray is not installed.
         """
-        from paretune.execution.local import DEFAULT_FLEET_SIZE, LocalExecutor
-        from paretune.execution.study_loop import STAGES
+        from paretune.execution.local import LocalExecutor
+        from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES, WorkerSettings
 
-        keep_bytes, cost_seconds = study.protocol.keep_weights, study.protocol.cost_seconds
-        # Costs that an earlier call has asked for wait until they are to be measured again.
-        stages = [stage for stage in STAGES if cost_seconds or stage != "cost"]
+        cost_seconds = study.protocol.cost_seconds
+        settings = WorkerSettings(
+            threads=workers.threads,
+            # Costs that an earlier call has asked for wait until they are to be measured again.
+            stages=tuple(stage for stage in STAGES if cost_seconds or stage != "cost"),
+            fleet_size=DEFAULT_FLEET_SIZE if fleet is None else fleet,
+            fleet_always=fleet is not None,
+            keep_bytes=study.protocol.keep_weights,
+            cost_seconds=cost_seconds,
+        )
         if self.name == "local":
             return LocalExecutor(
-                devices,
-                threads=workers.threads,
-                fleet=fleet,
-                stages=stages,
-                keep_bytes=keep_bytes,
-                cost_seconds=cost_seconds,
+                [
+                    replace(
+                        settings,
+                        device=counted.device,
+                        device_workers=counted.count,
+                        memory_bytes=counted.memory_bytes,
+                    )
+                    for counted in devices
+                ]
             )
-        from paretune.execution.cluster.assignment import NodeOptions
         from paretune.execution.cluster.executor import ClusterExecutor
         from paretune.execution.cluster.ray_cluster import open_ray
-        from paretune.execution.run_executor import FleetLimits
         from paretune.planning.inputs import collect_inputs
 
-        device = _kind(workers)
-        if fleet is None:
-            fleets = FleetLimits(DEFAULT_FLEET_SIZE if device == "cpu" else 1, device=device)
-        else:
-            fleets = FleetLimits(fleet, even_if_slower=True, device=device)
-        options = NodeOptions(device, workers.threads, fleets, keep_bytes, cost_seconds)
+        settings = replace(settings, device=_kind(workers))
+        if fleet is None and settings.device != "cpu":
+            settings = replace(settings, fleet_size=1)
         inputs, contents = collect_inputs(study, context)
         connect = partial(open_ray, self.address, contents=contents)
-        return ClusterExecutor(connect, options, inputs, tasks=workers.workers, stages=stages)
+        return ClusterExecutor(connect, settings, inputs, tasks=workers.workers)
 
 
 def _kind(workers: Workers) -> str:

@@ -17,7 +17,6 @@ from paretune.execution.cluster.assignment import (
     Event,
     Failed,
     Learned,
-    NodeOptions,
     Progress,
     TaskEnded,
 )
@@ -26,7 +25,7 @@ from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.fleet_claims import ALONE_PREFIX, HALVE_PREFIX
 from paretune.execution.memory_budget import ISOLATED_PREFIX
-from paretune.execution.run_executor import FleetLimits
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.inputs import StudyInputs
 from paretune.planning.worker_count import MEMORY_PREFIX
 from paretune.study import ModelSpec
@@ -79,8 +78,8 @@ class ScriptedCluster:
         return [list(assignment.runs) for assignment, _ in self.submitted]
 
 
-def drive(store, cluster, observer=None, options=None, **callbacks):
-    executor = ClusterExecutor(lambda: nullcontext(cluster), options or NodeOptions())
+def drive(store, cluster, observer=None, settings=None, **callbacks):
+    executor = ClusterExecutor(lambda: nullcontext(cluster), settings or WorkerSettings())
     callbacks = {"add_runs": lambda: 0, **callbacks}
     observer = observer or RecordingObserver()
     return executor.execute(store, STUDY, StudyCallbacks(observer, **callbacks))
@@ -193,7 +192,7 @@ def test_a_crash_for_memory_isolates_the_run_and_then_halves_its_micro_batch(tmp
     assert drive(store, cluster).outcomes == {"ok": 1}
     needs = [(one.memory_bytes, one.whole_node) for _, one in cluster.submitted]
     assert needs == [(2**30, False), (0, True), (0, True)]
-    settings = [dict(assignment.settings) for assignment, _ in cluster.submitted]
+    settings = [dict(assignment.stored_settings) for assignment, _ in cluster.submitted]
     assert f"{ISOLATED_PREFIX}run000" in settings[1]
     assert settings[2][f"{HALVE_PREFIX}run000"] == "1"
 
@@ -262,7 +261,7 @@ def test_a_second_interrupt_ends_the_tasks_at_once(tmp_path):
 def test_runs_that_may_train_together_go_to_one_node_in_equal_parts(tmp_path):
     store, cluster = a_store(tmp_path, runs(6)), ScriptedCluster()
     store.set_setting(f"{ALONE_PREFIX}run001", "it was too large")
-    drive(store, cluster, options=NodeOptions(fleets=FleetLimits(max_runs=8)))
+    drive(store, cluster, settings=WorkerSettings(fleet_size=8))
     assert cluster.list_runs() == [["run000", "run002", "run003"], ["run001"], ["run004", "run005"]]
 
 
@@ -274,10 +273,10 @@ def test_what_a_node_learns_about_a_run_goes_with_it_to_the_next(tmp_path):
         return [Learned(key, "a CUDA error"), failed, TaskEnded(assignment.number)]
 
     store, cluster = a_store(tmp_path, runs(2)), ScriptedCluster(leave, places=1)
-    options = NodeOptions(fleets=FleetLimits(max_runs=8))
-    assert drive(store, cluster, options=options).outcomes == {"ok": 1, "error": 1}
+    settings = WorkerSettings(fleet_size=8)
+    assert drive(store, cluster, settings=settings).outcomes == {"ok": 1, "error": 1}
     assert cluster.list_runs() == [["run000", "run001"], ["run000"]]
-    assert cluster.submitted[1][0].settings == {key: "a CUDA error"}
+    assert cluster.submitted[1][0].stored_settings == {key: "a CUDA error"}
 
 
 def test_leases_are_renewed_while_nothing_else_happens(tmp_path):
@@ -291,7 +290,7 @@ def test_leases_are_renewed_while_nothing_else_happens(tmp_path):
             if len(looks) == 6:
                 cluster.events += end_all(cluster.submitted[0][0])
 
-    executor = ClusterExecutor(lambda: nullcontext(cluster), lease_seconds=0.4)
+    executor = ClusterExecutor(lambda: nullcontext(cluster), WorkerSettings(lease_seconds=0.4))
     executor.execute(store, STUDY, StudyCallbacks(Waiting(), add_runs=lambda: 0))
     assert max(looks) == 1 and len(looks) >= 6
 

@@ -20,8 +20,8 @@ from paretune.execution.cluster.assignment import (
     Checkpoint,
     Done,
     Failed,
-    NodeOptions,
 )
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
 from paretune.planning.inputs import collect_inputs
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("kept_thread_variables")
 
 def an_assignment(*runs, **changes):
     named = {f"run{i}": run for i, run in enumerate(runs)}
-    return replace(Assignment(1, version("paretune"), named, NodeOptions()), **changes)
+    return replace(Assignment(1, version("paretune"), named, WorkerSettings()), **changes)
 
 
 def execute(assignment, *, stop=False):
@@ -105,7 +105,9 @@ def test_a_node_with_other_models_or_code_says_so_and_executes_nothing(tmp_path,
     sent, named = plan(study)
 
     def refuse(runs, **changes):
-        assignment = Assignment(1, version("paretune"), runs, NodeOptions(), **{**sent, **changes})
+        assignment = Assignment(
+            1, version("paretune"), runs, WorkerSettings(), **{**sent, **changes}
+        )
         events = []
         refusal = node.execute_assignment(assignment, lambda more: events.extend(more))
         assert not events
@@ -129,7 +131,7 @@ def test_a_node_needs_no_data_and_comes_to_the_same_bits(tmp_path, tiny_model):
     sent, runs = plan(study)
     shutil.rmtree(tmp_path / "data")
     events = []
-    assignment = Assignment(1, version("paretune"), runs, NodeOptions(), **sent)
+    assignment = Assignment(1, version("paretune"), runs, WorkerSettings(), **sent)
     refusal = node.execute_assignment(assignment, lambda more: events.extend(more))
     assert refusal is None and ends(events).keys() == runs.keys() <= expected.keys()
     for run_id, done in ends(events).items():

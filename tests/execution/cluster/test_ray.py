@@ -22,7 +22,8 @@ from support.tiny_study import digests, finish, small
 
 import paretune
 from paretune.errors import StudyError
-from paretune.execution.cluster.assignment import Assignment, Done, NodeOptions, Progress
+from paretune.execution.cluster.assignment import Assignment, Done, Progress
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.store.blobs import blob_path
@@ -75,7 +76,7 @@ def expect(all_runs) -> dict[str, bytes]:
         )
         for run_id, run in all_runs
     }
-    events = execute_here(Assignment(1, version("paretune"), quick, NodeOptions()))
+    events = execute_here(Assignment(1, version("paretune"), quick, WorkerSettings()))
     return {event.run_id: event.blobs["weights"] for event in events if isinstance(event, Done)}
 
 

@@ -15,7 +15,8 @@ from support.tiny_runs import STUDY, a_run, a_store, runs
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradiction
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.speed import MachineSpeed
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
@@ -94,8 +95,8 @@ def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
                 return outcome(dict(own(5.0).measured))
             return outcome(solo(remaining.pop(0)))
 
-    run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("final",)))
-    run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("cost",)))
+    run_worker(store, STUDY, Measuring(), StopRequest(), WorkerSettings(stages=("final",)))
+    run_worker(store, STUDY, Measuring(), StopRequest(), WorkerSettings(stages=("cost",)))
     assert not remaining
     return [dict(r.measured) for r in store.load_records(STUDY) if r.run.stage == "cost"]
 
@@ -127,7 +128,7 @@ def test_where_it_persists_it_is_flagged_in_record_and_report(tmp_path: Path) ->
     study = fake_records.study()
     (cell, *_) = [c for c in group_into_cells(study, fake_records.whole(study)) if c.name == "lora"]
     flags = [list(list_flags(replace(cell, cost=costs))) for costs in ((record,), cell.cost)]
-    assert "step in doubt: 2.7 times its own runs'" in flags[0]
+    assert "step time in doubt: 2.7 times that of its runs" in flags[0]
     assert not any("in doubt" in flag for flag in flags[1])
 
 

@@ -16,14 +16,15 @@ from support.tiny_runs import STUDY, a_store, runs
 from support.worker_process import start, until
 
 from paretune.execution.costs import fork_server
+from paretune.execution.worker_settings import WorkerSettings
 
 pytestmark = pytest.mark.skipif(
     not fork_server.can_fork("cpu"), reason="processes are not copied here"
 )
 
 
-def apart_worker(folder: Path, *more: str, **popen: Any) -> subprocess.Popen[Any]:
-    return start(folder, "--stages", "cost", "--apart", *more, **popen)
+def apart_worker(folder: Path, **popen: Any) -> subprocess.Popen[Any]:
+    return start(folder, WorkerSettings(stages=("cost",), fork=True), **popen)
 
 
 def test_every_run_has_a_process_of_its_own(tmp_path: Path) -> None:
@@ -68,8 +69,10 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     fake = Path(__file__).parents[2] / "support" / "fake_worker.py"
     starter = (
         "import os, subprocess, sys, time\n"
+        "from paretune.execution.worker_settings import WorkerSettings\n"
+        "settings = WorkerSettings(stages=('cost',), fork=True, parent=os.getpid())\n"
         f"subprocess.Popen([sys.executable, {str(fake)!r}, {str(tmp_path)!r}, {STUDY!r},"
-        " '--stages', 'cost', '--apart', '--parent', str(os.getpid())])\n"
+        " settings.to_json()])\n"
         "time.sleep(600)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", starter])

@@ -10,29 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.execution.run_executor import NO_FLEETS, FleetLimits
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.inputs import StudyInputs
-from paretune.study import DEFAULT_COST_SECONDS, Run
-
-
-@dataclass(frozen=True)
-class NodeOptions:
-    """How a node executes runs.
-
-    Attributes:
-        device: ``cpu``, or ``cuda``: the GPU that the node gives to the task.
-        threads: of a task; a cost is measured with all processors of its node.
-        keep_bytes: trained weights of a run are kept up to this size; None: always.
-        cost_seconds: for timing the steps of one cost.
-        checkpoint_seconds: least time between two checkpoints that a run sends.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    fleets: FleetLimits = NO_FLEETS
-    keep_bytes: int | None = None
-    cost_seconds: float = DEFAULT_COST_SECONDS
-    checkpoint_seconds: float = 300.0
+from paretune.study import Run
 
 
 @dataclass(frozen=True)
@@ -43,17 +23,18 @@ class Assignment:
         number: tells the tasks of one process apart.
         version: of paretune where the runs were claimed; a node has the same.
         inputs: what the runs read; ``contents`` are its files, by name.
-        settings: of the store, about these runs.
+        settings: of the worker.
+        stored_settings: of the store, about these runs.
         checkpoints: the newest of each run that has one, by run id.
     """
 
     number: int
     version: str
     runs: Mapping[str, Run]
-    options: NodeOptions
+    settings: WorkerSettings
     inputs: StudyInputs = field(default_factory=StudyInputs)
     contents: Mapping[str, bytes] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
+    stored_settings: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)
 
     @property

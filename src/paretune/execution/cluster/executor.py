@@ -25,7 +25,6 @@ from paretune.execution.cluster.assignment import (
     Event,
     Failed,
     Learned,
-    NodeOptions,
     Progress,
     TaskEnded,
 )
@@ -35,8 +34,9 @@ from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.signals import interrupt_on_signals
-from paretune.execution.study_loop import STAGES, StudyLoop
+from paretune.execution.study_loop import StudyLoop
 from paretune.execution.worker_crashes import WorkerCrashes
+from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.owner import current_owner
 from paretune.planning.inputs import StudyInputs
 from paretune.planning.worker_count import MEMORY_PREFIX
@@ -90,26 +90,23 @@ class ClusterExecutor:
         open_cluster: opens the cluster for one call of :meth:`execute`.
         inputs: what the runs of the study read.
         tasks: at most so many train at once; None: as many as the cluster has places for.
-        lease_seconds: how long a claim outlives this process where nobody can prove it dead.
     """
 
     open_cluster: Callable[[], AbstractContextManager[Cluster]]
-    options: NodeOptions = field(default_factory=NodeOptions)
+    settings: WorkerSettings = DEFAULT_SETTINGS
     inputs: StudyInputs = field(default_factory=StudyInputs)
     tasks: int | None = None
-    stages: Sequence[str] = STAGES
-    lease_seconds: float = 60.0
 
     def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         with (
             self.open_cluster() as cluster,
             interrupt_on_signals(),  # after: connecting to a cluster may handle them in its own way
-            _Leases(store, self.lease_seconds) as leases,
+            _Leases(store, self.settings.lease_seconds) as leases,
         ):
             tasks = _Tasks(self, store, study_hash, cluster, leases, callbacks.observer.note)
             places = self.tasks or cluster.count_places(tasks.usual_needs)
-            loop = StudyLoop(store, study_hash, callbacks, self.stages, places)
+            loop = StudyLoop(store, study_hash, callbacks, self.settings.stages, places)
             try:
                 summary = loop.run(tasks.collect, tasks.start)
                 tasks.give_back()  # at a deadline; otherwise none is left
@@ -203,8 +200,8 @@ class _Tasks:
 
     def __post_init__(self) -> None:
         self._crashes = WorkerCrashes(self.store, self.note)
-        gpus = int(self.executor.options.device.startswith("cuda"))
-        self.usual_needs = Needs(self.executor.options.threads, gpus)
+        gpus = int(self.executor.settings.device.startswith("cuda"))
+        self.usual_needs = Needs(self.executor.settings.threads, gpus)
 
     # What has happened
 
@@ -279,7 +276,7 @@ class _Tasks:
 
     def start(self, waiting: Sequence[RunStatus]) -> None:
         """Hand out what there is a place for; training goes before costs, one after the other."""
-        training = tuple(stage for stage in self.executor.stages if stage != "cost")
+        training = tuple(stage for stage in self.executor.settings.stages if stage != "cost")
         if any(status.stage != "cost" for status in waiting):
             places = self.executor.tasks or self.cluster.count_places(self.usual_needs)
             while len(self._tasks) < places and (first := self._claim(training)):
@@ -289,12 +286,12 @@ class _Tasks:
 
     def _claim(self, stages: tuple[str, ...]) -> Claim | None:
         return self.store.claim(
-            current_owner(), self.study_hash, stages, self.executor.lease_seconds
+            current_owner(), self.study_hash, stages, self.executor.settings.lease_seconds
         )
 
     def _claim_fleet(self, first: Claim, places: int) -> list[Claim]:
         """Claim what may train with the first run; its node finds out whether that pays."""
-        limit = self.executor.options.fleets.max_runs - 1
+        limit = self.executor.settings.fleet_size - 1
         left_alone = {
             run_id for prefix in NO_FLEET_PREFIXES for run_id in self.store.get_settings(prefix)
         }
@@ -335,8 +332,8 @@ class _Tasks:
             self._submitted,
             version("paretune"),
             {claim.run_id: claim.run for claim in claims},
-            self.executor.options,
-            settings=settings,
+            self.executor.settings,
+            stored_settings=settings,
             checkpoints=checkpoints,
             inputs=self.executor.inputs.select(claim.run for claim in claims),
         )
@@ -346,7 +343,7 @@ class _Tasks:
 
     def _needs(self, assignment: Assignment) -> Needs:
         usual, ids = self.usual_needs, list(assignment.runs)
-        isolated = any(f"{ISOLATED_PREFIX}{run_id}" in assignment.settings for run_id in ids)
+        isolated = any(f"{ISOLATED_PREFIX}{run_id}" in assignment.stored_settings for run_id in ids)
         if assignment.measures_cost or isolated:
             return Needs(usual.threads, usual.gpus, whole_node=True)
         if usual.gpus:

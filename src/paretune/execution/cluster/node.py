@@ -12,10 +12,10 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,15 @@ from paretune.execution.cluster.assignment import (
     Event,
     Failed,
     Learned,
-    NodeOptions,
     Progress,
 )
 from paretune.execution.fleet_claims import NO_FLEET_PREFIXES
 from paretune.execution.run_executor import RunExecutor, make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.execution.worker import run_worker
+from paretune.execution.worker_pool import WORKER
 from paretune.execution.worker_process import limit_threads
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
 from paretune.planning.context import StudyContext
@@ -51,7 +52,7 @@ STUDY = "assignment"
 LOOK_SECONDS = 0.5
 _FOLDERS = "paretune-nodes"
 
-_executors: dict[tuple[str, int, int | None], RunExecutor] = {}
+_executors: dict[WorkerSettings, RunExecutor] = {}
 """By what they were made with: a process that executes several tasks keeps its model."""
 _context = StudyContext()
 _checked: set[tuple[object, ...]] = set()
@@ -69,7 +70,7 @@ def execute_assignment(
     Returns:
         Why no run can be executed here; None where all that was to be done was done.
     """
-    limit_threads(assignment.options.threads)
+    limit_threads(assignment.settings.threads)
     try:
         _check_version(assignment)
         with _open_folder() as folder:
@@ -80,9 +81,9 @@ def execute_assignment(
             stop = StopRequest()
             with _Reporter(folder, assignment, post, stop):
                 if assignment.measures_cost and executor is None:
-                    _measure_cost(folder, assignment.options, stop)
+                    _measure_cost(folder, assignment.settings, stop)
                 else:
-                    _train(folder, assignment.options, stop, executor)
+                    _train(folder, assignment.settings, stop, executor)
     except DeviceLostError:
         return None  # this process ends with its task, and the runs go on in another one
     except ParetuneError as error:
@@ -144,32 +145,29 @@ def _fill_store(folder: Path, assignment: Assignment, runs: Mapping[str, Run]) -
     with Store.open(folder, create=True) as store:
         store.save_study(STUDY, STUDY, "", {"study": STUDY})
         store.add_runs(STUDY, runs.items())
-        store.set_settings(assignment.settings)
+        store.set_settings(assignment.stored_settings)
         for run_id, content in assignment.checkpoints.items():
             store.checkpoint_path(run_id).write_bytes(content)
 
 
 def _train(
-    folder: Path, options: NodeOptions, stop: StopRequest, executor: RunExecutor | None
+    folder: Path, settings: WorkerSettings, stop: StopRequest, executor: RunExecutor | None
 ) -> None:
-    key = options.device, options.threads, options.keep_bytes
-    if executor is None and key not in _executors:
-        _executors[key] = make_training_executor(*key)
+    if executor is None and settings not in _executors:
+        _executors[settings] = make_training_executor(settings)
     with Store.open(folder) as store:
-        worker_options = WorkerOptions(fleets=options.fleets)
-        run_worker(store, STUDY, executor or _executors[key], stop, worker_options)
+        run_worker(store, STUDY, executor or _executors[settings], stop, settings)
 
 
-def _measure_cost(folder: Path, options: NodeOptions, stop: StopRequest) -> None:
+def _measure_cost(folder: Path, settings: WorkerSettings, stop: StopRequest) -> None:
     """Measure in a process that has done nothing else, as on one machine.
 
     Raises:
         RuntimeError: it ended otherwise than by itself or by a stop.
     """
-    command = [sys.executable, "-m", "paretune.execution.worker_process", str(folder), STUDY]
-    command += ["--stages", "cost", "--limit", "1", "--device", options.device]
-    command += ["--threads", str(count_usable_cores()), "--parent", str(os.getpid())]
-    command += ["--cost-seconds", str(options.cost_seconds)]
+    threads, parent = count_usable_cores(), os.getpid()
+    settings = replace(settings, stages=("cost",), limit=1, threads=threads, parent=parent)
+    command = [*WORKER, str(folder), STUDY, settings.to_json()]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -198,7 +196,7 @@ class _Reporter:
         self._post, self._stop = post, stop
         self._ended: set[str] = set()
         self._progress: dict[str, Any] = {}
-        self._settings = dict(assignment.settings)
+        self._settings = dict(assignment.stored_settings)
         self._sent = dict.fromkeys(assignment.runs, 0.0)  # when each checkpoint was written
         self._error: BaseException | None = None
         self._over = threading.Event()
@@ -219,7 +217,7 @@ class _Reporter:
                 for run_id in self._assignment.checkpoints:
                     self._sent[run_id] = _modified(store.checkpoint_path(run_id))
                 while not self._over.wait(LOOK_SECONDS):
-                    self._send(store, self._assignment.options.checkpoint_seconds)
+                    self._send(store, self._assignment.settings.checkpoint_seconds)
                 self._send(store, 0.0)
         except BaseException as error:  # noqa: BLE001 (raised again where the task ends)
             self._error = error

@@ -1,0 +1,68 @@
+"""How a worker executes runs: one value, from a user's options to the worker's process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from paretune.study import DEFAULT_COST_SECONDS
+
+STAGES = ("tune", "final", "cost")
+DEFAULT_FLEET_SIZE = 8
+"""Default limit of runs that train together in one worker."""
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a worker executes runs.
+
+    Attributes:
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...; of a node of a cluster, ``cuda`` is the GPU that
+            it gives to a task.
+        threads: of the process; a cost is measured with all processors of its machine.
+        stages: runs of other stages are left alone.
+        limit: the worker ends after so many runs.
+        wait: where no run is claimable, wait for one until a stop is requested.
+        fleet_size: runs that train together at most; 1: every run alone.
+        fleet_always: they train together also where it is no faster.
+        workers: worker processes that share the runs.
+        device_workers: those of them that share the device and its memory.
+        memory_bytes: for the runs of all workers of the device together; None: unlimited.
+        keep_bytes: trained weights of a run are kept up to this size; None: of any size.
+        cost_seconds: for timing the steps of one cost.
+        lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+        checkpoint_seconds: least time between two checkpoints that a node of a cluster sends.
+        parent: the worker stops when the process with this id is no longer its parent.
+        fork: each run is executed in a fork of the worker.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    stages: tuple[str, ...] = STAGES
+    limit: int | None = None
+    wait: bool = False
+    fleet_size: int = 1
+    fleet_always: bool = False
+    workers: int = 1
+    device_workers: int = 1
+    memory_bytes: int | None = None
+    keep_bytes: int | None = None
+    cost_seconds: float = DEFAULT_COST_SECONDS
+    lease_seconds: float = 60.0
+    checkpoint_seconds: float = 300.0
+    parent: int | None = None
+    fork: bool = False
+
+    def to_json(self) -> str:
+        """The last argument of a worker process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of :meth:`to_json`."""
+        values = json.loads(text)
+        return cls(**{**values, "stages": tuple(values["stages"])})
+
+
+DEFAULT_SETTINGS = WorkerSettings()
