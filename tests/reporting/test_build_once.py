@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import paretune
 from paretune.reporting import build
-from paretune.reporting.figures.write_figures import write_figures
+from paretune.reporting.figure_files import write_figures
 from paretune.reporting.html.page import render_page
 from paretune.reporting.json.study_json import build_study_json
 from paretune.reporting.model import Report

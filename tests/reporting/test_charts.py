@@ -17,7 +17,9 @@ from support.html_tags import EVIL
 from paretune.errors import StoreError
 from paretune.reporting import charts
 from paretune.reporting.build import build_report
+from paretune.reporting.figure_files import write_card, write_figures
 from paretune.reporting.model import Report, TaskReport
+from paretune.reporting.vega import draw_svg
 from paretune.terminal.sanitise import sanitise_line
 
 METHODS = ["full", "lora", "prompt", {"name": "lora", "label": "lora-r64-all-linear"}]
@@ -89,10 +91,13 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
     assert [c.spec["usermeta"]["axis"] for c in drawn] == list(task.pareto.titles)
     points = {point["name"]: point for point in values(drawn[0])}
     for point in task.pareto.fronts[0].points:
-        shown = points[point.name]
-        assert shown["cost"] * 2**30 == pytest.approx(point.cost.value, rel=1e-6)
-        assert (shown["score"], shown["front"]) == (point.quality.estimate, point.on_front)
-        assert task.pareto.rows[shown["row"]].row.title == point.name
+        drawn_point = points[point.name]
+        assert drawn_point["cost"] * 2**30 == pytest.approx(point.cost.value, rel=1e-6)
+        assert (drawn_point["score"], drawn_point["front"]) == (
+            point.quality.estimate,
+            point.on_front,
+        )
+        assert task.pareto.rows[drawn_point["row"]].row.title == point.name
     labels = sorted(point["label"] for point in points.values())
     (bottom, top) = drawn[0].spec["layer"][-1]["encoding"]["y"]["scale"]["domain"]
     line = (top - bottom) / drawn[0].spec["height"] * 13
@@ -111,7 +116,7 @@ def test_a_cost_of_nothing_has_a_place_on_a_logarithmic_axis(task: TaskReport) -
     (chart,) = charts.chart_fronts(replace(task, pareto=table))
     assert [point["cost"] for point in values(chart)] == [0.1, 3.8, 135]
     assert chart.spec["usermeta"]["log"]
-    assert ">0</text>" in charts.draw_svg(chart)
+    assert ">0</text>" in draw_svg(chart.spec)
 
 
 def test_curves_of_a_translation_are_losses_on_one_axis() -> None:
@@ -163,7 +168,7 @@ def test_every_chart_is_drawn_whole(task: TaskReport) -> None:
     drawn = [*every_chart(task), *every_chart(sized)]
     assert len(drawn) == 19  # ten fronts, two each of four others, one of model sizes
     for chart in drawn:
-        svg = charts.draw_svg(chart)
+        svg = draw_svg(chart.spec)
         picture = ElementTree.fromstring(svg)  # noqa: S314 - our own
         assert "undefined" not in svg and "…" not in svg and "NaN" not in svg
         width = float(picture.attrib["width"])
@@ -178,7 +183,7 @@ def test_no_label_is_cut() -> None:
     )
     (task,) = build_report(study, fake.whole(study)).tasks
     for chart in every_chart(task):
-        words = re.sub(r"<[^>]*>", "", charts.draw_svg(chart))
+        words = re.sub(r"<[^>]*>", "", draw_svg(chart.spec))
         assert name in words, chart.title
 
 
@@ -186,7 +191,7 @@ def test_names_are_text_in_the_picture() -> None:
     study = fake.study(tasks=[fake.own_task("t")], methods=[{"name": "lora", "label": EVIL}])
     (task,) = build_report(study, fake.whole(study)).tasks
     for chart in every_chart(task):
-        svg = charts.draw_svg(chart)
+        svg = draw_svg(chart.spec)
         ElementTree.fromstring(svg)  # noqa: S314 - our own
         assert "<script" not in svg and "<img" not in svg
     assert sanitise_line(EVIL)[:8] in charts.chart_scores(task).description
@@ -195,7 +200,7 @@ def test_names_are_text_in_the_picture() -> None:
 @pytest.mark.thorough
 def test_files_have_the_same_bytes_again(report: Report, tmp_path: Path) -> None:
     formats = ("png", "svg", "pdf")
-    first, again = (charts.write_figures(report, tmp_path / name, formats) for name in "ab")
+    first, again = (write_figures(report, tmp_path / name, formats) for name in "ab")
     names = [f"t{part}.{form}" for part in ("", "-front", "-bytes", "-curves") for form in formats]
     assert [path.name for path in first] == names
     for one, two in zip(first, again, strict=True):
@@ -203,13 +208,13 @@ def test_files_have_the_same_bytes_again(report: Report, tmp_path: Path) -> None
     assert first[0].read_bytes().startswith(b"\x89PNG")
     assert first[2].read_bytes().startswith(b"%PDF")
     assert "var(--" not in first[1].read_text("utf-8")
-    assert charts.write_figures(build_report(fake.study(), []), tmp_path / "none") == []
+    assert write_figures(build_report(fake.study(), []), tmp_path / "none") == []
 
 
 def test_the_card_is_1200_by_630_pixels(report: Report, tmp_path: Path) -> None:
-    png = charts.write_card(report, "Take LoRA: 0.9 accuracy.", tmp_path / "card.png").read_bytes()
+    png = write_card(report, "Take LoRA: 0.9 accuracy.", tmp_path / "card.png").read_bytes()
     assert [int.from_bytes(png[i : i + 4]) for i in (16, 20)] == [1200, 630]
-    svg = charts.write_card(report, "Take LoRA.", tmp_path / "card.svg").read_text("utf-8")
+    svg = write_card(report, "Take LoRA.", tmp_path / "card.svg").read_text("utf-8")
     assert ">Take LoRA.<" in svg and ">LoRA<" in svg
     with pytest.raises(StoreError, match="PNG or SVG"):
-        charts.write_card(report, "", tmp_path / "card.jpg")
+        write_card(report, "", tmp_path / "card.jpg")

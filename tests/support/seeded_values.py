@@ -21,7 +21,7 @@ from paretune.data.batch import shuffle_order
 from paretune.data.example import Example
 from paretune.data.split import assign_folds, sample_held_out, take_whole_groups
 from paretune.reporting.build import build_report
-from paretune.reporting.figures.write_figures import write_figures
+from paretune.reporting.figure_files import write_figures
 from paretune.reporting.html.page import write_page
 from paretune.reporting.json.study_json import write_json
 from paretune.study import derive_seed

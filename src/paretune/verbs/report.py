@@ -122,7 +122,7 @@ def write_outputs(
     """
     written: list[tuple[str, Path]] = []
     if card is not None:
-        from paretune.reporting.charts import write_card
+        from paretune.reporting.figure_files import write_card
         from paretune.reporting.overview import build_overview
 
         written.append(("Card", write_card(report, build_overview(report).sentence, Path(card))))
@@ -131,7 +131,7 @@ def write_outputs(
 
         written.append(("Page", write_page(report, Path(page), card and Path(card))))
     if figures is not None:
-        from paretune.reporting.charts import write_figures
+        from paretune.reporting.figure_files import write_figures
 
         written += [("Figure", path) for path in write_figures(report, Path(figures))]
     if tables is not None:

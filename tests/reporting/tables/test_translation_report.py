@@ -16,7 +16,7 @@ from support.html_tags import Tags
 
 from paretune.errors import MissingDependencyError
 from paretune.reporting.build import build_report
-from paretune.reporting.charts import write_figures
+from paretune.reporting.figure_files import write_figures
 from paretune.reporting.html.page import write_page
 from paretune.reporting.model import Report
 from paretune.reporting.text.formatting import format_interval

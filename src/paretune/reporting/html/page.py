@@ -38,6 +38,7 @@ from paretune.reporting.text.formatting import (
     format_shortfall,
     format_units,
 )
+from paretune.reporting.vega import draw_svg
 from paretune.reporting.writing import write_file
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -186,7 +187,7 @@ def _draw(chart: charts.Chart) -> Any:
     """The chart as markup: Vega escapes what is in it."""
     from markupsafe import Markup
 
-    return Markup(charts.draw_svg(chart).replace("<svg ", '<svg aria-hidden="true" ', 1))  # noqa: S704
+    return Markup(draw_svg(chart.spec).replace("<svg ", '<svg aria-hidden="true" ', 1))  # noqa: S704
 
 
 def _environment() -> Environment:

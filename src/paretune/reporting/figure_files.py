@@ -1,0 +1,132 @@
+"""Charts as files: the figures of each task, and the card of a study."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from paretune.errors import StoreError
+from paretune.file_names import make_file_name
+from paretune.reporting.charts import (
+    Chart,
+    chart_front,
+    chart_fronts,
+    chart_learning_curves,
+    chart_memory,
+    chart_memory_parts,
+    chart_model_sizes,
+    chart_scores,
+)
+from paretune.reporting.model import Report, TaskReport
+from paretune.reporting.vega import Spec, base_spec, draw_file, layer
+
+
+def write_card(report: Report, sentence: str, path: Path) -> Path:
+    """A picture of 1,200 x 630 pixels for links: the result, and score against memory.
+
+    Args:
+        sentence: the result of the study.
+        path: ``.png`` or ``.svg``.
+
+    Raises:
+        StoreError: it cannot be written there, or it would be of another kind.
+    """
+    if path.suffix not in (".png", ".svg"):
+        raise StoreError(
+            "a card is a PNG or SVG file.", where=str(path), remedy="Name it card.png."
+        )
+    headline = textwrap.wrap(sentence, 54, max_lines=3, placeholder=" …")
+    top = 62 + 25 * len(headline)
+    chart = _chart_card(report.tasks, 215 - 25 * len(headline))
+    spec = chart.spec if chart else {**base_spec([{}]), **layer("point", {"opacity": 0}, {})}
+    left, right = 52, spec.get("usermeta", {}).get("names", 20)
+    about = [f"{report.name}, by paretune", *([chart.title] if chart else [])]
+    title = {"text": headline, "fontSize": 21, "lineHeight": 25, "subtitle": ". ".join(about)}
+    title |= {"subtitlePadding": 6}
+    frame = {
+        "width": 600 - left - right,
+        "height": 315 - top - 48,
+        "padding": {"left": left, "right": right, "top": top, "bottom": 48},
+        "autosize": "none",
+        "title": {**title, "subtitleFontSize": 12, "offset": 14, "dx": 20 - left, "frame": "group"},
+    }
+    return draw_file({**spec, **frame}, path)
+
+
+def _chart_card(tasks: Sequence[TaskReport], height: float) -> Chart | None:
+    """Score over the first cost, of as many configurations as have room for their names."""
+    task = next((task for task in tasks if task.pareto), None)
+    if task is None or task.pareto is None:
+        return None
+    front = task.pareto.fronts[0]
+    on_front = tuple(point for point in front.points if point.on_front)
+    for points in (front.points, on_front, on_front[-4:]):
+        chart = chart_front(task, replace(front, points=points), 600, height)
+        if chart.spec["height"] <= height:
+            break
+    metric = f"{task.key}: {task.metric}, {task.basis}"
+    return replace(chart, title=metric)
+
+
+def write_figures(
+    report: Report, folder: Path, formats: Sequence[str] = ("png", "svg", "pdf")
+) -> list[Path]:
+    """Write the charts of each task in each format; returns the files.
+
+    ``TASK.png`` has scores beside peak memory; ``TASK-front.png`` the scores over each cost;
+    ``TASK-size.png`` score and memory against model size; ``TASK-bytes.png`` the parts of peak
+    memory; ``TASK-curves.png`` the learning curves. A chart without data is not written. The same
+    records give the same bytes of PNG and SVG.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    written: list[Path] = []
+    for task in report.tasks:
+        for suffix, (charts, columns) in _collect_figures(task).items():
+            spec = _join_charts(charts, columns, f"n = {task.basis}" if task.basis else "")
+            for format_ in formats:
+                path = folder / f"{make_file_name(task.key)}{suffix}.{format_}"
+                if path in written:  # a task called like another one with a suffix
+                    path = folder / f"{make_file_name(task.key, suffix)}.{format_}"
+                written.append(draw_file(spec, path))
+    return written
+
+
+def _collect_figures(task: TaskReport) -> Mapping[str, tuple[list[Chart], int]]:
+    """Charts and columns of each file, by the suffix of its name."""
+    figures = {
+        "": ([chart_scores(task), chart_memory(task)], 2),
+        "-front": (chart_fronts(task), 2),
+        "-size": ([chart_model_sizes(task)], 1),
+        "-bytes": ([chart_memory_parts(task)], 1),
+        "-curves": ([chart_learning_curves(task)], 1),
+    }
+    return {
+        suffix: (drawn, columns)
+        for suffix, (charts, columns) in figures.items()
+        if (drawn := [chart for chart in charts if chart])
+    }
+
+
+def _join_charts(charts: Sequence[Chart], columns: int, basis: str) -> Spec:
+    """One specification of several charts, each with its title and note."""
+    panels = []
+    top = ("$schema", "config", "usermeta", "params")
+    for chart in charts:
+        panel = {key: value for key, value in chart.spec.items() if key not in top}
+        note = "; ".join(part for part in (chart.note.rstrip("."), basis) if part)
+        title: Spec = {"text": textwrap.wrap(chart.title, 60)}
+        if note:
+            title["subtitle"] = textwrap.wrap(note, 72)
+        panels.append({**panel, "title": title})
+    return {
+        **base_spec([]),
+        "concat": panels,
+        "columns": columns,
+        "padding": 12,
+        "params": charts[0].spec.get("params", []),
+        "resolve": {"scale": {"color": "independent"}},
+    }
