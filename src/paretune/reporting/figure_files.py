@@ -37,7 +37,7 @@ def write_card(report: Report, sentence: str, path: Path) -> Path:
         raise StoreError(
             "a card is a PNG or SVG file.", where=str(path), remedy="Name it card.png."
         )
-    headline = textwrap.wrap(sentence, 54, max_lines=3, placeholder=" …")
+    headline = textwrap.wrap(sentence, 54, break_on_hyphens=False, max_lines=3, placeholder=" …")
     top = 62 + 25 * len(headline)
     chart = _chart_card(report.tasks, 215 - 25 * len(headline))
     spec = chart.spec if chart else {**base_spec([{}]), **layer("point", {"opacity": 0}, {})}

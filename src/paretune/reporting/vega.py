@@ -10,7 +10,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def draw_file(spec: Spec, path: Path, scale: float = 2.0) -> Path:
     text = json.dumps(spec)
     for name, value in COLOURS.items():
         text = text.replace(colour(name), value)
-    convert = {
+    convert: Mapping[str, Callable[[str], str | bytes]] = {
         ".png": partial(vl_convert.vegalite_to_png, scale=scale),
         ".svg": vl_convert.vegalite_to_svg,
         ".pdf": vl_convert.vegalite_to_pdf,

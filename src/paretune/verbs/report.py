@@ -129,7 +129,8 @@ def write_outputs(
     if page is not None:
         from paretune.reporting.html.page import write_page
 
-        written.append(("Page", write_page(report, Path(page), card and Path(card))))
+        picture = None if card is None else Path(card)
+        written.append(("Page", write_page(report, Path(page), picture)))
     if figures is not None:
         from paretune.reporting.figure_files import write_figures
 
