@@ -179,7 +179,7 @@ def walk_through(tmp_path: Path, model: Path, capsys: Any) -> None:
         assert code == 0, out + err
         return " ".join(out.split())
 
-    assert "60 train, 24 test, a count" in paretune("check", "counts.yaml")
+    assert "60 train, 24 test (test.csv), a count" in paretune("check", "counts.yaml")
     assert "head_only" in paretune("plan", "counts.yaml")
     assert "Score: counts right within one" in paretune("run", "counts.yaml", "--workers", "1")
     assert "lora" in paretune("report", "counts.yaml")

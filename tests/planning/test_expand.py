@@ -288,7 +288,7 @@ def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
     """An earlier call may have asked for them."""
     workers = Workers(1, 1, ("cpu",), offline=True)
     without = ask(protocol={"cost_seconds": 0})
-    executor = ExecutorChoice().make(without, workers, [WorkerCount(1, 1)], None)
+    executor = ExecutorChoice().make(without, StudyContext(), workers, [WorkerCount(1, 1)], None)
     assert isinstance(executor, LocalExecutor)
     assert executor.devices[0].stages == ("tune", "final")
 

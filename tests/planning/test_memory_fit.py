@@ -42,7 +42,7 @@ def test_only_what_cannot_fit_is_named(
     weights = predictor().predict_resident(runs[0]).weights_bytes
     monkeypatch.setattr(memory_fit, "read_total_bytes", lambda: 3 * weights)
     (sentence,) = explain_too_large([*runs, runs[0]], predictor(), ("cpu",))
-    assert sentence.startswith("full on tiny needs ") and "gradients" in sentence
+    assert sentence.startswith("full fine-tuning on tiny needs ") and "gradients" in sentence
     with pytest.raises(StudyError, match="before any activation, and cpu has"):
         check_memory(runs, predictor(), ("cpu",))
     monkeypatch.setattr(memory_fit, "read_total_bytes", lambda: 6 * weights)

@@ -8,6 +8,7 @@ from pathlib import Path
 from support import fake_records as fake
 
 from paretune.errors import DataError
+from paretune.exporting.answer_check import AnswerCheck
 from paretune.reporting.build import build_report
 from paretune.terminal.notebook import html_code, html_lines, html_table
 from paretune.verbs.check import CheckedItem, CheckResult
@@ -57,7 +58,13 @@ def test_checks_and_exports_show_what_to_do() -> None:
     assert "The study can run." in _Reader(CheckResult(study, ())._repr_html_()).cells
     run = fake.make_run(study, "final", "lora", 1)
     exported = ExportResult(
-        Path("x"), "peft", run, 0.0, "", loading_lines=("import paretune", "a = 1")
+        Path("x"),
+        "peft",
+        run,
+        0.0,
+        AnswerCheck(0, 0),
+        "",
+        loading_lines=("import paretune", "a = 1"),
     )
     assert {"import paretune", "a = 1"} <= set(_Reader(exported._repr_html_()).cells)
 

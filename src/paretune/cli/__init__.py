@@ -63,7 +63,7 @@ class Verbs(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The verbs that can be used."""
-        return [*super().list_commands(ctx), *plugins.load_all(plugins.COMMANDS, object)[0]]
+        return [*VERBS, *GROUPS, *plugins.load_all(plugins.COMMANDS, object)[0]]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of a verb; None where there is none."""

@@ -148,7 +148,7 @@ class CostPredictor:
         work, steps = self.predict_work(run), self.count_steps(run)
         cost_model = self._cost_model(run)
         seconds, peak = cost_model.predict_seconds(work, steps), self.predict_peak_bytes(run)
-        basis = f"{cost_model.speed_runs} ended runs of this model"
+        basis = f"{pluralise(cost_model.speed_runs, 'ended run')} of this model"
         memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"
         if seconds is None and self._device != "cpu":
             basis = "nothing: no run of this model has ended on this GPU"

@@ -155,8 +155,8 @@ def test_plan_shows_the_bound_and_reckons_with_it(
     )
     assert code == 0
     output = " ".join(out.split())
-    assert "Of it 2 cost measurements, one after the other, about" in output
-    assert "for at most 3 s (protocol.cost_seconds), answers for half as long" in output
+    assert "This includes 2 cost measurements, one at a time" in output
+    assert "timed for at most 3 s each (protocol.cost_seconds), inference for 1.5 s" in output
 
 
 def test_a_long_cost_is_predicted_with_its_bound(tmp_path: Path, tiny_model: Any) -> None:
