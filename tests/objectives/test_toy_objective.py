@@ -180,7 +180,7 @@ def walk_through(tmp_path: Path, model: Path, capsys: Any) -> None:
         return " ".join(out.split())
 
     assert "60 train, 24 test (test.csv), a count" in paretune("check", "counts.yaml")
-    assert "head_only" in paretune("plan", "counts.yaml")
+    assert "linear probe" in paretune("plan", "counts.yaml")
     assert "Score: counts right within one" in paretune("run", "counts.yaml", "--workers", "1")
     assert "lora" in paretune("report", "counts.yaml")
     assert (tmp_path / "studies" / "counts" / "report.html").is_file()
