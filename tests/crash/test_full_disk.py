@@ -26,7 +26,7 @@ from paretune.owner import owner_of
 from paretune.planning import preflight
 from paretune.store import Store
 from paretune.store.blobs import write_blob
-from paretune.training.runs.job import TrainerOptions
+from paretune.training.runs.outcome import TrainerOptions
 from paretune.training.trainer import Trainer
 
 

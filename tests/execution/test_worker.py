@@ -11,6 +11,7 @@ from support.worker_process import FAKE, start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
 from paretune.execution.fleet_claims import Lease
+from paretune.execution.signals import StopRequest
 from paretune.execution.worker_pool import WORKER
 from paretune.execution.worker_settings import WorkerSettings
 
@@ -162,7 +163,7 @@ def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
 def test_a_lost_lease_is_raised_in_the_run(tmp_path):
     store = a_store(tmp_path, runs(1))
     claim = store.claim("slow", STUDY, lease_seconds=0.2)
-    with pytest.raises(StaleClaimError), Lease(store, claim) as lease:
+    with pytest.raises(StaleClaimError), Lease(store, claim, StopRequest()) as lease:
         store.release(claim)
         for step in range(6000):
             lease.report({"step": step})

@@ -13,12 +13,11 @@ import paretune
 from paretune.analysis.run_selection import selection_key
 from paretune.execution import weight_budget
 from paretune.execution.weight_budget import drop_excess_weights
-from paretune.store import Store
+from paretune.store import Claim, Store
 from paretune.store.blobs import blob_path
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.training.runs.job import SingleJob
 from paretune.verbs.export import export
 from paretune.verbs.plan import plan
 
@@ -148,7 +147,7 @@ def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_mode
         ("lora", "final", True), ("full", "final", False), ("lora", "tune", False),
     ):  # fmt: skip
         run = tiny_run(task, tiny_model("bert"), method, stage=stage)
-        left = executor.execute(SingleJob(run, tmp_path / "x"))
+        left = executor.execute(Claim(run, tmp_path / "x"))
         assert ("weights" in left.blobs) is there
         assert (left.result["trained_bytes"] <= 20_000) is (method == "lora")
         assert not any("not kept" in note for note in left.result["notes"])

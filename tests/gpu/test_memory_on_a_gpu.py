@@ -16,7 +16,7 @@ from paretune.measuring.counters import choose_counter
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.runs.job import TrainerOptions
+from paretune.training.runs.outcome import TrainerOptions
 from paretune.training.trainer import Trainer
 
 pytestmark = pytest.mark.gpu
@@ -48,9 +48,9 @@ import json, sys
 from pathlib import Path
 from paretune.execution.costs.cost_probe import measure_cost
 from paretune.study import Run
-from paretune.training.runs.job import SingleJob
+from paretune.store import Claim
 run = Run.model_validate_json(sys.stdin.read())
-outcome = measure_cost(SingleJob(run, Path("unused")), sys.argv[1], limit_seconds=1.0)
+outcome = measure_cost(Claim(run, Path("unused")), sys.argv[1], limit_seconds=1.0)
 print(json.dumps(outcome.measured))
 """
 
@@ -89,10 +89,10 @@ def test_a_worker_keeps_nothing_of_its_runs(device: str, tmp_path: Path, tiny_mo
     task, counter = tiny_task(tmp_path / "data"), choose_counter(device)
     trainer, byte_counts = Trainer(options=TrainerOptions(device)), []
     for seed in range(6):
-        from paretune.training.runs.job import SingleJob
+        from paretune.store import Claim
 
         run = tiny_run(task, tiny_model("bert"), seed=seed)
-        trainer.train_run(SingleJob(run, tmp_path / "x"))
+        trainer.train_run(Claim(run, tmp_path / "x"))
         byte_counts.append(counter.read_bytes())
     assert device == "cpu" or byte_counts[1] == byte_counts[-1]
 

@@ -16,8 +16,9 @@ from safetensors.torch import load as from_bytes
 
 from paretune.measuring.devices import query_gpu, resolve_device
 from paretune.models.packing import varlen
+from paretune.store import Claim
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.runs.job import FleetOutOfMemoryError, SingleJob, TrainerOptions
+from paretune.training.runs.outcome import FleetOutOfMemoryError, TrainerOptions
 from paretune.training.trainer import Trainer, train_run
 
 pytestmark = pytest.mark.gpu
@@ -117,7 +118,7 @@ def test_runs_together_are_those_alone(device: str, tmp_path: Path, tiny_model: 
     task, model = tiny_task(tmp_path / "data"), tiny_model("bert")
     runs = [tiny_run(task, model, seed=seed, training={"dropout": 0.0}) for seed in (1, 2, 3)]
     trainer, together = Trainer(options=TrainerOptions(device)), {}
-    jobs = [SingleJob(run, tmp_path / f"{run.seed}") for run in runs]
+    jobs = [Claim(run, tmp_path / f"{run.seed}") for run in runs]
     trainer.train_fleet(
         jobs, lambda free: [], lambda job, outcome: together.update({job.run.seed: outcome})
     )
@@ -165,9 +166,7 @@ def test_a_fleet_that_does_not_fit_is_given_back(
 ) -> None:
     task, model = tiny_task(tmp_path / "data", train=1200), tiny_model("bert")
     jobs = [
-        SingleJob(
-            tiny_run(task, model, seed=seed, training={"batch_size": 1024}), tmp_path / f"{seed}"
-        )
+        Claim(tiny_run(task, model, seed=seed, training={"batch_size": 1024}), tmp_path / f"{seed}")
         for seed in range(4)
     ]
     little_memory(8 << 20)

@@ -24,8 +24,9 @@ from paretune.errors import DataError
 from paretune.execution import worker_process
 from paretune.execution.costs import fork_server
 from paretune.execution.worker_settings import WorkerSettings
+from paretune.store.status import Claim, Report
 from paretune.study import Run
-from paretune.training.runs.job import Job, Outcome, Report
+from paretune.training.runs.outcome import Outcome
 
 REAL_IMPORTS = "FAKE_WORKER_IMPORTS"
 """Set, a worker that is copied imports what real runs need, before it is: seconds for each."""
@@ -81,8 +82,9 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
 class FakeExecutor:
     """Executes runs by :func:`execute`, each alone."""
 
-    def execute(self, job: Job, halvings: int = 0) -> Outcome:
-        return execute(job.run, checkpoint=job.checkpoint, report=job.report, halvings=halvings)
+    def execute(self, claim: Claim, halvings: int = 0) -> Outcome:
+        checkpoint, report = claim.checkpoint, claim.report
+        return execute(claim.run, checkpoint=checkpoint, report=report, halvings=halvings)
 
     def fleet_key(self, run: Run) -> str:
         return run.method.name

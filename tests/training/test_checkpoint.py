@@ -26,7 +26,7 @@ from paretune.training.recovery.checkpoint import (
     CheckpointFile,
     Progress,
 )
-from paretune.training.runs.job import TrainerOptions
+from paretune.training.runs.outcome import TrainerOptions
 from paretune.training.runs.run_state import RunState
 from paretune.training.trainer import train_run
 

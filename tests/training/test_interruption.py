@@ -15,7 +15,7 @@ from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import loop, session
 from paretune.training.fleet import shared_model
 from paretune.training.recovery.interruption import defer_interrupts, interrupt
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 from paretune.training.runs.run_state import RunState
 from paretune.training.trainer import Trainer, train_run
 

@@ -22,7 +22,7 @@ from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import prepare
 from paretune.training.recovery.out_of_memory import is_out_of_memory, loses_device
-from paretune.training.runs.job import Outcome, TrainerOptions
+from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 

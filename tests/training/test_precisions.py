@@ -21,7 +21,7 @@ from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.loop import accumulate_gradients
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 from paretune.training.trainer import train_run
 
 TRAINED = [name for name, m in methods.available().items() if isinstance(m, methods.Method)]

@@ -14,7 +14,7 @@ from paretune.study import Run
 from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.runs.job import Outcome, TrainerOptions
+from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.trainer import train_run
 
 METHODS = ("full", "lora", "loha", "prompt", "head_only")

@@ -10,13 +10,14 @@ import torch
 from support.joint_runs import Job
 
 from paretune.errors import StaleClaimError
+from paretune.store import Claim
 from paretune.study import Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import loop
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import select
 from paretune.training.recovery.out_of_memory import fit_in_memory
-from paretune.training.runs.job import FleetOutOfMemoryError, Outcome, SingleJob
+from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome
 from paretune.training.trainer import Trainer
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -69,7 +70,7 @@ def test_a_run_alone_that_another_worker_has_is_stopped(tmp_path: Path, tiny_mod
             raise StaleClaimError("taken")
 
     with pytest.raises(StaleClaimError, match="taken"):
-        Trainer(caches).train_run(SingleJob(run, tmp_path / "state", report))
+        Trainer(caches).train_run(Claim(run, tmp_path / "state", report))
     assert caches.loaded == {} and not (tmp_path / "state").exists()
 
 

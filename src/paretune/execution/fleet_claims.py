@@ -1,12 +1,11 @@
-"""Claims of one worker as jobs: one for a run alone, several for a fleet."""
+"""Claims of one worker, renewed while it executes them: of a run alone, and of a fleet."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any
 
 from paretune.errors import StaleClaimError, StoreError
 from paretune.execution.memory_budget import ISOLATED_PREFIX
@@ -18,21 +17,22 @@ from paretune.measuring.devices import read_free_bytes
 from paretune.measuring.processor import read_available_bytes
 from paretune.store import Claim, Storage
 from paretune.study import Run
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 
 PROGRESS_SECONDS = 2.0
 
 
 class Lease:
-    """Renews a claim from a thread of its own, with its own connection; a context manager.
+    """Renews a claim from a thread with its own connection; a context manager.
 
-    The thread writes progress at most every two seconds, and renews at least four times in a
-    lease. Where the run has passed to another worker, or the store cannot be written, the next
-    :meth:`report` raises that error.
+    What is done for ``claim`` reports here. The thread writes progress at most every two seconds,
+    and renews at least four times in a lease. Where the run has passed to another worker, or the
+    store cannot be written, the next :meth:`report` raises that error.
     """
 
-    def __init__(self, store: Storage, claim: Claim) -> None:
-        self._store, self._claim = store, claim
+    def __init__(self, store: Storage, claim: Claim, stop: StopRequest) -> None:
+        self.claim = replace(claim, report=self.report)
+        self._store, self._stop = store, stop
         self._latest: dict[str, Any] | None = None
         self._error: StoreError | None = None
         self._stopped = threading.Event()
@@ -50,15 +50,17 @@ class Lease:
         """Take the newest progress; cheap, to be called after every step.
 
         Raises:
+            KeyboardInterrupt: a stop was requested.
             StaleClaimError: the lease was lost; the run must not go on here.
             StoreError: the store cannot be written.
         """
+        self._stop.check()
         if self._error is not None:
             raise self._error
         self._latest = {**(self._latest or {}), **progress}
 
     def _renew_until_stopped(self) -> None:
-        renewal = self._claim.lease_seconds / 4
+        renewal = self.claim.lease_seconds / 4
         pause = min(renewal, PROGRESS_SECONDS)
         written, idle = None, 0.0
         try:
@@ -66,7 +68,7 @@ class Lease:
                 while not self._stopped.wait(pause):
                     latest, idle = self._latest, idle + pause
                     if latest is not written or idle >= renewal:
-                        store.renew(self._claim, latest)
+                        store.renew(self.claim, latest)
                         written, idle = latest, 0.0
         except StoreError as error:
             self._error = error
@@ -89,43 +91,6 @@ def fleet_budget_bytes(workers: int, device: str = "cpu") -> int:
     return free // (FLEET_MEMORY_PARTS * workers)
 
 
-@dataclass(eq=False)
-class ClaimedJob:
-    """A claimed run as a job; its lease is renewed while the context is open."""
-
-    claim: Claim
-    checkpoint: Path
-    lease: Lease
-    stop: StopRequest
-
-    @classmethod
-    def of(cls, store: Storage, claim: Claim, stop: StopRequest) -> Self:
-        """The job of a claim."""
-        return cls(claim, store.checkpoint_path(claim.run_id), Lease(store, claim), stop)
-
-    @property
-    def run(self) -> Run:
-        """What to do."""
-        return self.claim.run
-
-    def report(self, progress: dict[str, Any]) -> None:
-        """Take the newest progress.
-
-        Raises:
-            KeyboardInterrupt: a stop was requested.
-            StoreError: the lease was lost, or the store cannot be written.
-        """
-        self.stop.check()
-        self.lease.report(progress)
-
-    def __enter__(self) -> Self:
-        self.lease.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.lease.__exit__()
-
-
 class FleetClaims:
     """The claims that one fleet holds.
 
@@ -144,7 +109,7 @@ class FleetClaims:
     ) -> None:
         self._store, self._study_hash, self._executor = store, study_hash, executor
         self._settings, self._stop, self._warn = settings, stop, warn
-        self._jobs: list[ClaimedJob] = []
+        self._leases: list[Lease] = []
 
     def gather(self, first: Claim) -> int:
         """Claim runs that train with this one; return the number of all.
@@ -157,7 +122,7 @@ class FleetClaims:
         budget = fleet_budget_bytes(settings.device_workers, settings.device)
         capacity = self._executor.fleet_capacity(first.run, settings, budget)
         self._claim_more(first, capacity - 1)
-        return len(self._jobs)
+        return len(self._leases)
 
     def execute(self) -> None:
         """Execute all claimed runs, and those that take their places.
@@ -166,20 +131,22 @@ class FleetClaims:
             FleetOutOfMemoryError: memory ended; :meth:`stop_renewing` gives what is left to do.
             KeyboardInterrupt: stopped.
         """
-        first = self._jobs[0].claim
+        first = self._leases[0].claim
         with self._stop.interruptible():
             self._executor.execute_fleet(
-                list(self._jobs), lambda limit: self._claim_more(first, limit), self._finish
+                [lease.claim for lease in self._leases],
+                lambda limit: self._claim_more(first, limit),
+                self._finish,
             )
 
     def stop_renewing(self) -> list[Claim]:
         """Stop renewing; return the claims of runs that have not ended."""
-        for job in self._jobs:
-            job.__exit__()
-        claims, self._jobs = [job.claim for job in self._jobs], []
+        for lease in self._leases:
+            lease.__exit__()
+        claims, self._leases = [lease.claim for lease in self._leases], []
         return claims
 
-    def _claim_more(self, first: Claim, limit: int) -> list[ClaimedJob]:
+    def _claim_more(self, first: Claim, limit: int) -> list[Claim]:
         if limit < 1 or self._stop.requested:
             return []
         key = self._executor.fleet_key(first.run)
@@ -202,17 +169,17 @@ class FleetClaims:
             )
             return [self._start(claim) for claim in claims]
 
-    def _start(self, claim: Claim) -> ClaimedJob:
-        job = ClaimedJob.of(self._store, claim, self._stop)
-        job.__enter__()
-        self._jobs.append(job)
-        return job
+    def _start(self, claim: Claim) -> Claim:
+        lease = Lease(self._store, claim, self._stop).__enter__()
+        self._leases.append(lease)
+        return lease.claim
 
-    def _finish(self, job: Any, outcome: Outcome) -> None:
+    def _finish(self, claim: Claim, outcome: Outcome) -> None:
         with self._stop.deferred():
-            self._jobs.remove(job)
-            job.__exit__()
+            (lease,) = (lease for lease in self._leases if lease.claim.run_id == claim.run_id)
+            self._leases.remove(lease)
+            lease.__exit__()
             try:
-                self._store.finish(job.claim, outcome.result, outcome.measured, outcome.blobs)
+                self._store.finish(claim, outcome.result, outcome.measured, outcome.blobs)
             except StaleClaimError as error:
-                self._warn(f"{describe_run(job.run)}: {error}")
+                self._warn(f"{describe_run(claim.run)}: {error}")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from paretune.errors import ParetuneError
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
+from paretune.store import Claim
 from paretune.study import Run
-from paretune.training.runs.job import Job, Outcome
+from paretune.training.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
@@ -23,15 +24,15 @@ class RunExecutor(Protocol):
     """Executes runs in this process.
 
     ``diverged`` and ``out_of_memory`` are outcomes. An exception is an obstacle (ParetuneError) or
-    a defect, and the run is recorded as failed. What ``job.report`` raises must not be caught: the
-    run has to stop.
+    a defect, and the run is recorded as failed. What ``claim.report`` raises must not be caught:
+    the run has to stop.
     """
 
-    def execute(self, job: Job, halvings: int = 0) -> Outcome:
+    def execute(self, claim: Claim, halvings: int = 0) -> Outcome:
         """Execute one run.
 
         Args:
-            job: the run, its checkpoint, and the callback for ``step``, ``steps``, ``loss`` and
+            claim: the run, its checkpoint, and the callback for ``step``, ``steps``, ``loss`` and
                 at times ``note``.
             halvings: how often the micro-batch is halved from the start, after the system killed
                 earlier attempts for their memory.
@@ -49,15 +50,15 @@ class RunExecutor(Protocol):
 
     def execute_fleet(
         self,
-        jobs: Sequence[Job],
-        next_jobs: Callable[[int], Sequence[Job]],
-        finish: Callable[[Job, Outcome], None],
+        claims: Sequence[Claim],
+        next_claims: Callable[[int], Sequence[Claim]],
+        finish: Callable[[Claim, Outcome], None],
     ) -> None:
         """Execute runs together, and further ones as places become free.
 
         Args:
-            next_jobs: called for at most so many further jobs whenever some have ended.
-            finish: given each run that has ended, with what it leaves. A job whose ``report``
+            next_claims: called for at most so many further runs whenever some have ended.
+            finish: given each run that has ended, with what it leaves. A run whose ``report``
                 raises StaleClaimError ends without.
 
         Raises:
@@ -76,13 +77,13 @@ class TrainingExecutor:
     caches: ProcessCache
     _capacities: dict[str, int] = field(default_factory=dict)
 
-    def execute(self, job: Job, halvings: int = 0) -> Outcome:
+    def execute(self, claim: Claim, halvings: int = 0) -> Outcome:
         """Train a run, or measure its cost."""
         from paretune.execution.costs.cost_probe import measure_cost
 
-        if job.run.stage == "cost":
-            return measure_cost(job, self.settings.device, halvings, self.settings.cost_seconds)
-        return self._make_trainer().train_run(job, halvings)
+        if claim.run.stage == "cost":
+            return measure_cost(claim, self.settings.device, halvings, self.settings.cost_seconds)
+        return self._make_trainer().train_run(claim, halvings)
 
     def fleet_key(self, run: Run) -> str:
         """Runs of one model, task and shape of batch."""
@@ -108,12 +109,12 @@ class TrainingExecutor:
 
     def execute_fleet(
         self,
-        jobs: Sequence[Job],
-        next_jobs: Callable[[int], Sequence[Job]],
-        finish: Callable[[Job, Outcome], None],
+        claims: Sequence[Claim],
+        next_claims: Callable[[int], Sequence[Claim]],
+        finish: Callable[[Claim, Outcome], None],
     ) -> None:
         """Train runs on one shared backbone."""
-        self._make_trainer().train_fleet(jobs, next_jobs, finish)
+        self._make_trainer().train_fleet(claims, next_claims, finish)
 
     def release_memory(self) -> None:
         """Drop the cached model."""
@@ -124,7 +125,7 @@ class TrainingExecutor:
             release_memory()
 
     def _make_trainer(self) -> Trainer:
-        from paretune.training.runs.job import TrainerOptions
+        from paretune.training.runs.outcome import TrainerOptions
         from paretune.training.trainer import Trainer
 
         settings = self.settings

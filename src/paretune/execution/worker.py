@@ -20,8 +20,8 @@ from paretune.execution.fleet_claims import (
     ALONE_PREFIX,
     HALVE_PREFIX,
     NO_FLEET_PREFIXES,
-    ClaimedJob,
     FleetClaims,
+    Lease,
 )
 from paretune.execution.memory_budget import MemoryBudget
 from paretune.execution.progress.describe import describe_run
@@ -33,7 +33,7 @@ from paretune.measuring.devices import identify_device
 from paretune.owner import current_owner
 from paretune.store import Claim, Storage
 from paretune.terminal import echo
-from paretune.training.runs.job import FleetOutOfMemoryError
+from paretune.training.runs.outcome import FleetOutOfMemoryError
 
 FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"
 DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
@@ -148,10 +148,10 @@ class _Worker:
             notes = (*notes, left_fleet)
         try:
             with (
-                ClaimedJob.of(self.store, claim, self.stop) as job,
+                Lease(self.store, claim, self.stop) as lease,
                 self.stop.interruptible(),
             ):
-                outcome = self.executor.execute(job, halvings)
+                outcome = self.executor.execute(lease.claim, halvings)
             if notes:
                 outcome.result["notes"] = [*outcome.result.get("notes", []), *notes]
             if claim.run.stage == "cost" and needs_repeat(

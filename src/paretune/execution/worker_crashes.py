@@ -163,7 +163,13 @@ class WorkerCrashes:
         self._fail(status, "error", message)
 
     def _fail(self, status: RunStatus, kind: str, message: str) -> None:
-        claim = Claim(status.run_id, status.run, status.owner or "", status.attempt, 0.0)
+        claim = Claim(
+            status.run,
+            self.store.checkpoint_path(status.run_id),
+            run_id=status.run_id,
+            owner=status.owner or "",
+            attempt=status.attempt,
+        )
         try:
             self.store.fail(claim, kind, message, {})
         except StaleClaimError:

@@ -112,7 +112,7 @@ class StoreReader:
 
     def checkpoint_path(self, run_id: str) -> Path:
         """Where the run's checkpoint lies while it is running."""
-        return self.folder / "checkpoints" / f"{run_id}.safetensors"
+        return self._checkpoints / f"{run_id}.safetensors"
 
     def sum_weight_bytes(self, study_hash: str) -> int:
         """Bytes of the trained weights of a study that are kept here."""
@@ -132,6 +132,10 @@ class StoreReader:
     @property
     def _blobs(self) -> Path:
         return self.folder / "blobs"
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
 
     @property
     def _file(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from paretune.study import Run
@@ -11,18 +12,28 @@ from paretune.study import Run
 State = Literal["todo", "running", "done", "failed"]
 
 
+Report = Callable[[dict[str, Any]], None]
+
+
 @dataclass(frozen=True)
 class Claim:
     """The right to execute one run, for ``lease_seconds`` from its last renewal.
 
-    ``attempt`` counts the claims of the run; a writer with an older number is refused.
+    Attributes:
+        run: what to do, with a concrete precision.
+        checkpoint: where its state is saved.
+        report: called with ``step``, ``steps``, ``loss`` after every step, and at times with
+            ``note``. Raises where the run must not go on: StaleClaimError ends this run only.
+        attempt: counts the claims of the run; a writer with an older number is refused.
     """
 
-    run_id: str
     run: Run
-    owner: str
-    attempt: int
-    lease_seconds: float
+    checkpoint: Path
+    report: Report = lambda progress: None
+    run_id: str = ""
+    owner: str = ""
+    attempt: int = 0
+    lease_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Store(StoreReader):
         may_start: MayStart | None = None,
     ) -> Claim | None:
         """Claim the first claimable run of the study, in its order; None where there is none."""
-        claimant = claims.Claimant(owner, study_hash, lease_seconds)
+        claimant = claims.Claimant(owner, study_hash, lease_seconds, self._checkpoints)
         with self._write() as db:
             return claims.claim_first(db, claimant, self._parse_run, stages, may_start)
 
@@ -122,7 +122,7 @@ class Store(StoreReader):
         lease_seconds: float = 60.0,
     ) -> list[Claim]:
         """Claim up to ``limit`` claimable runs that match, in the order of the study."""
-        claimant = claims.Claimant(owner, study_hash, lease_seconds)
+        claimant = claims.Claimant(owner, study_hash, lease_seconds, self._checkpoints)
         with self._write() as db:
             return claims.claim_matching(db, claimant, self._parse_run, matches, limit, workers)
 

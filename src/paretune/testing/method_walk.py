@@ -32,8 +32,8 @@ from paretune.training.forward.micro_batch import Forward, MicroBatch
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.prepare import PreparedModel, prepare
-from paretune.training.runs.job import Outcome, TrainerOptions
 from paretune.training.runs.optimiser import make_adamw
+from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 

@@ -25,6 +25,7 @@ from paretune.methods import Trains, configure_method
 from paretune.models.structure.topology import Topology
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
+from paretune.store import Claim
 from paretune.study import Generation, Run
 from paretune.training.caches import TEST_PARTS, ProcessCache
 from paretune.training.evaluation.evaluator import (
@@ -43,47 +44,47 @@ from paretune.training.recovery.checkpoint import (
     CheckpointFile,
     remove_if_damaged,
 )
-from paretune.training.runs.job import Job, Outcome, TrainerOptions
+from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.runs.run_config import RunConfig
 from paretune.training.runs.run_state import RunState
-from paretune.training.runs.slot import Attempt, Slot, write_outcome
+from paretune.training.runs.slot import Slot, write_outcome
 
 
 class Session:
     """Trains runs on one model until all have ended.
 
     Args:
-        alone: there is one run, whose method may change the model itself; else all runs are of one
-            kind (:func:`paretune.training.fleet.capacity.fleet_key`).
+        outcome: of the one run there is, whose method may change the model itself; None: all runs
+            are of one kind (:func:`paretune.training.fleet.capacity.fleet_key`).
+        micro_batch: in place of the one that the study asks for.
     """
 
     def __init__(
         self,
         caches: ProcessCache,
         options: TrainerOptions,
-        finish: Callable[[Job, Outcome], None],
-        *,
-        alone: bool,
+        finish: Callable[[Claim, Outcome], None],
+        outcome: Outcome | None = None,
+        micro_batch: int | None = None,
     ) -> None:
         self._caches, self._options, self._finish = caches, options, finish
-        self._alone = alone
+        self._outcome, self._micro_batch = outcome, micro_batch
+        self._alone = outcome is not None
         self._slots: list[Slot] = []
         self._precomputed: dict[tuple[RunParameters, str], Any] = {}
         self._heap = HeapTrimmer()
         self._model: SharedModel
         self._forgetting: ForgettingProbe
 
-    def train(
-        self, attempts: Sequence[Attempt], next_attempts: Callable[[int], Sequence[Attempt]]
-    ) -> None:
-        """Train these runs, and then as many of ``next_attempts`` as there are free slots.
+    def train(self, claims: Sequence[Claim], next_claims: Callable[[int], Sequence[Claim]]) -> None:
+        """Train these runs, and then as many of ``next_claims`` as there are free slots.
 
         Raises:
             ValueError: these runs cannot share batches (``capacity.count_slots``).
             ParetuneError: the data, the model or the method cannot be used.
             StaleClaimError: another worker has the run that is alone.
         """
-        started, run = time.monotonic(), attempts[0].job.run
+        started, run = time.monotonic(), claims[0].run
         bf16 = allows_bf16_weights(run)
         loaded = self._caches.run_model(run, bf16=bf16)
         self._shape = measure_shape(loaded)
@@ -92,7 +93,7 @@ class Session:
         source = self._caches.source(run.model)
         compute, known = self._model.compute, self._caches.forgetting
         self._forgetting = ForgettingProbe(source, objective, compute, known)
-        capacity, coming, changed = len(attempts), list(attempts), False
+        capacity, coming, changed = len(claims), list(claims), False
         while coming or self._slots:
             if coming:
                 self._admit(coming, started)
@@ -106,7 +107,7 @@ class Session:
             if finished:
                 self._finish_runs(finished)
                 started = time.monotonic()
-                coming = list(next_attempts(capacity - len(self._slots)))
+                coming = list(next_claims(capacity - len(self._slots)))
         if self._alone and self._model.prepared.method.trains is Trains.EVERYTHING:
             self._caches.drop_model()
         else:
@@ -118,15 +119,15 @@ class Session:
             if not slot.closed:
                 slot.state.save()
 
-    def _admit(self, attempts: Sequence[Attempt], started: float) -> None:
+    def _admit(self, claims: Sequence[Claim], started: float) -> None:
         """Put new runs into the model, from their start or from their checkpoints."""
-        self._score_base_model(attempts)
-        new = [(attempt, RunParameters(attempt.job.run)) for attempt in attempts]
+        self._score_base_model(claims)
+        new = [(claim, RunParameters(claim.run)) for claim in claims]
         # Runs of one method are neighbours; the sort is stable.
         parameters = [slot.parameters for slot in self._slots] + [own for _, own in new]
         parameters.sort(key=lambda own: method_key(own.run))
         self._place(parameters)
-        slots = [self._make_slot(attempt, own) for attempt, own in new]
+        slots = [self._make_slot(claim, own) for claim, own in new]
         self._slots += slots
         self._slots.sort(key=lambda slot: parameters.index(slot.parameters))
         notes = self._enable_activation_cache()
@@ -134,9 +135,9 @@ class Session:
             slot.outcome.result["notes"].extend(notes)
             slot.add_seconds("load", (time.monotonic() - started) / len(slots))
 
-    def _score_base_model(self, attempts: Sequence[Attempt]) -> None:
+    def _score_base_model(self, claims: Sequence[Claim]) -> None:
         """Score the model without a method, where a run asks what its training costs it."""
-        for run in (attempt.job.run for attempt in attempts):
+        for run in (claim.run for claim in claims):
             if run.forgetting is not None and self._forgetting.needs_base(run):
                 self._model.remove_all()
                 configure_model(run, self._model.loaded, self._options.device)
@@ -146,8 +147,9 @@ class Session:
         if not self._model.place(parameters):
             raise ValueError("these runs cannot share batches")
 
-    def _make_slot(self, attempt: Attempt, parameters: RunParameters) -> Slot:
-        run, job, prepared = attempt.job.run, attempt.job, self._model.prepared
+    def _make_slot(self, claim: Claim, parameters: RunParameters) -> Slot:
+        run, prepared = claim.run, self._model.prepared
+        outcome = self._outcome or Outcome(result={"notes": []})
         dataset, parts = self._caches.dataset(run.task), self._caches.parts(run)
         source, loaded = self._caches.source(run.model), prepared.loaded
         objective = self._caches.objective(run, loaded.anatomy.max_length)
@@ -169,7 +171,7 @@ class Session:
         config = RunConfig(
             run=run,
             device=self._options.device,
-            micro_batch=attempt.micro_batch,
+            micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
             num_classes=prepared.num_classes(objective, len(dataset.labels)),
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
@@ -183,23 +185,23 @@ class Session:
             score_answers=lambda part: self._score_answers(parameters, encoded[_answers_of(part)]),
         )
         evaluator = make_evaluator(config, dataset, parts, self._caches, weights)
-        if remove_if_damaged(job.checkpoint):
-            attempt.outcome.result["notes"].append(DAMAGED_NOTE)
-        checkpoint = CheckpointFile(job.checkpoint, self._options.checkpoint_seconds)
+        if remove_if_damaged(claim.checkpoint):
+            outcome.result["notes"].append(DAMAGED_NOTE)
+        checkpoint = CheckpointFile(claim.checkpoint, self._options.checkpoint_seconds)
         state = RunState(
             parameters.trained,
             encoded["train"],
             config,
             checkpoint,
-            job.report,
+            claim.report,
             evaluator.score_selection,
             loaded.head_parameters,
         )
-        return Slot(job, parameters, parts, encoded, evaluator, state, attempt.outcome)
+        return Slot(claim, parameters, parts, encoded, evaluator, state, outcome)
 
     def _enable_activation_cache(self) -> list[str]:
         """Let all runs skip the layers below everything that is trained."""
-        run = self._slots[0].job.run
+        run = self._slots[0].claim.run
         weights_key = self._caches.source(run.model).weights_key
         once = {data: name for slot in self._slots for name, data in slot.encoded.items()}
         parts = [(name, data) for data, name in once.items()]
@@ -262,14 +264,14 @@ class Session:
                 "kept_activations": cached,
                 **({} if self._alone else {"fleet": len(self._slots)}),
             }
-            self._finish(slot.job, slot.outcome)
+            self._finish(slot.claim, slot.outcome)
             slot.closed = True
         self._slots = [slot for slot in self._slots if slot not in finished]
 
     def _write_outcome(
         self, slot: Slot, predicted: Mapping[str, ModelPredictions], *, cached: bool
     ) -> None:
-        run, data = slot.job.run, slot.encoded["train"]
+        run, data = slot.claim.run, slot.encoded["train"]
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         write_outcome(slot, predicted, dataset, source.notes, self._options.keep_bytes)
         trained, choices = slot.outcome.result["trained_parameters"], len(data.ids[0])
@@ -291,11 +293,11 @@ class Session:
 
     def _measure_forgetting(self, slot: Slot) -> None:
         """Score a trained run's model again, alone."""
-        if slot.job.run.forgetting is None or not slot.state.has_best_weights:
+        if slot.claim.run.forgetting is None or not slot.state.has_best_weights:
             return
         if not self._alone:
             self._model.place([slot.parameters])
-        measured, notes = self._forgetting.score_trained(slot.job.run, self._model.prepared)
+        measured, notes = self._forgetting.score_trained(slot.claim.run, self._model.prepared)
         slot.outcome.result["notes"].extend(notes)
         if measured is not None:
             slot.outcome.result["forgetting"] = measured

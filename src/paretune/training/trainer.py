@@ -10,21 +10,15 @@ from pathlib import Path
 from paretune import methods
 from paretune.measuring.machine import describe_environment
 from paretune.methods import ConfiguredBaseline
+from paretune.store.status import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import OptionalMetrics
 from paretune.training.recovery.checkpoint import read_progress
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
-from paretune.training.runs.job import (
-    FleetOutOfMemoryError,
-    Job,
-    Outcome,
-    Report,
-    SingleJob,
-    TrainerOptions,
-)
-from paretune.training.runs.slot import Attempt, write_scores
+from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome, TrainerOptions
+from paretune.training.runs.slot import write_scores
 from paretune.training.session import Session
 
 
@@ -36,7 +30,7 @@ class Trainer:
     ) -> None:
         self.caches, self.options = caches or ProcessCache(), options or TrainerOptions()
 
-    def train_run(self, job: Job, halvings: int = 0) -> Outcome:
+    def train_run(self, claim: Claim, halvings: int = 0) -> Outcome:
         """Train a run alone; out of memory, start again with the micro-batch halved.
 
         A run that was checkpointed with a smaller micro-batch keeps it.
@@ -49,26 +43,25 @@ class Trainer:
             ParetuneError: the data, the model or the method cannot be used.
             StaleClaimError: another worker has the run.
         """
-        run = job.run
+        run = claim.run
         method = methods.configure(run.method)
         if isinstance(method, methods.ConfiguredBaseline):
             return fit_baseline(run, method, self.caches)
         outcome = Outcome(result={"notes": []})
 
         def attempt(micro_batch: int) -> None:
-            self._train(
-                [Attempt(job, micro_batch, outcome)], lambda free: (), lambda *_: None, alone=True
-            )
+            session = Session(self.caches, self.options, lambda *_: None, outcome, micro_batch)
+            self._train(session, [claim], lambda free: ())
 
         def note_halving(micro_batch: int) -> None:
             note = (
                 f"out of memory: the micro-batch is halved to {micro_batch}, accumulation doubled"
             )
             outcome.result["notes"].append(note)
-            job.report({"note": note})
+            claim.report({"note": note})
 
         micro_batch = run.training.micro_batch or run.training.batch_size
-        progress = read_progress(job.checkpoint)
+        progress = read_progress(claim.checkpoint)
         largest = min(micro_batch >> halvings, progress.micro_batch if progress else micro_batch)
         while micro_batch > max(1, largest):
             micro_batch //= 2
@@ -81,15 +74,15 @@ class Trainer:
 
     def train_fleet(
         self,
-        jobs: Sequence[Job],
-        next_jobs: Callable[[int], Sequence[Job]],
-        finish: Callable[[Job, Outcome], None],
+        claims: Sequence[Claim],
+        next_claims: Callable[[int], Sequence[Claim]],
+        finish: Callable[[Claim, Outcome], None],
     ) -> None:
         """Train several runs of one kind together, and those that come while there are free slots.
 
         Args:
-            jobs: at least one; there are as many slots.
-            next_jobs: at most so many further runs of the same kind
+            claims: at least one; there are as many slots.
+            next_claims: at most so many further runs of the same kind
                 (:func:`paretune.training.fleet.capacity.fleet_key`).
             finish: called with every run that has ended, but not with one that another worker has.
 
@@ -99,12 +92,7 @@ class Trainer:
             ParetuneError: the data, the model or the method cannot be used.
         """
         try:
-            self._train(
-                [Attempt.first(job) for job in jobs],
-                lambda free: [Attempt.first(job) for job in next_jobs(free)],
-                finish,
-                alone=False,
-            )
+            self._train(Session(self.caches, self.options, finish), claims, next_claims)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise FleetOutOfMemoryError from error
@@ -112,15 +100,12 @@ class Trainer:
 
     def _train(
         self,
-        attempts: Sequence[Attempt],
-        next_attempts: Callable[[int], Sequence[Attempt]],
-        finish: Callable[[Job, Outcome], None],
-        *,
-        alone: bool,
+        session: Session,
+        claims: Sequence[Claim],
+        next_claims: Callable[[int], Sequence[Claim]],
     ) -> None:
-        session = Session(self.caches, self.options, finish, alone=alone)
         try:
-            session.train(attempts, next_attempts)
+            session.train(claims, next_claims)
         except KeyboardInterrupt:
             with defer_interrupts():  # all runs are saved, also where a second signal comes
                 session.save_checkpoints()
@@ -141,7 +126,7 @@ def train_run(
     halvings: int = 0,
 ) -> Outcome:
     """Train and evaluate one run alone (:meth:`Trainer.train_run`)."""
-    return Trainer(caches, options).train_run(SingleJob(run, checkpoint, report), halvings)
+    return Trainer(caches, options).train_run(Claim(run, checkpoint, report), halvings)
 
 
 def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> Outcome:

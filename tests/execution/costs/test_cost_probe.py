@@ -13,9 +13,9 @@ from transformers import BertForSequenceClassification
 
 from paretune.execution.costs.cost_probe import measure_cost
 from paretune.measuring.clock import MAX_STEPS, MIN_STEPS
+from paretune.store import Claim
 from paretune.study import Generation, TaskSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.runs.job import SingleJob
 
 MIB = 2**20
 
@@ -42,7 +42,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def probed(tmp_path: Path, tiny_model: Any, **more: Any) -> Any:
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), stage="cost")
-    job = SingleJob(run, tmp_path / "none")
+    job = Claim(run, tmp_path / "none")
     return measure_cost(job, **more)
 
 
@@ -86,7 +86,7 @@ def test_a_decoder_is_probed_however_it_answers(
         generation=Generation(max_new_tokens=4) if readout == "text" else None,
         learning_rate=None if method == "untuned" else 1e-2,
     )
-    outcome = measure_cost(SingleJob(run, tmp_path / "none"), limit_seconds=0.0)
+    outcome = measure_cost(Claim(run, tmp_path / "none"), limit_seconds=0.0)
     assert outcome.result["outcome"] == "ok", outcome.result
     assert outcome.measured["inference"]["unmerged_seconds_per_example"] > 0
     assert (outcome.measured.get("step_seconds") is None) == (method == "untuned")
@@ -104,7 +104,7 @@ def test_instructions_are_probed(tmp_path: Path, tiny_model: Any) -> None:
         readout="text",
         generation=Generation(max_new_tokens=4),
     )
-    outcome = measure_cost(SingleJob(run, tmp_path / "none"), limit_seconds=0.0)
+    outcome = measure_cost(Claim(run, tmp_path / "none"), limit_seconds=0.0)
     assert outcome.measured["inference"]["unmerged_seconds_per_example"] > 0
 
 

@@ -24,7 +24,7 @@ from paretune.reporting.build_rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.runs.job import Job, Outcome
+from paretune.training.runs.outcome import Outcome
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
 
@@ -90,8 +90,8 @@ def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
     remaining = list(steps)
 
     class Measuring(FakeExecutor):
-        def execute(self, job: Job, halvings: int = 0) -> Any:
-            if job.run.stage != "cost":
+        def execute(self, claim: Any, halvings: int = 0) -> Any:
+            if claim.run.stage != "cost":
                 return outcome(dict(own(5.0).measured))
             return outcome(solo(remaining.pop(0)))
 

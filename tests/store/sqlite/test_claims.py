@@ -3,13 +3,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.errors import StaleClaimError
 from paretune.owner import current_owner, is_provably_dead, owner_of
-from paretune.store import Claim
 
 
 def test_a_claim_gives_back_the_very_run(tmp_path):
@@ -136,5 +136,5 @@ def test_a_renewal_waits_for_no_disk_and_everything_else_does(tmp_path):
     assert levels[-1] == "FULL"
     assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
     with pytest.raises(StaleClaimError):
-        store.renew(Claim(claim.run_id, claim.run, "b", 1, 60.0))
+        store.renew(replace(claim, owner="b"))
     assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2

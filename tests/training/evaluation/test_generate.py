@@ -27,7 +27,7 @@ from paretune.training import caches
 from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 

@@ -14,7 +14,7 @@ from paretune.metrics.classification import NO_LABEL
 from paretune.study import Generation, Run, TaskSpec
 from paretune.testing.tiny_tasks import WORDS, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 
 ANSWERS = Generation(max_new_tokens=6)
 

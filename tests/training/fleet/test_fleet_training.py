@@ -21,7 +21,7 @@ from paretune.training.fleet.capacity import count_slots, fleet_key
 from paretune.training.forward.select import PaddedForward
 from paretune.training.forward.splitting import MAX_STACK_TOKENS, PassSplitter
 from paretune.training.prepare import prepare
-from paretune.training.runs.job import Outcome, TrainerOptions
+from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.trainer import Trainer, train_run
 
 MIXING = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")

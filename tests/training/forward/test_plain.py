@@ -23,7 +23,7 @@ from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet, count_slots
 from paretune.training.forward.plain import PlainForward, PlainSplitter
 from paretune.training.forward.select import SHAREABLE
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 from paretune.training.trainer import train_run
 
 LOSSES_WITHIN = 1e-5

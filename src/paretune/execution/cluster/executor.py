@@ -43,7 +43,7 @@ from paretune.planning.worker_count import MEMORY_PREFIX
 from paretune.store import Claim, RunStatus, Storage
 from paretune.study import Run
 from paretune.terminal.plural import pluralise
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 
 STOP_POLL_SECONDS = 0.1
 

@@ -28,6 +28,7 @@ from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.objectives.encoding import Encoded
+from paretune.store.status import Claim, Report
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
@@ -36,8 +37,8 @@ from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients, compute_losses
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
 from paretune.training.recovery.out_of_memory import fit_in_memory
-from paretune.training.runs.job import Job, Outcome, Report
 from paretune.training.runs.optimiser import RunOptimizer
+from paretune.training.runs.outcome import Outcome
 from paretune.training.runs.run_config import Compute, RunConfig
 
 WARM_UP_STEPS = 2
@@ -45,12 +46,12 @@ WARM_UP_STEPS = 2
 
 
 def measure_cost(
-    job: Job, device: str = "cpu", halvings: int = 0, limit_seconds: float = 20.0
+    claim: Claim, device: str = "cpu", halvings: int = 0, limit_seconds: float = 20.0
 ) -> Outcome:
     """Measure a run's cost. Call it in a process that has done nothing else.
 
     Args:
-        job: a run of stage ``cost``; its checkpoint is not used, since a probe is short.
+        claim: a run of stage ``cost``; its checkpoint is not used, since a probe is short.
         halvings: how often the micro-batch is halved, after the system killed earlier attempts.
         limit_seconds: for timing steps, and half of it for timing inference; two of each are timed
             however long they take (:meth:`StepClock.repeat`).
@@ -61,7 +62,7 @@ def measure_cost(
         ``tokens_per_second``, ``saved_bytes``, ``inference``; ``batch_tokens`` of the timed batch
         and ``mean_batch_tokens`` of an average one.
     """
-    run, caches = job.run, ProcessCache()
+    run, caches = claim.run, ProcessCache()
     dataset, parts = caches.dataset(run.task), caches.parts(run)
     objective = caches.objective(run)
     source = caches.source(run.model)
@@ -99,7 +100,7 @@ def measure_cost(
         step_batch = StepBatch(encoded, batch, 0, config)
         questions = answers.select(batch) if objective.encode_training else None
         probe = (prepared, forward, step_batch, questions)
-        measured.update(_measure(*probe, meter, job.report, limit_seconds))
+        measured.update(_measure(*probe, meter, claim.report, limit_seconds))
 
     def note_halving(smaller: int) -> None:
         nonlocal micro_batch

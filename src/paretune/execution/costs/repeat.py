@@ -13,7 +13,7 @@ from typing import Any, cast
 from paretune.store import Claim, Storage
 from paretune.store.canonical_json import to_canonical_json
 from paretune.store.record import Measurements
-from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import Outcome
 
 REPEAT_PREFIX = "again/"
 """A setting of the store for a cost that is measured again: what was measured first."""

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from paretune.owner import Place, is_provably_dead, place_of
 from paretune.store.sqlite.checksums import find_run_damage, raise_if_damaged
@@ -31,6 +32,7 @@ class Claimant:
     owner: str
     study_hash: str
     lease_seconds: float
+    checkpoints: Path
 
     def __post_init__(self) -> None:
         if self.lease_seconds > MAX_LEASE_SECONDS:
@@ -145,7 +147,14 @@ def _mark_running(
         (claimant.owner, now + claimant.lease_seconds, now, row["run_id"]),
     )
     run = parse_run(claimant.study_hash, row["run_id"], row["run"])
-    return Claim(row["run_id"], run, claimant.owner, row["attempt"] + 1, claimant.lease_seconds)
+    return Claim(
+        run,
+        claimant.checkpoints / f"{row['run_id']}.safetensors",
+        run_id=row["run_id"],
+        owner=claimant.owner,
+        attempt=row["attempt"] + 1,
+        lease_seconds=claimant.lease_seconds,
+    )
 
 
 def is_abandoned(row: sqlite3.Row) -> bool:

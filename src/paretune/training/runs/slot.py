@@ -14,28 +14,13 @@ from paretune.data.example import Dataset
 from paretune.measuring.components import count_tensor_bytes
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
+from paretune.store import Claim
 from paretune.study import Run
 from paretune.training.caches import Parts
 from paretune.training.evaluation.evaluator import Evaluator, score, to_table
 from paretune.training.fleet.shared_model import RunParameters
-from paretune.training.runs.job import Job, Outcome
+from paretune.training.runs.outcome import Outcome
 from paretune.training.runs.run_state import RunState
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """An attempt to train a run: with which micro-batch, and where its outcome is written."""
-
-    job: Job
-    micro_batch: int
-    outcome: Outcome
-
-    @classmethod
-    def first(cls, job: Job) -> Attempt:
-        """With the micro-batch that the study asks for."""
-        training = job.run.training
-        micro_batch = training.micro_batch or training.batch_size
-        return cls(job, micro_batch, Outcome(result={"notes": []}))
 
 
 @dataclass(eq=False)
@@ -46,7 +31,7 @@ class Slot:
         closed: whether its outcome was handed over; its state is not saved any more.
     """
 
-    job: Job
+    claim: Claim
     parameters: RunParameters
     parts: Parts
     encoded: dict[str, Encoded]

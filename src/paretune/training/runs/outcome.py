@@ -1,43 +1,9 @@
-"""What executors and the trainer exchange. Needs no torch."""
+"""What a run leaves, and how a trainer trains. Needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
-
-from paretune.study import Run
-
-Report = Callable[[dict[str, Any]], None]
-
-
-class Job(Protocol):
-    """A run to be trained, and who is told about its progress."""
-
-    @property
-    def run(self) -> Run:
-        """With a concrete precision."""
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where its state is saved."""
-
-    @property
-    def report(self) -> Report:
-        """Called with ``step``, ``steps``, ``loss`` after every step, and at times with ``note``.
-
-        Raises where the run must not go on: StaleClaimError ends this run only.
-        """
-
-
-@dataclass(frozen=True)
-class SingleJob:
-    """A job of its own, not one of a store."""
-
-    run: Run
-    checkpoint: Path
-    report: Report = lambda progress: None
+from typing import Any
 
 
 @dataclass(frozen=True)
