@@ -22,7 +22,7 @@ from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.store.blobs import blob_path
-from paretune.store.sqlite.checksums import register_checksum_function, write_checksums
+from paretune.store.tables import register_checksum_function, write_checksums
 from paretune.study import Study
 from paretune.verbs.run import run
 

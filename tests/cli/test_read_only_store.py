@@ -16,8 +16,7 @@ from support.reading_verbs import READING_VERBS
 from support.tiny_study import command
 
 from paretune.errors import StoreError
-from paretune.store import Store
-from paretune.store.sqlite import open_database
+from paretune.store import Store, database
 from paretune.study import Study
 
 STATES = ("closed", "log", "log without index")
@@ -119,14 +118,14 @@ def test_where_sqlite_may_not_write_the_store_is_read_and_nothing_in_it_changes(
     capsys: Any, tmp_path: Path, finished: Path, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = a_copy(finished, tmp_path / "archive", state)
-    before, usual = files(folder), open_database.connect
+    before, usual = files(folder), database.connect
 
     def only_elsewhere(path: Path) -> sqlite3.Connection:
         if path.is_relative_to(folder):
             raise StoreError("cannot be opened.", where=str(path)) from Refused()
         return usual(path)
 
-    monkeypatch.setattr(open_database, "connect", only_elsewhere)
+    monkeypatch.setattr(database, "connect", only_elsewhere)
     study = Study.load(folder / "s.yaml")
     with Store.open(folder / "store") as store:
         assert len(store.load_records(study.study_hash, predictions=True)) == 6
@@ -151,8 +150,8 @@ def test_a_copy_that_cannot_be_made_is_one_sentence(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(open_database, "connect", refused)
-    monkeypatch.setattr(open_database.shutil, "copyfile", full)
+    monkeypatch.setattr(database, "connect", refused)
+    monkeypatch.setattr(database.shutil, "copyfile", full)
     with pytest.raises(StoreError, match=r"is read-only.*No space left.*TMPDIR"):
         Store.open(folder / "store")
 

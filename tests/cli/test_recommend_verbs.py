@@ -16,7 +16,7 @@ from support import fake_records as fake
 import paretune
 from paretune.cli import main
 from paretune.store import Store
-from paretune.store.prediction_codec import encode_predictions
+from paretune.store.encoding import encode_predictions
 from paretune.verbs import compare, recommend
 from paretune.verbs.report import StudyResults
 

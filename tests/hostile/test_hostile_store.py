@@ -15,8 +15,7 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
-from paretune.store import Store
-from paretune.store.sqlite import database
+from paretune.store import Store, database
 from paretune.verbs.report import report
 
 

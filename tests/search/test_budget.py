@@ -21,7 +21,7 @@ from paretune.planning.expand import PlannedRun
 from paretune.planning.predicted_cost import CostPredictor, PredictedCost
 from paretune.search.budget import TimeBudget
 from paretune.store import Claim, Store
-from paretune.store.prediction_codec import encode_predictions
+from paretune.store.encoding import encode_predictions
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.verbs import run as run_verb

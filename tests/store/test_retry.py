@@ -12,7 +12,7 @@ from support.tiny_runs import STUDY, a_store, runs
 from paretune.errors import StoreError
 from paretune.store import Predictions, Store
 from paretune.store.blobs import blob_path
-from paretune.store.prediction_codec import encode_predictions
+from paretune.store.encoding import encode_predictions
 
 RESULT = {"outcome": "ok", "scores": {"selection": {"primary": 0.5}}}
 ANSWERS = {"selection": Predictions(("a", "b"), (0, 1), (1, 1), ((0.1, 0.2), (0.0, 3.0)))}

@@ -12,7 +12,7 @@ from paretune.atomic_write import part_path
 from paretune.errors import StoreError
 from paretune.store import Predictions, Store, blobs
 from paretune.store.blobs import blob_path
-from paretune.store.prediction_codec import decode_predictions, encode_predictions
+from paretune.store.encoding import decode_predictions, encode_predictions
 
 ANSWERS = Predictions(("a", "b"), (0, 1), (1, 1), ((0.1, 0.2), (-1e-9, 3.0)))
 
@@ -164,7 +164,7 @@ def test_an_older_store_is_refused_untouched(tmp_path, version):
     db.execute(f"PRAGMA user_version = {version}")
     db.close()
     before = (tmp_path / "study.db").read_bytes()
-    older = rf"older paretune \(format {version}\); this version reads format 3.*another folder"
+    older = rf"older paretune \(format {version}; this version reads format 3\).*another folder"
     for create in (False, True):
         with pytest.raises(StoreError, match=older):
             Store.open(tmp_path, create=create)

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.store.record import Record
-from paretune.store.status import RunStatus
+from paretune.store.record import Record, RunStatus
 from paretune.study import Study
 from support import fake_records as fake
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from paretune import metrics
-from paretune.store.record import Predictions, Record
-from paretune.store.status import RunStatus
+from paretune.store.record import Predictions, Record, RunStatus
 from paretune.study import MethodSpec, ModelSpec, Run, Study
 
 NO_MODEL = ModelSpec(name="-")

@@ -24,7 +24,7 @@ from paretune.errors import DataError
 from paretune.execution import worker_process
 from paretune.execution.costs import fork_server
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.store.status import Claim, Report
+from paretune.store.record import Claim, Report
 from paretune.study import Run
 from paretune.training.runs.outcome import Outcome
 

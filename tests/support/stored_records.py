@@ -8,7 +8,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from paretune.store import Record, Store
-from paretune.store.prediction_codec import encode_predictions
+from paretune.store.encoding import encode_predictions
 from paretune.study import Run, Study
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from paretune.store.sqlite import schema
+from paretune.store import tables
 
 
 def tamper(folder: Path, statement: str, *values: object) -> None:
@@ -13,9 +13,9 @@ def tamper(folder: Path, statement: str, *values: object) -> None:
     db = sqlite3.connect(folder / "study.db", isolation_level=None)
     db.execute("PRAGMA foreign_keys = OFF")
     db.execute("PRAGMA ignore_check_constraints = ON")
-    for name in schema.TRIGGERS:
+    for name in tables.TRIGGERS:
         db.execute(f"DROP TRIGGER {name}")
     assert db.execute(statement, values).rowcount > 0
-    for statement in schema.TRIGGERS.values():
+    for statement in tables.TRIGGERS.values():
         db.execute(statement)
     db.close()

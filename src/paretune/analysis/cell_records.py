@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from paretune.analysis.lr_selection import RateSelection
-from paretune.store.record import Predictions, Record
-from paretune.store.status import RunStatus
+from paretune.store.record import Predictions, Record, RunStatus
 from paretune.study import MethodSpec, OuterFold, Run, Study
 
 

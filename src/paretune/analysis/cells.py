@@ -21,8 +21,7 @@ from paretune.analysis.lr_selection import RateSelection, select_learning_rate
 from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.test_design import TestDesign
 from paretune.methods import baselines
-from paretune.store.record import Record
-from paretune.store.status import RunStatus
+from paretune.store.record import Record, RunStatus
 from paretune.study import MethodSpec, OuterFold, Run, Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of

@@ -12,7 +12,7 @@ from paretune.execution.progress.describe import format_duration
 from paretune.exporting.answer_check import is_same_answer
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
-from paretune.store.prediction_codec import decode_predictions
+from paretune.store.encoding import decode_predictions
 from paretune.store.record import Record
 
 

@@ -53,8 +53,7 @@ from paretune.reporting.text.run_metadata import (
     collect_notes,
     format_settings,
 )
-from paretune.store.record import Record
-from paretune.store.status import RunStatus
+from paretune.store.record import Record, RunStatus
 from paretune.study import Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of

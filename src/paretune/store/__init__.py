@@ -1,11 +1,10 @@
 """The store of a study: one SQLite file is the truth, blobs lie beside it by content hash.
 
-``storage.py`` is the contract, ``store.py`` its implementation by SQLite; ``sqlite/`` holds the
-tables and statements. No torch.
+``storage.py`` is the contract, ``store.py`` its implementation by SQLite; the other files hold its
+tables, rows and blobs. No torch.
 """
 
-from paretune.store.record import Predictions, Record
-from paretune.store.status import Claim, RunStatus, StudyEntry
+from paretune.store.record import Claim, Predictions, Record, RunStatus, StudyEntry
 from paretune.store.storage import Storage
 from paretune.store.store import Store
 

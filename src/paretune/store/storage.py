@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from paretune.store.record import Record
-from paretune.store.status import Claim, RunStatus
+from paretune.store.record import Claim, Record, RunStatus
 from paretune.study import Run
 
 MayStart = Callable[[str, Sequence[Sequence[str]]], bool]

@@ -2,48 +2,53 @@
 
 A run goes ``todo -> running (owner, attempt, lease) -> done | failed(kind)``. Result and state
 change in one transaction, on the condition that the writer still holds the claim; done rows never
-change (triggers in the schema see to it). Several processes may work on one store.
+change (triggers see to it). Whatever is read was first compared with what was written. Several
+processes may work on one store.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from paretune.atomic_write import remove_stale_parts
 from paretune.errors import StaleClaimError, StoreError
-from paretune.store.blobs import blob_path, write_blob
-from paretune.store.canonical_json import check_result, to_canonical_json
-from paretune.store.reader import StoreReader
-from paretune.store.sqlite import claims, dropped_weights, queries, writes
-from paretune.store.sqlite.database import transaction, without_sync
-from paretune.store.sqlite.merge import (
-    MergePlan,
-    describe_runs,
-    list_blobs,
-    load_content,
-    plan_merge,
-    put_content,
-)
-from paretune.store.sqlite.open_database import open_database
-from paretune.store.sqlite.verify import find_blob_problems
-from paretune.store.status import Claim
+from paretune.store import blobs as blob_files
+from paretune.store import rows as table_rows
+from paretune.store import tables
+from paretune.store.blobs import DROPPED_PREFIX, STORED_WEIGHTS
+from paretune.store.database import OpenDatabase, open_database, transaction, without_sync
+from paretune.store.encoding import decode_predictions, to_canonical_json
+from paretune.store.merge import MergePlan, StoreContent, plan_merge, put_content
+from paretune.store.record import Claim, Predictions, Record, RunStatus, StudyEntry
 from paretune.store.storage import Matches, MayStart
 from paretune.study import Run
 
 _ENDED = "owner = NULL, lease_until = NULL, ended = ?"
+_STUDY_RUN = "study_hash = ? AND run_id = ?"
 
 
-class Store(StoreReader):
+class Store:
     """One folder with the studies that ran in it: SQLite's :class:`~paretune.store.Storage`.
 
     Use :meth:`open`; a store belongs to one thread. What the methods of ``Storage`` promise is said
     there; docstrings here say what is the store's own.
     """
+
+    def __init__(self, folder: Path, database: OpenDatabase) -> None:
+        self.folder = folder
+        self._db, self._copy = database
+        self._db.row_factory = sqlite3.Row
+        self._file, self._blobs = folder / "study.db", folder / "blobs"
+        self._parsed_runs: dict[tuple[str, str], tuple[str, Run]] = {}
+        self._ended: dict[tuple[str, str, str], RunStatus] = {}
 
     @classmethod
     def open(cls, folder: Path, create: bool = False) -> Self:
@@ -64,28 +69,87 @@ class Store(StoreReader):
             raise
         return store
 
-    @contextmanager
-    def reopen(self) -> Iterator[Self]:
+    def reopen(self) -> Self:
         """Another connection to the same folder, for another thread."""
-        with type(self).open(self.folder) as store:
-            yield store
+        return self.open(self.folder)
+
+    def close(self) -> None:
+        """Close the connection; the store stays as it is."""
+        self._db.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether something can be kept here; a store on read-only storage can only be read."""
+        return os.access(self.folder, os.W_OK) and os.access(self._file, os.W_OK)
 
     # Studies and their runs
 
     def save_study(
         self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
     ) -> None:
-        """Keep a study file: its text, and the canonical form that its hash belongs to."""
+        """Keep a study file, in place of its earlier text where there is one."""
         with self._write() as db:
-            writes.put_study(db, study_hash, name, text, canonical)
+            table_rows.put_study(db, study_hash, name, text, canonical)
+
+    def list_studies(self) -> list[StudyEntry]:
+        """All versions of all study files that ran here, oldest first."""
+        counts: dict[str, dict[str, int]] = {}
+        with self._read() as db:
+            studies = table_rows.load_study_rows(db, str(self._file))
+            for row in db.execute(
+                "SELECT study_hash, state, count(*) AS n FROM study_runs NOT INDEXED "
+                "JOIN runs USING (run_id) "
+                "WHERE NOT left_out GROUP BY study_hash, state ORDER BY state"
+            ):
+                counts.setdefault(row["study_hash"], {})[row["state"]] = row["n"]
+        names = ("study_hash", "name", "text", "created")
+        return [
+            StudyEntry(*(row[name] for name in names), counts.get(row["study_hash"], {}))
+            for row in studies
+        ]
 
     def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
         """Add runs to a study; return how many are new.
 
         A run that the study has already is kept with the paths that it is given now.
         """
+        added, of_study = 0, (study_hash,)
         with self._write() as db:
-            return writes.put_runs(db, study_hash, runs)
+            position = db.execute(
+                "SELECT coalesce(max(position) + 1, 0) FROM study_runs WHERE study_hash = ?",
+                of_study,
+            ).fetchone()[0]
+            rows = db.execute("SELECT run_id, run FROM study_runs WHERE study_hash = ?", of_study)
+            stored = dict(rows.fetchall())
+            for run_id, run in runs:
+                text = to_canonical_json(run.model_dump(), "run")
+                if stored.get(run_id) == text:
+                    continue
+                key = (study_hash, run_id)
+                if run_id in stored:
+                    db.execute(f"UPDATE study_runs SET run = ? WHERE {_STUDY_RUN}", (text, *key))  # noqa: S608
+                else:
+                    db.execute(
+                        "INSERT OR IGNORE INTO runs (run_id, stage, created) VALUES (?, ?, ?)",
+                        (run_id, run.stage, time.time()),
+                    )
+                    db.execute(
+                        "INSERT INTO study_runs (study_hash, run_id, position, run) "
+                        "VALUES (?, ?, ?, ?)",
+                        (*key, position + added, text),
+                    )
+                    added += 1
+                stored[run_id] = text
+                tables.write_checksums(db, "study_runs", _STUDY_RUN, key)
+        return added
 
     def leave_out(self, study_hash: str, possible_run_ids: Collection[str]) -> int:
         """Leave out the runs of a study that it would no longer ask for; return their number.
@@ -94,7 +158,19 @@ class Store(StoreReader):
         and not among the study's records, and come back when they are possible again.
         """
         with self._write() as db:
-            return writes.leave_out(db, study_hash, possible_run_ids)
+            rows = db.execute(
+                "SELECT run_id, left_out FROM study_runs WHERE study_hash = ?", (study_hash,)
+            ).fetchall()
+            for row in rows:
+                left_out = int(row["run_id"] not in possible_run_ids)
+                if row["left_out"] != left_out:
+                    key = (study_hash, row["run_id"])
+                    db.execute(
+                        f"UPDATE study_runs SET left_out = ? WHERE {_STUDY_RUN}",  # noqa: S608
+                        (left_out, *key),
+                    )
+                    tables.write_checksums(db, "study_runs", _STUDY_RUN, key)
+        return sum(row["run_id"] not in possible_run_ids for row in rows)
 
     # Claims
 
@@ -107,9 +183,13 @@ class Store(StoreReader):
         may_start: MayStart | None = None,
     ) -> Claim | None:
         """Claim the first claimable run of the study, in its order; None where there is none."""
-        claimant = claims.Claimant(owner, study_hash, lease_seconds, self._checkpoints)
         with self._write() as db:
-            return claims.claim_first(db, claimant, self._parse_run, stages, may_start)
+            moment = table_rows.load_moment(db, owner, lease_seconds)
+            for row in db.execute(table_rows.OPEN_RUNS, (study_hash,)).fetchall():
+                eligible = (stages is None or row["stage"] in stages) and moment.is_claimable(row)
+                if eligible and (may_start is None or may_start(row["run_id"], moment.by_worker)):
+                    return self._claim_row(db, row, owner, lease_seconds)
+        return None
 
     def claim_matching(
         self,
@@ -122,9 +202,28 @@ class Store(StoreReader):
         lease_seconds: float = 60.0,
     ) -> list[Claim]:
         """Claim up to ``limit`` claimable runs that match, in the order of the study."""
-        claimant = claims.Claimant(owner, study_hash, lease_seconds, self._checkpoints)
         with self._write() as db:
-            return claims.claim_matching(db, claimant, self._parse_run, matches, limit, workers)
+            moment = table_rows.load_moment(db, owner, lease_seconds)
+            matching = [
+                row
+                for row in db.execute(table_rows.OPEN_RUNS, (study_hash,)).fetchall()
+                if moment.is_claimable(row) and matches(row["run_id"], self._parse_run(row))
+            ]
+            chosen = matching[: min(limit, -(-len(matching) // workers))]
+            return [self._claim_row(db, row, owner, lease_seconds) for row in chosen]
+
+    def _claim_row(
+        self, db: sqlite3.Connection, row: sqlite3.Row, owner: str, lease_seconds: float
+    ) -> Claim:
+        table_rows.mark_running(db, row, owner, lease_seconds)
+        return Claim(
+            self._parse_run(row),
+            self.checkpoint_path(row["run_id"]),
+            run_id=row["run_id"],
+            owner=owner,
+            attempt=row["attempt"] + 1,
+            lease_seconds=lease_seconds,
+        )
 
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
         """Prolong the lease and, where given, keep the progress.
@@ -134,9 +233,7 @@ class Store(StoreReader):
         text = None if progress is None else to_canonical_json(dict(progress), "progress")
         values = (time.time() + claim.lease_seconds, text)
         with without_sync(self._db), self._write() as db:
-            writes.change_claimed_run(
-                db, claim, "lease_until = ?, progress = coalesce(?, progress)", values
-            )
+            _change(db, claim, "lease_until = ?, progress = coalesce(?, progress)", values)
 
     def finish(
         self,
@@ -146,45 +243,34 @@ class Store(StoreReader):
         blobs: Mapping[str, bytes],
     ) -> None:
         """End the run as done: blobs first, then result and state in one transaction."""
-        check_result(result, measured, blobs)
-        hashes = {name: write_blob(self._blobs, content) for name, content in blobs.items()}
-        contents = {hashes[name]: content for name, content in blobs.items()}
-        texts = (
-            to_canonical_json({**result, **hashes}, "result"),
-            to_canonical_json(dict(measured), "measured"),
-        )
+        if shared := sorted(set(result) & set(blobs)):
+            raise ValueError(f"result and blobs both name {', '.join(shared)}")
+        to_canonical_json(dict(result), "result")  # refused before anything of it is written
+        measured_text = to_canonical_json(dict(measured), "measured")
+        hashes = {n: blob_files.write_blob(self._blobs, content) for n, content in blobs.items()}
+        text = to_canonical_json({**result, **hashes}, "result")
+        assignments = f"state = 'done', {_ENDED}, result = ?, measured = ?"
         with self._write() as db:
-            writes.change_claimed_run(
-                db,
-                claim,
-                f"state = 'done', {_ENDED}, result = ?, measured = ?",
-                (time.time(), *texts),
-            )
-            dropped_weights.clear_dropped_mark(db, claim.run_id)
-            for sha256 in hashes.values():
-                if not blob_path(self._blobs, sha256).exists():  # dropped since it was there
-                    write_blob(self._blobs, contents[sha256])
+            _change(db, claim, assignments, (time.time(), text, measured_text))
+            db.execute("DELETE FROM settings WHERE key = ?", (f"{DROPPED_PREFIX}{claim.run_id}",))
+            for name, sha256 in hashes.items():
+                if not blob_files.blob_path(self._blobs, sha256).exists():  # dropped since
+                    blob_files.write_blob(self._blobs, blobs[name])
         self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
         """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``."""
         values = time.time(), kind, message, to_canonical_json(dict(measured), "measured")
+        assignments = f"state = 'failed', {_ENDED}, fail_kind = ?, message = ?, measured = ?"
         with self._write() as db:
-            writes.change_claimed_run(
-                db,
-                claim,
-                f"state = 'failed', {_ENDED}, fail_kind = ?, message = ?, measured = ?",
-                values,
-            )
+            _change(db, claim, assignments, values)
         self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
 
     def release(self, claim: Claim) -> bool:
         """Give the run back as todo, its checkpoint kept; False where the claim is stale."""
         try:
             with self._write() as db:
-                writes.change_claimed_run(
-                    db, claim, "state = 'todo', owner = NULL, lease_until = NULL", ()
-                )
+                _change(db, claim, "state = 'todo', owner = NULL, lease_until = NULL", ())
         except StaleClaimError:
             return False
         return True
@@ -193,14 +279,108 @@ class Store(StoreReader):
         """Make todo again, from the beginning, what did not come to a result that can be used.
 
         That is what failed, what did not fit in memory, and what changed since it was written or
-        has a blob that is missing or damaged. Return how many.
+        has a blob that is missing or damaged. Damaged settings and requests are deleted, and the
+        damaged text of the study is emptied: ``run`` writes them again. Return how many runs.
         """
         with self._read() as db:
-            unusable = {run_id for run_id, _ in find_blob_problems(db, self._blobs, study_hash)}
+            blob_problems = blob_files.find_blob_problems(db, self._blobs, study_hash)
+            unusable = {run_id for run_id, _ in blob_problems}
+        again: set[str] = set()
         with self._write() as db:
-            return writes.reset_unusable_runs(db, study_hash, unusable)
+            for row in table_rows.load_run_rows(db, study_hash):
+                run_id, is_gone = row["asked_id"], row["state"] is None
+                if is_gone or tables.has_changed("study_runs", row, row["asked_checksum"]):
+                    again.add(run_id)
+                    db.execute(f"DELETE FROM study_runs WHERE {_STUDY_RUN}", (study_hash, run_id))  # noqa: S608
+                if not is_gone and (run_id in unusable or _is_unusable(row)):
+                    again.add(run_id)
+                    table_rows.reset_run(db, run_id)
+            for row in db.execute("SELECT * FROM settings").fetchall():
+                if tables.has_changed("settings", row, row["checksum"]):
+                    db.execute("DELETE FROM settings WHERE key = ?", (row["key"],))
+            of_study = "SELECT * FROM studies WHERE study_hash = ?"
+            for row in db.execute(of_study, (study_hash,)).fetchall():
+                if tables.has_changed("studies", row, row["checksum"]):
+                    table_rows.put_study(db, study_hash, str(row["name"]), "", {})
+        return len(again)
 
-    def merge(self, other: StoreReader, *, keep_own: bool = False) -> MergePlan:
+    # Statuses and records
+
+    def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
+        """The status of every run of the study, in order; claimable: by ``owner``.
+
+        A record that has ended is compared with its checksum once. StoreError names the damaged.
+        """
+        damages, statuses = [], []
+        with self._read() as db:
+            moment = table_rows.load_moment(db, owner)
+            for row in table_rows.load_run_rows(db, study_hash):
+                key = (row["run_id"], row["checksum"], row["asked_checksum"])
+                if (status := self._ended.get(key)) is None:
+                    if damage := tables.find_run_damage(row):
+                        damages.append(damage)
+                        continue
+                    status = _make_status(row, self._parse_run(row), moment)
+                    if status.ended:
+                        self._ended[key] = status
+                if not row["left_out"]:
+                    statuses.append(status)
+        tables.raise_if_damaged(damages, str(self._file))
+        return statuses
+
+    def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
+        """The records of ended runs, in the order in which the study asked for them.
+
+        A trial of a learning rate whose predictions are missing or damaged comes without them
+        (:attr:`Record.lacks_predictions`).
+
+        Raises:
+            StoreError: a record changed since it was written, or the predictions of a final run are
+                missing or damaged.
+        """
+        with self._read() as db:
+            rows = table_rows.load_run_rows(db, study_hash)
+        tables.raise_if_damaged(map(tables.find_run_damage, rows), str(self._file))
+        records = [
+            Record(
+                run_id=row["run_id"],
+                run=self._parse_run(row),
+                state=row["state"],
+                fail_kind=row["fail_kind"],
+                message=row["message"],
+                result=json.loads(row["result"] or "{}"),
+                measured=json.loads(row["measured"] or "{}"),
+            )
+            for row in rows
+            if row["ended"] is not None and not row["left_out"]
+        ]
+        if not predictions:
+            return records
+        return [replace(record, predictions=self._predictions(record)) for record in records]
+
+    def _predictions(self, record: Record) -> dict[str, Predictions]:
+        sha256 = record.result.get("predictions")
+        if sha256 is None:
+            return {}
+        try:
+            return decode_predictions(self.read_blob(sha256), f"run {record.run_id}")
+        except StoreError:
+            if record.run.stage == "tune":
+                return {}  # the rate is chosen by the scores, which are in the record
+            raise
+
+    def count_ended(self) -> int:
+        """How many runs have ended, of all studies."""
+        with self._read() as db:
+            ended = db.execute("SELECT count(*) FROM runs WHERE ended IS NOT NULL").fetchone()
+        return int(ended[0])
+
+    def verify(self) -> list[str]:
+        """Everything that is wrong with the store, one sentence each; empty where all is well."""
+        with self._read() as db:
+            return blob_files.find_problems(db, self._blobs)
+
+    def merge(self, other: Store, *, keep_own: bool = False) -> MergePlan:
         """Take the ended runs of another store, with their studies, blobs and settings.
 
         Args:
@@ -212,12 +392,12 @@ class Store(StoreReader):
                 results, and ``keep_own`` is not set. Nothing was changed.
         """
         with other._read() as db:
-            content = load_content(db, other._file)
-            dropped = dropped_weights.list_dropped_runs(db)
+            content = StoreContent.load(db, str(other._file))
         with self._read() as db:
             plan = plan_merge(db, content)
         if plan.contradictory and not keep_own:
-            names = describe_runs(content, plan.contradictory[:3])
+            first = plan.contradictory[:3]
+            names = [tables.describe_stored_run(content.runs[run]["run"]) or run for run in first]
             more = len(plan.contradictory) - len(names)
             raise StoreError(
                 f"{'; '.join(names)}{f' and {more} more' if more else ''}: done in both stores, "
@@ -226,14 +406,26 @@ class Store(StoreReader):
                 remedy="Results of one run may differ by the processor. --keep-own keeps those "
                 f"of {self.folder}.",
             )
-        for sha256 in sorted(list_blobs(content, plan.added, dropped)):
-            write_blob(self._blobs, other.read_blob(sha256))
+        for sha256 in sorted(content.list_blobs(plan.added)):
+            blob_files.write_blob(self._blobs, other.read_blob(sha256))
         with self._write() as db:
             plan = plan_merge(db, content)  # runs may have ended here meanwhile
             put_content(db, content, plan)
         return plan
 
     # Settings, blobs, checkpoints
+
+    def get_setting(self, key: str) -> str | None:
+        """A value kept with the store, or None; StoreError where it is damaged."""
+        with self._read() as db:
+            return table_rows.load_settings(db, str(self._file), "key = ?", key).get(key)
+
+    def get_settings(self, prefix: str) -> dict[str, str]:
+        """The values of all keys that begin with ``prefix``, by the rest of the key."""
+        begins = "substr(key, 1, length(?1)) = ?1"
+        with self._read() as db:
+            settings = table_rows.load_settings(db, str(self._file), begins, prefix)
+        return {key.removeprefix(prefix): value for key, value in settings.items()}
 
     def set_setting(self, key: str, value: str) -> None:
         """Keep a value with the store."""
@@ -243,49 +435,141 @@ class Store(StoreReader):
         """Keep several values with the store, all or none."""
         with self._write() as db:
             for key, value in values.items():
-                writes.put_setting(db, key, value)
+                table_rows.put_setting(db, key, value)
 
     def set_default_setting(self, key: str, value: str) -> str:
         """Keep a value unless there is one; return the one that is kept (the first writer's)."""
         with self._write() as db:
-            writes.put_setting(db, key, value, if_absent=True)
-            return str(queries.load_setting(db, self._file, key))
+            table_rows.put_setting(db, key, value, if_absent=True)
+            return table_rows.load_settings(db, str(self._file), "key = ?", key)[key]
+
+    def read_blob(self, sha256: str) -> bytes:
+        """A blob's content, its hash verified."""
+        return blob_files.read_blob(self._blobs, sha256)
+
+    def checkpoint_path(self, run_id: str) -> Path:
+        """Where the run's checkpoint lies while it is running."""
+        return self.folder / "checkpoints" / f"{run_id}.safetensors"
 
     # Trained weights within a budget
+
+    def sum_weight_bytes(self, study_hash: str) -> int:
+        """Bytes of the trained weights of a study that are kept here."""
+        with self._read() as db:
+            row = db.execute(
+                "SELECT coalesce(sum(json_extract(result, '$.trained_bytes')), 0) AS bytes "  # noqa: S608
+                "FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ? "
+                f"AND {STORED_WEIGHTS} IS NOT NULL "
+                "AND NOT EXISTS (SELECT 1 FROM settings WHERE key = ? || run_id)",
+                (study_hash, DROPPED_PREFIX),
+            ).fetchone()
+        return int(row["bytes"])
+
+    def list_dropped_runs(self) -> set[str]:
+        """Ids of the runs whose trained weights were dropped (:meth:`drop_weights`)."""
+        with self._read() as db:
+            return blob_files.list_dropped_runs(db)
 
     def drop_weights(self, study_hash: str, run_ids: Sequence[str]) -> list[str]:
         """Drop the trained weights of runs; the ids of those that lost them.
 
         Weights of runs that a study of another name asks for too stay.
         """
+        droppable: dict[str, str] = {}
         with self._read() as db:
-            droppable = dropped_weights.find_droppable(db, study_hash, run_ids)
-        self.set_settings(
-            {f"{dropped_weights.DROPPED_PREFIX}{run}": sha256 for run, sha256 in droppable.items()}
-        )
+            for run_id in run_ids:
+                row = db.execute(
+                    f"SELECT {STORED_WEIGHTS} AS weights FROM runs "  # noqa: S608 (constants)
+                    "WHERE run_id = ? AND state = 'done' AND NOT EXISTS (SELECT 1 FROM study_runs "
+                    "JOIN studies USING (study_hash) WHERE run_id = runs.run_id "
+                    "AND name <> (SELECT name FROM studies WHERE study_hash = ?))",
+                    (run_id, study_hash),
+                ).fetchone()
+                if row is not None and row["weights"]:
+                    droppable[run_id] = str(row["weights"])
+        self.set_settings({f"{DROPPED_PREFIX}{run}": sha for run, sha in droppable.items()})
         with self._write() as db:
-            dropped_weights.remove_dropped_blobs(db, self._blobs)
+            blob_files.remove_dropped_blobs(db, self._blobs)
         return list(droppable)
 
     # Internals
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with transaction(self._db, self.folder / "study.db", "IMMEDIATE") as db:
-            yield db
+    def _read(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self._file, "DEFERRED")
+
+    def _write(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self._file, "IMMEDIATE")
+
+    def _parse_run(self, row: sqlite3.Row) -> Run:
+        """The run of a row, parsed once."""
+        key, text = (row["study_hash"], row["run_id"]), row["run"]
+        if self._parsed_runs.get(key, ("", None))[0] != text:
+            self._parsed_runs[key] = text, Run.model_validate_json(text)
+        return self._parsed_runs[key][1]
 
     def _recover(self) -> None:
         """Tidy what killed processes left: parts, checkpoints of ended runs, dropped blobs."""
-        for folder in (self.folder, self._blobs / "part", self.folder / "checkpoints"):
+        checkpoints = self.folder / "checkpoints"
+        for folder in (self.folder, self._blobs / "part", checkpoints):
             remove_stale_parts(folder)
         with self._read() as db:
-            ended = {
-                row[0] for row in db.execute("SELECT run_id FROM runs WHERE ended IS NOT NULL")
-            }
-            dropped = dropped_weights.list_dropped_runs(db)
+            rows = db.execute("SELECT run_id FROM runs WHERE ended IS NOT NULL")
+            ended = {row["run_id"] for row in rows}
+            dropped = blob_files.list_dropped_runs(db)
         if dropped:
             with self._write() as db:
-                dropped_weights.remove_dropped_blobs(db, self._blobs)
-        for path in (self.folder / "checkpoints").glob("*.safetensors"):
+                blob_files.remove_dropped_blobs(db, self._blobs)
+        for path in checkpoints.glob("*.safetensors"):
             if path.stem in ended:
                 path.unlink(missing_ok=True)
+
+
+def _change(
+    db: sqlite3.Connection, claim: Claim, assignments: str, values: tuple[Any, ...]
+) -> None:
+    """Change the row of a run, on the condition that the claim still holds.
+
+    Raises:
+        StaleClaimError: it does not; nothing was changed.
+    """
+    changed = db.execute(
+        f"UPDATE runs SET {assignments} "  # noqa: S608 (constants of the store)
+        "WHERE run_id = ? AND state = 'running' AND owner = ? AND attempt = ?",
+        (*values, claim.run_id, claim.owner, claim.attempt),
+    ).rowcount
+    if not changed:
+        raise StaleClaimError(
+            "the run passed to another worker; this worker's result is not written.",
+            where=f"run {claim.run_id}, attempt {claim.attempt}",
+        )
+    tables.write_checksums(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
+
+
+def _is_unusable(row: sqlite3.Row) -> bool:
+    """Whether a run failed, changed after it ended, or did not fit in memory."""
+    ended = row["checksum"] is not None or row["ended"] is not None
+    if row["state"] == "failed" or (ended and tables.has_changed("runs", row, row["checksum"])):
+        return True
+    return row["state"] == "done" and '"outcome":"out_of_memory"' in row["result"]
+
+
+def _make_status(row: sqlite3.Row, run: Run, moment: table_rows.Moment) -> RunStatus:
+    started = row["started"]
+    end = moment.now if row["state"] == "running" else row["ended"]
+    result = json.loads(row["result"] or "{}")
+    scores = result.get("scores", {})
+    return RunStatus(
+        run_id=row["run_id"],
+        run=run,
+        state=row["state"],
+        is_claimable=moment.is_claimable(row),
+        owner=row["owner"],
+        attempt=row["attempt"],
+        progress=json.loads(row["progress"] or "{}"),
+        # The clock may be set back.
+        seconds=None if started is None or end is None else max(0.0, end - started),
+        outcome=row["fail_kind"] or result.get("outcome") or ("ok" if row["ended"] else None),
+        score=scores.get("test", scores.get("selection", {})).get("primary"),
+        message=row["message"],
+        ended_at=row["ended"],
+    )

@@ -15,7 +15,7 @@ import pytest
 from paretune.errors import StaleClaimError
 from paretune.owner import current_owner
 from paretune.store import Claim, Predictions, Storage
-from paretune.store.prediction_codec import encode_predictions
+from paretune.store.encoding import encode_predictions
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, digest
 
 FORM = {"study": "contract"}

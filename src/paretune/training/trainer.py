@@ -10,7 +10,7 @@ from pathlib import Path
 from paretune import methods
 from paretune.measuring.machine import describe_environment
 from paretune.methods import ConfiguredBaseline
-from paretune.store.status import Claim, Report
+from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import OptionalMetrics

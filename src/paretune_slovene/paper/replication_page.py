@@ -20,8 +20,7 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.reporting.text.sample_sizes import approximate
 from paretune.reporting.writing import write_file
-from paretune.store.record import Record
-from paretune.store.status import RunStatus
+from paretune.store.record import Record, RunStatus
 from paretune.study import Study
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line

@@ -16,7 +16,7 @@ from paretune.analysis.statistics.score_interval import score_interval
 from paretune.errors import StoreError
 from paretune.metrics.answer_sets import exact_match, f1a, f1a_em
 from paretune.reporting.text.formatting import format_basis, format_units
-from paretune.store.prediction_codec import decode_predictions, encode_predictions
+from paretune.store.encoding import decode_predictions, encode_predictions
 from paretune.store.record import Predictions
 
 

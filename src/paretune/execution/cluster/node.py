@@ -42,7 +42,7 @@ from paretune.owner import is_tag_of_dead_owner, owner_tag
 from paretune.planning.context import StudyContext
 from paretune.planning.inputs import check_identity, check_models, write_inputs
 from paretune.store import Record, Store
-from paretune.store.sqlite.verify import RESULT_BLOBS
+from paretune.store.blobs import RESULT_BLOBS
 from paretune.study import Run
 
 Post = Callable[[Sequence[Event]], bool]

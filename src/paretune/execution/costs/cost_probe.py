@@ -28,7 +28,7 @@ from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.objectives.encoding import Encoded
-from paretune.store.status import Claim, Report
+from paretune.store.record import Claim, Report
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate

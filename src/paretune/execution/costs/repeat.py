@@ -11,7 +11,7 @@ import json
 from typing import Any, cast
 
 from paretune.store import Claim, Storage
-from paretune.store.canonical_json import to_canonical_json
+from paretune.store.encoding import to_canonical_json
 from paretune.store.record import Measurements
 from paretune.training.runs.outcome import Outcome
 

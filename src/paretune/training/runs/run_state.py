@@ -13,7 +13,7 @@ from paretune.data.batch import shuffle_order
 from paretune.errors import StaleClaimError
 from paretune.measuring.machine import describe_device
 from paretune.objectives.encoding import Encoded
-from paretune.store.status import Report
+from paretune.store.record import Report
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.recovery.checkpoint import CheckpointFile, Progress
 from paretune.training.recovery.interruption import defer_interrupts

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from support.tiny_runs import FORM, STUDY, a_store, runs
 
-from paretune.store import Store
+from paretune.store import Store, blobs
 from paretune.store.blobs import blob_path
-from paretune.store.sqlite import dropped_weights
 from paretune.study import digest
 
 CANONICAL = {"study": "other"}
@@ -78,7 +77,7 @@ def test_a_kill_between_mark_and_removal_is_made_good(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(dropped_weights, "remove_dropped_blobs", killed)
+        patched.setattr(blobs, "remove_dropped_blobs", killed)
         with pytest.raises(KeyboardInterrupt):
             store.drop_weights(STUDY, ["run000"])
     assert store.list_dropped_runs() == {"run000"} and files(store) == [True, True]

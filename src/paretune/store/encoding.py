@@ -1,17 +1,61 @@
-"""Per-example predictions as one blob of canonical JSON: encoded and decoded here, nowhere else."""
+"""Plain values as canonical JSON, the one way in which values enter the store; predictions in it.
+
+What comes out equals what went in: floats keep every bit (Python writes the shortest text that
+reads back as the same number), and what JSON cannot hold is refused, never converted.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from typing import Any
 
 from paretune.errors import StoreError
-from paretune.store.canonical_json import to_canonical_json
 from paretune.store.record import Predictions
 from paretune.study import Answer
 
-GROUPING_COLUMNS = ("cluster", "question")
+_COLUMNS = ("uid", "label", "prediction", "scores")
+_GROUPS = ("cluster", "question")
 """Columns that are stored only where examples belong together."""
+
+
+def to_canonical_json(value: Any, name: str) -> str:
+    """Canonical JSON (sorted keys, no spaces) of plain values.
+
+    Args:
+        value: dicts with text keys, lists, tuples (they come back as lists), text, numbers, None.
+        name: what the value is called in errors.
+
+    Raises:
+        ValueError: a NaN or an infinity, a key that is no text, or an object that is not plain;
+            the error names its place.
+    """
+    _check_plain(value, name)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _check_plain(value: Any, place: str) -> None:
+    if value is None or isinstance(value, bool | int):
+        return
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f"{place} holds half of a surrogate pair, which is no text")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{place} is {value}: a number that is unknown is stored as None")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{place} has the key {key!r}, which is no text")
+            _check_plain(item, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{place}[{index}]")
+    else:
+        raise ValueError(f"{place} is a {type(value).__name__}, which is no plain value")
 
 
 def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
@@ -27,14 +71,10 @@ def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
     form = {}
     for name, part in parts.items():
         _check_lengths(name, part)
-        form[name] = {
-            "uid": part.uid,
-            "label": part.label,
-            "prediction": part.prediction,
-            "scores": part.scores,
-            **_grouping(part),
-            **({"segment": dict(part.segment)} if part.segment else {}),
-        }
+        form[name] = {column: getattr(part, column) for column in _COLUMNS}
+        form[name] |= {column: numbers for column in _GROUPS if (numbers := getattr(part, column))}
+        if part.segment:
+            form[name]["segment"] = dict(part.segment)
     return to_canonical_json(form, "predictions").encode()
 
 
@@ -51,7 +91,7 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
                 label=tuple(_parse_answer(label) for label in part["label"]),
                 prediction=tuple(_parse_answer(answer) for answer in part["prediction"]),
                 scores=tuple(tuple(float(s) for s in row) for row in part["scores"]),
-                **{k: tuple(int(n) for n in part[k]) for k in GROUPING_COLUMNS if k in part},
+                **{k: tuple(int(n) for n in part[k]) for k in _GROUPS if k in part},
                 segment={
                     str(key): tuple(float(v) for v in values)
                     for key, values in part.get("segment", {}).items()
@@ -73,14 +113,9 @@ def _parse_answer(value: Answer) -> Answer:
     return value if isinstance(value, float | str) else int(value)
 
 
-def _grouping(part: Predictions) -> dict[str, tuple[int, ...]]:
-    columns = {"cluster": part.cluster, "question": part.question}
-    return {name: numbers for name, numbers in columns.items() if numbers}
-
-
 def _check_lengths(name: str, part: Predictions) -> None:
-    lengths = {len(part.uid), len(part.label), len(part.prediction), len(part.scores)}
-    lengths |= {len(numbers) for numbers in _grouping(part).values()}
+    lengths = {len(getattr(part, column)) for column in _COLUMNS}
+    lengths |= {len(getattr(part, column)) for column in _GROUPS if getattr(part, column)}
     lengths |= {len(values) for values in part.segment.values()}
     if len(lengths) > 1:
         raise ValueError(f"predictions.{name}: fields of different lengths {sorted(lengths)}")

@@ -9,9 +9,8 @@ from support.tampering import tamper
 from support.tiny_runs import FORM, STUDY, a_store, runs
 
 from paretune.errors import StoreError
-from paretune.store import Store
-from paretune.store.sqlite import schema
-from paretune.store.sqlite.checksums import PROTECTED_COLUMNS
+from paretune.store import Store, tables
+from paretune.store.tables import PROTECTED_COLUMNS
 
 RESULT = {"outcome": "ok", "trained_parameters": 1234, "scores": {"selection": {"primary": 0.5}}}
 MEASURED = {"phases": {"train": {"peak_bytes": 5_000_000}}}
@@ -143,7 +142,7 @@ def test_what_is_damaged_is_made_again_by_a_retry(tmp_path):
 def test_a_guard_that_was_taken_away_is_told(tmp_path):
     a_finished_store(tmp_path).close()
     db = sqlite3.connect(tmp_path / "study.db")
-    for guard in schema.TRIGGERS:
+    for guard in tables.TRIGGERS:
         db.execute(f"DROP TRIGGER {guard}")
     db.execute("UPDATE runs SET result = '{}' WHERE run_id = 'run000'")
     db.commit()

@@ -1,8 +1,10 @@
-"""SQLite connections and transactions, and what SQLite's errors mean for the user."""
+"""SQLite connections, also to a file that may only be read, transactions, and errors."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +12,100 @@ from pathlib import Path
 from typing import Literal
 
 from paretune.errors import StoreError
-from paretune.store.sqlite.checksums import register_checksum_function
+from paretune.store.tables import check_database, create_tables, register_checksum_function
 
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long one process waits for another's write; a write takes milliseconds."""
+
+
+OpenDatabase = tuple[sqlite3.Connection, tempfile.TemporaryDirectory[str] | None]
+"""A connection, and the copy of the database where only a copy could be opened."""
+
+
+def open_database(folder: Path, *, create: bool) -> OpenDatabase:
+    """The database of a folder; read-only where it cannot be written.
+
+    Raises:
+        StoreError: there is none, it is damaged, busy, another program's, or of another format.
+    """
+    path = folder / "study.db"
+    try:
+        if create:
+            for part in (folder, folder / "blobs", folder / "checkpoints"):
+                part.mkdir(parents=True, exist_ok=True)
+        elif not path.exists():
+            raise StoreError(
+                "no store of studies is here.",
+                where=str(folder),
+                remedy="paretune run STUDY.yaml creates one.",
+            )
+    except OSError as error:
+        raise StoreError(
+            f"the folder cannot be used ({error.strerror or error}).",
+            where=str(folder),
+            remedy="Choose another folder, or check its permissions.",
+        ) from error
+    try:
+        return _check_current(connect(path), path, create=create), None
+    except StoreError as error:
+        if create or not _is_read_only_error(error):
+            raise
+    return _open_read_only(path)
+
+
+def _check_current(
+    connection: sqlite3.Connection, path: Path, *, create: bool
+) -> sqlite3.Connection:
+    """The connection, its tables created where there are none and ``create`` says so."""
+    try:
+        with translate_errors(path):
+            is_new = create and not connection.execute("PRAGMA user_version").fetchone()[0]
+        if is_new:
+            with transaction(connection, path, "IMMEDIATE"):
+                create_tables(connection)
+        with translate_errors(path):
+            check_database(connection, str(path))
+    except BaseException:  # nothing stays open
+        connection.close()
+        raise
+    return connection
+
+
+def _is_read_only_error(error: StoreError) -> bool:
+    """Whether SQLite may not write where it must to open the file in the usual way."""
+    name = error_name(error.__cause__)
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"))
+
+
+def _open_read_only(path: Path) -> OpenDatabase:
+    """The file itself; a copy where it has a write-ahead log beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    if not (log.exists() and log.stat().st_size):
+        with translate_errors(path):
+            uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"  # nobody writes it
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+            register_checksum_function(connection)
+        return _check_current(connection, path, create=False), None
+    copy = None
+    try:
+        copy = tempfile.TemporaryDirectory(prefix="paretune-")
+        for file in (path, log):
+            if file.exists():
+                shutil.copyfile(file, Path(copy.name) / file.name)
+        copied = Path(copy.name) / path.name
+        connection = _check_current(connect(copied), copied, create=False)
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException as error:  # nothing stays open
+        if copy is not None:
+            copy.cleanup()
+        if isinstance(error, OSError):
+            raise StoreError(
+                f"is read-only, and cannot be copied to be read ({error.strerror or error}).",
+                where=str(path),
+                remedy=f"Free space in {tempfile.gettempdir()}, or name another folder by TMPDIR.",
+            ) from error
+        raise
+    return connection, copy
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -34,19 +126,6 @@ def connect(path: Path) -> sqlite3.Connection:
         except BaseException:  # Ctrl-C too: nothing stays open; raised again
             connection.close()
             raise
-    return connection
-
-
-def connect_immutable(path: Path) -> sqlite3.Connection:
-    """A read-only connection to a file that nobody writes and that has no log beside it.
-
-    Raises:
-        StoreError: the file cannot be opened or is damaged.
-    """
-    with translate_errors(path):
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        register_checksum_function(connection)
     return connection
 
 

@@ -1,0 +1,152 @@
+"""Takes the ended runs of one store into another; a run's id says what it is, wherever it ran."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+from paretune.errors import StoreError
+from paretune.store import rows, tables
+from paretune.store.blobs import DROPPED_PREFIX, RESULT_BLOBS
+
+
+@dataclass(frozen=True)
+class StoreContent:
+    """What one store gives to another: rows as they were written, all checked.
+
+    Attributes:
+        studies: rows of ``studies``.
+        requests: rows of ended runs, with those of ``study_runs``, in the order of each study.
+        settings: by key.
+    """
+
+    studies: Sequence[sqlite3.Row]
+    requests: Sequence[sqlite3.Row]
+    settings: Mapping[str, str]
+
+    @classmethod
+    def load(cls, db: sqlite3.Connection, where: str) -> Self:
+        """All that has ended.
+
+        Raises:
+            StoreError: some changed since it was written; it is named.
+        """
+        studies = rows.load_study_rows(db, where)
+        runs = [row for study in studies for row in rows.load_run_rows(db, study["study_hash"])]
+        tables.raise_if_damaged(map(tables.find_run_damage, runs), where)
+        ended = [row for row in runs if row["state"] in ("done", "failed")]
+        return cls(studies, ended, rows.load_settings(db, where))
+
+    @cached_property
+    def runs(self) -> dict[str, sqlite3.Row]:
+        """One row for each run, by id; two studies may ask for one."""
+        runs: dict[str, sqlite3.Row] = {}
+        for row in self.requests:
+            runs.setdefault(row["run_id"], row)
+        return runs
+
+    def list_blobs(self, run_ids: Collection[str]) -> set[str]:
+        """The sha256 of the blobs that these runs name, without weights that were dropped."""
+        blobs: set[str] = set()
+        for run_id in run_ids:
+            result = json.loads(self.runs[run_id]["result"] or "{}")
+            dropped = f"{DROPPED_PREFIX}{run_id}" in self.settings
+            names = [name for name in RESULT_BLOBS if not (dropped and name == "weights")]
+            blobs |= {result[name] for name in names if name in result}
+        return blobs
+
+
+@dataclass
+class MergePlan:
+    """What happens to each ended run of the other store; run ids.
+
+    Attributes:
+        added: that are not here, or have not ended here, or failed here and were done there.
+        present: that ended here with the same result, or that failed there and were done here.
+        contradictory: that were done in both, with different results.
+        running: that a worker executes here now.
+    """
+
+    added: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    contradictory: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+
+
+def plan_merge(db: sqlite3.Connection, content: StoreContent) -> MergePlan:
+    """Compare the ended runs of another store with the runs that are here."""
+    plan = MergePlan()
+    for run_id, other in content.runs.items():
+        row = db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        if row is None or row["state"] == "todo":
+            plan.added.append(run_id)
+        elif row["state"] == "running":
+            (plan.added if rows.is_abandoned(row) else plan.running).append(run_id)
+        elif row["state"] == "failed":
+            (plan.added if other["state"] == "done" else plan.present).append(run_id)
+        elif other["state"] == "failed" or _same_result(row, other):
+            plan.present.append(run_id)
+        else:
+            plan.contradictory.append(run_id)
+    return plan
+
+
+def put_content(db: sqlite3.Connection, content: StoreContent, plan: MergePlan) -> None:
+    """Write the studies, the added runs and the settings that are not here yet."""
+    for row in content.studies:
+        names = (*tables.KEY_COLUMNS["studies"], *tables.PROTECTED_COLUMNS["studies"], "checksum")
+        _insert(db, "studies", {name: row[name] for name in names})
+    for run_id in plan.added:
+        _put_run(db, content.runs[run_id])
+    added = set(plan.added)
+    for row in content.requests:
+        if row["run_id"] not in added:
+            continue
+        # Behind the runs that the study has here; left alone where it has this one.
+        position = db.execute(
+            "SELECT coalesce(max(position) + 1, 0) FROM study_runs WHERE study_hash = ?",
+            (row["study_hash"],),
+        ).fetchone()[0]
+        values = {name: row[name] for name in ("study_hash", "run_id", "run", "left_out")}
+        if _insert(db, "study_runs", {**values, "position": position}):
+            key = (row["study_hash"], row["run_id"])
+            tables.write_checksums(db, "study_runs", "study_hash = ? AND run_id = ?", key)
+    for setting, value in content.settings.items():
+        of_run = setting.rpartition("/")[2]
+        if of_run in added or of_run not in content.runs:
+            rows.put_setting(db, setting, value, if_absent=True)
+
+
+def _put_run(db: sqlite3.Connection, row: sqlite3.Row) -> None:
+    """The row of an ended run, in place of one that has not ended or failed."""
+    names = (*tables.KEY_COLUMNS["runs"], *tables.PROTECTED_COLUMNS["runs"])
+    if not _insert(db, "runs", {name: row[name] for name in names}):
+        rows.reset_run(db, row["run_id"])
+        changed = [name for name in tables.PROTECTED_COLUMNS["runs"] if name != "stage"]
+        assignments = ", ".join(f"{name} = ?" for name in changed)
+        values = [row[name] for name in changed]
+        db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", (*values, row["run_id"]))  # noqa: S608 (constants)
+    tables.write_checksums(db, "runs", "run_id = ?", (row["run_id"],))
+
+
+def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> bool:
+    """Insert a row, unless there is one of its key; whether it was inserted."""
+    marks = ", ".join("?" * len(values))
+    statement = f"INSERT OR IGNORE INTO {table} ({', '.join(values)}) VALUES ({marks})"  # noqa: S608 (constants)
+    return db.execute(statement, list(values.values())).rowcount > 0
+
+
+def _same_result(row: sqlite3.Row, other: sqlite3.Row) -> bool:
+    """Whether two results say the same; measurements of time and memory differ always.
+
+    Raises:
+        StoreError: one is no JSON.
+    """
+    try:
+        return bool(json.loads(row["result"]) == json.loads(other["result"]))
+    except ValueError as error:
+        raise StoreError(f"the result of run {row['run_id']} is no JSON ({error}).") from None

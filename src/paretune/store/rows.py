@@ -1,0 +1,184 @@
+"""Rows of the tables, inside the caller's transaction; and which of them a claim takes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paretune.owner import Place, is_provably_dead, place_of
+from paretune.store import tables
+from paretune.store.encoding import to_canonical_json
+
+RUN_ROWS_SQL = """SELECT runs.*, study_hash, position, left_out, run,
+    study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id
+    FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id)"""
+"""Runs with all their columns and both checksums.
+
+The table ``study_runs`` is read itself: a damaged page of an index would silently leave out runs.
+Where a run is not found by its index, all its columns are null.
+"""
+MAX_LEASE_SECONDS = 3600.0
+OPEN_RUNS = """SELECT run_id, run_id AS asked_id, stage, state, owner, attempt, lease_until,
+    study_hash, position, left_out, run, runs.checksum, study_runs.checksum AS asked_checksum
+    FROM study_runs JOIN runs USING (run_id)
+    WHERE study_hash = ? AND state IN ('todo', 'running') AND runs.checksum IS NULL
+    AND NOT left_out ORDER BY position"""
+
+
+def load_run_rows(db: sqlite3.Connection, study_hash: str) -> list[sqlite3.Row]:
+    """All runs of a study by position, those left out too, not checked for damage.
+
+    Sorted here, not by SQLite, which would move whole results about to do it.
+    """
+    rows = db.execute(f"{RUN_ROWS_SQL} WHERE study_hash = ?", (study_hash,))
+    return sorted(rows, key=lambda row: str(row["position"]).rjust(20))
+
+
+def load_study_rows(db: sqlite3.Connection, where: str) -> list[sqlite3.Row]:
+    """All studies, oldest first.
+
+    Raises:
+        StoreError: some changed since they were written; they are named.
+    """
+    rows = db.execute("SELECT * FROM studies ORDER BY created, study_hash").fetchall()
+    tables.raise_if_damaged((tables.find_row_damage("studies", row) for row in rows), where)
+    return rows
+
+
+def load_settings(
+    db: sqlite3.Connection, where: str, condition: str = "TRUE", *values: str
+) -> dict[str, str]:
+    """The settings that an SQL condition is true of.
+
+    Raises:
+        StoreError: some changed since they were written; they are named.
+    """
+    rows = db.execute(f"SELECT * FROM settings WHERE {condition}", values).fetchall()  # noqa: S608
+    tables.raise_if_damaged((tables.find_row_damage("settings", row) for row in rows), where)
+    return {str(row["key"]): str(row["value"]) for row in rows}
+
+
+def put_study(
+    db: sqlite3.Connection, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
+) -> None:
+    """Keep a study file, in place of its earlier text where there is one."""
+    db.execute(
+        "INSERT INTO studies (study_hash, name, text, canonical, created) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (study_hash) DO UPDATE SET name = excluded.name, text = excluded.text, "
+        "canonical = excluded.canonical",
+        (study_hash, name, text, to_canonical_json(dict(canonical), "study"), time.time()),
+    )
+    tables.write_checksums(db, "studies", "study_hash = ?", (study_hash,))
+
+
+def reset_run(db: sqlite3.Connection, run_id: str) -> None:
+    """Make a run todo, from its beginning and without the settings that are kept of it.
+
+    Also one that is done, which no other statement may change.
+    """
+    trigger = "done_runs_never_change"
+    db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+    db.execute(
+        "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
+        "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
+        "ended = NULL WHERE run_id = ?",
+        (run_id,),
+    )
+    db.execute(tables.TRIGGERS[trigger])
+    db.execute("DELETE FROM settings WHERE substr(key, instr(key, '/') + 1) = ?", (run_id,))
+
+
+def put_setting(db: sqlite3.Connection, key: str, value: str, *, if_absent: bool = False) -> None:
+    """Keep a value; with ``if_absent`` only where there is none yet."""
+    on_conflict = "NOTHING" if if_absent else "UPDATE SET value = excluded.value"
+    changed = db.execute(
+        f"INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT (key) DO {on_conflict}",  # noqa: S608
+        (key, value),
+    ).rowcount
+    if changed:
+        tables.write_checksums(db, "settings", "key = ?", (key,))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is being executed now, of all studies, and what that means for who asks.
+
+    Attributes:
+        now: seconds since 1970.
+        training_waits: for a cost that is measured; ``cost_waits``: for what would disturb it.
+        by_worker: the runs that each worker executes now on the asker's device.
+    """
+
+    now: float
+    training_waits: bool
+    cost_waits: bool
+    by_worker: Sequence[Sequence[str]]
+
+    def is_claimable(self, row: sqlite3.Row) -> bool:
+        """Whether who asks could claim the run of a row of ``runs``."""
+        if self.cost_waits if row["stage"] == "cost" else self.training_waits:
+            return False
+        return row["state"] == "todo" or (row["state"] == "running" and is_abandoned(row))
+
+
+def load_moment(db: sqlite3.Connection, owner: str | None, lease_seconds: float = 0.0) -> Moment:
+    """What is being executed now, of all studies, and what that means for a claim by this owner.
+
+    A worker whose place is not known may be anywhere.
+
+    Raises:
+        ValueError: the lease is longer than any may be.
+    """
+    if lease_seconds > MAX_LEASE_SECONDS:
+        raise ValueError(f"a lease of {lease_seconds} s: more than {MAX_LEASE_SECONDS}")
+    place = place_of(owner or "")
+    by_worker: dict[str, list[str]] = {}
+    training_waits = cost_waits = False
+    for row in db.execute(
+        "SELECT run_id, stage, owner, lease_until FROM runs WHERE state = 'running'"
+    ):
+        if not is_abandoned(row):
+            other = place_of(row["owner"])
+            cost_waits |= _disturbs(other, place)
+            training_waits |= row["stage"] == "cost" and _disturbs(place, other)
+            if place is None or other in (place, None):
+                by_worker.setdefault(row["owner"], []).append(row["run_id"])
+    return Moment(time.time(), training_waits, cost_waits, list(by_worker.values()))
+
+
+def _disturbs(other: Place | None, cost: Place | None) -> bool:
+    """Whether what runs in one place would disturb a cost that is measured in the other.
+
+    A cost has its device for itself; one of a CPU has the whole machine, since whatever trains on
+    a GPU beside it also uses cores and the bus to memory. A place that is not known disturbs.
+    """
+    if other is None or cost is None:
+        return True
+    return other.machine == cost.machine and (cost.device == "cpu" or other.device == cost.device)
+
+
+def mark_running(
+    db: sqlite3.Connection, row: sqlite3.Row, owner: str, lease_seconds: float
+) -> None:
+    """Give the run of a row to an owner; StoreError where its request is damaged."""
+    tables.raise_if_damaged([tables.find_run_damage(row)], "study.db")
+    now = time.time()
+    db.execute(
+        "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
+        "lease_until = ?, started = ?, "
+        # Until it reports a step, this attempt is at the last reported one.
+        "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
+        "'$.step'), 0)) "
+        "WHERE run_id = ?",
+        (owner, now + lease_seconds, now, row["run_id"]),
+    )
+
+
+def is_abandoned(row: sqlite3.Row) -> bool:
+    """Whether the claim of a running row has ended: its lease is over, or its owner is dead."""
+    left_seconds = row["lease_until"] - time.time()
+    # A lease that ends after the longest there is was begun before the clock was set back.
+    return not 0 < left_seconds <= MAX_LEASE_SECONDS or is_provably_dead(row["owner"])

@@ -1,1 +1,0 @@
-"""Sqlite: see the modules."""
