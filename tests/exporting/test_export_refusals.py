@@ -21,7 +21,7 @@ from support.tiny_study import as_file, command, finish, finished, small
 
 from paretune.analysis.weight_retention import sort_by_priority
 from paretune.errors import StoreError, StudyError
-from paretune.exporting import atomic_folder
+from paretune.exporting import folder as export_folder
 from paretune.store import Store
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -147,7 +147,7 @@ def test_no_label_leads_out_of_the_folder_of_exports(
     assert done.folder.name.startswith("tiny-models-touch-PWNED-b-javascript+x-lo+ra-")
     (command,) = re.findall("^paretune export STUDY_FILE (.*)$", done.card, re.MULTILINE)
     assert shlex.split(command)[2:6] == ["--model", HOSTILE_LABEL, "--method", "lo:ra"]
-    assert f"\n`` {HOSTILE_LABEL} `` trained by lo:ra on `tiny`" in done.card
+    assert f"\n`` {HOSTILE_LABEL} `` trained with lo:ra on `tiny`" in done.card
     folders = [p for p in tmp_path.rglob("*") if p.is_dir() and "ra" in p.name]
     assert folders == [tmp_path / "here" / "deeper" / done.folder]
 
@@ -170,7 +170,7 @@ def test_a_language_is_no_path_either(task: dict[str, Any], named: str) -> None:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """``full_disk(n)``: from an export's first folder on, no file may grow beyond ``n`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    create = atomic_folder.create_folder
+    create = export_folder.create_folder
 
     def limit_files(size_bytes: int) -> None:
         @contextmanager
@@ -179,7 +179,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
                 yield folder
 
-        monkeypatch.setattr(atomic_folder, "create_folder", create_and_limit)
+        monkeypatch.setattr(export_folder, "create_folder", create_and_limit)
 
     yield limit_files
     resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -10,10 +10,10 @@ from support import fake_records as fake
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.pareto.recommendation import Budget
-from paretune.errors import StudyError
-from paretune.exporting.export_selection import select_cell
+from paretune.errors import MethodError, StudyError
+from paretune.exporting.export_selection import FORMS, select_cell, select_form
 from paretune.store.record import Record
-from paretune.study import Study
+from paretune.study import MethodSpec, Study
 
 
 @pytest.fixture
@@ -57,3 +57,10 @@ def test_where_nothing_is_recommended_the_method_must_be_named(study: Study) -> 
     records = with_weights(fake.whole(study, {**level, "tfidf": 0.1}))
     with pytest.raises(StudyError, match=r"no method is recommended\. .*--method NAME"):
         select_cell(study, records, None, None, None)
+
+
+def test_solved_examples_of_a_prompt_are_in_no_export(study: Study) -> None:
+    run = fake.whole(study, {"full": 0.5, "lora": 0.6})[0].run
+    few_shot = run.model_copy(update={"method": MethodSpec(name="few_shot")})
+    with pytest.raises(MethodError, match="solved examples of its prompt, which no export holds"):
+        select_form("auto", dict.fromkeys(FORMS, ""), few_shot)

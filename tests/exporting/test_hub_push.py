@@ -10,7 +10,7 @@ import pytest
 from support.fake_hub import fake_hub
 
 from paretune.errors import NetworkError, StudyError
-from paretune.exporting.hub_push import check_push, push_folder
+from paretune.exporting.folder import check_push, push_folder
 
 
 def written(folder: Path, base: str = "owner/base") -> Path:

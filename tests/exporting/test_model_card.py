@@ -21,7 +21,7 @@ from support.six_tasks import release
 from support.tiny_study import finish, small
 
 from paretune.data.example import Dataset
-from paretune.exporting import usage_snippets
+from paretune.exporting import card
 from paretune.store import Store
 from paretune.study import Study, TaskSpec
 from paretune.tasks import available
@@ -227,12 +227,12 @@ def test_every_task_says_how_its_rows_become_texts(task: str, start: str) -> Non
         task=task, kind=kind, labels=("0", "1"), train=(), test=(), metric="accuracy",
         language="sl", licence="", source="",
     )  # fmt: skip
-    (description,) = usage_snippets.describe_texts(spec, dataset)
+    description = " ".join(card.render_texts(spec, dataset).split())
     assert description.startswith(start) and "``" not in description
     for name, each in available().items():
         for template in each.templates:
             templated = TaskSpec(name=name, language="sl", template=template)
-            assert "{" in usage_snippets.describe_texts(templated, dataset)[0]
+            assert "{" in card.render_texts(templated, dataset)
 
 
 @pytest.mark.parametrize(("kind", "form"), chosen(BY_DEFAULT, 5))

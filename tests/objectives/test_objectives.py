@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from paretune import metrics, objectives
 from paretune.data.checks.audit import CHECKS
 from paretune.data.example import Example
 from paretune.errors import StudyError
-from paretune.exporting.usage_snippets import SNIPPETS
 from paretune.methods import available
 from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
@@ -28,7 +28,9 @@ def named(objective: Objective) -> str:
 
 @pytest.mark.parametrize("objective", EVERY, ids=named)
 def test_what_it_names_exists(objective: Objective) -> None:
-    assert objective.reader in READERS and objective.usage in SNIPPETS
+    assert objective.reader in READERS
+    templates = files("paretune.exporting") / "templates"
+    assert (templates / f"predict_{objective.usage}.py.j2").is_file()
     assert {*objective.checks} <= {*CHECKS}
     assert {*objective.baselines, *objective.tabular_baselines, objective.probe} <= {*available()}
     assert objective.accepts(metrics.get(objective.default_metric))

@@ -1,4 +1,7 @@
-"""One export: the model in its form, checked by opening it again, with its card."""
+"""One export: the model in its form, checked by opening it again, with its card.
+
+The card's ``predict`` is asked test rows, and has to answer as the run did when it was scored.
+"""
 
 from __future__ import annotations
 
@@ -6,111 +9,159 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from paretune.data.example import Example
 from paretune.errors import StoreError
-from paretune.exporting import formats, loading_snippets, usage_snippets
-from paretune.exporting.answer_check import AnswerCheck, check_answers
-from paretune.exporting.exported_run import ExportedRun
-from paretune.exporting.model_card import render_model_card
-from paretune.exporting.native_folder import write_native_folder
-from paretune.exporting.restore import restore_run
-from paretune.exporting.serving import describe_serving
-from paretune.models.config import quiet_transformers
+from paretune.exporting import card, formats
+from paretune.exporting.card import ExportedRun
+from paretune.exporting.restore import restore_run, write_native_folder
+from paretune.exporting.weights import is_same_answer
+from paretune.models.config import load_config, quiet_transformers
+from paretune.models.structure.topologies import topology_of
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.readouts import for_readout
 from paretune.planning.context import StudyContext
+from paretune.terminal.plural import pluralise
 from paretune.training.prepare import PreparedModel
 
 NUM_EXAMPLES = 8
 """Examples whose logits are compared before and after."""
 NUM_TEXTS = 2
 """The same of language models, which have a logit for every word at every token."""
+MAX_ROWS = 64
+"""Test rows that are asked at most."""
+MAX_PROMPTED = 16
+"""The same of a language model that is asked by a prompt, row by row."""
+BATCH_ROWS = 8
 
 
 @dataclass(frozen=True)
-class WrittenExport:
-    """What was written, and how it answers when it is opened again.
+class AnswerCheck:
+    """How many test rows the export was asked, and to how many it gives another answer."""
 
-    Attributes:
-        largest_difference: of logits, relative to the largest where that is above 1.
-        answers: on test rows, compared with those that were scored.
-    """
+    rows: int
+    different: int
 
-    card: str
-    largest_difference: float
-    answers: AnswerCheck
+    def __str__(self) -> str:
+        same = self.rows - self.different
+        differ = f", {self.different} differ" if self.different else ""
+        return (
+            f"{same} of {pluralise(self.rows, 'answer')} on test rows are the scored ones{differ}"
+        )
 
 
 def write_export(
     export: ExportedRun, weights: bytes, context: StudyContext, folder: Path
-) -> WrittenExport:
+) -> tuple[str, float, AnswerCheck]:
     """Write the model and its card, and open it again.
+
+    Returns:
+        The card; the largest difference of logits, relative to the largest where that is above 1;
+        and how it answers test rows.
 
     Raises:
         MethodError: the run cannot take this form.
         StoreError: the weights do not fit, or logits differ by more than ``formats.TOLERANCE``.
     """
+    run, task, source, form = export.run, export.task, export.source, export.form
     with quiet_transformers():
-        prepared = restore_run(export.run, export.task, export.source, weights)
+        prepared = restore_run(run, task, source, weights)
         batch = _make_batch(export, context, prepared)
         before = formats.compute_logits(prepared.loaded.model, batch)
         # Rendered first, since merging uses the model up.
-        usage = usage_snippets.render_usage(export.run, export.dataset, prepared)
-        pad_id = loading_snippets.missing_pad_id(export.source, prepared.pad_id)
-        program = loading_snippets.render_program(
-            export.form, export.task, export.source, usage, pad_id
-        )
-        encoding = usage_snippets.describe_encoding(export.run, export.dataset, prepared)
-        _write_form(export, prepared, folder)
-        opened = formats.open_export(export.form, export.task, export.source, folder)
-        after = formats.compute_logits(opened, batch)
+        predict, example = card.render_predict(run, export.dataset, prepared)
+        max_length, pad_id = prepared.max_length, _missing_pad_id(export, prepared)
         tokenizer = prepared.loaded.tokenizer
-        answers = check_answers(export, usage, _open_as_the_card(export, opened, folder), tokenizer)
+        if form == "peft":
+            formats.write_peft_adapter(run, task, source, prepared, folder)
+        elif form == "lora":
+            formats.write_lora_conversion(run, task, source, prepared, folder)
+        elif form == "merged":
+            formats.write_merged_model(run, prepared, folder)
+        else:
+            write_native_folder(run, task, source, prepared, folder)
+        opened = formats.open_export(form, task, source, folder)
+        after = formats.compute_logits(opened, batch)
+        if form in card.ADAPTERS and source.quantisation is not None:
+            # As the card opens it: on the base as it is published.
+            opened = formats.open_export(form, task, replace(source, quantisation=None), folder)
+        answers = check_answers(export, predict, example, opened, tokenizer)
     difference = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
-    tolerance = formats.LORA_TOLERANCE if export.form == "lora" else formats.TOLERANCE
-    if not difference <= tolerance:
+    if not difference <= (formats.LORA_TOLERANCE if form == "lora" else formats.TOLERANCE):
         raise StoreError(
             f"opened again it answers differently (logits off by {difference:.2g}).",
-            where=f"export of {' x '.join(export.run.cell)}",
+            where=f"export of {' x '.join(run.cell)}",
             remedy="This is a defect of paretune or of the library: please report it.",
         )
-    serving = describe_serving(export, folder)
-    if export.form == "lora":
-        encoding = [*encoding, *_describe_conversion(difference)]
-    encoding = [*encoding, *_describe_answers(answers)]
-    card = render_model_card(export, program, encoding, pad_id, serving)
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    return WrittenExport(card, difference, answers)
+    text = card.render_card(
+        export,
+        card.render_program(form, task, source, predict, example, pad_id),
+        folder,
+        max_length=max_length,
+        pad_id=pad_id,
+        difference=difference,
+        answers=answers,
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return text, difference, answers
 
 
-def _open_as_the_card(export: ExportedRun, opened: Any, folder: Path) -> Any:
-    """The opened model; an adapter of a quantised base on that base as it is published."""
-    if export.form not in loading_snippets.ADAPTERS or export.source.quantisation is None:
-        return opened
-    published = replace(export.source, quantisation=None)
-    return formats.open_export(export.form, export.task, published, folder)
+def check_answers(
+    export: ExportedRun, predict: str, argument: Any, model: Any, tokenizer: Any
+) -> AnswerCheck:
+    """Answer test rows with the code of the card, and compare with the run's stored answers.
+
+    Args:
+        predict, argument: of :func:`paretune.exporting.card.render_predict`.
+        model, tokenizer: of the export, opened as its card opens them.
+
+    Returns:
+        Counts; of no row where the data are not here as they were trained on.
+    """
+    dataset, run = export.dataset, export.run
+    stored = export.record.predictions.get("test")
+    objective = for_readout(dataset.objective, run.readout, dataset.prompt)
+    limit = MAX_ROWS if run.readout == "head" else MAX_PROMPTED
+    by_uid = {example.uid: example for example in (*dataset.train, *dataset.test)}
+    pairs = zip(stored.uid, stored.prediction, strict=True) if stored else ()
+    scored = [(by_uid[uid], answer) for uid, answer in pairs if uid in by_uid][:limit]
+    namespace: dict[str, Any] = {"model": model, "tokenizer": tokenizer}
+    exec(f"import re\nimport torch\n{predict}", namespace)  # noqa: S102 (what the card shows)
+    different = 0
+    for start in range(0, len(scored), BATCH_ROWS):
+        batch = scored[start : start + BATCH_ROWS]
+        examples = [example for example, _ in batch]
+        answers = namespace["predict"]([_as_argument(e, argument) for e in examples])
+        if objective.generates:
+            answers = objective.predict(answers, examples, None).prediction
+        else:
+            answers = [dataset.labels.index(a) if isinstance(a, str) else a for a in answers]
+        different += sum(
+            not is_same_answer(answer, expected)
+            for answer, (_, expected) in zip(answers, batch, strict=True)
+        )
+    return AnswerCheck(len(scored), different)
 
 
-def _describe_answers(answers: AnswerCheck) -> list[str]:
-    return ["", f"Asked when it was exported: {answers}."] if answers.rows else []
+def _as_argument(example: Example, like: object) -> object:
+    """An example as ``predict`` takes it, in the form of the card's own."""
+    text, second = example.segments[0]
+    match like:
+        case str():
+            return text
+        case dict():
+            return dict(zip(like, example.features, strict=True))
+        case list():
+            return [{"role": role, "content": content} for role, content in example.messages]
+        case (_, list()):
+            return text, [choice for _, choice in example.segments]
+    return text, second
 
 
-def _describe_conversion(difference: float) -> list[str]:
-    return [
-        "",
-        "This is a LoRA adapter that PEFT made of another one. It approximates it: of the texts "
-        f"that were compared, logits differ by {difference:.1e} of the largest.",
-    ]
-
-
-def _write_form(export: ExportedRun, prepared: PreparedModel, folder: Path) -> None:
-    if export.form == "peft":
-        formats.write_peft_adapter(export.run, export.task, export.source, prepared, folder)
-    elif export.form == "lora":
-        formats.write_lora_conversion(export.run, export.task, export.source, prepared, folder)
-    elif export.form == "merged":
-        formats.write_merged_model(export.run, prepared, folder)
-    else:
-        write_native_folder(export.run, export.task, export.source, prepared, folder)
+def _missing_pad_id(export: ExportedRun, prepared: PreparedModel) -> int | None:
+    """The padding token that the config of a decoder does not name; None where it does."""
+    config = load_config(export.source)
+    named = getattr(config, "pad_token_id", None) is not None
+    return None if named or topology_of(config).pooled_token != -1 else prepared.pad_id
 
 
 def _make_batch(

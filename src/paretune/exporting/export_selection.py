@@ -6,6 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from paretune import methods
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.constant_answers import is_collapsed
@@ -64,7 +65,17 @@ def select_cell(
         return _find_recommended(study, candidates, budget or Budget()), task_cells
     model = model or study.models[0].key
     on_model = [c for c in task_cells if c.model == model]
-    _refuse_unknown(study, method, task_cells, on_model)
+    trains = ", ".join(c.method for c in on_model)
+    if any(c.method == method and c.model == NO_MODEL for c in task_cells):
+        raise StudyError(
+            f"{method} is a baseline without a model: it trains nothing that could be exported.",
+            where=f"study {study.study}",
+            remedy=f"Its scores are in the report. What can be exported: {trains}.",
+        )
+    if all(c.method != method for c in on_model):
+        raise StudyError(
+            f'has no method "{method}".', where=f"study {study.study}", remedy=f"It has {trains}."
+        )
     named = [c for c in on_model if c.method == method]
     trained = [c for c in named if any(map(_has_scores, c.final))]
     if not trained:
@@ -165,12 +176,18 @@ def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
         MethodError: the run cannot take it.
     """
     possible = [name for name in FORMS if not reasons[name]]
-    if form == "auto":
-        return possible[0]
-    if form not in FORMS:
+    if form not in ("auto", *FORMS):
         raise StudyError(
             f'there is no form "{form}".', remedy=f"There is auto, {', '.join(FORMS)}."
         )
+    if methods.configure_method(run.method).shots:
+        raise MethodError(
+            "its answers need the solved examples of its prompt, which no export holds.",
+            where=f"method {run.method.key}",
+            remedy="Its model is the checkpoint itself, which --method untuned exports.",
+        )
+    if form == "auto":
+        return possible[0]
     if reasons[form]:
         raise MethodError(
             f"{reasons[form]}.",
@@ -178,23 +195,6 @@ def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
             remedy=f"It can be: {', '.join(possible)}.",
         )
     return form
-
-
-def _refuse_unknown(
-    study: Study, method: str, task_cells: Sequence[Cell], on_model: Sequence[Cell]
-) -> None:
-    """Refuse a method that is not in the study, or has no model to export."""
-    trains = ", ".join(c.method for c in on_model)
-    if any(c.method == method and c.model == NO_MODEL for c in task_cells):
-        raise StudyError(
-            f"{method} is a baseline without a model: it trains nothing that could be exported.",
-            where=f"study {study.study}",
-            remedy=f"Its scores are in the report. What can be exported: {trains}.",
-        )
-    if all(c.method != method for c in on_model):
-        raise StudyError(
-            f'has no method "{method}".', where=f"study {study.study}", remedy=f"It has {trains}."
-        )
 
 
 def _no_ended_run(study: Study, cells: Sequence[Cell], what: str) -> StudyError:

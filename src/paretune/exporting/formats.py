@@ -13,8 +13,7 @@ import torch.nn.functional as F
 
 from paretune import methods
 from paretune.errors import MethodError, first_line
-from paretune.exporting.native_folder import open_native_folder
-from paretune.exporting.restore import TaskSignature, load_base
+from paretune.exporting.restore import TaskSignature, load_base, open_native_folder
 from paretune.methods import Trains
 from paretune.methods.core.peft_export import suppress_checkpointing_warning
 from paretune.models.config import load_config
@@ -51,7 +50,12 @@ def explain_forms(
     """
     configured = methods.configure_method(run.method)
     method, options = configured.method, configured.options
-    reason = _explain_by_head(task, source)
+    reason = ""
+    scaled = source is not None and task.objective.scales_targets
+    if scaled and topology_of(load_config(source)).pooled_token == -1:
+        reason = (
+            "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
+        )
     reasons = {"peft": reason, "merged": reason, "paretune": "", "lora": reason}
     if reason:
         return reasons
@@ -72,27 +76,15 @@ def explain_forms(
         reasons["merged"] = f"{method.title} cannot become a part of the weights"
     else:
         reasons["merged"] = method.cannot_merge(options)
-    reasons["lora"] = _explain_conversion(method.name, method.title, reasons["peft"])
+    if method.name == "lora":
+        reasons["lora"] = "it is LoRA already: export it as peft"
+    elif method.name in LYCORIS or method.name.startswith("peft:"):
+        reasons["lora"] = reasons["peft"]
+    else:
+        reasons["lora"] = f"PEFT does not convert {method.title} into LoRA"
     if conv1d and not reasons["peft"]:
         reasons["peft"] = f"PEFT has no {method.title} for what is Conv1D in the checkpoint"
     return reasons
-
-
-def _explain_conversion(name: str, title: str, as_peft: str) -> str:
-    """Why the run cannot become a LoRA adapter; "" if PEFT converts it, or is to say why not."""
-    if name == "lora":
-        return "it is LoRA already: export it as peft"
-    converts = name in LYCORIS or name.startswith("peft:")
-    return as_peft if converts else f"PEFT does not convert {title} into LoRA"
-
-
-def _explain_by_head(task: TaskSignature, source: ModelSource | None) -> str:
-    """Why no form of others can hold the task's head on this model; "" if they can."""
-    if source is None or not task.objective.scales_targets:
-        return ""
-    if topology_of(load_config(source)).pooled_token != -1:
-        return ""
-    return "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
 
 
 def _build_peft_model(
@@ -181,8 +173,15 @@ def write_lora_conversion(
 
 
 def _finish_adapter(folder: Path, source: ModelSource, tokenizer: Any) -> None:
+    """Write the tokenizer, and the name of a base of the hub.
+
+    PEFT's config names it only after writing, or PEFT asks the hub.
+    """
     if source.revision is not None and not source.name.startswith("package:"):
-        _name_base(folder / "adapter_config.json", source)
+        path = folder / "adapter_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config |= {"base_model_name_or_path": source.name, "revision": source.revision}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
     tokenizer.save_pretrained(folder)
 
 
@@ -246,10 +245,3 @@ def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
     if decoder and logits.ndim == 3:
         return logits[:, -batch["input_ids"].shape[1] :][batch["attention_mask"].bool()]
     return logits.view(-1, choices) if flat else logits
-
-
-def _name_base(path: Path, source: ModelSource) -> None:
-    """Name a base of the hub in PEFT's config only after writing, or PEFT asks the hub."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": source.name, "revision": source.revision}
-    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from paretune import methods
@@ -20,41 +19,28 @@ from paretune.training.prepare import PreparedModel
 from paretune.training.runs.run_config import Compute
 
 
-@dataclass(frozen=True)
-class PredictedLabels:
-    """``labels`` (examples,): indices into the dataset's labels; ``cut``: truncated texts."""
-
-    labels: tuple[int, ...]
-    cut: int
-
-
-@dataclass(frozen=True)
-class Translations:
-    """``texts`` (examples,), possibly empty; ``cut``: truncated sources."""
-
-    texts: tuple[str, ...]
-    cut: int
-
-
 def predict_labels(
     run: Run,
     dataset: Dataset,
     examples: Sequence[Example],
     context: StudyContext,
     weights: bytes | None,
-) -> PredictedLabels:
+) -> tuple[tuple[int, ...], int]:
     """Labels, computed as when the run was scored.
 
     Args:
         examples: of the same form; their labels are ignored.
         weights: its trained tensors; None for a baseline, which is fitted again.
 
+    Returns:
+        (examples,) indices into the dataset's labels, and how many texts were truncated.
+
     Raises:
         MethodError: the run answers by texts that it writes.
     """
     if weights is None:
         scores = _fit_and_predict(run, dataset, examples, context)
-        return PredictedLabels(tuple(int(i) for i in scores.argmax(1)), 0)
+        return tuple(int(i) for i in scores.argmax(1)), 0
     compute = Compute.of(run, "cpu")
     prepared, encoded = _restore_and_encode(
         run, dataset, examples, context, weights, compute.precision
@@ -68,7 +54,7 @@ def predict_labels(
         )
     forward = forward_for(prepared.loaded, prepared.fleet, compute)
     scores = evaluate_alone(forward, encoded, objective.collector)
-    return PredictedLabels(tuple(int(i) for i in scores.argmax(1)), sum(encoded.truncated))
+    return tuple(int(i) for i in scores.argmax(1)), sum(encoded.truncated)
 
 
 def translate_sentences(
@@ -77,18 +63,21 @@ def translate_sentences(
     sources: Sequence[str],
     context: StudyContext,
     weights: bytes | None,
-) -> Translations:
+) -> tuple[tuple[str, ...], int]:
     """Translations, generated as when the run was scored.
 
     Args:
         weights: its trained tensors; None for a baseline.
+
+    Returns:
+        (examples,) texts, possibly empty, and how many sources were truncated.
     """
     examples = [
         Example(f"source:{i}", ((text, None),), None, f"line {i}")
         for i, text in enumerate(sources, 1)
     ]
     if weights is None:
-        return Translations(tuple(_fit_and_predict(run, dataset, examples, context)), 0)
+        return tuple(_fit_and_predict(run, dataset, examples, context)), 0
     compute = Compute.of(run, "cpu")
     prepared, encoded = _restore_and_encode(
         run, dataset, examples, context, weights, compute.precision
@@ -96,7 +85,7 @@ def translate_sentences(
     texts = generate(
         prepared.loaded, prepared.fleet, compute, encoded, run.generation or Generation()
     )
-    return Translations(tuple(texts), sum(encoded.truncated))
+    return tuple(texts), sum(encoded.truncated)
 
 
 def _fit_and_predict(

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from paretune.errors import StoreError
 from paretune.execution.progress.describe import format_duration
-from paretune.exporting.answer_check import is_same_answer
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.encoding import decode_predictions
 from paretune.store.record import Record
+from paretune.study import Answer
+
+TOLERANCE = 1e-3
+"""Largest difference of a number from the recorded one, relative where that is above 1."""
 
 
 def check_weights_kept(records: Sequence[Record], store: Store) -> None:
@@ -98,3 +101,10 @@ def _answers_match(blob: bytes, record: Record, store: Store) -> bool:
     if before["test"].uid != now["test"].uid:
         return False
     return all(map(is_same_answer, now["test"].prediction, before["test"].prediction))
+
+
+def is_same_answer(answer: Answer, recorded: Answer) -> bool:
+    """Whether they are equal, numbers within :data:`TOLERANCE`."""
+    if isinstance(answer, float) and isinstance(recorded, float):
+        return abs(answer - recorded) <= TOLERANCE * max(1.0, abs(recorded))
+    return answer == recorded

@@ -164,7 +164,7 @@ class Objective:
         likelihood: how probable the right answers were; None: the kind defines no probabilities.
 
         peft_task_type: PEFT's name of the kind; None where it has none.
-        usage: which snippet of :mod:`paretune.exporting.usage_snippets` shows an export's use.
+        usage: which template of :mod:`paretune.exporting.card` shows an export's use.
         answer_noun, answer_code: what its function returns, and the expression that makes it of
             ``logits``, for snippets that have logits.
     """

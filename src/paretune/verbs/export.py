@@ -12,7 +12,7 @@ from paretune.terminal.notebook import html_code, html_lines
 from paretune.verbs import study_input
 
 if TYPE_CHECKING:
-    from paretune.exporting.answer_check import AnswerCheck
+    from paretune.exporting.export_run import AnswerCheck
 
 
 class ExportOptions(TypedDict, total=False):
@@ -99,10 +99,9 @@ def export(
         NetworkError: the export is written, but could not be pushed.
     """
     study = study_input.resolve_study(study)  # before torch is imported
-    from paretune.exporting import export_selection, hub_push, loading_snippets
-    from paretune.exporting.atomic_folder import atomic_folder, check_target
+    from paretune.exporting import card, export_selection
     from paretune.exporting.export_run import write_export
-    from paretune.exporting.exported_run import ExportedRun
+    from paretune.exporting.folder import atomic_folder, check_push, check_target, push_folder
     from paretune.exporting.formats import explain_forms
     from paretune.exporting.restore import TaskSignature
     from paretune.exporting.weights import load_or_retrain
@@ -139,8 +138,8 @@ def export(
     check_target(target)
     push = options.get("push")
     if push is not None:
-        hub_push.check_push(push)
-    exported = ExportedRun(
+        check_push(push)
+    exported = card.ExportedRun(
         results.study,
         cell,
         task_cells,
@@ -154,10 +153,10 @@ def export(
         train_again = options.get("train_again", False)
         weights = load_or_retrain(record, opened, train_again=train_again, tell=tell)
     with atomic_folder(target) as folder:
-        written = write_export(exported, weights, context, folder)
+        text, difference, answers = write_export(exported, weights, context, folder)
         notes = [f"Warning: {sentence}" for sentence in exported.warnings]
         notes += [results.missing_runs] if results.missing_runs else []
-        notes += loading_snippets.warn_before_publishing(form, folder, target, source)
+        notes += card.warn_before_publishing(form, folder, target, source)
     if form == "paretune" and is_local_folder(source):
         try:
             remember_path(source)
@@ -166,15 +165,15 @@ def export(
     url = ""
     if push is not None:
         tell(f"Uploading to {push}.")
-        url = hub_push.push_folder(target, push, public=options.get("public", False))
-    lines = loading_snippets.render_loading_lines(form, task, target)
+        url = push_folder(target, push, public=options.get("public", False))
+    lines = card.render_loading_lines(form, task, target)
     return ExportResult(
         folder=target,
         form=form,
         run=run,
-        largest_difference=written.largest_difference,
-        answers=written.answers,
-        card=written.card,
+        largest_difference=difference,
+        answers=answers,
+        card=text,
         notes=tuple(notes),
         loading_lines=lines,
         url=url,

@@ -21,7 +21,7 @@ def load(folder: Path | str, *, base: str | None = None, online: bool = False) -
         MethodError: no such folder, or another base than it was trained on.
         ModelError: the base cannot be found.
     """
-    from paretune.exporting.native_folder import open_native_folder, read_native_folder
+    from paretune.exporting.restore import open_native_folder, read_native_folder
     from paretune.models.sources.local_paths import recall_path
     from paretune.models.sources.resolve import resolve_source
 

@@ -156,7 +156,7 @@ def tune(
     from paretune.data.schema_inference.infer_task import NamedColumns
     from paretune.execution.progress.describe import format_duration
     from paretune.execution.progress.observer import default_tell
-    from paretune.exporting.atomic_folder import check_target
+    from paretune.exporting.folder import check_target
 
     started = time.monotonic()
     seconds = None if budget is None else parse_duration(budget, "--budget")

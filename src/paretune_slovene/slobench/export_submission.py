@@ -80,7 +80,8 @@ def export_slobench(
     study = resolve_study(study)  # before torch is imported
     release, source = inputs.get("release"), inputs.get("source")
     from paretune.analysis.cells import group_into_cells
-    from paretune.exporting import atomic_folder, weights
+    from paretune.exporting import weights
+    from paretune.exporting.folder import atomic_folder, check_target
     from paretune.planning.context import StudyContext
     from paretune.store import Store
     from paretune.verbs.report import load_results
@@ -94,7 +95,7 @@ def export_slobench(
     translations = _select_translation(study, source, inputs.get("task"))
     _check_tasks(study, superglue, translations, release)
     target = Path(output) if output is not None else Path("exports", study.study, "slobench")
-    atomic_folder.check_target(target)
+    check_target(target)
     results = load_results(study, store)
     specs = {**superglue, **{spec.key: [spec] for spec in translations}}
     selected = _select_runs(specs, group_into_cells(study, results.records), study)
@@ -144,7 +145,7 @@ def export_slobench(
             parts.append(part)
     warnings: list[Finding] = []
     readme = render_submission_card(study, parts, releases)
-    with atomic_folder.atomic_folder(target) as folder:
+    with atomic_folder(target) as folder:
         if answers:
             warnings += superglue_submission.write_superglue(folder, answers, releases[0])
         for name, texts in lines.items():

@@ -56,11 +56,11 @@ def answer_superglue(
 ) -> tuple[Answers, SubmittedTask]:
     """The answers to one task, and its entry in the card."""
     run, examples = request.by.record.run, request.dataset.unlabelled
-    predicted = predict_labels(run, request.dataset, examples, context, weights)
-    answers = superglue_rows.spell_labels(request.name, request.rows, predicted.labels)
+    labels, cut = predict_labels(run, request.dataset, examples, context, weights)
+    answers = superglue_rows.spell_labels(request.name, request.rows, labels)
     distinct = set(answers.values())
     constant = str(distinct.pop()) if len(distinct) == 1 else None
-    notes = list_notes(request.by, cut=predicted.cut, rows=len(answers), constant=constant)
+    notes = list_notes(request.by, cut=cut, rows=len(answers), constant=constant)
     return answers, SubmittedTask(request.name, NAME, len(answers), request.by, notes)
 
 

@@ -155,11 +155,11 @@ def answer_translation(
     """
     run = request.by.record.run
     dataset = context.dataset(run.task)
-    translated = translate_sentences(run, dataset, request.sources, context, weights)
-    texts = [" ".join(text.split()) for text in translated.texts]
+    translations, cut = translate_sentences(run, dataset, request.sources, context, weights)
+    texts = [" ".join(text.split()) for text in translations]
     empty = [number for number, text in enumerate(texts, 1) if not text]
     texts = [text or " ".join(request.sources[i].split()) for i, text in enumerate(texts)]
-    notes = list(list_notes(request.by, cut=translated.cut, rows=len(texts), constant=None))
+    notes = list(list_notes(request.by, cut=cut, rows=len(texts), constant=None))
     if empty:
         some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
         count = pluralise(len(empty), "translation")

@@ -13,7 +13,6 @@ from support.six_tasks import release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune.errors import DataError, StudyError
-from paretune.exporting.predict import Translations
 from paretune.store import Store
 from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian, tiny_pairs
@@ -82,9 +81,9 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
     study, store, source = done
     sources = source.read_text(encoding="utf-8").splitlines()
 
-    def translated(run: Any, dataset: Any, inputs: list[str], *rest: Any) -> Translations:
+    def translated(run: Any, dataset: Any, inputs: list[str], *rest: Any) -> Any:
         assert inputs == sources
-        return Translations(("", " \n", *(f" a\u2028b  {i}\n" for i in range(8))), 0)
+        return ("", " \n", *(f" a\u2028b  {i}\n" for i in range(8))), 0
 
     monkeypatch.setattr(translation_submission, "translate_sentences", translated)
     file = as_file(study, tmp_path / "mt.yaml")
@@ -153,9 +152,7 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     study, store, source = done
     texts = tuple(english for _, english in sentences(7, 3))
     translations = ("! or NOT x", *texts, ".) x", "... x")
-    monkeypatch.setattr(
-        translation_submission, "translate_sentences", lambda *_: Translations(translations, 3)
-    )
+    monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: (translations, 3))
     code, out, err = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
         "--source", source, "--output", tmp_path / "out",
@@ -181,7 +178,7 @@ def test_many_mended_lines_are_all_in_the_readme(
     study, store, _ = done
     source = tmp_path / "long.txt"
     source.write_text("pes\n" * 30, encoding="utf-8")
-    translations = Translations(tuple(f"? {i}" for i in range(30)), 0)
+    translations = tuple(f"? {i}" for i in range(30)), 0
     monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: translations)
     code, out, _ = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,

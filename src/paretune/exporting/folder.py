@@ -1,8 +1,9 @@
-"""An exported folder as a model repository of the hub, by the hub library's own login."""
+"""The folder of an export: written whole or not at all, never over files, and pushed to the hub."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,46 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from paretune.errors import NetworkError, ParetuneError, StudyError, first_line
+from paretune.atomic_write import create_folder, describe_os_error
+from paretune.errors import NetworkError, ParetuneError, StoreError, StudyError, first_line
 
 ADAPTER_CONFIG = "adapter_config.json"
 LOG_IN = "Log in with `hf auth login`, with a token that may write."
+
+
+def check_target(target: Path) -> None:
+    """Check that ``target`` is absent or an empty folder, and can be made.
+
+    Raises:
+        StudyError: it exists.
+        StoreError: nothing can be written there.
+    """
+    if target.exists() and (target.is_file() or any(target.iterdir())):
+        raise StudyError(
+            "already exists.", where=str(target), remedy="Choose another folder with --output."
+        )
+    parent = next(folder for folder in target.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise _write_error(target, f"{parent} is not a folder that can be written to")
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target`` that takes its place at the end, unless there is an error.
+
+    Raises:
+        StoreError: it cannot be written, or the disk is full.
+    """
+    try:
+        with create_folder(target) as folder:
+            yield folder
+    except ParetuneError:
+        raise
+    except Exception as error:
+        reason = describe_os_error(error)
+        if reason is None:
+            raise
+        raise _write_error(target, reason) from None
 
 
 def check_push(repository: str) -> None:
@@ -109,3 +146,11 @@ def _translate_errors(repository: str) -> Iterator[None]:
                 remedy="The export is written; try again with a network.",
             ) from None
         raise
+
+
+def _write_error(target: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"cannot be written ({reason}); nothing is left of it.",
+        where=str(target),
+        remedy="Free some space, or choose another folder with --output.",
+    )
