@@ -1,9 +1,10 @@
 """Datasets of the Hugging Face hub. Code of a dataset is never run.
 
-:func:`fetch_splits` asks the hub and keeps the splits as Parquet under the commit that was found;
-:func:`load_splits` and :func:`pin_revision` read what is kept and never touch the network. So a
-study reads the
-same rows in every process and on every day, and only fetching needs the extra ``hub``. Kept as::
+:func:`fetch_splits` asks the hub and keeps the splits as Parquet under their commit.
+:func:`load_splits` and :func:`pin_revision` read these files and never touch the network, so that
+a study reads the same rows in every process and on every day. The cache of ``datasets`` cannot
+serve a pinned study: without a network it ignores ``revision`` and reads the newest commit that it
+has. Only fetching needs the extra ``hub``. Kept as::
 
     DATA_HOME/hub/OWNER--NAME/refs/REVISION            the commit that it meant when it was fetched
     DATA_HOME/hub/OWNER--NAME/COMMIT/CONFIG/SPLIT.parquet, splits.json
@@ -16,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from paretune.atomic_write import replace_file, write_atomically
@@ -24,7 +24,7 @@ from paretune.data.finding import Finding
 from paretune.data.formats import parquet
 from paretune.data.formats.row import Row
 from paretune.data.sources.cache_dir import data_home
-from paretune.errors import DataError, NetworkError, ParetuneError
+from paretune.errors import DataError, NetworkError, ParetuneError, first_line
 from paretune.study import TaskSpec
 
 CONVERTED_REVISION = "refs/convert/parquet"
@@ -75,9 +75,12 @@ def load_splits(spec: TaskSpec) -> HubSplits:
     Raises:
         DataError: never fetched, no such split, or an empty one.
     """
-    cached = _require_cached(spec)
-    rows = {part: _read_rows(cached, part, str(spec.dataset)) for part in cached.splits}
-    name = str(spec.dataset)
+    cached, name = _require_cached(spec), str(spec.dataset)
+    rows = {}
+    for part, split in cached.splits.items():
+        rows[part] = parquet.parse_rows(cached.file(part).read_bytes(), f"{name} {split}")
+        if not rows[part]:
+            raise DataError("holds no rows.", where=f"{name} {split}", remedy="Name another split.")
     findings = []
     if spec.revision != cached.commit:
         findings.append(
@@ -117,14 +120,22 @@ def fetch_splits(spec: TaskSpec) -> None:
     name = str(spec.dataset)
     try:
         import datasets
+        import huggingface_hub
     except ImportError:
         raise DataError(
             f"dataset {name} needs the package datasets, which is not installed.",
             remedy='Install it: pip install "datasets>=4".',
         ) from None
     with _translate_errors(name):
-        commit = cached.commit if cached is not None else _resolve_commit(name, spec.revision)
-        config, place = _resolve_config(datasets, spec, commit)
+        if cached is not None:
+            commit = cached.commit
+        else:
+            commit = str(huggingface_hub.HfApi().dataset_info(name, revision=spec.revision).sha)
+        config, place = spec.config, {}
+        if config and config not in datasets.get_dataset_config_names(name, revision=commit):
+            # A branch of converted Parquet declares no configuration: its folders are what the
+            # script called so.
+            config, place = None, {"data_dir": config}
         available = datasets.get_dataset_split_names(name, config, revision=commit, **place)
         folder = _config_folder(spec, commit)
         cached = _CachedDataset(commit, folder, _select_splits(spec, available))
@@ -199,73 +210,43 @@ def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
     return splits
 
 
-def _read_rows(cached: _CachedDataset, part: str, name: str) -> list[Row]:
-    rows = parquet.parse_rows(cached.file(part).read_bytes(), f"{name} {cached.splits[part]}")
-    if not rows:
-        raise DataError(
-            "holds no rows.", where=f"{name} {cached.splits[part]}", remedy="Name another split."
-        )
-    return rows
-
-
-def _resolve_config(
-    datasets: Any, spec: TaskSpec, commit: str
-) -> tuple[str | None, dict[str, str]]:
-    """The configuration to ask for, or the folder that holds it where none is declared.
-
-    A branch of converted Parquet declares nothing: its folders are what the script called so.
-    """
-    if spec.config is None:
-        return None, {}
-    declared = datasets.get_dataset_config_names(str(spec.dataset), revision=commit)
-    return (spec.config, {}) if spec.config in declared else (None, {"data_dir": spec.config})
-
-
-def _resolve_commit(name: str, revision: str | None) -> str:
-    from huggingface_hub import HfApi
-
-    return str(HfApi().dataset_info(name, revision=revision).sha)
-
-
 @contextmanager
 def _translate_errors(name: str) -> Iterator[None]:
     """Errors of the hub's libraries as ours; their classes differ from version to version."""
+    from huggingface_hub import errors
+
+    where = f"dataset {name}"
     try:
         yield
     except ParetuneError:
         raise
-    except Exception as error:
-        raise _to_paretune_error(error, name) from error
-
-
-def _to_paretune_error(error: Exception, name: str) -> ParetuneError:
-    from huggingface_hub import errors
-
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    where = f"dataset {name}"
-    if isinstance(error, errors.GatedRepoError):
-        return DataError(
+    except errors.GatedRepoError as error:
+        raise DataError(
             "is gated: its owner requires accepting terms first.",
             where=where,
             remedy="Accept them on the dataset's page, then log in with `hf auth login`.",
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return DataError(
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise DataError(
             "does not exist on the hub, or is private.",
             where=where,
             remedy="Check the spelling; files of your own are named as train: FILE.",
-        )
-    unknown = isinstance(error, errors.RevisionNotFoundError | FileNotFoundError | ValueError)
-    library = type(error).__module__.split(".")[0]
-    if not unknown and (isinstance(error, OSError) or library.startswith(("httpx", "requests"))):
-        return NetworkError(
-            f"could not be fetched ({reason}).",
+        ) from error
+    except Exception as error:
+        reason = first_line(error)
+        unknown = isinstance(error, errors.RevisionNotFoundError | FileNotFoundError | ValueError)
+        library = type(error).__module__.split(".")[0]
+        network = isinstance(error, OSError) or library.startswith(("httpx", "requests"))
+        if network and not unknown:
+            raise NetworkError(
+                f"could not be fetched ({reason}).",
+                where=where,
+                remedy="Try again with a network, or download the files and name them as "
+                "train: FILE.",
+            ) from error
+        raise DataError(
+            f"cannot be loaded ({reason}).",
             where=where,
-            remedy="Try again with a network, or download the files and name them as train: FILE.",
-        )
-    return DataError(
-        f"cannot be loaded ({reason}).",
-        where=where,
-        remedy="Check dataset, config, revision and splits; code of a dataset is never run: "
-        f"where one has a script, give the task revision: {CONVERTED_REVISION}.",
-    )
+            remedy="Check dataset, config, revision and splits; code of a dataset is never run: "
+            f"where one has a script, give the task revision: {CONVERTED_REVISION}.",
+        ) from error
