@@ -58,7 +58,7 @@ def test_report_needs_no_model_library(done: tuple[Path, Path], tmp_path: Path) 
         "import sys; from paretune.cli import main\n"
         "try: main(['report', *sys.argv[1:]])\n"
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
-        "'sklearn', 'matplotlib') if m in sys.modules])"
+        "'sklearn') if m in sys.modules])"
     )
     page = tmp_path / "page.html"
     out = python(code, done[0], "--store", done[1], "--page", page)

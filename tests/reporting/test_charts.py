@@ -125,11 +125,10 @@ def test_curves_of_a_translation_are_losses_on_one_axis() -> None:
         build_report(study, fake_translations.whole(study)).tasks[0]
     )
     assert chart is not None and "Selection loss, nats a token" in chart.note
-    panels = chart.spec["concat"]
-    assert len(panels) == 3 and len({str(p["encoding"]["y"]) for p in panels}) == 1
-    low, high = panels[0]["encoding"]["y"]["scale"]["domain"]
-    losses = [point["loss"] for panel in panels for point in panel["data"]["values"]]
-    assert (min(losses), max(losses)) == (low, high)
+    losses = [point["loss"] for point in values(chart)]
+    assert {point["place"] for point in values(chart)} == {0, 1, 2}
+    (line,) = chart.spec["spec"]["layer"]
+    assert line["encoding"]["y"]["scale"]["domain"] == [min(losses), max(losses)]
 
 
 def sized_report() -> Report:

@@ -37,7 +37,7 @@ from paretune.reporting.vega import (
     colour,
     layer,
     line_channel,
-    panel_title,
+    panels,
     place_of_zero,
     quantity,
     round_number,
@@ -63,7 +63,7 @@ PARTS = {
 }
 """Parts of peak memory, with their titles."""
 _SYMBOLS = {"above": " ▲", "unclear": " ≈", "below": " ▼"}
-_BAR_WIDTH, _PANEL = 400, 130
+_BAR_WIDTH = 400
 _LETTER = 6.3
 """Width of a character in pixels, rounded up."""
 _NO_BUDGET = 1e300
@@ -304,30 +304,34 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
         )
     counts = sorted({point["parameters"] for point in points})
     x = {
-        "field": "parameters",
-        "type": "quantitative",
+        **channel("parameters"),
         "scale": {"type": "log", "domain": widen(counts[0], counts[-1], logarithmic=True)},
         "axis": {"title": None, "grid": False, "values": [counts[0], counts[-1]], "format": ".3~s"},
     }
-    quantities = [("score", "low", "high", "", False)]
+    quantities = [("score", "low", "high", task.metric, False)]
     if any(point.get("memory") for point in points):
-        quantities.append(("memory", "least", "most", unit, True))
-    panels = []
-    for place, (name, _) in enumerate(sizes.methods):
-        charts = []
-        for field, low, high, title, zero in quantities:
-            ends = [p[key] for p in points for key in (field, low, high) if p.get(key) is not None]
-            domain = [0 if zero else min(ends), max(ends)]
-            y = quantity(field, domain, title=title, zero=zero, nice=True)
-            layers = _size_layers(x, y, (low, high), place)
-            charts.append({"width": _PANEL, "height": 90, "layer": layers})
-        panels.append({"vconcat": charts, "title": panel_title(name), "spacing": 8})
+        quantities.append(("memory", "least", "most", f"peak memory, {unit}", True))
+    names = [name for name, _ in sizes.methods]
+    charts = []
+    for field, low, high, title, zero in quantities:
+        ends = [p[key] for p in points for key in (field, low, high) if p.get(key) is not None]
+        y = quantity(
+            field, [0 if zero else min(ends), max(ends)], title=title, zero=zero, nice=True
+        )
+        at = {"x": x, "y": y}
+        whisker = {"x": channel("parameters"), "y": channel(low), "y2": {"field": high}}
+        layers = [
+            layer("line", {"color": colour("above")}, at),
+            layer("rule", {"color": colour("ink")}, whisker, where=f"isValid(datum.{low})"),
+            layer("circle", {"color": colour("above"), "size": 40, "opacity": 1}, at),
+        ]
+        charts.append(panels(names, 90, layers))
     return Chart(
         "Score and memory against model size",
         f"Above: {task.metric}, mean over seeds with 95 %; below: peak memory in training. "
-        "Across: parameters, logarithmic. Faint: the other methods",
+        "Across: parameters, logarithmic",
         " ".join(texts),
-        {**base_spec(points), "concat": panels, "columns": 4},
+        {**base_spec(points), "vconcat": charts},
     )
 
 
@@ -347,40 +351,33 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     values = [value for _, of_row in curves for curve in of_row for _, value in curve]
     low, high = (min(values), max(values)) if loss else (0.0, 1.0)
     field = "loss" if loss else "score"
+    points = [
+        {"place": place, "seed": seed, "step": step, field: value}
+        for place, (_, of_row) in enumerate(curves)
+        for seed, curve in enumerate(of_row)
+        for step, value in curve
+    ]
+    steps = max(point["step"] for point in points)
+    x = quantity("step", [0, steps], title="steps")
+    x["axis"] |= {"values": [0, steps], "grid": False}
     y = quantity(field, [low, high], nice=loss)
     y["axis"]["tickCount"] = 2
-    panels, texts = [], []
-    for row, of_row in curves:
-        points = [
-            {"seed": seed, "step": step, field: value}
-            for seed, curve in enumerate(of_row)
-            for step, value in curve
-        ]
-        steps = max(point["step"] for point in points)
-        axis = {"title": None, "values": [steps], "labelExpr": "datum.label + ' steps'"}
-        x = quantity("step", [0, steps]) | {"axis": {**axis, "labelFlush": True, "grid": False}}
-        seeds = {"detail": {"field": "seed", "type": "nominal"}}
-        line = {"color": colour("above"), "opacity": 0.8}
-        panels.append(
-            {
-                "data": {"values": points},
-                "title": panel_title(row.title),
-                "width": _PANEL,
-                "height": 64,
-                **layer("line", line, {"x": x, "y": y, **seeds}),
-            }
-        )
-        ends = ", ".join(f"{curve[-1][1]:.2f}" for curve in of_row)
-        texts.append(
-            f"Selection {field} of {row.title} over {steps} steps; the seeds end at {ends}."
-        )
+    line = {"color": colour("above"), "opacity": 0.8}
+    seeds = {"field": "seed", "type": "nominal"}
+    lines = layer("line", line, {"x": x, "y": y, "detail": seeds})
+    names = [row.title for row, _ in curves]
+    texts = [
+        f"Selection {field} of {row.title} over {max(curve[-1][0] for curve in of_row)} steps; "
+        f"the seeds end at {', '.join(f'{curve[-1][1]:.2f}' for curve in of_row)}."
+        for row, of_row in curves
+    ]
     caption = "Selection score, 0 to 1, over training steps; one line for each seed."
     if loss:
         caption = (
             "Selection loss, nats a token, over training steps; one line for each seed. The axis "
             f"runs from {low:.2f} to {high:.2f} in every panel."
         )
-    spec = {**base_spec([]), "concat": panels, "columns": 4}
+    spec = {**base_spec(points), **panels(names, 64, [lines])}
     return Chart("Learning curves", caption, " ".join(texts), spec)
 
 
@@ -518,20 +515,6 @@ def _whisker_layer(x: Spec) -> Spec:
     ends = {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": line_channel("place", 0.5)}
     style = {"color": colour("ink"), "strokeWidth": 1.25}
     return layer("rule", style, ends, where="isValid(datum.low)")
-
-
-def _size_layers(x: Spec, y: Spec, ends: tuple[str, str], place: int) -> list[Spec]:
-    low, high = ends
-    this = f"datum.place === {place}"
-    whisker = {"x": x, "y": {**y, "field": low}, "y2": {"field": high}}
-    spot = {"color": colour("above"), "size": 40, "opacity": 1}
-    every = {"x": x, "y": y, "detail": {"field": "place", "type": "nominal"}}
-    return [
-        layer("line", {"color": colour("rule")}, every),
-        layer("line", {"color": colour("above")}, {"x": x, "y": y}, where=this),
-        layer("rule", {"color": colour("ink")}, whisker, f"{this} && isValid(datum.{low})"),
-        layer("circle", spot, {"x": x, "y": y}, where=this),
-    ]
 
 
 def _describe(lines: Sequence[Mapping[str, Any]]) -> str:

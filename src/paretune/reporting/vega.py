@@ -151,9 +151,23 @@ def text_style(field: str) -> Spec:
     return {"align": "left", "baseline": "middle", "lineHeight": 13, "dy": {"expr": lift}}
 
 
-def panel_title(name: str) -> Spec:
-    """The name above a small panel, on as many lines as it needs."""
-    return {"text": textwrap.wrap(name, 22) or [name], "fontSize": 12, "offset": 4}
+def panels(names: Sequence[str], height: float, layers: Sequence[Spec]) -> Spec:
+    """Small multiples: a panel for each ``place`` of the values, with its name above."""
+    titles = json.dumps([textwrap.wrap(name, 22) or [name] for name in names])
+    header = {
+        "title": None,
+        "labelExpr": f"{titles}[datum.value]",
+        "labelAnchor": "start",
+        "labelFontSize": 12,
+        "labelFontWeight": 600,
+        "labelColor": colour("text"),
+        "labelLimit": 0,
+    }
+    return {
+        "facet": {"field": "place", "type": "ordinal", "header": header},
+        "columns": min(4, len(names)),
+        "spec": {"width": 130, "height": height, "layer": list(layers)},
+    }
 
 
 def colour(name: str) -> str:
