@@ -27,12 +27,12 @@ from paretune import methods
 from paretune.autopeft.finalists import Pick, pick_candidate
 from paretune.autopeft.review import read_trial
 from paretune.autopeft.schedule import Trial
-from paretune.execution.executor import StudySummary
+from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.progress.observer import LineObserver
 from paretune.planning import preflight
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.prepare import PreparedStudy, prepare_study
 from paretune.store import RunStatus, Store
 from paretune.store.record import Record
 from paretune.study import (
@@ -46,7 +46,6 @@ from paretune.study import (
     digest,
 )
 from paretune.verbs.executors import ExecutorChoice
-from paretune.verbs.prepared import PreparedStudy
 from paretune.verbs.workers import Workers
 
 TRAININGS, BATCH, RATE = 200, 4, 1e-4
@@ -80,15 +79,12 @@ class Recipe:
     load_statuses: Callable[[], Sequence[RunStatus]]
     samples: tuple[int, int] = (SAMPLES, WARMUP)
 
-    def __call__(
-        self, study: Study, context: StudyContext, records: Sequence[Record]
-    ) -> list[PlannedRun]:
+    def __call__(self, prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
         """Those that exist, and the next ones."""
         planned: list[PlannedRun] = []
-        for task in study.tasks:
-            for model in study.models:
-                arm = Arm(self, study, context, task, model)
-                planned += arm.plan(records)
+        for task in prepared.tasks:
+            for model in prepared.models:
+                planned += Arm(self, prepared, task, model).plan(records)
         return planned
 
 
@@ -97,15 +93,14 @@ class Arm:
     """The recipe on one task and model."""
 
     recipe: Recipe
-    study: Study
-    context: StudyContext
+    prepared: PreparedStudy
     task: TaskSpec
     model: ModelSpec
 
     def plan(self, records: Sequence[Record]) -> list[PlannedRun]:
         """Its trials and, when all have ended, the final runs of three of its front."""
-        dataset = self.context.dataset(self.task)
-        anatomy = self.context.caches.outline(self.model, dataset, readout="head").anatomy
+        dataset = self.prepared.datasets[self.task.key]
+        anatomy = self.prepared.caches.outline(self.model, dataset, readout="head").anatomy
         space = OwnSpace(anatomy.width, len(anatomy.layers))
         results = {
             space.read(r.run.method.options["methods"]): read_trial(r)
@@ -123,13 +118,15 @@ class Arm:
         finals: list[Run] = []
         if all(one in results for one in settings):
             finals = self._plan_finals(space, results)
-        return [PlannedRun(self.context.identify(run), run) for run in (*trials, *finals)]
+        return [PlannedRun(self.prepared.caches.identify(run), run) for run in (*trials, *finals)]
 
     def _has(self, run: Run, stage: Stage) -> bool:
         return run.stage == stage and run.cell[:2] == (self.task.key, self.model.key)
 
     def _draw_first(self, space: OwnSpace) -> dict[Setting, None]:
-        rng = np.random.default_rng(derive_seed(self.study.protocol.tuning_seed, "autopeft"))
+        rng = np.random.default_rng(
+            derive_seed(self.prepared.study.protocol.tuning_seed, "autopeft")
+        )
         drawn: dict[Setting, None] = {}
         while len(drawn) < max(2, self.recipe.trainings // 2):
             drawn[space.draw(rng)] = None
@@ -146,14 +143,14 @@ class Arm:
         own = {"name": "auto", "label": f"auto.{digest(members)[:6]}", "methods": members}
         if method is not None:
             own = {**own, "label": method.key, **method.options_of_runs}
-        topology = self.context.topology(self.model)
+        topology = self.prepared.topologies[self.model.key]
         first, serial = (
             methods.configure_method(MethodSpec(name=name)).learning_rates(topology)
             for name in (members[0]["name"], SERIAL)
         )
         assert first is not None and serial is not None
-        training = self.study.training
-        precision = self.context.resolve_precision(training, self.model)
+        training = self.prepared.study.training
+        precision = self.prepared.precisions[self.model.key]
         return Run(
             stage=stage,
             task=self.task,
@@ -161,12 +158,12 @@ class Arm:
             method=MethodSpec.model_validate(own),
             learning_rate=float(f"{self.recipe.rate * first[1] / serial[1]:.3g}"),
             seed=seed,
-            split_seed=self.study.protocol.split_seed,
+            split_seed=self.prepared.study.protocol.split_seed,
             training=training.model_copy(update={"precision": precision}),
         )
 
     def _make_trial(self, members: Sequence[Mapping[str, Any]]) -> Run:
-        return self._make_run(members, "tune", self.study.protocol.tuning_seed)
+        return self._make_run(members, "tune", self.prepared.study.protocol.tuning_seed)
 
     def _propose(
         self,
@@ -176,7 +173,7 @@ class Arm:
         count: int,
     ) -> list[Setting]:
         """The next batch, one after another, each with the ones before as tried."""
-        seed = derive_seed(self.study.protocol.tuning_seed, "batch", len(tried))
+        seed = derive_seed(self.prepared.study.protocol.tuning_seed, "batch", len(tried))
         rng = np.random.default_rng(seed)
         scores = transform_to_normal(np.array([results[one].score for one in tried]))
         counts = np.log([space.count_parameters(one) for one in tried])
@@ -224,8 +221,8 @@ class Arm:
         chosen = dict.fromkeys(one.setting for one in ranked)
         return [
             self._make_run(space.to_members(one), "final", seed, method)
-            for one, method in zip(chosen, self.study.all_methods, strict=False)
-            for seed in self.study.protocol.seeds
+            for one, method in zip(chosen, self.prepared.study.all_methods, strict=False)
+            for seed in self.prepared.study.protocol.seeds
         ]
 
 
@@ -298,12 +295,14 @@ def run_recipe(
     arm = make_study(study, trainings, rate)
     workers = Workers.resolve(workers=1)
     with Store.open(folder, create=True) as store:
-        context = preflight.make_context(store, workers.device)
+        prepared = prepare_study(arm).in_store(store, workers.device)
         store.save_study(arm.study_hash, arm.study, "", arm.canonical_form())
         recipe = Recipe(trainings, rate, lambda: store.load_statuses(arm.study_hash), samples)
-        predictor = CostPredictor(context, device=workers.device)
-        observer = LineObserver()
-        prepared = PreparedStudy(arm, store, context, predictor, observer, (), 0)
+        predictor = CostPredictor(prepared.caches, device=workers.device)
+
+        def add_runs() -> int:
+            return preflight.add_missing_runs(prepared, store, predictor, recipe)
+
         devices = workers.count((), predictor)
-        executor = ExecutorChoice().make(arm, workers, devices, None)
-        return executor.execute(store, arm.study_hash, prepared.callbacks(expand=recipe))
+        executor = ExecutorChoice().make(arm, prepared, workers, devices, None)
+        return executor.execute(store, arm.study_hash, StudyCallbacks(LineObserver(), add_runs))

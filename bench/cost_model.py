@@ -42,9 +42,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One of them, in this process."""
     from paretune.execution.costs.cost_probe import measure_cost
     from paretune.measuring import clock
-    from paretune.planning.context import StudyContext
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
+    from paretune.training.caches import ProcessCache
 
     if options.processor_time:  # on a busy machine: what the step computes, not what it waits
         vars(clock)["time"] = SimpleNamespace(perf_counter=time.process_time)
@@ -58,7 +58,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         seed=1,
         training=Training(batch_size=options.batch, max_length=options.length, precision="fp32"),
     )
-    predicted = CostPredictor(StudyContext()).predict_work(run)
+    predicted = CostPredictor(ProcessCache()).predict_work(run)
     with tempfile.TemporaryDirectory() as folder:
         job = SimpleNamespace(
             run=run,

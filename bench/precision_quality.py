@@ -20,6 +20,7 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
+from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs import study_input
@@ -45,9 +46,9 @@ def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, objec
     """Train what is missing; by method, its cell."""
     study = study_in(precision, options.seeds, tuple(options.methods.split(",")))
     with Store.open(options.folder / precision, create=True) as store:
-        context = preflight.make_context(store, "cpu")
+        prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        while preflight.add_missing_runs(study, context, store):
+        while preflight.add_missing_runs(prepared, store):
             run_worker(
                 store,
                 study.study_hash,

@@ -34,9 +34,8 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.autopeft.acquisition import find_front
 from paretune.errors import ParetuneError
-from paretune.planning import preflight
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
+from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
 from paretune.study.run import is_trial
@@ -100,15 +99,16 @@ def describe_task(
         yield text
 
 
-def sum_seconds(results: StudyResults, context: StudyContext, task: str) -> dict[str, float]:
+def sum_seconds(results: StudyResults, store: Store, task: str) -> dict[str, float]:
     """Training seconds of the trials of each search of a task, by its label.
 
     Raises:
         SystemExit: a trial has not ended.
     """
     of_run = {record.run_id: record.train_seconds or 0.0 for record in results.records}
+    prepared = prepare_study(results.study).in_store(store, "cpu")
     seconds: dict[str, float] = {}
-    for one in expand_study(context.pin_revisions(results.study), context, results.records):
+    for one in expand_study(prepared, results.records):
         if one.searched_by is not None and one.run.task.key == task:
             label = re.sub(r"-[23]$", "", one.searched_by[1])
             if one.searched_by[1] == label:
@@ -151,10 +151,10 @@ def write_study(options: argparse.Namespace) -> None:
 def report(options: argparse.Namespace) -> None:
     """Print fronts and seconds."""
     with Store.open(options.store) as store:  # it knows what `precision: auto` means there
-        report_store(options, preflight.make_context(store, "cpu"))
+        report_store(options, store)
 
 
-def report_store(options: argparse.Namespace, context: StudyContext) -> None:
+def report_store(options: argparse.Namespace, store: Store) -> None:
     """The same, of an open store."""
     by_task: dict[str, list[dict[str, Array]]] = {}
     seconds_by_task: dict[str, list[dict[str, float]]] = {}
@@ -174,7 +174,7 @@ def report_store(options: argparse.Namespace, context: StudyContext) -> None:
             if not group_by_search(own):
                 continue
             by_task.setdefault(task.key, []).append(measure_areas(own))
-            own_seconds = sum_seconds(results, context, task.key)
+            own_seconds = sum_seconds(results, store, task.key)
             if recipe is not None:
                 trials = [
                     r for r in recipe.records if is_trial(r.run) and r.run.task.key == task.key

@@ -17,12 +17,12 @@ from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.rounds import race_budget
 from paretune.errors import StoreError
-from paretune.planning import preflight
-from paretune.planning.context import StudyContext
+from paretune.planning.prepare import prepare_study
 from paretune.search.race import plan_wanted_runs
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune.training.caches import ProcessCache
 from paretune.verbs.report import load_results
 
 
@@ -59,16 +59,18 @@ class Grid:
 
     Attributes:
         records: by run id.
+        store: knows the runs' precision and what searches have proposed.
     """
 
     study: Study
-    context: StudyContext
+    caches: ProcessCache
     records: Mapping[str, Record]
+    store: Store | None = None
 
     @classmethod
     @contextmanager
     def open(cls, study: Study, store: Path) -> Iterator[Grid]:
-        """Read the store, which stays open: the context asks it for the runs' precision.
+        """Read the store, which stays open.
 
         Raises:
             ParetuneError: it never ran this study, or its data or model are missing.
@@ -79,8 +81,7 @@ class Grid:
             raced = load_results(set_race(results.study, "recommendation"), store)
             records |= {record.run_id: record for record in raced.records}
         with Store.open(store) as opened:
-            context = preflight.make_context(opened, "cpu")
-            yield cls(context.pin_revisions(results.study), context, records)
+            yield cls(results.study, ProcessCache(), records, opened)
 
     def replay(self, study: Study, where: str) -> Sequence[Record]:
         """The records that a study is given, all that it asks for at a time, until it asks no more.
@@ -89,8 +90,9 @@ class Grid:
             MissingRunsError: it asks for a run that the store does not have.
         """
         known: dict[str, Record] = {}
+        prepared = prepare_study(study, self.caches).in_store(self.store, "cpu")
         while True:
-            due = plan_wanted_runs(study, self.context, list(known.values()))
+            due = plan_wanted_runs(prepared, list(known.values()))
             new = [one for one in due if one.run_id not in known]
             if not new:
                 return list(known.values())

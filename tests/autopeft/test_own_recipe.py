@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from paretune.methods import stack
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.prepare import prepare_study
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
+from paretune.training.caches import ProcessCache
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +106,7 @@ def finish(study: Study, each: int) -> list[PlannedRun]:
     while True:
         statuses: Any = [SimpleNamespace(run=one.run) for one in stored.values()]
         recipe = Recipe(10, 1e-4, lambda own=statuses: own, samples=(4, 8))
-        planned = recipe(study, StudyContext(), list(records.values()))
+        planned = recipe(prepare_study(study), list(records.values()))
         stored |= {one.run_id: one for one in planned}
         waiting = [one for one in stored.values() if one.run_id not in records]
         if not waiting:
@@ -134,7 +135,7 @@ def test_its_trainings_are_half_random_and_end_in_three_of_its_front(
     for run in trials:  # each method at the same rate wherever it stands
         own = {"pfeiffer": 1e-4, "parallel": 3e-5, "prefix": 3e-4}
         assert run.learning_rate == own[run.method.options["methods"][0]["name"]]
-    predictor, space = CostPredictor(StudyContext()), OwnSpace(32, 2)
+    predictor, space = CostPredictor(ProcessCache()), OwnSpace(32, 2)
     counts = {
         predictor.count_trained(run)
         - space.count_parameters(space.read(run.method.options["methods"]))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from paretune import run
-from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -82,8 +81,7 @@ def test_the_trials_of_each_search_are_found_in_the_store(
     run(study, store=tmp_path / "store", workers=1)
     results = load_results(study, tmp_path / "store")
     with Store.open(tmp_path / "store") as store:
-        context = preflight.make_context(store, "cpu")
-        seconds = search.sum_seconds(results, context, study.tasks[0].key)
+        seconds = search.sum_seconds(results, store, study.tasks[0].key)
     assert set(seconds) == {"improvement", "random"}
     trained = [record.train_seconds for record in results.records if record.run.stage == "tune"]
     assert 0 < max(trained) <= max(seconds.values()) <= sum(trained) + 1e-6

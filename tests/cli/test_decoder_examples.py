@@ -10,8 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 from support.tiny_study import superglue
 
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
+from paretune.planning.prepare import prepare_study
 from paretune.study import Study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -50,7 +50,7 @@ def test_its_runs_are_planned(
     name: str, readouts: set[str], tmp_path: Path, tiny_model: Any
 ) -> None:
     study = with_data_here(EXAMPLES / f"{name}.yaml", tmp_path, tiny_model("llama"))
-    planned = expand_study(study, StudyContext(), [])
+    planned = expand_study(prepare_study(study), [])
     on_model = [one.run for one in planned if one.run.model.name != "-"]
     assert {run.method.key for run in on_model} >= {m.key for m in study.methods}
     assert {run.readout for run in on_model if run.method.name != "head_only"} == readouts

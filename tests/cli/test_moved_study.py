@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from support.tiny_study import command, digests, finish, two_files
 
 from paretune.planning import preflight
-from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.recommend import recommend
@@ -93,9 +93,9 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
 
     moved_study = Study.load(study)
     with Store.open(store) as opened:
-        context = preflight.make_context(opened, "cpu")
-        predictor = CostPredictor(context)
-        assert preflight.add_missing_runs(moved_study, context, opened, predictor) == 0
+        prepared = prepare_study(moved_study).in_store(opened, "cpu")
+        predictor = prepared.predictor
+        assert preflight.add_missing_runs(prepared, opened, predictor) == 0
     finish(moved_study, store, costs=1).close()
     after = attempts(there)
     assert {run: after[run] for run in tried if tried[run][0] == "done"} == {

@@ -12,9 +12,9 @@ from support import fake_records as fake
 from support.tiny_study import as_file, command, finished, small
 
 from paretune.errors import DataError
-from paretune.planning.context import StudyContext
 from paretune.store import Store
 from paretune.study import Study
+from paretune.tasks import load_dataset
 from paretune.verbs.trained_data import (
     find_changed_data,
     load_dataset_or_outline,
@@ -28,7 +28,7 @@ EDITED = 1_600_000_000
 def kept(tmp_path: Path) -> Iterator[tuple[Study, Store]]:
     study = small(tmp_path, tmp_path / "model")
     with Store.open(tmp_path / "store", create=True) as store:
-        save_trained_data(store, study, StudyContext())
+        save_trained_data(store, study, {t.key: load_dataset(t) for t in study.tasks})
         yield study, store
 
 
@@ -66,13 +66,13 @@ def test_a_file_that_is_gone_is_named_and_the_store_knows_its_labels(
     (tmp_path / "train.csv").unlink()
     (finding,) = findings(study, store)
     assert finding.startswith(f"{tmp_path / 'train.csv'}: is gone;")
-    outline = load_dataset_or_outline(store, study, StudyContext(), study.tasks[0])
+    outline = load_dataset_or_outline(store, study, study.tasks[0], load_dataset)
     assert outline.labels == ("no", "yes") and outline.test == ()
     (example,) = outline.train
     assert example.segments == (("A text.", None),)
     store.set_setting(f"data/{study.study_hash}", "{}")
     with pytest.raises(DataError, match="no such file"):
-        load_dataset_or_outline(store, study, StudyContext(), study.tasks[0])
+        load_dataset_or_outline(store, study, study.tasks[0], load_dataset)
 
 
 @pytest.mark.thorough
@@ -84,7 +84,7 @@ def test_every_verb_that_reads_results_says_so_and_works_without_the_file(
         tmp_path, tiny_model("bert"), protocol={"trials": 1, "folds": 1, "seeds": [1]}
     )
     with Store.open(folder) as store:
-        save_trained_data(store, study, StudyContext())
+        save_trained_data(store, study, {t.key: load_dataset(t) for t in study.tasks})
     file = as_file(study, tmp_path / "study.yaml")
     train = Path(str(study.tasks[0].train))
     train.write_text(train.read_text().replace("\na", "\nc", 1).replace(",a\n", ",d\n"))

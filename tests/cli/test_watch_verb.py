@@ -24,7 +24,8 @@ from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import current_owner, owner_of
 from paretune.planning import preflight
-from paretune.planning.pending import plan_pending_runs
+from paretune.planning.expand import plan_pending_runs
+from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.watch import watch
@@ -118,12 +119,12 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
     study = small(tmp_path, tiny_model("bert"), methods=methods, protocol=protocol)
     executor, seen = make_training_executor(), []
     with Store.open(tmp_path / "store", create=True) as store:
-        context = preflight.make_context(store, "cpu")
+        prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        preflight.add_missing_runs(study, context, store)
+        preflight.add_missing_runs(prepared, store)
         while True:
             ready, waiting = plan_pending_runs(
-                study, context, store.load_records(study.study_hash, predictions=True)
+                prepared, store.load_records(study.study_hash, predictions=True)
             )
             view = watch(study, store=tmp_path / "store")
             assert view.total == len(ready) + len(waiting)
@@ -132,7 +133,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
                 break
             run_worker(store, study.study_hash, executor, StopRequest(), WorkerSettings(limit=1))
             if view.ended % 3:  # at times before planning has been asked again
-                preflight.add_missing_runs(study, context, store)
+                preflight.add_missing_runs(prepared, store)
         assert seen[-1][0] == view.total == 12 and [over for _, over in seen].index(True) == 12
 
 

@@ -24,6 +24,7 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.models.packing.activation_cache import load_or_compute
 from paretune.owner import owner_of
 from paretune.planning import preflight
+from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.store.blobs import write_blob
 from paretune.training.runs.outcome import TrainerOptions
@@ -110,7 +111,8 @@ def test_a_study_on_a_full_disk_stops_and_the_same_command_continues_to_the_same
     monkeypatch.setattr(worker, "current_owner", lambda _: owner_of(process.pid))
 
     def go_on(store: Store) -> None:
-        while preflight.add_missing_runs(study, preflight.make_context(store, "cpu"), store) or any(
+        prepared = prepare_study(study).in_store(store, "cpu")
+        while preflight.add_missing_runs(prepared, store) or any(
             s.is_claimable and s.stage != "cost" for s in store.load_statuses(study.study_hash)
         ):
             executor = make_training_executor()

@@ -16,6 +16,7 @@ from paretune.execution.memory_budget import DEFAULT_RUN_BYTES, ISOLATED_PREFIX,
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_pool import WorkerExit
 from paretune.planning import worker_count
+from paretune.planning.prepare import prepare_study
 from paretune.planning.worker_count import (
     MEMORY_PREFIX,
     PROCESS_BYTES,
@@ -181,14 +182,13 @@ def test_what_a_run_needs_is_kept_before_it_can_be_claimed(tmp_path: Path, tiny_
     from support import tiny_study
 
     from paretune.planning import preflight
-    from paretune.planning.predicted_cost import CostPredictor
 
     study = tiny_study.small(tmp_path / "data", tiny_model("bert"), methods=["full", "head_only"])
     with Store.open(tmp_path / "store", create=True) as store:
-        context = preflight.make_context(store, "cpu")
+        prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        predictor = CostPredictor(context)
-        preflight.add_missing_runs(study, context, store, predictor)
+        predictor = prepared.predictor
+        preflight.add_missing_runs(prepared, store, predictor)
         needs = store.get_settings(MEMORY_PREFIX)
         for state in store.load_statuses(study.study_hash):
             if state.stage == "cost":

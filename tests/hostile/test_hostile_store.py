@@ -15,6 +15,7 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
+from paretune.planning.prepare import prepare_study
 from paretune.store import Store, database
 from paretune.verbs.report import report
 
@@ -107,8 +108,8 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
     original = train.read_text(encoding="utf-8")
     train.write_text(original.replace("cat", "cow"), encoding="utf-8")
     with finish(study, tmp_path / "store", costs=0) as store:
-        context = preflight.make_context(store, "cpu")
-        assert preflight.leave_out_stale_runs(study, context, store) == len(before) + len(waiting)
+        prepared = prepare_study(study).in_store(store, "cpu")
+        assert preflight.leave_out_stale_runs(prepared, store) == len(before) + len(waiting)
         after = digests(store, study.study_hash)
         assert len(after) == len(before) and not set(after) & set(before)
         claim = store.claim("somebody", study.study_hash)
@@ -116,7 +117,7 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
         store.release(claim)
         # As the data was before, its runs are back; no process that still works is disturbed.
         train.write_text(original, encoding="utf-8")
-        preflight.leave_out_stale_runs(study, preflight.make_context(store, "cpu"), store)
+        preflight.leave_out_stale_runs(prepare_study(study).in_store(store, "cpu"), store)
         assert digests(store, study.study_hash) == before
         assert store.verify() == []
 
@@ -128,9 +129,9 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
     protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
     study = small(tmp_path, tiny_model("bert"), protocol=protocol)
     with Store.open(tmp_path / "store", create=True) as store:
-        context = preflight.make_context(store, "cpu")
+        prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        preflight.add_missing_runs(study, context, store)
+        preflight.add_missing_runs(prepared, store)
         run_worker(
             store,
             study.study_hash,
@@ -138,10 +139,10 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
             StopRequest(),
             WorkerSettings(stages=("tune", "final"), limit=ended),
         )
-        preflight.add_missing_runs(study, context, store)
+        preflight.add_missing_runs(prepared, store)
         assert len([s for s in store.load_statuses(study.study_hash) if s.ended]) == ended
         finals = {
             s.stage for s in store.load_statuses(study.study_hash) if s.run.method.name == "lora"
         }
         assert ("final" in finals) == (ended == 6)
-        assert preflight.leave_out_stale_runs(study, context, store) == 0
+        assert preflight.leave_out_stale_runs(prepared, store) == 0

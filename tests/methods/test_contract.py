@@ -22,8 +22,9 @@ from support.peft_tensors import into_ours
 
 from paretune.errors import MethodError
 from paretune.exporting import formats
-from paretune.planning.context import StudyContext
+from paretune.planning.prepare import check_method
 from paretune.study import MethodSpec
+from paretune.tasks import load_dataset
 from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE, clause
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
 from paretune.testing.methods import MethodContract
@@ -136,7 +137,7 @@ def test_a_plan_refuses_what_it_does_not_serve(
     with pytest.raises(
         MethodError, match=f" needs a head .*, and {kind.replace('_', ' ')} "
     ) as refusal:
-        StudyContext().check_method_serves(run.method, run.task)
+        check_method(run.method, run.task, load_dataset(run.task), {})
     record_property(UNSERVED, str(refusal.value.what).partition(", and ")[0])
 
 

@@ -11,14 +11,18 @@ from paretune import methods
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError
 from paretune.execution.progress.observer import SilentObserver
-from paretune.planning.context import StudyContext
-from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
-from paretune.planning.pending import plan_pending_runs
+from paretune.planning.expand import (
+    PlannedRun,
+    expand_study,
+    find_possible_run_ids,
+    plan_pending_runs,
+)
+from paretune.planning.prepare import prepare_study
 from paretune.search.race import plan_race
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.verbs.prepared import prepare_study
+from paretune.verbs.run import open_study
 
 AUTO = {
     "name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 2.0, "controls": False
@@ -63,16 +67,15 @@ def ended(planned: PlannedRun) -> Record:
     return Record(planned.run_id, planned.run, "done", None, None, result, measured)
 
 
-def finish(study: Study, context: StudyContext, each: int = 100) -> list[PlannedRun]:
+def finish(study: Study, each: int = 100) -> list[PlannedRun]:
     """All runs of a study, as if each had ended; ``each`` at a time."""
-    records: dict[str, Record] = {}
+    prepared, records = prepare_study(study), dict[str, Record]()
     while True:
-        planned = expand_study(study, context, list(records.values()))
+        planned = expand_study(prepared, list(records.values()))
         waiting = [p for p in planned if p.run_id not in records]
         if not waiting:
-            assert {p.run_id for p in planned} <= find_possible_run_ids(
-                study, context, list(records.values())
-            )
+            ids = {p.run_id for p in planned}
+            assert ids <= find_possible_run_ids(prepared, list(records.values()))
             return planned
         records |= {p.run_id: ended(p) for p in waiting[:each]}
 
@@ -83,8 +86,8 @@ def of_auto(planned: list[PlannedRun], stage: str) -> list[Run]:
 
 @pytest.mark.slow
 def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
-    study, context = ask(AUTO, "lora"), StudyContext()
-    planned = finish(study, context)
+    study = ask(AUTO, "lora")
+    planned = finish(study)
     trials, finals = of_auto(planned, "tune"), of_auto(planned, "final")
     assert {run.method.key for run in finals} == {"auto"} and [r.seed for r in finals] == [1, 2]
     assert len(of_auto(planned, "cost")) == 1
@@ -101,15 +104,15 @@ def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
     configured = methods.configure_method(finals[0].method)
     assert not configured.trains_alone and configured.method.merge is not None
     # No other method's runs are other runs than without the search.
-    plain = {p.run_id for p in finish(ask("lora"), StudyContext())}
+    plain = {p.run_id for p in finish(ask("lora"))}
     assert plain <= {p.run_id for p in planned}
 
 
 @pytest.mark.slow
 def test_it_takes_what_its_budget_says(ask: Any) -> None:
     """Of 2 methods with 3 trials each, LoRA in all layers being one trial."""
-    planned = finish(ask(AUTO), StudyContext())
-    more = finish(ask({**AUTO, "budget": 4.0}), StudyContext())
+    planned = finish(ask(AUTO))
+    more = finish(ask({**AUTO, "budget": 4.0}))
     assert 6 <= len(of_auto(planned, "tune")) <= 12
     assert len(of_auto(more, "tune")) > len(of_auto(planned, "tune"))
 
@@ -117,7 +120,7 @@ def test_it_takes_what_its_budget_says(ask: Any) -> None:
 @pytest.mark.slow
 def test_stopped_and_continued_it_is_the_same_search(ask: Any) -> None:
     study = ask(AUTO)
-    whole, in_pieces = (finish(study, StudyContext(), each) for each in (100, 1))
+    whole, in_pieces = (finish(study, each) for each in (100, 1))
     assert [p.run_id for p in whole] == [p.run_id for p in in_pieces]
 
 
@@ -125,8 +128,8 @@ def test_stopped_and_continued_it_is_the_same_search(ask: Any) -> None:
 def test_searches_of_a_study_share_their_trials(ask: Any) -> None:
     control = {**AUTO, "label": "random", "sampler": "random"}
     knee = {**AUTO, "label": "knee", "pick": "cheapest"}
-    planned = finish(ask(AUTO, knee, control), StudyContext())
-    alone = finish(ask(AUTO), StudyContext())
+    planned = finish(ask(AUTO, knee, control))
+    alone = finish(ask(AUTO))
     both = {p.run_id for p in planned}
     assert {p.run_id for p in alone} <= both
     keys = {
@@ -141,10 +144,10 @@ def test_the_next_task_begins_with_what_the_last_has_found(ask: Any, tmp_path: P
     for name in ("one", "two"):
         task = tiny_task(tmp_path / name).model_dump(exclude_none=True)
         tasks.append({**task, "name": name})
-    study, context = ask(AUTO, tasks=tasks), StudyContext()
-    first = expand_study(study, context, [])
+    study = ask(AUTO, tasks=tasks)
+    first = expand_study(prepare_study(study), [])
     assert {p.run.task.key for p in first if p.run.method.name == "auto"} == {"one"}
-    planned = finish(study, context)
+    planned = finish(study)
     by_task = {
         name: [r.method.options["methods"] for r in of_auto(planned, "tune") if r.task.key == name]
         for name in ("one", "two")
@@ -156,7 +159,7 @@ def test_the_next_task_begins_with_what_the_last_has_found(ask: Any, tmp_path: P
 @pytest.mark.slow
 def test_each_outer_fold_has_a_search_of_its_own(ask: Any) -> None:
     study = ask({**AUTO, "budget": 1.0}, outer=2, seeds=[1, 2])
-    planned = finish(study, StudyContext())
+    planned = finish(study)
     folds = [run.outer.index for run in of_auto(planned, "final") if run.outer is not None]
     assert folds == [0, 1] and len(of_auto(planned, "cost")) == 1
     records = [ended(p) for p in planned]
@@ -166,7 +169,7 @@ def test_each_outer_fold_has_a_search_of_its_own(ask: Any) -> None:
 
 def test_a_report_has_one_cell_of_it(ask: Any) -> None:
     study = ask(AUTO, "lora")
-    planned = finish(study, StudyContext())
+    planned = finish(study)
     cells = {c.method: c for c in group_into_cells(study, [ended(p) for p in planned])}
     assert {"auto", "lora"} <= set(cells) and not any("." in name for name in cells)
     assert len(cells["auto"].final) == 2 and len(cells["auto"].cost) == 1
@@ -174,7 +177,7 @@ def test_a_report_has_one_cell_of_it(ask: Any) -> None:
 
 
 def test_what_waits_for_a_search_is_not_planned(ask: Any) -> None:
-    ready, waiting = plan_pending_runs(ask(AUTO), StudyContext(), [])
+    ready, waiting = plan_pending_runs(prepare_study(ask(AUTO)), [])
     assert of_auto(ready, "tune") and not [r for r in waiting if r.method.name == "auto"]
 
 
@@ -182,8 +185,8 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     """In what a run says that it has before it, and how long it will take."""
     small = {**AUTO, "budget": 0.7}
     study = ask(small, {**small, "label": "other", "pick": "cheapest"})
-    with prepare_study(study, tmp_path / "store", SilentObserver()) as prepared:
-        ready, waiting = plan_pending_runs(prepared.study, prepared.context, [])
+    with open_study(study, "", tmp_path / "store", SilentObserver()) as prepared:
+        ready, waiting = plan_pending_runs(prepared.prepared, [])
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
     assert prepared.planned == len(set(shared)) + len(waiting) == len(prepared.coming)
@@ -193,7 +196,7 @@ def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:
     small = {**AUTO, "budget": 0.7}
     others = [{**small, "label": f"other-{i}"} for i in (1, 2)]
     study = ask("lora", small, *others, race="recommendation")
-    raced = plan_race(study, StudyContext(), [])
+    raced = plan_race(prepare_study(study), [])
     trials = [run for run in raced.undecided if run.method.key.startswith("auto.")]
     assert trials and len({run.cell for run in trials}) == len(trials)
 
@@ -211,12 +214,12 @@ def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:
 )
 def test_what_cannot_be_searched_is_refused(ask: Any, changes: Any, reason: str) -> None:
     with pytest.raises(MethodError, match=reason):
-        expand_study(ask({**AUTO, **changes}), StudyContext(), [])
+        expand_study(prepare_study(ask({**AUTO, **changes})), [])
 
 
 def test_a_search_enters_with_its_controls(ask: Any) -> None:
     study = ask({**AUTO, "budget": 0.7, "finalists": 2, "controls": True})
-    planned = finish(study, StudyContext())
+    planned = finish(study)
     finals = {p.run.method.key: p.run.method.options for p in planned if p.run.stage == "final"
               and p.run.method.name == "auto"}  # fmt: skip
     assert set(finals) == {"auto", "auto-2", "auto-random", "auto-tuned-lora"}
@@ -229,18 +232,18 @@ def test_a_search_enters_with_its_controls(ask: Any) -> None:
 @pytest.mark.slow
 def test_what_exceeds_a_limit_is_never_a_trial(ask: Any) -> None:
     limits = {"max_parameters": 400}
-    study, context = ask(AUTO, limits=limits), StudyContext()
-    planned = finish(study, context)
+    study = ask(AUTO, limits=limits)
+    planned = finish(study)
     trials = of_auto(planned, "tune")
-    predictor = context.predictor
+    predictor = prepare_study(study).predictor
     assert trials and all(predictor.count_trained(run) <= 400 for run in trials)
-    free = of_auto(finish(ask(AUTO), context), "tune")
+    free = of_auto(finish(ask(AUTO)), "tune")
     assert any(predictor.count_trained(run) > 400 for run in free)
 
 
 def test_memory_is_predicted_from_one_measurement_of_lora(ask: Any) -> None:
-    study, context = ask(AUTO, "lora", limits={"max_memory": 10_000_000}), StudyContext()
-    first = expand_study(study, context, [])
+    study = ask(AUTO, "lora", limits={"max_memory": 10_000_000})
+    first = expand_study(prepare_study(study), [])
     (reference,) = {
         p.run_id: p for p in first if p.run.stage == "cost" and p.run.method.name == "lora"
     }.values()  # that of the study's own LoRA
@@ -251,8 +254,8 @@ def test_memory_is_predicted_from_one_measurement_of_lora(ask: Any) -> None:
         record = Record(
             reference.run_id, reference.run, "done", None, None, {"outcome": "ok"}, measured
         )
-        own = StudyContext()
-        return of_auto(expand_study(study, own, [record]), "tune"), own.predictor
+        again = prepare_study(study)
+        return of_auto(expand_study(again, [record]), "tune"), again.predictor
 
     trials, predictor = continued(9_999_000)  # LoRA in all layers is just within the limit
     counted = [predictor.predict_work(r.model_copy(update={"stage": "cost"})) for r in trials]

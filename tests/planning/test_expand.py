@@ -13,18 +13,21 @@ import pytest
 
 from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
+from paretune.measuring.auto_precision import AutoPrecision
 from paretune.methods import lora
-from paretune.planning.context import StudyContext, choose_learning_rates
 from paretune.planning.expand import (
     PlannedRun,
+    choose_learning_rates,
     count_folds,
     expand_study,
     find_possible_run_ids,
 )
+from paretune.planning.prepare import prepare_study
 from paretune.planning.worker_count import WorkerCount
 from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
+from paretune.training.caches import ProcessCache
 from paretune.verbs.executors import ExecutorChoice
 from paretune.verbs.workers import Workers
 
@@ -73,7 +76,7 @@ def trials(runs: list[PlannedRun], method: str) -> list[PlannedRun]:
 
 def test_at_first_there_are_trials_baselines_and_costs(ask: Any) -> None:
     study = ask()
-    runs = expand_study(study, StudyContext(), [])
+    runs = expand_study(prepare_study(study), [])
     assert [p.run.method.name for p in runs[:2]] == ["majority", "tfidf"]  # they take a moment
     order = [p.run.stage for p in runs[2:]]
     assert order == ["tune"] * 24 + ["cost"] * 4
@@ -88,13 +91,13 @@ def test_at_first_there_are_trials_baselines_and_costs(ask: Any) -> None:
 
 
 def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) -> None:
-    study, context = ask(), StudyContext()
-    first = expand_study(study, context, [])
+    study, caches = ask(), ProcessCache()
+    first = expand_study(prepare_study(study, caches), [])
     own = trials(first, "lora")
     rates = sorted({p.run.learning_rate for p in own})
     records = [ended(p, 0.9 if p.run.learning_rate == rates[1] else 0.5) for p in own]
-    assert expand_study(study, context, records[:-1]) == first
-    then = expand_study(study, context, records)
+    assert expand_study(prepare_study(study, caches), records[:-1]) == first
+    then = expand_study(prepare_study(study, caches), records)
     final = [p.run for p in then if p.run.stage == "final" and p.run.method.name == "lora"]
     assert [run.seed for run in final] == [1, 2, 3]
     assert {(run.learning_rate, run.fold) for run in final} == {(rates[1], 0)}
@@ -105,23 +108,23 @@ def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) ->
 
 
 def test_a_cell_whose_trials_all_failed_ends(ask: Any) -> None:
-    study, context = ask(), StudyContext()
-    first = expand_study(study, context, [])
+    study, caches = ask(), ProcessCache()
+    first = expand_study(prepare_study(study, caches), [])
     records = [ended(p, outcome="diverged") for p in trials(first, "full")]
     records += [ended(p, outcome="out_of_memory") for p in trials(first, "lora")]
-    assert expand_study(study, context, records) == first
+    assert expand_study(prepare_study(study, caches), records) == first
 
 
 def test_one_trial_needs_no_tuning(ask: Any) -> None:
     study = ask(protocol={"seeds": [1, 2, 3], "outer": "split", "trials": 1})
-    runs = expand_study(study, StudyContext(), [])
+    runs = expand_study(prepare_study(study), [])
     assert stages(runs, "lora") == {"final": 3, "cost": 1}
     assert {p.run.learning_rate for p in runs if p.run.method.name == "lora"} == {1e-3}
 
 
 def test_baselines_that_are_asked_for_are_there_once(ask: Any) -> None:
     study = ask(methods=["lora", "majority", "tfidf", "head_only"])
-    names = Counter(p.run.method.name for p in expand_study(study, StudyContext(), []))
+    names = Counter(p.run.method.name for p in expand_study(prepare_study(study), []))
     assert names == {"majority": 1, "tfidf": 1, "lora": 7, "head_only": 7}
 
 
@@ -133,17 +136,17 @@ def test_folds_only_under_500_rows(ask: Any, rows: int, expected: int) -> None:
 def test_a_large_task_is_not_folded(tmp_path: Path, ask: Any) -> None:
     task = tiny_task(tmp_path / "large", train=500)
     study = ask(tasks=[task.model_dump(exclude_none=True)], methods=["lora"])
-    runs = expand_study(study, StudyContext(), [])
+    runs = expand_study(prepare_study(study), [])
     assert len(trials(runs, "lora")) == 3 and {p.run.fold for p in runs} == {0}
 
 
 def test_given_rates_are_taken_and_must_be_as_many_as_the_trials(ask: Any) -> None:
     method = {"name": "lora", "learning_rates": [1e-4, 1e-3, 5e-3]}
-    runs = expand_study(ask(methods=[method]), StudyContext(), [])
+    runs = expand_study(prepare_study(ask(methods=[method])), [])
     assert {p.run.learning_rate for p in trials(runs, "lora")} == {1e-4, 1e-3, 5e-3}
     short = ask(methods=[{"name": "lora", "learning_rates": [1e-3]}])
     with pytest.raises(MethodError, match=r"1 learning rates, but every method gets 3 trials"):
-        expand_study(short, StudyContext(), [])
+        expand_study(prepare_study(short), [])
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
@@ -165,7 +168,7 @@ def test_methods_are_checked_before_anything_runs(
     ask: Any, method: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(MethodError, match=message):
-        expand_study(ask(methods=[method]), StudyContext(), [])
+        expand_study(prepare_study(ask(methods=[method])), [])
 
 
 def test_identity_does_not_depend_on_places_and_labels(
@@ -173,14 +176,14 @@ def test_identity_does_not_depend_on_places_and_labels(
 ) -> None:
     """Data and model in other folders, other labels, another study's name: the same runs."""
     copied = tiny_model("bert", tmp_path / "elsewhere" / "model")
-    one = expand_study(ask(), StudyContext(), [])
+    one = expand_study(prepare_study(ask()), [])
     other = ask(
         folder=tmp_path / "elsewhere" / "data",
         study="renamed",
         models=[{"name": str(copied), "label": "other"}],
         methods=["full", {"name": "lora", "label": "my LoRA"}, "prompt"],
     )
-    assert [p.run_id for p in expand_study(other, StudyContext(), [])] == [p.run_id for p in one]
+    assert [p.run_id for p in expand_study(prepare_study(other), [])] == [p.run_id for p in one]
 
 
 @pytest.mark.thorough
@@ -188,14 +191,14 @@ def test_identity_is_the_same_in_another_process_with_another_hash_seed(
     ask: Any, tmp_path: Path
 ) -> None:
     study = ask(methods=["lora"])
-    here = [p.run_id for p in expand_study(study, StudyContext(), [])]
+    here = [p.run_id for p in expand_study(prepare_study(study), [])]
     file = tmp_path / "study.json"
     file.write_text(study.model_dump_json(exclude_none=True))
     code = (
         "import sys; from paretune.study import Study; "
-        "from paretune.planning.context import StudyContext; "
+        "from paretune.planning.prepare import prepare_study; "
         "from paretune.planning.expand import expand_study; "
-        "print(*[p.run_id for p in expand_study(Study.load(sys.argv[1]), StudyContext(), [])])"
+        "print(*[p.run_id for p in expand_study(prepare_study(Study.load(sys.argv[1])), [])])"
     )
     there = subprocess.run(
         [sys.executable, "-c", code, str(file)],
@@ -227,16 +230,16 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_can_change_a_result_changes_the_identity(ask: Any, change: str) -> None:
     methods = {"methods": ["lora"]}
-    before = {p.run_id for p in trials(expand_study(ask(**methods), StudyContext(), []), "lora")}
+    before = {p.run_id for p in trials(expand_study(prepare_study(ask(**methods)), []), "lora")}
     changed = ask(**{**methods, **CHANGES[change]})
-    after = {p.run_id for p in trials(expand_study(changed, StudyContext(), []), "lora")}
+    after = {p.run_id for p in trials(expand_study(prepare_study(changed), []), "lora")}
     assert before and after and not before & after
 
 
 def test_other_data_or_another_model_is_another_run(
     ask: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
-    before = {p.run_id for p in expand_study(ask(methods=["lora"]), StudyContext(), [])}
+    before = {p.run_id for p in expand_study(prepare_study(ask(methods=["lora"])), [])}
     folder = tmp_path / "changed"
     tiny_task(folder)
     test = folder / "test.csv"
@@ -245,50 +248,60 @@ def test_other_data_or_another_model_is_another_run(
         update={"train": str(folder / "train.csv"), "test": str(test)}
     )  # fmt: skip
     others = ask(methods=["lora"], tasks=[data.model_dump(exclude_none=True)])
-    assert not before & {p.run_id for p in expand_study(others, StudyContext(), [])}
+    assert not before & {p.run_id for p in expand_study(prepare_study(others), [])}
     model = ask(methods=["lora"], models=[str(tiny_model("electra"))])
-    after = expand_study(model, StudyContext(), [])
+    after = expand_study(prepare_study(model), [])
     assert {p.run.method.name for p in after if p.run_id in before} == {"majority", "tfidf"}
 
 
-def test_automatic_precision_is_decided_once(ask: Any) -> None:
+def test_automatic_precision_is_that_of_the_device(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = AutoPrecision("bf16", "it is fast here")
+    monkeypatch.setattr(
+        "paretune.planning.prepare.resolve_auto_precision", lambda device, width: fast
+    )
     study = ask(training={}, methods=["lora"])
     assert {
         p.run.training.precision
-        for p in expand_study(study, StudyContext(auto_precision=lambda width: "bf16"), [])
+        for p in expand_study(prepare_study(study).in_store(None, "cpu"), [])
     } == {"bf16"}
     study = ask(training={"precision": "fp32"}, methods=["lora"])
     assert {
         p.run.training.precision
-        for p in expand_study(study, StudyContext(auto_precision=lambda width: "bf16"), [])
+        for p in expand_study(prepare_study(study).in_store(None, "cpu"), [])
     } == {"fp32"}
 
 
 def test_two_cells_that_differ_in_name_only_are_refused(ask: Any) -> None:
     twice = [{"name": "lora", "label": "one"}, {"name": "lora", "label": "other"}]
     with pytest.raises(StudyError, match=r"x one and .* x other are the same run\. .*remove one"):
-        expand_study(ask(methods=twice), StudyContext(), [])
+        expand_study(prepare_study(ask(methods=twice)), [])
     apart = [{"name": "lora", "label": "one"}, {"name": "lora", "label": "other", "rank": 4}]
-    assert expand_study(ask(methods=apart), StudyContext(), [])
+    assert expand_study(prepare_study(ask(methods=apart)), [])
 
 
 def test_costs_may_be_left_out_and_it_makes_no_other_study(ask: Any) -> None:
     protocol = {"seeds": [1, 2, 3], "outer": "split", "folds": 2, "trials": 1}
     study, without = ask(protocol=protocol), ask(protocol={**protocol, "cost_seconds": 0})
     assert study.study_hash == without.study_hash
-    context = StudyContext()
-    runs, fewer = (expand_study(one, context, []) for one in (study, without))
+    caches = ProcessCache()
+    runs, fewer = (expand_study(prepare_study(one, caches), []) for one in (study, without))
     assert stages(runs)["cost"] == 4 and stages(fewer)["cost"] == 0
     assert [p.run_id for p in fewer] == [p.run_id for p in runs if p.run.stage != "cost"]
     costs = {p.run_id for p in runs if p.run.stage == "cost"}
-    assert costs <= find_possible_run_ids(without, context)  # measured ones are not stale
+    assert costs <= find_possible_run_ids(
+        prepare_study(without, caches)
+    )  # measured ones are not stale
 
 
 def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
     """An earlier call may have asked for them."""
     workers = Workers(1, 1, ("cpu",), offline=True)
     without = ask(protocol={"cost_seconds": 0})
-    executor = ExecutorChoice().make(without, StudyContext(), workers, [WorkerCount(1, 1)], None)
+    executor = ExecutorChoice().make(
+        without, prepare_study(without), workers, [WorkerCount(1, 1)], None
+    )
     assert isinstance(executor, LocalExecutor)
     assert executor.devices[0].stages == ("tune", "final")
 

@@ -9,9 +9,8 @@ import pytest
 from support.tiny_study import small
 
 from paretune.errors import MethodError
-from paretune.planning.context import StudyContext
-from paretune.planning.pending import plan_pending_runs
-from paretune.planning.preflight import find_impossible_cells
+from paretune.planning.expand import plan_pending_runs
+from paretune.planning.prepare import describe_refused, prepare_study
 from paretune.study import Study
 
 
@@ -21,18 +20,17 @@ def study_of(folder: Path, model: Path, methods: list[str], *labels: str) -> Stu
     return small(folder, model, models=models, methods=methods)
 
 
-def planned_cells(study: Study, context: StudyContext) -> set[tuple[str, str]]:
-    ready, waiting = plan_pending_runs(study, context, [])
+def planned_cells(study: Study) -> set[tuple[str, str]]:
+    ready, waiting = plan_pending_runs(prepare_study(study), [])
     return {run.cell[1:] for run in [*(one.run for one in ready), *waiting]}
 
 
 def test_the_other_cells_run_and_the_one_left_out_is_named(tmp_path: Path, tiny_model: Any) -> None:
     study = study_of(tmp_path, tiny_model("bert"), ["full", "lora"], "plain", "packed")
-    context = StudyContext()
-    cells = planned_cells(study, context)
+    cells = planned_cells(study)
     assert {("plain", "full"), ("plain", "lora"), ("packed", "lora")} <= cells
     assert ("packed", "full") not in cells
-    (finding,) = find_impossible_cells(study, context)
+    (finding,) = describe_refused(prepare_study(study).refused)
     assert (finding.severity, finding.code) == ("warning", "not-possible")
     assert finding.where == "method full on model packed"
     assert finding.what.startswith("is not run: the model is quantised (int8): it trains every")
@@ -40,12 +38,10 @@ def test_the_other_cells_run_and_the_one_left_out_is_named(tmp_path: Path, tiny_
 
 def test_a_method_that_is_possible_nowhere_stops_no_other(tmp_path: Path, tiny_model: Any) -> None:
     study = study_of(tmp_path, tiny_model("bert"), ["full", "lora"], "packed")
-    assert {method for _, method in planned_cells(study, StudyContext())} >= {"lora", "head_only"}
+    assert {method for _, method in planned_cells(study)} >= {"lora", "head_only"}
 
 
 def test_a_study_without_any_possible_cell_is_refused(tmp_path: Path, tiny_model: Any) -> None:
     study = study_of(tmp_path, tiny_model("bert"), ["full"], "packed")
-    for ask in (lambda: plan_pending_runs(study, StudyContext(), []),
-                lambda: find_impossible_cells(study, StudyContext())):  # fmt: skip
-        with pytest.raises(MethodError, match="method full on model packed: the model is quant"):
-            ask()
+    with pytest.raises(MethodError, match="method full on model packed: the model is quant"):
+        prepare_study(study)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from paretune.errors import StudyError
-from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.training.caches import ProcessCache
 from paretune.verbs import memory_fit
 from paretune.verbs.memory_fit import check_memory, explain_too_large
 
@@ -23,7 +23,7 @@ def runs(tmp_path: Path, tiny_model: Any) -> tuple[Run, Run]:
 
 
 def predictor(device: str = "cpu") -> CostPredictor:
-    return CostPredictor(StudyContext(), device=device)
+    return CostPredictor(ProcessCache(), device=device)
 
 
 def test_what_stays_is_weights_and_four_copies_of_what_is_trained(runs: tuple[Run, Run]) -> None:

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from paretune.planning.context import StudyContext
-from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
-from paretune.planning.pending import plan_pending_runs
-from paretune.planning.preflight import audit_study
+from paretune.planning.expand import (
+    PlannedRun,
+    expand_study,
+    find_possible_run_ids,
+    plan_pending_runs,
+)
+from paretune.planning.prepare import prepare_study
 from paretune.store.record import Record
 from paretune.study import OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -50,7 +53,7 @@ def of(runs: list[PlannedRun], method: str, stage: str) -> list[PlannedRun]:
 
 
 def test_each_fold_has_its_trials_and_baselines(ask: Any) -> None:
-    runs = expand_study(ask(), StudyContext(), [])
+    runs = expand_study(prepare_study(ask()), [])
     folds = [OuterFold(folds=3, index=i) for i in range(3)]
     for name in ("majority", "tfidf"):
         own = of(runs, name, "final")
@@ -65,8 +68,8 @@ def test_each_fold_has_its_trials_and_baselines(ask: Any) -> None:
 
 
 def test_the_rate_is_chosen_in_each_fold(ask: Any) -> None:
-    study, context = ask(), StudyContext()
-    trials = of(expand_study(study, context, []), "lora", "tune")
+    study, caches = ask(), ProcessCache()
+    trials = of(expand_study(prepare_study(study, caches), []), "lora", "tune")
     low, high = sorted({p.run.learning_rate for p in trials})
     best = {0: low, 1: high}
     records = [
@@ -75,22 +78,22 @@ def test_the_rate_is_chosen_in_each_fold(ask: Any) -> None:
         if p.run.outer.index in best
     ]
     records += [ended(p, outcome="diverged") for p in trials if p.run.outer.index == 2]
-    finals = of(expand_study(study, context, records[:-1]), "lora", "final")
+    finals = of(expand_study(prepare_study(study, caches), records[:-1]), "lora", "final")
     assert [(p.run.outer.index, p.run.seed, p.run.learning_rate) for p in finals] == [
         (0, 1, low),
         (1, 2, high),
     ]
-    _, waiting = plan_pending_runs(study, context, records[:-1])
+    _, waiting = plan_pending_runs(prepare_study(study, caches), records[:-1])
     assert [(r.outer.index, r.seed) for r in waiting if r.method.name == "lora"] == [(2, 3)]
     # All trials of the third fold have failed: it has no final run.
-    assert of(expand_study(study, context, records), "lora", "final") == finals
-    _, waiting = plan_pending_runs(study, context, records)
+    assert of(expand_study(prepare_study(study, caches), records), "lora", "final") == finals
+    _, waiting = plan_pending_runs(prepare_study(study, caches), records)
     assert not [run for run in waiting if run.method.name == "lora"]
 
 
 def test_more_seeds_divide_the_rows_again_and_reuse_the_first_folds(ask: Any) -> None:
-    once = {p.run_id for p in of(expand_study(ask(3), StudyContext(), []), "lora", "tune")}
-    twice = of(expand_study(ask(3, 6), StudyContext(), []), "lora", "tune")
+    once = {p.run_id for p in of(expand_study(prepare_study(ask(3)), []), "lora", "tune")}
+    twice = of(expand_study(prepare_study(ask(3, 6)), []), "lora", "tune")
     assert once < {p.run_id for p in twice}
     assert {(p.run.outer.repeat, p.run.outer.index) for p in twice} == {
         (repeat, index) for repeat in range(2) for index in range(3)
@@ -98,23 +101,27 @@ def test_more_seeds_divide_the_rows_again_and_reuse_the_first_folds(ask: Any) ->
 
 
 def test_possible_runs_are_those_of_every_rate_in_every_fold(ask: Any) -> None:
-    study, context = ask(), StudyContext()
-    possible = find_possible_run_ids(study, context)
-    trials = of(expand_study(study, context, []), "lora", "tune")
+    study, caches = ask(), ProcessCache()
+    possible = find_possible_run_ids(prepare_study(study, caches))
+    trials = of(expand_study(prepare_study(study, caches), []), "lora", "tune")
     records = [ended(p) for p in trials]
-    assert {p.run_id for p in expand_study(study, context, records)} < possible
-    split = {p.run_id for p in expand_study(ask("split"), context, []) if p.run.stage != "cost"}
+    assert {p.run_id for p in expand_study(prepare_study(study, caches), records)} < possible
+    split = {
+        p.run_id
+        for p in expand_study(prepare_study(ask("split"), caches), [])
+        if p.run.stage != "cost"
+    }
     assert not split & possible
 
 
-def test_the_design_of_the_test_is_a_note(ask: Any) -> None:
-    (note,) = [f for f in audit_study(ask(), StudyContext()) if f.code == "test-design"]
+def test_auto_says_how_the_rows_are_tested(ask: Any) -> None:
+    (note,) = [f for f in prepare_study(ask(), audited=True).findings if f.code == "test-design"]
     assert "all rows are tested by 3-fold cross-validation" in note.what
 
 
 def test_training_and_selection_rows_lie_outside_the_fold(ask: Any) -> None:
-    context, caches = StudyContext(), ProcessCache()
-    planned = expand_study(ask(), context, [])
+    caches = ProcessCache()
+    planned = expand_study(prepare_study(ask(), caches), [])
     tested: Counter[str] = Counter()
     for trial in of(planned, "lora", "tune")[::2]:
         assert not caches.parts(trial.run).test  # trials never see it

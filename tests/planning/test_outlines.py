@@ -15,7 +15,6 @@ from paretune.measuring.cost_estimation import measure_shape
 from paretune.methods.core import options as method_options
 from paretune.objectives import encoding
 from paretune.planning import predicted_cost, preflight
-from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Study
 from paretune.testing.tiny_models import FAMILIES
@@ -66,9 +65,9 @@ def test_without_weights_a_model_looks_the_same(
 def test_tuners_of_peft_are_counted_on_the_model_itself(tmp_path: Path, tiny_model: Any) -> None:
     """They are wrapped to be counted, and some read weights."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "peft:vera", options={"r": 4})
-    context = StudyContext()
-    count = CostPredictor(context).count_trained(run)
-    loaded = context.caches.model(run.model, context.dataset(run.task))
+    caches = ProcessCache()
+    count = CostPredictor(caches).count_trained(run)
+    loaded = caches.model(run.model, caches.dataset(run.task))
     method = methods.configure_method(run.method)
     head = sum(
         dict(loaded.model.named_parameters())[name].numel() for name in loaded.head_parameters
@@ -144,7 +143,7 @@ def test_a_run_opens_every_model_before_the_first_run_trains(
     assert "2 models cannot be used" in err and "one" in err and "two" in err
     assert "[1/" not in out + err
     assert not list((tmp_path / "store" / "blobs").glob("*/*"))
-    context = StudyContext()
+    caches = ProcessCache()
     runs = [tiny_run(study.tasks[0], broken[0])]
     with pytest.raises(ModelError, match="tokenizer cannot be opened"):
-        preflight.check_models(runs, context)
+        preflight.check_models(runs, caches)

@@ -11,13 +11,13 @@ from paretune.measuring import devices
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.devices import Gpu
 from paretune.measuring.speed import MachineSpeed
-from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import Record
-from paretune.study import OuterFold, Study
+from paretune.study import NO_MODEL, OuterFold, Study
 from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
+from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 
@@ -51,7 +51,7 @@ def test_runs_note_what_they_were_to_do(done: tuple[Study, list[Record]]) -> Non
 def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
     """What plan reckons with is what the run itself noted; mean lengths are of all texts there."""
     _study, records = done
-    predictor = CostPredictor(StudyContext(), SPEED)
+    predictor = CostPredictor(ProcessCache(), SPEED)
     for record in records:
         recorded, before = ComputeCost.from_record(record), predictor.predict_work(record.run)
         assert recorded is not None
@@ -67,35 +67,35 @@ def test_records_set_the_speed_and_the_rest(
     final = [r for r in records if r.run.stage == "final" and r.run.method.name == "lora"][:1]
     (cost,) = [r for r in records if r.run.stage == "cost"]
     cost = replace(cost, run=cost.run.model_copy(update={"method": final[0].run.method}))
-    work = CostPredictor(StudyContext(), SPEED).predict_work(cost.run)
+    work = CostPredictor(ProcessCache(), SPEED).predict_work(cost.run)
     peak = work.held_bytes + work.saved_bytes + 3_000_000
     records = [
         replace(final[0], measured={"wall_seconds": {"train": 7.0}}),
         replace(cost, measured={"phases": {"train": {"peak_bytes": peak}}}),
     ]
     steps = final[0].result["steps"]
-    predicted = CostPredictor(StudyContext(), SPEED, records).predict(final[0].run)
+    predicted = CostPredictor(ProcessCache(), SPEED, records).predict(final[0].run)
     assert steps == 2 and predicted.seconds == pytest.approx(7.0)
     assert predicted.basis == "1 ended run of this model"
-    assert CostPredictor(StudyContext(), SPEED, records).predict(
+    assert CostPredictor(ProcessCache(), SPEED, records).predict(
         cost.run
     ).peak_bytes == pytest.approx(peak)
     # On another device they say nothing, and a CPU's speed says nothing of a GPU.
     monkeypatch.setattr(
         devices, "_query_in_subprocess", lambda device: Gpu("NVIDIA L4", 1, 1, (8, 9))
     )
-    other = CostPredictor(StudyContext(), SPEED, records, device="cuda").predict(cost.run)
+    other = CostPredictor(ProcessCache(), SPEED, records, device="cuda").predict(cost.run)
     assert other.peak_bytes == work.held_bytes + work.saved_bytes
     assert (other.seconds, other.memory_basis) == (None, "tensor sizes")
     assert "no run of this model has ended on this GPU" in other.basis
     # Of two cards of one name one tells of the other, and a card of another name does not.
     of_card: dict[str, Any] = {"device": "cuda:1", "device_name": "NVIDIA L4"}
     records[0].measured["environment"] = of_card
-    on_card = CostPredictor(StudyContext(), SPEED, records, device="cuda").predict(final[0].run)
+    on_card = CostPredictor(ProcessCache(), SPEED, records, device="cuda").predict(final[0].run)
     assert on_card.basis == "1 ended run of this model"
     records[0].measured["environment"] = {**of_card, "device_name": "NVIDIA H100"}
     assert (
-        CostPredictor(StudyContext(), SPEED, records, device="cuda").predict(final[0].run).seconds
+        CostPredictor(ProcessCache(), SPEED, records, device="cuda").predict(final[0].run).seconds
         is None
     )
 
@@ -105,7 +105,7 @@ def test_who_trains_together_is_known_before(
     family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many as the worker then finds, by default and where it is asked."""
-    context, translates = StudyContext(), family == "marian"
+    caches, translates = ProcessCache(), family == "marian"
     task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
     model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
     budget = 1 << 26
@@ -113,9 +113,9 @@ def test_who_trains_together_is_known_before(
         run = tiny_run(task, model, method)
         for tokens in (10_000, 50):
             monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", tokens)
-            capacity = count_slots(run, context.caches, "cpu", 8, budget)
-            by_default = count_slots(run, context.caches, "cpu", 8, budget, where_it_pays=True)
-            assert CostPredictor(context, SPEED).predict_fleet_size(run, 8, budget) == (
+            capacity = count_slots(run, caches, "cpu", 8, budget)
+            by_default = count_slots(run, caches, "cpu", 8, budget, where_it_pays=True)
+            assert CostPredictor(caches, SPEED).predict_fleet_size(run, 8, budget) == (
                 capacity,
                 by_default > 1,
             )
@@ -123,8 +123,8 @@ def test_who_trains_together_is_known_before(
                 (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
             )
     cost = tiny_run(task, model, stage="cost")
-    assert CostPredictor(context, SPEED).predict_fleet_size(cost, 8, budget) == (1, False)
-    assert CostPredictor(context, SPEED).predict_fleet_size(tiny_run(task, model), 8, 0) == (
+    assert CostPredictor(caches, SPEED).predict_fleet_size(cost, 8, budget) == (1, False)
+    assert CostPredictor(caches, SPEED).predict_fleet_size(tiny_run(task, model), 8, 0) == (
         1,
         False,
     )
@@ -132,11 +132,11 @@ def test_who_trains_together_is_known_before(
 
 def test_answers_are_counted_too(tmp_path: Path, tiny_model: Any) -> None:
     """Those of the selection part after each epoch, and those of the test rows at the end."""
-    run, context = tiny_run(tiny_task(tmp_path), tiny_model("bert")), StudyContext()
+    run, caches = tiny_run(tiny_task(tmp_path), tiny_model("bert")), ProcessCache()
     in_epochs = run.training.model_copy(update={"epochs": 3, "max_steps": None})
     run = run.model_copy(update={"training": in_epochs})
-    rows, test = len(context.dataset(run.task).train), len(context.dataset(run.task).test)
-    predictor = CostPredictor(context, SPEED)
+    rows, test = len(caches.dataset(run.task).train), len(caches.dataset(run.task).test)
+    predictor = CostPredictor(caches, SPEED)
 
     def evaluated(**changes: Any) -> int:
         return predictor.count_evaluated(run.model_copy(update=changes))

@@ -11,10 +11,9 @@ from support.tiny_study import finished, small
 from paretune.analysis.cells import group_into_cells
 from paretune.data.shots import draw_shots
 from paretune.errors import MethodError
-from paretune.planning.context import StudyContext
 from paretune.planning.dry_runs import run_dry_steps
 from paretune.planning.expand import expand_study
-from paretune.planning.readouts import methods_on_model
+from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import MethodSpec, Run, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -29,9 +28,7 @@ def study_on(folder: Path, model: Path, kind: str = "pair", **changes: Any) -> S
 
 
 def readouts(study: Study) -> dict[str, str]:
-    context = StudyContext()
-    (task,), (model,) = study.tasks, study.models
-    return {m.key: r for m, r in methods_on_model(study, task, model, context)}
+    return {cell.method.key: cell.readout for cell in prepare_study(study).cells}
 
 
 @pytest.mark.parametrize("kind", ["classification", "pair", "multiple_choice"])
@@ -84,7 +81,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(
 ) -> None:
     study = study_on(tmp_path, tiny_model(family), methods=[method], task=task)
     with pytest.raises(MethodError, match=message):
-        expand_study(study, StudyContext(), [])
+        expand_study(prepare_study(study), [])
 
 
 def test_a_study_of_an_encoder_and_a_decoder_gives_each_what_it_can(
@@ -93,7 +90,7 @@ def test_a_study_of_an_encoder_and_a_decoder_gives_each_what_it_can(
     models = [{"name": str(tiny_model(f)), "label": f} for f in ("bert", "llama")]
     methods = [{"name": "lora"}, {"name": "few_shot", "k": 2}]
     study = study_on(tmp_path, tiny_model("bert"), models=models, methods=methods)
-    runs = [planned.run for planned in expand_study(study, StudyContext(), [])]
+    runs = [planned.run for planned in expand_study(prepare_study(study), [])]
     by_model = {
         name: {(r.method.key, r.readout) for r in runs if r.model.key == name}
         for name in ("bert", "llama")
@@ -122,7 +119,7 @@ def test_no_weights_are_read_for_a_baseline_that_trains_nothing(
 
     monkeypatch.setattr(ProcessCache, "run_model", record)
     study = study_on(tmp_path, tiny_model("llama"), methods=["few_shot"])
-    dry = {step.run.method.key: step for step in run_dry_steps(study, StudyContext())}
+    dry = {step.run.method.key: step for step in run_dry_steps(prepare_study(study))}
     assert dry["few_shot"].summary == dry["untuned"].summary == "trains nothing"
     assert opened == ["head_only"]
 
@@ -133,7 +130,7 @@ def test_the_prompt_is_part_of_what_a_run_is_where_it_reads_it(
     ids: list[dict[tuple[str, str, int], str]] = []
     for task in ({}, {"prompt": "{text} / {text_pair} ->"}):
         study = study_on(tmp_path, tiny_model("llama"), task=task)
-        planned = expand_study(study, StudyContext(), [])
+        planned = expand_study(prepare_study(study), [])
         ids.append({(p.run.method.key, p.run.stage, p.run.seed): p.run_id for p in planned})
     changed = {key[0] for key, own in ids[0].items() if ids[1][key] != own}
     assert changed == {"lora", *LANGUAGE}

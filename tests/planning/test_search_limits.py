@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study
+from paretune.planning.prepare import prepare_study
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
+from paretune.training.caches import ProcessCache
 
 AUTO = {
     "name": "auto", "members": ["lora", "pfeiffer"], "groups": 2, "budget": 3.0, "controls": False
@@ -46,15 +47,15 @@ def of_search(planned: list[PlannedRun]) -> list[Run]:
 
 def measure(study: Study, **measured: Any) -> tuple[list[Run], Any]:
     """The first trials after LoRA has been measured, and what predicts their costs."""
-    context = StudyContext()
-    first = expand_study(study, context, [])
+    prepared = prepare_study(study)
+    first = expand_study(prepared, [])
     assert not of_search(first)  # the measurement comes first
     (reference,) = [p for p in first if p.run.stage == "cost" and p.run.method.name == "lora"]
     record = Record(
         reference.run_id, reference.run, "done", None, None, {"outcome": "ok"}, measured
     )
-    trials = of_search(expand_study(study, context, [record]))
-    return trials, (context.predictor, reference.run)
+    trials = of_search(expand_study(prepared, [record]))
+    return trials, (prepared.predictor, reference.run)
 
 
 def work_of(predictor: Any, run: Run) -> float:
@@ -104,16 +105,16 @@ def test_a_cost_that_could_not_be_measured_exceeds_nothing(ask: Any) -> None:
 
 
 def test_a_search_of_which_nothing_is_within_the_limits_ends(ask: Any) -> None:
-    study, context = ask({"max_latency": 1e-6}), StudyContext()
+    study, caches = ask({"max_latency": 1e-6}), ProcessCache()
     (reference,) = [
         p
-        for p in expand_study(study, context, [])
+        for p in expand_study(prepare_study(study, caches), [])
         if p.run.stage == "cost" and p.run.method.name == "lora"
     ]
     measured: Any = {"inference": {"unmerged_seconds_per_example": LATENCY}}
     record = Record(
         reference.run_id, reference.run, "done", None, None, {"outcome": "ok"}, measured
     )
-    planned = expand_study(study, context, [record])
+    planned = expand_study(prepare_study(study, caches), [record])
     names = {p.run.method.name for p in planned if p.run.model.key != "-"}
     assert "auto" not in names and "lora" in names  # the study goes on without it

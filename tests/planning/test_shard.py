@@ -9,12 +9,13 @@ import pytest
 from support.tiny_study import as_file, command, digests, finish, small
 
 from paretune.errors import StudyError
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
+from paretune.planning.prepare import prepare_study
 from paretune.planning.shard import Shard
 from paretune.search.race import plan_wanted_runs
 from paretune.store import Store
 from paretune.study import Study
+from paretune.training.caches import ProcessCache
 from paretune.verbs.merge import merge
 from paretune.verbs.run import run
 
@@ -48,12 +49,12 @@ def test_every_cell_is_in_one_share_on_every_machine() -> None:
 
 def test_shares_plan_all_runs_but_costs_and_race_no_methods(study: Study) -> None:
     planned = [
-        {one.run_id: one for one in plan_wanted_runs(study, StudyContext(shard=shard), [])}
+        {one.run_id: one for one in plan_wanted_runs(prepare_study(study, shard=shard), [])}
         for shard in (Shard(1, 2), Shard(2, 2))
     ]
     cells = [{one.cell for one in part.values()} for part in planned]
     assert all(cells) and not cells[0] & cells[1]
-    whole = expand_study(study, StudyContext(), [])
+    whole = expand_study(prepare_study(study), [])
     assert {*planned[0], *planned[1]} == {o.run_id for o in whole if o.run.stage != "cost"}
 
 
@@ -62,7 +63,7 @@ def test_a_search_that_begins_with_a_cost_is_not_shared(tmp_path: Path, tiny_mod
     study = small(tmp_path, tiny_model("bert"), methods=[auto], limits={"max_memory": "1 GB"})
     with pytest.raises(StudyError, match="leave out --shard"):
         for index in (1, 2):  # whichever has it
-            expand_study(study, StudyContext(shard=Shard(index, 2)), [])
+            expand_study(prepare_study(study, shard=Shard(index, 2)), [])
 
 
 def test_a_share_has_no_budget(study: Study, tmp_path: Path) -> None:
@@ -85,9 +86,11 @@ def test_shares_that_were_merged_are_the_whole_study_to_the_bit(
         assert results == digests(whole, study.study_hash)
         assert merged.verify() == []
         # The whole study, whose race goes on with all that has ended, asks for costs alone.
-        context, records = StudyContext(), merged.load_records(study.study_hash, predictions=True)
+        caches, records = ProcessCache(), merged.load_records(study.study_hash, predictions=True)
         left = [
-            one for one in plan_wanted_runs(study, context, records) if one.run_id not in results
+            one
+            for one in plan_wanted_runs(prepare_study(study, caches), records)
+            if one.run_id not in results
         ]
         assert {one.run.stage for one in left} == {"cost"}
 

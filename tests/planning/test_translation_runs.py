@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from paretune.errors import MethodError
-from paretune.planning.context import StudyContext
-from paretune.planning.expand import expand_study
-from paretune.planning.pending import plan_pending_runs
+from paretune.planning.expand import expand_study, plan_pending_runs
+from paretune.planning.prepare import prepare_study
 from paretune.study import Study
 
 
@@ -43,7 +42,7 @@ def study(tmp_path: Path, tiny_model: Any) -> Study:
 
 
 def test_the_baselines_run_once_without_a_rate(study: Study) -> None:
-    runs = [planned.run for planned in expand_study(study, StudyContext(), [])]
+    runs = [planned.run for planned in expand_study(prepare_study(study), [])]
     assert {r.method.name for r in runs} == {"full", "untuned", "copy_source"}
     copied = [r for r in runs if r.method.name == "copy_source"]
     assert [(r.stage, r.model.name, r.learning_rate) for r in copied] == [("final", "-", None)]
@@ -54,7 +53,7 @@ def test_the_baselines_run_once_without_a_rate(study: Study) -> None:
 
 
 def test_nothing_of_the_baselines_waits_for_a_rate(study: Study) -> None:
-    _, waiting = plan_pending_runs(study, StudyContext(), [])
+    _, waiting = plan_pending_runs(prepare_study(study), [])
     assert {(r.method.name, r.stage, r.seed) for r in waiting} == {
         ("full", "final", 1),
         ("full", "final", 2),
@@ -63,12 +62,12 @@ def test_nothing_of_the_baselines_waits_for_a_rate(study: Study) -> None:
 
 def test_the_untuned_model_may_be_named_and_the_probe_may_not(study: Study) -> None:
     named = study.model_copy(update={"methods": (*study.methods, *_named("untuned"))})
-    assert len(expand_study(named, StudyContext(), [])) == len(
-        expand_study(study, StudyContext(), [])
+    assert len(expand_study(prepare_study(named), [])) == len(
+        expand_study(prepare_study(study), [])
     )
     with pytest.raises(MethodError, match="head that is drawn for the task"):
         probe = study.model_copy(update={"methods": _named("head_only")})
-        expand_study(probe, StudyContext(), [])
+        expand_study(prepare_study(probe), [])
 
 
 def _named(name: str) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from paretune.planning.context import StudyContext
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
+from paretune.training.caches import ProcessCache
 
 
 @pytest.fixture(scope="module")
@@ -35,5 +35,5 @@ def ask(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Callable[.
 
 
 @pytest.fixture(scope="module")
-def context() -> StudyContext:
-    return StudyContext()
+def caches() -> ProcessCache:
+    return ProcessCache()

@@ -16,14 +16,15 @@ from paretune.execution import study_loop
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.measuring.speed import MachineSpeed
 from paretune.owner import current_owner
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun
 from paretune.planning.predicted_cost import CostPredictor, PredictedCost
+from paretune.planning.prepare import prepare_study
 from paretune.search.budget import TimeBudget
 from paretune.store import Claim, Store
 from paretune.store.encoding import encode_predictions
 from paretune.store.record import Record
 from paretune.study import Run, Study
+from paretune.training.caches import ProcessCache
 from paretune.verbs import run as run_verb
 from paretune.verbs.executors import ExecutorChoice
 
@@ -34,29 +35,29 @@ def seconds_of(run: Run) -> float:
     return SECONDS.get(run.method.name, 0.5) if run.stage != "cost" else 2.0
 
 
-def spend(study: Study, context: StudyContext, seconds: float, workers: int = 1) -> list[Record]:
+def spend(study: Study, caches: ProcessCache, seconds: float, workers: int = 1) -> list[Record]:
     """What is trained in so many seconds, in order."""
-    return spend_on(study, context, seconds, workers, [])
+    return spend_on(study, caches, seconds, workers, [])
 
 
 def spend_on(
-    study: Study, context: StudyContext, seconds: float, workers: int, records: Sequence[Record]
+    study: Study, caches: ProcessCache, seconds: float, workers: int, records: Sequence[Record]
 ) -> list[Record]:
     left = [seconds]
     budget = TimeBudget(lambda: left[0], workers, seconds_of)
-    known = list(records)
+    prepared, known = prepare_study(study, caches), list(records)
     while True:
         ended = {record.run_id for record in known}
-        planned = [p for p in budget.choose(study, context, known) if p.run_id not in ended]
+        planned = [p for p in budget.choose(prepared, known) if p.run_id not in ended]
         if not planned:
             return known
         left[0] -= sum(map(seconds_of, (one.run for one in planned))) / workers
         known += [end(one) for one in planned]
 
 
-def test_every_method_has_a_score_before_costs_and_further_seeds(ask: Any, context: Any) -> None:
+def test_every_method_has_a_score_before_costs_and_further_seeds(ask: Any, caches: Any) -> None:
     study = ask("off", trials=1)
-    records = spend(study, context, 100.0)
+    records = spend(study, caches, 100.0)
     assert (
         sum(seconds_of(r.run) for r in records) <= 102
     )  # baselines without a model are not counted
@@ -68,51 +69,51 @@ def test_every_method_has_a_score_before_costs_and_further_seeds(ask: Any, conte
     assert {stage for _, stage in first[10:]} == {"final"}
 
 
-def test_a_method_that_would_not_end_in_time_is_not_begun(ask: Any, context: Any) -> None:
-    records = spend(ask(trials=1), context, 35.0)
+def test_a_method_that_would_not_end_in_time_is_not_begun(ask: Any, caches: Any) -> None:
+    records = spend(ask(trials=1), caches, 35.0)
     assert sum(seconds_of(r.run) for r in records) <= 37
     assert "full" not in {r.run.method.name for r in records}
     assert finals(records)["lora"] >= 1 and finals(records)["prompt"] >= 1
 
 
 def test_trials_are_not_begun_without_time_for_the_score_that_they_lead_to(
-    ask: Any, context: Any
+    ask: Any, caches: Any
 ) -> None:
-    records = spend(ask(trials=3), context, 45.0)  # three trials of lora and a final take 40
+    records = spend(ask(trials=3), caches, 45.0)  # three trials of lora and a final take 40
     assert finals(records)["lora"] == 0
     assert not [r for r in records if r.run.method.name == "lora" and r.run.stage == "tune"]
 
 
 def test_a_second_budget_continues_and_a_large_one_ends_when_the_answer_is_decided(
-    ask: Any, context: Any
+    ask: Any, caches: Any
 ) -> None:
     study = ask(trials=1)
-    first = spend(study, context, 60.0)
-    then = spend_on(study, context, 120.0, 1, first)
+    first = spend(study, caches, 60.0)
+    then = spend_on(study, caches, 120.0, 1, first)
     assert then[: len(first)] == first and finals(then)["full"] >= 1
-    whole = spend_on(study, context, 10_000.0, 1, then)
+    whole = spend_on(study, caches, 10_000.0, 1, then)
     assert finals(whole)["prompt"] < 5  # hopeless: no further seed is worth its time
 
 
-def test_without_a_race_a_large_budget_trains_everything(ask: Any, context: Any) -> None:
-    by_method = finals(spend(ask("off", trials=1), context, 10_000.0, workers=2))
+def test_without_a_race_a_large_budget_trains_everything(ask: Any, caches: Any) -> None:
+    by_method = finals(spend(ask("off", trials=1), caches, 10_000.0, workers=2))
     assert by_method["full"] == by_method["lora"] == by_method["prompt"] == 5
 
 
 @pytest.mark.parametrize("outer", [5])
-def test_folds_are_trained_one_after_another(ask: Any, context: Any, outer: int) -> None:
-    records = spend(ask(outer=outer, trials=1), context, 130.0)
+def test_folds_are_trained_one_after_another(ask: Any, caches: Any, outer: int) -> None:
+    records = spend(ask(outer=outer, trials=1), caches, 130.0)
     lora = [r.run for r in records if r.run.method.name == "lora" and r.run.stage != "cost"]
     positions = [run.outer.position for run in lora if run.outer]
     assert positions == sorted(positions) and lora
 
 
-def test_a_final_run_does_not_wait_for_the_trials_of_another_method(ask: Any, context: Any) -> None:
+def test_a_final_run_does_not_wait_for_the_trials_of_another_method(ask: Any, caches: Any) -> None:
     study = ask("off", trials=3)
     budget = TimeBudget(lambda: 1000.0, 2, seconds_of)
-    known: list[Record] = []
+    prepared, known = prepare_study(study, caches), list[Record]()
     while not finals(known)["head_only"]:
-        left = [p for p in budget.choose(study, context, known) if p.run_id not in
+        left = [p for p in budget.choose(prepared, known) if p.run_id not in
                 {record.run_id for record in known}]  # fmt: skip
         names = [p.run.method.name for p in left]
         assert names.count("prompt") <= 1  # beside a run of head_only that has not ended
@@ -120,17 +121,17 @@ def test_a_final_run_does_not_wait_for_the_trials_of_another_method(ask: Any, co
 
 
 def test_folds_of_a_method_are_completed_before_the_next_method_begins(
-    ask: Any, context: Any
+    ask: Any, caches: Any
 ) -> None:
     """A score on some test examples is not compared with one on all of them."""
-    records = spend(ask("off", outer=5, trials=1), context, 75.0)
+    records = spend(ask("off", outer=5, trials=1), caches, 75.0)
     assert [finals(records)[name] for name in ("head_only", "prompt", "lora")] == [5, 5, 0]
 
 
-def test_a_search_has_its_part_of_a_budget(ask: Any, context: Any) -> None:
+def test_a_search_has_its_part_of_a_budget(ask: Any, caches: Any) -> None:
     search = {"name": "auto", "members": ["ia3"], "groups": 1, "budget": 0.5, "controls": False}
     study = ask(methods=["lora", search], trials=1)
-    by_method = finals(spend(study, context, 200.0))
+    by_method = finals(spend(study, caches, 200.0))
     assert by_method["auto"] >= 1 and by_method["lora"] >= 1
 
 
@@ -201,13 +202,13 @@ def test_a_machine_three_times_as_slow_as_predicted_ends_in_time(
 def test_the_time_of_preparing_is_in_the_budget(
     ask: Any, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = run_verb.prepare_study
+    open_study = run_verb.open_study
 
-    def prepare_slowly(*args: Any, **options: Any) -> Any:
+    def open_slowly(*args: Any, **options: Any) -> Any:
         machine.sleep(90.0)
-        return prepare(*args, **options)
+        return open_study(*args, **options)
 
-    monkeypatch.setattr("paretune.verbs.run.prepare_study", prepare_slowly)
+    monkeypatch.setattr("paretune.verbs.run.open_study", open_slowly)
     ran = paretune.run(ask("off", trials=1), store=tmp_path, budget=100.0, workers=1)
     assert machine.now <= 101.0 and ran.summary.ended >= 2
 

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from support.search_studies import LEVELS, end, finals
 
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
+from paretune.planning.prepare import prepare_study
 from paretune.search.race import plan_race, plan_wanted_runs
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune.training.caches import ProcessCache
 
 
 def race(
     study: Study,
-    context: StudyContext,
+    caches: ProcessCache,
     seed: int | None = None,
     levels: Mapping[str, float] = LEVELS,
 ) -> tuple[list[Record], list[list[PlannedRun]]]:
@@ -28,12 +29,12 @@ def race(
 
     With a seed, runs end one at a time in random order, and the race is asked after each.
     """
-    rng = np.random.default_rng(seed)
+    rng, prepared = np.random.default_rng(seed), prepare_study(study, caches)
     records: list[Record] = []
     known: set[str] = set()
     rounds = []
     while True:
-        planned = plan_wanted_runs(study, context, records)
+        planned = plan_wanted_runs(prepared, records)
         new = [one for one in planned if one.run_id not in known]
         known |= {one.run_id for one in new}
         if new:
@@ -50,9 +51,9 @@ def stages(runs: list[PlannedRun]) -> set[str]:
     return {one.run.stage for one in runs if one.run.method.name in ("full", "lora", "prompt")}
 
 
-def test_costs_come_first_then_trials_then_seeds_by_rounds(ask: Any, context: Any) -> None:
+def test_costs_come_first_then_trials_then_seeds_by_rounds(ask: Any, caches: Any) -> None:
     study = ask()
-    records, rounds = race(study, context)
+    records, rounds = race(study, caches)
     assert [stages(one) for one in rounds if stages(one)][:3] == [{"cost"}, {"tune"}, {"tune"}]
     assert finals(records)["full"] == finals(records)["lora"] == 2
     assert finals(records)["head_only"] == 5
@@ -61,36 +62,38 @@ def test_costs_come_first_then_trials_then_seeds_by_rounds(ask: Any, context: An
     assert len(second) == 2
     grid = study.model_copy(update={"protocol": study.protocol.model_copy(update={"race": "off"})})
     assert grid.study_hash != study.study_hash
-    possible = find_possible_run_ids(grid, context)
+    possible = find_possible_run_ids(prepare_study(grid, caches))
     assert {record.run_id for record in records} < possible  # identities are the full study's
 
 
-def test_without_a_race_all_runs_are_asked_for(ask: Any, context: Any) -> None:
+def test_without_a_race_all_runs_are_asked_for(ask: Any, caches: Any) -> None:
     study = ask("off")
-    assert plan_wanted_runs(study, context, []) == expand_study(study, context, [])
+    assert plan_wanted_runs(prepare_study(study, caches), []) == expand_study(
+        prepare_study(study, caches), []
+    )
     plain = study.canonical_form()
     assert "race" not in plain["protocol"] and "limits" not in plain
 
 
 @pytest.mark.parametrize("outer", ["split", 5])
 def test_any_order_and_any_interruption_end_in_the_same_runs(
-    ask: Any, context: Any, outer: Any
+    ask: Any, caches: Any, outer: Any
 ) -> None:
     study = ask(outer=outer, trials=1)
-    whole = {record.run_id for record in race(study, context)[0]}
-    assert {record.run_id for record in race(study, context, seed=1)[0]} == whole
+    whole = {record.run_id for record in race(study, caches)[0]}
+    assert {record.run_id for record in race(study, caches, seed=1)[0]} == whole
 
 
-def test_a_fold_brings_its_trials_and_its_run(ask: Any, context: Any) -> None:
-    records, _ = race(ask(outer=5), context)
+def test_a_fold_brings_its_trials_and_its_run(ask: Any, caches: Any) -> None:
+    records, _ = race(ask(outer=5), caches)
     by_method = finals(records)
     assert by_method["full"] == 2 and by_method["head_only"] == by_method["tfidf"] == 5
     trials = [r for r in records if r.run.stage == "tune" and r.run.method.name == "full"]
     assert {r.run.outer.index for r in trials if r.run.outer} == {0, 1}
 
 
-def test_what_exceeds_a_limit_is_measured_and_not_trained(ask: Any, context: Any) -> None:
-    records, _ = race(ask(limits={"max_memory": "1GiB"}), context)
+def test_what_exceeds_a_limit_is_measured_and_not_trained(ask: Any, caches: Any) -> None:
+    records, _ = race(ask(limits={"max_memory": "1GiB"}), caches)
     full = [r.run.stage for r in records if r.run.method.name == "full"]
     assert full == ["cost"]
     assert finals(records)["lora"] >= 2
@@ -102,9 +105,9 @@ SEARCH = {
 
 
 @pytest.mark.parametrize("outer", ["split", pytest.param(5, marks=pytest.mark.slow)])
-def test_what_a_search_finds_is_raced_like_any_method(ask: Any, context: Any, outer: Any) -> None:
+def test_what_a_search_finds_is_raced_like_any_method(ask: Any, caches: Any, outer: Any) -> None:
     study = ask(methods=["full", "lora", SEARCH], outer=outer)
-    records, rounds = race(study, context, levels=LEVELS | {"auto": 0.8})
+    records, rounds = race(study, caches, levels=LEVELS | {"auto": 0.8})
     by_method = finals(records)
     assert by_method["auto"] == 2 and by_method["full"] >= 2
     trials = [r for r in records if r.run.method.key.startswith("auto.")]
@@ -114,24 +117,24 @@ def test_what_a_search_finds_is_raced_like_any_method(ask: Any, context: Any, ou
         first = next(n for n, new in enumerate(rounds) if "final" in stages(new))
         search_rounds = [n for n, new in enumerate(rounds) if any(one.searched_by for one in new)]
         assert max(search_rounds) < first
-    last = plan_race(study, context, records)
+    last = plan_race(prepare_study(study, caches), records)
     assert not last.undecided and all(run.method.key != "auto" or run.stage == "final"
                                       for run in last.given_up)  # fmt: skip
 
 
-def test_every_run_of_the_full_study_is_wanted_open_or_given_up(ask: Any, context: Any) -> None:
+def test_every_run_of_the_full_study_is_wanted_open_or_given_up(ask: Any, caches: Any) -> None:
     study = ask()
     grid = study.model_copy(update={"protocol": study.protocol.model_copy(update={"race": "off"})})
-    first = plan_race(study, context, [])
+    first = plan_race(prepare_study(study, caches), [])
     assert not first.given_up and first.undecided
-    records, _ = race(study, context)
-    last = plan_race(study, context, records)
+    records, _ = race(study, caches)
+    last = plan_race(prepare_study(study, caches), records)
     assert not last.undecided and last.given_up
     saved = Counter((run.method.name, run.stage) for run in last.given_up)
     assert saved["full", "final"] == 3 and saved["lora", "tune"] == 1
     total = len(last.runs) + len(last.given_up)
-    ended = [*records, *(end(PlannedRun(context.identify(r), r)) for r in last.given_up)]
-    assert len(expand_study(grid, context, ended)) == total
+    ended = [*records, *(end(PlannedRun(caches.identify(r), r)) for r in last.given_up)]
+    assert len(expand_study(prepare_study(grid, caches), ended)) == total
 
 
 def test_race_settings_are_checked(ask: Any, tmp_path: Path) -> None:
@@ -149,7 +152,7 @@ def test_race_settings_are_checked(ask: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_full_grid_is_raced_in_parts(
-    ask: Any, context: Any, monkeypatch: pytest.MonkeyPatch
+    ask: Any, caches: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``bench/race.py grid``, on made-up results: of each part what a race would have taken."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
@@ -159,29 +162,29 @@ def test_a_full_grid_is_raced_in_parts(
     records: dict[str, Record] = {}
     while new := [
         one
-        for one in expand_study(study, context, list(records.values()))
+        for one in expand_study(prepare_study(study, caches), list(records.values()))
         if one.run_id not in records
     ]:
         records |= {one.run_id: end(one) for one in new}
-    grid = replays.Grid(study, context, records)
+    grid = replays.Grid(study, caches, records)
     rows = replays.race_grid(grid, 1)
     assert [len(row["methods"]) for row in rows] == [3, 3]
     assert rows[0]["full chose"] == rows[0]["race chose"] == "full"
     assert rows[0]["runs"][1] < rows[0]["runs"][0] == len(records)
     assert all(row["claims are a subset"] for row in rows)
     assert replays.summarise_grid(rows).startswith("2 races, same recommendation 100.0 %")
-    short = replays.Grid(study, context, dict(list(records.items())[:4]))
+    short = replays.Grid(study, caches, dict(list(records.items())[:4]))
     with pytest.raises(replays.MissingRunsError, match="runs are not in the store, first"):
         replays.race_grid(short, 0)
 
 
-def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, context: Any) -> None:
+def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, caches: Any) -> None:
     """Of a study that went on without a race, or by value for time, before it raced."""
     study = ask()
-    records, _ = race(study, context)
-    last = plan_race(study, context, records)
+    records, _ = race(study, caches)
+    last = plan_race(prepare_study(study, caches), records)
     beyond = [run for run in last.given_up if run.stage == "final"]
-    more = [end(PlannedRun(context.identify(run), run)) for run in beyond]
-    again = plan_race(study, context, [*records, *more])
+    more = [end(PlannedRun(caches.identify(run), run)) for run in beyond]
+    again = plan_race(prepare_study(study, caches), [*records, *more])
     assert {one.run_id for one in more} <= {one.run_id for one in again.runs}
     assert len(again.runs) + len(again.given_up) == len(last.runs) + len(last.given_up)

@@ -13,10 +13,11 @@ import pytest
 from support import tiny_study
 
 from paretune.analysis.cells import build_cells
-from paretune.planning.context import StudyContext
+from paretune.planning.prepare import prepare_study
 from paretune.search.race import plan_race, plan_wanted_runs
 from paretune.store import Store
 from paretune.study import Study
+from paretune.training.caches import ProcessCache
 from paretune.verbs import study_input
 from paretune.verbs.plan import plan
 from paretune.verbs.recommend import recommend
@@ -54,10 +55,10 @@ def test_a_killed_race_goes_on_and_says_what_it_stands_for(tmp_path: Path, tiny_
         records = study_input.load_records(study, opened)
         states = opened.load_statuses(study.study_hash)
     assert all(state.ended for state in states)
-    context = StudyContext()
+    caches = ProcessCache()
     ended = {record.run_id for record in records}
-    assert {one.run_id for one in plan_wanted_runs(study, context, records)} == ended
-    assert not plan_race(study, context, records).undecided
+    assert {one.run_id for one in plan_wanted_runs(prepare_study(study, caches), records)} == ended
+    assert not plan_race(prepare_study(study, caches), records).undecided
     cells = build_cells(study, records)
     assert all(c.cost for c in cells if not c.baseline)
     report = load_results(study, folder).build_report()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from support import fake_records as fake
 
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
+from paretune.planning.prepare import prepare_study
 from paretune.store.record import Record
 
 ROWS = 80
@@ -26,7 +26,7 @@ CURVES = {
 def trials(ask: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Record]]:
     """Of LoRA, by the name of the rate: one in each of two folds."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
-    planned = expand_study(ask("off", methods=["lora"]), StudyContext(), [])
+    planned = expand_study(prepare_study(ask("off", methods=["lora"])), [])
     runs = [p for p in planned if p.run.stage == "tune" and p.run.method.name == "lora"]
     rates = sorted({p.run.learning_rate for p in runs if p.run.learning_rate is not None})
     names = dict(zip(rates, CURVES, strict=True))

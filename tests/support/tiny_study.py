@@ -16,6 +16,7 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
+from paretune.planning.prepare import prepare_study
 from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.study import Study, digest
@@ -73,11 +74,10 @@ def finish(
 ) -> Store:
     """Run a study in this process; ``costs``: only so many cost measurements (each takes long)."""
     store = Store.open(folder, create=True)
-    context = preflight.make_context(store, "cpu")
-    context.shard = shard
+    prepared = prepare_study(study, shard=shard).in_store(store, "cpu")
     store.save_study(study.study_hash, study.study, "", study.canonical_form())
     executor = make_training_executor()
-    while preflight.add_missing_runs(study, context, store):
+    while preflight.add_missing_runs(prepared, store):
         settings = WorkerSettings(stages=("tune", "final"))
         run_worker(store, study.study_hash, executor, StopRequest(), settings)
     if costs != 0:

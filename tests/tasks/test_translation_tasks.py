@@ -13,9 +13,10 @@ import pytest
 
 from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, StudyError
-from paretune.planning.context import StudyContext
+from paretune.planning.prepare import pin_task, read_dataset
 from paretune.study import Run, Study, TaskSpec
 from paretune.tasks import hub_source, load_dataset
+from paretune.training.caches import ProcessCache
 from paretune_slovene.tasks import rsdo4
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mt-sl-en"
@@ -224,13 +225,11 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     monkeypatch.setattr(datasets, "load_dataset", loaded)
     spec = rsdo(None)
     with pytest.raises(DataError, match="downloads need --online"):
-        StudyContext().dataset(spec)
-    rest = {"study": "s", "models": [], "methods": "full"}
-    data = StudyContext(offline=False).dataset(spec)
+        read_dataset(spec, ProcessCache())
+    data = read_dataset(spec, ProcessCache(), offline=False)
     assert requests == [("cjvt/rsdo4_en_sl", "refs/convert/parquet")]
     assert (len(data.train), len(data.test)) == (32, 8)
-    study = Study.model_construct(**{**rest, "tasks": (spec,)})
-    (pinned,) = StudyContext().pin_revisions(study).tasks
+    pinned = pin_task(spec, data, ProcessCache())
     assert pinned.revision == commit and pinned.dataset is None
     assert load_dataset(pinned) == load_dataset(pinned.model_copy())
     assert [e.target for e in load_dataset(pinned).train] == [e.target for e in data.train]

@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 
 from paretune.models.load import checkpoint_dtype
 from paretune.models.weight_storage import WeightStorage, stored_bytes
-from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import ModelSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
@@ -131,10 +130,10 @@ def test_what_is_predicted_of_a_base_held_in_bf16(
 ) -> None:
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), method)
     half = run.training.model_copy(update={"precision": "bf16"})
-    predictor = CostPredictor(StudyContext())
+    predictor = CostPredictor(ProcessCache())
     wide = predictor.predict_work(run).held_bytes
     held_bytes = predictor.predict_work(run.model_copy(update={"training": half})).held_bytes
-    loaded = predictor.context.caches.outline(run.model, predictor.context.dataset(run.task))
+    loaded = predictor.caches.outline(run.model, predictor.caches.dataset(run.task))
     names = loaded.anatomy.linear_layers if is_held else ()
     matrices = sum(loaded.model.get_submodule(name).weight.numel() for name in names)
     assert wide - held_bytes == 2 * matrices

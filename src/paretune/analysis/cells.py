@@ -37,7 +37,7 @@ def methods_with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
     """The study's methods that use a model, and the probe that is always run on each model.
 
     Planning knows the models, and which further baselines stand beside them
-    (:func:`paretune.planning.readouts.methods_on_model`).
+    (:class:`paretune.planning.prepare.PreparedStudy`).
     """
     probe = objective_of(task).probe
     with_model = baselines.WITH_MODEL

@@ -19,8 +19,8 @@ from paretune.models.config import load_config, quiet_transformers
 from paretune.models.structure.topologies import topology_of
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.readouts import for_readout
-from paretune.planning.context import StudyContext
 from paretune.terminal.plural import pluralise
+from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel
 
 NUM_EXAMPLES = 8
@@ -50,7 +50,7 @@ class AnswerCheck:
 
 
 def write_export(
-    export: ExportedRun, weights: bytes, context: StudyContext, folder: Path
+    export: ExportedRun, weights: bytes, caches: ProcessCache, folder: Path
 ) -> tuple[str, float, AnswerCheck]:
     """Write the model and its card, and open it again.
 
@@ -65,7 +65,7 @@ def write_export(
     run, task, source, form = export.run, export.task, export.source, export.form
     with quiet_transformers():
         prepared = restore_run(run, task, source, weights)
-        batch = _make_batch(export, context, prepared)
+        batch = _make_batch(export, caches, prepared)
         before = formats.compute_logits(prepared.loaded.model, batch)
         # Rendered first, since merging uses the model up.
         predict, example = card.render_predict(run, export.dataset, prepared)
@@ -165,7 +165,7 @@ def _missing_pad_id(export: ExportedRun, prepared: PreparedModel) -> int | None:
 
 
 def _make_batch(
-    export: ExportedRun, context: StudyContext, prepared: PreparedModel
+    export: ExportedRun, caches: ProcessCache, prepared: PreparedModel
 ) -> formats.Batch:
     """A few examples of the task, as inputs of the model."""
     from paretune.training.forward.plain import to_tensors
@@ -174,7 +174,7 @@ def _make_batch(
     objective = for_readout(dataset.objective, run.readout, dataset.prompt)
     words = objective.head == "causal_lm"  # logits of a whole vocabulary for each token
     examples = list(dataset.test or dataset.train)[: NUM_TEXTS if words else NUM_EXAMPLES]
-    encoded = context.caches.encode(
+    encoded = caches.encode(
         examples, prepared.loaded, export.source, prepared.max_length, objective.encode
     )
     batch = to_tensors(pad_batch(encoded, range(len(examples)), prepared.pad_id), "cpu")

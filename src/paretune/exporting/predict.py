@@ -11,8 +11,8 @@ from paretune.errors import MethodError
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods import ConfiguredBaseline
 from paretune.objectives.encoding import Encoded
-from paretune.planning.context import StudyContext
 from paretune.study import Generation, Run
+from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.select import forward_for
 from paretune.training.prepare import PreparedModel
@@ -23,7 +23,7 @@ def predict_labels(
     run: Run,
     dataset: Dataset,
     examples: Sequence[Example],
-    context: StudyContext,
+    caches: ProcessCache,
     weights: bytes | None,
 ) -> tuple[tuple[int, ...], int]:
     """Labels, computed as when the run was scored.
@@ -39,13 +39,13 @@ def predict_labels(
         MethodError: the run answers by texts that it writes.
     """
     if weights is None:
-        scores = _fit_and_predict(run, dataset, examples, context)
+        scores = _fit_and_predict(run, dataset, examples, caches)
         return tuple(int(i) for i in scores.argmax(1)), 0
     compute = Compute.of(run, "cpu")
     prepared, encoded = _restore_and_encode(
-        run, dataset, examples, context, weights, compute.precision
+        run, dataset, examples, caches, weights, compute.precision
     )
-    objective = context.caches.objective(run)
+    objective = caches.objective(run)
     if objective.generates:
         raise MethodError(
             "its answers are texts that it writes, which may name no label.",
@@ -61,7 +61,7 @@ def translate_sentences(
     run: Run,
     dataset: Dataset,
     sources: Sequence[str],
-    context: StudyContext,
+    caches: ProcessCache,
     weights: bytes | None,
 ) -> tuple[tuple[str, ...], int]:
     """Translations, generated as when the run was scored.
@@ -77,10 +77,10 @@ def translate_sentences(
         for i, text in enumerate(sources, 1)
     ]
     if weights is None:
-        return tuple(_fit_and_predict(run, dataset, examples, context)), 0
+        return tuple(_fit_and_predict(run, dataset, examples, caches)), 0
     compute = Compute.of(run, "cpu")
     prepared, encoded = _restore_and_encode(
-        run, dataset, examples, context, weights, compute.precision
+        run, dataset, examples, caches, weights, compute.precision
     )
     texts = generate(
         prepared.loaded, prepared.fleet, compute, encoded, run.generation or Generation()
@@ -89,12 +89,12 @@ def translate_sentences(
 
 
 def _fit_and_predict(
-    run: Run, dataset: Dataset, examples: Sequence[Example], context: StudyContext
+    run: Run, dataset: Dataset, examples: Sequence[Example], caches: ProcessCache
 ) -> Any:
     """Predictions of a baseline: scores (examples, labels), or texts."""
     method = methods.configure(run.method)
     assert isinstance(method, ConfiguredBaseline)  # noqa: S101  (its run has no model)
-    train = context.caches.parts(run).train
+    train = caches.parts(run).train
     return method.fit(train, len(dataset.labels), run.seed)(examples)
 
 
@@ -102,15 +102,13 @@ def _restore_and_encode(
     run: Run,
     dataset: Dataset,
     examples: Sequence[Example],
-    context: StudyContext,
+    caches: ProcessCache,
     weights: bytes,
     precision: Literal["fp32", "bf16"],
 ) -> tuple[PreparedModel, Encoded]:
-    source = context.source(run.model)
+    source = caches.source(run.model)
     task = TaskSignature.of(run, dataset)
     prepared = restore_run(run, task, source, weights, precision)
-    encode = context.caches.objective(run).encode
-    encoded = context.caches.encode(
-        list(examples), prepared.loaded, source, prepared.max_length, encode
-    )
+    encode = caches.objective(run).encode
+    encoded = caches.encode(list(examples), prepared.loaded, source, prepared.max_length, encode)
     return prepared, encoded

@@ -24,21 +24,11 @@ from paretune.autopeft.space import RATE_FACTORS, Configuration, Space, make_spa
 from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod, Method, auto
 from paretune.methods.core.layer_subset import LayerOptions
-from paretune.planning.context import StudyContext
 from paretune.planning.limit_check import LimitCheck
-from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.prepare import PreparedCell, PreparedStudy
 from paretune.planning.stored_proposals import StoredProposals
 from paretune.store.record import Record
-from paretune.study import (
-    Limits,
-    MethodSpec,
-    ModelSpec,
-    OuterFold,
-    Run,
-    Stage,
-    TaskSpec,
-    digest,
-)
+from paretune.study import MethodSpec, OuterFold, Run, Stage, digest
 
 PlannedTrial = tuple[str, Run]
 """A run id and its run."""
@@ -63,7 +53,7 @@ class MakeRun(Protocol):
 
 @dataclass(frozen=True)
 class KnownSearch:
-    """What replays of one search compute again and again, kept by the context."""
+    """What replays of one search compute again and again, kept by the prepared study."""
 
     runs: dict[Configuration, Run] = field(default_factory=dict)
     run_ids: dict[Configuration, str] = field(default_factory=dict)
@@ -78,37 +68,28 @@ class AutoSearch:
     Attributes:
         make: makes runs of the cell.
         ended: the records that exist, by run id.
-        seeds: of final runs.
         runs: how many trainings the trials of a method that is set by hand are.
         warm: the configurations that it begins with.
-        limits: what the model with a combination may cost at most.
-        of_study: its methods, among which its unit of cost may be.
     """
 
-    context: StudyContext
-    task: TaskSpec
-    model: ModelSpec
-    method: MethodSpec
+    prepared: PreparedStudy
+    cell: PreparedCell
     make: MakeRun
     ended: Mapping[str, Record]
-    tuning_seed: int
-    seeds: tuple[int, ...]
     runs: int
     outer: OuterFold | None = None
     warm: tuple[Configuration, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    of_study: tuple[MethodSpec, ...] = ()
 
     @cached_property
     def options(self) -> auto.Options:
         """What the study file says of the search."""
-        if self.method.learning_rates is not None:
+        if self.cell.method.learning_rates is not None:
             raise MethodError(
                 "a search chooses its own learning rates.",
-                where=f"method {self.method.key}",
+                where=f"method {self.cell.method.key}",
                 remedy="Remove learning_rates.",
             )
-        configured = self.context.method(self.method)
+        configured = methods.configure_method(self.cell.method)
         assert isinstance(configured.options, auto.Options)  # noqa: S101  (its own options)
         return configured.options
 
@@ -120,23 +101,15 @@ class AutoSearch:
             MethodError: a member cannot be part of a search, or none of them suits the model.
         """
         members = [_configure_member(name) for name in self.options.members]
-        loaded = self.predictor.open_outline(self._plain_run()).loaded
+        loaded = self.prepared.predictor.open_outline(self._plain_run()).loaded
         suited = [m for m in members if _suits(m, loaded)]
         if not suited:
             raise MethodError(
                 f"none of {', '.join(self.options.members)} suits this model.",
-                where=f"method {self.method.key} on model {self.model.key}",
+                where=f"method {self.cell.method.key} on model {self.cell.model.key}",
             )
         layers, own = len(loaded.anatomy.layers), self.options
         return make_space(suited, layers, groups=own.groups, at_most=own.at_most)
-
-    @cached_property
-    def predictor(self) -> CostPredictor:
-        """Of work and bytes; one for all searches of a study."""
-        if self.context.predictor is None:
-            self.context.predictor = CostPredictor(self.context)
-        predictor: CostPredictor = self.context.predictor
-        return predictor
 
     @cached_property
     def reference(self) -> PlannedTrial | None:
@@ -144,16 +117,17 @@ class AutoSearch:
 
         What is predicted changes with it, so a search proposes nothing before it has ended.
         """
-        if not self.limits.by_axis.keys() & LimitCheck.MEASURED:
+        if not self.prepared.study.limits.by_axis.keys() & LimitCheck.MEASURED:
             return None
-        lora = next((m for m in self.of_study if m.name == "lora" and not m.options), None)
+        of_study = self.prepared.study.methods
+        lora = next((m for m in of_study if m.name == "lora" and not m.options), None)
         lora = lora or MethodSpec(name="lora", label=f"{auto.NAME}.unit")
         low_to_high = methods.configure_method(lora).learning_rates(
-            self.context.topology(self.model)
+            self.prepared.topologies[self.cell.model.key]
         )
         assert low_to_high is not None  # noqa: S101  (it trains)
-        run = self.make("cost", low_to_high[1], self.seeds[0], method=lora)
-        return self.context.identify(run), run
+        run = self.make("cost", low_to_high[1], self.prepared.study.protocol.seeds[0], method=lora)
+        return self.prepared.caches.identify(run), run
 
     @property
     def waits_for_reference(self) -> bool:
@@ -177,7 +151,7 @@ class AutoSearch:
         return SearchSettings(
             budget=own.budget * self.runs,
             sampler=sampler,
-            seed=self.tuning_seed,
+            seed=self.prepared.study.protocol.tuning_seed,
             warm=() if own.sampler == "random" else self.warm,
             weights=self._gradient_weights(),
         )
@@ -220,16 +194,16 @@ class AutoSearch:
         if len(ranked) < self.options.finalist:
             return None
         one = ranked[self.options.finalist - 1].configuration
-        values = {**self.method.options_of_runs, "methods": self.space.to_members(one)}
+        values = {**self.cell.method.options_of_runs, "methods": self.space.to_members(one)}
         spec = MethodSpec.model_validate(
-            {"name": self.method.name, "label": self.method.key, **values}
+            {"name": self.cell.method.name, "label": self.cell.method.key, **values}
         )
         return spec, self._rate(one)
 
     def make_trial(self, one: Configuration) -> Run:
         """The run of a configuration."""
         if one not in self._known.runs:
-            spec, seed = self._to_spec(one), self.tuning_seed
+            spec, seed = self._to_spec(one), self.prepared.study.protocol.tuning_seed
             self._known.runs[one] = self.make(
                 "tune", self._rate(one), seed, outer=self.outer, method=spec
             )
@@ -238,7 +212,7 @@ class AutoSearch:
     def identify(self, one: Configuration) -> str:
         """The run id of a configuration."""
         if one not in self._known.run_ids:
-            self._known.run_ids[one] = self.context.identify(self.make_trial(one))
+            self._known.run_ids[one] = self.prepared.caches.identify(self.make_trial(one))
         return self._known.run_ids[one]
 
     def cost_of(self, one: Configuration) -> Cost | None:
@@ -250,14 +224,14 @@ class AutoSearch:
     def _predict_cost(self, one: Configuration) -> Cost | None:
         run = self.make_trial(one)
         try:
-            work = self.predictor.predict_work(run)
+            work = self.prepared.predictor.predict_work(run)
         except MethodError:
             return None
         if self._limit_check.exceeds(run):
             return None
-        unit = self.predictor.predict_work(self._plain_run())
+        unit = self.prepared.predictor.predict_work(self._plain_run())
         price = {
-            "parameters": float(self.predictor.count_trained(run)),
+            "parameters": float(self.prepared.predictor.count_trained(run)),
             "memory": float(work.held_bytes + work.saved_bytes),
             "time": work.operations,
         }[self.options.by]
@@ -266,46 +240,48 @@ class AutoSearch:
     @cached_property
     def _limit_check(self) -> LimitCheck:
         measured = None if self.reference is None else self.ended[self.reference[0]]
-        return LimitCheck(self.predictor, self.limits, measured)
+        return LimitCheck(self.prepared.predictor, self.prepared.study.limits, measured)
 
     @cached_property
     def _proposals(self) -> schedule.Proposals:
         """The batches of this search, in the store where there is one."""
         return StoredProposals(
-            self.context.store, digest([self._digest, asdict(self.space)]), self._known.proposals
+            self.prepared.store, digest([self._digest, asdict(self.space)]), self._known.proposals
         )
 
     @cached_property
     def _known(self) -> KnownSearch:
         """What earlier replays of this search have computed."""
-        known: KnownSearch = self.context.searches.setdefault(self._digest, KnownSearch())
+        known: KnownSearch = self.prepared.searches.setdefault(self._digest, KnownSearch())
         return known
 
     @cached_property
     def _digest(self) -> str:
         """Of all that a proposal follows from beside the trials."""
-        plain = self.context.identify(self._plain_run())  # of its data, model and settings
+        plain = self.prepared.caches.identify(self._plain_run())  # of its data, model and settings
         others = ("pick", "finalist", "budget")
-        options = {k: v for k, v in self.method.options_of_runs.items() if k not in others}
-        limits = self.limits.model_dump(exclude_none=True)
+        options = {k: v for k, v in self.cell.method.options_of_runs.items() if k not in others}
+        limits = self.prepared.study.limits.model_dump(exclude_none=True)
         return digest([plain, options, limits])
 
     def _to_spec(self, one: Configuration) -> MethodSpec:
         members = self.space.to_members(one)
-        label = f"{self.method.name}.{digest(members)[:6]}"
-        values = {"name": self.method.name, "label": label, "methods": members}
+        label = f"{self.cell.method.name}.{digest(members)[:6]}"
+        values = {"name": self.cell.method.name, "label": label, "methods": members}
         return MethodSpec.model_validate(values)
 
     def _rate(self, one: Configuration) -> float:
-        configured = self.context.method(self._to_spec(one))
-        rates = configured.learning_rates(self.context.topology(self.model))
+        configured = methods.configure_method(self._to_spec(one))
+        rates = configured.learning_rates(self.prepared.topologies[self.cell.model.key])
         assert rates is not None  # noqa: S101  (a combination trains something)
         return float(f"{rates[1] * RATE_FACTORS[one.rate]:.3g}")
 
     def _plain_run(self) -> Run:
         """LoRA in all layers: the unit of the budget."""
         lora = MethodSpec(name="lora")
-        return self.make("tune", 1e-3, self.tuning_seed, outer=self.outer, method=lora)
+        return self.make(
+            "tune", 1e-3, self.prepared.study.protocol.tuning_seed, outer=self.outer, method=lora
+        )
 
     def _gradient_weights(self) -> tuple[float, ...]:
         """Of each group of layers, its share of the gradients of the first steps of trials.

@@ -16,11 +16,9 @@ from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
 from paretune.objectives.readouts import for_readout
-from paretune.planning.context import StudyContext
-from paretune.planning.pending import plan_pending_runs
-from paretune.planning.readouts import methods_on_model
-from paretune.study import ModelSpec, Run, Study, TaskSpec
-from paretune.tasks import objective_of
+from paretune.planning.expand import expand_study
+from paretune.planning.prepare import PreparedStudy
+from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import StepBatch
@@ -158,63 +156,51 @@ class DryRun:
     findings: tuple[Finding, ...] = ()
 
 
-def find_truncations(study: Study, context: StudyContext) -> Iterator[Finding]:
-    """Texts that exceed the study's or the model's length, by each model's tokenizer."""
-    for model in study.models:
-        for task in study.tasks:
-            dataset = context.dataset(task)
-            named = {method.name for method in study.methods}
-            used = methods_on_model(study, task, model, context)
-            for readout in dict.fromkeys(r for method, r in used if method.name in named):
-                loaded = context.caches.outline(model, dataset, readout=readout)
-                objective = for_readout(dataset.objective, readout, dataset.prompt)
-                yield from audit_truncation(
-                    dataset,
-                    loaded.tokenizer,
-                    _text_length(study.training.max_length, loaded),
-                    _source_prefix(loaded),
-                    objective.text_lengths,
-                )
+def find_truncations(
+    prepared: PreparedStudy, task: TaskSpec, model: ModelSpec
+) -> Iterator[Finding]:
+    """Texts that exceed the study's or the model's length, by the model's tokenizer."""
+    dataset, study = prepared.datasets[task.key], prepared.study
+    named = {method.name for method in study.methods}
+    readouts = [
+        cell.readout
+        for cell in prepared.cells
+        if cell.key[:2] == (task.key, model.key) and cell.method.name in named
+    ]
+    for readout in dict.fromkeys(readouts):
+        loaded = prepared.caches.outline(model, dataset, readout=readout)
+        objective = for_readout(dataset.objective, readout, dataset.prompt)
+        yield from audit_truncation(
+            dataset,
+            loaded.tokenizer,
+            _text_length(study.training.max_length, loaded),
+            loaded.direction.prefix,
+            objective.text_lengths,
+        )
 
 
-def check_translation_directions(
-    study: Study, context: StudyContext
-) -> Iterator[tuple[str, DirectionLosses]]:
-    """Losses of each translation model in both directions, by task and model."""
-    for task in study.tasks:
-        for model in study.models:
-            objective = objective_of(task)
-            own = objective.head in context.topology(model).heads  # a decoder is asked by a prompt
-            if objective.between_languages and own:
-                context.dataset(task)
-                context.source(model)
-                yield f"{task.key} x {model.key}", compare_directions(task, model, context.caches)
-
-
-def run_dry_steps(study: Study, context: StudyContext, device: str = "cpu") -> Iterator[DryRun]:
+def run_dry_steps(prepared: PreparedStudy, device: str = "cpu") -> Iterator[DryRun]:
     """One step of every method on every model on every task of the study."""
-    ready, _ = plan_pending_runs(study, context, [])
-    for planned in ready:
+    for planned in expand_study(prepared, []):
         run = planned.run
         if run.stage != "cost" or not isinstance(methods.get(run.method.name), methods.Method):
             continue
         try:
-            stepped = take_dry_step(run, context.caches, device)
-            yield DryRun(
-                run, stepped.summary, None, tuple(_find_extra_truncations(run, stepped, context))
-            )
+            stepped = take_dry_step(run, prepared.caches, device)
+            findings = tuple(_find_extra_truncations(run, stepped, prepared.caches))
+            yield DryRun(run, stepped.summary, None, findings)
         except ParetuneError as error:
             yield DryRun(run, "", error)
 
 
-def _find_extra_truncations(run: Run, stepped: DryStep, context: StudyContext) -> Iterator[Finding]:
+def _find_extra_truncations(run: Run, stepped: DryStep, caches: ProcessCache) -> Iterator[Finding]:
     """Texts that are truncated with this method, but not without its virtual tokens."""
-    dataset = context.dataset(run.task)
-    loaded = context.caches.outline(run.model, dataset, readout=run.readout)
+    dataset = caches.dataset(run.task)
+    loaded = caches.outline(run.model, dataset, readout=run.readout)
     if stepped.text_tokens >= _text_length(run.training.max_length, loaded):
         return
-    count = context.caches.objective(run).text_lengths
-    prefix = _source_prefix(loaded)
+    count = caches.objective(run).text_lengths
+    prefix = loaded.direction.prefix
     for finding in audit_truncation(dataset, loaded.tokenizer, stepped.text_tokens, prefix, count):
         what = (
             f"{run.method.key}: {stepped.virtual_tokens} virtual tokens leave "
@@ -231,7 +217,3 @@ def _find_extra_truncations(run: Run, stepped: DryStep, context: StudyContext) -
 def _text_length(max_length: int, loaded: LoadedModel) -> int:
     """Tokens of text without virtual tokens."""
     return min(max_length, loaded.anatomy.max_length or max_length)
-
-
-def _source_prefix(loaded: LoadedModel) -> str:
-    return loaded.direction.prefix

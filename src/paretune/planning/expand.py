@@ -1,4 +1,4 @@
-"""From a study and the records so far to all runs that should exist.
+"""From a prepared study and the records so far to all runs that should exist.
 
 A pure function, called again whenever runs have ended: trials of learning rates come first; when
 all trials of a cell have ended, its rate is chosen and the final seeds appear; its cost comes last.
@@ -14,30 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from paretune import methods
 from paretune.analysis.cells import model_free_baselines
 from paretune.analysis.lr_selection import find_rates_in_play, select_learning_rate
-from paretune.data.outer_design import OuterDesign, choose_outer_design
-from paretune.errors import StudyError
-from paretune.methods import ConfiguredBaseline
+from paretune.data.outer_design import OuterDesign
+from paretune.errors import MethodError, StudyError
 from paretune.objectives.readouts import for_readout
 from paretune.planning.auto import AutoSearch, find_warm_start
-from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
-from paretune.planning.readouts import check_method, find_refused_cells, methods_on_model
+from paretune.planning.prepare import PreparedCell, PreparedStudy
 from paretune.store.record import Record
-from paretune.study import (
-    MethodSpec,
-    ModelSpec,
-    OuterFold,
-    Readout,
-    Run,
-    Stage,
-    Study,
-    TaskSpec,
-)
-from paretune.study.forgetting_text import ForgettingText
+from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Stage, Study
 from paretune.study.presets import load_preset
+from paretune.study.run import is_trial
 from paretune.tasks import objective_of
 
+CellKey = tuple[str, str, str]
 MAX_ROWS_FOR_FOLDS = 500
 """Below this many training rows, rates are chosen by the mean over folds."""
 
@@ -60,75 +51,108 @@ class PlannedRun:
         return self.run.cell if self.searched_by is None else (self.run.cell[0], *self.searched_by)
 
 
-def expand_study(
-    study: Study, context: StudyContext, records: Sequence[Record]
-) -> list[PlannedRun]:
+def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
     """All runs of the study, given the records that exist, in the order to run them.
 
     With ``protocol.cost_seconds: 0`` no costs are among them.
 
     Raises:
         StudyError: two cells of the study would be the same runs under two names.
-        ParetuneError: data, a model or a method that cannot be used.
+        ParetuneError: data, a model or a method cannot be used.
     """
-    planned = _check_distinct(_plan_runs(study, context, records))
-    if study.protocol.cost_seconds:
+    planned = _check_distinct(_plan_runs(prepared, {r.run_id: r for r in records}))
+    if prepared.study.protocol.cost_seconds:
         return planned
     return [one for one in planned if one.run.stage != "cost"]
 
 
+def plan_pending_runs(
+    prepared: PreparedStudy, records: Sequence[Record]
+) -> tuple[list[PlannedRun], list[Run]]:
+    """The runs that exist or can start now, and final runs that wait for their rate.
+
+    A waiting run has the middle one of the rates on trial, which is enough to predict its cost.
+    """
+    ready, protocol = expand_study(prepared, records), prepared.study.protocol
+    if load_preset(protocol.preset) is not None:
+        return ready, []
+    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
+    ended = {record.run_id for record in records}
+    tuned: dict[tuple[CellKey, OuterFold | None], list[PlannedRun]] = {}
+    for planned in ready:
+        if planned.run.stage == "tune":
+            tuned.setdefault((planned.run.cell, planned.run.outer), []).append(planned)
+    waiting: list[Run] = []
+    for (cell, outer), trials in tuned.items():
+        if is_trial(trials[0].run):
+            continue  # its search says what follows
+        if (cell, outer) in final or all(trial.run_id in ended for trial in trials):
+            continue  # without a final run, every trial failed: nothing will follow
+        rates = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
+        waiting += [
+            trials[0].run.model_copy(
+                update={"stage": "final", "seed": seed, "learning_rate": rates[len(rates) // 2]}
+            )
+            for seed in (protocol.seeds if outer is None else (protocol.seeds[outer.position],))
+        ]
+    return ready, waiting
+
+
 def find_possible_run_ids(
-    study: Study, context: StudyContext, records: Sequence[Record] = ()
+    prepared: PreparedStudy, records: Sequence[Record] = ()
 ) -> frozenset[str]:
     """Identities of all runs that the study can have with its present data, models and code.
 
-    Final runs at every rate that may be chosen, and all runs in every precision that ``auto`` may
-    mean; ``records`` are those that searches go on from.
+    Independent of what has ended, but for searches, which propose by it: final runs at every rate
+    that may be chosen, of all shares, in every precision that ``auto`` may mean.
     """
+    precisions = [prepared.precisions]
+    if prepared.study.training.precision == "auto":
+        precisions = [dict.fromkeys(prepared.precisions, name) for name in ("fp32", "bf16")]
+    ended = {record.run_id: record for record in records}
     return frozenset(
         planned.run_id
-        for auto_precision in (lambda _: "fp32", lambda _: "bf16")
+        for by_model in precisions
         for planned in _plan_runs(
-            study, replace(context, auto_precision=auto_precision), records, rates_chosen=False
+            replace(prepared, precisions=by_model, shard=None), ended, rates_chosen=False
         )
     )
 
 
 def _plan_runs(
-    study: Study, context: StudyContext, records: Sequence[Record], *, rates_chosen: bool = True
+    prepared: PreparedStudy, ended: Mapping[str, Record], *, rates_chosen: bool = True
 ) -> list[PlannedRun]:
     """The runs of a study given those that have ended; else with every rate that may be chosen."""
-    study = context.pin_revisions(study)
-    for task in study.tasks:
-        for method in study.all_methods:
-            check_method(method, task, study.models, context)
-    refused = find_refused_cells(study, context)
+    study, shard = prepared.study, prepared.shard
     preset = load_preset(study.protocol.preset)
     if preset is not None:
-        if refused:
-            raise refused[0]
-        runs = [run for run in preset.expand(study) if _is_in_shard(context, run.cell)]
-        return [PlannedRun(context.identify(run), run) for run in runs]
-    known = {record.run_id: record for record in records}
-    ended = known if rates_chosen else None
+        if prepared.refused:
+            raise prepared.refused[0]
+        pinned = study.model_copy(update={"tasks": prepared.tasks, "models": prepared.models})
+        return [
+            PlannedRun(prepared.caches.identify(run), run)
+            for run in preset.expand(pinned)
+            if shard is None or shard.has(run.cell)
+        ]
     planned: list[PlannedRun] = []
     searches: dict[tuple[str, str], list[AutoSearch]] = {}
-    for task in study.tasks:
-        design = choose_outer_design(study.protocol, task, context.dataset(task))
-        for name in model_free_baselines(task):
-            if _is_in_shard(context, (task.key, NO_MODEL.key, name)):
-                planned += _plan_baseline(study, context, task, name, design)
-        for model in study.models:
-            for method, readout in methods_on_model(study, task, model, context):
-                key, searched = (task.key, model.key, method.key), bool(method.found_by_search)
-                if not _is_in_shard(context, key, searched=searched):
-                    continue
-                cell = _CellPlanner(study, context, task, model, method, readout)
-                if searched:
-                    planned += _plan_search(cell, design, known, searches)
-                else:
-                    planned += cell.plan(design, ended)
-    if context.shard is not None:
+    for task in prepared.tasks:
+        free = [
+            PreparedCell(task, NO_MODEL, MethodSpec(name=name))
+            for name in model_free_baselines(task)
+        ]
+        for cell in (*free, *(cell for cell in prepared.cells if cell.task == task)):
+            searched = bool(cell.method.found_by_search)
+            if shard is not None and not shard.has(cell.key, searched=searched):
+                continue
+            planner = _CellPlanner(prepared, cell)
+            if searched:
+                planned += _plan_search(planner, ended, searches)
+            elif cell.model == NO_MODEL:
+                planned += planner.plan_baseline()
+            else:
+                planned += planner.plan(ended if rates_chosen else None)
+    if shard is not None:
         planned = [one for one in planned if one.run.stage != "cost"]
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
@@ -136,16 +160,9 @@ def _plan_runs(
     return planned
 
 
-def _is_in_shard(
-    context: StudyContext, cell: tuple[str, str, str], *, searched: bool = False
-) -> bool:
-    return context.shard is None or context.shard.has(cell, searched=searched)
-
-
 def _plan_search(
-    cell: _CellPlanner,
-    design: OuterDesign,
-    known: Mapping[str, Record],
+    planner: _CellPlanner,
+    ended: Mapping[str, Record],
     searches: dict[tuple[str, str], list[AutoSearch]],
 ) -> list[PlannedRun]:
     """The trials of a search, and the final runs of what it has found.
@@ -154,29 +171,19 @@ def _plan_search(
     these have ended. In cross-validation each outer fold has its own, and begins anew, since its
     rows may have been in the other task's trials.
     """
-    protocol, key = cell.study.protocol, (cell.model.key, cell.method.key)
+    prepared, cell = planner.prepared, planner.cell
+    protocol, key = prepared.study.protocol, (cell.model.key, cell.method.key)
     warm = find_warm_start(searches.get(key, ()))
     if warm is None:
         return []
-    rows = len(cell.context.dataset(cell.task).train)
+    rows = len(prepared.datasets[cell.task.key].train)
     trials, finals = [], []
-    for outer, seeds in design.place_seeds(protocol.seeds):
+    for outer, seeds in planner.design.place_seeds(protocol.seeds):
+        folds = count_folds(prepared.study, rows) if outer is None else 1
         search = AutoSearch(
-            context=cell.context,
-            task=cell.task,
-            model=cell.model,
-            method=cell.method,
-            make=cell.make_run,
-            ended=known,
-            tuning_seed=protocol.tuning_seed,
-            seeds=protocol.seeds,
-            runs=protocol.trials * (count_folds(cell.study, rows) if outer is None else 1),
-            outer=outer,
-            warm=warm,
-            limits=cell.study.limits,
-            of_study=cell.study.methods,
+            prepared, cell, planner.make_run, ended, protocol.trials * folds, outer, warm
         )
-        if cell.context.shard is not None and search.waits_for_reference:
+        if prepared.shard is not None and search.waits_for_reference:
             raise StudyError(
                 "begins with a measured cost under these limits, and a share of a study has none.",
                 where=f"method {cell.method.key}",
@@ -188,19 +195,10 @@ def _plan_search(
             trials.append(PlannedRun(run_id, run, key if run.stage == "tune" else None))
         if (choice := search.choose()) is not None:
             spec, rate = choice
-            finals += [cell.make("final", rate, s, outer=outer, method=spec) for s in seeds]
+            finals += [planner.make("final", rate, s, outer=outer, method=spec) for s in seeds]
             if outer is None or outer.position == 0:  # one cost for all folds
-                finals.append(cell.make("cost", rate, protocol.seeds[0], method=spec))
+                finals.append(planner.make("cost", rate, protocol.seeds[0], method=spec))
     return [*trials, *finals]
-
-
-def _plan_baseline(
-    study: Study, context: StudyContext, task: TaskSpec, name: str, design: OuterDesign
-) -> list[PlannedRun]:
-    """A run of a baseline without a model, in cross-validation one for each fold."""
-    cell = _CellPlanner(study, context, task, NO_MODEL, MethodSpec(name=name))
-    places = design.place_seeds(study.protocol.seeds)
-    return [cell.make("final", None, seeds[0], outer=place) for place, seeds in places]
 
 
 def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
@@ -221,16 +219,44 @@ def count_folds(study: Study, training_rows: int) -> int:
     return study.protocol.folds if training_rows < MAX_ROWS_FOR_FOLDS else 1
 
 
+def choose_learning_rates(spec: MethodSpec, rates: methods.Rates, trials: int) -> tuple[float, ...]:
+    """The learning rates that a method tries: ``trials`` of them, the same number for all methods.
+
+    The study's own list, which must have ``trials`` entries; otherwise rates at equal ratios from
+    the method's lowest to its highest (``rates``).
+
+    Raises:
+        MethodError: the study gives more or fewer rates than ``protocol.trials``.
+    """
+    if spec.learning_rates is not None:
+        if len(spec.learning_rates) != trials:
+            raise MethodError(
+                f"{len(spec.learning_rates)} learning rates, but every method gets "
+                f"{trials} trials.",
+                where=f"method {spec.key}",
+                remedy="List as many rates as protocol.trials says, or change trials.",
+            )
+        return spec.learning_rates
+    low, middle, high = rates
+    if trials == 1:
+        return (middle,)
+    if trials == 3:
+        return (low, middle, high)
+    ratio = (high / low) ** (1 / (trials - 1))
+    return tuple(float(f"{low * ratio**i:.3g}") for i in range(trials))
+
+
 @dataclass(frozen=True)
 class _CellPlanner:
     """Plans the runs of one task x model x method."""
 
-    study: Study
-    context: StudyContext
-    task: TaskSpec
-    model: ModelSpec
-    method: MethodSpec
-    readout: Readout = "head"
+    prepared: PreparedStudy
+    cell: PreparedCell
+
+    @property
+    def design(self) -> OuterDesign:
+        """How the task's test rows are answered."""
+        return self.prepared.designs[self.cell.task.key]
 
     def make_run(
         self,
@@ -243,83 +269,79 @@ class _CellPlanner:
         method: MethodSpec | None = None,
     ) -> Run:
         """A run of the cell; ``method``: in place of the cell's own."""
-        training = self.study.training
-        precision = self.context.resolve_precision(training, self.model)
+        study, cell = self.prepared.study, self.cell
+        if cell.readout == "head":
+            objective = objective_of(cell.task)
+        else:
+            dataset = self.prepared.datasets[cell.task.key]
+            objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
+        forgetting = None
+        if stage == "final" and rate is not None:
+            forgetting = self.prepared.forgetting.get((cell.task.key, cell.model.key))
+        precision = self.prepared.precisions[cell.model.key]
         return Run(
             stage=stage,
-            task=self.task,
-            model=self.model,
-            method=self.method if method is None else method,
+            task=cell.task,
+            model=cell.model,
+            method=cell.method if method is None else method,
             learning_rate=rate,
-            readout=self.readout,
+            readout=cell.readout,
             seed=seed,
             fold=fold,
-            split_seed=self.study.protocol.split_seed,
+            split_seed=study.protocol.split_seed,
             outer=outer,
-            training=training.model_copy(update={"precision": precision}),
-            generation=self.study.generation if self._generates else None,
-            forgetting=self._forgetting(stage, rate),
+            training=study.training.model_copy(update={"precision": precision}),
+            generation=study.generation if objective.generates else None,
+            forgetting=forgetting,
         )
 
     def make(self, stage: Stage, rate: float | None, seed: int, **others: Any) -> PlannedRun:
         """The same with its identity."""
         run = self.make_run(stage, rate, seed, **others)
-        return PlannedRun(self.context.identify(run), run)
+        return PlannedRun(self.prepared.caches.identify(run), run)
 
-    def _forgetting(self, stage: Stage, rate: float | None) -> ForgettingText | None:
-        """What final runs that train are asked to measure."""
-        text = self.study.forgetting
-        if text is None or stage != "final" or rate is None:
-            return None
-        return self.context.forgetting_text(text, self.task, self.model)
+    def plan_baseline(self) -> list[PlannedRun]:
+        """A run of a baseline without a model, in cross-validation one for each fold."""
+        places = self.design.place_seeds(self.prepared.study.protocol.seeds)
+        return [self.make("final", None, seeds[0], outer=place) for place, seeds in places]
 
-    @property
-    def _raced(self) -> bool:
-        return self.study.protocol.race != "off"
-
-    @property
-    def _generates(self) -> bool:
-        if self.readout == "head":
-            return objective_of(self.task).generates
-        dataset = self.context.dataset(self.task)
-        return for_readout(dataset.objective, self.readout, dataset.prompt).generates
-
-    def plan(self, design: OuterDesign, ended: Mapping[str, Record] | None) -> list[PlannedRun]:
+    def plan(self, ended: Mapping[str, Record] | None) -> list[PlannedRun]:
         """Its runs given those that have ended; with None, all that are possible."""
-        configured = self.context.method(self.method)
-        if isinstance(configured, ConfiguredBaseline):
+        study, cell = self.prepared.study, self.cell
+        protocol, raced = study.protocol, study.protocol.race != "off"
+        configured = methods.configure(cell.method)
+        if isinstance(configured, methods.ConfiguredBaseline):
             return []
-        protocol = self.study.protocol
-        default_rates = configured.learning_rates(self.context.topology(self.model))
+        default_rates = configured.learning_rates(self.prepared.topologies[cell.model.key])
         if default_rates is None:
-            places = list(design.place_seeds(protocol.seeds))
+            places = list(self.design.place_seeds(protocol.seeds))
             if not configured.shots:
                 # No seed, rate or training row changes anything: one answer to each row is enough.
                 once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
                 places = [(outer, [protocol.seeds[0]]) for outer in once]
             finals = [
-                self.make("final", None, s, outer=outer) for outer, own in places for s in own
+                self.make("final", None, s, outer=outer) for outer, seeds in places for s in seeds
             ]
             return [*finals, self.make("cost", None, protocol.seeds[0])]
-        rates = choose_learning_rates(self.method, default_rates, protocol.trials)
+        rates = choose_learning_rates(cell.method, default_rates, protocol.trials)
+        rows = len(self.prepared.datasets[cell.task.key].train)
         trials: list[PlannedRun] = []
         finals = []
-        for outer, seeds in design.place_seeds(protocol.seeds):
-            own = self._plan_trials(rates, outer) if len(rates) > 1 else []
-            if self._raced and ended is not None:
-                own = _race_rates(own, ended)
-            trials += own
-            chosen = _choose_rates(rates, own, ended, raced=self._raced)
+        for outer, seeds in self.design.place_seeds(protocol.seeds):
+            # Every rate on the parts of train that take a turn as selection part.
+            folds = range(count_folds(study, rows) if outer is None else 1)
+            tuning = [
+                self.make("tune", rate, protocol.tuning_seed, fold=fold, outer=outer)
+                for rate in (rates if len(rates) > 1 else ())
+                for fold in folds
+            ]
+            if raced and ended is not None:
+                tuning = _race_rates(tuning, ended)
+            trials += tuning
+            chosen = _choose_rates(rates, tuning, ended, raced=raced)
             finals += [self.make("final", r, s, outer=outer) for r in chosen for s in seeds]
         cost = self.make("cost", rates[len(rates) // 2], protocol.seeds[0])
         return [*trials, *finals, cost]
-
-    def _plan_trials(self, rates: Sequence[float], outer: OuterFold | None) -> list[PlannedRun]:
-        """Every rate on the parts of train that take a turn as selection part."""
-        rows = len(self.context.dataset(self.task).train)
-        folds = range(count_folds(self.study, rows) if outer is None else 1)
-        seed = self.study.protocol.tuning_seed
-        return [self.make("tune", r, seed, fold=fold, outer=outer) for r in rates for fold in folds]
 
 
 def _race_rates(trials: Sequence[PlannedRun], ended: Mapping[str, Record]) -> list[PlannedRun]:

@@ -2,7 +2,7 @@
 
 Datasets and the forgetting text travel as files, by hash. Models do not: a node must have the same
 files under the same name. Whether everything is the same is decided by the runs' own ids, which
-cover data, model and code (:meth:`StudyContext.identify`).
+cover data, model and code (:meth:`~paretune.training.caches.ProcessCache.identify`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from paretune.atomic_write import write_atomically
 from paretune.data.formats.read import read_bytes
 from paretune.data.packed_dataset import ENDING, pack_dataset
 from paretune.errors import ModelError, StudyError
-from paretune.planning.context import NO_MODEL, StudyContext
-from paretune.study import ModelSpec, Run, Study
+from paretune.planning.prepare import PreparedStudy, find_source
+from paretune.study import NO_MODEL, ModelSpec, Run
 from paretune.study.forgetting_text import SHIPPED_LANGUAGES
+from paretune.training.caches import ProcessCache
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,12 @@ class StudyInputs:
         return run
 
 
-def collect_inputs(study: Study, context: StudyContext) -> tuple[StudyInputs, dict[str, bytes]]:
+def collect_inputs(prepared: PreparedStudy) -> tuple[StudyInputs, dict[str, bytes]]:
     """What the study's runs read, and the content of each file.
 
     Raises:
-        ParetuneError: data or a model that cannot be used.
+        DataError: the forgetting text cannot be read.
     """
-    pinned = context.pin_revisions(study)
     contents: dict[str, bytes] = {}
 
     def keep(content: bytes, ending: str) -> str:
@@ -75,11 +75,11 @@ def collect_inputs(study: Study, context: StudyContext) -> tuple[StudyInputs, di
         contents[name] = content
         return name
 
-    datasets = {t.key: keep(pack_dataset(context.dataset(t)), ENDING) for t in pinned.tasks}
+    datasets = {key: keep(pack_dataset(d), ENDING) for key, d in prepared.datasets.items()}
     texts = {}
-    if (text := study.forgetting) is not None and text not in SHIPPED_LANGUAGES:
+    if (text := prepared.study.forgetting) is not None and text not in SHIPPED_LANGUAGES:
         texts[text] = keep(read_bytes(text)[0], "".join(Path(text).suffixes[-1:]))
-    hashes = {spec: context.source(spec).weights_hash for spec in pinned.models}
+    hashes = {spec: prepared.sources[spec.key].weights_hash for spec in prepared.models}
     return StudyInputs(datasets, texts, hashes), contents
 
 
@@ -91,7 +91,7 @@ def write_inputs(contents: Mapping[str, bytes], folder: Path) -> None:
             write_atomically(folder / name, content)
 
 
-def check_models(inputs: StudyInputs, context: StudyContext) -> None:
+def check_models(inputs: StudyInputs, caches: ProcessCache) -> None:
     """Check that this machine has the same models.
 
     Raises:
@@ -102,7 +102,7 @@ def check_models(inputs: StudyInputs, context: StudyContext) -> None:
             continue
         remedy = "Copy it to every node, under the same name or path."
         try:
-            source = context.source(spec)
+            source = find_source(spec, caches)
         except ModelError as error:
             raise ModelError(
                 f"{error.what.rstrip('.')} on this node.", where=f"model {spec.name}", remedy=remedy
@@ -116,14 +116,14 @@ def check_models(inputs: StudyInputs, context: StudyContext) -> None:
             )
 
 
-def check_identity(runs: Iterable[tuple[str, Run]], context: StudyContext) -> None:
+def check_identity(runs: Iterable[tuple[str, Run]], caches: ProcessCache) -> None:
     """Check that this machine would execute the very runs.
 
     Raises:
         StudyError: a run would be another one here.
     """
     for run_id, run in runs:
-        if context.identify(run) != run_id:
+        if caches.identify(run) != run_id:
             raise StudyError(
                 "would be another run on this node: its code of the method or its model's "
                 "settings differ.",

@@ -30,10 +30,10 @@ from paretune.measuring.speed import MachineSpeed
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import TextLengths
-from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
-from paretune.study import DEFAULT_COST_SECONDS, Run
+from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Run
 from paretune.terminal.plural import pluralise
+from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet, count_fitting_runs, fleet_pays
 from paretune.training.forward.activation_cache import keeps_activations
 from paretune.training.forward.select import can_share, overhead_tokens
@@ -108,13 +108,13 @@ class CostPredictor:
 
     def __init__(
         self,
-        context: StudyContext,
+        caches: ProcessCache,
         speed: MachineSpeed | None = None,
         records: Sequence[Record] = (),
         device: str = "cpu",
         cost_seconds: float = DEFAULT_COST_SECONDS,
     ) -> None:
-        self.context = context
+        self.caches = caches
         self._cost_seconds = cost_seconds
         self._speed = speed
         self._device = device
@@ -207,7 +207,7 @@ class CostPredictor:
         model = self.open_outline(run).loaded.model
         if not can_share(model):
             return 1, False
-        train, lengths = self.context.dataset(run.task).train, self._text_lengths(run)
+        train, lengths = self.caches.dataset(run.task).train, self._text_lengths(run)
         mean = (sum(lengths) / len(lengths) + overhead_tokens(model)) * len(train[0].segments)
         tokens = mean * min(run.training.batch_size, len(train))
         size = count_fitting_runs(self.count_trained(run), limit, budget_bytes)
@@ -222,7 +222,7 @@ class CostPredictor:
         key = _work_key(run)
         if key not in self._works:
             # Whoever reads an answer's text is trained on the right one alone.
-            segments = self.context.dataset(run.task).train[0].segments
+            segments = self.caches.dataset(run.task).train[0].segments
             choices = len(segments) if run.readout == "head" else 1
             outline, trained = self.open_outline(run), self.count_trained(run)
             shape, loaded = outline.shape, outline.loaded
@@ -240,15 +240,15 @@ class CostPredictor:
 
     def _predict_evaluation(self, run: Run) -> ComputeCost:
         """What the forward pass of one example computes."""
-        segments = self.context.dataset(run.task).train[0].segments
+        segments = self.caches.dataset(run.task).train[0].segments
         choices = len(segments) if run.readout == "head" else 1
         shape, lengths = self.open_outline(run).shape, self._text_lengths(run)
         return estimate_evaluation_cost(run, shape, lengths, choices, self._mean_scored(run))
 
     def open_outline(self, run: Run) -> OutlinedModel:
         """The model of a run, without its weights."""
-        dataset = self.context.dataset(run.task)
-        loaded = self.context.caches.outline(run.model, dataset, readout=run.readout)
+        dataset = self.caches.dataset(run.task)
+        loaded = self.caches.outline(run.model, dataset, readout=run.readout)
         if loaded.model not in self._outlines:
             parameters = dict(loaded.model.named_parameters())
             head = sum(parameters[name].numel() for name in loaded.head_parameters)
@@ -259,12 +259,12 @@ class CostPredictor:
         return self._cost_models.get(run.model.key, CostModel(None, 0, None, 0))
 
     def _text_lengths(self, run: Run) -> list[int]:
-        objective = self.context.caches.objective(run)
+        objective = self.caches.objective(run)
         key = (run.task.model_dump_json(), run.model.name, objective.text_lengths)
         longest = run.training.max_length * (methods.configure_method(run.method).shots + 1)
         if key not in self._texts:
             tokenizer = self.open_outline(run).loaded.tokenizer
-            train = self.context.dataset(run.task).train
+            train = self.caches.dataset(run.task).train
             lengths = objective.text_lengths(train, tokenizer, "")
             self._texts[key] = [*lengths.values()]
         return [
@@ -274,10 +274,10 @@ class CostPredictor:
 
     def _mean_scored(self, run: Run) -> float:
         """Tokens of an example whose words are scored, by the first examples."""
-        outline, dataset = self.open_outline(run), self.context.dataset(run.task)
+        outline, dataset = self.open_outline(run), self.caches.dataset(run.task)
         if not outline.shape.vocabulary:
             return 0.0
-        encode = self.context.caches.objective(run).encoder("train")
+        encode = self.caches.objective(run).encoder("train")
         first, longest = dataset.train[:SCORED_EXAMPLES], run.training.max_length
         return encode(first, outline.loaded.tokenizer, longest, "").mean_scored
 
@@ -293,7 +293,7 @@ class CostPredictor:
         """Examples that a run answers: its selection part after each epoch, at its end the test."""
         if run.stage == "cost":
             return 0
-        dataset, steps = self.context.dataset(run.task), self.count_steps(run)
+        dataset, steps = self.caches.dataset(run.task), self.count_steps(run)
         rows, of_train = self._count_rows(run)
         test = len(dataset.test)
         if run.outer is not None:
@@ -307,7 +307,7 @@ class CostPredictor:
 
     def _count_rows(self, run: Run) -> tuple[int, int]:
         """Rows of train, or those outside a fold; and how many of them train."""
-        dataset = self.context.dataset(run.task)
+        dataset = self.caches.dataset(run.task)
         rows = len(dataset.train)
         if run.outer is not None:
             rows = len(labelled_rows(dataset)) * (run.outer.folds - 1) // run.outer.folds
@@ -321,7 +321,7 @@ class CostPredictor:
             loaded = outline.loaded
             method = methods.configure_method(run.method)
             if method.method.counts_by_wrapping:
-                loaded = self.context.caches.run_model(run)
+                loaded = self.caches.run_model(run)
             count = method.count_parameters(loaded.model, loaded.anatomy)
             head = 0 if method.trains is methods.Trains.EVERYTHING else outline.head
             self._trained_counts[key] = count + head

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from paretune.autopeft.surrogate import expected_optimism
 from paretune.data.outer_folds import labelled_rows
 from paretune.methods import auto
-from paretune.planning.context import StudyContext
-from paretune.study import Run, Study
+from paretune.planning.prepare import PreparedStudy
+from paretune.study import Run
 from paretune.study.protocol import NUM_FOLDS
 from paretune.study.run import is_trial
 
@@ -18,7 +18,7 @@ TELLS_APART = 0.03
 """A selection part on which equal configurations differ by more than this tells few apart."""
 
 
-def describe_searches(study: Study, runs: Sequence[Run], context: StudyContext) -> Iterator[str]:
+def describe_searches(prepared: PreparedStudy, runs: Sequence[Run]) -> Iterator[str]:
     """For each task of a study with searches, how well its selection part tells trials apart.
 
     The optimism is that of equal configurations of which 80 % of the answers are right. Without
@@ -27,6 +27,7 @@ def describe_searches(study: Study, runs: Sequence[Run], context: StudyContext) 
     Args:
         runs: that are planned.
     """
+    study = prepared.study
     searched = [m for m in study.all_methods if m.found_by_search]
     if not searched:
         return
@@ -34,10 +35,11 @@ def describe_searches(study: Study, runs: Sequence[Run], context: StudyContext) 
     for task in study.tasks:
         own = [run for run in runs if is_trial(run) and run.task.key == task.key]
         planned = len({(run.method.key, run.learning_rate) for run in own})
-        rows = len(context.dataset(task).train)
+        dataset = prepared.datasets[task.key]
+        rows = len(dataset.train)
         crossed = next((run.outer for run in own if run.outer is not None), None)
         if crossed is not None:
-            rows = len(labelled_rows(context.dataset(task))) * (crossed.folds - 1) // crossed.folds
+            rows = len(labelled_rows(dataset)) * (crossed.folds - 1) // crossed.folds
         rows = max(1, rows // NUM_FOLDS)
         count = max(planned, round(budget * study.protocol.trials))
         variance = 0.8 * 0.2 / rows + SEED_DEVIATION**2

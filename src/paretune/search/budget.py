@@ -28,10 +28,10 @@ from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.completions import pool_run_scatter, tabulate_scores
 from paretune.analysis.racing.rounds import DECIDED, foresee_choice, race_budget
 from paretune.analysis.statistics.expected_excess import expected_excess
-from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.planning.expand import PlannedRun, expand_study
+from paretune.planning.prepare import PreparedStudy
 from paretune.store.record import Record
-from paretune.study import Run, Study
+from paretune.study import NO_MODEL, Run, Study
 
 METHOD_SPREAD_POINTS = 10.0
 """Standard deviation of methods' scores before any is known."""
@@ -53,15 +53,13 @@ class TimeBudget:
     workers: int
     predict: Callable[[Run], float | None]
 
-    def choose(
-        self, study: Study, context: StudyContext, records: Sequence[Record]
-    ) -> list[PlannedRun]:
+    def choose(self, prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
         """The runs that have ended, and those to train next.
 
         Raises:
             ParetuneError: as :func:`expand_study`.
         """
-        planned = expand_study(study, context, records)
+        study, planned = prepared.study, expand_study(prepared, records)
         ended = {record.run_id for record in records}
         left = [one for one in planned if one.run_id not in ended]
         free = [one for one in left if one.run.model == NO_MODEL]

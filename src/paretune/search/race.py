@@ -12,17 +12,16 @@ A race changes no run: their identities are those of the full study, which a sto
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.expected_score import CellKey
 from paretune.analysis.racing.rounds import RaceState, decide_rounds
 from paretune.methods import baselines
-from paretune.planning.context import NO_MODEL, StudyContext
-from paretune.planning.expand import PlannedRun, expand_study
-from paretune.planning.pending import plan_pending_runs
+from paretune.planning.expand import PlannedRun, expand_study, plan_pending_runs
+from paretune.planning.prepare import PreparedStudy
 from paretune.store.record import Record
-from paretune.study import Run, Study
+from paretune.study import NO_MODEL, Run, Study
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,7 @@ class StudyRace:
     states: Mapping[str, RaceState]
 
 
-def plan_wanted_runs(
-    study: Study, context: StudyContext, records: Sequence[Record]
-) -> list[PlannedRun]:
+def plan_wanted_runs(prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
     """The runs to train now and those that have ended: all where nothing is raced.
 
     A shard does not race: it has a part of the methods that would be compared.
@@ -52,26 +49,26 @@ def plan_wanted_runs(
     Raises:
         ParetuneError: as :func:`expand_study`.
     """
-    planned = expand_study(study, context, records)
-    if study.protocol.race == "off" or context.shard is not None:
+    study, planned = prepared.study, expand_study(prepared, records)
+    if study.protocol.race == "off" or prepared.shard is not None:
         return planned
     states = _decide(study, planned, records)
     return [one for one in planned if _is_wanted(one, study, states[one.run.task.key])]
 
 
 def plan_runs(
-    study: Study, context: StudyContext, records: Sequence[Record]
+    prepared: PreparedStudy, records: Sequence[Record]
 ) -> tuple[list[PlannedRun], list[Run]]:
     """As :func:`plan_pending_runs`: of a race, what is wanted and what may be wanted later."""
-    if study.protocol.race == "off" or context.shard is not None:
-        return plan_pending_runs(study, context, records)
-    race = plan_race(study, context, records)
+    if prepared.study.protocol.race == "off" or prepared.shard is not None:
+        return plan_pending_runs(prepared, records)
+    race = plan_race(prepared, records)
     return list(race.runs), list(race.undecided)
 
 
-def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) -> StudyRace:
+def plan_race(prepared: PreparedStudy, records: Sequence[Record]) -> StudyRace:
     """All runs of the full study, by what the race has decided of them."""
-    planned = expand_study(study, context, records)
+    study, planned = prepared.study, expand_study(prepared, records)
     states = _decide(study, planned, records)
     ended = {record.run_id for record in records}
     chosen = [
@@ -81,7 +78,7 @@ def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) ->
     ]
     protocol = study.protocol.model_copy(update={"race": "off"})
     whole = study.model_copy(update={"protocol": protocol})
-    ready, waiting = plan_pending_runs(whole, context, records)
+    ready, waiting = plan_pending_runs(replace(prepared, study=whole), records)
     known = {one.run_id for one in chosen} | ended
     ids = {one.run_id for one in planned}
     with_final = {(one.run.cell, one.run.outer) for one in planned if one.run.stage == "final"}
@@ -94,7 +91,7 @@ def plan_race(study: Study, context: StudyContext, records: Sequence[Record]) ->
             if one.run.stage == "tune" and one.run_id not in ids | known
         ),
         *(
-            (context.identify(run), run, run.cell, False)
+            (prepared.caches.identify(run), run, run.cell, False)
             for run in waiting
             if (run.cell, run.outer) not in with_final
         ),

@@ -16,7 +16,7 @@ from paretune.study.protocol import (
     Protocol,
 )
 from paretune.study.run import OuterFold, Run, Stage, compute_run_id
-from paretune.study.specs import MethodSpec, ModelSpec, Readout
+from paretune.study.specs import NO_MODEL, MethodSpec, ModelSpec, Readout
 from paretune.study.study import Study
 from paretune.study.task_spec import Answer, Label, LengthNormalisation, TaskSpec
 from paretune.study.training_options import Generation, Training
@@ -24,6 +24,7 @@ from paretune.study.training_options import Generation, Training
 __all__ = [
     "AUTO_OUTER_FOLDS",
     "DEFAULT_COST_SECONDS",
+    "NO_MODEL",
     "NUM_FOLDS",
     "Answer",
     "Checks",

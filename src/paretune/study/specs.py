@@ -61,6 +61,10 @@ class ModelSpec(FrozenModel):
         return name if self.quantisation is None else f"{name}-{self.quantisation}"
 
 
+NO_MODEL = ModelSpec(name="-")
+"""The model of a baseline that needs none."""
+
+
 class MethodSpec(BaseModel):
     """A method by name, with its options: ``{name: lora, rank: 8, alpha: 16}``.
 

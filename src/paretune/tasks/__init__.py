@@ -21,12 +21,22 @@ from paretune.data.example import Dataset, Example, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.packed_dataset import is_packed, read_packed_dataset
 from paretune.data.prompt import Prompt, choose_prompt
+from paretune.data.sources import hub_datasets
 from paretune.data.task import Task
 from paretune.errors import StudyError
 from paretune.objectives import Objective
 from paretune.study import TaskSpec
 
-__all__ = ["Task", "available", "get", "hub_source", "load_dataset", "names", "objective_of"]
+__all__ = [
+    "Task",
+    "available",
+    "fetch_dataset",
+    "get",
+    "hub_source",
+    "load_dataset",
+    "names",
+    "objective_of",
+]
 
 
 @cache
@@ -169,6 +179,13 @@ def _load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Datase
         findings=(*_language_note(spec, language), *rows.findings, *train.notes, *test.notes),
         clustered=task.clustered,
     )
+
+
+def fetch_dataset(spec: TaskSpec) -> None:
+    """Fetch the dataset of the hub that a task is read from, if it is read from one."""
+    source = hub_source(spec)
+    if source is not None:
+        hub_datasets.fetch_splits(source)
 
 
 def hub_source(spec: TaskSpec) -> TaskSpec | None:

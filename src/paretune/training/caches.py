@@ -16,7 +16,15 @@ from paretune.objectives import HeadSpec, Objective
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.objectives.objective import Encode
 from paretune.objectives.readouts import for_readout
-from paretune.study import ModelSpec, Readout, Run, TaskSpec
+from paretune.study import (
+    NO_MODEL,
+    ModelSpec,
+    Readout,
+    Run,
+    TaskSpec,
+    compute_run_id,
+    digest,
+)
 from paretune.tasks import load_dataset as load_task
 
 TEST_PARTS = ("test", "test_shifted")
@@ -67,6 +75,29 @@ class ProcessCache:
         if key not in self.sources:
             self.sources[key] = resolve_source(spec, offline=True)
         return self.sources[key]
+
+    def identify(self, run: Run) -> str:
+        """The run's identity over its data, the prompt that it reads, weights and method code.
+
+        Of a run that generates texts, also over how its model decodes where the study does not say.
+        """
+        dataset, weights_hash = self.dataset(run.task), ""
+        data_hash = dataset.content_hash
+        if run.readout != "head" and dataset.prompt is not None:
+            data_hash = digest([data_hash, dataset.prompt.canonical_form()])
+        if run.model != NO_MODEL:
+            source = self.source(run.model)
+            weights_hash = source.weights_hash
+            if run.generation is not None:
+                chosen = run.generation.model_dump(exclude_none=True)
+                decoding = {k: v for k, v in source.decoding.items() if k not in chosen}
+                weights_hash = digest([weights_hash, decoding]) if decoding else weights_hash
+        return compute_run_id(
+            run,
+            data_hash=data_hash,
+            weights_hash=weights_hash,
+            code_epoch=methods.configure(run.method).code_epoch,
+        )
 
     def objective(self, run: Run, max_tokens: int | None = None) -> Objective:
         """The task's objective as the run trains it: by its readout, and with its solved examples.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ from paretune.verbs import study_input
 if TYPE_CHECKING:
     from paretune.data.example import Dataset
     from paretune.data.finding import Finding
-    from paretune.planning.context import StudyContext
+    from paretune.models.structure.topology import Topology
+    from paretune.planning.prepare import PreparedStudy
+    from paretune.training.caches import ProcessCache
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,14 @@ def _check_tasks(
     study: Study, datasets: dict[str, Dataset], *, online: bool
 ) -> Iterator[CheckedItem]:
     """Read and audit the data, which needs no torch; what could be read is in ``datasets``."""
+    from paretune import tasks
     from paretune.data.finding import InvalidRowsError, summarise_by_code
 
     for task in study.tasks:
         try:
-            dataset = _load_dataset(task, online=online)
+            if online:
+                tasks.fetch_dataset(task)
+            dataset = tasks.load_dataset(task)
         except InvalidRowsError as error:
             yield CheckedItem(
                 "task", task.key, findings=summarise_by_code(error.findings), error=error
@@ -154,71 +159,72 @@ def _check_tasks(
         except ParetuneError as error:
             yield CheckedItem("task", task.key, error=error)
         else:
-            datasets[task.model_dump_json()] = dataset
+            datasets[task.key] = dataset
             yield _check_task(study, task, dataset)
-
-
-def _load_dataset(spec: TaskSpec, *, online: bool) -> Dataset:
-    from paretune import tasks
-    from paretune.data.sources import hub_datasets
-
-    hub_spec = tasks.hub_source(spec) if online else None
-    if hub_spec is not None:
-        hub_datasets.fetch_splits(hub_spec)
-    return tasks.load_dataset(spec)
 
 
 def _check_models_and_methods(
     study: Study, datasets: dict[str, Dataset], *, online: bool, devices: str
 ) -> Iterator[CheckedItem]:
+    """Check what can be of each model and method; then prepare the study with those that can be."""
     from paretune.measuring.devices import resolve_devices
+    from paretune.models.config import load_config
+    from paretune.models.structure.topologies import topology_of
     from paretune.planning import preflight
-    from paretune.planning.context import StudyContext
     from paretune.planning.dry_runs import run_dry_steps
     from paretune.planning.expand import expand_study
+    from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
+    from paretune.training.caches import ProcessCache
 
-    context = StudyContext(offline=not online)
-    context.caches.datasets.update(datasets)
-    models: list[ModelSpec] = []
+    caches = ProcessCache()
+    topologies: dict[str, Topology] = {}
     methods: list[MethodSpec] = []
-    tasks = tuple(t for t in study.tasks if t.model_dump_json() in datasets)
+    tasks = tuple(task for task in study.tasks if task.key in datasets)
+    caches.datasets |= {task.model_dump_json(): datasets[task.key] for task in tasks}
     for model in study.models:
-        item = _check_model(model, context)
+        item = _check_model(model, caches, online=online)
         yield item
         if item.error is None:
-            models.append(model)
+            topologies[model.key] = topology_of(load_config(caches.source(model)))
     for method in study.all_methods:
-        item = _check_method(method, study.protocol.trials, tasks, models, context)
+        item = _check_method(method, study.protocol.trials, tasks, datasets, topologies)
         yield item
         if item.error is None:
             methods.append(method)
-    usable = study.model_copy(
-        update={"tasks": tasks, "models": tuple(models), "methods": tuple(methods)}
-    )
-    if impossible := _find_impossible_cells(usable, context):
-        yield impossible
+    models = tuple(model for model in study.models if model.key in topologies)
+    usable = study.model_copy(update={"tasks": tasks, "models": models, "methods": tuple(methods)})
     try:
-        preflight.check_optional_metrics([(t, study.generation) for t in tasks], context)
+        if impossible := tuple(describe_refused(find_refused_cells(usable))):
+            yield CheckedItem("methods", study.study, "some cells are not possible", impossible)
+    except ParetuneError as error:
+        yield CheckedItem("methods", study.study, error=error)
+        methods = []
+    try:
+        preflight.check_optional_metrics(
+            [datasets[task.key] for task in tasks], study.generation, caches, offline=not online
+        )
     except ParetuneError as error:
         names = [*(task.metric for task in tasks if task.metric), *study.generation.metrics]
         yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)
+    splittable = []
     for task in tasks:
         try:  # as the baselines without a model need it
-            alone = usable.model_copy(update={"tasks": (task,), "models": ()})
-            preflight.check_splits([p.run for p in expand_study(alone, context, [])], context)
+            alone = prepare_study(
+                usable.model_copy(update={"tasks": (task,), "models": ()}), caches
+            )
+            preflight.check_splits([p.run for p in expand_study(alone, [])], caches)
+            splittable.append(task)
         except DataError as error:
             yield CheckedItem("task", task.key, error=error)
-            usable = usable.model_copy(
-                update={"tasks": tuple(t for t in usable.tasks if t != task)}
-            )
-    if not (usable.tasks and models and methods):
+    if not (splittable and models and methods):
         return
+    usable = usable.model_copy(update={"tasks": tuple(splittable)})
     device = resolve_devices(devices)[0]
-    context.auto_precision = preflight.make_precision_resolver(None, device)
-    yield from _check_lengths(usable, context)
-    yield from _check_directions(usable, context)
     try:
-        for dry in run_dry_steps(usable, context, device):
+        prepared = prepare_study(usable, caches).in_store(None, device)
+        yield from _check_lengths(prepared)
+        yield from _check_directions(prepared)
+        for dry in run_dry_steps(prepared, device):
             yield CheckedItem(
                 "step", " x ".join(dry.run.cell), dry.summary, dry.findings, dry.error
             )
@@ -252,11 +258,12 @@ def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
     return CheckedItem("task", spec.key, description, tuple(audit(dataset, study.checks, design)))
 
 
-def _check_model(spec: ModelSpec, context: StudyContext) -> CheckedItem:
+def _check_model(spec: ModelSpec, caches: ProcessCache, *, online: bool) -> CheckedItem:
     from paretune.models.load import require_finite_weights
+    from paretune.planning.prepare import find_source
 
     try:
-        source = context.source(spec)
+        source = find_source(spec, caches, offline=not online)
         require_finite_weights(source)
     except ParetuneError as error:
         return CheckedItem("model", spec.key, error=error)
@@ -270,21 +277,21 @@ def _check_method(
     spec: MethodSpec,
     trials: int,
     tasks: Sequence[TaskSpec],
-    models: Sequence[ModelSpec],
-    context: StudyContext,
+    datasets: Mapping[str, Dataset],
+    topologies: Mapping[str, Topology],
 ) -> CheckedItem:
     """Options, rates, and whether it serves all tasks and models that can be read."""
+    from paretune.methods import configure
     from paretune.models.structure.topologies import ENCODER
-    from paretune.planning.context import choose_learning_rates
-    from paretune.planning.readouts import check_method
+    from paretune.planning.expand import choose_learning_rates
+    from paretune.planning.prepare import check_method
 
     try:
-        configured = context.method(spec)
+        configured = configure(spec)
         for task in tasks:
-            check_method(spec, task, models, context)
+            check_method(spec, task, datasets[task.key], topologies)
         title = configured.method.title
         models_of: dict[tuple[float, ...], list[str]] = {}
-        topologies = {model.key: context.topology(model) for model in models}
         for name, topology in (topologies or {"": ENCODER}).items():
             default_rates = configured.learning_rates(topology)
             if default_rates is not None:
@@ -301,56 +308,46 @@ def _check_method(
     return CheckedItem("method", spec.key, description)
 
 
-def _find_impossible_cells(study: Study, context: StudyContext) -> CheckedItem | None:
-    """Methods that cannot train on models as they are held; None where all can."""
-    from paretune.planning import preflight
-
-    try:
-        findings = preflight.find_impossible_cells(study, context)
-    except ParetuneError as error:
-        return CheckedItem("methods", study.study, error=error)
-    if not findings:
-        return None
-    return CheckedItem("methods", study.study, "some cells are not possible", tuple(findings))
-
-
-def _check_directions(study: Study, context: StudyContext) -> Iterator[CheckedItem]:
+def _check_directions(prepared: PreparedStudy) -> Iterator[CheckedItem]:
     """Whether each model translates in the requested direction, by the likelihood of references."""
     from paretune.data.finding import Finding
-    from paretune.planning.dry_runs import check_translation_directions
+    from paretune.planning.dry_runs import compare_directions
 
-    for model in study.models:
-        study_of_model = study.model_copy(update={"models": (model,)})
-        try:
-            for name, direction in check_translation_directions(study_of_model, context):
-                losses = (
-                    f"{direction.requested:.2f} nats a token as asked, "
-                    f"{direction.reversed:.2f} reversed"
-                )
-                description = f"{losses} ({direction.pairs} pairs)"
-                warning = Finding(
-                    "warning",
-                    "direction",
-                    name,
-                    f"the model seems to translate the other way: {losses}.",
-                    "Exchange source_lang and target_lang, or take the model for this direction.",
-                )
-                yield CheckedItem(
-                    "direction", name, description, (warning,) if direction.looks_reversed else ()
-                )
-        except ParetuneError:
-            continue  # the model cannot be opened for the task, which its lengths have shown
+    for model in prepared.models:
+        heads = prepared.topologies[model.key].heads  # a decoder is asked by a prompt
+        for task in prepared.tasks:
+            objective = prepared.datasets[task.key].objective
+            if not objective.between_languages or objective.head not in heads:
+                continue
+            try:
+                direction = compare_directions(task, model, prepared.caches)
+            except ParetuneError:
+                break  # the model cannot be opened for the task, which its lengths have shown
+            losses = (
+                f"{direction.requested:.2f} nats a token as asked, "
+                f"{direction.reversed:.2f} reversed"
+            )
+            name, description = f"{task.key} x {model.key}", f"{losses} ({direction.pairs} pairs)"
+            warning = Finding(
+                "warning",
+                "direction",
+                name,
+                f"the model seems to translate the other way: {losses}.",
+                "Exchange source_lang and target_lang, or take the model for this direction.",
+            )
+            yield CheckedItem(
+                "direction", name, description, (warning,) if direction.looks_reversed else ()
+            )
 
 
-def _check_lengths(study: Study, context: StudyContext) -> Iterator[CheckedItem]:
+def _check_lengths(prepared: PreparedStudy) -> Iterator[CheckedItem]:
     from paretune.planning.dry_runs import find_truncations
 
-    for model in study.models:
-        for task in study.tasks:
+    for model in prepared.models:
+        for task in prepared.tasks:
             name = f"{task.key} x {model.key}"
-            study_of_pair = study.model_copy(update={"models": (model,), "tasks": (task,)})
             try:
-                findings = tuple(find_truncations(study_of_pair, context))
+                findings = tuple(find_truncations(prepared, task, model))
             except ParetuneError as error:
                 yield CheckedItem("lengths", name, error=error)
                 continue

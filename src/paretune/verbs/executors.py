@@ -13,7 +13,7 @@ from paretune.verbs.workers import describe_devices, explain_worker_count
 
 if TYPE_CHECKING:
     from paretune.execution.executor import Executor
-    from paretune.planning.context import StudyContext
+    from paretune.planning.prepare import PreparedStudy
     from paretune.planning.worker_count import WorkerCount
     from paretune.study import Study
     from paretune.verbs.workers import Workers
@@ -67,7 +67,7 @@ class ExecutorChoice:
     def make(
         self,
         study: Study,
-        context: StudyContext,
+        prepared: PreparedStudy,
         workers: Workers,
         devices: Sequence[WorkerCount],
         fleet: int | None,
@@ -109,7 +109,7 @@ class ExecutorChoice:
         settings = replace(settings, device=_kind(workers))
         if fleet is None and settings.device != "cpu":
             settings = replace(settings, fleet_size=1)
-        inputs, contents = collect_inputs(study, context)
+        inputs, contents = collect_inputs(prepared)
         connect = partial(open_ray, self.address, contents=contents)
         return ClusterExecutor(connect, settings, inputs, tasks=workers.workers)
 

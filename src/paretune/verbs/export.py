@@ -107,8 +107,9 @@ def export(
     from paretune.exporting.weights import load_or_retrain
     from paretune.file_names import make_file_name
     from paretune.models.sources.local_paths import is_local_folder, remember_path
-    from paretune.planning.context import StudyContext
+    from paretune.planning.prepare import find_source, read_dataset
     from paretune.store import Store
+    from paretune.training.caches import ProcessCache
     from paretune.verbs.recommend import parse_budget
     from paretune.verbs.report import load_results
     from paretune.verbs.trained_data import load_dataset_or_outline
@@ -127,10 +128,15 @@ def export(
         record, cell, allowed=options.get("allow_collapsed", False)
     )
     run = record.run
-    context = StudyContext(offline=not options.get("online", False))
+    caches, offline = ProcessCache(), not options.get("online", False)
     with Store.open(results.folder) as opened:
-        dataset = load_dataset_or_outline(opened, results.study, context, run.task)
-    source = context.source(run.model)
+        dataset = load_dataset_or_outline(
+            opened,
+            results.study,
+            run.task,
+            lambda task: read_dataset(task, caches, offline=offline),
+        )
+    source = find_source(run.model, caches, offline=offline)
     task = TaskSignature.of(run, dataset)
     form = export_selection.select_form(form, explain_forms(run, task, source), run)
     target = Path("exports", results.study.study, make_file_name(*run.cell))
@@ -153,7 +159,7 @@ def export(
         train_again = options.get("train_again", False)
         weights = load_or_retrain(record, opened, train_again=train_again, tell=tell)
     with atomic_folder(target) as folder:
-        text, difference, answers = write_export(exported, weights, context, folder)
+        text, difference, answers = write_export(exported, weights, caches, folder)
         notes = [f"Warning: {sentence}" for sentence in exported.warnings]
         notes += [results.missing_runs] if results.missing_runs else []
         notes += card.warn_before_publishing(form, folder, target, source)

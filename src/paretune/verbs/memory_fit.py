@@ -12,10 +12,9 @@ from paretune.errors import StudyError
 from paretune.measuring.devices import query_gpu
 from paretune.measuring.processor import read_total_bytes
 from paretune.methods.core.titles import title_of
-from paretune.planning.context import NO_MODEL
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.reporting.text.formatting import format_bytes
-from paretune.study import Run
+from paretune.study import NO_MODEL, Run
 
 REMEDY = (
     "Train less of the model, hold it in less (quantisation: nf4, precision: bf16), take a "

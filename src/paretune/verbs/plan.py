@@ -19,7 +19,7 @@ from paretune.verbs.workers import WorkerOptions, Workers, describe_devices
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
-    from paretune.planning.context import StudyContext
+    from paretune.planning.prepare import PreparedStudy
     from paretune.store import Store
     from paretune.store.record import Record
 
@@ -261,6 +261,7 @@ def plan(
     from paretune.measuring.speed import MachineSpeed
     from paretune.planning import preflight
     from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.prepare import describe_refused, prepare_study
     from paretune.planning.search_optimism import describe_searches
     from paretune.search import race
     from paretune.store import Store
@@ -270,33 +271,26 @@ def plan(
     folder = study_input.store_folder(study, store)
     workers = Workers.resolve(**options)
     records: list[Record] = []
+    prepared = prepare_study(study, offline=workers.offline, audited=True)
+    caches = prepared.caches
     with ExitStack() as stack:
         opened = None
         if (folder / "study.db").is_file():
             opened = stack.enter_context(Store.open(folder))
-            records = study_input.load_records(study, opened)
-        context = preflight.make_context(opened, workers.device, offline=workers.offline)
-        if opened is not None:
-            records += _find_shared_records(study, opened, context, records)
-        preflight.require_sound_data(study, context)
         # While the store is open: it knows what `precision: auto` means there.
-        ready, waiting = race.plan_runs(study, context, records)
+        prepared = prepared.in_store(opened, workers.device)
+        if opened is not None:
+            records = study_input.load_records(study, opened)
+            records += _find_shared_records(prepared, opened, records)
+        ready, waiting = race.plan_runs(prepared, records)
         raced = study.protocol.race != "off"
-        given_up = race.plan_race(study, context, records).given_up if raced else ()
-        precision = context.describe_precisions(study)
-        impossible = preflight.find_impossible_cells(study, context)
+        given_up = race.plan_race(prepared, records).given_up if raced else ()
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
-    predictor = CostPredictor(
-        context,
-        MachineSpeed.measure(),
-        records,
-        workers.device,
-        cost_seconds,
-    )
+    predictor = CostPredictor(caches, MachineSpeed.measure(), records, workers.device, cost_seconds)
     by_id = {planned.run_id: planned.run for planned in ready}  # searches may share a trial
     coming = [run for run_id, run in by_id.items() if run_id not in ended] + waiting
-    preflight.check_splits(coming, context)
+    preflight.check_splits(coming, caches)
     worker_plans = workers.count(coming, predictor)
     budget_bytes = fleet_budget_bytes(worker_plans[0].count, workers.device)
 
@@ -328,21 +322,22 @@ def plan(
         ),
         worker_plans=worker_plans,
         threads=workers.threads,
-        precision=precision,
+        precision=prepared.describe_precisions(),
         too_large=tuple(explain_too_large(coming, predictor, workers.devices)),
-        impossible=tuple(impossible),
+        impossible=tuple(describe_refused(prepared.refused)),
         given_up=tuple(predict(run, done=False) for run in given_up),
-        searches=tuple(describe_searches(study, [run for run, *_ in runs], context)),
+        searches=tuple(describe_searches(prepared, [run for run, *_ in runs])),
     )
 
 
 def _find_shared_records(
-    study: Study, opened: Store, context: StudyContext, records: Sequence[Record]
+    prepared: PreparedStudy, opened: Store, records: Sequence[Record]
 ) -> list[Record]:
     """What ``run`` will take over from other studies of the store, or from earlier versions."""
     from paretune.search import race
 
-    others = [e.study_hash for e in opened.list_studies() if e.study_hash != study.study_hash]
+    study_hash = prepared.study.study_hash
+    others = [e.study_hash for e in opened.list_studies() if e.study_hash != study_hash]
     known = {record.run_id for record in records}
     stored = {
         record.run_id: record
@@ -353,7 +348,7 @@ def _find_shared_records(
     shared: list[Record] = []
     # Rates that have ended tell which final runs come next, and those may have ended too.
     while stored:
-        ready, _ = race.plan_runs(study, context, [*records, *shared])
+        ready, _ = race.plan_runs(prepared, [*records, *shared])
         ended = [
             replace(stored.pop(one.run_id), run=one.run) for one in ready if one.run_id in stored
         ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -15,12 +16,16 @@ from paretune.study.quantities import parse_duration
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
 from paretune.verbs.executors import ExecutorChoice
-from paretune.verbs.prepared import PreparedStudy, prepare_study
 from paretune.verbs.workers import WorkerOptions, Workers
 
 if TYPE_CHECKING:
-    from paretune.execution.executor import StudySummary
+    from paretune.data.finding import Finding
+    from paretune.execution.executor import StudyCallbacks, StudySummary
     from paretune.execution.progress.observer import Observer
+    from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.preflight import Expand
+    from paretune.planning.prepare import PreparedStudy
+    from paretune.store import Store
 
 COST_SHARE = 0.1
 """Of a time budget, for timing the costs of all methods."""
@@ -104,6 +109,7 @@ def run(
     if isinstance(study, Mapping):
         study = Study.parse(study)
     resolved = study_input.resolve_study(study)
+    text = study_input.study_file_text(study)
     own_budget = resolved.protocol.budget if share is None else None
     seconds = own_budget if budget is None else parse_duration(budget, "--budget")
     if share is not None:
@@ -114,6 +120,7 @@ def run(
                 remedy="Leave it out: a share that is stopped continues by the same command.",
             )
         store = study_input.shard_folder(resolved, share) if store is None else store
+    folder = study_input.store_folder(resolved, store)
     # After what costs no seconds: these import torch.
     from paretune.execution.progress.observer import open_default_observer
     from paretune.search import race
@@ -123,31 +130,32 @@ def run(
     workers = Workers.resolve(**options)
     with (
         open_default_observer(observer, quiet=quiet) as observer,
-        prepare_study(
-            study,
-            store,
+        open_study(
+            resolved,
+            text,
+            folder,
             observer,
             device=workers.device,
             offline=workers.offline,
             retry=retry,
             measure_speed=seconds is not None,
             shard=share,
-        ) as prepared,
+        ) as opened,
     ):
-        checked, predictor = prepared.study, prepared.predictor
+        checked, predictor = opened.prepared.study, opened.predictor
         if seconds is not None:
-            checked = _shorten_costs(checked, prepared.coming, seconds)
-        check_memory(prepared.coming, predictor, workers.devices)
-        devices = workers.count(prepared.coming, predictor)
+            checked = _shorten_costs(checked, opened.coming, seconds)
+        check_memory(opened.coming, predictor, workers.devices)
+        devices = workers.count(opened.coming, predictor)
         observer.note(
-            f"{prepared.planned} runs, {choice.describe(workers, devices)} in "
-            f"{prepared.context.describe_precisions(checked)}; results in {prepared.store.folder}"
+            f"{opened.planned} runs, {choice.describe(workers, devices)} in "
+            f"{opened.prepared.describe_precisions()}; results in {opened.store.folder}"
         )
         for sentence in (*study_input.describe_test_files(checked), *choice.explain(devices)):
             observer.note(sentence)
         if share is not None:
             observer.note(_describe_shard(share, checked))
-        chosen = choice.make(checked, prepared.context, workers, devices, fleet)
+        chosen = choice.make(checked, opened.prepared, workers, devices, fleet)
         deadline = None if seconds is None else started + seconds
         expand = race.plan_wanted_runs
         if deadline is not None:
@@ -156,20 +164,149 @@ def run(
                 workers=sum(device.count for device in devices),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
-        callbacks = prepared.callbacks(expand=expand, deadline=deadline)
-        before = {s.run_id for s in prepared.store.load_statuses(checked.study_hash) if s.ended}
+        callbacks = _make_callbacks(opened, expand, deadline)
+        before = {s.run_id for s in opened.store.load_statuses(checked.study_hash) if s.ended}
         begun = time.monotonic()
-        summary = chosen.execute(prepared.store, checked.study_hash, callbacks)
+        summary = chosen.execute(opened.store, checked.study_hash, callbacks)
         if seconds is None:
-            return RunResult(checked, prepared.store.folder, summary)
-        left, seconds_left = _predict_rest(prepared, before, time.monotonic() - begun)
+            return RunResult(checked, opened.store.folder, summary)
+        left, seconds_left = _predict_rest(opened, before, time.monotonic() - begun)
         if left:
             done = sum(summary.outcomes.values())
             observer.note(
                 f"{done} of {done + left} runs are done in the time allowed; the same command "
                 "continues."
             )
-        return RunResult(checked, prepared.store.folder, summary, left, seconds_left)
+        return RunResult(checked, opened.store.folder, summary, left, seconds_left)
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """A prepared study in its open store.
+
+    Attributes:
+        coming: runs that have not ended, with those whose rate is not chosen yet.
+        planned: how many runs the study will have in all.
+    """
+
+    prepared: PreparedStudy
+    store: Store
+    predictor: CostPredictor
+    observer: Observer
+    coming: Sequence[Run]
+    planned: int
+
+
+@contextmanager
+def open_study(
+    study: Study,
+    text: str,
+    folder: Path,
+    observer: Observer,
+    *,
+    device: str = "cpu",
+    offline: bool = True,
+    retry: bool = False,
+    measure_speed: bool = False,
+    shard: Shard | None = None,
+) -> Iterator[OpenStudy]:
+    """Audit and prepare a study, and open its store.
+
+    Args:
+        text: of the study file.
+        folder: of the results.
+        device: whose precision ``auto`` means, and whose speed is predicted.
+        offline: fetch nothing.
+        retry: make runs todo again that failed, did not fit in memory, or have damaged files.
+        measure_speed: of matrix products, so that time is predicted before a run has ended.
+        shard: prepare the runs of this share alone.
+
+    Raises:
+        ParetuneError: the study, its data, a model or a method cannot be used.
+    """
+    from paretune.measuring.speed import MachineSpeed
+    from paretune.planning import preflight
+    from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.prepare import describe_refused, prepare_study
+    from paretune.search import race
+    from paretune.store import Store
+    from paretune.verbs.stored_findings import find_damaged_trials, save_findings
+    from paretune.verbs.trained_data import save_trained_data
+
+    prepared = prepare_study(study, offline=offline, shard=shard, audited=True)
+    caches, findings = prepared.caches, prepared.findings
+    impossible = describe_refused(prepared.refused)
+    _show([*findings, *impossible], observer)
+    if notes := sum(finding.severity == "note" for finding in findings):
+        observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
+    preflight.check_optional_metrics(
+        prepared.datasets.values(), study.generation, caches, offline=offline
+    )
+    with Store.open(folder, create=True) as opened:
+        if retry and (again := opened.retry(study.study_hash)):
+            observer.note(f"Runs that are tried again: {again}.")
+        prepared = prepared.in_store(opened, device)
+        records = study_input.load_records(study, opened)
+        ready, waiting = race.plan_runs(prepared, records)
+        ended = {record.run_id for record in records}
+        by_id = {one.run_id: one.run for one in ready}  # several searches may share a trial
+        coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
+        preflight.check_splits(coming, caches)
+        preflight.check_models(coming, caches)
+        earlier = opened.list_studies()
+        if any(row.name == study.study for row in earlier) and not any(
+            row.study_hash == study.study_hash for row in earlier
+        ):
+            observer.note(
+                "The study has changed since it last ran here: runs that it still needs are "
+                "reused; the others stay in the store and are not in its report."
+            )
+        opened.save_study(study.study_hash, study.study, text, study.canonical_form())
+        save_findings(opened, study.study_hash, [*findings, *impossible])
+        save_trained_data(opened, study, prepared.datasets)
+        if others := preflight.leave_out_stale_runs(prepared, opened):
+            observer.note(
+                f"Runs left out: {others}. Their data, model or code has changed since; "
+                "they stay in the store, and count again if it is changed back."
+            )
+        _show(find_damaged_trials(opened, records), observer)
+        speed = MachineSpeed.measure() if measure_speed else None
+        predictor = CostPredictor(caches, speed, records, device)
+        yield OpenStudy(
+            prepared, opened, predictor, observer, coming, planned=len(by_id) + len(waiting)
+        )
+
+
+def _show(findings: Sequence[Finding], observer: Observer) -> None:
+    """Errors and warnings; `check` shows notes too."""
+    for finding in findings:
+        if finding.severity != "note":
+            observer.note(f"{finding.severity}: {finding}")
+
+
+def _make_callbacks(opened: OpenStudy, expand: Expand, deadline: float | None) -> StudyCallbacks:
+    """For an executor: which runs come next, and when the study is to end."""
+    from paretune.execution.executor import StudyCallbacks
+    from paretune.execution.weight_budget import drop_excess_weights
+    from paretune.planning import preflight
+
+    study, shard = opened.prepared.study, opened.prepared.shard
+    # How many a race or a budget will train is not known beforehand.
+    is_known = deadline is None and (study.protocol.race == "off" or shard is not None)
+
+    def drop_weights() -> None:
+        if shard is None:  # which runs are best is known after the merge
+            drop_excess_weights(study, opened.store)
+
+    return StudyCallbacks(
+        observer=opened.observer,
+        add_runs=lambda: preflight.add_missing_runs(
+            opened.prepared, opened.store, opened.predictor, expand
+        ),
+        after_final_runs=drop_weights,
+        planned_runs=opened.planned if is_known else 0,
+        deadline=deadline,
+    )
 
 
 def _describe_shard(shard: Shard, study: Study) -> str:
@@ -192,7 +329,7 @@ def _shorten_costs(study: Study, coming: Sequence[Run], seconds: float) -> Study
 
 
 def _predict_rest(
-    prepared: PreparedStudy, before: Collection[str], spent_seconds: float
+    opened: OpenStudy, before: Collection[str], spent_seconds: float
 ) -> tuple[int, float | None]:
     """How many runs the time budget has left out, and the seconds that they will take.
 
@@ -204,11 +341,11 @@ def _predict_rest(
     """
     from paretune.search import race
 
-    study, predictor = prepared.study, prepared.predictor
-    records = study_input.load_records(study, prepared.store)
-    statuses = prepared.store.load_statuses(study.study_hash)
+    study, predictor = opened.prepared.study, opened.predictor
+    records = study_input.load_records(study, opened.store)
+    statuses = opened.store.load_statuses(study.study_hash)
     ended = {status.run_id: status.run for status in statuses if status.ended}
-    ready, waiting = race.plan_runs(study, prepared.context, records)
+    ready, waiting = race.plan_runs(opened.prepared, records)
     left = [*({p.run_id: p.run for p in ready if p.run_id not in ended}).values(), *waiting]
     predictor.fit(records)
     done = [predictor.predict(run).seconds for key, run in ended.items() if key not in before]

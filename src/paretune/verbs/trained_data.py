@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
@@ -23,9 +22,6 @@ from paretune.store import Record, Store
 from paretune.study import Study, TaskSpec, paths
 from paretune.tasks import load_dataset
 from paretune.terminal.plural import pluralise
-
-if TYPE_CHECKING:
-    from paretune.planning.context import StudyContext
 
 
 @dataclass(frozen=True)
@@ -43,11 +39,11 @@ class TrainedData:
     outline: Dataset
 
 
-def save_trained_data(store: Store, study: Study, context: StudyContext) -> None:
-    """Keep it of every task, in place of earlier data."""
+def save_trained_data(store: Store, study: Study, datasets: Mapping[str, Dataset]) -> None:
+    """Keep it of every task, in place of earlier data; ``datasets``: by the task's key."""
     values = {}
     for task in study.tasks:
-        dataset = context.dataset(task)
+        dataset = datasets[task.key]
         kept = TrainedData(dataset.content_hash, _hash_files(task), _outline(dataset))
         values[task.key] = asdict(kept)
     store.set_setting(f"data/{study.study_hash}", json.dumps(values))
@@ -63,16 +59,19 @@ def load_trained_data(store: Store, study: Study) -> dict[str, TrainedData]:
 
 
 def load_dataset_or_outline(
-    store: Store, study: Study, context: StudyContext, task: TaskSpec
+    store: Store, study: Study, task: TaskSpec, read: Callable[[TaskSpec], Dataset]
 ) -> Dataset:
     """The data of a task as its runs were trained on; without rows where it is not here so.
+
+    Args:
+        read: reads the data as it is here.
 
     Raises:
         DataError: it cannot be read, and the store keeps nothing of it.
     """
     kept = load_trained_data(store, study).get(task.key)
     try:
-        dataset = context.dataset(task)
+        dataset = read(task)
     except DataError:
         if kept is None:
             raise

@@ -14,7 +14,7 @@ from paretune.study import Study, TaskSpec
 if TYPE_CHECKING:
     from paretune.analysis.cell import Cell
     from paretune.analysis.run_selection import SelectedRun
-    from paretune.planning.context import StudyContext
+    from paretune.training.caches import ProcessCache
     from paretune_slovene.slobench.submission_card import SubmittedTask
 
 
@@ -82,8 +82,9 @@ def export_slobench(
     from paretune.analysis.cells import group_into_cells
     from paretune.exporting import weights
     from paretune.exporting.folder import atomic_folder, check_target
-    from paretune.planning.context import StudyContext
+    from paretune.planning.prepare import find_source, read_dataset
     from paretune.store import Store
+    from paretune.training.caches import ProcessCache
     from paretune.verbs.report import load_results
     from paretune_slovene.slobench import superglue_submission, translation_submission
     from paretune_slovene.slobench.evaluate import open_release
@@ -103,13 +104,17 @@ def export_slobench(
         with Store.open(results.folder) as opened:
             trained = [run.record for run in selected.values() if not run.baseline]
             weights.check_weights_kept(trained, opened)
-    context = StudyContext(offline=not online)
+    caches = ProcessCache()
+    for run in selected.values():
+        read_dataset(run.record.run.task, caches, offline=not online)
+        if not run.baseline:
+            find_source(run.record.run.model, caches, offline=not online)
     # Everything that can be refused is refused before anything is computed.
     releases = []
     if superglue:
         releases.append(open_release(release or common_source(superglue)))
     label_requests = [
-        superglue_submission.prepare_superglue(name, selected[name], releases[0], context)
+        superglue_submission.prepare_superglue(name, selected[name], releases[0], caches)
         for name in superglue
     ]
     if source is not None:
@@ -118,7 +123,7 @@ def export_slobench(
         translation_submission.prepare_translation(spec.key, selected[spec.key], releases[-1])
         for spec in translations
     ]
-    _refuse_changed(selected.values(), context)
+    _refuse_changed(selected.values(), caches)
 
     parts: list[SubmittedTask] = []
     answers, lines = {}, {}
@@ -133,14 +138,14 @@ def export_slobench(
         for request in label_requests:
             trained_weights = load_weights(request.name, len(request.rows), request.by)
             answers[request.name], part = superglue_submission.answer_superglue(
-                request, context, trained_weights
+                request, caches, trained_weights
             )
             parts.append(part)
         for text_request in text_requests:
             num_rows = len(text_request.sources)
             trained_weights = load_weights(text_request.name, num_rows, text_request.by)
             lines[text_request.file], part = translation_submission.answer_translation(
-                text_request, context, trained_weights
+                text_request, caches, trained_weights
             )
             parts.append(part)
     warnings: list[Finding] = []
@@ -220,10 +225,10 @@ def _select_runs(
     return selected
 
 
-def _refuse_changed(runs: Iterable[SelectedRun], context: StudyContext) -> None:
+def _refuse_changed(runs: Iterable[SelectedRun], caches: ProcessCache) -> None:
     """Check that data, model files and method code are those with which the runs were trained."""
     for run in runs:
-        if context.identify(run.record.run) != run.record.run_id:
+        if caches.identify(run.record.run) != run.record.run_id:
             raise StoreError(
                 "its data, its model's files or the method's code are not those it was trained "
                 "with.",

@@ -10,7 +10,7 @@ from paretune.analysis.run_selection import SelectedRun
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.exporting.predict import predict_labels
-from paretune.planning.context import StudyContext
+from paretune.training.caches import ProcessCache
 from paretune_slovene.slobench import superglue_rows, superglue_zip
 from paretune_slovene.slobench.official_scores import Answers, Key
 from paretune_slovene.slobench.submission import (
@@ -39,24 +39,24 @@ class SuperglueRequest:
 
 
 def prepare_superglue(
-    name: str, by: SelectedRun, release: Submission, context: StudyContext
+    name: str, by: SelectedRun, release: Submission, caches: ProcessCache
 ) -> SuperglueRequest:
     """Match the rows of one task with the study's data.
 
     Raises:
         DataError: the release has other rows than the study's data.
     """
-    dataset = context.dataset(by.record.run.task)
+    dataset = caches.dataset(by.record.run.task)
     rows = superglue_rows.match_rows(name, dataset, superglue_zip.read_rows(release, name))
     return SuperglueRequest(name, by, dataset, rows)
 
 
 def answer_superglue(
-    request: SuperglueRequest, context: StudyContext, weights: bytes | None
+    request: SuperglueRequest, caches: ProcessCache, weights: bytes | None
 ) -> tuple[Answers, SubmittedTask]:
     """The answers to one task, and its entry in the card."""
     run, examples = request.by.record.run, request.dataset.unlabelled
-    labels, cut = predict_labels(run, request.dataset, examples, context, weights)
+    labels, cut = predict_labels(run, request.dataset, examples, caches, weights)
     answers = superglue_rows.spell_labels(request.name, request.rows, labels)
     distinct = set(answers.values())
     constant = str(distinct.pop()) if len(distinct) == 1 else None

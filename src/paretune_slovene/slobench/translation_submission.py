@@ -11,8 +11,8 @@ from paretune.data.finding import Finding, truncate_findings
 from paretune.errors import DataError
 from paretune.exporting.predict import translate_sentences
 from paretune.file_names import make_file_name
-from paretune.planning.context import StudyContext
 from paretune.terminal.plural import pluralise
+from paretune.training.caches import ProcessCache
 from paretune_slovene.slobench import translation_submission
 from paretune_slovene.slobench.nltk_ngrams import crashes_slobench, make_readable
 from paretune_slovene.slobench.submission import (
@@ -146,7 +146,7 @@ def prepare_translation(name: str, by: SelectedRun, source: Submission) -> Trans
 
 
 def answer_translation(
-    request: TranslationRequest, context: StudyContext, weights: bytes | None
+    request: TranslationRequest, caches: ProcessCache, weights: bytes | None
 ) -> tuple[list[str], SubmittedTask]:
     """The translations, and their entry in the card.
 
@@ -154,8 +154,8 @@ def answer_translation(
     sentence. So an empty translation is replaced by its source, and such a line is changed.
     """
     run = request.by.record.run
-    dataset = context.dataset(run.task)
-    translations, cut = translate_sentences(run, dataset, request.sources, context, weights)
+    dataset = caches.dataset(run.task)
+    translations, cut = translate_sentences(run, dataset, request.sources, caches, weights)
     texts = [" ".join(text.split()) for text in translations]
     empty = [number for number, text in enumerate(texts, 1) if not text]
     texts = [text or " ".join(request.sources[i].split()) for i, text in enumerate(texts)]

@@ -20,8 +20,8 @@ from support.tiny_study import small
 
 from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, NetworkError
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
+from paretune.planning.prepare import prepare_study, read_dataset
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 from paretune.training.caches import ProcessCache
@@ -108,13 +108,13 @@ def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> 
 
 def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
     with pytest.raises(DataError, match=r"downloads need --online\. Add --online"):
-        StudyContext().dataset(spec())
+        read_dataset(spec(), ProcessCache())
     assert the_hub.requests == []
-    assert len(StudyContext(offline=False).dataset(spec()).train) == 20
+    assert len(read_dataset(spec(), ProcessCache(), offline=False).train) == 20
     count = len(the_hub.requests)
     assert count > 0
-    StudyContext().dataset(spec())
-    StudyContext(offline=False).dataset(spec())  # all is here: nothing to ask
+    read_dataset(spec(), ProcessCache())
+    read_dataset(spec(), ProcessCache(), offline=False)  # all is here: nothing to ask
     assert len(the_hub.requests) == count
 
 
@@ -122,16 +122,14 @@ def test_runs_carry_the_commit_and_workers_read_it_when_the_branch_moves(
     the_hub: Hub, tmp_path: Path, tiny_model: Any
 ) -> None:
     study = small(tmp_path, tiny_model("bert")).model_copy(update={"tasks": (spec(),)})
-    planned = expand_study(study, StudyContext(offline=False), [])
+    planned = expand_study(prepare_study(study, offline=False), [])
     assert {p.run.task.revision for p in planned} == {OLD}
 
     the_hub.newest, the_hub.splits = NEW, {"train": Hub.rows("new", 30)}
     hub_datasets.fetch_splits(spec(revision=NEW))
     count = len(the_hub.requests)
     assert len(ProcessCache().dataset(planned[0].run.task).train) == 20  # what a worker does
-    assert {p.run_id for p in expand_study(study, StudyContext(), [])} == {
-        p.run_id for p in planned
-    }
+    assert {p.run_id for p in expand_study(prepare_study(study), [])} == {p.run_id for p in planned}
     assert len(load_dataset(spec(revision=NEW)).train) < 30  # of 30 some are held out for the test
     assert len(the_hub.requests) == count
 

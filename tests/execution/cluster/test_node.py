@@ -22,10 +22,11 @@ from paretune.execution.cluster.assignment import (
     Failed,
 )
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning.context import StudyContext
 from paretune.planning.expand import expand_study
 from paretune.planning.inputs import collect_inputs
+from paretune.planning.prepare import prepare_study
 from paretune.study import ModelSpec
+from paretune.training.caches import ProcessCache
 
 pytestmark = pytest.mark.usefixtures("kept_thread_variables")
 
@@ -94,9 +95,11 @@ def test_a_node_with_another_version_says_so_and_executes_nothing():
 
 def plan(study):
     """What its first runs read, the contents of it, and those runs by id; costs are left out."""
-    context = StudyContext()
-    inputs, contents = collect_inputs(study, context)
-    planned = [one for one in expand_study(study, context, []) if one.run.stage != "cost"]
+    caches = ProcessCache()
+    inputs, contents = collect_inputs(prepare_study(study, caches))
+    planned = [
+        one for one in expand_study(prepare_study(study, caches), []) if one.run.stage != "cost"
+    ]
     return {"inputs": inputs, "contents": contents}, {one.run_id: one.run for one in planned}
 
 

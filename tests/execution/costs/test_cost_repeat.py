@@ -18,12 +18,12 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.speed import MachineSpeed
-from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.reporting.build_rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.training.caches import ProcessCache
 from paretune.training.runs.outcome import Outcome
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
@@ -162,12 +162,12 @@ def test_plan_shows_the_bound_and_reckons_with_it(
 def test_a_long_cost_is_predicted_with_its_bound(tmp_path: Path, tiny_model: Any) -> None:
     """Steps of 58 s: ten of them would take ten minutes; what is timed at least takes three."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), stage="cost")
-    work = CostPredictor(StudyContext()).predict_work(run)
+    work = CostPredictor(ProcessCache()).predict_work(run)
 
     def seconds(of_a_step: float) -> float | None:
         # Products take all of it, then what lies between them does, then each half.
         alike = [
-            CostPredictor(StudyContext(), speed).predict(run).seconds
+            CostPredictor(ProcessCache(), speed).predict(run).seconds
             for speed in (
                 MachineSpeed({"fp32": work.operations / (of_a_step * 1e9)}, math.inf),
                 MachineSpeed({"fp32": math.inf}, work.moved_bytes / (of_a_step * 1e9)),

@@ -17,11 +17,11 @@ from support.tiny_study import as_file, command, finish
 from paretune import metrics
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.predict import predict_labels
-from paretune.planning.context import StudyContext
 from paretune.reporting.text.formatting import format_examples, format_interval
 from paretune.store import Store
 from paretune.tasks import available
 from paretune.terminal.plural import pluralise
+from paretune.training.caches import ProcessCache
 from paretune.verbs import report as reports
 from paretune_slovene.slobench import superglue_rows, superglue_zip
 from paretune_slovene.slobench.evaluate import check
@@ -90,15 +90,15 @@ def test_every_row_is_answered_and_the_check_accepts_it(done: Any, tmp_path: Pat
 
 def test_the_restored_run_answers_as_it_did_when_it_was_scored(done: Any) -> None:
     study, store, _ = done
-    context, kinds = StudyContext(), set()
+    caches, kinds = ProcessCache(), set()
     with Store.open(store) as stored:
         for record in stored.load_records(study.study_hash, predictions=True):
             if record.run.stage != "final":
                 continue
             kept = record.result.get("weights")
-            dataset = context.dataset(record.run.task)
+            dataset = caches.dataset(record.run.task)
             labels, _ = predict_labels(
-                record.run, dataset, dataset.test, context, stored.read_blob(kept) if kept else None
+                record.run, dataset, dataset.test, caches, stored.read_blob(kept) if kept else None
             )
             assert labels == record.predictions["test"].prediction, record.run.cell
             if len(set(labels)) > 1:
@@ -116,9 +116,9 @@ def test_bf16_runs_are_answered_in_bf16(tmp_path: Path, tiny_model: Any) -> None
         (record,) = [
             r for r in records if r.run.stage == "final" and r.run.method.name == "lora"
         ]  # fmt: skip
-        context, weights = StudyContext(), stored.read_blob(record.result["weights"])
-    dataset = context.dataset(record.run.task)
-    labels, _ = predict_labels(record.run, dataset, dataset.test, context, weights)
+        caches, weights = ProcessCache(), stored.read_blob(record.result["weights"])
+    dataset = caches.dataset(record.run.task)
+    labels, _ = predict_labels(record.run, dataset, dataset.test, caches, weights)
     assert labels == record.predictions["test"].prediction
 
 

@@ -12,8 +12,11 @@ from support.tiny_study import finish, small
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from paretune.errors import DataError, StudyError
-from paretune.planning.context import StudyContext
-from paretune.study import Generation, ModelSpec, Run, TaskSpec
+from paretune.models.config import load_config
+from paretune.models.sources.resolve import resolve_source
+from paretune.models.structure.topologies import topology_of
+from paretune.planning.prepare import choose_forgetting_text, prepare_study
+from paretune.study import Generation, ModelSpec, Run
 from paretune.study.forgetting_text import ForgettingText
 from paretune.tasks.own_data.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
@@ -169,13 +172,17 @@ def test_texts_are_read_and_errors_named(tmp_path: Path) -> None:
 
 
 def test_planning_asks_language_models_alone(tiny_model: Any, tmp_path: Path) -> None:
-    context, task = StudyContext(), tiny_task(tmp_path / "data")
-    decoder = context.forgetting_text("en", task, ModelSpec(name=str(tiny_model("llama"))))
-    assert decoder is not None and decoder.sha256 == hash_text("en")
-    assert context.forgetting_text("en", task, ModelSpec(name=str(tiny_model("bert")))) is None
-    marian = ModelSpec(name=str(tiny_marian(tmp_path / "m")))
-    pairs: TaskSpec = tiny_pairs(tmp_path / "pairs")
-    assert context.forgetting_text("en", pairs, marian) is not None
+    models = [tiny_model("llama"), tiny_model("bert"), tiny_marian(tmp_path / "m")]
+    topologies = [topology_of(load_config(resolve_source(ModelSpec(name=str(m))))) for m in models]
+    task, pairs = tiny_task(tmp_path / "data"), tiny_pairs(tmp_path / "pairs")
+    study = small(tmp_path, models[0], forgetting="en")
+    (text,) = prepare_study(study).forgetting.values()
+    assert text.sha256 == hash_text("en")
+    has_text = [
+        [choose_forgetting_text(study, one, topology) is not None for topology in topologies]
+        for one in (task, pairs)
+    ]
+    assert has_text == [[True, False, False], [True, False, True]]
 
 
 def test_final_runs_of_a_study_are_asked(tiny_model: Any, tmp_path: Path) -> None:

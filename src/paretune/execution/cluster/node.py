@@ -39,11 +39,11 @@ from paretune.execution.worker_process import limit_threads
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
-from paretune.planning.context import StudyContext
 from paretune.planning.inputs import check_identity, check_models, write_inputs
 from paretune.store import Record, Store
 from paretune.store.blobs import RESULT_BLOBS
 from paretune.study import Run
+from paretune.training.caches import ProcessCache
 
 Post = Callable[[Sequence[Event]], bool]
 """Sends events to the owner of the store; returns whether the task is to stop."""
@@ -54,7 +54,7 @@ _FOLDERS = "paretune-nodes"
 
 _executors: dict[WorkerSettings, RunExecutor] = {}
 """By what they were made with: a process that executes several tasks keeps its model."""
-_context = StudyContext()
+_caches = ProcessCache()
 _checked: set[tuple[object, ...]] = set()
 """What this process has found to be the same here."""
 
@@ -133,11 +133,11 @@ def _check_inputs(assignment: Assignment, runs: Mapping[str, Run]) -> None:
     Raises:
         ParetuneError: a model is missing or has other files, or a run would be another one here.
     """
-    check_models(assignment.inputs, _context)
+    check_models(assignment.inputs, _caches)
     for run_id, run in runs.items():
         key = (*run.cell, run.stage, run.readout, run.outer is None)
         if key not in _checked:
-            check_identity([(run_id, run)], _context)
+            check_identity([(run_id, run)], _caches)
             _checked.add(key)
 
 

@@ -1,0 +1,416 @@
+"""A study made ready on this machine: read once, in one pass down, and passed on as one value.
+
+Data come first, then models, then methods, then the cells that can run. Which runs these have
+depends on what has ended: :mod:`paretune.planning.expand` says it, from this value and the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from paretune import methods, tasks
+from paretune.analysis.cells import methods_with_probe
+from paretune.data.checks.audit import audit
+from paretune.data.example import Dataset
+from paretune.data.finding import Finding
+from paretune.data.outer_design import OuterDesign, choose_outer_design
+from paretune.data.sources import hub_datasets
+from paretune.errors import DataError, MethodError
+from paretune.measuring.auto_precision import Precision, resolve_auto_precision
+from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
+from paretune.models.config import load_config
+from paretune.models.quantised import require_backend
+from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.models.structure.topologies import DECODER, ENCODER_DECODER, topology_of
+from paretune.models.structure.topology import Topology
+from paretune.objectives import Objective
+from paretune.objectives.readouts import by_language_model, for_readout
+from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.shard import Shard
+from paretune.store import Store
+from paretune.study import NO_MODEL, MethodSpec, ModelSpec, Readout, Study, TaskSpec
+from paretune.study.forgetting_text import ForgettingText
+from paretune.tasks.own_data.forgetting_text import hash_text, read_blocks, read_pairs
+from paretune.training.caches import ProcessCache
+
+
+@dataclass(frozen=True)
+class PreparedCell:
+    """A method on a model on a task, and how the model answers."""
+
+    task: TaskSpec
+    model: ModelSpec
+    method: MethodSpec
+    readout: Readout = "head"
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The keys of the three."""
+        return self.task.key, self.model.key, self.method.key
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """What planning knows of a study beside its records.
+
+    Attributes:
+        study: as it was asked for.
+        tasks: its tasks, each dataset of the hub pinned to its present commit.
+        models: its models, likewise: a branch that moves meanwhile changes nothing for workers.
+        datasets: by the task's key.
+        designs: how the test rows of each task are answered, by its key.
+        sources: the models' files, by the model's key.
+        topologies: how their stacks are laid out, likewise.
+        precisions: of the runs of each model; under :data:`NO_MODEL`'s key, of those without one.
+        forgetting: the text on which a model's forgetting is measured, by the keys of task and
+            model, where it can be.
+        cells: those that can run, with the baselines that always stand beside the methods.
+        refused: why methods cannot train on models: the study runs without those cells.
+        findings: of the audit of the data, where it was asked for.
+        caches: data and models of this process.
+        predictor: of the work of runs, by which searches count their budgets.
+        store: keeps what searches have proposed; None where nothing is kept.
+        shard: whose runs alone are planned; None for the whole study.
+        searches: what searches have computed (:class:`~paretune.planning.auto.KnownSearch`).
+    """
+
+    study: Study
+    tasks: tuple[TaskSpec, ...]
+    models: tuple[ModelSpec, ...]
+    datasets: Mapping[str, Dataset]
+    designs: Mapping[str, OuterDesign]
+    sources: Mapping[str, ModelSource]
+    topologies: Mapping[str, Topology]
+    precisions: Mapping[str, Precision]
+    forgetting: Mapping[tuple[str, str], ForgettingText]
+    cells: tuple[PreparedCell, ...]
+    refused: tuple[MethodError, ...]
+    findings: tuple[Finding, ...]
+    caches: ProcessCache
+    predictor: CostPredictor
+    shard: Shard | None = None
+    store: Store | None = None
+    searches: dict[str, Any] = field(default_factory=dict)
+
+    def in_store(self, store: Store | None, device: str) -> PreparedStudy:
+        """The study in a store that is open for writing, or for reading; None: in no store.
+
+        What ``precision: auto`` means for a model is decided by the device, once for each store: a
+        store that is continued on another machine computes as it did before.
+        """
+        if self.study.training.precision != "auto":
+            return replace(self, store=store)
+        precisions: dict[str, Precision] = {}
+        for key in self.precisions:
+            width = self.sources[key].width if key in self.sources else None
+            setting = f"precision/{device.split(':')[0]}/{width}"
+            stored = None if store is None else store.get_setting(setting)
+            if stored is None:
+                stored = resolve_auto_precision(device, width).precision
+                if store is not None and store.is_writable:
+                    stored = store.set_default_setting(setting, stored)
+            precisions[key] = "bf16" if stored == "bf16" else "fp32"
+        return replace(self, store=store, precisions=precisions)
+
+    def describe_precisions(self) -> str:
+        """The precision of the study's runs; where its models differ, that of each."""
+        by_model = {model.key: self.precisions[model.key] for model in self.models}
+        if len(set(by_model.values())) == 1:
+            return next(iter(by_model.values()))
+        return ", ".join(f"{precision} ({name})" for name, precision in by_model.items())
+
+
+def prepare_study(
+    study: Study,
+    caches: ProcessCache | None = None,
+    *,
+    offline: bool = True,
+    shard: Shard | None = None,
+    audited: bool = False,
+) -> PreparedStudy:
+    """Read a study's data, the files of its models and its methods.
+
+    Args:
+        caches: what this process has read already; filled.
+        offline: fetch nothing from the hub.
+        shard: plan the runs of this share alone.
+        audited: audit the data, before any model is fetched.
+
+    Returns:
+        The study in no store, where ``precision: auto`` is fp32.
+
+    Raises:
+        DataError: data cannot be used; after an audit, naming every error.
+        ModelError: a model cannot be used.
+        MethodError: a method cannot serve a task, or none can train on any model.
+    """
+    caches = ProcessCache() if caches is None else caches
+    datasets, designs, sources, topologies = {}, {}, {}, {}
+    pinned_tasks, pinned_models, findings = [], [], []
+    for task in study.tasks:
+        dataset = datasets[task.key] = read_dataset(task, caches, offline=offline)
+        pinned_tasks.append(pin_task(task, dataset, caches))
+        designs[task.key] = choose_outer_design(study.protocol, task, dataset)
+        if audited:
+            findings += audit(dataset, study.checks, designs[task.key])
+    if errors := [str(finding) for finding in findings if finding.severity == "error"]:
+        raise DataError("\n".join(errors), remedy="Fix them and rerun.")
+    for model in study.models:
+        source = sources[model.key] = find_source(model, caches, offline=offline)
+        pinned_models.append(_pin_model(model, source, caches))
+        topologies[model.key] = topology_of(load_config(source))
+    for task in study.tasks:
+        for method in study.all_methods:
+            check_method(method, task, datasets[task.key], topologies)
+    cells: list[PreparedCell] = []
+    forgetting = {}
+    for task in pinned_tasks:
+        for model in pinned_models:
+            topology = topologies[model.key]
+            cells += _list_cells(study, task, datasets[task.key], model, topology)
+            text = choose_forgetting_text(study, task, topology)
+            if text is not None:
+                forgetting[task.key, model.key] = text
+    precision = study.training.precision
+    return PreparedStudy(
+        study,
+        tuple(pinned_tasks),
+        tuple(pinned_models),
+        datasets,
+        designs,
+        sources,
+        topologies,
+        dict.fromkeys([*sources, NO_MODEL.key], "fp32" if precision == "auto" else precision),
+        forgetting,
+        tuple(cells),
+        find_refused_cells(study),
+        tuple(findings),
+        caches,
+        CostPredictor(caches),
+        shard,
+    )
+
+
+def read_dataset(spec: TaskSpec, caches: ProcessCache, *, offline: bool = True) -> Dataset:
+    """The data of a task; fetched first when not offline.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    if not offline:
+        tasks.fetch_dataset(spec)
+    return caches.dataset(spec)
+
+
+def find_source(spec: ModelSpec, caches: ProcessCache, *, offline: bool = True) -> ModelSource:
+    """The files of a model; fetched first when not offline.
+
+    Raises:
+        ModelError: it is missing, or its config is of a kind that is not supported.
+    """
+    key = spec.model_dump_json()
+    if key not in caches.sources:
+        source = resolve_source(spec, offline=offline)
+        load_config(source)
+        require_backend(spec.quantisation, f"model {spec.key}")
+        caches.sources[key] = source
+    return caches.sources[key]
+
+
+def check_method(
+    method: MethodSpec, task: TaskSpec, dataset: Dataset, topologies: Mapping[str, Topology]
+) -> None:
+    """Check that a method can serve a task on every model; without any, that it can at all.
+
+    A baseline with a model needs one that can have it: a study may have others beside it.
+
+    Raises:
+        MethodError: it cannot, and why.
+    """
+    configured = methods.configure(method)
+    if isinstance(configured, methods.ConfiguredBaseline) or not topologies:
+        if reason := _refusal(configured.method, dataset, "head"):
+            raise _refuse(reason, task, method)
+        return
+    errors = []
+    for model, topology in topologies.items():
+        try:
+            choose_readout(task, dataset, model, topology, method)
+        except MethodError as error:
+            errors.append(error)
+    some_can = len(errors) < len(topologies) and method.name in WITH_MODEL
+    if errors and not some_can:
+        raise errors[0]
+
+
+def choose_readout(
+    task: TaskSpec, dataset: Dataset, model: str, topology: Topology, method: MethodSpec
+) -> Readout:
+    """The readout of the runs of one cell.
+
+    What the method names, or else the task, as far as the method can; otherwise the first that
+    task, model and method can have.
+
+    Args:
+        model: its key.
+
+    Raises:
+        MethodError: the method cannot serve the task, or not by the readout that the study names.
+    """
+    possible = possible_readouts(dataset.objective, topology)
+    for named, where in (
+        (method.readout, f"method {method.key} on model {model}"),
+        (task.readout, f"task {task.key} on model {model}"),
+    ):
+        if named is not None and named not in possible:
+            kind = dataset.objective.name.replace("_", " ")
+            raise MethodError(
+                f"{topology.name} does not answer a {kind} task by {named}.",
+                where=where,
+                remedy=f"It answers by {' or '.join(possible)}; or remove readout.",
+            )
+    configured = methods.configure(method)
+    shots = configured.shots if isinstance(configured, methods.ConfiguredMethod) else 0
+    if shots and any(example.messages for example in dataset.train):
+        raise _refuse("solved examples cannot stand before a conversation", task, method)
+    refusals = {readout: _refusal(configured.method, dataset, readout) for readout in possible}
+    allowed = [readout for readout in possible if not refusals[readout]]
+    if method.readout is not None and method.readout not in allowed:
+        raise _refuse(refusals[method.readout], task, method)
+    if not allowed:
+        raise _refuse(next(iter(refusals.values())), task, method)
+    if method.readout is not None:
+        return method.readout
+    return task.readout if task.readout in allowed else allowed[0]
+
+
+def possible_readouts(objective: Objective, topology: Topology) -> tuple[Readout, ...]:
+    """How models of this topology can answer tasks of this kind, the usual way first.
+
+    ``head`` where they cannot at all: opening the model says why.
+    """
+    headless = by_language_model(objective) if "causal_lm" in topology.heads else ()
+    # An LM head that came with the checkpoint is what those read.
+    with_head = objective.head in topology.heads and (objective.draws_head or not headless)
+    head: tuple[Readout, ...] = ("head",) if with_head else ()
+    return (*headless, *head) or ("head",)
+
+
+def find_refused_cells(study: Study) -> tuple[MethodError, ...]:
+    """Why methods of the study cannot train on models of it.
+
+    Raises:
+        MethodError: no method can train on any model.
+    """
+    pairs = [(method, model) for model in study.models for method in study.all_methods]
+    errors = tuple(e for method, model in pairs if (e := refuse_training(method, model)))
+    if pairs and len(errors) == len(pairs):
+        raise errors[0]
+    return errors
+
+
+def describe_refused(errors: Iterable[MethodError]) -> list[Finding]:
+    """A warning for each method that cannot train on a model."""
+    return [
+        Finding("warning", "not-possible", error.where, f"is not run: {error.what}", error.remedy)
+        for error in errors
+    ]
+
+
+def refuse_training(method: MethodSpec, model: ModelSpec) -> MethodError | None:
+    """Why the method cannot train on the model as it is held; None where it can."""
+    configured = methods.configure(method)
+    if model.quantisation is None or isinstance(configured, methods.ConfiguredBaseline):
+        return None
+    if not configured.cannot_train_quantised:
+        return None
+    return MethodError(
+        f"the model is quantised ({model.quantisation}): {configured.cannot_train_quantised}.",
+        where=f"method {method.key} on model {model.key}",
+        remedy="Remove the method from the study, or take the model unquantised; "
+        "adapters train on a quantised base.",
+    )
+
+
+def _refusal(method: methods.Method | methods.Baseline, dataset: Dataset, readout: Readout) -> str:
+    objective = for_readout(dataset.objective, readout, dataset.prompt)
+    return methods.refusal(method, objective, tabular=bool(dataset.features), readout=readout)
+
+
+def _refuse(reason: str, task: TaskSpec, method: MethodSpec) -> MethodError:
+    return MethodError(
+        f"{reason}.",
+        where=f"method {method.key} on task {task.key}",
+        remedy="Remove the method or the task from the study.",
+    )
+
+
+def _list_cells(
+    study: Study, task: TaskSpec, dataset: Dataset, model: ModelSpec, topology: Topology
+) -> list[PreparedCell]:
+    """The study's methods on a model, and the baselines that always stand beside them there.
+
+    These are the probe of the task's kind, where the model can have it; and where the model can
+    answer without training, its answers with and without solved examples.
+    """
+    specs = methods_with_probe(study, task)
+    if possible_readouts(dataset.objective, topology)[0] != "head":
+        names = {spec.name for spec in specs}
+        specs += [MethodSpec(name=name) for name in WITHOUT_TRAINING if name not in names]
+    cells = []
+    for spec in specs:
+        if refuse_training(spec, model):
+            continue
+        try:
+            readout = choose_readout(task, dataset, model.key, topology, spec)
+        except MethodError:
+            if spec.name not in WITH_MODEL:
+                raise
+        else:
+            cells.append(PreparedCell(task, model, spec, readout))
+    return cells
+
+
+def pin_task(spec: TaskSpec, dataset: Dataset, caches: ProcessCache) -> TaskSpec:
+    """The task at the present commit of its dataset of the hub."""
+    hub_source = tasks.hub_source(spec)
+    if hub_source is None:
+        return spec
+    revision = hub_datasets.pin_revision(hub_source).revision
+    spec = spec.model_copy(update={"revision": revision})
+    caches.datasets.setdefault(spec.model_dump_json(), dataset)
+    return spec
+
+
+def _pin_model(spec: ModelSpec, source: ModelSource, caches: ProcessCache) -> ModelSpec:
+    """The model at the present commit of its repository on the hub."""
+    if source.revision is None or spec.name.startswith("package:"):
+        return spec
+    spec = spec.model_copy(update={"revision": source.revision})
+    caches.sources[spec.model_dump_json()] = source
+    return spec
+
+
+def choose_forgetting_text(
+    study: Study, task: TaskSpec, topology: Topology
+) -> ForgettingText | None:
+    """The text of ``forgetting`` for final runs of a cell; None where it cannot be measured.
+
+    It is of language models alone: decoders, and translators on translations.
+
+    Raises:
+        StudyError: the shipped text is in other languages than the task's.
+        DataError: the file cannot be read, or lacks a language.
+    """
+    text = study.forgetting
+    if text is None:
+        return None
+    if topology is DECODER:
+        read_blocks(text, task.language or task.target_lang)
+    elif topology is ENCODER_DECODER and task.languages is not None:
+        read_pairs(text, task.languages)
+    else:
+        return None
+    return ForgettingText(text=text, sha256=hash_text(text))
