@@ -10,7 +10,7 @@ from support.tiny_runs import STUDY, a_store, runs
 from support.worker_process import FAKE, start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
-from paretune.execution.fleet_claims import Lease
+from paretune.execution.leases import Leases
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker_pool import WORKER
 from paretune.execution.worker_settings import WorkerSettings
@@ -163,10 +163,11 @@ def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
 def test_a_lost_lease_is_raised_in_the_run(tmp_path):
     store = a_store(tmp_path, runs(1))
     claim = store.claim("slow", STUDY, lease_seconds=0.2)
-    with pytest.raises(StaleClaimError), Lease(store, claim, StopRequest()) as lease:
+    with pytest.raises(StaleClaimError), Leases(store, 0.2, StopRequest()) as leases:
+        renewed = leases.add(claim)
         store.release(claim)
         for step in range(6000):
-            lease.report({"step": step})
+            renewed.report({"step": step})
             time.sleep(0.02)
 
 

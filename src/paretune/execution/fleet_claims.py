@@ -1,13 +1,11 @@
-"""Claims of one worker, renewed while it executes them: of a run alone, and of a fleet."""
+"""The claims of a fleet: runs that one worker trains together."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
 
-from paretune.errors import StaleClaimError, StoreError
+from paretune.errors import StaleClaimError
+from paretune.execution.leases import Leases
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.run_executor import RunExecutor
@@ -18,61 +16,6 @@ from paretune.measuring.processor import read_available_bytes
 from paretune.store import Claim, Storage
 from paretune.study import Run
 from paretune.training.runs.outcome import Outcome
-
-PROGRESS_SECONDS = 2.0
-
-
-class Lease:
-    """Renews a claim from a thread with its own connection; a context manager.
-
-    What is done for ``claim`` reports here. The thread writes progress at most every two seconds,
-    and renews at least four times in a lease. Where the run has passed to another worker, or the
-    store cannot be written, the next :meth:`report` raises that error.
-    """
-
-    def __init__(self, store: Storage, claim: Claim, stop: StopRequest) -> None:
-        self.claim = replace(claim, report=self.report)
-        self._store, self._stop = store, stop
-        self._latest: dict[str, Any] | None = None
-        self._error: StoreError | None = None
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._renew_until_stopped, daemon=True)
-
-    def __enter__(self) -> Lease:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def report(self, progress: Mapping[str, Any]) -> None:
-        """Take the newest progress; cheap, to be called after every step.
-
-        Raises:
-            KeyboardInterrupt: a stop was requested.
-            StaleClaimError: the lease was lost; the run must not go on here.
-            StoreError: the store cannot be written.
-        """
-        self._stop.check()
-        if self._error is not None:
-            raise self._error
-        self._latest = {**(self._latest or {}), **progress}
-
-    def _renew_until_stopped(self) -> None:
-        renewal = self.claim.lease_seconds / 4
-        pause = min(renewal, PROGRESS_SECONDS)
-        written, idle = None, 0.0
-        try:
-            with self._store.reopen() as store:
-                while not self._stopped.wait(pause):
-                    latest, idle = self._latest, idle + pause
-                    if latest is not written or idle >= renewal:
-                        store.renew(self.claim, latest)
-                        written, idle = latest, 0.0
-        except StoreError as error:
-            self._error = error
-
 
 FLEET_MEMORY_PARTS = 4
 """The runs of a fleet may hold one part in so many of the free memory, beside their model."""
@@ -109,7 +52,8 @@ class FleetClaims:
     ) -> None:
         self._store, self._study_hash, self._executor = store, study_hash, executor
         self._settings, self._stop, self._warn = settings, stop, warn
-        self._leases: list[Lease] = []
+        self._leases = Leases(store, settings.lease_seconds, stop)
+        self._claims: dict[str, Claim] = {}
 
     def gather(self, first: Claim) -> int:
         """Claim runs that train with this one; return the number of all.
@@ -117,12 +61,13 @@ class FleetClaims:
         Raises:
             ParetuneError: the data, the model or the method cannot be used.
         """
+        self._leases.__enter__()
         self._start(first)  # before the model is opened, which may take longer than a lease
         settings = self._settings
         budget = fleet_budget_bytes(settings.device_workers, settings.device)
         capacity = self._executor.fleet_capacity(first.run, settings, budget)
         self._claim_more(first, capacity - 1)
-        return len(self._leases)
+        return len(self._claims)
 
     def execute(self) -> None:
         """Execute all claimed runs, and those that take their places.
@@ -131,19 +76,16 @@ class FleetClaims:
             FleetOutOfMemoryError: memory ended; :meth:`stop_renewing` gives what is left to do.
             KeyboardInterrupt: stopped.
         """
-        first = self._leases[0].claim
+        claims = list(self._claims.values())
         with self._stop.interruptible():
             self._executor.execute_fleet(
-                [lease.claim for lease in self._leases],
-                lambda limit: self._claim_more(first, limit),
-                self._finish,
+                claims, lambda limit: self._claim_more(claims[0], limit), self._finish
             )
 
     def stop_renewing(self) -> list[Claim]:
         """Stop renewing; return the claims of runs that have not ended."""
-        for lease in self._leases:
-            lease.__exit__()
-        claims, self._leases = [lease.claim for lease in self._leases], []
+        self._leases.__exit__()
+        claims, self._claims = list(self._claims.values()), {}
         return claims
 
     def _claim_more(self, first: Claim, limit: int) -> list[Claim]:
@@ -170,15 +112,13 @@ class FleetClaims:
             return [self._start(claim) for claim in claims]
 
     def _start(self, claim: Claim) -> Claim:
-        lease = Lease(self._store, claim, self._stop).__enter__()
-        self._leases.append(lease)
-        return lease.claim
+        self._claims[claim.run_id] = self._leases.add(claim)
+        return self._claims[claim.run_id]
 
     def _finish(self, claim: Claim, outcome: Outcome) -> None:
         with self._stop.deferred():
-            (lease,) = (lease for lease in self._leases if lease.claim.run_id == claim.run_id)
-            self._leases.remove(lease)
-            lease.__exit__()
+            del self._claims[claim.run_id]
+            self._leases.drop(claim.run_id)
             try:
                 self._store.finish(claim, outcome.result, outcome.measured, outcome.blobs)
             except StaleClaimError as error:

@@ -21,8 +21,8 @@ from paretune.execution.fleet_claims import (
     HALVE_PREFIX,
     NO_FLEET_PREFIXES,
     FleetClaims,
-    Lease,
 )
+from paretune.execution.leases import Leases
 from paretune.execution.memory_budget import MemoryBudget
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.run_executor import RunExecutor
@@ -148,10 +148,10 @@ class _Worker:
             notes = (*notes, left_fleet)
         try:
             with (
-                Lease(self.store, claim, self.stop) as lease,
+                Leases(self.store, claim.lease_seconds, self.stop) as leases,
                 self.stop.interruptible(),
             ):
-                outcome = self.executor.execute(lease.claim, halvings)
+                outcome = self.executor.execute(leases.add(claim), halvings)
             if notes:
                 outcome.result["notes"] = [*outcome.result.get("notes", []), *notes]
             if claim.run.stage == "cost" and needs_repeat(

@@ -110,10 +110,9 @@ class Store:
                 "WHERE NOT left_out GROUP BY study_hash, state ORDER BY state"
             ):
                 counts.setdefault(row["study_hash"], {})[row["state"]] = row["n"]
-        names = ("study_hash", "name", "text", "created")
         return [
-            StudyEntry(*(row[name] for name in names), counts.get(row["study_hash"], {}))
-            for row in studies
+            StudyEntry(key, row["name"], row["text"], row["created"], counts.get(key, {}))
+            for key, row in ((row["study_hash"], row) for row in studies)
         ]
 
     def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:

@@ -8,16 +8,15 @@ needs to reach the store.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Protocol
 
 from paretune.atomic_write import write_atomically
-from paretune.errors import ParetuneError, StaleClaimError, StoreError
+from paretune.errors import ParetuneError, StaleClaimError
 from paretune.execution.cluster.assignment import (
     Assignment,
     Checkpoint,
@@ -31,6 +30,7 @@ from paretune.execution.cluster.assignment import (
 from paretune.execution.costs.repeat import needs_repeat
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES
+from paretune.execution.leases import Leases
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.signals import interrupt_on_signals
@@ -102,7 +102,7 @@ class ClusterExecutor:
         with (
             self.open_cluster() as cluster,
             interrupt_on_signals(),  # after: connecting to a cluster may handle them in its own way
-            _Leases(store, self.settings.lease_seconds) as leases,
+            Leases(store, self.settings.lease_seconds) as leases,
         ):
             tasks = _Tasks(self, store, study_hash, cluster, leases, callbacks.observer.note)
             places = self.tasks or cluster.count_places(tasks.usual_needs)
@@ -116,65 +116,6 @@ class ClusterExecutor:
                 raise
             finally:
                 tasks.end()
-
-
-class _Leases:
-    """Renews all claims of this process from one thread; a context manager."""
-
-    def __init__(self, store: Storage, lease_seconds: float) -> None:
-        self._store, self._pause = store, min(2.0, lease_seconds / 8)
-        self._renewal = lease_seconds / 4
-        self._claims: dict[str, Claim] = {}
-        self._progress: dict[str, Mapping[str, Any]] = {}
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._error: StoreError | None = None
-        self._thread = threading.Thread(target=self._renew_until_stopped, daemon=True)
-
-    def __enter__(self) -> _Leases:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def add(self, claims: Iterable[Claim]) -> None:
-        with self._lock:
-            self._claims.update({claim.run_id: claim for claim in claims})
-
-    def drop(self, run_id: str) -> Mapping[str, Any] | None:
-        """Renew a claim no longer; returns the progress that was not yet written."""
-        with self._lock:
-            self._claims.pop(run_id, None)
-            return self._progress.pop(run_id, None)
-
-    def report(self, run_id: str, progress: Mapping[str, Any]) -> None:
-        with self._lock:
-            if run_id in self._claims:
-                self._progress[run_id] = progress
-
-    def check(self) -> None:
-        """Raise StoreError where the store could not be written."""
-        if self._error is not None:
-            raise self._error
-
-    def _renew_until_stopped(self) -> None:
-        renewed = time.monotonic()
-        try:
-            with self._store.reopen() as store:
-                while not self._stopped.wait(self._pause):
-                    due = time.monotonic() - renewed >= self._renewal
-                    renewed = time.monotonic() if due else renewed
-                    with self._lock:
-                        progress, self._progress = self._progress, {}
-                        claims = [c for i, c in self._claims.items() if due or i in progress]
-                    for claim in claims:
-                        # Another process has it: the end of the task is refused, and noted then.
-                        with contextlib.suppress(StaleClaimError):
-                            store.renew(claim, progress.get(claim.run_id))
-        except StoreError as error:
-            self._error = error
 
 
 @dataclass
@@ -193,7 +134,7 @@ class _Tasks:
     store: Storage
     study_hash: str
     cluster: Cluster
-    leases: _Leases
+    leases: Leases
     note: Callable[[str], None]
     _tasks: dict[int, _Task] = field(default_factory=dict)
     _submitted: int = 0
@@ -222,7 +163,8 @@ class _Tasks:
         elif isinstance(event, Learned):
             self.store.set_setting(event.key, event.value)
         elif isinstance(event, Progress):
-            self.leases.report(event.run_id, event.progress)
+            with contextlib.suppress(StaleClaimError):  # the end of the task is refused, and noted
+                self.leases.report(event.run_id, event.progress)
         elif (claim := self._claim_of(event.run_id)) is None:
             return  # of a task that was given up
         elif isinstance(event, Checkpoint):
@@ -316,7 +258,8 @@ class _Tasks:
         )
 
     def _submit(self, claims: Sequence[Claim]) -> None:
-        self.leases.add(claims)
+        for claim in claims:
+            self.leases.add(claim)
         self._submitted += 1
         settings = {
             key: value

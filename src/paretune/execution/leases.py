@@ -1,0 +1,100 @@
+"""The claims of this process, renewed while their runs are executed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Self
+
+from paretune.errors import StaleClaimError, StoreError
+from paretune.execution.signals import StopRequest
+from paretune.store import Claim, Storage
+
+PROGRESS_SECONDS = 2.0
+
+
+class Leases:
+    """Renews claims from one thread, with its own connection; a context manager.
+
+    The thread writes progress at most every two seconds, and renews each claim some four times in a
+    lease. Nothing is locked, since a signal may interrupt a report at any instruction: each step is
+    one operation on a dict.
+
+    Args:
+        stop: a report raises KeyboardInterrupt where a stop was requested.
+    """
+
+    def __init__(
+        self, store: Storage, lease_seconds: float, stop: StopRequest | None = None
+    ) -> None:
+        self._store, self._renewal, self._stop = store, lease_seconds / 4, stop
+        self._claims: dict[str, Claim] = {}
+        self._progress: dict[str, Mapping[str, Any]] = {}
+        self._written: dict[str, Mapping[str, Any] | None] = {}
+        self._stale: dict[str, StaleClaimError] = {}
+        self._error: StoreError | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_stopped, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def add(self, claim: Claim) -> Claim:
+        """Renew a claim from now on; returns the claim whose ``report`` writes its progress."""
+        for kept in (self._progress, self._written, self._stale):
+            kept.pop(claim.run_id, None)
+        self._claims[claim.run_id] = claim
+        return replace(claim, report=partial(self.report, claim.run_id))
+
+    def drop(self, run_id: str) -> Mapping[str, Any] | None:
+        """Renew a claim no longer; returns the progress that was not yet written."""
+        self._claims.pop(run_id, None)
+        progress = self._progress.get(run_id)
+        return None if progress is self._written.get(run_id) else progress
+
+    def report(self, run_id: str, progress: Mapping[str, Any]) -> None:
+        """Take the newest progress; cheap, to be called after every step.
+
+        Raises:
+            KeyboardInterrupt: a stop was requested.
+            StaleClaimError: the lease was lost; the run must not go on here.
+            StoreError: the store cannot be written.
+        """
+        if self._stop is not None:
+            self._stop.check()
+        self.check()
+        if run_id in self._stale:
+            raise self._stale[run_id]
+        self._progress[run_id] = {**self._progress.get(run_id, {}), **progress}
+
+    def check(self) -> None:
+        """Raise StoreError where the store could not be written."""
+        if self._error is not None:
+            raise self._error
+
+    def _renew_until_stopped(self) -> None:
+        renewed = time.monotonic()
+        try:
+            with self._store.reopen() as store:
+                while not self._stopped.wait(min(PROGRESS_SECONDS, self._renewal / 2)):
+                    due = time.monotonic() - renewed >= self._renewal
+                    renewed = time.monotonic() if due else renewed
+                    for run_id, claim in list(self._claims.items()):
+                        progress = self._progress.get(run_id)
+                        if due or progress is not self._written.get(run_id):
+                            try:
+                                store.renew(claim, progress)
+                            except StaleClaimError as error:
+                                self._stale[run_id] = error
+                            self._written[run_id] = progress
+        except StoreError as error:
+            self._error = error
