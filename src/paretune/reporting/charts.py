@@ -66,7 +66,6 @@ _SYMBOLS = {"above": " ▲", "unclear": " ≈", "below": " ▼"}
 _BAR_WIDTH = 400
 _LETTER = 6.3
 """Width of a character in pixels, rounded up."""
-_NO_BUDGET = 1e300
 
 
 @dataclass(frozen=True)
@@ -270,7 +269,7 @@ def chart_front(
             **base_spec(points, layers),
             "width": round(width - room - 50),
             "height": round(height),
-            "params": [{"name": "budget", "value": _NO_BUDGET}],
+            "params": [{"name": "budget", "value": 1e300}],
             "usermeta": {"axis": title, "unit": unit, "log": logarithmic, "names": room},
         },
     )
@@ -315,9 +314,8 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
     charts = []
     for field, low, high, title, zero in quantities:
         ends = [p[key] for p in points for key in (field, low, high) if p.get(key) is not None]
-        y = quantity(
-            field, [0 if zero else min(ends), max(ends)], title=title, zero=zero, nice=True
-        )
+        domain = [0 if zero else min(ends), max(ends)]
+        y = quantity(field, domain, title=title, zero=zero, nice=True)
         at = {"x": x, "y": y}
         whisker = {"x": channel("parameters"), "y": channel(low), "y2": {"field": high}}
         layers = [
