@@ -12,8 +12,8 @@
 #                   on every Python that is here (3.11 to 3.13); uploads nothing
 # make plugin       installs examples/plugin into an environment of its own, runs its tests and a study
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
-#                   writes what was proven to docs/guarantees.md and docs/guarantees-decoders.md
-# make bench        speed and memory beside transformers and peft; writes docs/performance.md. Hours:
+#                   writes what was proven to build/guarantees.md and build/guarantees-decoders.md
+# make bench        speed and memory beside transformers and peft; writes build/performance.md. Hours:
 #                   leave the machine alone meanwhile
 # make gpu          on a machine with a CUDA GPU: its tests, steps and memory beside transformers and
 #                   peft, in under ten minutes; writes bench/results/gpu/gpu.json and gpu.html
@@ -70,7 +70,8 @@ plugin: $(VENV)/dev
 	$(TESTS) -m slow tests/testing/test_example_plugin.py
 
 guarantees: $(VENV)/dev
-	$(TESTS) -m "slow or wide or guarantee" --guarantees=docs/guarantees.md
+	mkdir -p build
+	$(TESTS) -m "slow or wide or guarantee" --guarantees=build/guarantees.md
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

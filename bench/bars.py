@@ -1,4 +1,4 @@
-"""The figure of docs/performance.md."""
+"""The figure of the page of benchmarks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How often the package's verdicts hold: simulated and replayed studies, and the page of them.
 
     python bench/calibration.py measure                          (hours on one core: --share 0.2)
-    python bench/calibration.py page                             writes docs/calibration.md
+    python bench/calibration.py page                             prints the page of the site
 
 ``measure`` asks the code that is on PYTHONPATH, so an older commit can be measured by the same
 bench. It goes on where it stopped: scenarios that FILE holds are not simulated again.
@@ -19,7 +19,6 @@ from verdicts.scenarios import Scenario, list_scenarios
 from verdicts.simulate import simulate
 
 RESULTS = Path(__file__).parent / "calibration"
-PAGE = Path(__file__).parents[1] / "docs" / "calibration.md"
 BEFORE_COMMIT = "af5cf86"
 
 
@@ -36,7 +35,7 @@ def measure(file: Path, share: float, scenarios: list[Scenario]) -> None:
 
 
 def make_page() -> str:
-    """docs/calibration.md, from the results that are kept."""
+    """The page, from the results that are kept."""
     files = [RESULTS / f"{name}.json" for name in ("before", "after")]
     before, after = (json.loads(file.read_text(encoding="utf-8")) for file in files)
     template = (RESULTS / "page.md").read_text(encoding="utf-8")
@@ -55,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     verbs.add_parser("page")
     options = parser.parse_args(arguments)
     if options.verb == "page":
-        PAGE.write_text(make_page(), encoding="utf-8")
+        print(make_page())
         return
     scenarios = [
         scenario

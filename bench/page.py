@@ -1,4 +1,4 @@
-"""Writes docs/performance.md and its figure from what the benchmarks left in bench/results.
+"""Writes build/performance.md and its figure from what the benchmarks left in bench/results.
 
     python bench/page.py
 
@@ -369,10 +369,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Write both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    parser.add_argument("--page", type=Path, default=ROOT / "build" / "performance.md")
     options = parser.parse_args(arguments)
     if not any(read(options.results, name) for name in SECTIONS):
         raise SystemExit(f"nothing was measured yet: {options.results} has no results")
+    (options.page.parent / FIGURE).parent.mkdir(parents=True, exist_ok=True)
     options.page.write_text(page(options.results), encoding="utf-8")
     figure(read(options.results, "steps"), options.page.parent / FIGURE)
     print(f"{options.page} is written")

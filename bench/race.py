@@ -11,7 +11,7 @@
                                                                  their end
     python bench/race.py rules [--seconds 600]                   claims of full studies by the rules
                                                                  of a race, with and without lending
-    python bench/race.py page                                    prints the table of docs/racing.md
+    python bench/race.py page                                    prints what a race saves
 
 A full study is drawn (bench/verdicts) or read, and the race is given its runs one round after
 another. Compared are: what is recommended, the training seconds (drawn studies: each method as long

@@ -1,4 +1,4 @@
-"""Run the commands of docs/tutorial.md and write into the page what they print.
+"""Run the commands of docs/first-answer.md and write into the page what they print.
 
     python dev/tutorial.py FOLDER
 
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
+PAGE = Path(__file__).parents[1] / "docs" / "first-answer.md"
 STUDY = "messages.yaml"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -65,7 +65,7 @@ def change(text: str, diff: str) -> str:
     for gone, come in re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)+)", diff, re.MULTILINE):
         before, after = (re.sub(r"^.", "", part, flags=re.MULTILINE) for part in (gone, come))
         if before not in text:
-            raise SystemExit(f"docs/tutorial.md changes lines that {STUDY} lacks:\n{before}")
+            raise SystemExit(f"docs/first-answer.md changes lines that {STUDY} lacks:\n{before}")
         text = text.replace(before, after)
     return text
 

@@ -1,6 +1,6 @@
-"""Writes docs/exports.md: what each method can be exported as, and where PEFT cannot follow.
+"""The page of the site on exports: as what each method can be exported, and where PEFT stops.
 
-``python docs/exports.py``; PEFT's errors are those that it really raises, on tiny models.
+PEFT's errors are those that it really raises, on tiny models.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import peft
@@ -23,7 +22,6 @@ from paretune.exporting.restore import TaskSignature
 from paretune.methods.prompt import Options, peft_prompt_settings
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
-PAGE = Path(__file__).with_suffix(".md")
 FORMS = ("peft", "merged", "paretune", "lora")
 STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 """Options for those that cannot do without."""
@@ -31,8 +29,6 @@ FAMILIES = (
     "bert", "roberta", "xlm-roberta", "camembert", "deberta-v2", "modernbert", "distilbert",
     "electra",
 )  # fmt: skip
-ENDS = "## What PEFT says"
-"""Where the part of the page begins that depends on the version of PEFT."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Attempt:
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([*forms(), ENDS, "", *errors()]) + "\n"
+    return "\n".join([*forms(), "## What PEFT says", "", *errors()]) + "\n"
 
 
 def forms() -> list[str]:
@@ -77,79 +73,9 @@ def forms() -> list[str]:
     groups = list(kinds.values())
     heads = [f"{form} ({', '.join(group)})" for group in groups for form in FORMS]
     lines = [
-        "# Exports",
+        "# What exports as what",
         "",
-        "Written by `python docs/exports.py`; a test compares. A trained run becomes an adapter in",
-        "PEFT's format (head included), a merged checkpoint that `transformers` opens, or the",
-        "project's own folder (`paretune.load`). Each is opened again and its logits are compared",
-        "before it is kept; [guarantees.md](guarantees.md) says on which models this is proven.",
-        "Of translation models, Marian takes no prompts in PEFT's format: PEFT hands it embeddings",
-        "at a fraction of their size, and the export is refused with that reason.",
-        "",
-        "A base of the hub is named with its revision. A base that is a folder has no public",
-        "name: the card calls it by the study's label and the hash of its files, and so does",
-        "`paretune.json`, in which no path of the machine stands; `paretune.load(FOLDER)` finds",
-        "it on the machine that exported it, `paretune.load(FOLDER, base=PLACE)` elsewhere.",
-        "PEFT's `adapter_config.json` names it by its path, as `AutoPeftModel` needs it (a base",
-        "from a package too): the command and the card say so, and what to write there before",
-        "the folder is given to others.",
-        "",
-        "Each export has a card, `README.md`, with a whole program: it opens the folder that it",
-        "stands in and has a function `predict` that answers as the run did, cut at the same",
-        "length and in the same precision. `export` asks `predict` for up to 64 test rows (16",
-        "of a prompted model); terminal and card say how many of its answers are the scored",
-        "ones. It takes texts, pairs `(first text, second text)`, questions `(text, choices)`,",
-        "or rows of a table as `{column: value}`, which it makes the sentences that were trained",
-        "on; it returns names of labels, numbers of choices, numbers in the label's own unit",
-        "(the head is scaled back), or translations, made by the run's own search. The card says",
-        "which column is which text, and of the project's own tasks how their texts come about",
-        "(what is marked, what is asked). No row of the data is shown.",
-        "Names on it are escaped, its commands quoted for a shell; folders get no names that",
-        "lead elsewhere: what cannot stand in one becomes a dash, with a hash at the end.",
-        "",
-        "PEFT's files have no place for the names of labels: the program names them and gives",
-        "them to the base, and `AutoPeftModel` takes `id2label=dict(enumerate(labels))`. (A",
-        "`config.json` beside the adapter would hold them, but `transformers` takes such a",
-        "folder for a whole model, whose weights it then misses.)",
-        "",
-        "Without `--method`, `export` takes what `recommend` says. Where that is a baseline",
-        "without trained weights it names the best method that has some, and writes nothing.",
-        "It needs no data file: where one is gone or edited, the store knows labels and prompt,",
-        "and the answers are not compared.",
-        "",
-        "A run that gave every test example the same answer has learnt nothing. It is exported",
-        "with `--allow-collapsed` only, and the terminal and the card say so first. Baselines",
-        "without a model (majority, TF-IDF, gradient boosting, the copied source) train nothing",
-        "that could be exported; `--method untuned` is the base itself, as a checkpoint, and",
-        "`few_shot` is refused: no export holds its solved examples.",
-        "",
-        "The weights of final runs are kept within `protocol.keep_weights` (4 GiB), those that",
-        "`export` takes first ([store.md](store.md#trained-weights)). Where they were not kept,",
-        "`export` says what they take, and `--train-again` trains the run once more. A folder",
-        "is there whole or not at all; a full disk or a place that cannot be written is one",
-        "sentence.",
-        "",
-        "**Decoders.** A classifier opens with `AutoPeftModelForSequenceClassification`, its",
-        "`score` in `modules_to_save`; where the base's config names no padding token the card",
-        "passes one. A run that answers by label words or by text has no head:",
-        "`AutoPeftModelForCausalLM`, and the card's `predict` asks by the task's prompt.",
-        "`Conv1D` layers (GPT-2) are written as they were; PEFT has no LoHa and LoKr for them.",
-        "PEFT opens no regression of a decoder: its classifier has no bias. `--form lora`",
-        "writes LoHa, LoKr and some of PEFT's tuners as LoRA, factorised by PEFT",
-        "(`convert_to_lora`), one rank for all layers: an approximation, whose logits may",
-        "differ by a hundredth of the largest, and the card says by how much. Cards of causal",
-        "models have the commands for vLLM (with `--max-lora-rank`) and for llama.cpp's",
-        "converters, which are not run here. An adapter of a quantised base belongs to that",
-        "base, and merging writes the rounded weights it was trained on.",
-        "",
-        "**The hub.** A card begins with the metadata that the hub reads: library, task, tags,",
-        "base (where it has a name there) and `model-index` with the score of this run and the",
-        "mean over all runs, each with interval, examples and seeds. `--push OWNER/NAME`",
-        "uploads the folder in one commit, by the login of `hf auth login`; paretune keeps no",
-        "token. A new repository is private; an existing public one is refused without",
-        "`--public`. A base that is a folder of this machine is not named in the uploaded",
-        "`adapter_config.json`. The card names no licence: it depends on the base, the data and",
-        "you. Tests push to a server on the loopback.",
+        "The forms are described in [exports](../your-study/exports.md).",
         "",
         f"| method | {' | '.join(heads)} |",
         f"|---{'|---' * len(heads)}|",
@@ -324,8 +250,3 @@ def batch() -> dict[str, torch.Tensor]:
     """Two sequences of six tokens."""
     ids = torch.arange(5, 17).reshape(2, 6)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE, "written")  # noqa: T201

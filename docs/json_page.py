@@ -1,14 +1,11 @@
-"""Writes docs/json.md from the fields that the code knows: ``python docs/json_page.py``."""
+"""The page of the site on ``--json``, from the fields that the code has."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from json_shapes import COMMON, OWN_SHAPES, SHAPES
 
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 
-PAGE = Path(__file__).with_name("json.md")
 # The script is not called json.py: beside itself it would stand before Python's own json.
 
 
@@ -16,9 +13,6 @@ def page() -> str:
     """The whole page."""
     lines = [
         "# A study as JSON",
-        "",
-        "Written from `src/paretune/reporting/json/json_fields.py` by",
-        "`python docs/json_page.py`; a test compares.",
         "",
         "`paretune report STUDY --json` gives the whole study as one JSON object, on standard",
         "output or, with `--output FILE`, in a file ([other verbs](#the-other-verbs)): what was",
@@ -38,7 +32,8 @@ def page() -> str:
         "- What is not there is `null`, never 0; NaN and infinity are never written.",
         "- Numbers are not rounded. Sizes are bytes, times are seconds.",
         "- Scores are means over seeds; their intervals are over seeds and test examples",
-        "  ([how](report.md)). Costs are solo measurements ([how](measuring.md)).",
+        "  ([how](../how-it-works/statistics.md)). Costs are solo measurements",
+        "  ([how](../how-it-works/measuring.md)).",
         "- Under `runs` each score is one run's, so one seed: `score` and `selection` have their",
         "  number of examples and an interval over these. `scores` and `curve` have `n` and",
         "  `examples` and no interval: they are there to be looked into, not to be concluded from.",
@@ -72,8 +67,3 @@ def _verbs() -> list[str]:
         lines += [f"| `{verb}` | `{name}` | {meaning} |" for name, meaning in shape.items()]
     lines += ["", "Without those common fields:", ""]
     return lines + [f"- `{verb}`: {meaning}" for verb, meaning in OWN_SHAPES.items()]
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(PAGE, "written")  # noqa: T201

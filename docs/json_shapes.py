@@ -1,4 +1,4 @@
-"""The fields of what each verb gives with ``--json``, for docs/json.md; a test compares."""
+"""The fields of what each verb gives with ``--json``, for the site; a test compares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes docs/methods.md from the method files: ``python docs/methods.py``."""
+"""The page of the site on methods, from the method files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import re
 import runpy
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,8 +20,7 @@ from paretune.methods.core import options as method_options
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
 from paretune.models.structure.anatomy import read_anatomy
 
-PAGE = Path(__file__).with_suffix(".md")
-BENCH = PAGE.parents[1] / "bench"
+BENCH = Path(__file__).parents[1] / "bench"
 LABEL = re.compile(
     r"^(Source|Equation|Shapes(?: for .*?)?|Trained parameters|Start|Merges|When|Example): "
 )
@@ -71,10 +69,9 @@ def page() -> str:
     lines = [
         "# The methods",
         "",
-        "Written from the method files by `python docs/methods.py`; a test compares. Trained",
-        "parameters: of the method alone, with its default options, on BERT-base (110 M); the head",
-        "comes on top, with every method. Below: [what they cost](#what-they-cost); at the end:",
-        "[the tuners of peft](#peft-tuners), which a study may name beside these.",
+        "Trained parameters: of the method alone, with its default options, on BERT-base (110 M);",
+        "the head comes on top. Below: [what they cost](#what-they-cost); at the",
+        "end: [the tuners of peft](#peft-tuners), which a study may name beside these.",
         "",
         "| method | trained on BERT-base | starts as the base model | merges | lines of code |",
         "|---|---|---|---|---|",
@@ -230,8 +227,3 @@ def code_lines(module: methods.Method | methods.Baseline) -> int:
 def anchor(module: methods.Method | methods.Baseline) -> str:
     """Where a heading's link leads."""
     return re.sub(r"[^a-z0-9 -]", "", module.title.lower()).replace(" ", "-")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
-    print(textwrap.shorten(str(PAGE), 100), "written")  # noqa: T201

@@ -1,4 +1,4 @@
-"""Pages of the site that are made from the code: the command line, the study file, the Python API.
+"""Pages of the site that are made from the code or from what was measured.
 
 ``python docs/reference_pages.py FOLDER`` writes them; the site's build asks for them
 (:mod:`docs.site_hooks`), so they are no files of the repository.
@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import sys
@@ -21,8 +22,10 @@ from typer.core import TyperGroup
 
 import paretune
 from paretune.cli import app
+from paretune.reporting.tables.column_types import COLUMNS, TABLES
 from paretune.study import Study
 
+ROOT = Path(__file__).parents[1]
 _NONE = type(None)
 _SIGNS = {"Ge": "≥", "Gt": ">", "Le": "≤", "Lt": "<"}
 _BOUNDS = {"Ge": "ge", "Gt": "gt", "Le": "le", "Lt": "lt"}
@@ -46,7 +49,7 @@ def cli_page() -> str:
         "# Command line",
         "",
         "Made from the program itself. What each verb is for, exit codes and what may be typed: "
-        "[the command line](../cli.md); the objects of `--json`: [JSON](../json.md).",
+        "[the command line](../your-study/index.md); the objects of `--json`: [JSON](json.md).",
         "",
     ]
     for verb, command, context in commands():
@@ -72,9 +75,7 @@ def study_file_page() -> str:
         "# Study file",
         "",
         "Made from the models that validate a study file. `paretune new` writes one with comments; "
-        "what is unknown or impossible is answered with its line and a remedy. Names of other "
-        "libraries that mean the same are taken too ([what a study file may be]"
-        "(../cli.md#what-a-study-file-may-be)).",
+        "what is unknown or impossible is answered with its line and a remedy.",
         "",
         "## The file",
         "",
@@ -101,7 +102,7 @@ def python_page() -> str:
         "",
         "The verbs of the command line as functions that return values; in a "
         "notebook, values show themselves as tables. A first look: "
-        "[the command line](../cli.md#python).",
+        "[your study](../your-study/index.md#python).",
         "",
     ]
     names = sorted(paretune.__all__, key=lambda name: (name[0].isupper(), name))
@@ -111,10 +112,50 @@ def python_page() -> str:
     return "\n".join(lines)
 
 
+def tables_page() -> str:
+    """The tables that ``report --tables`` writes, and their columns."""
+    lines = [
+        "# Tables",
+        "",
+        "| table | title | columns of `.csv` and `.parquet` |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {title} | {', '.join(f'`{column}`' for column in columns)} |"
+        for name, (title, columns) in TABLES.items()
+    ]
+    lines += ["", "Sizes are bytes, times are seconds.", "", "| column | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, (_, meaning) in COLUMNS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def import_page(module: str, function: str = "page") -> Callable[[], str]:
+    """The page that a script beside this one, or in bench, makes."""
+
+    def make() -> str:
+        sys.path[:] = dict.fromkeys([*sys.path, str(ROOT / "docs"), str(ROOT / "bench")])
+        return str(getattr(importlib.import_module(module), function)())
+
+    return make
+
+
+def read_guarantees(name: str) -> Callable[[], str]:
+    """What ``make guarantees`` found here, otherwise what it found when it was kept."""
+    places = [ROOT / folder / f"{name}.md" for folder in ("build", "bench/results")]
+    return lambda: next(path for path in places if path.exists()).read_text(encoding="utf-8")
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": cli_page,
     "reference/study-file.md": study_file_page,
     "reference/python.md": python_page,
+    "reference/json.md": import_page("json_page"),
+    "reference/tables.md": tables_page,
+    "reference/methods.md": import_page("methods"),
+    "reference/exports.md": import_page("exports"),
+    "reference/calibration.md": import_page("calibration", "make_page"),
+    "reference/guarantees.md": read_guarantees("guarantees"),
+    "reference/guarantees-decoders.md": read_guarantees("guarantees-decoders"),
 }
 """By path in the site."""
 

@@ -13,7 +13,7 @@ from mkdocs.structure.files import File
 sys.path.insert(0, str(Path(__file__).parent))
 import reference_pages
 
-ROOT = Path(__file__).parents[1]
+ROOT = reference_pages.ROOT
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 _FROM_ROOT = {"CHANGELOG.md": "reference/changelog.md"}
 """Files beside docs/ that are pages of the site."""

@@ -6,7 +6,7 @@ python examples/paper_reread.py --model ./FOLDER --source ./FOLDER    a model an
 Both studies (paper.yaml and paper-fair.yaml beside this file, or those that are given) are run, or
 gone on with, in STORE/paper and STORE/fair. Then the page is written, and beside it the report of
 each study. --published FILE adds what the paper's own numbers say: its authors' table of runs, in
-the form that docs/paper.md has.
+the form that docs/gallery/paper.md has.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ left, in a terminal or a notebook::
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
-The package has a folder for each concern, which is more than fifteen; docs/architecture.md says
-what each is for. Only names are imported here; torch and the rest come when a verb needs them.
+The package has a folder for each concern; docs/extend/architecture.md says what each is for. Only
+names are imported here; torch and the rest come when a verb needs them.
 """
 
 from importlib.metadata import version

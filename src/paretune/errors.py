@@ -1,6 +1,6 @@
 """Every error a user can meet: what happened, where, and what to do about it.
 
-Exit codes (documented in docs/cli.md):
+Exit codes (documented in docs/your-study/index.md):
 
 ====  =====================================================================
 0     done; diverged, collapsed and out-of-memory runs are results, not errors

@@ -1,6 +1,6 @@
 """Do the verdicts err as rarely as they say? The cut-down calibration of bench/calibration.py.
 
-The same scenarios as the page has (docs/calibration.md), with fewer studies; all seeds are fixed.
+The same scenarios as the page has (bench/calibration.py), with fewer studies; all seeds are fixed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every command of docs/tutorial.md, in its order: a tiny model, few rows, two steps a run."""
+"""Every command of docs/first-answer.md, in its order: a tiny model, few rows, two steps a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.tiny_study import command, finish
 from paretune.study import Study
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "tutorial.md"
+PAGE = ROOT / "docs" / "first-answer.md"
 QUICK = {
     "epochs: 5": "max_steps: 2",
     "max_length: 64": "max_length: 32",

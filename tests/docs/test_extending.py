@@ -1,4 +1,4 @@
-"""The code on docs/extending.md runs, and its values keep their contracts."""
+"""The code on docs/extend/index.md runs, and its values keep their contracts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paretune.testing import (
     TaskContract,
 )
 
-PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "extend" / "index.md").read_text(encoding="utf-8")
 
 
 def code(section: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from paretune.verbs.workers import WorkerOptions
 def test_every_command_of_every_page_is_parsed() -> None:
     commands = list(dict.fromkeys(c for c in shown_commands() if c.program == "paretune"))
     pages = Counter(command.page for command in commands)
-    assert {"README.md", "AGENTS.md", "docs/cli.md", "docs/tutorial.md"} <= set(pages)
+    assert {"README.md", "AGENTS.md", "docs/your-study/index.md", "docs/index.md"} <= set(pages)
     refused = [
         f"{command.page}: {command.text}: {why}"
         for command in commands
@@ -82,7 +82,7 @@ def subclasses(of: type[ParetuneError]) -> set[type[ParetuneError]]:
 
 
 def test_exit_codes_are_those_of_the_page_and_of_the_code() -> None:
-    listed = table((ROOT / "docs" / "cli.md").read_text(encoding="utf-8"))
+    listed = table((ROOT / "docs" / "your-study" / "index.md").read_text(encoding="utf-8"))
     own = {cls.exit_code for cls in subclasses(ParetuneError) if cls.__module__ == errors.__name__}
     assert set(listed) == {0, INTERRUPTED} | own
     documented = {

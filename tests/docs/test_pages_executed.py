@@ -16,7 +16,7 @@ from support.page_commands import ROOT, ShownCommand, is_complete, shown_command
 from support.tiny_study import command
 
 ELSEWHERE = {
-    "docs/tutorial.md": "tests/cli/test_tutorial.py",
+    "docs/first-answer.md": "tests/cli/test_tutorial.py",
     "examples/plugin/README.md": "tests/testing/test_example_plugin.py",
 }
 """Pages whose commands are one session, which a test of its own executes in its order."""
@@ -27,7 +27,6 @@ HUB = "fetches models or data from the network"
 NOT_HERE = {
     "pip install '.[minilm]'": INSTALLS,
     'pip install ".[minilm]"': INSTALLS,
-    'pip install --extra-index-url https://download.pytorch.org/whl/cpu ".[minilm]"': INSTALLS,
     "pip install tensorboard": INSTALLS,
     'pip install "ray>=2.40,<3"': INSTALLS,
     "git clone ... && cd paretune": "fetches from the host",
@@ -73,7 +72,10 @@ OTHER_SETTINGS = (
 GROUPS = {
     "reviews": Group(
         page_folders.prepare_reviews,
-        ("README.md", "docs/index.md", "AGENTS.md", "docs/cli.md", "docs/report.md"),
+        (
+            *("README.md", "docs/index.md", "AGENTS.md"),
+            *("docs/your-study/index.md", "docs/your-study/report.md"),
+        ),
         {
             **dict.fromkeys(STUDIES, "reviews.yaml"),
             **{"A": "lora", "B": "full", "DATA": "reviews.csv", "FILE": "reviews.csv"},
@@ -87,7 +89,7 @@ GROUPS = {
     ),
     "gallery": Group(
         page_folders.prepare_gallery,
-        ("docs/gallery.md", "examples/README.md", "docs/slobench.md"),
+        ("docs/gallery.md", "examples/README.md", "docs/your-study/slobench.md"),
         {"STUDY": "slovene-superglue", "mt.yaml": "manual-translation.yaml", **PEFT},
         {
             "paretune slobench check submission.zip --release source.zip": {
@@ -99,11 +101,11 @@ GROUPS = {
         },
     ),
     "instructions": Group(
-        page_folders.prepare_instructions, ("docs/data.md",), {"FILE": "reviews.csv"}
+        page_folders.prepare_instructions, ("docs/your-study/data.md",), {"FILE": "reviews.csv"}
     ),
     "machines": Group(
         page_folders.prepare_machines,
-        ("docs/cluster.md", "docs/store.md"),
+        ("docs/how-it-works/cluster.md", "docs/how-it-works/store.md"),
         {
             **dict.fromkeys(STUDIES, "study.yaml"),
             "studies/NAME": "studies/shared-work",
@@ -115,17 +117,14 @@ GROUPS = {
 
 
 def commands_to_execute() -> Iterator[ShownCommand]:
-    """Each once: those of blocks, and of those in sentences what could be typed as it stands."""
+    """Each once in its group: those of blocks, and of those in sentences what could be typed."""
     seen = set()
     for page_command in shown_commands():
-        if (
-            page_command.page in ELSEWHERE
-            or page_command.text in NOT_HERE
-            or page_command.text in seen
-        ):
+        place = (group_of(page_command.page), page_command.text)
+        if page_command.page in ELSEWHERE or page_command.text in NOT_HERE or place in seen:
             continue
         if page_command.whole or (page_command.program == "paretune" and is_complete(page_command)):
-            seen.add(page_command.text)
+            seen.add(place)
             yield page_command
 
 
@@ -209,19 +208,21 @@ def before(words: list[str], folder: Path) -> None:
         (folder / named).unlink(missing_ok=True)
     if words[0] == "export":
         shutil.rmtree(folder / "exports", ignore_errors=True)
-        # Of a few rows and two steps a model may answer a constant, or a baseline be the best.
-        words += [] if words[1] == "slobench" else ["--allow-collapsed"]
+        if words[1] != "slobench":
+            # Of a few rows and two steps a model may answer a constant, or a baseline be the best.
+            words += ["--allow-collapsed"]
+            words += [] if "--method" in words else ["--method", "lora"]
 
 
 def after(page_command: ShownCommand) -> None:
     """What stands there for what the page shows next.
 
-    The study file of docs/data.md is the page's own, in full; a submission that was exported.
+    The study file of the page of data is its own, in full; a submission that was exported.
     """
     if page_command.text == "paretune export slobench slovene-superglue":
         archive = Path("exports", "slovene-superglue", "slobench", "superglue.zip")
         shutil.copy(archive, "submission.zip")
-    if page_command.page != "docs/data.md" or page_command.words[:2] != ["new", "dates.jsonl"]:
+    if page_command.words[:2] != ["new", "dates.jsonl"]:
         return
     page = (ROOT / page_command.page).read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(study: dates\n.*?)```", page, re.DOTALL)

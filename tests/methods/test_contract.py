@@ -3,7 +3,7 @@
 Each combination is walked through once (paretune.testing.method_walk); the tests look at what was
 seen, and take it up where they need more. By default every method walks on BERT, and one on each
 other family (contract_places.py); ``make guarantees`` walks the rest, and every method on real
-models, and writes docs/guarantees.md from what these tests found (guarantees.py). A test that
+models, and writes build/guarantees.md from what these tests found (guarantees.py). A test that
 passes because the method may not do a thing says so with ``excused``: the reason is on the page.
 """
 

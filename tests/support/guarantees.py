@@ -1,7 +1,7 @@
-"""Collects what the contract's tests found, and writes docs/guarantees.md (``--guarantees=PAGE``).
+"""Collects what the contract's tests found, and writes a page (``--guarantees=PAGE``).
 
-The page of the decoders stands beside it (docs/guarantees-decoders.md); of the two, those are
-written of which a family was walked.
+The page of the decoders stands beside it; of the two, those are written of which a family was
+walked.
 
 (With "=": before it knows this option, pytest would take a page that stands alone for a test file.)
 

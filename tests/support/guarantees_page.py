@@ -1,10 +1,9 @@
-"""docs/guarantees.md: from what was found to the page, and from the page to what it lacks."""
+"""The page of guarantees, from what was found."""
 
 from __future__ import annotations
 
 import datetime
 import platform
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ FAILED, HOLE, SKIPPED, EXCUSED = "!", "?", "~", "-"
 REFUSED, UNSERVED = "refused", "not served"
 WORDS = (REFUSED, UNSERVED)
 """What stands in a cell that has no letters."""
-COMMAND = "make guarantees"
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def page(findings: Findings, scope: Scope) -> str:
     lines = [
         "# What is guaranteed",
         "",
-        f"Written by `{COMMAND}` on {datetime.date.today()} from what the contract's tests",
+        f"Written by `make guarantees` on {datetime.date.today()} from what the contract's tests",
         f"(`tests/methods/test_contract.py`) found: Python {platform.python_version()}, "
         f"{', '.join(f'{name} {version(name)}' for name in ('torch', 'transformers', 'peft'))}.",
         *verdict(findings, scope),
@@ -193,38 +191,3 @@ def verdict(findings: Findings, scope: Scope) -> list[str]:
         *(["", "FAILED:", ""] if failures else []),
         *(f"- `{f}`" for f in failures),
     ]
-
-
-def complaints(text: str, scope: Scope) -> list[str]:
-    """What a page lacks or shows that a release may not have; empty: it is as it should be."""
-    rows = [
-        [part.strip() for part in line.strip("|").split("|")]
-        for line in text.splitlines()
-        if line.startswith(("| method |", "| `"))
-    ]
-    if not rows:
-        return ["has no table"]
-    faults = [f"does not speak of {one}" for one in scope.kinds if one not in rows[0]]
-    named = {match[1] for line in rows[1:] if (match := re.match(r"`(\w+)`", line[0]))}
-    faults += [f"has no method {method}" for method in scope.methods if method not in named]
-    kinds = spoken_of(scope)
-    faults += [] if kinds in text else [f"does not say: {kinds}"]
-    faults += [
-        f"has no clause {one}" for one in CLAUSES if f"\n| {one} | {CLAUSES[one]}" not in text
-    ]
-    footnotes = set(re.findall(r"^\[\^(\d+)\]: \S", text, re.MULTILINE))
-    for line in rows[1:]:
-        for family, content in zip(rows[0][1:], line[1:], strict=True):
-            where = f"{line[0].partition('[')[0]} on {family}"
-            references = set(re.findall(r"\[\^(\d+)\]", line[0] + content))
-            faults += [f"{where}: footnote {n} is missing" for n in sorted(references - footnotes)]
-            letters = re.match(r"`([^`]*)`", content)
-            if letters is None and not content.startswith(tuple(f"{word}[^" for word in WORDS)):
-                faults.append(f"{where}: the cell is empty")
-            elif letters and FAILED in letters[1]:
-                faults.append(f"{where}: failed ({letters[1]})")
-            elif letters and HOLE in letters[1]:
-                faults.append(f"{where}: a hole that nothing explains ({letters[1]})")
-            elif letters and len(letters[1]) != len(CLAUSES):
-                faults.append(f"{where}: {letters[1]} is not of {len(CLAUSES)} clauses")
-    return faults

@@ -17,7 +17,7 @@ from paretune.cli import CommandLineError, app
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "docs/gallery/**/*.md", "examples/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md")
     for path in ROOT.glob(pattern)
     if path.name != "CHANGELOG.md"  # of what is past
 )

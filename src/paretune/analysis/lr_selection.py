@@ -17,7 +17,7 @@ from paretune.store.record import Predictions, Record
 SEED_POINTS = 2.0
 """Standard deviation of a score between seeds that is assumed where one seed is all there is."""
 RATE_GAP_ERRORS = 0.8
-"""How many standard errors behind the best a rate is dropped in a race (docs/racing.md)."""
+"""How many standard errors behind the best a rate is dropped in a race."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def find_rates_in_play(
         se^2 = sum of v_f / F^2 + 2 sigma^2 / F
 
     with ``v_f`` the paired variance over the rows of fold f and sigma = ``SEED_POINTS`` for what
-    single runs differ by. Real trials at several ``errors``: docs/racing.md.
+    single runs differ by. Real trials at several ``errors``: docs/how-it-works/racing.md.
 
     Args:
         tuning: ended trials of one cell: the same folds for each rate.

@@ -22,7 +22,7 @@ whatever the p-value:
 - a higher score with failures that would make the next run the worse one.
 
 **In a race** (``protocol.race``) the claims are some of those that the same rules make when all
-runs of all cells are there, whatever was stopped and why (docs/statistics.md has the proof): only
+runs of all cells are there, whatever was stopped and why: only
 pairs of cells with all their runs are decided, the others count with p = 1, families are those of
 the whole study, cells lend the variance of their first two runs alone, and any failure of the
 higher side withholds a pair.

@@ -101,7 +101,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RacedPairs:
-    """What a race changes in the comparison of all pairs (docs/statistics.md).
+    """What a race changes in the comparison of all pairs (docs/how-it-works/statistics.md).
 
     Cells lend each other the variances of their first runs alone, since those of a stopped one are
     not known; a pair of which a side lacks runs has p = 1, and so have pairs of cells without a

@@ -44,7 +44,7 @@ class TestDesign:
         of different rows depend on one another. No unbiased estimate of that variance exists
         (Bengio and Grandvalet 2004). What differs between folds is in the variance of runs
         (:attr:`BootstrapScore.run_variance`); these factors are for what all folds share: 1.5 is
-        what real runs needed on average (docs/statistics.md). More repeats average the noise of
+        what real runs needed on average. More repeats average the noise of
         single runs but not what they share, of which small training sets have more. What is shared
         does not shrink with the rows as their own variance does, so its share grows with them.
         """

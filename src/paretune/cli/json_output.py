@@ -1,6 +1,6 @@
 """What ``--json`` prints: one object, on standard output or in a file.
 
-Its fields by verb are in docs/json.md; a test compares.
+Its fields by verb are in docs/json_shapes.py; a test compares.
 """
 
 from __future__ import annotations

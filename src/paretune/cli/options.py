@@ -101,9 +101,7 @@ StoreFolder = Annotated[
 ]
 AsJson = Annotated[
     bool,
-    typer.Option(
-        "--json", help="For scripts: JSON on standard output, or in --output (docs/json.md)."
-    ),
+    typer.Option("--json", help="For scripts: JSON on standard output, or in --output."),
 ]
 Devices = Annotated[
     str,

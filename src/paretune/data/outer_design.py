@@ -15,7 +15,7 @@ MAX_AUTO_ROWS = 1000
 """From this many labelled rows on, ``outer: auto`` keeps the published split.
 
 A test file that the user names is the test whatever its size. Below, a published test part holds so
-few rows that it decides little (docs/calibration.md). With more rows runs are longer and test parts
+few rows that it decides little. With more rows runs are longer and test parts
 larger.
 """
 

@@ -21,7 +21,7 @@ PROCESS_BYTES = 384 * 2**20
 """Bytes of a worker before it opens a model: its libraries (280 MiB were measured)."""
 MEMORY_SHARE = 3 / 4
 """Of the free memory, for runs: fleets have a quarter for what they hold beside a model, and
-without fleets it is for errors of the prediction (docs/statistics.md)."""
+without fleets it is for errors of the prediction (docs/how-it-works/measuring.md)."""
 
 
 @dataclass(frozen=True)

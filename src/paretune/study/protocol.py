@@ -54,7 +54,7 @@ class Checks(FrozenModel):
 
 
 class Protocol(FrozenModel):
-    """What makes the comparison fair; see docs/protocol.md.
+    """What makes the comparison fair; see docs/how-it-works/protocol.md.
 
     ``outer``: which rows are the test. ``split``: the published split (or the user's test file).
     A number: outer cross-validation over all labelled rows with so many folds. ``auto``: the
@@ -67,7 +67,7 @@ class Protocol(FrozenModel):
     is measured.
     ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
     it changes no result, so it is no part of the study's hash. ``race``: ``recommendation``
-    runs only what can still change what is recommended after all seeds (docs/racing.md).
+    runs only what can still change what is recommended after all seeds.
     ``budget`` (``30min``; a bare number is seconds): when to stop; the next call continues.
     """
 

@@ -166,7 +166,7 @@ def report(
             that is written too names it for links to it.
         figures: also write the figures (PNG, SVG and PDF) into this folder.
         tables: also write the tables (LaTeX, Markdown, CSV and Parquet) into this folder.
-        json: also write the whole study (JSON, docs/json.md) here.
+        json: also write the whole study (JSON) here.
 
     Returns:
         Tasks with their cells, scores with intervals, costs, verdicts and sentences.

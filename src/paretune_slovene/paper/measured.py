@@ -26,7 +26,7 @@ from paretune_slovene.paper.judging import ClaimComparison, ClaimVerdict, Standi
 
 CLOSE = 0.05
 """Memory peaks that differ by less count as equal: full fine-tuning measured again on a CPU differs
-by up to 4.2 % (docs/measuring.md)."""
+by up to 4.2 % (docs/how-it-works/measuring.md)."""
 
 
 def judge_study(claim: Claim, study: Study, cells: Sequence[Cell]) -> ClaimVerdict:

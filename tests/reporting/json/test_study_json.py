@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from support import fake_records as fake
 from support import fake_translations
-from support.docs_script import DOCS, docs_script
 
 from paretune.analysis.statistics.score_interval import score_interval
 from paretune.data.finding import Finding
@@ -137,10 +136,6 @@ def test_a_file_of_before_these_fields_is_read(tmp_path: Path) -> None:
     old = tmp_path / "old.json"
     old.write_text(json.dumps(document), encoding="utf-8")
     assert read_json(old) == document
-
-
-def test_the_page_is_as_the_code_has_it() -> None:
-    assert (DOCS / "json.md").read_text(encoding="utf-8") == docs_script("json_page").page()
 
 
 def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 In one draw (:mod:`paretune.analysis.pareto.expected_score`) the loss of a configuration is how far
 it lies below the highest of that draw; its expected loss is the mean over draws. The highest of
 many noisy scores is too high itself, so the expected loss is on the safe side: in simulations it
-was 2.5 points where the true one was 1.6 (docs/report.md). Between two configurations it
+was 2.5 points where the true one was 1.6 (docs/your-study/report.md). Between two configurations it
 differs by exactly what their expected scores differ.
 """
 

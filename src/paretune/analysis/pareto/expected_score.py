@@ -22,7 +22,7 @@ Each configuration has ``DRAWS`` draws of it; draws of the same number share the
   three runs without a failure, and so would favour whatever has no seeds.
 
 Means have no prior: shrinking them to one another costs 0.5 to 3 points where the costly methods
-are also the better ones (docs/report.md). What is deterministic neither varies nor fails.
+are also the better ones. What is deterministic neither varies nor fails.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ The rule, for one task. Configurations are models x methods, baselines included.
 
 Whether it is proven better than its baselines (:mod:`paretune.analysis.pairwise_comparisons`) is
 said beside it and decides nothing: waiting for proof would leave users of small tasks with a
-baseline that is 15 points worse (docs/report.md).
+baseline that is 15 points worse (docs/your-study/report.md).
 """
 
 from __future__ import annotations

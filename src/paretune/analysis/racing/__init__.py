@@ -4,5 +4,5 @@
 :mod:`~paretune.analysis.racing.completions` (what the missing runs may score) and
 :mod:`~paretune.analysis.racing.choice_forecast` (what is then recommended). Methods that are
 hopeless before any test answer are left out by :mod:`~paretune.analysis.racing.screening`. Why its
-claims are those of the full study is in docs/statistics.md.
+claims are those of the full study is in docs/how-it-works/statistics.md.
 """

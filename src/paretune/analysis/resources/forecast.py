@@ -10,7 +10,7 @@ ended runs of the same model on the same device, one number each::
 
 Both are medians over runs, so that one run on a busy machine changes little. The residual
 (temporary results, fragmentation, libraries) is added, since the rule of thumb counts what a pass
-saves well: a factor was less accurate where passes differ in length (docs/statistics.md).
+saves well: a factor was less accurate where passes differ in length.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ PART_TITLES = {
     "working": "activations and temporary results",
 }
 CPU_REPEATABILITY = 0.05
-"""On a CPU two measurements of one run differ by up to about this share (docs/measuring.md)."""
+"""On a CPU two measurements of one run differ by up to about this share."""
 CONDITIONS = (
     "device",
     "device_name",

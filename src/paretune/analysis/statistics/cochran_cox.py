@@ -3,7 +3,7 @@
 A mean score has two variances, one from seeds and one from test examples, each with its own degrees
 of freedom. The Welch-Satterthwaite degrees of freedom of their sum are right on average. But two or
 three seeds sometimes agree by chance; then the sum looks as certain as its many examples, and the
-interval covers the true score in as few as 87 % of simulated studies (docs/statistics.md). So the
+interval covers the true score in as few as 87 % of simulated studies. So the
 quantile is the mean of both quantiles, weighted by the variances (Cochran and Cox 1950,
 "Experimental Designs", section 4.14; Cochran 1964, Biometrics 20)::
 

@@ -50,7 +50,7 @@ def run(
         typer.Option(
             metavar="NAME",
             help="What executes the runs: local, processes of this machine; or ray, tasks on a "
-            "Ray cluster (docs/cluster.md).",
+            "Ray cluster (docs/how-it-works/cluster.md).",
         ),
     ] = "local",
     address: Annotated[
@@ -73,7 +73,7 @@ def run(
         typer.Option(
             metavar="I/N",
             help="Run one of N shares, whole cells, into studies/NAME-shard-I-of-N or --store; "
-            "`paretune merge` joins them (docs/cluster.md).",
+            "`paretune merge` joins them (docs/how-it-works/cluster.md).",
         ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,

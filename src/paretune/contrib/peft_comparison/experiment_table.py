@@ -33,7 +33,7 @@ from paretune.terminal.sanitise import sanitise_line
 
 SEED_POINTS = 1.5
 """Points by which another seed typically moves an accuracy of a method that trains steadily
-(standard deviation; docs/statistics.md)."""
+(standard deviation; docs/how-it-works/statistics.md)."""
 _LEAST_CHANCE = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""Meaning of the fields of a study's JSON; ``python docs/json_page.py`` writes docs/json.md.
+"""Meaning of the fields of a study's JSON; the site's page of it is made from these.
 
 ``tasks[].cells[].score.low`` is the path of ``low`` of the score of each cell of each task.
 Objects whose keys are not fixed are in ``OPEN``.

@@ -1,6 +1,6 @@
 """A whole study as one JSON file: scores, comparisons, costs, curves, environment, failures.
 
-The fields are in :mod:`paretune.reporting.json.json_fields` and docs/json.md. What is not there is
+The fields are in :mod:`paretune.reporting.json.json_fields`. What is not there is
 null; NaN and infinity are never written. The same records give the same bytes.
 """
 

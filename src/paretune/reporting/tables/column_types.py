@@ -1,4 +1,4 @@
-"""Columns of the written tables: types and meanings (docs/report.md lists them)."""
+"""Columns of the written tables: types and meanings (the site lists them)."""
 
 from __future__ import annotations
 
