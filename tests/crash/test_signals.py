@@ -20,9 +20,11 @@ from support.tiny_study import as_file, small
 from test_kill import FAKE, STUDY_COMMAND
 from test_real_kill import PARETUNE
 
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import RunStatus, Store
 from paretune.training.recovery.checkpoint import read_progress
 
+FORKING = WorkerSettings(stages=("cost",), fork=True).to_json()
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
@@ -123,7 +125,7 @@ def test_no_worker_survives_its_parent(tmp_path: Path, stage: str) -> None:
 def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: Path) -> None:
     """Which the system may kill for its memory, say."""
     store, in_the_middle = holding(tmp_path, "cost")
-    arguments = [str(tmp_path), STUDY, "--stages", "cost", "--apart"]
+    arguments = [str(tmp_path), STUDY, FORKING]
     worker = subprocess.Popen([sys.executable, str(FAKE), *arguments])
     until(in_the_middle, "a cost in its middle")
     copies = family_of(worker.pid)
@@ -137,7 +139,7 @@ def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: 
 def test_a_worker_for_costs_begins_when_no_other_process_measures(tmp_path: Path) -> None:
     """Not even its imports run beside a measurement, and a stop ends the wait."""
     store = a_store(tmp_path, runs(1, "cost"))
-    arguments = [str(tmp_path), STUDY, "--stages", "cost", "--apart"]
+    arguments = [str(tmp_path), STUDY, FORKING]
     measuring = os.open(tmp_path / "checkpoints", os.O_RDONLY)
     fcntl.flock(measuring, fcntl.LOCK_EX)
     workers = [subprocess.Popen([sys.executable, str(FAKE), *arguments]) for _ in range(2)]
