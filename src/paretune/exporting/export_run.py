@@ -126,6 +126,8 @@ def check_answers(
     scored = [(by_uid[uid], answer) for uid, answer in pairs if uid in by_uid][:limit]
     namespace: dict[str, Any] = {"model": model, "tokenizer": tokenizer}
     exec(f"import re\nimport torch\n{predict}", namespace)  # noqa: S102 (what the card shows)
+    # Of a row of a table the sentence: only that has its numbers as the file writes them ("2.0").
+    namespace["sentence"] = str
     different = 0
     for start in range(0, len(scored), BATCH_ROWS):
         batch = scored[start : start + BATCH_ROWS]
@@ -146,10 +148,8 @@ def _as_argument(example: Example, like: object) -> object:
     """An example as ``predict`` takes it, in the form of the card's own."""
     text, second = example.segments[0]
     match like:
-        case str():
+        case str() | dict():
             return text
-        case dict():
-            return dict(zip(like, example.features, strict=True))
         case list():
             return [{"role": role, "content": content} for role, content in example.messages]
         case (_, list()):
