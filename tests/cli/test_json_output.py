@@ -123,7 +123,7 @@ def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
     result = json.loads(out)
     assert code == 0 and set(result) == {*COMMON, *SHAPES["run"]}
     assert result["failed"] == [] and result["ended"] > 0
-    assert "workers with" in err
+    assert "1 worker with" in err
 
 
 def test_every_verb_answers_h_as_help(capsys: Any) -> None:
