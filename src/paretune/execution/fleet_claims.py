@@ -34,6 +34,11 @@ def fleet_budget_bytes(workers: int, device: str = "cpu") -> int:
     return free // (FLEET_MEMORY_PARTS * workers)
 
 
+def list_solo_runs(store: Storage) -> set[str]:
+    """Ids of the runs that join no fleet."""
+    return {run_id for prefix in NO_FLEET_PREFIXES for run_id in store.get_settings(prefix)}
+
+
 class FleetClaims:
     """The claims that one fleet holds.
 
@@ -92,9 +97,7 @@ class FleetClaims:
         if limit < 1 or self._stop.requested:
             return []
         key = self._executor.fleet_key(first.run)
-        excluded = {
-            run_id for prefix in NO_FLEET_PREFIXES for run_id in self._store.get_settings(prefix)
-        }
+        excluded = list_solo_runs(self._store)
 
         def matches(run_id: str, run: Run) -> bool:
             eligible = run.stage != "cost" and run_id not in excluded

@@ -8,16 +8,14 @@ more runs when the known ones have ended, and replaces workers that die.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from paretune.execution.costs.fork_server import can_fork
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.memory_budget import MemoryBudget
-from paretune.execution.progress.observer import Observer
 from paretune.execution.signals import interrupt_on_signals
-from paretune.execution.study_loop import StudyLoop
+from paretune.execution.study_loop import StudyLoop, stop_gently
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_pool import WORKER, WorkerPool
 from paretune.execution.worker_settings import WorkerSettings
@@ -65,7 +63,7 @@ class LocalExecutor:
             summary = loop.run(collect, lambda waiting: self._start_workers(pool, store, waiting))
             pool.stop()
         except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is printed
-            _stop_workers(pool, observer)
+            stop_gently(observer.note, pool.request_stop, pool.stop, pool.kill)
             raise
         finally:
             pool.kill()
@@ -144,18 +142,3 @@ class LocalExecutor:
                 admitted.add(status.run_id)
                 count += 1
         return count
-
-
-def _stop_workers(pool: WorkerPool, observer: Observer) -> None:
-    def note(text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
-            observer.note(text)
-
-    try:
-        pool.request_stop()
-        note("Stopping: workers save their runs (Ctrl-C again kills them at once).")
-        pool.stop()
-    except KeyboardInterrupt:
-        pool.kill()
-        note("Killed: their runs go on from the last checkpoint.")
-    note("Stopped. Nothing is lost: the same command continues.")

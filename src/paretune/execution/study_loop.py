@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.executor import StudyCallbacks, StudySummary, do_nothing
 from paretune.execution.progress.snapshot import Snapshot, take_snapshot
 from paretune.store import RunStatus, Storage
 
@@ -15,10 +16,6 @@ POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
 LOOK_SHARE = 1 / 20
 """Of the time, for looks at the store: a look at thousands of runs takes longer than others."""
-
-
-def do_nothing_at_an_end() -> None:
-    """The default of :attr:`StudyLoop.run_ended`."""
 
 
 @dataclass
@@ -38,7 +35,7 @@ class StudyLoop:
     callbacks: StudyCallbacks
     stages: Sequence[str]
     workers: int
-    run_ended: Callable[[], None] = do_nothing_at_an_end
+    run_ended: Callable[[], None] = do_nothing
     owner: str | None = None
     _ended_before: set[str] | None = field(default=None, init=False)
     _newly_ended: int = field(default=0, init=False)
@@ -119,3 +116,25 @@ class StudyLoop:
             failed=tuple(s for s in statuses if s.state == "failed" and s.outcome == "error"),
             seconds=time.monotonic() - self._begun,
         )
+
+
+def stop_gently(
+    note: Callable[[str], None],
+    request_stop: Callable[[], None],
+    wait: Callable[[], None],
+    kill: Callable[[], None],
+) -> None:
+    """Let workers save their runs and end; a second interrupt kills them."""
+
+    def say(text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
+            note(text)
+
+    try:
+        request_stop()
+        say("Stopping: workers save their runs (Ctrl-C again kills them at once).")
+        wait()
+    except KeyboardInterrupt:
+        kill()
+        say("Killed: their runs go on from the last checkpoint.")
+    say("Stopped. Nothing is lost: the same command continues.")

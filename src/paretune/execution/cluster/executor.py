@@ -29,12 +29,12 @@ from paretune.execution.cluster.assignment import (
 )
 from paretune.execution.costs.repeat import needs_repeat
 from paretune.execution.executor import StudyCallbacks, StudySummary
-from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES
+from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES, list_solo_runs
 from paretune.execution.leases import Leases
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.signals import interrupt_on_signals
-from paretune.execution.study_loop import StudyLoop
+from paretune.execution.study_loop import StudyLoop, stop_gently
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.owner import current_owner
@@ -112,7 +112,8 @@ class ClusterExecutor:
                 tasks.give_back()  # at a deadline; otherwise none is left
                 return summary
             except (KeyboardInterrupt, OSError):  # OSError: nobody reads what is printed
-                tasks.stop()
+                request, wait, kill = cluster.request_stop, tasks.wait, tasks.end
+                stop_gently(callbacks.observer.note, request, wait, kill)
                 raise
             finally:
                 tasks.end()
@@ -234,9 +235,7 @@ class _Tasks:
     def _claim_fleet(self, first: Claim, places: int) -> list[Claim]:
         """Claim what may train with the first run; its node finds out whether that pays."""
         limit = self.executor.settings.fleet_size - 1
-        left_alone = {
-            run_id for prefix in NO_FLEET_PREFIXES for run_id in self.store.get_settings(prefix)
-        }
+        left_alone = list_solo_runs(self.store)
         if limit < 1 or first.run_id in left_alone:
             return []
         from paretune.training.fleet.capacity import can_join_fleet, fleet_key
@@ -300,19 +299,10 @@ class _Tasks:
         """Give the runs of all tasks back, with what they have trained."""
         if self._tasks:
             self.cluster.request_stop()
-            self._await_tasks()
+            self.wait()
 
-    def stop(self) -> None:
-        """As :meth:`give_back`, and say so; a second interrupt ends the tasks at once."""
-        try:
-            self.cluster.request_stop()
-            self._say("Stopping: nodes save their runs (Ctrl-C again kills them at once).")
-            self._await_tasks()
-        except KeyboardInterrupt:
-            self._say("Killed: their runs go on from the last checkpoint.")
-        self._say("Stopped. Nothing is lost: the same command continues.")
-
-    def _await_tasks(self) -> None:
+    def wait(self) -> None:
+        """Take in what the tasks send until all have ended."""
         while self._tasks:
             self.collect()
             time.sleep(STOP_POLL_SECONDS)
@@ -326,7 +316,3 @@ class _Tasks:
                 self.leases.drop(claim.run_id)
                 self.store.release(claim)
         self._tasks.clear()
-
-    def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
-            self.note(text)
