@@ -20,7 +20,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +34,13 @@ from workload import TASKS, model_folder
 from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.measuring.counters import read_status_bytes
 from paretune.measuring.memory import release_memory, warm_libraries
+from paretune.store import Claim
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 
 ROWS = 64
 
 
-@dataclass(frozen=True)
-class Job:
-    """One of the runs."""
-
-    run: Run
-    checkpoint: Path
-
-    def report(self, progress: dict[str, Any]) -> None:
-        """Nobody reads it."""
-
-
-def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
+def make_claims(options: argparse.Namespace, folder: str, place: Path) -> list[Claim]:
     """As many runs as asked for, of one seed each."""
     from paretune.models.sources.resolve import resolve_source
 
@@ -71,7 +60,7 @@ def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
         precision=options.precision,
     )
     return [
-        Job(
+        Claim(
             Run(stage="tune", task=task, model=model, method=MethodSpec(name=options.method),
                 learning_rate=1e-3, seed=seed, training=training, generation=search),
             place / f"checkpoint{seed}",
@@ -89,19 +78,19 @@ def pairs_task(options: argparse.Namespace, place: Path) -> TaskSpec:
                     target_lang=options.target, train=str(file))  # fmt: skip
 
 
-def together(jobs_of_fleet: list[Job], bench: Any) -> None:
+def together(claims: list[Claim], bench: Any) -> None:
     """In one fleet."""
     from paretune.training.trainer import Trainer
 
-    Trainer(bench).train_fleet(jobs_of_fleet, lambda free: [], lambda job, outcome: None)
+    Trainer(bench).train_fleet(claims, lambda free: [], lambda claim, outcome: None)
 
 
-def alone(jobs_of_fleet: list[Job], bench: Any) -> None:
+def alone(claims: list[Claim], bench: Any) -> None:
     """One after another."""
     from paretune.training.trainer import train_run
 
-    for job in jobs_of_fleet:
-        train_run(job.run, checkpoint=job.checkpoint, report=job.report, caches=bench)
+    for claim in claims:
+        train_run(claim.run, checkpoint=claim.checkpoint, caches=bench)
 
 
 def one(options: argparse.Namespace) -> dict[str, int]:
@@ -114,12 +103,12 @@ def one(options: argparse.Namespace) -> dict[str, int]:
     torch.set_num_threads(1)
     warm_libraries()
     with tempfile.TemporaryDirectory() as place:
-        jobs_of_fleet = jobs(options, options.folder, Path(place))
+        claims = make_claims(options, options.folder, Path(place))
         release_memory()
         with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
             mark.write("5")
         imports = read_status_bytes("VmRSS")
-        together(jobs_of_fleet, ProcessCache())
+        together(claims, ProcessCache())
         return {"imports": imports, "peak": read_status_bytes("VmHWM")}
 
 
@@ -153,11 +142,11 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         peaks["by_hand"] = peak_memory.ask(variant, options.method, folder, step_options)
     fleet, single = (in_fresh(options, folder, runs) for runs in (options.runs, 1))
     with tempfile.TemporaryDirectory() as place:
-        jobs_of_fleet, bench = jobs(options, folder, Path(place)), ProcessCache()
+        claims, bench = make_claims(options, folder, Path(place)), ProcessCache()
         seconds = in_turn(
             {
-                "alone": lambda: alone(jobs_of_fleet, bench),
-                "fleet": lambda: together(jobs_of_fleet, bench),
+                "alone": lambda: alone(claims, bench),
+                "fleet": lambda: together(claims, bench),
             },
             options.rounds,
         )
