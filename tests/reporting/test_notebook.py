@@ -8,7 +8,7 @@ from pathlib import Path
 from support import fake_records as fake
 
 from paretune.errors import DataError
-from paretune.exporting.answer_check import AnswerCheck
+from paretune.exporting.export_run import AnswerCheck
 from paretune.reporting.build import build_report
 from paretune.terminal.notebook import html_code, html_lines, html_table
 from paretune.verbs.check import CheckedItem, CheckResult

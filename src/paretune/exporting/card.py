@@ -137,7 +137,7 @@ def render_predict(run: Run, dataset: Dataset, prepared: PreparedModel) -> tuple
             "do_sample": False,
             "pad_token_id": prepared.pad_id,
         }
-    code = _render(
+    code = render_template(
         f"predict_{usage}.py.j2",
         run=run,
         dataset=dataset,
@@ -194,7 +194,7 @@ def render_program(
     labels = ""
     if task.objective.problem_type is not None:
         labels = pprint.pformat(list(task.labels), width=90, compact=True)
-    return _render(
+    return render_template(
         f"use_{form}.py.j2",
         auto_class=choose_auto_class(topology, task.objective.head).name,
         base=_place_of(source),
@@ -226,7 +226,7 @@ def render_texts(spec: TaskSpec, dataset: Dataset) -> str:
             segments = template(names, spec.language or task.languages[0])
         except (KeyError, ValueError, IndexError):  # an installed task that looks into its texts
             segments = ()
-    return _render(
+    return render_template(
         "texts.md.j2", task=spec, dataset=dataset, segments=segments, description=description
     )
 
@@ -269,7 +269,7 @@ def render_card(
     if predictions is not None and predictions.uid:
         score = score_interval([predictions], cell.metric)
     rank = None if export.form not in ADAPTERS else _lora_rank(folder)
-    return _render(
+    return render_template(
         "card.md.j2",
         export=export,
         run=run,
@@ -315,6 +315,36 @@ def render_card(
     )
 
 
+def render_template(template: str, package: str = "paretune.exporting", **values: Any) -> str:
+    """The text of a package's template; names of users are escaped by its filters."""
+    # No HTML: Markdown and Python have escapes of their own.
+    jinja = Environment(  # noqa: S701
+        loader=PackageLoader(package),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    jinja.filters |= {
+        "code": markdown_code,
+        "line": sanitise_line,
+        "markdown": escape_markdown,
+        "repr": repr,
+    }
+    functions = (
+        formatting.format_bytes,
+        formatting.format_examples,
+        formatting.format_interval,
+        formatting.format_runs,
+        formatting.format_seconds,
+        formatting.format_units,
+        pluralise,
+        title_of,
+    )
+    jinja.globals |= {function.__name__: function for function in functions}
+    return jinja.get_template(template).render(values)
+
+
 def render_loading_lines(form: str, task: TaskSignature, folder: Path) -> tuple[str, ...]:
     """The import and the line that loads an export by the class of its library for any base."""
     place, objective = repr(str(folder)), task.objective
@@ -350,36 +380,6 @@ def warn_before_publishing(
         'Write there a name that others can open, or "": '
         "PeftModel.from_pretrained(base, FOLDER) does not read it, only AutoPeftModel does.",
     )
-
-
-def _render(template: str, **values: Any) -> str:
-    """A template's text; names of users are escaped by its filters."""
-    # No HTML: Markdown and Python have escapes of their own.
-    jinja = Environment(  # noqa: S701
-        loader=PackageLoader("paretune.exporting"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    jinja.filters |= {
-        "code": markdown_code,
-        "line": sanitise_line,
-        "markdown": escape_markdown,
-        "repr": repr,
-    }
-    functions = (
-        formatting.format_bytes,
-        formatting.format_examples,
-        formatting.format_interval,
-        formatting.format_runs,
-        formatting.format_seconds,
-        formatting.format_units,
-        pluralise,
-        title_of,
-    )
-    jinja.globals |= {function.__name__: function for function in functions}
-    return jinja.get_template(template).render(values)
 
 
 def _describe_model(export: ExportedRun, score: Any) -> ModelCardData:

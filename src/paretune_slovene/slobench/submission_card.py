@@ -9,23 +9,17 @@ from importlib.metadata import version
 
 from paretune import metrics
 from paretune.analysis.run_selection import SelectedRun
-from paretune.reporting.text.escape import escape_markdown, markdown_code
+from paretune.exporting.card import render_template
 from paretune.reporting.text.formatting import (
     format_examples,
     format_interval,
     format_rate,
     format_runs,
 )
-from paretune.study import Run, Study
+from paretune.study import Study
 from paretune.tasks import objective_of
 from paretune.terminal.plural import pluralise
-from paretune.terminal.sanitise import sanitise_line
-from paretune_slovene.slobench.submission import File, Submission
-
-COLUMNS = (
-    "task", "rows", "model", "method", "rate", "seed", "its selection score", "mean of seeds",
-    "run",
-)  # fmt: skip
+from paretune_slovene.slobench.submission import Submission
 
 
 @dataclass(frozen=True)
@@ -85,64 +79,16 @@ def render_submission_card(
     study: Study, parts: Sequence[SubmittedTask], releases: Sequence[Submission]
 ) -> str:
     """The README as Markdown."""
-    paper = any(part.by.record.run.selection == "test" for part in parts)
-    lines = [
-        f"# A submission to SloBench, made by the study {escape_markdown(study.study)}",
-        "",
-        "For each task one run answered: of the model and method with the highest mean score on "
-        "the selection part over their seeds, the seed that scored highest there. "
-        + ("" if paper else "It is a part of train: no label of a test part was looked at."),
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{'---|' * len(COLUMNS)}",
-        *(_row(part) for part in parts),
-        "",
-        "Scores have 95 % intervals: that of a run over the examples alone, that of the mean over "
-        "seeds too. These are no test scores: only SloBench has the right answers. A score by "
-        "which a run was chosen is too good on average.",
-        "",
-    ]
-    notes = [escape_markdown(f"{part.name}: {note}") for part in parts for note in part.notes]
-    lines += [*(f"- {note}" for note in notes), ""] if notes else []
-    source = (
-        " --source FILE"
-        if any(objective_of(part.by.record.run.task).between_languages for part in parts)
-        else ""
+    runs = [part.by.record.run for part in parts]
+    return render_template(
+        "submission.md.j2",
+        package="paretune_slovene.slobench",
+        study=study,
+        parts=parts,
+        releases=releases,
+        paper=any(run.selection == "test" for run in runs),
+        translates=any(objective_of(run.task).between_languages for run in runs),
+        version=version("paretune"),
+        format_rate=format_rate,
+        sha256=lambda data: hashlib.sha256(data).hexdigest(),
     )
-    lines += [
-        "```",
-        sanitise_line(f"paretune run STUDY_FILE              # {study.study}, {study.study_hash}"),
-        f"paretune export slobench STUDY_FILE{source}",
-        "```",
-        "",
-    ]
-    names = ", ".join(dict.fromkeys(part.file for part in parts))
-    lines.append(f"{names} by paretune {version('paretune')}; what was answered:")
-    lines.append("")
-    lines += [
-        f"- {markdown_code(_place(release, file))}, "
-        f"sha256 {hashlib.sha256(file.data).hexdigest()[:16]}"
-        for release in releases
-        for file in release.files
-    ]
-    return "\n".join([*lines, ""])
-
-
-def _place(release: Submission, file: File) -> str:
-    alone = release.path.name == file.name
-    return file.name if alone else f"{release.path.name}::{file.name}"
-
-
-def _row(part: SubmittedTask) -> str:
-    run = part.by.record.run
-    cells = (
-        part.name, f"{part.rows:,}", _model(run), run.method.key, format_rate(run.learning_rate),
-        str(run.seed), part.quality, part.mean,
-    )  # fmt: skip
-    run_id = markdown_code(part.by.record.run_id)
-    return f"| {' | '.join(map(escape_markdown, cells))} | {run_id} |"
-
-
-def _model(run: Run) -> str:
-    pinned = f" @ {run.model.revision[:12]}" if run.model.revision else ""
-    return f"{run.model.key}{pinned}"
