@@ -22,7 +22,7 @@ from paretune.search.race import plan_race
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.verbs.run import open_study
+from paretune.verbs.run import open_study, plan_first_runs
 
 AUTO = {
     "name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 2.0, "controls": False
@@ -185,11 +185,13 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     """In what a run says that it has before it, and how long it will take."""
     small = {**AUTO, "budget": 0.7}
     study = ask(small, {**small, "label": "other", "pick": "cheapest"})
-    with open_study(study, "", tmp_path / "store", SilentObserver()) as prepared:
-        ready, waiting = plan_pending_runs(prepared.prepared, [])
+    observer = SilentObserver()
+    with open_study(study, tmp_path / "store", observer) as (prepared, opened):
+        ready, waiting = plan_pending_runs(prepared, [])
+        planned = plan_first_runs(prepared, opened, "", observer)
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
-    assert prepared.planned == len(set(shared)) + len(waiting) == len(prepared.coming)
+    assert planned.count == len(set(shared)) + len(waiting) == len(planned.coming)
 
 
 def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:

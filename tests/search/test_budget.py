@@ -14,6 +14,7 @@ from support.search_studies import end, finals
 import paretune
 from paretune.execution import study_loop
 from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.worker_settings import STAGES
 from paretune.measuring.speed import MachineSpeed
 from paretune.owner import current_owner
 from paretune.planning.expand import PlannedRun
@@ -165,7 +166,7 @@ class Machine:
             if not in_hand and (claim := store.claim(current_owner(), study_hash)):
                 in_hand.append((self.now + self.slowness * seconds_of(claim.run), claim))
 
-        loop = study_loop.StudyLoop(store, study_hash, callbacks, study_loop.STAGES, workers=1)
+        loop = study_loop.StudyLoop(store, study_hash, callbacks, STAGES, workers=1)
         summary = loop.run(collect, start)
         for _, claim in in_hand:
             store.release(claim)

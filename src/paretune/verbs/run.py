@@ -131,31 +131,28 @@ def run(
     with (
         open_default_observer(observer, quiet=quiet) as observer,
         open_study(
-            resolved,
-            text,
-            folder,
-            observer,
-            device=workers.device,
-            offline=workers.offline,
-            retry=retry,
-            measure_speed=seconds is not None,
-            shard=share,
-        ) as opened,
+            resolved, folder, observer, workers.device, offline=workers.offline, shard=share
+        ) as (prepared, opened),
     ):
-        checked, predictor = opened.prepared.study, opened.predictor
+        if retry and (again := opened.retry(resolved.study_hash)):
+            observer.note(f"Runs that are tried again: {again}.")
+        planned = plan_first_runs(
+            prepared, opened, text, observer, workers.device, measure_speed=seconds is not None
+        )
+        checked, predictor = resolved, planned.predictor
         if seconds is not None:
-            checked = _shorten_costs(checked, opened.coming, seconds)
-        check_memory(opened.coming, predictor, workers.devices)
-        devices = workers.count(opened.coming, predictor)
+            checked = _shorten_costs(checked, planned.coming, seconds)
+        check_memory(planned.coming, predictor, workers.devices)
+        devices = workers.count(planned.coming, predictor)
         observer.note(
-            f"{opened.planned} runs, {choice.describe(workers, devices)} in "
-            f"{opened.prepared.describe_precisions()}; results in {opened.store.folder}"
+            f"{planned.count} runs, {choice.describe(workers, devices)} in "
+            f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
         for sentence in (*study_input.describe_test_files(checked), *choice.explain(devices)):
             observer.note(sentence)
         if share is not None:
             observer.note(_describe_shard(share, checked))
-        chosen = choice.make(checked, opened.prepared, workers, devices, fleet)
+        chosen = choice.make(checked, prepared, workers, devices, fleet)
         deadline = None if seconds is None else started + seconds
         expand = race.plan_wanted_runs
         if deadline is not None:
@@ -164,117 +161,130 @@ def run(
                 workers=sum(device.count for device in devices),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
-        callbacks = _make_callbacks(opened, expand, deadline)
-        before = {s.run_id for s in opened.store.load_statuses(checked.study_hash) if s.ended}
+        callbacks = _make_callbacks(planned, observer, expand, deadline)
+        before = {s.run_id for s in opened.load_statuses(checked.study_hash) if s.ended}
         begun = time.monotonic()
-        summary = chosen.execute(opened.store, checked.study_hash, callbacks)
+        summary = chosen.execute(opened, checked.study_hash, callbacks)
         if seconds is None:
-            return RunResult(checked, opened.store.folder, summary)
-        left, seconds_left = _predict_rest(opened, before, time.monotonic() - begun)
+            return RunResult(checked, opened.folder, summary)
+        left, seconds_left = _predict_rest(planned, before, time.monotonic() - begun)
         if left:
             done = sum(summary.outcomes.values())
             observer.note(
                 f"{done} of {done + left} runs are done in the time allowed; the same command "
                 "continues."
             )
-        return RunResult(checked, opened.store.folder, summary, left, seconds_left)
-
-
-@dataclass(frozen=True)
-class OpenStudy:
-    """A prepared study in its open store.
-
-    Attributes:
-        coming: runs that have not ended, with those whose rate is not chosen yet.
-        planned: how many runs the study will have in all.
-    """
-
-    prepared: PreparedStudy
-    store: Store
-    predictor: CostPredictor
-    observer: Observer
-    coming: Sequence[Run]
-    planned: int
+        return RunResult(checked, opened.folder, summary, left, seconds_left)
 
 
 @contextmanager
 def open_study(
     study: Study,
-    text: str,
     folder: Path,
     observer: Observer,
-    *,
     device: str = "cpu",
+    *,
     offline: bool = True,
-    retry: bool = False,
-    measure_speed: bool = False,
     shard: Shard | None = None,
-) -> Iterator[OpenStudy]:
+) -> Iterator[tuple[PreparedStudy, Store]]:
     """Audit and prepare a study, and open its store.
 
     Args:
-        text: of the study file.
-        folder: of the results.
-        device: whose precision ``auto`` means, and whose speed is predicted.
+        folder: of the results; made after the audit.
+        device: whose precision ``auto`` means.
         offline: fetch nothing.
-        retry: make runs todo again that failed, did not fit in memory, or have damaged files.
-        measure_speed: of matrix products, so that time is predicted before a run has ended.
         shard: prepare the runs of this share alone.
 
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
+    from paretune.planning import preflight
+    from paretune.planning.prepare import describe_refused, prepare_study
+    from paretune.store import Store
+
+    prepared = prepare_study(study, offline=offline, shard=shard, audited=True)
+    _show([*prepared.findings, *describe_refused(prepared.refused)], observer)
+    if notes := sum(finding.severity == "note" for finding in prepared.findings):
+        observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
+    preflight.check_optional_metrics(
+        prepared.datasets.values(), study.generation, prepared.caches, offline=offline
+    )
+    with Store.open(folder, create=True) as opened:
+        yield prepared.in_store(opened, device), opened
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A prepared study in its open store, with its first runs planned and checked.
+
+    Attributes:
+        coming: runs that have not ended, with those whose rate is not chosen yet.
+        count: of runs that the study will have in all.
+    """
+
+    prepared: PreparedStudy
+    store: Store
+    predictor: CostPredictor
+    coming: Sequence[Run]
+    count: int
+
+
+def plan_first_runs(
+    prepared: PreparedStudy,
+    opened: Store,
+    text: str,
+    observer: Observer,
+    device: str = "cpu",
+    *,
+    measure_speed: bool = False,
+) -> PlannedStudy:
+    """Plan the runs of a study, check that they can start, and save the study.
+
+    Args:
+        text: of the study file.
+        device: whose speed is predicted.
+        measure_speed: of matrix products, so that time is predicted before a run has ended.
+
+    Raises:
+        ParetuneError: data cannot be cut, or a model cannot be used.
+    """
     from paretune.measuring.speed import MachineSpeed
     from paretune.planning import preflight
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.prepare import describe_refused, prepare_study
+    from paretune.planning.prepare import describe_refused
     from paretune.search import race
-    from paretune.store import Store
     from paretune.verbs.stored_findings import find_damaged_trials, save_findings
     from paretune.verbs.trained_data import save_trained_data
 
-    prepared = prepare_study(study, offline=offline, shard=shard, audited=True)
-    caches, findings = prepared.caches, prepared.findings
-    impossible = describe_refused(prepared.refused)
-    _show([*findings, *impossible], observer)
-    if notes := sum(finding.severity == "note" for finding in findings):
-        observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
-    preflight.check_optional_metrics(
-        prepared.datasets.values(), study.generation, caches, offline=offline
-    )
-    with Store.open(folder, create=True) as opened:
-        if retry and (again := opened.retry(study.study_hash)):
-            observer.note(f"Runs that are tried again: {again}.")
-        prepared = prepared.in_store(opened, device)
-        records = study_input.load_records(study, opened)
-        ready, waiting = race.plan_runs(prepared, records)
-        ended = {record.run_id for record in records}
-        by_id = {one.run_id: one.run for one in ready}  # several searches may share a trial
-        coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
-        preflight.check_splits(coming, caches)
-        preflight.check_models(coming, caches)
-        earlier = opened.list_studies()
-        if any(row.name == study.study for row in earlier) and not any(
-            row.study_hash == study.study_hash for row in earlier
-        ):
-            observer.note(
-                "The study has changed since it last ran here: runs that it still needs are "
-                "reused; the others stay in the store and are not in its report."
-            )
-        opened.save_study(study.study_hash, study.study, text, study.canonical_form())
-        save_findings(opened, study.study_hash, [*findings, *impossible])
-        save_trained_data(opened, study, prepared.datasets)
-        if others := preflight.leave_out_stale_runs(prepared, opened):
-            observer.note(
-                f"Runs left out: {others}. Their data, model or code has changed since; "
-                "they stay in the store, and count again if it is changed back."
-            )
-        _show(find_damaged_trials(opened, records), observer)
-        speed = MachineSpeed.measure() if measure_speed else None
-        predictor = CostPredictor(caches, speed, records, device)
-        yield OpenStudy(
-            prepared, opened, predictor, observer, coming, planned=len(by_id) + len(waiting)
+    study, caches = prepared.study, prepared.caches
+    records = study_input.load_records(study, opened)
+    ready, waiting = race.plan_runs(prepared, records)
+    ended = {record.run_id for record in records}
+    by_id = {one.run_id: one.run for one in ready}  # several searches may share a trial
+    coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
+    preflight.check_splits(coming, caches)
+    preflight.check_models(coming, caches)
+    earlier = opened.list_studies()
+    if any(row.name == study.study for row in earlier) and not any(
+        row.study_hash == study.study_hash for row in earlier
+    ):
+        observer.note(
+            "The study has changed since it last ran here: runs that it still needs are "
+            "reused; the others stay in the store and are not in its report."
         )
+    opened.save_study(study.study_hash, study.study, text, study.canonical_form())
+    impossible = describe_refused(prepared.refused)
+    save_findings(opened, study.study_hash, [*prepared.findings, *impossible])
+    save_trained_data(opened, study, prepared.datasets)
+    if others := preflight.leave_out_stale_runs(prepared, opened):
+        observer.note(
+            f"Runs left out: {others}. Their data, model or code has changed since; "
+            "they stay in the store, and count again if it is changed back."
+        )
+    _show(find_damaged_trials(opened, records), observer)
+    speed = MachineSpeed.measure() if measure_speed else None
+    predictor = CostPredictor(caches, speed, records, device)
+    return PlannedStudy(prepared, opened, predictor, coming, len(by_id) + len(waiting))
 
 
 def _show(findings: Sequence[Finding], observer: Observer) -> None:
@@ -284,27 +294,29 @@ def _show(findings: Sequence[Finding], observer: Observer) -> None:
             observer.note(f"{finding.severity}: {finding}")
 
 
-def _make_callbacks(opened: OpenStudy, expand: Expand, deadline: float | None) -> StudyCallbacks:
+def _make_callbacks(
+    planned: PlannedStudy, observer: Observer, expand: Expand, deadline: float | None
+) -> StudyCallbacks:
     """For an executor: which runs come next, and when the study is to end."""
     from paretune.execution.executor import StudyCallbacks
     from paretune.execution.weight_budget import drop_excess_weights
     from paretune.planning import preflight
 
-    study, shard = opened.prepared.study, opened.prepared.shard
+    study, shard = planned.prepared.study, planned.prepared.shard
     # How many a race or a budget will train is not known beforehand.
     is_known = deadline is None and (study.protocol.race == "off" or shard is not None)
 
     def drop_weights() -> None:
         if shard is None:  # which runs are best is known after the merge
-            drop_excess_weights(study, opened.store)
+            drop_excess_weights(study, planned.store)
 
     return StudyCallbacks(
-        observer=opened.observer,
+        observer=observer,
         add_runs=lambda: preflight.add_missing_runs(
-            opened.prepared, opened.store, opened.predictor, expand
+            planned.prepared, planned.store, planned.predictor, expand
         ),
         after_final_runs=drop_weights,
-        planned_runs=opened.planned if is_known else 0,
+        planned_runs=planned.count if is_known else 0,
         deadline=deadline,
     )
 
@@ -329,7 +341,7 @@ def _shorten_costs(study: Study, coming: Sequence[Run], seconds: float) -> Study
 
 
 def _predict_rest(
-    opened: OpenStudy, before: Collection[str], spent_seconds: float
+    planned: PlannedStudy, before: Collection[str], spent_seconds: float
 ) -> tuple[int, float | None]:
     """How many runs the time budget has left out, and the seconds that they will take.
 
@@ -341,11 +353,11 @@ def _predict_rest(
     """
     from paretune.search import race
 
-    study, predictor = opened.prepared.study, opened.predictor
-    records = study_input.load_records(study, opened.store)
-    statuses = opened.store.load_statuses(study.study_hash)
+    study, predictor = planned.prepared.study, planned.predictor
+    records = study_input.load_records(study, planned.store)
+    statuses = planned.store.load_statuses(study.study_hash)
     ended = {status.run_id: status.run for status in statuses if status.ended}
-    ready, waiting = race.plan_runs(opened.prepared, records)
+    ready, waiting = race.plan_runs(planned.prepared, records)
     left = [*({p.run_id: p.run for p in ready if p.run_id not in ended}).values(), *waiting]
     predictor.fit(records)
     done = [predictor.predict(run).seconds for key, run in ended.items() if key not in before]
