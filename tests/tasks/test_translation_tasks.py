@@ -13,9 +13,9 @@ import pytest
 
 from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, StudyError
-from paretune.planning.prepare import pin_task, read_dataset
+from paretune.planning.prepare import read_dataset
 from paretune.study import Run, Study, TaskSpec
-from paretune.tasks import hub_source, load_dataset
+from paretune.tasks import hub_source, load_dataset, pin_dataset
 from paretune.training.caches import ProcessCache
 from paretune_slovene.tasks import rsdo4
 
@@ -229,7 +229,7 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     data = read_dataset(spec, ProcessCache(), offline=False)
     assert requests == [("cjvt/rsdo4_en_sl", "refs/convert/parquet")]
     assert (len(data.train), len(data.test)) == (32, 8)
-    pinned = pin_task(spec, data, ProcessCache())
+    pinned = pin_dataset(spec)
     assert pinned.revision == commit and pinned.dataset is None
     assert load_dataset(pinned) == load_dataset(pinned.model_copy())
     assert [e.target for e in load_dataset(pinned).train] == [e.target for e in data.train]

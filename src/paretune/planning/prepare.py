@@ -16,7 +16,6 @@ from paretune.data.checks.audit import audit
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.data.outer_design import OuterDesign, choose_outer_design
-from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, MethodError
 from paretune.measuring.auto_precision import Precision, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
@@ -150,8 +149,8 @@ def prepare_study(
     datasets, designs, sources, topologies = {}, {}, {}, {}
     pinned_tasks, pinned_models, findings = [], [], []
     for task in study.tasks:
-        dataset = datasets[task.key] = read_dataset(task, caches, offline=offline)
-        pinned_tasks.append(pin_task(task, dataset, caches))
+        pinned_tasks.append(tasks.pin_dataset(task, offline=offline))
+        dataset = datasets[task.key] = caches.dataset(pinned_tasks[-1])
         designs[task.key] = choose_outer_design(study.protocol, task, dataset)
         if audited:
             findings += audit(dataset, study.checks, designs[task.key])
@@ -199,9 +198,7 @@ def read_dataset(spec: TaskSpec, caches: ProcessCache, *, offline: bool = True) 
     Raises:
         DataError: it is missing or cannot be read.
     """
-    if not offline:
-        tasks.fetch_dataset(spec)
-    return caches.dataset(spec)
+    return caches.dataset(tasks.pin_dataset(spec, offline=offline))
 
 
 def find_source(spec: ModelSpec, caches: ProcessCache, *, offline: bool = True) -> ModelSource:
@@ -371,17 +368,6 @@ def _list_cells(
         else:
             cells.append(PreparedCell(task, model, spec, readout))
     return cells
-
-
-def pin_task(spec: TaskSpec, dataset: Dataset, caches: ProcessCache) -> TaskSpec:
-    """The task at the present commit of its dataset of the hub."""
-    hub_source = tasks.hub_source(spec)
-    if hub_source is None:
-        return spec
-    revision = hub_datasets.pin_revision(hub_source).revision
-    spec = spec.model_copy(update={"revision": revision})
-    caches.datasets.setdefault(spec.model_dump_json(), dataset)
-    return spec
 
 
 def _pin_model(spec: ModelSpec, source: ModelSource, caches: ProcessCache) -> ModelSpec:

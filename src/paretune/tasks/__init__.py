@@ -30,12 +30,12 @@ from paretune.study import TaskSpec
 __all__ = [
     "Task",
     "available",
-    "fetch_dataset",
     "get",
     "hub_source",
     "load_dataset",
     "names",
     "objective_of",
+    "pin_dataset",
 ]
 
 
@@ -181,11 +181,21 @@ def _load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Datase
     )
 
 
-def fetch_dataset(spec: TaskSpec) -> None:
-    """Fetch the dataset of the hub that a task is read from, if it is read from one."""
+def pin_dataset(spec: TaskSpec, *, offline: bool = True) -> TaskSpec:
+    """The task at the commit of its hub dataset that is here; one read from files is returned.
+
+    Args:
+        offline: do not fetch the dataset.
+
+    Raises:
+        DataError: it is not here, and nothing may be fetched.
+    """
     source = hub_source(spec)
-    if source is not None:
+    if source is None:
+        return spec
+    if not offline:
         hub_datasets.fetch_splits(source)
+    return spec.model_copy(update={"revision": hub_datasets.pin_revision(source).revision})
 
 
 def hub_source(spec: TaskSpec) -> TaskSpec | None:

@@ -149,9 +149,7 @@ def _check_tasks(
 
     for task in study.tasks:
         try:
-            if online:
-                tasks.fetch_dataset(task)
-            dataset = tasks.load_dataset(task)
+            dataset = tasks.load_dataset(tasks.pin_dataset(task, offline=not online))
         except InvalidRowsError as error:
             yield CheckedItem(
                 "task", task.key, findings=summarise_by_code(error.findings), error=error
@@ -174,13 +172,14 @@ def _check_models_and_methods(
     from paretune.planning.dry_runs import run_dry_steps
     from paretune.planning.expand import expand_study
     from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
+    from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
 
     caches = ProcessCache()
     topologies: dict[str, Topology] = {}
     methods: list[MethodSpec] = []
     tasks = tuple(task for task in study.tasks if task.key in datasets)
-    caches.datasets |= {task.model_dump_json(): datasets[task.key] for task in tasks}
+    caches.datasets |= {pin_dataset(t).model_dump_json(): datasets[t.key] for t in tasks}
     for model in study.models:
         item = _check_model(model, caches, online=online)
         yield item
