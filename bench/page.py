@@ -1,4 +1,4 @@
-"""Writes build/performance.md and its figure from what the benchmarks left in bench/results.
+"""Writes build/performance.md from what the benchmarks left in bench/results.
 
     python bench/page.py
 
@@ -15,11 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bars import figure
-
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-FIGURE = "images/performance.png"
 INTRODUCTION = """
 # Speed and memory
 
@@ -77,7 +74,6 @@ def steps(entries: list[dict[str, Any]]) -> Iterator[str]:
     yield "what the products with the backbone's layers would take (forward, inputs' gradients, and"
     yield "weights' in full fine-tuning) at the machine's peak in the side's precision."
     yield ""
-    yield f"![Examples a second of each side, and the bound]({FIGURE})"
     for one in entries:
         yield from ["", machine(one), ""]
         names = list(dict.fromkeys(n for case in one["cases"] for n in case.get("sides", {})))
@@ -373,9 +369,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not any(read(options.results, name) for name in SECTIONS):
         raise SystemExit(f"nothing was measured yet: {options.results} has no results")
-    (options.page.parent / FIGURE).parent.mkdir(parents=True, exist_ok=True)
+    options.page.parent.mkdir(parents=True, exist_ok=True)
     options.page.write_text(page(options.results), encoding="utf-8")
-    figure(read(options.results, "steps"), options.page.parent / FIGURE)
     print(f"{options.page} is written")
 
 
