@@ -112,7 +112,7 @@ def test_fifty_names_export_into_their_folder(
         renamed, records = named(original, list(results.records), name)
         fake = replace(results, study=renamed, records=records)
         monkeypatch.setattr(report_verb, "load_results", lambda *_, fake=fake: fake)
-        done = export(renamed, store=store, allow_collapsed=True)
+        done = export(renamed, store=store, method=name or "-", allow_collapsed=True)
         assert done.folder.resolve().parent == (Path.cwd() / "exports" / "small").resolve()
         folders.add(done.folder)
     assert len(folders) == 49

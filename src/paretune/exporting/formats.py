@@ -51,8 +51,8 @@ def explain_forms(
     configured = methods.configure_method(run.method)
     method, options = configured.method, configured.options
     reason = ""
-    scaled = source is not None and task.objective.scales_targets
-    if scaled and topology_of(load_config(source)).pooled_token == -1:
+    decoder = source is not None and topology_of(load_config(source)).pooled_token == -1
+    if decoder and task.objective.scales_targets:
         reason = (
             "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
         )
