@@ -100,7 +100,7 @@ SHAREABLE = (
 )
 """Architectures in whose padded batches every tensor's rows are texts, or known to be tables: joint
 runs are tested on each. Elsewhere a tensor may belong to no run, or padding may change what is
-computed (Nystromformer), so there runs train alone."""
+computed, so there runs train alone."""
 
 WIDTHS_OF_A_TOKEN = 16
 """Vectors of the width that a layer keeps for a token, about."""
