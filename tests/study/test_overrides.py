@@ -131,7 +131,8 @@ def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> 
         code, out, err = command(capsys, verb, file, "lora", "lora", *overrides, "--store", store)
         assert "lora" in err and "has no runs" not in err
     into = ("--to", "tensorboard", "--output", tmp_path / "mirror")
-    for rest in (("track", *into), ("export", "--output", tmp_path / "out", "--allow-collapsed")):
+    target = ("--output", tmp_path / "out", "--allow-collapsed")
+    for rest in (("track", *into), ("export", "--method", "lora", *target)):
         verb, *options = rest
         code, out, err = command(capsys, verb, file, *overrides, *options, "--store", store)
         assert code == 0, out + err
