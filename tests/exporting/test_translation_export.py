@@ -150,11 +150,11 @@ def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path)
     assert (config["peft_type"], config["task_type"]) == ("LORA", "SEQ_2_SEQ_LM")
     assert not config["modules_to_save"]
     for part in (
-        "# lora for words-sl-en",
-        "base = AutoModelForSeq2SeqLM.from_pretrained(\n    base_folder, dtype=torch.float32\n)",
+        "# LoRA for words-sl-en",
+        "base = AutoModelForSeq2SeqLM.from_pretrained(\n    base_folder, dtype=torch.float32,\n)",
         "score: BLEU",
-        "| untuned | ",
-        "| copy_source | ",
+        "| untuned model | ",
+        "| copied source | ",
         "num_beams=3,\n            length_penalty=0.6,\n            max_new_tokens=9,",
         "--method lora --seed 1 --form peft",
     ):
