@@ -26,18 +26,18 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (69_539, 48_000),
-    "core files": (529, 320),
-    "core functions": (3_805, 2_700),
+    "core lines": (69_039, 48_000),
+    "core files": (506, 320),
+    "core functions": (3_742, 2_700),
     "import circles": (1, 0),
-    "pronouns as names": (645, 0),
-    "class names twice": (18, 0),
+    "pronouns as names": (632, 0),
+    "class names twice": (16, 0),
     "names in docstrings that do not exist": (0, 0),
-    "paretune_slovene lines": (4_986, 4_500),
-    "tests lines": (50_696, 38_000),
-    "bench and dev lines": (12_510, 8_000),
-    "docs words": (28_500, 28_500),
-    "log words": (3_900, 3_900),
+    "paretune_slovene lines": (4_954, 4_500),
+    "tests lines": (51_767, 38_000),
+    "bench and dev lines": (12_499, 8_000),
+    "docs words": (27_624, 28_500),
+    "log words": (3_829, 3_900),
 }
 
 
