@@ -181,7 +181,7 @@ def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) ->
     (part,) = report.tasks
     assert part.metric == "R²" and part.constant_score is None
     assert [row.method for row in part.baselines] == [
-        "head_only", "majority", "tfidf", "gradient_boosting",
+        "linear probe", "constant answer", "TF-IDF", "gradient boosting",
     ]  # fmt: skip
     export(study, store=tmp_path / "store", method="lora", form="merged", output=tmp_path / "m")
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()

@@ -94,7 +94,7 @@ def test_every_final_run_and_baseline_is_scored_on_it(
     (task_report,) = report.tasks
     assert task_report.shifted is not None
     names = {row.method for row, _ in task_report.shifted.rows}
-    assert {"majority", "tfidf"} <= names
+    assert {"constant answer", "TF-IDF"} <= names
     (json_task,) = build_study_json(report)["tasks"]
     majority = next(c for c in json_task["cells"] if c["method"] == "majority")["shifted"]
     assert majority["estimate"] in (pytest.approx(4 / 12), pytest.approx(8 / 12))

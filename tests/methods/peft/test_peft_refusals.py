@@ -241,7 +241,7 @@ def test_a_study_compares_one_with_ours(
     done = paretune.export(study, **options, method="peft:vera")
     assert done.folder == Path("exports", "small", "words-tiny-peft+vera")
     assert done.form == "peft" and done.largest_difference < 1e-5
-    assert "peft:vera for words" in done.card
+    assert "VeRA (peft) for words" in done.card
     own = paretune.export(
         study, **options, method="peft:vera", form="paretune", output=tmp_path / "own"
     )

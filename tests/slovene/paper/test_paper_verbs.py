@@ -32,7 +32,9 @@ def gathered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_why_says_it_in_words(capsys: Any) -> None:
     code, out, _ = run_main(capsys, "why", "sample", "full", "lora", "--task", "topics")
     assert code == 0
-    assert out.startswith("topics, e5-small\nfull took 1.85 GiB at its peak in training, lora")
+    assert out.startswith(
+        "topics, e5-small\nPeak memory in training: 1.85 GiB with full fine-tuning"
+    )
     assert "\n  optimiser states: 895 MiB more" in out
     code, out, err = run_main(capsys, "why", "sample", "full", "nothing")
     assert (code, out) == (2, "") and "It has full, lora, prompt, head_only" in err
