@@ -84,7 +84,9 @@ class TestMethods(OwnMethodContract):
         loaded = walk.loaded()
         kept = loaded.model.config.model_type in ("marian", "mbart")
         no_prompts = kept or walk.task.kind == "multiple_choice" or loaded.anatomy.reads_causally
-        assert walk.method not in IN_PEFT or (no_prompts and walk.method in ("prompt", "p_tuning"))
+        conv1d = loaded.transposed and walk.method in formats.LYCORIS
+        prompts = no_prompts and walk.method in ("prompt", "p_tuning")
+        assert walk.method not in IN_PEFT or prompts or conv1d
 
     def check_return_from_peft(self, walk: Walk, model: Any, record_property: Any) -> None:
         as_what = walk.run.method
