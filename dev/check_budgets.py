@@ -34,7 +34,7 @@ BUDGETS = {
     "class names twice": (16, 0),
     "names in docstrings that do not exist": (0, 0),
     "paretune_slovene lines": (4_954, 4_500),
-    "tests lines": (51_767, 38_000),
+    "tests lines": (51_763, 38_000),
     "bench and dev lines": (12_499, 8_000),
     "docs words": (27_624, 28_500),
     "log words": (3_829, 3_900),

@@ -109,13 +109,6 @@ def test_only_the_pinned_file_is_kept(
     assert names(tmp_path / "test") == []
 
 
-def test_a_damaged_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
-    folder = download_collection("test", tmp_path)
-    (folder / "a.zip").write_bytes(BODY[:-1] + b"!")
-    download_collection("test", tmp_path)
-    assert (folder / "a.zip").read_bytes() == BODY
-
-
 def test_no_server_is_a_network_error(server: Server, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="the download failed"):
         download_collection("test", tmp_path, base_url="http://127.0.0.1:9", retries=0)
