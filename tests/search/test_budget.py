@@ -200,6 +200,11 @@ def test_a_machine_three_times_as_slow_as_predicted_ends_in_time(
     assert continued.left == 0 and machine.now - 100 == pytest.approx(ran.seconds_left, rel=0.3)
 
 
+def test_baselines_alone_tell_no_time(ask: Any, machine: Machine, tmp_path: Path) -> None:
+    ran = paretune.run(ask("off", trials=1), store=tmp_path, budget=4.0, workers=1)
+    assert ran.summary.ended and ran.left and ran.seconds_left is None
+
+
 def test_the_time_of_preparing_is_in_the_budget(
     ask: Any, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +215,7 @@ def test_the_time_of_preparing_is_in_the_budget(
         return open_study(*args, **options)
 
     monkeypatch.setattr("paretune.verbs.run.open_study", open_slowly)
-    ran = paretune.run(ask("off", trials=1), store=tmp_path, budget=100.0, workers=1)
+    ran = paretune.run(ask("off", trials=1), store=tmp_path, budget=4.0, workers=1)
     assert machine.now <= 101.0 and ran.summary.ended >= 2
 
 

@@ -109,11 +109,6 @@ def test_only_the_pinned_file_is_kept(
     assert names(tmp_path / "test") == []
 
 
-def test_no_server_is_a_network_error(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="the download failed"):
-        download_collection("test", tmp_path, base_url="http://127.0.0.1:9", retries=0)
-
-
 @pytest.mark.parametrize("address", ["file:///etc", "http://[::1", "ftp://h/x", "https://u:pw@h"])
 def test_other_addresses_are_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(DataError, match="not an address") as refused:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from paretune.errors import StudyError
 from paretune.planning.shard import Shard
-from paretune.study import Run, Study
+from paretune.study import NO_MODEL, Run, Study
 from paretune.study.quantities import parse_duration
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
@@ -355,14 +355,14 @@ def _predict_rest(
 
     study, predictor = planned.prepared.study, planned.predictor
     records = study_input.load_records(study, planned.store)
-    statuses = planned.store.load_statuses(study.study_hash)
-    ended = {status.run_id: status.run for status in statuses if status.ended}
+    ended = {s.run_id: s.run for s in planned.store.load_statuses(study.study_hash) if s.ended}
     ready, waiting = race.plan_runs(planned.prepared, records)
     left = [*({p.run_id: p.run for p in ready if p.run_id not in ended}).values(), *waiting]
     predictor.fit(records)
-    done = [predictor.predict(run).seconds for key, run in ended.items() if key not in before]
+    # A baseline without a model takes as long as its worker's start, which says nothing.
+    new = (run for key, run in ended.items() if key not in before and run.model != NO_MODEL)
+    predicted = sum(predictor.predict(run).seconds or 0.0 for run in new)
     rest = [predictor.predict(run).seconds for run in left]
-    predicted = sum(seconds for seconds in done if seconds is not None)
     if not predicted or None in rest:
         return len(left), None
     return len(left), sum(seconds or 0.0 for seconds in rest) * spent_seconds / predicted
