@@ -265,11 +265,11 @@ def describe(name: str, means: dict[str, float]) -> str:
         f"{100 * means.get(f'any false claim, {s}', float('nan')):.1f}" for s in sides
     )
     claims = " | ".join(f"{means[f'claims, {s}']:.2f}" for s in sides)
-    own = means["claims are a subset of the full study's own"]
+    share = means["claims are a subset of the full study's own"]
     return (
         f"| {name} | {100 * means['same choice']:.1f} | "
         f"{means['seconds of full'] / means['seconds of race']:.2f} | {false} | {claims} | "
-        f"{100 * means['claims are a subset']:.0f} | {100 * own:.1f} |"
+        f"{100 * means['claims are a subset']:.0f} | {100 * share:.1f} |"
     )
 
 

@@ -209,11 +209,11 @@ def summarise_grid(rows: Sequence[Mapping[str, Any]]) -> str:
     like = [row for row in ended if row["same rates"]]
     subset = sum(row["claims are a subset"] for row in like)
     missing = len(rows) - len(ended)
-    more = f" ({missing} more chose a rate whose final runs are not stored)" if missing else ""
+    unstored = f" ({missing} more chose a rate whose final runs are not stored)" if missing else ""
     mean = np.mean(same)
     error = np.sqrt(mean * (1 - mean) / len(ended))
     return (
-        f"{len(ended)} races{more}, same recommendation {100 * mean:.1f} % (standard error "
+        f"{len(ended)} races{unstored}, same recommendation {100 * mean:.1f} % (standard error "
         f"{100 * error:.1f}); training seconds full / race: {', '.join(parts)}; same rates in "
         f"{len(like)}, claims a subset in {subset} of these"
     )

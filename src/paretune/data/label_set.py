@@ -130,11 +130,11 @@ def describe_unlabelled(places: Sequence[str], rows: int) -> str:
     """``37 of 112 rows have no label (lines 2, 5, 6, ...).``, from the places of the rows."""
     _, noun, _ = places[0].rsplit(" ", 2)
     numbers = [place.rpartition(" ")[2] for place in places[:MAX_EXAMPLES]]
-    more = ", ..." if len(places) > MAX_EXAMPLES else ""
+    ellipsis = ", ..." if len(places) > MAX_EXAMPLES else ""
     several = len(places) > 1
     return (
         f"{len(places)} of {rows} rows {'have' if several else 'has'} no label "
-        f"({noun}{'s' * several} {', '.join(numbers)}{more})."
+        f"({noun}{'s' * several} {', '.join(numbers)}{ellipsis})."
     )
 
 

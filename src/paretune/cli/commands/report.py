@@ -78,15 +78,15 @@ def report(
         raise StudyError("--page and --output both name the page.", remedy="Leave out one of them.")
     results = load_results(study.load(), store)
     built = results.build_report()
-    more = {"card": files.card, "figures": files.figures, "tables": files.tables}
+    outputs = {"card": files.card, "figures": files.figures, "tables": files.tables}
     if not as_json:
         page = files.page or files.output
         typed = study.as_typed(store)
-        show_report(built, results.folder, typed, page, details=details, quiet=quiet, **more)
+        show_report(built, results.folder, typed, page, details=details, quiet=quiet, **outputs)
         return
     if files.output is None:
         echo_json(build_study_json(built))
-    written = write_outputs(built, files.page, json=files.output, **more)
+    written = write_outputs(built, files.page, json=files.output, **outputs)
     for name, path in () if quiet else written:
         echo(f"{name}: {path}", error=True)
 

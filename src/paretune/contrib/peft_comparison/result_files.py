@@ -67,12 +67,12 @@ def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, .
     files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     read = [(path, _read_experiment(path)) for path in files]
     results = [(path, experiment) for path, experiment in read if experiment is not None]
-    others = tuple(str(path.relative_to(folder)) for path, experiment in read if experiment is None)
+    ignored = tuple(str(p.relative_to(folder)) for p, experiment in read if experiment is None)
     if not results:
         what = "holds no result files of peft's method_comparison (*.json)"
         raise DataError(
-            f"{what}; no run_info.experiment_name in {', '.join(others)}."
-            if others
+            f"{what}; no run_info.experiment_name in {', '.join(ignored)}."
+            if ignored
             else f"{what}.",
             where=str(folder),
             remedy="In peft's repository they are in method_comparison/MetaMathQA/results.",
@@ -84,7 +84,7 @@ def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, .
         else experiment
         for path, experiment in results
     )
-    return experiments, others
+    return experiments, ignored
 
 
 def _read_experiment(path: Path) -> Experiment | None:

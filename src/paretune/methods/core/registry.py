@@ -243,12 +243,12 @@ def get(name: str) -> Method | Baseline:
 
 def _unknown_method(name: str) -> MethodError:
     """With the method of another name, the nearest name, or all there are."""
-    known = sorted({*list_built_in(), *plugins.names(plugins.METHODS)})
+    names = sorted({*list_built_in(), *plugins.names(plugins.METHODS)})
     if name in aliases.METHOD_HINTS:
         return MethodError(f'method "{name}" is not known: {aliases.METHOD_HINTS[name]}.')
-    tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in known}
-    nearest = aliases.suggest(name, known, {**tuners, **aliases.METHOD_ALIASES})
-    every = f"Known methods: {', '.join(known)}; and {PEFT_PREFIX}NAME, peft's own tuners."
+    tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in names}
+    nearest = aliases.suggest(name, names, {**tuners, **aliases.METHOD_ALIASES})
+    every = f"Known methods: {', '.join(names)}; and {PEFT_PREFIX}NAME, peft's own tuners."
     return MethodError(f'method "{name}" is not known.', remedy=nearest or every)
 
 
