@@ -22,7 +22,7 @@ from paretune.data.formats.row import Row
 from paretune.data.sources.cache_dir import data_home as default_home
 from paretune.data.task import TaskRows
 from paretune.errors import DataError
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 from paretune.study import TaskSpec
 
 COLLECTION_NAME = "superglue-sl"

@@ -15,8 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from paretune.atomic_write import create_folder, write_atomically
-from paretune.checksummed_file import has_valid_checksum
+from paretune.files import create_folder, has_valid_checksum, write_atomically
 from paretune.models.packing.activation_cache import load_or_compute
 from paretune.store.blobs import write_blob
 from paretune.training.recovery.checkpoint import CheckpointFile, Progress, read_progress

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
 
-from paretune.atomic_write import part_path
 from paretune.errors import StoreError
+from paretune.files import part_path
 from paretune.store import Predictions, Store, blobs
 from paretune.store.blobs import blob_path
 from paretune.store.encoding import decode_predictions, encode_predictions

@@ -15,8 +15,8 @@ from support.joint_runs import together
 from support.run_configs import make_config
 from torch import Tensor, nn
 
-from paretune.checksummed_file import CHECKSUM_BYTES, write_checksum
 from paretune.errors import StoreError
+from paretune.files import CHECKSUM_BYTES, write_checksum
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.recovery import checkpoint

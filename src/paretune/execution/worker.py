@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from paretune.atomic_write import is_disk_error
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.costs.repeat import needs_repeat
 from paretune.execution.fleet_claims import (
@@ -29,6 +28,7 @@ from paretune.execution.run_executor import RunExecutor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import POLL_SECONDS
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
+from paretune.files import is_disk_error
 from paretune.measuring.devices import identify_device
 from paretune.owner import current_owner
 from paretune.store import Claim, Storage

@@ -23,7 +23,7 @@ from paretune.analysis.statistics.score_interval import score_interval
 from paretune.data.example import Dataset
 from paretune.data.prompt import Prompt
 from paretune.exporting.restore import TaskSignature
-from paretune.file_names import make_file_name
+from paretune.files import make_file_name
 from paretune.methods.core.titles import title_of
 from paretune.models.config import load_config
 from paretune.models.sources.package import find_package_folder

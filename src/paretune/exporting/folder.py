@@ -12,8 +12,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from paretune.atomic_write import create_folder, describe_os_error
 from paretune.errors import NetworkError, ParetuneError, StoreError, StudyError, first_line
+from paretune.files import create_folder, describe_os_error
 
 ADAPTER_CONFIG = "adapter_config.json"
 LOG_IN = "Log in with `hf auth login`, with a token that may write."

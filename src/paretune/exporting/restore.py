@@ -19,7 +19,7 @@ from paretune import objectives
 from paretune.data.example import Dataset
 from paretune.data.prompt import Prompt
 from paretune.errors import MethodError, StoreError
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 from paretune.models.load import LoadedModel, load_model, rescale_regression_head
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.resolve import ModelSource

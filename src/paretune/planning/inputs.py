@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paretune.atomic_write import write_atomically
 from paretune.data.formats.read import read_bytes
 from paretune.data.packed_dataset import ENDING, pack_dataset
 from paretune.errors import ModelError, StudyError
+from paretune.files import write_atomically
 from paretune.planning.prepare import PreparedStudy, find_source
 from paretune.study import NO_MODEL, ModelSpec, Run
 from paretune.study.forgetting_text import SHIPPED_LANGUAGES

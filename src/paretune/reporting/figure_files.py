@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paretune.errors import StoreError
-from paretune.file_names import make_file_name
+from paretune.files import make_file_name
 from paretune.reporting.charts import (
     Chart,
     chart_front,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.atomic_write import write_atomically
 from paretune.errors import StoreError
+from paretune.files import write_atomically
 
 
 def write_file(path: Path, content: str | bytes, what: str) -> Path:

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paretune.atomic_write import part_path, replace_file, sync_folder
 from paretune.errors import StoreError
+from paretune.files import part_path, replace_file, sync_folder
 from paretune.store.rows import RUN_ROWS_SQL
 from paretune.store.tables import TRIGGERS, find_row_damage, find_run_damage
 from paretune.study import digest

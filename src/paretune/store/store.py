@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from paretune.atomic_write import remove_stale_parts
 from paretune.errors import StaleClaimError, StoreError
+from paretune.files import remove_stale_parts
 from paretune.store import blobs as blob_files
 from paretune.store import rows as table_rows
 from paretune.store import tables

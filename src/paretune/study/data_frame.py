@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paretune.atomic_write import replace_file
 from paretune.errors import DataError
+from paretune.files import replace_file
 
 _INDEX = "__index_level_"
 """How pandas calls an index without a name, which is no data."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 from paretune.study.forgetting_text import SHIPPED_LANGUAGES
 from paretune.study.specs import ModelSpec
 from paretune.study.task_spec import TaskSpec

@@ -105,7 +105,7 @@ def export(
     from paretune.exporting.formats import explain_forms
     from paretune.exporting.restore import TaskSignature
     from paretune.exporting.weights import load_or_retrain
-    from paretune.file_names import make_file_name
+    from paretune.files import make_file_name
     from paretune.models.sources.local_paths import is_local_folder, remember_path
     from paretune.planning.prepare import find_source, read_dataset
     from paretune.store import Store

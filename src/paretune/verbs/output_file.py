@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.atomic_write import write_atomically
 from paretune.errors import StudyError
+from paretune.files import write_atomically
 
 
 def write_output(path: Path, text: str, *, overwrite: bool) -> None:

@@ -17,7 +17,7 @@ from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
 from paretune.data.packed_dataset import dataset_from_values
 from paretune.errors import DataError
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 from paretune.store import Record, Store
 from paretune.study import Study, TaskSpec, paths
 from paretune.tasks import load_dataset

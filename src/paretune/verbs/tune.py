@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from paretune.errors import StudyError
-from paretune.file_names import make_file_name
+from paretune.files import make_file_name
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import parse_duration, parse_size

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from paretune.atomic_write import replace_file
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.errors import DataError
-from paretune.file_names import expand_home
+from paretune.files import expand_home, replace_file
 
 EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 """The first date that a zip can hold: the same answers give the same bytes on every day."""

@@ -10,7 +10,7 @@ from paretune.analysis.run_selection import SelectedRun
 from paretune.data.finding import Finding, truncate_findings
 from paretune.errors import DataError
 from paretune.exporting.predict import translate_sentences
-from paretune.file_names import make_file_name
+from paretune.files import make_file_name
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune_slovene.slobench import translation_submission

@@ -13,9 +13,9 @@ from support.chosen import chosen
 from support.joint_runs import together
 
 from paretune import objectives
-from paretune.atomic_write import part_path
 from paretune.data.sources.cache_dir import activation_cache_home
 from paretune.errors import StudyError
+from paretune.files import part_path
 from paretune.models.load import load_model
 from paretune.models.packing import activation_cache as files
 from paretune.models.packing.activation_cache import load_or_compute

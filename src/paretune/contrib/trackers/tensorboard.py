@@ -14,7 +14,7 @@ from typing import Any
 
 from paretune.contrib.trackers.entry import Entry, Setting
 from paretune.errors import TrackerError
-from paretune.file_names import make_file_name
+from paretune.files import make_file_name
 
 _PART = ".part-"
 

@@ -23,7 +23,7 @@ from paretune.data.formats.plain_text import read_line_pairs
 from paretune.data.formats.read import EXTENSIONS, list_members, read_rows, read_text
 from paretune.data.formats.row import Row
 from paretune.errors import DataError
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 
 _NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}
 _SAMPLE = 2000

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from paretune.data.formats.read import EXTENSIONS, list_members, read_text
 from paretune.data.formats.row import Row
 from paretune.errors import DataError
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 
 LanguagePair = tuple[str, str]
 """From which into which."""

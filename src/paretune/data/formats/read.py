@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from paretune.data.formats import csv, jsonl, parquet
 from paretune.data.formats.row import Row
 from paretune.errors import DataError
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _TEXT_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson")

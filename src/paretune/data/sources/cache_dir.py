@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 
 
 def data_home() -> Path:

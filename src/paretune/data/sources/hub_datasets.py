@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from paretune.atomic_write import replace_file, write_atomically
 from paretune.data.finding import Finding
 from paretune.data.formats import parquet
 from paretune.data.formats.row import Row
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import DataError, NetworkError, ParetuneError, first_line
+from paretune.files import replace_file, write_atomically
 from paretune.study import TaskSpec
 
 CONVERTED_REVISION = "refs/convert/parquet"

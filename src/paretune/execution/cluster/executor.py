@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Protocol
 
-from paretune.atomic_write import write_atomically
 from paretune.errors import ParetuneError, StaleClaimError
 from paretune.execution.cluster.assignment import (
     Assignment,
@@ -37,6 +36,7 @@ from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.study_loop import StudyLoop, stop_gently
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
+from paretune.files import write_atomically
 from paretune.owner import current_owner
 from paretune.planning.inputs import StudyInputs
 from paretune.planning.worker_count import MEMORY_PREFIX

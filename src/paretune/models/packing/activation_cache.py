@@ -26,8 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paretune.atomic_write import replace_file
-from paretune.checksummed_file import CHECKSUM_BYTES, has_valid_checksum, write_checksum
+from paretune.files import CHECKSUM_BYTES, has_valid_checksum, replace_file, write_checksum
 
 WriteRows = Callable[[int, NDArray[Any]], None]
 """``(first_row, rows)``: writes some rows at their place."""

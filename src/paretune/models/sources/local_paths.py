@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.atomic_write import write_atomically
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import ModelError
-from paretune.file_names import expand_home
+from paretune.files import expand_home, write_atomically
 from paretune.models.sources.resolve import ModelSource
 
 

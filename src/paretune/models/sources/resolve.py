@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import ModelError
-from paretune.file_names import expand_home
+from paretune.files import expand_home
 from paretune.models.sources.convert import convert_to_safetensors
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.files import SAFETENSORS, ModelFiles, list_model_files

@@ -19,9 +19,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from paretune.atomic_write import describe_os_error, replace_file
-from paretune.checksummed_file import CHECKSUM_BYTES, has_valid_checksum, write_checksum
 from paretune.errors import StoreError
+from paretune.files import (
+    CHECKSUM_BYTES,
+    describe_os_error,
+    has_valid_checksum,
+    replace_file,
+    write_checksum,
+)
 
 FORMAT = 2
 DAMAGED_NOTE = "its checkpoint was damaged, so it was trained anew from its first step"

@@ -1,14 +1,25 @@
+"""Files appear whole or not at all; names of files stay in their folder and apart."""
+
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.hostile_names import HOSTILE_NAMES
 
-from paretune.atomic_write import create_folder, part_path, replace_file, write_atomically
+from paretune.files import (
+    create_folder,
+    expand_home,
+    make_file_name,
+    part_path,
+    replace_file,
+    write_atomically,
+)
 
 
 def test_a_file_is_written_with_its_folder_and_replaced(tmp_path: Path) -> None:
@@ -46,7 +57,7 @@ def test_a_process_killed_before_the_rename_leaves_the_old_file(tmp_path: Path) 
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from paretune.atomic_write import write_atomically\n"
+        "from paretune.files import write_atomically\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_atomically(Path(sys.argv[1]), b'new' * 10_000)"
     )
@@ -84,3 +95,38 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"), create_folder(path) as part:
         (part / "other").touch()
     assert [p.name for p in tmp_path.rglob("*")] == ["folder", "mine"]
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    assert make_file_name("topics", "tiny", "lora") == "topics-tiny-lora"
+    assert make_file_name("okrožja.v2_č") == "okrožja.v2_č"
+
+
+def test_a_colon_within_a_name_needs_no_hash() -> None:
+    assert make_file_name("words", "tiny", "peft:vera") == "words-tiny-peft+vera"
+    for other in ("peft-vera", "peft+vera", "peft::vera", "peft:vera:", ":peft:vera", "peft: vera"):
+        assert make_file_name(other) != make_file_name("peft:vera")
+        assert make_file_name(other) == other or re.search("-[0-9a-f]{8}$", make_file_name(other))
+
+
+def test_any_name_becomes_one_file_in_its_folder(tmp_path: Path) -> None:
+    for parts in (names for n in HOSTILE_NAMES for names in ((n,), ("task", "model", n), (n, n))):
+        file_name = make_file_name(*parts)
+        path = tmp_path / f"{file_name}-front.parquet"
+        path.write_text("")  # the file system takes it
+        assert path.resolve().parent == tmp_path.resolve(), parts
+        assert Path(file_name).name == file_name
+        assert not file_name.startswith((".", "-", "~")) and file_name.isprintable()
+        assert file_name.partition(".")[0].upper() not in ("CON", "NUL", "COM1")
+
+
+def test_two_names_never_become_one_file() -> None:
+    file_names = [make_file_name(name) for name in HOSTILE_NAMES]
+    assert len(set(file_names)) == len(set(HOSTILE_NAMES)) == 50
+    assert make_file_name("a:b") != make_file_name("a b") != make_file_name("a/b")
+    assert make_file_name("x" * 300) != make_file_name("x" * 301)
+
+
+def test_the_home_of_nobody_is_nowhere() -> None:
+    assert expand_home("~nosuchuser/x") == Path("~nosuchuser/x")
+    assert expand_home("~/x") == Path.home() / "x"

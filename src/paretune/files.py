@@ -1,14 +1,21 @@
-"""Atomic writes: a file or folder appears whole under its name, or not at all.
+"""Files that appear whole or not at all, that show damage, and whose names are safe.
 
-The one place in the package that writes a temporary file, syncs and renames it. After a crash or a
-power cut a reader sees the old content or the new, never half of one. What a killed process left
-half written is removed by the next one that writes into that folder. Errors are plain
+Writing: the one place in the package that writes a temporary file, syncs and renames it. After a
+crash or a power cut a reader sees the old content or the new, never half of one. What a killed
+process left half written is removed by the next one that writes into that folder. Errors are plain
 :class:`OSError`: the caller knows what the file is and says so.
+
+Checksums: derived files that are written once and replaced whole (checkpoints, cached activations)
+end with the SHA-256 of all before it. Their format (safetensors, npy) leaves
+:data:`CHECKSUM_BYTES` bytes free at its end.
+
+Names: made of names that somebody else chose, or typed by a user.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -25,6 +32,19 @@ STALE_SECONDS = 24 * 3600.0
 """A temporary file that nobody has written to for so long is left over, whosever it was."""
 _PART_NAME = re.compile(r"\..*\.([0-9a-f]{8}-\d+-[\w.]+)-[0-9a-f]{8}\.part", re.DOTALL)
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
+CHECKSUM_BYTES = 32
+_BLOCK_BYTES = 1 << 20
+MAX_NAME_BYTES = 200
+"""File systems take 255; suffixes, and the marks of temporary files, are added to a name."""
+_UNSAFE = re.compile(r"[^\w.:-]+|(?<!\w):|:(?!\w)")
+"""A colon within a name, as in ``peft:vera``, has a character of its own that is safe."""
+_DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10)),
+}
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -149,3 +169,70 @@ def _is_old(part: Path) -> bool:
 def _sync(file: Path) -> None:
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
+
+
+def write_checksum(path: Path) -> None:
+    """Write the checksum of a whole file over its last bytes, which must be zero.
+
+    Raises:
+        ValueError: they hold something else.
+        OSError: the file cannot be read or written.
+    """
+    digest, last = _hash_file(path)
+    if last != bytes(CHECKSUM_BYTES):
+        raise ValueError(f"{path} does not end with room for a checksum")
+    with path.open("r+b") as file:
+        file.seek(-CHECKSUM_BYTES, 2)
+        file.write(digest)
+
+
+def has_valid_checksum(path: Path) -> bool:
+    """Whether a file is there and as it was written."""
+    try:
+        digest, last = _hash_file(path)
+    except OSError:
+        return False
+    return digest == last
+
+
+def _hash_file(path: Path) -> tuple[bytes, bytes]:
+    """The SHA-256 of all but the last bytes, and those."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        left = max(0, file.seek(0, 2) - CHECKSUM_BYTES)
+        file.seek(0)
+        while left and (block := file.read(min(left, _BLOCK_BYTES))):
+            digest.update(block)
+            left -= len(block)
+        return digest.digest(), file.read()
+
+
+def make_file_name(*parts: str) -> str:
+    """One name of a file or folder: no path, not hidden, no option, no device, not too long.
+
+    A name that had to be changed ends in a hash, so that two names never become one file.
+
+    >>> make_file_name("topics", "tiny", "lora")
+    'topics-tiny-lora'
+    >>> make_file_name("topics", "../lora")
+    'topics-lora-48cbbd38'
+    >>> make_file_name("topics", "peft:vera")
+    'topics-peft+vera'
+    """
+    safe = (_UNSAFE.sub("-", part).strip("-.").replace(":", "+") for part in parts)
+    name = "-".join(part for part in safe if part)
+    if name.partition(".")[0].upper() in _DEVICES:
+        name = f"_{name}"
+    if name == "-".join(parts).replace(":", "+") and name and len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:8]
+    short = name.encode()[: MAX_NAME_BYTES - len(digest) - 1].decode(errors="ignore")
+    return f"{short}-{digest}" if short else digest
+
+
+def expand_home(path: Path | str) -> Path:
+    """The path with the home folder for ``~``; ``~nobody`` stays as it is, and is nowhere."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
