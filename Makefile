@@ -13,8 +13,8 @@
 # make plugin       installs examples/plugin into an environment of its own, runs its tests and a study
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to build/guarantees.md and build/guarantees-decoders.md
-# make bench        speed and memory beside transformers and peft; writes build/performance.md. Hours:
-#                   leave the machine alone meanwhile
+# make bench        speed and memory beside transformers and peft; writes bench/results. Hours: leave
+#                   the machine alone meanwhile
 # make gpu          on a machine with a CUDA GPU: its tests, steps and memory beside transformers and
 #                   peft, in under ten minutes; writes bench/results/gpu/gpu.json and gpu.html
 #                   (GPU_PYTHON=python3: with what is installed there, nothing is fetched)
@@ -81,26 +81,17 @@ check: $(VENV)/dev
 	$(BIN)/python dev/check_names.py
 	$(BIN)/python dev/check_budgets.py
 
-# The library `adapters` pins an older transformers: it trains in an environment of its own.
-ADAPTERS := $(VENV)-adapters
 RESULTS := bench/results
 STEPS := $(BIN)/python bench/steps.py
 MEMORY := $(BIN)/python bench/peak_memory.py
-bench: $(VENV)/dev $(ADAPTERS)/ready
+bench: $(VENV)/dev
 	$(STEPS) --task boolq,rte,cb,copa --json $(RESULTS)/steps-1-minilm.json
 	$(STEPS) --task cb --methods loha,dora,lokr,ia3,prompt,bitfit,full --json $(RESULTS)/steps-2-methods.json
 	$(STEPS) --model e5-small --task boolq,cb --json $(RESULTS)/steps-3-e5-small.json
 	$(STEPS) --model bert-base --task boolq,cb,copa --batches 4 --json $(RESULTS)/steps-4-bert-base.json
-	$(BIN)/python bench/profile_steps.py --json $(RESULTS)/profile.json
-	$(BIN)/python bench/adapters_steps.py --python $(ADAPTERS)/bin/python --json $(RESULTS)/adapters.json
-	$(BIN)/python bench/trunk.py --model minilm,e5-small,bert-base --json $(RESULTS)/trunk.json
-	$(BIN)/python bench/two_processes.py --json $(RESULTS)/two.json
 	$(MEMORY) --json $(RESULTS)/memory-1-minilm.json
 	$(MEMORY) --model bert-base --json $(RESULTS)/memory-2-bert-base.json
-	$(BIN)/python bench/fleet.py --json $(RESULTS)/fleet.json
-	$(BIN)/python bench/loha_extra.py --json $(RESULTS)/loha.json
 	$(BIN)/python bench/whole_study.py --json $(RESULTS)/study.json
-	$(BIN)/python bench/page.py
 
 # A GPU machine may be bare: GPU_PYTHON=python3 takes the packages that its own Python has.
 GPU_PYTHON ?= $(BIN)/python
@@ -108,7 +99,7 @@ gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/gpu)
 	PYTHONPATH=src $(GPU_PYTHON) bench/gpu.py --out $(RESULTS)/gpu
 
 clean:
-	rm -rf $(VENV) $(ADAPTERS)
+	rm -rf $(VENV)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -135,7 +126,3 @@ $(VENV)/gpu: $(VENV)/dev
 	$(BIN)/python -m pip install --quiet $(INDEX) --editable '.[gpu]'
 	@touch $@
 
-$(ADAPTERS)/ready:
-	$(PYTHON) -m venv $(ADAPTERS)
-	$(ADAPTERS)/bin/python -m pip install --quiet $(INDEX) 'adapters==1.3.*' torch
-	@touch $@

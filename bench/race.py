@@ -7,10 +7,6 @@
     python bench/race.py grid                                    the same of the one that is in
                                                                  bench/calibration
     python bench/race.py pack STORE FILE [--task NAME]           writes such a file
-    python bench/race.py rungs STORE [--study bench/grid.yaml]   could trials drop rates before
-                                                                 their end
-    python bench/race.py rules [--seconds 600]                   claims of full studies by the rules
-                                                                 of a race, with and without lending
     python bench/race.py page                                    prints what a race saves
 
 A full study is drawn (bench/verdicts) or read, and the race is given its runs one round after
@@ -31,10 +27,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from packed_grid import PACKED, PACKED_TASKS, open_packed, pack_records, select_tasks
 from replay import FOLDER, Pool
-from rungs import describe_rungs
-from stored_grid import Grid, MissingRunsError, list_claims, race_grid, set_race, summarise_grid
+from stored_grid import (
+    PACKED,
+    PACKED_TASKS,
+    Grid,
+    MissingRunsError,
+    list_claims,
+    open_packed,
+    pack_records,
+    race_grid,
+    select_tasks,
+    set_race,
+    summarise_grid,
+)
 from verdicts.generator import Design, Drawn, Generator
 from verdicts.outcomes import Tally, Truth
 from verdicts.scenarios import Scenario, list_scenarios
@@ -52,7 +58,6 @@ from paretune.analysis.racing.rounds import (
 )
 from paretune.store.record import Record
 from paretune.study import Study
-from paretune.verbs.report import load_results
 
 RESULTS = Path(__file__).parent / "calibration" / "race.json"
 STUDIES = 200
@@ -209,39 +214,6 @@ def _is_false(claim: tuple[str, str], truths: dict[str, Truth]) -> bool:
     return truths[better].trained <= max(rivals, default=0.0) + _SAME
 
 
-def compare_rules(scenario: Scenario, studies: int, seconds: float) -> dict[str, Any]:
-    """Claims of full studies by the usual rules, and by a race's with and without lending.
-
-    Args:
-        seconds: of the processor, after which no further study is drawn.
-    """
-    began, count = time.process_time(), 0
-    rng = np.random.default_rng([31, zlib.crc32(scenario.name.encode())])
-    tally = Tally()
-    for drawn, truths in _draw(scenario, rng, studies):
-        study, records = build_study(drawn, scenario.metric)
-        plain, raced = (
-            build_cells(set_race(study, race), records) for race in ("off", "recommendation")
-        )
-        alone = [replace(cell, first_runs=()) for cell in raced]
-        for name, cells in (("usual", plain), ("first runs", raced), ("alone", alone)):
-            claimed = list_claims(cells)
-            tally.count(f"claims, {name}", len(claimed))
-            tally.count(f"any false, {name}", any(_is_false(one, truths) for one in claimed))
-        count += 1
-        if time.process_time() - began > seconds:
-            break
-    return {"studies": count, "means": tally.means()}
-
-
-RULES = tuple(
-    Scenario(kind, seeds, Design(300, 5, folds))
-    for folds in (5, 0)
-    for kind in ("equal", "steps")
-    for seeds in ("norm", "unequal")
-)
-
-
 def measure(options: argparse.Namespace) -> None:
     """Race what the file does not hold yet, and save after each scenario."""
     file = options.json
@@ -304,24 +276,11 @@ def main(arguments: list[str] | None = None) -> None:
         verb.add_argument("--task", action="append", default=[], help="these alone")
     storing.add_argument("--draws", type=int, default=20, help="further races of each task")
     storing.add_argument("--json", type=Path)
-    rungs = verbs.add_parser("rungs")
-    rungs.add_argument("store", type=Path)
-    rungs.add_argument("--study", type=Path, default=Path(__file__).parent / "grid.yaml")
-    ruling = verbs.add_parser("rules")
-    ruling.add_argument("--studies", type=int, default=600)
-    ruling.add_argument("--only", default="", help="scenarios with it in their names")
-    ruling.add_argument("--seconds", type=float, default=1e9, help="of each scenario")
     page = verbs.add_parser("page")
     page.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     if options.verb == "measure":
         measure(options)
-    elif options.verb == "rungs":
-        print(*describe_rungs(load_results(options.study, options.store).records), sep="\n")
-    elif options.verb == "rules":
-        for scenario in (one for one in RULES if options.only in one.name):
-            outcome = compare_rules(scenario, options.studies, options.seconds)
-            print(f"{scenario.name}: {json.dumps(outcome, sort_keys=True)}", flush=True)
     elif options.verb == "grid":
         names = options.task or (PACKED_TASKS if options.store == PACKED else ())
         study = select_tasks(Study.load(options.study, options.overrides), names)

