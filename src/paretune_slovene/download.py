@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from paretune.data.sources.cache_dir import data_home as default_home
+from paretune.data.cache_dir import data_home as default_home
 from paretune.errors import DataError, NetworkError
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -79,7 +79,7 @@ def download_collection(
 
     Args:
         name: a key of :data:`COLLECTIONS`.
-        data_home: where collections lie; :func:`paretune.data.sources.cache_dir.data_home` by
+        data_home: where collections lie; :func:`paretune.data.cache_dir.data_home` by
             default.
         base_url: a mirror that holds the same files.
         progress: told of every chunk.

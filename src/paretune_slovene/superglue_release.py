@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from paretune.data.cache_dir import data_home as default_home
 from paretune.data.finding import Finding
-from paretune.data.formats.read import read_rows
-from paretune.data.formats.row import Row
-from paretune.data.sources.cache_dir import data_home as default_home
+from paretune.data.rows import Row, read_rows
 from paretune.data.task import TaskRows
 from paretune.errors import DataError
 from paretune.files import expand_home

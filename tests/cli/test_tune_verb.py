@@ -14,7 +14,7 @@ from support.tiny_study import finished, two_files
 
 import paretune
 from paretune.cli import main
-from paretune.data.schema_inference.infer_task import NamedColumns
+from paretune.data.infer import NamedColumns
 from paretune.errors import ParetuneError
 from paretune.execution.executor import StudySummary
 from paretune.study import Study

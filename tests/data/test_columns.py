@@ -10,7 +10,7 @@ from paretune.data.columns import (
     parse_number,
     read_features,
 )
-from paretune.data.formats.row import Row
+from paretune.data.rows import Row
 from paretune.errors import StudyError
 
 COLUMNS = ("rooms", "kind", "year")

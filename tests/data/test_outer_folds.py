@@ -7,10 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.data.checks.audit import audit
+from paretune.data.audit import audit
 from paretune.data.example import Dataset, Example
-from paretune.data.outer_design import OuterDesign, choose_outer_design
-from paretune.data.outer_folds import find_obstacle, labelled_rows, split_by_fold
+from paretune.data.split import (
+    OuterDesign,
+    choose_outer_design,
+    find_obstacle,
+    labelled_rows,
+    split_by_fold,
+)
 from paretune.errors import DataError
 from paretune.study import Checks, OuterFold, Protocol, TaskSpec
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from paretune import metrics, objectives
-from paretune.data.checks.audit import CHECKS
+from paretune.data.audit import CHECKS
 from paretune.data.example import Example
 from paretune.errors import StudyError
 from paretune.methods import available

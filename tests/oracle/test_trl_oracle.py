@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from paretune.data.example import Example
-from paretune.data.formats.instructions import find_form, parse_instructions
-from paretune.data.formats.row import Row
+from paretune.data.instructions import find_form, parse_instructions
 from paretune.data.prompt import Prompt
+from paretune.data.rows import Row
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions, causal_lm
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch

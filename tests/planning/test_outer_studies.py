@@ -11,7 +11,7 @@ import sacrebleu
 from support.tiny_study import finished, superglue
 
 from paretune.analysis.cells import group_into_cells
-from paretune.data.outer_folds import labelled_rows
+from paretune.data.split import labelled_rows
 from paretune.reporting.build import build_report
 from paretune.store import Store
 from paretune.tasks import load_dataset

@@ -9,7 +9,7 @@ import pytest
 from support.tiny_study import finished, small
 
 from paretune.analysis.cells import group_into_cells
-from paretune.data.shots import draw_shots
+from paretune.data.prompt import draw_shots
 from paretune.errors import MethodError
 from paretune.planning.dry_runs import run_dry_steps
 from paretune.planning.expand import expand_study

@@ -9,7 +9,7 @@ import pyarrow
 import pytest
 
 import paretune
-from paretune.data.formats.read import read_declared_labels, read_rows
+from paretune.data.rows import read_declared_labels, read_rows
 from paretune.errors import DataError
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from paretune import plugins, tasks
-from paretune.data.checks.audit import audit
+from paretune.data.audit import audit
 from paretune.errors import StudyError
 from paretune.study import TaskSpec
 
@@ -36,7 +36,7 @@ def test_the_sample_translation_is_clean() -> None:
     assert back.test[0].target == data.test[0].segments[0][0]
 
 
-def test_the_package_lists_its_own_folder() -> None:
+def test_sample_tasks_are_listed_with_those_of_installed_packages() -> None:
     known = tasks.available()
     assert set(known) >= {"boolq", "cb", "copa", "rte", "routing", "paraphrase", "follows"}
     assert "custom" not in known

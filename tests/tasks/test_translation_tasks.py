@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from paretune.data.sources import hub_datasets
+from paretune.data import hub
 from paretune.errors import DataError, StudyError
 from paretune.planning.prepare import read_dataset
 from paretune.study import Run, Study, TaskSpec
@@ -234,7 +234,7 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     assert load_dataset(pinned) == load_dataset(pinned.model_copy())
     assert [e.target for e in load_dataset(pinned).train] == [e.target for e in data.train]
     here = hub_source(pinned)
-    assert here is not None and hub_datasets.pin_revision(here).revision == commit
+    assert here is not None and hub.pin_revision(here).revision == commit
     assert len(requests) == 1
 
 
@@ -254,7 +254,7 @@ def test_a_folder_of_converted_parquet_stands_for_a_configuration(
     sha = SimpleNamespace(dataset_info=lambda name, revision: SimpleNamespace(sha="d" * 40))
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: sha)
     spec = own("").model_copy(update={"train": None, "dataset": str(there), "config": "other"})
-    hub_datasets.fetch_splits(spec)
+    hub.fetch_splits(spec)
     data = load_dataset(spec)
     assert data.train[2].segments[0][0] == "other train 2" and data.test[2].target == "2"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.tiny_study import WORDS, finish, small, two_files
 
-from paretune.data.checks.audit import audit
+from paretune.data.audit import audit
 from paretune.errors import DataError, StudyError
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import render_page

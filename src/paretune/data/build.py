@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from paretune.data import labels as spelling
 from paretune.data.columns import feature_texts, parse_number, read_features
 from paretune.data.example import Example, Message, Segments
 from paretune.data.finding import Finding
-from paretune.data.formats.row import Row
+from paretune.data.labels import cell_text, match_label
+from paretune.data.rows import Row
 from paretune.study import Label
 from paretune.study.aliases import suggest
 
@@ -101,14 +101,14 @@ def build_examples(
         if faults:
             built.errors += faults
             continue
-        name = spelling.cell_text(row.values.get(mapping.id)) if mapping.id else str(position)
+        name = cell_text(row.values.get(mapping.id)) if mapping.id else str(position)
         uid = f"{split}:{position if name is None else name}"
         if uid in seen:
             repeated.append(row)
             uid = f"{uid}#{position}"
         seen.add(uid)
         if label is not None and mapping.label_names is not None:
-            written = spelling.cell_text(row.values.get(mapping.label))
+            written = cell_text(row.values.get(mapping.label))
             respelt += [row] if written not in mapping.label_names else []
         group, question = mapping.group(row.values), mapping.question(row.values)
         segments = mapping.template(texts | feature_texts(row, mapping.features))
@@ -130,14 +130,14 @@ def class_label_parser(
     """Resolve a label among names, with a fault that lists them."""
 
     def resolve(value: object, texts: Texts) -> int | InvalidLabel:
-        if spelling.cell_text(value) is None:
+        if cell_text(value) is None:
             return make_missing_label()
-        index = spelling.match_label(value, names, aliases)
+        index = match_label(value, names, aliases)
         if index is not None:
             return index
         return InvalidLabel(
             "unknown-label",
-            f'label "{spelling.cell_text(value)}" is not one of {", ".join(names)}.',
+            f'label "{cell_text(value)}" is not one of {", ".join(names)}.',
             "Fix the row, or add it to labels.",
         )
 
@@ -146,7 +146,7 @@ def class_label_parser(
 
 def parse_number_label(value: object, texts: Texts) -> float | InvalidLabel:
     """Resolve the label of a regression: a finite number, as a number or as text."""
-    written = spelling.cell_text(value)
+    written = cell_text(value)
     if written is None:
         return make_missing_label()
     number = parse_number(value)
@@ -230,7 +230,7 @@ def _repeated_ids_note(rows: Sequence[Row], column: str) -> Finding:
 
 
 def _label_spelling_note(rows: Sequence[Row], recipe: ColumnMapping) -> Finding:
-    written = spelling.cell_text(rows[0].values.get(recipe.label))
+    written = cell_text(rows[0].values.get(recipe.label))
     return Finding(
         "note",
         "label-spelling",

@@ -11,11 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from paretune.data import labels as spelling
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
+from paretune.data.rows import Row
 from paretune.errors import StudyError
 from paretune.study import Label
 
@@ -117,13 +116,13 @@ def read_features(row: Row, columns: Sequence[str]) -> tuple[tuple[Value, ...], 
         elif (parsed := parse_number(value)) is not None:
             values.append(parsed)
         else:
-            values.append(spelling.cell_text(value))
+            values.append(cell_text(value))
     return tuple(values), faults
 
 
 def feature_texts(row: Row, columns: Sequence[str]) -> dict[str, str]:
     """The text of each non-empty cell by column; a number 3.0 is written 3."""
-    written = {column: spelling.cell_text(row.values.get(column)) for column in columns}
+    written = {column: cell_text(row.values.get(column)) for column in columns}
     return {column: text for column, text in written.items() if text is not None}
 
 

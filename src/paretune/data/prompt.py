@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from paretune.data.example import Example
 from paretune.errors import StudyError
-from paretune.study import LengthNormalisation, TaskSpec
+from paretune.study import Label, LengthNormalisation, TaskSpec, derive_seed
 
 SHOT_DELIMITER = "\n\n"
 """Between solved examples, and between the last of them and the question."""
@@ -172,3 +174,23 @@ def _problems(
     elif len(spec.label_texts) != len(labels):
         what = f"{len(spec.label_texts)} label_texts for {len(labels)} labels."
         yield what, f"Give one for each of {', '.join(labels)}, in this order."
+
+
+def draw_shots(train: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """Some examples, at most all of them, the labels in turn; in the order in which they are shown.
+
+    As EuroEval draws them for classification: the labels in a random order, of each an example at
+    random, again and again. So a rare label is seen too. Of examples without labels, any.
+    """
+    generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "shots")))
+    by_label: dict[Label | None, list[Example]] = {}
+    for place in generator.permutation(len(train)):
+        by_label.setdefault(train[place].label, []).append(train[place])
+    known = sorted(by_label, key=lambda label: -1 if label is None else label)
+    turns = [by_label[known[place]] for place in generator.permutation(len(known))]
+    shots: list[Example] = []
+    while len(shots) < min(count, len(train)):
+        for waiting in turns:
+            if waiting and len(shots) < count:
+                shots.append(waiting.pop())
+    return shots

@@ -6,13 +6,15 @@ The numbers of a regression are stratified by their fifths.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from paretune.data.example import Example, text_key
+from paretune.data.example import Dataset, Example, text_key
 from paretune.errors import DataError
-from paretune.study import NUM_FOLDS, derive_seed
+from paretune.study import AUTO_OUTER_FOLDS, NUM_FOLDS, OuterFold, Protocol, TaskSpec, derive_seed
 
 
 def assign_folds(examples: Sequence[Example], seed: int, folds: int = NUM_FOLDS) -> list[int]:
@@ -175,3 +177,113 @@ def _spread_labels(
         loads = [counts[placed == part].sum() for part in range(folds)]
         loads[placed[row]] = np.inf
         placed[row] = int(np.argmin(loads))
+
+
+MIN_OUTSIDE_ROWS = 10
+"""Rows outside a fold, so that training and selection part have some (as train must have)."""
+
+
+def labelled_rows(dataset: Dataset) -> list[Example]:
+    """The rows that are divided: those of train, then those of test, that have an answer."""
+    rows = (*dataset.train, *dataset.test)
+    return [e for e in rows if e.label is not None or e.target is not None]
+
+
+def split_by_fold(
+    dataset: Dataset, fold: OuterFold, split_seed: int
+) -> tuple[list[Example], list[Example]]:
+    """The rows outside a fold and those inside, both in the order of the data.
+
+    Raises:
+        DataError: the rows cannot be divided (:func:`find_obstacle`).
+    """
+    rows = labelled_rows(dataset)
+    parts = assign_folds(rows, derive_seed(split_seed, "outer", fold.repeat), fold.folds)
+    outside = [e for e, part in zip(rows, parts, strict=True) if part != fold.index]
+    return outside, [e for e, part in zip(rows, parts, strict=True) if part == fold.index]
+
+
+def find_obstacle(dataset: Dataset, folds: int) -> str:
+    """Why the rows cannot be divided into so many folds; empty if they can."""
+    rows = labelled_rows(dataset)
+    if len(rows) - -(-len(rows) // folds) < MIN_OUTSIDE_ROWS:
+        return f"{len(rows)} labelled rows are too few for {folds} folds"
+    groups, fewest = count_inseparable(rows), max(folds, 4)  # outside a fold: two at least
+    if groups < fewest:
+        return (
+            f"groups and equal texts stay together, and the rows have {groups} of them: {folds} "
+            f"folds need {fewest}"
+        )
+    return ""
+
+
+MAX_AUTO_ROWS = 1000
+"""From this many labelled rows on, ``outer: auto`` keeps the published split.
+
+A test file that the user names is the test whatever its size. Below, a published test part holds so
+few rows that it decides little. With more rows runs are longer and test parts
+larger.
+"""
+
+
+@dataclass(frozen=True)
+class OuterDesign:
+    """How the test rows of one task are answered.
+
+    Attributes:
+        folds: of outer cross-validation; 0: the published split.
+        reason: why ``auto`` chose it; empty where the study asks for it.
+    """
+
+    folds: int
+    reason: str = ""
+
+    def place_seeds(self, seeds: Sequence[int]) -> Iterator[tuple[OuterFold | None, list[int]]]:
+        """The seeds of each outer fold; of a split, all of them."""
+        if not self.folds:
+            yield None, list(seeds)
+            return
+        for position, seed in enumerate(seeds):
+            yield OuterFold.at(position, self.folds), [seed]
+
+
+PUBLISHED_SPLIT = OuterDesign(0)
+
+
+def choose_outer_design(protocol: Protocol, task: TaskSpec, dataset: Dataset) -> OuterDesign:
+    """The design that ``protocol.outer`` means for a task.
+
+    Raises:
+        DataError: the protocol names a number of folds that the rows cannot be divided into.
+    """
+    if protocol.outer == "split" or protocol.preset == "paper":
+        return PUBLISHED_SPLIT
+    if isinstance(protocol.outer, int):
+        if obstacle := find_obstacle(dataset, protocol.outer):
+            raise DataError(
+                f"{obstacle}.",
+                where=f"protocol.outer, task {task.key}",
+                remedy="Write a smaller number of folds, or outer: split.",
+            )
+        return OuterDesign(protocol.outer)
+    rows, seeds = len(labelled_rows(dataset)), len(protocol.seeds)
+    folds = next((folds for folds in AUTO_OUTER_FOLDS if seeds % folds == 0), None)
+    reason = ""
+    if task.train is not None and task.test is not None:
+        reason = f"the study names {Path(task.test).name} for it"
+    elif task.split != "published":
+        reason = f"the study asks for the split of the {task.split}"
+    elif dataset.objective.generates:
+        reason = "generated texts are cross-validated only where a study asks for it"
+    elif rows < len(dataset.train) + len(dataset.test):
+        reason = "some of its rows have no label"
+    elif rows >= MAX_AUTO_ROWS:
+        reason = f"it has {rows:,} labelled rows, and from {MAX_AUTO_ROWS:,} on the split stays"
+    elif folds is None:
+        numbers = " or ".join(map(str, AUTO_OUTER_FOLDS[::-1]))
+        reason = f"the number of seeds, {seeds}, is no multiple of {numbers}"
+    else:
+        reason = find_obstacle(dataset, folds)
+    if folds is None or reason:
+        return OuterDesign(0, reason)
+    return OuterDesign(folds, f"it has {rows} labelled rows, fewer than {MAX_AUTO_ROWS:,}")

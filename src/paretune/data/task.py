@@ -8,8 +8,8 @@ from pathlib import Path
 
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.formats.row import Row
 from paretune.data.prompt import Prompt
+from paretune.data.rows import Row
 from paretune.study import TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from paretune import methods
-from paretune.data.checks.audit import audit_truncation
+from paretune.data.audit import audit_truncation
 from paretune.data.finding import Finding
 from paretune.errors import ParetuneError
 from paretune.methods import Trains

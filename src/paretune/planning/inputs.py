@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paretune.data.formats.read import read_bytes
 from paretune.data.packed_dataset import ENDING, pack_dataset
+from paretune.data.rows import read_bytes
 from paretune.errors import ModelError, StudyError
 from paretune.files import write_atomically
 from paretune.planning.prepare import PreparedStudy, find_source

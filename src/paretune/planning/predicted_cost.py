@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from paretune import methods
 from paretune.analysis.resources.forecast import CostModel, device_of, fit_cost_model
-from paretune.data.outer_folds import labelled_rows
+from paretune.data.split import labelled_rows
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.cost_estimation import (
     ModelShape,

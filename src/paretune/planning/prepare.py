@@ -12,10 +12,10 @@ from typing import Any
 
 from paretune import methods, tasks
 from paretune.analysis.cells import methods_with_probe
-from paretune.data.checks.audit import audit
+from paretune.data.audit import audit
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
-from paretune.data.outer_design import OuterDesign, choose_outer_design
+from paretune.data.split import OuterDesign, choose_outer_design
 from paretune.errors import DataError, MethodError
 from paretune.measuring.auto_precision import Precision, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING

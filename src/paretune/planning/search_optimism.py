@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from paretune.autopeft.surrogate import expected_optimism
-from paretune.data.outer_folds import labelled_rows
+from paretune.data.split import labelled_rows
 from paretune.methods import auto
 from paretune.planning.prepare import PreparedStudy
 from paretune.study import Run

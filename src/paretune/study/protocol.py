@@ -59,7 +59,7 @@ class Protocol(FrozenModel):
     ``outer``: which rows are the test. ``split``: the published split (or the user's test file).
     A number: outer cross-validation over all labelled rows with so many folds. ``auto``: the
     user's test file where there is one, otherwise decided for each task by its size and the seeds
-    (:mod:`paretune.data.outer_design`). ``folds``: how
+    (:mod:`paretune.data.split`). ``folds``: how
     many of the five parts of train take a turn as selection part when learning rates are chosen (5
     for a claim, 1 for a quick look); in cross-validation each outer fold has one. ``trials``:
     number of learning rates that every method may try. ``cost_seconds``: for timing the steps of

@@ -1,31 +1,29 @@
-"""Tasks, one file each; this package lists its own folder. See any file for how one is written.
+"""Tasks: built-in samples (:mod:`.samples`), and the user's own data.
 
-A module with a ``TASK`` is a task. Installed packages add theirs by the entry point group
-``paretune.tasks``, each pointing to a :class:`paretune.data.task.Task`; a built-in name wins.
+Installed packages add theirs by the entry point group ``paretune.tasks``, each pointing to a
+:class:`paretune.data.task.Task`; a built-in name wins.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from paretune import metrics, objectives, plugins
+from paretune.data import hub
 from paretune.data.build import ColumnMapping, build_examples, class_label_parser
-from paretune.data.checks.language import language_name
 from paretune.data.example import Dataset, Example, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.language import language_name
 from paretune.data.packed_dataset import is_packed, read_packed_dataset
 from paretune.data.prompt import Prompt, choose_prompt
-from paretune.data.sources import hub_datasets
 from paretune.data.task import Task
 from paretune.errors import StudyError
 from paretune.objectives import Objective
 from paretune.study import TaskSpec
+from paretune.tasks import samples
 
 __all__ = [
     "Task",
@@ -39,25 +37,17 @@ __all__ = [
 ]
 
 
-@cache
-def _built_in() -> dict[str, Task]:
-    tasks: dict[str, Task] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
-        if not info.ispkg:
-            task: Task = importlib.import_module(f"{__name__}.{info.name}").TASK
-            tasks[task.name] = task
-    return tasks
+_BUILT_IN = {task.name: task for task in samples.TASKS}
 
 
 def names() -> tuple[str, ...]:
     """Names of all tasks; those of installed packages are not loaded for it."""
-    known = _built_in()
-    return (*known, *(name for name in plugins.names(plugins.TASKS) if name not in known))
+    return (*_BUILT_IN, *(n for n in plugins.names(plugins.TASKS) if n not in _BUILT_IN))
 
 
 def available() -> dict[str, Task]:
     """Every task by name: the built-in ones, then those of installed packages that can be used."""
-    return {**plugins.load_all(plugins.TASKS, Task)[0], **_built_in()}
+    return {**plugins.load_all(plugins.TASKS, Task)[0], **_BUILT_IN}
 
 
 def get(name: str) -> Task:
@@ -67,8 +57,8 @@ def get(name: str) -> Task:
         StudyError: there is none.
         PluginError: an installed package offers it, but it cannot be loaded.
     """
-    if name in _built_in():
-        return _built_in()[name]
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
     if name in plugins.names(plugins.TASKS):
         return plugins.load(plugins.TASKS, name, Task)
     near = difflib.get_close_matches(name.casefold(), names(), n=1)
@@ -98,7 +88,7 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
     Args:
         spec: a built-in task, or the user's own data.
         data_home: where fetched data lies; the default is
-            :func:`paretune.data.sources.cache_dir.data_home`.
+            :func:`paretune.data.cache_dir.data_home`.
 
     Raises:
         StudyError: no such task, language or template, or a prompt that does not go with it.
@@ -194,8 +184,8 @@ def pin_dataset(spec: TaskSpec, *, offline: bool = True) -> TaskSpec:
     if source is None:
         return spec
     if not offline:
-        hub_datasets.fetch_splits(source)
-    return spec.model_copy(update={"revision": hub_datasets.pin_revision(source).revision})
+        hub.fetch_splits(source)
+    return spec.model_copy(update={"revision": hub.pin_revision(source).revision})
 
 
 def hub_source(spec: TaskSpec) -> TaskSpec | None:

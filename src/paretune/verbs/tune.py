@@ -153,7 +153,7 @@ def tune(
             the call, or the budget is used up before anything is trained.
         KeyboardInterrupt: after the workers gave their runs back.
     """
-    from paretune.data.schema_inference.infer_task import NamedColumns
+    from paretune.data.infer import NamedColumns
     from paretune.execution.progress.describe import format_duration
     from paretune.execution.progress.observer import default_tell
     from paretune.exporting.folder import check_target

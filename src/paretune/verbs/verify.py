@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.data.sources.cache_dir import activation_cache_home, converted_models_home
+from paretune.data.cache_dir import activation_cache_home, converted_models_home
 from paretune.files import has_valid_checksum
 from paretune.models.sources.convert import is_whole_copy
 from paretune.study import Study

@@ -1,6 +1,6 @@
 """The authors' own table of runs, as it was read from their notebooks: one row a run.
 
-A CSV (or another file that :func:`paretune.data.formats.read.read_rows` reads) with at least
+A CSV (or another file that :func:`paretune.data.rows.read_rows` reads) with at least
 :data:`COLUMNS`. How many rows were scored is not in it, so the labels of those rows are asked for,
 and every accuracy has to be a share of them.
 """
@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from paretune.data.formats.read import read_rows
-from paretune.data.formats.row import Row
+from paretune.data.rows import Row, read_rows
 from paretune.errors import DataError
 from paretune_slovene.paper.claims import find_flaw, load_claims
 from paretune_slovene.paper.published import STEP, PublishedRun, find_constant_label

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from paretune.data.cache_dir import data_home
 from paretune.data.finding import Finding
-from paretune.data.sources.cache_dir import data_home
 from paretune.errors import DataError, ModelError, StudyError
 from paretune.study import ModelSpec
 from paretune_slovene.slobench import superglue_zip, translation_submission

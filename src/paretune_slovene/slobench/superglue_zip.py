@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from paretune.data.finding import Finding, truncate_findings
-from paretune.data.formats import jsonl
+from paretune.data.rows import parse_json_lines
 from paretune.errors import DataError
 from paretune_slovene.slobench.official_scores import LABELS, Answers, Key, Label
 from paretune_slovene.slobench.submission import File, Submission, read_lines, write_zip
@@ -66,7 +66,7 @@ def read_rows(release: Submission, task: str) -> dict[Key, object]:
     for number, line in enumerate(lines, 1):
         where = f"{files[0].where} line {number}"
         try:
-            for _, row in jsonl.parse_rows(line, files[0].where):
+            for _, row in parse_json_lines(line, files[0].where):
                 rows.update(_parse_row(task, row))
         except DataError as error:
             raise DataError(error.what, where=where, remedy=error.remedy) from None
@@ -166,7 +166,7 @@ def _read_task(
         try:
             cells = [
                 cell
-                for _, row in jsonl.parse_rows(line, file.where)
+                for _, row in parse_json_lines(line, file.where)
                 for cell in _parse_row(task, row)
             ]
         except DataError as error:

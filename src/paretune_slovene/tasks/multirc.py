@@ -20,9 +20,9 @@ from typing import Any
 
 from paretune.data.example import Segments, normalise_text
 from paretune.data.finding import Finding
-from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
+from paretune.data.rows import Row
 from paretune.data.task import Task
 from paretune_slovene import superglue_release
 

@@ -2,7 +2,7 @@
 
 Texts of public institutions and of donors, collected in the project "Slovene in the Digital
 Environment", in random order. ``source`` names what was downloaded from CLARIN.SI (a file, a
-folder or a zip; see :mod:`paretune.data.formats.parallel_corpus`); without it the rows are read
+folder or a zip; see :mod:`paretune.data.parallel`); without it the rows are read
 from the hub, which keeps them as Parquet, so that no dataset script is run. Pairs with an empty
 side are left out, and counted.
 
@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from paretune.data import hub
 from paretune.data.finding import Finding
-from paretune.data.formats.parallel_corpus import read_parallel_corpus
-from paretune.data.formats.row import Row
-from paretune.data.sources import hub_datasets
+from paretune.data.parallel import read_parallel_corpus
+from paretune.data.rows import Row
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
 from paretune.study import TaskSpec
@@ -41,7 +41,7 @@ def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRow
     if at_hub is None:
         rows = read_parallel_corpus(str(spec.source), ("sl", "en"), ("sl_seq", "en_seq"))
     else:
-        loaded = hub_datasets.load_splits(at_hub)
+        loaded = hub.load_splits(at_hub)
         rows, findings = loaded.train, loaded.findings
     if len(rows) != NUM_PAIRS:
         findings += (_unusual_size(rows),)
@@ -96,5 +96,5 @@ TASK = Task(
     source=dict.fromkeys(("sl", "en"), _SOURCE),
     read_rows=read_parts,
     splits=("published", "paper"),
-    hub=("cjvt/rsdo4_en_sl", hub_datasets.CONVERTED_REVISION),
+    hub=("cjvt/rsdo4_en_sl", hub.CONVERTED_REVISION),
 )

@@ -21,9 +21,9 @@ from typing import Literal
 
 from paretune.data.example import Segments
 from paretune.data.finding import Finding, truncate_findings
-from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
+from paretune.data.rows import Row
 from paretune.data.task import Task
 from paretune_slovene import superglue_release
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.data.checks.audit import audit, audit_truncation
+from paretune.data.audit import audit, audit_truncation
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
 from paretune.study import Checks

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from paretune.data.checks.audit import audit, audit_truncation
-from paretune.data.checks.language import detect_foreign_script, language_code
+from paretune.data.audit import audit, audit_truncation
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
+from paretune.data.language import detect_foreign_script, language_code
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from paretune.data.formats.instructions import find_form, parse_instructions
-from paretune.data.formats.row import Row
+from paretune.data.instructions import find_form, parse_instructions
+from paretune.data.rows import Row
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 ASKED = (("user", "Hi"),)

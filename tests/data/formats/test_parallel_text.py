@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from paretune.data.formats.parallel_corpus import read_parallel_corpus
-from paretune.data.formats.plain_text import read_line_pairs, resolve_pair_files
-from paretune.data.formats.read import read_rows
-from paretune.data.formats.row import Row
-from paretune.data.formats.tmx import read_units
+from paretune.data.parallel import (
+    read_line_pairs,
+    read_parallel_corpus,
+    read_units,
+    resolve_pair_files,
+)
+from paretune.data.rows import Row, read_rows
 from paretune.data.split import sample_held_out
 from paretune.errors import DataError
 from paretune.study import TaskSpec

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.data.formats.read import list_members, read_declared_labels, read_rows
+from paretune.data.rows import list_members, read_declared_labels, read_rows
 from paretune.errors import DataError
 
 
@@ -119,7 +119,7 @@ def test_jsonl_keeps_types_and_unusual_line_separators(tmp_path: Path) -> None:
     ("name", "content", "where", "what"),
     [
         ("a.csv", b"text,label\nok,x\n\xe8aj,y\n", "a.csv line 3", "byte 1 of the line (0xe8)"),
-        ("a.csv", b"\xef\xbb\xbft\xe8,label\n", "a.csv line 1", "byte 5 of the line (0xe8)"),
+        ("a.csv", b"\xef\xbb\xbft\xe8,label\n", "a.csv line 1", "byte 2 of the line (0xe8)"),
         ("a.csv", "text,label\na,b,c\n", "a.csv line 2", "has 3 fields, the header has 2"),
         ("a.csv", "text,label\na\n", "a.csv line 2", "has 1 field, the header has 2"),
         ("a.tsv", "text\tlabel\na\tb\nc\td\te\n", "a.tsv line 3", "has 3 fields"),
@@ -230,7 +230,7 @@ def test_a_path_that_climbs_out_of_a_zip_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paretune.data.formats.read.MAX_MEMBER_BYTES", 1 << 16)
+    monkeypatch.setattr("paretune.data.rows.MAX_MEMBER_BYTES", 1 << 16)
     path = zipped(tmp_path / "data.zip", {"a.csv": "t\n" + "0" * (1 << 20)})
     assert path.stat().st_size < 1 << 13
     with pytest.raises(DataError, match="unpacks to more than"):

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from paretune.data.columns import uses_decimal_comma
-from paretune.data.schema_inference.infer_parallel import set_source_language
-from paretune.data.schema_inference.infer_task import NamedColumns, infer_task
+from paretune.data.infer import NamedColumns, infer_task, set_source_language
 from paretune.errors import DataError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset

@@ -11,8 +11,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from paretune.data.formats.row import Row, gather_columns
-from paretune.data.schema_inference.infer_task import NamedColumns, infer_task
+from paretune.data.infer import NamedColumns, infer_task
+from paretune.data.rows import Row, gather_columns
 from paretune.errors import DataError
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.data.sources.cache_dir import data_home
+from paretune.data.cache_dir import data_home
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 from support.tiny_study import small
 
-from paretune.data.sources import hub_datasets
+from paretune.data import hub
 from paretune.errors import DataError, NetworkError
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study, read_dataset
@@ -45,7 +45,7 @@ class Hub:
 
     def commit(self, name: str, revision: str | None = None) -> SimpleNamespace:
         self.requests.append(f"commit of {name}")
-        self.converted = revision == hub_datasets.CONVERTED_REVISION
+        self.converted = revision == hub.CONVERTED_REVISION
         if name == "no/network":
             raise OfflineModeIsEnabled("cannot reach the hub")
         return SimpleNamespace(sha=revision if revision in (OLD, NEW) else self.newest)
@@ -92,7 +92,7 @@ def spec(**changes: Any) -> TaskSpec:
 
 
 def fetched(**changes: Any) -> TaskSpec:
-    hub_datasets.fetch_splits(spec(**changes))
+    hub.fetch_splits(spec(**changes))
     return spec(**changes)
 
 
@@ -126,7 +126,7 @@ def test_runs_carry_the_commit_and_workers_read_it_when_the_branch_moves(
     assert {p.run.task.revision for p in planned} == {OLD}
 
     the_hub.newest, the_hub.splits = NEW, {"train": Hub.rows("new", 30)}
-    hub_datasets.fetch_splits(spec(revision=NEW))
+    hub.fetch_splits(spec(revision=NEW))
     count = len(the_hub.requests)
     assert len(ProcessCache().dataset(planned[0].run.task).train) == 20  # what a worker does
     assert {p.run_id for p in expand_study(prepare_study(study), [])} == {p.run_id for p in planned}
@@ -142,7 +142,7 @@ def test_an_unpinned_revision_is_noted_with_its_commit(the_hub: Hub) -> None:
 def test_a_fetch_that_breaks_leaves_no_half_file_and_goes_on(the_hub: Hub, tmp_path: Path) -> None:
     the_hub.breaks_at = "validation"
     with pytest.raises(NetworkError, match="disk full"):
-        hub_datasets.fetch_splits(spec())
+        hub.fetch_splits(spec())
     left = sorted(p.name for p in (tmp_path / "home").rglob("*") if p.is_file())
     assert left == ["train.parquet"]
     with pytest.raises(DataError, match="has not been downloaded"):
@@ -171,22 +171,20 @@ def test_an_order_other_than_the_declared_one_is_a_warning(the_hub: Hub) -> None
 
 def test_no_network_no_such_dataset_and_no_such_split(the_hub: Hub) -> None:
     with pytest.raises(NetworkError, match="could not be fetched"):
-        hub_datasets.fetch_splits(spec(dataset="no/network"))
+        hub.fetch_splits(spec(dataset="no/network"))
     with pytest.raises(DataError, match="cannot be loaded"):
-        hub_datasets.fetch_splits(spec(dataset="no/such"))
+        hub.fetch_splits(spec(dataset="no/such"))
     with pytest.raises(DataError, match="It has train, validation"):
-        hub_datasets.fetch_splits(spec(splits={"test": "tests"}))
+        hub.fetch_splits(spec(splits={"test": "tests"}))
 
 
 def test_a_dataset_with_a_script_is_read_where_the_hub_converted_it(the_hub: Hub) -> None:
     with pytest.raises(DataError, match=r"give the task revision: refs/convert/parquet"):
-        hub_datasets.fetch_splits(spec(dataset="with/script"))
-    data = load_dataset(fetched(dataset="with/script", revision=hub_datasets.CONVERTED_REVISION))
+        hub.fetch_splits(spec(dataset="with/script"))
+    data = load_dataset(fetched(dataset="with/script", revision=hub.CONVERTED_REVISION))
     assert len(data.train) == 20 and OLD in data.source
     assert (
-        hub_datasets.pin_revision(
-            spec(dataset="with/script", revision=hub_datasets.CONVERTED_REVISION)
-        ).revision
+        hub.pin_revision(spec(dataset="with/script", revision=hub.CONVERTED_REVISION)).revision
         == OLD
     )
     assert load_dataset(spec(dataset="with/script", revision=OLD)).train == data.train
@@ -210,7 +208,7 @@ def test_a_missing_extra_says_what_to_install(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install \"datasets>=4\""):
-        hub_datasets.fetch_splits(spec())
+        hub.fetch_splits(spec())
 
 
 def test_the_real_library_writes_what_we_read(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from paretune.data.checks.audit import audit
+from paretune.data.audit import audit
 from paretune.data.example import Dataset
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from paretune.data.checks.audit import audit
+from paretune.data.audit import audit
 from paretune.data.example import Dataset, Example
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from paretune.data.checks.audit import audit
-from paretune.data.schema_inference.infer_task import infer_task
+from paretune.data.audit import audit
+from paretune.data.infer import infer_task
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from paretune.data.checks.audit import audit
+from paretune.data.audit import audit
 from paretune.data.example import Dataset, describe_groups
 from paretune.data.finding import Finding
 from paretune.errors import DataError, StudyError

@@ -13,7 +13,7 @@ from support.chosen import chosen
 from support.joint_runs import together
 
 from paretune import objectives
-from paretune.data.sources.cache_dir import activation_cache_home
+from paretune.data.cache_dir import activation_cache_home
 from paretune.errors import StudyError
 from paretune.files import part_path
 from paretune.models.load import load_model

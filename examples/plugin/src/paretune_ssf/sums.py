@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from paretune.data.example import Segments
-from paretune.data.formats.row import Row
+from paretune.data.rows import Row
 from paretune.data.task import Task, TaskRows
 from paretune.study import TaskSpec
 

@@ -39,7 +39,7 @@ def sample(
 
     They were written for paretune (CC0). Nothing is downloaded or overwritten.
     """
-    from paretune.data.sources.samples import copy_sample
+    from paretune.tasks.samples import copy_sample
 
     files = copy_sample(name, output or Path(name))
     if as_json:

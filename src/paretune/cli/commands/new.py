@@ -16,7 +16,7 @@ from paretune.verbs.output_file import write_output
 from paretune.verbs.study_draft import DEFAULT_DECODER, DEFAULT_MODEL, draft_study
 
 if TYPE_CHECKING:
-    from paretune.data.schema_inference.infer_task import NamedColumns
+    from paretune.data.infer import NamedColumns
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ColumnOptions:
 
     def named_columns(self) -> NamedColumns:
         """The columns that the user named; StudyError where they do not go together."""
-        from paretune.data.schema_inference.infer_task import NamedColumns
+        from paretune.data.infer import NamedColumns
 
         return NamedColumns(
             self.label, self.text, self.pair, self.source_column, self.target_column

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from paretune.data.sources.cache_dir import converted_models_home
+from paretune.data.cache_dir import converted_models_home
 from paretune.errors import ModelError, StoreError
 from paretune.files import create_folder
 from paretune.models.sources.files import GENERATION_CONFIG, SAFETENSORS, ModelFiles

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.data.sources.cache_dir import data_home
+from paretune.data.cache_dir import data_home
 from paretune.errors import ModelError
 from paretune.files import expand_home, write_atomically
 from paretune.models.sources.resolve import ModelSource

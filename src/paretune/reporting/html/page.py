@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from paretune.data.sources.cache_dir import data_home
+from paretune.data.cache_dir import data_home
 from paretune.errors import StoreError
 from paretune.methods.core.titles import title_of
 from paretune.reporting import charts

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from paretune.data.example import Example
-from paretune.data.formats.read import EXTENSIONS, read_bytes, read_rows, read_text
-from paretune.data.sources.samples import SAMPLES_FOLDER
+from paretune.data.rows import EXTENSIONS, read_bytes, read_rows, read_text
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.study.forgetting_text import SHIPPED_LANGUAGES
 from paretune.tasks.own_data.parallel import load_own_pairs
+from paretune.tasks.samples import SAMPLES_FOLDER
 
 SHIPPED_FILE = SAMPLES_FOLDER / "forgetting" / "pairs.tsv"
 MAX_BLOCKS = 500

@@ -1,6 +1,6 @@
 """Instructions: prompts or conversations with the completion that a model shall give.
 
-The form of the rows is told by their columns (:mod:`paretune.data.formats.instructions`); ``text``
+The form of the rows is told by their columns (:mod:`paretune.data.instructions`); ``text``
 and ``label`` name the columns of prompt and completion where they are called otherwise. Without a
 test file some rows of train become the test part: a fifth, at most :data:`MAX_HELD_OUT`; a model
 answers each of them, word by word.
@@ -15,7 +15,7 @@ from typing import cast
 from paretune.data.build import BuildResult, ColumnMapping, build_examples, make_missing_label
 from paretune.data.example import Dataset, Example, Message
 from paretune.data.finding import Finding
-from paretune.data.formats.instructions import (
+from paretune.data.instructions import (
     COMPLETION,
     MESSAGES,
     PROMPT,
@@ -27,11 +27,10 @@ from paretune.data.formats.instructions import (
     parse_instructions,
     read_prompt_completion,
 )
-from paretune.data.formats.read import read_rows
-from paretune.data.formats.row import Row, gather_columns
 from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
-from paretune.data.schema_inference.shapes import find_verdicts, refuse_unsupported_shape
+from paretune.data.rows import Row, gather_columns, read_rows
+from paretune.data.shapes import find_verdicts, refuse_unsupported_shape
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks.own_data.target_texts import HoldOut, TargetRows, build_dataset, read_hub_rows

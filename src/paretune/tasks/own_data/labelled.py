@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune import objectives
+from paretune.data import hub
 from paretune.data.build import (
     BuildResult,
     ColumnMapping,
@@ -26,18 +27,17 @@ from paretune.data.build import (
 from paretune.data.columns import convert_decimal_commas, make_row_template
 from paretune.data.example import Dataset, Example, Segments
 from paretune.data.finding import Finding, raise_for_findings
-from paretune.data.formats.read import read_declared_labels, read_rows
-from paretune.data.formats.row import Row, gather_columns
-from paretune.data.label_set import (
+from paretune.data.labels import (
+    cell_text,
     check_label_order,
     collapse_label_problems,
     decode_label_ids,
     describe_unlabelled,
     determine_labels,
+    match_choice,
 )
-from paretune.data.labels import cell_text, match_choice
-from paretune.data.schema_inference.shapes import holds_label_sets, refuse_unsupported_shape
-from paretune.data.sources import hub_datasets
+from paretune.data.rows import Row, gather_columns, read_declared_labels, read_rows
+from paretune.data.shapes import holds_label_sets, refuse_unsupported_shape
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec, derive_seed
@@ -259,7 +259,7 @@ def _drop_unlabelled(read: _OwnRows, column: str, *, drop: bool) -> _OwnRows:
 
 
 def _read_hub(spec: TaskSpec) -> _OwnRows:
-    loaded = hub_datasets.load_splits(spec)
+    loaded = hub.load_splits(spec)
     label = str(spec.label)
     test = loaded.test
     return _OwnRows(

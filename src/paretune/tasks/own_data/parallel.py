@@ -13,11 +13,9 @@ from pathlib import Path
 
 from paretune.data.build import ColumnMapping, build_examples, make_missing_label
 from paretune.data.example import Dataset
-from paretune.data.formats.plain_text import read_line_pairs, resolve_pair_files
-from paretune.data.formats.read import read_rows
-from paretune.data.formats.row import Row
-from paretune.data.formats.tmx import read_units
 from paretune.data.labels import cell_text
+from paretune.data.parallel import read_line_pairs, read_units, resolve_pair_files
+from paretune.data.rows import Row, read_rows
 from paretune.data.task import Task
 from paretune.errors import StudyError
 from paretune.study import TaskSpec

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune import objectives
+from paretune.data import hub
 from paretune.data.build import BuildResult
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, raise_for_findings
-from paretune.data.formats.row import Row
-from paretune.data.sources import hub_datasets
+from paretune.data.rows import Row
 from paretune.data.split import sample_held_out
 from paretune.study import TaskSpec, derive_seed
 
@@ -47,7 +47,7 @@ def read_hub_rows(spec: TaskSpec) -> TargetRows:
     Raises:
         DataError: it was never fetched, or has no such split.
     """
-    loaded = hub_datasets.load_splits(spec)
+    loaded = hub.load_splits(spec)
     source = f"{spec.dataset} at commit {loaded.commit} (hub)"
     return TargetRows(
         loaded.train, loaded.test, loaded.findings, source, shifted=loaded.shifted or ()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune.data.sources.cache_dir import activation_cache_home
+from paretune.data.cache_dir import activation_cache_home
 from paretune.errors import StudyError
 from paretune.measuring.machine import describe_device
 from paretune.models.changes import ModelChanges

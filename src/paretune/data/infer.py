@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from paretune.data.columns import parse_numbers
-from paretune.data.formats.instructions import Form, find_form
-from paretune.data.formats.read import read_declared_labels, read_rows
-from paretune.data.formats.row import gather_columns
-from paretune.data.label_set import describe_unlabelled, find_similar_labels
-from paretune.data.labels import cell_text, sort_labels
-from paretune.data.schema_inference.infer_label import infer_label_column, is_numeric_target
-from paretune.data.schema_inference.infer_parallel import (
-    NESTED,
-    infer_language_columns,
-    infer_language_files,
+from paretune.data.instructions import Form, find_form
+from paretune.data.labels import (
+    cell_text,
+    decode_label_ids,
+    describe_unlabelled,
+    find_similar_labels,
+    match_label,
+    sort_labels,
 )
-from paretune.data.schema_inference.infer_test_file import (
-    LanguageFiles,
-    UsedColumns,
-    find_test_file,
-)
-from paretune.data.schema_inference.shapes import (
+from paretune.data.language import SCRIPTS, language_code
+from paretune.data.rows import Row, gather_columns, read_declared_labels, read_rows
+from paretune.data.shapes import (
+    LABEL,
+    MAX_LABEL_LENGTH,
+    NUMERIC_TARGET,
     find_text_to_text,
     refuse_conll,
     refuse_unsupported_shape,
@@ -371,3 +370,297 @@ def _task_name(path: Path) -> str:
     words = [w for w in re.split(r"[^A-Za-z0-9]+", path.stem) if w and w.lower() != "train"]
     words = words or [w for w in re.split(r"[^A-Za-z0-9]+", path.absolute().parent.name) if w]
     return "-".join(words).lower() or "my-task"
+
+
+Columns = Mapping[str, list[object]]
+
+
+def infer_label_column(columns: Columns, *, table: bool, where: str) -> tuple[str, str]:
+    """The label's column, and why it is taken to be the one.
+
+    Args:
+        table: whether all but the last are features.
+
+    Raises:
+        DataError: nothing looks like a label; says how to name one.
+    """
+    few = _few_valued_columns(columns)
+    gaps = {name for name, values in columns.items() if _has_gaps(values)}
+    for names in ([name for name in columns if name not in gaps], columns):
+        for name in names:
+            telling = LABEL.fullmatch(name) or NUMERIC_TARGET.fullmatch(name)
+            if telling and is_numeric_target(columns[name]):
+                return name, "its name, and it holds numbers"
+        for name in names:
+            if LABEL.fullmatch(name) and name in few:
+                return name, f"its name, and its {few[name]} different values"
+    named = [name for name in columns if LABEL.fullmatch(name)]
+    last = list(columns)[-1]
+    if table and (last in few or is_numeric_target(columns[last])):
+        return last, "the last column of a table: check this guess, or say --label COLUMN"
+    if few and not named:
+        best = min(few, key=lambda name: (name in gaps, few[name]))
+        which = "columns with few gaps" if gaps and best not in gaps else "columns"
+        why = f"of the {which} it has the fewest different values ({few[best]})"
+        return best, f"{why}: check this guess, or say --label"
+    if named:
+        return named[0], f"its name, though it holds {_describe_oddity(columns[named[0]])}"
+    measured = [name for name, values in columns.items() if is_numeric_target(values)]
+    if len(measured) == 1:
+        return measured[0], "the only column of numbers: check this guess, or say --label"
+    raise DataError(
+        "no column looks like a label (few short values that repeat, or numbers).",
+        where=where,
+        remedy=f"Its columns are {', '.join(columns)}; say which one: --label COLUMN.",
+    )
+
+
+def is_numeric_target(values: list[object]) -> bool:
+    """Many different numbers, as what is measured has, not the few that name classes."""
+    if any(isinstance(v, list | dict) for v in values):
+        return False
+    parsed = parse_numbers(values)
+    return parsed is not None and len(set(parsed)) > max(20, len(parsed) / 20)
+
+
+def _has_gaps(values: list[object]) -> bool:
+    """Whether more cells are empty than an oversight leaves: such a column is rarely the label."""
+    return sum(cell_text(value) is None for value in values) > len(values) / 10
+
+
+def _few_valued_columns(columns: Columns) -> dict[str, int]:
+    """Columns of few short values that repeat, and how many those are."""
+    few = {}
+    for name, values in columns.items():
+        if any(isinstance(v, list | dict) for v in values):
+            continue
+        distinct = {s for s in map(cell_text, values) if s is not None}
+        most = max(2, min(200, len(values) // 2))
+        if 2 <= len(distinct) <= most and max(map(len, distinct)) <= MAX_LABEL_LENGTH:
+            few[name] = len(distinct)
+    return few
+
+
+def _describe_oddity(values: list[object]) -> str:
+    """What is unusual in values of a column that is called like a label."""
+    distinct = {s for s in map(cell_text, values) if s is not None}
+    if len(distinct) < 2:
+        return "one value only: training needs a second" if distinct else "nothing"
+    if len(distinct) > len(values) / 2:
+        return f"{len(distinct)} different values in {len(values)} rows"
+    if max(map(len, distinct)) > MAX_LABEL_LENGTH:
+        return f"{len(distinct)} long values"
+    return f"{len(distinct)} different values"
+
+
+_SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"))
+_MIN_WORDS = 1.5
+"""Words of a text on average: columns of codes may be called ``id`` and ``no`` too."""
+NESTED = "translation"
+
+
+def infer_language_columns(columns: Mapping[str, list[object]]) -> dict[str, str] | None:
+    """Keys of a task whose two columns are each other's translation, or None where they are not.
+
+    Languages that the columns do not name are called as the columns are.
+    """
+    nested = columns.get(NESTED, [])
+    if len(columns) == 1 and nested and all(isinstance(v, dict) for v in nested):
+        keys = list(nested[0]) if isinstance(nested[0], dict) else []
+        return (
+            dict(zip(("source_lang", "target_lang"), keys, strict=True)) if len(keys) == 2 else None
+        )
+    if len(columns) != 2 or not all(map(_is_prose, columns.values())):
+        return None
+    first, second = columns
+    if (first.casefold(), second.casefold()) in _SIDES:
+        return {"source_lang": first, "target_lang": second}
+    one, other = _column_language(first), _column_language(second)
+    if one is None or other is None or one == other:
+        return None
+    task = {"source_lang": one, "target_lang": other}
+    if (first, second) != (one, other):
+        task |= {"text": first, "label": second}
+    return task
+
+
+def infer_language_files(path: Path) -> dict[str, str] | None:
+    """The languages of ``path`` (``corpus.sl``) and of the one other file of that name
+    (``corpus.en``).
+
+    None where the extension is not a language. Raises:
+        DataError: no such file in the same folder, or several.
+    """
+    own = path.suffix[1:]
+    if own not in SCRIPTS or not path.is_file():
+        return None
+    others = sorted(
+        p.suffix[1:] for p in path.parent.glob("*") if p.stem == path.stem and p != path
+    )
+    others = [other for other in others if other in SCRIPTS]
+    if len(others) != 1:
+        raise DataError(
+            f"looks like one side of parallel text, with {len(others)} files in other languages "
+            "in the same folder.",
+            where=str(path),
+            remedy=f"Put one in the same folder, named {path.stem}.LANGUAGE (such as "
+            f"{path.stem}.en).",
+        )
+    return {"source_lang": own, "target_lang": others[0]}
+
+
+def set_source_language(task: Mapping[str, object], source_lang: str) -> dict[str, object]:
+    """The task from ``source_lang`` into its other language.
+
+    Raises:
+        DataError: it has no such language.
+    """
+    languages = (str(task["source_lang"]), str(task["target_lang"]))
+    if source_lang == languages[0]:
+        return dict(task)
+    if source_lang != languages[1]:
+        raise DataError(
+            f'does not hold the language "{source_lang}".',
+            where=str(task["train"]),
+            remedy=f"It holds {languages[0]} and {languages[1]}.",
+        )
+    exchanged = {"source_lang": "target_lang", "target_lang": "source_lang"}
+    if "text" in task:
+        exchanged |= {"text": "label", "label": "text"}
+    return {key: task[exchanged.get(key, key)] for key in task}
+
+
+def _column_language(column: str) -> str | None:
+    words = [language_code(word) for word in re.split(r"[\W_]+", column) if word]
+    known = [word for word in words if word in SCRIPTS]
+    return known[0] if len(known) == 1 else None
+
+
+def _is_prose(values: list[object]) -> bool:
+    texts = [v for v in values if isinstance(v, str)]
+    words = sum(len(text.split()) for text in texts)
+    return len(texts) == len(values) and words >= _MIN_WORDS * len(values)
+
+
+_VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+NO_TEST = "none"
+"""In the place of a test file: some of train is held out, whatever lies in the folder."""
+_SELECTION = "a fifth of train chooses learning rates and checkpoints"
+HELD_OUT = "a fifth of train is held out for the test"
+
+
+@dataclass(frozen=True)
+class UsedColumns:
+    """What a test file must have: the columns that the task reads, and no other labels.
+
+    Attributes:
+        label: of the columns, the one with the answers; they may be ``numbers``.
+        labels: empty where any answer will do.
+    """
+
+    columns: Sequence[str]
+    label: str
+    labels: Sequence[str] = ()
+    numbers: bool = False
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a file."""
+        return path.is_file()
+
+    def find_misfit(self, path: Path) -> str:
+        """Why a file is no test file of the task, as the end of a sentence; empty if it is one."""
+        try:
+            rows = read_rows(path)
+        except DataError as error:
+            return str(error).rstrip(".")
+        present = {name for row in rows for name in row.values}
+        if absent := [name for name in self.columns if name not in present]:
+            return f'it has no column "{absent[0]}"'
+        rows = decode_label_ids(rows, self.label, read_declared_labels(path, self.label))
+        answers = [row.values.get(self.label) for row in rows]
+        if all(cell_text(answer) is None for answer in answers):
+            return "it has no labels"
+        if self.numbers and parse_numbers(answers) is None:
+            return f'"{self.label}" holds no numbers'
+        if self.labels and (strangers := self._count_strange_labels(rows)):
+            label, count = strangers.most_common(1)[0]
+            several = f", the first of {len(strangers)} such labels" if len(strangers) > 1 else ""
+            return f'train has no label "{label}" ({count} of its {len(rows)} rows{several})'
+        return ""
+
+    def _count_strange_labels(self, rows: Sequence[Row]) -> Counter[str]:
+        answers = Counter(cell_text(row.values.get(self.label)) for row in rows)
+        return Counter(
+            {
+                text: count
+                for text, count in answers.items()
+                if text is not None and match_label(text, self.labels) is None
+            }
+        )
+
+
+@dataclass(frozen=True)
+class LanguageFiles:
+    """The same of plain text, which has one file for each language."""
+
+    languages: Sequence[str]
+
+    def exists(self, stem: Path) -> bool:
+        """Whether there is a file of any language."""
+        return len(self._list_missing(stem)) < len(self.languages)
+
+    def find_misfit(self, stem: Path) -> str:
+        """Why the files of a stem are no test; empty if they are one."""
+        return "".join(f"there is no {name}" for name in self._list_missing(stem)[:1])
+
+    def _list_missing(self, stem: Path) -> list[str]:
+        names = [f"{stem.name}.{language}" for language in self.languages]
+        return [name for name in names if not stem.with_name(name).is_file()]
+
+
+def find_test_file(
+    train: Path, used: UsedColumns | LanguageFiles, test: str | None = None
+) -> tuple[Path | None, str, tuple[str, ...]]:
+    """The test file in the folder of train, named as train with test, validation or dev.
+
+    Args:
+        train: a file, or the stem of two.
+        used: what the task reads.
+        test: what the user says: a file, or :data:`NO_TEST`; None: what is there.
+
+    Returns:
+        The file, or None; why; and a sentence on each file that the user should know of.
+
+    Raises:
+        DataError: the file that the user names does not fit.
+    """
+    if test == NO_TEST:
+        return None, f"--test {NO_TEST}: {HELD_OUT}", ()
+    if test is not None:
+        if misfit := used.find_misfit(Path(test)):
+            raise DataError(
+                f"cannot be the test file: {misfit}.",
+                where=test,
+                remedy=f"Name another file, or --test {NO_TEST}: {HELD_OUT}.",
+            )
+        return Path(test), "as you said", ()
+    chosen: Path | None = None
+    remarks = []
+    for word in ("test", *_VALIDATION_NAMES):
+        name = train.name.replace("train", word) if "train" in train.name else word + train.suffix
+        candidate = train.with_name(name)
+        if candidate == train or not used.exists(candidate):
+            continue
+        if chosen is not None:
+            remarks.append(f"{name} is not used: {chosen.name} is the test, and {_SELECTION}.")
+        elif misfit := used.find_misfit(candidate):
+            remarks.append(f"{name} is not used: {misfit}.")
+        else:
+            chosen = candidate
+            part = f"the test (and {_SELECTION})" if word != "test" else "the test"
+            remarks.append(
+                f"{name} in the same folder is taken as {part}; --test {NO_TEST} leaves it out."
+            )
+    if chosen is None:
+        return None, f"no test file that fits: {HELD_OUT}", tuple(remarks)
+    return chosen, "found in the same folder", tuple(remarks)

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from paretune.data.cache_dir import data_home
 from paretune.data.finding import Finding
-from paretune.data.formats import parquet
-from paretune.data.formats.row import Row
-from paretune.data.sources.cache_dir import data_home
+from paretune.data.rows import Row, parse_declared_labels, parse_parquet
 from paretune.errors import DataError, NetworkError, ParetuneError, first_line
 from paretune.files import replace_file, write_atomically
 from paretune.study import TaskSpec
@@ -78,7 +77,7 @@ def load_splits(spec: TaskSpec) -> HubSplits:
     cached, name = _require_cached(spec), str(spec.dataset)
     rows = {}
     for part, split in cached.splits.items():
-        rows[part] = parquet.parse_rows(cached.file(part).read_bytes(), f"{name} {split}")
+        rows[part] = parse_parquet(cached.file(part).read_bytes(), f"{name} {split}")
         if not rows[part]:
             raise DataError("holds no rows.", where=f"{name} {split}", remedy="Name another split.")
     findings = []
@@ -94,9 +93,7 @@ def load_splits(spec: TaskSpec) -> HubSplits:
         )
     declared = None
     if spec.label:
-        declared = parquet.parse_declared_labels(
-            cached.file("train").read_bytes(), name, spec.label
-        )
+        declared = parse_declared_labels(cached.file("train").read_bytes(), name, spec.label)
     return HubSplits(
         train=rows["train"],
         test=rows.get("test"),

@@ -23,7 +23,7 @@ _TITLE = "If the first line is a title, remove it: the first line must name the 
 _OPENS = re.compile(r'(?:^|(?<=\t))"', re.MULTILINE)
 
 
-def parse_rows(
+def parse_delimited(
     text: str, name: str, *, tabs: bool, header: Sequence[str] | None = None
 ) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield line number and values of each row; empty lines are skipped.

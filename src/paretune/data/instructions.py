@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from paretune.data.example import Message
 from paretune.data.finding import Finding
-from paretune.data.formats.row import Row
+from paretune.data.rows import Row
 
 PROMPT, COMPLETION, MESSAGES = "prompt", "completion", "messages"
 """Columns of a row that was read."""

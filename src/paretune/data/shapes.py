@@ -14,10 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.data.columns import parse_numbers
-from paretune.data.formats.instructions import find_form
+from paretune.data.instructions import find_form
 from paretune.data.labels import cell_text
-from paretune.data.schema_inference.infer_label import LABEL, MAX_LABEL_LENGTH, NUMERIC_TARGET
 from paretune.errors import DataError
+
+LABEL = re.compile(
+    r"(gold_?)?(label|labels|class|category|target|topic|sentiment|intent|y|answer|correct|"
+    r"oznaka|razred|kategorija|tema)(_?(name|text|id))?",
+    re.IGNORECASE,
+)
+NUMERIC_TARGET = re.compile(
+    r"price|cost|amount|value|rating|score|charges|cena|znesek|ocena", re.IGNORECASE
+)
+MAX_LABEL_LENGTH = 60
+"""Characters of a label, where no name tells that it is one."""
 
 Columns = Mapping[str, list[object]]
 
