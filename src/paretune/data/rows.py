@@ -255,13 +255,13 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 def _list_data_files(
     archive: zipfile.ZipFile, endings: tuple[str, ...] | None
 ) -> list[zipfile.ZipInfo]:
-    found = []
+    infos = []
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
         hidden = "__MACOSX" in path.parts or path.name.startswith(".")
         if not info.is_dir() and not hidden and (endings is None or path.suffix in endings):
-            found.append(info)
-    return found
+            infos.append(info)
+    return infos
 
 
 def _read_member(path: Path, name: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
