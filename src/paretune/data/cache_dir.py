@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+import platformdirs
 
 from paretune.files import expand_home
 
@@ -15,16 +16,9 @@ def data_home() -> Path:
     ``$PARETUNE_HOME`` itself where that is set, otherwise ``paretune/data`` in the platform's
     folder for caches (``~/.cache`` or ``$XDG_CACHE_HOME`` on Linux).
     """
-    home = os.environ.get("PARETUNE_HOME")
-    if home:
+    if home := os.environ.get("PARETUNE_HOME"):
         return expand_home(home)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local"))
-    elif sys.platform == "darwin":
-        base = Path("~/Library/Caches")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return expand_home(base) / "paretune" / "data"
+    return platformdirs.user_cache_path("paretune", appauthor=False) / "data"
 
 
 def activation_cache_home() -> Path:
