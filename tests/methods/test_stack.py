@@ -14,7 +14,7 @@ from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods import bitfit, prompt, stack
 from paretune.methods.core import options as method_options
-from paretune.models.structure.topologies import ENCODER
+from paretune.models.structure.topology import ENCODER
 from paretune.objectives.encoding import pad_batch
 from paretune.planning.expand import choose_learning_rates
 from paretune.study import MethodSpec

@@ -10,10 +10,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from paretune.data.example import Example
-from paretune.models.conv1d import to_conv1d_layers, to_linear_layers
-from paretune.models.load import LoadedModel, load_model, reset_head
+from paretune.models.load import (
+    LoadedModel,
+    load_model,
+    reset_head,
+    to_conv1d_layers,
+    to_linear_layers,
+)
 from paretune.models.sources.resolve import resolve_source
-from paretune.models.structure.last_token import last_token_places
+from paretune.models.structure.heads import last_token_places
 from paretune.objectives.encoding import encode_texts, pad_batch
 from paretune.objectives.values import HeadSpec
 from paretune.study import ModelSpec

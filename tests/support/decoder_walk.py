@@ -13,7 +13,7 @@ from torch import Tensor
 from paretune import methods
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.conv1d import to_linear_layers
+from paretune.models.load import to_linear_layers
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.testing.tiny_decoders import DECODERS, decoder_config, decoder_tokenizer
 from paretune.testing.tiny_models import POSITIONS, SENTENCES, _unsettle

@@ -29,7 +29,7 @@ from paretune.models.config import load_config
 from paretune.models.sources.package import find_package_folder
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import AUTO_CLASSES, choose_auto_class
-from paretune.models.structure.topologies import DECODER, topology_of
+from paretune.models.structure.topology import DECODER, topology_of
 from paretune.objectives.encoding import marks_pairs
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import count_trailing_tokens

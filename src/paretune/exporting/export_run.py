@@ -16,7 +16,7 @@ from paretune.exporting.card import ExportedRun
 from paretune.exporting.restore import restore_run, write_native_folder
 from paretune.exporting.weights import is_same_answer
 from paretune.models.config import load_config, quiet_transformers
-from paretune.models.structure.topologies import topology_of
+from paretune.models.structure.topology import topology_of
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.readouts import for_readout
 from paretune.terminal.plural import pluralise

@@ -17,11 +17,11 @@ from paretune.exporting.restore import TaskSignature, load_base, open_native_fol
 from paretune.methods import Trains
 from paretune.methods.core.peft_export import suppress_checkpointing_warning
 from paretune.models.config import load_config
-from paretune.models.conv1d import to_conv1d_layers
+from paretune.models.load import to_conv1d_layers
 from paretune.models.quantised import dequantise
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import choose_auto_class
-from paretune.models.structure.topologies import topology_of
+from paretune.models.structure.topology import topology_of
 from paretune.study import Run
 from paretune.training.prepare import PreparedModel
 

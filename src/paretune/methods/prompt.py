@@ -37,9 +37,9 @@ from paretune.methods.core.virtual_tokens import (
     keeps_text_positions,
     prepend_virtual_tokens,
 )
-from paretune.models.embedding_rows import embed_rows
 from paretune.models.structure.anatomy import Anatomy, accepts_embeddings, read_anatomy
-from paretune.models.structure.topologies import topology_of
+from paretune.models.structure.topology import topology_of
+from paretune.models.weight_storage import embed_rows
 from paretune.objectives import Objective
 
 NAME = "prompt"

@@ -15,16 +15,14 @@ from torch import nn
 
 from paretune.errors import ModelError, first_line
 from paretune.models.config import SAFE_LOADING, load_config, quiet_transformers
-from paretune.models.conv1d import to_linear_layers
 from paretune.models.dropout.rates import DropoutRates, read_dropout_rates
 from paretune.models.quantised import QuantisedLinear
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
-from paretune.models.structure.heads import require_head
-from paretune.models.structure.last_token import read_last_token
+from paretune.models.structure.heads import read_last_token, require_head
 from paretune.models.structure.layers import is_within
-from paretune.models.structure.topologies import topology_of
+from paretune.models.structure.topology import topology_of
 from paretune.models.tokenizer import load_tokenizer
 from paretune.models.tokenizer_patterns import require_bounded_patterns
 from paretune.models.translation_languages import (
@@ -40,6 +38,13 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 
+from collections.abc import Iterable
+
+from transformers.pytorch_utils import Conv1D
+
+from paretune.models.structure.layers import parent_name
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready for methods.
@@ -50,7 +55,7 @@ class LoadedModel:
             the classifier; none where the head is the checkpoint's own.
         direction: how a translation model is told the languages; empty for all others.
         transposed: layers that the checkpoint has as ``Conv1D``, linear layers here
-            (:mod:`paretune.models.conv1d`).
+            (:mod:`paretune.models.load`).
     """
 
     model: Any
@@ -374,3 +379,30 @@ def load_headless_encoder(source: ModelSource) -> tuple[Any, Any]:
         remedy = "Choose an encoder, in the style of BERT."
         raise ModelError("its tokenizer has no padding token.", where=where, remedy=remedy)
     return model.eval(), tokenizer
+
+
+def to_linear_layers(model: Any) -> tuple[str, ...]:
+    """Replace every ``Conv1D`` by a linear layer, in place; the names of those replaced."""
+    names = tuple(name for name, module in model.named_modules() if isinstance(module, Conv1D))
+    for name in names:
+        old = model.get_submodule(name)
+        new = nn.Linear(old.nx, old.nf, device="meta")
+        _replace(model, name, old, new)
+    return names
+
+
+def to_conv1d_layers(model: Any, names: Iterable[str]) -> None:
+    """Undo :func:`to_linear_layers`, in place, with the weights as they are now."""
+    for name in names:
+        old = model.get_submodule(name)
+        # Made as small as can be: its constructor draws weights, and these are replaced.
+        new = Conv1D(1, 1)
+        new.nf, new.nx = old.out_features, old.in_features
+        _replace(model, name, old, new)
+
+
+def _replace(model: Any, name: str, old: Any, new: Any) -> None:
+    new.weight = nn.Parameter(old.weight.detach().t().contiguous(), old.weight.requires_grad)
+    new.bias = old.bias
+    new.train(old.training)
+    setattr(model.get_submodule(parent_name(name)), name.rpartition(".")[2], new)

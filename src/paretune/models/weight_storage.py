@@ -13,6 +13,7 @@ biases and an encoder's embeddings stay in fp32: autocast does not cast them eit
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import mmap
 import sys
@@ -27,7 +28,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.errors import ModelError
-from paretune.models.embedding_rows import embed_rows
 from paretune.models.quantised import quantise, quantised_bytes
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study.specs import Quantisation
@@ -234,3 +234,12 @@ def _mapped_ranges(folder: Path) -> list[range]:
         elif name == "Private_Dirty:" and values[0] != "0" and current is not None:
             written.append(current)
     return [own for own in ranges if own not in written]
+
+
+def embed_rows(words: Any, rows: Tensor) -> Tensor:
+    """What the embedding module gives for tokens with these rows as weights; (n, width)."""
+    twin = copy.copy(words)
+    # Only its class's forward pass: none of the rows is padding, and no hook is called.
+    vars(twin).update(_parameters={"weight": rows}, padding_idx=None)
+    looked_up: Tensor = type(words).forward(twin, torch.arange(len(rows), device=rows.device))
+    return looked_up

@@ -19,7 +19,7 @@ class HeadSpec:
 
     Attributes:
         kind: ``sequence_classification``, ``multiple_choice``, ``seq2seq_lm`` or ``causal_lm``: a
-            head of transformers (:mod:`paretune.models.structure.topologies` opens it).
+            head of transformers (:mod:`paretune.models.structure.topology` opens it).
         purpose: what the model is to do, for errors: ``classification``.
         logits: outputs for one text; 0 for the checkpoint's own language-model head.
         labels: their names (``id2label``).

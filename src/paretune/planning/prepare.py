@@ -22,8 +22,7 @@ from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.models.config import load_config
 from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource, resolve_source
-from paretune.models.structure.topologies import DECODER, ENCODER_DECODER, topology_of
-from paretune.models.structure.topology import Topology
+from paretune.models.structure.topology import DECODER, ENCODER_DECODER, Topology, topology_of
 from paretune.objectives import Objective
 from paretune.objectives.readouts import by_language_model, for_readout
 from paretune.planning.predicted_cost import CostPredictor

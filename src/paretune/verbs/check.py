@@ -167,7 +167,7 @@ def _check_models_and_methods(
     """Check what can be of each model and method; then prepare the study with those that can be."""
     from paretune.measuring.devices import resolve_devices
     from paretune.models.config import load_config
-    from paretune.models.structure.topologies import topology_of
+    from paretune.models.structure.topology import topology_of
     from paretune.planning import preflight
     from paretune.planning.dry_runs import run_dry_steps
     from paretune.planning.expand import expand_study
@@ -281,7 +281,7 @@ def _check_method(
 ) -> CheckedItem:
     """Options, rates, and whether it serves all tasks and models that can be read."""
     from paretune.methods import configure
-    from paretune.models.structure.topologies import ENCODER
+    from paretune.models.structure.topology import ENCODER
     from paretune.planning.expand import choose_learning_rates
     from paretune.planning.prepare import check_method
 

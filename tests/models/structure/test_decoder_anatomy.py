@@ -16,10 +16,10 @@ from transformers import (
 )
 
 from paretune.errors import ModelError
-from paretune.models.conv1d import to_linear_layers
+from paretune.models.load import to_linear_layers
 from paretune.models.structure.anatomy import find_target_modules, read_anatomy
 from paretune.models.structure.layers import FusedOutput
-from paretune.models.structure.topologies import DECODER
+from paretune.models.structure.topology import DECODER
 from paretune.testing.tiny_models import DECODERS, POSITIONS
 
 KINDS = {

@@ -17,7 +17,7 @@ from paretune.models.structure.anatomy import (
     find_target_modules,
     read_anatomy,
 )
-from paretune.models.structure.topologies import ENCODER_DECODER
+from paretune.models.structure.topology import ENCODER_DECODER
 from paretune.testing.tiny_translators import (
     DECODER_LAYERS,
     ENCODER_LAYERS,

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from paretune.errors import DataError, StudyError
 from paretune.models.config import load_config
 from paretune.models.sources.resolve import resolve_source
-from paretune.models.structure.topologies import topology_of
+from paretune.models.structure.topology import topology_of
 from paretune.planning.prepare import choose_forgetting_text, prepare_study
 from paretune.study import Generation, ModelSpec, Run
 from paretune.study.forgetting_text import ForgettingText

@@ -53,7 +53,10 @@ class ConfiguredMethod:
         rates_of = self.method.learning_rates_of
         if rates_of is not None:
             return rates_of(self.options, topology)
-        return topology.choose_rates(self.method)
+        rates_of_decoders = (
+            self.method.decoder_learning_rates if topology.has_decoder_rates else None
+        )
+        return rates_of_decoders or self.method.learning_rates
 
     @property
     def code_epoch(self) -> int:

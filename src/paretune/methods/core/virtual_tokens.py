@@ -35,8 +35,8 @@ from paretune.methods.core.text_positions import (
     name_arguments,
 )
 from paretune.models.changes import ModelChanges
-from paretune.models.embedding_rows import embed_rows
 from paretune.models.structure.anatomy import Anatomy
+from paretune.models.weight_storage import embed_rows
 
 MODULE_NAME = "virtual_prompt"
 

@@ -33,8 +33,13 @@ from paretune.models.packing.tied_table import share_tied_table
 from paretune.models.packing.trained_products import cast_in_both_passes
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import has_attention_interface, parent_name
-from paretune.models.structure.topologies import DECODER, ENCODER, ENCODER_DECODER, topology_of
-from paretune.models.structure.topology import Topology
+from paretune.models.structure.topology import (
+    DECODER,
+    ENCODER,
+    ENCODER_DECODER,
+    Topology,
+    topology_of,
+)
 
 CLS_ONLY_ARCHITECTURES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer computes queries for [CLS] only: BERT's own layer."""

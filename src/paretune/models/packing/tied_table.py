@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from paretune.models.embedding_rows import embed_rows
 from paretune.models.packing.state import Packing
+from paretune.models.weight_storage import embed_rows
 
 RowGradients = list[tuple[Tensor, Tensor]]
 """Ids (tokens,) and gradients (tokens, width) that wait for the gradient of the whole table."""

@@ -21,8 +21,7 @@ from paretune.models.structure.layers import (
     find_name,
     is_within,
 )
-from paretune.models.structure.topologies import topology_of
-from paretune.models.structure.topology import Topology
+from paretune.models.structure.topology import Topology, topology_of
 
 
 def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:

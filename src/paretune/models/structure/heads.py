@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from paretune.errors import ModelError
 from paretune.models.structure.layers import (
@@ -15,8 +17,7 @@ from paretune.models.structure.layers import (
     SUPPORTED_FAMILIES,
     TRANSLATION_FAMILIES,
 )
-from paretune.models.structure.topologies import DECODER, ENCODER, topology_of
-from paretune.models.structure.topology import Topology
+from paretune.models.structure.topology import DECODER, ENCODER, Topology, topology_of
 from paretune.objectives.encoding import IGNORE_INDEX
 from paretune.objectives.values import HeadSpec
 
@@ -144,3 +145,55 @@ def shift_right(model: Any, labels: Tensor) -> Tensor:
     first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
     shifted = torch.cat([first, labels[:, :-1]], 1)
     return shifted.masked_fill(shifted == IGNORE_INDEX, config.pad_token_id)
+
+
+def read_last_token(model: Any) -> None:
+    """Let a decoder with a classifier (``score``) score the last real token of each text.
+
+    Afterwards it takes inputs of (texts, tokens) and gives logits of (texts, labels); of
+    (examples, choices, tokens), as multiple choice has them, (examples, choices).
+    """
+    model.forward = partial(_score_last_token, model)
+
+
+def last_token_places(mask: Tensor | None, hidden: Tensor) -> Tensor:
+    """The place of the last token that ``mask`` counts, in hidden states that may be longer.
+
+    Shapes: ``mask`` (texts, tokens) or None, ``hidden`` (texts, tokens or more, width) ->
+    (texts,). What is longer in front (virtual tokens) is counted; of a text that has no token at
+    all it is the last place.
+    """
+    last = hidden.shape[1] - 1
+    if mask is None:
+        return torch.full((len(hidden),), last, device=hidden.device)
+    padding_behind = mask.flip(-1).long().argmax(-1)  # argmax: the first of the largest
+    return last - padding_behind.to(hidden.device)
+
+
+def _score_last_token(
+    model: Any,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    **inputs: Any,
+) -> SequenceClassifierOutput:
+    choices = 0
+    if input_ids is not None and input_ids.ndim == 3:
+        choices = input_ids.shape[1]
+        input_ids = input_ids.flatten(0, 1)
+        if attention_mask is not None:
+            attention_mask = attention_mask.flatten(0, 1)
+        inputs = {
+            name: value.flatten(0, 1) if torch.is_tensor(value) and value.ndim == 3 else value
+            for name, value in inputs.items()
+        }
+    labels = inputs.pop("labels", None)
+    if labels is not None:
+        raise TypeError("the objective has the loss: call the model without labels")
+    inputs.setdefault("use_cache", False)
+    # A model's own return_dict=False would give a tuple, and is nobody's wish here.
+    inputs.pop("return_dict", None)
+    hidden = model.base_model(input_ids=input_ids, attention_mask=attention_mask, **inputs)[0]
+    places = last_token_places(attention_mask, hidden)
+    pooled = hidden[torch.arange(len(hidden), device=hidden.device), places]
+    logits: Tensor = model.score(pooled)
+    return SequenceClassifierOutput(logits=logits.view(-1, choices) if choices else logits)

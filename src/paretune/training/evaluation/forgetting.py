@@ -25,7 +25,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.lm_head import LmHead, find_lm_head
 from paretune.models.load import LoadedModel
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.topologies import DECODER
+from paretune.models.structure.topology import DECODER
 from paretune.objectives import Objective
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
 from paretune.objectives.seq2seq_lm import TokenLossCollector
