@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from paretune.models.packing.attention import compute_packed_attention
-from paretune.models.packing.layout import AttentionRole
-from paretune.models.packing.state import AttentionSettings, Packing
+from paretune.models.packing.layout import AttentionRole, AttentionSettings, Packing
 
 LOOKING = [(role, w) for role in ("self", "pooled", "causal", "causal_tail") for w in (None, 2)]
 LOOKING += [("cross", None)]
@@ -54,7 +53,7 @@ def attention(
             prefix.keys_and_values = lambda rows: fronts  # type: ignore[assignment]
             module.ours = prefix
         packing.dropout_rng.begin_pass([11, 12], [])
-        settings = AttentionSettings(heads, dropout, 0.7, role, window, key_heads, softcap)
+        settings = AttentionSettings(heads, key_heads or heads, 0.7, dropout, role, window, softcap)
         return compute_packed_attention(module, q, k, v, settings)
 
     return attend, tensors

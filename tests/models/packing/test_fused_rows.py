@@ -12,7 +12,7 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3MLP, Gemma3RMSNorm
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
 from paretune.models.changes import ModelChanges
-from paretune.models.packing.fused_rows import fuse_rows
+from paretune.models.packing.recomputed import fuse_rows
 
 WIDTH, INNER = 6, 10
 

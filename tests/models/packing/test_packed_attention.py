@@ -14,8 +14,7 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 from paretune.models.packing.attention import (
     packed_attention_forward,
 )
-from paretune.models.packing.layout import AttentionRole
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import AttentionRole, Packing
 
 KEY_HEADS_AND_CAPS = [(None, None), (1, None), (2, 1.5)]
 SHAPES = [

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paretune.models.packing.state import Packing
-from paretune.models.packing.tied_table import share_tied_table
+from paretune.models.packing.layout import Packing
+from paretune.models.packing.recomputed import share_tied_table
 
 WORDS, WIDTH = 11, 4
 IDS = torch.tensor([[3], [0], [3], [7], [10]])

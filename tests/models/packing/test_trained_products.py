@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from paretune.models.changes import ModelChanges
-from paretune.models.packing.fused_rows import fuse_rows
-from paretune.models.packing.trained_products import cast_in_both_passes
+from paretune.models.packing.recomputed import cast_in_both_passes, fuse_rows
 
 WIDTH, INNER = 24, 40
 

@@ -14,7 +14,7 @@ from support.varlen_kernels import kernels_on_cpu
 from paretune.errors import StudyError
 from paretune.models.packing import attention as own
 from paretune.models.packing import varlen
-from paretune.models.packing.state import AttentionSettings, Packing
+from paretune.models.packing.layout import AttentionSettings, Packing
 
 CASES = list(product(("flash", "efficient"), LOOKING, (None, 1, 2), (False, True)))
 
@@ -84,7 +84,7 @@ def test_which_kernel(
     packing = Packing()
     packing.layout.begin_batch([4, 3], [1, 1])
     for dropout, expected in ((0.0, kernel), (0.1, None)):  # of two runs no kernel draws dropout
-        settings = AttentionSettings(1, dropout, 1.0)
+        settings = AttentionSettings(1, 1, 1.0, dropout)
         query = on(device, dtype, width)
         monkeypatch.delenv(varlen.VARIABLE, raising=False)
         assert varlen.choose_kernel(query, settings, packing, prefixed=False) is None

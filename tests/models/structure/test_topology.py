@@ -44,11 +44,7 @@ def test_a_decoder_that_reads_pictures_too_is_refused():
 @pytest.mark.parametrize(
     ("config", "kind", "message"),
     [
-        (
-            transformers.T5Config(),
-            "sequence_classification",
-            "with encoder and decoder, and cannot",
-        ),
+        (transformers.T5Config(), "sequence_classification", "with encoder and decoder, and"),
         (transformers.BertConfig(), "seq2seq_lm", "an encoder, and cannot serve a toy task"),
         (transformers.LlamaConfig(), "seq2seq_lm", "a decoder-only model, and cannot serve a toy"),
         (transformers.BertConfig(), "causal_lm", "an encoder, and cannot serve a toy task"),

@@ -13,7 +13,7 @@ from support.run_configs import make_config
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
 from paretune.measuring.cost_estimation import ModelShape, TrainedPart, estimate_compute_cost
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.study import TaskSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task

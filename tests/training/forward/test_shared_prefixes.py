@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from paretune.models.load import load_model
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.readouts.label_words import LabelWordsCollector
 from paretune.objectives.values import HeadSpec

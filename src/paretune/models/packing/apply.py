@@ -1,16 +1,13 @@
 """A model made to read packed batches, and back as it was.
 
-Everything is done by hooks and by ``transformers``' own attention interface; no module is replaced
-and no weight is touched. What is computed is the model's own result for each sequence (tests: to
-rounding), with nothing spent on padding, and in the last layer only what the head reads. A model's
-topology says whether :func:`pack_encoder`, :func:`pack_encoder_decoder` or :func:`pack_decoder`
-does the rest.
+Everything is done by hooks and by ``transformers``' attention interface; no module is replaced and
+no weight is touched. What is computed is the model's own result for each sequence (tests: to
+rounding), with nothing spent on padding, and in the last layer only what the head reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,20 +23,11 @@ from paretune.models.packing.attention import (
     compute_packed_attention,
     packed_attention_forward,
 )
-from paretune.models.packing.fused_rows import fuse_rows
-from paretune.models.packing.layout import AttentionRole, PackedLayout
-from paretune.models.packing.state import AttentionSettings, Packing
-from paretune.models.packing.tied_table import share_tied_table
-from paretune.models.packing.trained_products import cast_in_both_passes
+from paretune.models.packing.layout import AttentionRole, AttentionSettings, PackedLayout, Packing
+from paretune.models.packing.recomputed import cast_in_both_passes, fuse_rows, share_tied_table
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import has_attention_interface, parent_name
-from paretune.models.structure.topology import (
-    DECODER,
-    ENCODER,
-    ENCODER_DECODER,
-    Topology,
-    topology_of,
-)
+from paretune.models.structure.topology import DECODER, ENCODER_DECODER, topology_of
 
 CLS_ONLY_ARCHITECTURES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer computes queries for [CLS] only: BERT's own layer."""
@@ -47,123 +35,8 @@ PACKED_ENCODERS = (*CLS_ONLY_ARCHITECTURES, "distilbert", "modernbert")
 """Architectures that are packed: the head reads one token, and attention has no biases."""
 
 
-def can_pack_encoder(model: Any) -> bool:
-    """Whether the model is an encoder whose batches can be packed."""
-    config = model.config
-    if config.model_type not in PACKED_ENCODERS or not getattr(model, "_supports_sdpa", False):
-        return False
-    # ModernBERT's head may read the mean of all tokens instead.
-    return getattr(config, "classifier_pooling", "cls") == "cls"
-
-
-def pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """What packed batches change in an encoder beside its attention."""
-    _set_positions(model, anatomy, packing)
-    packing.pooled_token = anatomy.topology.pooled_token
-    if model.config.model_type in CLS_ONLY_ARCHITECTURES:
-        _prune_last_layer(model, anatomy, packing)
-        return
-    last = model.get_submodule(anatomy.layers[-1].name)
-    select = partial(_select_pooled, packing, len(anatomy.layers))
-    packing.changes.hook(last.register_forward_hook(select))
-
-
-def _set_positions(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """Give each row its position in its own sequence, where the model has a table of positions."""
-    if anatomy.position_embeddings is None:
-        return
-    table = model.get_submodule(anatomy.position_embeddings)
-    padding = getattr(table, "padding_idx", None)
-    start = 0 if padding is None else padding + 1
-
-    def give_positions(module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
-        return (packing.layout.position_ids + start,)
-
-    packing.changes.hook(table.register_forward_pre_hook(give_positions))
-
-
-def _select_pooled(
-    packing: Packing, layers: int, module: nn.Module, args: Any, out: Tensor
-) -> Tensor:
-    return out if packing.skipped_layers == layers else out[packing.pooled_rows]
-
-
-def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """Let the last layer compute queries for [CLS] only; its keys and values are those of all."""
-    attention = anatomy.layers[-1].self_attention
-    module: Any = model.get_submodule(parent_name(attention.query))
-
-    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        query = module.query(hidden_states[packing.pooled_rows])
-        key, value = module.key(hidden_states), module.value(hidden_states)
-        settings = AttentionSettings(
-            heads=module.num_attention_heads,
-            dropout=module.dropout.p if module.training else 0.0,
-            scaling=module.attention_head_size**-0.5,
-            role="pooled",
-        )
-        out = compute_packed_attention(module, query[:, 0], key[:, 0], value[:, 0], settings)
-        return out[:, None], None
-
-    def select_pooled(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (args[0], args[1][packing.pooled_rows], *args[2:])
-
-    packing.changes.set(module, "forward", forward)
-    residual = model.get_submodule(parent_name(attention.output))
-    packing.changes.hook(residual.register_forward_pre_hook(select_pooled))
-
-
 PACKED_ENCODER_DECODERS = ("bart", "m2m_100", "marian", "mbart")
 """Architectures with absolute positions and attention without biases; NLLB is an M2M100."""
-
-
-def can_pack_encoder_decoder(model: Any) -> bool:
-    """Whether the model has an encoder and a decoder, and its batches can be packed."""
-    config = model.config
-    if config.model_type not in PACKED_ENCODER_DECODERS or not getattr(
-        model, "_supports_sdpa", False
-    ):
-        return False
-    # M2M100 gives padding no position, which a first token would be by name.
-    first = config.model_type == "m2m_100" and config.decoder_start_token_id == config.pad_token_id
-    return not first and type(model.get_output_embeddings()) is nn.Linear
-
-
-def pack_encoder_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """Give each row, of sources and of targets, the position that it has in its own sequence."""
-    if anatomy.position_embeddings is None:
-        raise ValueError(f"{type(model).__name__} has no tables of positions")
-    own = anatomy.position_embeddings.removeprefix(anatomy.encoder)
-    for stack in (anatomy.encoder, *anatomy.source_readers):
-        table: Any = model.get_submodule(f"{stack}{own}")
-        of_targets = stack != anatomy.encoder
-        look_up = partial(_look_up_positions, table, table.forward, packing, of_targets)
-        packing.changes.set(table, "forward", look_up)
-
-
-def _look_up_positions(
-    table: Any,
-    look_up: Callable[[Any], Tensor],
-    packing: Packing,
-    of_targets: bool,
-    seen: Any,
-    *args: Any,
-    **kwargs: Any,
-) -> Tensor:
-    """The positions of all rows, (rows, 1, width): those of one long text, each row its own.
-
-    ``seen`` is what the model shows the table: its ids, or only their shape. Whatever the table
-    makes of it (BART's begins two rows late, M2M100's behind its padding) is made of one text of
-    the longest length, without padding.
-    """
-    layout: PackedLayout | None = packing.layout.target if of_targets else packing.layout
-    assert layout is not None  # noqa: S101  (a translation's batch has targets)
-    longest = max(layout.lengths)
-    shape: Any = (1, longest)
-    if isinstance(seen, Tensor):
-        no_padding = (getattr(table, "padding_idx", None) or 0) + 1
-        shape = seen.new_full(shape, no_padding)
-    return look_up(shape).view(longest, -1)[layout.position_ids]
 
 
 PACKED_DECODERS = (
@@ -182,132 +55,24 @@ PACKED_DECODERS = (
 fewer heads of keys, a window or capped scores at most."""
 
 
-def can_pack_decoder(model: Any) -> bool:
-    """Whether the model is a decoder whose batches can be packed."""
-    config, lm_head = model.config, model.get_output_embeddings()
-    plain_head = lm_head is None or (type(lm_head) is nn.Linear and lm_head.bias is None)
-    # EmbeddingGemma is a Gemma 3 in which tokens see those after them.
-    causal = not getattr(config, "use_bidirectional_attention", False)
-    known = config.model_type in PACKED_DECODERS and has_attention_interface(model)
-    return known and plain_head and causal
-
-
-def pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """Compute in the last layer the last tokens of each text only, and score these.
-
-    Which, and how many, the forward path says at each batch (``layout.tail``): a classifier reads
-    one, an LM head those before the tokens of the completion.
-    """
-    changes = packing.changes
-    packing.passes_position_ids = True
-    cast_in_both_passes(changes, model)
-    share_tied_table(packing, model)
-    fuse_rows(changes, model, anatomy)
-    if model.get_output_embeddings() is None:
-        packing.pooled_token = anatomy.topology.pooled_token
-        changes.set(model, "forward", partial(_score_pooled, model, packing))
-    # OPT-350m normalises behind attention, so that nothing tells what attention is given.
-    packing.computes_tails = getattr(model.config, "do_layer_norm_before", True)
-    if packing.computes_tails:
-        _prune_to_tails(model, anatomy, packing)
-
-
-def _score_pooled(model: Any, packing: Packing, **inputs: Any) -> SequenceClassifierOutput:
-    """What the classifier makes of the pooled token; logits (sequences, labels)."""
-    hidden: Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
-    if len(hidden) != len(packing.layout.lengths):
-        hidden = hidden.index_select(0, packing.pooled_rows)
-    logits = model.score(hidden)
-    return SequenceClassifierOutput(logits=logits)
-
-
-def _prune_to_tails(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    layer = anatomy.layers[-1]
-    block = model.get_submodule(layer.name)
-    tail = _TailLayer(packing, len(anatomy.layers))
-    changes = packing.changes
-    changes.hook(block.register_forward_pre_hook(tail.select_residual))
-    changes.hook(block.register_forward_hook(tail.forget_whole))
-    # What attention reads is the first of a layer's normalisations, in the order they are declared.
-    norms = (child for child in block.children() if not _has_linear(child) and _has_weights(child))
-    changes.hook(next(norms).register_forward_pre_hook(tail.give_whole))
-    output = model.get_submodule(layer.self_attention.output)
-    # Before the hooks of a method, which reads what the projection reads.
-    changes.hook(output.register_forward_pre_hook(tail.select_attended, prepend=True))
-
-
-def _has_linear(module: nn.Module) -> bool:
-    return any(isinstance(part, nn.Linear) for part in module.modules())
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
-
-
-@dataclass
-class _TailLayer:
-    """The hooks by which a layer computes keys and values of all tokens, and the rest of some.
-
-    It is handed the rows of the tails, to which it adds what attention and feed-forward give; only
-    its first normalisation, which attention reads, is handed all. They are kept until the next
-    pass where there is a backward pass, in which the layer may be computed again, without the
-    hooks on itself.
-
-    Attributes:
-        layers: how many the model has; where all are skipped, what it is handed are tails.
-    """
-
-    packing: Packing
-    layers: int
-    whole: Tensor | None = None
-
-    def select_residual(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Forward pre-hook of the layer."""
-        self.whole = None
-        if self.packing.layout.tail is None or self.packing.skipped_layers == self.layers:
-            return None
-        self.whole = args[0]
-        return (self._select(args[0]), *args[1:])
-
-    def give_whole(self, norm: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Forward pre-hook of the first normalisation."""
-        return None if self.whole is None else (self.whole, *args[1:])
-
-    def forget_whole(self, block: nn.Module, args: Any, out: Any) -> None:
-        """Forward hook of the layer."""
-        if not torch.is_grad_enabled():
-            self.whole = None
-
-    def select_attended(self, output: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Forward pre-hook of the projection behind attention."""
-        return None if self.packing.layout.tail is None else (self._select(args[0]),)
-
-    def _select(self, x: Tensor) -> Tensor:
-        return x.index_select(0, self.packing.layout.tail_rows)
-
-
-ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, packed_attention_forward)
-
-
-@dataclass(frozen=True)
-class Packer:
-    """What packing does in its own way in models of one topology."""
-
-    can_pack: Callable[[Any], bool]
-    pack: Callable[[Any, Anatomy, Packing], None]
-
-
-_PACKERS: dict[Topology, Packer] = {
-    ENCODER: Packer(can_pack_encoder, pack_encoder),
-    ENCODER_DECODER: Packer(can_pack_encoder_decoder, pack_encoder_decoder),
-    DECODER: Packer(can_pack_decoder, pack_decoder),
-}
-
-
 def can_pack(model: Any) -> bool:
     """Whether the model's batches can be packed."""
-    packer = _PACKERS.get(topology_of(model.config))
-    return packer is not None and packer.can_pack(model)
+    config, lm_head = model.config, model.get_output_embeddings()
+    topology, kind = topology_of(config), config.model_type
+    if topology is DECODER:
+        plain_head = lm_head is None or (type(lm_head) is nn.Linear and lm_head.bias is None)
+        # EmbeddingGemma is a Gemma 3 in which tokens see those after them.
+        causal = not getattr(config, "use_bidirectional_attention", False)
+        return kind in PACKED_DECODERS and has_attention_interface(model) and plain_head and causal
+    if not getattr(model, "_supports_sdpa", False):
+        return False
+    if topology is ENCODER_DECODER:
+        # M2M100 gives padding no position, which a first token would be by name.
+        first = kind == "m2m_100" and config.decoder_start_token_id == config.pad_token_id
+        return kind in PACKED_ENCODER_DECODERS and not first and type(lm_head) is nn.Linear
+    # ModernBERT's head may read the mean of all tokens instead.
+    reads_one_token = getattr(config, "classifier_pooling", "cls") == "cls"
+    return kind in PACKED_ENCODERS and reads_one_token
 
 
 def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
@@ -320,7 +85,12 @@ def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
         changes.set(module, "packing", packing)
         changes.set(module, "packed_role", role)
     count_offsets_by_layer(changes, model, anatomy, packing.dropout_rng)
-    _PACKERS[anatomy.topology].pack(model, anatomy, packing)
+    if anatomy.topology is DECODER:
+        _pack_decoder(model, anatomy, packing)
+    elif anatomy.topology is ENCODER_DECODER:
+        _pack_encoder_decoder(model, anatomy, packing)
+    else:
+        _pack_encoder(model, anatomy, packing)
 
 
 def count_offsets_by_layer(
@@ -352,3 +122,169 @@ def _list_attentions(model: nn.Module, anatomy: Anatomy) -> Iterable[tuple[Any, 
         yield model.get_submodule(parent_name(layer.self_attention.query)), role
         if layer.cross_attention is not None:
             yield model.get_submodule(parent_name(layer.cross_attention.query)), "cross"
+
+
+def _pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """What packed batches change in an encoder beside its attention."""
+    if anatomy.position_embeddings is not None:
+        table = model.get_submodule(anatomy.position_embeddings)
+        padding = getattr(table, "padding_idx", None)
+        start = 0 if padding is None else padding + 1
+
+        def give_positions(module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
+            return (packing.layout.position_ids + start,)
+
+        packing.changes.hook(table.register_forward_pre_hook(give_positions))
+    packing.pooled_token = anatomy.topology.pooled_token
+    if model.config.model_type in CLS_ONLY_ARCHITECTURES:
+        _prune_last_layer(model, anatomy, packing)
+        return
+
+    def select_pooled(module: nn.Module, args: Any, out: Tensor) -> Tensor:
+        all_skipped = packing.skipped_layers == len(anatomy.layers)
+        return out if all_skipped else out[packing.pooled_rows]
+
+    last = model.get_submodule(anatomy.layers[-1].name)
+    packing.changes.hook(last.register_forward_hook(select_pooled))
+
+
+def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """Let the last layer compute queries for [CLS] only; its keys and values are those of all."""
+    attention = anatomy.layers[-1].self_attention
+    module: Any = model.get_submodule(parent_name(attention.query))
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        query = module.query(hidden_states[packing.pooled_rows])
+        key, value = module.key(hidden_states), module.value(hidden_states)
+        settings = AttentionSettings(
+            heads=module.num_attention_heads,
+            key_heads=module.num_attention_heads,
+            scaling=module.attention_head_size**-0.5,
+            dropout=module.dropout.p if module.training else 0.0,
+            role="pooled",
+        )
+        out = compute_packed_attention(module, query[:, 0], key[:, 0], value[:, 0], settings)
+        return out[:, None], None
+
+    def select_pooled(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0], args[1][packing.pooled_rows], *args[2:])
+
+    packing.changes.set(module, "forward", forward)
+    residual = model.get_submodule(parent_name(attention.output))
+    packing.changes.hook(residual.register_forward_pre_hook(select_pooled))
+
+
+def _pack_encoder_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """Give each row, of sources and of targets, the position that it has in its own sequence."""
+    if anatomy.position_embeddings is None:
+        raise ValueError(f"{type(model).__name__} has no tables of positions")
+    name = anatomy.position_embeddings.removeprefix(anatomy.encoder)
+    for stack in (anatomy.encoder, *anatomy.source_readers):
+        table: Any = model.get_submodule(f"{stack}{name}")
+        of_targets = stack != anatomy.encoder
+        look_up = partial(_look_up_positions, table, table.forward, packing, of_targets)
+        packing.changes.set(table, "forward", look_up)
+
+
+def _look_up_positions(
+    table: Any,
+    look_up: Callable[[Any], Tensor],
+    packing: Packing,
+    of_targets: bool,
+    seen: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """The positions of all rows, (rows, 1, width): those of one long text, each row its own.
+
+    ``seen`` is what the model shows the table: its ids, or only their shape. Whatever the table
+    makes of it (BART's begins two rows late, M2M100's behind its padding) is made of one text of
+    the longest length, without padding.
+    """
+    layout: PackedLayout | None = packing.layout.target if of_targets else packing.layout
+    assert layout is not None  # noqa: S101  (a translation's batch has targets)
+    longest = max(layout.lengths)
+    shape: Any = (1, longest)
+    if isinstance(seen, Tensor):
+        no_padding = (getattr(table, "padding_idx", None) or 0) + 1
+        shape = seen.new_full(shape, no_padding)
+    return look_up(shape).view(longest, -1)[layout.position_ids]
+
+
+def _pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """Compute in the last layer the last tokens of each text only, and score these.
+
+    Which, and how many, the forward path says at each batch (``layout.tail``): a classifier reads
+    one, an LM head those before the tokens of the completion.
+    """
+    changes = packing.changes
+    packing.passes_position_ids = True
+    cast_in_both_passes(changes, model)
+    share_tied_table(packing, model)
+    fuse_rows(changes, model, anatomy)
+    if model.get_output_embeddings() is None:
+        packing.pooled_token = anatomy.topology.pooled_token
+        changes.set(model, "forward", partial(_score_pooled, model, packing))
+    # OPT-350m normalises behind attention, so that nothing tells what attention is given.
+    packing.computes_tails = getattr(model.config, "do_layer_norm_before", True)
+    if packing.computes_tails:
+        _prune_to_tails(model, anatomy, packing)
+
+
+def _score_pooled(model: Any, packing: Packing, **inputs: Any) -> SequenceClassifierOutput:
+    """What the classifier makes of the pooled token; logits (sequences, labels)."""
+    hidden: Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
+    if len(hidden) != len(packing.layout.lengths):
+        hidden = hidden.index_select(0, packing.pooled_rows)
+    logits = model.score(hidden)
+    return SequenceClassifierOutput(logits=logits)
+
+
+def _prune_to_tails(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """Let the last layer compute keys and values of all tokens, and the rest of the tails only.
+
+    The layer is handed the rows of the tails, to which it adds what attention and feed-forward
+    give; only its first normalisation, which attention reads, is handed all. They are kept until
+    the next pass where there is a backward pass, in which the layer may be computed again, without
+    the hooks on itself.
+    """
+    layer, changes = anatomy.layers[-1], packing.changes
+    whole: list[Tensor] = []  # what the layer was handed, where it was more than the tails
+
+    def select(x: Tensor) -> Tensor:
+        return x.index_select(0, packing.layout.tail_rows)
+
+    def select_residual(block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        whole.clear()
+        all_skipped = packing.skipped_layers == len(anatomy.layers)
+        if packing.layout.tail is None or all_skipped:
+            return None
+        whole.append(args[0])
+        return (select(args[0]), *args[1:])
+
+    def give_whole(norm: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return (whole[0], *args[1:]) if whole else None
+
+    def forget_whole(block: nn.Module, args: Any, out: Any) -> None:
+        if not torch.is_grad_enabled():
+            whole.clear()
+
+    def select_attended(output: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return None if packing.layout.tail is None else (select(args[0]),)
+
+    def is_norm(child: nn.Module) -> bool:
+        linear = any(isinstance(part, nn.Linear) for part in child.modules())
+        return not linear and next(child.parameters(), None) is not None
+
+    block = model.get_submodule(layer.name)
+    changes.hook(block.register_forward_pre_hook(select_residual))
+    changes.hook(block.register_forward_hook(forget_whole))
+    # What attention reads is the first of a layer's normalisations, in the order they are declared.
+    norm = next(child for child in block.children() if is_norm(child))
+    changes.hook(norm.register_forward_pre_hook(give_whole))
+    output = model.get_submodule(layer.self_attention.output)
+    # Before the hooks of a method, which reads what the projection reads.
+    changes.hook(output.register_forward_pre_hook(select_attended, prepend=True))
+
+
+ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, packed_attention_forward)

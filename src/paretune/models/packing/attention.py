@@ -9,7 +9,8 @@ share a head of keys are stacked as its queries, so that nothing is repeated.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
-from paretune.models.packing.layout import AttentionGroup, PackedLayout
-from paretune.models.packing.state import (
-    AttentionDropout,
-    AttentionPlan,
+from paretune.models.packing.layout import (
+    AttentionGroup,
+    AttentionRole,
     AttentionSettings,
+    PackedLayout,
     Packing,
 )
 from paretune.models.packing.varlen import attend, choose_kernel
@@ -54,23 +55,19 @@ def packed_attention_forward(
     """
     heads, width = query.shape[1], query.shape[3]
     layout: PackedLayout = module.packing.layout
+    role: AttentionRole = module.packed_role
+    if role == "causal_tail" and layout.tail is None:
+        role = "causal"
+    scaling = width**-0.5 if scaling is None else scaling
     settings = AttentionSettings(
-        heads=heads,
-        dropout=dropout,
-        scaling=width**-0.5 if scaling is None else scaling,
-        role=module.packed_role,
-        sliding_window=sliding_window,
-        key_heads=key.shape[1],
-        softcap=softcap,
+        heads, key.shape[1], scaling, dropout, role, sliding_window, softcap
     )
-    if settings.role == "causal_tail" and layout.tail is None:
-        settings = replace(settings, role="causal")
     query, key, value = (x.reshape(len(x), -1) for x in (query, key, value))
-    if settings.role != "causal_tail":
+    if role != "causal_tail":
         out = compute_packed_attention(module, query, key, value, settings)
         return out.view(len(out), 1, heads, width), None
-    own = query.index_select(0, layout.tail_rows)
-    out = compute_packed_attention(module, own, key, value, settings)
+    tail = query.index_select(0, layout.tail_rows)
+    out = compute_packed_attention(module, tail, key, value, settings)
     whole = out.new_zeros(query.shape).index_copy(0, layout.tail_rows, out)
     return whole.view(len(whole), 1, heads, width), None
 
@@ -83,49 +80,57 @@ def compute_packed_attention(
     Keys and values are narrower where they have fewer heads. The prefix of the module, if it has
     one, stands before the keys and values of every sequence.
     """
-    packing = module.packing
+    packing: Packing = module.packing
     name = getattr(module, "prefixes", None)
-    prefix: list[Tensor | None] = [None, None]
-    if name is not None:
-        prefix = [*getattr(module, name).keys_and_values(len(packing.layout.lengths))]
     # One dtype on both sides of every product. Autocast's lists differ between devices (softmax is
     # fp32 under CUDA's, not under the CPU's) and do not reach into a backward pass, while a method
     # may leave any of the three in fp32 (DoRA's value, IA3's and BitFit's scales).
-    dtype = _compute_dtype(query, key, value)
-    query, key, value = (x.to(dtype) for x in (query, key, value))
-    prefix = [x if x is None else x.to(dtype) for x in prefix]
-    kernel = choose_kernel(query, settings, packing, prefixed=name is not None)
-    if kernel is not None:
-        front = None if prefix[0] is None or prefix[1] is None else (prefix[0], prefix[1])
-        with torch.autocast(query.device.type, enabled=False):
-            return attend(kernel, query, key, value, front, packing, settings)
-    plan = _plan_attention(packing, settings)
-    with torch.autocast(query.device.type, enabled=False):
-        return _PackedAttention.apply(query, key, value, *prefix, plan)  # type: ignore[no-untyped-call,no-any-return]
-
-
-def _plan_attention(packing: Packing, settings: AttentionSettings) -> AttentionPlan:
-    dropout = None
-    if settings.dropout > 0:
-        rng = packing.dropout_rng
-        dropout = AttentionDropout(rng.seeds, rng.next_offset(), settings.dropout)
-    return AttentionPlan(
-        groups=packing.layout.groups(settings.role),
-        heads=settings.heads,
-        key_heads=settings.key_heads or settings.heads,
-        scaling=settings.scaling,
-        window=settings.sliding_window,
-        softcap=settings.softcap,
-        dropout=dropout,
-    )
-
-
-def _compute_dtype(query: Tensor, key: Tensor, value: Tensor) -> torch.dtype:
-    """The dtype in which attention is computed: autocast's, or the widest of the three."""
     device = query.device.type
     if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return torch.promote_types(query.dtype, torch.promote_types(key.dtype, value.dtype))
+        dtype = torch.get_autocast_dtype(device)
+    else:
+        dtype = torch.promote_types(query.dtype, torch.promote_types(key.dtype, value.dtype))
+    query, key, value = (x.to(dtype) for x in (query, key, value))
+    prefix = None
+    if name is not None:
+        prefix_key, prefix_value = getattr(module, name).keys_and_values(
+            len(packing.layout.lengths)
+        )
+        prefix = prefix_key.to(dtype), prefix_value.to(dtype)
+    kernel = choose_kernel(query, settings, packing, prefixed=name is not None)
+    with torch.autocast(device, enabled=False):
+        if kernel is not None:
+            return attend(kernel, query, key, value, prefix, packing, settings)
+        rng = packing.dropout_rng
+        offset = rng.next_offset() if settings.dropout > 0 else 0
+        groups = packing.layout.groups(settings.role)
+        batch = _AttentionBatch(settings, groups, rng.seeds, offset)
+        arguments = (query, key, value, *(prefix or (None, None)), batch)
+        out: Tensor = _PackedAttention.apply(*arguments)  # type: ignore[no-untyped-call]
+    return out
+
+
+@dataclass(frozen=True)
+class _AttentionBatch:
+    """One attention of one batch.
+
+    Attributes:
+        seeds: of each run; dropout of a group is drawn from that of its run.
+        offset: of this attention's dropout in the pass.
+    """
+
+    settings: AttentionSettings
+    groups: Sequence[AttentionGroup]
+    seeds: Sequence[int]
+    offset: int
+
+    def draw_mask(self, probs: Tensor, group: AttentionGroup) -> Tensor | None:
+        """Which probabilities dropout keeps; None where it keeps all."""
+        p = self.settings.dropout
+        if p <= 0:
+            return None
+        offsets = (self.offset, group.index)
+        return draw_mask(self.seeds[group.run], offsets, probs.numel(), p, probs.device)
 
 
 class _PackedAttention(torch.autograd.Function):
@@ -137,25 +142,26 @@ class _PackedAttention(torch.autograd.Function):
         value: Tensor,
         prefix_key: Tensor | None,
         prefix_value: Tensor | None,
-        plan: AttentionPlan,
+        batch: _AttentionBatch,
     ) -> Tensor:
+        settings = batch.settings
         out = torch.empty_like(query)
         all_probs = []
         virtual = 0 if prefix_key is None else prefix_key.shape[1]
-        for group in plan.groups:
-            q = _split_queries(group.queries.pad(query), plan)
-            k = _split_heads(_keys_with_prefix(group, key, prefix_key), plan.key_heads)
-            v = _split_heads(_keys_with_prefix(group, value, prefix_value), plan.key_heads)
-            mask = _cached_mask(group, plan, virtual, k.shape[1], q)
-            scores = _compute_scores(q, k, mask, plan)
+        for group in batch.groups:
+            q = _split_queries(group.queries.pad(query), settings)
+            k = _split_heads(_keys_with_prefix(group, key, prefix_key), settings.key_heads)
+            v = _split_heads(_keys_with_prefix(group, value, prefix_value), settings.key_heads)
+            mask = _cached_mask(group, settings, virtual, k.shape[1], q)
+            scores = _compute_scores(q, k, mask, settings)
             probs = torch.softmax(scores, -1)
             all_probs.append(probs)
-            keep = _draw_group_mask(probs, group, plan.dropout)
+            keep = batch.draw_mask(probs, group)
             attended = torch.bmm(probs if keep is None else apply_mask(probs, keep), v)
-            if plan.dropout is not None:
-                attended = attended.mul_(keep_scale(plan.dropout.p))
-            group.queries.unpad_into(_merge_queries(attended, plan), out)
-        ctx.plan = plan
+            if keep is not None:
+                attended = attended.mul_(keep_scale(settings.dropout))
+            group.queries.unpad_into(_merge_queries(attended, settings), out)
+        ctx.batch = batch
         ctx.save_for_backward(query, key, value, prefix_key, prefix_value, *all_probs)
         return out
 
@@ -163,20 +169,23 @@ class _PackedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         query, key, value, prefix_key, prefix_value, *all_probs = ctx.saved_tensors
-        plan: AttentionPlan = ctx.plan
-        key_heads, scaling = plan.key_heads, plan.scaling
-        needs = ctx.needs_input_grad
+        batch: _AttentionBatch = ctx.batch
+        settings, needs = batch.settings, ctx.needs_input_grad
+        key_heads, scaling = settings.key_heads, settings.scaling
         d_query, d_key, d_value, d_prefix_key, d_prefix_value = (
             torch.empty_like(x) if want else None
             for x, want in zip((query, key, value, prefix_key, prefix_value), needs, strict=False)
         )
         of_scores = needs[0] or needs[1] or needs[3]
         none = gradient.new_zeros(1, 1, 1)
-        for group, probs in zip(plan.groups, all_probs, strict=True):
-            g = _split_queries(_pad_gradient(group, gradient), plan)
-            keep = _draw_group_mask(probs, group, plan.dropout)
-            if plan.dropout is not None:
-                g = g * keep_scale(plan.dropout.p)  # the same as scaling probs, which are many more
+        for group, probs in zip(batch.groups, all_probs, strict=True):
+            padded = group.queries.pad(gradient)
+            if group.queries.padding_mask is not None:  # 0 behind the end of a sequence
+                padded = padded.masked_fill(group.queries.padding_mask.mT, 0)
+            g = _split_queries(padded, settings)
+            keep = batch.draw_mask(probs, group)
+            if keep is not None:
+                g = g * keep_scale(settings.dropout)  # as scaling probs, which are many more
             if needs[2] or needs[4]:
                 kept_probs = probs if keep is None else apply_mask(probs, keep)
                 d_v = torch.bmm(kept_probs.mT, g)
@@ -189,12 +198,12 @@ class _PackedAttention(torch.autograd.Function):
                 d_probs = apply_mask(d_probs, keep, inplace=True)
             d_scores = torch._softmax_backward_data(d_probs, probs, -1, probs.dtype)
             k = _split_heads(_keys_with_prefix(group, key, prefix_key), key_heads)
-            q = _split_queries(group.queries.pad(query), plan)
-            if plan.softcap is not None:
-                d_scores *= 1 - _cap(q, k, plan).square_()
+            q = _split_queries(group.queries.pad(query), settings)
+            if settings.softcap is not None:
+                d_scores *= 1 - _cap(q, k, settings.softcap, scaling).square_()
             if d_query is not None:
                 d_q = torch.baddbmm(none, d_scores, k, beta=0, alpha=scaling)
-                group.queries.unpad_into(_merge_queries(d_q, plan), d_query)
+                group.queries.unpad_into(_merge_queries(d_q, settings), d_query)
             if d_key is not None or d_prefix_key is not None:
                 d_k = torch.baddbmm(none, d_scores.mT, q, beta=0, alpha=scaling)
                 _unpad_gradient(d_k, group, key_heads, d_key, d_prefix_key)
@@ -212,33 +221,33 @@ def _merge_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(-1, heads, *x.shape[1:]).transpose(1, 2).flatten(2)
 
 
-def _split_queries(x: Tensor, plan: AttentionPlan) -> Tensor:
+def _split_queries(x: Tensor, settings: AttentionSettings) -> Tensor:
     """(sequences, length, width) -> (sequences * key heads, shared * length, width of a head).
 
     ``shared`` query heads see one head of keys.
     """
-    split = _split_heads(x, plan.heads)
-    return split.reshape(len(x) * plan.key_heads, -1, split.shape[2])
+    split = _split_heads(x, settings.heads)
+    return split.reshape(len(x) * settings.key_heads, -1, split.shape[2])
 
 
-def _merge_queries(x: Tensor, plan: AttentionPlan) -> Tensor:
+def _merge_queries(x: Tensor, settings: AttentionSettings) -> Tensor:
     """The inverse of :func:`_split_queries`."""
-    shared = plan.heads // plan.key_heads
-    return _merge_heads(x.view(len(x) * shared, -1, x.shape[2]), plan.heads)
+    shared = settings.heads // settings.key_heads
+    return _merge_heads(x.view(len(x) * shared, -1, x.shape[2]), settings.heads)
 
 
-def _compute_scores(q: Tensor, k: Tensor, mask: Tensor, plan: AttentionPlan) -> Tensor:
+def _compute_scores(q: Tensor, k: Tensor, mask: Tensor, settings: AttentionSettings) -> Tensor:
     """Scores of queries and keys, masked; (sequences * key heads, shared * queries, keys)."""
-    if plan.softcap is None:
-        return torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=plan.scaling)
-    scores = _cap(q, k, plan).mul_(plan.softcap)
+    softcap, scaling = settings.softcap, settings.scaling
+    if softcap is None:
+        return torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=scaling)
+    scores = _cap(q, k, softcap, scaling).mul_(softcap)
     return scores.add_(mask) if mask.numel() > 1 else scores
 
 
-def _cap(q: Tensor, k: Tensor, plan: AttentionPlan) -> Tensor:
+def _cap(q: Tensor, k: Tensor, softcap: float, scaling: float) -> Tensor:
     """tanh(scores / softcap)."""
-    assert plan.softcap is not None  # noqa: S101  (asked for where there is one)
-    scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.mT, beta=0, alpha=plan.scaling / plan.softcap)
+    scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.mT, beta=0, alpha=scaling / softcap)
     return scores.tanh_()
 
 
@@ -248,11 +257,11 @@ def _keys_with_prefix(group: AttentionGroup, rows: Tensor, prefix: Tensor | None
     Shape: (sequences, keys, width). In bf16 the keys are rounded up to :data:`BF16_LANES` by rows
     of 0, which are masked: a softmax over other numbers takes up to five times as long.
     """
-    own = group.keys.pad(rows)
+    padded = group.keys.pad(rows)
     if prefix is not None:
-        own = torch.cat([prefix[group.start : group.stop], own], 1)
-    spare = -own.shape[1] % BF16_LANES if own.element_size() == 2 else 0
-    return nn.functional.pad(own, (0, 0, 0, spare)) if spare else own
+        padded = torch.cat([prefix[group.start : group.stop], padded], 1)
+    spare = -padded.shape[1] % BF16_LANES if padded.element_size() == 2 else 0
+    return nn.functional.pad(padded, (0, 0, 0, spare)) if spare else padded
 
 
 def _unpad_gradient(
@@ -272,16 +281,8 @@ def _unpad_gradient(
         group.keys.unpad_into(whole[:, virtual : virtual + group.keys.length], d_rows)
 
 
-def _pad_gradient(group: AttentionGroup, gradient: Tensor) -> Tensor:
-    """The gradient of a group's outputs, padded: 0 behind the end of a sequence."""
-    padded = group.queries.pad(gradient)
-    if group.queries.padding_mask is None:
-        return padded
-    return padded.masked_fill(group.queries.padding_mask.mT, 0)
-
-
 def _cached_mask(
-    group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
+    group: AttentionGroup, settings: AttentionSettings, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
     """What is added to the scores, or of one element.
 
@@ -291,16 +292,18 @@ def _cached_mask(
 
     Shape: (sequences * key heads, or 1 where all are alike; 1 or shared * queries; keys).
     """
-    name = (plan.heads, plan.key_heads, virtual, keys, like.dtype, plan.window)
+    name = (settings.heads, settings.key_heads, virtual, keys, like.dtype, settings.sliding_window)
     if name not in group.masks:
-        group.masks[name] = _make_mask(group, plan, virtual, keys, like)
+        group.masks[name] = _make_mask(group, settings, virtual, keys, like)
     return group.masks[name]
 
 
 def _make_mask(
-    group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
+    group: AttentionGroup, settings: AttentionSettings, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    masked = _mask_trees(group, plan, like) if group.trees else _mask_texts(group, plan, like)
+    masked = (
+        _mask_trees(group, settings, like) if group.trees else _mask_texts(group, settings, like)
+    )
     spare = keys - virtual - group.keys.length
     if masked is None and not spare:
         return like.new_zeros(1, 1, 1)
@@ -309,13 +312,13 @@ def _make_mask(
     masked = nn.functional.pad(nn.functional.pad(masked, (virtual, 0)), (0, spare), value=True)
     mask = torch.zeros(masked.shape, dtype=like.dtype, device=like.device)
     mask = mask.masked_fill_(masked, torch.finfo(like.dtype).min)
-    shared = plan.heads // plan.key_heads
+    shared = settings.heads // settings.key_heads
     if shared > 1 and mask.shape[1] > 1:
         mask = mask.repeat(1, shared, 1)
-    return mask if len(mask) == 1 else mask.repeat_interleave(plan.key_heads, 0)
+    return mask if len(mask) == 1 else mask.repeat_interleave(settings.key_heads, 0)
 
 
-def _mask_texts(group: AttentionGroup, plan: AttentionPlan, like: Tensor) -> Tensor | None:
+def _mask_texts(group: AttentionGroup, settings: AttentionSettings, like: Tensor) -> Tensor | None:
     """Which keys each query does not see, (sequences or 1, queries or 1, keys); None: it sees all.
 
     Behind the end of a text is after each of its tokens, so that causality masks it too.
@@ -324,19 +327,19 @@ def _mask_texts(group: AttentionGroup, plan: AttentionPlan, like: Tensor) -> Ten
     distances = _distances(group, like)
     if group.causal and distances.shape[1:] != (1, 1):
         masked = distances < 0
-    if plan.window is not None:
-        far = distances.abs() >= plan.window
+    if settings.sliding_window is not None:
+        far = distances.abs() >= settings.sliding_window
         masked = far if masked is None else masked | far
     return masked
 
 
-def _mask_trees(group: AttentionGroup, plan: AttentionPlan, like: Tensor) -> Tensor:
+def _mask_trees(group: AttentionGroup, settings: AttentionSettings, like: Tensor) -> Tensor:
     """Which keys each query does not see, of texts that share a beginning."""
     masked = np.ones((len(group.trees), group.queries.length, group.keys.length), dtype=bool)
     firsts = [0] * len(group.trees) if group.offsets is None else group.offsets.tolist()
-    for own, tree, first in zip(masked, group.trees, firsts, strict=True):
+    for mask, tree, first in zip(masked, group.trees, firsts, strict=True):
         queries, keys = len(tree.depths) - first, len(tree.depths)
-        own[:queries, :keys] = tree.is_masked(first, plan.window)
+        mask[:queries, :keys] = tree.is_masked(first, settings.sliding_window)
     return torch.from_numpy(masked).to(like.device)
 
 
@@ -347,13 +350,3 @@ def _distances(group: AttentionGroup, like: Tensor) -> Tensor:
     if group.offsets is not None:
         queries = queries + group.offsets[:, None]
     return queries[:, :, None] - positions
-
-
-def _draw_group_mask(
-    probs: Tensor, group: AttentionGroup, dropout: AttentionDropout | None
-) -> Tensor | None:
-    """Which probabilities dropout keeps; None where it keeps all."""
-    if dropout is None:
-        return None
-    seed, offsets = dropout.stream(group)
-    return draw_mask(seed, offsets, probs.numel(), dropout.p, probs.device)

@@ -1,4 +1,4 @@
-"""Where the sequences of a packed batch lie, and which of them attention computes together.
+"""What a packed model knows of its batch: where sequences lie, and which of them attend together.
 
 Sources and targets of a translation have rows apart: a layout of the sources, and at it one of the
 targets, with the same sequences in the same order. So a group of sequences is one range of rows in
@@ -8,7 +8,7 @@ last layer computes some tokens at the end of each text only: their layout is at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretune.device_transfer import to_device
+from paretune.models.changes import ModelChanges
+from paretune.models.dropout.rng import DropoutRng
+from paretune.models.packing.activation_cache import CachedActivations
+from paretune.objectives.encoding import Encoded
 
 AttentionRole = Literal["self", "pooled", "causal", "causal_tail", "cross"]
 """Which queries attend to what: every token to its own sequence, or only the pooled (first) token
@@ -57,6 +61,27 @@ class TokenTree:
 
 
 @dataclass(frozen=True)
+class AttentionSettings:
+    """Of one attention of a model.
+
+    Attributes:
+        key_heads: heads of keys and values, each of them seen by ``heads / key_heads`` heads of
+            queries (grouped-query attention).
+        dropout: probability that a probability falls away.
+        sliding_window: tokens this far away or farther are not seen; None: all are.
+        softcap: scores s are softcap * tanh(s / softcap) (Gemma 2).
+    """
+
+    heads: int
+    key_heads: int
+    scaling: float
+    dropout: float = 0.0
+    role: AttentionRole = "self"
+    sliding_window: int | None = None
+    softcap: float | None = None
+
+
+@dataclass(frozen=True)
 class RowBlock:
     """The rows of consecutive sequences: the queries, or the keys, of a group.
 
@@ -78,18 +103,18 @@ class RowBlock:
 
     def pad(self, x: Tensor) -> Tensor:
         """(all rows, width) -> (sequences, length, width)."""
-        own = x[self.start : self.stop]
-        if self.pad_index is None:
-            return own.view(self.sequences, self.length, -1)
-        # Rows are copied whole: by an index of two axes it takes four times as long.
-        flat = self.pad_index.flatten()
-        return own.index_select(0, flat).view(self.sequences, self.length, -1)
+        rows = x[self.start : self.stop]
+        if self.pad_index is not None:
+            # Rows are copied whole: by an index of two axes it takes four times as long.
+            rows = rows.index_select(0, self.pad_index.flatten())
+        return rows.view(self.sequences, self.length, -1)
 
     def unpad_into(self, x: Tensor, into: Tensor) -> None:
         """(sequences, length, width) into the rows of (all rows, width)."""
-        flat = x.flatten(0, 1)
-        own = flat if self.unpad_index is None else flat.index_select(0, self.unpad_index)
-        into[self.start : self.stop] = own
+        rows = x.flatten(0, 1)
+        if self.unpad_index is not None:
+            rows = rows.index_select(0, self.unpad_index)
+        into[self.start : self.stop] = rows
 
 
 @dataclass(frozen=True)
@@ -136,6 +161,13 @@ class PackedLayout:
     _groups: dict[AttentionRole, list[AttentionGroup]] = field(default_factory=dict)
     _tensors: dict[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, lengths: Sequence[int], runs: Sequence[int], device: str) -> PackedLayout:
+        """The layout of one batch."""
+        layout = cls()
+        layout.begin_batch(lengths, runs, device)
+        return layout
+
     def begin_batch(
         self,
         lengths: Sequence[int],
@@ -159,8 +191,9 @@ class PackedLayout:
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
         self._groups, self._tensors, self.trees = {}, {}, trees
-        self.target = _begin(targets, runs, device)
-        self.tail = _begin(tails, runs, device)
+        self.target, self.tail = (
+            PackedLayout.of(part, runs, device) if part else None for part in (targets, tails)
+        )
 
     @property
     def rows(self) -> int:
@@ -184,13 +217,9 @@ class PackedLayout:
     def tail_rows(self) -> Tensor:
         """Where the rows of :attr:`tail` are among all; (rows of the tail,)."""
         assert self.tail is not None  # noqa: S101  (asked for where there is one)
-        return self._cached_tensor("tail", self._places_of_tail())
-
-    def _places_of_tail(self) -> NDArray[np.int64]:
-        assert self.tail is not None  # noqa: S101
         behind = np.array(self.starts[1:]) - np.array(self.tail.starts[1:])
-        places: NDArray[np.int64] = np.arange(self.tail.rows) + np.repeat(behind, self.tail.lengths)
-        return places
+        places = np.arange(self.tail.rows) + np.repeat(behind, self.tail.lengths)
+        return self._cached_tensor("tail", places)
 
     @property
     def position_ids(self) -> Tensor:
@@ -213,11 +242,6 @@ class PackedLayout:
             self._groups[role] = list(self._make_groups(role))
         return self._groups[role]
 
-    def attention_lengths(self, role: AttentionRole) -> tuple[list[int], list[int]]:
-        """Numbers of queries and of keys of every sequence; (sequences,) each."""
-        queries, keys = self._sides(role)
-        return ([1] * len(keys.lengths) if queries is None else queries.lengths), keys.lengths
-
     def cumulative_lengths(
         self, role: AttentionRole, virtual: int = 0
     ) -> tuple[tuple[Tensor, int], tuple[Tensor, int]]:
@@ -226,13 +250,14 @@ class PackedLayout:
         Shapes: (sequences + 1,) int32, the last one is the number of rows. ``virtual``: keys that
         stand in front of every sequence.
         """
-        queries, keys = self.attention_lengths(role)
-        sides = (("queries", queries), (f"keys {virtual}", [virtual + n for n in keys]))
-        both = []
-        for name, lengths in sides:
+
+        def accumulate(name: str, lengths: Sequence[int]) -> tuple[Tensor, int]:
             ends = np.cumsum([0, *lengths], dtype=np.int32)
-            both.append((self._cached_tensor(f"{role} {name}", ends), max(lengths)))
-        return both[0], both[1]
+            return self._cached_tensor(f"{role} {name}", ends), max(lengths)
+
+        queries, keys = self._lengths(role)
+        virtual_keys = [virtual + length for length in keys]
+        return accumulate("queries", queries), accumulate(f"keys {virtual}", virtual_keys)
 
     def prefixed_rows(self, role: AttentionRole, virtual: int) -> Tensor:
         """From all virtual keys and then all rows to each sequence behind its own virtual keys.
@@ -248,44 +273,47 @@ class PackedLayout:
         order = [part for pair in zip(fronts, rows, strict=True) for part in pair]
         return self._cached_tensor(f"{role} prefixed {virtual}", np.concatenate(order))
 
-    def _make_groups(self, role: AttentionRole) -> list[AttentionGroup]:
+    def _make_groups(self, role: AttentionRole) -> Iterator[AttentionGroup]:
         overhead = GROUP_OVERHEAD_SCORES if self.device == "cpu" else GPU_GROUP_OVERHEAD_SCORES
         query_side, key_side = self._sides(role)
-        query_lengths, key_lengths = self.attention_lengths(role)
-        groups: list[AttentionGroup] = []
+        query_lengths, key_lengths = self._lengths(role)
+        offsets = np.array(key_lengths) - np.array(query_lengths)  # of a tail's first query
         first = 0
         for run, count in enumerate(self.run_sequences):
-            own = slice(first, first + count)
-            cuts = _cut_groups(query_lengths[own], key_lengths[own], overhead) if count else []
-            for index, (a, b) in enumerate(cuts):
+            lengths = query_lengths[first : first + count], key_lengths[first : first + count]
+            for index, (a, b) in enumerate(_cut_groups(*lengths, overhead) if count else []):
                 start, stop = first + a, first + b
-                keys = key_side._row_block(start, stop)
-                queries = keys
+                queries = keys = key_side._row_block(start, stop)
                 if query_side is None:
                     queries = RowBlock(start, stop, stop - start, 1)
                 elif query_side is not key_side:
                     queries = query_side._row_block(start, stop)
-                causal = role in ("causal", "causal_tail")
-                offsets = self._query_offsets(start, stop) if role == "causal_tail" else None
-                trees = self.trees[start:stop]
-                groups.append(
-                    AttentionGroup(start, stop, queries, keys, run, index, causal, offsets, trees)
+                is_tail = role == "causal_tail"
+                yield AttentionGroup(
+                    start,
+                    stop,
+                    queries,
+                    keys,
+                    run,
+                    index,
+                    causal=is_tail or role == "causal",
+                    offsets=to_device(offsets[start:stop], self.device) if is_tail else None,
+                    trees=self.trees[start:stop],
                 )
             first += count
-        return groups
 
-    def _query_offsets(self, first: int, last: int) -> Tensor:
-        assert self.tail is not None  # noqa: S101  (the role has one)
-        lengths = np.array(self.lengths[first:last]) - np.array(self.tail.lengths[first:last])
-        return to_device(lengths, self.device)
+    def _lengths(self, role: AttentionRole) -> tuple[list[int], list[int]]:
+        """Numbers of queries and of keys of every sequence; (sequences,) each."""
+        queries, keys = self._sides(role)
+        return ([1] * len(keys.lengths) if queries is None else queries.lengths), keys.lengths
 
     def _sides(self, role: AttentionRole) -> tuple[PackedLayout | None, PackedLayout]:
         """Where queries and keys are; None for queries of one row a sequence."""
         if role in ("self", "pooled"):
             return (self if role == "self" else None), self
         if role == "causal":
-            own = self if self.target is None else self.target
-            return own, own
+            texts = self if self.target is None else self.target
+            return texts, texts
         queries = self.target if role == "cross" else self.tail
         if queries is None:
             which = "targets" if role == "cross" else "tails"
@@ -310,12 +338,50 @@ class PackedLayout:
         return self._tensors[name]
 
 
-def _begin(lengths: Sequence[int], runs: Sequence[int], device: str) -> PackedLayout | None:
-    if not lengths:
-        return None
-    layout = PackedLayout()
-    layout.begin_batch(lengths, runs, device)
-    return layout
+@dataclass
+class Packing:
+    """The state that a packed model, its methods and its attention share.
+
+    Attributes:
+        dropout_rng: what dropout is drawn from: that of attention always, all other where a pass
+            runs in :func:`paretune.models.dropout.rng.seeded_dropout`.
+        passes_position_ids: whether the model is given each row's position, instead of looking it
+            up in a table.
+        pooled_token: the only one that the last layer is computed for; None: for all.
+        computes_tails: whether the last layer can be computed for the last tokens of each text
+            alone, as a decoder's.
+        skipped_layers: how many layers are skipped, because ``cached_hidden`` has their output.
+        cached_hidden: (rows, 1, width); where all layers are skipped, only the first row of each
+            sequence.
+        activation_caches: outputs of the skipped layers for all texts, by the encoded examples.
+        shares_prefixes: whether a sequence may hold texts that share a beginning; not where a
+            method gives a row what stands a number of rows before it.
+        prefixes: what texts have in common, by the encoded examples.
+        word_table: in a pass with a backward pass, the table of words where it is trained and tied
+            to the LM head (:mod:`paretune.models.packing.recomputed`); (vocabulary, width).
+        changes: what makes the model read packed batches; undone, it reads padded ones.
+    """
+
+    layout: PackedLayout = field(default_factory=PackedLayout)
+    dropout_rng: DropoutRng = field(default_factory=DropoutRng)
+    virtual_tokens: int = 0
+    placeholder_id: int = 0
+    passes_position_ids: bool = False
+    pooled_token: int | None = None
+    computes_tails: bool = False
+    skipped_layers: int = 0
+    cached_hidden: Tensor | None = None
+    activation_caches: dict[Encoded, CachedActivations] = field(default_factory=dict)
+    shares_prefixes: bool = True
+    prefixes: dict[Encoded, Any] = field(default_factory=dict)
+    word_table: Tensor | None = None
+    changes: ModelChanges = field(default_factory=ModelChanges)
+
+    @property
+    def pooled_rows(self) -> Tensor:
+        """The rows of :attr:`pooled_token`; (sequences,)."""
+        assert self.pooled_token is not None  # noqa: S101  (asked for where it is computed alone)
+        return self.layout.rows_of_token(self.pooled_token)
 
 
 def _cut_groups(

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from paretune.errors import StudyError
 from paretune.models.dropout.masks import mix_seed
-from paretune.models.packing.layout import PackedLayout
-from paretune.models.packing.state import AttentionDropout, AttentionSettings, Packing
+from paretune.models.packing.layout import AttentionSettings, Packing
 
 VARIABLE = "PARETUNE_ATTENTION"
 KERNEL_DEVICES = ("cuda",)
@@ -112,7 +111,7 @@ def attend(
 
     ``prefix``: keys and values in front of every sequence; (sequences, virtual tokens, width) each.
     """
-    layout, role = packing.layout, settings.role
+    layout, role, window = packing.layout, settings.role, settings.sliding_window
     virtual = 0 if prefix is None else prefix[0].shape[1]
     if prefix is not None:
         order = layout.prefixed_rows(role, virtual)
@@ -120,56 +119,27 @@ def attend(
             torch.cat([front.flatten(0, 1), rows]).index_select(0, order)
             for front, rows in zip(prefix, (key, value), strict=True)
         )
-    key_heads = settings.key_heads or settings.heads
     query = query.reshape(len(query), settings.heads, -1)
-    key, value = (x.reshape(len(x), key_heads, -1) for x in (key, value))
-    dropout = 0.0
+    key, value = (x.reshape(len(x), settings.key_heads, -1) for x in (key, value))
     if settings.dropout > 0:
         rng = packing.dropout_rng
-        drawn = AttentionDropout(rng.seeds, rng.next_offset(), settings.dropout)
-        torch.cuda.manual_seed(mix_seed(drawn.seeds[0], (drawn.offset,)))
-        dropout = drawn.p
-    call = _call_flash if kernel == "flash" else _call_efficient
-    return call(query, key, value, layout, virtual, settings, dropout).flatten(1)
-
-
-def _call_flash(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    layout: PackedLayout,
-    virtual: int,
-    settings: AttentionSettings,
-    dropout: float,
-) -> Tensor:
-    (ends_q, longest_q), (ends_k, longest_k) = layout.cumulative_lengths(settings.role, virtual)
-    causal = settings.role.startswith("causal")
-    window = None if settings.sliding_window is None else settings.sliding_window - 1
-    out: Tensor = torch.ops.aten._flash_attention_forward(
-        query, key, value, ends_q, ends_k, longest_q, longest_k, dropout, causal, False,
-        scale=settings.scaling,
-        window_size_left=window,
-        window_size_right=0 if causal and window is not None else window,
-    )[0]  # fmt: skip
-    return out
-
-
-def _call_efficient(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    layout: PackedLayout,
-    virtual: int,
-    settings: AttentionSettings,
-    dropout: float,
-) -> Tensor:
-    (ends_q, longest_q), (ends_k, longest_k) = layout.cumulative_lengths(settings.role, virtual)
-    shared = query.shape[1] // key.shape[1]
+        torch.cuda.manual_seed(mix_seed(rng.seeds[0], (rng.next_offset(),)))
+    (ends_q, longest_q), (ends_k, longest_k) = layout.cumulative_lengths(role, virtual)
+    bounds = (ends_q, ends_k, longest_q, longest_k, settings.dropout)
+    causal = role.startswith("causal")
+    out: Tensor
+    if kernel == "flash":
+        left = None if window is None else window - 1
+        out = torch.ops.aten._flash_attention_forward(
+            query, key, value, *bounds, causal, False, scale=settings.scaling,
+            window_size_left=left, window_size_right=0 if causal and left is not None else left,
+        )[0]  # fmt: skip
+        return out.flatten(1)
+    shared = settings.heads // settings.key_heads
     if shared > 1:  # it knows no grouped queries
         key, value = (x.repeat_interleave(shared, 1) for x in (key, value))
-    mask = CAUSAL_FROM_END if settings.role.startswith("causal") else NO_MASK
-    out: Tensor = torch.ops.aten._efficient_attention_forward(
-        query[None], key[None], value[None], None, ends_q, ends_k, longest_q, longest_k, dropout,
-        mask, True, scale=settings.scaling,
-    )[0]  # fmt: skip
-    return out[0]
+    mask = CAUSAL_FROM_END if causal else NO_MASK
+    out = torch.ops.aten._efficient_attention_forward(
+        query[None], key[None], value[None], None, *bounds, mask, True, scale=settings.scaling
+    )[0]
+    return out[0].flatten(1)

@@ -29,7 +29,7 @@ from paretune.models.packing.activation_cache import (
     to_integers,
 )
 from paretune.models.packing.apply import can_pack
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import Packing
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.objectives.encoding import Encoded, Text

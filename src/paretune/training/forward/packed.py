@@ -18,7 +18,7 @@ from torch import Tensor
 
 from paretune.device_transfer import to_device
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import Packing
 from paretune.models.structure.heads import lm_head, logit_softcap, shift_right
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, Text, pad_batch
 from paretune.objectives.token_outputs import TokenStates

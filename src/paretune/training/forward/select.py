@@ -29,7 +29,7 @@ from paretune.models.packing.apply import (
     can_pack,
     count_offsets_by_layer,
 )
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.objective import Collate
 from paretune.training.forward.micro_batch import Forward, MicroBatch, Splitter

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.models.packing.layout import TokenTree
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import Packing, TokenTree
 from paretune.objectives.encoding import Encoded, Text
 
 LEAST_SAVED = 0.1

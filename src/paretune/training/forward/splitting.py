@@ -21,7 +21,7 @@ from paretune.data.batch import (
     stack_passes,
 )
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.packing.state import Packing
+from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch, StepBatch
 from paretune.training.forward.shared_prefixes import find_prefixes
