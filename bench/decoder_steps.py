@@ -27,6 +27,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,12 +99,11 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
     from paretune.objectives.readouts import for_readout
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
     from paretune.training.caches import ProcessCache
-    from paretune.training.forward.micro_batch import StepBatch
+    from paretune.training.forward.micro_batch import Compute, StepBatch
     from paretune.training.forward.select import make_forward
     from paretune.training.loop import accumulate_gradients
     from paretune.training.prepare import allows_bf16_weights, prepare
     from paretune.training.runs.optimiser import RunOptimizer
-    from paretune.training.runs.run_config import Compute, RunConfig
 
     warm_libraries()
     rows = Path(options.scratch) / "rows.jsonl"
@@ -142,21 +142,21 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
     )
     prepared = prepare(run, loaded)
     forward = make_forward(prepared, Compute.of(run, "cpu"))
-    config = RunConfig(
-        run=run,
+    template = StepBatch(
+        data=data,
+        seed=run.seed,
         objective=objective,
         loss_options=objective.loss_options((), None),
-        device="cpu",
         micro_batch=run.training.batch_size,
-        num_classes=loaded.model.config.vocab_size,
         pass_overhead_tokens=prepared.pass_tokens,
-        learning_rate_factors=prepared.injection.learning_rate_factors,
     )
-    optimizer = RunOptimizer(prepared.trained, config)
+    factors = prepared.injection.learning_rate_factors
+    vocabulary = loaded.model.config.vocab_size
+    optimizer = RunOptimizer(prepared.trained, run.training, vocabulary, factors)
     loaded.model.train()
 
     def step(number: int) -> float:
-        batch = StepBatch(data, batches.steps[number], number, config)
+        batch = replace(template, indices=batches.steps[number], step=number)
         (losses,) = accumulate_gradients([batch], forward)
         return optimizer.step(number, RATE, losses)
 

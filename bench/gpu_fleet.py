@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sides import RATE
@@ -13,7 +14,6 @@ from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights
 from paretune.training.runs.optimiser import RunOptimizer
-from paretune.training.runs.run_config import RunConfig
 
 
 class FleetSide:
@@ -30,23 +30,26 @@ class FleetSide:
         self.runs = [RunParameters(run) for run in run_specs]
         if not self.model.place(self.runs):
             raise SystemExit(f"{method} cannot share batches")
-        self.data = work.encoded
-        self.configs = [
-            RunConfig(
-                run=own.run,
+        self.batches = [
+            StepBatch(
+                data=work.encoded,
+                seed=parameters.run.seed,
                 objective=objective,
                 loss_options=objective.loss_options((), None),
-                device=device,
-                micro_batch=own.run.training.batch_size,
-                num_classes=self.model.prepared.num_classes(objective, work.shape.labels),
-                pass_overhead_tokens=self.model.pass_overhead_tokens(own),
-                learning_rate_factors=own.learning_rate_factors,
+                micro_batch=parameters.run.training.batch_size,
+                pass_overhead_tokens=self.model.pass_overhead_tokens(parameters),
             )
-            for own in self.runs
+            for parameters in self.runs
         ]
+        num_classes = self.model.prepared.num_classes(objective, work.shape.labels)
         self.optimizers = [
-            RunOptimizer(own.trained, config)
-            for own, config in zip(self.runs, self.configs, strict=True)
+            RunOptimizer(
+                parameters.trained,
+                parameters.run.training,
+                num_classes,
+                parameters.learning_rate_factors,
+            )
+            for parameters in self.runs
         ]
         loaded.model.train()
 
@@ -54,8 +57,8 @@ class FleetSide:
         """One step of every run, each on another batch; the losses."""
         own = [batches[(number + r) % len(batches)] for r in range(len(self.runs))]
         steps = [
-            StepBatch(self.data, batch, number, config)
-            for batch, config in zip(own, self.configs, strict=True)
+            replace(batch, indices=indices, step=number)
+            for batch, indices in zip(self.batches, own, strict=True)
         ]
         losses = accumulate_gradients(steps, self.model.forward)
         self.model.distribute_gradients()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Encoded
+from paretune.store import Claim
 from paretune.study import Run
 from paretune.tasks import objective_of
+from paretune.training.caches import Parts
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.loop import train_step
 from paretune.training.recovery.checkpoint import CheckpointFile
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.outcome import Outcome
 from paretune.training.runs.run_state import RunState
 
 
@@ -22,24 +27,25 @@ def open_run(
     model, parameters = SharedModel(run, loaded, "cpu", alone=True), RunParameters(run)
     model.place([parameters])
     objective = objective_of(run.task)
-    config = RunConfig(
-        run=run,
+    batch = StepBatch(
+        data=data,
+        seed=run.seed,
         objective=objective,
         loss_options=objective.loss_options((), run.training.label_smoothing),
-        device="cpu",
         micro_batch=run.training.micro_batch or run.training.batch_size,
-        num_classes=model.prepared.num_classes(objective, num_labels),
         pass_overhead_tokens=model.pass_overhead_tokens(parameters),
-        learning_rate_factors=parameters.learning_rate_factors,
     )
+    evaluator: Any = SimpleNamespace(score_selection=lambda: {"primary": 0.0, "loss": 0.0})
     state = RunState(
-        parameters.trained,
-        data,
-        config,
+        Claim(run, checkpoint),
+        parameters,
+        batch,
+        Parts([], [], []),
+        {"train": data},
+        evaluator,
         CheckpointFile(checkpoint),
-        lambda _: None,
-        lambda: {"primary": 0.0, "loss": 0.0},
-        loaded.head_parameters,
+        Outcome(),
+        model.prepared.num_classes(objective, num_labels),
     )
     return state, model
 

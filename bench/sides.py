@@ -8,6 +8,7 @@ AdamW with decay on matrices. Both start from the same weights, head and method 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -23,12 +24,11 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import reset_head
 from paretune.objectives.encoding import Encoded
-from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.micro_batch import Compute, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare
 from paretune.training.runs.optimiser import RunOptimizer
-from paretune.training.runs.run_config import Compute, RunConfig
 
 RATE = 1e-4
 """Of the timed steps: labels are random, and nothing shall blow up."""
@@ -231,23 +231,22 @@ class Ours:
         self.prepared = prepare(run, work.fresh(bf16=allows_bf16_weights(run)), device)
         self.forward = make_forward(self.prepared, Compute.of(run, device))
         objective = objectives.get(work.shape.kind)
-        self.config = RunConfig(
-            run=run,
+        self.batch = StepBatch(
+            data=work.encoded,
+            seed=run.seed,
             objective=objective,
             loss_options=objective.loss_options((), None),
-            device=device,
             micro_batch=run.training.batch_size,
-            num_classes=self.prepared.num_classes(objective, work.shape.labels),
             pass_overhead_tokens=self.prepared.pass_tokens,
-            learning_rate_factors=self.prepared.injection.learning_rate_factors,
         )
         self.trained = sum(p.numel() for p in self.prepared.trained.values())
-        self.optimizer = RunOptimizer(self.prepared.trained, self.config)
+        num_classes = self.prepared.num_classes(objective, work.shape.labels)
+        factors = self.prepared.injection.learning_rate_factors
+        self.optimizer = RunOptimizer(self.prepared.trained, run.training, num_classes, factors)
         self.prepared.loaded.model.train()
 
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
-        (losses,) = accumulate_gradients(
-            [StepBatch(self.data, batch, number, self.config)], self.forward
-        )
+        step_batch = replace(self.batch, indices=batch, step=number)
+        (losses,) = accumulate_gradients([step_batch], self.forward)
         return self.optimizer.step(number, self.rate, losses)

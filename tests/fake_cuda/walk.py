@@ -29,12 +29,11 @@ from paretune.models.weight_storage import bf16_parameters
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
-from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.micro_batch import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare
 from paretune.training.runs.optimiser import RunOptimizer
-from paretune.training.runs.run_config import Compute, RunConfig
 from paretune.training.runs.run_state import copy_tensors, copy_to_cpu
 
 
@@ -165,14 +164,14 @@ def objective_of(data: Any) -> Objective:
     return objectives.get("classification" if data.targets is None else "translation")
 
 
-def make_config(run: Run, pass_overhead_tokens: int, classes: int, data: Any) -> RunConfig:
-    return RunConfig(
-        run=run,
-        device=DEVICE,
-        micro_batch=16,
-        num_classes=classes,
+def make_batch(run: Run, data: Any, rows: Sequence[int], pass_overhead_tokens: int) -> StepBatch:
+    return StepBatch(
+        data=data,
+        indices=rows,
+        seed=run.seed,
         objective=objective_of(data),
         loss_options=LossOptions(),
+        micro_batch=16,
         pass_overhead_tokens=pass_overhead_tokens,
     )
 
@@ -207,13 +206,11 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
         assert (prepared.fleet.packing is not None) == packs
     else:
         forward = forward_for(prepared.loaded, prepared.fleet, compute)
-    config = make_config(
-        run, prepared.pass_tokens, prepared.num_classes(objective_of(data), 2), data
-    )
-    batch = StepBatch(data, list(range(16)), 0, config)
+    batch = make_batch(run, data, list(range(16)), prepared.pass_tokens)
     assert len(forward.splitter.split_training([batch])) == 1
     prepared.loaded.model.train()
-    optimizer = RunOptimizer(prepared.trained, config)
+    classes = prepared.num_classes(objective_of(data), 2)
+    optimizer = RunOptimizer(prepared.trained, run.training, classes)
     with Strict() as strict:
         with HostSyncs(padded=prepared.fleet.packing is None):
             (losses,) = accumulate_gradients([batch], forward)
@@ -236,11 +233,8 @@ def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
 
 
 def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> None:
-    classes = model.prepared.num_classes(objective_of(data), 2)
     batches = [
-        StepBatch(
-            data, rows, 0, make_config(own.run, model.pass_overhead_tokens(own), classes, data)
-        )
+        make_batch(own.run, data, rows, model.pass_overhead_tokens(own))
         for own, rows in zip(runs, (list(range(9)), list(range(4, 16))), strict=True)
     ]
     model.loaded.model.train()

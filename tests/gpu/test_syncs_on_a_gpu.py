@@ -11,11 +11,10 @@ import torch
 from paretune.objectives import LossOptions
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.micro_batch import Compute, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import prepare
-from paretune.training.runs.run_config import Compute, RunConfig
 
 pytestmark = pytest.mark.gpu
 
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.gpu
 def test_no_hidden_syncs(family: str, device: str, tmp_path: Path, tiny_model: Any) -> None:
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model(family))
     caches = ProcessCache()
-    dataset, parts = caches.dataset(run.task), caches.parts(run)
+    parts = caches.parts(run)
     objective = caches.objective(run)
     loaded = caches.run_model(run, bf16=False)
     prepared = prepare(run, loaded, device)
@@ -32,16 +31,15 @@ def test_no_hidden_syncs(family: str, device: str, tmp_path: Path, tiny_model: A
     data = caches.encode(
         parts.train, loaded, caches.source(run.model), prepared.max_length, objective.encode
     )
-    config = RunConfig(
-        run=run,
-        device=device,
-        micro_batch=8,
-        num_classes=prepared.num_classes(objective, len(dataset.labels)),
+    batch = StepBatch(
+        data=data,
+        indices=list(range(8)),
+        seed=run.seed,
         objective=objective,
         loss_options=LossOptions(),
+        micro_batch=8,
         pass_overhead_tokens=prepared.pass_tokens,
     )
-    batch = StepBatch(data, list(range(8)), 0, config)
     loaded.model.train()
     accumulate_gradients([batch], forward)  # what is made once is made
     if device == "cpu":

@@ -19,9 +19,8 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions, causal_lm
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
 from paretune.objectives.readouts import for_readout
-from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.plain import PlainForward, PlainSplitter
-from paretune.training.runs.run_config import Compute
 
 INSTRUCTION = for_readout(causal_lm.OBJECTIVE, "text", Prompt(delimiter=""))
 KEPT = json.loads((Path(__file__).parent / "trl.json").read_text(encoding="utf-8"))

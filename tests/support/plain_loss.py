@@ -11,9 +11,8 @@ from paretune import objectives
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
-from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.plain import PlainForward, PlainSplitter
-from paretune.training.runs.run_config import Compute
 
 SEQ2SEQ = objectives.get("translation")
 

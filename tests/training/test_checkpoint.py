@@ -11,14 +11,16 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from support.batches import begin_run, make_batch
 from support.joint_runs import together
-from support.run_configs import make_config
 from torch import Tensor, nn
 
 from paretune.errors import StoreError
 from paretune.files import CHECKSUM_BYTES, write_checksum
 from paretune.objectives.encoding import Encoded
+from paretune.store import Claim
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.training.fleet.shared_model import RunParameters
 from paretune.training.recovery import checkpoint
 from paretune.training.recovery.checkpoint import (
     DAMAGED_NOTE,
@@ -37,11 +39,10 @@ class StoppedError(Exception):
 
 def make_state(tmp_path: Path, seconds: float) -> RunState:
     run = tiny_run(tiny_task(tmp_path), tmp_path)
-    config = make_config(run)
     data = Encoded([[[1]]] * 80, None, [1] * 80, [0] * 80, [False] * 80)
-    checkpoint = CheckpointFile(tmp_path / "kept", seconds)
-    trained = {"w": nn.Parameter(torch.ones(2))}
-    return RunState(trained, data, config, checkpoint, silent, lambda: {})
+    parameters = RunParameters(run, trained={"w": nn.Parameter(torch.ones(2))})
+    claim = Claim(run, tmp_path / "kept", silent)
+    return begin_run(claim, parameters, make_batch(data, seed=run.seed), dict, seconds)
 
 
 @pytest.mark.parametrize(("write_seconds", "between"), [(0.1, 60), (30.0, 30 / MAX_SAVING_SHARE)])

@@ -9,21 +9,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
-from support.run_configs import make_config
+from support.batches import make_batch
 from transformers import BertForSequenceClassification
 
 from paretune.objectives.encoding import pad_batch
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import splitting
-from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.micro_batch import Compute
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import prepare
 from paretune.training.recovery.out_of_memory import is_out_of_memory, loses_device
 from paretune.training.runs.outcome import Outcome, TrainerOptions
-from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 
@@ -104,8 +103,8 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     assert way != "packed" or enable_packing(prepared)
     forward = forward_for(loaded, prepared.fleet, Compute())
     for micro_batch in (1, 2, 3, 8):
-        config = make_config(run, kind, micro_batch=micro_batch)
-        (losses,) = accumulate_gradients([StepBatch(data, rows, 0, config)], forward)
+        batch = make_batch(data, rows, kind, seed=run.seed, micro_batch=micro_batch)
+        (losses,) = accumulate_gradients([batch], forward)
         assert losses.sum().item() == pytest.approx(loss.item(), abs=1e-12)
         for parameter, gradient in zip(prepared.trained.values(), plain, strict=True):
             assert parameter.grad is not None

@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
-from support.run_configs import make_config
+from support.batches import begin_run, make_batch
 
 from paretune.errors import MethodError
+from paretune.store import Claim
 from paretune.study import TaskSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.loop import train_step
 from paretune.training.prepare import prepare
-from paretune.training.recovery.checkpoint import CheckpointFile
-from paretune.training.runs.run_state import RunState
 from paretune.training.trainer import train_run
 
 
@@ -112,11 +111,10 @@ def test_early_stopping_and_best_weights(
         return {"primary": primary, "loss": loss}
 
     prepared.undo()
-    config = make_config(run)
-    model, own = SharedModel(run, loaded, "cpu", config.objective, alone=True), RunParameters(run)
+    batch, own = make_batch(data, seed=run.seed), RunParameters(run)
+    model = SharedModel(run, loaded, "cpu", batch.objective, alone=True)
     assert model.place([own])
-    checkpoint = CheckpointFile(tmp_path / "x")
-    state = RunState(own.trained, data, config, checkpoint, silent, select)
+    state = begin_run(Claim(run, tmp_path / "x", silent), own, batch, select)
     while not state.finished:
         train_step([state], [state.next_batch()], model)
         if state.needs_evaluation:

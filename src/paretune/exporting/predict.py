@@ -14,9 +14,9 @@ from paretune.objectives.encoding import Encoded
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
+from paretune.training.forward.micro_batch import Compute
 from paretune.training.forward.select import forward_for
 from paretune.training.prepare import PreparedModel
-from paretune.training.runs.run_config import Compute
 
 
 def predict_labels(

@@ -21,12 +21,11 @@ from paretune.planning.prepare import PreparedStudy
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone
-from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.micro_batch import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare, usable_length
 from paretune.training.runs.optimiser import DivergedError, RunOptimizer
-from paretune.training.runs.run_config import Compute, RunConfig
 
 
 @dataclass(frozen=True)
@@ -74,17 +73,18 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             objective.encoder("train"),
         )
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
-        config = RunConfig(
-            run=run,
-            device=device,
-            micro_batch=2,
-            num_classes=prepared.num_classes(objective, len(dataset.labels)),
+        batch = StepBatch(
+            data=encoded,
+            indices=longest,
+            seed=run.seed,
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
+            micro_batch=2,
         )
         loaded.model.train()
-        (losses,) = accumulate_gradients([StepBatch(encoded, longest, 0, config)], forward)
-        RunOptimizer(prepared.trained, config).step(0, 0.0, losses)
+        (losses,) = accumulate_gradients([batch], forward)
+        num_classes = prepared.num_classes(objective, len(dataset.labels))
+        RunOptimizer(prepared.trained, run.training, num_classes).step(0, 0.0, losses)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
         adapters = len(prepared.injection.adapters)

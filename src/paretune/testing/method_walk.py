@@ -28,13 +28,12 @@ from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward.micro_batch import Forward, MicroBatch
+from paretune.training.forward.micro_batch import Compute, Forward, MicroBatch
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.runs.optimiser import make_adamw
 from paretune.training.runs.outcome import Outcome, TrainerOptions
-from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 TRANSLATION = "translation"

@@ -40,11 +40,11 @@ def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list
         to read it would wait for the pass.
     """
     losses: list[list[Tensor]] = [[] for _ in batches]
-    forward.fleet.step_seed = derive_seed(batches[0].config.run.seed, "method", batches[0].step)
+    forward.fleet.step_seed = derive_seed(batches[0].seed, "method", batches[0].step)
     for micro_batches in forward.splitter.split_training(batches):
         forward.fleet.seed_dropout(
             [
-                derive_seed(batch.config.run.seed, "dropout", batch.step, one.part)
+                derive_seed(batch.seed, "dropout", batch.step, one.part)
                 for batch, one in zip(batches, micro_batches, strict=True)
             ]
         )
@@ -63,9 +63,7 @@ def compute_losses(
     with forward.compute.autocast():
         outputs = forward(micro_batches)
         losses = {
-            run: batch.config.objective.loss(
-                outputs[run], one.data, one.indices, batch.config.loss_options
-            )
+            run: batch.objective.loss(outputs[run], one.data, one.indices, batch.loss_options)
             for run, (batch, one) in enumerate(zip(batches, micro_batches, strict=True))
             if one.indices
         }

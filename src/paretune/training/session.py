@@ -31,12 +31,12 @@ from paretune.training.caches import TEST_PARTS, ProcessCache
 from paretune.training.evaluation.evaluator import (
     WeightAccess,
     make_evaluator,
-    predict_parts,
 )
 from paretune.training.evaluation.forgetting import ForgettingProbe
 from paretune.training.evaluation.predict import generate
 from paretune.training.fleet.shared_model import RunParameters, SharedModel, method_key
 from paretune.training.forward.activation_cache import enable_activation_cache
+from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.loop import train_step
 from paretune.training.prepare import allows_bf16_weights, configure_model
 from paretune.training.recovery.checkpoint import (
@@ -45,9 +45,8 @@ from paretune.training.recovery.checkpoint import (
     remove_if_damaged,
 )
 from paretune.training.runs.outcome import Outcome, TrainerOptions
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.results import write_outcome
 from paretune.training.runs.run_state import RunState
-from paretune.training.runs.slot import Slot, write_outcome
 
 
 class Session:
@@ -70,17 +69,17 @@ class Session:
         self._caches, self._options, self._finish = caches, options, finish
         self._outcome, self._micro_batch = outcome, micro_batch
         self._alone = outcome is not None
-        self._slots: list[Slot] = []
+        self._states: list[RunState] = []
         self._precomputed: dict[tuple[RunParameters, str], Any] = {}
         self._heap = HeapTrimmer()
         self._model: SharedModel
         self._forgetting: ForgettingProbe
 
     def train(self, claims: Sequence[Claim], next_claims: Callable[[int], Sequence[Claim]]) -> None:
-        """Train these runs, and then as many of ``next_claims`` as there are free slots.
+        """Train these runs, and then as many of ``next_claims`` as there is room for.
 
         Raises:
-            ValueError: these runs cannot share batches (``capacity.count_slots``).
+            ValueError: these runs cannot share batches (``capacity.count_states``).
             ParetuneError: the data, the model or the method cannot be used.
             StaleClaimError: another worker has the run that is alone.
         """
@@ -94,20 +93,20 @@ class Session:
         compute, known = self._model.compute, self._caches.forgetting
         self._forgetting = ForgettingProbe(source, objective, compute, known)
         capacity, coming, changed = len(claims), list(claims), False
-        while coming or self._slots:
+        while coming or self._states:
             if coming:
                 self._admit(coming, started)
             elif changed:
-                self._place([slot.parameters for slot in self._slots])
+                self._place([state.parameters for state in self._states])
                 self._enable_activation_cache()
             self._step()
             self._evaluate()
-            finished = [slot for slot in self._slots if slot.state.finished]
+            finished = [state for state in self._states if state.finished]
             coming, changed = [], bool(finished)
             if finished:
                 self._finish_runs(finished)
                 started = time.monotonic()
-                coming = list(next_claims(capacity - len(self._slots)))
+                coming = list(next_claims(capacity - len(self._states)))
         if self._alone and self._model.prepared.method.trains is Trains.EVERYTHING:
             self._caches.drop_model()
         else:
@@ -115,25 +114,25 @@ class Session:
 
     def save_checkpoints(self) -> None:
         """Write the checkpoint of every run that has not ended."""
-        for slot in self._slots:
-            if not slot.closed:
-                slot.state.save()
+        for state in self._states:
+            if not state.closed:
+                state.save()
 
     def _admit(self, claims: Sequence[Claim], started: float) -> None:
         """Put new runs into the model, from their start or from their checkpoints."""
         self._score_base_model(claims)
         new = [(claim, RunParameters(claim.run)) for claim in claims]
         # Runs of one method are neighbours; the sort is stable.
-        parameters = [slot.parameters for slot in self._slots] + [own for _, own in new]
+        parameters = [state.parameters for state in self._states] + [own for _, own in new]
         parameters.sort(key=lambda own: method_key(own.run))
         self._place(parameters)
-        slots = [self._make_slot(claim, own) for claim, own in new]
-        self._slots += slots
-        self._slots.sort(key=lambda slot: parameters.index(slot.parameters))
+        begun = [self._begin(claim, own) for claim, own in new]
+        self._states += begun
+        self._states.sort(key=lambda state: parameters.index(state.parameters))
         notes = self._enable_activation_cache()
-        for slot in slots:
-            slot.outcome.result["notes"].extend(notes)
-            slot.add_seconds("load", (time.monotonic() - started) / len(slots))
+        for state in begun:
+            state.outcome.result["notes"].extend(notes)
+            state.add_seconds("load", (time.monotonic() - started) / len(begun))
 
     def _score_base_model(self, claims: Sequence[Claim]) -> None:
         """Score the model without a method, where a run asks what its training costs it."""
@@ -147,7 +146,7 @@ class Session:
         if not self._model.place(parameters):
             raise ValueError("these runs cannot share batches")
 
-    def _make_slot(self, claim: Claim, parameters: RunParameters) -> Slot:
+    def _begin(self, claim: Claim, parameters: RunParameters) -> RunState:
         run, prepared = claim.run, self._model.prepared
         outcome = self._outcome or Outcome(result={"notes": []})
         dataset, parts = self._caches.dataset(run.task), self._caches.parts(run)
@@ -168,15 +167,13 @@ class Session:
                 for name, examples in vars(parts).items()
                 if examples and name != "train"
             }
-        config = RunConfig(
-            run=run,
-            device=self._options.device,
-            micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
-            num_classes=prepared.num_classes(objective, len(dataset.labels)),
+        batch = StepBatch(
+            data=encoded["train"],
+            seed=run.seed,
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
+            micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
             pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
-            learning_rate_factors=parameters.learning_rate_factors,
         )
         generation = run.generation or Generation()
         weights = WeightAccess(
@@ -184,26 +181,28 @@ class Session:
             generate=lambda part: self._generate(parameters, encoded[part], generation),
             score_answers=lambda part: self._score_answers(parameters, encoded[_answers_of(part)]),
         )
-        evaluator = make_evaluator(config, dataset, parts, self._caches, weights)
+        device = self._options.device
+        evaluator = make_evaluator(run, batch, parts, self._caches, weights, device)
         if remove_if_damaged(claim.checkpoint):
             outcome.result["notes"].append(DAMAGED_NOTE)
-        checkpoint = CheckpointFile(claim.checkpoint, self._options.checkpoint_seconds)
-        state = RunState(
-            parameters.trained,
-            encoded["train"],
-            config,
-            checkpoint,
-            claim.report,
-            evaluator.score_selection,
-            loaded.head_parameters,
+        return RunState(
+            claim,
+            parameters,
+            batch,
+            parts,
+            encoded,
+            evaluator,
+            CheckpointFile(claim.checkpoint, self._options.checkpoint_seconds),
+            outcome,
+            prepared.num_classes(objective, len(dataset.labels)),
+            device,
         )
-        return Slot(claim, parameters, parts, encoded, evaluator, state, outcome)
 
     def _enable_activation_cache(self) -> list[str]:
         """Let all runs skip the layers below everything that is trained."""
-        run = self._slots[0].claim.run
+        run = self._states[0].claim.run
         weights_key = self._caches.source(run.model).weights_key
-        once = {data: name for slot in self._slots for name, data in slot.encoded.items()}
+        once = {data: name for state in self._states for name, data in state.encoded.items()}
         parts = [(name, data) for data, name in once.items()]
         return enable_activation_cache(
             self._model.prepared, self._model.compute, parts, weights_key
@@ -211,7 +210,7 @@ class Session:
 
     def _step(self) -> None:
         """One optimizer step of every run; each gets its share of the time, by tokens."""
-        started, states = time.monotonic(), [slot.state for slot in self._slots]
+        started, states = time.monotonic(), self._states
         batches = [state.next_batch() for state in states]
         tokens = [batch.tokens for batch in batches]
         try:
@@ -223,28 +222,28 @@ class Session:
 
     def _evaluate(self) -> None:
         """Score the runs whose turn it is, all in the same passes."""
-        due = [slot for slot in self._slots if slot.state.needs_evaluation]
+        due = [state for state in self._states if state.needs_evaluation]
         started = time.monotonic()
         self._precompute(due, "selection")
-        for slot in due:
-            slot.state.evaluate()
+        for state in due:
+            state.evaluate()
         if due:
             self._heap.trim_if_grown()
-        for slot in due:
-            slot.state.progress.seconds += (time.monotonic() - started) / len(due)
-        for slot in self._slots:
-            slot.state.save_if_due()
+        for state in due:
+            state.progress.seconds += (time.monotonic() - started) / len(due)
+        for state in self._states:
+            state.save_if_due()
 
-    def _finish_runs(self, finished: Sequence[Slot]) -> None:
+    def _finish_runs(self, finished: Sequence[RunState]) -> None:
         """Write the outcomes of these runs, and take them out; alone, a lost claim is raised."""
-        lost = [slot.state.lost for slot in finished if slot.state.lost is not None]
+        lost = [state.lost for state in finished if state.lost is not None]
         if self._alone and lost:
             raise lost[0]
-        owned = [slot for slot in finished if slot.state.lost is None]
+        owned = [state for state in finished if state.lost is None]
         started = time.monotonic()
-        for slot in owned:
-            slot.state.finish()
-        scored = [slot for slot in owned if slot.state.has_best_weights]
+        for state in owned:
+            state.finish()
+        scored = [state for state in owned if state.has_best_weights]
         for part in TEST_PARTS:
             self._precompute(scored, part)
         if self._model.objective.generates:
@@ -252,59 +251,60 @@ class Session:
             self._precompute(scored, "selection")
         fleet = self._model.prepared.fleet
         cached = fleet.packing is not None and bool(fleet.packing.activation_caches)
-        predictions = [predict_parts(slot.evaluator, slot.state, slot.parts) for slot in owned]
+        predictions = [state.predict() for state in owned]
         seconds = (time.monotonic() - started) / max(1, len(owned))
-        for slot, predicted in zip(owned, predictions, strict=True):
-            slot.add_seconds("train", slot.state.progress.seconds)
-            slot.add_seconds("evaluation", seconds)
-            self._write_outcome(slot, predicted, cached=cached)
-            self._measure_forgetting(slot)
-            slot.outcome.measured |= {
+        for state, predicted in zip(owned, predictions, strict=True):
+            state.add_seconds("train", state.progress.seconds)
+            state.add_seconds("evaluation", seconds)
+            self._write_outcome(state, predicted, cached=cached)
+            self._measure_forgetting(state)
+            state.outcome.measured |= {
                 "environment": describe_environment(self._options.device),
                 "kept_activations": cached,
-                **({} if self._alone else {"fleet": len(self._slots)}),
+                **({} if self._alone else {"fleet": len(self._states)}),
             }
-            self._finish(slot.claim, slot.outcome)
-            slot.closed = True
-        self._slots = [slot for slot in self._slots if slot not in finished]
+            self._finish(state.claim, state.outcome)
+            state.closed = True
+        self._states = [state for state in self._states if state not in finished]
 
     def _write_outcome(
-        self, slot: Slot, predicted: Mapping[str, ModelPredictions], *, cached: bool
+        self, state: RunState, predicted: Mapping[str, ModelPredictions], *, cached: bool
     ) -> None:
-        run, data = slot.claim.run, slot.encoded["train"]
+        run, data = state.run, state.encoded["train"]
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
-        write_outcome(slot, predicted, dataset, source.notes, self._options.keep_bytes)
-        trained, choices = slot.outcome.result["trained_parameters"], len(data.ids[0])
+        head, keep_bytes = self._model.loaded.head_parameters, self._options.keep_bytes
+        write_outcome(state, predicted, dataset, head, source.notes, keep_bytes)
+        trained, choices = state.outcome.result["trained_parameters"], len(data.ids[0])
         part = describe_trained_part(run, self._model.loaded, trained, skips_below=cached)
         cost = estimate_compute_cost(
             run, self._shape, part, data.lengths, choices, self._options.device, data.mean_scored
         )
-        slot.outcome.measured["work"] = asdict(cost)
-        if first := slot.state.progress.first_gradients:
+        state.outcome.measured["work"] = asdict(cost)
+        if first := state.progress.first_gradients:
             sums = [0.0] * len(self._model.loaded.anatomy.layers)
             for name, size in first.items():
                 layer = self._model.loaded.anatomy.find_layer(name)
                 if layer is not None:
                     sums[layer] += size
-            slot.outcome.measured["layer_gradients"] = sums
-            slot.outcome.measured["configuration"] = _describe_configuration(
+            state.outcome.measured["layer_gradients"] = sums
+            state.outcome.measured["configuration"] = _describe_configuration(
                 run, self._model.loaded.anatomy.topology
             )
 
-    def _measure_forgetting(self, slot: Slot) -> None:
+    def _measure_forgetting(self, state: RunState) -> None:
         """Score a trained run's model again, alone."""
-        if slot.claim.run.forgetting is None or not slot.state.has_best_weights:
+        if state.run.forgetting is None or not state.has_best_weights:
             return
         if not self._alone:
-            self._model.place([slot.parameters])
-        measured, notes = self._forgetting.score_trained(slot.claim.run, self._model.prepared)
-        slot.outcome.result["notes"].extend(notes)
+            self._model.place([state.parameters])
+        measured, notes = self._forgetting.score_trained(state.run, self._model.prepared)
+        state.outcome.result["notes"].extend(notes)
         if measured is not None:
-            slot.outcome.result["forgetting"] = measured
+            state.outcome.result["forgetting"] = measured
 
-    def _precompute(self, slots: Sequence[Slot], part: str) -> None:
+    def _precompute(self, states: Sequence[RunState], part: str) -> None:
         """Evaluate several runs in the same passes, before their evaluators need it."""
-        data = {slot.parameters: slot.encoded[part] for slot in slots if part in slot.encoded}
+        data = {state.parameters: state.encoded[part] for state in states if part in state.encoded}
         if data and not self._alone:
             for parameters, outputs in self._model.evaluate(data).items():
                 self._precomputed[parameters, part] = outputs

@@ -18,7 +18,7 @@ from paretune.training.recovery.checkpoint import read_progress
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
 from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome, TrainerOptions
-from paretune.training.runs.slot import write_scores
+from paretune.training.runs.results import write_scores
 from paretune.training.session import Session
 
 
@@ -78,10 +78,10 @@ class Trainer:
         next_claims: Callable[[int], Sequence[Claim]],
         finish: Callable[[Claim, Outcome], None],
     ) -> None:
-        """Train several runs of one kind together, and those that come while there are free slots.
+        """Train several runs of one kind together, and those that come while there is room.
 
         Args:
-            claims: at least one; there are as many slots.
+            claims: at least one; no more train at once.
             next_claims: at most so many further runs of the same kind
                 (:func:`paretune.training.fleet.capacity.fleet_key`).
             finish: called with every run that has ended, but not with one that another worker has.

@@ -18,9 +18,9 @@ from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward import select
+from paretune.training.forward.micro_batch import Compute
 from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward
 from paretune.training.prepare import PreparedModel, prepare
-from paretune.training.runs.run_config import Compute
 
 CLASSES = {
     "albert": ("Albert", {"embedding_size": 16}),

@@ -20,10 +20,9 @@ from paretune.training import session
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward import select
-from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import prepare
-from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 ROWS = [3, 17, 8, 0, 21, 11, 5, 30, 2]

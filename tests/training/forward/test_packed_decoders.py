@@ -19,10 +19,9 @@ from paretune.testing.tiny_decoders import DECODERS
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
-from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import prepare
-from paretune.training.runs.run_config import Compute
 
 ROWS = [3, 17, 8, 0, 21, 11, 5, 30, 2]
 PLACES = [

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
+from support.batches import make_batch
 from support.plain_loss import SEQ2SEQ, plain_loss
-from support.run_configs import make_config
 from support.seq2seq_walk import TRAINED, Case, case, traces
 from torch import Tensor
 
@@ -28,7 +28,7 @@ from paretune.testing.translator_folders import tiny_marian, tiny_pairs, transla
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward import select
-from paretune.training.forward.micro_batch import MicroBatch, StepBatch
+from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.packed import PackedSeq2SeqForward, is_ambiguous
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for, packing_disabled
@@ -36,7 +36,6 @@ from paretune.training.forward.splitting import PassSplitter
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.runs.optimiser import RunOptimizer
-from paretune.training.runs.run_config import Compute
 from paretune.training.trainer import train_run
 
 PACKED = ("marian", "bart", "mbart", "m2m100")
@@ -173,7 +172,6 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
     batches = [draw.sample(range(40), 8) for _ in range(20)]
     runs = []
     run = tiny_run(TaskSpec(name="none"), Path("none"), training={"batch_size": 8})
-    config = make_config(run, "translation", num_classes=WORDS)
     for packs in (True, False):
         one = case(method, family)
         prepared_model = prepared(one)
@@ -185,11 +183,12 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
             monkeypatch.setattr(select, "can_pack", lambda model: False)
         assert enable_packing(prepared_model) == packs
         forward = forward_for(prepared_model.loaded, prepared_model.fleet, Compute())
-        optimizer = RunOptimizer(prepared_model.trained, config)
+        optimizer = RunOptimizer(prepared_model.trained, run.training, WORDS)
         one.model.train()
         losses = []
         for step, batch in enumerate(batches):
-            (passes,) = accumulate_gradients([StepBatch(data, batch, step, config)], forward)
+            step_batch = make_batch(data, batch, "translation", step=step, seed=run.seed)
+            (passes,) = accumulate_gradients([step_batch], forward)
             losses.append(optimizer.step(step, 3e-3, passes))
         runs.append(losses)
     assert len(set(runs[0])) == 20 and runs[0] == pytest.approx(runs[1], abs=1e-5)

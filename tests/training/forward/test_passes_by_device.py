@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.run_configs import make_config
+from support.batches import make_batch
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
 from paretune.measuring.cost_estimation import ModelShape, TrainedPart, estimate_compute_cost
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
-from paretune.study import TaskSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import capacity
 from paretune.training.fleet.capacity import count_slots
-from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.splitting import EVALUATION_TOKENS, PassSplitter, device_kind
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
@@ -42,10 +40,9 @@ def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
     fleet = Fleet(packing=Packing() if packed else None)
 
     def split(device: str, size: int) -> list[list[int]]:
-        run = tiny_run(TaskSpec(name="none"), Path("none"))
         overhead = pass_overhead_tokens(1, 10, device)
-        config = make_config(run, device=device, micro_batch=size, pass_overhead_tokens=overhead)
-        batch = StepBatch(examples(), range(64), 0, config)
+        settings = {"micro_batch": size, "pass_overhead_tokens": overhead}
+        batch = make_batch(examples(), range(64), **settings)
         split = PassSplitter(fleet, device).split_training([batch])
         return [list(one.indices) for (one,) in split]
 

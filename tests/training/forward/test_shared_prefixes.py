@@ -19,9 +19,9 @@ from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward import packed, shared_prefixes
+from paretune.training.forward.micro_batch import Compute
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import prepare
-from paretune.training.runs.run_config import Compute
 
 
 def answers_of(examples: int, shots: int = 40, seed: int = 1) -> Encoded:

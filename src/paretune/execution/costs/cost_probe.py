@@ -29,17 +29,16 @@ from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.objectives.encoding import Encoded
 from paretune.store.record import Claim, Report
-from paretune.study import Generation
+from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
+from paretune.training.forward.micro_batch import Compute, Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients, compute_losses
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
 from paretune.training.recovery.out_of_memory import fit_in_memory
 from paretune.training.runs.optimiser import RunOptimizer
 from paretune.training.runs.outcome import Outcome
-from paretune.training.runs.run_config import Compute, RunConfig
 
 WARM_UP_STEPS = 2
 """Steps before the clock counts."""
@@ -77,6 +76,7 @@ def measure_cost(
             prepared, Compute.of(run, device), run.training.backend, objective.collate
         )
     objective = caches.objective(run, loaded.anatomy.max_length)
+    num_classes = prepared.num_classes(objective, len(dataset.labels))
     encode = partial(caches.encode, parts.train, loaded, source, prepared.max_length)
     # Answers may read more than training does: the texts of all labels.
     answers = encode(objective.encode)
@@ -87,20 +87,18 @@ def measure_cost(
     measured: dict[str, Any] = {}
 
     def attempt(micro_batch: int) -> None:
-        config = RunConfig(
-            run=run,
-            device=device,
-            micro_batch=micro_batch,
-            num_classes=prepared.num_classes(objective, len(dataset.labels)),
+        step_batch = StepBatch(
+            data=encoded,
+            indices=batch,
+            seed=run.seed,
             objective=objective,
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
+            micro_batch=micro_batch,
             pass_overhead_tokens=prepared.pass_tokens,
-            learning_rate_factors=prepared.injection.learning_rate_factors,
         )
-        step_batch = StepBatch(encoded, batch, 0, config)
         questions = answers.select(batch) if objective.encode_training else None
-        probe = (prepared, forward, step_batch, questions)
-        measured.update(_measure(*probe, meter, claim.report, limit_seconds))
+        probe = (run, prepared, forward, step_batch, questions)
+        measured.update(_measure(*probe, num_classes, meter, claim.report, limit_seconds))
 
     def note_halving(smaller: int) -> None:
         nonlocal micro_batch
@@ -148,20 +146,23 @@ def _longest_examples(lengths: Sequence[int], count: int) -> list[int]:
 
 
 def _measure(
+    run: Run,
     prepared: PreparedModel,
     forward: Forward,
     batch: StepBatch,
     questions: Encoded | None,
+    num_classes: int,
     meter: PeakMeter,
     report: Report,
     limit_seconds: float,
 ) -> dict[str, Any]:
     if not prepared.trained:
         with meter.phase("evaluation"):
-            latency = _measure_latency(prepared, forward, batch, questions, limit_seconds / 2)
+            latency = _measure_latency(run, prepared, forward, batch, questions, limit_seconds / 2)
         reasons = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
         return {"step_seconds": None, "inference": latency, "not_measured": reasons}
-    optimizer = RunOptimizer(prepared.trained, batch.config)
+    factors = prepared.injection.learning_rate_factors
+    optimizer = RunOptimizer(prepared.trained, run.training, num_classes, factors)
     clock = StepClock(forward.compute.device, warm_up=WARM_UP_STEPS)
     forward.model.train()
 
@@ -176,7 +177,7 @@ def _measure(
     components, reasons = _measure_components(forward, batch, optimizer)
     optimizer.zero_grad()
     with meter.phase("evaluation"):
-        latency = _measure_latency(prepared, forward, batch, questions, limit_seconds / 2)
+        latency = _measure_latency(run, prepared, forward, batch, questions, limit_seconds / 2)
     median = step_seconds["median"]
     measured: dict[str, Any] = {
         "components": components,
@@ -214,6 +215,7 @@ def _measure_components(
 
 
 def _measure_latency(
+    run: Run,
     prepared: PreparedModel,
     forward: Forward,
     batch: StepBatch,
@@ -232,10 +234,10 @@ def _measure_latency(
             forward([MicroBatch(batch.data, batch.indices)])
 
     if questions is not None:
-        collector = batch.config.objective.collector
+        collector = batch.objective.collector
         predict = partial(evaluate_alone, forward, questions, collector)
-    if batch.config.objective.generates:
-        predict = _make_answer(prepared, forward.compute, batch)
+    if batch.objective.generates:
+        predict = _make_answer(run, prepared, forward.compute, batch)
     seconds = clock.repeat(predict, limit_seconds)
     each = {name: seconds[name] / len(batch.indices) for name in ("median", "q1", "q3")}
     return {
@@ -244,11 +246,13 @@ def _measure_latency(
     }
 
 
-def _make_answer(prepared: PreparedModel, compute: Compute, batch: StepBatch) -> Callable[[], None]:
+def _make_answer(
+    run: Run, prepared: PreparedModel, compute: Compute, batch: StepBatch
+) -> Callable[[], None]:
     """A function that answers the batch by texts, as long as its longest reference."""
     data = batch.data.select(batch.indices)
     longest = max(data.scored_length((i, 0)) for i in range(len(data.ids)))
-    generation = batch.config.run.generation or Generation()
+    generation = run.generation or Generation()
     settings = generation.model_copy(update={"max_new_tokens": longest})
 
     def answer() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from paretune import metrics
 from paretune.data.example import Dataset, Example, dependence_groups
@@ -17,16 +17,12 @@ from paretune.measuring.devices import read_free_bytes
 from paretune.metrics import segment_metrics
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
-from paretune.objectives import ModelPredictions
+from paretune.objectives import ModelPredictions, Objective, TargetScale
 from paretune.objectives.seq2seq_lm import TokenLosses
-from paretune.study import Generation, ModelSpec
+from paretune.study import Generation, ModelSpec, Run
 from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
-from paretune.training.runs.run_config import RunConfig
-from paretune.training.runs.run_state import RunState
-
-if TYPE_CHECKING:
-    from paretune.training.caches import ProcessCache
-
+from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.recovery.checkpoint import Progress
 
 ENCODER_COPIES = 3
 """A metric's encoder computes on a GPU that has so many times its weights free: itself, and room
@@ -107,7 +103,7 @@ class Evaluator(Protocol):
     def score_selection(self) -> dict[str, float]:
         """``primary`` (the higher the better) and ``loss`` on the selection part."""
 
-    def predict_selection(self, state: RunState) -> ModelPredictions:
+    def predict_selection(self, progress: Progress) -> ModelPredictions:
         """Predictions for the selection part by the best weights, which the model holds again."""
 
     def predict(self, part: str) -> ModelPredictions:
@@ -130,40 +126,35 @@ class WeightAccess:
 
 
 def make_evaluator(
-    config: RunConfig, dataset: Dataset, parts: Parts, caches: ProcessCache, weights: WeightAccess
+    run: Run,
+    batch: StepBatch,
+    parts: Parts,
+    caches: ProcessCache,
+    weights: WeightAccess,
+    device: str,
 ) -> Evaluator:
-    """The evaluator of a run.
+    """The evaluator of a run; ``batch``: any of it.
 
     Raises:
         ParetuneError: a metric that the study asks for cannot be computed here.
     """
-    if not config.objective.generates:
-        return PredictionEvaluator(config, dataset, parts, weights)
-    generation = config.run.generation or Generation()
-    if config.objective.predicts_labels:  # its texts are read, not compared
+    dataset, objective = caches.dataset(run.task), batch.objective
+    if not objective.generates:
+        scale = batch.loss_options.target_scale
+        return PredictionEvaluator(objective, scale, dataset, parts, weights)
+    generation = run.generation or Generation()
+    if objective.predicts_labels:  # its texts are read, not compared
         generation = generation.model_copy(update={"metrics": (), "bertscore_model": None})
-    optional = OptionalMetrics(generation, dataset.language or "", caches, config.device)
-    return LossEvaluator(config, parts, weights, optional)
-
-
-def predict_parts(
-    evaluator: Evaluator, state: RunState, parts: Parts
-) -> dict[str, ModelPredictions]:
-    """Predictions by the best weights, which the model holds, for the parts that are reported."""
-    predictions: dict[str, ModelPredictions] = {}
-    if state.has_best_weights:
-        predictions["selection"] = evaluator.predict_selection(state)
-        for part in TEST_PARTS:
-            if parts.named(part):
-                predictions[part] = evaluator.predict(part)
-    return predictions
+    optional = OptionalMetrics(generation, dataset.language or "", caches, device)
+    return LossEvaluator(objective, parts, weights, optional)
 
 
 @dataclass
 class PredictionEvaluator:
     """Selects by the scores of predictions: labels, choices and numbers."""
 
-    config: RunConfig
+    objective: Objective
+    target_scale: TargetScale | None
     dataset: Dataset
     parts: Parts
     weights: WeightAccess
@@ -175,26 +166,25 @@ class PredictionEvaluator:
         scores = score(self.history[-1], self.parts.selection, self.dataset)
         return {key: scores[key] for key in ("primary", "loss")}
 
-    def predict_selection(self, state: RunState) -> ModelPredictions:
+    def predict_selection(self, progress: Progress) -> ModelPredictions:
         """From the evaluation after the best step, unless that was before a resume."""
-        steps = [point["step"] for point in state.progress.curve]
+        steps = [point["step"] for point in progress.curve]
         if not steps:
             return self.predict("selection")
-        place = steps.index(state.progress.best_step) - (len(steps) - len(self.history))
+        place = steps.index(progress.best_step) - (len(steps) - len(self.history))
         return self.history[place] if place >= 0 else self.predict("selection")
 
     def predict(self, part: str) -> ModelPredictions:
         """From the model's outputs."""
         examples = self.parts.named(part)
-        scale = self.config.loss_options.target_scale
-        return self.config.objective.predict(self.weights.evaluate(part), examples, scale)
+        return self.objective.predict(self.weights.evaluate(part), examples, self.target_scale)
 
 
 @dataclass(frozen=True)
 class LossEvaluator:
     """Selects by the loss; texts are generated once, also where the test part selects."""
 
-    config: RunConfig
+    objective: Objective
     parts: Parts
     weights: WeightAccess
     optional_metrics: OptionalMetrics
@@ -205,7 +195,7 @@ class LossEvaluator:
         loss = self.weights.evaluate("selection").mean
         return {"primary": -loss, "loss": loss}
 
-    def predict_selection(self, state: RunState) -> ModelPredictions:
+    def predict_selection(self, progress: Progress) -> ModelPredictions:
         """Generated now: none were during training."""
         return self.predict("selection")
 
@@ -218,7 +208,7 @@ class LossEvaluator:
         return self.generated[part]
 
     def _generate(self, part: str) -> ModelPredictions:
-        examples, objective = self.parts.named(part), self.config.objective
+        examples, objective = self.parts.named(part), self.objective
         texts = self.weights.generate(part)
         references = [str(reference) for reference in objective.references(examples)]
         losses: TokenLosses = self.weights.evaluate(part)

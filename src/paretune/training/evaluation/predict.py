@@ -22,11 +22,10 @@ from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.logits import LogitsCollector
 from paretune.objectives.objective import Collector
 from paretune.study import Generation
-from paretune.training.forward.micro_batch import Forward
+from paretune.training.forward.micro_batch import Compute, Forward
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import packing_disabled
 from paretune.training.forward.splitting import device_kind
-from paretune.training.runs.run_config import Compute
 
 
 def evaluate(

@@ -27,7 +27,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import Collector
 from paretune.study import Run
 from paretune.training.evaluation.predict import evaluate
-from paretune.training.forward.micro_batch import Forward
+from paretune.training.forward.micro_batch import Compute, Forward
 from paretune.training.forward.select import make_forward, make_shared_forward
 from paretune.training.prepare import (
     PreparedModel,
@@ -36,7 +36,6 @@ from paretune.training.prepare import (
     prepare,
     usable_length,
 )
-from paretune.training.runs.run_config import Compute
 
 
 @dataclass(eq=False)

@@ -34,11 +34,10 @@ from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.objectives.encoding import Encoded, Text
 from paretune.study import Run
-from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.packed import pack_inputs, read_tokens
 from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
 from paretune.training.prepare import PreparedModel
-from paretune.training.runs.run_config import Compute
 
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"
 BUDGET_BYTES = 4 * 2**30

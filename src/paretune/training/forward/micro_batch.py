@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import torch
+
+from paretune.data.batch import PASS_OVERHEAD_TOKENS
 from paretune.methods.core.run_axis import Fleet
+from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Encoded
-from paretune.training.runs.run_config import Compute, RunConfig
+from paretune.study import Run
 
 
 @dataclass(frozen=True)
-class StepBatch:
-    """The examples of one optimizer step of one run.
+class Compute:
+    """Where and how precisely a model is computed."""
 
-    ``indices`` is empty where the run takes no step. ``step`` is 0-based.
+    device: str = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @classmethod
+    def of(cls, run: Run, device: str) -> Compute:
+        """That of a run whose precision is concrete."""
+        return cls(device, "bf16" if run.training.precision == "bf16" else "fp32")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context for a forward pass: autocast to bf16, or nothing."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepBatch:
+    """The examples of one optimizer step of one run, and how their loss is computed.
+
+    Attributes:
+        indices: of the examples; empty where the run takes no step.
+        step: 0-based.
+        seed: of the run's dropout.
+        loss_options: label smoothing, and the scale of a regression's targets.
+        micro_batch: examples of one forward pass at most.
+        pass_overhead_tokens: fixed cost of a forward pass, in tokens.
     """
 
     data: Encoded
-    indices: Sequence[int]
-    step: int
-    config: RunConfig
+    indices: Sequence[int] = ()
+    step: int = 0
+    seed: int = 0
+    objective: Objective
+    loss_options: LossOptions
+    micro_batch: int
+    pass_overhead_tokens: int = PASS_OVERHEAD_TOKENS
 
     @property
     def weight(self) -> int:
         """The divisor of the summed loss: number of examples, or of their target tokens."""
-        return self.config.objective.weight(self.data, self.indices)
+        return self.objective.weight(self.data, self.indices)
 
     @property
     def tokens(self) -> int:

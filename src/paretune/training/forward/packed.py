@@ -22,9 +22,8 @@ from paretune.models.packing.layout import Packing
 from paretune.models.structure.heads import lm_head, logit_softcap, shift_right
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, Text, pad_batch
 from paretune.objectives.token_outputs import TokenStates
-from paretune.training.forward.micro_batch import Forward, MicroBatch, Splitter
+from paretune.training.forward.micro_batch import Compute, Forward, MicroBatch, Splitter
 from paretune.training.forward.shared_prefixes import Prefixes, find_prefixes, plant_trees
-from paretune.training.runs.run_config import Compute
 
 
 @dataclass(frozen=True)

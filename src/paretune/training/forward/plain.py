@@ -19,8 +19,7 @@ from paretune.models.structure.heads import shift_right
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collate
 from paretune.objectives.token_outputs import TokenLogits
-from paretune.training.forward.micro_batch import MicroBatch, Splitter, StepBatch
-from paretune.training.runs.run_config import Compute
+from paretune.training.forward.micro_batch import Compute, MicroBatch, Splitter, StepBatch
 
 EVALUATION_EXAMPLES = 32
 """Examples of one evaluation pass."""
@@ -32,7 +31,7 @@ class PlainSplitter:
     def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
         """Of at most ``micro_batch`` examples."""
         (batch,) = batches
-        return _cut(batch.data, batch.indices, batch.config.micro_batch)
+        return _cut(batch.data, batch.indices, batch.micro_batch)
 
     def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
         """All examples in their order."""

@@ -32,7 +32,7 @@ from paretune.models.packing.apply import (
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.objective import Collate
-from paretune.training.forward.micro_batch import Forward, MicroBatch, Splitter
+from paretune.training.forward.micro_batch import Compute, Forward, MicroBatch, Splitter
 from paretune.training.forward.packed import (
     PackedCompletionForward,
     PackedForward,
@@ -41,7 +41,6 @@ from paretune.training.forward.packed import (
 from paretune.training.forward.plain import PlainForward, PlainSplitter
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.prepare import PreparedModel
-from paretune.training.runs.run_config import Compute
 
 
 @dataclass(frozen=True)

@@ -79,15 +79,15 @@ class PassSplitter:
 
     def _split_step(self, batch: StepBatch) -> list[list[int]]:
         """Micro-batches of one effective batch, the longest examples first."""
-        data, config, packing = batch.data, batch.config, self.fleet.packing
+        data, packing = batch.data, self.fleet.packing
         choices = len(data.ids[0])
         tokens = data.lengths if packing is None else count_packed_tokens(data, packing)
-        if config.pass_overhead_tokens == NEVER_SPLIT:
-            return split_by_count(tokens, batch.indices, config.micro_batch)
+        if batch.pass_overhead_tokens == NEVER_SPLIT:
+            return split_by_count(tokens, batch.indices, batch.micro_batch)
         if packing is None:
-            overhead = config.pass_overhead_tokens // choices
-            return split_by_length(tokens, batch.indices, config.micro_batch, overhead)
-        return split_packed(tokens, batch.indices, config.micro_batch)
+            overhead = batch.pass_overhead_tokens // choices
+            return split_by_length(tokens, batch.indices, batch.micro_batch, overhead)
+        return split_packed(tokens, batch.indices, batch.micro_batch)
 
     def _stack(
         self, data: Sequence[Encoded], cuts: Sequence[list[list[int]]], max_tokens: int

@@ -1,1 +1,1 @@
-"""One run in training: its settings, its state, its slot, its outcome."""
+"""One run in training: its optimiser, its state, its results."""

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from paretune.training.runs.run_config import RunConfig
+from paretune.study import Training
 
 LOSS_CEILING = 50.0
 """A mean loss this many times that of a uniform answer counts as blown up.
@@ -60,13 +60,23 @@ def learning_rate_factor(
 
 
 class RunOptimizer:
-    """The optimizer of one run."""
+    """The optimizer of one run.
 
-    def __init__(self, trained: Mapping[str, nn.Parameter], config: RunConfig) -> None:
-        self.trained, self.config = trained, config
-        self.adamw = make_adamw(
-            trained, config.run.training.weight_decay, config.learning_rate_factors
-        )
+    Args:
+        num_classes: possible answers; the loss at which a run has diverged depends on it.
+        learning_rate_factors: by name, where a parameter's learning rate differs.
+    """
+
+    def __init__(
+        self,
+        trained: Mapping[str, nn.Parameter],
+        training: Training,
+        num_classes: int,
+        learning_rate_factors: Mapping[str, float] | None = None,
+    ) -> None:
+        self.trained, self.max_grad_norm = trained, training.max_grad_norm
+        self.num_classes = num_classes
+        self.adamw = make_adamw(trained, training.weight_decay, learning_rate_factors)
 
     def step(self, step: int, learning_rate: float, losses: Tensor) -> float:
         """Clip the gradients that are there, change the weights, and drop the gradients.
@@ -80,12 +90,12 @@ class RunOptimizer:
         Raises:
             DivergedError: the loss or the gradient blew up; the weights are as they were.
         """
-        norm = clip_gradients(self.trained, self.config.run.training.max_grad_norm)
+        norm = clip_gradients(self.trained, self.max_grad_norm)
         # The only place in a step that waits for the device: whether the run has blown up is known
         # before its weights change.
         *passes, norm_value = torch.cat([losses, norm[None].to(losses)]).tolist()
         loss = float(sum(passes))
-        check_finite(step, loss, norm_value, self.config.num_classes)
+        check_finite(step, loss, norm_value, self.num_classes)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate * group["rate_factor"]
         self.adamw.step()

@@ -1,10 +1,11 @@
-"""Training state of one run: progress, best weights, early stopping."""
+"""One run in training: its progress, best weights and early stopping."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,57 +13,69 @@ from torch import Tensor, nn
 from paretune.data.batch import shuffle_order
 from paretune.errors import StaleClaimError
 from paretune.measuring.machine import describe_device
+from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
-from paretune.store.record import Report
+from paretune.store import Claim
+from paretune.training.caches import TEST_PARTS, Parts
+from paretune.training.evaluation.evaluator import Evaluator
+from paretune.training.fleet.shared_model import RunParameters
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.recovery.checkpoint import CheckpointFile, Progress
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.runs.optimiser import DivergedError, RunOptimizer, learning_rate_factor
-from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.outcome import Outcome
 
 Scores = dict[str, float]
 """``primary`` (the higher the better) and ``loss`` on the selection part."""
 
 
+@dataclass(eq=False)
 class RunState:
-    """Training state of one run, from its start or from its checkpoint.
+    """One run in training, from its start or from its checkpoint.
 
-    Args:
-        trained: the trained parameters by name; none: there is nothing to do.
-        report: called with the step, the number of steps and the loss after every step.
-        score_selection: scores of the present weights on the selection part, with ``primary`` and
-            ``loss``.
-        head: names of the parameters of the head, which start at random.
-
-    ``lost`` is set where another worker has the run.
+    Attributes:
+        parameters: without any trained ones, there is nothing to do.
+        batch: its data and how their loss is computed, without examples.
+        encoded: its parts, by name.
+        outcome: what it leaves; written when it has ended.
+        num_classes: possible answers.
+        diverged: at which step and why.
+        lost: set where another worker has the run.
+        closed: whether its outcome was handed over; its state is not saved any more.
     """
 
-    def __init__(
-        self,
-        trained: Mapping[str, nn.Parameter],
-        data: Encoded,
-        config: RunConfig,
-        checkpoint: CheckpointFile,
-        report: Report,
-        score_selection: Callable[[], Scores],
-        head: Collection[str] = (),
-    ) -> None:
-        self.trained, self.data, self.config = trained, data, config
-        self.head = head
-        self.checkpoint, self._report = checkpoint, report
-        self._score_selection = score_selection
-        self.per_epoch, self.steps, self.eval_every = config.count_steps(len(data.labels))
-        self.progress, self.best = Progress(micro_batch=config.micro_batch), dict[str, Tensor]()
-        self.diverged: str | None = None
-        self.lost: StaleClaimError | None = None
-        if trained:
-            self.optimizer = RunOptimizer(trained, config)
-            resumed = checkpoint.load(trained, self.optimizer.adamw, config.micro_batch)
-            self.progress, self.best = resumed or (self.progress, self.best)
-            device = " ".join(describe_device(config.compute.device).values())
+    claim: Claim
+    parameters: RunParameters
+    batch: StepBatch
+    parts: Parts
+    encoded: Mapping[str, Encoded]
+    evaluator: Evaluator
+    checkpoint: CheckpointFile
+    outcome: Outcome
+    num_classes: int
+    device: str = "cpu"
+    best: dict[str, Tensor] = field(default_factory=dict, init=False)
+    diverged: str | None = field(default=None, init=False)
+    lost: StaleClaimError | None = field(default=None, init=False)
+    closed: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.run, self.trained = self.claim.run, self.parameters.trained
+        training = self.run.training
+        self.per_epoch = -(-len(self.batch.data.labels) // training.batch_size)
+        self.steps = training.max_steps or training.epochs * self.per_epoch
+        self.eval_every = min(training.eval_every or self.per_epoch, self.steps)
+        self.progress = Progress(micro_batch=self.batch.micro_batch)
+        if self.trained:
+            factors = self.parameters.learning_rate_factors
+            self.optimizer = RunOptimizer(self.trained, training, self.num_classes, factors)
+            adamw, micro_batch = self.optimizer.adamw, self.batch.micro_batch
+            if (resumed := self.checkpoint.load(self.trained, adamw, micro_batch)) is not None:
+                self.progress, self.best = resumed
+            device = " ".join(describe_device(self.device).values())
             if self.progress.devices[-1:] != [device]:
                 self.progress.devices.append(device)
-        self._stopped_early = not trained or self._out_of_patience
+        self._stopped_early = not self.trained or self._out_of_patience
         self.resumed_at = self.progress.step
 
     @property
@@ -90,29 +103,28 @@ class RunState:
         indices: list[int] = []
         if not self.finished and not self.needs_evaluation:
             epoch, place = divmod(self.progress.step, self.per_epoch)
-            size = self.config.run.training.batch_size
-            shuffled = shuffle_order(len(self.data.labels), self.config.run.seed, epoch)
+            size = self.run.training.batch_size
+            shuffled = shuffle_order(len(self.batch.data.labels), self.run.seed, epoch)
             indices = shuffled[place * size : (place + 1) * size]
-        return StepBatch(self.data, indices, self.progress.step, self.config)
+        return replace(self.batch, indices=indices, step=self.progress.step)
 
     def step(self, losses: Tensor) -> None:
         """Change the weights by the gradients, and record the step with its loss.
 
         ``losses``: what each pass adds to it, in nats; (passes,).
         """
-        step, training = self.progress.step, self.config.run.training
+        run, step, training = self.run, self.progress.step, self.run.training
         factor = learning_rate_factor(step, self.steps, training.warmup_fraction, training.schedule)
-        run = self.config.run
         if step == 0 and run.stage == "tune" and run.method.found_by_search:
             self.progress.first_gradients = measure_gradients(self.trained)
         with self._catching_divergence():
-            rate = (self.config.run.learning_rate or 0.0) * factor
+            rate = (run.learning_rate or 0.0) * factor
             loss = self.optimizer.step(step, rate, losses)
             self.progress.losses.append(loss)
             self.progress.step += 1
             step_report = {"step": self.progress.step, "steps": self.steps, "loss": loss}
             try:
-                self._report({**step_report, "resumed_at": self.resumed_at})
+                self.claim.report({**step_report, "resumed_at": self.resumed_at})
             except StaleClaimError as error:
                 self.lost = error
         self.optimizer.zero_grad()
@@ -124,7 +136,7 @@ class RunState:
         is divergence, too.
         """
         with self._catching_divergence():
-            scores = self._score_selection()
+            scores = self.evaluator.score_selection()
             if not math.isfinite(scores["loss"]):
                 why = f"the selection loss is {scores['loss']}"
                 raise DivergedError(self.progress.step, why)
@@ -146,6 +158,21 @@ class RunState:
     def finish(self) -> None:
         """Put the best weights back."""
         copy_tensors(self.best, self.trained)
+
+    def predict(self) -> dict[str, ModelPredictions]:
+        """Predictions by the best weights, once they are back, for the parts that are reported."""
+        predictions: dict[str, ModelPredictions] = {}
+        if self.has_best_weights:
+            predictions["selection"] = self.evaluator.predict_selection(self.progress)
+            for part in TEST_PARTS:
+                if self.parts.named(part):
+                    predictions[part] = self.evaluator.predict(part)
+        return predictions
+
+    def add_seconds(self, phase: str, seconds: float) -> None:
+        """Count wall-clock seconds of this run."""
+        spent = self.outcome.measured.setdefault("wall_seconds", {})
+        spent[phase] = spent.get(phase, 0.0) + seconds
 
     @contextlib.contextmanager
     def _catching_divergence(self) -> Iterator[None]:
@@ -177,7 +204,7 @@ class RunState:
 
     @property
     def _out_of_patience(self) -> bool:
-        patience = self.config.run.training.patience
+        patience = self.run.training.patience
         return patience is not None and self.progress.without_gain >= patience
 
     def _keep_best(self, *, last: bool) -> None:

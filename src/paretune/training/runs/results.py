@@ -1,10 +1,10 @@
-"""One run in a session: what it is given, its training state, and how its outcome is written."""
+"""What a run that has ended writes into its outcome: scores, predictions, weights."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from safetensors.torch import save as safetensors_bytes
@@ -13,52 +13,29 @@ from paretune.analysis.constant_answers import answers_are_constant
 from paretune.data.example import Dataset
 from paretune.measuring.components import count_tensor_bytes
 from paretune.objectives import ModelPredictions
-from paretune.objectives.encoding import Encoded
-from paretune.store import Claim
 from paretune.study import Run
 from paretune.training.caches import Parts
-from paretune.training.evaluation.evaluator import Evaluator, score, to_table
-from paretune.training.fleet.shared_model import RunParameters
+from paretune.training.evaluation.evaluator import score, to_table
 from paretune.training.runs.outcome import Outcome
 from paretune.training.runs.run_state import RunState
 
 
-@dataclass(eq=False)
-class Slot:
-    """A run in a session.
-
-    Attributes:
-        closed: whether its outcome was handed over; its state is not saved any more.
-    """
-
-    claim: Claim
-    parameters: RunParameters
-    parts: Parts
-    encoded: dict[str, Encoded]
-    evaluator: Evaluator
-    state: RunState
-    outcome: Outcome
-    closed: bool = False
-
-    def add_seconds(self, phase: str, seconds: float) -> None:
-        """Count wall-clock seconds of this run."""
-        spent = self.outcome.measured.setdefault("wall_seconds", {})
-        spent[phase] = spent.get(phase, 0.0) + seconds
-
-
 def write_outcome(
-    slot: Slot,
+    state: RunState,
     predictions: Mapping[str, ModelPredictions],
     dataset: Dataset,
+    head_parameters: Collection[str],
     model_notes: Collection[str],
     keep_bytes: int | None,
 ) -> None:
     """Write the result of a trained run, its best weights in its parameters, into its outcome.
 
-    ``keep_bytes``: a final run's weights are kept up to this size; None: of any size.
+    Args:
+        head_parameters: names of the parameters of the head.
+        keep_bytes: a final run's weights are kept up to this size; None: of any size.
     """
-    state, parameters, result = slot.state, slot.parameters, slot.outcome.result
-    progress, config = state.progress, state.config
+    progress, parameters, result = state.progress, state.parameters, state.outcome.result
+    target_scale = state.batch.loss_options.target_scale
     if state.diverged:
         result["notes"].append(f"diverged at {state.diverged}")
     sizes = {name: p.numel() for name, p in parameters.trained.items()}
@@ -66,26 +43,26 @@ def write_outcome(
         "steps": progress.step,
         "best_step": progress.best_step,
         "curve": progress.curve,
-        "micro_batch": config.micro_batch,
+        "micro_batch": state.batch.micro_batch,
         "trained_parameters": sum(sizes.values()),
         "method_parameters": sum(sizes[name] for name in parameters.method),
-        "head_parameters": sum(sizes[name] for name in state.head),
+        "head_parameters": sum(sizes[name] for name in head_parameters),
         "truncated": {
             name: sum(data.truncated)
-            for name, data in slot.encoded.items()
-            if name in vars(slot.parts)
+            for name, data in state.encoded.items()
+            if name in vars(state.parts)
         },
     }
     result["notes"].extend(model_notes)
     if len(progress.devices) > 1:
         turns = ", then on ".join(progress.devices)
         result["notes"].append(f"trained on {turns}: not the bits of one of them alone")
-    if config.loss_options.target_scale is not None:
-        result["target"] = asdict(config.loss_options.target_scale)
+    if target_scale is not None:
+        result["target"] = asdict(target_scale)
     diverged = state.diverged is not None
-    write_scores(slot.outcome, config.run, predictions, slot.parts, dataset, diverged=diverged)
+    write_scores(state.outcome, state.run, predictions, state.parts, dataset, diverged=diverged)
     if not diverged:
-        _keep_weights(slot, keep_bytes if config.run.stage == "final" else -1)
+        _keep_weights(state, keep_bytes if state.run.stage == "final" else -1)
 
 
 def write_scores(
@@ -118,16 +95,16 @@ def write_scores(
         outcome.blobs["predictions"] = json.dumps(tables, sort_keys=True).encode()
 
 
-def _keep_weights(slot: Slot, keep_bytes: int | None) -> None:
-    trained, config = slot.parameters.trained, slot.state.config
+def _keep_weights(state: RunState, keep_bytes: int | None) -> None:
+    trained, target_scale = state.trained, state.batch.loss_options.target_scale
     size = count_tensor_bytes(trained)
-    slot.outcome.result["trained_bytes"] = size
+    state.outcome.result["trained_bytes"] = size
     if keep_bytes is not None and size > keep_bytes:  # they can be trained again
         return
     tensors = {name: p.detach().cpu().contiguous() for name, p in trained.items()}
     # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
-    origin: dict[str, Any] = {"run": config.run.canonical_form()}
-    if config.loss_options.target_scale is not None:
-        origin["target"] = asdict(config.loss_options.target_scale)
+    origin: dict[str, Any] = {"run": state.run.canonical_form()}
+    if target_scale is not None:
+        origin["target"] = asdict(target_scale)
     header = {"paretune": json.dumps(origin, sort_keys=True)}
-    slot.outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)
+    state.outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)
