@@ -17,9 +17,9 @@ from paretune.analysis.statistics.score_difference import score_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
+from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning import preflight
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
@@ -48,7 +48,7 @@ def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, objec
     with Store.open(options.folder / precision, create=True) as store:
         prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        while preflight.add_missing_runs(prepared, store):
+        while add_missing_runs(prepared, store):
             run_worker(
                 store,
                 study.study_hash,

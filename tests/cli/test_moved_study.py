@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 from support.tiny_study import command, digests, finish, two_files
 
-from paretune.planning import preflight
+from paretune.execution.study_loop import add_missing_runs
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
@@ -95,7 +95,7 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
     with Store.open(store) as opened:
         prepared = prepare_study(moved_study).in_store(opened, "cpu")
         predictor = prepared.predictor
-        assert preflight.add_missing_runs(prepared, opened, predictor) == 0
+        assert add_missing_runs(prepared, opened, predictor) == 0
     finish(moved_study, store, costs=1).close()
     after = attempts(there)
     assert {run: after[run] for run in tried if tried[run][0] == "done"} == {

@@ -20,10 +20,10 @@ from support.tiny_study import command, small
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
+from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import current_owner, owner_of
-from paretune.planning import preflight
 from paretune.planning.expand import plan_pending_runs
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
@@ -121,7 +121,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
     with Store.open(tmp_path / "store", create=True) as store:
         prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        preflight.add_missing_runs(prepared, store)
+        add_missing_runs(prepared, store)
         while True:
             ready, waiting = plan_pending_runs(
                 prepared, store.load_records(study.study_hash, predictions=True)
@@ -133,7 +133,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
                 break
             run_worker(store, study.study_hash, executor, StopRequest(), WorkerSettings(limit=1))
             if view.ended % 3:  # at times before planning has been asked again
-                preflight.add_missing_runs(prepared, store)
+                add_missing_runs(prepared, store)
         assert seen[-1][0] == view.total == 12 and [over for _, over in seen].index(True) == 12
 
 

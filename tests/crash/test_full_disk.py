@@ -19,11 +19,11 @@ from paretune.errors import StoreError
 from paretune.execution import run_executor, worker
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
+from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.models.packing.activation_cache import load_or_compute
 from paretune.owner import owner_of
-from paretune.planning import preflight
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.store.blobs import write_blob
@@ -112,7 +112,7 @@ def test_a_study_on_a_full_disk_stops_and_the_same_command_continues_to_the_same
 
     def go_on(store: Store) -> None:
         prepared = prepare_study(study).in_store(store, "cpu")
-        while preflight.add_missing_runs(prepared, store) or any(
+        while add_missing_runs(prepared, store) or any(
             s.is_claimable and s.stage != "cost" for s in store.load_statuses(study.study_hash)
         ):
             executor = make_training_executor()

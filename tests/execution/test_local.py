@@ -11,11 +11,11 @@ from paretune.errors import ParetuneError, StoreError
 from paretune.execution import worker_crashes
 from paretune.execution.executor import StudyCallbacks
 from paretune.execution.local import LocalExecutor
+from paretune.execution.memory_budget import fit_workers
 from paretune.execution.worker_pool import WorkerExit
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import processor
 from paretune.owner import current_owner
-from paretune.planning.worker_count import choose_worker_count
 from paretune.store import Store
 from paretune.testing.executors import RecordingObserver
 
@@ -243,7 +243,8 @@ def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path
     monkeypatch.setattr(processor, "read_cpu_quota", lambda: 1.5)
     store = a_store(tmp_path, runs(1, "cost", "cost"))
     drive(store)
-    assert choose_worker_count([1], "cpu", 1).count == 1
+    (fitted,) = fit_workers([WorkerSettings(device_workers=0)], [1])
+    assert fitted.device_workers == 1
     assert store.load_records(STUDY)[0].measured["threads"] == "1"
 
 

@@ -11,21 +11,23 @@ import pytest
 from support.tiny_runs import STUDY, a_run, a_store, runs
 from test_local import drive, lines
 
-from paretune.execution import worker_crashes
-from paretune.execution.memory_budget import DEFAULT_RUN_BYTES, ISOLATED_PREFIX, MemoryBudget
+from paretune.execution import memory_budget, worker_crashes
+from paretune.execution.memory_budget import (
+    DEFAULT_RUN_BYTES,
+    ISOLATED_PREFIX,
+    MEMORY_PREFIX,
+    MemoryBudget,
+    fit_workers,
+)
+from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_pool import WorkerExit
-from paretune.planning import worker_count
+from paretune.execution.worker_settings import WorkerSettings
+from paretune.planning.predicted_cost import PROCESS_BYTES, worker_bytes
 from paretune.planning.prepare import prepare_study
-from paretune.planning.worker_count import (
-    MEMORY_PREFIX,
-    PROCESS_BYTES,
-    WorkerCount,
-    choose_worker_count,
-    worker_bytes,
-)
 from paretune.store import Store
 from paretune.testing.executors import RecordingObserver
+from paretune.verbs.workers import explain_memory
 
 GIB = 2**30
 
@@ -138,57 +140,55 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """``machine(cores, free)``: what this machine has."""
 
     def have(cores: int, free: int) -> None:
-        monkeypatch.setattr(worker_count, "count_usable_cores", lambda: cores)
-        monkeypatch.setattr(worker_count, "read_available_bytes", lambda: free)
+        monkeypatch.setattr(memory_budget, "count_usable_cores", lambda: cores)
+        monkeypatch.setattr(memory_budget, "read_available_bytes", lambda: free)
 
     return have
+
+
+def fit(needs: list[int], **settings: Any) -> WorkerSettings:
+    (fitted,) = fit_workers([WorkerSettings(**{"device_workers": 0, **settings})], needs)
+    return fitted
 
 
 def test_workers_are_counted_by_what_the_coming_runs_need(machine: Any) -> None:
     machine(8, 16 * GIB)
     xlmr_full, lora = worker_bytes(int(6.8 * GIB)), worker_bytes(GIB)
-    assert choose_worker_count([xlmr_full] * 5, "cpu", 1).count == 1
-    assert choose_worker_count([lora] * 20, "cpu", 1).count == 8
-    mixed = choose_worker_count([xlmr_full] * 5 + [lora] * 5, "cpu", 1)
-    assert (mixed.count, mixed.count_fitting(xlmr_full), mixed.count_fitting(lora)) == (5, 1, 5)
-    assert choose_worker_count([lora] * 20, "cpu", 4).count == 2  # threads of each
-    assert choose_worker_count([], "cpu", 1).count == 8
-    assert choose_worker_count([worker_bytes(200 * GIB)], "cpu", 1).count == 1
-    assert choose_worker_count([xlmr_full] * 5, "cuda", 1) == WorkerCount(1, 1, device="cuda")
+    assert fit([xlmr_full] * 5).device_workers == 1
+    assert fit([lora] * 20).device_workers == 8
+    mixed = fit([xlmr_full] * 5 + [lora] * 5)
+    assert mixed.device_workers == 5
+    assert (mixed.count_fitting(xlmr_full), mixed.count_fitting(lora)) == (1, 5)
+    assert fit([lora] * 20, threads=4).device_workers == 2
+    assert fit([]).device_workers == 8
+    assert fit([worker_bytes(200 * GIB)]).device_workers == 1
+    gpu = fit([xlmr_full] * 5, device="cuda")
+    assert (gpu.device_workers, gpu.memory_bytes) == (1, None)
     assert worker_bytes(None) == PROCESS_BYTES
 
 
 def test_why_is_said(machine: Any) -> None:
-    from paretune.verbs.workers import explain_worker_count
+    def explain(needs: list[int], **settings: Any) -> tuple[str, ...]:
+        return explain_memory([fit(needs, **settings)], needs)
 
     machine(2, 16 * GIB)
     large, small = worker_bytes(7 * GIB), worker_bytes(GIB)
-    assert "so 1 train at once on 2 cores" in explain_worker_count(
-        choose_worker_count([large] * 2, "cpu", 1)
-    )
-    assert "runs wait while they would not fit" in explain_worker_count(
-        choose_worker_count([small, small, large], "cpu", 1)
-    )
-    assert "may not fit" in explain_worker_count(
-        choose_worker_count([small, small, worker_bytes(20 * GIB)], "cpu", 1)
-    )
-    assert explain_worker_count(choose_worker_count([small], "cpu", 1)).endswith(
-        "predicted to need 1.38 GiB."
-    )
-    assert explain_worker_count(WorkerCount(2, 2)) == ""
+    assert "so 1 train at once on 2 cores" in explain([large] * 2)[0]
+    assert "runs wait while they would not fit" in explain([small, small, large])[0]
+    assert "may not fit" in explain([small, small, worker_bytes(20 * GIB)])[0]
+    assert explain([small])[0].endswith("predicted to need 1.38 GiB.")
+    assert explain([small], device_workers=2) == ()
 
 
 def test_what_a_run_needs_is_kept_before_it_can_be_claimed(tmp_path: Path, tiny_model: Any) -> None:
     from support import tiny_study
-
-    from paretune.planning import preflight
 
     study = tiny_study.small(tmp_path / "data", tiny_model("bert"), methods=["full", "head_only"])
     with Store.open(tmp_path / "store", create=True) as store:
         prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
         predictor = prepared.predictor
-        preflight.add_missing_runs(prepared, store, predictor)
+        add_missing_runs(prepared, store, predictor)
         needs = store.get_settings(MEMORY_PREFIX)
         for state in store.load_statuses(study.study_hash):
             if state.stage == "cost":

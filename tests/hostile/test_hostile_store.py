@@ -12,6 +12,7 @@ from support.tiny_study import as_file, command, digests, finish, small
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
+from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning import preflight
@@ -131,7 +132,7 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
     with Store.open(tmp_path / "store", create=True) as store:
         prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        preflight.add_missing_runs(prepared, store)
+        add_missing_runs(prepared, store)
         run_worker(
             store,
             study.study_hash,
@@ -139,7 +140,7 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
             StopRequest(),
             WorkerSettings(stages=("tune", "final"), limit=ended),
         )
-        preflight.add_missing_runs(prepared, store)
+        add_missing_runs(prepared, store)
         assert len([s for s in store.load_statuses(study.study_hash) if s.ended]) == ended
         finals = {
             s.stage for s in store.load_statuses(study.study_hash) if s.run.method.name == "lora"

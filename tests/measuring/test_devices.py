@@ -12,10 +12,11 @@ import torch
 from paretune.errors import StudyError
 from paretune.execution import fleet_claims
 from paretune.execution.fleet_claims import FLEET_MEMORY_PARTS, fleet_budget_bytes
+from paretune.execution.memory_budget import fit_workers
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import devices
 from paretune.measuring.auto_precision import has_native_bf16
 from paretune.measuring.devices import Gpu, identify_device, resolve_device, resolve_devices
-from paretune.planning.worker_count import choose_worker_count
 
 CARD = Gpu("NVIDIA L4", 24 << 30, 20 << 30, (8, 9))
 
@@ -83,10 +84,11 @@ def test_a_card_has_one_name_whatever_a_process_may_see(monkeypatch: pytest.Monk
 
 def test_workers_of_a_gpu_share_its_memory(two_cards: None) -> None:
     needs = [2 << 30, 6 << 30]
-    assert choose_worker_count(needs, "cuda:1", 1).count == 1
-    choice = choose_worker_count(needs, "cuda:1", 1, workers=4)
-    assert (choice.count, choice.memory_bytes, choice.device) == (4, 15 << 30, "cuda:1")
-    assert [choice.count_fitting(need) for need in needs] == [4, 2]
+    (alone,) = fit_workers([WorkerSettings("cuda:1", device_workers=0)], needs)
+    assert (alone.device_workers, alone.memory_bytes) == (1, None)
+    (shared,) = fit_workers([WorkerSettings("cuda:1", device_workers=4)], needs)
+    assert (shared.device_workers, shared.memory_bytes) == (4, 15 << 30)
+    assert [shared.count_fitting(need) for need in needs] == [4, 2]
 
 
 @pytest.mark.parametrize(("option", "reply"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])

@@ -13,6 +13,7 @@ import pytest
 
 from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.auto_precision import AutoPrecision
 from paretune.methods import lora
 from paretune.planning.expand import (
@@ -23,13 +24,11 @@ from paretune.planning.expand import (
     find_possible_run_ids,
 )
 from paretune.planning.prepare import prepare_study
-from paretune.planning.worker_count import WorkerCount
 from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.verbs.executors import ExecutorChoice
-from paretune.verbs.workers import Workers
 
 METHODS = ("full", "lora", "prompt")
 
@@ -297,11 +296,8 @@ def test_costs_may_be_left_out_and_it_makes_no_other_study(ask: Any) -> None:
 
 def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
     """An earlier call may have asked for them."""
-    workers = Workers(1, 1, ("cpu",), offline=True)
     without = ask(protocol={"cost_seconds": 0})
-    executor = ExecutorChoice().make(
-        without, prepare_study(without), workers, [WorkerCount(1, 1)], None
-    )
+    executor = ExecutorChoice().make(without, prepare_study(without), [WorkerSettings()], None)
     assert isinstance(executor, LocalExecutor)
     assert executor.devices[0].stages == ("tune", "final")
 

@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
+from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning import preflight
 from paretune.planning.prepare import prepare_study
 from paretune.planning.shard import Shard
 from paretune.store import Store
@@ -77,7 +77,7 @@ def finish(
     prepared = prepare_study(study, shard=shard).in_store(store, "cpu")
     store.save_study(study.study_hash, study.study, "", study.canonical_form())
     executor = make_training_executor()
-    while preflight.add_missing_runs(prepared, store):
+    while add_missing_runs(prepared, store):
         settings = WorkerSettings(stages=("tune", "final"))
         run_worker(store, study.study_hash, executor, StopRequest(), settings)
     if costs != 0:

@@ -24,7 +24,7 @@ PLACES: dict[str, tuple[Any, str, int]] = {
     "in the optimiser": (torch.optim.AdamW, "step", 5),
     "in an evaluation": (shared_model, "evaluate", 2),
     "in the last evaluation": (shared_model, "evaluate", 3),
-    "in its answers": (session, "predict_parts", 1),
+    "in its answers": (RunState, "predict", 1),
 }
 """A function, and which of its calls is interrupted. Evaluations are after 3, 6 and 8 steps."""
 
@@ -120,7 +120,7 @@ def test_a_run_that_stopped_early_does_not_go_on(
 @pytest.mark.parametrize(
     "place",
     [(loop, "compute_losses", 5), (RunState, "step", 9), (shared_model, "evaluate", 2),
-     (session, "predict_parts", 1), (session, "predict_parts", 2)],
+     (RunState, "predict", 1), (RunState, "predict", 2)],
     ids=["in a pass", "between two runs", "in an evaluation", "in answers", "after one has ended"],
 )  # fmt: skip
 def test_every_run_of_a_fleet_keeps_the_same_step(

@@ -1,22 +1,68 @@
 """Which runs may train side by side: those that fit in memory together.
 
-The parent predicts what a run needs before it is claimed and keeps it in the store
-(``memory/RUN_ID``, bytes of its worker). A run that the system killed beside others runs in
-isolation from then on (``by-itself/RUN_ID``). A run that would not fit waits, whichever worker
-asks for it; where nothing else runs, any run may start.
+How many workers there are is what cores allow and the smallest of the coming runs fit in
+(:func:`fit_workers`). The parent predicts what a run needs before it is claimed and keeps it in the
+store (``memory/RUN_ID``, bytes of its worker). A run that would not fit waits, whichever worker
+asks for it; where nothing else runs, any run may start. A run that the system killed beside others
+runs in isolation from then on (``by-itself/RUN_ID``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
-from paretune.planning.worker_count import MEMORY_PREFIX
+from paretune.execution.worker_settings import WorkerSettings
+from paretune.measuring.devices import query_gpu
+from paretune.measuring.processor import count_usable_cores, read_available_bytes
 from paretune.store import Storage
 
+MEMORY_PREFIX = "memory/"
+"""A setting of the store for each run: bytes of the worker that trains it."""
 ISOLATED_PREFIX = "by-itself/"
+"""A setting of the store for each run that was killed beside others: beside how many."""
 DEFAULT_RUN_BYTES = 2 * 2**30
 """Assumed need of a run without a prediction."""
+MEMORY_SHARE = 3 / 4
+"""Of the free memory, for runs: fleets have a quarter for what they hold beside a model, and
+without fleets it is for errors of the prediction (docs/how-it-works/measuring.md)."""
+
+
+def fit_workers(
+    devices: Sequence[WorkerSettings], run_bytes: Sequence[int]
+) -> tuple[WorkerSettings, ...]:
+    """Choose how many workers train on each device, where the user does not say, and their memory.
+
+    On a CPU, one for each core, as many as the smallest runs fit in memory. On a GPU, one. Where a
+    user asks for several on a GPU, they share its memory; on a CPU they know what it can bear.
+
+    Args:
+        run_bytes: of the workers of the coming runs.
+    """
+    needs = sorted(run_bytes)
+    return tuple(
+        _fit_workers(settings, needs, count_cores(settings, devices)) for settings in devices
+    )
+
+
+def _fit_workers(settings: WorkerSettings, needs: Sequence[int], cores: int) -> WorkerSettings:
+    count, memory_bytes = settings.device_workers or 1, None
+    if settings.device.startswith("cuda") and count > 1 and needs:
+        memory_bytes = int(MEMORY_SHARE * query_gpu(settings.device).free_bytes)
+    elif settings.device == "cpu" and not settings.device_workers:
+        count = cores
+        if needs:
+            memory_bytes = int(MEMORY_SHARE * read_available_bytes())
+            fitting = sum(total <= memory_bytes for total in accumulate(needs))
+            count = cores if fitting == len(needs) else min(cores, max(1, fitting))
+    return replace(settings, device_workers=count, memory_bytes=memory_bytes)
+
+
+def count_cores(settings: WorkerSettings, devices: Iterable[WorkerSettings]) -> int:
+    """Workers for which the CPU has cores, beside those that GPUs need."""
+    on_gpus = sum(max(1, other.device_workers) for other in devices if other.device != "cpu")
+    return max(1, (count_usable_cores() - on_gpus) // settings.threads)
 
 
 @dataclass

@@ -6,16 +6,57 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from paretune.execution.executor import StudyCallbacks, StudySummary, do_nothing
+from paretune.execution.memory_budget import MEMORY_PREFIX
 from paretune.execution.progress.snapshot import Snapshot, take_snapshot
-from paretune.store import RunStatus, Storage
+from paretune.store import Record, RunStatus, Storage
+
+if TYPE_CHECKING:
+    from paretune.planning.expand import PlannedRun
+    from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.prepare import PreparedStudy
+
+    Expand = Callable[[PreparedStudy, Sequence[Record]], list[PlannedRun]]
 
 POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
 LOOK_SHARE = 1 / 20
 """Of the time, for looks at the store: a look at thousands of runs takes longer than others."""
+
+
+def add_missing_runs(
+    prepared: PreparedStudy,
+    store: Storage,
+    predictor: CostPredictor | None = None,
+    expand: Expand | None = None,
+) -> int:
+    """Add the runs that the study asks for and the store does not have; return how many are new.
+
+    Args:
+        predictor: predicts the memory that each needs, from what has ended so far.
+        expand: which runs; by default all.
+    """
+    from paretune.planning.expand import expand_study
+    from paretune.planning.predicted_cost import worker_bytes
+
+    study = prepared.study
+    # With data and model where they are now: a moved study was stored with other paths.
+    records = [
+        replace(record, run=study.relocate(record.run))
+        for record in store.load_records(study.study_hash, predictions=True)
+    ]
+    if predictor is not None:
+        predictor.fit(records)  # before `expand`, which may ask how long runs take
+    planned = (expand or expand_study)(prepared, records)
+    if predictor is not None:
+        ended = {record.run_id for record in records}
+        to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
+        needs = {p.run_id: worker_bytes(predictor.predict_peak_bytes(p.run)) for p in to_train}
+        store.set_settings({f"{MEMORY_PREFIX}{key}": str(size) for key, size in needs.items()})
+    return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
 
 
 @dataclass

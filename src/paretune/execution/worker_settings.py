@@ -27,7 +27,8 @@ class WorkerSettings:
         fleet_size: runs that train together at most; 1: every run alone.
         fleet_always: they train together also where it is no faster.
         workers: worker processes that share the runs.
-        device_workers: those of them that share the device and its memory.
+        device_workers: those of them that share the device and its memory; 0: as many as it has
+            room for (:func:`~paretune.execution.memory_budget.fit_workers`).
         memory_bytes: for the runs of all workers of the device together; None: unlimited.
         keep_bytes: trained weights of a run are kept up to this size; None: of any size.
         cost_seconds: for timing the steps of one cost.
@@ -53,6 +54,12 @@ class WorkerSettings:
     checkpoint_seconds: float = 300.0
     parent: int | None = None
     fork: bool = False
+
+    def count_fitting(self, run_bytes: int) -> int:
+        """How many workers train runs of this size at once."""
+        if self.memory_bytes is None:
+            return self.device_workers
+        return max(1, min(self.device_workers, self.memory_bytes // run_bytes))
 
     def to_json(self) -> str:
         """The last argument of a worker process."""

@@ -9,7 +9,7 @@ GPU, whose steps wait for launches more than for products, it is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ from paretune.training.prepare import allows_bf16_weights
 if TYPE_CHECKING:
     from torch import nn
 
+PROCESS_BYTES = 384 * 2**20
+"""Bytes of a worker before it opens a model: its libraries (280 MiB were measured)."""
 PROBE_STEPS = 10
 """Duration of a cost probe, in steps of the longest batch."""
 SCORED_EXAMPLES = 64
@@ -175,6 +177,11 @@ class CostPredictor:
         work = self.predict_work(run)
         peak = self._cost_model(run).predict_peak_bytes(work)
         return work.held_bytes + work.saved_bytes if peak is None else round(peak)
+
+    def predict_worker_bytes(self, runs: Iterable[Run]) -> list[int]:
+        """Of the workers that train the runs; costs, which are measured alone, are left out."""
+        training = (run for run in runs if run.stage != "cost")
+        return [worker_bytes(self.predict_peak_bytes(run)) for run in training]
 
     def predict_resident(self, run: Run) -> ResidentMemory:
         """What a run with a model holds however small its passes are."""
@@ -326,6 +333,11 @@ class CostPredictor:
             head = 0 if method.trains is methods.Trains.EVERYTHING else outline.head
             self._trained_counts[key] = count + head
         return self._trained_counts[key]
+
+
+def worker_bytes(peak_bytes: int | None) -> int:
+    """Bytes of a worker, from the predicted peak of its run; None: a run without a model."""
+    return PROCESS_BYTES + max(0, peak_bytes or 0)
 
 
 def _work_key(run: Run) -> str:

@@ -1,24 +1,18 @@
-"""What is checked of a prepared study before it trains, and how its runs come into the store."""
+"""What is checked of a prepared study before it trains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 
 from paretune import metrics
 from paretune.data.example import Dataset
 from paretune.errors import ModelError
-from paretune.planning.expand import PlannedRun, expand_study, find_possible_run_ids
-from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.expand import find_possible_run_ids
 from paretune.planning.prepare import PreparedStudy, find_source
-from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
-from paretune.store import Record, Store
+from paretune.store import Store
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import OptionalMetrics
-
-Expand = Callable[[PreparedStudy, Sequence[Record]], list[PlannedRun]]
-"""Which runs a study asks for, given what has ended."""
 
 
 def check_optional_metrics(
@@ -83,36 +77,6 @@ def check_splits(runs: Iterable[Run], caches: ProcessCache) -> None:
     """
     for run in {(r.task.key, r.outer, r.split_seed, r.selection): r for r in runs}.values():
         caches.parts(run)
-
-
-def add_missing_runs(
-    prepared: PreparedStudy,
-    store: Store,
-    predictor: CostPredictor | None = None,
-    expand: Expand = expand_study,
-) -> int:
-    """Add the runs that the study asks for and the store does not have; return how many are new.
-
-    Args:
-        predictor: predicts the memory that each needs, from what has ended so far.
-        expand: which runs; :func:`paretune.search.race.plan_wanted_runs` races.
-    """
-    study = prepared.study
-    # With data and model where they are now: a moved study was stored with other paths.
-    records = [
-        replace(record, run=study.relocate(record.run))
-        for record in store.load_records(study.study_hash, predictions=True)
-    ]
-    if predictor is not None:
-        predictor.fit(records)  # before `expand`, which may ask how long runs take
-    planned = expand(prepared, records)
-    if predictor is not None:
-        ended = {record.run_id for record in records}
-        to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
-        needs = {p.run_id: worker_bytes(predictor.predict_peak_bytes(p.run)) for p in to_train}
-        settings = {f"{MEMORY_PREFIX}{key}": str(size) for key, size in needs.items()}
-        store.set_settings(settings)
-    return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
 
 
 def leave_out_stale_runs(prepared: PreparedStudy, store: Store) -> int:

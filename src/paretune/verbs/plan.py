@@ -9,16 +9,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from paretune.planning.worker_count import WorkerCount, worker_bytes
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
 from paretune.terminal.notebook import html_lines, html_table
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
-from paretune.verbs.workers import WorkerOptions, Workers, describe_devices
+from paretune.verbs.workers import (
+    WorkerOptions,
+    describe_devices,
+    explain_memory,
+    resolve_workers,
+)
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
+    from paretune.execution.worker_settings import WorkerSettings
     from paretune.planning.prepare import PreparedStudy
     from paretune.store import Store
     from paretune.store.record import Record
@@ -63,7 +68,8 @@ class Plan:
     """All runs of a study, in the order in which they will run.
 
     Attributes:
-        worker_plans: for each device, how many train on it at once.
+        devices: the workers of each device.
+        memory_limits: how memory limits them, as sentences.
         searches: for each search, what it will try, and what its selection part can tell.
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
@@ -73,9 +79,9 @@ class Plan:
 
     study: Study
     runs: tuple[PredictedRun, ...]
-    worker_plans: tuple[WorkerCount, ...]
-    threads: int
+    devices: tuple[WorkerSettings, ...]
     precision: str
+    memory_limits: tuple[str, ...] = ()
     too_large: tuple[str, ...] = ()
     impossible: tuple[Finding, ...] = ()
     given_up: tuple[PredictedRun, ...] = ()
@@ -136,19 +142,15 @@ class Plan:
             left = f"about {format_time(seconds)} left"
         return (
             f"{pluralise(len(self.runs), 'run')}, {self.done} done; {left} with "
-            f"{pluralise(self.workers, 'worker')} of {pluralise(self.threads, 'thread')} on "
-            f"{describe_devices(self.worker_plans)} in {self.precision}."
+            f"{pluralise(self.workers, 'worker')} of "
+            f"{pluralise(self.devices[0].threads, 'thread')} on "
+            f"{describe_devices(self.devices)} in {self.precision}."
         )
 
     @property
     def workers(self) -> int:
         """How many processes train at once."""
-        return sum(plan.count for plan in self.worker_plans)
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """The devices on which they train."""
-        return tuple(plan.device for plan in self.worker_plans)
+        return sum(settings.device_workers for settings in self.devices)
 
     @property
     def done(self) -> int:
@@ -174,8 +176,10 @@ class Plan:
 
     def _count_side_by_side(self, run: PredictedRun) -> int:
         """How many runs like this one train at once, on all devices."""
+        from paretune.planning.predicted_cost import worker_bytes
+
         run_bytes = worker_bytes(run.peak_bytes)
-        return sum(plan.count_fitting(run_bytes) for plan in self.worker_plans)
+        return sum(settings.count_fitting(run_bytes) for settings in self.devices)
 
     @property
     def fleets(self) -> tuple[tuple[PredictedRun, ...], ...]:
@@ -257,6 +261,7 @@ def plan(
     # Before torch is imported: a typing error costs no seconds.
     study = study_input.resolve_study(study)
     from paretune.execution.fleet_claims import fleet_budget_bytes
+    from paretune.execution.memory_budget import fit_workers
     from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE
     from paretune.measuring.speed import MachineSpeed
     from paretune.planning import preflight
@@ -269,16 +274,17 @@ def plan(
     from paretune.verbs.memory_fit import explain_too_large
 
     folder = study_input.store_folder(study, store)
-    workers = Workers.resolve(**options)
+    workers, offline = resolve_workers(**options), not options.get("online", False)
+    device = workers[0].device
     records: list[Record] = []
-    prepared = prepare_study(study, offline=workers.offline, audited=True)
+    prepared = prepare_study(study, offline=offline, audited=True)
     caches = prepared.caches
     with ExitStack() as stack:
         opened = None
         if (folder / "study.db").is_file():
             opened = stack.enter_context(Store.open(folder))
         # While the store is open: it knows what `precision: auto` means there.
-        prepared = prepared.in_store(opened, workers.device)
+        prepared = prepared.in_store(opened, device)
         if opened is not None:
             records = study_input.load_records(study, opened)
             records += _find_shared_records(prepared, opened, records)
@@ -287,12 +293,13 @@ def plan(
         given_up = race.plan_race(prepared, records).given_up if raced else ()
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
-    predictor = CostPredictor(caches, MachineSpeed.measure(), records, workers.device, cost_seconds)
+    predictor = CostPredictor(caches, MachineSpeed.measure(), records, device, cost_seconds)
     by_id = {planned.run_id: planned.run for planned in ready}  # searches may share a trial
     coming = [run for run_id, run in by_id.items() if run_id not in ended] + waiting
     preflight.check_splits(coming, caches)
-    worker_plans = workers.count(coming, predictor)
-    budget_bytes = fleet_budget_bytes(worker_plans[0].count, workers.device)
+    run_bytes = predictor.predict_worker_bytes(coming)
+    workers = fit_workers(workers, run_bytes)
+    budget_bytes = fleet_budget_bytes(workers[0].device_workers, device)
 
     def predict(run: Run, *, done: bool, undecided: bool = False) -> PredictedRun:
         cost = predictor.predict(run)
@@ -320,10 +327,12 @@ def plan(
             predict(run, done=done, undecided=undecided)
             for run, done, undecided in sorted(runs, key=lambda one: order[one[0].stage])
         ),
-        worker_plans=worker_plans,
-        threads=workers.threads,
+        devices=workers,
+        memory_limits=explain_memory(workers, run_bytes),
         precision=prepared.describe_precisions(),
-        too_large=tuple(explain_too_large(coming, predictor, workers.devices)),
+        too_large=tuple(
+            explain_too_large(coming, predictor, [settings.device for settings in workers])
+        ),
         impossible=tuple(describe_refused(prepared.refused)),
         given_up=tuple(predict(run, done=False) for run in given_up),
         searches=tuple(describe_searches(prepared, [run for run, *_ in runs])),

@@ -16,14 +16,14 @@ from paretune.study.quantities import parse_duration
 from paretune.terminal.notebook import html_lines
 from paretune.verbs import study_input
 from paretune.verbs.executors import ExecutorChoice
-from paretune.verbs.workers import WorkerOptions, Workers
+from paretune.verbs.workers import WorkerOptions, explain_memory, resolve_workers
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
     from paretune.execution.executor import StudyCallbacks, StudySummary
     from paretune.execution.progress.observer import Observer
+    from paretune.execution.study_loop import Expand
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.preflight import Expand
     from paretune.planning.prepare import PreparedStudy
     from paretune.store import Store
 
@@ -122,43 +122,50 @@ def run(
         store = study_input.shard_folder(resolved, share) if store is None else store
     folder = study_input.store_folder(resolved, store)
     # After what costs no seconds: these import torch.
+    from paretune.execution.memory_budget import fit_workers
     from paretune.execution.progress.observer import open_default_observer
     from paretune.search import race
     from paretune.search.budget import TimeBudget
     from paretune.verbs.memory_fit import check_memory
 
-    workers = Workers.resolve(**options)
+    workers, offline = resolve_workers(**options), not options.get("online", False)
+    device = workers[0].device
     with (
         open_default_observer(observer, quiet=quiet) as observer,
-        open_study(
-            resolved, folder, observer, workers.device, offline=workers.offline, shard=share
-        ) as (prepared, opened),
+        open_study(resolved, folder, observer, device, offline=offline, shard=share) as (
+            prepared,
+            opened,
+        ),
     ):
         if retry and (again := opened.retry(resolved.study_hash)):
             observer.note(f"Runs that are tried again: {again}.")
         planned = plan_first_runs(
-            prepared, opened, text, observer, workers.device, measure_speed=seconds is not None
+            prepared, opened, text, observer, device, measure_speed=seconds is not None
         )
         checked, predictor = resolved, planned.predictor
         if seconds is not None:
             checked = _shorten_costs(checked, planned.coming, seconds)
-        check_memory(planned.coming, predictor, workers.devices)
-        devices = workers.count(planned.coming, predictor)
+        check_memory(planned.coming, predictor, [settings.device for settings in workers])
+        run_bytes = predictor.predict_worker_bytes(planned.coming)
+        fitted = fit_workers(workers, run_bytes)
+        if executor == "local":  # what fits here says nothing of a cluster
+            workers = fitted
         observer.note(
-            f"{planned.count} runs, {choice.describe(workers, devices)} in "
+            f"{planned.count} runs, {choice.describe(workers)} in "
             f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
-        for sentence in (*study_input.describe_test_files(checked), *choice.explain(devices)):
+        sentences = study_input.describe_test_files(checked)
+        for sentence in (*sentences, *explain_memory(workers, run_bytes)):
             observer.note(sentence)
         if share is not None:
             observer.note(_describe_shard(share, checked))
-        chosen = choice.make(checked, prepared, workers, devices, fleet)
+        chosen = choice.make(checked, prepared, workers, fleet)
         deadline = None if seconds is None else started + seconds
         expand = race.plan_wanted_runs
         if deadline is not None:
             expand = TimeBudget(
                 seconds_left=lambda: deadline - time.monotonic(),
-                workers=sum(device.count for device in devices),
+                workers=sum(settings.device_workers for settings in fitted),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
         callbacks = _make_callbacks(planned, observer, expand, deadline)
@@ -299,8 +306,8 @@ def _make_callbacks(
 ) -> StudyCallbacks:
     """For an executor: which runs come next, and when the study is to end."""
     from paretune.execution.executor import StudyCallbacks
+    from paretune.execution.study_loop import add_missing_runs
     from paretune.execution.weight_budget import drop_excess_weights
-    from paretune.planning import preflight
 
     study, shard = planned.prepared.study, planned.prepared.shard
     # How many a race or a budget will train is not known beforehand.
@@ -312,7 +319,7 @@ def _make_callbacks(
 
     return StudyCallbacks(
         observer=observer,
-        add_runs=lambda: preflight.add_missing_runs(
+        add_runs=lambda: add_missing_runs(
             planned.prepared, planned.store, planned.predictor, expand
         ),
         after_final_runs=drop_weights,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 if TYPE_CHECKING:
-    from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.worker_count import WorkerCount
-    from paretune.study import Run
+    from paretune.execution.worker_settings import WorkerSettings
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -30,76 +27,57 @@ class WorkerOptions(TypedDict, total=False):
     online: bool
 
 
-@dataclass(frozen=True)
-class Workers:
-    """The options with their defaults; ``devices`` are all here."""
+def resolve_workers(**options: Unpack[WorkerOptions]) -> tuple[WorkerSettings, ...]:
+    """The settings of the workers of each device; the first one measures costs.
 
-    workers: int | None
-    threads: int
-    devices: tuple[str, ...]
-    offline: bool
+    Raises:
+        StudyError: there is no such device.
+        TypeError: an option that is none of :class:`WorkerOptions`.
+    """
+    from paretune.execution.worker_settings import WorkerSettings
+    from paretune.measuring.devices import resolve_devices
 
-    @classmethod
-    def resolve(cls, **options: Unpack[WorkerOptions]) -> Workers:
-        """Fill in the defaults.
-
-        Raises:
-            StudyError: there is no such device.
-            TypeError: an option that is none of :class:`WorkerOptions`.
-        """
-        from paretune.measuring.devices import resolve_devices
-
-        if unknown := options.keys() - WorkerOptions.__annotations__.keys():
-            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
-        return cls(
-            workers=options.get("workers"),
-            threads=options.get("threads", 1),
-            devices=resolve_devices(options.get("devices", "auto")),
-            offline=not options.get("online", False),
-        )
-
-    @property
-    def device(self) -> str:
-        """The device on which costs are measured, and whose precision and speed count."""
-        return self.devices[0]
-
-    def count(self, runs: Iterable[Run], predictor: CostPredictor) -> tuple[WorkerCount, ...]:
-        """How many train at once on each device: what the user asks for, or what there is room for.
-
-        Cost measurements run one after the other and do not count.
-        """
-        from paretune.planning.worker_count import choose_worker_count, worker_bytes
-
-        needs = [
-            worker_bytes(predictor.predict_peak_bytes(run)) for run in runs if run.stage != "cost"
-        ]
-        on_gpus = (self.workers or 1) * sum(device != "cpu" for device in self.devices)
-        return tuple(
-            choose_worker_count(needs, device, self.threads, self.workers, on_gpus)
-            for device in self.devices
-        )
+    if unknown := options.keys() - WorkerOptions.__annotations__.keys():
+        raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+    count, threads = options.get("workers") or 0, options.get("threads", 1)
+    return tuple(
+        WorkerSettings(device, threads, device_workers=count)
+        for device in resolve_devices(options.get("devices", "auto"))
+    )
 
 
-def describe_devices(devices: Sequence[WorkerCount]) -> str:
+def describe_devices(devices: Sequence[WorkerSettings]) -> str:
     """``cpu``; of several, the workers of each: ``cuda:0 (2), cuda:1 (2)``."""
     if len(devices) == 1:
         return devices[0].device
-    return ", ".join(f"{workers.device} ({workers.count})" for workers in devices)
+    return ", ".join(f"{settings.device} ({settings.device_workers})" for settings in devices)
 
 
-def explain_worker_count(workers: WorkerCount) -> str:
-    """One sentence on how memory limits the workers of a device; empty where it does not."""
+def explain_memory(devices: Sequence[WorkerSettings], run_bytes: Sequence[int]) -> tuple[str, ...]:
+    """How memory limits the workers of each device, as sentences.
+
+    Args:
+        run_bytes: of the workers of the coming runs.
+    """
+    from paretune.execution.memory_budget import count_cores
     from paretune.reporting.text.formatting import format_bytes
 
-    if workers.memory_bytes is None:
-        return ""
-    memory, most = format_bytes(workers.memory_bytes), format_bytes(workers.most_bytes)
-    where = "" if workers.device == "cpu" else f" on {workers.device}"
-    sentence = f"Memory for runs{where}: {memory}; the largest is predicted to need {most}"
-    if workers.most_bytes > workers.memory_bytes:
-        return f"{sentence}: it trains alone, and may not fit."
-    if workers.count < workers.cores:
-        return f"{sentence}, so {workers.count} train at once on {workers.cores} cores."
-    if workers.count_fitting(workers.most_bytes) < workers.count:
-        return f"{sentence}: runs wait while they would not fit beside others."
-    return f"{sentence}."
+    largest, sentences = max(run_bytes, default=0), []
+    for settings in devices:
+        if settings.memory_bytes is None:
+            continue
+        where = "" if settings.device == "cpu" else f" on {settings.device}"
+        sentence = (
+            f"Memory for runs{where}: {format_bytes(settings.memory_bytes)}; the largest is "
+            f"predicted to need {format_bytes(largest)}"
+        )
+        count, cores = settings.device_workers, count_cores(settings, devices)
+        if largest > settings.memory_bytes:
+            sentences.append(f"{sentence}: it trains alone, and may not fit.")
+        elif settings.device == "cpu" and count < cores:
+            sentences.append(f"{sentence}, so {count} train at once on {cores} cores.")
+        elif settings.count_fitting(largest) < count:
+            sentences.append(f"{sentence}: runs wait while they would not fit beside others.")
+        else:
+            sentences.append(f"{sentence}.")
+    return tuple(sentences)

@@ -24,10 +24,9 @@ from paretune.execution.cluster.executor import ClusterExecutor, Needs
 from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.fleet_claims import ALONE_PREFIX, HALVE_PREFIX
-from paretune.execution.memory_budget import ISOLATED_PREFIX
+from paretune.execution.memory_budget import ISOLATED_PREFIX, MEMORY_PREFIX
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.inputs import StudyInputs
-from paretune.planning.worker_count import MEMORY_PREFIX
 from paretune.study import ModelSpec
 from paretune.testing import ExecutorContract
 from paretune.testing.executors import RecordingObserver

@@ -388,7 +388,7 @@ def test_a_run_is_cut_into_passes_as_alone(
     split = PassSplitter.split_training
 
     def noting(self: PassSplitter, batches: Any) -> Any:
-        overheads.update(batch.config.pass_overhead_tokens for batch in batches)
+        overheads.update(batch.pass_overhead_tokens for batch in batches)
         return split(self, batches)
 
     monkeypatch.setattr(PassSplitter, "split_training", noting)

@@ -54,9 +54,8 @@ def plan(
     for sentence in planned.too_large:
         echo(f"Does not fit: {sentence}")
     last = planned.runs[-1]
+    echo("\n".join([planned.summary, *planned.memory_limits]))
     echo(
-        f"{planned.summary}\n"
-        f"{_workers_sentence(planned)}"
         f"{_race_sentence(planned)}"
         f"{_costs_sentence(planned)}"
         f"{_fleet_sentence(planned)}"
@@ -64,14 +63,6 @@ def plan(
         "Early stopping may shorten this, a busy machine lengthen it.\n"
         f"Times are estimated from {last.basis}, memory from {last.memory_basis}."
     )
-
-
-def _workers_sentence(plan: Plan) -> str:
-    """A line on memory, where it was asked how many may train at once."""
-    from paretune.verbs.workers import explain_worker_count
-
-    sentences = [explain_worker_count(workers) for workers in plan.worker_plans]
-    return "".join(f"{sentence}\n" for sentence in sentences if sentence)
 
 
 def _json_fields(plan: Plan) -> dict[str, Any]:
@@ -91,9 +82,9 @@ def _json_fields(plan: Plan) -> dict[str, Any]:
         "done": plan.done,
         "seconds_left": plan.seconds_left,
         "workers": plan.workers,
-        "threads": plan.threads,
-        "device": plan.devices[0],
-        "devices": list(plan.devices),
+        "threads": plan.devices[0].threads,
+        "device": plan.devices[0].device,
+        "devices": [settings.device for settings in plan.devices],
         "precision": plan.precision,
         "too_large": list(plan.too_large),
         "impossible": to_json_value(plan.impossible),

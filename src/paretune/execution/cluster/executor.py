@@ -30,7 +30,7 @@ from paretune.execution.costs.repeat import needs_repeat
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES, list_solo_runs
 from paretune.execution.leases import Leases
-from paretune.execution.memory_budget import ISOLATED_PREFIX
+from paretune.execution.memory_budget import ISOLATED_PREFIX, MEMORY_PREFIX
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.study_loop import StudyLoop, stop_gently
@@ -39,7 +39,6 @@ from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import write_atomically
 from paretune.owner import current_owner
 from paretune.planning.inputs import StudyInputs
-from paretune.planning.worker_count import MEMORY_PREFIX
 from paretune.store import Claim, RunStatus, Storage
 from paretune.study import Run
 from paretune.terminal.plural import pluralise
