@@ -27,12 +27,10 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
     "check": {
         "study": "its name",
         "can_run": "whether nothing stands in the way",
-        "errors": "how many",
-        "warnings": "how many",
-        "notes": "how many",
+        "counts": "how many errors, warnings and notes",
         "failed": "what stands in the way: `task reviews`, `model m` ...",
-        "tried": "false where the data could not be read, so that no model was opened",
-        "seen": "what was looked at, in order: what, name, said, errors, error (kind, what, where, "
+        "models_checked": "false where the data could not be read, so that no model was opened",
+        "items": "what was checked: kind, name, description, errors, error (kind, what, where, "
         "remedy, exit_code; or null), findings (severity, code, where, what, remedy, places: all "
         "rows of a finding about several)",
     },
@@ -62,7 +60,7 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
     },
     "watch": {
         "study": "its name",
-        "over": "whether every run has ended",
+        "finished": "whether every run has ended",
         "ended": "how many runs",
         "total": "how many runs, as far as is known",
         "running": f"each: {RUN}, seconds, progress (step, steps, loss)",
@@ -92,7 +90,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
     },
     "compare": {
         "tasks": "each: task, model, metric, pair (a, b, difference as an interval, p_holm, "
-        "mcnemar; or null), pairs, needed, lost, blind, why"
+        "mcnemar; or null), "
+        "sample_size, failed_seeds, single_seed, why"
     },
     "export": {
         "folder": "that was made",
@@ -111,8 +110,8 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
     },
     "merge": {
         "folder": "of the merged results",
-        "stores": "each: folder, added, present (the same there), own (another result there, "
-        "which stays), running: numbers of runs",
+        "stores": "each: folder, added, present (the same there), contradictory (another result "
+        "there, which stays), running: numbers of runs",
     },
     "verify": {
         "folder": "of the results",

@@ -36,18 +36,16 @@ from paretune.contrib.trackers.mirror import TrackResult, track
 from paretune.errors import ParetuneError
 from paretune.study import Study
 from paretune.verbs.check import CheckResult, check
-from paretune.verbs.compare import ComparisonResult, compare
+from paretune.verbs.compare import ComparisonResult, MemoryExplanation, compare, why
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.load import load
-from paretune.verbs.merge import MergeResult, merge
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import RunResult, run
+from paretune.verbs.stores import MergeResult, VerifyResult, merge, verify
 from paretune.verbs.tune import TuneResult, tune
-from paretune.verbs.verify import VerifyResult, verify
 from paretune.verbs.watch import StudyProgress, watch
-from paretune.verbs.why import MemoryExplanation, why
 
 __all__ = [
     "CheckResult",

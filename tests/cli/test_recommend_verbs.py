@@ -17,7 +17,6 @@ import paretune
 from paretune.cli import main
 from paretune.store import Store
 from paretune.store.encoding import encode_predictions
-from paretune.verbs import compare, recommend
 from paretune.verbs.report import StudyResults
 
 
@@ -49,7 +48,7 @@ def test_recommend_prints_reasons_changes_and_the_command(fake_results: Any, cap
     assert lines[1].startswith("  Proven better") and lines[2].startswith("  With less than ")
     assert lines[3].startswith("Nothing learned by prompt tuning: 3 of 3 seeds give every")
     assert lines[4].startswith("Score: 0.79 [0.6") and "inside the budget" in lines[5]
-    assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method full"
+    assert lines[-1] == "paretune export sample --task topics --model e5-small --method full"
     wide = command(capsys, "recommend", "s.yaml", "--within", "5pt", "--task", "topics")[1]
     assert wide.startswith("On topics, take LoRA: 0.77") and "What would change it:" in wide
     both = command(capsys, "recommend", "s.yaml", "--max-time", "1h", "--max-bytes", "20MB")[1]
@@ -124,7 +123,6 @@ def test_the_same_in_python(fake_results: Any) -> None:
     first, second = paretune.compare("s.yaml", "lora", "full")
     assert first.pair is not None and second.pair is not None
     assert (first.pair.a, first.pair.b) == ("lora", "full")
-    assert compare.compare is paretune.compare and recommend.recommend is paretune.recommend
 
 
 def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_view_at_80_columns_without_colour(
     assert "full, rate 0.0001, seed 0 (tune): failed (error): no luck" in text
     assert "at all" not in text
     (row,) = [line for line in lines if line.startswith("  LoRA")]
-    interval = watch(study, store=tmp_path / "store").cells[1].cell.interval
+    interval = watch(study, store=tmp_path / "store").cells[1].score
     assert interval is not None and interval.n_seeds == 2
     estimate = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
     assert row.split()[:5] == ["LoRA", "5", "1", "1", "0"] and row.endswith(f"{estimate}    60 x 2")

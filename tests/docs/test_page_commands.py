@@ -15,7 +15,6 @@ from paretune import errors
 from paretune.cli import INTERRUPTED, main
 from paretune.errors import ParetuneError
 from paretune.verbs.export import ExportOptions
-from paretune.verbs.recommend import BudgetOptions
 from paretune.verbs.workers import WorkerOptions
 
 
@@ -56,7 +55,7 @@ def test_programs_on_pages_are_python_and_call_what_there_is() -> None:
     assert wrong == [] and calls > 10
 
 
-OPTIONS = {one.__name__: one for one in (WorkerOptions, ExportOptions, BudgetOptions)}
+OPTIONS = {one.__name__: one for one in (WorkerOptions, ExportOptions)}
 
 
 def _keywords(function: Any) -> set[str]:

@@ -16,8 +16,8 @@ from paretune.search.race import plan_wanted_runs
 from paretune.store import Store
 from paretune.study import Study
 from paretune.training.caches import ProcessCache
-from paretune.verbs.merge import merge
 from paretune.verbs.run import run
+from paretune.verbs.stores import merge
 
 METHODS = [{"name": "lora", "rank": 2}, "bitfit", "ia3"]
 PROTOCOL = {"trials": 2, "folds": 1, "seeds": [1, 2], "outer": "split", "cost_seconds": 1}

@@ -54,8 +54,8 @@ def test_a_report_shows_its_first_screen() -> None:
 def test_checks_and_exports_show_what_to_do() -> None:
     study = fake.study()
     item = CheckedItem("task", "words", error=DataError("is empty.", where="a.csv"))
-    assert "The study cannot run." in _Reader(CheckResult(study, (item,))._repr_html_()).cells
-    assert "The study can run." in _Reader(CheckResult(study, ())._repr_html_()).cells
+    assert "the study cannot run" in CheckResult(study, (item,))._repr_html_()
+    assert "the study can run" in CheckResult(study, ())._repr_html_()
     run = fake.make_run(study, "final", "lora", 1)
     exported = ExportResult(
         Path("x"),

@@ -12,7 +12,7 @@ from support.tiny_runs import STUDY, a_store, runs
 from paretune.errors import StoreError, StudyError
 from paretune.store import Store
 from paretune.study import digest
-from paretune.verbs.merge import merge
+from paretune.verbs.stores import merge
 
 
 def finish(store: Store, score: float = 0.5, study: str = STUDY, **result: Any) -> str:
@@ -46,8 +46,11 @@ def test_two_halves_are_the_whole(tmp_path: Path) -> None:
         with a_store(tmp_path / name, own) as half:
             for _ in own:
                 finish(half)
-    results = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
-    assert [(r.added, r.present, r.own, r.running) for r in results] == [(2, 0, 0, 0), (4, 0, 0, 0)]
+    results = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both").stores
+    assert [(r.added, r.present, r.contradictory, r.running) for r in results] == [
+        (2, 0, 0, 0),
+        (4, 0, 0, 0),
+    ]
     merged, once = records(tmp_path / "both"), records(tmp_path / "whole")
     assert [(r.run_id, r.run, r.result, r.measured) for r in merged] == [
         (r.run_id, r.run, r.result, r.measured) for r in once
@@ -61,7 +64,7 @@ def test_again_nothing_is_new_and_the_sources_stay_as_they_are(tmp_path: Path) -
         finish(store)
     before = (tmp_path / "a" / "study.db").read_bytes()
     merge([tmp_path / "a"], tmp_path / "both")
-    (again,) = merge([tmp_path / "a"], tmp_path / "both")
+    (again,) = merge([tmp_path / "a"], tmp_path / "both").stores
     assert (again.added, again.present) == (0, 1)
     assert (tmp_path / "a" / "study.db").read_bytes() == before
     assert len(records(tmp_path / "both")) == 1
@@ -95,7 +98,7 @@ def test_a_run_that_is_being_executed_is_left_to_its_worker(tmp_path: Path) -> N
     with a_store(tmp_path / "both", runs(1)) as both:
         claim = both.claim("another", STUDY)
         assert claim is not None
-        (result,) = merge([tmp_path / "a"], tmp_path / "both")
+        (result,) = merge([tmp_path / "a"], tmp_path / "both").stores
         assert (result.added, result.running) == (0, 1)
         both.finish(claim, {"outcome": "ok"}, {}, {})
     assert records(tmp_path / "both")[0].result == {"outcome": "ok"}
@@ -113,8 +116,8 @@ def test_contradictory_results_are_named_and_nothing_is_taken(tmp_path: Path) ->
         merge([tmp_path / "b"], tmp_path / "both")
     assert "--keep-own" in str(no.value)
     assert len(records(tmp_path / "both")) == 2
-    (result,) = merge([tmp_path / "b"], tmp_path / "both", keep_own=True)
-    assert (result.added, result.present, result.own) == (1, 1, 1)
+    (result,) = merge([tmp_path / "b"], tmp_path / "both", keep_own=True).stores
+    assert (result.added, result.present, result.contradictory) == (1, 1, 1)
     assert [r.result["scores"]["selection"]["primary"] for r in records(tmp_path / "both")] == [
         0.5,
         0.5,

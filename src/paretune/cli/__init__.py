@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -12,6 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from paretune import plugins
+from paretune.cli.command import add_verb
+from paretune.cli.commands.demo import demo
+from paretune.cli.commands.doctor import doctor
+from paretune.cli.commands.export import export
+from paretune.cli.commands.ls import ls
+from paretune.cli.commands.new import new
+from paretune.cli.commands.peft_results import peft_results
+from paretune.cli.commands.plan import plan
+from paretune.cli.commands.report import report
+from paretune.cli.commands.run import run
+from paretune.cli.commands.track import track
+from paretune.cli.commands.tune import tune
 from paretune.cli.near_misses import refuse_near_miss
 from paretune.errors import INTERRUPTED, ModelError, ParetuneError, StudyError, first_line
 from paretune.measuring.processor import limit_threads_to_quota
@@ -21,27 +33,33 @@ from paretune.terminal import (
     echo,
     sanitise_tracebacks_and_warnings,
 )
+from paretune.verbs.check import check
+from paretune.verbs.compare import compare, why
+from paretune.verbs.recommend import recommend
+from paretune.verbs.stores import merge, verify
+from paretune.verbs.watch import watch
 
-VERBS = (
-    "demo",
-    "tune",
-    "new",
-    "check",
-    "plan",
-    "run",
-    "watch",
-    "track",
-    "report",
-    "why",
-    "peft-results",
-    "recommend",
-    "compare",
-    "export",
-    "verify",
-    "merge",
-    "ls",
-    "doctor",
-)
+VERBS: Mapping[str, Callable[..., Any]] = {
+    "demo": demo,
+    "tune": tune,
+    "new": new,
+    "check": check,
+    "plan": plan,
+    "run": run,
+    "watch": watch,
+    "track": track,
+    "report": report,
+    "why": why,
+    "peft-results": peft_results,
+    "recommend": recommend,
+    "compare": compare,
+    "export": export,
+    "verify": verify,
+    "merge": merge,
+    "ls": ls,
+    "doctor": doctor,
+}
+"""Functions that return a result, by what they are called."""
 GROUPS = ("data",)
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Start here": ("demo", "tune"),
@@ -72,7 +90,7 @@ class Verbs(TyperGroup):
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=cmd_name)
             else:
-                app.command(cmd_name)(command)
+                add_verb(app, cmd_name, command)
             self.commands = typer.main.get_group(app).commands
         return super().get_command(ctx, cmd_name)
 
@@ -106,9 +124,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in VERBS:
-    name = verb.replace(" ", "_").replace("-", "_")
-    app.command(verb)(getattr(import_module(f"paretune.cli.commands.{name}"), name))
+for name, function in VERBS.items():
+    add_verb(app, name, function)
 for group in GROUPS:
     app.add_typer(import_module(f"paretune.cli.commands.{group}").app, name=group)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.errors import ParetuneError
 from paretune.terminal import echo, echo_json
 from paretune.terminal.sanitise import dump_json
-from paretune.verbs.output_file import write_output
+from paretune.verbs.study_input import write_output
 
 if TYPE_CHECKING:
     from paretune.study import Run

@@ -4,6 +4,7 @@ torch.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -120,6 +121,7 @@ class Study(FrozenModel):
     forgetting: Annotated[str, Field(min_length=1)] | None = None
     _written_paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _overrides: tuple[str, ...] = PrivateAttr(())
+    _typed: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Study:
@@ -141,20 +143,26 @@ class Study(FrozenModel):
         return self
 
     @classmethod
-    def load(cls, path: Path | str, overrides: Iterable[str] = ()) -> Study:
+    def load(
+        cls, path: Path | str, overrides: Iterable[str] = (), *, called: str | None = None
+    ) -> Study:
         """Read a study file (YAML 1.2: ``1e-3`` is a number and ``no`` is a word).
 
         Args:
             path: of the file; paths in it are relative to it.
             overrides: settings in place of the file's: ``training.epochs=3``. The environment
                 variable ``PARETUNE_BACKEND`` adds ``training.backend``.
+            called: what a command calls it; its path by default.
 
         Raises:
             StudyError: unreadable, not YAML, or not of the form of a study; it names every fault
                 with its line.
         """
-        settings = add_environment(tuple(overrides))
-        return cls._from_file(read_study_file(Path(path)), settings, Path(path).parent)
+        overrides = tuple(overrides)
+        settings = add_environment(overrides)
+        study = cls._from_file(read_study_file(Path(path)), settings, Path(path).parent)
+        study._typed = shlex.join([called or str(path), *overrides])
+        return study
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:
@@ -205,6 +213,11 @@ class Study(FrozenModel):
     def overrides(self) -> tuple[str, ...]:
         """Settings from the command line, as written there."""
         return self._overrides
+
+    @property
+    def typed(self) -> str:
+        """What a command calls it, quoted for a shell, with its settings; its name if unknown."""
+        return self._typed or self.study
 
     def _resolve_paths(self, base: Path) -> Study:
         resolver = PathResolver(base)

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
 
 from paretune.errors import DataError, ParetuneError
 from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
-from paretune.terminal.notebook import html_lines, html_table
 from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
+from paretune.verbs.options import Devices, Online, StudyLike
+from paretune.verbs.result import Result, Tell
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.data.example import Dataset
     from paretune.data.finding import Finding
     from paretune.models.structure.topology import Topology
     from paretune.planning.prepare import PreparedStudy
+    from paretune.terminal.console import Terminal
     from paretune.training.caches import ProcessCache
 
+MAX_FAILED = 5
+"""How many failed items the last line names; the lines above have all."""
 
-@dataclass(frozen=True)
-class CheckedItem:
+OnlyProblems = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Only errors, warnings and the last line.")
+]
+
+
+@dataclass(frozen=True, repr=False)
+class CheckedItem(Result):
     """One item that was checked.
 
     Attributes:
         kind: ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``lengths``, ``direction``
             or ``step``.
+        name: of the task, model or method, or of the cell.
         description: a few words; empty where it cannot be used.
+        findings: in the data; all rows of a finding about several are its ``places``.
         error: why it cannot be used; None where it can. Rows of which no example can be made are
             among the findings then, each with its line.
     """
+
+    json_fields: ClassVar = ("kind", "name", "description", "findings", "error", "errors")
 
     kind: str
     name: str
@@ -45,42 +63,53 @@ class CheckedItem:
         """How many errors it has; each is shown in its own line."""
         return sum(f.severity == "error" for f in self.findings) or int(self.error is not None)
 
+    def describe(self) -> Iterable[RenderableType]:
+        """A line, and one for each finding."""
+        name = f"{self.kind} {sanitise_line(self.name)}"
+        if self.error is None:
+            yield f"{name}: {sanitise_line(self.description)}"
+        elif any(finding.severity == "error" for finding in self.findings):
+            yield f"{name}: cannot be used"
+        else:
+            yield f"{name}: ERROR {self.error}"
+        for finding in self.findings:
+            severity = "ERROR" if finding.severity == "error" else finding.severity
+            yield f"  {severity}: {sanitise_line(finding)}"
 
-@dataclass(frozen=True)
-class CheckResult:
+    def show(self, out: Terminal, *, quiet: OnlyProblems = False) -> None:
+        """Print it, or no more than errors and warnings."""
+        problems = tuple(finding for finding in self.findings if finding.severity != "note")
+        if not quiet:
+            super().show(out)
+        elif self.error is not None or problems:
+            replace(self, findings=problems).show(out)
+
+
+@dataclass(frozen=True, repr=False)
+class CheckResult(Result):
     """Everything that was checked, in order.
 
-    ``models_checked`` is False where the data could not be read, so that no model was opened.
+    Attributes:
+        study: its name.
+        items: what was checked.
     """
+
+    json_fields: ClassVar = ("study", "can_run", "counts", "failed", "models_checked", "items")
 
     study: Study
     items: tuple[CheckedItem, ...]
-    models_checked: bool = True
-
-    def _repr_html_(self) -> str:
-        rows: list[tuple[object, ...]] = [
-            (item.kind, item.name, finding.severity, finding)
-            for item in self.items
-            for finding in item.findings
-        ]
-        rows += [
-            (item.kind, item.name, "error", item.error)
-            for item in self.items
-            if item.error is not None and not item.findings
-        ]
-        verdict = "The study cannot run." if self.errors else "The study can run."
-        return html_lines([verdict], bold=True) + html_table(("of", "name", "is", "what"), rows)
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
-        """All findings in the data."""
-        return tuple(finding for item in self.items for finding in item.findings)
+    def can_run(self) -> bool:
+        """Whether nothing stands in the way."""
+        return not self.failed
 
     @property
-    def counts(self) -> Counter[str]:
-        """How many errors there are, of whatever kind, and findings: ``warning``, ``note``."""
-        counts: Counter[str] = Counter(f.severity for f in self.findings if f.severity != "error")
-        return counts + Counter(error=sum(seen.errors for seen in self.items))
+    def counts(self) -> dict[str, int]:
+        """How many there are: ``error``, of whatever kind, and findings: ``warning``, ``note``."""
+        severities = Counter(f.severity for item in self.items for f in item.findings)
+        errors = sum(item.errors for item in self.items)
+        return {"error": errors, "warning": severities["warning"], "note": severities["note"]}
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -88,6 +117,11 @@ class CheckResult:
         return tuple(
             dict.fromkeys(f"{item.kind} {item.name}" for item in self.items if item.errors)
         )
+
+    @property
+    def models_checked(self) -> bool:
+        """False where no data could be read, so that no model was opened."""
+        return any(item.kind == "model" for item in self.items)
 
     @property
     def errors(self) -> tuple[ParetuneError, ...]:
@@ -98,213 +132,232 @@ class CheckResult:
             if item.errors
         )
 
+    @property
+    def exit_code(self) -> int:
+        """That of the first error."""
+        return self.errors[0].exit_code if self.errors else 0
+
+    @property
+    def summary(self) -> str:
+        """How many errors, warnings and notes, and whether the study can run."""
+        counts = ", ".join(pluralise(count, severity) for severity, count in self.counts.items())
+        if self.can_run:
+            return f"{counts}: the study can run. Nothing was trained."
+        names = ", ".join(map(sanitise_line, self.failed[:MAX_FAILED]))
+        rest = len(self.failed) - MAX_FAILED
+        names += f" and {rest} more" if rest > 0 else ""
+        tried = (
+            "" if self.models_checked else " Models and methods were not tried without the data."
+        )
+        return f"{counts}: the study cannot run. Failed: {names}.{tried}"
+
+    def describe(self) -> Iterable[RenderableType]:
+        """Each item, and a summary."""
+        for item in self.items:
+            yield from item.describe()
+        yield self.summary
+
+    def show(self, out: Terminal, *, quiet: OnlyProblems = False) -> None:
+        """Print the summary: items are told as soon as they are checked."""
+        out.print(self.summary, soft_wrap=True)
+        if self.can_run and not quiet:
+            out.print(f"Next: paretune plan {self.study.typed}", soft_wrap=True)
+
 
 def check(
-    study: Study | Path | str,
+    study: StudyLike,
     *,
-    online: bool = False,
-    devices: str = "auto",
-    on_item: Callable[[CheckedItem], None] | None = None,
+    online: Online = False,
+    devices: Devices = "auto",
+    tell: Tell | None = None,
 ) -> CheckResult:
-    """Check all data, models and methods of a study; one error does not hide the others.
+    """Check data, models and methods before a run.
 
-    The data comes first; if none of it can be read, no model is opened.
+    Every method takes one step on every model. Nothing is trained or kept. Every problem is shown
+    with file, line and remedy; the exit code is that of the first. The data comes first: if none of
+    it can be read, no model is opened.
 
     Args:
-        study: a study, its file, or the name of a shipped one.
-        online: models and data may be downloaded from the hub.
-        devices: as of ``paretune run``; the dry steps are taken on the first.
-        on_item: called with each item as soon as it was checked.
-
-    Returns:
-        All items; its ``errors`` are empty if the study can run.
+        tell: called with each :class:`CheckedItem` as soon as it was checked.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
     """
     study = study_input.resolve_study(study)
-    datasets: dict[str, Dataset] = {}
     items = []
-    for item in _check_tasks(study, datasets, online=online):
+    for item in _check_study(study, offline=not online, devices=devices):
         items.append(item)
-        if on_item is not None:
-            on_item(item)
-    for item in (
-        _check_models_and_methods(study, datasets, online=online, devices=devices)
-        if datasets
-        else ()
-    ):
-        items.append(item)
-        if on_item is not None:
-            on_item(item)
-    return CheckResult(study, tuple(items), models_checked=bool(datasets))
+        if tell is not None:
+            tell(item)
+    return CheckResult(study, tuple(items))
 
 
-def _check_tasks(
-    study: Study, datasets: dict[str, Dataset], *, online: bool
-) -> Iterator[CheckedItem]:
-    """Read and audit the data, which needs no torch; what could be read is in ``datasets``."""
-    from paretune import tasks
-    from paretune.data.finding import InvalidRowsError, summarise_by_code
-
+def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[CheckedItem]:
+    """Data, which needs no torch; models and methods; then the cells that can be prepared."""
+    datasets: dict[str, Dataset] = {}
     for task in study.tasks:
-        try:
-            dataset = tasks.load_dataset(tasks.pin_dataset(task, offline=not online))
-        except InvalidRowsError as error:
-            yield CheckedItem(
-                "task", task.key, findings=summarise_by_code(error.findings), error=error
-            )
-        except ParetuneError as error:
-            yield CheckedItem("task", task.key, error=error)
-        else:
-            datasets[task.key] = dataset
-            yield _check_task(study, task, dataset)
-
-
-def _check_models_and_methods(
-    study: Study, datasets: dict[str, Dataset], *, online: bool, devices: str
-) -> Iterator[CheckedItem]:
-    """Check what can be of each model and method; then prepare the study with those that can be."""
-    from paretune.measuring.devices import resolve_devices
-    from paretune.models.config import load_config
-    from paretune.models.structure.topology import topology_of
-    from paretune.planning import preflight
-    from paretune.planning.dry_runs import run_dry_steps
-    from paretune.planning.expand import expand_study
-    from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
+        yield _check("task", task.key, _describe_task, study, task, datasets, offline)
+    if not datasets:
+        return
     from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
 
     caches = ProcessCache()
-    topologies: dict[str, Topology] = {}
-    methods: list[MethodSpec] = []
     tasks = tuple(task for task in study.tasks if task.key in datasets)
     caches.datasets |= {pin_dataset(t).model_dump_json(): datasets[t.key] for t in tasks}
+    topologies: dict[str, Topology] = {}
     for model in study.models:
-        item = _check_model(model, caches, online=online)
-        yield item
-        if item.error is None:
-            topologies[model.key] = topology_of(load_config(caches.source(model)))
+        yield _check("model", model.key, _describe_model, model, caches, topologies, offline)
+    methods: list[MethodSpec] = []
     for method in study.all_methods:
-        item = _check_method(method, study.protocol.trials, tasks, datasets, topologies)
+        item = _check(
+            "method", method.key, _describe_method, study, method, tasks, datasets, topologies
+        )
         yield item
         if item.error is None:
             methods.append(method)
     models = tuple(model for model in study.models if model.key in topologies)
     usable = study.model_copy(update={"tasks": tasks, "models": models, "methods": tuple(methods)})
-    try:
-        if impossible := tuple(describe_refused(find_refused_cells(usable))):
-            yield CheckedItem("methods", study.study, "some cells are not possible", impossible)
-    except ParetuneError as error:
-        yield CheckedItem("methods", study.study, error=error)
-        methods = []
-    try:
-        preflight.check_optional_metrics(
-            [datasets[task.key] for task in tasks], study.generation, caches, offline=not online
-        )
-    except ParetuneError as error:
-        names = [*(task.metric for task in tasks if task.metric), *study.generation.metrics]
-        yield CheckedItem("metrics", ", ".join(dict.fromkeys(names)), error=error)
-    splittable = []
-    for task in tasks:
-        try:  # as the baselines without a model need it
-            alone = prepare_study(
-                usable.model_copy(update={"tasks": (task,), "models": ()}), caches
-            )
-            preflight.check_splits([p.run for p in expand_study(alone, [])], caches)
-            splittable.append(task)
-        except DataError as error:
-            yield CheckedItem("task", task.key, error=error)
-    if not (splittable and models and methods):
+    yield from _check_cells(usable, datasets, caches, offline=offline, devices=devices)
+
+
+def _check_cells(
+    usable: Study,
+    datasets: Mapping[str, Dataset],
+    caches: ProcessCache,
+    *,
+    offline: bool,
+    devices: str,
+) -> Iterator[CheckedItem]:
+    """What the tasks, models and methods of a study are together; only what is to be said of it."""
+    from paretune.measuring.devices import resolve_devices
+    from paretune.planning import preflight
+    from paretune.planning.dry_runs import run_dry_steps
+    from paretune.planning.expand import expand_study
+    from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
+
+    def find_refused() -> Checked:
+        findings = tuple(describe_refused(find_refused_cells(usable)))
+        return "some cells are not possible", findings
+
+    def check_metrics() -> Checked:
+        tested = [datasets[task.key] for task in usable.tasks]
+        preflight.check_optional_metrics(tested, usable.generation, caches, offline=offline)
+        return "", ()
+
+    def check_splits(task: TaskSpec) -> Checked:
+        """As the baselines without a model need it."""
+        alone = prepare_study(usable.model_copy(update={"tasks": (task,), "models": ()}), caches)
+        preflight.check_splits([planned.run for planned in expand_study(alone, [])], caches)
+        return "", ()
+
+    refused = _check("methods", usable.study, find_refused)
+    chosen = [*(task.metric for task in usable.tasks if task.metric), *usable.generation.metrics]
+    metrics = _check("metrics", ", ".join(dict.fromkeys(chosen)), check_metrics)
+    splits = [_check("task", task.key, check_splits, task) for task in usable.tasks]
+    yield from (item for item in (refused, metrics, *splits) if item.findings or item.error)
+    tasks = tuple(t for t, item in zip(usable.tasks, splits, strict=True) if item.error is None)
+    if refused.error is not None or not (tasks and usable.models and usable.methods):
         return
-    usable = usable.model_copy(update={"tasks": tuple(splittable)})
-    device = resolve_devices(devices)[0]
     try:
-        prepared = prepare_study(usable, caches).in_store(None, device)
+        device = resolve_devices(devices)[0]
+        cells = usable.model_copy(update={"tasks": tasks})
+        prepared = prepare_study(cells, caches).in_store(None, device)
         yield from _check_lengths(prepared)
         yield from _check_directions(prepared)
         for dry in run_dry_steps(prepared, device):
-            yield CheckedItem(
-                "step", " x ".join(dry.run.cell), dry.summary, dry.findings, dry.error
-            )
+            name = " x ".join(dry.run.cell)
+            yield CheckedItem("step", name, dry.summary, dry.findings, dry.error)
     except ParetuneError as error:
-        yield CheckedItem("step", study.study, error=error)
+        yield CheckedItem("step", usable.study, error=error)
 
 
-def _check_task(study: Study, spec: TaskSpec, dataset: Dataset) -> CheckedItem:
+Checked = tuple[str, "tuple[Finding, ...]"]
+"""What is checked in words, and findings."""
+
+
+def _check(kind: str, name: str, look: Callable[..., Checked], *arguments: Any) -> CheckedItem:
+    """What a function says of an item, or the error that it raises."""
+    from paretune.data.finding import InvalidRowsError, summarise_by_code
+
+    try:
+        return CheckedItem(kind, name, *look(*arguments))
+    except InvalidRowsError as error:
+        return CheckedItem(kind, name, findings=summarise_by_code(error.findings), error=error)
+    except ParetuneError as error:
+        return CheckedItem(kind, name, error=error)
+
+
+def _describe_task(
+    study: Study, spec: TaskSpec, datasets: dict[str, Dataset], offline: bool
+) -> Checked:
+    """Read and audit a task's data, and enter them into ``datasets``."""
+    from paretune import tasks
     from paretune.data.audit import audit
     from paretune.data.example import describe_groups
     from paretune.data.split import choose_outer_design
 
-    target = dataset.objective.describe(dataset.labels, dataset.languages)
+    dataset = tasks.load_dataset(tasks.pin_dataset(spec, offline=offline))
+    datasets[spec.key] = dataset
+    design = choose_outer_design(study.protocol, spec, dataset)
     test = "test" if spec.test is None else f"test ({Path(spec.test).name})"
-    size = ", ".join(
-        f"{len(part)} {name}{describe_groups(dataset, part)}"
-        for name, part in (
-            *(("train", dataset.train), (test, dataset.test)),
-            *([("test_shifted", dataset.shifted)] if dataset.shifted else []),
-        )
-    )
-    about = f"{target}; licence: {dataset.licence}"
-    description = f"{size}, {about}"
-    try:
-        design = choose_outer_design(study.protocol, spec, dataset)
-    except ParetuneError as error:
-        return CheckedItem("task", spec.key, description, error=error)
+    parts = [("train", dataset.train), (test, dataset.test)]
+    parts += [("test_shifted", dataset.shifted)] if dataset.shifted else []
+    size = ", ".join(f"{len(part)} {name}{describe_groups(dataset, part)}" for name, part in parts)
     if design.folds:
         rows = len(dataset.train) + len(dataset.test)
-        description = f"{rows} rows, all tested by {design.folds}-fold cross-validation, {about}"
-    return CheckedItem("task", spec.key, description, tuple(audit(dataset, study.checks, design)))
+        size = f"{rows} rows, all tested by {design.folds}-fold cross-validation"
+    target = dataset.objective.describe(dataset.labels, dataset.languages)
+    description = f"{size}, {target}; licence: {dataset.licence}"
+    return description, tuple(audit(dataset, study.checks, design))
 
 
-def _check_model(spec: ModelSpec, caches: ProcessCache, *, online: bool) -> CheckedItem:
+def _describe_model(
+    spec: ModelSpec, caches: ProcessCache, topologies: dict[str, Topology], offline: bool
+) -> Checked:
+    """Find a model and read its weights, and enter its topology."""
+    from paretune.models.config import load_config
     from paretune.models.load import require_finite_weights
+    from paretune.models.structure.topology import topology_of
     from paretune.planning.prepare import find_source
 
-    try:
-        source = find_source(spec, caches, offline=not online)
-        require_finite_weights(source)
-    except ParetuneError as error:
-        return CheckedItem("model", spec.key, error=error)
+    source = find_source(spec, caches, offline=offline)
+    require_finite_weights(source)
+    topologies[spec.key] = topology_of(load_config(caches.source(spec)))
     revision = f" at {source.revision}" if source.revision else ""
     notes = "".join(f"; {note}" for note in source.notes)
-    description = f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}"
-    return CheckedItem("model", spec.key, description)
+    return f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}", ()
 
 
-def _check_method(
+def _describe_method(
+    study: Study,
     spec: MethodSpec,
-    trials: int,
-    tasks: Sequence[TaskSpec],
+    tasks: Iterable[TaskSpec],
     datasets: Mapping[str, Dataset],
     topologies: Mapping[str, Topology],
-) -> CheckedItem:
+) -> Checked:
     """Options, rates, and whether it serves all tasks and models that can be read."""
     from paretune.methods import configure
     from paretune.models.structure.topology import ENCODER
     from paretune.planning.expand import choose_learning_rates
     from paretune.planning.prepare import check_method
 
-    try:
-        configured = configure(spec)
-        for task in tasks:
-            check_method(spec, task, datasets[task.key], topologies)
-        title = configured.method.title
-        models_of: dict[tuple[float, ...], list[str]] = {}
-        for name, topology in (topologies or {"": ENCODER}).items():
-            default_rates = configured.learning_rates(topology)
-            if default_rates is not None:
-                rates = choose_learning_rates(spec, default_rates, trials)
-                models_of.setdefault(rates, []).append(name)
-    except ParetuneError as error:
-        return CheckedItem("method", spec.key, error=error)
+    configured = configure(spec)
+    for task in tasks:
+        check_method(spec, task, datasets[task.key], topologies)
+    models_by_rates: dict[tuple[float, ...], list[str]] = {}
+    for name, topology in (topologies or {"": ENCODER}).items():
+        default_rates = configured.learning_rates(topology)
+        if default_rates is not None:
+            rates = choose_learning_rates(spec, default_rates, study.protocol.trials)
+            models_by_rates.setdefault(rates, []).append(name)
     listed = [
         ", ".join(f"{rate:g}" for rate in rates)
-        + (f" ({', '.join(names)})" if len(models_of) > 1 else "")
-        for rates, names in models_of.items()
+        + (f" ({', '.join(names)})" if len(models_by_rates) > 1 else "")
+        for rates, names in models_by_rates.items()
     ]
-    description = f"{title}, learning rates {'; '.join(listed)}" if listed else title
-    return CheckedItem("method", spec.key, description)
+    title = configured.method.title
+    return f"{title}, learning rates {'; '.join(listed)}" if listed else title, ()
 
 
 def _check_directions(prepared: PreparedStudy) -> Iterator[CheckedItem]:

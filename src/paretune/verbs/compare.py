@@ -1,34 +1,43 @@
-"""``compare``: two methods of a study, paired on the same examples. No torch."""
+"""``compare`` and ``why``: two methods of a study side by side. Needs no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
 
 from paretune.errors import StudyError
-from paretune.study import Study
-from paretune.terminal.notebook import html_lines
+from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs.options import StoreFolder, StudyLike
 from paretune.verbs.report import load_results
+from paretune.verbs.result import Result, ResultList
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.analysis.cell import Cell
     from paretune.analysis.pairwise_ranks import Pair
+    from paretune.analysis.resources.memory_breakdown import PartDifference
     from paretune.analysis.statistics.sample_size import SampleSize
 
 
-@dataclass(frozen=True)
-class ComparisonResult:
+@dataclass(frozen=True, repr=False)
+class ComparisonResult(Result):
     """Two methods on one task and model.
 
     Attributes:
-        task, model, metric: what was compared.
+        task: its key.
+        model: its key.
+        metric: title of the primary metric.
         pair: the difference; None if one method has no score (``why``). As in the report,
             ``pair.p_holm`` decides; ``pair.difference.p`` is uncorrected.
         sample_size: how many seeds or examples would decide a pair without a verdict.
         failed_seeds: sentences on runs that failed, and on how many may.
-        single_seed: a method that depends on the seed has one only, so the variance between seeds
-            is unknown.
+        single_seed: whether a method that depends on the seed has one only, so that the variance
+            between seeds is unknown.
+        why: why there is no difference; empty where there is one.
     """
 
     task: str
@@ -40,25 +49,42 @@ class ComparisonResult:
     single_seed: bool = False
     why: str = ""
 
-    def _repr_html_(self) -> str:
+    def describe(self) -> Iterable[RenderableType]:
+        """A heading and sentences."""
+        from rich.text import Text
+
         from paretune.reporting.text.pair_comparison import describe_pair
 
-        sentences: tuple[str, ...] = (f"{self.why}.",)
-        if self.pair is not None:
-            sentences = tuple(describe_pair(self.pair, self.sample_size, self.failed_seeds))
         heading = f"{self.model} on {self.task}: {self.metric}"
-        return html_lines([heading], bold=True) + html_lines(sentences)
+        yield Text(sanitise_line(heading), style="bold")
+        sentences: Iterable[str] = [f"{sanitise_line(self.why)}."]
+        if self.pair is not None:
+            sentences = describe_pair(self.pair, self.sample_size, self.failed_seeds)
+        for sentence in sentences:
+            yield Text(f"  {sentence}")
+
+
+class ComparisonResults(ResultList[ComparisonResult]):
+    """Two methods on every task and model.
+
+    Attributes:
+        tasks: a comparison for each.
+    """
+
+    json_name: ClassVar[str] = "tasks"
 
 
 def compare(
-    study: Study | Path | str, a: str, b: str, *, store: Path | str | None = None
-) -> tuple[ComparisonResult, ...]:
-    """The score of ``a`` minus that of ``b`` for each task and model.
+    study: StudyLike,
+    a: Annotated[str, typer.Argument(metavar="A", help="A method or baseline: lora, tfidf.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    *,
+    store: StoreFolder = None,
+) -> ComparisonResults:
+    """Compare two methods, and say what would decide.
 
-    Args:
-        study: a study, its file, or the name of a shipped one.
-        a: a method or baseline of the study, as the report calls it.
-        store: folder of the results; ``studies/NAME`` by default.
+    On every task and model of the study, paired on the same examples: the score of A minus that
+    of B.
 
     Raises:
         StudyError: no such study or method, or twice the same.
@@ -70,24 +96,21 @@ def compare(
     results = load_results(study, store)
     cells = group_into_cells(results.study, results.records, results.states)
     names = list(dict.fromkeys(cell.method for cell in cells))
+    where = f"study {results.study.study}"
     for name in (a, b):
         if name not in names:
-            raise StudyError(
-                f'has no method "{name}".',
-                where=f"study {results.study.study}",
-                remedy=f"It has {', '.join(names)}.",
-            )
+            remedy = f"It has {', '.join(names)}."
+            raise StudyError(f'has no method "{name}".', where=where, remedy=remedy)
     if a == b:
-        raise StudyError(
-            f'"{a}" cannot be compared with itself.',
-            where=f"study {results.study.study}",
-            remedy=f"Name two of {', '.join(names)}.",
+        remedy = f"Name two of {', '.join(names)}."
+        raise StudyError(f'"{a}" cannot be compared with itself.', where=where, remedy=remedy)
+    return ComparisonResults(
+        tuple(
+            _compare_cells([c for c in cells if c.task == task.key], model, a, b)
+            for task in results.study.tasks
+            for model in dict.fromkeys(c.model for c in cells if c.task == task.key)
+            if model != NO_MODEL
         )
-    return tuple(
-        _compare_cells([c for c in cells if c.task == task.key], model, a, b)
-        for task in results.study.tasks
-        for model in dict.fromkeys(c.model for c in cells if c.task == task.key)
-        if model != NO_MODEL
     )
 
 
@@ -120,3 +143,122 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     return ComparisonResult(
         cells[0].task, model, metric, pair, sample_size, failed_seeds, pair.withheld == "one run"
     )
+
+
+@dataclass(frozen=True, repr=False)
+class MemoryExplanation(Result):
+    """Why one method takes more memory than another, on one task and model.
+
+    Attributes:
+        task: its key.
+        model: its key; of METHOD@MODEL perhaps two.
+        gaps: components by their difference in bytes; empty if those of one are not known.
+        sentences: what they say, or why they are not known.
+    """
+
+    task: str
+    model: str
+    gaps: tuple[PartDifference, ...]
+    sentences: tuple[str, ...]
+
+    def describe(self) -> Iterable[RenderableType]:
+        """A heading and sentences."""
+        from rich.text import Text
+
+        yield Text(f"{sanitise_line(self.task)}, {sanitise_line(self.model)}", style="bold")
+        yield from map(Text, self.sentences)
+
+
+class MemoryExplanations(ResultList[MemoryExplanation]):
+    """Why one method takes more memory than another, on every task and model.
+
+    Attributes:
+        pairs: an explanation for each.
+    """
+
+    json_name: ClassVar[str] = "pairs"
+
+
+def why(
+    study: StudyLike,
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A method of the study, or METHOD@MODEL.", show_default=False
+        ),
+    ],
+    compared: Annotated[
+        str, typer.Argument(metavar="B", help="The method to compare it with.", show_default=False)
+    ],
+    *,
+    store: StoreFolder = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Only this task. [default: all]")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Only this model. [default: all]")
+    ] = None,
+) -> MemoryExplanations:
+    """Explain why one method needs more memory.
+
+    Lists what methods A and B hold in training (weights, gradients, optimizer states, activations,
+    the rest) by their difference. METHOD@MODEL compares models too: lora@gemma-nf4 and lora@gemma.
+
+    Raises:
+        StudyError: no such study, method, task or model, or twice the same method.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    from paretune.analysis.cell import NO_MODEL
+    from paretune.analysis.cells import group_into_cells
+    from paretune.analysis.resources.memory_breakdown import break_down_memory, compare_breakdowns
+    from paretune.reporting.text.memory_difference import explain_memory_difference
+
+    results = load_results(study, store)
+    cells = [
+        cell
+        for cell in group_into_cells(results.study, results.records, results.states)
+        if cell.model != NO_MODEL
+    ]
+    (first, first_model), (second, second_model) = (
+        _split_place(name, cells) for name in (method, compared)
+    )
+    _require_known("method", [first, second], [cell.method for cell in cells])
+    _require_known("task", [task], [cell.task for cell in cells])
+    _require_known("model", [first_model, second_model, model], [cell.model for cell in cells])
+    if (first, first_model) == (second, second_model):
+        raise StudyError(
+            "a method is not compared with itself.", where=method, remedy="Name two methods."
+        )
+    by_place = {(cell.task, cell.model, cell.method): cell for cell in cells}
+    explanations = []
+    for cell in cells:
+        partner = by_place.get((cell.task, second_model or cell.model, second))
+        if cell.method != first or first_model not in (None, cell.model) or partner is None:
+            continue
+        if partner is cell or task not in (None, cell.task) or model not in (None, cell.model):
+            continue
+        a, b = break_down_memory(cell.cost), break_down_memory(partner.cost)
+        explanations.append(
+            MemoryExplanation(
+                task=sanitise_line(cell.task),
+                model=sanitise_line(" and ".join(dict.fromkeys((cell.model, partner.model)))),
+                gaps=compare_breakdowns(a, b) if a and b else (),
+                sentences=explain_memory_difference(cell, partner),
+            )
+        )
+    return MemoryExplanations(tuple(explanations))
+
+
+def _split_place(text: str, cells: Sequence[Cell]) -> tuple[str, str | None]:
+    """``METHOD`` or ``METHOD@MODEL``; a method may have an @ in its own name."""
+    method, at, model = text.rpartition("@")
+    if not at or text in {cell.method for cell in cells}:
+        return text, None
+    return method, model
+
+
+def _require_known(what: str, names: Sequence[str | None], known: Sequence[str]) -> None:
+    for name in names:
+        if name is not None and name not in known:
+            remedy = f"It has {', '.join(dict.fromkeys(known))}."
+            raise StudyError(f"the study has no such {what}.", where=name, remedy=remedy)

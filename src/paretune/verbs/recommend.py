@@ -2,69 +2,114 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
 
 from paretune.errors import StudyError
-from paretune.study import Limits, Study
+from paretune.study import Limits
 from paretune.study.quantities import parse_duration, parse_points, parse_size
+from paretune.verbs.options import MaxMemory, Quiet, StoreFolder, StudyLike
 from paretune.verbs.report import load_results
+from paretune.verbs.result import ResultList
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.analysis.pareto.recommendation import Budget
-    from paretune.reporting.text.recommendation import Advice
+    from paretune.reporting.text.recommendation import Advice  # noqa: F401 - of the base class
+    from paretune.terminal.console import Terminal
 
 
-class BudgetOptions(TypedDict, total=False):
-    """What a configuration may cost, and which cost counts. By default the ``limits`` of the study.
+class Advices(ResultList["Advice"]):
+    """What to take, for each task.
 
     Attributes:
-        max_memory: peak memory in training: ``"4GiB"``, or bytes.
-        max_time: time to train one run alone: ``"10min"``, or seconds.
-        max_bytes: size of what is saved: ``"20MB"``, or bytes.
-        within: expected loss that is accepted for a lower cost: ``"1pt"`` (the default), or points.
-        proven: only methods that are proven better than every baseline, and baselines.
-        by: the cost: memory (the default), time, step, parameters, saved or inference.
+        tasks: each with task, take (empty: nothing is recommended), reasons, changes, command ...
     """
 
-    max_memory: str | float | None
-    max_time: str | float | None
-    max_bytes: str | float | None
-    within: str | float | None
-    proven: bool
-    by: str
+    json_name: ClassVar[str] = "tasks"
+
+    def describe(self) -> Iterable[RenderableType]:
+        """Three lines a task, why, and what would change it."""
+        from rich.text import Text
+
+        for number, advice in enumerate(self):
+            yield from [""] if number else []
+            yield from map(Text, (*advice.lines, *advice.warnings, *advice.explanations))
+            if advice.changes:
+                yield "What would change it:"
+            yield from (Text(f"- {sentence}") for sentence in advice.changes)
+            if advice.command:
+                yield advice.command
+
+    def show(self, out: Terminal, *, quiet: Quiet = False) -> None:
+        """Print it, or one line a task."""
+        if not quiet:
+            super().show(out)
+            return
+        for advice in self:
+            out.print(advice.lines[0], soft_wrap=True)
 
 
 def recommend(
-    study: Study | Path | str,
+    study: StudyLike,
     *,
-    store: Path | str | None = None,
-    task: str | None = None,
-    called: str | None = None,
-    **budget: Unpack[BudgetOptions],
-) -> tuple[Advice, ...]:
-    """For each task the cheapest configuration whose expected loss against the best is small.
+    store: StoreFolder = None,
+    task: Annotated[str | None, typer.Option(help="This task only.")] = None,
+    max_memory: MaxMemory = None,
+    max_time: Annotated[
+        str | float | None, typer.Option(metavar="TIME", help="To train one run alone: 10min.")
+    ] = None,
+    max_bytes: Annotated[
+        str | float | None, typer.Option(metavar="SIZE", help="What is saved of a run: 20MB.")
+    ] = None,
+    within: Annotated[
+        str | float | None,
+        typer.Option(metavar="POINTS", help="Expected loss that is accepted: 1pt (of 100)."),
+    ] = None,
+    proven: Annotated[
+        bool,
+        typer.Option("--proven", help="Only what is proven better than every baseline."),
+    ] = False,
+    by: Annotated[
+        str,
+        typer.Option(help="The cost: memory, time, step, parameters, saved or inference."),
+    ] = "memory",
+) -> Advices:
+    """Say which method to take within a budget, and why.
+
+    The cheapest whose expected loss against the best is at most 1 point (--within), baselines
+    included, with the chances that it is the best, worse, or below the best free baseline.
 
     Args:
-        study: a study, its file, or the name of a shipped one.
-        store: folder of the results; ``studies/NAME`` by default.
-        called: how the advised commands name the study; as it is passed by default.
-        budget: ``max_memory``, ``max_time``, ``max_bytes``, ``within``, ``proven``, ``by``
-            (:class:`BudgetOptions`).
+        max_memory, max_time, max_bytes, within: in Python also a number of bytes, seconds, points;
+            by default the ``limits`` of the study.
 
     Raises:
         StudyError: no such study, task or cost, or an amount that cannot be read.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    parse_budget(Limits(), **budget)  # said before the store is opened
+    parse = partial(
+        parse_budget,
+        max_memory=max_memory,
+        max_time=max_time,
+        max_bytes=max_bytes,
+        within=within,
+        proven=proven,
+        by=by,
+    )
+    parse(Limits())  # a mistake is told before the store is opened
     results = load_results(study, store)
-    limits = parse_budget(results.study.limits, **budget)
+    budget = parse(results.study.limits)
     from paretune.analysis.cells import group_into_cells
     from paretune.analysis.pareto.recommend import recommend as recommend_cell
     from paretune.reporting.build import describe_race
     from paretune.reporting.text.recommendation import write_advice
 
-    tasks = [one.key for one in results.study.tasks]
+    tasks = [spec.key for spec in results.study.tasks]
     if task is not None and task not in tasks:
         raise StudyError(
             f'has no task "{task}".',
@@ -72,42 +117,45 @@ def recommend(
             remedy=f"It has {', '.join(tasks)}.",
         )
     cells = group_into_cells(results.study, results.records, results.states)
-    if called is None:
-        called = results.study.study if isinstance(study, Study) else str(study)
     folder = None if store is None else str(store)
-    advice = []
-    for key in tasks:
-        if task in (None, key):
-            own = [c for c in cells if c.task == key]
-            recommendation = recommend_cell(own, limits)
-            race = describe_race(results.study, own, recommendation)
-            advice.append(write_advice(recommendation, called, folder, race))
-    return tuple(advice)
+    advices = []
+    for key in tasks if task is None else [task]:
+        of_task = [cell for cell in cells if cell.task == key]
+        recommendation = recommend_cell(of_task, budget)
+        race = describe_race(results.study, of_task, recommendation)
+        advices.append(write_advice(recommendation, results.study.typed, folder, race))
+    return Advices(tuple(advices))
 
 
-def parse_budget(of_study: Limits, **options: Unpack[BudgetOptions]) -> Budget:
-    """The limits of a study, with those of the options in their place.
+def parse_budget(
+    of_study: Limits,
+    *,
+    max_memory: str | float | None = None,
+    max_time: str | float | None = None,
+    max_bytes: str | float | None = None,
+    within: str | float | None = None,
+    proven: bool = False,
+    by: str = "memory",
+) -> Budget:
+    """The limits of a study, with those of the call in their place.
 
     Raises:
         StudyError: no such cost, or an amount that cannot be read.
     """
-    from paretune.analysis.pareto.costs import AXES, Axis
+    from paretune.analysis.pareto.costs import AXES
     from paretune.analysis.pareto.recommendation import WITHIN_POINTS, Budget
 
-    by = options.get("by", "memory")
-    axis = next((one for one in AXES if one == by), None)
+    axis = next((axis for axis in AXES if axis == by), None)
     if axis is None:
         raise StudyError(
             f'there is no cost "{by}".', where="--by", remedy=f"There is {', '.join(AXES)}."
         )
-    by_axis = of_study.by_axis
-    limits: dict[Axis, float] = {one: by_axis[one] for one in AXES if one in by_axis}
-    if (memory := options.get("max_memory")) is not None:
-        limits["memory"] = parse_size(memory, "--max-memory")
-    if (time := options.get("max_time")) is not None:
-        limits["time"] = parse_duration(time, "--max-time")
-    if (saved := options.get("max_bytes")) is not None:
-        limits["saved"] = parse_size(saved, "--max-bytes")
-    within = options.get("within")
+    limits = {axis: of_study.by_axis[axis] for axis in AXES if axis in of_study.by_axis}
+    if max_memory is not None:
+        limits["memory"] = parse_size(max_memory, "--max-memory")
+    if max_time is not None:
+        limits["time"] = parse_duration(max_time, "--max-time")
+    if max_bytes is not None:
+        limits["saved"] = parse_size(max_bytes, "--max-bytes")
     points = WITHIN_POINTS if within is None else parse_points(within, "--within")
-    return Budget(limits, points, axis, options.get("proven", False))
+    return Budget(limits, points, axis, proven)

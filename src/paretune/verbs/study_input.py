@@ -1,8 +1,9 @@
-"""Where a study and its store lie, for all verbs."""
+"""What all verbs read and write: study files, folders of results, output files."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from paretune import plugins
 from paretune.errors import StudyError
+from paretune.files import write_atomically
 from paretune.study import Study
 
 if TYPE_CHECKING:
@@ -48,7 +50,22 @@ def find_study_file(study: str) -> Path:
 
 def resolve_study(study: Study | Path | str) -> Study:
     """The study itself, or that of a file or of a shipped one's name; StudyError if it is none."""
-    return study if isinstance(study, Study) else Study.load(find_study_file(str(study)))
+    return study if isinstance(study, Study) else load_study(study)
+
+
+def load_study(name: Path | str, overrides: Sequence[str] = ()) -> Study:
+    """The study of a file, or of a shipped one's name, with settings in place of the file's.
+
+    Raises:
+        StudyError: no such study, or an invalid setting.
+    """
+    return Study.load(find_study_file(str(name)), overrides, called=str(name))
+
+
+def spell_study(study: Study, folder: Path) -> str:
+    """How a command names a study, with ``--store`` where its results lie elsewhere."""
+    elsewhere = folder != store_folder(study, None)
+    return study.typed + (f" {shlex.join(['--store', str(folder)])}" if elsewhere else "")
 
 
 def study_file_text(study: Study | Path | str) -> str:
@@ -94,3 +111,26 @@ def load_records(study: Study, opened: Store) -> list[Record]:
     """What the study's runs have left, with data and model where the study has them now."""
     records = opened.load_records(study.study_hash, predictions=True)
     return [replace(record, run=study.relocate(record.run)) for record in records]
+
+
+def write_output(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        StudyError: it exists and must not be overwritten, or cannot be written.
+    """
+    remedy = "Name another file with --output."
+    try:
+        if overwrite:
+            write_atomically(path, text)
+            return
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise StudyError(
+            "exists already and is not overwritten.", where=str(path), remedy=remedy
+        ) from None
+    except OSError as error:
+        raise StudyError(
+            f"cannot be written ({error.strerror}).", where=str(path), remedy=remedy
+        ) from None

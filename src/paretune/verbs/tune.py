@@ -19,13 +19,12 @@ from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import parse_duration, parse_size
 from paretune.verbs.export import ExportResult, export
-from paretune.verbs.output_file import write_output
 from paretune.verbs.plan import plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import RunResult, run
 from paretune.verbs.study_draft import draft_study
-from paretune.verbs.study_input import load_records
+from paretune.verbs.study_input import load_records, write_output
 from paretune.verbs.time_budget import fit_to_budget
 
 if TYPE_CHECKING:
@@ -209,7 +208,7 @@ def tune(
         to_train = _divide_time(seconds, time.monotonic() - started)
     ran = run(study, observer=observer, quiet=quiet, budget=to_train, **workers)
     task = _find_task(study, _load_yaml(draft.text))
-    (advice,) = recommend(study, task=task.key, called=str(file), max_memory=max_memory)
+    (advice,) = recommend(study, task=task.key, max_memory=max_memory)
     time_left = None if seconds is None else seconds - (time.monotonic() - started)
     exported, note = _export(study, ran, advice, output, time_left, workers, tell)
     command = _spell_command(path, columns, model, max_memory, workers)

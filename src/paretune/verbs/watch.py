@@ -7,38 +7,62 @@ two seconds.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
 
 from paretune.study import OuterFold, Study
-from paretune.terminal.notebook import html_lines, html_table
+from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
+from paretune.verbs.options import StoreFolder, StudyLike
 from paretune.verbs.report import load_states
+from paretune.verbs.result import Result
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from paretune.analysis.cell import Cell
+    from paretune.analysis.statistics.score_interval import Interval
     from paretune.store import RunStatus, Store
+    from paretune.terminal.console import Terminal
+
+POLL_SECONDS = 2.0
+MAX_FAILURES = 3
+"""How many failed runs are listed; `paretune report` has all."""
 
 
 @dataclass(frozen=True)
 class CellProgress:
     """One cell. ``done``, ``running``, ``waiting`` and ``failed`` count its runs.
 
-    ``waiting`` includes the final runs that are added once the learning rate is chosen.
-    ``seconds``: what its runs took, each in its last attempt. ``cell`` has the score of the final
-    runs so far, with its interval.
+    Attributes:
+        waiting: includes the final runs that are added once the learning rate is chosen.
+        seconds: what its runs took, each in its last attempt.
+        score: of the final runs so far, with its interval; None before the first.
+        baseline: whether it is a baseline.
+        selected_on_test: whether its checkpoints were selected on the part that is reported.
     """
 
-    cell: Cell
+    task: str
+    model: str
+    method: str
     done: int
     running: int
     waiting: int
     failed: int
     seconds: float
+    score: Interval | None
+    baseline: bool
+    selected_on_test: bool
 
 
 @dataclass(frozen=True)
@@ -56,17 +80,29 @@ class SparedRuns:
     undecided: int
 
 
-@dataclass(frozen=True)
-class StudyProgress:
+@dataclass(frozen=True, repr=False)
+class StudyProgress(Result):
     """A study at one moment.
 
     Attributes:
+        study: its name.
+        cells: each: task, model, method, done, running, waiting, failed, seconds, score (an
+            interval, or null).
+        running: each with what identifies the run, seconds, and progress (step, steps, loss).
         abandoned: runs whose worker is gone; they count as waiting.
+        failed: each with what identifies the run, run_id and message.
         unscheduled: number of final runs that are not added yet, as their rate is not chosen.
+        workers: who work on it now.
         seconds_left: wall clock if as many workers continue, predicted from runs that ended or are
             well under way; None if nobody works on it or too little is known.
-        spared: final runs that a race did without; None without a race.
+        spared: final runs that a race did without (runs, and their seconds), and waiting ones that
+            it may do without (undecided); None without a race.
     """
+
+    json_fields: ClassVar = (
+        *("study", "finished", "ended", "total", "workers", "seconds", "seconds_left"),
+        *("spared", "running", "failed", "cells"),
+    )
 
     study: Study
     folder: Path
@@ -79,34 +115,168 @@ class StudyProgress:
     seconds_left: float | None
     spared: SparedRuns | None = None
 
-    def _repr_html_(self) -> str:
-        rows = [
-            (*(c.cell.task, c.cell.model, c.cell.method), c.done, c.running, c.waiting, c.failed)
-            for c in self.cells
-        ]
-        header = ("task", "model", "method", "done", "running", "waiting", "failed")
-        lines = [f"{self.study.study}: {self.ended} of {self.total} runs ended"]
-        return html_lines(lines) + html_table(header, rows)
-
     @property
     def finished(self) -> bool:
         """Whether every run has ended, and none will be added."""
-        return not any(one.running or one.waiting for one in self.cells)
+        return not any(cell.running or cell.waiting for cell in self.cells)
 
     @property
     def ended(self) -> int:
         """How many runs have ended."""
-        return sum(one.done + one.failed for one in self.cells)
+        return sum(cell.done + cell.failed for cell in self.cells)
 
     @property
     def total(self) -> int:
         """How many runs there are, those that are not added yet included."""
-        return self.ended + sum(one.running + one.waiting for one in self.cells)
+        return self.ended + sum(cell.running + cell.waiting for cell in self.cells)
 
     @property
     def seconds(self) -> float:
         """What all runs took so far, each in its last attempt: work, not wall clock."""
-        return sum(one.seconds for one in self.cells)
+        return sum(cell.seconds for cell in self.cells)
+
+    def describe(self) -> Iterable[RenderableType]:
+        """Lines, and a table for each task."""
+        from rich.text import Text
+
+        from paretune.analysis.cell import NO_MODEL
+
+        yield Text(sanitise_line(self.study.study), style="bold")
+        yield from (Text(sanitise_line(line)) for line in self._summary_lines())
+        yield from (Text(f"  {sanitise_line(line)}") for line in self._running_lines())
+        failures = self._failure_lines()
+        yield from (Text(f"  {sanitise_line(line)}", style="red") for line in failures)
+        for (task, model), cells in groupby(self.cells, lambda cell: (cell.task, cell.model)):
+            name = "no model" if model == NO_MODEL else model
+            yield Text(sanitise_line(f"\n{task}, {name}".strip("\n")))
+            yield _cell_table(list(cells))
+        yield from (Text(line, style="dim") for line in self._legend_lines())
+
+    def show(
+        self,
+        out: Terminal,
+        *,
+        once: Annotated[bool, typer.Option("--once", help="Show it once and exit.")] = False,
+        every: Annotated[
+            float | None,
+            typer.Option(metavar="SECONDS", min=0.2, help="Polling interval. [default: 2]"),
+        ] = None,
+    ) -> None:
+        """Print it; on a terminal again and again, until the study is done or at Ctrl-C."""
+        if once or not out.is_terminal or out.is_dumb_terminal:
+            super().show(out)
+            return
+        from rich.console import Group
+        from rich.live import Live
+
+        try:
+            with (
+                open_progress(self.study, self.folder) as read_progress,
+                Live(console=out, auto_refresh=False) as live,
+            ):
+                progress = self
+                while True:
+                    live.update(Group(*progress.describe()), refresh=True)
+                    if progress.finished:
+                        return
+                    time.sleep(every or POLL_SECONDS)
+                    progress = read_progress()
+        except KeyboardInterrupt:
+            out.print("Stopped watching; the study itself was not touched.")
+
+    def _summary_lines(self) -> Iterator[str]:
+        from paretune.execution.progress.describe import format_duration
+
+        study = study_input.spell_study(self.study, self.folder)
+        counts = [f"{self.ended} of {pluralise(self.total, 'run')} ended"]
+        if self.failed:
+            counts.append(f"{len(self.failed)} of them failed")
+        if self.running:
+            counts.append(f"{len(self.running)} running")
+        if self.unscheduled:
+            counts.append(f"{self.unscheduled} not asked for before their rate is chosen")
+        yield f"{', '.join(counts)}; {format_duration(self.seconds)} of work so far."
+        if self.finished:
+            yield f"Done: paretune report {study}"
+        elif not self.running:
+            yield f"Nobody works on it now: paretune run {study} continues it."
+        elif self.seconds_left is None:
+            yield "Too little has ended to say how long it takes."
+        else:
+            workers = pluralise(self.workers, "worker")
+            time_left = format_duration(self.seconds_left)
+            yield f"About {time_left} left with {workers}, as the runs so far took."
+        if self.abandoned:
+            yield f"{pluralise(len(self.abandoned), 'run')} left by a worker that is gone: waiting."
+
+    def _running_lines(self) -> Iterator[str]:
+        from paretune.execution.progress.describe import (
+            describe_run,
+            describe_step,
+            format_duration,
+        )
+
+        for status in self.running:
+            seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
+            yield f"{describe_run(status.run)}: {describe_step(status)}{seconds}"
+
+    def _failure_lines(self) -> Iterator[str]:
+        from paretune.execution.progress.describe import describe_end, describe_run
+
+        for status in self.failed[-MAX_FAILURES:]:
+            yield f"{describe_run(status.run)}: {describe_end(status).splitlines()[0]}"
+        if (rest := len(self.failed) - MAX_FAILURES) > 0:
+            yield f"and {rest} more that failed; paretune report tells why"
+
+    def _legend_lines(self) -> Iterator[str]:
+        from paretune.execution.progress.describe import format_duration
+
+        if self.spared is not None:
+            runs = pluralise(self.spared.runs, "final run")
+            yield (
+                f"A race: {runs} spared ({format_duration(self.spared.seconds)}); of those waiting "
+                f"it may spare {self.spared.undecided}."
+            )
+        yield (
+            "Runs done, running now, waiting, failed; the time is that of each run's last attempt."
+        )
+        scored = [cell for cell in self.cells if cell.score]
+        if scored:
+            yield (
+                "Score: the final runs so far, on the test part; the interval is over seeds and "
+                "examples, of one seed over examples only. Who is ahead now may not stay ahead: "
+                "paretune report says what is proven."
+            )
+        if any(cell.selected_on_test for cell in scored):
+            from paretune.reporting.text.conclusions import SELECTED_ON_TEST
+
+            yield f"The checkpoints were {SELECTED_ON_TEST}."
+
+
+def _cell_table(cells: Sequence[CellProgress]) -> Table:
+    """Fixed widths, so that the tables of all tasks align; 80 columns are enough."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from paretune.execution.progress.describe import format_duration
+    from paretune.methods.core.titles import title_of
+    from paretune.reporting.text.formatting import format_interval, format_n_by_seeds
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("  method", width=18, overflow="fold")
+    for title, width in (("done", 4), ("now", 4), ("wait", 4), ("fail", 4), ("time", 10)):
+        table.add_column(title, justify="right", min_width=width, no_wrap=True)
+    table.add_column("score [95 %]", justify="right", min_width=17, no_wrap=True)
+    table.add_column("n x seeds", justify="right", min_width=9, no_wrap=True)
+    for cell in cells:
+        texts = [f"  {sanitise_line(title_of(cell.method))}"]
+        texts += map(str, (cell.done, cell.running, cell.waiting, cell.failed))
+        texts.append(format_duration(cell.seconds) if cell.seconds else "-")
+        score = cell.score  # never without its interval, examples and seeds
+        texts += ["-", "-"] if score is None else [format_interval(score), format_n_by_seeds(score)]
+        style = "bold" if cell.running else "dim" if cell.baseline else ""
+        table.add_row(*map(Text, texts), style=style)
+    return table
 
 
 @contextmanager
@@ -126,12 +296,14 @@ def open_progress(
         yield _ProgressReader(opened, study).read
 
 
-def watch(study: Study | Path | str, *, store: Path | str | None = None) -> StudyProgress:
-    """The progress of a study, whether it runs or not.
+def watch(study: StudyLike, *, store: StoreFolder = None) -> StudyProgress:
+    """Follow a study while it runs.
 
-    Args:
-        study: a study, its file, or the name of a shipped one.
-        store: folder of the results; ``studies/NAME`` by default.
+    Reads the store and writes nothing. Exits when the study is done, or at Ctrl-C, which does not
+    touch the study. Shows it once where the output is no terminal.
+
+    Returns:
+        The progress at this moment, whether the study runs or not.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
@@ -246,10 +418,15 @@ def _cell_progress(cell: Cell, states: Sequence[RunStatus], unscheduled: int) ->
     runs = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
     counts = Counter(state.state for state in runs)
     return CellProgress(
-        cell=cell,
+        task=cell.task,
+        model=cell.model,
+        method=cell.method,
         done=counts["done"],
         running=counts["running"],
         waiting=counts["todo"] + unscheduled,
         failed=counts["failed"],
         seconds=sum(state.seconds or 0.0 for state in runs),
+        score=cell.interval,
+        baseline=cell.baseline,
+        selected_on_test=cell.selected_on_test,
     )

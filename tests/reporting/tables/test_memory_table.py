@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from support import fake_records as fake
 
+from paretune import why as ask
 from paretune.errors import StudyError
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
@@ -14,7 +15,6 @@ from paretune.reporting.text.memory_difference import explain_memory_difference
 from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
 from paretune.verbs import report as gathering
-from paretune.verbs.why import why as ask
 
 EVIL = '<b onclick="x">\x1b[31m'
 
@@ -92,7 +92,7 @@ def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
 def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     study = fake.study()
     results = gathering.StudyResults(study, Path(), fake.whole(study), [], [])
-    monkeypatch.setattr(gathering, "load_results", lambda *_: results)
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
     answers = ask(study, "full", "lora")
     assert [(one.task, one.model) for one in answers] == [
         ("topics", "e5-small"), ("entailment", "e5-small")
@@ -117,7 +117,7 @@ def test_a_method_is_compared_with_itself_on_a_quantised_base(
         for model, megabytes in zip(study.models, (870.0, 400.0), strict=True)
     ]
     results = gathering.StudyResults(study, Path(), records, [], [])
-    monkeypatch.setattr(gathering, "load_results", lambda *_: results)
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
     (answer,) = ask(study, "lora@base-nf4", "lora@base", task="topics")
     assert (answer.task, answer.model) == ("topics", "base-nf4 and base")
     assert "400 MiB with LoRA on base-nf4, 870 MiB with LoRA on base" in answer.sentences[0]

@@ -25,6 +25,7 @@ def gathered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     study = fake.study()
     results = gathering.StudyResults(study, tmp_path, fake.whole(study), [], [])
     monkeypatch.setattr(gathering, "load_results", lambda *_: results)
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
     monkeypatch.setenv("COLUMNS", "100")
 
 

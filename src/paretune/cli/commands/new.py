@@ -12,8 +12,8 @@ import typer
 from paretune.cli.json_output import write_result
 from paretune.cli.options import AsJson, with_option_groups
 from paretune.terminal import echo
-from paretune.verbs.output_file import write_output
 from paretune.verbs.study_draft import DEFAULT_DECODER, DEFAULT_MODEL, draft_study
+from paretune.verbs.study_input import write_output
 
 if TYPE_CHECKING:
     from paretune.data.infer import NamedColumns

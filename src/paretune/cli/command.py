@@ -1,0 +1,178 @@
+"""A verb as a command: its options from its signature, its output from its result.
+
+What the shell has and Python has not is added here: settings ``KEY=VALUE`` behind the study,
+``--json`` with ``--output``, progress on the terminal, and exit codes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import re
+import types
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import typer
+from typer.models import ParameterInfo
+
+from paretune.errors import StudyError
+from paretune.terminal import console, echo, echo_json, error_stream
+from paretune.terminal.sanitise import dump_json
+from paretune.verbs.options import AsJson, JsonFile, Overrides
+from paretune.verbs.result import Result
+from paretune.verbs.study_input import load_study, write_output
+
+FORMAT = 2
+"""Of the JSON objects; increased when a field is removed or changes its meaning."""
+SILENT_OPTIONS = frozenset(("quiet", "once"))
+"""Options of how a result is shown that change nothing beside ``--json``."""
+
+
+def add_verb(app: typer.Typer, name: str, verb: Callable[..., Any]) -> None:
+    """Make a function a command: one that returns a result, or one that typer reads as it is."""
+    returns = inspect.signature(verb).return_annotation
+    plain = returns in (None, "None", inspect.Signature.empty)
+    app.command(name)(verb if plain else as_command(name, verb))
+
+
+def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
+    """The function that typer reads.
+
+    Parameters of the verb without an option or argument of typer are left to Python; of these,
+    ``observer`` and ``tell`` are given what shows progress on the terminal. Options of how the
+    result is shown are the keyword arguments of its class's ``show``.
+
+    Args:
+        name: words that call it.
+        verb: a function whose result is a :class:`~paretune.verbs.result.Result`.
+    """
+    result_type = _read_hints(verb)["return"]
+    taken = _read_parameters(verb)
+    shown = _read_parameters(result_type.show)
+    added: dict[str, Any] = {"as_json": AsJson}
+    if "output" not in taken | shown:
+        added["json_file"] = JsonFile
+    if "study" in taken:
+        added["overrides"] = Overrides
+
+    def call(**values: Any) -> None:
+        as_json, json_file = values.pop("as_json"), values.pop("json_file", None)
+        quiet = values.get("quiet", False)
+        if json_file is not None and not as_json:
+            raise StudyError("needs --json.", where="--output", remedy="Add --json.")
+        if overrides := values.pop("overrides", None):
+            values["study"] = load_study(values["study"], overrides)
+        options = {option: values[option] for option in shown}
+        arguments = {option: values[option] for option in taken}
+        if as_json:
+            _refuse_unseen(options, shown)
+        out = console()
+
+        def tell(part: str | Result) -> None:
+            if isinstance(part, str) and not quiet:
+                echo(part, error=as_json)
+            elif isinstance(part, Result) and not as_json:
+                part.show(out, **options)
+
+        with ExitStack() as stack:
+            if "tell" in inspect.signature(verb).parameters:
+                arguments["tell"] = tell
+            if "observer" in inspect.signature(verb).parameters:
+                from paretune.execution.progress.observer import open_observer
+
+                stream = error_stream() if as_json else None
+                arguments["observer"] = stack.enter_context(open_observer(stream, quiet=quiet))
+            result: Result = verb(**arguments)
+        if as_json:
+            write_json(name, result, json_file)
+        else:
+            result.show(out, **options)
+        if result.failure is not None:
+            raise result.failure
+        if result.exit_code:
+            raise SystemExit(result.exit_code)
+
+    defaults = {"as_json": False, "json_file": None, "overrides": None}
+    parameters = {
+        **taken,
+        **shown,
+        **{
+            option: inspect.Parameter(
+                option, inspect.Parameter.KEYWORD_ONLY, default=defaults[option], annotation=hint
+            )
+            for option, hint in added.items()
+        },
+    }
+    # What typer reads: resolved types; an argument that takes all remaining words is the last.
+    call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    call.__annotations__ = {option: one.annotation for option, one in parameters.items()}
+    call.__doc__ = re.split(r"\n\n\s*(?:Args|Returns|Raises):", inspect.getdoc(verb) or "")[0]
+    return call
+
+
+def write_json(name: str, result: Result, file: Path | None) -> None:
+    """Print the object of a result with the fields that all have, or write it to a file.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    common = {"format": FORMAT, "paretune": version("paretune"), "verb": name}
+    value = {**common, **result.to_json()}
+    if file is None:
+        echo_json(value)
+        return
+    write_output(file, f"{dump_json(value)}\n", overwrite=True)
+    echo(f"JSON: {file}", error=True)
+
+
+def _refuse_unseen(options: dict[str, Any], shown: dict[str, inspect.Parameter]) -> None:
+    """Refuse options of how a result is shown where it is printed as JSON."""
+    for option, value in options.items():
+        if value != shown[option].default and option not in SILENT_OPTIONS:
+            raise StudyError(
+                "changes nothing beside --json.",
+                where=f"--{option.replace('_', '-')}",
+                remedy="Leave out one of them.",
+            )
+
+
+def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters that the command line has, with the types that it passes."""
+    hints = _read_hints(function)
+    parameters = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = hints.get(name)
+        if get_origin(hint) is not Annotated:
+            continue
+        kind, *metadata = get_args(hint)
+        if not any(isinstance(entry, ParameterInfo) for entry in metadata):
+            continue
+        parameters[name] = parameter.replace(
+            annotation=Annotated[(_choose_type(kind), *metadata)],
+            kind=inspect.Parameter.KEYWORD_ONLY,
+        )
+    return parameters
+
+
+def _read_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of parameters and result; of what only type checkers import, Any."""
+
+    class Names(dict[str, Any]):
+        def __missing__(self, name: str) -> Any:
+            return Any
+
+    names = Names({**vars(builtins), **inspect.unwrap(function).__globals__})
+    return get_type_hints(function, localns=names, include_extras=True)
+
+
+def _choose_type(hint: Any) -> Any:
+    """The first type of a union, and None where it is among them; a list of a sequence."""
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    first = members[0]
+    if get_origin(first) is Sequence:
+        first = list[_choose_type(get_args(first)[0])]  # type: ignore[misc]
+    return first | None if type(None) in members else first

@@ -1,0 +1,90 @@
+"""Parameters that several verbs share, with the help that the command line shows.
+
+The command line passes the first type of a union: a path where a path or a text may be given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretune.study import Study
+
+
+def complete_study(incomplete: str) -> list[str]:
+    """What a shell offers for a study: shipped names, study files, and folders on the way."""
+    from paretune.verbs.study_input import shipped_studies
+
+    names = [name for name in shipped_studies() if name.startswith(incomplete)]
+    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    siblings = sorted(folder.iterdir()) if folder.is_dir() else []
+    paths = [path for path in siblings if str(path).startswith(incomplete)]
+    files = [str(path) for path in paths if path.suffix in (".yaml", ".yml")]
+    return [*names, *files, *(f"{path}/" for path in paths if path.is_dir())]
+
+
+StudyLike = Annotated[
+    str | Path | Study,
+    typer.Argument(
+        metavar="STUDY",
+        help="A study file, or the name of a shipped one (paretune ls studies).",
+        show_default=False,
+        autocompletion=complete_study,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings that replace those of the study file: training.epochs=3, "
+        "protocol.seeds=[1,2] or methods.lora.rank=16.",
+        show_default=False,
+    ),
+]
+StoreFolder = Annotated[
+    Path | str | None,
+    typer.Option(metavar="FOLDER", help="Folder of the results. [default: studies/NAME]"),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="For scripts: JSON on standard output, or in --output."),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="With --json: write it here instead."),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Only the answer, one line a task, and errors."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Processes that train at once on each device. [default: as many as cores and "
+        "memory allow; 1 on a GPU]",
+    ),
+]
+Threads = Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each worker.")]
+Devices = Annotated[
+    str,
+    typer.Option(
+        metavar="DEVICES",
+        help="cpu, cuda, or several: cuda:0,cuda:2; auto takes a GPU if there is one, all takes "
+        "every GPU. Costs are measured on the first.",
+    ),
+]
+Online = Annotated[
+    bool,
+    typer.Option("--online", help="Fetch models and hub datasets that are not here yet."),
+]
+TrainAgain = Annotated[
+    bool,
+    typer.Option("--train-again", help="Train a run once more where its weights were not kept."),
+]
+MaxMemory = Annotated[
+    str | float | None, typer.Option(metavar="SIZE", help="Peak memory in training: 4GiB.")
+]

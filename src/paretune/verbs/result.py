@@ -1,0 +1,152 @@
+"""What a verb returns: a value that prints itself, dumps itself as JSON and shows itself."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+
+from paretune.errors import ParetuneError
+from paretune.study import Run, Study
+from paretune.terminal.notebook import html_code
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from paretune.terminal.console import Terminal
+
+Item = TypeVar("Item")
+TEXT_WIDTH = 100
+"""Columns of :class:`Result` as text, where no terminal says how many it has."""
+
+
+class Result:
+    """The value of a verb; a subclass is a frozen dataclass (``repr=False``).
+
+    Attributes:
+        json_fields: fields and properties that its JSON object has; by default all fields.
+    """
+
+    json_fields: ClassVar[tuple[str, ...]] = ()
+
+    def describe(self) -> Iterable[RenderableType]:
+        """What it says: strings are lines of their own, anything else is laid out by Rich."""
+        raise NotImplementedError
+
+    def show(self, out: Terminal) -> None:
+        """Print it on a terminal. Options of the command are keyword arguments of a subclass."""
+        for part in self.describe():
+            out.print(part, soft_wrap=isinstance(part, str))
+
+    @property
+    def failure(self) -> ParetuneError | None:
+        """What the command ends with, after it has printed the result; None where all is well."""
+        return None
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command."""
+        return 0 if self.failure is None else self.failure.exit_code
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of its JSON object, as plain values."""
+        names = self.json_fields or [field.name for field in fields(self)]  # type: ignore[arg-type]
+        return {name: to_json_value(getattr(self, name)) for name in names}
+
+    def __str__(self) -> str:
+        from paretune.terminal.console import Terminal
+
+        stream = io.StringIO()
+        Result.show(self, Terminal(file=stream, width=TEXT_WIDTH))
+        return stream.getvalue().rstrip("\n")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_code(str(self).splitlines())
+
+
+Tell = Callable[[str | Result], None]
+"""Called with a sentence, or with a part of the result, while a verb works."""
+
+
+@dataclass(frozen=True, repr=False)
+class ResultList(Result, Sequence[Item], Generic[Item]):
+    """Several values in order, such as one for each task.
+
+    Attributes:
+        json_name: of the list in the JSON object.
+    """
+
+    items: tuple[Item, ...]
+    json_name: ClassVar[str] = "items"
+
+    def describe(self) -> Iterable[RenderableType]:
+        """Each value, with a blank line between them."""
+        described: Any = self.items  # a subclass whose values are no results has its own method
+        for number, item in enumerate(described):
+            yield from [""] if number else []
+            yield from item.describe()
+
+    def to_json(self) -> dict[str, Any]:
+        """The list, under its name."""
+        return {self.json_name: to_json_value(self.items)}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        return self.items[index]
+
+
+def to_json_value(value: Any) -> Any:
+    """Plain values of anything, recursively.
+
+    A dataclass is an object, a study its name, a path a string; NaN and infinity are null. The
+    fields of a run stand beside those of the dataclass that has it.
+    """
+    if isinstance(value, Result):
+        return value.to_json()
+    if isinstance(value, Study):
+        return value.study
+    if isinstance(value, Run):
+        return _run_fields(value)
+    if isinstance(value, ParetuneError):
+        error = {"kind": type(value).__name__, "what": value.what, "where": value.where}
+        return {**error, "remedy": value.remedy, "exit_code": value.exit_code}
+    if is_dataclass(value) and not isinstance(value, type):
+        plain: dict[str, Any] = {}
+        for name, content in ((field.name, getattr(value, field.name)) for field in fields(value)):
+            is_run = isinstance(content, Run)
+            plain |= _run_fields(content) if is_run else {name: to_json_value(content)}
+        return plain
+    if isinstance(value, Mapping):
+        return {str(key): to_json_value(content) for key, content in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json_value(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Integral):  # numpy's too
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _run_fields(run: Run) -> dict[str, Any]:
+    """What identifies a run within its study."""
+    task, model, method = run.cell
+    outer = None if run.outer is None else run.outer.model_dump()
+    seeds = {"stage": run.stage, "seed": run.seed, "fold": run.fold, "outer": outer}
+    cell = {"task": task, "model": model, "method": method}
+    return {**cell, **seeds, "learning_rate": run.learning_rate}

@@ -1,0 +1,218 @@
+"""``merge`` and ``verify``: stores as a whole. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paretune.data.cache_dir import activation_cache_home, converted_models_home
+from paretune.errors import ParetuneError, StoreError, StudyError
+from paretune.files import has_valid_checksum
+from paretune.models.sources.convert import is_whole_copy
+from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs import study_input
+from paretune.verbs.options import StoreFolder, StudyLike
+from paretune.verbs.result import Result
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from paretune.terminal.console import Terminal
+
+
+@dataclass(frozen=True, repr=False)
+class MergedStore(Result):
+    """What one store gave; numbers of runs.
+
+    Attributes:
+        folder: of the store.
+        added: runs that are new in the merged store.
+        present: that it had already, with the same result.
+        contradictory: that it had already, with another result that stays.
+        running: that a worker executes there now, and that were left to it.
+    """
+
+    folder: Path
+    added: int
+    present: int
+    contradictory: int
+    running: int
+
+    def describe(self) -> Iterable[RenderableType]:
+        """One line."""
+        parts = [f"{pluralise(self.added, 'run')} added"]
+        if self.present:
+            parts.append(f"{self.present} already there")
+        if self.contradictory:
+            parts.append(f"{self.contradictory} with another result, not added")
+        if self.running:
+            parts.append(f"{self.running} left to the worker that executes them")
+        yield f"{sanitise_line(self.folder)}: {', '.join(parts)}"
+
+
+@dataclass(frozen=True, repr=False)
+class MergeResult(Result):
+    """The merged results.
+
+    Attributes:
+        folder: of the merged results.
+        stores: what each store gave: folder, added, present, contradictory, running.
+    """
+
+    folder: Path
+    stores: tuple[MergedStore, ...]
+
+    def describe(self) -> Iterable[RenderableType]:
+        """A line for each store, and what comes next."""
+        for store in self.stores:
+            yield from store.describe()
+        into = sanitise_line(self.folder)
+        yield f"Results: {into}; `paretune run STUDY --store` it does what is missing."
+
+
+def merge(
+    stores: Annotated[
+        Sequence[Path | str],
+        typer.Argument(metavar="STORE...", help="Folders of results.", show_default=False),
+    ],
+    output: Annotated[
+        Path | str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="The merged results; may exist.",
+            show_default=False,
+        ),
+    ],
+    *,
+    keep_own: Annotated[
+        bool,
+        typer.Option(
+            "--keep-own", help="Where results of a run differ, keep the one that is there."
+        ),
+    ] = False,
+) -> MergeResult:
+    """Bring the results of several machines together.
+
+    Each run that has ended is taken once.
+
+    A run's identity is what it trained on and how, so it does not matter which machine it ran on.
+    A study whose runs ended in several stores is whole in the merged one, and ``run`` there
+    executes only what is missing. The given stores stay as they are.
+
+    Raises:
+        StudyError: no store is given, or one that is also the output.
+        StoreError: a store is missing or damaged; or runs contradict each other. What came from
+            the stores before it stays.
+    """
+    from paretune.store import Store
+
+    folders, into = [Path(store) for store in stores], Path(output)
+    if not folders:
+        raise StudyError("names no store.", where="merge", remedy="Name folders of results.")
+    if any(folder.resolve() == into.resolve() for folder in folders):
+        raise StudyError(
+            "is both a source and the output.",
+            where=str(into),
+            remedy="The output takes from the others: name only those.",
+        )
+    for folder in folders:  # all can be read, before anything is written
+        Store.open(folder).close()
+    results = []
+    with Store.open(into, create=True) as merged:
+        for folder in folders:
+            with Store.open(folder) as source:
+                plan = merged.merge(source, keep_own=keep_own)
+            counts = map(len, (plan.added, plan.present, plan.contradictory, plan.running))
+            results.append(MergedStore(folder, *counts))
+    return MergeResult(into, tuple(results))
+
+
+@dataclass(frozen=True, repr=False)
+class VerifyResult(Result):
+    """Whether a store still says what was written to it.
+
+    Attributes:
+        folder: of the results.
+        runs: how many ended runs were read.
+        problems: a sentence each; exit code 6 where there are any.
+    """
+
+    folder: Path
+    runs: int
+    problems: tuple[str, ...]
+
+    def describe(self) -> Iterable[RenderableType]:
+        """That all is well, or each problem."""
+        verdict = (
+            "all as written" if not self.problems else pluralise(len(self.problems), "problem")
+        )
+        yield f"{sanitise_line(self.folder)}: {pluralise(self.runs, 'ended run')}, {verdict}."
+        yield from (f"  {sanitise_line(problem)}" for problem in self.problems)
+
+    def show(self, out: Terminal) -> None:
+        """Print that all is well; problems are what the command fails with."""
+        if not self.problems:
+            super().show(out)
+
+    @property
+    def failure(self) -> ParetuneError | None:
+        """The problems."""
+        if not self.problems:
+            return None
+        problems = "\n".join(f"  {sanitise_line(problem)}" for problem in self.problems)
+        return StoreError(
+            f"{pluralise(len(self.problems), 'problem')}:\n{problems}\n",
+            where=str(self.folder),
+            remedy="Restore what is damaged from a copy of the store. Without one, "
+            "`paretune run STUDY --retry` makes all of it again.",
+        )
+
+
+def verify(study: StudyLike, *, store: StoreFolder = None) -> VerifyResult:
+    """Compare every stored result with its checksum.
+
+    Names what changed since it was written: records, blobs, checkpoints of runs that have not
+    ended, and what is kept for all studies of this user (cached activations, converted models).
+
+    Raises:
+        StudyError: no such study, or its file cannot be used.
+        StoreError: the store is missing, or cannot be read at all.
+    """
+    from paretune.store import Store
+
+    folder = study_input.store_folder(study_input.resolve_study(study), store)
+    with Store.open(folder) as opened:
+        problems = [*opened.verify(), *_find_damaged_files(folder)]
+        return VerifyResult(folder, opened.count_ended(), tuple(problems))
+
+
+def _find_damaged_files(store: Path) -> Iterator[str]:
+    """A sentence for each damaged file that nothing rests on."""
+    checks: tuple[tuple[Iterable[Path], Callable[[Path], bool], str], ...] = (
+        (
+            (store / "checkpoints").glob("*.safetensors"),
+            has_valid_checksum,
+            "a checkpoint has changed since it was written; its run starts anew",
+        ),
+        (
+            activation_cache_home().glob("*.npy"),
+            has_valid_checksum,
+            "cached activations have changed since they were written; they are computed again",
+        ),
+        (
+            converted_models_home().glob("[!.]*"),
+            is_whole_copy,
+            "a converted model has changed since it was written; it is converted again",
+        ),
+    )
+    for paths, is_whole, problem in checks:
+        for path in sorted(paths):
+            if not is_whole(path) and path.exists():  # a run may end meanwhile
+                yield f"{path}: {problem}"
