@@ -51,12 +51,12 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
         verb: a function whose result is a :class:`~paretune.verbs.result.Result`.
     """
     result_type = _read_hints(verb)["return"]
-    taken = _read_parameters(verb)
-    shown = _read_parameters(result_type.show)
+    verb_options = _read_parameters(verb)
+    show_options = _read_parameters(result_type.show)
     added: dict[str, Any] = {"as_json": AsJson}
-    if "output" not in taken | shown:
+    if "output" not in verb_options | show_options:
         added["json_file"] = JsonFile
-    if "study" in taken:
+    if "study" in verb_options:
         added["overrides"] = Overrides
 
     def call(**values: Any) -> None:
@@ -66,10 +66,10 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
             raise StudyError("needs --json.", where="--output", remedy="Add --json.")
         if overrides := values.pop("overrides", None):
             values["study"] = load_study(values["study"], overrides)
-        options = {option: values[option] for option in shown}
-        arguments = {option: values[option] for option in taken}
+        options = {option: values[option] for option in show_options}
+        arguments = {option: values[option] for option in verb_options}
         if as_json:
-            _refuse_unseen(options, shown)
+            _refuse_unseen(options, show_options)
         out = console()
 
         def tell(part: str | Result) -> None:
@@ -98,8 +98,8 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
 
     defaults = {"as_json": False, "json_file": None, "overrides": None}
     parameters = {
-        **taken,
-        **shown,
+        **verb_options,
+        **show_options,
         **{
             option: inspect.Parameter(
                 option, inspect.Parameter.KEYWORD_ONLY, default=defaults[option], annotation=hint
@@ -129,10 +129,10 @@ def write_json(name: str, result: Result, file: Path | None) -> None:
     echo(f"JSON: {file}", error=True)
 
 
-def _refuse_unseen(options: dict[str, Any], shown: dict[str, inspect.Parameter]) -> None:
+def _refuse_unseen(options: dict[str, Any], show_options: dict[str, inspect.Parameter]) -> None:
     """Refuse options of how a result is shown where it is printed as JSON."""
     for option, value in options.items():
-        if value != shown[option].default and option not in SILENT_OPTIONS:
+        if value != show_options[option].default and option not in SILENT_OPTIONS:
             raise StudyError(
                 "changes nothing beside --json.",
                 where=f"--{option.replace('_', '-')}",
