@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.statistics.score_difference import score_difference
-from paretune.analysis.statistics.score_interval import confidence_interval
+from paretune.analysis.statistics.differences import score_difference
+from paretune.analysis.statistics.intervals import confidence_interval
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import add_missing_runs

@@ -20,7 +20,7 @@ import numpy as np
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells, group_into_cells
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.rounds import race_budget
 from paretune.errors import StoreError

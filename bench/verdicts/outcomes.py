@@ -9,7 +9,7 @@ from math import log
 
 from paretune import metrics
 from paretune.analysis.cell import Cell
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import recommend
 from verdicts.studies import FREE_MEGABYTES, MEGABYTES
 

@@ -10,7 +10,7 @@ import numpy as np
 from replay import FOLDER, Pool
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.statistics.sample_size import ONE_PASS
 from verdicts import outcomes
 from verdicts.generator import Design, Generator

@@ -6,19 +6,15 @@ from scipy import stats
 from support import fake_records as fake
 from support.paired import difference
 
-from paretune.analysis.baseline_comparison import (
-    BaselineComparison,
-    Verdict,
-    standing_of,
-    verdict_of,
-)
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.comparisons import BaselineComparison, Verdict, verdict_of
+from paretune.analysis.pairs import standing_of
+from paretune.analysis.statistics.differences import score_difference
 from paretune.analysis.statistics.multiple_testing import (
     all_pairs_correction,
     holm_correction,
     rows_correction,
 )
-from paretune.analysis.statistics.score_difference import score_difference
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.errors import StoreError
 
 

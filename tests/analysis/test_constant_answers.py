@@ -2,7 +2,7 @@ import pytest
 from sklearn.metrics import f1_score
 from support import fake_records as fake
 
-from paretune.analysis.constant_answers import find_best_constant, is_collapsed, score_constants
+from paretune.analysis.outcomes import find_best_constant, is_collapsed, score_constants
 
 
 def test_one_answer_for_all_is_constant() -> None:

@@ -10,8 +10,8 @@ from support import fake_records as fake
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.forgetting import measure_forgetting
 from paretune.analysis.pareto.costs import estimate_cost
+from paretune.analysis.secondary_scores import measure_forgetting
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import render_page
 from paretune.reporting.tables.study_tables import build_tables

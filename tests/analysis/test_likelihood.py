@@ -12,12 +12,12 @@ from support import fake_records as fake
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.likelihood import (
+from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.secondary_scores import (
     LikelihoodComparisons,
     cell_likelihood,
     example_likelihood,
 )
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
 from paretune.store.record import Predictions, Record
 from paretune.study import OuterFold, Study

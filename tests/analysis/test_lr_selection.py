@@ -1,7 +1,7 @@
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.lr_selection import select_learning_rate
+from paretune.analysis.learning_rates import select_learning_rate
 from paretune.store.record import Record
 
 STUDY = fake.study()

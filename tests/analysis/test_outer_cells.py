@@ -10,16 +10,15 @@ from scipy import stats
 from support import fake_folds
 from support import fake_records as fake
 
-from paretune.analysis.cell import Cell
+from paretune.analysis.cell import Cell, fill_repeats, merge_folds
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.failures import FailureRate
-from paretune.analysis.fold_answers import fill_repeats, merge_folds
-from paretune.analysis.likelihood import CellLikelihood, cell_likelihood
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.pareto.expected_score import expected_scores
+from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.outcomes import FailureRate
+from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.run_selection import select_run
-from paretune.analysis.test_design import SPLIT, TestDesign
+from paretune.analysis.secondary_scores import CellLikelihood, cell_likelihood
+from paretune.analysis.statistics.scores import SPLIT, TestDesign
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
 from paretune.reporting.text.formatting import format_n_by_seeds, format_runs

@@ -3,7 +3,7 @@
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.primary_metric import find_primary_metric
+from paretune.analysis.learning_rates import find_primary_metric
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "weighted_f1", "accuracy_f1"])

@@ -8,7 +8,7 @@ import pytest
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.shifted_test import score_shifted
+from paretune.analysis.secondary_scores import score_shifted
 from paretune.reporting.build import build_report
 from paretune.store.record import Record
 

@@ -8,8 +8,7 @@ import pytest
 from support import fake_records as fake
 from support.fake_cells import topic_cells
 
-from paretune.analysis.likelihood import NO_SHARES, cell_likelihood
-from paretune.analysis.unread_answers import unread_share
+from paretune.analysis.secondary_scores import NO_SHARES, cell_likelihood
 from paretune.metrics.classification import NO_LABEL
 from paretune.reporting.build import build_report
 from paretune.store.record import Predictions, Record
@@ -34,8 +33,8 @@ def text_study() -> tuple[Study, list[Record]]:
 def test_the_share_of_answers_without_a_label_is_told() -> None:
     study, records = text_study()
     cells = {cell.method: cell for cell in topic_cells(study, records)}
-    assert unread_share(cells["lora"]) == pytest.approx(6 / 60)
-    assert unread_share(cells["majority"]) == 0.0
+    assert cells["lora"].unread_share == pytest.approx(6 / 60)
+    assert cells["majority"].unread_share == 0.0
     (task,) = build_report(study, records, []).tasks
     sentences = [s for s in task.sentences if s.startswith("No label was found")]
     assert len(sentences) == 1 and "which count as wrong: 10.0% of LoRA" in sentences[0]

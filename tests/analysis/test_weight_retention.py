@@ -9,7 +9,7 @@ from support.fake_records import answers, make_run, record
 from support.fake_records import study as make_study
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.weight_retention import (
+from paretune.analysis.run_selection import (
     best_runs_fit,
     select_weights_to_drop,
     sort_by_priority,

@@ -127,7 +127,7 @@ def test_real_runs_need_no_larger_factor_than_the_one_in_use() -> None:
     """100 runs each of full and LoRA: 20 divisions of 160 messages into five folds."""
     from replay import FOLDER, Pool, required_phi
 
-    from paretune.analysis.test_design import TestDesign
+    from paretune.analysis.statistics.scores import TestDesign
 
     pool = Pool.load(FOLDER / "crossed" / "routing.json")
     assert pool.num_folds == 5

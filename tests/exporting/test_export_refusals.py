@@ -19,7 +19,7 @@ import pytest
 import transformers
 from support.tiny_study import as_file, command, finish, finished, small
 
-from paretune.analysis.weight_retention import sort_by_priority
+from paretune.analysis.run_selection import sort_by_priority
 from paretune.errors import StoreError, StudyError
 from paretune.exporting import folder as export_folder
 from paretune.store import Store

@@ -8,8 +8,7 @@ import pytest
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.pareto.recommendation import Budget
+from paretune.analysis.pareto.recommend import Budget, choose
 from paretune.errors import MethodError, StudyError
 from paretune.exporting.export_selection import FORMS, select_cell, select_form
 from paretune.store.record import Record

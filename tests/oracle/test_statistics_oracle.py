@@ -16,16 +16,16 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
-from paretune.analysis.failures import FailureRate
+from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.over_tasks import (
     TaskEffect,
     heterogeneity_p_value,
     interval_of_any_task,
 )
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.statistics.differences import DifferenceTerms
 from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.sample_size import estimate_sample_size
-from paretune.analysis.statistics.score_difference import DifferenceTerms
+from paretune.analysis.statistics.scores import bootstrap_score
 
 THEIRS: dict[str, Any] = json.loads(
     (Path(__file__).parent / "statistics.json").read_text(encoding="utf-8")

@@ -26,14 +26,19 @@ pytestmark = pytest.mark.thorough  # every table, figure and page, four times
 STATISTICS = (
     "analysis/statistics/",
     "analysis/pareto/front.py",
-    "analysis/pareto/expected_best.py",
     "analysis/pareto/recommend.py",
-    "analysis/resources/forecast.py",
-    "analysis/pairwise_ranks.py",
+    "analysis/forecast.py",
     "metrics/",
 )
 """Files whose functions compute a statistic."""
-ATTRIBUTES = {"examples_only", "standing", "<module>"}
+ATTRIBUTES = {
+    "examples_only",
+    "is_cross_validation",
+    "standing",
+    "within_budget",
+    "proven",
+    "<module>",
+}
 """Properties of values in them, and what runs when they are imported."""
 
 
@@ -112,4 +117,4 @@ def test_rendering_computes_no_statistics(tmp_path: Path, fakes) -> None:
 
     assert statistics_called(render) == set()
     built = statistics_called(lambda: build.build_report(study, records))
-    assert {call.partition(":")[0] for call in built} >= set(STATISTICS[1:5])
+    assert {call.partition(":")[0] for call in built} >= set(STATISTICS[1:4])

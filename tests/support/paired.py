@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.score_difference import score_difference
-from paretune.analysis.statistics.score_interval import Interval
+from paretune.analysis.statistics.differences import score_difference
+from paretune.analysis.statistics.intervals import Interval
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.store.record import Predictions
 
 

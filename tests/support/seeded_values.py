@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.front import pareto_front
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.score_interval import score_interval
+from paretune.analysis.statistics.intervals import score_interval
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.data.batch import shuffle_order
 from paretune.data.example import Example
 from paretune.data.split import assign_folds, sample_held_out, take_whole_groups

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from paretune.analysis.cell_records import (
-    group_by_outer,
-    has_test_answers,
-)
-from paretune.analysis.constant_answers import is_collapsed
-from paretune.analysis.failures import FAILED_OUTCOMES, FailureRate
-from paretune.analysis.fold_answers import fill_repeats, merge_folds
-from paretune.analysis.lr_selection import RateSelection, select_learning_rate
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
-from paretune.analysis.statistics.score_interval import Interval, confidence_interval
-from paretune.analysis.test_design import SPLIT, TestDesign
+from paretune.analysis.learning_rates import RateSelection, select_learning_rate
+from paretune.analysis.outcomes import FAILED_OUTCOMES, FailureRate, is_collapsed
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.scores import SPLIT, BootstrapScore, TestDesign, bootstrap_score
+from paretune.errors import StoreError
 from paretune.methods import baselines
 from paretune.metrics import Array
+from paretune.metrics.classification import NO_LABEL
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.study import OuterFold, Readout
@@ -34,6 +30,9 @@ its further runs could not change the answer."""
 
 NO_MODEL = "-"
 """The model key of baselines without a model; they belong to every model of their task."""
+
+CellKey = tuple[str, str]
+"""Model and method: what tells the cells of a task apart."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +81,11 @@ class Cell:
     raced: bool = False
     first_runs: tuple[Record, ...] = ()
     stop: Stop | None = None
+
+    @property
+    def key(self) -> CellKey:
+        """Its model and method."""
+        return self.model, self.method
 
     @property
     def baseline(self) -> bool:
@@ -234,6 +238,14 @@ class Cell:
         return confidence_interval(bootstrap_score(self.shown_answers, self.metric, self.design))
 
     @property
+    def unread_share(self) -> float:
+        """Generated test answers in which no label was found, which count as wrong: their share."""
+        if not self.objective.predicts_labels:
+            return 0.0
+        answers = [answer for seed in self.test_answers for answer in seed.prediction]
+        return answers.count(NO_LABEL) / len(answers) if answers else 0.0
+
+    @property
     def unscored_runs(self) -> int:
         """Final runs that ended without answers on the test part."""
         return sum(not has_test_answers(record) for record in self.final)
@@ -268,3 +280,110 @@ def _outcome_of(record: Record) -> str:
     judged = ("test",) if record.run.outer is None else ("test", "selection")
     answers = [record.predictions[part] for part in judged if part in record.predictions]
     return "collapsed" if is_collapsed(*answers) else "ok"
+
+
+def has_test_answers(record: Record) -> bool:
+    """Whether the store has its answers to the test rows."""
+    answers: Predictions | None = record.predictions.get("test")
+    return answers is not None and bool(answers.uid)
+
+
+FIRST_RUNS = 2
+"""Runs that every method of a race gets: with one, nothing is known of how much runs differ."""
+
+
+def position_of(record: Record, seeds: Sequence[int]) -> int | None:
+    """The position of a final run among the seeds of the study; None if it is none of them."""
+    outer = record.run.outer
+    if outer is not None:
+        return outer.position if outer.position < len(seeds) else None
+    return seeds.index(record.run.seed) if record.run.seed in seeds else None
+
+
+def group_by_outer(records: Iterable[Record]) -> dict[OuterFold, list[Record]]:
+    """The records of each outer fold."""
+    groups: dict[OuterFold, list[Record]] = {}
+    for record in records:
+        if record.run.outer is not None:
+            groups.setdefault(record.run.outer, []).append(record)
+    return groups
+
+
+def merge_folds(folds: Sequence[Predictions]) -> Predictions:
+    """The answers of several folds as one part, in the natural order of uids.
+
+    So the answers of every method and repeat stand in the same order, whatever its folds. Clusters
+    and questions lie whole in a fold; they are numbered anew in that order. A column that some
+    folds do not have is left out.
+
+    Raises:
+        StoreError: two folds have answered the same row.
+    """
+    uids = [uid for fold in folds for uid in fold.uid]
+    if len(set(uids)) < len(uids):
+        raise StoreError(
+            "two folds of a cross-validation have answered the same rows.",
+            remedy="The data of the task changed between runs; run the study again.",
+        )
+    order = sorted(range(len(uids)), key=lambda i: _natural_key(uids[i]))
+
+    def join(columns: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
+        values = [value for column in columns for value in column]
+        return tuple(values[i] for i in order) if len(values) == len(uids) else ()
+
+    merged: dict[str, Any] = {}
+    for column in fields(Predictions):
+        parts = [getattr(fold, column.name) for fold in folds]
+        if column.name == "segment":
+            names = set.intersection(*map(set, parts))
+            merged["segment"] = {name: join(part[name] for part in parts) for name in names}
+        elif column.name not in ("cluster", "question"):
+            merged[column.name] = join(parts)
+        elif any(parts):
+            # In a fold that has no groups, every row is a group.
+            groups = [part or range(len(fold.uid)) for fold, part in zip(folds, parts, strict=True)]
+            keys = join([(fold, group) for group in part] for fold, part in enumerate(groups))
+            numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+            merged[column.name] = tuple(numbers[key] for key in keys)
+        else:
+            merged[column.name] = ()
+    return replace(folds[0], **merged)
+
+
+def fill_repeats(repeats: Mapping[int, Predictions]) -> dict[int, Predictions]:
+    """Every repeat with all rows that any has answered.
+
+    A row without an answer in one repeat has there the answer of the next repeat that has one. So
+    each row counts once, with a mean over what answered it, and a fold that failed costs its own
+    answers only.
+    """
+    if len({answers.uid for answers in repeats.values()}) < 2:
+        return dict(repeats)
+    order = list(repeats)
+    filled = {}
+    for place, repeat in enumerate(order):
+        parts = [repeats[repeat]]
+        answered = set(parts[0].uid)
+        for answers in (repeats[key] for key in (*order[place + 1 :], *order[:place])):
+            missing = [i for i, uid in enumerate(answers.uid) if uid not in answered]
+            if missing:
+                parts.append(_take_rows(answers, missing))
+                answered.update(parts[-1].uid)
+        filled[repeat] = merge_folds(parts)
+    return filled
+
+
+def _take_rows(answers: Predictions, places: Sequence[int]) -> Predictions:
+    columns = {}
+    for column in fields(Predictions):
+        if column.name != "segment":
+            values = getattr(answers, column.name)
+            columns[column.name] = tuple(values[i] for i in places) if values else ()
+    segment = {name: tuple(v[i] for i in places) for name, v in answers.segment.items()}
+    return replace(answers, **columns, segment=segment)
+
+
+def _natural_key(uid: str) -> list[tuple[int, int, str]]:
+    """``train:2`` before ``train:10``."""
+    parts = re.split(r"(\d+)", uid)
+    return [(1, int(p), "") if p.isdecimal() and p.isascii() else (0, 0, p) for p in parts]

@@ -1,25 +1,29 @@
-"""Records of a study, gathered into cells: all runs of one task x model x method together."""
+"""Records of a study, gathered into cells: all runs of one task x model x method together.
+
+Only records of one setting and one design of the test count together.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.cell_records import (
-    count_outer_folds,
-    final_sort_key,
+from paretune.analysis.cell import (
+    FIRST_RUNS,
+    NO_MODEL,
+    Cell,
     group_by_outer,
-    is_first_run,
-    keep_design,
-    keep_one_run_per_fold,
-    keep_one_setting,
-    keep_same_examples,
+    has_test_answers,
+    position_of,
 )
-from paretune.analysis.lr_selection import RateSelection, select_learning_rate
-from paretune.analysis.primary_metric import find_primary_metric
-from paretune.analysis.test_design import TestDesign
+from paretune.analysis.learning_rates import (
+    RateSelection,
+    find_primary_metric,
+    select_learning_rate,
+)
+from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods import baselines
 from paretune.store.record import Record, RunStatus
 from paretune.study import MethodSpec, OuterFold, Run, Study, TaskSpec
@@ -85,7 +89,7 @@ def build_cells(
         if (metric := find_primary_metric(task_records)) is not None:
             metrics[task] = metric
     folds = {
-        task.key: count_outer_folds(study, by_task.get(task.key, ()), states)
+        task.key: _count_outer_folds(study, by_task.get(task.key, ()), states)
         for task in study.tasks
     }
     return [
@@ -140,29 +144,50 @@ def _baselines_on_model(
     return [*(probe for probe in probes if probe.key in planned), *always]
 
 
+def _count_outer_folds(study: Study, records: Sequence[Record], states: Sequence[RunStatus]) -> int:
+    """Folds of a task's cross-validation; 0: the published split.
+
+    What the study asks for, if there are such runs; else what most runs are.
+    """
+    runs = [record.run for record in records] or [state.run for state in states]
+    counts = Counter(_folds_of(run) for run in runs if run.stage != "cost")
+    if not counts:
+        return 0
+    outer = study.protocol.outer
+    folds = outer if isinstance(outer, int) else 0
+    return folds if outer != "auto" and folds in counts else counts.most_common(1)[0][0]
+
+
+def _folds_of(run: Run) -> int:
+    return run.outer.folds if run.outer is not None else 0
+
+
 def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int) -> Cell:
     """``empty`` with its records and what follows from them."""
     of_stage: dict[str, list[Record]] = {"tune": [], "final": [], "cost": []}
     for record in records:
-        of_stage[record.run.stage].append(record)
+        if record.run.stage == "cost" or _folds_of(record.run) == folds:
+            of_stage[record.run.stage].append(record)
     raced = study.protocol.race != "off"
-    tuning = keep_one_setting(keep_design(of_stage["tune"], folds), study, None)
-    choice, fold_choices = select_learning_rate(tuning, raced=raced and not folds), {}
-    candidates = keep_design(of_stage["final"], folds)
+    tuning = _keep_one_setting(of_stage["tune"], study)
+    choice = select_learning_rate(tuning, raced=raced and not folds)
+    fold_choices: dict[OuterFold, RateSelection] = {}
     if folds:
         fold_choices = {
             outer: select_learning_rate(trials) for outer, trials in group_by_outer(tuning).items()
         }
-        final = keep_one_run_per_fold(candidates, study, fold_choices)
+        final = _keep_one_run_per_fold(of_stage["final"], study, fold_choices)
     else:
-        final = keep_same_examples(keep_one_setting(candidates, study, choice.rate))
-    cost = keep_one_setting(of_stage["cost"], study, None)
+        final = _keep_same_examples(_keep_one_setting(of_stage["final"], study, choice.rate))
+    # By repeat and fold, then by seed.
+    final.sort(key=lambda r: (0 if r.run.outer is None else r.run.outer.position, r.run.seed))
+    positions = ((record, position_of(record, study.protocol.seeds)) for record in final)
     cell = replace(
         empty,
         design=TestDesign(folds),
-        final=tuple(sorted(final, key=final_sort_key)),
+        final=tuple(final),
         tuning=tuple(tuning),
-        cost=tuple(cost),
+        cost=tuple(_keep_one_setting(of_stage["cost"], study)),
         choice=choice,
         fold_choices=fold_choices,
         expected_runs=_count_expected_runs(study, empty, folds, fold_choices),
@@ -170,29 +195,92 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
             len(choice.table) == study.protocol.trials and choice.rate is None
             for choice in fold_choices.values()
         ),
-        other_settings=len(of_stage["final"]) - len(final),
+        other_settings=sum(record.run.stage == "final" for record in records) - len(final),
         raced=raced,
-        first_runs=_find_first_runs(final, study) if raced else (),
+        first_runs=tuple(r for r, at in positions if raced and at is not None and at < FIRST_RUNS),
     )
     return replace(cell, design=TestDesign(folds, len(cell.test_answers) or 1)) if folds else cell
-
-
-def _find_first_runs(final: Iterable[Record], study: Study) -> tuple[Record, ...]:
-    first = [r for r in final if is_first_run(r, study.protocol.seeds)]
-    return tuple(sorted(first, key=final_sort_key))
 
 
 def _count_expected_runs(
     study: Study, cell: Cell, folds: int, fold_choices: Mapping[OuterFold, RateSelection]
 ) -> int:
-    draws_nothing = cell.name in baselines.DRAWS_NOTHING
-    if not folds:
-        if cell.model == NO_MODEL or draws_nothing:
-            return 1  # it does not depend on the seed
-        preset = load_preset(study.protocol.preset)
-        own = preset.final_runs if preset else None
-        return len(study.protocol.seeds) if own is None else own
-    if draws_nothing:
-        return folds
-    # A fold all of whose trials failed has no final run.
-    return len(study.protocol.seeds) - sum(choice.rate is None for choice in fold_choices.values())
+    seeds = len(study.protocol.seeds)
+    if cell.name in baselines.DRAWS_NOTHING:
+        return max(folds, 1)
+    if folds:  # a fold all of whose trials failed has no final run
+        return seeds - sum(choice.rate is None for choice in fold_choices.values())
+    if cell.model == NO_MODEL:  # it does not depend on the seed
+        return 1
+    preset = load_preset(study.protocol.preset)
+    return seeds if preset is None or preset.final_runs is None else preset.final_runs
+
+
+def _keep_one_run_per_fold(
+    records: Sequence[Record], study: Study, choices: Mapping[OuterFold, RateSelection]
+) -> list[Record]:
+    """Of one setting, for each fold the run at its selected rate, with the study's seed."""
+    seeds = study.protocol.seeds
+    selected = []
+    for outer, runs in group_by_outer(_keep_one_setting(records, study)).items():
+        rate = choices[outer].rate if outer in choices else None
+        seed = seeds[outer.position] if outer.position < len(seeds) else None
+        fitting = [r for r in runs if rate is None or r.run.learning_rate == rate] or runs
+        selected.append(max(fitting, key=lambda record: record.run.seed == seed))
+    return selected
+
+
+def _keep_one_setting(
+    records: Sequence[Record], study: Study, rate: float | None = None
+) -> list[Record]:
+    """The records of one setting: the study's own, at the selected rate, or the most frequent."""
+    settings: dict[str, list[Record]] = {}
+    for record in records:
+        settings.setdefault(_setting_key(record), []).append(record)
+    return max(settings.values(), key=lambda group: _closeness(group, study, rate), default=[])
+
+
+def _setting_key(record: Record) -> str:
+    """What must be equal for two runs to be seeds (or trials) of one another."""
+    run = record.run
+    ignored: dict[str, Any] = {"seed": 0, "fold": 0}
+    if run.outer is not None:
+        ignored["outer"] = run.outer.folds
+    if run.stage != "final" or run.outer is not None:  # each fold has its own rate
+        ignored["learning_rate"] = 0
+    form = run.canonical_form()
+    option = run.method.found_by_search
+    if option and run.outer is not None:  # each fold has its own search
+        options = {k: v for k, v in form["method"]["options"].items() if k != option}
+        form["method"] = {**form["method"], "options": options}
+    return repr(sorted({**form, **ignored}.items()))
+
+
+def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> tuple[Any, ...]:
+    run: Run = records[0].run
+    training = run.training.model_copy(update={"precision": study.training.precision})
+    return (
+        any(_is_of(run.method, m) for m in study.all_methods if m.key == run.method.key),
+        training == study.training,
+        run.split_seed == study.protocol.split_seed,
+        rate is None or run.learning_rate == rate,
+        len(records),
+    )
+
+
+def _is_of(method: MethodSpec, of_study: MethodSpec) -> bool:
+    """Whether a run's method is the study's, or what a search has found for it."""
+    searched, options = of_study.found_by_search, of_study.options_of_runs
+    set_by_hand = {
+        k: v for k, v in method.options_of_runs.items() if k != searched or searched in options
+    }
+    return set_by_hand == options
+
+
+def _keep_same_examples(records: Sequence[Record]) -> list[Record]:
+    """Without runs on other data: only answers to the same examples are averaged."""
+    answers = {r.run_id: r.predictions["test"].uid for r in records if has_test_answers(r)}
+    if not answers:
+        return list(records)
+    most_common, _ = Counter(answers.values()).most_common(1)[0]
+    return [r for r in records if answers.get(r.run_id, most_common) == most_common]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from paretune import metrics
 from paretune.analysis.cell import Cell
-from paretune.analysis.constant_answers import find_best_constant
+from paretune.analysis.outcomes import find_best_constant
 from paretune.methods import baselines
 
 RateEdge = Literal["", "lowest", "highest"]

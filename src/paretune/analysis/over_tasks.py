@@ -2,7 +2,7 @@
 
 On a small task few differences are proven; the same difference on several tasks often is. Per task
 t with n_t independent rows the difference d_t has the variance v_t of
-:mod:`paretune.analysis.statistics.score_difference`, all in points (hundredths of the metric's
+:mod:`paretune.analysis.statistics.differences`, all in points (hundredths of the metric's
 highest value). Over the tasks::
 
     d = sum w_t d_t,   se^2 = sum w_t^2 v_t,   w_t = n_t / sum n
@@ -31,20 +31,21 @@ import numpy as np
 from scipy import special
 
 from paretune import metrics
-from paretune.analysis.baseline_comparison import Standing
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.comparable_scores import scores_on_model
+from paretune.analysis.comparisons import scores_on_model
+from paretune.analysis.pairs import Standing
 from paretune.analysis.pareto.costs import count_trained_parameters
-from paretune.analysis.pareto.expected_score import expected_scores
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore
-from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
-from paretune.analysis.statistics.score_difference import difference_terms, on_common_rows
-from paretune.analysis.statistics.seed_variance import (
+from paretune.analysis.pareto.expected_scores import expected_scores
+from paretune.analysis.statistics.differences import (
     NO_PRIOR,
     SeedPrior,
+    difference_terms,
     fit_seed_prior,
     lending_scores,
+    on_common_rows,
 )
+from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.scores import BootstrapScore
 from paretune.methods import baselines
 from paretune.methods.core.titles import title_of
 

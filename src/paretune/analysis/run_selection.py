@@ -1,12 +1,20 @@
-"""Which run of a task to use: selected by the selection parts alone, without test labels.
+"""Which run of a task to use, and which trained weights to keep within a budget of bytes.
 
-A run that failed is not used, so failures count in no score here either.
+A run is selected by the selection parts alone, without test labels. One that failed is not used, so
+failures count in no score here either. Weights are kept by priority, highest first:
+
+1. of every recommended cell, its best final run by the selection part: what ``export`` selects;
+2. of every other cell, its best run, small ones first, so that as many as possible can be exported;
+3. the other final runs, small ones first, and of equal size the better ones;
+4. all other runs with weights: of settings that the study no longer has.
+
+What does not fit is skipped, and a smaller one of lower priority may still fit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -14,8 +22,7 @@ import numpy as np
 from scipy import special
 
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
-from paretune.analysis.statistics.score_interval import (
+from paretune.analysis.statistics.intervals import (
     LEVEL,
     Interval,
     build_interval,
@@ -23,6 +30,7 @@ from paretune.analysis.statistics.score_interval import (
     example_variance,
     score_interval,
 )
+from paretune.analysis.statistics.scores import BootstrapScore, bootstrap_score
 from paretune.store.record import Predictions, Record
 
 
@@ -32,7 +40,7 @@ class SelectedRun:
 
     Attributes:
         mean: the cell's primary score on the selection part, over the final runs that trained.
-        failed_seeds: runs that failed (:mod:`paretune.analysis.failures`); they count in no score.
+        failed_seeds: runs that failed (:mod:`paretune.analysis.outcomes`); they count in no score.
     """
 
     cell: Cell
@@ -146,3 +154,59 @@ def _mean_selection_score(cell: Cell) -> tuple[float, float]:
     """Means over the runs that trained of primary score and minus loss."""
     scores = [selection_key(record) for record in _scored_runs(cell)]
     return fmean(score for score, _ in scores), fmean(loss for _, loss in scores)
+
+
+CellKey = tuple[str, str, str]
+"""Task, model and method."""
+
+
+def weight_bytes(record: Record) -> int:
+    """Bytes of the tensors that a run trained; 0 if it stored none."""
+    return record.result.get("trained_bytes", 0) if record.result.get("weights") else 0
+
+
+def select_weights_to_drop(
+    records: Sequence[Record],
+    cells: Sequence[Cell],
+    budget_bytes: int,
+    recommended: Collection[CellKey] = (),
+) -> list[Record]:
+    """The runs whose weights must be dropped so that the others fit in the budget.
+
+    Args:
+        cells: of the study that has the budget.
+    """
+    bytes_left, dropped = budget_bytes, []
+    for record in sort_by_priority(records, cells, recommended):
+        if weight_bytes(record) <= bytes_left:
+            bytes_left -= weight_bytes(record)
+        else:
+            dropped.append(record)
+    return dropped
+
+
+def sort_by_priority(
+    records: Sequence[Record], cells: Sequence[Cell], recommended: Collection[CellKey] = ()
+) -> list[Record]:
+    """The runs in the order above."""
+    best, others = [], []
+    for cell in cells:
+        final = sorted(cell.final, key=selection_key, reverse=True)
+        if final:
+            key = (cell.task, cell.model, cell.method)
+            best.append((key not in recommended, weight_bytes(final[0]), final[0]))
+            others += final[1:]
+    current = [record for *_, record in sorted(best, key=lambda entry: entry[:2])]
+    current += sorted(others, key=lambda r: (weight_bytes(r), *(-k for k in selection_key(r))))
+    with_weights = {record.run_id for record in records}
+    current_ids = {record.run_id for record in current}
+    outdated = [record for record in records if record.run_id not in current_ids]
+    retained = [record for record in current if record.run_id in with_weights]
+    return retained + sorted(outdated, key=weight_bytes)
+
+
+def best_runs_fit(records: Sequence[Record], cells: Sequence[Cell], budget_bytes: int) -> bool:
+    """Whether the best run of every cell fits, so that no recommendation is needed."""
+    with_weights = {record.run_id for record in records}
+    best = [max(cell.final, key=selection_key) for cell in cells if cell.final]
+    return sum(weight_bytes(r) for r in best if r.run_id in with_weights) <= budget_bytes

@@ -7,7 +7,8 @@ width w_j right of c(x) and height q_j,
 
     EHVI(x) = sum_j w_j [ (mu - q_j) Phi(z_j) + sd phi(z_j) ],   z_j = (mu - q_j) / sd,
 
-the expected improvement over each step times its width.
+the expected improvement over each step times its width
+(Mockus 1975; Jones, Schonlau and Welch 1998, doi 10.1023/A:1008306431147).
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
-from paretune.analysis.statistics.expected_excess import expected_excess
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+
+
+def expected_excess(z: ArrayLike) -> Array:
+    """E[max(z + N, 0)] = z Phi(z) + phi(z) of a standard normal N, for each ``z``."""
+    from scipy.special import ndtr
+
+    z = np.asarray(z, dtype=float)
+    return np.asarray(z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
+from paretune.analysis.learning_rates import assume_primary_metric
+from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_variance
 from paretune.autopeft.finalists import Candidate, rank_front
 from paretune.autopeft.schedule import Beliefs, Cost, Trial, believe
 from paretune.autopeft.space import RATE_FACTORS, Configuration, Member, Space, describe_member
@@ -109,7 +109,7 @@ def read_trial(record: Record) -> Trial:
 
     One that diverged or did not fit has the metric's lowest score.
     """
-    metric = find_primary_metric([record]) or DEFAULT
+    metric = assume_primary_metric([record])
     if record.is_lost or record.selection_score is None:
         return Trial(metrics.get(metric).lowest, 0.0, lost=True)
     return Trial(record.selection_score[0], _variance(_Hashable(record), metric))

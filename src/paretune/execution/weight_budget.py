@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.weight_retention import best_runs_fit, select_weights_to_drop, weight_bytes
+from paretune.analysis.run_selection import best_runs_fit, select_weights_to_drop, weight_bytes
 from paretune.store import Store
 from paretune.study import Study
 

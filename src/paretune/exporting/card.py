@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from paretune import metrics, tasks
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.statistics.score_interval import score_interval
+from paretune.analysis.statistics.intervals import score_interval
 from paretune.data.example import Dataset
 from paretune.data.prompt import Prompt
 from paretune.exporting.restore import TaskSignature

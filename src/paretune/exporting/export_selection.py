@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from paretune import methods
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.constant_answers import is_collapsed
-from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.pareto.recommendation import Budget, Candidate
+from paretune.analysis.outcomes import is_collapsed
+from paretune.analysis.pareto.recommend import Budget, Candidate, choose
 from paretune.analysis.run_selection import selection_key
 from paretune.errors import MethodError, StoreError, StudyError
 from paretune.reporting.text.formatting import format_interval

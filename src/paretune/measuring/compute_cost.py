@@ -1,7 +1,7 @@
 """What a run computes and keeps, by first principles, as its record has it.
 
 Computed by :mod:`paretune.measuring.cost_estimation`, read by
-:mod:`paretune.analysis.resources.forecast`. Imports no torch.
+:mod:`paretune.analysis.forecast`. Imports no torch.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 
 from paretune import methods
 from paretune.analysis.cells import model_free_baselines
-from paretune.analysis.lr_selection import find_rates_in_play, select_learning_rate
+from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
 from paretune.data.split import OuterDesign
 from paretune.errors import MethodError, StudyError
 from paretune.objectives.readouts import for_readout

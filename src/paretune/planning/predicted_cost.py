@@ -2,7 +2,7 @@
 
 Operations and bytes are computed (:mod:`paretune.measuring.cost_estimation`); this store's records
 of the same model on the same device give the machine's speed and the bytes beside the tensors
-(:mod:`paretune.analysis.resources.forecast`). Where no run has ended yet, the bytes are those of
+(:mod:`paretune.analysis.forecast`). Where no run has ended yet, the bytes are those of
 the tensors, and the speed is that of matrix products and of memory on the CPU, measured now; on a
 GPU, whose steps wait for launches more than for products, it is unknown.
 """
@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from paretune import methods
-from paretune.analysis.resources.forecast import CostModel, device_of, fit_cost_model
+from paretune.analysis.forecast import CostModel, device_of, fit_cost_model
 from paretune.data.split import labelled_rows
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.cost_estimation import (

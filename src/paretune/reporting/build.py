@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.cells import group_into_cells
+from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.learning_rates import find_primary_metric
 from paretune.analysis.over_tasks import compare_over_tasks
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.pareto.recommendation import Recommendation
-from paretune.analysis.primary_metric import find_primary_metric
+from paretune.analysis.pareto.recommend import Recommendation, recommend
 from paretune.analysis.racing.rounds import foresee_choice, race_budget
-from paretune.analysis.statistics.score_interval import Interval
+from paretune.analysis.statistics.intervals import Interval
 from paretune.reporting.build_rows import build_rows
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import Grid, ModelPairs, Row

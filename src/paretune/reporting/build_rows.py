@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.baseline_comparison import Verdict
 from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.comparisons import PairwiseComparisons, Verdict
 from paretune.analysis.learning_check import is_mostly_collapsed
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.pairwise_ranks import RankRange
-from paretune.analysis.pareto.expected_best import expected_best_scores, score_rates
-from paretune.analysis.resources.memory_breakdown import break_down_memory
-from paretune.analysis.statistics.score_interval import Interval, score_interval
+from paretune.analysis.learning_rates import expected_best_scores, score_rates
+from paretune.analysis.memory_breakdown import break_down_memory
+from paretune.analysis.pairs import RankRange
+from paretune.analysis.statistics.intervals import Interval, score_interval
 from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.objectives.readouts import by_language_model

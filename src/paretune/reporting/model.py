@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from paretune.analysis.cell import NO_MODEL
-from paretune.analysis.statistics.score_interval import Interval
+from paretune.analysis.statistics.intervals import Interval
 from paretune.errors import MissingDependencyError
 from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.tables.cost_columns import CostTable, build_cost_table

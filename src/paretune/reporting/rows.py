@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paretune.analysis.baseline_comparison import Verdict
 from paretune.analysis.cell import Cell
+from paretune.analysis.comparisons import Verdict
 from paretune.analysis.learning_check import rate_edge_of
-from paretune.analysis.pairwise_ranks import Pair, RankRange
-from paretune.analysis.pareto.expected_best import ExpectedBest
-from paretune.analysis.resources.memory_breakdown import MemoryBreakdown
-from paretune.analysis.shortfall import Shortfall
-from paretune.analysis.statistics.score_interval import Interval
+from paretune.analysis.learning_rates import ExpectedBest
+from paretune.analysis.memory_breakdown import MemoryBreakdown
+from paretune.analysis.pairs import Pair, RankRange, Shortfall
+from paretune.analysis.statistics.intervals import Interval
 from paretune.methods.core.titles import title_of
 from paretune.reporting.tables.cost_columns import Cost
 from paretune.reporting.text.formatting import format_interval, format_rate, format_units

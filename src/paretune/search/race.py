@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paretune.analysis.cells import build_cells
-from paretune.analysis.pareto.expected_score import CellKey
+from paretune.analysis.pareto.expected_scores import CellKey
 from paretune.analysis.racing.rounds import RaceState, decide_rounds
 from paretune.methods import baselines
 from paretune.planning.expand import PlannedRun, expand_study, plan_pending_runs

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.analysis.cell import Cell
-    from paretune.analysis.pairwise_ranks import Pair
-    from paretune.analysis.resources.memory_breakdown import PartDifference
+    from paretune.analysis.memory_breakdown import PartDifference
+    from paretune.analysis.pairs import Pair
     from paretune.analysis.statistics.sample_size import SampleSize
 
 
@@ -117,8 +117,7 @@ def compare(
 def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonResult:
     from paretune import metrics
     from paretune.analysis.cell import NO_MODEL
-    from paretune.analysis.comparable_scores import scores_on_model
-    from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+    from paretune.analysis.comparisons import PairwiseComparisons, scores_on_model
     from paretune.methods.core.titles import title_of
     from paretune.reporting.text.formatting import describe_failures
 
@@ -210,7 +209,7 @@ def why(
     """
     from paretune.analysis.cell import NO_MODEL
     from paretune.analysis.cells import group_into_cells
-    from paretune.analysis.resources.memory_breakdown import break_down_memory, compare_breakdowns
+    from paretune.analysis.memory_breakdown import break_down_memory, compare_breakdowns
     from paretune.reporting.text.memory_difference import explain_memory_difference
 
     results = load_results(study, store)

@@ -18,7 +18,7 @@ from paretune.verbs.result import ResultList
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.analysis.pareto.recommendation import Budget
+    from paretune.analysis.pareto.recommend import Budget
     from paretune.reporting.text.recommendation import Advice  # noqa: F401 - of the base class
     from paretune.terminal.console import Terminal
 
@@ -143,7 +143,7 @@ def parse_budget(
         StudyError: no such cost, or an amount that cannot be read.
     """
     from paretune.analysis.pareto.costs import AXES
-    from paretune.analysis.pareto.recommendation import WITHIN_POINTS, Budget
+    from paretune.analysis.pareto.recommend import WITHIN_POINTS, Budget
 
     axis = next((axis for axis in AXES if axis == by), None)
     if axis is None:

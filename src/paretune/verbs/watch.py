@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from paretune.analysis.cell import Cell
-    from paretune.analysis.statistics.score_interval import Interval
+    from paretune.analysis.statistics.intervals import Interval
     from paretune.store import RunStatus, Store
     from paretune.terminal.console import Terminal
 

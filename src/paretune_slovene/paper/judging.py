@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from paretune.analysis.statistics.intervals import Interval
 from paretune.analysis.statistics.sample_size import SampleSize
-from paretune.analysis.statistics.score_interval import Interval
 from paretune_slovene.paper.claims import Claim
 
 Verdict = Literal[

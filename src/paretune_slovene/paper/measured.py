@@ -2,7 +2,7 @@
 
 Scores are weighted F1, as in the paper, whatever a task's own metric is; both sides answer the same
 examples and are compared as everywhere
-(:mod:`paretune.analysis.statistics.score_difference`), corrected over the claim's comparisons
+(:mod:`paretune.analysis.statistics.differences`), corrected over the claim's comparisons
 (Holm). A side of which at least half of the scored seeds answered a constant is
 a constant answer.
 """
@@ -15,11 +15,11 @@ from dataclasses import replace
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.differences import score_difference
+from paretune.analysis.statistics.intervals import confidence_interval
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.score_difference import score_difference
-from paretune.analysis.statistics.score_interval import confidence_interval
+from paretune.analysis.statistics.scores import BootstrapScore, bootstrap_score
 from paretune.study import Study
 from paretune_slovene.paper.claims import MARGIN, Claim, hub_names
 from paretune_slovene.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge

@@ -2,9 +2,9 @@
 
 No answers were published, so nothing can be paired. Of each run the number of correct answers is
 known, which gives Wilson's interval, and two runs are compared by Newcombe's interval and the score
-test (:mod:`paretune.analysis.statistics.binomial`): on accuracy, since no interval of an F1 follows
-from its value. A run counts as a constant answer if both its accuracy and its weighted F1 are those
-of one label for every example. Where the paper's own values point the other way than its
+test (:mod:`paretune.analysis.statistics.intervals`): on accuracy, since no interval of an F1
+follows from its value. A run counts as a constant answer if both its accuracy and its weighted F1
+are those of one label for every example. Where the paper's own values point the other way than its
 conclusion, they contradict it without a test: it concludes from values that it does not have.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from scipy import special
 
-from paretune.analysis.statistics.binomial import newcombe_difference, wilson_interval
+from paretune.analysis.statistics.intervals import newcombe_difference, wilson_interval
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import POWER
 from paretune.metrics.classification import WEIGHTED_F1

@@ -21,7 +21,7 @@ from paretune_slovene.slobench.submission import (
 )
 
 if TYPE_CHECKING:
-    from paretune.analysis.statistics.score_interval import Interval
+    from paretune.analysis.statistics.intervals import Interval
 
 Kind = Literal["superglue", "translation"]
 

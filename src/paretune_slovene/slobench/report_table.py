@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from paretune.analysis.statistics.bootstrap_score import bootstrap_means, bootstrap_sums
-from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.scores import bootstrap_means, bootstrap_sums
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.tables.report_table import ReportTable
 from paretune.reporting.tables.translation_table import (

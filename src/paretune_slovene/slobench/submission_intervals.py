@@ -1,7 +1,7 @@
 """Official scores of one submission, each with its interval over the examples.
 
 A submission is one set of answers, so the variance over seeds is in no interval. Dependent examples
-are resampled together (:mod:`paretune.analysis.statistics.score_interval`): MultiRC's answers by
+are resampled together (:mod:`paretune.analysis.statistics.intervals`): MultiRC's answers by
 passage.
 """
 
@@ -12,18 +12,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from paretune.analysis.statistics.bootstrap_score import (
+from paretune.analysis.statistics.intervals import (
+    LEVEL,
+    Interval,
+    cochran_cox_half_width,
+    confidence_interval,
+    example_variance,
+)
+from paretune.analysis.statistics.scores import (
     BootstrapScore,
     bootstrap_means,
     bootstrap_score,
     bootstrap_sums,
-)
-from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
-from paretune.analysis.statistics.score_interval import (
-    LEVEL,
-    Interval,
-    confidence_interval,
-    example_variance,
 )
 from paretune.metrics import Array
 from paretune.metrics.translation import SACREBLEU_NAMES

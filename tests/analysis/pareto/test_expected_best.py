@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.pareto.expected_best import expected_best_scores, expected_maximum
+from paretune.analysis.learning_rates import expected_best_scores, expected_maximum
 
 
 def tuning(levels: dict[float, float | None]):

@@ -4,9 +4,8 @@ from support.fake_cells import mostly_collapsed, topic_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import best_trivial_score
-from paretune.analysis.pareto.expected_score import expected_scores
-from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.pareto.recommendation import Budget, Recommendation
+from paretune.analysis.pareto.expected_scores import expected_scores
+from paretune.analysis.pareto.recommend import Budget, Recommendation, recommend
 
 SIZE = {"full": 1890, "lora": 870, "loha": 905, "prompt": 940, "head_only": 512}
 

@@ -9,7 +9,7 @@ import pytest
 from support import raced_cells
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons, correct_by_family
+from paretune.analysis.comparisons import PairwiseComparisons, correct_by_family
 from paretune.analysis.racing.rounds import allowed_positions
 from paretune.study import Study
 

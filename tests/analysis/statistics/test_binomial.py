@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.statistics.binomial import (
+from paretune.analysis.statistics.intervals import (
     correct_count,
     newcombe_difference,
     smallest_example_count,

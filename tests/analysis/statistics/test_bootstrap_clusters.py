@@ -9,10 +9,9 @@ import pytest
 from support import fake_records as fake
 from support.paired import difference
 
-from paretune.analysis.lr_selection import select_learning_rate
-from paretune.analysis.primary_metric import find_primary_metric
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.score_interval import score_interval
+from paretune.analysis.learning_rates import find_primary_metric, select_learning_rate
+from paretune.analysis.statistics.intervals import score_interval
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.errors import StoreError
 from paretune.metrics.answer_sets import exact_match, f1a, f1a_em
 from paretune.reporting.text.formatting import format_basis, format_units

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from paretune.analysis.pairwise_ranks import compare_all_pairs, rank_ranges
+from paretune.analysis.pairs import compare_all_pairs, rank_ranges
 from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.front import pareto_front
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.differences import difference_terms, score_difference
 from paretune.analysis.statistics.sample_size import estimate_sample_size
-from paretune.analysis.statistics.score_difference import difference_terms, score_difference
+from paretune.analysis.statistics.scores import BootstrapScore, bootstrap_score
 from paretune.store.record import Predictions
 
 LEVEL, SLACK = 0.05, 0.007

@@ -16,14 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_sums
-from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
-from paretune.analysis.statistics.score_interval import (
+from paretune.analysis.statistics.intervals import (
     LEVEL,
     Interval,
+    cochran_cox_half_width,
     confidence_interval,
     plus_four_variance,
 )
+from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_sums
 from paretune.metrics.translation import BLEU
 from paretune.store.record import Predictions
 

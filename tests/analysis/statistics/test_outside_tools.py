@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.pairwise_ranks import mcnemar_test
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.pairs import mcnemar_test
+from paretune.analysis.statistics.differences import DifferenceTerms, score_difference
+from paretune.analysis.statistics.intervals import confidence_interval
 from paretune.analysis.statistics.multiple_testing import holm_correction
-from paretune.analysis.statistics.score_difference import DifferenceTerms, score_difference
-from paretune.analysis.statistics.score_interval import confidence_interval
+from paretune.analysis.statistics.scores import BootstrapScore, bootstrap_score
 from paretune.store.record import Predictions
 
 PLACE = np.arange(120)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from support.paired import difference
 
-from paretune.analysis.constant_answers import answers_are_constant, is_collapsed
-from paretune.analysis.statistics.score_interval import score_interval
+from paretune.analysis.outcomes import answers_are_constant, is_collapsed
+from paretune.analysis.statistics.intervals import score_interval
 from paretune.store.record import Predictions
 
 

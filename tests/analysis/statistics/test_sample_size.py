@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.statistics.differences import difference_terms
 from paretune.analysis.statistics.sample_size import ONE_PASS, estimate_sample_size
-from paretune.analysis.statistics.score_difference import difference_terms
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.reporting.text.sample_sizes import describe_sample_size
 
 

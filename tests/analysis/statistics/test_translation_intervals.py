@@ -10,9 +10,9 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from support.paired import difference
 
 from paretune import metrics
-from paretune.analysis.constant_answers import is_collapsed
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.score_interval import confidence_interval, score_interval
+from paretune.analysis.outcomes import is_collapsed
+from paretune.analysis.statistics.intervals import confidence_interval, score_interval
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.metrics import translation
 from paretune.store.record import Predictions
 

@@ -16,8 +16,8 @@ from support import fake_records as fake
 from support.stored_records import stored, study_file
 from support.tracker_readers import read
 
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.score_interval import confidence_interval
+from paretune.analysis.statistics.intervals import confidence_interval
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.contrib.trackers.entry import run_entry, run_identity
 from paretune.contrib.trackers.mirror import TRACKERS, TrackResult, open_tracker, track
 from paretune.errors import StudyError, TrackerError

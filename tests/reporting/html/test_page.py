@@ -12,8 +12,8 @@ import pytest
 from support import fake_records as fake
 from support.html_tags import EVIL, Tags
 
-from paretune.analysis.statistics import bootstrap_score
-from paretune.analysis.statistics.bootstrap import bootstrap_weights
+from paretune.analysis.statistics import scores
+from paretune.analysis.statistics.scores import bootstrap_weights
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
@@ -207,7 +207,7 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
         unit_counts.append(units)
         return bootstrap_weights(units)
 
-    monkeypatch.setattr(bootstrap_score, "bootstrap_weights", counted)
+    monkeypatch.setattr(scores, "bootstrap_weights", counted)
     text = page(tmp_path, study, records)
     # Once for each cell and final run, twice for a trial (the choice of the rate, its interval),
     # and not for each pair of methods; two sizes of data.

@@ -8,7 +8,7 @@ import pytest
 from support import fake_records as fake
 from support import fake_translations
 
-from paretune.analysis.statistics.score_interval import score_interval
+from paretune.analysis.statistics.intervals import score_interval
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report

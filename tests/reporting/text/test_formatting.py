@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.analysis.statistics.score_interval import Interval
+from paretune.analysis.statistics.intervals import Interval
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_estimate,

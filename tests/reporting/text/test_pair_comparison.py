@@ -2,9 +2,9 @@
 
 import pytest
 
-from paretune.analysis.failures import FailureRate
-from paretune.analysis.pairwise_ranks import Pair
-from paretune.analysis.statistics.score_interval import Interval
+from paretune.analysis.outcomes import FailureRate
+from paretune.analysis.pairs import Pair
+from paretune.analysis.statistics.intervals import Interval
 from paretune.reporting.text.formatting import describe_failures
 from paretune.reporting.text.pair_comparison import describe_pair
 

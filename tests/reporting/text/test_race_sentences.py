@@ -8,8 +8,7 @@ import numpy as np
 from support import raced_cells
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.pareto.recommendation import Budget
+from paretune.analysis.pareto.recommend import Budget, recommend
 from paretune.reporting.build import build_report, describe_race
 from paretune.store.record import Record
 from paretune.study import Study

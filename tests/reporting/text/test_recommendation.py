@@ -7,8 +7,7 @@ from support.fake_cells import mostly_collapsed, topic_cells
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CostEstimate
-from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.pareto.recommendation import Budget
+from paretune.analysis.pareto.recommend import Budget, recommend
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.build import build_report
 from paretune.reporting.overview import build_overview

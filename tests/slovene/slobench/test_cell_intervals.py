@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from support import fake_translations, slobench_scores
 
-from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.analysis.statistics.bootstrap_score import bootstrap_sums
+from paretune.analysis.statistics.scores import DRAWS, bootstrap_sums
 from paretune.errors import MissingDependencyError
 from paretune.store.record import Predictions
 from paretune_slovene.slobench import nltk_ngrams, official_scores

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.forgetting import measure_forgetting
+from paretune.analysis.secondary_scores import measure_forgetting
 from paretune.store.record import Contradiction, Measurements, Record
 from paretune.study import Run
 
@@ -26,7 +26,7 @@ AXIS_TITLES: dict[Axis, str] = {
     "forgetting": "forgetting",
 }
 """``forgetting`` is the rise of the mean token loss on the study's text
-(:mod:`paretune.analysis.forgetting`); a fall costs nothing. ``time`` is the median
+(:mod:`paretune.analysis.secondary_scores`); a fall costs nothing. ``time`` is the median
 step of the solo measurement times the steps of the final seeds."""
 
 LINEAR_AXES: tuple[Axis, ...] = ("forgetting",)

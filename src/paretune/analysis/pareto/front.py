@@ -5,7 +5,7 @@ of the two strictly. Scores and some costs are uncertain, so each configuration 
 being on the front: the share of 2,000 draws in which it is. One draw is
 
 - for quality, the expected score of the next run, on one bootstrap resample of the test examples
-  that all configurations share (:mod:`paretune.analysis.pareto.expected_score`);
+  that all configurations share (:mod:`paretune.analysis.pareto.expected_scores`);
 - for cost, its mean plus normal noise of its standard error, where one was measured
   (:func:`paretune.analysis.pareto.costs.estimate_cost`); a single measurement of memory has none.
 
@@ -24,10 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.analysis.pareto.costs import CostEstimate
-from paretune.analysis.pareto.expected_score import ExpectedScore, draw_scores
-from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore
-from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.analysis.pareto.expected_scores import ExpectedScore, draw_scores
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.scores import DRAWS, BootstrapScore
 
 _SEED = 20_261_125
 

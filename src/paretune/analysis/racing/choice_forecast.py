@@ -15,9 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.pareto.expected_score import CellKey, failure_prior, score_of_constant
-from paretune.analysis.pareto.recommend import Choice, cheapest_near_best, cheapness_key
-from paretune.analysis.pareto.recommendation import Candidate, Recommendation
+from paretune.analysis.pareto.expected_scores import CellKey, failure_prior, score_of_constant
+from paretune.analysis.pareto.recommend import (
+    Candidate,
+    Choice,
+    Recommendation,
+    cheapest_near_best,
+    cheapness_key,
+)
 from paretune.analysis.racing.completions import ScoreTable
 from paretune.methods import baselines
 from paretune.metrics import Array

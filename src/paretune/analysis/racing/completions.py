@@ -12,7 +12,7 @@ and each missing run scores ``mean_b + sigma_b z'``. m and t^2 are mean and vari
 means of all cells: of the best of several after two runs, further ones are lower on average, and
 without it chances of 98 % were right in 93 % of simulated studies. ``s0^2`` is the variance of all
 cells together, with two degrees of freedom of 2.5 points, and d0 = 4: the weights of
-:mod:`paretune.analysis.pareto.expected_score`. Pooling is harmless here: it decides what is
+:mod:`paretune.analysis.pareto.expected_scores`. Pooling is harmless here: it decides what is
 trained, not what is claimed.
 """
 
@@ -25,9 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.cell import Cell
-from paretune.analysis.cell_records import has_test_answers, position_of
-from paretune.analysis.pareto.expected_score import CellKey
+from paretune.analysis.cell import Cell, has_test_answers, position_of
+from paretune.analysis.pareto.expected_scores import CellKey
 from paretune.methods import baselines
 from paretune.metrics import Array
 from paretune.study import Protocol

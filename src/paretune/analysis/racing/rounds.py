@@ -20,12 +20,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from paretune.analysis.cell import Cell, Stop
-from paretune.analysis.cell_records import FIRST_RUNS, position_of
+from paretune.analysis.cell import FIRST_RUNS, Cell, Stop, position_of
 from paretune.analysis.pareto.costs import AXES, estimate_cost
-from paretune.analysis.pareto.expected_score import CellKey
-from paretune.analysis.pareto.recommend import Choice, choose
-from paretune.analysis.pareto.recommendation import Budget, Recommendation
+from paretune.analysis.pareto.expected_scores import CellKey
+from paretune.analysis.pareto.recommend import Budget, Choice, Recommendation, choose
 from paretune.analysis.racing.choice_forecast import ChoiceForecast, forecast_choice
 from paretune.analysis.racing.completions import (
     simulate_completions,

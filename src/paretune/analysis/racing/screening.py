@@ -21,8 +21,8 @@ import numpy as np
 from paretune import metrics
 from paretune.analysis.cell import Cell
 from paretune.analysis.pareto.costs import Axis, estimate_cost
-from paretune.analysis.pareto.expected_score import CellKey
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
+from paretune.analysis.pareto.expected_scores import CellKey
+from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_variance
 from paretune.store.record import Predictions
 
 STANDARD_ERRORS = 3.0

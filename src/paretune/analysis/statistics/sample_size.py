@@ -1,6 +1,6 @@
 """How many seeds, test examples or cross-validated rows would decide a pair without a verdict.
 
-A pair is decided where the interval of :mod:`paretune.analysis.statistics.score_difference`
+A pair is decided where the interval of :mod:`paretune.analysis.statistics.differences`
 excludes 0. With S seeds of each method and n examples the difference has the variance::
 
     (sigma_a^2 + sigma_b^2) / S + (rho_a + rho_b) n_now / (S n) + v n_now / n
@@ -28,15 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_variance
-from paretune.analysis.statistics.multiple_testing import ALPHA
-from paretune.analysis.statistics.score_difference import (
+from paretune.analysis.statistics.differences import (
+    NO_PRIOR,
+    SeedPrior,
     difference_terms,
     on_common_rows,
     shared_example_variance,
 )
-from paretune.analysis.statistics.seed_variance import NO_PRIOR, SeedPrior
-from paretune.analysis.test_design import TestDesign
+from paretune.analysis.statistics.multiple_testing import ALPHA
+from paretune.analysis.statistics.scores import BootstrapScore, TestDesign, bootstrap_variance
 
 POWER = 0.8
 FOUND_POINTS = 5.0

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from paretune.analysis.statistics.binomial import (
+from paretune.analysis.statistics.intervals import (
+    Interval,
     correct_count,
     newcombe_difference,
     score_test,
@@ -15,7 +16,6 @@ from paretune.analysis.statistics.binomial import (
     wilson_interval,
 )
 from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
-from paretune.analysis.statistics.score_interval import Interval
 from paretune.contrib.peft_comparison.result_files import Experiment, read_experiments
 from paretune.errors import DataError, StudyError
 from paretune.reporting.tables.column_types import TABLES

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
-from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.store import Record
 from paretune.study import Study, digest
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from paretune.analysis.cell import NO_MODEL
-from paretune.analysis.forgetting import measure_forgetting
-from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
+from paretune.analysis.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
+from paretune.analysis.secondary_scores import measure_forgetting
 from paretune.errors import StoreError
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 from paretune.reporting.model import Finding, Report, TaskReport
@@ -30,7 +30,7 @@ from paretune.reporting.writing import write_file
 from paretune.store.record import Record
 
 if TYPE_CHECKING:
-    from paretune.analysis.statistics.score_interval import Interval
+    from paretune.analysis.statistics.intervals import Interval
 
 Json = dict[str, Any]
 _BASIS = ("score", "low", "high", "examples", "groups", "questions", "seeds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paretune.analysis.forgetting import CellForgetting, measure_forgetting
+from paretune.analysis.secondary_scores import CellForgetting, measure_forgetting
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import format_interval, format_n_by_seeds
 

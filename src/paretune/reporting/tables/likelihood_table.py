@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.cell import NO_MODEL
-from paretune.analysis.likelihood import CellLikelihood, LikelihoodComparisons
-from paretune.analysis.pairwise_comparisons import describe_withheld
-from paretune.analysis.pairwise_ranks import Pair, flip
-from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.analysis.comparisons import describe_withheld
+from paretune.analysis.pairs import Pair, flip
+from paretune.analysis.secondary_scores import CellLikelihood, LikelihoodComparisons
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.methods.core.titles import title_of
 from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.rows import Grid, ModelPairs, Row

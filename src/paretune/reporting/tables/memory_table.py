@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
+from paretune.analysis.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import format_bytes, format_part, join_names
 from paretune.terminal.sanitise import sanitise_line

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.pareto.costs import AXIS_TITLES, Axis, estimate_cost
-from paretune.analysis.pareto.expected_score import expected_scores
+from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import ParetoPoint, pareto_front
-from paretune.analysis.statistics.bootstrap import DRAWS
+from paretune.analysis.statistics.scores import DRAWS
 from paretune.reporting.rows import Row
 from paretune.reporting.text.cost_amounts import format_amount
 from paretune.reporting.text.formatting import (

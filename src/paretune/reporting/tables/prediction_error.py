@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.resources.forecast import Backtest, backtest_predictions
+from paretune.analysis.forecast import Backtest, backtest_predictions
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import format_bytes, format_seconds
 from paretune.terminal.plural import pluralise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.shifted_test import ShiftedScore, score_shifted
+from paretune.analysis.secondary_scores import ShiftedScore, score_shifted
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_interval,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paretune.analysis.cell import NO_MODEL
-from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS
+from paretune.analysis.memory_breakdown import RESIDENT_PARTS
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.tables.column_types import TABLES
@@ -22,7 +22,7 @@ from paretune.reporting.text.formatting import (
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
-    from paretune.analysis.statistics.score_interval import Interval
+    from paretune.analysis.statistics.intervals import Interval
 
 Value = str | float | int | bool | None
 

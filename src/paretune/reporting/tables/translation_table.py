@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from paretune import metrics
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_segment_scores
-from paretune.analysis.statistics.score_interval import Interval, confidence_interval
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_segment_scores
 from paretune.metrics import Metric
 from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.reporting.rows import Grid, Row

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.test_design import TestDesign
-from paretune.analysis.unread_answers import unread_share
+from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import Row
@@ -123,7 +122,7 @@ def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -
             f"{_group_by_model(level, models)}."
         )
     trained = [*rows, *(row for row in baselines if row.cell.name in WITH_MODEL)]
-    if unread := [(row, share) for row in trained if (share := unread_share(row.cell)) > 0]:
+    if unread := [(row, share) for row in trained if (share := row.cell.unread_share) > 0]:
         shares = join_names([f"{share:.1%} of {row.title}" for row, share in unread])
         yield f"No label was found in the texts of these answers, which count as wrong: {shares}."
     # Names are written as they are, so no sentence begins with one.

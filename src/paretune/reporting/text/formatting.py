@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
-    from paretune.analysis.baseline_comparison import Standing
-    from paretune.analysis.failures import FailureRate
-    from paretune.analysis.pairwise_ranks import RankRange
-    from paretune.analysis.shortfall import Shortfall
-    from paretune.analysis.statistics.score_interval import Interval
+    from paretune.analysis.outcomes import FailureRate
+    from paretune.analysis.pairs import RankRange, Shortfall, Standing
+    from paretune.analysis.statistics.intervals import Interval
 
 
 def format_interval(score: Interval, digits: int | None = None) -> str:

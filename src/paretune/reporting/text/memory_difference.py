@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.resources.memory_breakdown import (
+from paretune.analysis.memory_breakdown import (
     PART_TITLES,
     MemoryBreakdown,
     break_down_memory,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.pairwise_comparisons import describe_withheld
-from paretune.analysis.pairwise_ranks import Pair
+from paretune.analysis.comparisons import describe_withheld
+from paretune.analysis.pairs import Pair
+from paretune.analysis.statistics.intervals import Interval
 from paretune.analysis.statistics.sample_size import SampleSize
-from paretune.analysis.statistics.score_interval import Interval
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import (
     describe_standing,
@@ -26,7 +26,7 @@ def describe_pair(
     """The difference, whether it is proven, and what would decide it.
 
     Args:
-        pair: from :mod:`paretune.analysis.pairwise_comparisons`.
+        pair: from :mod:`paretune.analysis.comparisons`.
         sample_size: what would decide it; None where it is decided.
         failures: sentences on runs that failed.
     """

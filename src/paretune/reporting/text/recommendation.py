@@ -10,10 +10,10 @@ from rich.cells import cell_len
 
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.pairwise_comparisons import describe_withheld
-from paretune.analysis.pairwise_ranks import Pair
-from paretune.analysis.pareto.expected_loss import Prospect
-from paretune.analysis.pareto.recommendation import Candidate, Recommendation
+from paretune.analysis.comparisons import describe_withheld
+from paretune.analysis.pairs import Pair
+from paretune.analysis.pareto.expected_scores import Prospect
+from paretune.analysis.pareto.recommend import Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST

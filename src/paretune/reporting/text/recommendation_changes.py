@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.learning_check import rate_edge_of
 from paretune.analysis.pareto.costs import AXIS_TITLES
-from paretune.analysis.pareto.recommendation import Candidate, Recommendation
+from paretune.analysis.pareto.recommend import Candidate, Recommendation
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_amount, format_cost

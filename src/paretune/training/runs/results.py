@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import save as safetensors_bytes
 
-from paretune.analysis.constant_answers import answers_are_constant
+from paretune.analysis.outcomes import answers_are_constant
 from paretune.data.example import Dataset
 from paretune.measuring.components import count_tensor_bytes
 from paretune.objectives import ModelPredictions
@@ -83,7 +83,7 @@ def write_scores(
     tables: dict[str, dict[str, Any]] = {
         part: to_table(own, parts.named(part), dataset) for part, own in predictions.items()
     }
-    # As the analysis judges stored answers (paretune.analysis.constant_answers.is_collapsed).
+    # As the analysis judges stored answers (paretune.analysis.outcomes.is_collapsed).
     judged = [table for part, table in tables.items() if part != "test_shifted"]
     if "test" in tables and not run.outer:
         judged = [tables["test"]]

@@ -5,21 +5,18 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
-from paretune.analysis.statistics.score_difference import (
+from paretune.analysis.statistics.differences import (
+    NO_PRIOR,
     DifferenceTerms,
+    SeedPrior,
     difference_terms,
+    fit_seed_prior,
+    lending_scores,
     on_common_rows,
     score_difference,
     shared_example_variance,
 )
-from paretune.analysis.statistics.seed_variance import (
-    NO_PRIOR,
-    SeedPrior,
-    fit_seed_prior,
-    lending_scores,
-)
-from paretune.analysis.test_design import TestDesign
+from paretune.analysis.statistics.scores import BootstrapScore, TestDesign, bootstrap_score
 from paretune.errors import StoreError
 from paretune.store.record import Predictions
 
@@ -100,12 +97,12 @@ def test_seeds_borrow_from_other_cells_and_never_steadiness() -> None:
 
     steady, wild = spread(0.001), spread(0.1)
     prior = fit_seed_prior([steady, spread(0.02), spread(0.02), wild])
-    assert prior.weight == 0.5 and prior.variance == pytest.approx((1e-6 + 8e-4 + 0.01) / 4)
+    assert prior.weight_for(1) == 0.5 and prior.variance == pytest.approx((1e-6 + 8e-4 + 0.01) / 4)
     variance, degrees = prior.moderate(steady)
     assert degrees == 3 and variance == pytest.approx((0.5 * prior.variance + 1e-6) / 1.5 / 3)
     assert prior.moderate(wild) == (pytest.approx(0.01 / 3), 3)
     assert fit_seed_prior([steady, wild]) == NO_PRIOR
-    assert fit_seed_prior([steady, wild, wild]).weight == 0.25
+    assert fit_seed_prior([steady, wild, wild]).weight_for(1) == 0.25
     assert NO_PRIOR.moderate(wild) == (pytest.approx(0.01 / 3), 2)
     assert SeedPrior(1, 1).moderate(cell(0.7, seeds=1)) == (0, 1)
 
@@ -197,12 +194,13 @@ def test_methods_lend_by_how_much_of_the_scatter_is_rows_and_baselines_lend_noth
     noise = np.mean([s.row_noise for s in cells.values()])
     mean = max(np.mean([s.run_variance for s in cells.values()]), 0)
     assert prior.variance == pytest.approx(mean) and prior.noise == pytest.approx(noise)
-    assert prior.weight == pytest.approx(1 + 3 * noise / (noise + mean))
+    assert prior.weight_for(1) == pytest.approx(1 + 3 * noise / (noise + mean))
     for score in cells.values():
         variance, degrees = prior.moderate(score)
-        moderated = (prior.weight * mean + score.run_variance) / (prior.weight + 1) / 5
+        weight = prior.weight_for(4)
+        moderated = (weight * mean + score.run_variance) / (weight + 1) / 5
         assert variance == pytest.approx(max(moderated, 0))
-        assert degrees == pytest.approx(4 * (prior.weight + 1))
+        assert degrees == pytest.approx(4 * (weight + 1))
     assert fit_seed_prior([*cells.values()][:3]).share == 0.5
     assert fit_seed_prior([*cells.values()][:2]) == NO_PRIOR
     assert lending_scores(cells, {"d"}) == [cells[name] for name in "abc"]

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.resources.memory_breakdown import (
+from paretune.analysis.memory_breakdown import (
     RESIDENT_PARTS,
     MemoryBreakdown,
     break_down_memory,

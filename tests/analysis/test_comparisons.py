@@ -11,15 +11,15 @@ from support import fake_records as fake
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.analysis.pairwise_ranks import Pair, flip
+from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.pairs import Pair, flip
+from paretune.analysis.statistics.differences import fit_seed_prior
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
     all_pairs_correction,
     rows_correction,
 )
 from paretune.analysis.statistics.sample_size import estimate_sample_size
-from paretune.analysis.statistics.seed_variance import fit_seed_prior
 from paretune.reporting.build import build_report
 from paretune.verbs.compare import compare
 from paretune.verbs.report import StudyResults

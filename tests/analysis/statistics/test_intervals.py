@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.statistics import bootstrap_score as bootstrap_score_module
-from paretune.analysis.statistics.bootstrap import MAX_UNITS, bootstrap_weights
-from paretune.analysis.statistics.score_interval import score_interval
+from paretune.analysis.statistics import scores
+from paretune.analysis.statistics.intervals import score_interval
+from paretune.analysis.statistics.scores import MAX_UNITS, bootstrap_weights
 from paretune.errors import StoreError
 from paretune.metrics.classification import METRICS
 from paretune.store.record import Predictions
@@ -92,7 +92,7 @@ def test_very_many_examples_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPa
         unit_counts.append(units)
         return bootstrap_weights(units)
 
-    monkeypatch.setattr(bootstrap_score_module, "bootstrap_weights", counted)
+    monkeypatch.setattr(scores, "bootstrap_weights", counted)
     interval = score_interval(parts, "accuracy")
     assert unit_counts == [MAX_UNITS]
     p = interval.estimate

@@ -5,7 +5,7 @@ from support import fake_records as fake
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CostEstimate, estimate_cost
 from paretune.analysis.pareto.front import non_dominated, pareto_front
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.statistics.scores import bootstrap_score
 
 
 def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0):

@@ -23,6 +23,12 @@ Each configuration has ``DRAWS`` draws of it; draws of the same number share the
 
 Means have no prior: shrinking them to one another costs 0.5 to 3 points where the costly methods
 are also the better ones. What is deterministic neither varies nor fails.
+
+In one draw the loss of a configuration is how far
+it lies below the highest of that draw; its expected loss is the mean over draws. The highest of
+many noisy scores is too high itself, so the expected loss is on the safe side: in simulations it
+was 2.5 points where the true one was 1.6 (docs/your-study/report.md). Between two configurations it
+differs by exactly what their expected scores differ.
 """
 
 from __future__ import annotations
@@ -36,10 +42,14 @@ import numpy as np
 
 from paretune import metrics
 from paretune.analysis.cell import Cell
-from paretune.analysis.comparable_scores import align_rows, keep_comparable
 from paretune.analysis.learning_check import TRIVIAL_TEXTS, best_trivial_score
-from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore, restrict_rows
+from paretune.analysis.statistics.scores import (
+    DRAWS,
+    BootstrapScore,
+    align_rows,
+    keep_comparable,
+    restrict_rows,
+)
 from paretune.metrics import Array
 
 _SEED = 20_261_125
@@ -140,10 +150,7 @@ def draw_scores(
 
 def _draw_score(score: BootstrapScore, shared: float | None, rng: np.random.Generator) -> Array:
     """``shared``: variance between seeds of all configurations; None adds no noise of seeds."""
-    inflation = score.design.phi(score.units)
-    if score.cluster or score.question:
-        # Few clusters make the bootstrap too narrow (statistics/score_interval.py).
-        inflation *= score.units / max(score.units - 1, 1)
+    inflation = score.design.phi(score.units) * score.cluster_factor
     draws = score.estimate + (score.draws - score.estimate) * math.sqrt(inflation)
     if score.credit is not None:
         draws = draws + rng.normal(0, math.sqrt(0.5) / (len(score.credit) + 2), DRAWS)
@@ -183,3 +190,53 @@ def score_of_constant(cells: Sequence[Cell]) -> float:
     if trivial is None or trivial.answer in TRIVIAL_TEXTS:
         return max(metrics.get(cells[0].metric).lowest, 0.0) if cells else 0.0
     return trivial.value
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What taking a configuration may bring. Points are hundredths of the metric's highest value.
+
+    Attributes:
+        chance_best: that it is the best of all.
+        chance_worse: that it is more than ``within_points`` below the best.
+        chance_below_baseline: that it is below the best baseline without a model; None where it is
+            that itself, or where there is none.
+    """
+
+    score: float
+    loss_points: float
+    chance_best: float
+    chance_worse: float
+    chance_below_baseline: float | None
+
+
+def estimate_prospects(
+    scores: Mapping[CellKey, ExpectedScore], baseline: ExpectedScore | None, within_points: float
+) -> dict[CellKey, Prospect]:
+    """The prospects of each configuration against the best of all.
+
+    Args:
+        scores: of the configurations from which is chosen.
+        baseline: the best baseline without a model.
+        within_points: how far below the best is as good as the best.
+    """
+    if not scores:
+        return {}
+    draws = np.stack([score.draws for score in scores.values()])
+    point = next(iter(scores.values())).score.highest / 100
+    losses = (draws.max(axis=0) - draws) / point
+    is_best = losses == 0
+    # Where several are the best they share it, so that the chances of all sum to 1.
+    shares = (is_best / is_best.sum(axis=0)).mean(axis=1)
+    return {
+        key: Prospect(
+            score=score.estimate,
+            loss_points=float(loss.mean()),
+            chance_best=float(share),
+            chance_worse=float((loss > within_points).mean()),
+            chance_below_baseline=None
+            if baseline is None or score is baseline
+            else float((score.draws < baseline.draws).mean()),
+        )
+        for (key, score), loss, share in zip(scores.items(), losses, shares, strict=True)
+    }

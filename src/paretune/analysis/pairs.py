@@ -1,4 +1,19 @@
-"""All pairs of cells on one model and task, and the ranks that follow from proven differences."""
+"""All pairs of cells on one model and task, and the ranks and largest losses that follow.
+
+**The largest loss**: how far a cell may be below the best, 95 % for all cells at once. The best is
+not known and may not be taken for the one that scored highest. Let E be the event that no cell is
+overestimated against the truly best one by more than its half width. E is one-sided and about k - 1
+differences, so half widths of two-sided level 2 * 0.05 / (k - 1) give it 95 %. On E
+
+- the truly best cell is among those that no other exceeds by more than the half width: the
+  candidates;
+- each cell is at most ``estimate of the best - its own + half width`` worse than the best.
+
+So the largest of that over all candidates bounds every cell's true loss, and with 95 % all bounds
+hold. These are Hsu's multiple comparisons with the best (1984, Annals of Statistics 12) with
+Bonferroni's inequality in place of equal variances. All pairs of k cells would need 0.05 / (k(k -
+1)/2): the bounds would be a quarter wider.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +26,28 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binomtest
 
-from paretune.analysis.baseline_comparison import Standing, standing_of
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore
-from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
-from paretune.analysis.statistics.score_difference import (
+from paretune.analysis.statistics.differences import (
+    NO_PRIOR,
     DifferenceTerms,
+    SeedPrior,
     difference_terms,
+    fit_seed_prior,
+    lending_scores,
     on_common_rows,
     score_difference,
 )
-from paretune.analysis.statistics.score_interval import Interval
-from paretune.analysis.statistics.seed_variance import (
-    NO_PRIOR,
-    SeedPrior,
-    fit_seed_prior,
-    lending_scores,
-)
+from paretune.analysis.statistics.intervals import Interval
+from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
+from paretune.analysis.statistics.scores import BootstrapScore
+
+Standing = Literal["above", "unclear", "below"]
+
+
+def standing_of(difference: Interval, p_holm: float) -> Standing:
+    """Above or below if the corrected p-value is under 0.05, otherwise unclear."""
+    if p_holm >= ALPHA:
+        return "unclear"
+    return "above" if difference.estimate > 0 else "below"
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,7 @@ class Pair:
             compared with all baselines.
         withheld: why there is no verdict, whatever the p-value.
         bound: half the width of the interval by which ``a`` and ``b`` are bounded against the
-            best of all cells (:mod:`paretune.analysis.shortfall`).
+            best of all cells (:mod:`paretune.analysis.pairs`).
         terms: the difference with its variances; None where they are not known.
     """
 
@@ -141,7 +162,7 @@ def compare_all_pairs(
     Args:
         cells: scores by name.
         baselines: names of those that are baselines
-            (:mod:`paretune.analysis.statistics.seed_variance`).
+            (:mod:`paretune.analysis.statistics.differences`).
         race: how many cells the study has, and which lack runs; None without a race.
 
     Raises:
@@ -239,3 +260,50 @@ def mcnemar_test(a: BootstrapScore, b: BootstrapScore) -> McNemar | None:
     differing = only_a + only_b
     p = float(binomtest(only_a, differing, 0.5).pvalue) if differing else 1.0
     return McNemar(only_a, only_b, p)
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """What is known of a cell's loss against the best of its model's cells.
+
+    Attributes:
+        best: name of the highest scored cell other than this one.
+        most: largest loss with 95 %, in the metric's unit; 0 where the cell is proven best.
+        highest: highest value of the metric, of which points are hundredths.
+    """
+
+    best: str
+    most: float
+    highest: float
+
+    @property
+    def points(self) -> float:
+        """The largest loss, in hundredths of the metric's highest value."""
+        return 100 * self.most / self.highest
+
+
+def bound_shortfalls(pairs: Sequence[Pair]) -> dict[str, Shortfall]:
+    """The largest loss of each cell, by name.
+
+    Args:
+        pairs: all pairs of the cells; those with a side of one run say nothing of other runs, and
+            are left out.
+    """
+    rivals: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        if pair.withheld != "one run":
+            # Each as what the rival is ahead.
+            rivals.setdefault(pair.a, []).append(flip(pair))
+            rivals.setdefault(pair.b, []).append(pair)
+    candidates = {
+        name
+        for name, ahead in rivals.items()
+        if all(pair.difference.estimate <= pair.bound for pair in ahead)
+    }
+    shortfalls = {}
+    for name, ahead in rivals.items():
+        losses = [p.difference.estimate + p.bound for p in ahead if p.a in candidates]
+        best = max(ahead, key=lambda pair: pair.difference.estimate)
+        widest = best.difference.highest
+        shortfalls[name] = Shortfall(best.a, min(max([0.0, *losses]), widest), widest)
+    return shortfalls

@@ -2,7 +2,7 @@
 
 The report's verdicts and ranks, ``recommend`` and ``compare`` all read these comparisons, so they
 cannot contradict one another. A pair is decided if its corrected p-value is under 0.05
-(:mod:`paretune.analysis.statistics.score_difference`). P-values are corrected over families; in
+(:mod:`paretune.analysis.statistics.differences`). P-values are corrected over families; in
 each, even one false claim is made in at most 5 % of studies:
 
 - all pairs of one model's methods: who is best is found by looking, and the correction over all
@@ -14,7 +14,7 @@ each, even one false claim is made in at most 5 % of studies:
 - the pairs of the remaining baselines;
 - where cells of several models are compared, all pairs of the task's cells.
 
-Scores are of runs that trained (:mod:`paretune.analysis.failures`). Two cases have no verdict
+Scores are of runs that trained (:mod:`paretune.analysis.outcomes`). Two cases have no verdict
 whatever the p-value:
 
 - one run of a method that draws its seed: how much runs differ is unknown, and a difference of two
@@ -31,37 +31,138 @@ higher side withholds a pair.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
-from paretune.analysis.baseline_comparison import BaselineComparison, Verdict, verdict_of
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.comparable_scores import keep_comparable, scores_on_model
-from paretune.analysis.pairwise_ranks import (
+from paretune.analysis.pairs import (
     Pair,
     RacedPairs,
     RankRange,
+    Shortfall,
+    Standing,
     Withheld,
+    bound_shortfalls,
     compare_all_pairs,
     flip,
     rank_ranges,
 )
-from paretune.analysis.pareto.expected_score import CellKey, ExpectedScore, expected_scores
-from paretune.analysis.shortfall import Shortfall, bound_shortfalls
-from paretune.analysis.statistics.bootstrap_score import BootstrapScore
+from paretune.analysis.pareto.expected_scores import CellKey, ExpectedScore, expected_scores
+from paretune.analysis.statistics.differences import (
+    SeedPrior,
+    fit_first_runs,
+    fit_seed_prior,
+    lending_scores,
+)
+from paretune.analysis.statistics.intervals import Interval
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
     all_pairs_correction,
     rows_correction,
 )
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.seed_variance import (
-    SeedPrior,
-    fit_first_runs,
-    fit_seed_prior,
-    lending_scores,
-)
+from paretune.analysis.statistics.scores import BootstrapScore, keep_comparable
 from paretune.methods.baselines import WITH_MODEL
+from paretune.methods.core.titles import title_of
+
+
+def scores_on_model(cells: Sequence[Cell], model: str) -> dict[str, BootstrapScore]:
+    """By method key: comparable scores of one model's methods and of baselines without a model."""
+    on_model = [c for c in cells if c.model in (model, NO_MODEL)]
+    return keep_comparable((c.method, c.bootstrap) for c in on_model)
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """A cell's score minus that of one baseline.
+
+    ``p_holm`` is corrected over its family; ``standing`` is the verdict on the pair.
+    """
+
+    baseline: str
+    difference: Interval
+    p_holm: float
+    standing: Standing
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A cell compared with all its baselines.
+
+    Attributes:
+        standing: proven better than all, proven worse than one, or unclear; none without a
+            comparison.
+        comparisons: with each baseline that has a score.
+        missing: names of baselines without a score.
+        note: why it is undecided, if the reason is not a missing baseline.
+        of_trained: whether runs failed, so that the verdict is of those that trained.
+    """
+
+    standing: Standing | Literal["none"]
+    comparisons: tuple[BaselineComparison, ...]
+    missing: tuple[str, ...] = ()
+    note: str = ""
+    of_trained: bool = False
+
+    @property
+    def summary(self) -> str:
+        """A phrase for a table: ``undecided against TF-IDF; better than constant answer``."""
+        if not self.comparisons:
+            return self.note or "no baseline has a score yet"
+        if self.standing == "above" and not self.missing:
+            condition = ", of runs that trained" if self.of_trained else ""
+            return f"better than every baseline{condition}"
+        phrases = {
+            "below": "worse than",
+            "unclear": "undecided against",
+            "above": "better than",
+        }
+        parts = [
+            f"{words} {names}"
+            for standing, words in phrases.items()
+            if (names := self._join_baselines(standing))
+        ]
+        if self.note:
+            parts.append(self.note)
+        text = "; ".join(parts)
+        if not self.missing:
+            return text
+        return f"{text} (no score yet of {', '.join(map(title_of, self.missing))})"
+
+    @property
+    def above_all(self) -> bool:
+        """Proven better than every baseline, none of which is missing."""
+        return self.standing == "above" and not self.missing
+
+    def _join_baselines(self, standing: str) -> str:
+        return ", ".join(title_of(c.baseline) for c in self.comparisons if c.standing == standing)
+
+
+def verdict_of(
+    comparisons: Sequence[BaselineComparison],
+    missing: Sequence[str] = (),
+    note: str = "",
+    *,
+    of_trained: bool = False,
+) -> Verdict:
+    """Above only if above each baseline; below if below any; otherwise unclear.
+
+    Args:
+        comparisons: with each baseline.
+        missing: baselines that have no score yet.
+        note: why a comparison is undecided.
+        of_trained: whether runs failed.
+    """
+    standings = {comparison.standing for comparison in comparisons}
+    standing: Standing | Literal["none"] = "unclear"
+    if not comparisons:
+        standing = "none"
+    elif "below" in standings:
+        standing = "below"
+    elif standings == {"above"}:
+        standing = "above"
+    return Verdict(standing, tuple(comparisons), tuple(missing), note, of_trained)
 
 
 class PairwiseComparisons:

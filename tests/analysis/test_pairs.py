@@ -6,10 +6,10 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
-from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs, mcnemar_test, rank_ranges
-from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.pairs import Pair, compare_all_pairs, mcnemar_test, rank_ranges
+from paretune.analysis.statistics.differences import score_difference
 from paretune.analysis.statistics.multiple_testing import all_pairs_correction
-from paretune.analysis.statistics.score_difference import score_difference
+from paretune.analysis.statistics.scores import bootstrap_score
 
 
 def cell(quality: float, n: int = 200, seeds: int = 3):

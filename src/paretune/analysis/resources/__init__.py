@@ -1,1 +1,0 @@
-"""Memory and time of training: predictions, and memory by part."""

@@ -1,0 +1,326 @@
+"""Beside the scores: likelihood, forgetting, and scores on a shifted test part.
+
+Nothing here enters the verdicts, ranks and recommendations of the scores.
+
+**Likelihood**: how probable the right answers were. Two methods that answer equally well may differ
+in the probabilities that they give to the right answers, and a method that answers more examples
+correctly may give them lower ones. Everything is computed from what records keep
+(:mod:`paretune.objectives.likelihood`). Every pair on one model, baselines included, is compared by
+the mean log-likelihood: the mean over examples, of translations over the reference's tokens. As of
+scores, runs that trained count, p-values are those of
+:func:`paretune.analysis.pairs.compare_all_pairs`, and one run of a method that draws its seed has
+no verdict.
+
+**Forgetting**: what fine-tuning costs a language model, the change of its mean token loss on a
+text. A run's forgetting is the loss of all scored tokens after training, minus that before, divided
+by their number: nats a token, above 0 where the model has become worse at the text. A cell's is the
+mean over its runs that trained; its interval is that of every score: the scatter of the runs, and a
+bootstrap over blocks of the text, each with its tokens (a ratio of sums). Both losses are of the
+same blocks. In cross-validation the runs of all folds count as runs.
+
+**The shifted part** (``test_shifted``) is a second test part, from elsewhere than the first. Every
+final run answers all of it: in cross-validation the runs of all folds, whose training sets
+overlap, so that the interval there is of the runs as they are, not of new training sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.comparisons import find_raced_pairs
+from paretune.analysis.pairs import Pair, compare_all_pairs
+from paretune.analysis.statistics.differences import NO_PRIOR, DifferenceTerms
+from paretune.analysis.statistics.intervals import (
+    LEVEL,
+    Interval,
+    build_interval,
+    confidence_interval,
+    example_variance,
+)
+from paretune.analysis.statistics.scores import (
+    BootstrapScore,
+    bootstrap_score,
+    bootstrap_sums,
+    keep_comparable,
+)
+from paretune.metrics import Array
+from paretune.objectives import Objective
+from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
+from paretune.store.record import Predictions, Record
+
+NO_PROBABILITIES = NoLikelihood("this kind of task defines no probabilities")
+NO_SHARES = NoLikelihood("no probabilities of the labels are stored beside the generated texts")
+NO_ANSWERS = NoLikelihood("no run that trained has left answers")
+
+
+def example_likelihood(record: Record, objective: Objective) -> ExampleLikelihood | NoLikelihood:
+    """How probable one run made the right answers, example by example of its test part."""
+    if objective.likelihood is None:
+        return NO_PROBABILITIES
+    if not record.predictions.get("test"):
+        return NO_ANSWERS
+    parts = [
+        record.predictions[name] for name in ("selection", "test") if name in record.predictions
+    ]
+    if objective.predicts_labels and not all(len(own) for part in parts for own in part.scores):
+        return NO_SHARES
+    selection = None if record.run.selection == "test" else record.predictions.get("selection")
+    return objective.likelihood(selection, record.predictions["test"])
+
+
+@dataclass(frozen=True)
+class CellLikelihood:
+    """Means over the seeds and test examples of a cell, and the runs that they are of.
+
+    Attributes:
+        log_likelihood: nats an example, of translations a token; higher is better.
+        brier: lower is better; None where answers are no labels.
+        reason: why there is no likelihood; empty where there is one.
+    """
+
+    cell: Cell
+    log_likelihood: BootstrapScore | None = None
+    brier: BootstrapScore | None = None
+    runs: Mapping[str, ExampleLikelihood] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def is_one_run(self) -> bool:
+        """Whether it is of one run of several possible ones, so that how they differ is unknown."""
+        fixed = self.cell.deterministic or self.cell.design.is_cross_validation
+        return len(self.runs) == 1 and not fixed
+
+
+def cell_likelihood(cell: Cell) -> CellLikelihood:
+    """The likelihood of the runs whose answers the cell's score is computed from."""
+    answers = cell.answers_by_seed
+    if not answers:
+        return CellLikelihood(cell, reason=NO_ANSWERS.reason)
+    records = [record for record in cell.trained if _seed_key(record) in answers]
+    runs: dict[str, ExampleLikelihood] = {}
+    by_seed: dict[int, list[tuple[Predictions, ExampleLikelihood]]] = {}
+    for record in records:
+        likelihood = example_likelihood(record, cell.objective)
+        if isinstance(likelihood, NoLikelihood):
+            return CellLikelihood(cell, reason=likelihood.reason)
+        runs[record.run_id] = likelihood
+        by_seed.setdefault(_seed_key(record), []).append((record.predictions["test"], likelihood))
+
+    def score(
+        values: Callable[[ExampleLikelihood], Array], bounds: tuple[float, float]
+    ) -> BootstrapScore:
+        # As in the answers, a row that a repeat lacks is one of the next repeat that has it.
+        seeds = list(answers)
+        turns = [[*seeds[place:], *seeds[:place]] for place in range(len(seeds))]
+        tables = [
+            _align(part, [run for seed in turn for run in by_seed[seed]], values)
+            for turn, part in zip(turns, answers.values(), strict=True)
+        ]
+        parts = tuple(answers.values())
+        return bootstrap_sums(parts, tables, _mean, bounds, cell.design, cell.fold_of_rows)
+
+    has_brier = all(one.brier is not None for one in runs.values())
+    is_density = any(one.deviation is not None for one in runs.values())
+    return CellLikelihood(
+        cell,
+        score(lambda one: one.log_likelihood, (-np.inf, np.inf if is_density else 0.0)),
+        score(lambda one: np.asarray(one.brier), (0.0, 2.0)) if has_brier else None,
+        runs,
+    )
+
+
+class LikelihoodComparisons:
+    """All pairs of one task's cells by likelihood; see the module."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        """Args: the cells of one task."""
+        self.likelihoods = tuple(map(cell_likelihood, cells))
+        self._models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
+
+    @cached_property
+    def pairs(self) -> Mapping[str, tuple[Pair, ...]]:
+        """By model every pair on it, in the cells' order; those without a likelihood left out."""
+        return {model: tuple(self._compare_on(model)) for model in self._models}
+
+    def _compare_on(self, model: str) -> Iterable[Pair]:
+        on_model = {
+            one.cell.method: one
+            for one in self.likelihoods
+            if one.cell.model in (model, NO_MODEL) and one.log_likelihood is not None
+        }
+        scores = keep_comparable((name, one.log_likelihood) for name, one in on_model.items())
+        baselines = {name for name, one in on_model.items() if one.cell.baseline}
+        race = find_raced_pairs({name: one.cell for name, one in on_model.items()})
+        if race is not None:  # what scores differ by says nothing of likelihoods
+            race = replace(race, prior=NO_PRIOR)
+        for pair in compare_all_pairs(scores, baselines, race):
+            if any(on_model[name].is_one_run for name in (pair.a, pair.b)):
+                yield replace(pair, withheld="one run")
+            elif race is not None and race.incomplete & {pair.a, pair.b}:
+                yield replace(pair, withheld="stopped")
+            else:
+                yield pair
+
+
+def _seed_key(record: Record) -> int:
+    """As :attr:`Cell.answers_by_seed` has it: the seed, in cross-validation the repeat."""
+    return record.run.seed if record.run.outer is None else record.run.outer.repeat
+
+
+def _align(
+    answers: Predictions,
+    parts: Sequence[tuple[Predictions, ExampleLikelihood]],
+    values: Callable[[ExampleLikelihood], Array],
+) -> Array:
+    """Values and weights in the order of ``answers``, (examples, 2); the first part with a row."""
+    rows = {
+        uid: row
+        for part, likelihood in reversed(parts)
+        for uid, row in zip(
+            part.uid, np.stack([values(likelihood), likelihood.weight], axis=1), strict=True
+        )
+    }
+    return np.stack([rows[uid] for uid in answers.uid])
+
+
+def _mean(sums: Array) -> Array:
+    """Of sums of values and weights (..., 2)."""
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+@dataclass(frozen=True)
+class CellForgetting:
+    """Forgetting of one cell.
+
+    Attributes:
+        change: of the mean token loss, in nats; its ``n_examples`` are blocks of the text.
+        before: mean token loss of the model without the method.
+        standard_error: of the change.
+        tokens: scored in each run.
+    """
+
+    change: Interval
+    before: float
+    standard_error: float
+    tokens: int
+
+    @property
+    def after(self) -> float:
+        """Mean token loss after training, the mean over the runs."""
+        return self.before + self.change.estimate
+
+
+@lru_cache(maxsize=4096)
+def _of_records(records: tuple[_Measured, ...]) -> CellForgetting:
+    blocks = [f"{i}" for i in range(len(records[0].tokens))]
+    answers = [_as_predictions(tuple(blocks)) for _ in records]
+    tables = [
+        np.stack([np.subtract(one.after, one.before), np.asarray(one.tokens, float)], axis=1)
+        for one in records
+    ]
+    score = bootstrap_sums(answers, tables, _ratio, (-np.inf, np.inf))
+    before = float(np.mean([sum(one.before) / sum(one.tokens) for one in records]))
+    variance = score.seed_variance + float(np.var(score.draws, ddof=1))
+    return CellForgetting(confidence_interval(score), before, variance**0.5, sum(records[0].tokens))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What one run left; hashable."""
+
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+
+def measure_forgetting(cell: Cell) -> CellForgetting | None:
+    """None where no run that trained has measured it; of runs on several texts the most frequent.
+
+    Runs are those of the cell's score, so that what forgetting costs and what it bought are of the
+    same runs.
+    """
+    measured = [one for record in cell.trained if (one := _read(record)) is not None]
+    if not measured:
+        return None
+    tokens = [one.tokens for one in measured]
+    common = max(tokens, key=tokens.count)
+    return _of_records(tuple(one for one in measured if one.tokens == common))
+
+
+def _read(record: Record) -> _Measured | None:
+    stored = record.result.get("forgetting")
+    if stored is None:
+        return None
+    losses = tuple(stored["before"]), tuple(stored["after"])
+    return _Measured(*losses, tuple(stored["tokens"]))
+
+
+def _as_predictions(blocks: tuple[str, ...]) -> Predictions:
+    """The blocks as examples, for the bootstrap; they have no answers."""
+    nothing = (0,) * len(blocks)
+    return Predictions(blocks, nothing, nothing, ((),) * len(blocks))
+
+
+def _ratio(sums: Array) -> Array:
+    """Of sums of changes and tokens, (..., 2)."""
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+PART = "test_shifted"
+
+
+@dataclass(frozen=True)
+class ShiftedScore:
+    """A cell's score on the shifted part.
+
+    Attributes:
+        score: the mean over its runs that trained.
+        change: that score minus the one on the test part, by the same runs; None in
+            cross-validation, where no run has answered the whole of the test.
+    """
+
+    score: Interval
+    change: Interval | None
+
+
+def score_shifted(cell: Cell) -> ShiftedScore | None:
+    """None where no run that trained has answered the shifted part."""
+    answers = [
+        (record.run.seed, record.predictions[PART])
+        for record in cell.trained
+        if record.predictions.get(PART) and record.predictions[PART].uid
+    ]
+    # Answers to the rows that most runs answered: the file may have changed between runs.
+    uids = [part.uid for _, part in answers]
+    common = max(uids, key=uids.count, default=())
+    comparable = {seed: part for seed, part in answers if part.uid == common}
+    if not comparable:
+        return None
+    shifted = bootstrap_score([*comparable.values()], cell.metric)
+    change = None
+    if not cell.design.is_cross_validation and comparable.keys() == cell.answers_by_seed.keys():
+        test = [cell.answers_by_seed[seed] for seed in comparable]
+        change = _change(shifted, bootstrap_score(test, cell.metric))
+    return ShiftedScore(confidence_interval(shifted), change)
+
+
+def _change(shifted: BootstrapScore, test: BootstrapScore) -> Interval:
+    """Seeds are paired, examples are not: their variances are those of two independent samples."""
+    seeds = len(shifted.seeds)
+    by_seed = shifted.seeds - test.seeds
+    variance = float(by_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    examples = example_variance(shifted) + example_variance(test)
+    terms = DifferenceTerms(
+        float(by_seed.mean()),
+        ((variance, seeds - 1),) if seeds > 1 else (),
+        (examples, shifted.units + test.units - 2),
+    )
+    interval = build_interval(
+        terms.estimate, terms.half_width(1 - LEVEL), (shifted, test), variance, examples
+    )
+    return replace(interval, p=terms.p_value())
