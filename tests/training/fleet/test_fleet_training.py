@@ -18,7 +18,7 @@ from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import shared_model
 from paretune.training.fleet.capacity import count_slots, fleet_key
-from paretune.training.forward.select import PaddedForward
+from paretune.training.forward.plain import PaddedForward
 from paretune.training.forward.splitting import MAX_STACK_TOKENS, PassSplitter
 from paretune.training.prepare import prepare
 from paretune.training.runs.outcome import Outcome, TrainerOptions

@@ -91,7 +91,7 @@ def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]
 
 def scored(one: Case, batches: list[MicroBatch], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
     """Scores and tokens of each run's pairs, packed."""
-    forward = PackedSeq2SeqForward(one.model, fleet, Compute(), PassSplitter(fleet, "cpu"))
+    forward = PackedSeq2SeqForward(one.model, fleet, Compute(), 0, PassSplitter(fleet, "cpu"))
     return [
         (torch.nn.functional.linear(own.hidden, own.weight, own.bias), own.labels)
         for own in forward(batches)

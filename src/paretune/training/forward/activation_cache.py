@@ -35,7 +35,8 @@ from paretune.models.structure.layers import is_within, parent_name
 from paretune.objectives.encoding import Encoded, Text
 from paretune.study import Run
 from paretune.training.forward.micro_batch import Compute, MicroBatch
-from paretune.training.forward.packed import pack_inputs, read_tokens
+from paretune.training.forward.packed import begin_pass
+from paretune.training.forward.sequences import arrange_sequences, read_tokens
 from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
 from paretune.training.prepare import PreparedModel
 
@@ -161,11 +162,13 @@ class _FrozenLayers:
             # Below what is trained all runs are the same: the first one has all rows.
             others = [MicroBatch(data)] * (fleet.runs - 1)
             batches = [MicroBatch(data, indices), *others]
-            texts, inputs = pack_inputs(batches, fleet, self.compute.device)
+            assert fleet.packing is not None  # noqa: S101  (asked of packed runs only)
+            sequences = arrange_sequences(batches, fleet.packing, share=False)
+            inputs = begin_pass(sequences, fleet, self.compute.device)
             anatomy = self.prepared.loaded.anatomy
             hidden = compute_layer_input(model, anatomy, self.layers, inputs)
         model.train(was_training)
-        return texts[0], hidden
+        return [text for sequence in sequences[0] for text in sequence.scored], hidden
 
 
 class StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)

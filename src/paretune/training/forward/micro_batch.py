@@ -1,7 +1,8 @@
-"""Batches of a step, micro-batches of a pass, and the Protocol of forward paths."""
+"""Batches of a step, micro-batches of a pass, and what a forward path is."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -91,29 +92,26 @@ class Splitter(Protocol):
         """The passes over all examples of each run; None: the run is not evaluated."""
 
 
-class Forward(Protocol):
+@dataclass(frozen=True)
+class Forward(ABC):
     """Runs the examples of one or several runs through a model.
 
     Paths differ in speed, in rounding, and in the random numbers that dropout draws; in nothing
-    else. ``fleet`` tells the methods inside the model which rows of a pass belong to which run.
+    else.
+
+    Attributes:
+        model: a ``transformers`` model with the methods of all runs inside.
+        fleet: tells these methods which rows of a pass belong to which run.
+        pad_id: padding is masked, so any token would do.
     """
 
-    @property
-    def model(self) -> Any:
-        """A ``transformers`` model with the methods of all runs inside."""
+    model: Any
+    fleet: Fleet
+    compute: Compute
+    pad_id: int
+    splitter: Splitter
 
-    @property
-    def fleet(self) -> Fleet:
-        """The run axis."""
-
-    @property
-    def compute(self) -> Compute:
-        """Device and precision."""
-
-    @property
-    def splitter(self) -> Splitter:
-        """Decides which examples share a pass."""
-
+    @abstractmethod
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
         """The model's outputs for the examples of each run.
 

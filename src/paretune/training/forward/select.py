@@ -7,17 +7,10 @@ torch's is slow there. The plain path leaves the model as ``transformers`` made 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from paretune.device_transfer import to_device
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import has_dropout
@@ -32,56 +25,15 @@ from paretune.models.packing.apply import (
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.objective import Collate
-from paretune.training.forward.micro_batch import Compute, Forward, MicroBatch, Splitter
+from paretune.training.forward.micro_batch import Compute, Forward
 from paretune.training.forward.packed import (
     PackedCompletionForward,
     PackedForward,
     PackedSeq2SeqForward,
 )
-from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.plain import PaddedForward, PlainForward, PlainSplitter
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.prepare import PreparedModel
-
-
-@dataclass(frozen=True)
-class PaddedForward:
-    """Runs padded batches of several runs through a model."""
-
-    model: Any
-    fleet: Fleet
-    compute: Compute
-    pad_id: int
-    splitter: Splitter
-    dropout_rng: DropoutRng
-
-    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Tensor]:
-        """Logits of each run's examples: (examples, labels), or (examples, choices)."""
-        batches = [
-            pad_batch(one.data, one.indices, self.pad_id) if one.indices else {}
-            for one in micro_batches
-        ]
-        lengths = [batch["input_ids"].shape[-1] if batch else 0 for batch in batches]
-        sequences = [len(one.indices) * len(one.data.ids[0]) for one in micro_batches]
-        # Tensors with one row for each run have rows of the runs in this pass only.
-        self.fleet.set_row_counts(sequences, [min(1, own) for own in sequences])
-        self.dropout_rng.begin_pass(self.dropout_rng.seeds, [sequences])
-        self.dropout_rng.run_lengths = lengths
-        present = [batch for batch in batches if batch]
-        inputs = {
-            name: to_device(
-                np.concatenate([self._lengthen(name, own[name], max(lengths)) for own in present]),
-                self.compute.device,
-            )
-            for name in present[0]
-        }
-        logits: Tensor = self.model(**inputs).logits
-        return list(torch.split(logits, [len(one.indices) for one in micro_batches]))
-
-    def _lengthen(self, name: str, values: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-        fill = self.pad_id if name == "input_ids" else 0
-        behind = [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])]
-        return np.pad(values, behind, constant_values=fill)
-
 
 SHAREABLE = (
     *PACKED_ENCODERS,
@@ -120,8 +72,8 @@ def make_forward(
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     if backend == "plain":
-        splitter = PlainSplitter()
-        return PlainForward(loaded.model, fleet, compute, _pad_id(loaded), splitter, collate)
+        pad_id = prepared.pad_id
+        return PlainForward(loaded.model, fleet, compute, pad_id, PlainSplitter(), collate)
     packed = collate is pad_batch and enable_packing(prepared)
     if not packed and loaded.model.device.type == "cpu":
         use_seeded_dropout(prepared, DropoutRng())
@@ -135,7 +87,8 @@ def forward_for(
     splitter = PassSplitter(fleet, compute.device)
     if fleet.packing is not None:
         return _make_packed(loaded, fleet, compute, splitter)
-    return PlainForward(loaded.model, fleet, compute, _pad_id(loaded), splitter, collate)
+    pad_id = loaded.anatomy.pad_id or 0
+    return PlainForward(loaded.model, fleet, compute, pad_id, splitter, collate)
 
 
 def make_shared_forward(
@@ -158,7 +111,7 @@ def make_shared_forward(
     rng = DropoutRng()
     use_seeded_dropout(prepared, rng)
     split_position_tables(prepared.injection.changes, model, loaded.anatomy, fleet)
-    return PaddedForward(model, fleet, compute, _pad_id(loaded), splitter, rng)
+    return PaddedForward(model, fleet, compute, prepared.pad_id, splitter, rng)
 
 
 def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) -> bool:
@@ -236,12 +189,7 @@ def overhead_tokens(model: Any) -> int:
 def _make_packed(
     loaded: LoadedModel, fleet: Fleet, compute: Compute, splitter: PassSplitter
 ) -> Forward:
-    chosen: Any = PackedForward
+    path = PackedForward
     if loaded.anatomy.topology.scored_vocabulary(loaded.model):
-        chosen = PackedSeq2SeqForward if loaded.anatomy.source_readers else PackedCompletionForward
-    path: Forward = chosen(loaded.model, fleet, compute, splitter)
-    return path
-
-
-def _pad_id(loaded: LoadedModel) -> int:
-    return loaded.anatomy.pad_id or 0  # padding is masked: any token would do
+        path = PackedSeq2SeqForward if loaded.anatomy.source_readers else PackedCompletionForward
+    return path(loaded.model, fleet, compute, loaded.anatomy.pad_id or 0, splitter)

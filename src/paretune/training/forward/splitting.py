@@ -24,7 +24,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch, StepBatch
-from paretune.training.forward.shared_prefixes import find_prefixes
+from paretune.training.forward.sequences import find_prefixes
 
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 32768}
 """Tokens in one evaluation pass, padding included; no setting changes it, so none changes a
@@ -93,7 +93,7 @@ class PassSplitter:
         self, data: Sequence[Encoded], cuts: Sequence[list[list[int]]], max_tokens: int
     ) -> list[list[MicroBatch]]:
         if self.alone:
-            return [[MicroBatch(data[0], own, part)] for part, own in enumerate(cuts[0])]
+            return [[MicroBatch(data[0], cut, part)] for part, cut in enumerate(cuts[0])]
         sizes = [self._measure(d, cut) for d, cut in zip(data, cuts, strict=True)]
         padding = MAX_STACK_PADDING[device_kind(self.device)]
         return [
@@ -108,11 +108,11 @@ class PassSplitter:
         """Rows of each pass, and tokens of a row; a row of a packed pass is one token."""
         if self.fleet.packing is not None:
             sizes = count_packed_tokens(data, self.fleet.packing)
-            return [(sum(sizes[i] for i in own), 1) for own in cut]
+            return [(sum(sizes[i] for i in indices), 1) for indices in cut]
         choices = len(data.ids[0]) if data.ids else 1
         return [
-            (len(own) * choices, self.virtual_tokens + max(data.lengths[i] for i in own))
-            for own in cut
+            (len(indices) * choices, self.virtual_tokens + max(data.lengths[i] for i in indices))
+            for indices in cut
         ]
 
 
