@@ -34,7 +34,7 @@ from paretune.execution.cluster.executor import ClusterExecutor
 from paretune.execution.cluster.ray_cluster import open_ray
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.local import LocalExecutor
-from paretune.execution.progress.observer import SilentObserver
+from paretune.execution.progress import Observer
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec
@@ -93,7 +93,7 @@ def execute(study: Study, folder: Path, workers: int, address: str | None, obser
 
 def seconds_a_run(store: Store, executor: Executor, workers: int) -> float:
     """Of one worker, from the first end to the last."""
-    executor.execute(store, STUDY, StudyCallbacks(SilentObserver(), add_runs=lambda: 0))
+    executor.execute(store, STUDY, StudyCallbacks(Observer(), add_runs=lambda: 0))
     ends = sorted(status.ended_at or 0.0 for status in store.load_statuses(STUDY))
     return workers * (ends[-1] - ends[0]) / (len(ends) - 1)
 
@@ -120,7 +120,7 @@ def measure_overhead(runs: int, workers: int, rounds: int) -> None:
     )
 
 
-class KillNode(SilentObserver):
+class KillNode(Observer):
     """Kills the last node of a cluster once every node has a run in the middle."""
 
     def __init__(self, cluster: Cluster, folder: Path, study: Study, nodes: int) -> None:
@@ -154,8 +154,8 @@ def compare(study: Study, workers: int, kill: bool) -> bool:
     """Execute a study locally and on Ray; whether every result is the same, bit for bit."""
     with tempfile.TemporaryDirectory() as place, open_cluster(workers) as cluster:
         local, on_ray = Path(place) / "local", Path(place) / "ray"
-        print(f"local: {execute(study, local, workers, None, SilentObserver()):.0f} s", flush=True)
-        observer = KillNode(cluster, on_ray, study, workers) if kill else SilentObserver()
+        print(f"local: {execute(study, local, workers, None, Observer()):.0f} s", flush=True)
+        observer = KillNode(cluster, on_ray, study, workers) if kill else Observer()
         print(f"ray: {execute(study, on_ray, workers, cluster.address, observer):.0f} s")
         expected, results = read_results(study, local), read_results(study, on_ray)
         with Store.open(on_ray) as store:

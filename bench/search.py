@@ -30,10 +30,10 @@ from ruamel.yaml import YAML
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import count_trained_parameters
-from paretune.autopeft.acquisition import find_front
 from paretune.errors import ParetuneError
-from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import expand_study
+from paretune.search.surrogate import find_front
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.report import StudyResults, load_results

@@ -161,7 +161,7 @@ def here(name: str) -> str:
 
 def run(study: Study, asked: argparse.Namespace, store: Path) -> int:
     """Run a study, or go on with it; how many runs stopped with an error."""
-    from paretune.execution.progress.observer import open_observer
+    from paretune.execution.progress import open_observer
     from paretune.verbs.run import run as go
 
     with open_observer(sys.stdout) as observer:

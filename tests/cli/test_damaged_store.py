@@ -15,7 +15,7 @@ from support.tiny_study import finished as finished_study
 
 from paretune.errors import StoreError
 from paretune.execution import local
-from paretune.execution.progress.observer import SilentObserver
+from paretune.execution.progress import Observer
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
@@ -88,7 +88,7 @@ def test_run_with_retry_gets_past_a_changed_digit(
 ) -> None:
     tamper(copy / "store", "UPDATE runs SET measured = '{}' WHERE stage = 'final'")
     notes: list[str] = []
-    observer = SilentObserver()
+    observer = Observer()
     monkeypatch.setattr(observer, "note", notes.append)
     monkeypatch.setattr(local.LocalExecutor, "execute", lambda *args: None)
     with pytest.raises(StoreError, match="its record changed"):

@@ -10,8 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 from support.tiny_study import superglue
 
-from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import expand_study
 from paretune.study import Study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

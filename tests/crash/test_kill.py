@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from paretune.execution.executor import StudyCallbacks
 from paretune.execution.local import LocalExecutor
-from paretune.execution.progress.observer import open_observer
+from paretune.execution.progress import open_observer
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 with Store.open(Path(sys.argv[1]), create=True) as store, open_observer(sys.stdout) as observer:

@@ -15,8 +15,8 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning import preflight
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import leave_out_stale_runs
 from paretune.store import Store, database
 from paretune.verbs.report import report
 
@@ -110,7 +110,7 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
     train.write_text(original.replace("cat", "cow"), encoding="utf-8")
     with finish(study, tmp_path / "store", costs=0) as store:
         prepared = prepare_study(study).in_store(store, "cpu")
-        assert preflight.leave_out_stale_runs(prepared, store) == len(before) + len(waiting)
+        assert leave_out_stale_runs(prepared, store) == len(before) + len(waiting)
         after = digests(store, study.study_hash)
         assert len(after) == len(before) and not set(after) & set(before)
         claim = store.claim("somebody", study.study_hash)
@@ -118,7 +118,7 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
         store.release(claim)
         # As the data was before, its runs are back; no process that still works is disturbed.
         train.write_text(original, encoding="utf-8")
-        preflight.leave_out_stale_runs(prepare_study(study).in_store(store, "cpu"), store)
+        leave_out_stale_runs(prepare_study(study).in_store(store, "cpu"), store)
         assert digests(store, study.study_hash) == before
         assert store.verify() == []
 
@@ -146,4 +146,4 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
             s.stage for s in store.load_statuses(study.study_hash) if s.run.method.name == "lora"
         }
         assert ("final" in finals) == (ended == 6)
-        assert preflight.leave_out_stale_runs(prepared, store) == 0
+        assert leave_out_stale_runs(prepared, store) == 0

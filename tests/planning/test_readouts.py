@@ -12,8 +12,8 @@ from paretune.analysis.cells import group_into_cells
 from paretune.data.prompt import draw_shots
 from paretune.errors import MethodError
 from paretune.planning.dry_runs import run_dry_steps
-from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import expand_study
 from paretune.store import Store
 from paretune.study import MethodSpec, Run, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -119,7 +119,9 @@ def test_no_weights_are_read_for_a_baseline_that_trains_nothing(
 
     monkeypatch.setattr(ProcessCache, "run_model", record)
     study = study_on(tmp_path, tiny_model("llama"), methods=["few_shot"])
-    dry = {step.run.method.key: step for step in run_dry_steps(prepare_study(study))}
+    prepared = prepare_study(study)
+    runs = [planned.run for planned in expand_study(prepared, [])]
+    dry = {step.run.method.key: step for step in run_dry_steps(prepared, runs)}
     assert dry["few_shot"].summary == dry["untuned"].summary == "trains nothing"
     assert opened == ["head_only"]
 

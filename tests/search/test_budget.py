@@ -17,10 +17,10 @@ from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.worker_settings import STAGES
 from paretune.measuring.speed import MachineSpeed
 from paretune.owner import current_owner
-from paretune.planning.expand import PlannedRun
 from paretune.planning.predicted_cost import CostPredictor, PredictedCost
 from paretune.planning.prepare import prepare_study
 from paretune.search.budget import TimeBudget
+from paretune.search.expand import PlannedRun
 from paretune.store import Claim, Store
 from paretune.store.encoding import encode_predictions
 from paretune.store.record import Record

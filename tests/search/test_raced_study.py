@@ -83,7 +83,7 @@ def _count_ended(folder: Path, study: Study) -> int:
 def test_a_budget_ends_honestly_and_continues(
     tmp_path: Path, tiny_model: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from paretune.execution.progress.observer import open_observer
+    from paretune.execution.progress import open_observer
 
     study = raced(tmp_path / "data", tiny_model("bert"), trials=1, folds=1)
     folder = tmp_path / "store"

@@ -14,7 +14,7 @@ from paretune.execution.cluster.assignment import Assignment, Event
 from paretune.execution.cluster.executor import ClusterExecutor
 from paretune.execution.cluster.node import Post, execute_assignment
 from paretune.execution.executor import StudyCallbacks, StudySummary
-from paretune.execution.progress.observer import Observer
+from paretune.execution.progress import Observer
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.testing.executors import RecordingObserver

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from paretune.planning.expand import PlannedRun
+from paretune.search.expand import PlannedRun
 from paretune.store.record import Record
 from support import fake_records as fake
 

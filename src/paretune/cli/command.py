@@ -82,7 +82,7 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
             if "tell" in inspect.signature(verb).parameters:
                 arguments["tell"] = tell
             if "observer" in inspect.signature(verb).parameters:
-                from paretune.execution.progress.observer import open_observer
+                from paretune.execution.progress import open_observer
 
                 stream = error_stream() if as_json else None
                 arguments["observer"] = stack.enter_context(open_observer(stream, quiet=quiet))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from paretune.execution.progress.observer import Observer
+from paretune.execution.progress import Observer
 from paretune.store import RunStatus, Storage
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from paretune.errors import StaleClaimError
 from paretune.execution.leases import Leases
 from paretune.execution.memory_budget import ISOLATED_PREFIX
-from paretune.execution.progress.describe import describe_run
+from paretune.execution.progress import describe_run
 from paretune.execution.run_executor import RunExecutor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker_settings import WorkerSettings

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from paretune.execution.executor import StudyCallbacks, StudySummary, do_nothing
 from paretune.execution.memory_budget import MEMORY_PREFIX
-from paretune.execution.progress.snapshot import Snapshot, take_snapshot
+from paretune.execution.progress import Snapshot, take_snapshot
 from paretune.store import Record, RunStatus, Storage
 
 if TYPE_CHECKING:
-    from paretune.planning.expand import PlannedRun
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
+    from paretune.search.expand import PlannedRun
 
     Expand = Callable[[PreparedStudy, Sequence[Record]], list[PlannedRun]]
 
@@ -39,8 +39,8 @@ def add_missing_runs(
         predictor: predicts the memory that each needs, from what has ended so far.
         expand: which runs; by default all.
     """
-    from paretune.planning.expand import expand_study
     from paretune.planning.predicted_cost import worker_bytes
+    from paretune.search.expand import expand_study
 
     study = prepared.study
     # With data and model where they are now: a moved study was stored with other paths.

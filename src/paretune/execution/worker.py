@@ -23,7 +23,7 @@ from paretune.execution.fleet_claims import (
 )
 from paretune.execution.leases import Leases
 from paretune.execution.memory_budget import MemoryBudget
-from paretune.execution.progress.describe import describe_run
+from paretune.execution.progress import describe_run
 from paretune.execution.run_executor import RunExecutor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import POLL_SECONDS

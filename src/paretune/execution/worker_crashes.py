@@ -9,7 +9,7 @@ from pathlib import Path
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.fleet_claims import HALVE_PREFIX
 from paretune.execution.memory_budget import ISOLATED_PREFIX
-from paretune.execution.progress.describe import describe_run
+from paretune.execution.progress import describe_run
 from paretune.execution.signals import KILL_SIGNAL
 from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring.processor import CGROUP, CGROUP_ROOT, list_cgroup_folders

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune.errors import StoreError
-from paretune.execution.progress.describe import format_duration
+from paretune.execution.progress import format_duration
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.encoding import decode_predictions

@@ -1,7 +1,7 @@
 """Auto: a combination of methods that is searched for, as one method of the study.
 
 Source: Zhou et al. 2023 (AutoPEFT), arXiv:2301.12132: layers, methods and sizes by Bayesian
-optimisation with several objectives. The search itself is :mod:`paretune.autopeft`.
+optimisation with several objectives. The search itself is :mod:`paretune.search`.
 Equation: that of the stack of methods that the search finds.
 Example: {name: auto, members: [lora, pfeiffer, ia3], groups: 4, budget: 3}
 Start: the base model. Merges, exports: as the stack that was found.

@@ -5,7 +5,7 @@ Before anything trains; nothing is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from paretune import methods
@@ -16,7 +16,6 @@ from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
 from paretune.objectives.readouts import for_readout
-from paretune.planning.expand import expand_study
 from paretune.planning.prepare import PreparedStudy
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
@@ -179,10 +178,15 @@ def find_truncations(
         )
 
 
-def run_dry_steps(prepared: PreparedStudy, device: str = "cpu") -> Iterator[DryRun]:
-    """One step of every method on every model on every task of the study."""
-    for planned in expand_study(prepared, []):
-        run = planned.run
+def run_dry_steps(
+    prepared: PreparedStudy, runs: Iterable[Run], device: str = "cpu"
+) -> Iterator[DryRun]:
+    """One step of every method on every model on every task of the study.
+
+    Args:
+        runs: of the whole study: each cell's cost is tried.
+    """
+    for run in runs:
         if run.stage != "cost" or not isinstance(methods.get(run.method.name), methods.Method):
             continue
         try:

@@ -9,7 +9,7 @@ GPU, whose steps wait for launches more than for products, it is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import TextLengths
 from paretune.store.record import Record
-from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Run
+from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Limits, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet, count_fitting_runs, fleet_pays
@@ -333,6 +333,81 @@ class CostPredictor:
             head = 0 if method.trains is methods.Trains.EVERYTHING else outline.head
             self._trained_counts[key] = count + head
         return self._trained_counts[key]
+
+
+MEASURED_LIMITS = frozenset({"memory", "time", "inference"})
+"""Limits whose costs are predicted from a measurement."""
+
+
+@dataclass(frozen=True)
+class LimitCheck:
+    """Whether a combination would exceed a limit of the study, before anything of it is trained.
+
+    Trained parameters and saved bytes are counted. Peak memory, seconds and latency are predicted
+    from a measurement of LoRA in all layers on the same model, task and machine: its bytes beside
+    what is counted, its seconds an operation, and its latency, in proportion to the parameters that
+    every token goes through.
+
+    Attributes:
+        measured: the measurement of LoRA; None where no limit needs it.
+    """
+
+    predictor: CostPredictor
+    limits: Limits
+    measured: Record | None
+
+    def exceeds(self, run: Run) -> bool:
+        """Whether a run's method is predicted to exceed any limit.
+
+        A cost without a prediction, since the measurement has failed, exceeds none.
+        """
+        predict: Mapping[str, Callable[[Run], float | None]] = {
+            "parameters": self.predictor.count_trained,
+            "saved": self.predictor.predict_weight_bytes,
+            "memory": self.predict_peak_bytes,
+            "time": self.predict_seconds,
+            "inference": self.predict_latency,
+        }
+        for axis, limit in self.limits.by_axis.items():
+            cost = predict[axis](run)
+            if cost is not None and cost > limit:
+                return True
+        return False
+
+    def predict_peak_bytes(self, run: Run) -> float:
+        """Peak memory of the run's longest batch, as a cost measurement has it."""
+        work = self.predictor.predict_work(_as_cost(run))
+        residual = 0.0
+        if self.measured is not None and self.measured.peak_bytes is not None:
+            counted = self.predictor.predict_work(self.measured.run)
+            residual = self.measured.peak_bytes - counted.held_bytes - counted.saved_bytes
+        return work.held_bytes + work.saved_bytes + residual
+
+    def predict_seconds(self, run: Run) -> float | None:
+        """Of training one run alone, each step as long as the solo measurement's."""
+        if self.measured is None or self.measured.median_step_seconds is None:
+            return None
+        measured = self.predictor.predict_work(self.measured.run).operations
+        share = self.predictor.predict_work(_as_cost(run)).operations / measured
+        return self.predictor.count_steps(run) * self.measured.median_step_seconds * share
+
+    def predict_latency(self, run: Run) -> float | None:
+        """Seconds of one example in inference, not merged."""
+        inference = None if self.measured is None else self.measured.measured.get("inference")
+        if inference is None or self.measured is None:
+            return None
+        share = self._count_passed(run) / self._count_passed(self.measured.run)
+        return float(inference["unmerged_seconds_per_example"]) * share
+
+    def _count_passed(self, run: Run) -> int:
+        """Parameters that every token goes through."""
+        outline = self.predictor.open_outline(run)
+        part = describe_trained_part(run, outline.loaded, self.predictor.count_trained(run))
+        return outline.shape.backbone_parameters + part.token_parameters
+
+
+def _as_cost(run: Run) -> Run:
+    return run.model_copy(update={"stage": "cost"})
 
 
 def worker_bytes(peak_bytes: int | None) -> int:

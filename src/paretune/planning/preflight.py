@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from paretune import metrics
 from paretune.data.example import Dataset
 from paretune.errors import ModelError
-from paretune.planning.expand import find_possible_run_ids
-from paretune.planning.prepare import PreparedStudy, find_source
-from paretune.store import Store
+from paretune.planning.prepare import find_source
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import OptionalMetrics
@@ -77,12 +75,3 @@ def check_splits(runs: Iterable[Run], caches: ProcessCache) -> None:
     """
     for run in {(r.task.key, r.outer, r.split_seed, r.selection): r for r in runs}.values():
         caches.parts(run)
-
-
-def leave_out_stale_runs(prepared: PreparedStudy, store: Store) -> int:
-    """Leave out the study's runs of other data, models or code than now; return their number."""
-    # A search reads the answers of its trials.
-    searches = any(method.found_by_search for method in prepared.study.methods)
-    records = store.load_records(prepared.study.study_hash, predictions=searches)
-    possible = find_possible_run_ids(prepared, records)
-    return store.leave_out(prepared.study.study_hash, possible)

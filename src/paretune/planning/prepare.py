@@ -1,7 +1,7 @@
 """A study made ready on this machine: read once, in one pass down, and passed on as one value.
 
 Data come first, then models, then methods, then the cells that can run. Which runs these have
-depends on what has ended: :mod:`paretune.planning.expand` says it, from this value and the records.
+depends on what has ended: :mod:`paretune.search.expand` says it, from this value and the records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,17 @@ from paretune.objectives.readouts import by_language_model, for_readout
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.shard import Shard
 from paretune.store import Store
-from paretune.study import NO_MODEL, MethodSpec, ModelSpec, Readout, Study, TaskSpec
+from paretune.study import (
+    NO_MODEL,
+    MethodSpec,
+    ModelSpec,
+    OuterFold,
+    Readout,
+    Run,
+    Stage,
+    Study,
+    TaskSpec,
+)
 from paretune.study.forgetting_text import ForgettingText
 from paretune.tasks.own_data.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
@@ -71,7 +81,7 @@ class PreparedStudy:
         predictor: of the work of runs, by which searches count their budgets.
         store: keeps what searches have proposed; None where nothing is kept.
         shard: whose runs alone are planned; None for the whole study.
-        searches: what searches have computed (:class:`~paretune.planning.auto.KnownSearch`).
+        searches: what searches have computed (:class:`~paretune.search.auto.SearchMemory`).
     """
 
     study: Study
@@ -111,6 +121,43 @@ class PreparedStudy:
                     stored = store.set_default_setting(setting, stored)
             precisions[key] = "bf16" if stored == "bf16" else "fp32"
         return replace(self, store=store, precisions=precisions)
+
+    def make_run(
+        self,
+        cell: PreparedCell,
+        stage: Stage,
+        rate: float | None,
+        seed: int,
+        *,
+        fold: int = 0,
+        outer: OuterFold | None = None,
+        method: MethodSpec | None = None,
+    ) -> Run:
+        """A run of a cell; ``method``: in place of the cell's."""
+        if cell.readout == "head":
+            objective = tasks.objective_of(cell.task)
+        else:
+            dataset = self.datasets[cell.task.key]
+            objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
+        forgetting = None
+        if stage == "final" and rate is not None:
+            forgetting = self.forgetting.get((cell.task.key, cell.model.key))
+        training = {"precision": self.precisions[cell.model.key]}
+        return Run(
+            stage=stage,
+            task=cell.task,
+            model=cell.model,
+            method=cell.method if method is None else method,
+            learning_rate=rate,
+            readout=cell.readout,
+            seed=seed,
+            fold=fold,
+            split_seed=self.study.protocol.split_seed,
+            outer=outer,
+            training=self.study.training.model_copy(update=training),
+            generation=self.study.generation if objective.generates else None,
+            forgetting=forgetting,
+        )
 
     def describe_precisions(self) -> str:
         """The precision of the study's runs; where its models differ, that of each."""

@@ -27,9 +27,9 @@ from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.completions import pool_run_scatter, tabulate_scores
 from paretune.analysis.racing.rounds import DECIDED, foresee_choice, race_budget
-from paretune.autopeft.acquisition import expected_excess
-from paretune.planning.expand import PlannedRun, expand_study
 from paretune.planning.prepare import PreparedStudy
+from paretune.search.expand import PlannedRun, expand_study
+from paretune.search.surrogate import expected_excess
 from paretune.store.record import Record
 from paretune.study import NO_MODEL, Run, Study
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from paretune.execution.executor import Executor, StudyCallbacks
-from paretune.execution.progress.snapshot import Snapshot
+from paretune.execution.progress import Snapshot
 from paretune.store import RunStatus, Store
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, digest
 
@@ -27,15 +27,15 @@ class RecordingObserver:
         self.notes: list[str] = []
 
     def update(self, snapshot: Snapshot) -> None:
-        """See :class:`~paretune.execution.progress.observer.Observer`."""
+        """See :class:`~paretune.execution.progress.Observer`."""
         self.snapshots.append(snapshot)
 
     def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
-        """See :class:`~paretune.execution.progress.observer.Observer`."""
+        """See :class:`~paretune.execution.progress.Observer`."""
         self.ended_runs.append(status.run_id)
 
     def note(self, text: str) -> None:
-        """See :class:`~paretune.execution.progress.observer.Observer`."""
+        """See :class:`~paretune.execution.progress.Observer`."""
         self.notes.append(text)
 
 

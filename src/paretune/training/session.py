@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from paretune.autopeft.review import describe_trial
 from paretune.measuring.cost_estimation import (
     describe_trained_part,
     estimate_compute_cost,
@@ -22,6 +21,7 @@ from paretune.measuring.cost_estimation import (
 from paretune.measuring.machine import describe_environment
 from paretune.measuring.memory import HeapTrimmer
 from paretune.methods import Trains, configure_method
+from paretune.methods.core.trials import describe_trial
 from paretune.models.structure.topology import Topology
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
@@ -349,4 +349,5 @@ def _describe_configuration(run: Run, topology: Topology) -> Any:
     method = configure_method(run.method)
     rates = method.learning_rates(topology)
     assert rates is not None and run.learning_rate is not None  # noqa: S101  (it has trained)
-    return describe_trial(method.members(), run.learning_rate, rates[1])
+    members = [member.method for member in method.members()]
+    return describe_trial(members, run.learning_rate, rates[1])

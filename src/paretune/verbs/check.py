@@ -233,8 +233,8 @@ def _check_cells(
     from paretune.measuring.devices import resolve_devices
     from paretune.planning import preflight
     from paretune.planning.dry_runs import run_dry_steps
-    from paretune.planning.expand import expand_study
     from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
+    from paretune.search.expand import expand_study
 
     def find_refused() -> Checked:
         findings = tuple(describe_refused(find_refused_cells(usable)))
@@ -265,7 +265,8 @@ def _check_cells(
         prepared = prepare_study(cells, caches).in_store(None, device)
         yield from _check_lengths(prepared)
         yield from _check_directions(prepared)
-        for dry in run_dry_steps(prepared, device):
+        runs = [planned.run for planned in expand_study(prepared, [])]
+        for dry in run_dry_steps(prepared, runs, device):
             name = " x ".join(dry.run.cell)
             yield CheckedItem("step", name, dry.summary, dry.findings, dry.error)
     except ParetuneError as error:
@@ -339,8 +340,8 @@ def _describe_method(
     """Options, rates, and whether it serves all tasks and models that can be read."""
     from paretune.methods import configure
     from paretune.models.structure.topology import ENCODER
-    from paretune.planning.expand import choose_learning_rates
     from paretune.planning.prepare import check_method
+    from paretune.search.expand import choose_learning_rates
 
     configured = configure(spec)
     for task in tasks:

@@ -212,7 +212,7 @@ class Plan:
 
 def format_time(seconds: float | None) -> str:
     """A duration; what stands where it is not known."""
-    from paretune.execution.progress.describe import format_duration
+    from paretune.execution.progress import format_duration
 
     return "not known" if seconds is None else format_duration(seconds)
 
@@ -267,8 +267,8 @@ def plan(
     from paretune.planning import preflight
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import describe_refused, prepare_study
-    from paretune.planning.search_optimism import describe_searches
     from paretune.search import race
+    from paretune.search.auto import describe_searches
     from paretune.store import Store
     from paretune.training.fleet.capacity import fleet_key
     from paretune.verbs.memory_fit import explain_too_large

@@ -21,7 +21,7 @@ from paretune.verbs.workers import WorkerOptions, explain_memory, resolve_worker
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
     from paretune.execution.executor import StudyCallbacks, StudySummary
-    from paretune.execution.progress.observer import Observer
+    from paretune.execution.progress import Observer
     from paretune.execution.study_loop import Expand
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
@@ -123,7 +123,7 @@ def run(
     folder = study_input.store_folder(resolved, store)
     # After what costs no seconds: these import torch.
     from paretune.execution.memory_budget import fit_workers
-    from paretune.execution.progress.observer import open_default_observer
+    from paretune.execution.progress import open_default_observer
     from paretune.search import race
     from paretune.search.budget import TimeBudget
     from paretune.verbs.memory_fit import check_memory
@@ -259,7 +259,7 @@ def plan_first_runs(
     from paretune.planning import preflight
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import describe_refused
-    from paretune.search import race
+    from paretune.search import expand, race
     from paretune.verbs.stored_findings import find_damaged_trials, save_findings
     from paretune.verbs.trained_data import save_trained_data
 
@@ -283,7 +283,7 @@ def plan_first_runs(
     impossible = describe_refused(prepared.refused)
     save_findings(opened, study.study_hash, [*prepared.findings, *impossible])
     save_trained_data(opened, study, prepared.datasets)
-    if others := preflight.leave_out_stale_runs(prepared, opened):
+    if others := expand.leave_out_stale_runs(prepared, opened):
         observer.note(
             f"Runs left out: {others}. Their data, model or code has changed since; "
             "they stay in the store, and count again if it is changed back."

@@ -28,7 +28,7 @@ from paretune.verbs.study_input import load_records, write_output
 from paretune.verbs.time_budget import fit_to_budget
 
 if TYPE_CHECKING:
-    from paretune.execution.progress.observer import Observer
+    from paretune.execution.progress import Observer
     from paretune.reporting.model import Report
     from paretune.reporting.text.recommendation import Advice
     from paretune.study import TaskSpec
@@ -153,8 +153,7 @@ def tune(
         KeyboardInterrupt: after the workers gave their runs back.
     """
     from paretune.data.infer import NamedColumns
-    from paretune.execution.progress.describe import format_duration
-    from paretune.execution.progress.observer import default_tell
+    from paretune.execution.progress import default_tell, format_duration
     from paretune.exporting.folder import check_target
 
     started = time.monotonic()
@@ -287,7 +286,7 @@ def _divide_time(seconds: float, elapsed: float) -> float:
     Raises:
         StudyError: none are left.
     """
-    from paretune.execution.progress.describe import format_duration
+    from paretune.execution.progress import format_duration
 
     least, most = (share * seconds for share in END_SHARES)
     left = seconds - elapsed - min(max(END_RATIO * elapsed, least), most)

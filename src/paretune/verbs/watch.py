@@ -185,7 +185,7 @@ class StudyProgress(Result):
             out.print("Stopped watching; the study itself was not touched.")
 
     def _summary_lines(self) -> Iterator[str]:
-        from paretune.execution.progress.describe import format_duration
+        from paretune.execution.progress import format_duration
 
         study = study_input.spell_study(self.study, self.folder)
         counts = [f"{self.ended} of {pluralise(self.total, 'run')} ended"]
@@ -210,7 +210,7 @@ class StudyProgress(Result):
             yield f"{pluralise(len(self.abandoned), 'run')} left by a worker that is gone: waiting."
 
     def _running_lines(self) -> Iterator[str]:
-        from paretune.execution.progress.describe import (
+        from paretune.execution.progress import (
             describe_run,
             describe_step,
             format_duration,
@@ -221,7 +221,7 @@ class StudyProgress(Result):
             yield f"{describe_run(status.run)}: {describe_step(status)}{seconds}"
 
     def _failure_lines(self) -> Iterator[str]:
-        from paretune.execution.progress.describe import describe_end, describe_run
+        from paretune.execution.progress import describe_end, describe_run
 
         for status in self.failed[-MAX_FAILURES:]:
             yield f"{describe_run(status.run)}: {describe_end(status).splitlines()[0]}"
@@ -229,7 +229,7 @@ class StudyProgress(Result):
             yield f"and {rest} more that failed; paretune report tells why"
 
     def _legend_lines(self) -> Iterator[str]:
-        from paretune.execution.progress.describe import format_duration
+        from paretune.execution.progress import format_duration
 
         if self.spared is not None:
             runs = pluralise(self.spared.runs, "final run")
@@ -258,7 +258,7 @@ def _cell_table(cells: Sequence[CellProgress]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from paretune.execution.progress.describe import format_duration
+    from paretune.execution.progress import format_duration
     from paretune.methods.core.titles import title_of
     from paretune.reporting.text.formatting import format_interval, format_n_by_seeds
 
@@ -322,7 +322,7 @@ class _ProgressReader:
         self._cells: list[Cell] = []
 
     def read(self) -> StudyProgress:
-        from paretune.execution.progress.snapshot import take_snapshot
+        from paretune.execution.progress import take_snapshot
 
         stored = load_states(self._store, self._study)
         abandoned = tuple(state for state in stored if _is_abandoned(state))

@@ -22,9 +22,9 @@ from paretune.execution.cluster.assignment import (
     Failed,
 )
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning.expand import expand_study
 from paretune.planning.inputs import collect_inputs
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import expand_study
 from paretune.study import ModelSpec
 from paretune.training.caches import ProcessCache
 

@@ -8,16 +8,18 @@ from rich.progress import Progress
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.execution import worker_crashes
-from paretune.execution.progress import observer
-from paretune.execution.progress.describe import describe_end, describe_run, format_duration
-from paretune.execution.progress.observer import (
+from paretune.execution.progress import (
     BarObserver,
     LineObserver,
-    SilentObserver,
+    Observer,
+    describe_end,
+    describe_run,
+    format_duration,
+    observer,
     open_default_observer,
     open_observer,
+    take_snapshot,
 )
-from paretune.execution.progress.snapshot import take_snapshot
 from paretune.store import RunStatus
 
 
@@ -198,11 +200,11 @@ def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mount
 @pytest.mark.parametrize(
     ("terminal", "kernel", "quiet", "expected"),
     [
-        (False, None, False, SilentObserver),
+        (False, None, False, Observer),
         (True, None, False, BarObserver),
-        (True, None, True, SilentObserver),
+        (True, None, True, Observer),
         (False, object(), False, LineObserver),
-        (False, object(), True, SilentObserver),
+        (False, object(), True, Observer),
     ],
 )
 def test_a_caller_from_python_sees_progress_in_a_terminal_and_in_a_notebook(
@@ -214,6 +216,6 @@ def test_a_caller_from_python_sees_progress_in_a_terminal_and_in_a_notebook(
     monkeypatch.setattr(observer, "is_terminal", lambda stream=None: terminal)
     with open_default_observer(None, quiet=quiet) as default:
         assert type(default) is expected
-    mine = SilentObserver()
+    mine = Observer()
     with open_default_observer(mine) as chosen:
         assert chosen is mine

@@ -35,7 +35,7 @@ def demo(
         if model.name.startswith(_PACKAGE):
             find_package_folder(model.name.removeprefix(_PACKAGE))
 
-    from paretune.execution.progress.observer import open_observer
+    from paretune.execution.progress import open_observer
     from paretune.reporting.text.terminal_screen import print_answer, print_headlines
     from paretune.verbs.report import load_results, write_outputs
     from paretune.verbs.run import run

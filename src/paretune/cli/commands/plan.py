@@ -123,7 +123,7 @@ def _race_sentence(plan: Plan) -> str:
 
 def _costs_sentence(plan: Plan) -> str:
     """A line on the cost measurements that are left, and their bound."""
-    from paretune.execution.progress.describe import format_duration
+    from paretune.execution.progress import format_duration
     from paretune.verbs.plan import total_seconds
 
     left = [run for run in plan.runs if run.run.stage == "cost" and not run.done]
@@ -185,7 +185,7 @@ def _weights_sentence(plan: Plan) -> str:
 
 
 def _run_lines(plan: Plan) -> Iterable[str]:
-    from paretune.execution.progress.describe import describe_run
+    from paretune.execution.progress import describe_run
     from paretune.verbs.plan import format_peak, format_time
 
     for run in plan.runs:

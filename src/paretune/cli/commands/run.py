@@ -85,7 +85,7 @@ def run(
     on one study at once.
     """
     from paretune.cli.commands.report import show_report
-    from paretune.execution.progress.observer import open_observer
+    from paretune.execution.progress import open_observer
     from paretune.verbs.report import load_results
     from paretune.verbs.run import run as run_study
 

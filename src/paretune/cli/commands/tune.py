@@ -65,7 +65,7 @@ def tune(
     answers (as `recommend`) and writes the adapter (as `export`). The study file that it writes can
     be read, changed and run again. The same command continues, and refuses what contradicts it.
     """
-    from paretune.execution.progress.observer import open_observer
+    from paretune.execution.progress import open_observer
     from paretune.verbs.report import load_results
     from paretune.verbs.tune import Columns
     from paretune.verbs.tune import tune as tune_data

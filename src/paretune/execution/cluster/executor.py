@@ -31,7 +31,7 @@ from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES, list_solo_runs
 from paretune.execution.leases import Leases
 from paretune.execution.memory_budget import ISOLATED_PREFIX, MEMORY_PREFIX
-from paretune.execution.progress.describe import describe_run
+from paretune.execution.progress import describe_run
 from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.study_loop import StudyLoop, stop_gently
 from paretune.execution.worker_crashes import WorkerCrashes

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Protocol
 
-from paretune.execution.progress.describe import describe_end, describe_run, describe_step
-from paretune.execution.progress.snapshot import Snapshot
+from paretune.execution.progress import Snapshot, describe_end, describe_run, describe_step
 from paretune.store import RunStatus
 from paretune.terminal import console, echo, is_terminal
 from paretune.terminal.notebook import in_notebook
@@ -37,7 +36,7 @@ class Observer(Protocol):
 def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iterator[Observer]:
     """An observer that writes to ``stream``, or stdout: bars on a terminal, otherwise lines."""
     if quiet:
-        yield SilentObserver()
+        yield Observer()
         return
     if not is_terminal(stream):
         yield LineObserver(stream)
@@ -68,7 +67,7 @@ def default_tell(*, quiet: bool = False) -> Callable[[str], None]:
     return (lambda sentence: None) if quiet or not _is_watched() else echo
 
 
-class SilentObserver:
+class Observer:
     """Prints nothing: for ``--quiet``, and for scripts that look at what is returned."""
 
     def update(self, snapshot: Snapshot) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from paretune.execution.progress.describe import format_duration
+from paretune.execution.progress import format_duration
 from paretune.store import RunStatus
 from paretune.study import DEFAULT_COST_SECONDS
 

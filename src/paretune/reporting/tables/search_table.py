@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from paretune.autopeft.describe import describe_layers
-from paretune.autopeft.review import SearchReview, review_search
-from paretune.autopeft.surrogate import expected_maximum
 from paretune.methods.core.layer_subset import ALL, list_layers
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.cost_amounts import format_amount
 from paretune.reporting.text.formatting import format_rate, format_seconds, format_share, join_names
+from paretune.search.review import SearchReview, review_search
+from paretune.search.space import describe_layers
+from paretune.search.surrogate import expected_maximum
 from paretune.store.record import Record
 from paretune.study.run import is_trial
 from paretune.terminal.plural import pluralise

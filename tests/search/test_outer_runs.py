@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from paretune.planning.expand import (
+from paretune.planning.prepare import prepare_study
+from paretune.search.expand import (
     PlannedRun,
     expand_study,
     find_possible_run_ids,
     plan_pending_runs,
 )
-from paretune.planning.prepare import prepare_study
 from paretune.store.record import Record
 from paretune.study import OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task

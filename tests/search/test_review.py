@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 
 from paretune import methods
-from paretune.autopeft import finalists, schedule
-from paretune.autopeft.review import describe_trial, review_search
-from paretune.autopeft.schedule import Cost, Trial
-from paretune.autopeft.space import (
-    RATE_FACTORS,
-    Configuration,
-    Space,
-    make_space,
-    random_configurations,
-)
+from paretune.methods.core.trials import RATE_FACTORS, describe_trial
+from paretune.search.review import review_search
+from paretune.search.schedule import Cost, Trial, believe
+from paretune.search.space import Configuration, Space, make_space
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
@@ -49,7 +43,7 @@ def to_record(space: Space, one: Configuration) -> Record:
         learning_rate=float(f"{rate:.3g}"),
         seed=0,
     )
-    members = [methods.configure_method(MethodSpec.model_validate(own)) for own in stack]
+    members = [methods.configure_method(MethodSpec(name=m["name"])).method for m in stack]
     measured: Any = {
         "layer_gradients": [1.0] * LAYERS,
         "configuration": describe_trial(members, float(f"{rate:.3g}"), 1e-3),
@@ -64,13 +58,12 @@ def to_record(space: Space, one: Configuration) -> Record:
 
 
 def test_the_front_is_what_the_search_itself_believes(space: Space) -> None:
-    drawn = random_configurations(space, 7, 24)
+    drawn = space.draw_distinct(7, 24)
     review = review_search([to_record(space, one) for one in drawn])
     assert review is not None
-    trials = {one: Trial(score(one), 0.0) for one in drawn}
-    expected = finalists.rank_front(
-        lambda one: Cost(price(one), 1.0), schedule.believe(space, drawn, trials)
-    )
+    trials = tuple(Trial(score(point), 0.0) for point in drawn)
+    beliefs = believe(space, tuple(drawn), trials)
+    expected = beliefs.rank_front(lambda point: Cost(price(point)))
     assert [one.configuration for one in review.front] == [one.configuration for one in expected]
     assert [one.score for one in review.front] == pytest.approx([one.score for one in expected])
     for one, record in zip(review.front, review.records, strict=True):
@@ -78,7 +71,7 @@ def test_the_front_is_what_the_search_itself_believes(space: Space) -> None:
 
 
 def test_what_alone_helps_is_what_matters(space: Space) -> None:
-    review = review_search([to_record(space, o) for o in random_configurations(space, 7, 24)])
+    review = review_search([to_record(space, o) for o in space.draw_distinct(7, 24)])
     assert review is not None
     shares = dict(review.importance)
     assert {*list(shares)[:2]} == {"layers 4-5", "lora"}
@@ -86,7 +79,7 @@ def test_what_alone_helps_is_what_matters(space: Space) -> None:
 
 
 def test_too_few_trials_have_no_front(space: Space) -> None:
-    records = [to_record(space, one) for one in random_configurations(space, 7, 3)]
+    records = [to_record(space, one) for one in space.draw_distinct(7, 3)]
     assert review_search(records) is None
     older = [Record(r.run_id, r.run, "done", None, None, r.result, {}) for r in records * 2]
     assert review_search(older) is None

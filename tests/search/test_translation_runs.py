@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from paretune.errors import MethodError
-from paretune.planning.expand import expand_study, plan_pending_runs
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import expand_study, plan_pending_runs
 from paretune.study import Study
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from paretune import methods
-from paretune.autopeft import schedule
-from paretune.autopeft.schedule import Cost, SearchSettings, Trial
-from paretune.autopeft.space import Configuration, make_space
-from paretune.planning.stored_proposals import PREFIX, StoredProposals
+from paretune.search.auto import PROPOSALS_PREFIX, recall_batch
+from paretune.search.schedule import Cost, History, Schedule, Trial
+from paretune.search.space import Configuration, make_space
 from paretune.store import Store
 from paretune.study import MethodSpec
 
@@ -35,30 +34,25 @@ def search(
 ) -> list[Configuration]:
     """A search to its end, as a process of its own replays it; ``trials``: what has ended."""
     trials = {} if trials is None else trials
-    known: dict[Any, Sequence[Configuration]] = {}
+    schedule = Schedule(SPACE, lambda point: Cost(11.0 + sum(map(sum, point.groups))), budget=12.0)
+    recall = partial(recall_batch, store, name, {})
     while True:
-        state = schedule.continue_search(
-            SPACE,
-            lambda one: Cost(1.0 + sum(map(sum, one.groups)) + 10, 1.0),
-            trials,
-            SearchSettings(budget=12.0),
-            StoredProposals(store, name, known),
-        )
+        state = schedule.replay(trials.get, recall)
         if state.finished:
             return list(state.proposed)
-        for one in state.waiting:
-            trials[one] = Trial(0.5 + 0.01 * sum(map(sum, one.groups)), 0.02**2)
+        for point in state.waiting:
+            trials[point] = Trial(0.5 + 0.01 * sum(map(sum, point.groups)), 0.02**2)
 
 
 def round_otherwise(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """From now on the first of each batch is refused; the calls are counted."""
-    propose, calls = schedule._propose, [0]
+    propose, calls = Schedule.propose, [0]
 
-    def propose_others(*arguments: Any) -> list[Configuration]:
+    def propose_others(schedule: Schedule, history: History) -> list[Configuration]:
         calls[0] += 1
-        return propose(*arguments)[1:]
+        return propose(schedule, history)[1:]
 
-    monkeypatch.setattr(schedule, "_propose", propose_others)
+    monkeypatch.setattr(Schedule, "propose", propose_others)
     return calls
 
 
@@ -66,11 +60,11 @@ def test_another_processor_goes_on_with_the_same_search(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = search(store)
-    proposals = store.get_settings(PREFIX)
+    proposals = store.get_settings(PROPOSALS_PREFIX)
     assert len(proposals) > 1
     calls = round_otherwise(monkeypatch)
     assert search(store) == first and calls == [0]
-    assert store.get_settings(PREFIX) == proposals
+    assert store.get_settings(PROPOSALS_PREFIX) == proposals
     assert search(None) != first and calls[0] > 0  # what the store prevents
     assert search(store, "b") != first  # another search's proposals are its own
 
@@ -78,23 +72,26 @@ def test_another_processor_goes_on_with_the_same_search(
 def test_other_results_are_another_history(store: Store) -> None:
     trials: dict[Configuration, Trial] = {}
     first = search(store, trials=trials)
-    batches = len(store.get_settings(PREFIX))
+    batches = len(store.get_settings(PROPOSALS_PREFIX))
     changed = {first[0]: Trial(0.0, 0.0, lost=True)}
     search(store, trials=changed)
-    assert len(store.get_settings(PREFIX)) > batches
-    rounded = {one: Trial(own.score, own.variance * (1 + 1e-12)) for one, own in trials.items()}
-    before = store.get_settings(PREFIX)
-    assert search(store, trials=rounded) == first and store.get_settings(PREFIX) == before
+    assert len(store.get_settings(PROPOSALS_PREFIX)) > batches
+    rounded = {p: Trial(t.score, t.variance * (1 + 1e-12)) for p, t in trials.items()}
+    before = store.get_settings(PROPOSALS_PREFIX)
+    assert search(store, trials=rounded) == first and store.get_settings(PROPOSALS_PREFIX) == before
 
 
 def test_the_first_batch_that_is_kept_stays(store: Store) -> None:
-    one, other = list(SPACE.everywhere())[:2]
-    history = ((one,), (Trial(0.5, 0.01),))
-    assert list(StoredProposals(store, "a", {}).keep(history, [one])) == [one]
-    late = StoredProposals(store, "a", {})  # of a process that knew of none
-    assert list(late.keep(history, [other])) == [one]
-    assert late.find(history) == (one,)
-    assert StoredProposals(store, "b", {}).find(history) is None
+    first, second = list(SPACE.everywhere())[:2]
+    history = ((first,), (Trial(0.5, 0.01),))
+
+    def late() -> list[Configuration]:
+        """Of a process that proposes while another one keeps its batch."""
+        assert recall_batch(store, "a", {}, history, lambda: [first]) == (first,)
+        return [second]
+
+    assert recall_batch(store, "a", {}, history, late) == (first,)
+    assert recall_batch(store, "b", {}, history, lambda: [second]) == (second,)
 
 
 def test_a_store_that_can_only_be_read_is_not_written(
@@ -102,4 +99,4 @@ def test_a_store_that_can_only_be_read_is_not_written(
 ) -> None:
     monkeypatch.setattr(Store, "is_writable", False)
     assert len(search(store)) == 12
-    assert store.get_settings(PREFIX) == {}
+    assert store.get_settings(PROPOSALS_PREFIX) == {}

@@ -9,19 +9,25 @@ import numpy as np
 import pytest
 
 from paretune import methods
-from paretune.autopeft import finalists, schedule
-from paretune.autopeft.acquisition import expected_improvement, find_front
-from paretune.autopeft.describe import describe_layers
-from paretune.autopeft.finalists import Candidate
-from paretune.autopeft.schedule import Cost, Sampler, SearchSettings, Trial
-from paretune.autopeft.space import (
-    Configuration,
-    Space,
-    make_space,
-    random_configurations,
-)
-from paretune.autopeft.surrogate import expected_maximum, expected_optimism, fit_surrogate
 from paretune.methods import stack
+from paretune.search.schedule import (
+    Candidate,
+    Cost,
+    Sampler,
+    Schedule,
+    SearchState,
+    Trial,
+    believe,
+    pick_candidate,
+)
+from paretune.search.space import Configuration, Space, describe_layers, make_space
+from paretune.search.surrogate import (
+    expected_improvement,
+    expected_maximum,
+    expected_optimism,
+    find_front,
+    fit_surrogate,
+)
 from paretune.study import MethodSpec
 
 NAMES = ("lora", "pfeiffer", "ia3")
@@ -63,9 +69,9 @@ def test_a_configuration_is_a_stack() -> None:
 
 def test_every_random_configuration_is_legal_and_its_neighbours_too() -> None:
     space = space_of()
-    drawn = random_configurations(space, 3, 40)
-    assert drawn == random_configurations(space, 3, 40) and len(set(drawn)) == 40
-    assert drawn[:5] == random_configurations(space, 3, 5)
+    drawn = space.draw_distinct(3, 40)
+    assert drawn == space.draw_distinct(3, 40) and len(set(drawn)) == 40
+    assert drawn[:5] == space.draw_distinct(3, 5)
     for n, one in enumerate(drawn):
         near = space.mutate(one, n)
         for own in (one, near):
@@ -132,11 +138,11 @@ def cost_of(one: Configuration) -> Cost | None:
     return None if price > 60 else Cost(price, 1 - one.lowest_group / 8)
 
 
-def searched(settings: SearchSettings, each: int = 100) -> tuple[schedule.SearchState, int]:
+def searched(schedule: Schedule, each: int = 100) -> tuple[SearchState, int]:
     """A search to its end, ``each`` results at a time; and how often it was asked."""
-    space, trials, calls = space_of(), dict[Configuration, Trial](), 0
+    trials, calls = dict[Configuration, Trial](), 0
     while True:
-        state = schedule.continue_search(space, cost_of, trials, settings)
+        state = schedule.replay(trials.get)
         calls += 1
         if state.finished:
             assert set(trials) == set(state.proposed)
@@ -146,9 +152,9 @@ def searched(settings: SearchSettings, each: int = 100) -> tuple[schedule.Search
 
 
 def test_it_goes_on_as_if_it_had_not_been_stopped() -> None:
-    settings = SearchSettings(budget=12.0)
-    whole, calls = searched(settings)
-    in_pieces, more = searched(settings, each=2)
+    schedule = Schedule(space_of(), cost_of, budget=12.0)
+    whole, calls = searched(schedule)
+    in_pieces, more = searched(schedule, each=2)
     assert whole.proposed == in_pieces.proposed and more > calls
     assert len(set(whole.proposed)) == len(whole.proposed)
     assert whole.spent <= 12.0 and whole.spent > 10.0
@@ -158,26 +164,26 @@ def test_it_goes_on_as_if_it_had_not_been_stopped() -> None:
 
 
 def test_the_control_draws_at_random_alone() -> None:
-    state, calls = searched(SearchSettings(budget=8.0, sampler="random"))
-    drawn = random_configurations(space_of(), 0, 200)
+    state, calls = searched(Schedule(space_of(), cost_of, budget=8.0, sampler="random"))
+    drawn = space_of().draw_distinct(0, 200)
     places = [drawn.index(one) for one in state.proposed]
     assert calls == 2 and places == sorted(places)
 
 
 def test_a_configuration_of_another_task_comes_first() -> None:
     warm = Configuration(((-1, -1, -1),) * 3 + ((1, 1, -1),), 2)
-    state, _ = searched(SearchSettings(budget=10.0, warm=(warm,)))
+    state, _ = searched(Schedule(space_of(), cost_of, budget=10.0, warm=(warm,)))
     assert warm in state.proposed[:4]
 
 
 def test_lost_trials_are_never_picked() -> None:
     space = space_of()
-    drawn = random_configurations(space, 5, 8)
+    drawn = space.draw_distinct(5, 8)
     trials = {one: Trial(true_score(one), 1e-4) for one in drawn}
     best = max(drawn, key=true_score)
     trials[best] = Trial(0.0, 0.0, lost=True)
-    front = finalists.rank_front(lambda one: Cost(1.0 + drawn.index(one), 1.0),
-                                schedule.believe(space, drawn, trials))  # fmt: skip
+    beliefs = believe(space, tuple(trials), tuple(trials.values()))
+    front = beliefs.rank_front(lambda point: Cost(1.0 + drawn.index(point)))
     assert front and best not in [one.configuration for one in front]
     assert all(a.price < b.price and a.score < b.score for a, b in pairwise(front))
 
@@ -186,23 +192,23 @@ def test_the_knee_is_what_most_of_the_gain_costs_least() -> None:
     empty = Configuration(())
     points = ((1.0, 0.6), (2.0, 0.78), (8.0, 0.8), (64.0, 0.81))
     front = [Candidate(empty, price, score, 0.0, score) for price, score in points]
-    assert finalists.pick_candidate(front, "best") is front[-1]
-    assert finalists.pick_candidate(front, "cheapest") is front[0]
-    assert finalists.pick_candidate(front, "knee") is front[1]
-    assert finalists.pick_candidate(front[:1], "best") is front[0]
+    assert pick_candidate(front, "best") is front[-1]
+    assert pick_candidate(front, "cheapest") is front[0]
+    assert pick_candidate(front, "knee") is front[1]
+    assert pick_candidate(front[:1], "best") is front[0]
 
 
 def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
     space = space_of()
-    drawn = random_configurations(space, 5, 8)
+    drawn = space.draw_distinct(5, 8)
     trials = {one: Trial(true_score(one), 1e-4) for one in drawn}
-    beliefs = schedule.believe(space, drawn, trials)
+    beliefs = believe(space, tuple(trials), tuple(trials.values()))
 
     def price(one: Configuration) -> Cost:
-        return Cost(1.0 + drawn.index(one), 1.0)
+        return Cost(1.0 + drawn.index(one))
 
-    front = finalists.rank_front(price, beliefs)
-    ranked = [one.configuration for one in finalists.rank_finalists(price, beliefs, "cheapest")]
+    front = beliefs.rank_front(price)
+    ranked = [one.configuration for one in beliefs.rank_finalists(price, "cheapest")]
     assert ranked[0] == front[0].configuration and ranked[1] == front[-1].configuration
     assert len(set(ranked)) == len(ranked) == 8
 
@@ -210,9 +216,9 @@ def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
 @pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
 def test_optuna_proposes_within_the_same_rules(sampler: Sampler) -> None:
     pytest.importorskip("optuna")
-    settings = SearchSettings(budget=6.0, sampler=sampler)
-    state, calls = searched(settings)
-    again, _ = searched(settings, each=3)
+    schedule = Schedule(space_of(), cost_of, budget=6.0, sampler=sampler)
+    state, calls = searched(schedule)
+    again, _ = searched(schedule, each=3)
     assert state.proposed == again.proposed and calls > 2
     assert len(set(state.proposed)) == len(state.proposed) and state.spent <= 6.0
     for one in state.proposed:
@@ -221,5 +227,5 @@ def test_optuna_proposes_within_the_same_rules(sampler: Sampler) -> None:
 
 
 def test_where_nothing_is_within_the_limits_a_search_ends() -> None:
-    state = schedule.continue_search(space_of(), lambda one: None, {}, SearchSettings(4.0))
+    state = Schedule(space_of(), lambda point: None, budget=4.0).replay({}.get)
     assert state.finished and not state.proposed

@@ -16,14 +16,14 @@ from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.auto_precision import AutoPrecision
 from paretune.methods import lora
-from paretune.planning.expand import (
+from paretune.planning.prepare import prepare_study
+from paretune.search.expand import (
     PlannedRun,
     choose_learning_rates,
     count_folds,
     expand_study,
     find_possible_run_ids,
 )
-from paretune.planning.prepare import prepare_study
 from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -196,7 +196,7 @@ def test_identity_is_the_same_in_another_process_with_another_hash_seed(
     code = (
         "import sys; from paretune.study import Study; "
         "from paretune.planning.prepare import prepare_study; "
-        "from paretune.planning.expand import expand_study; "
+        "from paretune.search.expand import expand_study; "
         "print(*[p.run_id for p in expand_study(prepare_study(Study.load(sys.argv[1])), [])])"
     )
     there = subprocess.run(

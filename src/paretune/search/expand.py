@@ -19,14 +19,12 @@ from paretune.analysis.cells import model_free_baselines
 from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
 from paretune.data.split import OuterDesign
 from paretune.errors import MethodError, StudyError
-from paretune.objectives.readouts import for_readout
-from paretune.planning.auto import AutoSearch, find_warm_start
 from paretune.planning.prepare import PreparedCell, PreparedStudy
-from paretune.store.record import Record
+from paretune.search.auto import AutoSearch, find_warm_start
+from paretune.store import Record, Store
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Stage, Study
 from paretune.study.presets import load_preset
 from paretune.study.run import is_trial
-from paretune.tasks import objective_of
 
 CellKey = tuple[str, str, str]
 MAX_ROWS_FOR_FOLDS = 500
@@ -119,6 +117,15 @@ def find_possible_run_ids(
     )
 
 
+def leave_out_stale_runs(prepared: PreparedStudy, store: Store) -> int:
+    """Leave out the study's runs of other data, models or code than now; return their number."""
+    # A search reads the answers of its trials.
+    searches = any(method.found_by_search for method in prepared.study.methods)
+    records = store.load_records(prepared.study.study_hash, predictions=searches)
+    possible = find_possible_run_ids(prepared, records)
+    return store.leave_out(prepared.study.study_hash, possible)
+
+
 def _plan_runs(
     prepared: PreparedStudy, ended: Mapping[str, Record], *, rates_chosen: bool = True
 ) -> list[PlannedRun]:
@@ -180,9 +187,7 @@ def _plan_search(
     trials, finals = [], []
     for outer, seeds in planner.design.place_seeds(protocol.seeds):
         folds = count_folds(prepared.study, rows) if outer is None else 1
-        search = AutoSearch(
-            prepared, cell, planner.make_run, ended, protocol.trials * folds, outer, warm
-        )
+        search = AutoSearch(prepared, cell, ended, protocol.trials * folds, outer, warm)
         if prepared.shard is not None and search.waits_for_reference:
             raise StudyError(
                 "begins with a measured cost under these limits, and a share of a study has none.",
@@ -258,46 +263,9 @@ class _CellPlanner:
         """How the task's test rows are answered."""
         return self.prepared.designs[self.cell.task.key]
 
-    def make_run(
-        self,
-        stage: Stage,
-        rate: float | None,
-        seed: int,
-        *,
-        fold: int = 0,
-        outer: OuterFold | None = None,
-        method: MethodSpec | None = None,
-    ) -> Run:
-        """A run of the cell; ``method``: in place of the cell's own."""
-        study, cell = self.prepared.study, self.cell
-        if cell.readout == "head":
-            objective = objective_of(cell.task)
-        else:
-            dataset = self.prepared.datasets[cell.task.key]
-            objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
-        forgetting = None
-        if stage == "final" and rate is not None:
-            forgetting = self.prepared.forgetting.get((cell.task.key, cell.model.key))
-        precision = self.prepared.precisions[cell.model.key]
-        return Run(
-            stage=stage,
-            task=cell.task,
-            model=cell.model,
-            method=cell.method if method is None else method,
-            learning_rate=rate,
-            readout=cell.readout,
-            seed=seed,
-            fold=fold,
-            split_seed=study.protocol.split_seed,
-            outer=outer,
-            training=study.training.model_copy(update={"precision": precision}),
-            generation=study.generation if objective.generates else None,
-            forgetting=forgetting,
-        )
-
-    def make(self, stage: Stage, rate: float | None, seed: int, **others: Any) -> PlannedRun:
-        """The same with its identity."""
-        run = self.make_run(stage, rate, seed, **others)
+    def make(self, stage: Stage, rate: float | None, seed: int, **options: Any) -> PlannedRun:
+        """A run of the cell (:meth:`PreparedStudy.make_run`) with its identity."""
+        run = self.prepared.make_run(self.cell, stage, rate, seed, **options)
         return PlannedRun(self.prepared.caches.identify(run), run)
 
     def plan_baseline(self) -> list[PlannedRun]:

@@ -12,10 +12,9 @@ from support.own_contract import OwnMethodContract
 from support.zero_effect import ZERO
 
 from paretune import methods
-from paretune.autopeft.describe import describe_layers
-from paretune.autopeft.space import make_space, random_configurations
 from paretune.errors import MethodError
 from paretune.exporting import formats
+from paretune.search.space import describe_layers, make_space
 from paretune.study import MethodSpec
 from paretune.testing.clauses import EXCUSED, clause
 from paretune.testing.method_walk import Walk, walk_of, walked
@@ -32,7 +31,7 @@ COUNT, LAYERS = 50, 2
 def sample(names: tuple[str, ...], count: int) -> list[list[dict[str, Any]]]:
     members = [methods.configure_method(MethodSpec(name=name)) for name in names]
     space = make_space(members, LAYERS, groups=LAYERS, at_most=3)
-    stacks = [space.to_members(one) for one in random_configurations(space, 50, count)]
+    stacks = [space.to_members(one) for one in space.draw_distinct(50, count)]
     for member in (member for stack in stacks for member in stack):
         if "reduction_factor" in member:  # of a width of 32 a single unit may be shut for ever
             member["reduction_factor"] = min(member["reduction_factor"], 4)

@@ -10,50 +10,20 @@ layer and one fixed rate; sizes then compete by rate.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.methods.core.layer_subset import write_ranges
+from paretune.methods.core.layer_subset import ALL, write_ranges
+from paretune.methods.core.trials import RATE_FACTORS, Member, describe_member
 from paretune.study import derive_seed
 
 if TYPE_CHECKING:
-    from paretune.methods import ConfiguredMethod, Method
-
-RATE_FACTORS = (1 / 3, 1.0, 3.0)
-"""Of the middle learning rate of the first member."""
-SIZE_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Of a size option's default."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """A method that may stand in a group of layers.
-
-    Attributes:
-        option: that sets its size; "" where it has one size.
-        sizes: values of that option, fewest parameters first; (None,) without an option.
-    """
-
-    name: str
-    option: str
-    sizes: tuple[int | None, ...]
-
-
-def describe_member(method: Method) -> Member:
-    """The sizes of a method, by its own option and the bounds of that."""
-    option, shrinks = method.size_option, method.size_option_shrinks
-    if not option:
-        return Member(method.name, "", (None,))
-    (spec,) = (f for f in fields(method.options) if f.name == option)
-    low, high = spec.metadata["low"], spec.metadata["high"]
-    default: Any = spec.default
-    values = {int(min(high, max(low, round(default * factor)))) for factor in SIZE_FACTORS}
-    return Member(method.name, option, tuple(sorted(values, reverse=shrinks)))
+    from paretune.methods import ConfiguredMethod
 
 
 @dataclass(frozen=True)
@@ -120,6 +90,15 @@ class Space:
         )
         return Configuration(groups, draws.randrange(len(RATE_FACTORS)))
 
+    def draw_distinct(self, seed: int, count: int) -> list[Configuration]:
+        """Random configurations, always the same ones; fewer where the space has fewer."""
+        drawn: dict[Configuration, None] = {}
+        for attempt in range(20 * count):
+            drawn[self.draw(derive_seed(seed, "random", attempt))] = None
+            if len(drawn) == count:
+                break
+        return list(drawn)
+
     def _draw_group(self, draws: random.Random) -> tuple[int, ...]:
         count = draws.randint(1, min(self.at_most, len(self.members)))
         chosen = set(draws.sample(range(len(self.members)), count))
@@ -129,7 +108,7 @@ class Space:
         )
 
     def mutate(
-        self, one: Configuration, seed: int, weights: Sequence[float] | None = None
+        self, point: Configuration, seed: int, weights: Sequence[float] | None = None
     ) -> Configuration:
         """A neighbour: one group drawn anew, emptied or copied, one size moved, or another rate.
 
@@ -140,7 +119,7 @@ class Space:
         for _ in range(20):
             (n,) = draws.choices(range(self.groups), weights=weights)
             kind = draws.choice(("draw", "size", "size", "empty", "copy", "rate"))
-            groups, rate = list(one.groups), one.rate
+            groups, rate = list(point.groups), point.rate
             match kind:
                 case "rate":
                     rate = min(len(RATE_FACTORS) - 1, max(0, rate + draws.choice((-1, 1))))
@@ -153,9 +132,9 @@ class Space:
                 case _:
                     groups[n] = groups[draws.randrange(self.groups)]
             changed = Configuration(tuple(groups), rate)
-            if changed != one and not changed.is_empty:
+            if changed != point and not changed.is_empty:
                 return changed
-        return one
+        return point
 
     def _move_size(self, group: tuple[int, ...], draws: random.Random) -> tuple[int, ...]:
         present = [n for n, size in enumerate(group) if size >= 0]
@@ -167,34 +146,34 @@ class Space:
         sizes[n] = min(len(self.members[n].sizes) - 1, max(0, moved))
         return tuple(sizes)
 
-    def to_members(self, one: Configuration) -> list[dict[str, Any]]:
+    def to_members(self, point: Configuration) -> list[dict[str, Any]]:
         """The members of a stack, each size of a method with the layers that have it."""
         layers_of: dict[tuple[int, int], list[int]] = {}
-        for group, layers in zip(one.groups, self.boundaries, strict=True):
+        for group, layers in zip(point.groups, self.boundaries, strict=True):
             for n, size in enumerate(group):
                 if size >= 0:
                     layers_of.setdefault((n, size), []).extend(layers)
         stack = []
-        for n, size in sorted(layers_of):
-            member, own_layers = self.members[n], write_ranges(layers_of[n, size])
-            own: dict[str, Any] = {"name": member.name}
+        for (n, size), inside in sorted(layers_of.items()):
+            member = self.members[n]
+            options: dict[str, Any] = {"name": member.name}
             if member.option:
-                own[member.option] = member.sizes[size]
-            if len(layers_of[n, size]) < self.layers:
-                own["layers"] = own_layers
-            stack.append(own)
+                options[member.option] = member.sizes[size]
+            if len(inside) < self.layers:
+                options["layers"] = write_ranges(inside)
+            stack.append(options)
         return stack
 
-    def to_features(self, one: Configuration) -> NDArray[np.float64]:
+    def to_features(self, point: Configuration) -> NDArray[np.float64]:
         """Numbers between 0 and 1 for a model of the scores: sizes, rate, depth, how many stand."""
         levels = [
             0.0 if size < 0 else (size + 1) / len(self.members[n].sizes)
-            for group in one.groups
+            for group in point.groups
             for n, size in enumerate(group)
         ]
-        used = sum(any(size >= 0 for size in group) for group in one.groups)
-        rate = one.rate / (len(RATE_FACTORS) - 1)
-        depth = one.lowest_group / max(1, self.groups - 1)
+        used = sum(any(size >= 0 for size in group) for group in point.groups)
+        rate = point.rate / (len(RATE_FACTORS) - 1)
+        depth = point.lowest_group / max(1, self.groups - 1)
         return np.array([*levels, rate, depth, used / self.groups])
 
 
@@ -206,11 +185,11 @@ def make_space(
     return Space(described, layers, min(groups, layers), at_most)
 
 
-def random_configurations(space: Space, seed: int, count: int) -> list[Configuration]:
-    """Distinct random configurations, always the same ones; fewer where the space has fewer."""
-    drawn: dict[Configuration, None] = {}
-    for attempt in range(20 * count):
-        drawn[space.draw(derive_seed(seed, "random", attempt))] = None
-        if len(drawn) == count:
-            break
-    return list(drawn)
+def describe_layers(stack: Sequence[Mapping[str, Any]]) -> str:
+    """``lora rank 16 in 0-5 + ia3``: a stack in words."""
+    parts = []
+    for member in stack:
+        sizes = [f"{k} {v}" for k, v in member.items() if k not in ("name", "layers")]
+        layers = member.get("layers", ALL)
+        parts.append(" ".join([member["name"], *sizes, *([] if layers == ALL else ["in", layers])]))
+    return " + ".join(parts)

@@ -10,8 +10,8 @@ from support.tiny_study import small
 
 from paretune.errors import ModelError
 from paretune.models.sources.resolve import resolve_source
-from paretune.planning.expand import expand_study, plan_pending_runs
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import expand_study, plan_pending_runs
 from paretune.study import ModelSpec, Study
 
 OLD, NEW = "a" * 40, "b" * 40

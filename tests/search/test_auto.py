@@ -10,14 +10,14 @@ import pytest
 from paretune import methods
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError
-from paretune.execution.progress.observer import SilentObserver
-from paretune.planning.expand import (
+from paretune.execution.progress import Observer
+from paretune.planning.prepare import prepare_study
+from paretune.search.expand import (
     PlannedRun,
     expand_study,
     find_possible_run_ids,
     plan_pending_runs,
 )
-from paretune.planning.prepare import prepare_study
 from paretune.search.race import plan_race
 from paretune.store.record import Record
 from paretune.study import Run, Study
@@ -185,7 +185,7 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     """In what a run says that it has before it, and how long it will take."""
     small = {**AUTO, "budget": 0.7}
     study = ask(small, {**small, "label": "other", "pick": "cheapest"})
-    observer = SilentObserver()
+    observer = Observer()
     with open_study(study, tmp_path / "store", observer) as (prepared, opened):
         ready, waiting = plan_pending_runs(prepared, [])
         planned = plan_first_runs(prepared, opened, "", observer)

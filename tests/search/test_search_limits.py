@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from paretune.planning.expand import PlannedRun, expand_study
 from paretune.planning.prepare import prepare_study
+from paretune.search.expand import PlannedRun, expand_study
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task

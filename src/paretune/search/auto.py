@@ -1,0 +1,408 @@
+"""The runs of ``method: auto``: trials of configurations, until its search has found one.
+
+A trial is a run of stage ``tune`` with the tuning seed, on the first part of train, for one
+configuration at one rate; test labels are never seen. Its cell is one of its own
+(``auto.1a2b3c``), so that a report of methods leaves it out, and its run names the configuration
+alone: searches of one study share it. What follows from the trials is
+:mod:`paretune.search.schedule`; here its results are read from records, and its costs predicted.
+
+A search is replayed from its results whenever it goes on. Its arithmetic may round otherwise on
+another processor or with other libraries, and propose other configurations there: trials that have
+ended would no longer be its own. It would also be repeated by each command, and a proposal of
+Optuna's Gaussian process takes seconds. So each batch is a setting of the store, by the digest of
+all that it follows from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from paretune import methods
+from paretune.data.split import labelled_rows
+from paretune.errors import MethodError
+from paretune.methods import ConfiguredMethod, Method, auto
+from paretune.methods.core.layer_subset import LayerOptions
+from paretune.methods.core.trials import RATE_FACTORS
+from paretune.planning.predicted_cost import MEASURED_LIMITS, LimitCheck
+from paretune.planning.prepare import PreparedCell, PreparedStudy
+from paretune.search.optuna_sampler import SAMPLERS, require_optuna
+from paretune.search.review import read_trial
+from paretune.search.schedule import (
+    Batch,
+    Beliefs,
+    Candidate,
+    Cost,
+    History,
+    Schedule,
+    SearchState,
+    Trial,
+    believe,
+)
+from paretune.search.space import Configuration, Space, make_space
+from paretune.search.surrogate import expected_optimism
+from paretune.store import Record, Store
+from paretune.study import MethodSpec, OuterFold, Run, digest
+from paretune.study.protocol import NUM_FOLDS
+from paretune.study.run import is_trial
+
+PROPOSALS_PREFIX = "proposals/"
+"""A setting of the store for each batch that a search has proposed."""
+WARM = 2
+"""Configurations that a search takes over from the one of the task before."""
+SEED_DEVIATION = 0.02
+"""Of a score between 0 and 1, where no runs tell it."""
+TELLS_APART = 0.03
+"""A selection part on which equal configurations differ by more than this tells few apart."""
+
+
+@dataclass(frozen=True)
+class SearchMemory:
+    """What replays of one search would compute again, kept by the prepared study."""
+
+    trials: dict[Configuration, tuple[str, Run]] = field(default_factory=dict)
+    costs: dict[Configuration, Cost | None] = field(default_factory=dict)
+    batches: dict[History, Batch] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AutoSearch:
+    """The search of one cell, or of one of its outer folds.
+
+    Attributes:
+        ended: the records that exist, by run id.
+        trainings: how many the trials of a method that is set by hand are.
+        warm: the configurations that it begins with.
+    """
+
+    prepared: PreparedStudy
+    cell: PreparedCell
+    ended: Mapping[str, Record]
+    trainings: int
+    outer: OuterFold | None = None
+    warm: tuple[Configuration, ...] = ()
+
+    @cached_property
+    def options(self) -> auto.Options:
+        """What the study file says of the search."""
+        if self.cell.method.learning_rates is not None:
+            raise MethodError(
+                "a search chooses its own learning rates.",
+                where=f"method {self.cell.method.key}",
+                remedy="Remove learning_rates.",
+            )
+        options = methods.configure_method(self.cell.method).options
+        assert isinstance(options, auto.Options)  # noqa: S101  (of this method)
+        return options
+
+    @cached_property
+    def space(self) -> Space:
+        """What this model can have of the members that are named.
+
+        Raises:
+            MethodError: a member cannot be part of a search, or none of them suits the model.
+        """
+        options = self.options
+        members = [_configure_member(name) for name in options.members]
+        loaded = self.prepared.predictor.open_outline(self._unit).loaded
+        suited = [member for member in members if _suits(member, loaded)]
+        if not suited:
+            raise MethodError(
+                f"none of {', '.join(options.members)} suits this model.",
+                where=f"method {self.cell.method.key} on model {self.cell.model.key}",
+            )
+        layers = len(loaded.anatomy.layers)
+        return make_space(suited, layers, groups=options.groups, at_most=options.at_most)
+
+    @cached_property
+    def reference(self) -> tuple[str, Run] | None:
+        """The measurement by which costs are predicted, where a limit needs one: that of LoRA.
+
+        What is predicted changes with it, so a search proposes nothing before it has ended.
+        """
+        study = self.prepared.study
+        if not study.limits.by_axis.keys() & MEASURED_LIMITS:
+            return None
+        lora = next((m for m in study.methods if m.name == "lora" and not m.options), None)
+        lora = lora or MethodSpec(name="lora", label=f"{auto.NAME}.unit")
+        run = self._make("cost", self._middle_rate(lora), study.protocol.seeds[0], lora)
+        return self.prepared.caches.identify(run), run
+
+    @property
+    def waits_for_reference(self) -> bool:
+        """Whether the measurement by which costs are predicted has not ended."""
+        return self.reference is not None and self.reference[0] not in self.ended
+
+    @cached_property
+    def state(self) -> SearchState:
+        """Where the search is."""
+        sampler: Any = self.options.sampler
+        if sampler in SAMPLERS:
+            require_optuna()
+        schedule = Schedule(
+            self.space,
+            self.cost_of,
+            budget=self.options.budget * self.trainings,
+            sampler=sampler,
+            seed=self.prepared.study.protocol.tuning_seed,
+            warm=() if sampler == "random" else self.warm,
+            weights=self._weigh_groups(),
+        )
+        return schedule.replay(self._read_trial, self._recall)
+
+    @property
+    def finished(self) -> bool:
+        """Whether its budget is spent and all results are there."""
+        return not self.waits_for_reference and self.state.finished
+
+    @cached_property
+    def front(self) -> tuple[Candidate, ...]:
+        """The front that it found; () before its end, or where every trial was lost."""
+        return () if self._beliefs is None else self._beliefs.rank_front(self.cost_of)
+
+    def plan_trials(self) -> list[tuple[str, Run]]:
+        """The trials so far, ended or not, with their identities; first what costs need."""
+        first = [] if self.reference is None else [self.reference]
+        if self.waits_for_reference:
+            return first
+        return [*first, *(self._trial_of(point) for point in self.state.proposed)]
+
+    def choose(self) -> tuple[MethodSpec, float] | None:
+        """The method that the search found, and its rate; None before its end."""
+        if self._beliefs is None:
+            return None
+        pick: Any = self.options.pick
+        ranked = self._beliefs.rank_finalists(self.cost_of, pick)
+        if len(ranked) < self.options.finalist:
+            return None
+        point = ranked[self.options.finalist - 1].configuration
+        method, members = self.cell.method, self.space.to_members(point)
+        values = {**method.options_of_runs, "methods": members}
+        spec = MethodSpec.model_validate({"name": method.name, "label": method.key, **values})
+        return spec, self._rate_of(point)
+
+    def cost_of(self, point: Configuration) -> Cost | None:
+        """What a trial costs; None where the model cannot have it, or it exceeds a limit."""
+        costs = self._memory.costs
+        if point not in costs:
+            costs[point] = self._predict_cost(self._trial_of(point)[1])
+        return costs[point]
+
+    def _predict_cost(self, run: Run) -> Cost | None:
+        predictor = self.prepared.predictor
+        try:
+            work = predictor.predict_work(run)
+        except MethodError:
+            return None
+        if self._limit_check.exceeds(run):
+            return None
+        price = {
+            "parameters": float(predictor.count_trained(run)),
+            "memory": float(work.held_bytes + work.saved_bytes),
+            "time": work.operations,
+        }[self.options.by]
+        return Cost(price, work.operations / predictor.predict_work(self._unit).operations)
+
+    @cached_property
+    def _limit_check(self) -> LimitCheck:
+        measured = None if self.reference is None else self.ended[self.reference[0]]
+        return LimitCheck(self.prepared.predictor, self.prepared.study.limits, measured)
+
+    @cached_property
+    def _beliefs(self) -> Beliefs | None:
+        """What it has learned at its end; None before it, or where every trial was lost."""
+        if not self.finished:
+            return None
+        tried = self.state.proposed
+        trials = tuple(read_trial(self.ended[self._trial_of(point)[0]]) for point in tried)
+        if all(trial.lost for trial in trials):  # or nothing is within the limits
+            return None
+        return believe(self.space, tried, trials)
+
+    def _read_trial(self, point: Configuration) -> Trial | None:
+        record = self.ended.get(self._trial_of(point)[0])
+        return None if record is None else read_trial(record)
+
+    def _trial_of(self, point: Configuration) -> tuple[str, Run]:
+        """The run of a configuration, with its identity."""
+        trials = self._memory.trials
+        if point not in trials:
+            seed = self.prepared.study.protocol.tuning_seed
+            run = self._make("tune", self._rate_of(point), seed, self._to_spec(point), self.outer)
+            trials[point] = self.prepared.caches.identify(run), run
+        return trials[point]
+
+    def _recall(self, history: History, propose: Callable[[], Batch]) -> Batch:
+        search = digest([self._digest, asdict(self.space)])
+        return recall_batch(self.prepared.store, search, self._memory.batches, history, propose)
+
+    @cached_property
+    def _memory(self) -> SearchMemory:
+        memory: SearchMemory = self.prepared.searches.setdefault(self._digest, SearchMemory())
+        return memory
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of all that a proposal follows from beside the trials."""
+        unit = self.prepared.caches.identify(self._unit)  # of its data, model and settings
+        later = ("pick", "finalist", "budget")
+        options = {k: v for k, v in self.cell.method.options_of_runs.items() if k not in later}
+        limits = self.prepared.study.limits.model_dump(exclude_none=True)
+        return digest([unit, options, limits])
+
+    @cached_property
+    def _unit(self) -> Run:
+        """A trial of LoRA in all layers: the unit of the budget."""
+        seed = self.prepared.study.protocol.tuning_seed
+        return self._make("tune", 1e-3, seed, MethodSpec(name="lora"), self.outer)
+
+    def _make(
+        self, stage: Any, rate: float, seed: int, spec: MethodSpec, outer: OuterFold | None = None
+    ) -> Run:
+        return self.prepared.make_run(self.cell, stage, rate, seed, outer=outer, method=spec)
+
+    def _to_spec(self, point: Configuration) -> MethodSpec:
+        members, name = self.space.to_members(point), self.cell.method.name
+        values = {"name": name, "label": f"{name}.{digest(members)[:6]}", "methods": members}
+        return MethodSpec.model_validate(values)
+
+    def _rate_of(self, point: Configuration) -> float:
+        factor = RATE_FACTORS[point.rate]
+        return float(f"{self._middle_rate(self._to_spec(point)) * factor:.3g}")
+
+    def _middle_rate(self, spec: MethodSpec) -> float:
+        topology = self.prepared.topologies[self.cell.model.key]
+        rates = methods.configure_method(spec).learning_rates(topology)
+        assert rates is not None  # noqa: S101  (it trains something)
+        return rates[1]
+
+    def _weigh_groups(self) -> tuple[float, ...]:
+        """Of each group of layers, its share of the gradients of the first steps of trials.
+
+        Of the trials in all layers, as far as they have ended: they end before a neighbour of any
+        configuration is drawn.
+        """
+        sums = [0.0] * self.space.groups
+        for point in self.space.everywhere():
+            record = self.ended.get(self._trial_of(point)[0])
+            by_layer: Any = record.measured.get("layer_gradients") if record is not None else None
+            if not by_layer:
+                continue
+            total = sum(by_layer) or 1.0
+            for n, layers in enumerate(self.space.boundaries):
+                sums[n] += sum(by_layer[layer] for layer in layers) / total
+        # Half of the weight is spread evenly: a gradient at the start does not say everything.
+        whole = sum(sums)
+        even = 1 / len(sums)
+        return tuple(0.5 * even + 0.5 * (s / whole if whole else even) for s in sums)
+
+
+def recall_batch(
+    store: Store | None,
+    search: str,
+    batches: dict[History, Batch],
+    history: History,
+    propose: Callable[[], Batch],
+) -> Batch:
+    """The batch that followed a history, from this process or the store; else a new one, kept.
+
+    Args:
+        store: None where nothing is kept beyond this process.
+        search: digest of all that its proposals follow from beside its trials.
+        batches: that are in this process.
+    """
+    if history not in batches:
+        # Scores are in the records to the bit; their variances are computed, and may round.
+        tried = zip(*history, strict=True)
+        trials = [[asdict(point), trial.score, trial.lost] for point, trial in tried]
+        name = f"{PROPOSALS_PREFIX}{digest([search, trials])}"
+        text = None if store is None else store.get_setting(name)
+        if text is None:
+            text = json.dumps([asdict(point) for point in propose()])
+            if store is not None and store.is_writable:
+                text = store.set_default_setting(name, text)
+        batches[history] = tuple(
+            Configuration(tuple(map(tuple, values["groups"])), values["rate"])
+            for values in json.loads(text)
+        )
+    return batches[history]
+
+
+def _configure_member(name: str) -> ConfiguredMethod:
+    """A member in its default size.
+
+    Raises:
+        MethodError: it cannot be a part of a search, and why.
+    """
+    member = methods.get(name)
+    where, remedy = f"method {auto.NAME}", "Remove it from members."
+    if not isinstance(member, Method):
+        raise MethodError(f"{name} trains no model.", where=where, remedy=remedy)
+    reason = member.not_in_stack or member.first_in_stack
+    if reason or not issubclass(member.options, LayerOptions):
+        why = reason or "it does not stand in layers that one could choose"
+        raise MethodError(f"{name}: {why}.", where=where, remedy=remedy)
+    return methods.configure_method(MethodSpec(name=name))
+
+
+def _suits(member: ConfiguredMethod, loaded: Any) -> bool:
+    """Whether it finds something in the model to train: a model without biases has no BitFit."""
+    try:
+        return member.count_parameters(loaded.model, loaded.anatomy) > 0
+    except MethodError:
+        return False
+
+
+def find_warm_start(before: Sequence[AutoSearch]) -> tuple[Configuration, ...] | None:
+    """The best configurations of the searches of earlier tasks; None while one of them goes on.
+
+    Of the last task ``WARM``, of each other one.
+    """
+    if not all(search.finished for search in before):
+        return None
+    warm: dict[Configuration, None] = {}
+    for age, search in enumerate(reversed(before)):
+        ranked = sorted(search.front, key=lambda candidate: -candidate.score)
+        warm |= dict.fromkeys(best.configuration for best in ranked[: 1 if age else WARM])
+    return tuple(warm)
+
+
+def describe_searches(prepared: PreparedStudy, runs: Sequence[Run]) -> Iterator[str]:
+    """For each task of a study with searches, how well its selection part tells trials apart.
+
+    The optimism is that of equal configurations of which 80 % of the answers are right. Without
+    results it is not known how many there will be: at least as many as the budget has trainings.
+
+    Args:
+        runs: that are planned.
+    """
+    study = prepared.study
+    searched = [m for m in study.all_methods if m.found_by_search]
+    if not searched:
+        return
+    budget = max(float(m.options.get("budget", auto.Options.budget)) for m in searched)
+    for task in study.tasks:
+        trials = [run for run in runs if is_trial(run) and run.task.key == task.key]
+        planned = len({(run.method.key, run.learning_rate) for run in trials})
+        dataset = prepared.datasets[task.key]
+        rows = len(dataset.train)
+        crossed = next((run.outer for run in trials if run.outer is not None), None)
+        if crossed is not None:
+            rows = len(labelled_rows(dataset)) * (crossed.folds - 1) // crossed.folds
+        rows = max(1, rows // NUM_FOLDS)
+        count = max(planned, round(budget * study.protocol.trials))
+        variance = 0.8 * 0.2 / rows + SEED_DEVIATION**2
+        optimism = expected_optimism(count, variance)
+        few = optimism > TELLS_APART
+        yield (
+            f"{task.key}: a score of a trial has a standard error of {100 * variance**0.5:.1f} "
+            f"points ({rows} selection rows). Of {count} equal combinations the best would seem "
+            f"{100 * optimism:.1f} points too good"
+            f"{'; a search can hardly tell combinations apart here' if few else ''}. What it "
+            "finds is judged by fresh seeds on the test."
+        )
+        if not trials and task == study.tasks[0] and study.limits.by_axis:
+            yield "Trials follow when LoRA has been measured, by which the limits are checked."

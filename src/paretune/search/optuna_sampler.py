@@ -1,0 +1,128 @@
+"""A second sampler: Optuna's TPE or Gaussian process, by ask and tell.
+
+Akiba et al. 2019 (Optuna, arXiv:1907.10902); TPE with several objectives: Ozaki et al. 2022 (JAIR
+73). Its study is built anew from the results each time, in memory, and asked with a seed of its
+own: the store of paretune is the only one. Its objectives are the score, as it was, and the
+logarithm of the price.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.errors import MissingDependencyError
+from paretune.methods.core.trials import RATE_FACTORS
+from paretune.search.space import Configuration, Space
+
+SAMPLERS = ("tpe", "gp")
+_ASKS = 25
+"""For each configuration: what was tried, or exceeds a limit, is asked anew."""
+
+
+def require_optuna() -> None:
+    """Check that Optuna is there.
+
+    Raises:
+        MissingDependencyError: it is not.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError(
+            f"the samplers {' and '.join(SAMPLERS)} of a search are Optuna's, which is not "
+            "installed.",
+            remedy="Install it: pip install optuna; or leave sampler out.",
+        ) from None
+
+
+def ask_optuna(
+    sampler: str,
+    space: Space,
+    seed: int,
+    tried: Sequence[Configuration],
+    scores: NDArray[np.float64],
+    prices: NDArray[np.float64],
+    count: int,
+    is_possible: Callable[[Configuration], bool],
+) -> list[Configuration]:
+    """At most ``count`` configurations to try after those that were tried.
+
+    Args:
+        sampler: ``tpe`` or ``gp``.
+        scores: of the tried, (tried,).
+        prices: of the tried, (tried,).
+        is_possible: False for what exceeds a limit.
+    """
+    require_optuna()
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+
+    distributions = _describe_space(space)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    refused, chosen, asks = set(tried), list[Configuration](), 0
+    with warnings.catch_warnings():
+        # Options of samplers are called experimental each time they are used.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        chosen_sampler: Any = (
+            optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, constant_liar=True, n_startup_trials=1
+            )
+            if sampler == "tpe"
+            else optuna.samplers.GPSampler(seed=seed, n_startup_trials=1)
+        )
+        study = optuna.create_study(sampler=chosen_sampler, directions=["maximize", "minimize"])
+        for point, score, price in zip(tried, scores, np.log(prices), strict=True):
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=_to_parameters(point),
+                    distributions=distributions,
+                    values=[float(score), float(price)],
+                )
+            )
+        while len(chosen) < count and asks < _ASKS:
+            trial = study.ask(distributions)
+            asks += 1
+            point = _to_configuration(trial.params, space)
+            if point.is_empty or point in refused:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                continue
+            refused.add(point)
+            asks = 0
+            if is_possible(point):
+                chosen.append(point)
+    return chosen
+
+
+def _describe_space(space: Space) -> dict[str, Any]:
+    from optuna.distributions import IntDistribution
+
+    sizes = {
+        f"{group}.{n}": IntDistribution(-1, len(member.sizes) - 1)
+        for group in range(space.groups)
+        for n, member in enumerate(space.members)
+    }
+    return {**sizes, "rate": IntDistribution(0, len(RATE_FACTORS) - 1)}
+
+
+def _to_parameters(point: Configuration) -> dict[str, int]:
+    sizes = {
+        f"{number}.{n}": size
+        for number, group in enumerate(point.groups)
+        for n, size in enumerate(group)
+    }
+    return {**sizes, "rate": point.rate}
+
+
+def _to_configuration(parameters: Mapping[str, int], space: Space) -> Configuration:
+    """Of more members in a group than are allowed the largest stay."""
+    groups = []
+    for number in range(space.groups):
+        sizes = [parameters[f"{number}.{n}"] for n in range(len(space.members))]
+        allowed = sorted(range(len(sizes)), key=lambda n: -sizes[n])[: space.at_most]
+        groups.append(tuple(size if n in allowed else -1 for n, size in enumerate(sizes)))
+    return Configuration(tuple(groups), parameters["rate"])

@@ -1,0 +1,344 @@
+"""What a search does next, from what it has seen: a pure function of its results.
+
+The first half of the budget goes to each method alone in all layers, to the best configurations of
+other tasks, and to random ones; these are known before anything has run. The other half goes, in
+batches, to what is expected to raise the front most for each predicted second
+(:mod:`paretune.search.surrogate`), among random configurations and neighbours of the front. A
+batch follows from the results of the batches before it alone, so a search that was stopped goes on
+as if it had not been. At its end the front is what is believed of the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from paretune.search.optuna_sampler import SAMPLERS, ask_optuna
+from paretune.search.space import Configuration, Space
+from paretune.search.surrogate import (
+    Array,
+    Front,
+    Surrogate,
+    expected_improvement,
+    find_front,
+    fit_surrogate,
+    list_front,
+)
+from paretune.study import derive_seed
+
+Sampler = Literal["improvement", "random", "tpe", "gp"]
+Pick = Literal["best", "knee", "cheapest"]
+BATCH = 4
+"""Configurations that are proposed at once, so that they can train together."""
+CANDIDATES = 128
+"""Configurations among which the next ones are chosen; half of them neighbours of the front."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The result of one configuration.
+
+    Attributes:
+        score: mean of the selection parts; of one that diverged, the metric's lowest.
+        variance: of that mean, over examples and seeds.
+        lost: it diverged or did not fit.
+    """
+
+    score: float
+    variance: float
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a configuration costs, known before it runs.
+
+    Attributes:
+        price: what the front is drawn over: trained parameters, peak bytes or seconds.
+        work: what one trial takes of the budget, in trials of the first configuration.
+    """
+
+    price: float
+    work: float = 1.0
+
+
+History = tuple[tuple[Configuration, ...], tuple[Trial, ...]]
+"""The configurations of a search so far, and their results."""
+Batch = Sequence[Configuration]
+CostOf = Callable[[Configuration], Cost | None]
+"""None for what exceeds a limit, or cannot be: it is never proposed."""
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Where a search is.
+
+    Attributes:
+        proposed: all configurations so far, in the order in which they were proposed.
+        waiting: those of them without a result; no further ones come before these have ended.
+        spent: of the budget, what is proposed included.
+    """
+
+    proposed: tuple[Configuration, ...]
+    waiting: tuple[Configuration, ...]
+    spent: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent and all results are there."""
+        return not self.waiting
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a search is done.
+
+    Attributes:
+        budget: in trials of the first configuration.
+        sampler: ``random`` spends all of it on random configurations: the control.
+        seed: of all draws.
+        warm: the best configurations of other tasks.
+        weights: of the groups of layers, for mutations; () equal.
+    """
+
+    space: Space
+    cost_of: CostOf
+    budget: float
+    sampler: Sampler = "improvement"
+    seed: int = 0
+    warm: tuple[Configuration, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def replay(
+        self,
+        result_of: Callable[[Configuration], Trial | None],
+        recall: Callable[[History, Callable[[], Batch]], Batch] = lambda _, propose: propose(),
+    ) -> SearchState:
+        """Replay the search from its results, up to the first batch that has not ended.
+
+        Args:
+            result_of: None for what has not ended.
+            recall: returns the batch that once followed a history, or proposes one.
+        """
+        proposed = self._draw_first()
+        spent = sum(self._work_of(point) for point in proposed)
+        while True:
+            results = [result_of(point) for point in proposed]
+            trials = tuple(trial for trial in results if trial is not None)
+            waiting = tuple(p for p, trial in zip(proposed, results, strict=True) if trial is None)
+            if waiting or self.sampler == "random" or not proposed:
+                return SearchState(tuple(proposed), waiting, spent)
+            history = tuple(proposed), trials
+            affordable = []
+            for point in recall(history, lambda: self.propose(history)):  # noqa: B023 (called now)
+                if spent + self._work_of(point) <= self.budget:
+                    affordable.append(point)
+                    spent += self._work_of(point)
+            if not affordable:
+                return SearchState(tuple(proposed), (), spent)
+            proposed += affordable
+
+    def propose(self, history: History) -> list[Configuration]:
+        """The next batch: one after another, each as if the ones before had scored as expected."""
+        if self.sampler in SAMPLERS:
+            return self._ask_optuna(history)
+        beliefs = believe(self.space, *history)
+        candidates = self._draw_candidates(beliefs)
+        chosen: list[Configuration] = []
+        while candidates and len(chosen) < BATCH:
+            costs = [cost for point in candidates if (cost := self.cost_of(point)) is not None]
+            means, deviations = beliefs.predict(candidates)
+            prices = np.log([cost.price for cost in costs])
+            gains = expected_improvement(self._find_front(beliefs), prices, means, deviations)
+            best = int(np.argmax(gains / np.array([cost.work for cost in costs])))
+            imagined = Trial(float(means[best]), float(deviations[best] ** 2) + 1e-9)
+            chosen.append(candidates.pop(best))
+            beliefs = beliefs.add(chosen[-1], imagined)
+        return chosen
+
+    def _work_of(self, point: Configuration) -> float:
+        cost = self.cost_of(point)
+        return 0.0 if cost is None else cost.work
+
+    def _draw_first(self) -> list[Configuration]:
+        """What needs no result: hand-set, warm and random ones; for a control random ones alone."""
+        is_control = self.sampler == "random"
+        share = self.budget if is_control else self.budget / 2
+        set_by_hand = [] if is_control else [*self.space.everywhere(), *self.warm]
+        drawn = self.space.draw_distinct(self.seed, max(8, int(8 * self.budget)))
+        first: dict[Configuration, None] = {}
+        spent = 0.0
+        for point in [*set_by_hand, *drawn]:
+            cost = self.cost_of(point)
+            if cost is None or point in first:
+                continue
+            if spent + cost.work <= share or not first:
+                first[point] = None
+                spent += cost.work
+        return list(first)
+
+    def _draw_candidates(self, beliefs: Beliefs) -> list[Configuration]:
+        """Random ones, and neighbours of the front; not what was tried or is too dear."""
+        seed = derive_seed(self.seed, "candidates", len(beliefs.tried))
+        on_front = [beliefs.tried[n] for n in beliefs.list_front(self.cost_of)]
+        drawn: dict[Configuration, None] = {}
+        for n in range(CANDIDATES):
+            draw_seed = derive_seed(seed, n)
+            if n % 2:
+                parent = on_front[(n // 2) % len(on_front)]
+                point = self.space.mutate(parent, draw_seed, self.weights or None)
+            else:
+                point = self.space.draw(draw_seed)
+            if point not in beliefs.tried and self.cost_of(point) is not None:
+                drawn[point] = None
+        return list(drawn)
+
+    def _find_front(self, beliefs: Beliefs) -> Front:
+        prices = np.log(beliefs.list_prices(self.cost_of))
+        worst = float(beliefs.means.min())
+        return find_front(prices, beliefs.means, worst, float(prices.max()) + 0.1)
+
+    def _ask_optuna(self, history: History) -> list[Configuration]:
+        tried, trials = history
+        prices = [cost.price if (cost := self.cost_of(point)) else np.inf for point in tried]
+        seed = derive_seed(self.seed, "optuna", len(tried)) % 2**32
+        scores = _rank_lost_last(trials)
+        return ask_optuna(
+            self.sampler,
+            self.space,
+            seed,
+            tried,
+            scores,
+            np.array(prices),
+            BATCH,
+            lambda point: self.cost_of(point) is not None,
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration of the front.
+
+    ``score``: the posterior mean, which is what is believed; ``raw``: what it scored.
+    """
+
+    configuration: Configuration
+    price: float
+    score: float
+    deviation: float
+    raw: float
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """What is believed of the scores of configurations that were tried.
+
+    Attributes:
+        tried: in their order; what diverged is among them at the lowest score.
+        means: posterior means, in the same order.
+        deviations: posterior standard deviations.
+    """
+
+    space: Space
+    tried: tuple[Configuration, ...]
+    trials: tuple[Trial, ...]
+    means: Array
+    deviations: Array
+    surrogate: Surrogate
+
+    def predict(self, points: Batch) -> tuple[Array, Array]:
+        """Posterior means and standard deviations of other configurations."""
+        return self.surrogate.predict(np.stack([self.space.to_features(p) for p in points]))
+
+    def add(self, point: Configuration, trial: Trial) -> Beliefs:
+        """With one more result."""
+        return _fit(self.space, (*self.tried, point), (*self.trials, trial), self.surrogate)
+
+    def list_prices(self, cost_of: CostOf) -> list[float]:
+        """Of each configuration that was tried."""
+        return [cost.price if (cost := cost_of(point)) else np.inf for point in self.tried]
+
+    def list_front(self, cost_of: CostOf) -> list[int]:
+        """Places in ``tried`` of the front by posterior means, the cheapest first."""
+        return list_front(self.list_prices(cost_of), self.means)
+
+    def rank_front(self, cost_of: CostOf) -> tuple[Candidate, ...]:
+        """The front by posterior means, the cheapest first, without what was lost."""
+        candidates = self._list_candidates(cost_of)
+        return tuple(candidates[n] for n in self.list_front(cost_of) if n in candidates)
+
+    def rank_finalists(self, cost_of: CostOf, pick: Pick) -> tuple[Candidate, ...]:
+        """Distinct configurations that may enter the final stage, the picked one first.
+
+        Then what the other picks are, the rest of the front, and all others, the best first.
+        """
+        front = self.rank_front(cost_of)
+        if not front:
+            return ()
+        picks: tuple[Pick, ...] = (pick, "best", "knee", "cheapest")
+        ranked = [pick_candidate(front, name) for name in picks]
+        for candidates in (front, self._list_candidates(cost_of).values()):
+            ranked += sorted(candidates, key=lambda candidate: -candidate.score)
+        return tuple({candidate.configuration: candidate for candidate in ranked}.values())
+
+    def _list_candidates(self, cost_of: CostOf) -> dict[int, Candidate]:
+        """All that were tried and were not lost, by their places."""
+        candidates = {}
+        for n, (point, trial) in enumerate(zip(self.tried, self.trials, strict=True)):
+            if (cost := cost_of(point)) is not None and not trial.lost:
+                mean, deviation = float(self.means[n]), float(self.deviations[n])
+                candidates[n] = Candidate(point, cost.price, mean, deviation, trial.score)
+        return candidates
+
+
+@lru_cache(maxsize=256)
+def believe(space: Space, tried: tuple[Configuration, ...], trials: tuple[Trial, ...]) -> Beliefs:
+    """Fit the results of a search; once, though it is replayed whenever a run has ended."""
+    return _fit(space, tried, trials)
+
+
+def _fit(
+    space: Space,
+    tried: tuple[Configuration, ...],
+    trials: tuple[Trial, ...],
+    like: Surrogate | None = None,
+) -> Beliefs:
+    features = np.stack([space.to_features(point) for point in tried])
+    variances = np.array([trial.variance for trial in trials])
+    surrogate = fit_surrogate(features, _rank_lost_last(trials), variances, like)
+    means, deviations = surrogate.predict(features)
+    return Beliefs(space, tried, trials, means, deviations, surrogate)
+
+
+def _rank_lost_last(trials: Sequence[Trial]) -> Array:
+    """Scores; a lost run says "worse than all others", not how much."""
+    scores = np.array([trial.score for trial in trials])
+    finished = np.array([not trial.lost for trial in trials])
+    if finished.any():
+        scores = np.where(finished, scores, scores[finished].min())
+    return scores
+
+
+def pick_candidate(front: Sequence[Candidate], pick: Pick) -> Candidate:
+    """One of a front: the best, the cheapest, or the knee between them.
+
+    The knee is what stands farthest above the line from the cheapest to the best, over the
+    logarithm of the price (Das 1999, normal-boundary intersection).
+    """
+    cheapest, best = front[0], front[-1]
+    if pick == "cheapest" or len(front) == 1:
+        return cheapest
+    if pick == "best":
+        return best
+    width = np.log(best.price / cheapest.price) or 1.0
+    height = best.score - cheapest.score or 1.0
+
+    def rise_above_line(candidate: Candidate) -> float:
+        share = np.log(candidate.price / cheapest.price) / width
+        return float((candidate.score - cheapest.score) / height - share)
+
+    return max(front, key=rise_above_line)
