@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from paretune.execution.executor import Executor, StudyCallbacks
-from paretune.execution.progress import Snapshot
+from paretune.execution.progress import Observer, Snapshot
 from paretune.store import RunStatus, Store
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, digest
 
@@ -18,7 +18,7 @@ FORM = {"study": "contract"}
 STUDY = digest(FORM)[:16]
 
 
-class RecordingObserver:
+class RecordingObserver(Observer):
     """Keeps all its arguments."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
-from paretune.execution import worker_crashes
+from paretune.execution import progress, worker_crashes
 from paretune.execution.progress import (
     BarObserver,
     LineObserver,
@@ -15,7 +15,6 @@ from paretune.execution.progress import (
     describe_end,
     describe_run,
     format_duration,
-    observer,
     open_default_observer,
     open_observer,
     take_snapshot,
@@ -128,7 +127,7 @@ def test_nothing_is_known_before_the_first_run_ended():
 
 def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
     stream, now = io.StringIO(), [0.0]
-    monkeypatch.setattr(observer.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     running = state(2, "running", progress={"step": 3, "steps": 8, "loss": 0.5123})
     snapshot = take_snapshot([done(0, 40.0), state(1), running], 1, 0)
     with open_observer(stream) as lines:
@@ -213,7 +212,7 @@ def test_a_caller_from_python_sees_progress_in_a_terminal_and_in_a_notebook(
     shell = SimpleNamespace(kernel=kernel)
     ipython = SimpleNamespace(get_ipython=lambda: shell)
     monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setattr(observer, "is_terminal", lambda stream=None: terminal)
+    monkeypatch.setattr(progress, "is_terminal", lambda stream=None: terminal)
     with open_default_observer(None, quiet=quiet) as default:
         assert type(default) is expected
     mine = Observer()

@@ -1,0 +1,345 @@
+"""How far a study is: runs in a few words, the time that is left, and what a user sees of it.
+
+A :class:`Snapshot` is the study at one moment, with the time that is left by what similar runs
+took. An :class:`Observer` shows it: bars on a terminal, plain lines elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import fmean
+from typing import IO, TYPE_CHECKING
+
+from paretune.store import RunStatus
+from paretune.study import DEFAULT_COST_SECONDS, OuterFold, Run
+from paretune.terminal import console, echo, is_terminal
+from paretune.terminal.notebook import in_notebook
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+MIN_SHARE_DONE = 0.1
+"""From this share of its steps on, a running run counts for the estimate of similar ones."""
+COST_STEPS, MIN_COST_STEPS = 10, 3
+"""Steps of training that a cost amounts to, before one has shown what it takes."""
+START_SECONDS = 5.0
+"""Until the process of a cost has opened a model."""
+LINE_INTERVAL_SECONDS = 30.0
+"""Between two plain lines about running runs; every ended run has a line of its own."""
+
+
+def describe_run(run: Run) -> str:
+    """A run in one short line: ``cb-sl x e5 x lora, rate 0.001, seed 1 (tune)``."""
+    rate = "" if run.learning_rate is None else f", rate {run.learning_rate:g}"
+    fold = f", fold {run.fold}" if run.stage == "tune" and run.fold else ""
+    if run.outer is not None:
+        fold = f", {describe_outer(run.outer)}"
+    return f"{' x '.join(run.cell)}{rate}, seed {run.seed}{fold} ({run.stage})"
+
+
+def describe_outer(outer: OuterFold) -> str:
+    """``outer fold 2 of 5``; ``outer fold 2 of 5, repeat 2``."""
+    repeat = f", repeat {outer.repeat + 1}" if outer.repeat else ""
+    return f"outer fold {outer.index + 1} of {outer.folds}{repeat}"
+
+
+def describe_end(status: RunStatus) -> str:
+    """How a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or the message of a failed one."""
+    if status.state == "failed":
+        return f"failed ({status.outcome}): {status.message}"
+    score = "" if status.score is None else f", {_format_score(status.score, status.run)}"
+    seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
+    return f"{status.outcome}{score}{seconds}"
+
+
+def _format_score(score: float, run: Run) -> str:
+    from paretune import metrics  # with numpy, which whoever only watches does not need
+    from paretune.tasks import objective_of
+
+    metric = metrics.get(run.task.metric or objective_of(run.task).default_metric)
+    return f"{score:.{1 if metric.highest > 1 else 3}f}"
+
+
+def describe_step(status: RunStatus) -> str:
+    """Where a running run is: ``step 12 of 400, loss 0.53``."""
+    progress = status.progress
+    parts = []
+    if "step" in progress:
+        steps = f" of {progress['steps']}" if "steps" in progress else ""
+        parts.append(f"step {progress['step']}{steps}")
+    if progress.get("loss") is not None:
+        parts.append(f"loss {progress['loss']:.3g}")
+    if progress.get("note"):
+        parts.append(str(progress["note"]))
+    return ", ".join(parts) or "starting"
+
+
+def format_duration(seconds: float) -> str:
+    """``42 s``, ``7 min``, ``2 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A study at one moment.
+
+    Attributes:
+        seconds_left: estimated from runs that ended or are well under way; None before them.
+    """
+
+    ended: int
+    total: int
+    running: tuple[RunStatus, ...]
+    seconds_left: float | None
+
+    @property
+    def time_left(self) -> str:
+        """``about 12 min left``, or nothing where that is not known."""
+        return f"about {format_duration(self.seconds_left)} left" if self.seconds_left else ""
+
+
+def take_snapshot(
+    statuses: Sequence[RunStatus], workers: int, planned: int, seconds_left: float | None = None
+) -> Snapshot:
+    """The study at this moment, with its time left.
+
+    Args:
+        workers: how many runs train at once; costs are measured one after the other.
+        planned: how many runs the whole study will have, as far as that is known; 0: unknown.
+        seconds_left: an estimate of just now, to be taken again; None: it is estimated.
+    """
+    total = max(len(statuses), planned)
+    if seconds_left is None:
+        seconds_left = _estimate_seconds_left(statuses, workers, total - len(statuses))
+    return Snapshot(
+        ended=sum(status.ended for status in statuses),
+        total=total,
+        running=tuple(s for s in statuses if s.state == "running" and not s.is_claimable),
+        seconds_left=seconds_left,
+    )
+
+
+def _collect_durations(statuses: Sequence[RunStatus]) -> dict[object, list[float]]:
+    """Seconds of runs that ended or are well under way, by :func:`_similarity_keys`.
+
+    Under ``("a step", ...)`` those of one training step. Baselines that train nothing are left out.
+    """
+    durations: dict[object, list[float]] = defaultdict(list)
+    for status in statuses:
+        seconds = _estimate_run_seconds(status)
+        if seconds is None:
+            continue
+        steps = status.progress.get("steps")
+        for key in _similarity_keys(status):
+            durations[key].append(seconds)
+            if steps and status.stage != "cost":
+                durations["a step", key].append(seconds / float(steps))
+    return dict(durations)
+
+
+def _estimate_seconds_left(
+    statuses: Sequence[RunStatus], workers: int, unknown_runs: int
+) -> float | None:
+    """Each run is expected to take what similar runs took: of its cell, of its method, or any.
+
+    None where runs are to train and none has shown what it takes, or where a cost is to be measured
+    and neither a cost nor a training run has ended. ``unknown_runs`` are planned, but not known.
+    """
+    durations = {key: fmean(values) for key, values in _collect_durations(statuses).items()}
+    training = durations.get("train")
+    remaining = [s for s in statuses if not s.ended and not _trains_nothing(s)]
+    trains = unknown_runs or any(status.stage != "cost" for status in remaining)
+    if not durations or (training is None and trains):
+        return None
+    training_seconds, cost_seconds = 0.0, 0.0
+    for status in remaining:
+        key = next((key for key in _similarity_keys(status) if key in durations), None)
+        expected = _estimate_cost_seconds(status, durations) if key is None else durations[key]
+        if expected is None:
+            return None
+        expected *= 1 - _share_done(status)
+        if status.stage == "cost":
+            cost_seconds += expected
+        else:
+            training_seconds += expected
+    training_seconds += unknown_runs * (training or 0.0)
+    return cost_seconds + training_seconds / max(1, workers)
+
+
+def _estimate_cost_seconds(status: RunStatus, durations: Mapping[object, float]) -> float | None:
+    """Seconds of a cost before any has been measured: some steps of similar runs, within its limit.
+
+    Where runs end before they report steps, a cost is expected to take as long as one of them.
+    """
+    limit = 1.5 * DEFAULT_COST_SECONDS
+    keys = ((status.run.cell, "final"), (status.run.cell, "tune"), "train")
+    for key in keys:
+        if ("a step", key) in durations:
+            step = durations["a step", key]
+            return START_SECONDS + min(COST_STEPS * step, max(limit, MIN_COST_STEPS * step))
+    for key in keys:
+        if key in durations:
+            return START_SECONDS + min(limit, durations[key])
+    return None
+
+
+def _estimate_run_seconds(status: RunStatus) -> float | None:
+    """What a run took, or will have taken; None where nothing is known yet.
+
+    ``seconds`` are those of its last attempt, which may have resumed from a checkpoint.
+    """
+    if _trains_nothing(status) or status.seconds is None or status.state == "failed":
+        return None
+    resumed_at, step = (int(status.progress.get(name, 0)) for name in ("resumed_at", "step"))
+    if status.state == "done":
+        if not resumed_at or status.stage == "cost":  # a cost always starts over
+            return status.seconds
+        return status.seconds * step / (step - resumed_at) if step > resumed_at else None
+    steps = status.progress.get("steps")
+    share = (step - resumed_at) / float(steps) if steps and status.state == "running" else 0.0
+    return status.seconds / share if share >= MIN_SHARE_DONE else None
+
+
+def _share_done(status: RunStatus) -> float:
+    """Of its steps, in this attempt and in those that it resumed from."""
+    if status.stage == "cost" and status.state != "running":
+        return 0.0
+    steps, step = status.progress.get("steps"), status.progress.get("step", 0)
+    return min(1.0, float(step) / float(steps)) if steps else 0.0
+
+
+def _trains_nothing(status: RunStatus) -> bool:
+    return status.run.learning_rate is None
+
+
+def _similarity_keys(status: RunStatus) -> tuple[object, ...]:
+    kind = "cost" if status.stage == "cost" else "train"
+    return ((status.run.cell, status.stage), (status.run.method.key, status.stage), kind)
+
+
+class Observer:
+    """Is told how a study goes on; this one shows nothing."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Called several times a second."""
+
+    def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
+        """Called once for every run that ended, also in another process."""
+
+    def note(self, text: str) -> None:
+        """Called with what a user should know."""
+
+
+class LineObserver(Observer):
+    """A line for every ended run, and at most one every 30 s about those that run."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream
+        self._last = time.monotonic()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        if time.monotonic() - self._last >= LINE_INTERVAL_SECONDS and snapshot.running:
+            first, others = snapshot.running[0], len(snapshot.running) - 1
+            more = f" (and {others} more)" if others else ""
+            self._write(snapshot, f"{describe_run(first.run)}: {describe_step(first)}{more}")
+
+    def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        self._write(snapshot, f"{describe_run(status.run)}: {describe_end(status)}")
+
+    def note(self, text: str) -> None:
+        """See :class:`Observer`."""
+        echo(text, to=self._stream)
+
+    def _write(self, snapshot: Snapshot, text: str) -> None:
+        left = f"; {snapshot.time_left}" if snapshot.time_left else ""
+        self.note(f"[{snapshot.ended}/{snapshot.total}] {text}{left}")
+        self._last = time.monotonic()
+
+
+class BarObserver(Observer):
+    """One bar for the study and one for every running run; ended runs scroll by above them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._study_bar = progress.add_task("study", total=None, detail="")
+        self._bars: dict[str, TaskID] = {}
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        self._progress.update(
+            self._study_bar,
+            completed=snapshot.ended,
+            total=snapshot.total,
+            detail=f"{snapshot.ended}/{snapshot.total} runs {snapshot.time_left}",
+        )
+        running = {status.run_id: status for status in snapshot.running}
+        for run_id in set(self._bars) - set(running):
+            self._progress.remove_task(self._bars.pop(run_id))
+        for run_id, status in running.items():
+            if run_id not in self._bars:
+                name = describe_run(status.run)
+                self._bars[run_id] = self._progress.add_task(name, total=None, detail="")
+            self._progress.update(
+                self._bars[run_id],
+                completed=status.progress.get("step", 0),
+                total=status.progress.get("steps"),
+                detail=describe_step(status),
+            )
+
+    def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        counts = f"[{snapshot.ended}/{snapshot.total}]"
+        self.note(f"{counts} {describe_run(status.run)}: {describe_end(status)}")
+
+    def note(self, text: str) -> None:
+        """See :class:`Observer`."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+
+@contextmanager
+def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iterator[Observer]:
+    """An observer that writes to ``stream``, or stdout: bars on a terminal, otherwise lines."""
+    if quiet:
+        yield Observer()
+        return
+    if not is_terminal(stream):
+        yield LineObserver(stream)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
+    )
+    with Progress(*columns, console=console(stream), transient=True) as progress:
+        yield BarObserver(progress)
+
+
+@contextmanager
+def open_default_observer(observer: Observer | None, *, quiet: bool = False) -> Iterator[Observer]:
+    """The caller's observer; without one, progress in a terminal or a notebook, or silence."""
+    if observer is not None:
+        yield observer
+        return
+    with open_observer(quiet=quiet or not _is_watched()) as default:
+        yield default
+
+
+def default_tell(*, quiet: bool = False) -> Callable[[str], None]:
+    """Shows sentences where :func:`open_default_observer` shows progress."""
+    return (lambda sentence: None) if quiet or not _is_watched() else echo
+
+
+def _is_watched() -> bool:
+    """Whether a person sees what is written to stdout."""
+    return is_terminal() or in_notebook()

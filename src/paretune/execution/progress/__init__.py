@@ -1,1 +1,0 @@
-"""Progress: see the modules."""
