@@ -10,6 +10,7 @@ from paretune.data.columns import (
     parse_number,
     read_features,
 )
+from paretune.data.finding import InvalidValueError
 from paretune.data.rows import Row
 from paretune.errors import StudyError
 
@@ -48,10 +49,9 @@ def test_a_template_must_name_every_feature(template: str, message: str) -> None
 
 
 def test_values_are_numbers_texts_or_nothing() -> None:
-    values, faults = read_features(ROW, COLUMNS)
-    assert values == (4.0, "flat", None) and not faults
-    _, faults = read_features(Row({"a": [1]}, "x.jsonl line 7"), ("a",))
-    assert [f.where for f in faults] == ["x.jsonl line 7"]
+    assert read_features(ROW, COLUMNS) == (4.0, "flat", None)
+    with pytest.raises(InvalidValueError, match="holds a list"):
+        read_features(Row({"a": [1]}, "x.jsonl line 7"), ("a",))
 
 
 @pytest.mark.parametrize(

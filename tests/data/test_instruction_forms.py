@@ -62,7 +62,7 @@ def test_every_form_is_read(
         ({"messages": [USER, {"role": "assistant", "content": None}]}, 'no text in "content"'),
         ({"conversations": [{"from": "observation", "value": "3"}]}, 'message by "observation"'),
         ({"instruction": "Add", "output": None}, 'has no text in "output"'),
-        ({"instruction": "Add", "output": "3", "history": ["Hi"]}, "something else than pairs"),
+        ({"instruction": "Add", "output": "3", "history": ["Hi"]}, "no list of pairs"),
     ],
 )
 def test_a_row_without_a_completion_is_named_with_its_line(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from paretune.data.labels import cell_text, match_choice, match_label, sort_labels
+from paretune.data.columns import cell_text
+from paretune.data.finding import InvalidValueError
+from paretune.data.labels import choice_parser, match_label, sort_labels
 
 
 @pytest.mark.parametrize(
@@ -40,18 +42,25 @@ def test_the_exact_spelling_wins_and_doubt_is_no_match() -> None:
 
 
 def test_choice_by_index_column_and_text() -> None:
-    columns, texts = ("ending0", "ending1"), ("It rained.", "It snowed.")
+    texts = {"ending0": "It rained.", "ending1": "It snowed."}
+    parse = choice_parser(list(texts), None)
     for value in (1, "1", "1.0", 1.0, "ending1", "It snowed."):
-        assert match_choice(value, columns, texts) == 1
-    assert "not an index from 0 to 1" in str(match_choice(2, columns, texts))
-    assert "not an index" in str(match_choice(-1, columns, texts))
-    assert match_choice(None, columns, texts) == "has no label."
+        assert parse(value, texts) == 1
+    for wrong, message in (
+        (2, "not an index from 0 to 1"),
+        (-1, "not an index"),
+        (None, "has no label."),
+    ):
+        with pytest.raises(InvalidValueError, match=message):
+            parse(wrong, texts)
 
 
 def test_a_label_that_fits_two_choices_is_not_guessed() -> None:
-    assert "more than one" in str(match_choice("1", ("a", "b"), ("1", "2")))
-    assert match_choice("1", ("a", "b"), ("1", "2"), names=("1", "2")) == 0
-    assert "more than one" in str(match_choice("same", ("a", "b"), ("same", "same")))
+    with pytest.raises(InvalidValueError, match="more than one"):
+        choice_parser(("a", "b"), None)("1", {"a": "1", "b": "2"})
+    assert choice_parser(("a", "b"), ("1", "2"))("1", {"a": "1", "b": "2"}) == 0
+    with pytest.raises(InvalidValueError, match="more than one"):
+        choice_parser(("a", "b"), None)("same", {"a": "same", "b": "same"})
 
 
 def test_numbers_sort_as_numbers() -> None:

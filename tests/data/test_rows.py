@@ -187,11 +187,14 @@ def parquet(path: Path, columns: dict[str, list[object]], names: list[str] | Non
     return path
 
 
-def test_parquet_rows_count_from_one_and_declare_labels(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "a.parquet", {"text": ["x", "y"], "label": [1, 0]}, ["no", "yes"])
+def test_parquet_rows_count_from_one_and_have_declared_labels(tmp_path: Path) -> None:
+    path = parquet(
+        tmp_path / "a.parquet", {"text": ["x", "y", "z"], "label": [1, -1, 2]}, ["no", "yes"]
+    )
     assert [(r.values, r.where) for r in read_rows(path)] == [
-        ({"text": "x", "label": 1}, "a.parquet row 1"),
-        ({"text": "y", "label": 0}, "a.parquet row 2"),
+        ({"text": "x", "label": "yes"}, "a.parquet row 1"),
+        ({"text": "y", "label": None}, "a.parquet row 2"),
+        ({"text": "z", "label": 2}, "a.parquet row 3"),
     ]
     assert read_declared_labels(path, "label") == ("no", "yes")
     assert read_declared_labels(path, "text") is None

@@ -17,7 +17,7 @@ from paretune.errors import StudyError
 from paretune.methods import available
 from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
-from paretune.tasks.own_data import READERS
+from paretune.tasks import READERS
 
 EVERY = [objectives.get(name) for name in objectives.names()]
 
@@ -47,7 +47,7 @@ def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:
 
 def test_facts_need_no_torch() -> None:
     code = (
-        "import sys, paretune.objectives, paretune.reporting.build, paretune.tasks.own_data; "
+        "import sys, paretune.objectives, paretune.reporting.build, paretune.tasks; "
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

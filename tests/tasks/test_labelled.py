@@ -76,12 +76,11 @@ def test_labels_are_found_sorted_and_noted(tmp_path: Path) -> None:
     assert data.source == "train.csv, test.csv" and data.licence == "not stated"
 
 
-def test_listed_labels_give_the_order_and_spellings_are_noted(tmp_path: Path) -> None:
+def test_listed_labels_give_the_order_and_join_spellings(tmp_path: Path) -> None:
     rows = [f"{w},{('Yes', 'no', 'YES')[i % 3]}" for i, w in enumerate(WORDS)]
     data = load_dataset(spec(csv(tmp_path, "a.csv", "text,label", rows), labels=("yes", "no")))
     assert data.labels == ("yes", "no")
     assert {e.label for e in data.train} == {0, 1}
-    assert "label-spelling" in codes(data.findings)
 
 
 def test_unlisted_labels_that_differ_in_case_stay_apart_with_a_warning(tmp_path: Path) -> None:
@@ -276,11 +275,6 @@ def test_a_list_of_labels_in_a_row_is_refused(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(r) for r in rows))
     with pytest.raises(DataError, match=r"a\.jsonl line 4: holds a list"):
         load_dataset(spec(str(path)))
-
-
-def test_numbers_listed_out_of_order_are_a_warning(tmp_path: Path) -> None:
-    data = load_dataset(spec(plain(tmp_path, "0 1"), labels=("1", "0")))
-    assert [f.severity for f in data.findings if f.code == "label-order"] == ["warning"]
 
 
 def test_the_papers_template_is_not_for_own_data(tmp_path: Path) -> None:

@@ -1,62 +1,52 @@
-"""From rows to examples. All problems are collected, so that they are reported at once."""
+"""From rows to examples, and to a dataset. All faults are collected and reported at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
-from paretune.data.columns import feature_texts, parse_number, read_features
-from paretune.data.example import Example, Message, Segments
-from paretune.data.finding import Finding
-from paretune.data.labels import cell_text, match_label
+from paretune import objectives
+from paretune.data.columns import cell_text, feature_texts, read_features
+from paretune.data.example import Dataset, Example, Message, Segments
+from paretune.data.finding import Finding, InvalidValueError, raise_for_findings
+from paretune.data.labels import LabelParser, Texts
 from paretune.data.rows import Row
-from paretune.study import Label
+from paretune.data.split import assign_folds, sample_held_out
+from paretune.data.task import TaskRows
+from paretune.study import TaskSpec, derive_seed
 from paretune.study.aliases import suggest
 
-Texts = Mapping[str, str]
-LabelParser = Callable[[object, Texts], "Label | InvalidLabel"]
 
-
-@dataclass(frozen=True)
-class InvalidLabel:
-    """Why a label has no index, and what to do."""
-
-    code: str
-    what: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class ColumnMapping:
+@dataclass(frozen=True, kw_only=True)
+class Schema:
     """How a row becomes an example.
 
     Attributes:
-        parse_label: from the label's value (and the texts) to an index, or a :class:`InvalidLabel`.
+        columns: whose texts the template gets.
+        features: columns of a table. Their values may be missing; the template gets those that
+            are there.
+        label: column of the label, which ``parse_label`` makes an index or a number of.
+        target: of ``columns``, the one with the reference or completion; then no text may be
+            empty, and there is no label.
+        messages: column with the conversation before the completion.
         id: column of the identifier; rows are counted where None.
-        group: from a row's values to the name of what must stay together, or None.
-        question: the same for the question that a row is one answer to.
-        required_columns: further columns that must be there (the group's).
-        label_names: label names, where a spelling that differs from them shall be noted.
-        features: columns of a table. Their values may be missing, and the template gets the texts
-            of those that are there.
-        target: of a translation or an instruction, the column of the reference or completion (one
-            of ``columns``); then no text may be empty, and ``label`` and ``parse_label`` are not
-            looked at.
-        messages: from a row's values to the conversation before the completion.
+        group: column whose equal values stay together in a split.
+        read_group: from its value to the group's name.
+        question: column that names the question that a row is one answer to.
     """
 
     columns: Sequence[str]
     template: Callable[[Texts], Segments]
-    label: str
-    parse_label: LabelParser
-    id: str | None = None
-    group: Callable[[Mapping[str, object]], str | None] = lambda values: None
-    question: Callable[[Mapping[str, object]], str | None] = lambda values: None
-    required_columns: Sequence[str] = ()
-    label_names: tuple[str, ...] | None = None
     features: Sequence[str] = ()
+    label: str | None = None
+    parse_label: LabelParser | None = None
     target: str | None = None
-    messages: Callable[[Mapping[str, object]], tuple[Message, ...]] = lambda values: ()
+    messages: str | None = None
+    id: str | None = None
+    group: str | None = None
+    read_group: Callable[[object], str | None] = cell_text
+    question: str | None = None
 
 
 @dataclass
@@ -68,148 +58,175 @@ class BuildResult:
     notes: list[Finding] = field(default_factory=list)
 
 
-def build_examples(
-    rows: Sequence[Row], mapping: ColumnMapping, split: str, *, labelled: bool = True
-) -> BuildResult:
+@dataclass(frozen=True)
+class HoldOut:
+    """Which fifth of train becomes the test part where there is none.
+
+    Attributes:
+        rows: what is held out, and what stays together (``pairs of train, equal sources``).
+        max_rows: None: exactly one of five parts, stratified by label.
+    """
+
+    rows: str
+    max_rows: int | None = None
+
+    def part(self, examples: Sequence[Example]) -> tuple[list[Example], list[Example], Finding]:
+        """Train, test, and a note on it; always the same of the same examples."""
+        seed = derive_seed(0, "hold out")
+        if self.max_rows is None:
+            folds = assign_folds(examples, seed)
+            chosen = {i for i, fold in enumerate(folds) if fold == 0}
+        else:
+            chosen = sample_held_out(examples, min(len(examples) // 5, self.max_rows), seed)
+        train = [e for i, e in enumerate(examples) if i not in chosen]
+        test = [e for i, e in enumerate(examples) if i in chosen]
+        note = Finding(
+            "note",
+            "test-held-out",
+            (test or examples)[0].where,
+            f"no test file: {len(test)} of {len(examples)} {self.rows} together, are the test part "
+            "(this is the first of them).",
+            "They are always the same; give the task test: FILE to decide it yourself.",
+        )
+        return train, test, note
+
+
+def build_examples(rows: Sequence[Row], schema: Schema, part: str) -> BuildResult:
     """Examples of one part (``train``, ``test``, ``unlabelled``), in the order of the rows.
 
     Uids are ``part:id``, made unique by the row's position (``train:2#4``) where a file repeats
-    an id. With ``labelled`` false, labels are not looked at.
+    an id. Labels of ``unlabelled`` are not looked at.
     """
-    built = BuildResult()
-    columns = [*mapping.columns, *mapping.features, *mapping.required_columns]
-    labelled = labelled and mapping.target is None
-    columns += [mapping.label] if labelled else []
-    columns += [mapping.id] if mapping.id else []
-    if rows and (absent := _find_missing_columns(rows, columns)):
-        built.errors += absent
-        return built
-    seen: set[str] = set()
-    repeated: list[Row] = []
-    respelt: list[Row] = []
+    result = BuildResult()
+    parse_label = None if part == "unlabelled" else schema.parse_label
+    columns = [*schema.columns, *schema.features]
+    columns += [schema.label] if parse_label and schema.label else []
+    columns += [name for name in (schema.id, schema.group, schema.question) if name]
+    if rows and (missing := _find_missing_columns(rows, columns)):
+        return BuildResult(errors=missing)
+    uids: set[str] = set()
     for position, row in enumerate(rows):
-        texts, faults = _read_texts(row, mapping.columns, blank=mapping.target is None)
-        features, unfit = read_features(row, mapping.features)
-        faults += unfit
-        label: Label | None = None
-        if labelled and not faults:
-            parsed = _parse_label(row.values.get(mapping.label), mapping, texts)
-            if isinstance(parsed, InvalidLabel):
-                faults.append(Finding("error", parsed.code, row.where, parsed.what, parsed.remedy))
-            else:
-                label = parsed
-        if faults:
-            built.errors += faults
+        values = row.values
+        try:
+            texts = {name: _read_text(values, name, schema) for name in schema.columns}
+            features = read_features(row, schema.features)
+            label = None
+            if parse_label:
+                value = values.get(str(schema.label))
+                if isinstance(value, list | dict):
+                    what = f'holds a {type(value).__name__} in "{schema.label}"; it has one label.'
+                    raise InvalidValueError("not-label", what, "Keep one label in each row.")
+                label = parse_label(value, texts)
+        except InvalidValueError as error:
+            result.errors.append(Finding("error", error.code, row.where, error.what, error.remedy))
             continue
-        name = cell_text(row.values.get(mapping.id)) if mapping.id else str(position)
-        uid = f"{split}:{position if name is None else name}"
-        if uid in seen:
-            repeated.append(row)
-            uid = f"{uid}#{position}"
-        seen.add(uid)
-        if label is not None and mapping.label_names is not None:
-            written = cell_text(row.values.get(mapping.label))
-            respelt += [row] if written not in mapping.label_names else []
-        group, question = mapping.group(row.values), mapping.question(row.values)
-        segments = mapping.template(texts | feature_texts(row, mapping.features))
-        target = texts[mapping.target] if mapping.target else None
-        messages = mapping.messages(row.values)
-        built.examples.append(
-            Example(uid, segments, label, row.where, group, features, question, target, messages)
+        name = cell_text(values.get(schema.id)) if schema.id else None
+        uid = f"{part}:{position if name is None else name}"
+        uid = f"{uid}#{position}" if uid in uids else uid
+        uids.add(uid)
+        result.examples.append(
+            Example(
+                uid,
+                schema.template(texts | feature_texts(row, schema.features)),
+                label,
+                row.where,
+                group=schema.read_group(values.get(schema.group)) if schema.group else None,
+                features=features,
+                question=str(values.get(schema.question)) if schema.question else None,
+                target=texts[schema.target] if schema.target else None,
+                messages=cast("tuple[Message, ...]", values[schema.messages])
+                if schema.messages
+                else (),
+            )
         )
-    if repeated:
-        built.notes.append(_repeated_ids_note(repeated, mapping.id or ""))
-    if respelt:
-        built.notes.append(_label_spelling_note(respelt, mapping))
-    return built
+    return result
 
 
-def class_label_parser(
-    names: Sequence[str], aliases: Mapping[str, str] | None = None
-) -> LabelParser:
-    """Resolve a label among names, with a fault that lists them."""
+def build_dataset(
+    spec: TaskSpec,
+    kind: str,
+    rows: TaskRows,
+    build: Callable[[Sequence[Row], str], BuildResult],
+    hold_out: HoldOut,
+    **about: Any,
+) -> Dataset:
+    """The dataset from its rows; some of train are held out where there are none to test on.
 
-    def resolve(value: object, texts: Texts) -> int | InvalidLabel:
-        if cell_text(value) is None:
-            return make_missing_label()
-        index = match_label(value, names, aliases)
-        if index is not None:
-            return index
-        return InvalidLabel(
-            "unknown-label",
-            f'label "{cell_text(value)}" is not one of {", ".join(names)}.',
-            "Fix the row, or add it to labels.",
-        )
+    Args:
+        build: the examples of a part's rows.
+        about: further fields of the dataset (``labels``, ``language``, ``prompt`` ...).
 
-    return resolve
+    Raises:
+        DataError: rows of which no example can be made; all are named at once.
+    """
+    results = {part: build(part_rows, part) for part, part_rows in rows.parts().items()}
+    raise_for_findings(
+        [
+            *(finding for finding in rows.findings if finding.severity == "error"),
+            *(fault for result in results.values() for fault in result.errors),
+        ]
+    )
+    examples = {part: result.examples for part, result in results.items()}
+    findings = [*rows.findings, *(note for r in results.values() for note in r.notes)]
+    if "test" not in examples:
+        examples["train"], examples["test"], note = hold_out.part(examples["train"])
+        findings.append(note)
 
+    def take(part: str) -> tuple[Example, ...]:
+        limits = {str(name): rows for name, rows in (spec.limit or {}).items()}
+        return tuple(_take_first(examples.get(part, []), limits.get(part)))
 
-def parse_number_label(value: object, texts: Texts) -> float | InvalidLabel:
-    """Resolve the label of a regression: a finite number, as a number or as text."""
-    written = cell_text(value)
-    if written is None:
-        return make_missing_label()
-    number = parse_number(value)
-    if number is not None:
-        return number
-    return InvalidLabel(
-        "not-a-number",
-        f'"{written}" is not a finite number.',
-        "Fix the row, or make the task a classification.",
+    return Dataset(
+        **{
+            "task": spec.key,
+            "kind": kind,
+            "labels": (),
+            "train": take("train"),
+            "test": take("test"),
+            "shifted": take("test_shifted"),
+            "unlabelled": take("unlabelled"),
+            "metric": spec.metric or objectives.get(kind).default_metric,
+            "language": spec.language,
+            "licence": spec.licence or rows.licence,
+            "source": rows.source,
+            "findings": tuple(findings),
+            "clustered": spec.group is not None,
+            **about,
+        }
     )
 
 
-def make_missing_label() -> InvalidLabel:
-    """The fault of a row whose label is empty."""
-    return InvalidLabel("missing-label", "has no label.", "Give it one, or remove the row.")
+def _take_first(examples: list[Example], limit: int | None) -> list[Example]:
+    """The first ``limit`` examples; a question that does not fit whole is left out."""
+    if limit is None or limit >= len(examples):
+        return examples
+    cut = examples[limit].question
+    whole = [e for e in examples[:limit] if cut is None or e.question != cut]
+    return whole or examples[:limit]  # less than one question: there is nothing whole
 
 
-def _parse_label(value: object, recipe: ColumnMapping, texts: Texts) -> Label | InvalidLabel:
-    if isinstance(value, list | dict):
-        what = f'holds a {type(value).__name__} in "{recipe.label}"; a row has one label.'
-        return InvalidLabel("not-label", what, "Keep one label in each row.")
-    return recipe.parse_label(value, texts)
-
-
-def _read_texts(
-    row: Row, columns: Iterable[str], *, blank: bool
-) -> tuple[dict[str, str], list[Finding]]:
-    """The texts of a row; an empty one is a fault unless it may be ``blank``."""
-    texts, faults = {}, []
-    for column in columns:
-        value = row.values.get(column)
-        if isinstance(value, str) and not blank and not value.strip():
-            value = None
-        if isinstance(value, str):
-            texts[column] = value
-        elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-            texts[column] = str(value)
-        else:
-            missing = value is None or value != value
-            what = "has no text" if missing else f"holds a {type(value).__name__}, not a text,"
-            faults.append(
-                Finding(
-                    "error",
-                    "missing-text" if missing else "not-text",
-                    row.where,
-                    f'{what} in "{column}".',
-                    "Give it a text, or remove the row.",
-                )
-            )
-    return texts, faults
+def _read_text(values: Mapping[str, object], column: str, schema: Schema) -> str:
+    value = values.get(column)
+    if schema.target and isinstance(value, str) and not value.strip():
+        value = None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+        return str(value)
+    code, what = "not-text", f"holds a {type(value).__name__}, not a text,"
+    if value is None or value != value:
+        code, what = "missing-text", "has no text"
+    raise InvalidValueError(code, f'{what} in "{column}".', "Give it a text, or remove the row.")
 
 
 def _find_missing_columns(rows: Sequence[Row], columns: Iterable[str]) -> list[Finding]:
     """A column that no row has is one fault, not one for each row."""
-    present: dict[str, None] = {}
-    for row in rows:
-        present.update(dict.fromkeys(row.values))
-    where = rows[0].where.rsplit(" ", 2)[0]
+    present = dict.fromkeys(name for row in rows for name in row.values)
     return [
         Finding(
             "error",
             "no-column",
-            where,
+            rows[0].where.rsplit(" ", 2)[0],
             f'has no column "{column}".',
             f"Its columns are {', '.join(present)}; name one of them in the study file. "
             f"{suggest(column, present)}".rstrip(),
@@ -217,25 +234,3 @@ def _find_missing_columns(rows: Sequence[Row], columns: Iterable[str]) -> list[F
         for column in dict.fromkeys(columns)
         if column not in present
     ]
-
-
-def _repeated_ids_note(rows: Sequence[Row], column: str) -> Finding:
-    return Finding(
-        "note",
-        "repeated-id",
-        rows[0].where,
-        f'"{column}" repeats an earlier row\'s value ({len(rows)} such rows in all).',
-        "Nothing to do: the row's position was added to its uid.",
-    )
-
-
-def _label_spelling_note(rows: Sequence[Row], recipe: ColumnMapping) -> Finding:
-    written = cell_text(rows[0].values.get(recipe.label))
-    return Finding(
-        "note",
-        "label-spelling",
-        rows[0].where,
-        f'label "{written}" was read as one of {", ".join(recipe.label_names or ())} '
-        f"({len(rows)} such rows in all).",
-        "Nothing to do if that is what it means.",
-    )

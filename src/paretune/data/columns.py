@@ -12,24 +12,55 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from paretune.data.example import Segments
-from paretune.data.finding import Finding
-from paretune.data.labels import cell_text
+from paretune.data.finding import Finding, InvalidValueError
 from paretune.data.rows import Row
+from paretune.data.task import TaskRows
 from paretune.errors import StudyError
 from paretune.study import Label
 
+MISSING_VALUE = "unknown"
+"""What a user's template shows where a row has no value."""
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 """Possibly thousands."""
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+Value = Label | str | None
+
+
+def cell_text(value: object) -> str | None:
+    """A cell as text, or None where there is none (null, empty, NaN).
+
+    ``True`` is ``true`` and ``1.0`` is ``1``, as JSON and pandas write them; strings are only
+    stripped.
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() or None
+
+
+def parse_number(value: object) -> float | None:
+    """A finite number, or the text of one; None for anything else, ``true`` included."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def parse_numbers(values: Iterable[object]) -> list[float] | None:
     """The numbers of a column without its empty cells; None if it holds anything else."""
-    known = [value for value in values if cell_text(value) is not None]
-    commas = uses_decimal_comma(known)
-    parsed = [parse_number(replace_comma(value) if commas else value) for value in known]
-    numbers = [value for value in parsed if value is not None]
-    return numbers if len(numbers) == len(parsed) else None
+    cells = [value for value in values if cell_text(value) is not None]
+    if uses_decimal_comma(cells):
+        cells = [replace_comma(value) for value in cells]
+    numbers = [number for value in cells if (number := parse_number(value)) is not None]
+    return numbers if len(numbers) == len(cells) else None
 
 
 def uses_decimal_comma(values: Iterable[object]) -> bool:
@@ -49,81 +80,55 @@ def replace_comma(value: object) -> object:
     return value
 
 
-def convert_decimal_commas(
-    parts: Sequence[Sequence[Row]], columns: Iterable[str]
-) -> tuple[list[list[Row]], list[Finding]]:
-    """Rows whose numbers have points, and a note for each column that had commas.
-
-    Args:
-        parts: rows of train, and of test; a column is looked at in all of them.
-    """
-    rows = [list(part) for part in parts]
-    notes = []
+def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:
+    """Rows whose numbers have points, with a note for each column that had commas."""
     for column in columns:
-        every = [row for part in rows for row in part]
+        every = [row for part in rows.parts().values() for row in part]
         if not uses_decimal_comma(row.values.get(column) for row in every):
             continue
+
+        def convert(part: Sequence[Row], column: str = column) -> list[Row]:
+            return [
+                replace(row, values={**row.values, column: replace_comma(row.values[column])})
+                if column in row.values
+                else row
+                for row in part
+            ]
+
         changed = [r for r in every if replace_comma(r.values.get(column)) != r.values.get(column)]
-        rows = [[_replace_in_row(row, column) for row in part] for part in rows]
         first = str(changed[0].values[column]).strip()
-        notes.append(
-            Finding(
-                "note",
-                "decimal-comma",
-                changed[0].where,
-                f'"{first}" in "{column}" was read as {replace_comma(first)} '
-                f"({len(changed)} such rows in all).",
-                "Nothing to do if that is what they mean.",
-            )
+        note = Finding(
+            "note",
+            "decimal-comma",
+            changed[0].where,
+            f'"{first}" in "{column}" was read as {replace_comma(first)} '
+            f"({len(changed)} such rows in all).",
+            "Nothing to do if that is what they mean.",
         )
-    return rows, notes
+        rows = replace(rows.map(convert), findings=[*rows.findings, note])
+    return rows
 
 
-def _replace_in_row(row: Row, column: str) -> Row:
-    if column not in row.values:
-        return row
-    return replace(row, values={**row.values, column: replace_comma(row.values[column])})
+def read_features(row: Row, columns: Sequence[str]) -> tuple[Value, ...]:
+    """The row's values in these columns: a number, a text, or None where there is nothing.
 
-
-MISSING_VALUE = "unknown"
-"""What a user's template shows where a row has no value."""
-
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-
-Value = Label | str | None
-
-
-def parse_number(value: object) -> float | None:
-    """A finite number, or the text of one; None for anything else, ``true`` included."""
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value) if isinstance(value, int | float | str) else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def read_features(row: Row, columns: Sequence[str]) -> tuple[tuple[Value, ...], list[Finding]]:
-    """The row's values in these columns: a number, a text, or None where there is nothing."""
+    Raises:
+        InvalidValueError: a cell holds several values.
+    """
     values: list[Value] = []
-    faults = []
     for column in columns:
         value = row.values.get(column)
         if isinstance(value, list | dict):
             what = f'holds a {type(value).__name__} in "{column}"; a cell has one value.'
-            faults.append(Finding("error", "not-a-value", row.where, what, "Give it one value."))
-        elif (parsed := parse_number(value)) is not None:
-            values.append(parsed)
-        else:
-            values.append(cell_text(value))
-    return tuple(values), faults
+            raise InvalidValueError("not-a-value", what, "Give it one value.")
+        number = parse_number(value)
+        values.append(cell_text(value) if number is None else number)
+    return tuple(values)
 
 
 def feature_texts(row: Row, columns: Sequence[str]) -> dict[str, str]:
     """The text of each non-empty cell by column; a number 3.0 is written 3."""
-    written = {column: cell_text(row.values.get(column)) for column in columns}
-    return {column: text for column, text in written.items() if text is not None}
+    return {c: text for c in columns if (text := cell_text(row.values.get(c))) is not None}
 
 
 def make_row_template(
@@ -141,11 +146,9 @@ def make_row_template(
     if template is None:
         return lambda texts: ((" ".join(f"{c}: {texts[c]}." for c in columns if c in texts), None),)
     named = _PLACEHOLDER.findall(template)
-    strange = [name for name in named if name not in columns]
-    absent = [column for column in columns if column not in named]
-    if strange or absent:
-        wrong = [f'"{{{name}}}" is not a feature' for name in strange]
-        wrong += [f'"{{{name}}}" is missing' for name in absent]
+    wrong = [f'"{{{name}}}" is not a feature' for name in named if name not in columns]
+    wrong += [f'"{{{column}}}" is missing' for column in columns if column not in named]
+    if wrong:
         raise StudyError(
             f"template: {'; '.join(wrong)}.",
             remedy=f"Write each of {', '.join(f'{{{c}}}' for c in columns)} into it.",

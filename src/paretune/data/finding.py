@@ -36,6 +36,14 @@ class Finding:
         return f"{self.where}: {self.what} {self.remedy}".rstrip()
 
 
+class InvalidValueError(ValueError):
+    """What is wrong with a row, and what to do; becomes a :class:`Finding` with its place."""
+
+    def __init__(self, code: str, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.code, self.what, self.remedy = code, what, remedy
+
+
 class InvalidRowsError(DataError):
     """Rows of which no examples can be made; ``findings`` has every one of them."""
 
@@ -48,7 +56,7 @@ def raise_for_findings(findings: Sequence[Finding]) -> None:
     """Stop if anything prevents building the examples, naming all of it at once.
 
     Raises:
-        FaultsError: with up to :data:`MAX_SHOWN` faults, one a line, and their total.
+        InvalidRowsError: with up to :data:`MAX_SHOWN` faults, one a line, and their total.
     """
     if not findings:
         return

@@ -21,7 +21,8 @@ from urllib.parse import quote
 
 from paretune.data.cache_dir import data_home
 from paretune.data.finding import Finding
-from paretune.data.rows import Row, parse_declared_labels, parse_parquet
+from paretune.data.rows import parse_parquet, read_declared_labels
+from paretune.data.task import TaskRows
 from paretune.errors import DataError, NetworkError, ParetuneError, first_line
 from paretune.files import replace_file, write_atomically
 from paretune.study import TaskSpec
@@ -29,18 +30,6 @@ from paretune.study import TaskSpec
 CONVERTED_REVISION = "refs/convert/parquet"
 """Where the hub keeps, as Parquet, datasets that came with a script; scripts are never run."""
 _TEST_SPLITS = ("test", "validation", "dev")
-
-
-@dataclass(frozen=True)
-class HubSplits:
-    """Rows of train and, where there are such, of the test parts; declared label names."""
-
-    train: list[Row]
-    test: list[Row] | None
-    declared: tuple[str, ...] | None
-    commit: str
-    findings: tuple[Finding, ...]
-    shifted: list[Row] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def pin_revision(spec: TaskSpec) -> TaskSpec:
     return spec.model_copy(update={"revision": _require_cached(spec).commit})
 
 
-def load_splits(spec: TaskSpec) -> HubSplits:
+def load_splits(spec: TaskSpec) -> TaskRows:
     """Read the splits that ``spec`` names, or train and the first of test, validation, dev.
 
     Raises:
@@ -93,14 +82,14 @@ def load_splits(spec: TaskSpec) -> HubSplits:
         )
     declared = None
     if spec.label:
-        declared = parse_declared_labels(cached.file("train").read_bytes(), name, spec.label)
-    return HubSplits(
-        train=rows["train"],
-        test=rows.get("test"),
+        declared = read_declared_labels(cached.file("train"), spec.label)
+    return TaskRows(
+        rows["train"],
+        rows.get("test", ()),
+        findings=findings,
+        shifted=rows.get("test_shifted", ()),
         declared=declared,
-        commit=cached.commit,
-        findings=tuple(findings),
-        shifted=rows.get("test_shifted"),
+        source=f"{name} at commit {cached.commit} (hub)",
     )
 
 

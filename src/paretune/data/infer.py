@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from paretune.data.columns import parse_numbers
+from paretune.data.columns import cell_text, parse_numbers
 from paretune.data.instructions import Form, find_form
 from paretune.data.labels import (
-    cell_text,
-    decode_label_ids,
     describe_unlabelled,
     find_similar_labels,
     match_label,
@@ -576,7 +574,6 @@ class UsedColumns:
         present = {name for row in rows for name in row.values}
         if absent := [name for name in self.columns if name not in present]:
             return f'it has no column "{absent[0]}"'
-        rows = decode_label_ids(rows, self.label, read_declared_labels(path, self.label))
         answers = [row.values.get(self.label) for row in rows]
         if all(cell_text(answer) is None for answer in answers):
             return "it has no labels"

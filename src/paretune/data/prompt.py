@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from paretune.data.example import Example
 from paretune.errors import StudyError
 from paretune.study import Label, LengthNormalisation, TaskSpec, derive_seed
+
+if TYPE_CHECKING:
+    from paretune.data.example import Example
 
 SHOT_DELIMITER = "\n\n"
 """Between solved examples, and between the last of them and the question."""

@@ -69,13 +69,6 @@ def read_rows(path: Path | str) -> list[Row]:
     return rows
 
 
-def read_declared_labels(path: Path | str, column: str) -> tuple[str, ...] | None:
-    """Label names that a Parquet file written by `datasets` declares for a column, else None."""
-    if PurePosixPath(str(path)).suffix.lower() != ".parquet":
-        return None
-    return parse_declared_labels(*_read_file(str(path), EXTENSIONS), column)
-
-
 def read_text(path: Path | str) -> tuple[str, str]:
     """The text of a file, or of a zip's member, of any ending, and the name errors call it by.
 
@@ -141,6 +134,9 @@ def parse_json_lines(text: str, name: str) -> Iterator[tuple[int, dict[str, obje
 def parse_parquet(data: bytes, name: str) -> list[Row]:
     """All rows, counted from 1.
 
+    Numbers of a column whose names `datasets` declares (``ClassLabel``) become these names, and
+    ``-1``, which the hub writes for "no label", becomes None; others stay, to be refused.
+
     Raises:
         DataError: not Parquet, damaged, a doubled column, or text that is not UTF-8.
     """
@@ -151,17 +147,30 @@ def parse_parquet(data: bytes, name: str) -> list[Row]:
             f'two columns are called "{doubled[0]}".', where=name, remedy="Rename one of them."
         )
     try:
-        values = table.to_pylist()
+        records: list[dict[str, object]] = table.to_pylist()
     except (UnicodeDecodeError, ValueError, OverflowError) as error:
         raise DataError(
             f"holds values that cannot be read ({error}).", where=name, remedy="Write it again."
         ) from None
-    return [Row(v, f"{name} row {n}") for n, v in enumerate(values, 1)]
+    for column in columns:
+        names = _declared_labels(table, column) or ()
+        for values in records if names else ():
+            number = values[column]
+            if isinstance(number, int) and -1 <= number < len(names):
+                values[column] = None if number == -1 else names[number]
+    return [Row(values, f"{name} row {number}") for number, values in enumerate(records, 1)]
 
 
-def parse_declared_labels(data: bytes, name: str, column: str) -> tuple[str, ...] | None:
-    """Names of a ``ClassLabel`` column in the schema's ``huggingface`` metadata, else None."""
-    metadata = _open_parquet(data, name).schema.metadata or {}
+def read_declared_labels(path: Path | str, column: str) -> tuple[str, ...] | None:
+    """Label names that a Parquet file written by `datasets` declares for a column, else None."""
+    if PurePosixPath(str(path)).suffix.lower() != ".parquet":
+        return None
+    return _declared_labels(_open_parquet(*_read_file(str(path), EXTENSIONS)), column)
+
+
+def _declared_labels(table: Any, column: str) -> tuple[str, ...] | None:
+    """Names of a ``ClassLabel`` column in the schema's ``huggingface`` metadata."""
+    metadata = table.schema.metadata or {}
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
     except (ValueError, KeyError, TypeError):

@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.data.columns import parse_numbers
+from paretune.data.columns import cell_text, parse_numbers
 from paretune.data.instructions import find_form
-from paretune.data.labels import cell_text
 from paretune.errors import DataError
 
 LABEL = re.compile(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from paretune.data.example import Segments
@@ -18,15 +18,33 @@ Template = Callable[[Mapping[str, str], str], Segments]
 
 @dataclass(frozen=True)
 class TaskRows:
-    """The rows of a task, with what was noted while finding them.
+    """The rows of a task, with what was noted while reading them.
 
-    A translation without ``test`` rows gets them from train.
+    Attributes:
+        test: without any, some rows of train are held out.
+        shifted: a second test part, from elsewhere.
+        declared: label names that the files declare.
+        source, licence: of the user's data; a built-in task states its own.
     """
 
-    train: list[Row]
-    test: list[Row]
-    unlabelled: list[Row] = field(default_factory=list)
-    findings: tuple[Finding, ...] = ()
+    train: Sequence[Row]
+    test: Sequence[Row] = ()
+    unlabelled: Sequence[Row] = ()
+    findings: Sequence[Finding] = ()
+    shifted: Sequence[Row] = ()
+    declared: tuple[str, ...] | None = None
+    source: str = ""
+    licence: str = "not stated"
+
+    def parts(self) -> dict[str, Sequence[Row]]:
+        """The parts that have rows, and train."""
+        parts = {"test": self.test, "test_shifted": self.shifted, "unlabelled": self.unlabelled}
+        return {"train": self.train, **{name: rows for name, rows in parts.items() if rows}}
+
+    def map(self, change: Callable[[Sequence[Row]], list[Row]]) -> TaskRows:
+        """The same with changed rows in train, test and the second test part."""
+        train, test, shifted = map(change, (self.train, self.test, self.shifted))
+        return replace(self, train=train, test=test, shifted=shifted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +61,7 @@ class Task:
         templates: ``pair`` is the default; ``paper`` what the paper's notebooks built; a
             translation's texts are taken as they are. The docstring of a template stands on the
             card of an export: it says how a row becomes texts.
-        read_rows: finds and reads the rows: ``(spec, language, data_home) -> Parts``.
+        read_rows: finds and reads the rows: ``(spec, language, data_home) -> TaskRows``.
         group: column whose equal values stay together in a split (a premise, a passage).
         clustered: rows of one group depend on one another so much that intervals come from
             resampling whole groups (answers to questions on one passage).
@@ -89,3 +107,25 @@ class Task:
         dataset, revision = self.hub
         pinned = {"dataset": dataset, "revision": spec.revision or revision}
         return spec.model_copy(update={**pinned, "splits": {"train": "train"}})
+
+
+def read_parts(
+    spec: TaskSpec, read: Callable[[str, str | None], tuple[list[Row], str]]
+) -> TaskRows:
+    """The rows of the files that a study names.
+
+    Args:
+        read: from a path (and that of the second file of a translation) to the rows and the name
+            of what was read.
+    """
+    rows, names = {}, []
+    for part in ("train", "test", "test_shifted"):
+        if (path := getattr(spec, part)) is not None:
+            rows[part], name = read(path, getattr(spec, f"{part}_target"))
+            names.append(name)
+    return TaskRows(
+        rows["train"],
+        rows.get("test", ()),
+        shifted=rows.get("test_shifted", ()),
+        source=", ".join(names),
+    )

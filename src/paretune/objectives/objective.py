@@ -128,7 +128,7 @@ class Objective:
         excluded: keys that it must not have, each with the reason.
         between_languages: whether it has ``source_lang`` and ``target_lang``.
 
-        reader: how rows of own data become examples: a name in :mod:`paretune.tasks.own_data`.
+        reader: how rows of own data become examples: a name in :data:`paretune.tasks.READERS`.
         checks: what the audit looks at: names in :mod:`paretune.data.audit`.
         describe: what is predicted, in a few words, from labels and languages.
         max_selection_examples: most examples that select a checkpoint; None: all of the part.

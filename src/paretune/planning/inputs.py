@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paretune.data.packed_dataset import ENDING, pack_dataset
+from paretune.data.example import PACKED_ENDING, pack_dataset
 from paretune.data.rows import read_bytes
 from paretune.errors import ModelError, StudyError
 from paretune.files import write_atomically
@@ -75,7 +75,7 @@ def collect_inputs(prepared: PreparedStudy) -> tuple[StudyInputs, dict[str, byte
         contents[name] = content
         return name
 
-    datasets = {key: keep(pack_dataset(d), ENDING) for key, d in prepared.datasets.items()}
+    datasets = {key: keep(pack_dataset(d), PACKED_ENDING) for key, d in prepared.datasets.items()}
     texts = {}
     if (text := prepared.study.forgetting) is not None and text not in SHIPPED_LANGUAGES:
         texts[text] = keep(read_bytes(text)[0], "".join(Path(text).suffixes[-1:]))

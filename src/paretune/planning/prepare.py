@@ -40,7 +40,7 @@ from paretune.study import (
     TaskSpec,
 )
 from paretune.study.forgetting_text import ForgettingText
-from paretune.tasks.own_data.forgetting_text import hash_text, read_blocks, read_pairs
+from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
 
 

@@ -1,4 +1,4 @@
-"""Tasks: built-in samples (:mod:`.samples`), and the user's own data.
+"""Tasks: built-in samples (:mod:`.samples`), and the user's data.
 
 Installed packages add theirs by the entry point group ``paretune.tasks``, each pointing to a
 :class:`paretune.data.task.Task`; a built-in name wins.
@@ -7,25 +7,26 @@ Installed packages add theirs by the entry point group ``paretune.tasks``, each 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from paretune import metrics, objectives, plugins
 from paretune.data import hub
-from paretune.data.build import ColumnMapping, build_examples, class_label_parser
-from paretune.data.example import Dataset, Example, normalise_text
-from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.example import PACKED_ENDING, Dataset, read_packed_dataset
 from paretune.data.language import language_name
-from paretune.data.packed_dataset import is_packed, read_packed_dataset
 from paretune.data.prompt import Prompt, choose_prompt
 from paretune.data.task import Task
 from paretune.errors import StudyError
 from paretune.objectives import Objective
 from paretune.study import TaskSpec
 from paretune.tasks import samples
+from paretune.tasks.labelled import load_built_in, load_labelled
+from paretune.tasks.target_texts import load_instructions, load_pairs
 
 __all__ = [
+    "READERS",
     "Task",
     "available",
     "get",
@@ -36,8 +37,15 @@ __all__ = [
     "pin_dataset",
 ]
 
-
 _BUILT_IN = {task.name: task for task in samples.TASKS}
+READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
+    "labels": partial(load_labelled, targets="labels"),
+    "choices": partial(load_labelled, targets="choices"),
+    "numbers": partial(load_labelled, targets="numbers"),
+    "parallel": load_pairs,
+    "instructions": load_instructions,
+}
+"""How the user's rows become examples, by :attr:`Objective.reader`."""
 
 
 def names() -> tuple[str, ...]:
@@ -86,7 +94,7 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
     """Read a task's files and build its examples.
 
     Args:
-        spec: a built-in task, or the user's own data.
+        spec: a built-in task, or the user's data.
         data_home: where fetched data lies; the default is
             :func:`paretune.data.cache_dir.data_home`.
 
@@ -95,80 +103,30 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         DataError: the files are missing or unreadable, a hub dataset was never fetched, or rows
             cannot become examples; all such rows are named at once.
     """
-    if is_packed(spec.source):
-        return read_packed_dataset(Path(str(spec.source)))
+    if spec.source is not None and spec.source.endswith(PACKED_ENDING):
+        return read_packed_dataset(Path(spec.source))
+    prompt: Prompt | None = None
     if spec.has_own_data:
-        from paretune.tasks.own_data import load_own_data
-
-        return _with_prompt(load_own_data(spec), spec)
-    task = get(spec.name)
-    _check_spec(spec, task)
-    if objectives.get(task.kind).between_languages:
-        from paretune.tasks.own_data.parallel import load_built_in_pairs
-
-        dataset = load_built_in_pairs(spec, task, data_home)
-        return _with_prompt(dataset, spec, task.prompts.get(dataset.languages[1]))
-    dataset = _load_built_in(spec, task, data_home)
-    return _with_prompt(dataset, spec, task.prompt(spec.template, dataset.language))
-
-
-def _with_prompt(dataset: Dataset, spec: TaskSpec, own: Prompt | None = None) -> Dataset:
-    """The dataset with how a language model is asked, where one can answer."""
+        dataset = READERS[objectives.get(str(spec.kind)).reader](spec)
+    else:
+        task = get(spec.name)
+        _check_spec(spec, task)
+        if objectives.get(task.kind).between_languages:
+            dataset = load_pairs(spec, task, data_home)
+            prompt = task.prompts.get(dataset.languages[1])
+        else:
+            dataset = load_built_in(spec, task, data_home)
+            prompt = task.prompt(spec.template, dataset.language)
     if not dataset.objective.readouts:
         return dataset
+    prompt = prompt or dataset.prompt
+    if prompt is None and dataset.objective.between_languages:
+        # As lm-evaluation-harness asks for a translation (its tasks of WMT).
+        source, target = map(language_name, dataset.languages)
+        prompt = Prompt(template=f"{source} phrase: {{text}}\n{target} phrase:")
     labels = dataset.labels if dataset.objective.predicts_labels else ()
-    own = own or dataset.prompt or _translation_prompt(dataset)
-    prompt = choose_prompt(spec, own, dataset.train, labels, dataset.language)
+    prompt = choose_prompt(spec, prompt, dataset.train, labels, dataset.language)
     return replace(dataset, prompt=prompt)
-
-
-def _translation_prompt(dataset: Dataset) -> Prompt | None:
-    """How lm-evaluation-harness asks for a translation (its tasks of WMT); None of other tasks."""
-    if not dataset.objective.between_languages:
-        return None
-    source, target = map(language_name, dataset.languages)
-    return Prompt(template=f"{source} phrase: {{text}}\n{target} phrase:")
-
-
-def _load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
-    language = _choose_language(spec, task)
-    template = task.templates.get(spec.template)
-    if template is None:
-        raise StudyError(
-            f'task {spec.key} has no template "{spec.template}".',
-            remedy=f"It has {', '.join(task.templates)}.",
-        )
-    rows = task.read_rows(spec, language, data_home)
-    group, question = task.group, task.question
-    mapping = ColumnMapping(
-        columns=task.columns,
-        template=lambda texts: template(texts, language),
-        label=task.label,
-        parse_label=class_label_parser(task.labels, task.aliases),
-        id=task.id,
-        group=lambda values: normalise_text(str(values[group])) if group else None,
-        question=lambda values: str(values[question]) if question else None,
-        label_names=task.labels,
-    )
-    train = build_examples(rows.train, mapping, "train")
-    test = build_examples(rows.test, mapping, "test")
-    unlabelled = build_examples(rows.unlabelled, mapping, "unlabelled", labelled=False)
-    unread = [finding for finding in rows.findings if finding.severity == "error"]
-    raise_for_findings([*unread, *train.errors, *test.errors, *unlabelled.errors])
-    return Dataset(
-        task=spec.key,
-        kind=task.kind,
-        labels=task.labels,
-        train=tuple(_take_first(train.examples, _limit(spec, "train"))),
-        test=tuple(_take_first(test.examples, _limit(spec, "test"))),
-        unlabelled=tuple(unlabelled.examples),
-        metric=spec.metric or task.metric,
-        language=language,
-        licence=spec.licence or task.licence[language],
-        source=task.source[language],
-        findings=(*_language_note(spec, language), *rows.findings, *train.notes, *test.notes),
-        clustered=task.clustered,
-    )
 
 
 def pin_dataset(spec: TaskSpec, *, offline: bool = True) -> TaskSpec:
@@ -218,40 +176,3 @@ def _check_spec(spec: TaskSpec, task: Task) -> None:
             f"task {spec.key} translates nothing.",
             remedy="Remove source_lang and target_lang; language names the task's language.",
         )
-
-
-def _choose_language(spec: TaskSpec, task: Task) -> str:
-    language = spec.language or task.languages[0]
-    if language not in task.languages:
-        raise StudyError(
-            f'task {task.name} does not exist in the language "{language}".',
-            remedy=f"It exists in {', '.join(task.languages)}.",
-        )
-    return language
-
-
-def _language_note(spec: TaskSpec, language: str) -> tuple[Finding, ...]:
-    if spec.language is not None:
-        return ()
-    return (
-        Finding(
-            "note",
-            "language-taken",
-            f"task {spec.key}",
-            f'names no language; "{language}" was taken.',
-            f"Write language: {language} to make it plain.",
-        ),
-    )
-
-
-def _take_first(examples: list[Example], limit: int | None) -> list[Example]:
-    """The first ``limit`` examples; a question that does not fit whole is left out."""
-    if limit is None or limit >= len(examples):
-        return examples
-    cut = examples[limit].question
-    whole = [e for e in examples[:limit] if cut is None or e.question != cut]
-    return whole or examples[:limit]  # less than one question: there is nothing whole
-
-
-def _limit(spec: TaskSpec, part: Literal["train", "test"]) -> int | None:
-    return (spec.limit or {}).get(part)

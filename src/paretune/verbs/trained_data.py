@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from paretune.data.example import Dataset, Example
+from paretune.data.example import DATASET_VALUES, Dataset, Example
 from paretune.data.finding import Finding
-from paretune.data.packed_dataset import dataset_from_values
 from paretune.errors import DataError
 from paretune.files import expand_home
 from paretune.store import Record, Store
@@ -53,7 +52,9 @@ def load_trained_data(store: Store, study: Study) -> dict[str, TrainedData]:
     """By the task's key; nothing where an older version ran the study."""
     values = json.loads(store.get_setting(f"data/{study.study_hash}") or "{}")
     return {
-        key: TrainedData(kept["content_hash"], kept["files"], dataset_from_values(kept["outline"]))
+        key: TrainedData(
+            kept["content_hash"], kept["files"], DATASET_VALUES.validate_python(kept["outline"])
+        )
         for key, kept in values.items()
     }
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
 from paretune.data.task import Task
-from paretune.tasks.own_data.labelled import QUESTIONS
+from paretune.tasks.labelled import QUESTIONS
 from paretune_slovene import superglue_release
 
 

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from paretune.data.columns import cell_text
 from paretune.data.example import Segments, normalise_text
 from paretune.data.finding import Finding
-from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
 from paretune.data.task import Task

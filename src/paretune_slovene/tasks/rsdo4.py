@@ -37,14 +37,14 @@ PAPER_ROWS = 50_000
 def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
     """Pairs with both sides; test pairs only in the paper's split."""
     at_hub = TASK.hub_spec(spec)
-    findings: tuple[Finding, ...] = ()
     if at_hub is None:
         rows = read_parallel_corpus(str(spec.source), ("sl", "en"), ("sl_seq", "en_seq"))
+        findings = []
     else:
         loaded = hub.load_splits(at_hub)
-        rows, findings = loaded.train, loaded.findings
+        rows, findings = list(loaded.train), list(loaded.findings)
     if len(rows) != NUM_PAIRS:
-        findings += (_unusual_size(rows),)
+        findings.append(_unusual_size(rows))
     # The paper took the first rows as they come, incomplete pairs included.
     candidates = rows[:PAPER_ROWS] if spec.split == "paper" else rows
     filled = [row for row in candidates if all(_stripped(row, column) for column in TASK.columns)]
@@ -55,7 +55,7 @@ def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRow
             remedy="Name RSDO4 itself as source.",
         )
     if len(filled) < len(candidates):
-        findings += (_missing_sides(candidates),)
+        findings.append(_missing_sides(candidates))
     if spec.split == "paper":
         train, test = _split_as_paper(filled)
         return TaskRows(train, test, findings=findings)

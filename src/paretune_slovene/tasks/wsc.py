@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from paretune.data.columns import cell_text
 from paretune.data.example import Segments
 from paretune.data.finding import Finding, truncate_findings
-from paretune.data.labels import cell_text
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
 from paretune.data.task import Task

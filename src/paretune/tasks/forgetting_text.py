@@ -16,8 +16,8 @@ from paretune.data.rows import EXTENSIONS, read_bytes, read_rows, read_text
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.study.forgetting_text import SHIPPED_LANGUAGES
-from paretune.tasks.own_data.parallel import load_own_pairs
 from paretune.tasks.samples import SAMPLES_FOLDER
+from paretune.tasks.target_texts import load_pairs
 
 SHIPPED_FILE = SAMPLES_FOLDER / "forgetting" / "pairs.tsv"
 MAX_BLOCKS = 500
@@ -92,7 +92,7 @@ def read_pairs(text: str, languages: Sequence[str]) -> tuple[Example, ...]:
         source_lang=source,
         target_lang=target,
     )
-    return load_own_pairs(spec).train[:MAX_BLOCKS]
+    return load_pairs(spec).train[:MAX_BLOCKS]
 
 
 def _read_column(text: str, columns: Sequence[str]) -> tuple[Example, ...]:
