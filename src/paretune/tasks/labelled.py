@@ -36,7 +36,7 @@ QUESTIONS = {
     "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},
     "sl": {"cause": "Kaj je bil vzrok za to?", "effect": "Kaj se je zato zgodilo?"},
 }
-"""By language: how COPA's two words are asked."""
+"""By language: how COPA's two words are phrases."""
 _HOLD_OUT = HoldOut("rows of train, stratified, groups")
 
 
@@ -232,12 +232,12 @@ def _make_schema(spec: TaskSpec, options: Sequence[str]) -> Schema:
         columns: list[str] = []
     elif options:
         columns = [text, *filter(None, [question]), *options]
-        asked = QUESTIONS.get(spec.language or "", {})
+        phrases = QUESTIONS.get(spec.language or "", {})
 
         def template(texts: Texts) -> Segments:
             first = texts[text]
             if question is not None:
-                first = f"{first} {asked.get(texts[question], texts[question])}"
+                first = f"{first} {phrases.get(texts[question], texts[question])}"
             return tuple((first, texts[option]) for option in options)
     else:
         columns = [text, *filter(None, [pair, question])]
