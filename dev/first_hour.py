@@ -387,17 +387,17 @@ MISTAKES = (
     Mistake(
         "wrong top key", "plan s.yaml", 2, "Did you mean methods?", (study("methods:", "method:"),)
     ),
-    Mistake("peft's r", "plan s.yaml", 0, "lora", method("{name: lora, r: 4}")),
+    Mistake("peft's r", "plan s.yaml", 5, "Did you mean rank?", method("{name: lora, r: 4}")),
     Mistake(
         "peft's lora_alpha",
         "plan s.yaml",
-        0,
-        "lora",
+        5,
+        "Did you mean alpha?",
         method("{name: lora, r: 4, lora_alpha: 8, lora_dropout: 0.1}"),
     ),
     Mistake("lorra", "plan s.yaml", 5, "Did you mean lora?", method("lorra")),
     Mistake("qlora", "plan s.yaml", 5, "take lora, and write quantisation: nf4", method("qlora")),
-    Mistake("LoRA", "plan s.yaml", 0, "lora", method("LoRA")),
+    Mistake("LoRA", "plan s.yaml", 5, "Did you mean lora?", method("LoRA")),
     Mistake(
         "rank as a word",
         "plan s.yaml",
@@ -423,17 +423,15 @@ MISTAKES = (
         "negative rank",
         "plan s.yaml",
         5,
-        "-4 is not between 1 and 1024.",
+        "-4 is less than 1.",
         method("{name: lora, rank: -4}"),
     ),
-    Mistake(
-        "rank 0", "plan s.yaml", 5, "0 is not between 1 and 1024.", method("{name: lora, rank: 0}")
-    ),
+    Mistake("rank 0", "plan s.yaml", 5, "0 is less than 1.", method("{name: lora, rank: 0}")),
     Mistake(
         "huge rank",
         "plan s.yaml",
         5,
-        "100000 is not between 1 and 1024.",
+        "100000 is more than 1024.",
         method("{name: lora, rank: 100000}"),
     ),
     Mistake(

@@ -37,8 +37,8 @@ in common. PEFT's adapters get `layers_to_transform`.
 LoRA, DoRA, LoHa and LoKr take PEFT's options, and a test compares what they choose with PEFT:
 
 - `target_modules`: a list of roles (`query`, `key`, `value`, `attention_output`,
-  `feed_forward_up`, `feed_forward_down`, `all_linear`) and of ends of modules' names; `all-linear`,
-  as PEFT spells it, is every linear layer of all encoder (and decoder) layers. By default (`null`)
+  `feed_forward_up`, `feed_forward_down`, `all_linear`: every linear layer of
+  all encoder and decoder layers) and of ends of modules' names. By default (`null`)
   it is `[query, value]`, and in decoder-only models `all_linear`. A fused projection has all its
   roles. A single text with
   signs of a regular expression (`".*layer\\.[0-5]\\..*(query|value)"`) must match a whole name.
@@ -54,8 +54,7 @@ LoRA, DoRA, LoHa and LoKr take PEFT's options, and a test compares what they cho
 
 What matches nothing is an error. Every run of a fleet has the same ranks, so such runs train
 together too; runs that stand beside fewer layers share no batch with those of other methods. An
-export to PEFT has the same layers, ranks and alphas, each by its full name. The names of PEFT,
-`r`, `lora_alpha` and `lora_dropout`, are taken as `rank`, `alpha` and `dropout`."""
+export to PEFT has the same layers, ranks and alphas, each by its full name."""
 """What the methods that stand beside layers have in common."""
 STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 """Options for those that cannot do without."""
@@ -92,7 +91,7 @@ def section(module: methods.Method | methods.Baseline) -> list[str]:
     """What one file says of its method."""
     title, _, rest = inspect.getdoc(file_of(module)).partition("\n")  # type: ignore[union-attr]
     lines = [f"## {module.title}", "", title, ""]
-    defaults = method_options.option_defaults(module.options)
+    defaults = module.options().model_dump()
     for block in rest.strip().split("\n\n"):
         for label, text in labelled(block):
             lines.append(f"- **{label}**: {text}" if label else text)

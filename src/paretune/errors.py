@@ -20,7 +20,23 @@ Exit codes (documented in docs/your-study/index.md):
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
+
 INTERRUPTED = 130
+
+
+def suggest(word: str, names: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:
+    """A remedy: ``Did you mean epochs?``, or "" where no name is near.
+
+    Args:
+        synonyms: other words for names.
+    """
+    synonyms = synonyms or {}
+    words = {name.casefold(): name for name in reversed([*names, *synonyms])}
+    folded = word.strip().casefold().replace("-", "_").replace(" ", "_")
+    near = difflib.get_close_matches(folded, list(words), n=1, cutoff=0.6)
+    return f"Did you mean {synonyms.get(words[near[0]], words[near[0]])}?" if near else ""
 
 
 class ParetuneError(Exception):

@@ -163,7 +163,7 @@ def test_check_names_every_fault_and_writes_nothing(
     assert "bad.csv line 3" in out and "nowhere.csv" in out
     assert "model no-model: ERROR" in out and "no such folder" in out
     assert 'method "lorra" is not known' in out
-    assert 'method loha has no option "rnak". Did you mean rank? Its options: rank' in out
+    assert 'method loha: unknown key "rnak". Did you mean rank?' in out
     assert "are longer than 8 tokens" in out
     assert "step words x tiny x lora: in 4 layers" in out
     assert not (tmp_path / "studies").exists()

@@ -92,7 +92,7 @@ IMPOSSIBLE = {("modernbert", "bitfit")}
 def small_options(method: str) -> dict[str, Any]:
     """Options that keep a method small, of those that it has."""
     small = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8, "bottleneck": 4}
-    fields = getattr(methods.get(method).options, "__dataclass_fields__", {})
+    fields = methods.get(method).options.model_fields
     return {name: value for name, value in small.items() if name in fields}
 
 

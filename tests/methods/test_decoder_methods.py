@@ -21,7 +21,7 @@ from support.decoder_walk import (
 from support.seq2seq_walk import traces
 
 from paretune.errors import MethodError
-from paretune.methods import ia3, layer_norm, lora
+from paretune.methods import ia3, layer_norm, lora, prompt
 from paretune.methods.core.injection import get_linear
 from paretune.testing.tiny_decoders import DECODERS, WINDOW
 
@@ -182,9 +182,8 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     words = [7, 21, 9]
     one = decoder_case("prompt", family)
     written = one.forced([words + text for text in one.texts()])
-    one.options = type(one.options)(
-        num_virtual_tokens=3, init="text", init_text="x", init_ids=tuple(words)
-    )
+    options = prompt.Options(num_virtual_tokens=3, init="text", init_text="x")
+    one.options = prompt.with_tokenizer(options, lambda text: {"input_ids": words})
     one.inject()
     for prompted, whole in zip(one.forced(one.texts()), written, strict=True):
         torch.testing.assert_close(prompted, whole[3:], rtol=0, atol=2e-5)

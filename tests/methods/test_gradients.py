@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from paretune.methods import bitfit, dora, houlsby, ia3, loha, lokr, lora
 from paretune.methods.core.initialise import make_generator
+from paretune.methods.core.low_rank import LowRankOptions
 from paretune.methods.core.run_axis import Fleet
 
 MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
@@ -22,8 +23,8 @@ MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "houlsby": (houlsby.Bottleneck, houlsby.Options(reduction_factor=2)),
     "bitfit": (lambda layer, _, fleet, __: bitfit.BiasShift(layer.bias.detach(), fleet), None),
     "ia3": (lambda layer, _, fleet, __: ia3.Scale(4, (1, 3), fleet, layer.weight.device), None),
-    "loha-factorised": (loha.LohaUpdate, loha.Options(rank=1)),
-    "loha-materialised": (loha.LohaUpdate, loha.Options(rank=3)),
+    "loha-factorised": (loha.LohaUpdate, LowRankOptions(rank=1)),
+    "loha-materialised": (loha.LohaUpdate, LowRankOptions(rank=3)),
 }
 
 
@@ -70,7 +71,7 @@ def test_the_update_is_the_delta(name: str) -> None:
 
 
 def test_khatri_rao_is_exact() -> None:
-    options = loha.Options(rank=2)
+    options = LowRankOptions(rank=2)
     layer = loha.LohaUpdate(nn.Linear(40, 30), options, Fleet(), [make_generator(0)]).double()
     nn.init.normal_(layer.B2)
     assert layer.factorised
@@ -85,7 +86,7 @@ def test_loha_takes_the_cheaper_form() -> None:
     layer = nn.Linear(768, 768)
     forms = {
         rank: loha.LohaUpdate(
-            layer, loha.Options(rank=rank), Fleet(), [make_generator(0)]
+            layer, LowRankOptions(rank=rank), Fleet(), [make_generator(0)]
         ).factorised
         for rank in (1, 16, 19, 20, 64)
     }

@@ -10,7 +10,7 @@ from support.own_contract import OwnMethodContract
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods.core.layer_subset import check_subset, list_layers
+from paretune.methods.core.layer_subset import list_layers, parse_subset
 from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
@@ -19,9 +19,7 @@ from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 
 LAYERED = tuple(
-    name
-    for name, method in methods.available().items()
-    if "layers" in getattr(method.options, "__dataclass_fields__", {})
+    name for name, method in methods.available().items() if "layers" in method.options.model_fields
 )
 
 
@@ -52,8 +50,8 @@ def test_every_method_beside_layers_has_the_option() -> None:
     ],
 )
 def test_a_subset_is_written_in_one_way(subset: Any, written: str, of_six: tuple[int, ...]) -> None:
-    assert check_subset("here", subset) == written
-    assert check_subset("here", written) == written
+    assert parse_subset(subset) == written
+    assert parse_subset(written) == written
     assert list_layers(written, 6) == of_six
 
 
@@ -62,21 +60,14 @@ def test_a_subset_is_written_in_one_way(subset: Any, written: str, of_six: tuple
     ["", "top", "3-1", "upper:0", "upper:2,5", "-1", True, None, [], [True], 1.5, "0-99999"],
 )
 def test_what_names_no_layers_is_refused(subset: Any) -> None:
-    with pytest.raises(MethodError, match="names no layers"):
-        check_subset("here", subset)
+    with pytest.raises(ValueError, match="names no layers"):
+        parse_subset(subset)
 
 
 @pytest.mark.parametrize("subset", ["0-6", "6", "upper:7", "lower:7"])
 def test_a_model_must_have_the_layers(subset: str) -> None:
     with pytest.raises(MethodError, match="which has 6 layers"):
         list_layers(subset, 6)
-
-
-def test_all_layers_are_the_run_without_the_option() -> None:
-    plain = MethodSpec.model_validate({"name": "lora", "rank": 4})
-    assert MethodSpec.model_validate({"name": "lora", "rank": 4, "layers": "all"}) == plain
-    stacked = {"name": "stack", "methods": [{"name": "lora", "layers": "all"}, "ia3"]}
-    assert MethodSpec.model_validate(stacked).options == {"methods": [{"name": "lora"}, "ia3"]}
 
 
 def test_both_ways_of_naming_layers_are_refused(tiny_model: Any, tmp_path: Path) -> None:

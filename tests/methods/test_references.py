@@ -260,7 +260,7 @@ def test_an_empty_prefix_is_the_base(case: Any, tiny_model: Any, family: str) ->
     loaded, batch = mine.fresh(), mine.batches[0][0]
     loaded.model.double().eval()
     base = loaded.model(**batch).logits
-    options = prefix.Options(num_virtual_tokens=0)
+    options = prefix.Options.model_construct(num_virtual_tokens=0)
     injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
     loaded.model.double()
     # transformers rounds DeBERTa's scale sqrt(3 d) to fp32.

@@ -6,7 +6,6 @@ tests walk the rest.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import peft
@@ -167,7 +166,7 @@ def test_merged_equals_unmerged(pair: tuple[str, str]) -> None:
 def test_the_export_opens_in_peft(pair: tuple[str, str], heads: Any, tmp_path: Any) -> None:
     one = case(*pair)
     if pair[0] in PROMPTS and pair[1] != "marian":
-        one.options = replace(one.options, text_positions="shifted")  # as PEFT has it
+        one.options = one.options.model_copy(update={"text_positions": "shifted"})  # as PEFT has it
     injection = one.injected()
     config = {"modules_to_save": heads, "task_type": "SEQ_2_SEQ_LM"}
     base = tiny_translator(pair[1])
@@ -213,9 +212,10 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     longer["input_ids"] = torch.cat([front, batch["input_ids"]], 1)
     longer["attention_mask"] = torch.cat([torch.ones_like(front), batch["attention_mask"]], 1)
     written, texts = one.logits(**longer), one.translations(**longer)
-    one.options = prompt.Options(
-        num_virtual_tokens=3, init="text", init_text="x", init_ids=words, text_positions="shifted"
+    options = prompt.Options(
+        num_virtual_tokens=3, init="text", init_text="x", text_positions="shifted"
     )
+    one.options = prompt.with_tokenizer(options, lambda text: {"input_ids": words})
     one.inject()
     torch.testing.assert_close(one.logits(**batch), written, rtol=0, atol=1e-5)
     assert one.translations(**batch) == texts
@@ -239,7 +239,7 @@ def test_the_text_keeps_its_positions_behind_a_prompt(family: str, method: str) 
         for text_positions in ("without", "auto", "shifted"):
             injection = None
             if text_positions != "without":
-                one.options = replace(one.options, text_positions=text_positions)
+                one.options = one.options.model_copy(update={"text_positions": text_positions})
                 injection = one.inject()
             handle = table.register_forward_hook(note)  # behind ours
             one.logits(**one.batch(rows=1))  # one row: M2M100 gives padding no position

@@ -138,7 +138,7 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
         (["lora", "lara"], '"lara" is not known'),
         (["lora"] * 10_000, "10000 methods; 20 are the most"),
         (["lora", "peft:vera"], "peft:vera: it takes the place of layers that others stand besid"),
-        (["lora", {"name": "prompt", "rank": 3}], 'prompt has no option "rank"'),
+        (["lora", {"name": "prompt", "rank": 3}], 'prompt: unknown key "rank"'),
         (["lora", 3], "is not a method"),
     ],
 )

@@ -78,7 +78,7 @@ def test_every_random_configuration_is_legal_and_its_neighbours_too() -> None:
             assert not own.is_empty
             assert all(sum(size >= 0 for size in group) <= 3 for group in own.groups)
             members = tuple(space.to_members(own))
-            stack.configure_members(stack.Options(members, least=1))
+            stack.configure_members(auto.FoundStack(methods=members))
             features = space.to_features(own)
             assert features.min() >= 0 and features.max() <= 1
         assert near != one

@@ -90,7 +90,7 @@ class DecoderCase(Case):
 def decoder_case(method: str, family: str, **overrides: Any) -> DecoderCase:
     """The method with small options on a fresh model."""
     module = methods.get(method)
-    known = method_options.option_defaults(module.options)
+    known = module.options.model_fields
     options = {name: value for name, value in SMALL.items() if name in known} | overrides
     if method == "stack" and not overrides:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}

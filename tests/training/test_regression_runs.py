@@ -18,6 +18,7 @@ from paretune import methods, objectives
 from paretune.data.example import Example
 from paretune.errors import MethodError, StudyError
 from paretune.methods.baselines import gradient_boosting, majority, tfidf
+from paretune.methods.core.options import MethodOptions
 from paretune.metrics.regression import r2
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
@@ -132,7 +133,7 @@ def test_baselines_find_numbers() -> None:
     ]
     scale = fit_target_scale(train)
     for fit in (majority.fit, tfidf.fit):
-        scores = fit(train, 1, fit.__globals__["Options"](), 0)(train)
+        scores = fit(train, 1, MethodOptions(), 0)(train)
         assert scores.shape == (40, 1)
         answers = np.array(REGRESSION.predict(scores, train, scale).prediction)
         error = np.abs(answers - [float(e.label or 0.0) for e in train]).mean()
@@ -144,7 +145,7 @@ def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
     label = {"regression": "price", "classification": "kind"}[kind]
     columns = {"regression": ["rooms", "kind", "year"], "classification": ["rooms", "price"]}[kind]
     data = load_task(TaskSpec(**houses(tmp_path, kind=kind, label=label, features=columns)))
-    fitted = gradient_boosting.fit(data.train, len(data.labels), gradient_boosting.Options(), 0)
+    fitted = gradient_boosting.fit(data.train, len(data.labels), MethodOptions(), 0)
     objective = objectives.get(kind)
     scale = objective.fit_target(data.train)
     answers = objective.predict(fitted(data.test), data.test, scale).prediction
@@ -157,7 +158,7 @@ def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
 
 def test_what_train_did_not_know_counts_as_missing(tmp_path: Path) -> None:
     data = load_task(TaskSpec(**houses(tmp_path)))
-    fitted = gradient_boosting.fit(data.train, 1, gradient_boosting.Options(), 0)
+    fitted = gradient_boosting.fit(data.train, 1, MethodOptions(), 0)
     strange = Example("test:x", data.test[0].segments, 0.0, "x", None, (3.0, "castle", None))
     assert np.isfinite(fitted([strange])).all()
 

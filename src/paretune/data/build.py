@@ -14,8 +14,8 @@ from paretune.data.labels import LabelParser, Texts
 from paretune.data.rows import Row
 from paretune.data.split import assign_folds, sample_held_out
 from paretune.data.task import TaskRows
+from paretune.errors import suggest
 from paretune.study import TaskSpec, derive_seed
-from paretune.study.aliases import suggest
 
 
 @dataclass(frozen=True, kw_only=True)

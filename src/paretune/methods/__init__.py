@@ -9,6 +9,7 @@ More than fifteen files, since each method has one. Importing this package impor
 """
 
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains, always, never
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.registry import (
     ConfiguredBaseline,
     ConfiguredMethod,
@@ -29,6 +30,7 @@ __all__ = [
     "ConfiguredMethod",
     "Head",
     "Method",
+    "MethodOptions",
     "Rates",
     "Trains",
     "always",

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
@@ -24,7 +25,6 @@ from paretune.methods import houlsby, pfeiffer
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, get_linear
 from paretune.methods.core.method import Method
-from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study import derive_seed
@@ -32,18 +32,17 @@ from paretune.study import derive_seed
 NAME = "adapterdrop"
 
 
-@dataclass(frozen=True)
 class Options(houlsby.BottleneckOptions):
     """``drop`` None is the lower half. ``robust_up_to`` None is all layers but the last.
 
     Where there are two stacks, these count in each.
     """
 
-    reduction_factor: int = bounded(16, 1, 4096)
-    non_linearity: str = choice("relu", "silu", "gelu", "tanh")
-    drop: int | None = bounded(None, 0, 1000)
+    reduction_factor: int = Field(default=16, ge=1, le=4096)
+    non_linearity: houlsby.Activation = "relu"
+    drop: int | None = Field(default=None, ge=0, le=1000)
     robust: bool = False
-    robust_up_to: int | None = bounded(None, 0, 1000)
+    robust_up_to: int | None = Field(default=None, ge=0, le=1000)
 
 
 @dataclass(frozen=True)

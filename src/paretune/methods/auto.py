@@ -19,17 +19,16 @@ are Optuna's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods import stack
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method, Rates
-from paretune.methods.core.options import bounded, choice, methods_option
+from paretune.methods.core.options import MethodList, MethodOptions, Names
 from paretune.methods.core.registry import ConfiguredMethod
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
@@ -39,21 +38,26 @@ NAME = "auto"
 MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")
 
 
-@dataclass(frozen=True)
-class Options:
+class FoundStack(stack.Options):
+    """A stack that a search has found, of one method too."""
+
+    least: ClassVar[int] = 1
+
+
+class Options(MethodOptions):
     """``members``: methods that may stand in a group of layers, ``at_most`` so many in one."""
 
-    members: tuple[str, ...] = MEMBERS
-    groups: int = bounded(4, 1, 64)
-    at_most: int = bounded(2, 1, 20)
-    budget: float = bounded(3.0, 0.1, 1000.0)
-    by: str = choice("parameters", "memory", "time")
-    pick: str = choice("best", "knee", "cheapest")
-    finalist: int = bounded(1, 1, 3)
-    finalists: int = bounded(1, 1, 3)
+    members: Names = MEMBERS
+    groups: int = Field(default=4, ge=1, le=64)
+    at_most: int = Field(default=2, ge=1, le=20)
+    budget: float = Field(default=3.0, ge=0.1, le=1000)
+    by: Literal["parameters", "memory", "time"] = "parameters"
+    pick: Literal["best", "knee", "cheapest"] = "best"
+    finalist: int = Field(default=1, ge=1, le=3)
+    finalists: int = Field(default=1, ge=1, le=3)
     controls: bool = True
-    sampler: str = choice("improvement", "random", "tpe", "gp")
-    methods: tuple[Mapping[str, Any], ...] = methods_option()
+    sampler: Literal["improvement", "random", "tpe", "gp"] = "improvement"
+    methods: MethodList = ()
 
     @property
     def as_stack(self) -> stack.Options:
@@ -64,7 +68,7 @@ class Options:
                 where=f"method {NAME}",
                 remedy="Run the study: the search comes before the final runs.",
             )
-        return stack.Options(self.methods, least=1)
+        return FoundStack(methods=self.methods)
 
 
 def _members(options: Options) -> list[ConfiguredMethod]:

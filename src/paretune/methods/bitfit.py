@@ -11,7 +11,6 @@ When: next to nothing may be trained or stored, and the model has biases.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,11 +24,6 @@ from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "bitfit"
-
-
-@dataclass(frozen=True)
-class Options(LayerOptions):
-    """BitFit has no options beside the learning rate and the layers."""
 
 
 class BiasShift(nn.Module):
@@ -46,7 +40,7 @@ class BiasShift(nn.Module):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: LayerOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a shift beside every module of the backbone that has a bias.
 
@@ -64,7 +58,7 @@ def inject(
     return attach(model, NAME, {name: BiasShift(bias, fleet) for name, bias in biases.items()})
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: LayerOptions) -> int:
     """Widths of all biases outside the head."""
     return sum(len(bias) for bias in _find_biases(model, anatomy).values())
 
@@ -97,7 +91,7 @@ def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
 METHOD = Method(
     name=NAME,
     title="BitFit",
-    options=Options,
+    options=LayerOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     starts_as_base=True,
     inject=inject,

@@ -11,17 +11,16 @@ When: LoRA at a low rank falls short of full fine-tuning, and its slower step is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import lora
 from paretune.methods.core.injection import Injection, get_linear
 from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
 from paretune.models.quantised import base_product
@@ -30,11 +29,10 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "dora"
 
 
-@dataclass(frozen=True)
 class Options(LowRankOptions):
     """``dropout`` acts on the input of the update."""
 
-    dropout: float = bounded(0.0, 0.0, 0.9)
+    dropout: float = Field(default=0.0, ge=0, le=0.9)
 
     @property
     def lora(self) -> lora.Options:

@@ -10,10 +10,10 @@ measure of what the cheaper methods give up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paretune.methods.core.method import Method, Trains, always
+from paretune.methods.core.options import MethodOptions
 
 if TYPE_CHECKING:  # reports ask for its name, without torch
     from torch import nn
@@ -25,13 +25,8 @@ if TYPE_CHECKING:  # reports ask for its name, without torch
 NAME = "full"
 
 
-@dataclass(frozen=True)
-class Options:
-    """Full fine-tuning has no options beside the learning rate."""
-
-
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Declare every parameter trained. ``undo`` cannot bring the old values back: reload."""
     from paretune.methods.core.injection import Injection
@@ -40,7 +35,7 @@ def inject(
     return Injection(trained)
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: MethodOptions) -> int:
     """All parameters, the head included."""
     return sum(p.numel() for n, p in model.named_parameters() if n not in anatomy.untrainable)
 
@@ -48,7 +43,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
 METHOD = Method(
     name=NAME,
     title="full fine-tuning",
-    options=Options,
+    options=MethodOptions,
     learning_rates=(2e-5, 6e-5, 2e-4),
     # LLaMA-Factory and PEFT's comparison on MetaMathQA take 1e-5, TRL 2e-5, GaMS3
     # (arXiv:2603.01691) 5e-6; 2e-4 ruins a decoder.

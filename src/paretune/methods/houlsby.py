@@ -15,22 +15,24 @@ When: quality counts more than speed; two bottlenecks a layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.initialise import draw_normal, init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import bounded, choice
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "houlsby"
 
+Activation = Literal["gelu", "relu", "silu", "tanh"]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "relu": F.relu,
@@ -39,15 +41,13 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True)
-class BottleneckOptions:
+class BottleneckOptions(MethodOptions):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
-    reduction_factor: int = bounded(16, 1, 4096)
-    non_linearity: str = choice("silu", "gelu", "relu", "tanh")
+    reduction_factor: int = Field(default=16, ge=1, le=4096)
+    non_linearity: Activation = "silu"
 
 
-@dataclass(frozen=True)
 class Options(LayerOptions, BottleneckOptions):
     """Those of every bottleneck, and its layers."""
 

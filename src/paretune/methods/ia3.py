@@ -13,7 +13,7 @@ When: many tasks share one model and each may store only a few vectors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,11 +29,6 @@ from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Layer
 
 NAME = "ia3"
-
-
-@dataclass(frozen=True)
-class Options(LayerOptions):
-    """IA3 has no options beside the learning rate and the layers."""
 
 
 class Scale(nn.Module):
@@ -84,7 +79,7 @@ class InputScale(Scale):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: LayerOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Scale key, value and the input of the second feed-forward layer, in every layer."""
     scales: dict[str, nn.Module] = {}
@@ -102,7 +97,7 @@ def inject(
     return injection
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: LayerOptions) -> int:
     """Widths of key, value and the inner feed-forward activations, over all layers."""
     return sum(
         sum(
@@ -131,7 +126,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
 
 
 def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+    model: nn.Module, options: LayerOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
     """PEFT's IA3 with the same tensors.
 
@@ -174,7 +169,7 @@ def _make_input_hook(scale: InputScale) -> Callable[[nn.Module, tuple[Any, ...]]
 METHOD = Method(
     name=NAME,
     title="IA3",
-    options=Options,
+    options=LayerOptions,
     learning_rates=(1e-3, 3e-3, 1e-2),
     starts_as_base=True,
     inject=inject,

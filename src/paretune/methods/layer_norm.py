@@ -14,7 +14,6 @@ When: next to nothing may be trained, and the model has no biases (ModernBERT).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,11 +28,6 @@ from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "layer_norm"
-
-
-@dataclass(frozen=True)
-class Options(LayerOptions):
-    """LayerNorm tuning has no options beside the learning rate and the layers."""
 
 
 class NormChange(nn.Module):
@@ -60,14 +54,14 @@ class NormChange(nn.Module):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: LayerOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a change beside every normalisation of the backbone."""
     norms = find_norms(model, anatomy)
     return attach(model, NAME, {name: NormChange(norm, fleet) for name, norm in norms.items()})
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: LayerOptions) -> int:
     """Widths of all gains and shifts."""
     norms = find_norms(model, anatomy).values()
     return sum(p.numel() for norm in norms for p in norm.parameters(recurse=False))
@@ -86,7 +80,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
 
 
 def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+    model: nn.Module, options: LayerOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
     """PEFT's LayerNorm tuning, which trains copies of the normalisations themselves."""
     import peft
@@ -137,7 +131,7 @@ def _make_normalise(norm: Any) -> Callable[[Tensor], Tensor]:
 METHOD = Method(
     name=NAME,
     title="LayerNorm tuning",
-    options=Options,
+    options=LayerOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     starts_as_base=True,
     inject=inject,

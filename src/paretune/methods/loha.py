@@ -16,7 +16,6 @@ operations for each token, and less memory; the result is the same function.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,16 +32,15 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "loha"
 
 
-@dataclass(frozen=True)
-class Options(LowRankOptions):
-    """Those of every low-rank update."""
-
-
 class LohaUpdate(nn.Module):
     """One Hadamard update for each run, beside a frozen linear layer."""
 
     def __init__(
-        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+        self,
+        base: nn.Linear,
+        options: LowRankOptions,
+        fleet: Fleet,
+        generators: list[torch.Generator],
     ) -> None:
         super().__init__()
         self.fleet, self.scaling = fleet, options.scaling
@@ -76,23 +74,23 @@ class LohaUpdate(nn.Module):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: LowRankOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put an update beside each target layer."""
     return attach_updates(model, anatomy, options, fleet, seeds, NAME, LohaUpdate)
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: LowRankOptions) -> int:
     """Sum of 2 * rank * (in + out) over the target layers."""
 
-    def count_layer(layer: nn.Linear, own: Options) -> int:
+    def count_layer(layer: nn.Linear, own: LowRankOptions) -> int:
         return 2 * own.rank * (layer.in_features + layer.out_features)
 
     return count_updates(model, anatomy, options, count_layer)
 
 
 def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+    model: nn.Module, options: LowRankOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
     """PEFT's LoHa with the same tensors."""
     import peft
@@ -107,7 +105,7 @@ def to_peft(
 METHOD = Method(
     name=NAME,
     title="LoHa",
-    options=Options,
+    options=LowRankOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # Above LoRA's: at the 1e-4 of PEFT's comparison on MetaMathQA it falls behind (.393 to .478).
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),

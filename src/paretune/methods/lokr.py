@@ -17,17 +17,16 @@ The product is never built: x, seen as an m x n matrix X, gives C X (A B)^T.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.initialise import draw_uniform
 from paretune.methods.core.injection import Injection, merge_deltas
 from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear
 from paretune.models.structure.anatomy import Anatomy
@@ -35,11 +34,10 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "lokr"
 
 
-@dataclass(frozen=True)
 class Options(LowRankOptions):
     """``decompose_factor`` bounds l and m (-1: near the root)."""
 
-    decompose_factor: int = bounded(-1, -1, 4096)
+    decompose_factor: int = Field(default=-1, ge=-1, le=4096)
 
 
 class LokrUpdate(nn.Module):

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.initialise import draw_uniform
 from paretune.methods.core.injection import Injection, merge_deltas
 from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
 from paretune.methods.core.method import Method
-from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear
 from paretune.models.structure.anatomy import Anatomy
@@ -32,18 +31,17 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "lora"
 
 
-@dataclass(frozen=True)
 class Options(LowRankOptions):
     """``dropout`` acts on the input of the update.
 
     ``loraplus_lr_ratio``: the learning rate of B over that of A; 1 is plain LoRA.
     """
 
-    dropout: float = bounded(0.0, 0.0, 0.9)
+    dropout: float = Field(default=0.0, ge=0, le=0.9)
     use_rslora: bool = False
-    loraplus_lr_ratio: float = bounded(1.0, 1.0, 1024.0)
-    CLOSED: ClassVar[Mapping[str, str]] = {
-        **LowRankOptions.CLOSED,
+    loraplus_lr_ratio: float = Field(default=1.0, ge=1, le=1024)
+    HINTS: ClassVar[Mapping[str, str]] = {
+        **LowRankOptions.HINTS,
         "use_dora": "take the method dora",
         "init_lora_weights": "the method peft:lora has it",
     }

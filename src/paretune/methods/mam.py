@@ -10,28 +10,25 @@ out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pydantic import Field
 from torch import nn
 
 from paretune.methods import parallel, stack
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method
-from paretune.methods.core.options import bounded
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 
 
-@dataclass(frozen=True)
 class Options(LayerOptions):
     """Of the prefix, and of the parallel adapter; the rate is the adapter's."""
 
-    num_virtual_tokens: int = bounded(30, 1, 512)
+    num_virtual_tokens: int = Field(default=30, ge=1, le=512)
     prefix_projection: bool = False
-    encoder_hidden_size: int = bounded(512, 1, 8192)
-    reduction_factor: int = bounded(2, 1, 4096)
-    scaling: float = bounded(4.0, 0.01, 1024.0)
+    encoder_hidden_size: int = Field(default=512, ge=1, le=8192)
+    reduction_factor: int = Field(default=2, ge=1, le=4096)
+    scaling: float = Field(default=4.0, ge=0.01, le=1024)
 
     @property
     def as_stack(self) -> stack.Options:

@@ -15,36 +15,35 @@ When: prompt tuning starts badly: the network makes its training steadier.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import prompt
 from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method
-from paretune.methods.core.options import bounded, choice
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
 from paretune.methods.core.run_axis import Fleet
-from paretune.methods.core.virtual_tokens import prepend_virtual_tokens
+from paretune.methods.core.virtual_tokens import TextPositions, prepend_virtual_tokens
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "p_tuning"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(MethodOptions):
     """``encoder_hidden_size`` None is the width of the word embeddings.
 
     ``text_positions``: as of prompt tuning.
     """
 
-    num_virtual_tokens: int = bounded(20, 1, 512)
-    text_positions: str = choice("auto", "kept", "shifted")
-    encoder_hidden_size: int | None = bounded(None, 1, 8192)
+    num_virtual_tokens: int = Field(default=20, ge=1, le=512)
+    text_positions: TextPositions = "auto"
+    encoder_hidden_size: int | None = Field(default=None, ge=1, le=8192)
 
 
 class PromptEncoder(nn.Module):

@@ -12,10 +12,10 @@ When: much may be trained, and the change is to stand beside the feed-forward pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
@@ -23,7 +23,6 @@ from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
@@ -31,13 +30,12 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "parallel"
 
 
-@dataclass(frozen=True)
 class Options(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size; ``scaling``: the factor of the change."""
 
-    reduction_factor: int = bounded(2, 1, 4096)
-    non_linearity: str = choice("relu", "silu", "gelu", "tanh")
-    scaling: float = bounded(4.0, 0.01, 1024.0)
+    reduction_factor: int = Field(default=2, ge=1, le=4096)
+    non_linearity: houlsby.Activation = "relu"
+    scaling: float = Field(default=4.0, ge=0.01, le=1024)
 
 
 class ParallelBottleneck(houlsby.Bottleneck):

@@ -15,9 +15,9 @@ When: adapters are wanted at half of Houlsby's cost.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
@@ -25,19 +25,17 @@ from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "pfeiffer"
 
 
-@dataclass(frozen=True)
 class Options(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
-    reduction_factor: int = bounded(16, 1, 4096)
-    non_linearity: str = choice("relu", "silu", "gelu", "tanh")
+    reduction_factor: int = Field(default=16, ge=1, le=4096)
+    non_linearity: houlsby.Activation = "relu"
 
 
 class Bottleneck(houlsby.Bottleneck):

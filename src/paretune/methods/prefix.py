@@ -20,17 +20,16 @@ When: the model may not be touched and prompt tuning is too weak.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.layer_subset import ALL, LayerOptions
 from paretune.methods.core.method import Method
-from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import wrap_in_peft
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
@@ -45,13 +44,12 @@ NAME = "prefix"
 ENCODER_NAME = "prefix_front"
 
 
-@dataclass(frozen=True)
 class Options(LayerOptions):
     """``prefix_projection``: the prefix is made by a network of ``encoder_hidden_size``."""
 
-    num_virtual_tokens: int = bounded(20, 1, 512)
+    num_virtual_tokens: int = Field(default=20, ge=1, le=512)
     prefix_projection: bool = False
-    encoder_hidden_size: int = bounded(512, 1, 8192)
+    encoder_hidden_size: int = Field(default=512, ge=1, le=8192)
 
 
 class FlatPrefix(nn.Module):

@@ -20,20 +20,21 @@ When: the model itself may not be touched; large models gain more from it than s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method
-from paretune.methods.core.options import bounded, choice, derived_option
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.core.virtual_tokens import (
+    TextPositions,
     keeps_text_positions,
     prepend_virtual_tokens,
 )
@@ -45,19 +46,18 @@ from paretune.objectives import Objective
 NAME = "prompt"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(MethodOptions):
     """Length of the prompt and what it starts from; ``init_text`` goes with ``init: text``.
 
     ``text_positions``: ``shifted`` by the prompt, as PEFT does it, or ``kept`` as without it; by
     default kept in translation models with absolute positions, and shifted elsewhere.
     """
 
-    num_virtual_tokens: int = bounded(20, 1, 512)
-    text_positions: str = choice("auto", "kept", "shifted")
-    init: str = choice("vocabulary", "random", "text")
+    num_virtual_tokens: int = Field(default=20, ge=1, le=512)
+    text_positions: TextPositions = "auto"
+    init: Literal["vocabulary", "random", "text"] = "vocabulary"
     init_text: str | None = None
-    init_ids: tuple[int, ...] = derived_option()
+    _init_ids: tuple[int, ...] = ()
 
 
 def with_tokenizer(options: Options, tokenizer: Any) -> Options:
@@ -76,7 +76,9 @@ def with_tokenizer(options: Options, tokenizer: Any) -> Options:
     ids = tokenizer(options.init_text)["input_ids"]
     if not ids:
         raise MethodError("init_text has no tokens.", where=f"method {NAME}", remedy="Write some.")
-    return replace(options, init_ids=tuple(ids))
+    tokenised = options.model_copy()
+    tokenised._init_ids = tuple(ids)
+    return tokenised
 
 
 class PromptTable(nn.Module):
@@ -116,8 +118,8 @@ def inject(
 def _initial_token_ids(options: Options, vocabulary: int, generator: torch.Generator) -> Tensor:
     """The tokens whose embeddings the prompt starts from."""
     if options.init == "text":
-        times = -(-options.num_virtual_tokens // len(options.init_ids))
-        return torch.tensor(options.init_ids * times)[: options.num_virtual_tokens]
+        times = -(-options.num_virtual_tokens // len(options._init_ids))
+        return torch.tensor(options._init_ids * times)[: options.num_virtual_tokens]
     return torch.randint(vocabulary, (options.num_virtual_tokens,), generator=generator)
 
 

@@ -15,9 +15,8 @@ rate, so that prompts and adapters can be trained together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -25,12 +24,7 @@ from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.layer_subset import ALL, LayerOptions
 from paretune.methods.core.method import Baseline, Method
-from paretune.methods.core.options import (
-    derived_number,
-    derived_option,
-    methods_option,
-    parse_options,
-)
+from paretune.methods.core.options import MethodList, MethodOptions, parse_options
 from paretune.methods.core.registry import ConfiguredMethod, get
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
@@ -40,13 +34,12 @@ MAX_METHODS = 20
 """Methods in one model."""
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(MethodOptions):
     """``methods``: names, or names with options, in the order in which they act."""
 
-    methods: tuple[Mapping[str, Any], ...] = methods_option()
-    member_options: tuple[Any, ...] = derived_option()
-    least: int = derived_number(2)
+    methods: MethodList = ()
+    least: ClassVar[int] = 2
+    _tokenised: tuple[ConfiguredMethod, ...] = ()
 
 
 def configure_members(options: Options) -> list[ConfiguredMethod]:
@@ -56,6 +49,8 @@ def configure_members(options: Options) -> list[ConfiguredMethod]:
         MethodError: fewer than two members, one named twice in the same layers, or some that do not
             go together.
     """
+    if options._tokenised:
+        return list(options._tokenised)
     names = [str(member["name"]) for member in options.methods]
     if len(names) > MAX_METHODS:
         raise MethodError(
@@ -68,12 +63,13 @@ def configure_members(options: Options) -> list[ConfiguredMethod]:
         raise MethodError(
             "; ".join(reasons) + ".", where=f"method {NAME}", remedy="Change the list of methods."
         )
-    trained = [member for member in members if isinstance(member, Method)]
-    configured = options.member_options or [
-        parse_options(member.name, member.options, _member_options(values))
-        for member, values in zip(trained, options.methods, strict=True)
-    ]
-    chosen = [ConfiguredMethod(m, own) for m, own in zip(trained, configured, strict=True)]
+    chosen = []
+    for member, values in zip(members, options.methods, strict=True):
+        assert isinstance(member, Method)  # noqa: S101  (the others are conflicts)
+        settings = {option: value for option, value in values.items() if option != "name"}
+        chosen.append(
+            ConfiguredMethod(member, parse_options(member.name, member.options, settings))
+        )
     if everywhere := sorted(
         {m.name for m in chosen if m.name in _repeated(names) and _is_whole(m)}
     ):
@@ -132,8 +128,9 @@ def _find_conflicts(names: list[str], members: list[Method | Baseline], least: i
 
 def with_tokenizer(options: Options, tokenizer: Any) -> Options:
     """The options with the token ids of members that start from a text."""
-    members = [member.with_tokenizer(tokenizer) for member in configure_members(options)]
-    return replace(options, member_options=tuple(member.options for member in members))
+    tokenised = options.model_copy()
+    tokenised._tokenised = tuple(m.with_tokenizer(tokenizer) for m in configure_members(options))
+    return tokenised
 
 
 def inject(
@@ -201,10 +198,6 @@ def _middle_rate(member: ConfiguredMethod, anatomy: Anatomy) -> float:
     rates = member.learning_rates(anatomy.topology)
     assert rates is not None  # noqa: S101  (what trains nothing is no member)
     return rates[1]
-
-
-def _member_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "name"}
 
 
 METHOD = Method(

@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
@@ -35,7 +36,6 @@ from paretune.methods.core.initialise import draw_normal, init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import bounded
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     attention_module_name,
@@ -50,20 +50,19 @@ LORA_TARGETS = ("query", "value")
 """The paper's."""
 
 
-@dataclass(frozen=True)
 class Options(LayerOptions):
     """Sizes as in the paper: rank 8, prefix of 10, bottleneck of width / 16."""
 
-    rank: int = bounded(8, 1, 1024)
-    num_virtual_tokens: int = bounded(10, 1, 512)
-    reduction_factor: int = bounded(16, 1, 4096)
+    rank: int = Field(default=8, ge=1, le=1024)
+    num_virtual_tokens: int = Field(default=10, ge=1, le=512)
+    reduction_factor: int = Field(default=16, ge=1, le=4096)
 
     @property
     def three(self) -> tuple[lora.Options, prefix.Options, pfeiffer.Options]:
         """Options of the three methods."""
         return (
             # Alpha over rank is 1: the gate stands in its place.
-            lora.Options(self.rank, float(self.rank), target_modules=LORA_TARGETS),
+            lora.Options(rank=self.rank, alpha=float(self.rank), target_modules=LORA_TARGETS),
             prefix.Options(num_virtual_tokens=self.num_virtual_tokens),
             pfeiffer.Options(reduction_factor=self.reduction_factor),
         )

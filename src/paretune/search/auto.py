@@ -383,7 +383,7 @@ def describe_searches(prepared: PreparedStudy, runs: Sequence[Run]) -> Iterator[
     searched = [m for m in study.all_methods if m.found_by_search]
     if not searched:
         return
-    budget = max(float(m.options.get("budget", auto.Options.budget)) for m in searched)
+    budget = max(float(m.options.get("budget", auto.Options().budget)) for m in searched)
     for task in study.tasks:
         trials = [run for run in runs if is_trial(run) and run.task.key == task.key]
         planned = len({(run.method.key, run.learning_rate) for run in trials})

@@ -14,8 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from paretune.errors import StudyError
-from paretune.study.aliases import canonical_method_name, suggest
+from paretune.errors import StudyError, suggest
 from paretune.study.study_file import KeyPath, refuse_large
 
 LIST_KEYS = ("tasks", "models", "methods")
@@ -105,7 +104,7 @@ def _entry_names(item: dict[str, Any], section: str) -> list[str]:
     if section == "tasks":  # the label of a task is a column
         languages = [str(item[k]) for k in ("language", "source_lang", "target_lang") if k in item]
         return ["-".join([name, *languages]), name]
-    short = canonical_method_name(name) if section == "methods" else name.rstrip("/").split("/")[-1]
+    short = name.rstrip("/").split("/")[-1]
     return [str(one) for one in (item.get("label"), short, name) if one]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from paretune.study import aliases
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Readout = Literal["head", "label_words", "text"]
 """How a model answers: by a head; by the likelihood of each label's text; by a text it writes."""
@@ -24,16 +22,11 @@ NOT_OF_RUNS: Mapping[str, tuple[str, ...]] = {"auto": ("finalists", "controls")}
 class FrozenModel(BaseModel):
     """A frozen value that refuses unknown keys.
 
-    ``ALIASES``: other spellings of its keys with the same meaning.
+    ``HINTS``: by the name of what is no key, why not, or what to write instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    ALIASES: ClassVar[Mapping[str, str]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rename_aliases(cls, values: Any) -> Any:
-        return aliases.apply_aliases(values, cls.ALIASES)
+    HINTS: ClassVar[Mapping[str, str]] = {}
 
 
 class ModelSpec(FrozenModel):
@@ -43,8 +36,6 @@ class ModelSpec(FrozenModel):
     (``"translate English to German: "``). ``quantisation``: its frozen linear layers are held in 4
     bits (``nf4``, QLoRA) or 8 (``int8``); a method that trains or rewrites them is refused.
     """
-
-    ALIASES = aliases.MODEL_ALIASES
 
     name: str = Field(min_length=1)
     revision: str | None = None
@@ -68,22 +59,22 @@ NO_MODEL = ModelSpec(name="-")
 class MethodSpec(BaseModel):
     """A method by name, with its options: ``{name: lora, rank: 8, alpha: 16}``.
 
-    Planning checks the options against the method; here they are only plain values. Aliases of
-    names and options (``r``, ``LoRA``) are replaced. ``readout``: how the model answers; None: as
-    the task says, or else as is usual for such models.
+    Planning checks the options against the method; here they are only plain values. ``readout``:
+    how the model answers; None: as the task says, or else as is usual for such models.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str = Field(min_length=1)
-    learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
+    learning_rates: (
+        Annotated[
+            tuple[Annotated[float, Field(gt=0, lt=10)], ...],
+            BeforeValidator(lambda value: [value] if isinstance(value, int | float) else value),
+        ]
+        | None
+    ) = None
     readout: Readout | None = None
     label: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rename_aliases(cls, values: Any) -> Any:
-        return aliases.apply_method_aliases(values)
 
     @property
     def found_by_search(self) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from paretune.study import aliases
 from paretune.study.specs import FrozenModel, Readout
 
 if TYPE_CHECKING:
@@ -56,8 +55,6 @@ class TaskSpec(FrozenModel):
     model answers; None: as is usual for such models. ``loss_on``: which answers of a conversation
     training learns (``kind: instruction``); None: the last one.
     """
-
-    ALIASES = aliases.TASK_ALIASES
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     language: str | None = None

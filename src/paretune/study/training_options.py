@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from paretune.study import aliases
 from paretune.study.specs import FrozenModel
 
 
@@ -17,8 +16,6 @@ class Training(FrozenModel):
     through ``transformers`` as it comes: slower, easy to read, the same results but for rounding
     and the random numbers of dropout.
     """
-
-    ALIASES = aliases.TRAINING_ALIASES
 
     batch_size: int = Field(default=16, ge=1, le=2**20)
     micro_batch: int | None = Field(default=None, ge=1)
@@ -54,8 +51,6 @@ class Generation(FrozenModel):
     ``metrics`` that need optional packages are computed only where they are named;
     ``bertscore_model`` goes with ``bertscore``.
     """
-
-    ALIASES = aliases.GENERATION_ALIASES
 
     num_beams: int | None = Field(default=None, ge=1, le=64)
     length_penalty: float | None = None

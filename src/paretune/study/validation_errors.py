@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from paretune.errors import StudyError
-from paretune.study.aliases import KEY_ALIASES, KEY_HINTS, suggest
-from paretune.study.specs import FrozenModel
+from paretune.errors import StudyError, suggest
 from paretune.study.study_file import KeyPath, StudyFile
 
 SINGULAR = {"tasks": "task", "models": "model", "methods": "method"}
@@ -38,6 +36,55 @@ _BOUND_MESSAGES = {
     "less_than": ("is not below", "lt"),
 }
 
+SYNONYMS: Mapping[str, str] = {
+    **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
+    **dict.fromkeys(("per_device_train_batch_size", "train_batch_size"), "batch_size"),
+    **dict.fromkeys(("max_seq_length", "max_seq_len"), "max_length"),
+    "warmup_ratio": "warmup_fraction",
+    "gradient_checkpointing": "activation_checkpointing",
+    "label_smoothing_factor": "label_smoothing",
+    "early_stopping_patience": "patience",
+    "eval_steps": "eval_every",
+    "train_file": "train",
+    "test_file": "test",
+    "dataset_name": "dataset",
+    "dataset_config_name": "config",
+    "text_column_name": "text",
+    "label_column_name": "label",
+    "model_name_or_path": "name",
+    "quantization": "quantisation",
+    "generation_num_beams": "num_beams",
+    **dict.fromkeys(("r", "lora_r", "lora_rank"), "rank"),
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+}
+"""What PEFT and transformers call our keys."""
+_RATE = "learning rates belong to a method: {name: lora, learning_rates: [1e-4, 3e-4, 1e-3]}"
+_STEPS = "write the share of all steps: warmup_fraction"
+KEY_HINTS: Mapping[str, str] = {
+    "learning_rate": _RATE,
+    "learning_rates": _RATE,
+    "lr": _RATE,
+    "lr_scheduler_type": "write schedule: linear, cosine or constant, after the warm-up",
+    "lr_scheduler": "write schedule: linear, cosine or constant, after the warm-up",
+    "warmup_steps": _STEPS,
+    "num_warmup_steps": _STEPS,
+    "gradient_accumulation_steps": "batch_size is the whole batch of a step, micro_batch the part "
+    "of it that is computed at once",
+    "per_device_eval_batch_size": "evaluation batches are chosen to fit; there is nothing to set",
+    "bf16": "write precision: bf16",
+    "fp16": "fp16 is not supported; write precision: bf16, fp32 or auto",
+    "seed": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
+    "seeds": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
+    "optim": "every run trains by AdamW",
+    "load_in_4bit": "write quantisation: nf4 beside the model's name",
+    "load_in_8bit": "write quantisation: int8 beside the model's name",
+    "quantization_config": "write quantisation: nf4 (or int8) beside the model's name",
+    "validation_file": "the selection part is cut from train; name the file to report on as test",
+    "output_dir": "results go to studies/NAME; another folder is an option: --store FOLDER",
+}
+"""By the name of what is no key, what to write instead."""
+
 
 def build_study_error(
     error: ValidationError,
@@ -52,20 +99,66 @@ def build_study_error(
         overrides: text of each override of the command line, by its key.
     """
     faults = []
-    for fault in error.errors(include_url=False):
-        place: KeyPath = tuple(part for part in fault["loc"] if part != "[key]")
-        what, remedy = _describe_fault(fault, place, model)
-        outer = place[:-1] if fault["type"] in ("missing", "extra_forbidden") else place
-        number, line = _find_line(place, file, overrides)
+    for fault in read_faults(error, model, file.values):
+        number, line = _find_line(fault.place, file, overrides)
         # The text of an override is its own place.
-        at = "" if line in overrides.values() else _describe_place(outer, file)
+        at = "" if line in overrides.values() else _describe_place(fault.group, file)
         where = ": ".join(part for part in (line, at) if part)
-        faults.append((number, " ".join(part for part in (f"{where}: {what}.", remedy) if part)))
+        faults.append((number, f"{where}: {fault.what}. {fault.remedy}".strip()))
     faults.sort(key=lambda pair: pair[0])
     lines = list(dict.fromkeys(line for _, line in faults))
     if len(lines) > MAX_FAULTS:
         lines[MAX_FAULTS:] = [f"and {len(lines) - MAX_FAULTS} faults more."]
     return StudyError("\n".join(lines))
+
+
+class Fault(NamedTuple):
+    """A fault of a value: at which keys, what is wrong (without a full stop), and what to do."""
+
+    place: KeyPath
+    what: str
+    remedy: str
+    is_of_key: bool
+    """Whether the last key itself is at fault: it is unknown, or missing."""
+
+    @property
+    def group(self) -> KeyPath:
+        """The keys to name where the fault is told: an unknown key is told by its group."""
+        return self.place[:-1] if self.is_of_key else self.place
+
+
+def read_faults(error: ValidationError, model: type[BaseModel], values: Any) -> list[Fault]:
+    """The faults that pydantic finds in ``values``, in our words.
+
+    What a value is at fault with for each type that it may have is one fault.
+    """
+    faults: dict[tuple[KeyPath, bool], list[tuple[str, str]]] = {}
+    for entry in error.errors(include_url=False):
+        place: KeyPath = tuple(part for part in entry["loc"] if part != "[key]")
+        is_of_key = entry["type"] in ("missing", "extra_forbidden")
+        what, remedy = _describe_fault(entry, place, model)
+        if not is_of_key:  # pydantic adds the types of a union to the keys
+            place = _find_place(place, values)
+        faults.setdefault((place, is_of_key), []).append((what, remedy))
+    return [
+        Fault(
+            place,
+            ", ".join(dict.fromkeys(what for what, _ in parts)),
+            " ".join(dict.fromkeys(remedy for _, remedy in parts if remedy)),
+            is_of_key,
+        )
+        for (place, is_of_key), parts in faults.items()
+    ]
+
+
+def _find_place(place: KeyPath, values: Any) -> KeyPath:
+    """As much of a place as is in the values."""
+    for depth, part in enumerate(place):
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            return place[:depth]
+    return place
 
 
 def refuse_unusual_values(
@@ -105,21 +198,10 @@ def _find_line(
         if key[: len(place)] == place or place[: len(key)] == key:
             return 0, text
     for end in range(len(place), -1, -1):
-        for spelling in _iterate_spellings(place[:end]):
-            if spelling in file.lines:
-                line = file.lines[spelling]
-                return line, f"{file.where} line {line}" if end else file.where
+        if place[:end] in file.lines:
+            line = file.lines[place[:end]]
+            return line, f"{file.where} line {line}" if end else file.where
     return 0, file.where
-
-
-def _iterate_spellings(place: KeyPath) -> Iterator[KeyPath]:
-    """A place, and what it may be called in the file instead."""
-    yield place
-    if place:
-        for aliases in KEY_ALIASES:
-            for alias, name in aliases.items():
-                if name == place[-1]:
-                    yield (*place[:-1], alias)
 
 
 def _describe_place(place: KeyPath, file: StudyFile) -> str:
@@ -183,16 +265,15 @@ def _describe_fault(fault: Any, place: KeyPath, model: type[BaseModel]) -> tuple
 
 def _describe_unknown_key(key: str, place: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
     what = f'unknown key "{key}"'
-    if len(place) > 1 and key in KEY_HINTS:
-        hint = KEY_HINTS[key]
-        end = "?" if hint.endswith("?") else "."
-        return what, f"{hint[0].upper()}{hint[1:].rstrip('.?')}{end}"
     group = _find_model(model, place[:-1])
     if group is None:
         return what, ""
-    aliases = group.ALIASES if issubclass(group, FrozenModel) else {}
-    suggestion = suggest(key, group.model_fields, aliases)
-    return what, suggestion or f"There are: {', '.join(group.model_fields)}."
+    if hint := {**KEY_HINTS, **getattr(group, "HINTS", {})}.get(key):
+        return f"{what}: {hint}", ""
+    keys = group.model_fields
+    if (name := SYNONYMS.get(key)) in keys:
+        return what, f"Did you mean {name}?"
+    return what, suggest(key, keys) or f"There are: {', '.join(keys) or 'none'}."
 
 
 def _find_model(model: type[BaseModel], place: KeyPath) -> type[BaseModel] | None:

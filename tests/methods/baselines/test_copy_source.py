@@ -5,6 +5,7 @@ from __future__ import annotations
 from paretune import methods, objectives
 from paretune.data.example import Example
 from paretune.methods.baselines import copy_source
+from paretune.methods.core.options import MethodOptions
 
 
 def example(source: str, target: str) -> Example:
@@ -13,7 +14,7 @@ def example(source: str, target: str) -> Example:
 
 def test_it_answers_with_the_sources_as_they_are() -> None:
     examples = [example(" Ime: Ana ", "Name: Ana"), example("12 %", "12%")]
-    answer = copy_source.fit(examples, 0, copy_source.Options(), seed=1)
+    answer = copy_source.fit(examples, 0, MethodOptions(), seed=1)
     assert answer(examples) == [" Ime: Ana ", "12 %"]
     assert answer([]) == []
 

@@ -11,6 +11,7 @@ from support.tiny_study import finish, small
 
 from paretune.data.example import Example
 from paretune.methods.baselines import gradient_boosting, majority, tfidf
+from paretune.methods.core.options import MethodOptions
 
 
 def examples(texts: list[str], labels: list[float]) -> list[Example]:
@@ -23,18 +24,18 @@ def examples(texts: list[str], labels: list[float]) -> list[Example]:
 @pytest.mark.parametrize("method", [tfidf, gradient_boosting])
 def test_one_label_in_train_is_the_constant_answer(method: Any) -> None:
     train = examples(["the cat", "a dog", "some ice"], [1, 1, 1])
-    scores = method.fit(train, 3, method.Options(), 0)(train)
+    scores = method.fit(train, 3, MethodOptions(), 0)(train)
     assert scores.shape == (3, 3)
     assert (scores.argmax(1) == 1).all()
-    expected = majority.fit(train, 3, majority.Options(), 0)(train)
+    expected = majority.fit(train, 3, MethodOptions(), 0)(train)
     np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 1], [0.5, 1.5, 2.5]])
 def test_texts_without_a_word_are_the_constant_answer(labels: list[float]) -> None:
     train = examples(["?", "!", "x"], labels)
-    scores = tfidf.fit(train, 2, tfidf.Options(), 0)(train)
-    np.testing.assert_array_equal(scores, majority.fit(train, 2, majority.Options(), 0)(train))
+    scores = tfidf.fit(train, 2, MethodOptions(), 0)(train)
+    np.testing.assert_array_equal(scores, majority.fit(train, 2, MethodOptions(), 0)(train))
 
 
 def test_a_study_with_one_label_in_train_ends_well(tmp_path: Path, tiny_model: Any) -> None:

@@ -10,28 +10,27 @@ import pytest
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods import lora, prompt
-from paretune.methods.core.options import option_defaults, parse_options
+from paretune.methods.core.options import parse_options
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rnk": 8}, 'method lora has no option "rnk". Did you mean rank? Its options: rank, '),
-        ({"rank": 0}, "method lora, option rank: 0 is not between 1 and 1024."),
-        ({"rank": 1025}, "1025 is not between 1 and 1024."),
+        ({"rank": 0}, "method lora, option rank: 0 is less than 1."),
+        ({"rank": 1025}, "1025 is more than 1024."),
         ({"rank": "8"}, 'method lora, option rank: "8" is not a whole number.'),
         ({"rank": 8.0}, "8.0 is not a whole number."),
-        ({"rank": True}, "True is not a whole number."),
-        ({"rank": None}, "None is not a whole number."),
-        ({"alpha": True}, "True is not a number or null."),
-        ({"alpha": math.nan}, "nan is not between 0.01 and 4096."),
-        ({"alpha": math.inf}, "inf is not between 0.01 and 4096."),
-        ({"alpha": -1}, "-1.0 is not between 0.01 and 4096."),
-        ({"dropout": 1.0}, "1.0 is not between 0.0 and 0.9."),
-        ({"allow_unmatched": 1}, "1 is not true or false."),
-        ({"target_modules": 3}, "option target_modules: 3 is not a list of names."),
-        ({"target_modules": ["query", 3]}, "['query', 3] is not a list of names."),
-        ({"target_modules": []}, "option target_modules: the list is empty."),
+        ({"rank": True}, "true is not a whole number."),
+        ({"rank": None}, "null is not a whole number."),
+        ({"alpha": True}, "true is not a number."),
+        ({"alpha": math.nan}, "nan is not a finite number."),
+        ({"alpha": math.inf}, "inf is not a finite number."),
+        ({"alpha": -1}, "-1 is less than 0.01."),
+        ({"dropout": 1.0}, "1.0 is more than 0.9."),
+        ({"allow_unmatched": 1}, "1 is neither true nor false."),
+        ({"target_modules": 3}, "option target_modules: 3 is not a text."),
+        ({"target_modules": ["query", 3]}, "option target_modules.1: 3 is not a text."),
+        ({"target_modules": []}, "option target_modules: is empty."),
     ],
 )
 def test_refused(values: dict[str, Any], message: str) -> None:
@@ -46,11 +45,6 @@ def test_a_word_that_is_not_among_the_choices() -> None:
         parse_options("prompt", prompt.Options, {"init": "zeros"})
 
 
-def test_a_method_without_options_says_so() -> None:
-    with pytest.raises(MethodError, match=r'full has no option "rank"\. Its options: none\.'):
-        parse_options("full", methods.get("full").options, {"rank": 8})
-
-
 def test_what_is_given_is_taken() -> None:
     options = parse_options("lora", lora.Options, {"rank": 4, "alpha": 8, "target_modules": "key"})
     assert options == lora.Options(rank=4, alpha=8.0, target_modules=("key",))
@@ -63,13 +57,8 @@ def test_what_is_given_is_taken() -> None:
 
 def test_defaults_are_within_their_own_range() -> None:
     for module in methods.available().values():
-        defaults = option_defaults(module.options)
+        defaults = module.options().model_dump()
         assert parse_options(module.name, module.options, defaults) == module.options()
-
-
-def test_unknown_method_lists_the_known() -> None:
-    with pytest.raises(MethodError, match=r'"xyz" is not known\. Known methods: .*lora, majority'):
-        methods.get("xyz")
 
 
 def test_the_folder_is_the_list() -> None:

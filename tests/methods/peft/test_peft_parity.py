@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods import loha
+from paretune.methods.core.low_rank import LowRankOptions
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
@@ -316,6 +317,6 @@ def test_copa_with_prompts_where_peft_fails(tiny_model: Any, tmp_path: Path) -> 
 def test_paper_ranks_are_factorised_on_base_models() -> None:
     """The paper's LoHa: rank 16 on 768 x 768."""
     layer = loha.LohaUpdate(
-        nn.Linear(768, 768), loha.Options(rank=16), loha.Fleet(), [torch.Generator()]
+        nn.Linear(768, 768), LowRankOptions(rank=16), loha.Fleet(), [torch.Generator()]
     )
     assert layer.factorised

@@ -202,7 +202,7 @@ def test_pissa_by_iterations_is_that_of_its_seed(
 @pytest.mark.parametrize("word", ["pissa_niter_[number of iters]", "pissa_niter_", "pissa_niter_0"])
 def test_pissa_wants_a_number(word: str) -> None:
     module = methods.get("peft:lora")
-    with pytest.raises(MethodError, match=f'"{re.escape(word)}" names no number. Write pissa_nite'):
+    with pytest.raises(MethodError, match=f'"{re.escape(word)}" names no number; write pissa_nite'):
         parse_options(module.name, module.options, {"init_lora_weights": word})
 
 

@@ -10,22 +10,15 @@ Start: the base model (g = 1, s = 0). Merges: g o W, and g o b + s. PEFT export:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from paretune.methods import Method, always
+from paretune.methods import Method, MethodOptions, always
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 
 NAME = "ssf"
-
-
-@dataclass(frozen=True)
-class Options:
-    """SSF has no options beside the learning rate."""
 
 
 class ScaleShift(nn.Module):
@@ -49,14 +42,14 @@ class ScaleShift(nn.Module):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a scale and a shift behind every linear layer of the backbone's layers."""
     names = find_target_modules(anatomy, ("all_linear",))
     return attach(model, NAME, {name: ScaleShift(get_linear(model, name), fleet) for name in names})
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: MethodOptions) -> int:
     """Out for each linear layer, twice where it has a bias."""
     layers = [get_linear(model, n) for n in find_target_modules(anatomy, ("all_linear",))]
     return sum(layer.out_features * (1 if layer.bias is None else 2) for layer in layers)
@@ -77,7 +70,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
 METHOD = Method(
     name=NAME,
     title="SSF",
-    options=Options,
+    options=MethodOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     starts_as_base=True,
     inject=inject,

@@ -87,7 +87,6 @@ def _list_tasks() -> Iterator[Entry]:
 
 def _list_methods() -> Iterator[Entry]:
     from paretune import methods
-    from paretune.methods.core import options
     from paretune.methods.peft.supported import SUPPORTED
 
     for name, method in sorted(methods.available().items()):
@@ -97,7 +96,7 @@ def _list_methods() -> Iterator[Entry]:
             if method.decoder_learning_rates is not None:
                 about += f", of decoders {_format_rates(method.decoder_learning_rates)}"
         defaults = ", ".join(
-            f"{k}: {_format_value(v)}" for k, v in options.option_defaults(method.options).items()
+            f"{k}: {_format_value(v)}" for k, v in method.options().model_dump().items()
         )
         yield name, f"{about}\n{defaults}" if defaults else about
     for name, problem in sorted(methods.broken_plugins().items()):

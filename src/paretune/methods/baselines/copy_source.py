@@ -9,19 +9,14 @@ When: never: every translation has to score higher.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from paretune.data.example import Example
 from paretune.methods.core.method import Baseline
-
-
-@dataclass(frozen=True)
-class Options:
-    """Copying has no options."""
+from paretune.methods.core.options import MethodOptions
 
 
 def fit(
-    train: Sequence[Example], num_labels: int, options: Options, seed: int
+    train: Sequence[Example], num_labels: int, options: MethodOptions, seed: int
 ) -> Callable[[Sequence[Example]], list[str]]:
     """Returns a function from examples to texts: their sources."""
     return lambda examples: [example.segments[0][0] for example in examples]
@@ -30,7 +25,7 @@ def fit(
 METHOD = Baseline(
     name="copy_source",
     title="copied source",
-    options=Options,
+    options=MethodOptions,
     fit=fit,
     is_useful=False,
 )

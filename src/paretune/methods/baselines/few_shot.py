@@ -12,20 +12,21 @@ all of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from pydantic import Field
 
 from paretune.methods.baselines import untuned
-from paretune.methods.core.options import bounded
+from paretune.methods.core.options import MethodOptions
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(MethodOptions):
     """``k``: how many solved examples. All have room for as many tokens as the texts of a study
     (``training.max_length``) times k + 1, or as many as the model takes; where they do not fit, the
     first ones are left out.
     """
 
-    k: int = bounded(5, 1, 100)
+    k: int = Field(default=5, ge=1, le=100)
 
 
 def count_shots(options: Options) -> int:

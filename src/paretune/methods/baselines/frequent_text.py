@@ -9,20 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from paretune.data.example import Example
 from paretune.methods.core.method import Baseline
+from paretune.methods.core.options import MethodOptions
 from paretune.metrics.answers import normalise_answer
 
 
-@dataclass(frozen=True)
-class Options:
-    """The most frequent text has no options."""
-
-
 def fit(
-    train: Sequence[Example], num_labels: int, options: Options, seed: int
+    train: Sequence[Example], num_labels: int, options: MethodOptions, seed: int
 ) -> Callable[[Sequence[Example]], list[str]]:
     """Returns a function from examples to texts, all the same."""
     texts = [example.target or "" for example in train]
@@ -35,7 +30,7 @@ def fit(
 METHOD = Baseline(
     name="frequent_text",
     title="most frequent text",
-    options=Options,
+    options=MethodOptions,
     fit=fit,
     is_useful=False,
 )

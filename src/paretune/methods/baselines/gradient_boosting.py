@@ -9,7 +9,6 @@ When: the data is a table: the measure of what its sentences and a language mode
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +16,15 @@ from numpy.typing import NDArray
 from paretune.data.example import Example
 from paretune.methods.baselines import majority
 from paretune.methods.core.method import Baseline
+from paretune.methods.core.options import MethodOptions
 from paretune.objectives.values import fit_target_scale
 
 MAX_CATEGORIES = 200
 """Of one column, its most frequent; scikit-learn takes 255 at most. The rest counts as missing."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """Gradient boosting has no options."""
-
-
 def fit(
-    train: Sequence[Example], num_labels: int, options: Options, seed: int
+    train: Sequence[Example], num_labels: int, options: MethodOptions, seed: int
 ) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
     """Returns a function from examples to log-probabilities, (examples, labels).
 
@@ -49,7 +44,7 @@ def fit(
         )
     labels = [int(e.label) for e in train if e.label is not None]
     if len(set(labels)) == 1:
-        return majority.fit(train, num_labels, majority.Options(), seed)  # nothing to tell apart
+        return majority.fit(train, num_labels, options, seed)  # nothing to tell apart
     model = HistGradientBoostingClassifier(**settings)
     model.fit(_build_matrix(train, table), labels)
     seen = [int(c) for c in model.classes_]
@@ -96,7 +91,7 @@ def _build_matrix(
 METHOD = Baseline(
     name="gradient_boosting",
     title="gradient boosting",
-    options=Options,
+    options=MethodOptions,
     fit=fit,
     complexity=2,
 )

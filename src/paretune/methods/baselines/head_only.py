@@ -10,10 +10,10 @@ When: never for its own sake: it is the baseline that every method has to beat.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paretune.methods.core.method import Head, Method, Trains
+from paretune.methods.core.options import MethodOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,13 +23,8 @@ if TYPE_CHECKING:
     from paretune.models.structure.anatomy import Anatomy
 
 
-@dataclass(frozen=True)
-class Options:
-    """No options beside the learning rate."""
-
-
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Add nothing: a head is trained with every method."""
     from paretune.methods.core.injection import Injection
@@ -37,7 +32,7 @@ def inject(
     return Injection({})
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: MethodOptions) -> int:
     """None: the head is counted apart."""
     return 0
 
@@ -45,7 +40,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
 METHOD = Method(
     name="head_only",
     title="linear probe",
-    options=Options,
+    options=MethodOptions,
     learning_rates=(1e-3, 5e-3, 2e-2),
     starts_as_base=True,
     inject=inject,

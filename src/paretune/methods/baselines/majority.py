@@ -8,23 +8,18 @@ When: never: it is what a constant answer scores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paretune.data.example import Example
 from paretune.methods.core.method import Baseline
+from paretune.methods.core.options import MethodOptions
 from paretune.objectives.values import fit_target_scale
 
 
-@dataclass(frozen=True)
-class Options:
-    """The majority answer has no options."""
-
-
 def fit(
-    train: Sequence[Example], num_labels: int, options: Options, seed: int
+    train: Sequence[Example], num_labels: int, options: MethodOptions, seed: int
 ) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
     """Returns a function from examples to log-probabilities, (examples, labels).
 
@@ -41,7 +36,7 @@ def fit(
 METHOD = Baseline(
     name="majority",
     title="constant answer",
-    options=Options,
+    options=MethodOptions,
     fit=fit,
     is_useful=False,
 )

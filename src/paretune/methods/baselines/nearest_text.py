@@ -8,27 +8,22 @@ When: prompts repeat almost word by word, as in frequent questions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from paretune.data.example import Example
 from paretune.methods.baselines import frequent_text
 from paretune.methods.core.method import Baseline
-
-
-@dataclass(frozen=True)
-class Options:
-    """The nearest neighbour has no options."""
+from paretune.methods.core.options import MethodOptions
 
 
 def fit(
-    train: Sequence[Example], num_labels: int, options: Options, seed: int
+    train: Sequence[Example], num_labels: int, options: MethodOptions, seed: int
 ) -> Callable[[Sequence[Example]], list[str]]:
     """Returns a function from examples to texts; the most frequent one where no word is shared."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    constant = frequent_text.fit(train, num_labels, frequent_text.Options(), seed)
+    constant = frequent_text.fit(train, num_labels, options, seed)
     (default,) = constant(train[:1])
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     prompts = [example.segments[0][0] for example in train]
@@ -56,7 +51,7 @@ def fit(
 METHOD = Baseline(
     name="nearest_text",
     title="nearest prompt",
-    options=Options,
+    options=MethodOptions,
     fit=fit,
     complexity=1,
 )

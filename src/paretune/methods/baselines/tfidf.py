@@ -9,7 +9,6 @@ When: never for its own sake: what does not beat it needs no language model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +16,12 @@ from numpy.typing import NDArray
 from paretune.data.example import Example
 from paretune.methods.baselines import majority
 from paretune.methods.core.method import Baseline
+from paretune.methods.core.options import MethodOptions
 from paretune.objectives.values import fit_target_scale
 
 
-@dataclass(frozen=True)
-class Options:
-    """TF-IDF has no options."""
-
-
 def fit(
-    train: Sequence[Example], num_labels: int, options: Options, seed: int
+    train: Sequence[Example], num_labels: int, options: MethodOptions, seed: int
 ) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
     """Returns a function from examples to log-probabilities, (examples, labels).
 
@@ -39,7 +34,7 @@ def fit(
 
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     texts = [_join_segment(segment) for e in train for segment in e.segments]
-    constant = majority.fit(train, num_labels, majority.Options(), seed)
+    constant = majority.fit(train, num_labels, options, seed)
     if not any(map(words.build_analyzer(), texts)):
         return constant  # signs only: there is no word to learn from
     if (scale := fit_target_scale(train)) is not None:
@@ -83,7 +78,7 @@ def _join_segment(segment: tuple[str, str | None]) -> str:
 METHOD = Baseline(
     name="tfidf",
     title="TF-IDF",
-    options=Options,
+    options=MethodOptions,
     fit=fit,
     complexity=1,
 )

@@ -11,13 +11,14 @@ When: never for its own sake: it is the baseline that every method has to beat.
 
 from __future__ import annotations
 
-from paretune.methods.baselines.head_only import Options, count_parameters, inject
+from paretune.methods.baselines.head_only import count_parameters, inject
 from paretune.methods.core.method import Head, Method, Trains
+from paretune.methods.core.options import MethodOptions
 
 METHOD = Method(
     name="untuned",
     title="untuned model",
-    options=Options,
+    options=MethodOptions,
     learning_rates=None,
     starts_as_base=True,
     inject=inject,

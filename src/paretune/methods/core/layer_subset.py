@@ -12,28 +12,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from paretune.errors import MethodError
-from paretune.methods.core.options import checked_option
+from paretune.methods.core.options import MethodOptions
 
 ALL = "all"
 _END = re.compile(r"(upper|lower):([1-9][0-9]*)")
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 
 
-def check_subset(where: str, value: Any) -> str:
+def parse_subset(value: Any) -> str:
     """One way of writing each subset: ``0-2,5`` for ``[0, 1, 2, 5]`` and for ``5, 0-2``.
 
     Raises:
-        MethodError: it is none of the forms above.
+        ValueError: it is none of the forms above.
     """
+    invalid = ValueError(
+        f"{value!r} names no layers; write all, ranges of numbers from 0 (0-3, 8-11), upper:4 or "
+        "lower:4"
+    )
     parts = value if isinstance(value, list | tuple) else str(value).split(",")
     words = [str(part).strip() for part in parts]
     if isinstance(value, bool) or not words:
-        raise _refuse(where, value)
+        raise invalid
     if len(words) == 1 and (words[0] == ALL or _END.fullmatch(words[0])):
         return words[0]
     numbers: set[int] = set()
@@ -41,7 +46,7 @@ def check_subset(where: str, value: Any) -> str:
         match = _RANGE.fullmatch(word)
         first, last = (match[1], match[2] or match[1]) if match else ("1", "0")
         if int(last) < int(first) or int(last) > MAX_LAYERS:
-            raise _refuse(where, value)
+            raise invalid
         numbers.update(range(int(first), int(last) + 1))
     return write_ranges(numbers)
 
@@ -84,19 +89,10 @@ def list_layers(subset: str, count: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _refuse(where: str, value: Any) -> MethodError:
-    return MethodError(
-        f"{value!r} names no layers.",
-        where=where,
-        remedy="Write all, ranges of numbers from 0 (0-3, 8-11), upper:4 or lower:4.",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerOptions:
+class LayerOptions(MethodOptions):
     """Base of the options of every method that stands beside layers.
 
     ``layers``: in which of them (:mod:`paretune.methods.core.layer_subset`).
     """
 
-    layers: str = checked_option(ALL, check_subset)
+    layers: Annotated[str, BeforeValidator(parse_subset)] = ALL

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear, is_within_any
 from paretune.methods.core.layer_subset import ALL, LayerOptions
-from paretune.methods.core.options import bounded, checked_option
+from paretune.methods.core.options import LayerNumbers, Names
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.core.targeting import (
-    check_layers,
-    check_modules,
-    check_names,
+    Expression,
+    Modules,
     first_match,
     matches_end,
-    pattern_check,
     select_layers,
 )
 from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy
 
-RANKS = (1, 1024)
-ALPHAS = (0.01, 4096)
+Rank = Annotated[int, Field(ge=1, le=1024)]
+Alpha = Annotated[float, Field(ge=0.01, le=4096)]
 
 
-@dataclass(frozen=True)
 class LowRankOptions(LayerOptions):
     """``alpha`` None is twice ``rank``, whatever ``rank_pattern`` says.
 
@@ -42,16 +39,16 @@ class LowRankOptions(LayerOptions):
     ``modules_to_save``: what of the base is trained in full beside the updates; the head always is.
     """
 
-    rank: int = bounded(8, *RANKS)
-    alpha: float | None = bounded(None, *ALPHAS)
-    target_modules: tuple[str, ...] | str | None = checked_option(None, check_modules)
-    exclude_modules: tuple[str, ...] | str | None = checked_option(None, check_modules)
-    layers_to_transform: tuple[int, ...] | None = checked_option(None, check_layers)
-    rank_pattern: Mapping[str, int] | None = checked_option(None, pattern_check(*RANKS, int))
-    alpha_pattern: Mapping[str, float] | None = checked_option(None, pattern_check(*ALPHAS, float))
-    modules_to_save: tuple[str, ...] | None = checked_option(None, check_names)
+    rank: Rank = 8
+    alpha: Alpha | None = None
+    target_modules: Modules | None = None
+    exclude_modules: Modules | None = None
+    layers_to_transform: LayerNumbers | None = None
+    rank_pattern: Annotated[dict[Expression, Rank], Field(min_length=1)] | None = None
+    alpha_pattern: Annotated[dict[Expression, Alpha], Field(min_length=1)] | None = None
+    modules_to_save: Names | None = None
     allow_unmatched: bool = False
-    CLOSED: ClassVar[Mapping[str, str]] = {
+    HINTS: ClassVar[Mapping[str, str]] = {
         "layers_pattern": "layers_to_transform counts the layers of every architecture",
         "bias": "take a stack of lora and bitfit",
     }
@@ -72,7 +69,8 @@ class LowRankOptions(LayerOptions):
             return self
         rank = first_match(self.rank_pattern, name, self.rank)
         alpha = first_match(self.alpha_pattern, name, self.effective_alpha)
-        return replace(self, rank=rank, alpha=alpha, rank_pattern=None, alpha_pattern=None)
+        patterns = {"rank_pattern": None, "alpha_pattern": None}
+        return self.model_copy(update={"rank": rank, "alpha": alpha, **patterns})
 
     def select_layers(self, anatomy: Anatomy, in_full: Sequence[str] = ()) -> list[str]:
         """Names of the layers that are adapted, in the model's order; none of those ``in_full``.

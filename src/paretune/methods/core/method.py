@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from paretune.methods.core.options import MethodOptions
 from paretune.objectives import Objective
 from paretune.study import Readout
 
@@ -163,7 +164,7 @@ class Method:
 
     name: str
     title: str
-    options: type
+    options: type[MethodOptions]
     inject: Inject
     count_parameters: CountParameters
     learning_rates: Rates | None
@@ -213,7 +214,7 @@ class Baseline:
 
     name: str
     title: str
-    options: type
+    options: type[MethodOptions]
     fit: Fit
     code_epoch: int = 1
     is_useful: bool = True

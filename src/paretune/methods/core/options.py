@@ -1,142 +1,68 @@
-"""Options of a method: a frozen dataclass whose fields carry their allowed range."""
+"""Options of a method: a pydantic model of what a study file may say beside its name."""
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, field, fields
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from paretune.errors import MethodError
-from paretune.study.aliases import OPTION_ALIASES, suggest
+from paretune.study.specs import FrozenModel
+from paretune.study.validation_errors import read_faults
 
 
-def bounded(default: float | None, low: float, high: float) -> Any:
-    """A numeric option with inclusive bounds."""
-    return field(default=default, metadata={"low": low, "high": high})
+class MethodOptions(FrozenModel):
+    """Base of the options of every method, and the options of a method that has none.
+
+    Values are taken as they are: ``"8"`` and ``8.0`` are no whole numbers. What is no field is not
+    set in study files: a private attribute, filled in later.
+    """
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
-def choice(default: str, *others: str) -> Any:
-    """An option that is one of a few words."""
-    return field(default=default, metadata={"choices": (default, *others)})
+OptionsT = TypeVar("OptionsT", bound=MethodOptions)
 
 
-def derived_option() -> Any:
-    """A field that is not in study files: it is derived from the tokenizer."""
-    return field(default=(), metadata={"derived": True})
-
-
-def derived_number(default: int) -> Any:
-    """A number that is not in study files: another method sets it."""
-    return field(default=default, metadata={"derived": True})
-
-
-def methods_option() -> Any:
-    """A list of methods: names, or mappings with a name and the method's options."""
-    return field(default=(), metadata={"members": True})
-
-
-def checked_option(default: Any, check: Callable[[str, Any], Any]) -> Any:
-    """An option whose value is ``check(where, value)``, which raises a MethodError."""
-    return field(default=default, metadata={"check": check})
-
-
-_TYPE_TITLES: Mapping[type, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    types.NoneType: "null",
-}
-
-
-def parse_options(method: str, options: type, values: Mapping[str, Any]) -> Any:
+def parse_options(method: str, options: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """Check the values of a study file and make a method's options of them.
 
-    Options may explain by name, in ``CLOSED``, why they leave something out.
-
     Raises:
-        MethodError: an unknown option, a wrong type, or a value out of range.
+        MethodError: an unknown option, a wrong type, or a value out of range; a line for each.
     """
-    known = {f.name: f for f in _user_fields(options)}
-    hints = typing.get_type_hints(options)
-    checked = {}
-    for name, value in values.items():
-        if name not in known:
-            closed = getattr(options, "CLOSED", {})
-            raise MethodError(
-                f'method {method} has no option "{name}"'
-                f"{f': {closed[name]}' if name in closed else ''}.",
-                remedy="" if name in closed else _suggest_option(method, name, known),
-            )
-        checked[name] = _check_value(method, known[name], hints[name], value)
-    return options(**checked)
+    try:
+        return options.model_validate(dict(values))
+    except ValidationError as error:
+        lines = []
+        for fault in read_faults(error, options, values):
+            option = ", option " + ".".join(map(str, fault.group)) if fault.group else ""
+            lines.append(f"method {method}{option}: {fault.what}. {fault.remedy}".rstrip())
+        raise MethodError("\n".join(lines)) from None
 
 
-def _suggest_option(method: str, name: str, known: Iterable[str]) -> str:
-    """The nearest option, or all there are."""
-    aliases = OPTION_ALIASES.get(method, {})
-    if method.startswith("peft:"):  # it has peft's names; whoever writes ours there means them
-        pairs = OPTION_ALIASES["lora"].items()
-        aliases = {ours: theirs for theirs, ours in pairs if theirs in known}
-    if name in aliases:
-        return f"Did you mean {aliases[name]}?"
-    listed = ", ".join(known) or "none"
-    near = suggest(name, known, aliases)
-    return f"{near} Its options: {listed}." if near else f"Its options: {listed}."
+def _as_tuple(value: Any) -> Any:
+    """A list as a tuple, and what stands alone as a tuple of one."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def option_defaults(options: type) -> dict[str, Any]:
-    """Option names with their defaults."""
-    return {f.name: None if f.default is MISSING else f.default for f in _user_fields(options)}
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+"""A list of names; one may stand alone."""
+LayerNumbers = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)
+]
+"""Numbers of layers, from 0; one may stand alone."""
 
 
-def _user_fields(options: type) -> list[Field[Any]]:
-    """The fields that a study file may set; those that all methods of a kind share come last."""
-    own = sorted(fields(options), key=lambda f: f.kw_only is True)
-    return [f for f in own if not f.metadata.get("derived")]
-
-
-def _check_methods(where: str, value: Any) -> tuple[dict[str, Any], ...]:
+def _read_methods(value: Any) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, list | tuple):
-        raise MethodError(f"{value!r} is not a list of methods.", where=where)
+        raise ValueError(f"{value!r} is not a list of methods")
     methods = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
     for entry in methods:
         if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-            raise MethodError(
-                f"{entry!r} is not a method.",
-                where=where,
-                remedy="Write a name, or {name: ..., rank: 8}.",
-            )
+            raise ValueError(f"{entry!r} is not a method; write a name, or {{name: ..., rank: 8}}")
     return tuple(dict(entry) for entry in methods)
 
 
-def _check_value(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:
-    where = f"method {method}, option {spec.name}"
-    if spec.metadata.get("members"):
-        return _check_methods(where, value)
-    if check := spec.metadata.get("check"):
-        return check(where, value)
-    if typing.get_origin(hint) is tuple:
-        if isinstance(value, str):
-            value = (value,)
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            raise MethodError(f"{value!r} is not a list of names.", where=where)
-        if not value:
-            raise MethodError("the list is empty.", where=where)
-        return tuple(value)
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        expected = " or ".join(_TYPE_TITLES.get(one, one.__name__) for one in allowed)
-        text = f'"{value}"' if isinstance(value, str) else repr(value)
-        raise MethodError(f"{text} is not {expected}.", where=where)
-    low, high = spec.metadata.get("low"), spec.metadata.get("high")
-    if low is not None and value is not None and not low <= value <= high:
-        raise MethodError(f"{value} is not between {low} and {high}.", where=where)
-    words = spec.metadata.get("choices")
-    if words is not None and value not in words:
-        raise MethodError(f'"{value}" is not one of {", ".join(words)}.', where=where)
-    return value
+MethodList = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_read_methods)]
+"""Methods: names, or mappings with a name and the method's options."""

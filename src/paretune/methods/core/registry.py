@@ -6,19 +6,19 @@ Nothing here imports torch before a method is asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
-from paretune.errors import MethodError, PluginError
+from paretune.errors import MethodError, PluginError, suggest
 from paretune.methods.core.layer_subset import ALL, LayerOptions, list_layers
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
 from paretune.methods.core.options import parse_options
 from paretune.methods.core.titles import list_built_in
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
-from paretune.study import MethodSpec, Readout, aliases
+from paretune.study import MethodSpec, Readout
 from paretune.study.specs import FOUND_BY_SEARCH
 
 if TYPE_CHECKING:
@@ -29,6 +29,27 @@ if TYPE_CHECKING:
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
     from paretune.models.structure.topology import Topology
+
+SYNONYMS: Mapping[str, str] = {
+    "prompt_tuning": "prompt",
+    "prefix_tuning": "prefix",
+    "ptuning": "p_tuning",
+    "full_fine_tuning": "full",
+    "full_finetuning": "full",
+    "linear_probe": "head_only",
+}
+"""What other programs call methods."""
+METHOD_HINTS: Mapping[str, str] = {
+    "qlora": "take lora, and write quantisation: nf4 beside the model's name",
+    "rslora": "write {name: lora, use_rslora: true}",
+    **dict.fromkeys(
+        ("loraplus", "lora_plus", "lora+"), "write {name: lora, loraplus_lr_ratio: 16}"
+    ),
+    "pissa": "write {name: peft:lora, init_lora_weights: pissa}",
+    "olora": "write {name: peft:lora, init_lora_weights: olora}",
+    **dict.fromkeys(("adapter", "adapters"), "take pfeiffer, houlsby or parallel"),
+}
+"""By the name of no method, what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -247,10 +268,10 @@ def get(name: str) -> Method | Baseline:
 def _unknown_method(name: str) -> MethodError:
     """With the method of another name, the nearest name, or all there are."""
     names = sorted({*list_built_in(), *plugins.names(plugins.METHODS)})
-    if name in aliases.METHOD_HINTS:
-        return MethodError(f'method "{name}" is not known: {aliases.METHOD_HINTS[name]}.')
+    if hint := METHOD_HINTS.get(name.casefold()):
+        return MethodError(f'method "{name}" is not known: {hint}.')
     tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in names}
-    nearest = aliases.suggest(name, names, {**tuners, **aliases.METHOD_ALIASES})
+    nearest = suggest(name, names, {**tuners, **SYNONYMS})
     every = f"Known methods: {', '.join(names)}; and {PEFT_PREFIX}NAME, peft's own tuners."
     return MethodError(f'method "{name}" is not known.', remedy=nearest or every)
 

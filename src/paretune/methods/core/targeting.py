@@ -9,91 +9,41 @@ regular expression for the end of a name, whole between dots; the first that mat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Discriminator, Tag
 
 from paretune.errors import MethodError
+from paretune.methods.core.options import Names
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 
 REGEX_CHARACTERS = re.compile(r"[\\*+?\[\](){}|^$]")
 """Characters that occur in regular expressions and not in the names of modules."""
 
 
-def check_modules(where: str, value: Any) -> Any:
-    """A list of names, or the text of a regular expression; None as it is.
-
-    Raises:
-        MethodError: it is neither.
-    """
-    if isinstance(value, str) and REGEX_CHARACTERS.search(value):
-        return _check_regex(where, value)
-    return check_names(where, value)
-
-
-def check_names(where: str, value: Any) -> tuple[str, ...] | None:
-    """A list of names; None as it is.
-
-    Raises:
-        MethodError: it is none.
-    """
-    if value is None:
-        return None
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise MethodError(f"{value!r} is not a list of names.", where=where)
-    if not names:
-        raise MethodError("the list is empty.", where=where)
-    return tuple(names)
-
-
-def check_layers(where: str, value: Any) -> tuple[int, ...] | None:
-    """Numbers of layers, from 0; one may stand alone.
-
-    Raises:
-        MethodError: they are none.
-    """
-    if value is None:
-        return None
-    numbers = value if isinstance(value, list | tuple) else [value]
-    if not numbers or not all(type(one) is int and one >= 0 for one in numbers):
-        raise MethodError(f"{value!r} is not a list of layers, from 0.", where=where)
-    return tuple(numbers)
-
-
-def pattern_check(low: float, high: float, kind: type) -> Callable[[str, Any], Any]:
-    """A check of numbers by the ends of modules' names, each of ``kind`` and within the bounds."""
-
-    def check(where: str, value: Any) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, Mapping) or not value:
-            raise MethodError(
-                f"{value!r} is not a group of names and numbers.",
-                where=where,
-                remedy="Write {NAME: NUMBER}, as {layer.0.attention.self.query: 16}.",
-            )
-        for name, one in value.items():
-            _check_regex(where, str(name))
-            good = isinstance(one, int | kind) and not isinstance(one, bool)
-            if not good or not low <= one <= high:
-                raise MethodError(
-                    f"{name}: {one!r} is not a number between {low} and {high}.", where=where
-                )
-        return {str(name): kind(one) for name, one in value.items()}
-
-    return check
-
-
-def _check_regex(where: str, text: str) -> str:
+def _check_expression(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise MethodError(
-            f'"{text}" is no regular expression ({error}).',
-            where=where,
-            remedy="Names of modules go into a [list].",
+        raise ValueError(
+            f'"{text}" is no regular expression ({error}); names of modules go into a [list]'
         ) from None
     return text
+
+
+def _has_expression(value: Any) -> str:
+    is_expression = isinstance(value, str) and REGEX_CHARACTERS.search(value)
+    return "expression" if is_expression else "names"
+
+
+Expression = Annotated[str, AfterValidator(_check_expression)]
+"""A regular expression."""
+Modules = Annotated[
+    Annotated[Expression, Tag("expression")] | Annotated[Names, Tag("names")],
+    Discriminator(_has_expression),
+]
+"""A list of names, or the text of a regular expression."""
 
 
 def select_layers(

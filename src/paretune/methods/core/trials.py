@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from annotated_types import Ge, Le
 
 if TYPE_CHECKING:
     from paretune.methods.core.method import Method
@@ -38,8 +40,9 @@ def describe_member(method: Method) -> Member:
     option, shrinks = method.size_option, method.size_option_shrinks
     if not option:
         return Member(method.name, "", (None,))
-    (spec,) = (f for f in fields(method.options) if f.name == option)
-    low, high = spec.metadata["low"], spec.metadata["high"]
+    spec = method.options.model_fields[option]
+    low = next(bound.ge for bound in spec.metadata if isinstance(bound, Ge))
+    high = next(bound.le for bound in spec.metadata if isinstance(bound, Le))
     default: Any = spec.default
     values = {int(min(high, max(low, round(default * factor)))) for factor in SIZE_FACTORS}
     return Member(method.name, option, tuple(sorted(values, reverse=shrinks)))

@@ -20,7 +20,7 @@ has the positions that it has without a prompt, and the prompt has none: it can 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,7 @@ from paretune.models.structure.anatomy import Anatomy
 from paretune.models.weight_storage import embed_rows
 
 MODULE_NAME = "virtual_prompt"
+TextPositions = Literal["auto", "kept", "shifted"]
 
 
 class VirtualTokens:
@@ -275,7 +276,7 @@ def prepend_virtual_tokens(
     prompts: nn.Module,
     virtual: int,
     fleet: Fleet,
-    text_positions: str = "auto",
+    text_positions: TextPositions = "auto",
 ) -> Injection:
     """Prepend virtual tokens to the input embeddings.
 
@@ -311,7 +312,7 @@ def prepend_virtual_tokens(
     return Injection(parameters, changes, virtual_tokens=virtual, placeholder_id=placeholder_id)
 
 
-def keeps_text_positions(anatomy: Anatomy, text_positions: str) -> bool:
+def keeps_text_positions(anatomy: Anatomy, text_positions: TextPositions) -> bool:
     """Whether the text keeps its positions; where they are not absolute there is nothing to keep.
 
     Args:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from paretune.errors import MethodError
+from paretune.errors import MethodError, suggest
 from paretune.methods.core.injection import Injection, is_within_any
 from paretune.methods.core.method import Head, Method, always
 from paretune.methods.core.run_axis import Fleet
@@ -32,7 +32,6 @@ from paretune.methods.peft.wrapping import PeftInjection
 from paretune.models.structure.anatomy import Anatomy
 from paretune.objectives import Objective
 from paretune.study import derive_seed
-from paretune.study.aliases import suggest
 
 
 @cache
