@@ -162,7 +162,7 @@ def test_models_and_methods_that_do_not_exist(capsys: Any, tmp_path: Path, tiny_
     message = run(4, models=["nobody/nothing-of-the-kind"])
     assert "not in the local cache" in message and "--online" in message
     assert 'method "lorra" is not known' in run(5, methods=["lorra"])
-    assert 'no option "rnk"' in run(5, methods=[{"name": "lora", "rnk": 2}])
+    assert 'unknown key "rnk"' in run(5, methods=[{"name": "lora", "rnk": 2}])
     assert "0 is less than 1" in run(5, methods=[{"name": "lora", "rank": 0}])
     assert "every method gets 1 trials" in run(
         5, methods=[{"name": "lora", "learning_rates": [0.1, 0.2]}]

@@ -70,4 +70,9 @@ def _make_check(option: str, supported: SupportedTuner) -> WrapValidator:
 
 def non_default_settings(options: MethodOptions) -> dict[str, Any]:
     """The values that differ from ``peft``'s defaults, without the names of layers."""
-    return options.model_dump(exclude_defaults=True, exclude=set(LAYER_OPTIONS))
+    defaults = {name: field.default for name, field in type(options).model_fields.items()}
+    return {
+        name: value
+        for name, value in options
+        if name not in LAYER_OPTIONS and value != defaults[name]
+    }
