@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paretune import methods
-from paretune.methods import stack
+from paretune.methods import auto, stack
 from paretune.search.schedule import (
     Candidate,
     Cost,
