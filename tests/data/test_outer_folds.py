@@ -176,7 +176,7 @@ def test_first_texts_shared_between_folds_are_noted() -> None:
     shared = replace(dataset, train=pairs, test=())
     design = OuterDesign(3)
     (finding,) = [f for f in audit(shared, Checks(), design) if f.code == "shared-first-text"]
-    assert finding.what.startswith("60 of 60 rows share their first text with a row that may lie")
+    assert finding.what.startswith("30 of 60 tested rows share their first text with a row")
     whole = tuple(replace(e, group=f"g{i // 2}") for i, e in enumerate(pairs))
     grouped = replace(dataset, train=whole, test=())
     assert "shared-first-text" not in {f.code for f in audit(grouped, Checks(), design)}

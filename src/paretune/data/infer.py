@@ -17,7 +17,7 @@ from paretune.data.labels import (
     match_label,
     sort_labels,
 )
-from paretune.data.language import SCRIPTS, language_code
+from paretune.data.language import CODES, language_code
 from paretune.data.rows import Row, gather_columns, read_declared_labels, read_rows
 from paretune.data.shapes import (
     LABEL,
@@ -490,12 +490,12 @@ def infer_language_files(path: Path) -> dict[str, str] | None:
         DataError: no such file in the same folder, or several.
     """
     own = path.suffix[1:]
-    if own not in SCRIPTS or not path.is_file():
+    if own not in CODES or not path.is_file():
         return None
     others = sorted(
         p.suffix[1:] for p in path.parent.glob("*") if p.stem == path.stem and p != path
     )
-    others = [other for other in others if other in SCRIPTS]
+    others = [other for other in others if other in CODES]
     if len(others) != 1:
         raise DataError(
             f"looks like one side of parallel text, with {len(others)} files in other languages "
@@ -530,7 +530,7 @@ def set_source_language(task: Mapping[str, object], source_lang: str) -> dict[st
 
 def _column_language(column: str) -> str | None:
     words = [language_code(word) for word in re.split(r"[\W_]+", column) if word]
-    known = [word for word in words if word in SCRIPTS]
+    known = [word for word in words if word in CODES]
     return known[0] if len(known) == 1 else None
 
 

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 from paretune.data.delimited import detect_delimiter, parse_delimited
 from paretune.data.language import (
     CHARACTERISTIC_LETTERS,
-    characteristic_letter_share,
     language_code,
+    letter_share,
 )
 from paretune.data.rows import EXTENSIONS, Row, list_members, read_bytes, read_rows, read_text
 from paretune.errors import DataError
@@ -292,20 +292,16 @@ def _names_language(column: str, language: str) -> bool:
 
 def _tell_columns_apart(rows: Sequence[Row], names: list[str], languages: Pair, file: str) -> Pair:
     """Which of two columns is which, by the characteristic letters of one of the languages."""
-    own = next(
-        (language for language in languages if CHARACTERISTIC_LETTERS.get(language_code(language))),
-        None,
-    )
-    if len(names) == 2 and own is not None:
+    marked = next((lang for lang in languages if language_code(lang) in CHARACTERISTIC_LETTERS), "")
+    if len(names) == 2 and marked:
+        letters = CHARACTERISTIC_LETTERS[language_code(marked)]
         first, second = (
-            characteristic_letter_share(
-                [str(row.values.get(c) or "") for row in rows[:_SAMPLE]], own
-            )
+            letter_share((str(row.values.get(c) or "") for row in rows[:_SAMPLE]), letters)
             for c in names
         )
         if first != second:
-            owner, other = names if first > second else names[::-1]
-            return (owner, other) if own == languages[0] else (other, owner)
+            most, least = names if first > second else names[::-1]
+            return (most, least) if marked == languages[0] else (least, most)
     raise DataError(
         f"its columns do not say which is {languages[0]} and which {languages[1]}.",
         where=file,

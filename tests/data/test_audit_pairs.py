@@ -10,7 +10,7 @@ import pytest
 from paretune.data.audit import audit, audit_truncation
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
-from paretune.data.language import detect_foreign_script, language_code
+from paretune.data.language import language_code
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 
@@ -58,8 +58,6 @@ def test_clean_pairs_are_clean() -> None:
     ("pair", "name", "message"),
     [
         (("Pazi na vlak, prosim.", "Pazi  na vlak, PROSIM."), "untranslated", "are the same"),
-        (("Dober dan.", "Добрый день."), "wrong-script", "the en text is in Cyrillic script"),
-        (("Добрый день.", "Good day."), "wrong-script", "the sl text is in Cyrillic script"),
         (
             ("Da.", "Yes, and there is a lot more that could be said of that."),
             "far-length",
@@ -81,26 +79,13 @@ def test_a_bad_pair_is_found(pair: tuple[str, str], name: str, message: str) -> 
     [
         ("123, 45 %", "123, 45 %"),
         ("Ali?", "Or is it?"),
+        ("LibreOffice Calc", "LibreOffice Calc"),
         ("Пушкин je pisal o pesmi in o življenju.", "Pushkin (Пушкин) wrote of song and life."),
         ("To velja za α, β, γ in za δ.", "This holds for α, β, γ and for δ."),
     ],
 )
 def test_what_is_usual_is_left_alone(pair: tuple[str, str]) -> None:
     assert audit(data([*CLEAN, pair])) == []
-
-
-def test_names_are_only_counted() -> None:
-    names = [("LibreOffice Calc", "LibreOffice Calc"), ("Python", "Python")]
-    (finding,) = audit(data([*CLEAN, *names]))
-    assert (finding.severity, finding.code) == ("note", "untranslated-name")
-    assert "2 pairs" in finding.what
-
-
-def test_several_references_are_one_note() -> None:
-    more = [(CLEAN[0][0], "Cherry nought is still of a glowing red."), (CLEAN[1][0], "A cherry.")]
-    (finding,) = select_findings(data([*CLEAN, *more]), "several-references")
-    assert finding.severity == "note" and "2 sources" in finding.what
-    assert finding.where == "train line 121" and "train line 1)" in finding.what
 
 
 def test_leaks_of_pairs_and_of_sources() -> None:
@@ -110,7 +95,6 @@ def test_leaks_of_pairs_and_of_sources() -> None:
     assert leak.where == "test line 121" and "train line 8)" in leak.what
     (source,) = select_findings(dataset, "leaked-source")
     assert source.where == "test line 122" and "1 of 122" in source.what
-    assert not select_findings(dataset, "shared-first-text")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -129,35 +113,11 @@ def test_swapped_columns_are_found_in_each_part(part: str, languages: tuple[str,
 
 def test_languages_with_the_same_letters_are_not_judged() -> None:
     assert not select_findings(data([(t, s) for s, t in CLEAN], languages=("sl", "hr")), "swapped")
-    assert not select_findings(
-        data([("Добрый", "день")] * 9, languages=("source", "target")), "wrong-script"
-    )
 
 
-def test_scripts() -> None:
-    assert (
-        detect_foreign_script("Hello", "ru") == "LATIN"
-        and detect_foreign_script("Привет", "ru") is None
-    )
-    assert (
-        detect_foreign_script("Zdravo", "sr") is None
-        and detect_foreign_script("Здраво", "sr") is None
-    )
-    assert (
-        detect_foreign_script("東京へ行く", "ja") is None
-        and detect_foreign_script("東京", "ko") is None
-    )
-    assert (
-        detect_foreign_script("東京", "en") == "CJK"
-        and detect_foreign_script("12 : 3", "el") is None
-    )
-    assert [language_code(tag) for tag in ("sl-SI", "SLV", "slv_Latn", "eng_Latn", "xx")] == [
-        "sl",
-        "sl",
-        "sl",
-        "en",
-        "xx",
-    ]
+def test_language_tags() -> None:
+    tags = ("sl-SI", "SLV", "slv_Latn", "eng_Latn", "xx")
+    assert [language_code(tag) for tag in tags] == ["sl", "sl", "sl", "en", "xx"]
 
 
 def test_a_small_test_says_nothing_of_accuracy() -> None:
@@ -199,8 +159,8 @@ def test_what_real_data_holds() -> None:
     # All four are aligned wrongly, as anyone sees who reads both languages.
     assert help_["far-length"] == [f"train.tsv line {n}" for n in (2431, 4696, 5610, 5618)]
     assert len(help_["duplicate"]) == 2 and help_["leaked-source"] == ["test.tsv line 638"]
-    assert set(help_) == {"far-length", "duplicate", "leaked-source", "several-references"}
-    assert set(codes("general/train.tsv", "general/test.tsv")) == {"several-references"}
+    assert set(help_) == {"far-length", "duplicate", "leaked-source"}
+    assert set(codes("general/train.tsv", "general/test.tsv")) == set()
     news = codes("general/train.tsv", "news/test.tsv")
     assert news["untranslated"] == ["test.tsv line 682"]  # French, in both languages
-    assert set(news) == {"untranslated", "duplicate", "several-references"}
+    assert set(news) == {"untranslated", "duplicate"}
