@@ -15,8 +15,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -48,7 +46,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     if options.processor_time:  # on a busy machine: what the step computes, not what it waits
         vars(clock)["time"] = SimpleNamespace(perf_counter=time.process_time)
-    stack = sample(options.stacks, options.layers)[options.one]
+    stack = sample(options.stacks, options.layers)[options.number]
     run = Run(
         stage="cost",
         task=TaskSpec(name="paraphrase", language=options.language),
@@ -114,22 +112,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="for timing the steps of one")
     parser.add_argument("--processor-time", action="store_true", help="in place of wall-clock time")
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.one is not None:
-        print(json.dumps(measure(options)))
+    if options.alone:
+        print(json.dumps(measure(argparse.Namespace(**options.alone))))
         return
+    from turns import in_fresh_process, save
+
     rows = []
-    for n in range(options.stacks):
-        done = subprocess.run(
-            [sys.executable, __file__, *(arguments or sys.argv[1:]), "--one", str(n)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise SystemExit(f"stack {n}:\n{done.stderr[-2000:]}")
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"{n + 1:2} {rows[-1]['step_seconds']:7.3f} s  {describe_layers(rows[-1]['stack'])}",
-              flush=True)  # fmt: skip
+    for number in range(options.stacks):
+        rows.append(in_fresh_process(__file__, {**vars(options), "number": number}))
+        print(f"{number + 1:2} {rows[-1]['step_seconds']:7.3f} s  "
+              f"{describe_layers(rows[-1]['stack'])}", flush=True)  # fmt: skip
     errors = predict(rows)
     for row, error in zip(rows, errors, strict=True):
         print(f"step {error['step']:+5.0%}  peak {error['peak']:+5.0%}  as all alike "
@@ -138,10 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
         sizes = sorted(abs(error[name]) for error in errors)
         print(f"{name}: median {statistics.median(sizes):.0%}, largest {sizes[-1]:.0%}, "
               f"within 15 % {sum(size <= 0.15 for size in sizes)} of {len(sizes)}")  # fmt: skip
-    if options.json:
-        Path(options.json).write_text(
-            json.dumps([{**r, **e} for r, e in zip(rows, errors, strict=True)])
-        )
+    save({"rows": [{**r, **e} for r, e in zip(rows, errors, strict=True)]}, options.json)
 
 
 if __name__ == "__main__":

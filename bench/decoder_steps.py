@@ -21,14 +21,15 @@ import argparse
 import gc
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -297,7 +298,7 @@ def run_trl(method: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure_alone(options: argparse.Namespace) -> dict[str, Any]:
     """All of a side in this process: bytes after imports, after loading and at most; seconds."""
     import peft  # noqa: F401
     import torch
@@ -306,6 +307,7 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    side, method = options.side, options.method
     torch.set_num_threads(options.threads)
     gc.collect()
     with Path("/proc/self/clear_refs").open("w") as mark:
@@ -337,70 +339,49 @@ def read_status(key: str) -> int:
 
 def ask(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     """The same in a fresh process."""
+    from turns import in_fresh_process
+
     python = options.trl_python if side == "trl" else sys.executable
-    names = ("model", "texts", "order", "targets", "attention", "batch", "batches", "repeats",
-             "max_length", "threads")  # fmt: skip
-    flags = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
+    settings = {**vars(options), "side": side, "method": method}
     with tempfile.TemporaryDirectory() as scratch:
-        done = subprocess.run(
-            [python, __file__, "--one", side, method, f"--scratch={scratch}", *flags],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "OMP_NUM_THREADS": str(options.threads)},
-        )
-    if done.returncode:
-        raise SystemExit(f"{side}, {method}:\n{done.stderr[-3000:]}")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+        return in_fresh_process(__file__, {**settings, "scratch": scratch}, python=python)
 
 
 def summary(rounds_by_side: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Medians of each side, and ratios of rounds."""
-    result: dict[str, Any] = {"sides": {}, "ratios": {}}
-    for side, rounds in rounds_by_side.items():
-        result["sides"][side] = {
-            "cpu_seconds": median([sum(s[1] for s in one["seconds"]) for one in rounds]),
-            "wall_seconds": median([sum(s[0] for s in one["seconds"]) for one in rounds]),
+    from turns import ratio
+
+    def totals(side: str, clock: int) -> list[float]:
+        return [sum(step[clock] for step in turn["seconds"]) for turn in rounds_by_side[side]]
+
+    def peaks(side: str, over: str = "") -> list[float]:
+        return [turn["peak"] - turn.get(over, 0) for turn in rounds_by_side[side]]
+
+    sides, ratios = {}, {}
+    for side, turns in rounds_by_side.items():
+        sides[side] = {
+            "cpu_seconds": median(totals(side, 1)),
+            "wall_seconds": median(totals(side, 0)),
             **{
-                name: median([one[name] for one in rounds])
-                for name in ("imports", "loaded", "peak")
+                name: median(turn[name] for turn in turns) for name in ("imports", "loaded", "peak")
             },
-            "losses": rounds[0]["losses"],
-            "trained": rounds[0]["trained"],
+            "losses": turns[0]["losses"],
+            "trained": turns[0]["trained"],
         }
-    for side in rounds_by_side:
-        if side == "paretune":
-            continue
-        pairs = list(zip(rounds_by_side[side], rounds_by_side["paretune"], strict=True))
-        result["ratios"][side] = {
-            "cpu": quartiles([total(a, 1) / total(b, 1) for a, b in pairs]),
-            "wall": quartiles([total(a, 0) / total(b, 0) for a, b in pairs]),
-            "peak": quartiles([b["peak"] / a["peak"] for a, b in pairs]),
-            "peak_over_imports": quartiles(
-                [(b["peak"] - b["imports"]) / (a["peak"] - a["imports"]) for a, b in pairs]
-            ),
-        }
-    return result
-
-
-def total(one_round: dict[str, Any], clock: int) -> float:
-    """Seconds of all steps."""
-    return float(sum(own[clock] for own in one_round["seconds"]))
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle one."""
-    return float(np.median(values))
-
-
-def quartiles(values: Sequence[float]) -> list[float]:
-    """Median, first and third quartile."""
-    return [float(np.quantile(values, q)) for q in (0.5, 0.25, 0.75)]
+        if side != "paretune":
+            ratios[side] = {
+                "cpu": ratio(totals(side, 1), totals("paretune", 1)),
+                "wall": ratio(totals(side, 0), totals("paretune", 0)),
+                "peak": ratio(peaks("paretune"), peaks(side)),
+                "peak_over_imports": ratio(peaks("paretune", "imports"), peaks(side, "imports")),
+            }
+    return {"sides": sides, "ratios": ratios}
 
 
 def tables(method: str, result: dict[str, Any], options: argparse.Namespace) -> Iterator[str]:
-    """What was result of one method, as text."""
+    """What was found of one method, as text."""
+    from turns import format_quartiles
+
     steps = options.batches * options.repeats
     yield f"\n{method}, {options.texts}, batches of {options.batch} in {options.order} order"
     for side, own in result["sides"].items():
@@ -412,8 +393,8 @@ def tables(method: str, result: dict[str, Any], options: argparse.Namespace) -> 
             f"losses {own['losses'][0]:.4f} ... {own['losses'][-1]:.4f}; "
             f"{own['trained']:,.0f} trained"
         )
-    for side, own in result["ratios"].items():
-        ratio = {name: "{:.2f} [{:.2f}, {:.2f}]".format(*value) for name, value in own.items()}
+    for side, compared in result["ratios"].items():
+        ratio = {name: format_quartiles(value) for name, value in compared.items()}
         yield (
             f"  {side} / paretune: {ratio['cpu']} times the processor's time, {ratio['wall']} the "
             f"clock's; paretune takes {ratio['peak']} of the peak, {ratio['peak_over_imports']} "
@@ -424,7 +405,7 @@ def tables(method: str, result: dict[str, Any], options: argparse.Namespace) -> 
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="folder of a decoder of Llama's kind")
+    parser.add_argument("--model", default="", help="folder of a decoder of Llama's kind")
     parser.add_argument("--methods", default="lora,full", help="of lora, full, qlora")
     parser.add_argument("--sides", default="transformers,trl,paretune")
     parser.add_argument("--texts", default="instructions", choices=TEXTS)
@@ -441,22 +422,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trl-python", help="a Python with TRL; without it that side is left out")
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--one", nargs=2, metavar=("SIDE", "METHOD"), help=argparse.SUPPRESS)
-    parser.add_argument("--scratch", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(one(*options.one, options)))
+    if options.alone:
+        print(json.dumps(measure_alone(argparse.Namespace(**options.alone))))
         return
-    from turns import about, save
+    from turns import about, in_rounds, save
 
-    settings = {k: v for k, v in vars(options).items() if k not in ("one", "scratch", "trl_python")}
+    settings = {k: v for k, v in vars(options).items() if k not in ("alone", "trl_python")}
     results = about(**{**settings, "model": Path(options.model).name}, cases=[])
     sides = [s for s in options.sides.split(",") if s != "trl" or options.trl_python]
     for method in options.methods.split(","):
-        rounds_by_side: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
-        for number in range(options.rounds):
-            for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
-                rounds_by_side[side].append(ask(side, method, options))
+        rounds_by_side = in_rounds(
+            {side: partial(ask, side, method, options) for side in sides}, options.rounds
+        )
         result = summary(rounds_by_side)
         results["cases"].append({"method": method, **result})
         print("\n".join(tables(method, result, options)), flush=True)

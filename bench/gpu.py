@@ -199,21 +199,15 @@ def in_process(
 ) -> dict[str, Any]:
     """A measurement in a process of its own; ``failed`` has the end of what it printed."""
     shared = {name: getattr(options, name) for name in ("device", "tiny", "steps", "rounds")}
-    settings, begun = {**case, **shared}, time.monotonic()
-    command = [sys.executable, __file__, "--part", part, "--settings", json.dumps(settings)]
+    from turns import ProcessError, in_fresh_process
+
+    begun = time.monotonic()
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=clock.left(), check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {**case, "failed": "the time was up"}
-    if done.returncode:
-        return {**case, "failed": done.stderr[-1500:]}
-    return {
-        **case,
-        **json.loads(done.stdout.splitlines()[-1]),
-        "process_seconds": round(time.monotonic() - begun, 1),
-    }
+        settings = {**case, **shared, "part": part}
+        measured = in_fresh_process(__file__, settings, timeout=clock.left())
+    except ProcessError as error:
+        return {**case, "failed": str(error)}
+    return {**case, **measured, "process_seconds": round(time.monotonic() - begun, 1)}
 
 
 def cases(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
@@ -274,17 +268,15 @@ def main() -> None:
         help="processes that measure memory at the same time, each its own; 1 where a GPU is in "
         "exclusive mode; default: one for every four cores, 4 at most",
     )
-    parser.add_argument("--part", choices=("describe", "steps", "memory"), help=argparse.SUPPRESS)
-    parser.add_argument("--settings", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.steps = options.steps or (TINY_STEPS if options.tiny else 10)
     options.minutes = options.minutes or (TINY_MINUTES if options.tiny else MINUTES)
     options.rounds = options.rounds or (TINY_ROUNDS if options.tiny else 5)
-    if options.part:
-        vars(options).update(json.loads(options.settings))
+    if options.alone:
+        vars(options).update(options.alone)
         parts = {"describe": describe, "steps": measure_steps, "memory": measure_memory}
-        measure = parts[options.part]
-        print(json.dumps(measure(options)))
+        print(json.dumps(parts[options.part](options)))
         return
     sys.exit(run_all(options))
 

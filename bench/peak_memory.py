@@ -15,41 +15,36 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def one(options: argparse.Namespace) -> dict[str, int]:
+def measure_alone(settings: argparse.Namespace) -> dict[str, int]:
     """Train some steps in this process; bytes held after the imports, and at the peak."""
     # All libraries of both sides are imported before the first look, whichever side this is.
     import peft  # noqa: F401
     import torch
     from sides import VARIANTS, side
     from steps import quiet
+    from turns import reset_high_water
     from workload import Work, grouped_by_length
 
-    from paretune.measuring.counters import can_reset_high_water, read_status_bytes
-    from paretune.measuring.memory import release_memory, warm_libraries
+    from paretune.measuring.counters import read_status_bytes
+    from paretune.measuring.memory import warm_libraries
 
-    if not can_reset_high_water():
-        raise SystemExit("this system has no high-water mark (VmHWM): Linux has")
     quiet()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(settings.threads)
     warm_libraries()
-    work = Work(options.model, options.folder, options.task)
+    work = Work(settings.model, settings.folder, settings.task)
     encoded = work.encoded
-    batches = grouped_by_length(encoded.lengths, work.shape.batch, options.steps)
+    batches = grouped_by_length(encoded.lengths, work.shape.batch, settings.steps)
     longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
-    release_memory()
-    with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
-        mark.write("5")
-    imports = read_status_bytes("VmRSS")
-    trained_side = side(work, options.one[1], VARIANTS[options.one[0]])
+    imports = reset_high_water()
+    trained_side = side(work, settings.method, VARIANTS[settings.variant])
     loaded = read_status_bytes("VmHWM")
     for number, batch in enumerate([longest[: work.shape.batch], *batches]):
         trained_side.step(batch, number)
@@ -59,21 +54,6 @@ def one(options: argparse.Namespace) -> dict[str, int]:
         "peak": read_status_bytes("VmHWM"),
         "trained": trained_side.trained,
     }
-
-
-def ask(variant: str, method: str, folder: str, options: argparse.Namespace) -> dict[str, int]:
-    """The same in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", variant, method, "--model", options.model,
-         "--folder", folder, "--task", options.task, "--steps", str(options.steps),
-         "--threads", str(options.threads)],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": str(options.threads)},
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{variant}, {method}:\n{done.stderr[-2000:]}")
-    peaks_read: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    return peaks_read
 
 
 def summary(kept: dict[str, list[dict[str, int]]]) -> dict[str, Any]:
@@ -113,14 +93,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.one:
-        print(json.dumps(one(options)))
+    if options.alone:
+        print(json.dumps(measure_alone(argparse.Namespace(**options.alone))))
         return
     from sides import WITH_BF16, no_counterpart, usual
-    from turns import about, save
+    from turns import about, in_fresh_process, in_rounds, save
     from workload import TASKS, model_folder
 
     # In bf16 always: memory is what it is, whether or not the machine is faster by it.
@@ -132,12 +111,13 @@ def main(arguments: list[str] | None = None) -> None:
             if reason := no_counterpart(method, TASKS[options.task].kind):
                 case["left_out"] = reason
             else:
-                names = (options.variants or every).split(",")
-                kept: dict[str, list[dict[str, int]]] = {name: [] for name in names}
-                for _ in range(options.rounds):
-                    for name in names:
-                        kept[name].append(ask(name, method, folder, options))
-                case |= summary(kept)
+                settings = {**case, "folder": folder, "steps": options.steps}
+                settings["threads"] = options.threads
+                sides = {
+                    name: partial(in_fresh_process, __file__, {**settings, "variant": name})
+                    for name in (options.variants or every).split(",")
+                }
+                case |= summary(in_rounds(sides, options.rounds))
             results["cases"].append(case)
             print("\n".join(tables(case)), flush=True)
             save(results, options.json)

@@ -12,52 +12,36 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import paretune
+from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.differences import score_difference
 from paretune.analysis.statistics.intervals import confidence_interval
-from paretune.execution.run_executor import make_training_executor
-from paretune.execution.signals import StopRequest
-from paretune.execution.study_loop import add_missing_runs
-from paretune.execution.worker import run_worker
-from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning.prepare import prepare_study
-from paretune.store import Store
-from paretune.study import Study
-from paretune.verbs import study_input
+from paretune.verbs.report import load_results
+from paretune.verbs.study_input import resolve_study
 
 METHODS = ("full", "lora", "loha")
-PRECISIONS = ("fp32", "bf16")
 
 
-def study_in(precision: str, seeds: int, methods: tuple[str, ...]) -> Study:
-    """The sample study with one task, these methods and more seeds, in one precision."""
-    sample = study_input.resolve_study("sample")
-    return sample.model_copy(
+def train(precision: str, options: argparse.Namespace) -> dict[str, Cell]:
+    """Train what is missing; by method, its cell."""
+    sample = resolve_study("sample")
+    methods = options.methods.split(",")
+    study = sample.model_copy(
         update={
             "tasks": tuple(t for t in sample.tasks if t.name == "follows"),
             "methods": tuple(m for m in sample.methods if m.name in methods),
-            "protocol": sample.protocol.model_copy(update={"seeds": tuple(range(1, seeds + 1))}),
+            "protocol": sample.protocol.model_copy(
+                update={"seeds": tuple(range(1, options.seeds + 1)), "cost_seconds": 0}
+            ),
             "training": sample.training.model_copy(update={"precision": precision}),
         }
     )
-
-
-def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, object]:
-    """Train what is missing; by method, its cell."""
-    study = study_in(precision, options.seeds, tuple(options.methods.split(",")))
-    with Store.open(options.folder / precision, create=True) as store:
-        prepared = prepare_study(study).in_store(store, "cpu")
-        store.save_study(study.study_hash, study.study, "", study.canonical_form())
-        while add_missing_runs(prepared, store):
-            run_worker(
-                store,
-                study.study_hash,
-                make_training_executor(),
-                StopRequest(),
-                WorkerSettings(stages=("tune", "final")),
-            )
-        cells = group_into_cells(study, store.load_records(study.study_hash, predictions=True))
-    return {cell.method: cell for cell in cells if cell.name in METHODS}
+    store = options.folder / precision
+    paretune.run(study, store=store, workers=1)
+    results = load_results(study, store)
+    cells = group_into_cells(results.study, results.records)
+    return {cell.method: cell for cell in cells if cell.name in methods}
 
 
 def main() -> None:
@@ -68,9 +52,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the two stores are kept")
     options = parser.parse_args()
     options.folder = options.folder or Path(tempfile.mkdtemp(prefix="paretune-precisions-"))
-    cells = {precision: scored_cells(precision, options) for precision in PRECISIONS}
-    for method, half in cells["bf16"].items():
-        whole = cells["fp32"][method]
+    in_fp32 = train("fp32", options)
+    for method, half in train("bf16", options).items():
+        whole = in_fp32[method]
         lines = [confidence_interval(cell.bootstrap) for cell in (whole, half)]
         apart = score_difference(half.bootstrap, whole.bootstrap)
         print(

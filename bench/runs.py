@@ -24,9 +24,10 @@ def open_run(
     run: Run, loaded: LoadedModel, data: Encoded, num_labels: int, checkpoint: Path
 ) -> tuple[RunState, SharedModel]:
     """The run on its model, before its first step; nothing is scored."""
-    model, parameters = SharedModel(run, loaded, "cpu", alone=True), RunParameters(run)
-    model.place([parameters])
     objective = objective_of(run.task)
+    model = SharedModel(run, loaded, "cpu", objective, alone=True)
+    parameters = RunParameters(run)
+    model.place([parameters])
     batch = StepBatch(
         data=data,
         seed=run.seed,

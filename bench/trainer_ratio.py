@@ -24,8 +24,8 @@ import os
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from runs import open_run, train_to_end
+from steps import quiet
 from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
@@ -44,7 +45,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
-from transformers.utils import logging as transformers_logging
+from turns import format_quartiles, in_rounds, quartiles, ratio
 
 from paretune import objectives
 from paretune.models.dropout.rates import set_dropout
@@ -92,20 +93,9 @@ def shared(run: Run, bench: ProcessCache, where: Path) -> Setting:
     """The head's modules and the targets, asked of paretune so that all sides train the same."""
     dataset, source = bench.dataset(run.task), bench.source(run.model)
     ours = load_model(source, objectives.get(dataset.kind).head_spec(dataset.labels))
-    head = sorted({name.rpartition(".")[0] for name in ours.head})
+    head = sorted({name.rpartition(".")[0] for name in ours.head_parameters})
     wrapped = find_target_modules(ours.anatomy, ("query", "value"))
     return Setting(run, bench, where, tuple(wrapped), tuple(head), ours.anatomy.pad_id)
-
-
-def collate_with(encoded: Encoded, pad_id: int) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Dynamic padding to the longest of the batch, as DataCollatorWithPadding does it."""
-
-    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        indices = [row["index"] for row in rows]
-        batch = {k: torch.from_numpy(v) for k, v in pad_batch(encoded, indices, pad_id).items()}
-        return {**batch, "labels": torch.tensor([encoded.labels[i] for i in indices])}
-
-    return collate
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
@@ -118,7 +108,15 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.encoded.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"index": index, "input_ids": self.encoded.ids[index][0]}
+        return {"part": self.encoded, "index": index, "input_ids": self.encoded.ids[index][0]}
+
+
+def collate(rows: list[dict[str, Any]], pad_id: int) -> dict[str, Any]:
+    """Dynamic padding to the longest of the batch, as DataCollatorWithPadding does it."""
+    encoded: Encoded = rows[0]["part"]
+    indices = [row["index"] for row in rows]
+    batch = {k: torch.from_numpy(v) for k, v in pad_batch(encoded, indices, pad_id).items()}
+    return {**batch, "labels": torch.tensor([encoded.labels[i] for i in indices])}
 
 
 def trainer_model(setting: Setting) -> Any:
@@ -147,6 +145,7 @@ def trainer_model(setting: Setting) -> Any:
 
 def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
     """One round of the plain script."""
+    gc.collect()
     run, bench = setting.run, setting.bench
     watch = Stopwatch()
     model = trainer_model(setting)
@@ -183,22 +182,10 @@ def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
             args=arguments,
             train_dataset=Rows(encoded),
             eval_dataset=Rows(selection) if selection else None,
-            data_collator=collate_with(encoded, setting.pad_id),
+            data_collator=partial(collate, pad_id=setting.pad_id),
             compute_metrics=lambda p: {"accuracy": float(np.mean(p[0].argmax(-1) == p[1]))},
         )
         trainer.remove_callback(PrinterCallback)
-        if selection is not None:
-            evaluating = collate_with(selection, setting.pad_id)
-            training_collator = trainer.data_collator
-            make = trainer.get_eval_dataloader
-
-            def eval_loader(*args: Any, **kwargs: Any) -> Any:
-                trainer.data_collator = evaluating
-                loader = make(*args, **kwargs)
-                trainer.data_collator = training_collator
-                return loader
-
-            trainer.get_eval_dataloader = eval_loader
         if not whole:
             watch = Stopwatch()
         done = trainer.train()
@@ -208,7 +195,8 @@ def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
 
 
 def by_paretune(setting: Setting, *, whole: bool) -> Turn:
-    """One round of our own."""
+    """One round of paretune."""
+    gc.collect()
     run = setting.run
     state = setting.where / "state"
     state.unlink(missing_ok=True)
@@ -247,14 +235,9 @@ def compare(setting: Setting, rounds: int, *, whole: bool) -> None:
         "trainer, grouped": lambda: by_trainer(setting, "group_by_length", whole=whole),
         "paretune": lambda: by_paretune(setting, whole=whole),
     }
-    turns: dict[str, list[Turn]] = {name: [] for name in sides}
-    for round_ in range(rounds + 1):
-        names = list(sides)
-        for name in names[round_ % 3 :] + names[: round_ % 3]:
-            gc.collect()
-            turn = sides[name]()
-            if round_:  # the first round warms up
-                turns[name].append(turn)
+    for name in sides:  # warms up
+        sides[name]()
+    turns = in_rounds(sides, rounds)
     first = {name: kept[0] for name, kept in turns.items()}
     if len({(t.steps, t.trained_parameters) for t in first.values()}) != 1:
         raise SystemExit(f"the sides did not do equal work: {first}")
@@ -263,18 +246,15 @@ def compare(setting: Setting, rounds: int, *, whole: bool) -> None:
         f"{first['paretune'].trained_parameters:,} trained parameters, {rounds} rounds"
     )
     for name, kept in turns.items():
-        per_step = [1000 * t.seconds / t.steps for t in kept]
-        print(f"  {name:<17} {_quartiles(per_step, ' ms/step')}  mean loss {kept[-1].loss:.3f}")
+        per_step = quartiles([1000 * t.seconds / t.steps for t in kept])
+        print(f"  {name:<17} {format_quartiles(per_step)} ms/step  mean loss {kept[-1].loss:.3f}")
+    ours = turns["paretune"]
     for name in ("trainer", "trainer, grouped"):
-        pairs = list(zip(turns[name], turns["paretune"], strict=True))
-        wall = _quartiles([theirs.seconds / ours.seconds for theirs, ours in pairs])
-        cpu = _quartiles([theirs.cpu_seconds / ours.cpu_seconds for theirs, ours in pairs])
+        wall, cpu = (
+            format_quartiles(ratio([t[clock] for t in turns[name]], [t[clock] for t in ours]))
+            for clock in (0, 1)
+        )
         print(f"  {name} / paretune: wall {wall}, CPU {cpu}")
-
-
-def _quartiles(values: list[float], unit: str = "") -> str:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return f"{middle:.2f}{unit} [{low:.2f}, {high:.2f}]"
 
 
 def main() -> None:
@@ -296,9 +276,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--what", choices=("train", "whole", "both"), default="both")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet()
     torch.set_num_threads(options.threads)
     run = Run(
         stage="tune",

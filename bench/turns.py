@@ -4,39 +4,103 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from paretune.measuring.counters import can_reset_high_water, read_status_bytes
 from paretune.measuring.machine import find_version
+from paretune.measuring.memory import release_memory
 from paretune.measuring.processor import describe_processor, read_memory
 
+Key = TypeVar("Key")
+Answer = TypeVar("Answer")
 PRODUCT_TOKENS = 512
 """Rows of the product whose speed is called the machine's peak."""
 
 
-def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every side in every round, after one round that warms up every shape.
+def in_rounds(sides: Mapping[Key, Callable[[], Answer]], rounds: int) -> dict[Key, list[Answer]]:
+    """What every side returns in every round.
 
     The side that begins changes from round to round, so that a slow moment meets all alike.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    answers: dict[Key, list[Answer]] = {name: [] for name in sides}
     names = list(sides)
-    for number in range(rounds + 1):
+    for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            begun = time.perf_counter()
-            sides[name]()
-            if number:
-                seconds[name].append(time.perf_counter() - begun)
-    return seconds
+            answers[name].append(sides[name]())
+    return answers
+
+
+def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every side in every round, after one round that warms up every shape."""
+
+    def time_side(side: Callable[[], object]) -> float:
+        begun = time.perf_counter()
+        side()
+        return time.perf_counter() - begun
+
+    timed = {name: partial(time_side, side) for name, side in sides.items()}
+    return {name: seconds[1:] for name, seconds in in_rounds(timed, rounds + 1).items()}
+
+
+def in_fresh_process(
+    script: str,
+    settings: Mapping[str, Any],
+    *,
+    python: str = sys.executable,
+    timeout: float | None = None,
+) -> dict[str, Any]:
+    """What ``script --alone SETTINGS`` prints in its last line: a measurement in its own process.
+
+    Args:
+        script: path of a benchmark.
+        settings: for it, as JSON; ``threads`` is the number of threads of OpenMP too.
+
+    Raises:
+        ProcessError: it failed, or the time was up; with the end of what it printed.
+    """
+    threads = str(settings.get("threads", ""))
+    environment = {**os.environ, **({"OMP_NUM_THREADS": threads} if threads else {})}
+    command = [python, script, "--alone", json.dumps(settings)]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ProcessError("the time was up") from None
+    if ended.returncode:
+        raise ProcessError(ended.stderr[-2000:])
+    answer: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return answer
+
+
+class ProcessError(SystemExit):
+    """A measurement in its own process failed."""
+
+
+def reset_high_water() -> int:
+    """Begin a new peak of this process (VmHWM); bytes that it holds now.
+
+    Raises:
+        SystemExit: the system has no such counter: Linux has.
+    """
+    if not can_reset_high_water():
+        raise SystemExit("this system has no high-water mark (VmHWM): Linux has")
+    release_memory()
+    Path("/proc/self/clear_refs").write_text("5")
+    return read_status_bytes("VmRSS")
 
 
 def quartiles(values: Sequence[float]) -> list[float]:

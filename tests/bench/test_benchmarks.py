@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
@@ -123,10 +125,10 @@ def test_peak_memory_of_one_side(toy: str) -> None:
 
     if not can_reset_high_water():
         pytest.skip("needs Linux's VmHWM")
-    options = Namespace(
-        model="tiny", folder=toy, task="copa", steps=1, threads=1, one=["b", "lora"]
+    settings = Namespace(
+        model="tiny", folder=toy, task="copa", steps=1, threads=1, variant="b", method="lora"
     )
-    memory = peak_memory.one(options)
+    memory = peak_memory.measure_alone(settings)
     assert memory["peak"] >= memory["loaded"] >= memory["imports"] > 50 * 2**20
     other = memory | {"peak": memory["imports"] + (memory["peak"] - memory["imports"]) // 2}
     case = peak_memory.summary({"b": [memory], "ours": [other]})
@@ -206,3 +208,20 @@ def test_predicted_steps_have_parts_that_are_fitted_again(toy: str) -> None:
         assert row["seconds"] > 0 and row["predicted"] == pytest.approx(parts)
         row["seconds"] = 0.5 * row["products"] + 2 * row["layers"] + 3 * row["optimizer"]
     assert fit_factors(rows) == pytest.approx([0.5, 2, 3], rel=1e-3)
+
+
+SCRIPTS = (
+    "method_costs.py --methods lora --rounds 1 --steps 1 --batch 2 --length 16 --threads 1",
+    "memory_repeatability.py --processes 2 --width 64 --layers 2 --batch 2 --steps 2",
+    "trainer_ratio.py --rounds 1 --limit 24 --epochs 1 --max-length 16",
+    "cost_model.py --stacks 1 --seconds 1 --batch 2 --length 16",
+    "load_peak.py llama-tiny --forms bf16",
+    "step_seconds.py --model tiny --task copa --methods lora",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", SCRIPTS, ids=lambda c: c.partition(".")[0])
+def test_scripts_run(command: str) -> None:
+    script, *options = command.split()
+    subprocess.run([sys.executable, str(BENCH / script), *options], check=True)
