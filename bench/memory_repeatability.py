@@ -94,8 +94,8 @@ def main() -> None:
     results = []
     for number in range(options.processes):
         results.append(in_fresh_process(__file__, vars(options)))
-        phase_texts = {k: f"{v['peak_bytes'] / 2**20:.1f}" for k, v in results[-1]["phases"].items()}
-        print(f"process {number + 1}: MiB {phase_texts}", flush=True)
+        texts = {k: f"{v['peak_bytes'] / 2**20:.1f}" for k, v in results[-1]["phases"].items()}
+        print(f"process {number + 1}: MiB {texts}", flush=True)
     print(f"counter: {results[0]['peak_counter']}")
     for phase in results[0]["phases"]:
         peaks = sorted(r["phases"][phase]["peak_bytes"] / 2**20 for r in results)
