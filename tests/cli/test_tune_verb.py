@@ -18,8 +18,8 @@ from paretune.data.infer import NamedColumns
 from paretune.errors import ParetuneError
 from paretune.execution.executor import StudySummary
 from paretune.study import Study
+from paretune.verbs.new import draft_study
 from paretune.verbs.run import RunResult
-from paretune.verbs.study_draft import draft_study
 from paretune.verbs.time_budget import fit_to_budget
 from paretune.verbs.tune import Columns
 

@@ -16,7 +16,7 @@ from paretune.data.rows import Row, gather_columns
 from paretune.errors import DataError
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
-from paretune.verbs.study_draft import draft_study
+from paretune.verbs.new import draft_study
 
 Rows = list[dict[str, Any]]
 ROWS = range(24)

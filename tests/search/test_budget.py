@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from paretune.verbs.executors import ExecutorChoice
 from support.search_studies import end, finals
 
 import paretune
@@ -27,7 +28,6 @@ from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.training.caches import ProcessCache
 from paretune.verbs import run as run_verb
-from paretune.verbs.executors import ExecutorChoice
 
 SECONDS = {"full": 40.0, "lora": 10.0, "prompt": 8.0, "head_only": 1.0}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paretune.verbs.executors import ExecutorChoice
 
 from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
@@ -28,7 +29,6 @@ from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.verbs.executors import ExecutorChoice
 
 METHODS = ("full", "lora", "prompt")
 

@@ -22,7 +22,7 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import RunStatus, Storage
 from paretune.study import Study
 from paretune.testing.translator_folders import tiny_marian
-from paretune.verbs import study_draft
+from paretune.verbs import new as new_verb
 from paretune_slovene.slobench import superglue_zip, translation_submission
 from paretune_slovene.slobench.official_scores import LABELS, Answers
 from support.peft_result_files import result
@@ -69,7 +69,7 @@ def execute_here(
 
 def make_drafts_small(patch: pytest.MonkeyPatch, model: str) -> None:
     """Let ``new`` and ``tune`` write study files that end soon, and name a tiny model."""
-    draft_study = study_draft.draft_study
+    draft_study = new_verb.draft_study
 
     def draft_small(
         path: Path, output: Any, model_name: str | None, *others: Any, **options: Any
@@ -82,7 +82,7 @@ def make_drafts_small(patch: pytest.MonkeyPatch, model: str) -> None:
         assert short or 'kind: "classification"' not in text  # others are only written
         return replace(draft, text=text)
 
-    for module in ("verbs.tune", "cli.commands.new"):
+    for module in ("verbs.tune", "verbs.new"):
         patch.setattr(f"paretune.{module}.draft_study", draft_small)
 
 

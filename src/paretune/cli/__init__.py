@@ -17,13 +17,8 @@ from paretune.cli.commands.demo import demo
 from paretune.cli.commands.doctor import doctor
 from paretune.cli.commands.export import export
 from paretune.cli.commands.ls import ls
-from paretune.cli.commands.new import new
 from paretune.cli.commands.peft_results import peft_results
-from paretune.cli.commands.plan import plan
-from paretune.cli.commands.report import report
-from paretune.cli.commands.run import run
 from paretune.cli.commands.track import track
-from paretune.cli.commands.tune import tune
 from paretune.cli.near_misses import refuse_near_miss
 from paretune.errors import INTERRUPTED, ModelError, ParetuneError, StudyError, first_line
 from paretune.measuring.processor import limit_threads_to_quota
@@ -35,8 +30,13 @@ from paretune.terminal import (
 )
 from paretune.verbs.check import check
 from paretune.verbs.compare import compare, why
+from paretune.verbs.new import new
+from paretune.verbs.plan import plan
 from paretune.verbs.recommend import recommend
+from paretune.verbs.report import show_study
+from paretune.verbs.run import run
 from paretune.verbs.stores import merge, verify
+from paretune.verbs.tune import tune
 from paretune.verbs.watch import watch
 
 VERBS: Mapping[str, Callable[..., Any]] = {
@@ -48,7 +48,7 @@ VERBS: Mapping[str, Callable[..., Any]] = {
     "run": run,
     "watch": watch,
     "track": track,
-    "report": report,
+    "report": show_study,
     "why": why,
     "peft-results": peft_results,
     "recommend": recommend,

@@ -28,8 +28,8 @@ from paretune.verbs.study_input import load_study, write_output
 
 FORMAT = 2
 """Of the JSON objects; increased when a field is removed or changes its meaning."""
-SILENT_OPTIONS = frozenset(("quiet", "once"))
-"""Options of how a result is shown that change nothing beside ``--json``."""
+COMPATIBLE = frozenset(("quiet", "once", "report", "output"))
+"""Options of how a result is shown that may stand beside ``--json`` and ``--quiet``."""
 
 
 def add_verb(app: typer.Typer, name: str, verb: Callable[..., Any]) -> None:
@@ -68,8 +68,8 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
             values["study"] = load_study(values["study"], overrides)
         options = {option: values[option] for option in show_options}
         arguments = {option: values[option] for option in verb_options}
-        if as_json:
-            _refuse_unseen(options, show_options)
+        if as_json or quiet:
+            _refuse_unseen("--json" if as_json else "--quiet", options, show_options)
         out = console()
 
         def tell(part: str | Result) -> None:
@@ -88,7 +88,7 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
                 arguments["observer"] = stack.enter_context(open_observer(stream, quiet=quiet))
             result: Result = verb(**arguments)
         if as_json:
-            write_json(name, result, json_file)
+            write_json(name, result, json_file or options.get("output"))
         else:
             result.show(out, **options)
         if result.failure is not None:
@@ -120,8 +120,9 @@ def write_json(name: str, result: Result, file: Path | None) -> None:
     Raises:
         StudyError: the file cannot be written.
     """
-    common = {"format": FORMAT, "paretune": version("paretune"), "verb": name}
-    value = {**common, **result.to_json()}
+    value = result.to_json()
+    if "format" not in value:  # a report has its own
+        value = {"format": FORMAT, "paretune": version("paretune"), "verb": name, **value}
     if file is None:
         echo_json(value)
         return
@@ -129,15 +130,15 @@ def write_json(name: str, result: Result, file: Path | None) -> None:
     echo(f"JSON: {file}", error=True)
 
 
-def _refuse_unseen(options: dict[str, Any], show_options: dict[str, inspect.Parameter]) -> None:
-    """Refuse options of how a result is shown where it is printed as JSON."""
+def _refuse_unseen(
+    silencer: str, options: dict[str, Any], parameters: dict[str, inspect.Parameter]
+) -> None:
+    """Refuse options of how a result is shown where it is not."""
     for option, value in options.items():
-        if value != show_options[option].default and option not in SILENT_OPTIONS:
-            raise StudyError(
-                "changes nothing beside --json.",
-                where=f"--{option.replace('_', '-')}",
-                remedy="Leave out one of them.",
-            )
+        if value != parameters[option].default and option not in COMPATIBLE:
+            name = f"--{option.replace('_', '-')}"
+            remedy = "Leave out one of them."
+            raise StudyError(f"shows nothing beside {silencer}.", where=name, remedy=remedy)
 
 
 def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

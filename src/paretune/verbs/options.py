@@ -1,12 +1,16 @@
 """Parameters that several verbs share, with the help that the command line shows.
 
-The command line passes the first type of a union: a path where a path or a text may be given.
+The command line passes the first type of a union: a path where a path or a text may be given. In
+Python a study may also be a :class:`~paretune.study.Study`, or plain values as
+:meth:`Study.parse <paretune.study.Study.parse>` takes them; amounts may be numbers of bytes or
+seconds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +30,7 @@ def complete_study(incomplete: str) -> list[str]:
 
 
 StudyLike = Annotated[
-    str | Path | Study,
+    str | Path | Study | Mapping[str, Any],
     typer.Argument(
         metavar="STUDY",
         help="A study file, or the name of a shipped one (paretune ls studies).",

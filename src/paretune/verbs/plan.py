@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
 
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
-from paretune.terminal.notebook import html_lines, html_table
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
+from paretune.verbs.options import Devices, Online, StoreFolder, StudyLike, Threads, Workers
+from paretune.verbs.result import Result
 from paretune.verbs.workers import (
-    WorkerOptions,
     describe_devices,
     explain_memory,
+    explain_too_large,
     resolve_workers,
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.data.finding import Finding
     from paretune.execution.worker_settings import WorkerSettings
     from paretune.planning.prepare import PreparedStudy
     from paretune.store import Store
     from paretune.store.record import Record
+    from paretune.terminal.console import Terminal
+
+TITLES = ("model", "method", "runs", "done", "time", "peak memory")
 
 
-@dataclass(frozen=True)
-class PredictedRun:
+@dataclass(frozen=True, repr=False)
+class PredictedRun(Result):
     """One run, whether it has ended, and what it takes.
 
     Attributes:
@@ -45,6 +52,8 @@ class PredictedRun:
         undecided: a race may yet find that it is not needed.
     """
 
+    json_fields: ClassVar = ("run", "done", "seconds", "peak_bytes", "basis", "memory_basis")
+
     run: Run
     done: bool
     seconds: float | None
@@ -57,19 +66,25 @@ class PredictedRun:
     fleet_by_default: bool = False
     undecided: bool = False
 
+    def describe(self) -> Iterable[RenderableType]:
+        """One line."""
+        from paretune.execution.progress import describe_run
 
-_TITLES = ("model", "method", "runs", "done", "time", "peak memory")
-_MOST_LINES = 20
-"""Lines of cells in the text of a plan."""
+        state = f"{_format_time(self.seconds)}, {_format_peak([self])}"
+        yield f"{describe_run(self.run)}: {'done' if self.done else state}"
 
 
 @dataclass(frozen=True, repr=False)
-class Plan:
+class Plan(Result):
     """All runs of a study, in the order in which they will run.
 
     Attributes:
-        devices: the workers of each device.
-        memory_limits: how memory limits them, as sentences.
+        study: its name.
+        runs: each with what identifies it, done, seconds (alone on one worker), peak_bytes, basis,
+            memory_basis.
+        worker_settings: of the workers of each device.
+        precision: of the models.
+        memory_limits: how memory limits the workers, as sentences.
         searches: for each search, what it will try, and what its selection part can tell.
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
@@ -77,9 +92,14 @@ class Plan:
         given_up: runs that a race has decided not to train.
     """
 
+    json_fields: ClassVar = (
+        *("study", "runs", "done", "seconds_left", "workers", "threads", "devices", "precision"),
+        *("too_large", "impossible", "race", "searches"),
+    )
+
     study: Study
     runs: tuple[PredictedRun, ...]
-    devices: tuple[WorkerSettings, ...]
+    worker_settings: tuple[WorkerSettings, ...]
     precision: str
     memory_limits: tuple[str, ...] = ()
     too_large: tuple[str, ...] = ()
@@ -87,79 +107,187 @@ class Plan:
     given_up: tuple[PredictedRun, ...] = ()
     searches: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:
-        """The cells and what is left, on one screen."""
-        lines = list(self.list_cells())
-        if len(lines) > _MOST_LINES:
-            lines = [
-                *lines[:_MOST_LINES],
-                f"... and {pluralise(len(lines) - _MOST_LINES, 'more line')}",
-            ]
-        return "\n".join([*lines, self.summary, *self.too_large])
+    def describe(self) -> Iterable[RenderableType]:
+        """A line for each cell, and what all of them take."""
+        yield from self.list_cells()
+        yield from self._totals()
 
-    def _repr_html_(self) -> str:
-        header = ("task", *_TITLES)
-        return html_table(header, self._rows()) + html_lines([self.summary, *self.too_large])
+    def show(
+        self,
+        out: Terminal,
+        *,
+        every: Annotated[
+            bool, typer.Option("--every", help="A line for every run, not for every cell.")
+        ] = False,
+    ) -> None:
+        """Print it."""
+        runs = (line for predicted in self.runs for line in predicted.describe())
+        for line in (*(runs if every else self.list_cells()), *self._totals()):
+            out.print(line, soft_wrap=True)
 
-    def list_cells(self) -> Iterable[str]:
+    def list_cells(self) -> Iterator[str]:
         """One line for each cell, under its task; names are never cut."""
-        rows = self._rows()
-        widths = [
-            max(len(row[i + 1]) for row in [("", *_TITLES), *rows]) for i in range(len(_TITLES))
-        ]
-        previous = None
-        for task, *cells in rows:
-            if task != previous:
-                yield task
-                yield _format_row(_TITLES, widths)
-            previous = task
-            yield _format_row(cells, widths)
-        yield "Runs: learning rates tried + final + cost measurements. Time: with one worker."
-
-    def _rows(self) -> list[tuple[str, ...]]:
         from paretune.methods.core.titles import title_of
 
         rows: list[tuple[str, ...]] = []
         for (task, model, method), runs in self.cells.items():
-            stages = Counter(run.run.stage for run in runs)
-            rows.append(
-                (
-                    *(task, model, title_of(method)),
-                    "+".join(str(stages[stage]) for stage in ("tune", "final", "cost")),
-                    f"{sum(run.done for run in runs)}/{len(runs)}",
-                    format_time(total_seconds(runs)),
-                    format_peak(runs),
-                )
-            )
-        return rows
+            stages = Counter(predicted.run.stage for predicted in runs)
+            counts = "+".join(str(stages[stage]) for stage in ("tune", "final", "cost"))
+            done = f"{sum(predicted.done for predicted in runs)}/{len(runs)}"
+            time = _format_time(total_seconds(runs))
+            rows.append((task, model, title_of(method), counts, done, time, _format_peak(runs)))
+        widths = [
+            max(map(len, column)) for column in zip(TITLES, *(r[1:] for r in rows), strict=True)
+        ]
+        previous = None
+        for task, *row in rows:
+            for cells in [row] if task == previous else [TITLES, row]:
+                if cells is TITLES:
+                    yield task
+                padded = [
+                    cell.ljust(width) if place < 2 else cell.rjust(width)
+                    for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+                ]
+                yield ("  " + "  ".join(padded)).rstrip()
+            previous = task
+        yield "Runs: learning rates tried + final + cost measurements. Time: with one worker."
+
+    def _totals(self) -> Iterator[str]:
+        yield from study_input.describe_test_files(self.study)
+        yield from (f"Not possible: {finding}" for finding in self.impossible)
+        yield from (f"Search: {sentence}" for sentence in self.searches)
+        yield from (f"Does not fit: {sentence}" for sentence in self.too_large)
+        yield self.summary
+        yield from self.memory_limits
+        sentences = (
+            *(self._describe_race(), self._describe_costs()),
+            *(self._describe_fleets(), self._describe_weights()),
+        )
+        yield from filter(None, sentences)
+        yield "Early stopping may shorten this, a busy machine lengthen it."
+        last = self.runs[-1]
+        yield f"Times are estimated from {last.basis}, memory from {last.memory_basis}."
 
     @property
     def summary(self) -> str:
         """How many runs are left, how long they take, and on what, as a sentence."""
         seconds = self.seconds_left
-        left = "time left not known yet"
-        if seconds is not None:
-            left = f"about {format_time(seconds)} left"
+        left = f"about {_format_time(seconds)} left"
+        if seconds is None:
+            left = "time left not known yet"
         return (
             f"{pluralise(len(self.runs), 'run')}, {self.done} done; {left} with "
-            f"{pluralise(self.workers, 'worker')} of "
-            f"{pluralise(self.devices[0].threads, 'thread')} on "
-            f"{describe_devices(self.devices)} in {self.precision}."
+            f"{pluralise(self.workers, 'worker')} of {pluralise(self.threads, 'thread')} on "
+            f"{describe_devices(self.worker_settings)} in {self.precision}."
+        )
+
+    @property
+    def race(self) -> dict[str, Any] | None:
+        """None without a race; else ``spared_runs`` that it will not train and ``undecided_runs``
+        that it may not, with their seconds, one after another.
+        """
+        if self.study.protocol.race == "off":
+            return None
+        undecided = [predicted for predicted in self.runs if predicted.undecided]
+        return {
+            "spared_runs": len(self.given_up),
+            "spared_seconds": total_seconds(self.given_up),
+            "undecided_runs": len(undecided),
+            "undecided_seconds": total_seconds(undecided),
+        }
+
+    def _describe_race(self) -> str:
+        if (race := self.race) is None:
+            return ""
+        spared, undecided = (
+            _format_time(race[name]) for name in ("spared_seconds", "undecided_seconds")
+        )
+        return (
+            f"A race to the {self.study.protocol.race}: "
+            f"{pluralise(race['spared_runs'], 'run')} spared so far ({spared}, one worker); it may "
+            f"spare {race['undecided_runs']} more ({undecided})."
+        )
+
+    def _describe_costs(self) -> str:
+        """The cost measurements that are left, and their bound."""
+        left = [p for p in self.runs if p.run.stage == "cost" and not p.done]
+        if not left:
+            return ""
+        seconds, bound = total_seconds(left), self.study.protocol.cost_seconds
+        about = "" if seconds is None else f", about {_format_time(seconds)}"
+        return (
+            f"This includes {pluralise(len(left), 'cost measurement')}, one at a time{about}: "
+            f"training steps are timed for at most {bound:g} s each (protocol.cost_seconds), "
+            f"inference for {bound / 2:g} s."
+        )
+
+    def _describe_fleets(self) -> str:
+        """How many train together; nothing where no fleet would form."""
+        if not self.fleets:
+            return ""
+        by_default = sum(len(runs) for runs in self.fleets if all(r.fleet_by_default for r in runs))
+        optional = sum(map(len, self.fleets)) - by_default
+        most = max(min(len(runs), max(r.fleet_capacity for r in runs)) for runs in self.fleets)
+        left = len(self.runs) - self.done
+        if not by_default:
+            return (
+                f"With --fleet {most}, {optional} of {left} would train together, {most} at once."
+            )
+        rest = f"; with --fleet {most}, {optional} more" if optional else ""
+        return (
+            f"{by_default} of {left} train together on one backbone, at most {most} at once{rest}."
+        )
+
+    def _describe_weights(self) -> str:
+        """Trained weights, so that nobody learns only afterwards which are not kept."""
+        from paretune.reporting.text.formatting import format_bytes
+
+        best_bytes, all_bytes = self.weight_bytes
+        budget_bytes = self.study.protocol.keep_weights
+        best, budget = format_bytes(best_bytes), format_bytes(budget_bytes)
+        if all_bytes <= budget_bytes:
+            return f"Trained weights: {format_bytes(all_bytes)} for all final runs; all are kept."
+        if best_bytes <= budget_bytes:
+            return (
+                f"Trained weights: {format_bytes(all_bytes)} for all final runs, {best} for the "
+                f"best of each method; protocol.keep_weights keeps {budget}, the best ones first."
+            )
+        too_large = sum(
+            max(run.weight_bytes for run in runs) > budget_bytes for runs in self.cells.values()
+        )
+        takes = "takes" if too_large == 1 else "take"
+        alone = (
+            f" {pluralise(too_large, 'method')} alone {takes} more than that." if too_large else ""
+        )
+        return (
+            f"Trained weights: {best} for the best run of each method, and protocol.keep_weights "
+            f"keeps {budget}, the recommended first; `export --train-again` trains the others once "
+            f"more.{alone}"
         )
 
     @property
     def workers(self) -> int:
         """How many processes train at once."""
-        return sum(settings.device_workers for settings in self.devices)
+        return sum(settings.device_workers for settings in self.worker_settings)
+
+    @property
+    def threads(self) -> int:
+        """Of each worker."""
+        return self.worker_settings[0].threads
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which they train; costs are measured on the first."""
+        return tuple(settings.device for settings in self.worker_settings)
 
     @property
     def done(self) -> int:
         """How many runs have ended."""
-        return sum(run.done for run in self.runs)
+        return sum(predicted.done for predicted in self.runs)
 
     @property
     def seconds_left(self) -> float | None:
-        """Wall clock: runs train side by side, costs are measured one after the other.
+        """Predicted wall clock: runs train side by side, costs are measured one after the other.
 
         None where it is not known of a run that is left.
         """
@@ -179,7 +307,7 @@ class Plan:
         from paretune.planning.predicted_cost import worker_bytes
 
         run_bytes = worker_bytes(run.peak_bytes)
-        return sum(settings.count_fitting(run_bytes) for settings in self.devices)
+        return sum(settings.count_fitting(run_bytes) for settings in self.worker_settings)
 
     @property
     def fleets(self) -> tuple[tuple[PredictedRun, ...], ...]:
@@ -210,50 +338,39 @@ class Plan:
         return {cell: tuple(cells[cell]) for cell in ordered}
 
 
-def format_time(seconds: float | None) -> str:
-    """A duration; what stands where it is not known."""
+def _format_time(seconds: float | None) -> str:
     from paretune.execution.progress import format_duration
 
     return "not known" if seconds is None else format_duration(seconds)
 
 
-def format_peak(runs: Iterable[PredictedRun]) -> str:
+def _format_peak(runs: Iterable[PredictedRun]) -> str:
     """The highest peak of all; a dash where none needs a model."""
     from paretune.reporting.text.formatting import format_bytes
 
-    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
+    peaks = [predicted.peak_bytes for predicted in runs if predicted.peak_bytes is not None]
     return format_bytes(max(peaks)) if peaks else "-"
-
-
-def _format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Names to the left, numbers to the right."""
-    padded = [
-        cell.ljust(width) if i < 2 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return ("  " + "  ".join(padded)).rstrip()
 
 
 def total_seconds(runs: Iterable[PredictedRun]) -> float | None:
     """Seconds of all, one after another; None if those of one are not known."""
-    seconds = [run.seconds for run in runs]
-    known = [one for one in seconds if one is not None]
-    return sum(known) if len(known) == len(seconds) else None
+    seconds = [predicted.seconds for predicted in runs]
+    return None if None in seconds else sum(filter(None, seconds))
 
 
 def plan(
-    study: Study | Path | str,
+    study: StudyLike,
     *,
-    store: Path | str | None = None,
-    **options: Unpack[WorkerOptions],
+    store: StoreFolder = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    devices: Devices = "auto",
+    online: Online = False,
 ) -> Plan:
-    """Predict a study without starting or writing anything.
+    """Predict the time and memory of a study.
 
-    Args:
-        study: a study, its file, or the name of a shipped one.
-        store: folder of the results; ``studies/NAME`` by default. Runs that ended there are done,
-            whichever study or version of this one they were trained for.
-        options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`).
+    Nothing is started or written. Runs that ended already are known from the store, whichever study
+    or version of this one they were trained for.
 
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
@@ -271,13 +388,12 @@ def plan(
     from paretune.search.auto import describe_searches
     from paretune.store import Store
     from paretune.training.fleet.capacity import fleet_key
-    from paretune.verbs.memory_fit import explain_too_large
 
     folder = study_input.store_folder(study, store)
-    workers, offline = resolve_workers(**options), not options.get("online", False)
-    device = workers[0].device
+    settings = resolve_workers(workers, threads, devices)
+    device = settings[0].device
     records: list[Record] = []
-    prepared = prepare_study(study, offline=offline, audited=True)
+    prepared = prepare_study(study, offline=not online, audited=True)
     caches = prepared.caches
     with ExitStack() as stack:
         opened = None
@@ -298,8 +414,8 @@ def plan(
     coming = [run for run_id, run in by_id.items() if run_id not in ended] + waiting
     preflight.check_splits(coming, caches)
     run_bytes = predictor.predict_worker_bytes(coming)
-    workers = fit_workers(workers, run_bytes)
-    budget_bytes = fleet_budget_bytes(workers[0].device_workers, device)
+    settings = fit_workers(settings, run_bytes)
+    budget_bytes = fleet_budget_bytes(settings[0].device_workers, device)
 
     def predict(run: Run, *, done: bool, undecided: bool = False) -> PredictedRun:
         cost = predictor.predict(run)
@@ -325,14 +441,12 @@ def plan(
         study=study,
         runs=tuple(
             predict(run, done=done, undecided=undecided)
-            for run, done, undecided in sorted(runs, key=lambda one: order[one[0].stage])
+            for run, done, undecided in sorted(runs, key=lambda entry: order[entry[0].stage])
         ),
-        devices=workers,
-        memory_limits=explain_memory(workers, run_bytes),
+        worker_settings=settings,
+        memory_limits=explain_memory(settings, run_bytes),
         precision=prepared.describe_precisions(),
-        too_large=tuple(
-            explain_too_large(coming, predictor, [settings.device for settings in workers])
-        ),
+        too_large=tuple(explain_too_large(coming, predictor, settings)),
         impossible=tuple(describe_refused(prepared.refused)),
         given_up=tuple(predict(run, done=False) for run in given_up),
         searches=tuple(describe_searches(prepared, [run for run, *_ in runs])),
@@ -346,20 +460,22 @@ def _find_shared_records(
     from paretune.search import race
 
     study_hash = prepared.study.study_hash
-    others = [e.study_hash for e in opened.list_studies() if e.study_hash != study_hash]
-    known = {record.run_id for record in records}
+    ended_here = {record.run_id for record in records}
     stored = {
         record.run_id: record
-        for other in others
-        for record in opened.load_records(other, predictions=True)
-        if record.run_id not in known
+        for entry in opened.list_studies()
+        if entry.study_hash != study_hash
+        for record in opened.load_records(entry.study_hash, predictions=True)
+        if record.run_id not in ended_here
     }
     shared: list[Record] = []
     # Rates that have ended tell which final runs come next, and those may have ended too.
     while stored:
         ready, _ = race.plan_runs(prepared, [*records, *shared])
         ended = [
-            replace(stored.pop(one.run_id), run=one.run) for one in ready if one.run_id in stored
+            replace(stored.pop(planned.run_id), run=planned.run)
+            for planned in ready
+            if planned.run_id in stored
         ]
         if not ended:
             break

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from paretune.errors import StoredResultsWarning, StoreError
 from paretune.study import Study
 from paretune.verbs import study_input
+from paretune.verbs.options import Quiet, StoreFolder, StudyLike
+from paretune.verbs.result import Result
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
     from paretune.reporting.model import Report
     from paretune.store import Record, RunStatus, Store
+    from paretune.terminal.console import Terminal
+
+PageFile = Annotated[
+    Path | str | None,
+    typer.Option(metavar="FILE", help="Where to write the page. [default: STORE/report.html]"),
+]
+CardFile = Annotated[
+    Path | str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write the result as a picture for links: PNG or SVG, 1,200 x 630.",
+    ),
+]
+FiguresFolder = Annotated[
+    Path | str | None,
+    typer.Option(metavar="FOLDER", help="Also write the figures here: PNG, SVG and PDF."),
+]
+TablesFolder = Annotated[
+    Path | str | None,
+    typer.Option(
+        metavar="FOLDER", help="Also write the tables here: LaTeX, Markdown, CSV, Parquet."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -43,7 +71,7 @@ class StudyResults:
         return build_report(self.study, self.records, self.states, self.findings)
 
 
-def load_results(study: Study | Path | str, store: Path | str | None = None) -> StudyResults:
+def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResults:
     """Read from the store what a report shows.
 
     Warns (:class:`~paretune.errors.StoredResultsWarning`) where data files have changed since the
@@ -147,13 +175,13 @@ def write_outputs(
 
 
 def report(
-    study: Study | Path | str,
+    study: StudyLike,
     *,
-    store: Path | str | None = None,
-    page: Path | str | None = None,
-    card: Path | str | None = None,
-    figures: Path | str | None = None,
-    tables: Path | str | None = None,
+    store: StoreFolder = None,
+    page: PageFile = None,
+    card: CardFile = None,
+    figures: FiguresFolder = None,
+    tables: TablesFolder = None,
     json: Path | str | None = None,
 ) -> Report:
     """What a study has found so far, finished or not.
@@ -175,6 +203,99 @@ def report(
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    built = load_results(study, store).build_report()
-    write_outputs(built, page, card=card, figures=figures, tables=tables, json=json)
-    return built
+    document = load_results(study, store).build_report()
+    write_outputs(document, page, card=card, figures=figures, tables=tables, json=json)
+    return document
+
+
+@dataclass(frozen=True, repr=False)
+class ReportScreen(Result):
+    """A report as the command shows it: a screen, and a page in a file.
+
+    Attributes:
+        outputs: of :func:`write_outputs`.
+    """
+
+    results: StudyResults
+    outputs: dict[str, Path | str | None]
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole study; the files that were asked for are written too."""
+        from paretune.reporting.json.study_json import build_study_json
+
+        document = self.results.build_report()
+        write_outputs(document, **self.outputs)
+        return build_study_json(document)
+
+    def show(
+        self,
+        out: Terminal,
+        *,
+        details: Annotated[
+            bool, typer.Option("--details", help="Every table, in place of the first screen.")
+        ] = False,
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                "--output", "-o", metavar="FILE", help="The page; with --json, the JSON instead."
+            ),
+        ] = None,
+        quiet: Quiet = False,
+    ) -> None:
+        """Print the first screen, or all tables; write the page and the other outputs."""
+        outputs = {**self.outputs, "page": self.outputs["page"] or output}
+        show_report(self.results, out, details=details, quiet=quiet, outputs=outputs)
+
+
+def show_study(
+    study: StudyLike,
+    *,
+    store: StoreFolder = None,
+    page: PageFile = None,
+    card: CardFile = None,
+    figures: FiguresFolder = None,
+    tables: TablesFolder = None,
+) -> ReportScreen:
+    """Show the results of a study, and write a page.
+
+    Works while the study runs, and on a machine without torch or models.
+
+    Raises:
+        ParetuneError: as :func:`report`.
+    """
+    outputs = {"page": page, "card": card, "figures": figures, "tables": tables}
+    return ReportScreen(load_results(study, store), outputs)
+
+
+def show_report(
+    results: StudyResults,
+    out: Terminal,
+    *,
+    details: bool = False,
+    quiet: bool = False,
+    outputs: dict[str, Path | str | None] | None = None,
+) -> None:
+    """Print the first screen, or all tables; write the page and other outputs.
+
+    Args:
+        quiet: print one line a task instead, and not what was written.
+        outputs: of :func:`write_outputs`; the page is written beside the results by default.
+    """
+    from paretune.reporting.text.terminal_screen import print_headlines, print_screen
+    from paretune.reporting.text.terminal_tables import print_tables
+
+    document = results.build_report()
+    if quiet:
+        print_headlines(document, out)
+    elif details:
+        print_tables(document, out)
+    else:
+        print_screen(document, out, study_input.spell_study(results.study, results.folder))
+    outputs = outputs or {}
+    if outputs.get("page") is None and os.access(results.folder, os.W_OK):
+        outputs = {**outputs, "page": results.folder / "report.html"}
+    if outputs.get("page") is None and not quiet:
+        out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
+    written = write_outputs(document, **outputs)
+    for name, path in () if quiet else written:
+        out.print(f"{name}: {path}", soft_wrap=True)

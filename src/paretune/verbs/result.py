@@ -35,7 +35,7 @@ class Result:
 
     def describe(self) -> Iterable[RenderableType]:
         """What it says: strings are lines of their own, anything else is laid out by Rich."""
-        raise NotImplementedError
+        return ()
 
     def show(self, out: Terminal) -> None:
         """Print it on a terminal. Options of the command are keyword arguments of a subclass."""
@@ -54,8 +54,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The fields of its JSON object, as plain values."""
-        names = self.json_fields or [field.name for field in fields(self)]  # type: ignore[arg-type]
-        return {name: to_json_value(getattr(self, name)) for name in names}
+        return _object_of(self, self.json_fields)
 
     def __str__(self) -> str:
         from paretune.terminal.console import Terminal
@@ -70,7 +69,7 @@ class Result:
         return html_code(str(self).splitlines())
 
 
-Tell = Callable[[str | Result], None]
+Tell = Callable[[Any], None]
 """Called with a sentence, or with a part of the result, while a verb works."""
 
 
@@ -123,11 +122,7 @@ def to_json_value(value: Any) -> Any:
         error = {"kind": type(value).__name__, "what": value.what, "where": value.where}
         return {**error, "remedy": value.remedy, "exit_code": value.exit_code}
     if is_dataclass(value) and not isinstance(value, type):
-        plain: dict[str, Any] = {}
-        for name, content in ((field.name, getattr(value, field.name)) for field in fields(value)):
-            is_run = isinstance(content, Run)
-            plain |= _run_fields(content) if is_run else {name: to_json_value(content)}
-        return plain
+        return _object_of(value)
     if isinstance(value, Mapping):
         return {str(key): to_json_value(content) for key, content in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -141,6 +136,16 @@ def to_json_value(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value) if math.isfinite(value) else None
     return value
+
+
+def _object_of(value: Any, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Fields of a dataclass by their names, by default all; those of a run beside them."""
+    plain: dict[str, Any] = {}
+    for name in names or [field.name for field in fields(value)]:
+        content = getattr(value, name)
+        json_value = to_json_value(content)
+        plain |= json_value if isinstance(content, Run) else {name: json_value}
+    return plain
 
 
 def _run_fields(run: Run) -> dict[str, Any]:

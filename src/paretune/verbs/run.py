@@ -3,97 +3,199 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from paretune.errors import StudyError
+import typer
+
+from paretune.errors import ParetuneError, RunsFailedError, StudyError
 from paretune.planning.shard import Shard
 from paretune.study import NO_MODEL, Run, Study
 from paretune.study.quantities import parse_duration
-from paretune.terminal.notebook import html_lines
+from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
-from paretune.verbs.executors import ExecutorChoice
-from paretune.verbs.workers import WorkerOptions, explain_memory, resolve_workers
+from paretune.verbs.options import (
+    Devices,
+    Online,
+    Quiet,
+    StoreFolder,
+    StudyLike,
+    Threads,
+    Workers,
+)
+from paretune.verbs.report import load_results, show_report
+from paretune.verbs.result import Result
+from paretune.verbs.workers import (
+    check_executor,
+    check_memory,
+    describe_workers,
+    explain_memory,
+    make_executor,
+    resolve_workers,
+)
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.data.finding import Finding
     from paretune.execution.executor import StudyCallbacks, StudySummary
     from paretune.execution.progress import Observer
     from paretune.execution.study_loop import Expand
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
-    from paretune.store import Store
+    from paretune.store import RunStatus, Store
+    from paretune.terminal.console import Terminal
 
 COST_SHARE = 0.1
 """Of a time budget, for timing the costs of all methods."""
 
 
-@dataclass(frozen=True)
-class RunResult:
+@dataclass(frozen=True, repr=False)
+class RunResult(Result):
     """A study whose runs have ended, or whose time budget is used up.
 
     Attributes:
+        study: its name.
         folder: of the results.
         summary: how many runs ended and how, and which stopped with an unexpected error
             (``summary.failed``).
         left: runs that the time budget left out.
         seconds_left: predicted for them, wall clock; None where that is not known.
+        shard: the share that was run; None: all of the study.
     """
+
+    json_fields: ClassVar = ("study", "folder", "ended", "failed", "left", "seconds_left")
 
     study: Study
     folder: Path
     summary: StudySummary
     left: int = 0
     seconds_left: float | None = 0.0
+    shard: Shard | None = None
 
-    def _repr_html_(self) -> str:
+    @property
+    def ended(self) -> int:
+        """How many runs have ended."""
+        return sum(self.summary.outcomes.values())
+
+    @property
+    def failed(self) -> Sequence[RunStatus]:
+        """Runs that stopped with an error: each with what identifies it, run_id and message."""
+        return self.summary.failed
+
+    @property
+    def failure(self) -> ParetuneError | None:
+        """The runs that failed."""
+        if not self.failed:
+            return None
+        names = "\n".join(f"  {status.run_id}: {status.message}" for status in self.failed)
+        return RunsFailedError(
+            f"{pluralise(len(self.failed), 'run')} stopped with an error:\n{names}\n",
+            remedy=f"`paretune run --retry {study_input.spell_study(self.study, self.folder)}` "
+            "tries them again.",
+        )
+
+    def describe(self) -> Iterable[RenderableType]:
+        """How the runs ended, and what comes next."""
         ended = [f"{count} {outcome}" for outcome, count in self.summary.outcomes.items()]
-        failed = [f"{one.run.cell}: {one.message}" for one in self.summary.failed]
-        text = f"{self.study.study}: {', '.join(ended)}; results in {self.folder}"
-        return html_lines([text, *failed])
+        yield f"{self.study.study}: {', '.join(ended)}; results in {self.folder}"
+        yield from (f"{' x '.join(status.run.cell)}: {status.message}" for status in self.failed)
+        if self.shard is not None:
+            merged = Path("studies", self.study.study)
+            stores = f"{merged}-shard-*-of-{self.shard.count}"
+            if self.folder != study_input.shard_folder(self.study, self.shard):
+                stores = "STORES"
+            yield (
+                f"Share {self.shard.index}/{self.shard.count}: {self.folder}. When all have ended: "
+                f"paretune merge {stores} --output {merged}, then paretune run "
+                f"{self.study.typed} measures the costs and reports."
+            )
+
+    def show(
+        self,
+        out: Terminal,
+        *,
+        report: Annotated[
+            bool, typer.Option(help="Show and write the comparison at the end.")
+        ] = True,
+        quiet: Quiet = False,
+    ) -> None:
+        """Print the comparison, and write its page; of a share, what comes next."""
+        if self.shard is not None:
+            super().show(out)
+        elif report:
+            show_report(load_results(self.study, self.folder), out, quiet=quiet)
 
 
 def run(
-    study: Study | Mapping[str, Any] | Path | str,
+    study: StudyLike,
     *,
-    store: Path | str | None = None,
-    retry: bool = False,
-    fleet: int | None = None,
-    executor: str = "local",
-    address: str | None = None,
-    budget: str | float | None = None,
-    shard: str | None = None,
+    store: StoreFolder = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    devices: Devices = "auto",
+    online: Online = False,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry",
+            help="Try runs again that failed, did not fit in memory, or have damaged files.",
+        ),
+    ] = False,
+    fleet: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many runs of one method train together at most; 1: each alone. [default: 8 "
+            "where that is faster on a CPU, 1 on a GPU]",
+        ),
+    ] = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What executes the runs: local, processes of this machine; or ray, tasks on a "
+            "Ray cluster (docs/how-it-works/cluster.md).",
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Head of the Ray cluster. [default: the cluster of this machine]",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | float | None,
+        typer.Option(
+            metavar="TIME",
+            help="Stop after 30min: runs that tell most per second come first, and the same "
+            "command continues. [default: protocol.budget]",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Run one of N shares, whole cells, into studies/NAME-shard-I-of-N or --store; "
+            "`paretune merge` joins them (docs/how-it-works/cluster.md).",
+        ),
+    ] = None,
+    quiet: Quiet = False,
     observer: Observer | None = None,
-    quiet: bool = False,
-    **options: Unpack[WorkerOptions],
 ) -> RunResult:
-    """Run a study in worker processes, or continue it, until none of its runs is left.
+    """Run a study, or continue it.
+
+    After Ctrl-C, a crash or a power cut, the same command continues. Several processes may work
+    on one study at once.
 
     Args:
-        study: a study, its file, the name of a shipped one, or plain values as
-            :meth:`Study.parse <paretune.study.Study.parse>` takes them.
-        store: folder of the results; ``studies/NAME`` by default.
-        retry: try runs again that failed or did not fit in memory, and those whose stored files are
-            missing or damaged.
-        fleet: maximum number of runs of one method that train together in one worker, where batches
-            can be shared and memory allows; 1: every run alone. By default 8 where that is faster,
-            1 on a GPU.
-        executor: ``local``: worker processes of this machine; ``ray``: tasks on a Ray cluster.
-        address: of that cluster, ``HOST:PORT``; the one of this machine by default.
-        budget: wall-clock time from now after which to stop, ``"30min"`` or seconds; in place of
-            ``protocol.budget``. A first score of every method comes first
-            (:mod:`paretune.search.budget`), costs are timed more briefly, and the next call
-            continues.
-        shard: ``"3/16"``: run the third of 16 shares, into a store of its own,
-            ``studies/NAME-shard-3-of-16`` by default. When all have ended, :func:`paretune.merge`
-            joins them, and this function without ``shard`` measures the costs.
+        budget: a first score of every method comes first (:mod:`paretune.search.budget`), and costs
+            are timed more briefly.
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
-        quiet: show nothing.
-        options: ``workers``, ``threads``, ``devices``, ``online`` (:class:`WorkerOptions`); data
-            and models are downloaded before the workers start.
 
     Returns:
         Where the results are and how the runs ended. A run that stopped with an error raises
@@ -104,14 +206,15 @@ def run(
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
     started = time.monotonic()
-    choice = ExecutorChoice(executor, address)
+    check_executor(executor, address)
     share = None if shard is None else Shard.parse(shard)
     if isinstance(study, Mapping):
         study = Study.parse(study)
     resolved = study_input.resolve_study(study)
     text = study_input.study_file_text(study)
-    own_budget = resolved.protocol.budget if share is None else None
-    seconds = own_budget if budget is None else parse_duration(budget, "--budget")
+    seconds = None if budget is None else parse_duration(budget, "--budget")
+    if share is None and budget is None:
+        seconds = resolved.protocol.budget
     if share is not None:
         if seconds is not None:
             raise StudyError(
@@ -126,13 +229,12 @@ def run(
     from paretune.execution.progress import open_default_observer
     from paretune.search import race
     from paretune.search.budget import TimeBudget
-    from paretune.verbs.memory_fit import check_memory
 
-    workers, offline = resolve_workers(**options), not options.get("online", False)
-    device = workers[0].device
+    settings = resolve_workers(workers, threads, devices)
+    device = settings[0].device
     with (
         open_default_observer(observer, quiet=quiet) as observer,
-        open_study(resolved, folder, observer, device, offline=offline, shard=share) as (
+        open_study(resolved, folder, observer, device, offline=not online, shard=share) as (
             prepared,
             opened,
         ),
@@ -145,35 +247,37 @@ def run(
         checked, predictor = resolved, planned.predictor
         if seconds is not None:
             checked = _shorten_costs(checked, planned.coming, seconds)
-        check_memory(planned.coming, predictor, [settings.device for settings in workers])
+        check_memory(planned.coming, predictor, settings)
         run_bytes = predictor.predict_worker_bytes(planned.coming)
-        fitted = fit_workers(workers, run_bytes)
+        fitted = fit_workers(settings, run_bytes)
         if executor == "local":  # what fits here says nothing of a cluster
-            workers = fitted
+            settings = fitted
         observer.note(
-            f"{planned.count} runs, {choice.describe(workers)} in "
+            f"{planned.count} runs, {describe_workers(settings, executor, address)} in "
             f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
         sentences = study_input.describe_test_files(checked)
-        for sentence in (*sentences, *explain_memory(workers, run_bytes)):
+        for sentence in (*sentences, *explain_memory(settings, run_bytes)):
             observer.note(sentence)
         if share is not None:
             observer.note(_describe_shard(share, checked))
-        chosen = choice.make(checked, prepared, workers, fleet)
+        execution = make_executor(
+            checked, prepared, settings, executor=executor, address=address, fleet=fleet
+        )
         deadline = None if seconds is None else started + seconds
         expand = race.plan_wanted_runs
         if deadline is not None:
             expand = TimeBudget(
                 seconds_left=lambda: deadline - time.monotonic(),
-                workers=sum(settings.device_workers for settings in fitted),
+                workers=sum(device.device_workers for device in fitted),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
         callbacks = _make_callbacks(planned, observer, expand, deadline)
         before = {s.run_id for s in opened.load_statuses(checked.study_hash) if s.ended}
         begun = time.monotonic()
-        summary = chosen.execute(opened, checked.study_hash, callbacks)
+        summary = execution.execute(opened, checked.study_hash, callbacks)
         if seconds is None:
-            return RunResult(checked, opened.folder, summary)
+            return RunResult(checked, opened.folder, summary, shard=share)
         left, seconds_left = _predict_rest(planned, before, time.monotonic() - begun)
         if left:
             done = sum(summary.outcomes.values())
@@ -267,7 +371,7 @@ def plan_first_runs(
     records = study_input.load_records(study, opened)
     ready, waiting = race.plan_runs(prepared, records)
     ended = {record.run_id for record in records}
-    by_id = {one.run_id: one.run for one in ready}  # several searches may share a trial
+    by_id = {new.run_id: new.run for new in ready}  # several searches may share a trial
     coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
     preflight.check_splits(coming, caches)
     preflight.check_models(coming, caches)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
 from paretune.errors import StudyError
@@ -48,8 +48,14 @@ def find_study_file(study: str) -> Path:
     )
 
 
-def resolve_study(study: Study | Path | str) -> Study:
-    """The study itself, or that of a file or of a shipped one's name; StudyError if it is none."""
+def resolve_study(study: Study | Path | str | Mapping[str, Any]) -> Study:
+    """The study itself, that of a file, of a shipped one's name or of plain values.
+
+    Raises:
+        StudyError: it is none.
+    """
+    if isinstance(study, Mapping):
+        return Study.parse(study)
     return study if isinstance(study, Study) else load_study(study)
 
 

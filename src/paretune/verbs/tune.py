@@ -1,73 +1,74 @@
-"""``tune``: from a data file to an answer and an exported adapter."""
+"""``tune``: from a data file to an answer and an exported adapter, in one command."""
 
 from __future__ import annotations
 
 import io
 import itertools
+import json
 import math
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from paretune.errors import StudyError
+import typer
+
+from paretune.errors import ParetuneError, StudyError
 from paretune.files import make_file_name
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import parse_duration, parse_size
 from paretune.verbs.export import ExportResult, export
-from paretune.verbs.plan import plan
+from paretune.verbs.new import (
+    DEFAULT_MODEL,
+    DropUnlabelled,
+    Label,
+    Pair,
+    Source,
+    Target,
+    TestFile,
+    Text,
+    draft_study,
+)
+from paretune.verbs.options import Devices, MaxMemory, Online, Quiet, Threads, Workers
+from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
-from paretune.verbs.report import report
+from paretune.verbs.report import load_results, report, show_report
+from paretune.verbs.result import Result, Tell
 from paretune.verbs.run import RunResult, run
-from paretune.verbs.study_draft import draft_study
 from paretune.verbs.study_input import load_records, write_output
-from paretune.verbs.time_budget import fit_to_budget
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.execution.progress import Observer
     from paretune.reporting.model import Report
     from paretune.reporting.text.recommendation import Advice
     from paretune.study import TaskSpec
-    from paretune.verbs.workers import WorkerOptions
+    from paretune.terminal.console import Terminal
 
-Tell = Callable[[str], None]
+Values = dict[str, Any]
 
+FIRST_SHARE = 0.5
+"""Of a time budget, what first scores of all methods are predicted to take at most."""
+MIN_ROWS = 200
 END_SHARES = (0.05, 0.4)
 """Of a time budget, the least and the most that is kept for the report and the export."""
 END_RATIO = 1.5
 """Processor time of report and export beside that of preparing (MiniLM-L6, LoRA: 1.4)."""
-
-_TASK_KEYS = {
+TASK_KEYS = {
     **{"label": "label", "text": "text", "pair": "text_pair"},
     **{"source": "source_lang", "target": "target_lang"},
 }
 """Columns by the name of their option, as a task has them."""
 
 
-class Columns(TypedDict, total=False):
-    """Columns that need no guess.
-
-    Attributes:
-        label: the column of labels.
-        text: the column of texts.
-        pair: the column of second texts.
-        source: of a translation, what to translate.
-        target: of a translation, the translation.
-    """
-
-    label: str | None
-    text: str | None
-    pair: str | None
-    source: str | None
-    target: str | None
-
-
-@dataclass(frozen=True)
-class TuneResult:
+@dataclass(frozen=True, repr=False)
+class TuneResult(Result):
     """A comparison on a data file, and what came of it.
 
     Attributes:
@@ -79,7 +80,10 @@ class TuneResult:
         advice: what to take, why, and what would change it.
         exported: the trained model; None where ``notes`` say why there is none.
         notes: sentences on what was not exported or not done, and the command that does it.
+        max_memory: within which the advice holds.
     """
+
+    json_fields: ClassVar = ("file", "advice", "folder", "notes")
 
     file: Path
     study: Study
@@ -89,11 +93,45 @@ class TuneResult:
     advice: Advice
     exported: ExportResult | None
     notes: tuple[str, ...]
+    max_memory: str | float | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Of the export; None where ``notes`` say why there is none."""
+        return None if self.exported is None else self.exported.folder
 
     @property
     def report(self) -> Report:
         """Scores with intervals, costs and verdicts of all methods."""
         return report(self.study, store=self.run.folder)
+
+    @property
+    def failure(self) -> ParetuneError | None:
+        """The runs that failed."""
+        return self.run.failure
+
+    def describe(self) -> Iterable[RenderableType]:
+        """The answer, the export, and what was not done."""
+        if self.max_memory is not None:
+            yield f"Within {self.max_memory}:"
+        yield from (*self.advice.lines, *self.advice.warnings)
+        yield from self._describe_end()
+
+    def _describe_end(self) -> Iterable[RenderableType]:
+        if self.exported is not None:
+            yield f"Exported: {self.folder} ({self.exported.form})"
+            yield from (f"  {line}" for line in self.exported.loading_lines)
+        yield from self.notes
+
+    def show(self, out: Terminal, *, quiet: Quiet = False) -> None:
+        """Print the report's first screen, the export, and what was not done."""
+        parts = [self.advice.lines[0], *self._describe_end()]
+        if not quiet:
+            show_report(load_results(self.study, self.run.folder), out)
+            # The screen knows no limit.
+            parts = [*(self.describe() if self.max_memory is not None else self._describe_end())]
+        for part in parts:
+            out.print(part, soft_wrap=True)
 
     def _repr_html_(self) -> str:
         exported = "" if self.exported is None else self.exported._repr_html_()
@@ -101,47 +139,66 @@ class TuneResult:
 
 
 def tune(
-    data: Any,
+    data: Annotated[
+        Path | str | Any,
+        typer.Argument(
+            metavar="DATA", help="A data file (csv, tsv, jsonl, parquet).", show_default=False
+        ),
+    ],
     *,
-    model: str | None = None,
-    columns: Columns | None = None,
-    test: str | None = None,
-    drop_unlabelled: bool = False,
-    budget: str | float | None = None,
-    max_memory: str | float | None = None,
-    output: Path | str | None = None,
-    restart: bool = False,
+    label: Label = None,
+    text: Text = None,
+    pair: Pair = None,
+    source: Source = None,
+    target: Target = None,
+    test: TestFile = None,
+    drop_unlabelled: DropUnlabelled = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help=f"A hub name, a folder, or package:NAME. [default: {DEFAULT_MODEL}, English]",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | float | None,
+        typer.Option(
+            metavar="TIME",
+            help="For all of it, from now: 30min. Every method gets a first score before any gets "
+            "further seeds; at the end it says what more time would bring.",
+        ),
+    ] = None,
+    max_memory: MaxMemory = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    devices: Devices = "auto",
+    online: Online = False,
+    output: Annotated[
+        Path | str | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="The export. [default: exports/STUDY/...]"
+        ),
+    ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Write the study file anew; the old one is kept beside it."),
+    ] = False,
+    quiet: Quiet = False,
     observer: Observer | None = None,
     tell: Tell | None = None,
-    quiet: bool = False,
-    **workers: Unpack[WorkerOptions],
 ) -> TuneResult:
-    """Compare fine-tuning methods on a data file, and export what to take.
+    """Compare methods on a data file, and export the best.
 
-    Writes the study file ``NAME.yaml``, the results ``studies/NAME`` and the export into the
-    current folder. The same call continues where it was interrupted: the study file is taken as it
-    is then, and what the call says must agree with it.
+    Guesses columns and labels and says what it guessed (as `new`), trains and measures (as `run`),
+    answers (as `recommend`) and writes the adapter (as `export`). The study file that it writes can
+    be read, changed and run again. The same command continues, and refuses what contradicts it.
 
     Args:
-        data: a data file (csv, tsv, jsonl, parquet), or a DataFrame (pandas, polars) or
-            ``datasets.Dataset``, whose rows are written to ``data-HASH.parquet``.
-        model: a hub name, a folder, or ``package:NAME``; a small English one by default.
-        columns: ``label``, ``text``, ``pair``, ``source``, ``target``; guessed by default.
-        test: the test file, or ``none``: a part of the rows. By default a file in the same folder
-            that is called so and fits.
-        drop_unlabelled: leave out rows that have no label.
-        budget: time for all of it, from now, by the wall clock: ``"30min"``, or seconds. Where it
-            is too short for everything, every method gets a first score before any gets further
-            seeds; for that a new study file gets fewer learning rates and training rows.
-        max_memory: peak memory in training: ``"4GiB"``, or bytes.
-        output: folder of the export; ``exports/STUDY/...`` by default.
-        restart: write the study file anew; the one that is there is kept beside it.
+        data: in Python also a DataFrame (pandas, polars) or ``datasets.Dataset``, whose rows are
+            written to ``data-HASH.parquet``.
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
         tell: called with a sentence on what was guessed, reduced and predicted; shown by default as
             the runs are.
-        quiet: show nothing.
-        workers: ``workers``, ``threads``, ``devices``, ``online``
-            (:class:`~paretune.verbs.workers.WorkerOptions`).
 
     Returns:
         The answer, and where the study file, the results and the export are. Runs that stopped with
@@ -168,12 +225,13 @@ def tune(
         tell(f"The data is kept in {path}.")
     if output is not None:
         check_target(Path(output))
-    columns = columns or {}
+    columns = NamedColumns(label, text, pair, source, target)
+    plan_study = partial(plan, workers=workers, threads=threads, devices=devices, online=online)
     draft = draft_study(
         path,
         None,
         model,
-        NamedColumns(**columns),
+        columns,
         None,
         test=test,
         drop_unlabelled=drop_unlabelled,
@@ -184,37 +242,47 @@ def tune(
     if file.exists() and not restart:
         study = Study.load(file)
         drafted = _load_yaml(draft.text)
-        _refuse_contradictions(file, study, drafted, columns, model, test, drop_unlabelled)
+        _refuse_contradictions(file, study, drafted, vars(columns), model, test, drop_unlabelled)
         tell(f"Continuing with {file} as it is.")
     else:
-        doubts, text = draft.doubts, draft.text
+        doubts, content = draft.doubts, draft.text
         tell(f"What was guessed, also in {file}:")
         for guess in draft.guesses:
             tell(f"  {guess}")
         if seconds is not None:
-            text, reduced = _fit(text, seconds / _measure_load(), workers)
+            content, reduced = _fit(content, seconds / _measure_load(), plan_study)
             if reduced:
                 tell(f"To stay within the budget: {'; '.join(reduced)}.")
         if file.exists():
             tell(f"The study file that was there is {file.rename(_find_free_name(file))} now.")
-        write_output(file, text, overwrite=False)
+        write_output(file, content, overwrite=False)
         study = Study.load(file)
     to_train = None
     if seconds is not None:
-        predicted = plan(study, **workers).seconds_left
+        predicted = plan_study(study).seconds_left
         if predicted is not None:
             tell(f"Predicted for all runs: {format_duration(predicted)}.")
         to_train = _divide_time(seconds, time.monotonic() - started)
-    ran = run(study, observer=observer, quiet=quiet, budget=to_train, **workers)
+    ran = run(
+        study,
+        workers=workers,
+        threads=threads,
+        devices=devices,
+        online=online,
+        budget=to_train,
+        quiet=quiet,
+        observer=observer,
+    )
     task = _find_task(study, _load_yaml(draft.text))
     (advice,) = recommend(study, task=task.key, max_memory=max_memory)
     time_left = None if seconds is None else seconds - (time.monotonic() - started)
-    exported, note = _export(study, ran, advice, output, time_left, workers, tell)
-    command = _spell_command(path, columns, model, max_memory, workers)
-    notes = (note, _describe_more_time(ran, reduced, command))
-    return TuneResult(
-        file, study, doubts, reduced, ran, advice, exported, tuple(filter(None, notes))
-    )
+    exported, note = _export(study, ran, advice, output, time_left, online, tell)
+    options = {**vars(columns), "model": model, "max-memory": max_memory, "workers": workers}
+    options |= {"threads": threads if threads != 1 else None}
+    options |= {"devices": devices if devices != "auto" else None}
+    command = _spell_command(path, options, online)
+    notes = tuple(filter(None, (note, _describe_more_time(ran, reduced, command))))
+    return TuneResult(file, study, doubts, reduced, ran, advice, exported, notes, max_memory)
 
 
 def _load_yaml(text: str) -> Study:
@@ -233,7 +301,7 @@ def _refuse_contradictions(
     file: Path,
     study: Study,
     drafted: Study,
-    columns: Columns,
+    columns: Mapping[str, str | None],
     model: str | None,
     test: str | None,
     drop_unlabelled: bool,
@@ -247,14 +315,14 @@ def _refuse_contradictions(
         StudyError: it names both values, of everything that differs.
     """
     task, called = _find_task(study, drafted), drafted.tasks[0]
-    keys = {name: _TASK_KEYS[name] for name, value in columns.items() if value is not None}
+    keys = {name: TASK_KEYS[name] for name, value in columns.items() if value is not None}
     pairs: dict[str, tuple[object, object]] = {"the data": (task.train, called.train)}
     pairs |= {f"--{name}": (getattr(task, key), getattr(called, key)) for name, key in keys.items()}
     if test is not None:
         pairs["--test"] = (task.test, called.test)
     if drop_unlabelled:
         pairs["--drop-unlabelled"] = (task.drop_unlabelled, True)
-    names = [one.name for one in study.models]
+    names = [spec.name for spec in study.models]
     if model is not None and drafted.models[0].name not in names:
         pairs["--model"] = (", ".join(names), model)
     differences = []
@@ -307,7 +375,68 @@ def _measure_load() -> float:
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
-def _fit(text: str, seconds: float, workers: WorkerOptions) -> tuple[str, tuple[str, ...]]:
+def fit_to_budget(
+    values: Values,
+    budget_seconds: float,
+    plan: Callable[[Study], Plan],
+    count_rows: Callable[[], int],
+) -> list[str]:
+    """Shorten the values of a study file of one task, in place.
+
+    No method is given up, and no seed: further seeds come last (:mod:`paretune.search.budget`), as
+    many as there is time for. What is left to shorten are the folds of the test, then learning
+    rates, then training rows.
+
+    Args:
+        values: of the study file; mappings may carry comments, which stay.
+        budget_seconds: for all of the study.
+        plan: predicts a study.
+        count_rows: of train.
+
+    Returns:
+        What was given up, in words.
+    """
+    protocol, task = values["protocol"], values["tasks"][0]
+    given_up: list[str] = []
+
+    def predict(**changes: Any) -> Plan:
+        """Without costs, which have their own part of the time."""
+        shorter: Values = json.loads(json.dumps(values))
+        shorter["protocol"] |= {"cost_seconds": 0, **changes}
+        return plan(Study.parse(shorter))
+
+    def is_too_long(predicted: Plan) -> bool:
+        seconds = predicted.seconds_left
+        return seconds is not None and seconds > FIRST_SHARE * budget_seconds
+
+    if is_too_long(whole := predict()) and any(run.run.outer for run in whole.runs):
+        protocol["outer"] = "split"
+        given_up.append("one test part, not fold by fold")
+    first = {"seeds": protocol["seeds"][:1], "outer": "split"}
+    predicted = predict(**first) if is_too_long(whole) else whole
+    if is_too_long(predicted) and protocol["trials"] > 1:
+        protocol["trials"] = 1
+        given_up.append("one learning rate for each method, untuned")
+        predicted = predict(**first)
+    if is_too_long(predicted):
+        rows, seconds = count_rows(), predicted.seconds_left or 0.0
+        share = FIRST_SHARE * budget_seconds / seconds
+        fewer = max(MIN_ROWS, _round_down(rows * share))
+        if fewer < rows:
+            task["limit"] = {**task.get("limit", {}), "train": fewer}
+            given_up.append(f"the first {fewer:,} training rows of {rows:,}")
+    return given_up
+
+
+def _round_down(count: float) -> int:
+    """To two digits."""
+    unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)
+    return int(count // unit * unit)
+
+
+def _fit(
+    text: str, seconds: float, plan_study: Callable[[Study], Plan]
+) -> tuple[str, tuple[str, ...]]:
     """The study file, shortened for the budget with its comments kept, and what was given up."""
     from ruamel.yaml import YAML
 
@@ -320,7 +449,7 @@ def _fit(text: str, seconds: float, workers: WorkerOptions) -> tuple[str, tuple[
     reduced = fit_to_budget(
         values,
         seconds,
-        lambda study: plan(study, **workers),
+        plan_study,
         lambda: len(load_dataset(_load_yaml(text).tasks[0]).train),
     )
     out = io.StringIO()
@@ -334,7 +463,7 @@ def _export(
     advice: Advice,
     output: Path | str | None,
     time_left: float | None,
-    workers: WorkerOptions,
+    online: bool,
     tell: Tell,
 ) -> tuple[ExportResult | None, str]:
     """The export of what is recommended, or a sentence on why there is none.
@@ -369,7 +498,7 @@ def _export(
         seed=seed,
         output=target,
         train_again=time_left is None,
-        online=workers.get("online", False),
+        online=online,
         tell=tell,
     )
     return exported, ""
@@ -394,20 +523,11 @@ def _find_kept_seed(study: Study, folder: Path, advice: Advice) -> int | None:
     return max(kept, key=selection_key).run.seed if kept else None
 
 
-def _spell_command(
-    data: Path | str,
-    columns: Columns,
-    model: str | None,
-    max_memory: str | float | None,
-    workers: WorkerOptions,
-) -> str:
+def _spell_command(data: Path, options: Mapping[str, object], online: bool) -> str:
     """The command that continues, without the budget."""
-    defaults = {"threads": 1, "devices": "auto"}
-    options = {**columns, "model": model, "max-memory": max_memory, **workers}
-    online = options.pop("online", False)
     words = ["paretune", "tune", str(data)]
     for name, value in options.items():
-        if value is not None and value != defaults.get(name):
+        if value is not None:
             words += [f"--{name}", str(value)]
     return shlex.join([*words, *(["--online"] if online else [])])
 

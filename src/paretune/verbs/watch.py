@@ -281,7 +281,7 @@ def _cell_table(cells: Sequence[CellProgress]) -> Table:
 
 @contextmanager
 def open_progress(
-    study: Study | Path | str, store: Path | str | None = None
+    study: StudyLike, store: Path | str | None = None
 ) -> Iterator[Callable[[], StudyProgress]]:
     """A function that reads the progress at each call; it never writes or blocks a worker.
 

@@ -1,49 +1,73 @@
-"""How many worker processes train a study, on what devices: for ``plan`` and ``run``."""
+"""What trains a study: worker processes on the devices of this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from paretune.errors import StudyError
+from paretune.study import NO_MODEL, Run, Study
+from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
+    from paretune.execution.executor import Executor
     from paretune.execution.worker_settings import WorkerSettings
+    from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.prepare import PreparedStudy
+
+EXECUTORS = ("local", "ray")
+REMEDY = (
+    "Train less of the model, hold it in less (quantisation: nf4, precision: bf16), take a "
+    "smaller one, or a machine with more memory."
+)
 
 
-class WorkerOptions(TypedDict, total=False):
-    """How many processes train, on what.
-
-    Attributes:
-        workers: processes that train at once on each device; by default as many as cores and
-            memory allow on a CPU, one on a GPU.
-        threads: of each worker; 1 by default.
-        devices: ``auto`` (the default: one GPU, or the CPU), ``all`` (every GPU), or names:
-            ``cpu``, ``cuda``, ``cuda:0,cuda:2``. Costs are measured on the first.
-        online: models and data may be downloaded from the hub.
-    """
-
-    workers: int | None
-    threads: int
-    devices: str
-    online: bool
-
-
-def resolve_workers(**options: Unpack[WorkerOptions]) -> tuple[WorkerSettings, ...]:
+def resolve_workers(
+    workers: int | None = None, threads: int = 1, devices: str = "auto"
+) -> tuple[WorkerSettings, ...]:
     """The settings of the workers of each device; the first one measures costs.
 
     Raises:
         StudyError: there is no such device.
-        TypeError: an option that is none of :class:`WorkerOptions`.
     """
     from paretune.execution.worker_settings import WorkerSettings
     from paretune.measuring.devices import resolve_devices
 
-    if unknown := options.keys() - WorkerOptions.__annotations__.keys():
-        raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
-    count, threads = options.get("workers") or 0, options.get("threads", 1)
     return tuple(
-        WorkerSettings(device, threads, device_workers=count)
-        for device in resolve_devices(options.get("devices", "auto"))
+        WorkerSettings(device, threads, device_workers=workers or 0)
+        for device in resolve_devices(devices)
     )
+
+
+def check_executor(executor: str, address: str | None) -> None:
+    """Check what ``run`` is told to execute its runs with.
+
+    Raises:
+        StudyError: no such executor, or an address without a cluster.
+    """
+    if executor not in EXECUTORS:
+        remedy = f"There are {' and '.join(EXECUTORS)}."
+        raise StudyError(f'no executor "{executor}".', where="--executor", remedy=remedy)
+    if address is not None and executor == "local":
+        remedy = "Add --executor ray."
+        raise StudyError("only a cluster has an address.", where="--address", remedy=remedy)
+
+
+def describe_workers(
+    devices: Sequence[WorkerSettings], executor: str = "local", address: str | None = None
+) -> str:
+    """How many workers, with what, in a few words."""
+    first = devices[0]
+    each = f"with {pluralise(first.threads, 'thread')} each on"
+    if executor == "local":
+        count = sum(settings.device_workers for settings in devices)
+        return f"{pluralise(count, 'worker')} {each} {describe_devices(devices)}"
+    count = first.device_workers
+    at_most = f"at most {pluralise(count, 'task')}" if count else "tasks"
+    where = f" at {address}" if address else ""
+    return f"{at_most} {each} {_kind(first)} of the Ray cluster{where}"
 
 
 def describe_devices(devices: Sequence[WorkerSettings]) -> str:
@@ -81,3 +105,107 @@ def explain_memory(devices: Sequence[WorkerSettings], run_bytes: Sequence[int]) 
         else:
             sentences.append(f"{sentence}.")
     return tuple(sentences)
+
+
+def explain_too_large(
+    runs: Iterable[Run], predictor: CostPredictor, workers: Sequence[WorkerSettings]
+) -> list[str]:
+    """A sentence with numbers for each model and method that cannot fit on the smallest device.
+
+    A pass that is too large is split (:mod:`paretune.training.recovery.out_of_memory`); weights,
+    gradients, optimiser states and the best weights so far are there whatever a pass is.
+    """
+    from paretune.measuring.devices import query_gpu
+    from paretune.measuring.processor import read_total_bytes
+    from paretune.methods.core.titles import title_of
+    from paretune.reporting.text.formatting import format_bytes
+
+    total_bytes, device = min(
+        (query_gpu(d).total_bytes if d.startswith("cuda") else read_total_bytes(), d)
+        for d in (settings.device for settings in workers)
+    )
+    sentences: dict[tuple[str, str], str] = {}
+    for run in runs:
+        if run.model == NO_MODEL or (run.model.key, run.method.key) in sentences:
+            continue
+        memory = predictor.predict_resident(run)
+        if memory.total_bytes > total_bytes:
+            parts = [f"weights {format_bytes(memory.weights_bytes)}"]
+            if memory.trained_bytes:
+                trained = format_bytes(memory.trained_bytes)
+                parts.append(f"gradients {trained}, AdamW's two moments twice that")
+            if memory.copy_bytes:
+                parts.append(f"the best weights so far {format_bytes(memory.copy_bytes)}")
+            sentences[run.model.key, run.method.key] = (
+                f"{title_of(run.method.key)} on {run.model.key} needs "
+                f"{format_bytes(memory.total_bytes)} ({', '.join(parts)}) before any activation, "
+                f"and {device} has {format_bytes(total_bytes)}."
+            )
+    return list(sentences.values())
+
+
+def check_memory(
+    runs: Iterable[Run], predictor: CostPredictor, workers: Sequence[WorkerSettings]
+) -> None:
+    """Check that all runs can fit.
+
+    Raises:
+        StudyError: naming each model and method that cannot, with the bytes of each part.
+    """
+    if sentences := explain_too_large(runs, predictor, workers):
+        raise StudyError("\n".join(sentences), remedy=REMEDY)
+
+
+def make_executor(
+    study: Study,
+    prepared: PreparedStudy,
+    devices: Sequence[WorkerSettings],
+    *,
+    executor: str = "local",
+    address: str | None = None,
+    fleet: int | None = None,
+) -> Executor:
+    """The executor of a study, whose data goes to the nodes of a cluster.
+
+    Args:
+        study: whose costs may be timed for a shorter time than those of the prepared one.
+        devices: the workers of each; of a cluster, as they were asked for.
+        fleet: runs that train together at most; None: where that is faster.
+
+    Raises:
+        MissingDependencyError: ray is not installed.
+    """
+    from paretune.execution.local import LocalExecutor
+    from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES
+
+    cost_seconds = study.protocol.cost_seconds
+    devices = [
+        replace(
+            settings,
+            # Costs that an earlier call has asked for wait until they are measured again.
+            stages=tuple(stage for stage in STAGES if cost_seconds or stage != "cost"),
+            fleet_size=DEFAULT_FLEET_SIZE if fleet is None else fleet,
+            fleet_always=fleet is not None,
+            keep_bytes=study.protocol.keep_weights,
+            cost_seconds=cost_seconds,
+        )
+        for settings in devices
+    ]
+    if executor == "local":
+        return LocalExecutor(devices)
+    from paretune.execution.cluster.executor import ClusterExecutor
+    from paretune.execution.cluster.ray_cluster import open_ray
+    from paretune.planning.inputs import collect_inputs
+
+    tasks, settings = devices[0].device_workers or None, devices[0]
+    settings = replace(settings, device=_kind(settings), device_workers=1)
+    if fleet is None and settings.device != "cpu":
+        settings = replace(settings, fleet_size=1)
+    inputs, contents = collect_inputs(prepared)
+    connect = partial(open_ray, address, contents=contents)
+    return ClusterExecutor(connect, settings, inputs, tasks=tasks)
+
+
+def _kind(settings: WorkerSettings) -> str:
+    """``cpu`` or ``cuda``: which of its GPUs a node gives to a task is the node's choice."""
+    return settings.device.partition(":")[0]

