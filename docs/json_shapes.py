@@ -44,19 +44,21 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "that it may not, with their seconds, one after another",
         "workers": "processes that train at once",
         "threads": "of each",
-        "device": "the first of them, on which costs are measured",
-        "devices": "all",
+        "devices": "on which they train; costs are measured on the first",
         "precision": "",
         "too_large": "a sentence for each model and method that cannot fit into memory; with any, "
         "`run` starts nothing",
         "impossible": "findings: methods that cannot train on a model as it is held; these cells "
         "have no runs",
+        "searches": "what each will try",
     },
     "run": {
         "study": "its name",
         "folder": "of the results",
         "ended": "how many runs have ended",
         "failed": f"runs that stopped with an error: {RUN}, run_id, message",
+        "left": "runs that the time budget left out",
+        "seconds_left": "predicted for them",
     },
     "watch": {
         "study": "its name",

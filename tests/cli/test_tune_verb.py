@@ -20,8 +20,7 @@ from paretune.execution.executor import StudySummary
 from paretune.study import Study
 from paretune.verbs.new import draft_study
 from paretune.verbs.run import RunResult
-from paretune.verbs.time_budget import fit_to_budget
-from paretune.verbs.tune import Columns
+from paretune.verbs.tune import fit_to_budget
 
 NO_NAMES = NamedColumns(None, None, None, None, None)
 
@@ -193,19 +192,18 @@ def test_an_export_that_is_there_is_kept(calls: Calls) -> None:
     ],
 )  # fmt: skip
 def test_a_study_file_that_contradicts_the_call_is_refused(
-    calls: Calls, columns: Columns, model: str | None, parts: list[str]
+    calls: Calls, columns: dict[str, str], model: str | None, parts: list[str]
 ) -> None:
     file = paretune.tune("train.csv", model="some/model").file
     with pytest.raises(ParetuneError) as error:
-        paretune.tune("train.csv", columns=columns, model=model)
+        paretune.tune("train.csv", **columns, model=model)
     assert error.value.where == str(file) and "--restart" in error.value.remedy
     assert all(part in error.value.what for part in parts) and len(calls.budgets) == 1
 
 
 def test_what_the_study_file_says_too_may_be_said_again(calls: Calls) -> None:
     paretune.tune("train.csv", model="some/model")
-    columns: Columns = {"label": "label", "text": "text"}
-    paretune.tune("train.csv", columns=columns, model="some/model")
+    paretune.tune("train.csv", label="label", text="text", model="some/model")
     assert len(calls.budgets) == 2
 
 
@@ -249,7 +247,7 @@ def test_from_a_file_to_an_answer_and_again(
     """Two words tell the labels apart, so that no training is worth it, and it says so."""
     monkeypatch.chdir(tmp_path)
     two_files(tmp_path, 60, 20)
-    monkeypatch.setattr("paretune.verbs.time_budget.FIRST_SHARE", 1e-6)  # one split, one rate
+    monkeypatch.setattr("paretune.verbs.tune.FIRST_SHARE", 1e-6)  # one split, one rate
     command = ["tune", "train.csv", "--model", str(tiny_model("bert")), "--budget", "30min"]
     with pytest.raises(SystemExit) as end:
         main([*command, "--workers", "2"])

@@ -15,7 +15,6 @@ from paretune import errors
 from paretune.cli import INTERRUPTED, main
 from paretune.errors import ParetuneError
 from paretune.verbs.export import ExportOptions
-from paretune.verbs.workers import WorkerOptions
 
 
 def test_every_command_of_every_page_is_parsed() -> None:
@@ -55,7 +54,7 @@ def test_programs_on_pages_are_python_and_call_what_there_is() -> None:
     assert wrong == [] and calls > 10
 
 
-OPTIONS = {one.__name__: one for one in (WorkerOptions, ExportOptions)}
+OPTIONS = {one.__name__: one for one in (ExportOptions,)}
 
 
 def _keywords(function: Any) -> set[str]:

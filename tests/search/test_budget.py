@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from paretune.verbs.executors import ExecutorChoice
 from support.search_studies import end, finals
 
 import paretune
@@ -179,7 +178,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     clock = SimpleNamespace(monotonic=lambda: slow.now, sleep=slow.sleep)
     monkeypatch.setattr(study_loop, "time", clock)
     monkeypatch.setattr("paretune.verbs.run.time", clock)
-    monkeypatch.setattr(ExecutorChoice, "make", lambda *_: slow)
+    monkeypatch.setattr("paretune.verbs.run.make_executor", lambda *_, **__: slow)
     monkeypatch.setattr(MachineSpeed, "measure", lambda: None)
     monkeypatch.setattr(
         CostPredictor, "predict", lambda _, run: PredictedCost(seconds_of(run), 1, "", "")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paretune.verbs.executors import ExecutorChoice
 
 from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
@@ -29,6 +28,7 @@ from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache
+from paretune.verbs.workers import make_executor
 
 METHODS = ("full", "lora", "prompt")
 
@@ -297,7 +297,7 @@ def test_costs_may_be_left_out_and_it_makes_no_other_study(ask: Any) -> None:
 def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
     """An earlier call may have asked for them."""
     without = ask(protocol={"cost_seconds": 0})
-    executor = ExecutorChoice().make(without, prepare_study(without), [WorkerSettings()], None)
+    executor = make_executor(without, prepare_study(without), [WorkerSettings()])
     assert isinstance(executor, LocalExecutor)
     assert executor.devices[0].stages == ("tune", "final")
 
