@@ -92,7 +92,7 @@ def test_compare_says_the_difference_and_what_would_decide_it(
         "0.698 before)."
     )
     assert message in out
-    assert "To decide between full fine-tuning and LoRA, run about" in out and "McNemar" not in out
+    assert "To decide between full fine-tuning and LoRA: about" in out and "McNemar" not in out
     single = command(capsys, "compare", "s.yaml", "majority", "tfidf")[1]
     assert (
         "McNemar's exact test of accuracy, these two runs: only constant answer is right on 20 "
@@ -119,7 +119,7 @@ def test_compare_names_what_there_is(
 def test_the_same_in_python(fake_results: Any) -> None:
     recommendations = paretune.recommend("s.yaml", max_memory=2**32, within=100.0)
     assert [advice.task for advice in recommendations] == ["topics", "entailment"]
-    assert "more than 100 points below the best 0 %" in recommendations[0].reasons[2]
+    assert "0 % likely over 100 points below the best" in recommendations[0].reasons[2]
     first, second = paretune.compare("s.yaml", "lora", "full")
     assert first.pair is not None and second.pair is not None
     assert (first.pair.a, first.pair.b) == ("lora", "full")

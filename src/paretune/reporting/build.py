@@ -38,13 +38,13 @@ from paretune.reporting.text.conclusions import (
     describe_unfinished,
     write_conclusions,
     write_further_conclusions,
+    write_race,
 )
 from paretune.reporting.text.formatting import (
     format_examples,
     format_runs,
     join_names,
 )
-from paretune.reporting.text.race import write_race
 from paretune.reporting.text.recommendation import write_advice
 from paretune.reporting.text.run_metadata import (
     collect_environment,

@@ -17,8 +17,7 @@ from paretune.methods.core.titles import title_of
 from paretune.objectives.readouts import by_language_model
 from paretune.reporting.rows import RateTrial, Row, RunScores
 from paretune.reporting.tables.cost_columns import summarise_cost
-from paretune.reporting.text.conclusions import SELECTED_ON_TEST
-from paretune.reporting.text.race import describe_stop
+from paretune.reporting.text.conclusions import SELECTED_ON_TEST, describe_stop
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Readout
 from paretune.terminal.plural import pluralise

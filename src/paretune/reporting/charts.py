@@ -20,10 +20,10 @@ from paretune.methods.baselines import CONSTANT
 from paretune.reporting.model import TaskReport
 from paretune.reporting.rows import Row
 from paretune.reporting.tables.pareto_table import AxisFront
-from paretune.reporting.text.cost_amounts import format_cost
 from paretune.reporting.text.formatting import (
     format_basis,
     format_bytes,
+    format_cost,
     format_estimate,
     format_interval,
     format_parameters,

@@ -53,7 +53,7 @@ class ComparisonResult(Result):
         """A heading and sentences."""
         from rich.text import Text
 
-        from paretune.reporting.text.pair_comparison import describe_pair
+        from paretune.reporting.text.comparison import describe_pair
 
         heading = f"{self.model} on {self.task}: {self.metric}"
         yield Text(sanitise_line(heading), style="bold")
@@ -210,7 +210,7 @@ def why(
     from paretune.analysis.cell import NO_MODEL
     from paretune.analysis.cells import group_into_cells
     from paretune.analysis.memory_breakdown import break_down_memory, compare_breakdowns
-    from paretune.reporting.text.memory_difference import explain_memory_difference
+    from paretune.reporting.text.comparison import explain_memory_difference
 
     results = load_results(study, store)
     cells = [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.reporting.text.comparison import approximate
 from paretune.reporting.text.conclusions import describe_protocol
 from paretune.reporting.text.formatting import (
     format_bytes,
@@ -18,7 +19,6 @@ from paretune.reporting.text.formatting import (
     format_parameters,
     join_names,
 )
-from paretune.reporting.text.sample_sizes import approximate
 from paretune.reporting.writing import write_file
 from paretune.store.record import Record, RunStatus
 from paretune.study import Study

@@ -8,7 +8,7 @@ from support import fake_records as fake
 from paretune.analysis.statistics.differences import difference_terms
 from paretune.analysis.statistics.sample_size import ONE_PASS, estimate_sample_size
 from paretune.analysis.statistics.scores import bootstrap_score
-from paretune.reporting.text.sample_sizes import describe_sample_size
+from paretune.reporting.text.comparison import describe_sample_size
 
 
 def make_score(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 0):
@@ -47,7 +47,7 @@ def test_what_decides_is_enough_and_less_is_not() -> None:
         s for s in range(2, 99) if (1.96 + 0.8416) * ((0.05**2 + 0.03**2) / s + v) ** 0.5 <= 0.05
     )
     assert size.seeds >= known
-    assert "test examples alone are not enough" in describe_sample_size(size, "a", "b")
+    assert "examples alone are not enough" in "".join(describe_sample_size(size, "a", "b"))
     timed = estimate_sample_size(a, b, run_seconds=(60.0, 30.0))
     assert timed.seconds == 90 * (size.seeds - 5)
     assert estimate_sample_size(a, b, run_seconds=(60.0, None)).seconds is None
@@ -58,8 +58,8 @@ def test_examples_alone_decide_where_seeds_hardly_differ() -> None:
         make_score(0.80, 0.001, n=60), make_score(0.78, 0.001, n=60, noise=50)
     )
     assert size.seeds is None and size.examples is not None and size.examples > 60
-    text = describe_sample_size(size, "a", "b")
-    assert "seeds alone are not enough" in text and "or cross-validate" in text
+    text = "".join(describe_sample_size(size, "a", "b"))
+    assert "seeds alone are not enough" in text and ", cross-validated" in text
 
 
 def test_a_study_that_finds_5_points_already_says_so() -> None:
@@ -67,14 +67,16 @@ def test_a_study_that_finds_5_points_already_says_so() -> None:
         make_score(0.80, 0.001, n=3000), make_score(0.795, 0.001, n=3000, noise=50)
     )
     assert size.examples == size.examples_now
-    assert "probably differ by less than 5 points" in describe_sample_size(size, "a", "b")
+    assert "probably differ by less than 5 points" in "".join(describe_sample_size(size, "a", "b"))
 
 
 def test_what_cannot_be_known_is_said() -> None:
     one, other = make_score(0.8, 0.0, seeds=1), make_score(0.75, 0.02)
     size = estimate_sample_size(one, other)
     assert size.blind and size.seeds is None and size.cross_validated_rows is None
-    assert "one seed cannot show how much seeds differ" in describe_sample_size(size, "a", "b")
+    assert "one seed cannot show how much seeds differ" in "".join(
+        describe_sample_size(size, "a", "b")
+    )
     fixed = estimate_sample_size(one, other, deterministic=(True, False))
     assert not fixed.blind and fixed.seeds_now == 5
 

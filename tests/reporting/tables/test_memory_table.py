@@ -11,7 +11,7 @@ from paretune.errors import StudyError
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
 from paretune.reporting.tables.memory_table import build_memory_grid
-from paretune.reporting.text.memory_difference import explain_memory_difference
+from paretune.reporting.text.comparison import explain_memory_difference
 from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
 from paretune.verbs import report as gathering

@@ -5,8 +5,8 @@ import pytest
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pairs import Pair
 from paretune.analysis.statistics.intervals import Interval
+from paretune.reporting.text.comparison import describe_pair
 from paretune.reporting.text.formatting import describe_failures
-from paretune.reporting.text.pair_comparison import describe_pair
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from paretune.analysis.pareto.recommend import Budget, recommend
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.build import build_report
 from paretune.reporting.overview import build_overview
-from paretune.reporting.text.cost_amounts import format_cost
+from paretune.reporting.text.comparison import describe_sample_size
+from paretune.reporting.text.formatting import format_cost
 from paretune.reporting.text.recommendation import Advice, write_advice
-from paretune.reporting.text.sample_sizes import describe_sample_size
 
 
 def of(levels=None, budget: Budget | None = None, **more) -> Advice:
@@ -42,10 +42,13 @@ def test_three_lines_that_fit_a_terminal_and_the_command() -> None:
 def test_the_same_in_sentences() -> None:
     advice = of(budget=Budget(within_points=5.0))
     first, second, third, fourth, fifth = advice.reasons
+    assert re.fullmatch(
+        r"Expected loss \d\.\d points, \d+ % likely best, \d+ % likely over 5 points below the "
+        r"best, <1 % likely below constant answer\.",
+        third,
+    )
     assert first == "Take LoRA: 0.77 accuracy, half of full fine-tuning's memory."
-    assert second == "Proven better than every baseline (95 %)."
-    assert third.startswith("If you train LoRA once more, expect it to score")
-    assert "Chances: best" in third and "more than 5 points below the best" in third
+    assert second == "Proven better than every baseline, cheaper than full fine-tuning."
     assert re.match(r"Score: 0\.77 \[.*\] \(60 examples, 3 seeds\), 870 MiB peak memory\.", fourth)
     assert fifth.startswith(
         "It has the least peak memory of all that are expected to score within 5 points of the "
@@ -53,7 +56,7 @@ def test_the_same_in_sentences() -> None:
     )
     assert advice.explanations == (fourth, fifth)
     assert any(
-        text.startswith("To decide between full fine-tuning and LoRA, run about")
+        text.startswith("To decide between full fine-tuning and LoRA: about")
         for text in advice.changes
     )
 
@@ -80,9 +83,11 @@ def test_with_several_models_the_model_is_named() -> None:
 
 def test_a_budget_is_named_and_so_is_what_lies_outside() -> None:
     advice = of(budget=Budget({"memory": 900 * 2**20}))
-    assert "below the best method inside the budget." in advice.reasons[2]
+    assert "below the best inside the budget" in advice.reasons[2]
     assert any(
-        text.startswith("With a larger budget, full fine-tuning (1.85 GiB peak memory")
+        text.startswith(
+            "With a larger budget, full fine-tuning scored higher (1.85 GiB peak memory); +"
+        )
         for text in advice.changes
     )
     none = of({"tfidf": 0.6}, budget=Budget({"memory": 2**20}))
@@ -124,9 +129,7 @@ def test_a_task_where_everything_is_below_the_constant_answer_says_so() -> None:
         "Nothing scores above the constant answer (0.47).",
     )
     assert (flat.take, flat.command) == ("", "")
-    assert any(
-        text.startswith("More steps (now 80), other learning rates") for text in flat.changes
-    )
+    assert any(text.startswith("More steps (now 80), other rates") for text in flat.changes)
 
 
 def test_a_guess_is_called_one_and_says_what_would_decide_it() -> None:
@@ -139,7 +142,7 @@ def test_a_guess_is_called_one_and_says_what_would_decide_it() -> None:
     assert other.kind == "guess"
     assert other.reasons[-1] == "If a wrong switch is costly, stay with TF-IDF (--proven)."
     (sentence,) = (t for t in advice.changes if t.startswith("To decide between "))
-    assert re.search(r"run about [\d,]+ seeds of each \(now 3\) on about [\d,]+ test", sentence)
+    assert re.search(r": about [\d,]+ seeds on [\d,]+ examples; now 3 seeds, 60 examples", sentence)
     assert "--method full" in advice.command
 
 
@@ -155,7 +158,9 @@ def test_the_third_line_says_what_would_change_the_recommendation() -> None:
     )
     low = of({"tfidf": 0.6, **LOW})
     assert low.kind == "baseline"
-    assert low.lines[2] == ("  More steps (now 80), other rates, models or data could change this.")
+    assert low.lines[2] == (
+        "  More steps (now 80), other rates, methods, models or data could change this."
+    )
 
 
 def test_a_rate_at_the_edge_would_change_it_first() -> None:
@@ -169,7 +174,7 @@ def test_a_rate_at_the_edge_would_change_it_first() -> None:
         records.append(fake.record(run, {"test": fake.answers(0.8)}))
     advice = write_advice(recommend(topic_cells(study, records)))
     assert advice.lines[2] == (
-        "  Try higher learning rates for full fine-tuning: the highest tried was best."
+        "  Try higher rates for full fine-tuning (1e-3): the highest tried was best."
     )
 
 
@@ -189,7 +194,7 @@ def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> No
     advice = write_advice(recommend(cells))
     assert advice.warnings[0].endswith("raise the learning rate (1e-3 is the highest tried).")
     assert (
-        "The best rate was the highest tried for full fine-tuning (1e-3): try higher rates."
+        "Try higher rates for full fine-tuning (1e-3): the highest tried was best."
         in advice.changes
     )
 
@@ -270,27 +275,45 @@ def test_the_papers_protocol_recommends_nothing() -> None:
     assert advice.take == "" and "selected on the test part" in advice.reasons[0]
 
 
-def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
-    sample_size = SampleSize(5, 60, None, 1234, None, varies=True, blind=False)
-    assert describe_sample_size(sample_size, "a", "b").startswith(
-        "To decide between a and b, use about 1,300 test examples (now 60); more seeds alone"
-    )
-    assert "14 seeds" in describe_sample_size(
-        SampleSize(5, 60, 14, 99, None, varies=True, blind=False), "a", "b"
-    )
-
-
-def test_what_nobody_would_run_is_only_said_to_be_more() -> None:
-    text = describe_sample_size(
-        SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False), "a", "b"
-    )
-    assert text.endswith(
-        "run more than 1,000 seeds of each (now 3) on more than 100,000 test examples (now 60)."
-    )
-    edge = SampleSize(3, 60, 1000, 100_000, None, varies=True, blind=False)
-    assert "run about 1,000 seeds of each (now 3), or use about 100,000 test" in (
-        describe_sample_size(edge, "a", "b")
-    )
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (
+            SampleSize(5, 60, None, 1234, None, varies=True, blind=False),
+            "To decide between a and b: about 1,300 examples; now 5 seeds, 60 examples; more seeds "
+            "alone are not enough, since the test part is too small",
+        ),
+        (
+            SampleSize(5, 60, 14, 99, None, varies=True, blind=False),
+            "To decide between a and b: about 14 seeds, or 99 examples; now 5 seeds, 60 examples",
+        ),
+        (
+            SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False),
+            "To decide between a and b: more than 1,000 seeds on more than 100,000 examples; now 3 "
+            "seeds, 60 examples",
+        ),
+        (
+            SampleSize(3, 60, 1000, 100_000, None, varies=True, blind=False),
+            "To decide between a and b: about 1,000 seeds, or 100,000 examples; now 3 seeds, 60 "
+            "examples",
+        ),
+        (
+            SampleSize(1, 60, None, 590, None, varies=False, blind=True),
+            "To decide between a and b: more seeds on about 590 examples; now 1 seed, 60 examples; "
+            "one seed cannot show how much seeds differ",
+        ),
+        (
+            SampleSize(3, 60, 40, None, None, True, False, cross_validated_rows=1456, seconds=30),
+            "To decide between a and b: about 40 seeds; now 3 seeds, 60 examples; the seeds take "
+            "30.0 s more; more examples alone are not enough, since seeds differ too much; or "
+            "about 1,500 labelled rows, cross-validated",
+        ),
+    ],
+)
+def test_numbers_to_run_are_rounded_up_and_not_written_out_where_nobody_would_run_them(
+    size: SampleSize, text: str
+) -> None:
+    assert "; ".join(describe_sample_size(size, "a", "b")) == text
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_what_was_not_learned_comes_after_the_three_lines() -> None:
     )
     task = text.split("\n\n")[2].splitlines()
     assert task[0].startswith("On topics, take the baseline TF-IDF: 0.")
-    assert task[3].startswith("  Nothing learned: 6 of 6 seeds give every example the same answer")
+    assert task[2].startswith("  Nothing learned: 6 of 6 seeds give every example the same answer")
     assert "seeds constant: 12 of 18" in text
 
 

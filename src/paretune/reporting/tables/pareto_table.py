@@ -10,8 +10,8 @@ from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import ParetoPoint, pareto_front
 from paretune.analysis.statistics.scores import DRAWS
 from paretune.reporting.rows import Row
-from paretune.reporting.text.cost_amounts import format_amount
 from paretune.reporting.text.formatting import (
+    format_amount,
     format_interval,
     format_n_by_seeds,
     format_share,

@@ -9,8 +9,13 @@ from typing import Any
 
 from paretune.methods.core.layer_subset import ALL, list_layers
 from paretune.reporting.rows import Grid, Row
-from paretune.reporting.text.cost_amounts import format_amount
-from paretune.reporting.text.formatting import format_rate, format_seconds, format_share, join_names
+from paretune.reporting.text.formatting import (
+    format_amount,
+    format_rate,
+    format_seconds,
+    format_share,
+    join_names,
+)
 from paretune.search.review import SearchReview, review_search
 from paretune.search.space import describe_layers
 from paretune.search.surrogate import expected_maximum

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.analysis.outcomes import FailureRate
     from paretune.analysis.pairs import RankRange, Shortfall, Standing
+    from paretune.analysis.pareto.costs import Axis, CostEstimate
     from paretune.analysis.statistics.intervals import Interval
+
+
+class CostWords(NamedTuple):
+    """A cost in phrases: the least of it, an amount of it, a share of another's."""
+
+    least: str
+    amount: str
+    share: str
+
+
+COST_WORDS: dict[Axis, CostWords] = {
+    "memory": CostWords("the least peak memory", "peak memory", "memory"),
+    "time": CostWords("the shortest training", "to train", "training time"),
+    "step": CostWords("the shortest step", "a step", "time of a step"),
+    "parameters": CostWords(
+        "the fewest trained parameters", "trained parameters", "trained parameters"
+    ),
+    "saved": CostWords("the fewest saved bytes", "saved", "saved bytes"),
+    "inference": CostWords("the fastest inference", "an example in inference", "inference time"),
+    "forgetting": CostWords("the least forgetting", "forgetting", "forgetting"),
+}
+_SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
 
 
 def format_interval(score: Interval, digits: int | None = None) -> str:
@@ -187,3 +210,35 @@ def format_parameters(value: float) -> str:
 def _three_digits(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(max(value, 1))))
     return f"{value:.{digits}f}"
+
+
+def format_cost_share(axis: Axis, share: float, title: str) -> str:
+    """``a third of full fine-tuning's memory``; a percentage where no simple fraction is near.
+
+    Args:
+        share: the cost as a part of that of ``title``.
+    """
+    near = (text for part, text in _SHARES.items() if abs(share / part - 1) < 0.1)
+    percent = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+    return f"{next(near, percent)} of {title}'s {COST_WORDS[axis].share}"
+
+
+def format_cost(axis: Axis, cost: CostEstimate) -> str:
+    """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""
+    text = f"{format_amount(axis, cost.value)} {COST_WORDS[axis].amount}"
+    if cost.measurements < 2:
+        return text
+    return f"{text} (mean of {cost.measurements} measurements)"
+
+
+def format_amount(axis: Axis, value: float) -> str:
+    """The value of a cost with a suitable unit."""
+    if axis in ("memory", "saved"):
+        return format_bytes(value)
+    if axis == "parameters":
+        return format_parameters(value)
+    if axis == "forgetting":
+        return f"{value:.3f} nats"
+    if axis == "time" and value >= 120:
+        return f"{value / 3600:.1f} h" if value >= 7200 else f"{value / 60:.1f} min"
+    return format_seconds(value)

@@ -1,45 +1,50 @@
-"""A recommendation in words: three lines for a screen, sentences for the page."""
+"""A recommendation in sentences, each written once.
+
+A sentence is a list of clauses, most important first: a line of a screen has as many as fit, a page
+has all.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from rich.cells import cell_len
 
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
-from paretune.analysis.pairs import Pair
+from paretune.analysis.learning_check import CollapsedCells, rate_edge_of
+from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.analysis.pareto.expected_scores import Prospect
-from paretune.analysis.pareto.recommend import Candidate, Recommendation
+from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
+from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size, has_number
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
-from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost, format_cost_share
 from paretune.reporting.text.formatting import (
+    COST_WORDS,
+    format_amount,
     format_basis,
+    format_cost,
+    format_cost_share,
     format_estimate,
     format_interval,
     format_point_difference,
+    format_rate,
     format_share,
     join_names,
 )
-from paretune.reporting.text.recommendation_changes import (
-    CandidateTitles,
-    find_best_cheaper,
-    format_loss,
-    write_changes,
-    write_main_change,
-)
-from paretune.reporting.text.unlearned import describe_trivial_score, warn_unlearned
 from paretune.terminal.notebook import html_block, html_code, html_lines
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 LINE_WIDTH = 80
 """Columns of a line of :attr:`Advice.lines`."""
+
+Clauses = list[str]
 
 
 @dataclass(frozen=True)
@@ -94,282 +99,413 @@ def write_advice(
     Args:
         study: the study as the user typed it, for the command.
         store: the folder of its results, where it is not the default.
-        race: what it stands for, of a raced study (:mod:`paretune.reporting.text.race`).
+        race: what it stands for, of a raced study.
     """
-    chosen, prospect = recommendation.chosen, recommendation.prospect
-    free = recommendation.free_baseline
-    titles = CandidateTitles(recommendation)
+    writer, free = _Writer(recommendation), recommendation.free_baseline
+    # Baselines are quick: what they score says nothing of what to take before a method is trained.
+    untrained = _find_untrained(recommendation)
+    chosen = None if untrained else recommendation.chosen
+    changes = [] if untrained else [*writer.write_changes()]
     explanations: tuple[str, ...] = ()
-    if untrained := _find_untrained(recommendation):
-        # Baselines are quick: what they score says nothing yet of what to take.
-        chosen = prospect = None
-    if chosen is None or prospect is None:
-        reasons = tuple(_explain_none(recommendation, untrained))
-        lines, headline = tuple(fit_line([text]) for text in reasons), reasons[0]
+    reasons: tuple[str, ...]
+    lines: tuple[str, ...]
+    if chosen is None:
+        reasons = tuple(writer.explain_none(untrained))
+        headline, lines = reasons[0], tuple(_fit_line([text]) for text in reasons)
     else:
-        writer = _AdviceWriter(recommendation, chosen, prospect)
-        lines, headline = tuple(writer.lines()), writer.headline()
-        explanations = (*race, *writer.explanations())
-        reasons = (*writer.statements(), *explanations)
+        (verb, *costs), proof = writer.write_headline(), [*writer.write_proof()]
+        chances, headline = writer.write_chances(), _join([verb, *costs])
+        explanations = (*race, *writer.write_explanations())
+        reasons = (headline, _join(proof), _join(chances), *explanations)
+        main = (line for change in changes if cell_len(line := f"  {change[0]}.") <= LINE_WIDTH)
+        lines = (
+            _fit_line([f"On {sanitise_line(recommendation.task)}, {verb}", *costs], "."),
+            _fit_line([f"  {proof[0]}", *proof[1:], *chances], "."),
+            *islice(main, 1),
+        )
+    sentences = [_join(change, "; ") for change in changes]
+    sizes = [alternative.sample_size for alternative in writer.open_pairs()]
+    if not untrained and any(size and has_number(size) for size in sizes):
+        sentences.append(POWER_NOTE)
     return Advice(
         task=sanitise_line(recommendation.task),
-        take=titles.key(chosen.cell) if chosen else "",
+        take=writer.key(chosen.cell) if chosen else "",
         lines=lines,
         explanations=explanations,
         reasons=reasons,
-        changes=() if untrained else tuple(write_changes(recommendation)),
+        changes=tuple(sentences),
         command=_write_command(chosen.cell, study, store) if chosen else "",
-        warnings=() if untrained else tuple(_write_warnings(recommendation)),
+        warnings=() if untrained else tuple(writer.write_warnings()),
         kind="none" if untrained else recommendation.kind,
         proven=chosen is not None and chosen.proven,
         within_points=recommendation.budget.within_points,
-        prospect=prospect,
-        free_baseline=titles.key(free.cell) if free else "",
+        prospect=recommendation.prospect if chosen else None,
+        free_baseline=writer.key(free.cell) if free else "",
         headline=headline,
         model=chosen.cell.model if chosen else "",
         method=chosen.cell.method if chosen else "",
     )
 
 
-def _explain_unproven(pair: Pair) -> str:
-    """Why it is undecided whatever the interval, else the interval."""
-    if pair.withheld == "stopped":
-        return "a race ended before all seeds were trained"
-    if pair.withheld:
-        return describe_withheld([pair.withheld])
-    return format_point_difference(pair.corrected, negated=True)
-
-
 @dataclass(frozen=True)
-class _AdviceWriter:
-    """The sentences on one recommendation that has a configuration to take."""
+class _Writer:
+    """The sentences on one recommendation."""
 
     recommendation: Recommendation
-    chosen: Candidate
-    prospect: Prospect
+
+    def title(self, cell: Cell) -> str:
+        """``LoRA on e5-small``; ``LoRA`` where the task has one model."""
+        return self._name_model(title_of(cell.method), cell)
+
+    def key(self, cell: Cell) -> str:
+        """The same with the method as in the study: ``lora on e5-small``."""
+        return self._name_model(cell.method, cell)
+
+    def _name_model(self, method: str, cell: Cell) -> str:
+        models = {c.cell.model for c in self.recommendation.candidates} - {NO_MODEL}
+        with_model = cell.model != NO_MODEL and len(models) > 1
+        return sanitise_line(f"{method} on {cell.model}" if with_model else method)
 
     @property
-    def _title(self) -> str:
-        return self._title_of(self.chosen)
-
-    def _title_of(self, candidate: Candidate) -> str:
-        return CandidateTitles(self.recommendation).title(candidate.cell)
+    def _chosen(self) -> Candidate:
+        chosen = self.recommendation.chosen
+        if chosen is None:
+            raise ValueError("nothing is recommended")
+        return chosen
 
     @property
-    def _within(self) -> str:
-        return format_loss(self.recommendation.budget.within_points, "g")
-
-    def headline(self) -> str:
-        """``Take LoRA: 0.94 accuracy, a third of full fine-tuning's memory.``"""
-        text = ", ".join(self._head())
-        return f"{text[:1].upper()}{text[1:]}."
-
-    def _head(self) -> list[str]:
-        """``take LoRA: 0.94 accuracy``, ``a third of full fine-tuning's memory``.
-
-        Where runs of it failed, the score is the expected one of a further run.
-        """
-        verb = {"guess": "the best guess is", "baseline": "take the baseline"}.get(
-            self.recommendation.kind, "take"
-        )
-        score, metric = self.chosen.interval, metrics.get(self.chosen.cell.metric).title
-        if self.chosen.failed_seeds:
-            score = replace(score, estimate=self.chosen.expected.estimate)
-            metric = f"{metric} expected"
-        costs = [self._share()] if self._share() else self._costs()
-        return [f"{verb} {self._title}: {format_estimate(score)} {metric}", *costs]
-
-    def _share(self) -> str:
-        """Its cost as a part of that of the dearest method; empty where it is not much less."""
-        axis = self.recommendation.budget.cost_axis
-        methods = [c for c in self.recommendation.candidates if not c.cell.baseline]
-        of_model = [c for c in methods if c.cell.model == self.chosen.cell.model]
-        dearest = max(
-            (c for c in of_model if axis in c.costs),
-            key=lambda c: c.costs[axis].value,
-            default=None,
-        )
-        if dearest is None or axis not in self.chosen.costs or dearest.costs[axis].value <= 0:
-            return ""
-        share = self.chosen.costs[axis].value / dearest.costs[axis].value
-        return format_cost_share(axis, share, self._title_of(dearest)) if share < 0.9 else ""
-
-    def lines(self) -> Iterable[str]:
-        """What to take; why; what would change it."""
-        first, *others = self._head()
-        yield fit_line([f"On {sanitise_line(self.recommendation.task)}, {first}", *others], ".")
-        first, *others = self._why()
-        yield fit_line([f"  {first}", *others], ".")
-        if change := write_main_change(self.recommendation, LINE_WIDTH - len("  .")):
-            yield fit_line([f"  {change}"], ".")
-
-    def _why(self) -> Iterable[str]:
-        """What is proven, then the chances; what counts least comes last."""
-        below, free = self.prospect.chance_below_baseline, self.recommendation.free_baseline
-        if self.chosen.cell.baseline:
-            yield from self._describe_highest_method()
-        elif self.chosen.proven:
-            yield self._describe_proven()
-        else:
-            yield self._describe_unproven()
-            if below is not None and free is not None:
-                yield f"{format_share(below)} likely below {self._title_of(free)}"
-        if (alternative := self.recommendation.best_alternative) is not None:
-            yield f"cheaper than {self._title_of(alternative.candidate)}"
-        yield f"expected loss {format_loss(self.prospect.loss_points)}"
-        yield f"{format_share(self.prospect.chance_best)} likely best"
-
-    def _describe_proven(self) -> str:
-        if not self.chosen.failed_seeds:
-            return "Proven better than every baseline"
-        runs = pluralise(len(self.chosen.cell.final), "run")
-        failed = f"{self.chosen.failed_seeds} of {runs} failed"
-        return f"Proven better than every baseline, of runs that trained ({failed})"
-
-    def _describe_unproven(self, of_interval: str = "") -> str:
-        hardest = self.recommendation.hardest_comparison
-        if hardest is None or hardest.pair is None:
-            names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
-            why = f"no score yet of {join_names(names)}" if names else "undecided against one"
-            return f"Not proven better than every baseline: {why}"
-        why = _explain_unproven(hardest.pair)
-        if not hardest.pair.withheld:
-            why += of_interval
-        return f"Not proven better than {self._title_of(hardest.candidate)}: {why}"
-
-    def statements(self) -> Iterable[str]:
-        """The lines in sentences."""
-        yield self.headline()
-        if self.chosen.cell.baseline:
-            yield f"{', '.join(self._describe_highest_method())}."
-        elif self.chosen.proven:
-            yield f"{self._describe_proven()} (95 %)."
-        else:
-            yield f"{self._describe_unproven(' (95 %, corrected)')}."
-        yield self._describe_prospect()
-
-    def explanations(self) -> Iterable[str]:
-        """The score with its interval, why this one, and what is safe."""
-        yield f"{self._describe_score()}."
-        yield self._explain_choice()
-        if self.recommendation.kind == "guess" and (safe := self._find_safe_baseline()):
-            yield f"If a wrong switch is costly, stay with {safe} (--proven)."
-
-    def _describe_prospect(self) -> str:
-        prospect, free = self.prospect, self.recommendation.free_baseline
-        chances = [
-            f"best {format_share(prospect.chance_best)}",
-            f"more than {self._within} below the best {format_share(prospect.chance_worse)}",
-        ]
-        if prospect.chance_below_baseline is not None and free is not None:
-            below = format_share(prospect.chance_below_baseline)
-            chances.append(f"below {self._title_of(free)} {below}")
-        loss = format_loss(prospect.loss_points)
-        return (
-            f"If you train {self._title} once more, expect it to score {loss} below the best "
-            f"method{self._inside}. Chances: {', '.join(chances)}."
-        )
-
-    def _explain_choice(self) -> str:
-        """Why this one: the highest, or the cheapest near the highest."""
-        alternative = self.recommendation.best_alternative
-        if alternative is None:
-            return (
-                f"It has the highest expected score{self._inside}; {self._explain_none_cheaper()}."
-            )
-        least = LEAST_TITLES[self.recommendation.budget.cost_axis]
-        if self.chosen.cell.model == NO_MODEL:
-            least = "no training cost"
-        best = self._title_of(alternative.candidate)
-        text = (
-            f"It has {least} of all that are expected to score within {self._within} of the best, "
-            f"{best}"
-        )
-        if alternative.pair is None:
-            return f"{text}{self._inside}."
-        difference = format_interval(alternative.pair.difference)
-        return f"{text}{self._inside} ({best} minus {self._title}: {difference})."
-
-    def _explain_none_cheaper(self) -> str:
-        if self.chosen.cell.model == NO_MODEL:
-            return "nothing is cheaper"
-        best = find_best_cheaper(self.recommendation)
-        if best is None:
-            return "no method is known to be cheaper"
-        gap = self.chosen.expected.estimate - best.expected.estimate
-        points = 100 * gap / self.chosen.expected.score.highest
-        title = self._title_of(best)
-        loss = format_loss(points)
-        return f"the best cheaper method, {title}, is expected to score {loss} less"
-
-    def _find_safe_baseline(self) -> str:
-        """The highest baseline above the trivial score; empty where there is none."""
-        trivial = self.recommendation.trivial_score
-        baselines = [
-            c
-            for c in self.recommendation.candidates
-            if c.cell.baseline and c.cell.name not in TRIVIAL and c.within_budget
-            if trivial is None or c.interval.estimate > trivial.value
-        ]
-        best = max(baselines, key=lambda c: c.interval.estimate, default=None)
-        return "" if best is None else self._title_of(best)
-
-    def _describe_highest_method(self) -> Iterable[str]:
-        """How the highest method within the budget compares with a baseline that is taken."""
-        methods = [c for c in self.recommendation.candidates if not c.cell.baseline]
-        within = [c for c in methods if c.within_budget]
-        if not within:
-            yield _explain_none_fits(self.recommendation)
-            return
-        highest = max(within, key=lambda c: c.expected.estimate)
-        lead = highest.expected.estimate - self.chosen.expected.estimate
-        points = lead * 100 / self.chosen.expected.score.highest
-        side = "above" if points > 0 else "below"
-        title = self._title_of(highest)
-        loss, name = format_loss(abs(points)), self._title
-        yield f"The best fine-tuned method, {title}, is expected {loss} {side} {name}"
-        if points > 0 and not highest.proven:
-            yield "which is not proven"
+    def _methods(self) -> list[Candidate]:
+        return [c for c in self.recommendation.candidates if not c.cell.baseline]
 
     @property
     def _inside(self) -> str:
         return " inside the budget" if self.recommendation.budget.limits else ""
 
-    def _describe_score(self) -> str:
-        """``Score: 0.77 [0.67, 0.86] (60 examples, 3 seeds), 870 MiB peak memory``."""
-        interval, trained = self.chosen.interval, ""
-        if self.chosen.failed_seeds:
-            trained = "; only runs that trained"
-        score = f"{format_interval(interval)} ({format_basis(interval)}{trained})"
-        return f"Score: {', '.join([score, *self._costs()])}"
+    def write_headline(self) -> Clauses:
+        """``take LoRA: 0.94 accuracy``, ``a third of full fine-tuning's memory``.
 
-    def _costs(self) -> list[str]:
-        budget = self.recommendation.budget
-        return [
-            format_cost(axis, self.chosen.costs[axis])
-            for axis in dict.fromkeys((budget.cost_axis, *budget.limits))
-            if axis in self.chosen.costs
+        Where runs of it failed, the score is the expected one of a further run.
+        """
+        chosen = self._chosen
+        verb = {"guess": "the best guess is", "baseline": "take the baseline"}.get(
+            self.recommendation.kind, "take"
+        )
+        score, metric = chosen.interval, metrics.get(chosen.cell.metric).title
+        if chosen.failed_seeds:
+            score = replace(score, estimate=chosen.expected.estimate)
+            metric = f"{metric} expected"
+        share = self._describe_cost_share()
+        costs = [share] if share else self._describe_costs()
+        return [f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}", *costs]
+
+    def _describe_cost_share(self) -> str:
+        """Its cost as a part of that of the dearest method; empty where it is not much less."""
+        axis, chosen = self.recommendation.budget.cost_axis, self._chosen
+        of_model = [c for c in self._methods if c.cell.model == chosen.cell.model]
+        costed = [c for c in of_model if axis in c.costs]
+        dearest = max(costed, key=lambda c: c.costs[axis].value, default=None)
+        if dearest is None or axis not in chosen.costs or dearest.costs[axis].value <= 0:
+            return ""
+        share = chosen.costs[axis].value / dearest.costs[axis].value
+        return format_cost_share(axis, share, self.title(dearest.cell)) if share < 0.9 else ""
+
+    def _describe_costs(self) -> Clauses:
+        budget, costs = self.recommendation.budget, self._chosen.costs
+        axes = dict.fromkeys((budget.cost_axis, *budget.limits))
+        return [format_cost(axis, costs[axis]) for axis in axes if axis in costs]
+
+    def write_proof(self) -> Iterable[str]:
+        """What is proven of it."""
+        if self._chosen.cell.baseline:
+            yield from self._compare_with_methods()
+        else:
+            yield self._describe_proof() if self._chosen.proven else self._describe_doubt()
+        if (alternative := self.recommendation.best_alternative) is not None:
+            yield f"cheaper than {self.title(alternative.candidate.cell)}"
+
+    def write_chances(self) -> Clauses:
+        """What its next run may bring; where it is not proven better, the doubt comes first."""
+        prospect, free = self.recommendation.prospect, self.recommendation.free_baseline
+        if prospect is None:
+            return []
+        within = _format_points(self.recommendation.budget.within_points, "g")
+        worse = format_share(prospect.chance_worse)
+        chances = [
+            f"expected loss {_format_points(prospect.loss_points)}",
+            f"{format_share(prospect.chance_best)} likely best",
+            f"{worse} likely over {within} below the best{self._inside}",
         ]
+        if prospect.chance_below_baseline is not None and free is not None:
+            below = format_share(prospect.chance_below_baseline)
+            place = len(chances) if self._chosen.proven else 0
+            chances.insert(place, f"{below} likely below {self.title(free.cell)}")
+        return chances
+
+    def _describe_proof(self) -> str:
+        proof, chosen = "Proven better than every baseline", self._chosen
+        if not chosen.failed_seeds:
+            return proof
+        runs = pluralise(len(chosen.cell.final), "run")
+        return f"{proof}, of runs that trained ({chosen.failed_seeds} of {runs} failed)"
+
+    def _describe_doubt(self) -> str:
+        hardest = self.recommendation.hardest_comparison
+        if hardest is None or hardest.pair is None:
+            names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
+            why = f"no score yet of {join_names(names)}" if names else "undecided against one"
+            return f"Not proven better than every baseline: {why}"
+        pair = hardest.pair
+        if pair.withheld == "stopped":
+            why = "a race ended before all seeds were trained"
+        elif pair.withheld:
+            why = describe_withheld([pair.withheld])
+        else:
+            why = format_point_difference(pair.corrected, negated=True)
+        return f"Not proven better than {self.title(hardest.candidate.cell)}: {why}"
+
+    def _compare_with_methods(self) -> Iterable[str]:
+        """How the highest method within the budget compares with a baseline that is taken."""
+        within = [c for c in self._methods if c.within_budget]
+        if not within:
+            yield self._explain_none_fits()
+            return
+        highest = max(within, key=lambda c: c.expected.estimate)
+        points = _points_between(highest, self._chosen)
+        side = "above" if points > 0 else "below"
+        yield (
+            f"The best fine-tuned method, {self.title(highest.cell)}, is expected "
+            f"{_format_points(abs(points))} {side} {self.title(self._chosen.cell)}"
+        )
+        if points > 0 and not highest.proven:
+            yield "which is not proven"
+
+    def write_explanations(self) -> Iterable[str]:
+        """The score with its interval, why this one, and what is safe."""
+        chosen, trivial = self._chosen, self.recommendation.trivial_score
+        trained = "; only runs that trained" if chosen.failed_seeds else ""
+        score = f"{format_interval(chosen.interval)} ({format_basis(chosen.interval)}{trained})"
+        yield _join([f"Score: {score}", *self._describe_costs()])
+        yield self._explain_choice()
+        if self.recommendation.kind != "guess":
+            return
+        safe = [
+            c
+            for c in self.recommendation.candidates
+            if c.cell.baseline and c.cell.name not in TRIVIAL and c.within_budget
+            if trivial is None or c.interval.estimate > trivial.value
+        ]
+        if safe:
+            best = self.title(max(safe, key=lambda c: c.interval.estimate).cell)
+            yield f"If a wrong switch is costly, stay with {best} (--proven)."
+
+    def _explain_choice(self) -> str:
+        """Why this one: the highest, or the cheapest near the highest."""
+        chosen, budget = self._chosen, self.recommendation.budget
+        alternative, cheaper = self.recommendation.best_alternative, self._find_best_cheaper()
+        free = chosen.cell.model == NO_MODEL
+        if alternative is not None:
+            best = self.title(alternative.candidate.cell)
+            least = "no training cost" if free else COST_WORDS[budget.cost_axis].least
+            difference = ""
+            if alternative.pair is not None:
+                difference = format_interval(alternative.pair.difference)
+                difference = f" ({best} minus {self.title(chosen.cell)}: {difference})"
+            return (
+                f"It has {least} of all that are expected to score within "
+                f"{_format_points(budget.within_points, 'g')} of the best, {best}{self._inside}"
+                f"{difference}."
+            )
+        if free:
+            none = "nothing is cheaper"
+        elif cheaper is None:
+            none = "no method is known to be cheaper"
+        else:
+            loss = _format_points(_points_between(chosen, cheaper))
+            none = (
+                f"the best cheaper method, {self.title(cheaper.cell)}, is expected to score "
+                f"{loss} less"
+            )
+        return f"It has the highest expected score{self._inside}; {none}."
+
+    def _find_best_cheaper(self) -> Candidate | None:
+        """The highest expected score among what costs less than the recommended configuration."""
+        chosen, axis = self._chosen, self.recommendation.budget.cost_axis
+        if chosen.cell.model == NO_MODEL:
+            return None
+        cost = chosen.costs.get(axis)
+        cheaper = [
+            c
+            for c in self.recommendation.candidates
+            if c.cell.key in self.recommendation.prospects
+            if c.cell.model == NO_MODEL
+            or (cost and axis in c.costs and c.costs[axis].value < cost.value)
+        ]
+        return max(cheaper, key=lambda c: c.expected.estimate, default=None)
+
+    def write_changes(self) -> Iterable[Clauses]:
+        """What would change the recommendation, most important first."""
+        recommendation = self.recommendation
+        edges: dict[str, list[str]] = {}
+        cells = [*(c.cell for c in self._methods), *recommendation.failed_cells]
+        for cell in {cell.key: cell for cell in cells}.values():
+            if edge := rate_edge_of(cell):
+                edges.setdefault(edge, []).append(f"{self.title(cell)} ({format_rate(cell.rate)})")
+        for end, names in edges.items():
+            rates = "higher" if end == "highest" else "lower"
+            yield [f"Try {rates} rates for {join_names(names)}: the {end} tried was best"]
+        yield from self._describe_other_budgets()
+        by_cost = [*self._describe_other_costs()] if recommendation.chosen else []
+        runner_up = recommendation.runner_up
+        if runner_up is not None and runner_up.candidate is self._find_best_cheaper():
+            yield from by_cost  # nearer than more seeds
+            by_cost = []
+        blind: list[Clauses] = []
+        sized: list[Clauses] = []
+        for alternative in self.open_pairs():
+            if (size := alternative.sample_size) is not None:
+                titles = self.title(alternative.candidate.cell), self.title(self._chosen.cell)
+                (blind if size.blind else sized).append(describe_sample_size(size, *titles))
+        yield from sized
+        if recommendation.kind in ("baseline", "none") and any(
+            c.within_budget for c in self._methods
+        ):
+            steps = [r.steps or 0 for c in self._methods for r in c.cell.final]
+            now = f" (now {max(steps):,})" if any(steps) else ""
+            yield [f"More steps{now}, other rates, methods, models or data could change this"]
+        yield from by_cost
+        yield from blind
+        if recommendation.unmeasured_candidates:
+            names = [
+                f"{self.title(c.cell)} ({join_names([AXIS_TITLES[axis] for axis in c.unmeasured])})"
+                for c in recommendation.unmeasured_candidates
+            ]
+            yield ["Not considered, since a limited cost was not measured: " + "; ".join(names)]
+        chosen = recommendation.chosen
+        if chosen is not None and chosen.failed_seeds:
+            runs = pluralise(len(chosen.cell.final), "run")
+            failed = f"{chosen.failed_seeds} of {runs} of {self.title(chosen.cell)} failed"
+            yield [failed, "the expected score counts that"]
+
+    def _describe_other_budgets(self) -> Iterable[Clauses]:
+        higher, axis = self.recommendation.outside_budget, self.recommendation.budget.cost_axis
+        if higher is not None:
+            title, excess = self.title(higher.candidate.cell), _format_excess(higher.candidate)
+            by = [format_point_difference(higher.pair.difference)] if higher.pair else []
+            yield [f"With a larger budget, {title} scored higher ({excess})", *by]
+        elif self.recommendation.chosen is None:
+            proven = [c for c in self.recommendation.candidates if c.proven and c.exceeded]
+            costed = [c for c in proven if axis in c.costs]
+            if costed:
+                cheapest = min(costed, key=lambda c: c.costs[axis].value)
+                yield [
+                    f"Proven better than every baseline, with {COST_WORDS[axis].least}: "
+                    f"{self.title(cheapest.cell)}, {format_interval(cheapest.interval)} "
+                    f"({_format_excess(cheapest)})"
+                ]
+
+    def _describe_other_costs(self) -> Iterable[Clauses]:
+        """A loss that is not accepted, or a limit under the cost of what is recommended."""
+        chosen, axis = self._chosen, self.recommendation.budget.cost_axis
+        if (alternative := self.recommendation.best_alternative) is not None:
+            best = alternative.candidate
+            points = _format_points(_points_between(best, chosen))
+            yield [f"If {points} matter, take {self.title(best.cell)} (--within 0)"]
+        cheaper = self._find_best_cheaper()
+        if cheaper is not None and cheaper.cell.model != NO_MODEL and axis in chosen.costs:
+            limit = format_amount(axis, chosen.costs[axis].value)
+            lower = _format_points(_points_between(chosen, cheaper))
+            yield [f"With less than {limit}, take {self.title(cheaper.cell)}: {lower} less"]
+
+    def open_pairs(self) -> list[Alternative]:
+        """What is undecided against the recommended configuration."""
+        recommendation = self.recommendation
+        pairs = (
+            recommendation.best_alternative,
+            recommendation.runner_up,
+            recommendation.hardest_comparison,
+        )
+        return [a for a in pairs if a and a.pair and a.pair.standing == "unclear"]
+
+    def write_warnings(self) -> Iterable[str]:
+        """What must be known beside any recommendation."""
+        recommendation = self.recommendation
+        if recommendation.collapsed_cells is not None:
+            yield self._warn_unlearned(recommendation.collapsed_cells)
+        if recommendation.missing:
+            names = join_names([title_of(sanitise_line(name)) for name in recommendation.missing])
+            yield f"Not compared with {names}: no run has trained yet."
+        waiting = [
+            f"{self.title(c)} {len(c.final)} of {pluralise(c.expected_runs, 'run')}"
+            for c in recommendation.unfinished
+            if c.method not in recommendation.missing
+        ]
+        if waiting:
+            yield f"Not finished: {', '.join(waiting)}."
+
+    def _warn_unlearned(self, collapsed: CollapsedCells) -> str:
+        """Training that taught nothing, and what may help: more steps, other rates."""
+        subject = "Nothing learned"
+        if {c.cell.method for c in self._methods} - {c.method for c in collapsed.cells}:
+            subject += f" by {join_names([self.title(cell) for cell in collapsed.cells])}"
+        steps = ""
+        if collapsed.steps:
+            fewest, most = collapsed.steps
+            span = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+            steps = f" after {span} steps"
+        verb = "gives" if collapsed.constant == 1 else "give"
+        rates = [trial.rate for cell in collapsed.cells for trial in cell.choice.table]
+        remedy = "train longer or raise the learning rate"
+        if collapsed.edges == {"lowest"}:
+            lowest = format_rate(min(rates))
+            remedy = f"train longer or lower the learning rate ({lowest} is the lowest tried)"
+        elif "highest" in collapsed.edges:
+            remedy += f" ({format_rate(max(rates))} is the highest tried)"
+        return (
+            f"{subject}: {collapsed.constant} of {pluralise(collapsed.seeds, 'seed')} {verb} every "
+            f"example the same answer{steps}; {remedy}."
+        )
+
+    def explain_none(self, untrained: Sequence[Cell]) -> Iterable[str]:
+        """Why nothing can be recommended."""
+        recommendation = self.recommendation
+        task, candidates = sanitise_line(recommendation.task), recommendation.candidates
+        if untrained:
+            yield f"On {task}, nothing has been trained yet."
+            yield f"Still to run: {join_names([self.title(cell) for cell in untrained])}."
+            return
+        trivial = recommendation.trivial_score
+        with_model = any(c.cell.model != NO_MODEL for c in candidates)
+        if any(c.cell.selected_on_test for c in candidates):
+            yield f"On {task}, nothing is recommended: scores were {SELECTED_ON_TEST}."
+            yield "protocol: fair avoids that."
+        elif trivial is not None and (with_model or recommendation.failed_cells):
+            value = f"{trivial.value:.{1 if trivial.highest > 1 else 2}f}"
+            answer = f"{_TRIVIAL_ANSWERS[trivial.answer]} ({value})"
+            yield f"On {task}, there is nothing to take."
+            if self._methods and not any(c.within_budget for c in self._methods):
+                yield f"{self._explain_none_fits()}."
+                yield f"No baseline scores above {answer}."
+            else:
+                yield f"Nothing scores above {answer}."
+        else:
+            yield f"On {task}, no method has a score yet."
+
+    def _explain_none_fits(self) -> str:
+        if not self._methods:
+            if self.recommendation.failed_cells:
+                return "Every method failed in most of its runs"
+            return "No method has a score beside the baselines"
+        if all(c.exceeded for c in self._methods):
+            return "No method fits the budget"
+        return "No method is known to fit the budget: a limited cost was not measured"
 
 
-def _write_warnings(recommendation: Recommendation) -> Iterable[str]:
-    """What must be known beside any recommendation."""
-    titles, collapsed = CandidateTitles(recommendation), recommendation.collapsed_cells
-    if collapsed is not None:
-        methods = [c for c in recommendation.candidates if not c.cell.baseline]
-        named = [titles.title(cell) for cell in collapsed.cells]
-        only = {c.cell.method for c in methods} <= {c.method for c in collapsed.cells}
-        yield warn_unlearned(collapsed, named, only)
-    if recommendation.missing:
-        names = join_names([title_of(sanitise_line(name)) for name in recommendation.missing])
-        yield f"Not compared with {names}: no run has trained yet."
-    waiting = [
-        f"{titles.title(c)} {len(c.final)} of {pluralise(c.expected_runs, 'run')}"
-        for c in recommendation.unfinished
-        if c.method not in recommendation.missing
-    ]
-    if waiting:
-        yield f"Not finished: {', '.join(waiting)}."
+_TRIVIAL_ANSWERS = {
+    "majority": "the constant answer",
+    "label": "one label for every test example",
+    "copy_source": "the copied source",
+    "frequent_text": "the most frequent text",
+}
 
 
 def _find_untrained(recommendation: Recommendation) -> tuple[Cell, ...]:
@@ -380,46 +516,33 @@ def _find_untrained(recommendation: Recommendation) -> tuple[Cell, ...]:
     return () if ended or failed else waiting
 
 
-def _explain_none(recommendation: Recommendation, untrained: Sequence[Cell] = ()) -> Iterable[str]:
-    """Why nothing can be recommended."""
-    task, candidates = sanitise_line(recommendation.task), recommendation.candidates
-    if untrained:
-        titles = CandidateTitles(recommendation)
-        names = join_names([titles.title(cell) for cell in untrained])
-        yield f"On {task}, nothing has been trained yet."
-        yield f"Still to run: {names}."
-        return
-    methods = [c for c in candidates if not c.cell.baseline]
-    with_model = any(c.cell.model != NO_MODEL for c in candidates)
-    if any(c.cell.selected_on_test for c in candidates):
-        yield f"On {task}, nothing is recommended: scores were {SELECTED_ON_TEST}."
-        yield "protocol: fair avoids that."
-    elif recommendation.trivial_score is not None and (with_model or recommendation.failed_cells):
-        trivial = describe_trivial_score(recommendation.trivial_score)
-        yield f"On {task}, there is nothing to take."
-        if methods and not any(c.within_budget for c in methods):
-            yield f"{_explain_none_fits(recommendation)}."
-            yield f"No baseline scores above {trivial}."
-        else:
-            yield f"Nothing scores above {trivial}."
-    else:
-        yield f"On {task}, no method has a score yet."
+def _format_points(points: float, form: str = ".1f") -> str:
+    """``0.4 points``; ``1 point``."""
+    text = f"{points:{form}}"
+    return f"{text} {'point' if text == '1' else 'points'}"
 
 
-def _explain_none_fits(recommendation: Recommendation) -> str:
-    methods = [c for c in recommendation.candidates if not c.cell.baseline]
-    if not methods:
-        if recommendation.failed_cells:
-            return "Every method failed in most of its runs"
-        return "No method has a score beside the baselines"
-    if all(c.exceeded for c in methods):
-        return "No method fits the budget"
-    return "No method is known to fit the budget: a limited cost was not measured"
+def _points_between(higher: Candidate, lower: Candidate) -> float:
+    """By how much one is expected to score more than another, in points."""
+    difference = higher.expected.estimate - lower.expected.estimate
+    return 100 * difference / higher.expected.score.highest
 
 
-def fit_line(parts: Sequence[str], end: str = "") -> str:
-    """Parts joined by commas, as many as fit one line; a first one that does not is shortened."""
-    fitting = list(parts)
+def _format_excess(candidate: Candidate) -> str:
+    """The costs that exceed the budget, or those that were not measured."""
+    if not candidate.exceeded:
+        return f"{join_names([AXIS_TITLES[axis] for axis in candidate.unmeasured])} not measured"
+    return join_names([format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded])
+
+
+def _join(clauses: Sequence[str], separator: str = ", ") -> str:
+    text = separator.join(clauses)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _fit_line(clauses: Sequence[str], end: str = "") -> str:
+    """As many clauses as fit one line; a first one that does not is shortened."""
+    fitting = list(clauses)
     while len(fitting) > 1 and cell_len(", ".join(fitting) + end) > LINE_WIDTH:
         fitting.pop()
     text = ", ".join(fitting) + end

@@ -1,0 +1,224 @@
+"""Two methods compared in sentences: their scores, what would decide them, their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from paretune.analysis.cell import Cell
+from paretune.analysis.comparisons import describe_withheld
+from paretune.analysis.memory_breakdown import (
+    PART_TITLES,
+    MemoryBreakdown,
+    break_down_memory,
+    compare_breakdowns,
+    differing_conditions,
+    peaks_differ,
+)
+from paretune.analysis.pairs import Pair
+from paretune.analysis.statistics.sample_size import FOUND_POINTS, POWER, SampleSize
+from paretune.methods.core.titles import title_of
+from paretune.reporting.tables.cost_columns import summarise_cost
+from paretune.reporting.text.formatting import (
+    describe_standing,
+    format_basis,
+    format_bytes,
+    format_interval,
+    format_p_value,
+    format_parameters,
+    format_part,
+    format_points,
+    format_seconds,
+    join_names,
+)
+from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
+
+LARGEST_NAMED = {"seed": 1_000, "example": 100_000, "row": 100_000}
+"""Larger numbers are not written out: the two methods are practically equal."""
+
+POWER_NOTE = (
+    f"These numbers would detect a true difference of {FOUND_POINTS:.0f} points with "
+    f"{100 * POWER:.0f} % power."
+)
+_CONDITION_TITLES = {
+    "batch_size": "batch",
+    "micro_batch": "micro-batch",
+    "length": "tokens of the longest sequence",
+}
+
+
+def describe_pair(
+    pair: Pair, sample_size: SampleSize | None, failures: Sequence[str] = ()
+) -> Iterable[str]:
+    """The difference, whether it is proven, and what would decide it.
+
+    Args:
+        pair: from :mod:`paretune.analysis.comparisons`.
+        sample_size: what would decide it; None where it is decided.
+        failures: sentences on runs that failed.
+    """
+    a, b = (sanitise_line(title_of(name)) for name in (pair.a, pair.b))
+    difference = pair.difference
+    yield f"{a} minus {b}: {format_interval(difference)} ({format_basis(difference)})."
+    p = f"p {format_p_value(pair.p_holm)}"
+    if pair.family > 1:
+        before = format_p_value(difference.p)
+        p = f"{p} after correction for {pair.family} comparisons, {before} before"
+    why = f": {describe_withheld([pair.withheld])}" if pair.withheld else ""
+    yield f"{describe_standing(a, b, pair.standing)}{why} ({p})."
+    if pair.standing == "unclear":
+        yield f"Looked at alone, this pair {_describe_unclear(a, b, pair)}."
+    if (mcnemar := pair.mcnemar) is not None:
+        yield (
+            f"McNemar's exact test of accuracy, these two runs: only {a} is right on "
+            f"{mcnemar.only_a} examples, only {b} on {mcnemar.only_b}, of "
+            f"{difference.n_examples:,} examples x 1 seed; p {format_p_value(mcnemar.p)}."
+        )
+    if sample_size is not None:
+        yield f"{'; '.join(describe_sample_size(sample_size, a, b))}."
+        if has_number(sample_size):
+            yield POWER_NOTE
+    yield from map(sanitise_line, failures)
+
+
+def _describe_unclear(a: str, b: str, pair: Pair) -> str:
+    """What the difference may be, by its own interval."""
+    low, high = pair.difference.low, pair.difference.high
+    ends = [format_points(abs(end), pair.difference.highest) for end in (low, high)]
+    if low <= 0 <= high:
+        return (
+            f"leaves {a} anywhere from {ends[0]} points worse to {ends[1]} points better than {b} "
+            "(95 % interval)"
+        )
+    nearer, farther = ends if low > 0 else reversed(ends)
+    side = "ahead of" if low > 0 else "behind"
+    not_proven = "" if pair.withheld else "; after correction it is not proven"
+    return f"puts {a} {nearer} to {farther} points {side} {b} (95 % interval){not_proven}"
+
+
+def describe_sample_size(size: SampleSize, a: str, b: str) -> list[str]:
+    """``To decide between a and b: about 20 seeds, or 400 examples``, and further clauses.
+
+    Args:
+        a: title of one method.
+        b: of the other.
+    """
+    if size.examples == size.examples_now and not size.blind:
+        probably = f"probably differ by less than {FOUND_POINTS:.0f} points"
+        return [f"The scores of {a} and {b} {probably}", "this study would already detect that"]
+    seeds, examples = size.both or (size.seeds, size.examples)
+    nouns = ((seeds, "seed"), (examples, "example"))
+    counts = [approximate(count, noun) for count, noun in nouns if count]
+    rows = size.cross_validated_rows
+    crossed = f"{approximate(rows, 'labelled row')}, cross-validated" if rows else ""
+    together = " on " if size.both else ", or "
+    need = together.join(counts).replace(" about ", " ") or crossed or "more than can be counted"
+    if size.blind:
+        need = f"more seeds on {counts[0]}" if counts else "more seeds"
+    clauses = [
+        f"To decide between {a} and {b}: {need}",
+        f"now {pluralise(size.seeds_now, 'seed')}, {pluralise(size.examples_now, 'example')}",
+    ]
+    if size.seconds:
+        clauses.append(f"the seeds take {format_seconds(size.seconds)} more")
+    if size.blind:
+        clauses.append("one seed cannot show how much seeds differ")
+    elif size.seeds and not size.examples:
+        clauses.append("more examples alone are not enough, since seeds differ too much")
+    elif size.examples and not size.seeds:
+        reason = "the test part is too small" if size.varies else "they change nothing here"
+        clauses.append(f"more seeds alone are not enough, since {reason}")
+    return [*clauses, f"or {crossed}"] if crossed and crossed != need else clauses
+
+
+def has_number(size: SampleSize) -> bool:
+    """Whether :func:`describe_sample_size` gives a number, to which :data:`POWER` applies."""
+    return bool(size.seeds or size.examples or size.both or size.cross_validated_rows)
+
+
+def approximate(count: int, noun: str) -> str:
+    """``about 1,300 test examples``: rounded up to two digits, since it is an estimate.
+
+    Beyond :data:`LARGEST_NAMED`: ``more than 100,000 test examples``.
+    """
+    most = LARGEST_NAMED[noun.split()[-1]]
+    if count > most:
+        return f"more than {most:,} {noun}s"
+    step = 10 ** max(len(str(count)) - 2, 0)
+    return f"about {pluralise(-(-count // step) * step, noun)}"
+
+
+def explain_memory_difference(cell: Cell, other: Cell) -> tuple[str, ...]:
+    """Why ``cell`` takes more or less memory than ``other``, of the same task."""
+    names = [title_of(one.method) for one in (cell, other)]
+    if cell.model != other.model:
+        names = [f"{title_of(one.method)} on {one.model}" for one in (cell, other)]
+    name, other_name = map(sanitise_line, names)
+    a, b = break_down_memory(cell.cost), break_down_memory(other.cost)
+    if a is None or b is None or a.peak is None or b.peak is None:
+        return (*_explain_unknown(cell, a), *_explain_unknown(other, b))
+    peaks = (
+        f"Peak memory in training: {format_bytes(a.peak)} with {name}, {format_bytes(b.peak)} with "
+        f"{other_name}, {_format_difference(a.peak - b.peak)}."
+    )
+    return (peaks, *_explain(name, a, other_name, b))
+
+
+def _explain_unknown(cell: Cell, memory: MemoryBreakdown | None) -> Iterable[str]:
+    if memory is None or memory.peak is None:
+        reason = memory.missing["peak"] if memory else summarise_cost(cell).memory.text
+        name = sanitise_line(title_of(cell.method))
+        yield f"The peak of {name} in training is not known: {sanitise_line(reason)}."
+
+
+def _explain(name: str, a: MemoryBreakdown, other_name: str, b: MemoryBreakdown) -> Iterable[str]:
+    yield _describe_basis(a, b)
+    if differing := differing_conditions(a, b):
+        conditions = [
+            f"{_CONDITION_TITLES.get(key, key)} {ours} against {theirs}"
+            for key, ours, theirs in differing
+        ]
+        yield (
+            f"They were not measured under the same conditions ({join_names(conditions)}), so the "
+            "difference is not due to the methods alone."
+        )
+    if a.peak != b.peak and not peaks_differ(a, b):
+        yield (
+            "Two measurements of one run on a CPU may differ as much: the peaks cannot be "
+            "separated."
+        )
+    parts = compare_breakdowns(a, b)
+    if not parts:
+        names = [n for n, memory in ((name, a), (other_name, b)) if memory.working is None]
+        yield f"Where it lies is not known: the parts of {join_names(names)} do not add up."
+        return
+    yield "Where the difference lies, largest first; the lines add up to it:"
+    for part in parts:
+        sizes = f"{format_part(part.a)} against {format_part(part.b)}"
+        yield f"  {PART_TITLES[part.part]}: {_format_difference(part.difference)} ({sizes})"
+    if any(part.part == "working" for part in parts) and (a.rest is None or b.rest is None):
+        yield (
+            "Activations and temporary results are one line, since the counted forward pass saves "
+            "more than there was room for under a peak."
+        )
+    if a.trained is not None and b.trained is not None and a.trained != b.trained:
+        yield (
+            f"Trained parameters: {format_parameters(a.trained)} with {name}, "
+            f"{format_parameters(b.trained)} with {other_name}. Gradients and optimiser states "
+            "follow from that."
+        )
+
+
+def _describe_basis(a: MemoryBreakdown, b: MemoryBreakdown) -> str:
+    if a.measurements == b.measurements == 1:
+        return "One solo measurement each, in a fresh process; no interval can be given."
+    return (
+        f"Means of {pluralise(a.measurements, 'solo measurement')} and of {b.measurements}, "
+        "each in a fresh process."
+    )
+
+
+def _format_difference(difference: float) -> str:
+    if abs(difference) < 0.5:
+        return "no difference"
+    return f"{format_bytes(abs(difference))} {'more' if difference > 0 else 'less'}"
