@@ -11,8 +11,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from paretune.data.columns import gather_columns
 from paretune.data.infer import NamedColumns, infer_task
-from paretune.data.rows import Row, gather_columns
+from paretune.data.rows import Row
 from paretune.errors import DataError
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
@@ -303,5 +304,8 @@ def test_columns_are_gathered_once_a_value() -> None:
     reads: list[str] = []
     rows = [Row(Values(text=str(i), label=i % 2), "") for i in range(50)]
     columns = gather_columns([*rows, Row({"other": 1}, "")])
-    assert columns["label"] == [*[0, 1] * 25, None] and columns["other"] == [*[None] * 50, 1]
+    assert columns["label"].values == [*[0, 1] * 25, None] and columns["other"].values == [
+        *[None] * 50,
+        1,
+    ]
     assert len(reads) == 150

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from paretune.data.example import Segments
 from paretune.data.finding import Finding, InvalidValueError
@@ -54,15 +55,6 @@ def parse_number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def parse_numbers(values: Iterable[object]) -> list[float] | None:
-    """The numbers of a column without its empty cells; None if it holds anything else."""
-    cells = [value for value in values if cell_text(value) is not None]
-    if uses_decimal_comma(cells):
-        cells = [replace_comma(value) for value in cells]
-    numbers = [number for value in cells if (number := parse_number(value)) is not None]
-    return numbers if len(numbers) == len(cells) else None
-
-
 def uses_decimal_comma(values: Iterable[object]) -> bool:
     """Whether every comma in a column's numbers must be a decimal comma."""
     texts = [v.strip() for v in values if isinstance(v, str) and "," in v]
@@ -78,6 +70,77 @@ def replace_comma(value: object) -> object:
     if isinstance(value, str) and _COMMA.fullmatch(value.strip()):
         return value.strip().replace(",", ".")
     return value
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of one column in the order of the rows, and what they show."""
+
+    name: str
+    values: list[object]
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether no cell holds a list or an object."""
+        return not any(isinstance(value, list | dict) for value in self.values)
+
+    @cached_property
+    def distinct(self) -> set[str]:
+        """Different texts of the cells; of lists and objects none."""
+        texts = map(cell_text, self.values) if self.is_plain else ()
+        return {text for text in texts if text is not None}
+
+    @cached_property
+    def numbers(self) -> list[float] | None:
+        """The numbers without empty cells; None if there is anything else."""
+        cells = [value for value in self.values if cell_text(value) is not None]
+        if uses_decimal_comma(cells):
+            cells = [replace_comma(value) for value in cells]
+        numbers = [number for value in cells if (number := parse_number(value)) is not None]
+        return numbers if self.is_plain and len(numbers) == len(cells) else None
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The cells that are texts."""
+        return [value for value in self.values if isinstance(value, str)]
+
+    @cached_property
+    def words(self) -> float:
+        """Words of a text on average."""
+        return sum(len(text.split()) for text in self.texts) / max(1, len(self.texts))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether every cell is a text."""
+        return len(self.texts) == len(self.values)
+
+    def holds_texts(self, min_words: float = 1.5) -> bool:
+        """Lists (of messages, of texts), or texts of so many words on average."""
+        lists = sum(isinstance(value, list) for value in self.values)
+        whole = lists + len(self.texts) == len(self.values) > 0
+        return whole and (not self.texts or self.words >= min_words)
+
+    @property
+    def is_measured(self) -> bool:
+        """Many different numbers, as what is measured has, not the few that name classes."""
+        numbers = self.numbers or []
+        return len(set(numbers)) > max(20, len(numbers) / 20)
+
+    @property
+    def repeats(self) -> bool:
+        """Few plain values that occur again and again, as labels do."""
+        return 2 <= len(self.distinct) <= max(2, len(self.values) // 2)
+
+    @property
+    def is_unique(self) -> bool:
+        """A different plain value in every row."""
+        return self.is_plain and len(self.distinct) == len(self.values)
+
+
+def gather_columns(rows: Sequence[Row]) -> dict[str, Column]:
+    """Every column that a row has; None where another row has no value."""
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    return {name: Column(name, [row.values.get(name) for row in rows]) for name in names}
 
 
 def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:

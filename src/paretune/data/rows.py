@@ -12,7 +12,7 @@ import json
 import shlex
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -38,12 +38,6 @@ class Row:
 
     values: dict[str, object]
     where: str
-
-
-def gather_columns(rows: Sequence[Row]) -> dict[str, list[object]]:
-    """The values of every column that a row has, in the order of the rows; None where it is not."""
-    names = dict.fromkeys(name for row in rows for name in row.values)
-    return {name: [row.values.get(name) for row in rows] for name in names}
 
 
 def read_rows(path: Path | str) -> list[Row]:

@@ -13,7 +13,12 @@ from pathlib import Path
 
 from paretune.data import hub
 from paretune.data.build import BuildResult, HoldOut, Schema, build_dataset, build_examples
-from paretune.data.columns import cell_text, convert_decimal_commas, make_row_template
+from paretune.data.columns import (
+    cell_text,
+    convert_decimal_commas,
+    gather_columns,
+    make_row_template,
+)
 from paretune.data.example import Dataset, Segments, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.labels import (
@@ -26,7 +31,7 @@ from paretune.data.labels import (
     determine_labels,
     parse_number_label,
 )
-from paretune.data.rows import Row, gather_columns, read_declared_labels, read_rows
+from paretune.data.rows import Row, read_declared_labels, read_rows
 from paretune.data.shapes import holds_label_sets, refuse_unsupported_shape
 from paretune.data.task import Task, TaskRows, read_parts
 from paretune.errors import DataError, StudyError
@@ -124,7 +129,7 @@ def load_labelled(spec: TaskSpec, *, targets: str) -> Dataset:
             [*rows.train, *rows.test], label, spec.labels, rows.declared
         )
         schema = replace(schema, parse_label=class_label_parser(labels))
-        if holds_label_sets([row.values.get(label) for row in rows.train]):
+        if label in (columns := gather_columns(rows.train)) and holds_label_sets(columns[label]):
             what = f'"{label}" holds several labels in a row; each combination is a class.'
             remedy = "paretune gives each row one label: keep one, or write a column for each."
             findings.append(Finding("warning", "label-sets", rows.train[0].where, what, remedy))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from paretune.data import hub
 from paretune.data.build import BuildResult, HoldOut, Schema, build_dataset, build_examples
+from paretune.data.columns import gather_columns
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.data.instructions import (
@@ -33,7 +34,7 @@ from paretune.data.instructions import (
 )
 from paretune.data.parallel import read_line_pairs, read_units, resolve_pair_files
 from paretune.data.prompt import Prompt
-from paretune.data.rows import Row, gather_columns, read_rows
+from paretune.data.rows import Row, read_rows
 from paretune.data.shapes import find_verdicts, refuse_unsupported_shape
 from paretune.data.task import Task, read_parts
 from paretune.errors import DataError, StudyError
