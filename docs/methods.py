@@ -16,6 +16,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from paretune import methods
+from paretune.methods import baselines
 from paretune.methods.core import options as method_options
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
 from paretune.models.structure.anatomy import read_anatomy
@@ -62,8 +63,11 @@ STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 
 def page() -> str:
     """The whole page."""
-    found = sorted(methods.available().items())
-    trained = {name: module for name, module in found if isinstance(module, methods.Method)}
+    trained = {
+        name: module
+        for name, module in sorted(methods.available().items())
+        if isinstance(module, methods.Method) and name not in baselines.METHODS
+    }
     counts = bert_base_counts(trained)
     lines = [
         "# The methods",
@@ -81,13 +85,13 @@ def page() -> str:
         shown = f"[{module.title}](#{anchor(module)}) `{name}`"
         lines.append(f"| {shown} | {counts[name]} | {starts} | {merges} | {code_lines(module)} |")
     lines += ["", *LAYERS.split("\n"), "", *cost_section()]
-    for _, module in found:
+    for module in trained.values():
         lines += ["", *section(module)]
-    lines += ["", *peft_section()]
+    lines += ["", "## Baselines", "", escaped(str(baselines.__doc__)), *peft_section()]
     return "\n".join(lines) + "\n"
 
 
-def section(module: methods.Method | methods.Baseline) -> list[str]:
+def section(module: methods.Method) -> list[str]:
     """What one file says of its method."""
     title, _, rest = inspect.getdoc(file_of(module)).partition("\n")  # type: ignore[union-attr]
     lines = [f"## {module.title}", "", title, ""]
@@ -99,7 +103,7 @@ def section(module: methods.Method | methods.Baseline) -> list[str]:
     if defaults:
         shown = ", ".join(f"`{name}: {value_of(value)}`" for name, value in defaults.items())
         lines += [f"Options: {shown}.", ""]
-    if isinstance(module, methods.Method) and (rates := module.learning_rates):
+    if rates := module.learning_rates:
         listed = _format_rates(rates)
         if in_decoders := module.decoder_learning_rates:
             listed += f"; of decoders {_format_rates(in_decoders)}"
@@ -209,13 +213,12 @@ def bert_base_counts(trained: dict[str, methods.Method]) -> dict[str, str]:
     return counts
 
 
-def file_of(method: methods.Method | methods.Baseline) -> ModuleType:
+def file_of(method: methods.Method) -> ModuleType:
     """The module that a method is the value of."""
-    function = method.inject if isinstance(method, methods.Method) else method.fit
-    return sys.modules[function.__module__]
+    return sys.modules[method.inject.__module__]
 
 
-def code_lines(module: methods.Method | methods.Baseline) -> int:
+def code_lines(module: methods.Method) -> int:
     """Lines of the file without its docstring and blank lines."""
     file = file_of(module)
     source = inspect.getsource(file)
@@ -223,6 +226,6 @@ def code_lines(module: methods.Method | methods.Baseline) -> int:
     return sum(bool(line.strip()) for line in body.splitlines())
 
 
-def anchor(module: methods.Method | methods.Baseline) -> str:
+def anchor(module: methods.Method) -> str:
     """Where a heading's link leads."""
     return re.sub(r"[^a-z0-9 -]", "", module.title.lower()).replace(" ", "-")

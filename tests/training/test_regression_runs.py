@@ -17,7 +17,7 @@ import paretune
 from paretune import methods, objectives
 from paretune.data.example import Example
 from paretune.errors import MethodError, StudyError
-from paretune.methods.baselines import gradient_boosting, majority, tfidf
+from paretune.methods import baselines
 from paretune.methods.core.options import MethodOptions
 from paretune.metrics.regression import r2
 from paretune.objectives import LossOptions
@@ -132,12 +132,12 @@ def test_baselines_find_numbers() -> None:
         for e in train
     ]
     scale = fit_target_scale(train)
-    for fit in (majority.fit, tfidf.fit):
+    for fit in (baselines.fit_majority, baselines.fit_tfidf):
         scores = fit(train, 1, MethodOptions(), 0)(train)
         assert scores.shape == (40, 1)
         answers = np.array(REGRESSION.predict(scores, train, scale).prediction)
         error = np.abs(answers - [float(e.label or 0.0) for e in train]).mean()
-        assert error == pytest.approx(0.5) if fit is majority.fit else error < 0.1
+        assert error == pytest.approx(0.5) if fit is baselines.fit_majority else error < 0.1
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
@@ -145,7 +145,7 @@ def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
     label = {"regression": "price", "classification": "kind"}[kind]
     columns = {"regression": ["rooms", "kind", "year"], "classification": ["rooms", "price"]}[kind]
     data = load_task(TaskSpec(**houses(tmp_path, kind=kind, label=label, features=columns)))
-    fitted = gradient_boosting.fit(data.train, len(data.labels), MethodOptions(), 0)
+    fitted = baselines.fit_gradient_boosting(data.train, len(data.labels), MethodOptions(), 0)
     objective = objectives.get(kind)
     scale = objective.fit_target(data.train)
     answers = objective.predict(fitted(data.test), data.test, scale).prediction
@@ -158,7 +158,7 @@ def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
 
 def test_what_train_did_not_know_counts_as_missing(tmp_path: Path) -> None:
     data = load_task(TaskSpec(**houses(tmp_path)))
-    fitted = gradient_boosting.fit(data.train, 1, MethodOptions(), 0)
+    fitted = baselines.fit_gradient_boosting(data.train, 1, MethodOptions(), 0)
     strange = Example("test:x", data.test[0].segments, 0.0, "x", None, (3.0, "castle", None))
     assert np.isfinite(fitted([strange])).all()
 
@@ -248,6 +248,6 @@ def test_check_refuses_what_a_method_cannot_serve(tmp_path: Path, tiny_model: An
     assert [s.name for s in seen.items if s.kind == "step"] == ["words x tiny x head_only"]
     translation = objectives.get("translation")
     assert (
-        methods.refusal(gradient_boosting.METHOD, translation, tabular=False)
+        methods.refusal(methods.get("gradient_boosting"), translation, tabular=False)
         == "gradient boosting serves other tasks, not translation"
     )

@@ -205,7 +205,7 @@ class Baseline:
     """What answers without a model.
 
     Attributes:
-        name: in study files; also the name of its file.
+        name: in study files.
         code_epoch: raised whenever its results change.
         is_useful: whether anybody may take it; otherwise it is only a score to be exceeded,
             and never recommended.
@@ -214,8 +214,8 @@ class Baseline:
 
     name: str
     title: str
-    options: type[MethodOptions]
     fit: Fit
+    options: type[MethodOptions] = MethodOptions
     code_epoch: int = 1
     is_useful: bool = True
     complexity: int = 0

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
 from paretune.errors import MethodError, PluginError, suggest
+from paretune.methods import baselines
 from paretune.methods.core.layer_subset import ALL, LayerOptions, list_layers
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
 from paretune.methods.core.options import parse_options
-from paretune.methods.core.titles import list_built_in
+from paretune.methods.core.titles import list_files
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Readout
@@ -224,9 +225,7 @@ def available() -> dict[str, Method | Baseline]:
 
     Without what a search completes (``auto``): what that trains is a stack.
     """
-    methods: dict[str, Method | Baseline] = {
-        name: get(name) for name in list_built_in() if name not in FOUND_BY_SEARCH
-    }
+    methods = {name: get(name) for name in _list_built_in() if name not in FOUND_BY_SEARCH}
     for name in set(plugins.names(plugins.METHODS)) - set(methods):
         try:
             methods[name] = plugins.load(plugins.METHODS, name, Method)
@@ -235,13 +234,17 @@ def available() -> dict[str, Method | Baseline]:
     return methods
 
 
+def _list_built_in() -> tuple[str, ...]:
+    return *list_files(), *baselines.METHODS
+
+
 def broken_plugins() -> dict[str, str]:
     """The plug-ins that cannot be used, by name, with the reason and what to do."""
     _, errors = plugins.load_all(plugins.METHODS, Method)
     conflict = "paretune has a method of this name and uses that"
     return {
         **{name: str(error) for name, error in errors.items()},
-        **{name: conflict for name in plugins.names(plugins.METHODS) if name in list_built_in()},
+        **{name: conflict for name in plugins.names(plugins.METHODS) if name in _list_built_in()},
     }
 
 
@@ -257,8 +260,10 @@ def get(name: str) -> Method | Baseline:
         from paretune.methods.peft import tuner_methods
 
         return tuner_methods.make_method(name.removeprefix(PEFT_PREFIX))
-    if name in list_built_in():
-        method: Method | Baseline = importlib.import_module(list_built_in()[name]).METHOD
+    if name in baselines.METHODS:
+        return baselines.METHODS[name]
+    if name in list_files():
+        method: Method = importlib.import_module(f"paretune.methods.{name}").METHOD
         return method
     if name in plugins.names(plugins.METHODS):
         return plugins.load(plugins.METHODS, name, Method)
@@ -267,7 +272,7 @@ def get(name: str) -> Method | Baseline:
 
 def _unknown_method(name: str) -> MethodError:
     """With the method of another name, the nearest name, or all there are."""
-    names = sorted({*list_built_in(), *plugins.names(plugins.METHODS)})
+    names = sorted({*_list_built_in(), *plugins.names(plugins.METHODS)})
     if hint := METHOD_HINTS.get(name.casefold()):
         return MethodError(f'method "{name}" is not known: {hint}.')
     tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in names}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from paretune.methods import baselines
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 
 
@@ -21,24 +21,17 @@ def title_of(key: str) -> str:
     tuner = key.removeprefix(PEFT_PREFIX)
     if tuner != key and tuner in SUPPORTED:
         return f"{SUPPORTED[tuner].title} (peft)"
-    if key not in list_built_in():
+    if key in baselines.METHODS:
+        return baselines.METHODS[key].title
+    if key not in list_files():
         return key
-    package, _, name = list_built_in()[key].rpartition(".")
-    source = pkgutil.get_data(package, f"{name}.py") or b""
+    source = pkgutil.get_data("paretune.methods", f"{key}.py") or b""
     titles = re.findall(r'^    title="(.+)",$', source.decode("utf-8"), re.MULTILINE)
     return titles[0] if titles else key
 
 
 @cache
-def list_built_in() -> Mapping[str, str]:
-    """Module names of the methods by the methods' names: those of the files."""
-    folder = Path(__file__).parents[1]
-    return {
-        info.name: f"{package}.{info.name}"
-        for package, path in (
-            ("paretune.methods", folder),
-            ("paretune.methods.baselines", folder / "baselines"),
-        )
-        for info in pkgutil.iter_modules([str(path)])
-        if not info.ispkg
-    }
+def list_files() -> tuple[str, ...]:
+    """The methods that have a file of this package, without the baselines."""
+    modules = pkgutil.iter_modules([str(Path(__file__).parents[1])])
+    return tuple(m.name for m in modules if not m.ispkg and m.name != "baselines")

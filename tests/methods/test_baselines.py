@@ -1,4 +1,4 @@
-"""Baselines that are fitted answer with a constant where there is nothing to learn."""
+"""Baselines without a model, and the constant answer where there is nothing to learn."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from support.tiny_study import finish, small
 
+from paretune import methods, objectives
 from paretune.data.example import Example
-from paretune.methods.baselines import gradient_boosting, majority, tfidf
+from paretune.methods import baselines
 from paretune.methods.core.options import MethodOptions
 
 
@@ -21,21 +22,41 @@ def examples(texts: list[str], labels: list[float]) -> list[Example]:
     ]
 
 
-@pytest.mark.parametrize("method", [tfidf, gradient_boosting])
-def test_one_label_in_train_is_the_constant_answer(method: Any) -> None:
+@pytest.mark.parametrize("fit", [baselines.fit_tfidf, baselines.fit_gradient_boosting])
+def test_one_label_in_train_is_the_constant_answer(fit: Any) -> None:
     train = examples(["the cat", "a dog", "some ice"], [1, 1, 1])
-    scores = method.fit(train, 3, MethodOptions(), 0)(train)
+    scores = fit(train, 3, MethodOptions(), 0)(train)
     assert scores.shape == (3, 3)
     assert (scores.argmax(1) == 1).all()
-    expected = majority.fit(train, 3, MethodOptions(), 0)(train)
+    expected = baselines.fit_majority(train, 3, MethodOptions(), 0)(train)
     np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 1], [0.5, 1.5, 2.5]])
 def test_texts_without_a_word_are_the_constant_answer(labels: list[float]) -> None:
     train = examples(["?", "!", "x"], labels)
-    scores = tfidf.fit(train, 2, MethodOptions(), 0)(train)
-    np.testing.assert_array_equal(scores, majority.fit(train, 2, MethodOptions(), 0)(train))
+    scores, expected = (
+        fit(train, 2, MethodOptions(), 0)(train)
+        for fit in (baselines.fit_tfidf, baselines.fit_majority)
+    )
+    np.testing.assert_array_equal(scores, expected)
+
+
+def test_sources_are_copied_as_they_are() -> None:
+    pairs = [
+        Example(source, ((source, None),), None, "train.tsv line 1", target=target)
+        for source, target in ((" Ime: Ana ", "Name: Ana"), ("12 %", "12%"))
+    ]
+    answer = baselines.fit_copy_source(pairs, 0, MethodOptions(), seed=1)
+    assert answer(pairs) == [" Ime: Ana ", "12 %"]
+    assert answer([]) == []
+
+
+def test_they_serve_the_tasks_that_name_them_alone() -> None:
+    method = methods.get("copy_source")
+    assert methods.refusal(method, objectives.get("translation"), tabular=False) == ""
+    refusal = methods.refusal(method, objectives.get("classification"), tabular=False)
+    assert "not classification" in refusal
 
 
 def test_a_study_with_one_label_in_train_ends_well(tmp_path: Path, tiny_model: Any) -> None:
