@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from support import fake_records as fake
-from support.paired import difference
+from support.fake_cells import difference
 
 from paretune.analysis.comparisons import BaselineComparison, Verdict, verdict_of
 from paretune.analysis.pairs import standing_of

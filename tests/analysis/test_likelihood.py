@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import fake_folds
+from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell
@@ -198,7 +198,7 @@ def draw_crossed_study(study: Study, rng: np.random.Generator, lead: float) -> l
             whole = answer(labels, skill + ease + own, "test")
             near = answer(rng.integers(0, 3, 48), skill + rng.normal(0, 1.25, 48), "train")
             factor = np.exp(rng.normal(0.5, 0.5))
-            test = fake_folds.take(whole, np.flatnonzero(fold_of == position).tolist())
+            test = fake_cells.take(whole, np.flatnonzero(fold_of == position).tolist())
             parts = {
                 name: replace(part, scores=tuple(map(tuple, (factor * np.array(part.scores)))))
                 for name, part in (("test", test), ("selection", near))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from support import fake_folds
+from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell, fill_repeats, merge_folds
@@ -36,7 +36,7 @@ def lora(study: Study, records: list, states: tuple = ()) -> Cell:
 
 def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
     study = make_study()
-    cell = lora(study, fake_folds.crossed_cell(study, "lora", 0.8, 5))
+    cell = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
     (answers,) = cell.test_answers
     whole = fake.answers(0.8, seed=800)
     assert answers == whole  # test-2 before test-10
@@ -48,7 +48,7 @@ def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
 
 def test_repeats_answer_all_rows_again() -> None:
     study = make_study(6)
-    cell = lora(study, fake_folds.crossed_cell(study, "lora", 0.8, 3))
+    cell = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 3))
     assert cell.design == TestDesign(3, 2)
     assert list(cell.answers_by_seed) == [0, 1]
     one, other = cell.test_answers
@@ -57,7 +57,7 @@ def test_repeats_answer_all_rows_again() -> None:
 
 def test_rows_of_a_failed_fold_are_absent() -> None:
     study = make_study()
-    records = fake_folds.without_fold(fake_folds.crossed_cell(study, "lora", 0.8, 5), 2)
+    records = fake_cells.without_fold(fake_cells.crossed_cell(study, "lora", 0.8, 5), 2)
     cell = lora(study, records)
     (answers,) = cell.test_answers
     assert len(answers.uid) == 48
@@ -67,9 +67,9 @@ def test_rows_of_a_failed_fold_are_absent() -> None:
 def test_a_failed_fold_costs_its_own_answers_only() -> None:
     """Its rows are answered in the other repeats; in its own they have the next repeat's answer."""
     study = make_study(15)
-    whole = lora(study, fake_folds.crossed_cell(study, "lora", 0.8, 5))
-    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
-    cell = lora(study, fake_folds.without_fold(fake_folds.without_fold(records, 2), 14))
+    whole = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
+    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
+    cell = lora(study, fake_cells.without_fold(fake_cells.without_fold(records, 2), 14))
     assert cell.design == TestDesign(5, 3) and cell.fold_of_rows is not None
     inside = [cell.fold_of_rows[r] == -1 for r in range(3)]
     assert [int(rows.sum()) for rows in inside] == [12, 0, 12]
@@ -85,20 +85,20 @@ def test_a_failed_fold_costs_its_own_answers_only() -> None:
 
 def test_a_row_that_no_repeat_answered_is_absent_and_a_repeat_without_any_too() -> None:
     study = make_study(10)
-    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
+    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
     for place in range(5, 10):
-        records = fake_folds.without_fold(records, place)
-    cell = lora(study, fake_folds.without_fold(records, 0))
+        records = fake_cells.without_fold(records, place)
+    cell = lora(study, fake_cells.without_fold(records, 0))
     assert cell.design == TestDesign(5, 1) and len(cell.test_answers[0].uid) == 48
 
 
 def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> None:
     study = make_study()
-    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
-    poor = fake_folds.crossed_cell(study, "prompt", 0.7, 5)
+    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
+    poor = fake_cells.crossed_cell(study, "prompt", 0.7, 5)
     for place in (0, 1, 2):
-        poor = fake_folds.without_fold(poor, place)
-    one = fake_folds.without_fold(fake_folds.crossed_cell(study, "full", 0.7, 5), 4)
+        poor = fake_cells.without_fold(poor, place)
+    one = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.7, 5), 4)
     cells = [c for c in group_into_cells(study, [*records, *poor, *one]) if c.task == "topics"]
     expected = expected_scores(cells)
     assert {key[1]: len(e.score.uid) for key, e in expected.items()} == {"lora": 48, "full": 48}
@@ -113,7 +113,7 @@ def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:
         segment={"meteor": tuple(i / 20 for i in range(20))},
     )
     other = replace(part, scores=tuple((2.0, float(i)) for i in range(20)))
-    lacking = fake_folds.take(part, range(8, 20))
+    lacking = fake_cells.take(part, range(8, 20))
     filled = fill_repeats({0: lacking, 3: other})
     assert filled[3] == other and filled[0].uid == part.uid
     assert filled[0].scores == other.scores[:8] + part.scores[8:]
@@ -125,10 +125,10 @@ def test_the_likelihood_of_a_failed_folds_rows_is_that_of_the_answers_in_its_pla
     selection = fake.answers(0.7, n=30, part="train")
     records = [
         replace(record, predictions={**record.predictions, "selection": selection})
-        for record in fake_folds.crossed_cell(study, "lora", 0.8, 5)
+        for record in fake_cells.crossed_cell(study, "lora", 0.8, 5)
     ]
     whole = cell_likelihood(lora(study, records))
-    cell = lora(study, fake_folds.without_fold(records, 2))
+    cell = lora(study, fake_cells.without_fold(records, 2))
     likelihood = cell_likelihood(cell)
     assert likelihood.log_likelihood is not None and likelihood.log_likelihood.runs == 9
     assert cell.fold_of_rows is not None
@@ -161,7 +161,7 @@ def test_clusters_and_questions_are_numbered_anew() -> None:
         segment={"meteor": tuple(i / 24 for i in range(24))},
     )
     folds = [
-        fake_folds.take(whole, [i for i in range(24) if (i // 6) % 2 == fold]) for fold in (0, 1)
+        fake_cells.take(whole, [i for i in range(24) if (i // 6) % 2 == fold]) for fold in (0, 1)
     ]
     merged = merge_folds(folds[::-1])
     assert (merged.uid, merged.cluster, merged.question) == (
@@ -184,7 +184,7 @@ def test_folds_of_other_data_are_no_cross_validation() -> None:
 def test_each_fold_has_the_rate_of_its_own_trials() -> None:
     study = make_study(3)
     rates = (1e-4, 1e-3)
-    records = fake_folds.crossed_cell(study, "lora", 0.8, 3, rates=(1e-3, 1e-4, 1e-3))
+    records = fake_cells.crossed_cell(study, "lora", 0.8, 3, rates=(1e-3, 1e-4, 1e-3))
     for index in range(3):
         for rate in rates:
             outer = OuterFold(folds=3, index=index)
@@ -207,7 +207,7 @@ def test_each_fold_has_the_rate_of_its_own_trials() -> None:
 
 def test_a_fold_whose_trials_all_failed_asks_for_no_final_run() -> None:
     study = make_study(3, trials=1)
-    records = fake_folds.crossed_cell(study, "lora", 0.8, 3)[:2]
+    records = fake_cells.crossed_cell(study, "lora", 0.8, 3)[:2]
     outer = OuterFold(folds=3, index=2)
     run = fake.make_run(study, "tune", "lora", 0, outer=outer)
     cell = lora(study, [*records, fake.record(run, outcome="diverged")])
@@ -228,7 +228,7 @@ def test_a_method_whose_trials_all_failed_has_failures_and_no_verdict() -> None:
         )
         for index in range(3)
     ]
-    cells = group_into_cells(study, [*records, *fake_folds.crossed_cell(study, "full", 0.8, 3)])
+    cells = group_into_cells(study, [*records, *fake_cells.crossed_cell(study, "full", 0.8, 3)])
     cell = next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
     assert cell.failures == FailureRate(failed=3, runs=3) and cell.all_trials_failed
     verdict = PairwiseComparisons([c for c in cells if c.task == "topics"]).verdict(cell)
@@ -249,7 +249,7 @@ def test_a_constant_answer_to_a_small_fold_is_no_collapse() -> None:
 
 def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
     auto, split = make_study(3), make_study(3, outer="split")
-    crossed = fake_folds.crossed_cell(auto, "lora", 0.8, 3)
+    crossed = fake_cells.crossed_cell(auto, "lora", 0.8, 3)
     both = [*crossed, *fake.cell(auto, "lora", 0.5)]
     assert lora(split, both).design == SPLIT
     assert lora(make_study(3, outer=3), both).design == TestDesign(3, 1)
@@ -273,7 +273,7 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
                 "scores": {"selection": {"primary": 0.5 + place / 10, "loss": 1.0}},
             },
         )
-        for place, record in enumerate(fake_folds.crossed_cell(study, "lora", 0.8, 3))
+        for place, record in enumerate(fake_cells.crossed_cell(study, "lora", 0.8, 3))
     ]
     selected = select_run([lora(study, records)])
     assert selected is not None and selected.record.run.seed == 3
@@ -296,7 +296,7 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
 
 def test_the_page_says_which_rows_are_tested() -> None:
     study = make_study()
-    crossed = build_report(study, fake_folds.crossed_cell(study, "lora", 0.8, 5))
+    crossed = build_report(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
     assert "On topics all rows (60) are tested" in crossed.protocol
     assert "not comparable with those on published splits, which `outer: split`" in crossed.protocol
     assert (
@@ -306,8 +306,8 @@ def test_the_page_says_which_rows_are_tested() -> None:
     assert "folds of train" not in crossed.protocol
     assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
     assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].rows[1].interval)
-    records = fake_folds.crossed_cell(study, "lora", 0.8, 5)
-    full = fake_folds.without_fold(fake_folds.crossed_cell(study, "full", 0.8, 5), 2)
+    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
+    full = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.8, 5), 2)
     one_failed = build_report(study, [*records, *full])
     basis = "all 60 examples tested, 5 folds, 48 where runs failed"
     assert one_failed.tasks[0].basis == basis

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.reading_verbs import READING_VERBS
-from support.tampering import tamper
+from support.stored_records import READING_VERBS, tamper
 from support.tiny_study import as_file, command, digests
 from support.tiny_study import finished as finished_study
 

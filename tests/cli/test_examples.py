@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support.chosen import chosen
-from support.small_examples import EXAMPLES, small_example
+from support.examples import EXAMPLES, small_example
 from support.tiny_study import as_file, command, finish
 
 from paretune.study import Study

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.docs_script import docs_script
+from support.pages import docs_script
 from support.tiny_study import command
 
 from paretune.cli import GROUPS, VERBS

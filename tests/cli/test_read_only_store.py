@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.reading_verbs import READING_VERBS
+from support.stored_records import READING_VERBS
 from support.tiny_study import command
 
 from paretune.errors import StoreError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.docs_script import load_script
+from support.pages import load_script
 from support.tiny_study import command, finish
 
 from paretune.study import Study

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from support.docs_script import DOCS
+from support.pages import DOCS
 
 from paretune import objectives, plugins, tasks
 from paretune.data.example import Example

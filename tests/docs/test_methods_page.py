@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 import pytest
-from support.docs_script import docs_script
+from support.pages import docs_script
 
 from paretune import methods
 from paretune.methods import baselines

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.page_commands import ROOT
+from support.pages import ROOT
 from support.tiny_study import two_files
 
 import paretune

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.page_commands import ROOT, explain_refusal, python_blocks, shown_commands
+from support.pages import ROOT, explain_refusal, python_blocks, shown_commands
 
 import paretune
 from paretune import errors

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support import page_folders
-from support.page_commands import ROOT, ShownCommand, is_complete, shown_commands, unmarked_commands
+from support import examples
+from support.pages import ROOT, ShownCommand, is_complete, shown_commands, unmarked_commands
 from support.tiny_study import command
 
 ELSEWHERE = {
@@ -71,7 +71,7 @@ OTHER_SETTINGS = (
 )
 GROUPS = {
     "reviews": Group(
-        page_folders.prepare_reviews,
+        examples.prepare_reviews,
         (
             *("README.md", "docs/index.md", "AGENTS.md"),
             *("docs/your-study/index.md", "docs/your-study/report.md"),
@@ -88,7 +88,7 @@ GROUPS = {
         },
     ),
     "gallery": Group(
-        page_folders.prepare_gallery,
+        examples.prepare_gallery,
         ("docs/gallery.md", "examples/README.md", "docs/your-study/slobench.md"),
         {"STUDY": "slovene-superglue", "mt.yaml": "manual-translation.yaml", **PEFT},
         {
@@ -101,10 +101,10 @@ GROUPS = {
         },
     ),
     "instructions": Group(
-        page_folders.prepare_instructions, ("docs/your-study/data.md",), {"FILE": "reviews.csv"}
+        examples.prepare_instructions, ("docs/your-study/data.md",), {"FILE": "reviews.csv"}
     ),
     "machines": Group(
-        page_folders.prepare_machines,
+        examples.prepare_machines,
         ("docs/how-it-works/cluster.md", "docs/how-it-works/store.md"),
         {
             **dict.fromkeys(STUDIES, "study.yaml"),
@@ -168,11 +168,11 @@ def small_program(
     """The current folder; shipped and drafted studies are small, and runs stay in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    page_folders.place_release(tmp_path / "home")
-    shipped = page_folders.ship_small_studies(tmp_path / "shipped", tiny_model("bert"))
+    examples.place_release(tmp_path / "home")
+    shipped = examples.ship_small_studies(tmp_path / "shipped", tiny_model("bert"))
     monkeypatch.setattr("paretune.verbs.study_input.shipped_studies", lambda: shipped)
-    monkeypatch.setattr("paretune.execution.local.LocalExecutor.execute", page_folders.execute_here)
-    page_folders.make_drafts_small(monkeypatch, "./bert")
+    monkeypatch.setattr("paretune.execution.local.LocalExecutor.execute", examples.execute_here)
+    examples.make_drafts_small(monkeypatch, "./bert")
     yield tmp_path
 
 

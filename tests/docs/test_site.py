@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.docs_script import DOCS, docs_script
+from support.pages import DOCS, docs_script
 
 import paretune
 from paretune.cli import VERBS

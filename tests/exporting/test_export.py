@@ -15,8 +15,8 @@ import peft
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from support.contract_places import IN_PEFT, MERGED, METHODS
-from support.fake_hub import fake_hub
+from support.hub import fake_hub
+from support.method_contract import IN_PEFT, MERGED, METHODS
 from support.tiny_runs import a_run
 from support.tiny_study import finish, small
 from transformers import AutoModelForSequenceClassification, AutoTokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_hub import fake_hub
+from support.hub import fake_hub
 
 from paretune.errors import NetworkError, StudyError
 from paretune.exporting.folder import check_push, push_folder

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support.chosen import chosen
-from support.six_tasks import release
+from support.slobench import release
 from support.tiny_study import finish, small
 
 from paretune.data.example import Dataset

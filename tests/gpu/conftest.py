@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract_places import METHODS, REFUSED, serves
+from support.method_contract import METHODS, REFUSED, serves
 
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder

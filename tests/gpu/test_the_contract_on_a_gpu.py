@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.zero_effect import ZERO
+from support.method_contract import ZERO
 
 from paretune.methods import dora
 from paretune.methods.core.injection import Injection

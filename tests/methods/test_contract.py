@@ -2,7 +2,7 @@
 
 Each combination is walked through once (paretune.testing.method_walk); the tests look at what was
 seen, and take it up where they need more. By default every method walks on BERT, and one on each
-other family (contract_places.py); ``make guarantees`` walks the rest, and every method on real
+other family (method_contract.py); ``make guarantees`` walks the rest, and every method on real
 models, and writes build/guarantees.md from what these tests found (guarantees.py). A test that
 passes because the method may not do a thing says so with ``excused``: the reason is on the page.
 """
@@ -15,10 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract_places import IN_PEFT, REFUSED, combinations, refused, unserved
 from support.guarantees import UNSERVED
-from support.own_contract import OwnMethodContract
-from support.peft_tensors import into_ours
+from support.method_contract import (
+    IN_PEFT,
+    REFUSED,
+    OwnMethodContract,
+    combinations,
+    refused,
+    unserved,
+)
+from support.peft_tuners import into_ours
 
 from paretune.errors import MethodError
 from paretune.exporting import formats

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.own_contract import OwnMethodContract
+from support.method_contract import OwnMethodContract
 
 from paretune import methods
 from paretune.errors import MethodError

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import torch
 from support.chosen import chosen
-from support.contract_places import METHODS
-from support.zero_effect import ZERO
+from support.method_contract import METHODS, ZERO
 
 from paretune import methods
 from paretune.errors import MethodError, MissingDependencyError

@@ -12,9 +12,8 @@ import peft
 import pytest
 import torch
 from support.chosen import share_marks
-from support.contract_places import IN_PEFT, MERGED
+from support.method_contract import IN_PEFT, MERGED, ZERO
 from support.seq2seq_walk import TARGET, TRAINED, Case, case, traces
-from support.zero_effect import ZERO
 from torch import Tensor, nn
 
 from paretune.errors import MethodError

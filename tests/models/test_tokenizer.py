@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import sentencepiece
-from support.hub_layouts import copied, hub_layout, sentencepiece_model, texts
+from support.hub import copied, hub_layout, sentencepiece_model, texts
 from support.tiny_study import finish, small
 from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoTokenizer

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import fake_records as fake
 from support import fake_translations
-from support.html_tags import EVIL
+from support.pages import EVIL
 
 from paretune.errors import StoreError
 from paretune.reporting import charts

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from support.joint_runs import equal, together
-from support.own_contract import OwnMethodContract
-from support.zero_effect import ZERO
+from support.method_contract import ZERO, OwnMethodContract
 
 from paretune import methods
 from paretune.errors import MethodError

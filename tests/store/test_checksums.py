@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.tampering import tamper
+from support.stored_records import tamper
 from support.tiny_runs import FORM, STUDY, a_store, runs
 
 from paretune.errors import StoreError

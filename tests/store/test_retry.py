@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.tampering import tamper
+from support.stored_records import tamper
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError

@@ -57,7 +57,7 @@ def mark_grids(items: Iterable[pytest.Item]) -> None:
 
     A grid is a test that has :data:`SMALL` cases or more and fixtures of its own, such as a model
     or a folder. Where its file has marked some cases, it is left as it is, and so are the walks of
-    a contract (contract_places.py).
+    a contract (method_contract.py).
     """
     grids: dict[str, list[pytest.Function]] = {}
     for item in items:

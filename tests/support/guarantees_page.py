@@ -28,14 +28,14 @@ class Scope:
 
 def everything() -> Scope:
     """All methods, and encoders, translation models and real models with their kinds."""
-    from support.contract_places import METHODS, PLACES
+    from support.method_contract import METHODS, PLACES
 
     return Scope(tuple(sorted(METHODS)), PLACES)
 
 
 def decoders() -> Scope:
     """All methods, and the decoders that have a column."""
-    from support.contract_places import DECODER_PLACES, METHODS
+    from support.method_contract import DECODER_PLACES, METHODS
 
     return Scope(tuple(sorted(METHODS)), DECODER_PLACES)
 

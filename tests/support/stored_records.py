@@ -1,13 +1,14 @@
-"""A store that holds made-up records, as if workers had written them."""
+"""A store of made-up records, commands that read it, and changes as others make them."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from paretune.store import Record, Store
+from paretune.store import Record, Store, tables
 from paretune.store.encoding import encode_predictions
 from paretune.study import Run, Study
 
@@ -40,3 +41,28 @@ def stored(
         store.finish(claim, left.result, left.measured, blobs)
     store.add_runs(study.study_hash, waiting)
     return store
+
+
+def tamper(folder: Path, statement: str, *values: object) -> None:
+    """Change rows as another program would: past the triggers that guard what is done."""
+    db = sqlite3.connect(folder / "study.db", isolation_level=None)
+    db.execute("PRAGMA foreign_keys = OFF")
+    db.execute("PRAGMA ignore_check_constraints = ON")
+    for name in tables.TRIGGERS:
+        db.execute(f"DROP TRIGGER {name}")
+    assert db.execute(statement, values).rowcount > 0
+    for statement in tables.TRIGGERS.values():
+        db.execute(statement)
+    db.close()
+
+
+READING_VERBS = {
+    "report": (),
+    "recommend": (),
+    "compare": ("lora", "head_only"),
+    "why": ("lora", "head_only"),
+    "watch": ("--once",),
+    "verify": (),
+    "export": ("--method", "lora", "--output", "exported"),
+    "track": ("--to", "tensorboard", "--output", "mirror"),
+}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import raced_cells
+from support import fake_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.comparisons import PairwiseComparisons, correct_by_family
@@ -64,10 +64,10 @@ def compare_stops(draws: int, outer: str | int, seed: int) -> int:
     rng = np.random.default_rng(seed)
     compared = 0
     for _ in range(draws):
-        study = raced_cells.raced(METHODS, protocol={"outer": outer})
+        study = fake_cells.raced(METHODS, protocol={"outer": outer})
         levels = LEVELS | {m: float(rng.uniform(0.55, 0.95)) for m in METHODS}
         spread = {m: float(rng.choice([0.005, 0.03, 0.1])) for m in METHODS}
-        records = raced_cells.draw_records(
+        records = fake_cells.draw_records(
             study,
             levels,
             rng,
@@ -75,7 +75,7 @@ def compare_stops(draws: int, outer: str | int, seed: int) -> int:
             seed_sd=spread,
             failing=float(rng.choice([0.0, 0.0, 0.2])),
         )
-        cells = raced_cells.cells_of(study, records)
+        cells = fake_cells.cells_of(study, records)
         for counts in adversarial(cells, study, rng):
             whole = claims(screen(cells, counts))
             raced = claims(stop(cells, study, counts))
@@ -99,9 +99,9 @@ def test_many_draws_of_any_stopping(outer: str | int, seed: int) -> None:
 def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
     """The step of the proof: Shaffer's and the rows' corrections are monotone."""
     rng = np.random.default_rng(5)
-    study = raced_cells.raced(METHODS)
-    records = raced_cells.draw_records(study, LEVELS | dict.fromkeys(METHODS, 0.7), rng)
-    own = {c.method: c for c in raced_cells.cells_of(study, records)}
+    study = fake_cells.raced(METHODS)
+    records = fake_cells.draw_records(study, LEVELS | dict.fromkeys(METHODS, 0.7), rng)
+    own = {c.method: c for c in fake_cells.cells_of(study, records)}
     names = [(a, b) for i, a in enumerate(own) for b in list(own)[i + 1 :]]
     for _ in range(300):
         p_values = {pair: float(10 ** rng.uniform(-6, 0)) for pair in names}
@@ -118,11 +118,11 @@ def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
 
 def test_without_a_race_nothing_changes_and_a_stopped_pair_has_no_verdict() -> None:
     rng = np.random.default_rng(1)
-    study = raced_cells.raced(METHODS)
-    records = raced_cells.draw_records(
+    study = fake_cells.raced(METHODS)
+    records = fake_cells.draw_records(
         study, LEVELS | dict.fromkeys(METHODS, 0.6) | {"lora": 0.95}, rng, rows=200
     )
-    cells = raced_cells.cells_of(study, records)
+    cells = fake_cells.cells_of(study, records)
     counts = dict.fromkeys(METHODS, 5) | {"prompt": 2}
     stopped = stop(cells, study, counts)
     pairs = {(p.a, p.b): p for p in PairwiseComparisons(stopped).pairs("e5-small")}

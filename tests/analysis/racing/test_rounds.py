@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import fake_cells
 from support import fake_records as fake
-from support import raced_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
@@ -31,12 +31,12 @@ ALIKE = LEVELS | dict.fromkeys(("full", "lora", "prompt", "ia3"), 0.8)
 
 def drawn(levels: dict[str, float], seed: int = 0, **changes: Any) -> tuple[Study, list[Record]]:
     protocol = changes.pop("protocol", {})
-    study = raced_cells.raced(protocol=protocol, **changes.pop("study", {}))
-    return study, raced_cells.draw_records(study, levels, np.random.default_rng(seed), **changes)
+    study = fake_cells.raced(protocol=protocol, **changes.pop("study", {}))
+    return study, fake_cells.draw_records(study, levels, np.random.default_rng(seed), **changes)
 
 
 def decide(study: Study, records: Sequence[Record]) -> RaceState:
-    return decide_rounds(raced_cells.cells_of(study, records), study)
+    return decide_rounds(fake_cells.cells_of(study, records), study)
 
 
 def count_seeds(state: RaceState) -> dict[str, int]:
@@ -124,7 +124,7 @@ def test_a_stopped_study_recommends_what_the_full_one_does(outer: str | int) -> 
     assert {c.stop for c in cells if not c.baseline} == {"no change"}
     assert all(cell.finished for cell in cells)
     chosen = recommend(cells).chosen
-    full = recommend(raced_cells.cells_of(study, records)).chosen
+    full = recommend(fake_cells.cells_of(study, records)).chosen
     assert chosen is not None and full is not None
     assert chosen.cell.method == full.cell.method == "full"
 
@@ -156,7 +156,7 @@ def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None
 
 
 def hopeless_cells(gap: float, folds: int) -> list[Cell]:
-    study = raced_cells.raced(methods=("full", "lora", "ia3"), protocol={"folds": folds})
+    study = fake_cells.raced(methods=("full", "lora", "ia3"), protocol={"folds": folds})
     records = []
     for name, level in (("full", 0.9), ("lora", 0.88), ("ia3", 0.9 - gap)):
         for fold in range(folds):
@@ -165,7 +165,7 @@ def hopeless_cells(gap: float, folds: int) -> list[Cell]:
             records.append(fake.record(run, {"selection": part}))
         run = fake.make_run(study, "cost", name, 1)
         records.append(fake.cost(run, {"full": 1900.0, "lora": 800.0, "ia3": 900.0}[name]))
-    return raced_cells.cells_of(study, records)
+    return fake_cells.cells_of(study, records)
 
 
 @pytest.mark.parametrize("folds", [1, 5])
@@ -175,17 +175,17 @@ def test_only_what_is_far_behind_on_the_selection_part_is_screened(folds: int) -
 
 
 def test_the_cheapest_method_is_never_screened() -> None:
-    study = raced_cells.raced(methods=("full", "ia3"))
+    study = fake_cells.raced(methods=("full", "ia3"))
     records = []
     for name, level, megabytes in (("full", 0.95, 1900.0), ("ia3", 0.3, 700.0)):
         part = fake.answers(level, n=80, part="train")
         run = fake.make_run(study, "tune", name, 0)
         records += [fake.record(run, {"selection": part}), fake.cost(run, megabytes)]
-    assert find_hopeless(raced_cells.cells_of(study, records), "memory") == frozenset()
+    assert find_hopeless(fake_cells.cells_of(study, records), "memory") == frozenset()
 
 
 def test_tables_have_a_place_for_every_seed() -> None:
     study, records = drawn(ALIKE, failing=0.5, seed=4)
-    table = tabulate_scores(raced_cells.cells_of(study, records), study.protocol)
+    table = tabulate_scores(fake_cells.cells_of(study, records), study.protocol)
     lost = sum(r.outcome == "collapsed" for r in records)
     assert table.lost.sum() == lost > 0 and not table.missing.any()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import fake_records as fake
-from support.paired import difference
+from support.fake_cells import difference
 
 from paretune.analysis.learning_rates import find_primary_metric, select_learning_rate
 from paretune.analysis.statistics.intervals import score_interval

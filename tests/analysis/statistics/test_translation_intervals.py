@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
-from support.paired import difference
+from support.fake_cells import difference
 
 from paretune import metrics
 from paretune.analysis.outcomes import is_collapsed

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.peft_result_files import result
+from support.examples import result
 from support.tiny_study import command
 
 from paretune.contrib.peft_comparison.experiment_table import peft_results

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.stats import ks_2samp
-from support.peft_tensors import TENSORS, tensors
+from support.peft_tuners import TENSORS, tensors
 from torch import Tensor, nn
 
 from paretune import methods, objectives

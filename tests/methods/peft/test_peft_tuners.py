@@ -18,7 +18,7 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load as from_bytes
 from support.chosen import chosen
-from support.peft_small import SMALL
+from support.peft_tuners import SMALL
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune import methods

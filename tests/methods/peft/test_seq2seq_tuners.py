@@ -7,7 +7,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from support.peft_small import SMALL
+from support.peft_tuners import SMALL
 from support.seq2seq_walk import case
 
 from paretune import methods, objectives

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.packed_attention import LOOKING, attention
-from support.varlen_kernels import kernels_on_cpu
+from support.packed_attention import LOOKING, attention, kernels_on_cpu
 
 from paretune.errors import StudyError
 from paretune.models.packing import attention as own

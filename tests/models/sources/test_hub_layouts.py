@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract_places import METHODS, serves
-from support.hub_layouts import LAYOUTS, hub_layout
+from support.hub import LAYOUTS, hub_layout
+from support.method_contract import METHODS, serves
 from support.tiny_study import as_file, command, finish, small, two_files
 
 from paretune import objectives

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import fake_records as fake
-from support.html_tags import EVIL, Tags
+from support.pages import EVIL, Tags
 
 from paretune.analysis.statistics import scores
 from paretune.analysis.statistics.scores import bootstrap_weights

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from sacrebleu.metrics import BLEU
 from support import fake_records as fake
-from support import fake_translations, slobench_scores
-from support.html_tags import Tags
+from support import fake_translations, slobench
+from support.pages import Tags
 
 from paretune.errors import MissingDependencyError
 from paretune.reporting.build import build_report
@@ -145,7 +145,7 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
     assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(own.titles)
     finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
     each = [
-        slobench_scores.score_translation(
+        slobench.score_translation(
             [str(t) for t in r.predictions["test"].prediction],
             [str(t) for t in r.predictions["test"].label],
             "en",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from support import raced_cells
+from support import fake_cells
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import Budget, recommend
@@ -18,8 +18,8 @@ APART = LEVELS | {"full": 0.95, "lora": 0.75, "prompt": 0.7, "ia3": 0.65}
 
 
 def stopped(count: int) -> tuple[Study, list[Record]]:
-    study = raced_cells.raced()
-    records = raced_cells.draw_records(study, APART, np.random.default_rng(0), rows=300)
+    study = fake_cells.raced()
+    records = fake_cells.draw_records(study, APART, np.random.default_rng(0), rows=300)
     baselines = ("majority", "tfidf", "head_only")
     kept = [
         r

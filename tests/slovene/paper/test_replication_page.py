@@ -2,7 +2,7 @@ from pathlib import Path
 
 from support import fake_records as fake
 from support import made_up_paper as made_up
-from support.html_tags import EVIL, Tags
+from support.pages import EVIL, Tags
 
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune_slovene.paper import replication_page

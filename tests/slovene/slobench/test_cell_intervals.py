@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import fake_translations, slobench_scores
+from support import fake_translations, slobench
 
 from paretune.analysis.statistics.scores import DRAWS, bootstrap_sums
 from paretune.errors import MissingDependencyError
@@ -30,7 +30,7 @@ def texts(predictions: Predictions) -> tuple[list[str], list[str]]:
 
 def test_estimates_are_the_scorers_means_over_seeds() -> None:
     cell_scores = intervals.score_cell(SEEDS, "en")
-    each = [slobench_scores.score_translation(*texts(seed), "en").scores for seed in SEEDS]
+    each = [slobench.score_translation(*texts(seed), "en").scores for seed in SEEDS]
     assert {"BLEU (avg)", "CHRF (avg)", "BLEU (corpus)"} <= set(cell_scores.intervals)
     assert set(cell_scores.intervals) | set(cell_scores.missing) == set(intervals.NAMES)
     for name, interval in cell_scores.intervals.items():
@@ -51,7 +51,7 @@ def test_draws_of_the_corpus_score_are_scores_of_drawn_corpora() -> None:
     drawn = []
     for _ in range(300):
         chosen = rng.integers(200, size=200)
-        drawn.append(slobench_scores.bleu([ours[i] for i in chosen], [theirs[i] for i in chosen]))
+        drawn.append(slobench.bleu([ours[i] for i in chosen], [theirs[i] for i in chosen]))
     assert np.std(drawn) == pytest.approx(bootstrap.draws.std(), rel=0.15)
     assert np.mean(drawn) == pytest.approx(bootstrap.draws.mean(), abs=0.01)
 

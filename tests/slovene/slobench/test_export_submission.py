@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.six_tasks import UNLABELLED, release, six
+from support.slobench import UNLABELLED, release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune import metrics

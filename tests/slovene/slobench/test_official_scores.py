@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
-from support import slobench_scores
+from support import slobench
 
 from paretune.errors import DataError, MissingDependencyError
 from paretune_slovene.metrics import meteor, nltk_words, wordnet
@@ -47,7 +47,7 @@ def sample(shared: Path) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["hypothesis"][:20])
 def test_bleu_meteor_and_chrf_are_nltks(row: dict[str, Any]) -> None:
     ours, theirs = row["hypothesis_words"], row["reference_words"]
-    assert slobench_scores.bleu([ours], [theirs]) == exactly(row["bleu"])
+    assert slobench.bleu([ours], [theirs]) == exactly(row["bleu"])
     assert nltk_ngrams.chrf(" ".join(ours), " ".join(theirs)) == exactly(row["chrf"])
     pytest.importorskip("nltk", reason="stems are NLTK's: pip install nltk")
     synonyms = wordnet.find_wordnet(MINI).synonyms
@@ -59,7 +59,7 @@ def test_bleu_meteor_and_chrf_are_nltks(row: dict[str, Any]) -> None:
 def test_corpus_bleu_and_chrf_are_nltks() -> None:
     ours = [row["hypothesis_words"] for row in ROWS]
     theirs = [row["reference_words"] for row in ROWS]
-    assert slobench_scores.bleu(ours, theirs) == exactly(KNOWN["corpus_bleu"])
+    assert slobench.bleu(ours, theirs) == exactly(KNOWN["corpus_bleu"])
     mean = sum(row["chrf"] for row in ROWS) / len(ROWS)
     assert mean == exactly(KNOWN["corpus_chrf"])
 
@@ -98,7 +98,7 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
         )
         theirs = theirs[:4] + ours[1:] if draw.random() < 0.5 else theirs
         expected = bleu_score.sentence_bleu([theirs], ours, smoothing_function=smooth)
-        assert slobench_scores.bleu([ours], [theirs]) == exactly(float(expected))
+        assert slobench.bleu([ours], [theirs]) == exactly(float(expected))
         got = nltk_ngrams.chrf(" ".join(ours), " ".join(theirs))
         assert got == exactly(chrf_score.sentence_chrf(theirs, ours))
 
@@ -117,9 +117,7 @@ def test_bleu_of_a_resampled_corpus_is_that_of_its_summed_counts() -> None:
     for value, chosen in zip(got, samples, strict=True):
         hypotheses, references = ([side[i] for i in chosen] for side in (ours, theirs))
         assert value == pytest.approx(by_hand(hypotheses, references), rel=0, abs=1e-12)
-        assert value == pytest.approx(
-            slobench_scores.bleu(hypotheses, references), rel=0, abs=1e-12
-        )
+        assert value == pytest.approx(slobench.bleu(hypotheses, references), rel=0, abs=1e-12)
     each = nltk_ngrams.from_sums(table)
     assert each == pytest.approx([by_hand([a], [b]) for a, b in zip(ours, theirs, strict=True)])
     assert (each == 0).any() and (each > 0).any()
@@ -151,7 +149,7 @@ def test_the_numbers_are_means_and_sums_of_what_is_given_by_segment(
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     corpus = ["the hounds", "a dog runs over the road", ""], ["the dogs", "the dog runs", "a"]
     segments = official_scores.score_segments(*corpus, "en", wordnet=MINI)
-    got = slobench_scores.score_translation(*corpus, "en", wordnet=MINI)
+    got = slobench.score_translation(*corpus, "en", wordnet=MINI)
     for name in ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)"):
         assert segments.columns[name].shape == (3,)
         assert got.scores[name] == exactly(float(segments.columns[name].mean()))
@@ -212,15 +210,15 @@ def test_chrf_of_the_official_sample(sample: tuple[list[str], list[str]]) -> Non
 def test_bleu_of_the_official_sample(sample: tuple[list[str], list[str]]) -> None:
     """Its words are what spaces part (NLTK's tokeniser gives the same)."""
     ours, theirs = ([line.split() for line in lines] for lines in sample)
-    each = [slobench_scores.bleu([a], [b]) for a, b in zip(ours, theirs, strict=True)]
+    each = [slobench.bleu([a], [b]) for a, b in zip(ours, theirs, strict=True)]
     assert sum(each) / len(each) == exactly(GOLDEN["BLEU (avg)"])
-    assert slobench_scores.bleu(ours, theirs) == exactly(GOLDEN["BLEU (corpus)"])
+    assert slobench.bleu(ours, theirs) == exactly(GOLDEN["BLEU (corpus)"])
 
 
 def test_all_of_the_official_sample_where_the_data_is_here(
     sample: tuple[list[str], list[str]],
 ) -> None:
-    got = slobench_scores.score_translation(*sample, language="sl")
+    got = slobench.score_translation(*sample, language="sl")
     for name, value in got.scores.items():
         assert value == exactly(GOLDEN[name])
     assert set(got.scores) | set(got.missing) == set(GOLDEN)
@@ -233,10 +231,10 @@ def test_what_is_missing_is_told_and_the_rest_computed(monkeypatch: pytest.Monke
         raise MissingDependencyError("no punkt.", remedy="Get it.")
 
     monkeypatch.setattr(official_scores, "load_tokeniser", missing)
-    got = slobench_scores.score_translation(["a b"], ["a c"], "sl")
+    got = slobench.score_translation(["a b"], ["a c"], "sl")
     assert set(got.scores) == {"CHRF (avg)", "CHRF (corpus)"}
     assert got.missing["METEOR (avg)"] == "no punkt. Get it."
-    quoted = slobench_scores.score_translation(['"a" b'], ["a c"], "sl")
+    quoted = slobench.score_translation(['"a" b'], ["a c"], "sl")
     assert quoted.scores == {} and "straight quotes" in quoted.missing["CHRF (avg)"]
 
 
@@ -245,9 +243,9 @@ def test_without_wordnet_only_meteor_is_missing(
 ) -> None:
     pytest.importorskip("nltk")
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    got = slobench_scores.score_translation(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
+    got = slobench.score_translation(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
     assert list(got.missing) == ["METEOR (avg)"] and len(got.scores) == 4
-    got = slobench_scores.score_translation(["the hounds"], ["the dogs"], "en", wordnet=MINI)
+    got = slobench.score_translation(["the hounds"], ["the dogs"], "en", wordnet=MINI)
     assert not got.missing and got.scores["METEOR (avg)"] == exactly(0.9375)
     assert any("WordNet 0.1" in line for line in got.data)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.six_tasks import release, six
+from support.slobench import release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune.errors import DataError, StudyError

@@ -1,18 +1,42 @@
-"""Commands and programs that pages show, and whether today's command line takes them."""
+"""Pages: the scripts that write them, the commands in them, and HTML read strictly."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer
 
 from paretune.cli import CommandLineError, app
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def docs_script(name: str) -> ModuleType:
+    """The script that writes ``docs/NAME.md``."""
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))  # where one script finds another
+    return load_script(DOCS / f"{name}.py")
+
+
+def load_script(path: Path) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_page", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their annotations up
+    spec.loader.exec_module(module)
+    return module
+
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -128,3 +152,24 @@ def _parse(command: Any, name: str, words: list[str], parent: Any) -> None:
         ]
         verb, own, rest = command.resolve_command(context, rest)
         _parse(own, verb, rest, context)
+
+
+EVIL = '<script>alert(1)</script>"onload=x \x1b[31m'
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "br", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))

@@ -1,4 +1,4 @@
-"""Folders in which commands of pages can be executed: tiny models, few rows, two steps a run."""
+"""Studies in small: the files of `examples`, and folders in which commands of pages run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.local import LocalExecutor
@@ -25,10 +27,58 @@ from paretune.testing.translator_folders import tiny_marian
 from paretune.verbs import new as new_verb
 from paretune_slovene.slobench import superglue_zip, translation_submission
 from paretune_slovene.slobench.official_scores import LABELS, Answers
-from support.peft_result_files import result
-from support.six_tasks import release
-from support.small_examples import EXAMPLES, read_small
-from support.tiny_study import as_file, finish
+from support.slobench import release
+from support.tiny_study import as_file, finish, superglue
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAYOUTS = {
+    "slovene-superglue": "zips",
+    "slovene-cb": "zips",
+    "paper": "folders",
+    "paper-fair": "zips",
+}
+
+
+def read_small(name: str, model: Path, data: Path | None = None) -> dict[str, Any]:
+    """The file's own tasks, methods and protocol; one tiny model, few rows, seeds and steps.
+
+    Args:
+        data: where the data of tasks lies that have none of their own.
+    """
+    path = EXAMPLES / f"{name}.yaml"
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    for task in raw["tasks"] if data else ():
+        task |= {part: str(data / task[part]) for part in ("train", "test")}
+    Study.parse(raw, base=EXAMPLES)  # as it stands, it is a study
+    raw["models"] = [{"name": str(model), "label": "tiny"}]
+    for task in raw["tasks"]:
+        task["limit"] = {"train": 20, "test": 10}
+    if raw["protocol"].get("preset") != "paper":
+        few = {"seeds": raw["protocol"]["seeds"][:1], "folds": 1, "cost_seconds": 1}
+        raw["protocol"] |= few
+        raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
+    if name in ("slovene-superglue", "slobench", "paper-fair"):
+        raw["protocol"]["trials"] = 1
+    if "source_lang" in raw["tasks"][0]:
+        raw["generation"] = {"max_new_tokens": 8}
+    return raw
+
+
+def small_example(name: str, folder: Path, model: Path) -> Study:
+    """An example in small, with data that are made up in ``folder``."""
+    if name == "table":
+        folder.mkdir()
+        run_path(str(EXAMPLES / "table.py"))["main"](folder)
+    raw = read_small(name, model, folder if name == "table" else None)
+    for task in raw["tasks"]:
+        if name in LAYOUTS:
+            task["source"] = str(superglue(folder / task["name"], LAYOUTS[name]))
+        if name == "slobench":
+            task["source"] = str(folder)
+    if name == "slobench":
+        release(folder)
+    return Study.parse(raw, base=EXAMPLES)
+
 
 TinyModel = Callable[..., Path]
 SMALLER = {
@@ -192,3 +242,36 @@ def ship_small_studies(folder: Path, model: Path) -> dict[str, Path]:
 def place_release(home: Path) -> None:
     """Slovene SuperGLUE with made-up rows, where ``data fetch`` would put it."""
     release(home / "superglue-sl")
+
+
+def result(
+    folder: Path, name: str, right: int | None, *, n: int = 500, old: bool = False, **changes: Any
+) -> None:
+    """A file in the form of peft's method_comparison, with made-up numbers."""
+    memory = "cuda_memory_max" if old else "accelerator_memory_max"
+    metrics: list[dict[str, Any]] = [{"step": 10, "valid accuracy": 0.3, "train loss": 0.9}]
+    if right is not None:
+        metrics.append({"step": 20, "test accuracy": right / n, "train loss": 0.8})
+    contents = {
+        "run_info": {
+            "experiment_name": name,
+            "train_config": {"model_id": changes.pop("model", "made/up-1B"), "seed": 0},
+            "error_msg": changes.pop("error", ""),
+        },
+        "train_info": {
+            memory: changes.pop("memory", 2**30),
+            "train_time": 60.5,
+            "file_size": changes.pop("size", 5_000_000),
+            "num_trainable_params": 1_000_000,
+            "status": changes.pop("status", "success"),
+            "metrics": metrics,
+        },
+        "meta_info": {
+            "package_info": {"peft-version": "0.19.0"},
+            "system_info": {"gpu" if old else "accelerator": changes.pop("card", "card A")},
+        },
+    }
+    assert not changes
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name.replace('/', '--')}.json"
+    file.write_text(json.dumps(contents), encoding="utf-8")

@@ -1,13 +1,19 @@
-"""A release of SloBench's SuperGLUE in small, and a study of its six tasks."""
+"""SloBench in small: a release, a study of its six tasks, and its scores of whole texts."""
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paretune.study import Study
+from paretune_slovene.slobench.nltk_ngrams import count_ngrams, from_sums
+from paretune_slovene.slobench.official_scores import CORPUS_BLEU, score_segments
 from paretune_slovene.slobench.superglue_rows import NAMES
 from support.tiny_study import ROWS, small, superglue
 
@@ -43,3 +49,37 @@ def six(folder: Path, model: Path, source: Path, **changes: Any) -> Study:
         "training": {"max_steps": 2, "eval_every": 2, "max_length": 48, "precision": "fp32"},
     }
     return small(folder, model, **{**defaults, **changes})
+
+
+@dataclass(frozen=True)
+class TranslationScores:
+    scores: dict[str, float]
+    missing: dict[str, str]
+    data: tuple[str, ...]
+
+
+def score_translation(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    language: str,
+    *,
+    wordnet: Path | None = None,
+) -> TranslationScores:
+    """Official scores by name; NLTK's chrF of a corpus is the mean over its sentences."""
+    segments = score_segments(hypotheses, references, language, wordnet=wordnet)
+    scores = {
+        name: float(from_sums(column.sum(axis=0)) if name == CORPUS_BLEU else column.mean())
+        for name, column in segments.columns.items()
+    }
+    missing = dict(segments.missing)
+    if "CHRF (avg)" in scores:
+        scores["CHRF (corpus)"] = scores["CHRF (avg)"]
+    else:
+        missing["CHRF (corpus)"] = missing["CHRF (avg)"]
+    return TranslationScores(scores, missing, segments.data)
+
+
+def bleu(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> float:
+    """BLEU-4 over all sentences together, in 0..1; of one sentence: lists of one."""
+    counts = [count_ngrams(*pair) for pair in zip(hypotheses, references, strict=True)]
+    return float(from_sums(np.array(counts).sum(axis=0))) if counts else 0.0

@@ -1,16 +1,23 @@
-"""Where the contract is walked: every method on every family and kind, by default some of them."""
+"""The contract of the methods: where it is walked, and what is known of each method."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
+import torch
 
 from paretune import methods, objectives
+from paretune.methods import dora
+from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import no_shots
+from paretune.testing.method_walk import Walk
+from paretune.testing.methods import MethodContract
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import KINDS
 from paretune.testing.translator_folders import TRANSLATORS
+from paretune.testing.two_runs import VIRTUAL
 from support.guarantees import REAL, REAL_TRANSLATOR
 
 METHODS = tuple(
@@ -103,3 +110,41 @@ def _everywhere() -> list[tuple[str, str, str]]:
 
 def _named(method: str, family: str, kind: str, marks: Any = ()) -> Any:
     return pytest.param((method, family, kind), id=f"{method}-{family}-{kind}", marks=marks)
+
+
+ZERO = {
+    "adapterdrop": ("U", "U_bias"),
+    "bitfit": ("bias",),
+    "dora": ("B", "m"),
+    "full": None,
+    "head_only": None,
+    "houlsby": ("U", "U_bias"),
+    "ia3": ("l",),
+    "layer_norm": ("gain_bias", "shift_bias"),
+    "loha": ("B2",),
+    "lokr": ("C",),
+    "lora": ("B",),
+    "mam": (*VIRTUAL, "U", "U_bias"),
+    "p_tuning": VIRTUAL,
+    "parallel": ("U", "U_bias"),
+    "pfeiffer": ("U", "U_bias"),
+    "prefix": VIRTUAL,
+    "prompt": VIRTUAL,
+    "stack": ("B", "l"),
+    "untuned": None,
+    "unipelt": (*VIRTUAL, "B", "U", "U_bias"),
+}
+"""Which tensors make a method be without effect, whatever its others are; None: it has no such."""
+
+
+class OwnMethodContract(MethodContract):
+    """Which tensors are without effect at zero, and which the gradient holds constant."""
+
+    def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
+        return ZERO[walk.method]
+
+    def hold_constants(self, injection: Injection) -> str:
+        updates = [u for u in injection.adapters.values() if isinstance(u, dora.DoraUpdate)]
+        for update in updates:
+            update.row_norms = partial(torch.Tensor.detach, update.row_norms())
+        return "DoRA's norms held constant, as its gradient has them" if updates else ""
