@@ -39,13 +39,13 @@ def sample(count: int, layers: int) -> list[list[dict[str, Any]]]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One of them, in this process."""
     from paretune.execution.costs.cost_probe import measure_cost
-    from paretune.measuring import clock
+    from paretune.measuring import training_step
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
     from paretune.training.caches import ProcessCache
 
     if options.processor_time:  # on a busy machine: what the step computes, not what it waits
-        vars(clock)["time"] = SimpleNamespace(perf_counter=time.process_time)
+        vars(training_step)["time"] = SimpleNamespace(perf_counter=time.process_time)
     stack = sample(options.stacks, options.layers)[options.number]
     run = Run(
         stage="cost",

@@ -248,7 +248,7 @@ def describe(options: argparse.Namespace) -> dict[str, Any]:
 
     from paretune.measuring.machine import describe_machine
 
-    machine = describe_machine(devices=True)
+    machine = describe_machine()
     return {**about(device=options.device, tiny=options.tiny), "machine": machine}
 
 

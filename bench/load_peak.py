@@ -29,8 +29,7 @@ def measure(folder: str, form: str) -> dict[str, int]:
     from turns import reset_high_water
 
     from paretune import objectives
-    from paretune.measuring.counters import read_status_bytes
-    from paretune.measuring.memory import release_memory, warm_libraries
+    from paretune.measuring.memory import read_status_bytes, release_memory, warm_libraries
     from paretune.models.load import LoadedModel, load_model
     from paretune.models.quantised import require_backend
     from paretune.models.sources.resolve import resolve_source

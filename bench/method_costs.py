@@ -59,8 +59,8 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     from workload import Work
 
     from paretune import methods
-    from paretune.measuring.clock import StepClock
     from paretune.measuring.memory import PeakMeter, warm_libraries
+    from paretune.measuring.training_step import StepClock
     from paretune.methods.core import options as method_options
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.dropout.rates import set_dropout

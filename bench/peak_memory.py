@@ -33,8 +33,7 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, int]:
     from turns import reset_high_water
     from workload import Work, grouped_by_length
 
-    from paretune.measuring.counters import read_status_bytes
-    from paretune.measuring.memory import warm_libraries
+    from paretune.measuring.memory import read_status_bytes, warm_libraries
 
     quiet()
     torch.set_num_threads(settings.threads)

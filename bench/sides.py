@@ -18,7 +18,7 @@ from workload import MAX_LENGTH, Work
 
 from paretune import methods, objectives
 from paretune.device_transfer import to_device
-from paretune.measuring.auto_precision import is_bf16_fast
+from paretune.measuring.devices import is_bf16_fast
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout

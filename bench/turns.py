@@ -18,9 +18,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from paretune.measuring.counters import can_reset_high_water, read_status_bytes
 from paretune.measuring.machine import find_version
-from paretune.measuring.memory import release_memory
+from paretune.measuring.memory import can_reset_high_water, read_status_bytes, release_memory
 from paretune.measuring.processor import describe_processor, read_memory
 
 Key = TypeVar("Key")

@@ -183,7 +183,7 @@ def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], flo
     """
     import plain_study
 
-    from paretune.measuring.auto_precision import is_bf16_fast
+    from paretune.measuring.devices import is_bf16_fast
     from paretune.study import Run, Study
 
     study = Study.load(file)

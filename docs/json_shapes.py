@@ -138,7 +138,7 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
 }
 OWN_SHAPES = {
     "report": "the study as above",
-    "doctor": "`system`, `processor`, `memory`, `torch`, `counters`, `packages`, `plugins` "
+    "doctor": "`system`, `processor`, `memory`, `torch`, `packages`, `plugins` "
     "(`fault`: why one cannot be used) ... of here",
     "slobench score": "`kind`, `scores`, `intervals`, `missing`, `data`, `sacrebleu`, "
     "`sacrebleu_intervals`",

@@ -5,8 +5,7 @@ from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.forecast import CostModel, backtest_predictions, fit_cost_model
-from paretune.measuring.compute_cost import ComputeCost
-from paretune.store.record import Record
+from paretune.store.record import ComputeCost, Record
 from paretune.study import Study
 
 MIB = 2**20

@@ -121,7 +121,7 @@ def test_both_sides_train_the_same_number(toy: str, method: str) -> None:
 def test_peak_memory_of_one_side(toy: str) -> None:
     import peak_memory
 
-    from paretune.measuring.counters import can_reset_high_water
+    from paretune.measuring.memory import can_reset_high_water
 
     if not can_reset_high_water():
         pytest.skip("needs Linux's VmHWM")

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from paretune.measuring import nvml
-from paretune.measuring.counters import choose_counter
+from paretune.measuring import devices
 from paretune.measuring.energy import EnergyMeter
-from paretune.measuring.memory import PeakMeter, warm_libraries
+from paretune.measuring.memory import PeakMeter, choose_counter, warm_libraries
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.runs.outcome import TrainerOptions
 from paretune.training.trainer import Trainer
@@ -39,7 +38,7 @@ def test_a_peak_is_what_was_allocated(device: str) -> None:
         return
     assert measured["peak_bytes"] == 48 * MIB
     assert measured["allocated_peak_bytes"] <= measured["reserved_peak_bytes"]
-    if not nvml.why_unavailable() and "process_bytes" in measured:
+    if not devices.why_nvml_unavailable() and "process_bytes" in measured:
         assert measured["process_bytes"] >= measured["reserved_peak_bytes"]
 
 
@@ -98,8 +97,8 @@ def test_a_worker_keeps_nothing_of_its_runs(device: str, tmp_path: Path, tiny_mo
 
 
 def test_a_step_uses_energy(device: str) -> None:
-    if device == "cpu" or nvml.why_unavailable():
-        pytest.skip(nvml.why_unavailable() or "of a CPU: tests/measuring/test_energy.py")
+    if device == "cpu" or devices.why_nvml_unavailable():
+        pytest.skip(devices.why_nvml_unavailable() or "of a CPU: tests/measuring/test_energy.py")
     with EnergyMeter(device) as energy:
         a = torch.randn(4096, 4096, device=device)
         for _ in range(200):

@@ -15,8 +15,13 @@ from paretune.execution.fleet_claims import FLEET_MEMORY_PARTS, fleet_budget_byt
 from paretune.execution.memory_budget import fit_workers
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import devices
-from paretune.measuring.auto_precision import has_native_bf16
-from paretune.measuring.devices import Gpu, identify_device, resolve_device, resolve_devices
+from paretune.measuring.devices import (
+    Gpu,
+    has_native_bf16,
+    identify_device,
+    resolve_device,
+    resolve_devices,
+)
 
 CARD = Gpu("NVIDIA L4", 24 << 30, 20 << 30, (8, 9))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from pathlib import Path
 
 import pytest
 import torch
 
-from paretune.measuring import energy, nvml
+from paretune.measuring import devices, energy
 from paretune.measuring.energy import EnergyMeter, find_rapl_zones
 
 
@@ -57,12 +58,14 @@ def test_a_counter_that_wraps_is_followed_each_time(tmp_path):
 def test_a_long_phase_is_read_while_it_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(energy, "POLL_SECONDS", 0.01)
     counter = _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000, wraps_at=10_000_000)
+    zones, _ = find_rapl_zones(tmp_path)
+    monkeypatch.setattr(energy, "find_rapl_zones", lambda root: (zones, ""))
     with EnergyMeter("cpu", tmp_path) as meter:
         _tick(counter, 9_000_000)
         for _ in range(300):
-            if meter._zones[0].used_microjoules == 8_000_000:
+            if zones[0].used_microjoules == 8_000_000:
                 break
-            meter._ended.wait(0.01)
+            time.sleep(0.01)
         _tick(counter, 2_000_000)  # wrapped: seen only because 9,000,000 was read
     assert meter.joules == pytest.approx(8.0 + 3.0)
 
@@ -123,7 +126,7 @@ def test_cuda_uses_the_cards_own_counter(monkeypatch):
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(readings),
     )
     monkeypatch.setitem(sys.modules, "pynvml", fake)
-    assert nvml.why_unavailable() == ""
+    assert devices.why_nvml_unavailable() == ""
     with EnergyMeter("cuda") as meter:
         pass
     assert meter.joules == 7.5

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -13,9 +14,12 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from paretune.cli.commands.doctor import doctor
-from paretune.measuring import auto_precision, devices, processor, speed
-from paretune.measuring.compute_cost import ComputeCost
+from paretune.cli.commands.doctor import _describe_device, doctor
+from paretune.measuring import devices, machine, processor, speed
+from paretune.measuring.devices import Gpu
+from paretune.measuring.machine import describe_device, describe_environment
+from paretune.models.packing import varlen
+from paretune.store.record import ComputeCost
 
 
 def _files(root, files):
@@ -136,23 +140,8 @@ def test_flags_are_whole_words(tmp_path):
     assert processor.read_bf16_flags(tmp_path / "none") == []
 
 
-def test_the_machine_is_plain_values_and_needs_no_torch():
-    code = (
-        "import sys, json; from paretune.measuring.machine import describe_machine; "
-        "found = describe_machine(); assert 'torch' not in sys.modules; print(json.dumps(found))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    machine = json.loads(done.stdout)
-    assert machine["packages"]["torch"] == torch.__version__
-    assert machine["python"] == sys.version.split()[0]
-    assert machine["processor"]["usable_cores"] >= 1
-    assert machine["memory"]["total"] > machine["memory"]["available"] > 0
-    for counter in machine["counters"].values():
-        assert counter["counter"] or counter["reason"]
-
-
 def test_without_native_bf16_it_is_not_timed(monkeypatch):
-    monkeypatch.setattr(auto_precision, "read_bf16_flags", list)
+    monkeypatch.setattr(devices, "read_bf16_flags", list)
     assert speed.measure_bf16_speedup("cpu") is None
     machine = speed.measure_matmul_speed()
     assert "bf16_one_thread" not in machine
@@ -161,7 +150,7 @@ def test_without_native_bf16_it_is_not_timed(monkeypatch):
 
 
 def test_the_speedup_is_a_ratio_of_medians(monkeypatch):
-    monkeypatch.setattr(auto_precision, "read_bf16_flags", lambda: ["amx_bf16"])
+    monkeypatch.setattr(devices, "read_bf16_flags", lambda: ["amx_bf16"])
 
     def took(work, device):
         return 1.0 if torch.is_autocast_enabled("cpu") else 2.0
@@ -184,10 +173,10 @@ RULES = [
 @pytest.mark.parametrize(("flags", "maker", "width", "precision", "why"), RULES)
 def test_auto_precision_is_a_rule_and_no_timing(monkeypatch, flags, maker, width, precision, why):
     """The same answer on a busy machine: nothing is timed."""
-    monkeypatch.setattr(auto_precision, "read_bf16_flags", lambda: flags)
-    monkeypatch.setattr(auto_precision, "read_vendor", lambda: maker)
+    monkeypatch.setattr(devices, "read_bf16_flags", lambda: flags)
+    monkeypatch.setattr(devices, "read_vendor", lambda: maker)
     monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("timed"))
-    machine = auto_precision.resolve_auto_precision("cpu", width)
+    machine = devices.resolve_auto_precision("cpu", width)
     assert machine.precision == precision and why in machine.reason
 
 
@@ -197,8 +186,8 @@ def test_auto_precision_is_a_rule_and_no_timing(monkeypatch, flags, maker, width
 )
 def test_auto_precision_of_a_gpu_follows_its_capability(monkeypatch, capability, width, precision):
     card = devices.Gpu("a card", 2**34, 2**33, capability)
-    monkeypatch.setattr(auto_precision, "query_gpu", lambda device: card)
-    assert auto_precision.resolve_auto_precision("cuda:0", width).precision == precision
+    monkeypatch.setattr(devices, "query_gpu", lambda device: card)
+    assert devices.resolve_auto_precision("cuda:0", width).precision == precision
 
 
 def test_the_vendor_is_read_from_cpuinfo(tmp_path):
@@ -243,5 +232,71 @@ def test_doctor_speaks_json_to_scripts(app):
     printed = CliRunner().invoke(app, ["--json"])
     assert printed.exit_code == 0
     machine = json.loads(printed.output)
+    assert machine["packages"]["torch"] == torch.__version__
+    assert machine["processor"]["usable_cores"] >= 1
+    assert machine["memory"]["total"] > machine["memory"]["available"] > 0
     assert machine["torch"]["devices"][-1]["device"] == "cpu"
     assert machine["torch"]["bf16"]["reason"]
+
+
+def test_two_cards_of_one_name_are_the_same_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"cuda": "NVIDIA L4", "cuda:1": "NVIDIA L4", "cuda:2": "NVIDIA H100"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device])
+    first, second, other = (describe_device(device) for device in names)
+    assert first == second == {"device": "cuda", "device_name": "NVIDIA L4"}
+    assert other == {"device": "cuda", "device_name": "NVIDIA H100"}
+    values: dict[str, Any] = describe_environment("cuda:2")
+    assert values.items() >= other.items()
+
+
+def test_a_processor_has_no_card() -> None:
+    assert describe_device("cpu") == {"device": "cpu"}
+
+
+@pytest.fixture
+def an_old_and_a_new_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = {"cuda:0": ("Tesla T4", (7, 5)), "cuda:1": ("NVIDIA L4", (8, 9))}
+
+    def properties(device: Any) -> Any:
+        name, (major, minor) = cards[str(device)]
+        return SimpleNamespace(
+            name=name, total_memory=16 << 30, major=major, minor=minor, uuid=f"of {name}"
+        )
+
+    def energy(uuid: str) -> tuple[int | None, str]:
+        return (5, "") if uuid == "of NVIDIA L4" else (None, "NVML: not supported")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d: cards[str(d)][1])
+    monkeypatch.setattr(
+        devices, "_query_in_subprocess", lambda d: Gpu(cards[d][0], 16 << 30, 1, cards[d][1])
+    )
+    monkeypatch.setattr(devices, "read_millijoules", energy)
+    monkeypatch.setattr(devices, "why_nvml_unavailable", lambda: "")
+    monkeypatch.delenv(varlen.VARIABLE, raising=False)
+
+
+def test_each_card_has_what_it_can_do_and_what_it_cannot(an_old_and_a_new_card: None) -> None:
+    old, new, cpu = machine.list_devices()
+    assert [d["device"] for d in (old, new, cpu)] == ["cuda:0", "cuda:1", "cpu"]
+    assert [d["native_bf16"] for d in (old, new)] == [False, True]
+    assert ["FlashAttention" in d["attention"] for d in (old, new, cpu)] == [False, True, False]
+    assert old["measures"]["energy"] == {"counter": None, "reason": "NVML: not supported"}
+    assert new["measures"]["energy"]["counter"] is not None
+    description = _describe_device(old)
+    assert "energy: cannot be measured: NVML: not supported" in description
+    assert "never run on such a device" in description
+    assert "never run" not in _describe_device(cpu)
+
+
+def test_of_mps_neither_energy_nor_the_process_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 8 << 30)
+    mps, _ = machine.list_devices()
+    measures = mps["measures"]
+    assert (mps["device"], mps["native_bf16"], mps["tried"]) == ("mps", False, False)
+    assert measures["memory"]["counter"] and not measures["energy"]["counter"]
+    assert measures["process_memory"]["reason"]

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from paretune.measuring import counters, memory
-from paretune.measuring.counters import (
+from paretune.measuring import memory
+from paretune.measuring.memory import (
     HighWaterMark,
+    PeakMeter,
     SampledGauge,
     can_reset_high_water,
     choose_counter,
 )
-from paretune.measuring.memory import PeakMeter
 
 MIB = 2**20
 
@@ -49,7 +49,7 @@ class CountedReads:
 
     def __init__(self) -> None:
         self.reads = 0
-        self._read = counters.read_resident_bytes
+        self._read = memory.read_resident_bytes
 
     def __call__(self) -> int:
         resident_bytes = self._read()
@@ -62,8 +62,8 @@ def meter(request, monkeypatch) -> PeakMeter:
     if request.param == "high water" and not can_reset_high_water():
         pytest.skip("this system has no VmHWM that may be reset")
     if request.param == "sampled":
-        monkeypatch.setattr(counters, "can_reset_high_water", lambda: False)
-        monkeypatch.setattr(counters, "read_resident_bytes", CountedReads())
+        monkeypatch.setattr(memory, "can_reset_high_water", lambda: False)
+        monkeypatch.setattr(memory, "read_resident_bytes", CountedReads())
     meter = PeakMeter("cpu")
     expected = HighWaterMark if request.param == "high water" else SampledGauge
     assert isinstance(meter._counter, expected)
@@ -143,15 +143,15 @@ def test_phases_are_refused_without_baseline_by_wrong_name_and_nested():
 
 
 def test_without_a_high_water_mark_the_counter_says_that_it_samples(monkeypatch, tmp_path):
-    monkeypatch.setattr(counters, "STATUS", tmp_path / "none")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
     assert not can_reset_high_water()
     assert "sampled" in choose_counter("cpu").name
     (tmp_path / "status").write_text("Name:\tx\nVmRSS:\t  12 kB\n")
-    monkeypatch.setattr(counters, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
     assert not can_reset_high_water()  # a kernel that keeps no mark
-    assert counters.read_status_bytes("VmRSS") == 12 * 1024
+    assert memory.read_status_bytes("VmRSS") == 12 * 1024
     with pytest.raises(OSError, match="no line VmHWM"):
-        counters.read_status_bytes("VmHWM")
+        memory.read_status_bytes("VmHWM")
 
 
 def test_to_ask_whether_the_mark_works_does_not_lower_it():
@@ -210,10 +210,10 @@ def test_settle_gives_pages_back_on_glibc():
         pytest.skip("this C library has no malloc_trim")
     small = [np.ones(1000, dtype=np.uint8) for _ in range(60_000)]  # below malloc's mmap threshold
     keep = small[-1]
-    block = counters.read_status_bytes("VmRSS")
+    block = memory.read_status_bytes("VmRSS")
     del small
     memory.release_memory()
-    assert counters.read_status_bytes("VmRSS") < block - 40 * MIB
+    assert memory.read_status_bytes("VmRSS") < block - 40 * MIB
     assert keep[0] == 1
 
 

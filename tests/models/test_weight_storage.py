@@ -48,7 +48,7 @@ def test_tied_tables_stay_tied(tmp_path):
 MEASURE = """
 import gc, json, sys
 from paretune import objectives
-from paretune.measuring.counters import read_status_bytes
+from paretune.measuring.memory import read_status_bytes
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec

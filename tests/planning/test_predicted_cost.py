@@ -8,11 +8,10 @@ import pytest
 from support import tiny_study
 
 from paretune.measuring import devices
-from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.devices import Gpu
 from paretune.measuring.speed import MachineSpeed
 from paretune.planning.predicted_cost import CostPredictor
-from paretune.store.record import Record
+from paretune.store.record import ComputeCost, Record
 from paretune.study import NO_MODEL, OuterFold, Study
 from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task

@@ -14,7 +14,7 @@ import pytest
 from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.measuring.auto_precision import AutoPrecision
+from paretune.measuring.devices import AutoPrecision
 from paretune.methods import lora
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import (

@@ -1,7 +1,7 @@
 """Predicted time and memory of a run, from first principles and from runs on this machine.
 
 First principles say how methods differ: operations of a step, bytes that must be allocated, bytes
-that a forward pass saves (:class:`~paretune.measuring.compute_cost.ComputeCost`, known before the
+that a forward pass saves (:class:`~paretune.store.record.ComputeCost`, known before the
 run starts). The speed of a machine and the memory of its libraries are unknown; they are fitted to
 ended runs of the same model on the same device, one number each::
 
@@ -20,9 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.measuring.compute_cost import ComputeCost
 from paretune.methods.baselines import WITH_MODEL
-from paretune.store.record import Record
+from paretune.store.record import ComputeCost, Record
 
 
 @dataclass(frozen=True)

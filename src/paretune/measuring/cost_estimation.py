@@ -35,13 +35,13 @@ from paretune.data.batch import (
     split_by_length,
     split_packed,
 )
-from paretune.measuring.components import count_weight_bytes
-from paretune.measuring.compute_cost import ComputeCost
+from paretune.measuring.training_step import count_weight_bytes
 from paretune.methods import Trains
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import can_pack
 from paretune.models.quantised import count_parameters
 from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens
+from paretune.store.record import ComputeCost
 from paretune.study import Run
 
 TRAINED_OPERATIONS = 6.0

@@ -1,8 +1,10 @@
-"""Which devices torch can use here, without a CUDA context in a process that does not compute.
+"""Which devices torch can use here, which precision is fast on them, and what a card says.
 
-A context holds some hundred megabytes of the card for as long as its process lives, and on a card
-in exclusive mode it keeps every other process away. So planning and watching query in a process
-that ends at once; a process that computes queries its own context.
+Devices are found without a CUDA context in a process that does not compute. A context holds some
+hundred megabytes of the card for as long as its process lives, and on a card in exclusive mode it
+keeps every other process away. So planning and watching query in a process that ends at once; a
+process that computes queries its own context. The driver's library is NVML (package
+``nvidia-ml-py``, optional).
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from paretune.errors import StudyError
+from paretune.measuring.processor import read_bf16_flags, read_vendor
 from paretune.terminal import echo
 
 DEVICE_HELP = 'Use "auto", "all", "cpu", "cuda", or some of several: "cuda:0,cuda:2".'
@@ -163,6 +167,127 @@ def _query_here(device: str) -> Gpu:
     except RuntimeError:  # in exclusive mode, while another process has the card
         free = 0
     return Gpu(seen.name, int(seen.total_memory), free, (seen.major, seen.minor))
+
+
+Precision = Literal["fp32", "bf16"]
+
+MIN_CPU_WIDTH = 256
+"""Hidden size from which a CPU that is fast in bf16 gains by it: below, a step is not mostly
+products (dev/log.md, 26 November 2026)."""
+MIN_GPU_WIDTH = 768
+"""The same of a GPU, where narrower layers take as long as their launch in either precision."""
+
+
+class AutoPrecision(NamedTuple):
+    """The precision that ``auto`` means, and why."""
+
+    precision: Precision
+    reason: str
+
+
+def resolve_auto_precision(device: str, width: int | None) -> AutoPrecision:
+    """The precision on a device; ``width``: the model's hidden size, None where not known.
+
+    A rule, never a timing: what a run is must not depend on how busy the machine was when the study
+    began. ``paretune doctor`` shows the rule beside a timing, so that a user can see where the two
+    differ and name the precision in the study file.
+    """
+    fast, reason = is_bf16_fast(device)
+    least = min_bf16_width(device)
+    if not fast:
+        return AutoPrecision("fp32", reason)
+    if width is None:
+        return AutoPrecision("fp32", f"{reason}, but the model's width is not known")
+    if width < least:
+        return AutoPrecision("fp32", f"{reason}, but a width of {width} is below {least}")
+    return AutoPrecision("bf16", reason)
+
+
+def min_bf16_width(device: str) -> int:
+    """The hidden size from which a device that is fast in bf16 gains by it."""
+    return MIN_GPU_WIDTH if device.startswith("cuda") else MIN_CPU_WIDTH
+
+
+def has_native_bf16(device: str = "cpu") -> tuple[bool, str]:
+    """Whether the device multiplies in bf16 itself, and how that is known."""
+    if device.startswith("cuda"):
+        major, minor = query_gpu(device).capability
+        has = "has" if major >= 8 else "has no"
+        return major >= 8, f"compute capability {major}.{minor} {has} native bf16"
+    if device.startswith("mps"):
+        return False, "bf16 on MPS is not tried: fp32 is kept"
+    flags = read_bf16_flags()
+    if not flags:
+        return False, "the processor has no avx512_bf16, amx_bf16 or Arm bf16"
+    return True, f"the processor has {', '.join(flags)}"
+
+
+def is_bf16_fast(device: str = "cpu") -> tuple[bool, str]:
+    """Whether products in bf16 are faster than in fp32 on this device, as far as was measured."""
+    native, reason = has_native_bf16(device)
+    if not native or device.startswith("cuda"):
+        return native, reason
+    flags = read_bf16_flags()
+    if "amx_bf16" in flags:
+        return True, reason
+    if "avx512_bf16" in flags and read_vendor() == "AuthenticAMD":
+        return True, f"{reason} (AMD)"
+    if "avx512_bf16" in flags:
+        return False, f"{reason} without amx_bf16: half the speed of fp32 on Intel"
+    return False, f"{reason}: not measured on Arm yet"
+
+
+NOT_INSTALLED = "the package nvidia-ml-py is not installed (the extra paretune[gpu])"
+
+
+def why_nvml_unavailable() -> str:
+    """Why NVML, the driver's own library, does not answer; an empty string if it does."""
+    return _query_nvml(lambda pynvml: (0, ""))[1]
+
+
+def read_process_bytes(uuid: str) -> tuple[int | None, str]:
+    """Bytes of this process on the card with this UUID, or None and why."""
+
+    def read(pynvml: Any) -> tuple[int | None, str]:
+        card = pynvml.nvmlDeviceGetHandleByUUID(_nvml_name(uuid))
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card):
+            if process.pid == os.getpid():
+                if process.usedGpuMemory is None:
+                    return None, "NVML does not tell the bytes of a process here"
+                return int(process.usedGpuMemory), ""
+        return None, "NVML lists no process with this id (containers hide it)"
+
+    return _query_nvml(read)
+
+
+def read_millijoules(uuid: str) -> tuple[int | None, str]:
+    """Energy that the card has used since the driver was loaded, or None and why."""
+
+    def read(pynvml: Any) -> tuple[int | None, str]:
+        card = pynvml.nvmlDeviceGetHandleByUUID(_nvml_name(uuid))
+        return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(card)), ""
+
+    return _query_nvml(read)
+
+
+def _nvml_name(uuid: str) -> str:
+    """Torch's UUID has no prefix, NVML's has."""
+    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+
+
+def _query_nvml(read: Callable[[Any], tuple[int | None, str]]) -> tuple[int | None, str]:
+    try:
+        import pynvml
+    except ImportError:
+        return None, NOT_INSTALLED
+    try:
+        pynvml.nvmlInit()
+        try:
+            return read(pynvml)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        return None, f"NVML: {error}"
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
-from paretune.measuring.nvml import read_millijoules
+from paretune.measuring.devices import read_millijoules
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -66,7 +67,6 @@ def find_rapl_zones(root: Path = POWERCAP) -> tuple[list[RaplZone], str]:
     return zones, "" if zones else f"{root} has no RAPL package"
 
 
-@dataclass
 class EnergyMeter:
     """Joules between entering and leaving.
 
@@ -79,85 +79,74 @@ class EnergyMeter:
     ``joules`` is None where there is no counter, and ``not_measured`` then has the reason.
     """
 
-    device: str = "cpu"
-    root: Path = POWERCAP
-    joules: float | None = None
-    counter: str | None = None
-    not_measured: str = ""
-    seconds: float = 0.0
-    _zones: list[RaplZone] = field(default_factory=list)
-    _card: tuple[str, int] | None = None
-    _begun: float = 0.0
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-    _lost: str = ""
+    def __init__(self, device: str = "cpu", root: Path = POWERCAP) -> None:
+        self.device, self.root = device, root
+        self.joules: float | None = None
+        self.counter: str | None = None
+        self.not_measured = ""
+        self.seconds = 0.0
+        self._stack = ExitStack()
 
     def __enter__(self) -> EnergyMeter:
-        self.joules, self._begun = None, time.perf_counter()
+        begun = time.perf_counter()
+        self._stack.callback(lambda: setattr(self, "seconds", time.perf_counter() - begun))
         if self.device.startswith("cuda"):
-            self._enter_card()
+            self._stack.enter_context(self._measure_card())
         elif self.device.startswith("cpu"):
-            self._enter_package()
+            self._stack.enter_context(self._measure_package())
         else:
             self.not_measured = f"no energy counter is known for {self.device}"
         return self
 
-    def _enter_card(self) -> None:
-        import torch
-
-        torch.cuda.synchronize(self.device)
-        uuid = str(torch.cuda.get_device_properties(self.device).uuid)
-        begun, self.not_measured = read_millijoules(uuid)
-        if begun is not None:
-            self._card, self.counter = (uuid, begun), "NVML total energy of the card"
-
-    def _enter_package(self) -> None:
-        self._zones, self.not_measured = find_rapl_zones(self.root)
-        if not self._zones:
-            return
-        self.counter = "RAPL, packages and memory (all programs of the machine)"
-        for zone in self._zones:
-            zone.last_microjoules = zone.read()
-        self._ended.clear()
-        self._lost = ""
-        self._thread = threading.Thread(target=self._watch, name="energy reader", daemon=True)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(POLL_SECONDS):
-            self._advance()
-
-    def _advance(self) -> None:
-        try:
-            for zone in self._zones:
-                zone.advance()
-        except (OSError, ValueError) as error:
-            self._lost = f"the counter stopped answering: {error}"
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._card is not None:
-            import torch
-
-            torch.cuda.synchronize(self.device)
-            uuid, begun = self._card
-            ended, self.not_measured = read_millijoules(uuid)
-            self.joules = None if ended is None else (ended - begun) / 1e3
-        elif self._thread is not None:
-            self._ended.set()
-            self._thread.join()
-            self._thread = None
-            self._advance()
-            self.not_measured = self._lost
-            used = sum(zone.used_microjoules for zone in self._zones)
-            self.joules = None if self._lost else used / 1e6
-        self.seconds = time.perf_counter() - self._begun
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
         if self.joules == 0:
             # Counters move in steps of milliseconds: nothing seen is not nothing used.
             self.joules, self.not_measured = None, "the phase was shorter than the counter's step"
         if self.joules is None:
             self.counter = None
+
+    @contextmanager
+    def _measure_card(self) -> Iterator[None]:
+        import torch
+
+        torch.cuda.synchronize(self.device)
+        uuid = str(torch.cuda.get_device_properties(self.device).uuid)
+        begun, self.not_measured = read_millijoules(uuid)
+        yield
+        if begun is None:
+            return
+        torch.cuda.synchronize(self.device)
+        ended, self.not_measured = read_millijoules(uuid)
+        if ended is not None:
+            self.joules, self.counter = (ended - begun) / 1e3, "NVML total energy of the card"
+
+    @contextmanager
+    def _measure_package(self) -> Iterator[None]:
+        zones, self.not_measured = find_rapl_zones(self.root)
+        for zone in zones:
+            zone.last_microjoules = zone.read()
+        ended = threading.Event()
+
+        def advance() -> None:
+            try:
+                for zone in zones:
+                    zone.advance()
+            except (OSError, ValueError) as error:
+                self.not_measured = f"the counter stopped answering: {error}"
+
+        def watch() -> None:
+            while not ended.wait(POLL_SECONDS):
+                advance()
+
+        thread = threading.Thread(target=watch, name="energy reader", daemon=True)
+        if zones:
+            thread.start()
+        yield
+        if zones:
+            ended.set()
+            thread.join()
+            advance()
+        if not self.not_measured:
+            self.joules = sum(zone.used_microjoules for zone in zones) / 1e6
+            self.counter = "RAPL, packages and memory (all programs of the machine)"

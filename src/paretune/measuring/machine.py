@@ -1,7 +1,7 @@
 """The machine: system, cores, memory, versions, devices, precisions, counters.
 
-:func:`describe_machine` is shown by ``paretune doctor``; without ``devices=True`` it imports no
-torch. :func:`describe_environment` is recorded with each run, in ``measured``, never in a result.
+:func:`describe_machine` is what ``paretune doctor`` shows; :func:`describe_environment` is recorded
+with each run, in ``measured``, never in a result.
 """
 
 from __future__ import annotations
@@ -10,28 +10,18 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from paretune.measuring import energy, nvml
-from paretune.measuring.auto_precision import (
-    MIN_CPU_WIDTH,
-    MIN_GPU_WIDTH,
-    is_bf16_fast,
-)
-from paretune.measuring.counters import HighWaterMark, can_reset_high_water, choose_counter
-from paretune.measuring.device_abilities import list_devices
+from paretune.measuring import devices, energy
+from paretune.measuring.memory import choose_counter
 from paretune.measuring.processor import describe_processor, read_memory, read_processor_name
 from paretune.measuring.speed import measure_bf16_speedup, measure_matmul_speed
 
+RUN_PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
+"""Packages whose versions a record has."""
 PACKAGES = (
-    "paretune",
-    "torch",
-    "transformers",
-    "peft",
-    "tokenizers",
+    *RUN_PACKAGES,
     "safetensors",
     "huggingface-hub",
-    "numpy",
     "scipy",
-    "scikit-learn",
     "pyarrow",
     "pydantic",
     "bitsandbytes",
@@ -39,38 +29,40 @@ PACKAGES = (
 """Packages whose version can change a result or a measurement."""
 
 
-def describe_machine(*, devices: bool = False) -> dict[str, Any]:
-    """Plain values (JSON) about this machine.
-
-    Args:
-        devices: also import torch (seconds) and look at threads, accelerators and precisions.
+def describe_machine() -> dict[str, Any]:
+    """Plain values (JSON) about this machine; imports torch.
 
     Returns:
         ``system``, ``python``, ``packages`` (name to version, None if not installed),
-        ``describe_processor``, ``read_memory`` (bytes), ``counters`` (``cpu_memory``,
-        ``cpu_energy``, ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and
-        ``reason``); with ``devices`` also ``torch``: ``threads``, ``devices``
-        (:func:`paretune.measuring.device_abilities.list_devices`),
-        ``bf16`` (of the best device: ``fast`` and ``reason``, which decide ``precision: auto``,
-        ``min_width``, and ``speedup``, a timing) and ``measure_matmul_speed``
-        (:func:`measure_matmul_speed`).
+        ``processor``, ``memory`` (bytes) and ``torch``: ``threads``, ``devices``
+        (:func:`list_devices`), ``bf16`` (of the best device: ``fast`` and ``reason``, which decide
+        ``precision: auto``, ``min_width``, and ``speedup``, a timing) and ``speed``
+        (:func:`~paretune.measuring.speed.measure_matmul_speed`).
     """
-    machine: dict[str, Any] = {
+    import torch
+
+    described = list_devices()
+    best = str(described[0]["device"])
+    fast, reason = devices.is_bf16_fast(best)
+    return {
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": list_versions(),
+        "packages": {name: find_version(name) for name in PACKAGES},
         "processor": describe_processor(),
         "memory": read_memory(),
-        "counters": _describe_counters(),
+        "torch": {
+            "threads": torch.get_num_threads(),
+            "devices": described,
+            "bf16": {
+                "device": best,
+                "fast": fast,
+                "reason": reason,
+                "min_width": devices.min_bf16_width(best),
+                "speedup": measure_bf16_speedup(best),
+            },
+            "speed": measure_matmul_speed(),
+        },
     }
-    if devices:
-        machine["torch"] = _describe_torch()
-    return machine
-
-
-def list_versions() -> dict[str, str | None]:
-    """Version of every package of :data:`PACKAGES`."""
-    return {name: find_version(name) for name in PACKAGES}
 
 
 def find_version(package: str) -> str | None:
@@ -81,51 +73,80 @@ def find_version(package: str) -> str | None:
         return None
 
 
-def _describe_counters() -> dict[str, dict[str, str | None]]:
-    marked = can_reset_high_water()
-    zones, no_rapl = energy.find_rapl_zones()
-    no_nvml = nvml.why_unavailable()
-    return {
-        "cpu_memory": {
-            "counter": HighWaterMark.name if marked else choose_counter("cpu").name,
-            "reason": "" if marked else "this system has no VmHWM that this process may reset",
-        },
-        "cpu_energy": {
-            "counter": f"RAPL ({len(zones)} domains)" if zones else None,
-            "reason": no_rapl,
-        },
-        "cuda_energy": {"counter": None if no_nvml else "NVML", "reason": no_nvml},
-        "cuda_process_memory": {"counter": None if no_nvml else "NVML", "reason": no_nvml},
-    }
+def list_devices() -> list[dict[str, Any]]:
+    """Every device of this machine, best first; imports torch.
 
-
-def _describe_torch() -> dict[str, Any]:
+    Returns:
+        Of each ``device``, ``name``, ``memory`` (bytes), ``native_bf16`` and ``reason``;
+        ``tried`` (whether paretune was ever run on such a device), ``attention`` (by which code),
+        and ``measures``: ``memory``, ``process_memory`` (not of a CPU, whose memory is that of the
+        process) and ``energy``, each with ``counter``, or None and the ``reason``, as in a record.
+    """
     import torch
 
-    devices = list_devices()
-    best = str(devices[0]["device"])
-    fast, reason = is_bf16_fast(best)
+    gpus = []
+    if torch.cuda.is_available():
+        gpus += [_describe_gpu(f"cuda:{number}") for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        total = int(torch.mps.recommended_max_memory())
+        measures = {
+            "memory": _counter(choose_counter("mps").name),
+            "process_memory": _counter("", "MPS tells no bytes of a process"),
+            "energy": _counter("", "no energy counter is known for mps"),
+        }
+        gpus.append(_describe("mps", "Apple GPU", total, measures))
+    zones, no_rapl = energy.find_rapl_zones()
+    measures = {
+        "memory": _counter(choose_counter("cpu").name),
+        "energy": _counter(f"RAPL ({len(zones)} domains)", no_rapl),
+    }
+    cpu = _describe("cpu", read_processor_name(), read_memory()["total"] or 0, measures)
+    return [*gpus, cpu]
+
+
+def _describe_gpu(device: str) -> dict[str, Any]:
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    _, no_energy = devices.read_millijoules(str(properties.uuid))
+    measures = {
+        "memory": _counter("torch's CUDA allocator, allocated and reserved"),
+        "process_memory": _counter("NVML", devices.why_nvml_unavailable()),
+        "energy": _counter("NVML, all programs on the card", no_energy),
+    }
+    return _describe(device, properties.name, int(properties.total_memory), measures)
+
+
+def _describe(device: str, name: str, memory: int, measures: dict[str, Any]) -> dict[str, Any]:
+    from paretune.models.packing.varlen import describe_attention
+
+    native, reason = devices.has_native_bf16(device)
     return {
-        "threads": torch.get_num_threads(),
-        "devices": devices,
-        "bf16": {
-            "device": best,
-            "fast": fast,
-            "reason": reason,
-            "min_width": MIN_GPU_WIDTH if best.startswith("cuda") else MIN_CPU_WIDTH,
-            "speedup": measure_bf16_speedup(best),
-        },
-        "speed": measure_matmul_speed(),
+        "device": device,
+        "name": name,
+        "memory": memory,
+        "native_bf16": native,
+        "reason": reason,
+        "tried": device == "cpu",
+        "attention": describe_attention(device),
+        "measures": measures,
     }
 
 
-RUN_PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
+def _counter(counter: str, missing: str = "") -> dict[str, str | None]:
+    return {"counter": None if missing else counter, "reason": missing}
 
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """Versions and hardware, as plain values: whether two runs may be compared depends on them."""
+    """Versions and hardware, as plain values: whether two runs may be compared depends on them.
+
+    ``attention`` names torch's kernels, which round otherwise, where they are asked for.
+    """
     import torch
 
+    from paretune.models.packing import varlen
+
+    by_torch = device.startswith("cuda") and varlen.is_requested()
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -133,16 +154,8 @@ def describe_environment(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "packages": {name: find_version(name) for name in RUN_PACKAGES},
         **describe_device(device),
-        **describe_attention(device),
+        **({"attention": "torch"} if by_torch else {}),
     }
-
-
-def describe_attention(device: str) -> dict[str, str]:
-    """Torch's attention kernels, which round otherwise, where they are asked for; else nothing."""
-    from paretune.models.packing import varlen
-
-    requested = device.startswith("cuda") and varlen.is_requested()
-    return {"attention": "torch"} if requested else {}
 
 
 def describe_device(device: str) -> dict[str, str]:

@@ -30,14 +30,19 @@ UNLIMITED = 2**60
 BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 """Processor flags (x86, x86, Arm) that mean products in bf16 are native."""
 
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Limit, usage, and the statistic of unused file pages: of version 2 and of version 1."""
+
 
 def describe_processor() -> dict[str, Any]:
-    """``name``, ``logical_cores``, ``physical_cores``, ``count_usable_cores``, ``quota``,
-    ``flags``.
+    """``name``, ``logical_cores``, ``physical_cores``, ``usable_cores``, ``quota``, ``flags``.
 
-    ``count_usable_cores`` is what affinity and the cgroup's quota leave, at least 1; ``quota`` is
-    None without one; ``physical_cores`` is None where the system does not say; ``flags`` are those
-    of :data:`BF16_FLAGS` that the processor has.
+    ``usable_cores`` is what affinity and the cgroup's quota leave, at least 1; ``quota`` is None
+    without one; ``physical_cores`` is None where the system does not say; ``flags`` are those of
+    :data:`BF16_FLAGS` that the processor has.
     """
     import psutil
 
@@ -78,11 +83,9 @@ def read_memory() -> dict[str, int | None]:
     """``total``, ``available`` and ``limit`` (the cgroup's, None without one), in bytes."""
     import psutil
 
-    memory = psutil.virtual_memory()
-    limit = read_memory_limit()
+    memory, limit = psutil.virtual_memory(), read_memory_limit()
     # A limit above what the machine has limits nothing.
-    if limit is not None and limit >= memory.total:
-        limit = None
+    limit = limit if limit is not None and limit < memory.total else None
     return {"total": int(memory.total), "available": int(memory.available), "limit": limit}
 
 
@@ -94,63 +97,33 @@ def read_available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int
     import psutil
 
     free = [int(psutil.virtual_memory().available)]
-    for folder in list_cgroup_folders("memory", cgroup, root):
-        for limit, usage, statistic in _MEMORY_FILES:
-            bound, used = _read(folder / limit), _read(folder / usage)
-            if bound.isdigit() and int(bound) < UNLIMITED and used.isdigit():
-                unused = _statistic(folder / "memory.stat", statistic)
-                free.append(max(0, int(bound) - int(used) + unused))
+    free += [unused for _, unused in _read_memory_limits(cgroup, root) if unused is not None]
     return min(free)
 
 
-def read_total_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
+def read_total_bytes() -> int:
     """Memory of the machine, and no more than any cgroup allows, whatever is in use now."""
-    import psutil
+    memory = read_memory()
+    return memory["limit"] or memory["total"] or 0
 
-    totals = [int(psutil.virtual_memory().total)]
+
+def read_memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
+    """Bytes that the tightest cgroup around this process allows; None if no limit."""
+    return min((limit for limit, _ in _read_memory_limits(cgroup, root)), default=None)
+
+
+def _read_memory_limits(cgroup: Path, root: Path) -> Iterator[tuple[int, int | None]]:
+    """Limit of each cgroup around this process, and what is left of it where that is known."""
     for folder in list_cgroup_folders("memory", cgroup, root):
-        limits = [_read(folder / limit) for limit, _, _ in _MEMORY_FILES]
-        totals += [int(x) for x in limits if x.isdigit() and int(x) < UNLIMITED]
-    return min(totals)
-
-
-_MEMORY_FILES = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
-"""Limit, usage, and the statistic of unused file pages: of version 2 and of version 1."""
-
-
-def _statistic(path: Path, name: str) -> int:
-    for line in _read(path).splitlines():
-        key, _, value = line.partition(" ")
-        if key == name and value.isdigit():
-            return int(value)
-    return 0
-
-
-def read_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
-    """Which of :data:`BF16_FLAGS` the processor has; none where there is no ``/proc/cpuinfo``."""
-    try:
-        text = cpuinfo.read_text()
-    except OSError:
-        return []  # macOS and Windows tell this elsewhere, and torch has no fast path there
-    words: set[str] = set()
-    for line in text.splitlines():
-        if line.startswith(("flags", "Features")):
-            words.update(line.partition(":")[2].split())
-            break
-    return [flag for flag in BF16_FLAGS if flag in words]
-
-
-def read_vendor(cpuinfo: Path = CPUINFO) -> str:
-    """``GenuineIntel`` or ``AuthenticAMD`` of an x86 processor; empty where it is not known."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return ""
-    vendors = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
-    return next(vendors, "")
+        for names in _MEMORY_FILES:
+            limit, used = (_read(folder / name) for name in names[:2])
+            if not limit.isdigit() or int(limit) >= UNLIMITED:
+                continue
+            lines = _read(folder / "memory.stat").splitlines()
+            statistics = dict(line.partition(" ")[::2] for line in lines)
+            inactive = int(statistics.get(names[2], 0))
+            left = max(0, int(limit) - int(used) + inactive) if used.isdigit() else None
+            yield int(limit), left
 
 
 def read_cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
@@ -167,17 +140,6 @@ def read_cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | N
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
             quotas.append(int(words[0]) / int(words[1]))
     return min(quotas, default=None)
-
-
-def read_memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
-    """Bytes that the tightest cgroup around this process allows; None if no limit."""
-    limits = []
-    for folder in list_cgroup_folders("memory", cgroup, root):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            word = _read(folder / name)
-            if word.isdigit() and int(word) < UNLIMITED:
-                limits.append(int(word))
-    return min(limits, default=None)
 
 
 def list_cgroup_folders(controller: str, cgroup: Path, root: Path) -> Iterator[Path]:
@@ -201,19 +163,35 @@ def list_cgroup_folders(controller: str, cgroup: Path, root: Path) -> Iterator[P
         yield top
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""  # no such file: this level of the hierarchy sets no limit
+def read_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+    """Which of :data:`BF16_FLAGS` the processor has; none where there is no ``/proc/cpuinfo``.
+
+    macOS and Windows tell this elsewhere, and torch has no fast path there.
+    """
+    words = _read_cpuinfo(cpuinfo, "flags", "Features").split()
+    return [flag for flag in BF16_FLAGS if flag in words]
+
+
+def read_vendor(cpuinfo: Path = CPUINFO) -> str:
+    """``GenuineIntel`` or ``AuthenticAMD`` of an x86 processor; empty where it is not known."""
+    return _read_cpuinfo(cpuinfo, "vendor_id")
 
 
 def read_processor_name() -> str:
     """The processor's name, or its architecture where the system has no name for it."""
+    return _read_cpuinfo(CPUINFO, "model name") or platform.processor() or platform.machine()
+
+
+def _read_cpuinfo(path: Path, *names: str) -> str:
+    """The first field with one of these names; empty where there is none."""
+    for line in _read(path).splitlines():
+        if line.startswith(names):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+def _read(path: Path) -> str:
     try:
-        for line in CPUINFO.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        return path.read_text().strip()
     except OSError:
-        return platform.processor() or platform.machine()
-    return platform.processor() or platform.machine()
+        return ""  # no such file: it limits nothing, and says nothing

@@ -1,7 +1,4 @@
-"""How fast the machine multiplies matrices, in fp32 and in bf16, and vectors number by number.
-
-Under a second each.
-"""
+"""How fast the machine multiplies matrices, and vectors number by number; under a second each."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from paretune.measuring.auto_precision import has_native_bf16
-from paretune.measuring.compute_cost import ComputeCost
+from paretune.measuring.devices import has_native_bf16
 from paretune.measuring.processor import count_usable_cores
+from paretune.store.record import ComputeCost
 
 TIMING_SECONDS = 0.12
 """Seconds spent on one measurement."""
@@ -55,7 +52,7 @@ def measure_bf16_speedup(
     Times a frozen linear layer of (``tokens``, ``width``) to 4 ``width`` as training meets it:
     fp32 weights and inputs, under autocast or not, its casts included. The two precisions take
     turns, so that a slow moment of the machine affects both; medians are compared. For information
-    only: nothing is decided by it (:mod:`paretune.measuring.auto_precision`).
+    only: nothing is decided by it (:mod:`paretune.measuring.devices`).
     """
     import torch
 
@@ -100,14 +97,10 @@ def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
         missing = ("bf16_one_thread", "bf16_all_threads")
         speed["not_measured"] = dict.fromkeys(missing, reason)
     try:
-        for name, dtype in dtypes.items():
-            for label, threads in (("one_thread", 1), ("all_threads", all_threads)):
-                if label == "all_threads" and all_threads == 1:
-                    speed[f"{name}_all_threads"] = speed[f"{name}_one_thread"]
-                    continue
-                torch.set_num_threads(threads)
-                a, b = left.to(dtype), right.to(dtype)
-                seconds = _min_seconds(partial(torch.mm, a, b))
+        for label, threads in (("one_thread", 1), ("all_threads", all_threads)):
+            torch.set_num_threads(threads)
+            for name, dtype in dtypes.items():
+                seconds = _min_seconds(partial(torch.mm, left.to(dtype), right.to(dtype)))
                 speed[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
         torch.set_num_threads(1)
         a = torch.randn(tokens, 2 * width, generator=generator)

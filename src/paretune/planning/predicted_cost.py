@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from paretune import methods
 from paretune.analysis.forecast import CostModel, device_of, fit_cost_model
 from paretune.data.split import labelled_rows
-from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.cost_estimation import (
     ModelShape,
     describe_trained_part,
@@ -30,7 +29,7 @@ from paretune.measuring.speed import MachineSpeed
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import TextLengths
-from paretune.store.record import Record
+from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Limits, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache

@@ -17,7 +17,7 @@ from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.data.split import OuterDesign, choose_outer_design
 from paretune.errors import DataError, MethodError
-from paretune.measuring.auto_precision import Precision, resolve_auto_precision
+from paretune.measuring.devices import Precision, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.models.config import load_config
 from paretune.models.quantised import require_backend

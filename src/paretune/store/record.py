@@ -365,3 +365,25 @@ class Record:
         steps = self.measured.get("step_seconds")
         timed_out = steps is not None and steps.get("timed_out", False)
         return bool(timed_out or self.measured.get("contradicted"))
+
+
+@dataclass(frozen=True)
+class ComputeCost:
+    """What a run computes and keeps, by first principles; nothing of it is measured.
+
+    Attributes:
+        held_bytes: weights, gradients, optimiser states and copies of the best weights.
+        saved_bytes: what one forward pass saves for its backward pass, by a rule of thumb.
+        moved_bytes: what one step reads and writes between its products; 0 in records of 0.2.
+    """
+
+    operations: float
+    held_bytes: int
+    saved_bytes: int
+    moved_bytes: int = 0
+
+    @classmethod
+    def from_record(cls, record: Record) -> ComputeCost | None:
+        """The cost that a record has; None where it trained no model."""
+        work: Any = record.measured.get("work")
+        return cls(**work) if isinstance(work, Mapping) else None

@@ -12,7 +12,7 @@ import torch
 from transformers import BertForSequenceClassification
 
 from paretune.execution.costs.cost_probe import measure_cost
-from paretune.measuring.clock import MAX_STEPS, MIN_STEPS
+from paretune.measuring.training_step import MAX_STEPS, MIN_STEPS
 from paretune.store import Claim
 from paretune.study import Generation, TaskSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task

@@ -3,11 +3,10 @@ from dataclasses import asdict, replace
 
 from support import fake_records as fake
 
-from paretune.measuring.compute_cost import ComputeCost
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import render_page
 from paretune.reporting.tables.prediction_error import format_ratios
-from paretune.store.record import Record
+from paretune.store.record import ComputeCost, Record
 from paretune.study import Study
 
 MIB = 2**20

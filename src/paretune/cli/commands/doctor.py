@@ -19,7 +19,7 @@ def doctor(json: JsonOptions) -> None:
     """
     from paretune.measuring.machine import describe_machine
 
-    machine = {**describe_machine(devices=True), "plugins": check_plugins()}
+    machine = {**describe_machine(), "plugins": check_plugins()}
     if json.as_json:
         write_json(machine, json.output)
         return

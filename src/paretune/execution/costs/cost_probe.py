@@ -13,12 +13,6 @@ from typing import Any
 
 import torch
 
-from paretune.measuring.clock import MIN_STEPS, StepClock
-from paretune.measuring.components import (
-    ActivationMeter,
-    count_safetensors_bytes,
-    measure_components,
-)
 from paretune.measuring.cost_estimation import (
     describe_trained_part,
     estimate_compute_cost,
@@ -27,6 +21,13 @@ from paretune.measuring.cost_estimation import (
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
+from paretune.measuring.training_step import (
+    MIN_STEPS,
+    ActivationMeter,
+    StepClock,
+    count_safetensors_bytes,
+    measure_components,
+)
 from paretune.objectives.encoding import Encoded
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run

@@ -11,7 +11,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from paretune.analysis.outcomes import answers_are_constant
 from paretune.data.example import Dataset
-from paretune.measuring.components import count_tensor_bytes
+from paretune.measuring.training_step import count_tensor_bytes
 from paretune.objectives import ModelPredictions
 from paretune.study import Run
 from paretune.training.caches import Parts
