@@ -6,7 +6,7 @@ from scipy import stats
 from support import fake_records as fake
 from support.fake_cells import difference
 
-from paretune.analysis.comparisons import BaselineComparison, Verdict, verdict_of
+from paretune.analysis.comparisons import BaselineComparison, Verdict
 from paretune.analysis.pairs import standing_of
 from paretune.analysis.statistics.differences import score_difference
 from paretune.analysis.statistics.multiple_testing import (
@@ -75,13 +75,10 @@ def test_of_all_pairs_only_what_can_be_equal_at_once_is_counted() -> None:
 
 def above_baselines(cell, baselines, missing=()) -> Verdict:
     gaps = {name: score_difference(cell, baseline) for name, baseline in baselines.items()}
-    return verdict_of(
-        [
-            BaselineComparison(name, gap, gap.p, standing_of(gap, gap.p))
-            for name, gap in gaps.items()
-        ],
-        missing,
-    )
+    comparisons = [
+        BaselineComparison(name, gap, gap.p, standing_of(gap, gap.p)) for name, gap in gaps.items()
+    ]
+    return Verdict(tuple(comparisons), tuple(missing))
 
 
 def test_verdicts_in_words() -> None:

@@ -140,6 +140,11 @@ class Cell:
         return self.model == NO_MODEL or self.name in baselines.DRAWS_NOTHING
 
     @property
+    def draws_seeds(self) -> bool:
+        """Whether its runs are seeds on one split, of which one alone says nothing of others."""
+        return not self.deterministic and not self.design.is_cross_validation
+
+    @property
     def trains_nothing(self) -> bool:
         """Whether there is no training that could fail."""
         return self.model == NO_MODEL or self.name in baselines.TRAINS_NOTHING

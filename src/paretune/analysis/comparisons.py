@@ -91,78 +91,64 @@ class Verdict:
     """A cell compared with all its baselines.
 
     Attributes:
-        standing: proven better than all, proven worse than one, or unclear; none without a
-            comparison.
         comparisons: with each baseline that has a score.
         missing: names of baselines without a score.
         note: why it is undecided, if the reason is not a missing baseline.
         of_trained: whether runs failed, so that the verdict is of those that trained.
     """
 
-    standing: Standing | Literal["none"]
     comparisons: tuple[BaselineComparison, ...]
     missing: tuple[str, ...] = ()
     note: str = ""
     of_trained: bool = False
 
     @property
-    def summary(self) -> str:
-        """A phrase for a table: ``undecided against TF-IDF; better than constant answer``."""
-        if not self.comparisons:
-            return self.note or "no baseline has a score yet"
-        if self.standing == "above" and not self.missing:
-            condition = ", of runs that trained" if self.of_trained else ""
-            return f"better than every baseline{condition}"
-        phrases = {
-            "below": "worse than",
-            "unclear": "undecided against",
-            "above": "better than",
-        }
-        parts = [
-            f"{words} {names}"
-            for standing, words in phrases.items()
-            if (names := self._join_baselines(standing))
-        ]
-        if self.note:
-            parts.append(self.note)
-        text = "; ".join(parts)
-        if not self.missing:
-            return text
-        return f"{text} (no score yet of {', '.join(map(title_of, self.missing))})"
+    def standing(self) -> Standing | Literal["none"]:
+        """Above only if above each baseline; below if below any; none without a comparison."""
+        standings = {comparison.standing for comparison in self.comparisons}
+        if not standings:
+            return "none"
+        if "below" in standings:
+            return "below"
+        return "above" if standings == {"above"} else "unclear"
 
     @property
     def above_all(self) -> bool:
         """Proven better than every baseline, none of which is missing."""
         return self.standing == "above" and not self.missing
 
-    def _join_baselines(self, standing: str) -> str:
-        return ", ".join(title_of(c.baseline) for c in self.comparisons if c.standing == standing)
+    @property
+    def summary(self) -> str:
+        """A phrase for a table: ``undecided against TF-IDF; better than constant answer``."""
+        if not self.comparisons:
+            return self.note or "no baseline has a score yet"
+        if self.above_all:
+            condition = ", of runs that trained" if self.of_trained else ""
+            return f"better than every baseline{condition}"
+        words = {"below": "worse than", "unclear": "undecided against", "above": "better than"}
+        names: dict[str, list[str]] = {standing: [] for standing in words}
+        for comparison in self.comparisons:
+            names[comparison.standing].append(title_of(comparison.baseline))
+        parts = [
+            f"{words[standing]} {', '.join(named)}" for standing, named in names.items() if named
+        ]
+        text = "; ".join([*parts, self.note] if self.note else parts)
+        if not self.missing:
+            return text
+        return f"{text} (no score yet of {', '.join(map(title_of, self.missing))})"
 
 
-def verdict_of(
-    comparisons: Sequence[BaselineComparison],
-    missing: Sequence[str] = (),
-    note: str = "",
-    *,
-    of_trained: bool = False,
-) -> Verdict:
-    """Above only if above each baseline; below if below any; otherwise unclear.
+class _Group:
+    """Cells that are compared with one another, by name."""
 
-    Args:
-        comparisons: with each baseline.
-        missing: baselines that have no score yet.
-        note: why a comparison is undecided.
-        of_trained: whether runs failed.
-    """
-    standings = {comparison.standing for comparison in comparisons}
-    standing: Standing | Literal["none"] = "unclear"
-    if not comparisons:
-        standing = "none"
-    elif "below" in standings:
-        standing = "below"
-    elif standings == {"above"}:
-        standing = "above"
-    return Verdict(standing, tuple(comparisons), tuple(missing), note, of_trained)
+    def __init__(self, cells: Mapping[str, Cell]) -> None:
+        self.cells = cells
+        self.scores = keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
+        self.baselines = {name for name, cell in cells.items() if cell.baseline}
+        self.race = find_raced_pairs(cells)
+
+    def compare(self) -> tuple[Pair, ...]:
+        return compare_all_pairs(self.scores, self.baselines, self.race)
 
 
 class PairwiseComparisons:
@@ -172,12 +158,17 @@ class PairwiseComparisons:
         """Compare all cells on one model, with each other and with the baselines."""
         self._cells = cells
         models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
-        self._scores = {model: scores_on_model(cells, model) for model in models}
-        self._pairs = {model: self._compare_on(model) for model in models}
+        self._groups = {
+            model: _Group({c.method: c for c in cells if c.model in (model, NO_MODEL)})
+            for model in models
+        }
+        self._pairs = {model: self._compare_on(group) for model, group in self._groups.items()}
         self._shortfalls = {
             # The best of all may be one that was stopped.
-            model: {} if self._incomplete_on(model) else bound_shortfalls(self._pairs[model])
-            for model in models
+            model: {} if group.race and group.race.incomplete else bound_shortfalls(pairs)
+            for (model, group), pairs in zip(
+                self._groups.items(), self._pairs.values(), strict=True
+            )
         }
 
     def pairs(self, model: str) -> tuple[Pair, ...]:
@@ -189,33 +180,33 @@ class PairwiseComparisons:
 
         Cells on different models are corrected over all pairs of the task's cells.
         """
-        for model, pairs in self._pairs.items():
+        _, pairs, names = self._find_group(a, b)
+        return _find_pair(pairs, *names)
+
+    def _find_group(self, a: Cell, b: Cell) -> tuple[_Group, tuple[Pair, ...], tuple[str, str]]:
+        """The cells among which both are compared, all their pairs, and both names there."""
+        for model, group in self._groups.items():
             if {a.model, b.model} <= {model, NO_MODEL}:
-                return _find_pair(pairs, a.method, b.method)
-        return _find_pair(self._pairs_across_models, _full_name(a), _full_name(b))
+                return group, self._pairs[model], (a.method, b.method)
+        return self._all_cells, self._pairs_across_models, (_full_name(a), _full_name(b))
 
     def estimate_sample_size(self, a: Cell, b: Cell) -> SampleSize | None:
         """What would decide between ``a`` and ``b``; None if they share no examples.
 
         By the level and with the variances between seeds by which :meth:`compare` judges them.
         """
-        pair = self.compare(a, b)
+        group, pairs, names = self._find_group(a, b)
+        pair = _find_pair(pairs, *names)
         if pair is None:
             return None
-        on_one_model = (m for m in self._scores if {a.model, b.model} <= {m, NO_MODEL})
-        model = next(on_one_model, None)
-        cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
-        scores, names = self._scores.get(model or "", {}), (a.method, b.method)
-        if model is None:
-            cells, scores = self._cells_across_models
-            names = (_full_name(a), _full_name(b))
-        lending, race = lending_scores(scores, _names_of_baselines(cells)), find_raced_pairs(cells)
         return estimate_sample_size(
-            scores[names[0]],
-            scores[names[1]],
+            group.scores[names[0]],
+            group.scores[names[1]],
             (a.deterministic, b.deterministic),
             ALPHA / pair.family,
-            prior=fit_seed_prior(lending) if race is None else race.prior,
+            prior=group.race.prior
+            if group.race
+            else fit_seed_prior(lending_scores(group.scores, group.baselines)),
             run_seconds=(a.run_seconds, b.run_seconds),
         )
 
@@ -228,12 +219,16 @@ class PairwiseComparisons:
         """
         if cell.model == NO_MODEL:
             return None
+        failed = cell.failures is not None and cell.failures.failed > 0
         if cell.bootstrap is None:
-            failed = cell.failures is not None and cell.failures.failed
-            return Verdict("none", (), note="undecided: no run trained") if failed else None
+            return Verdict((), note="undecided: no run trained") if failed else None
         comparisons, missing, withheld = [], [], set()
-        for other in _baselines_of(cell, self._cells):
-            pair, name = self.compare(cell, other), format_name(other.method)
+        for baseline in self._cells:
+            # Those without a model, and on its own model; a probe is none of itself.
+            same_probe = cell.name in WITH_MODEL and baseline.name == cell.name
+            if not baseline.baseline or baseline.model not in (NO_MODEL, cell.model) or same_probe:
+                continue
+            pair, name = self.compare(cell, baseline), format_name(baseline.method)
             if pair is None:
                 missing.append(name)
             else:
@@ -241,8 +236,8 @@ class PairwiseComparisons:
                 comparisons.append(
                     BaselineComparison(name, pair.difference, pair.p_holm, pair.standing)
                 )
-        failed = cell.failures is not None and cell.failures.failed > 0
-        return verdict_of(comparisons, missing, describe_withheld(withheld), of_trained=failed)
+        note = describe_withheld(withheld)
+        return Verdict(tuple(comparisons), tuple(missing), note, of_trained=failed)
 
     def shortfall(self, cell: Cell) -> Shortfall | None:
         """How far ``cell`` may be below the best of its model; None with one run, or alone."""
@@ -250,44 +245,30 @@ class PairwiseComparisons:
 
     def ranks(self, model: str) -> dict[str, RankRange]:
         """The possible ranks of each method of a model among its methods, without baselines."""
-        methods = {c.method for c in self._cells if c.model == model and not c.baseline}
-        names = [name for name in self._scores.get(model, ()) if name in methods]
-        return rank_ranges(names, [p for p in self.pairs(model) if {p.a, p.b} <= methods])
+        if model not in self._groups:
+            return {}
+        group = self._groups[model]
+        names = [name for name in group.scores if name not in group.baselines]
+        return rank_ranges(names, [p for p in self._pairs[model] if {p.a, p.b} <= {*names}])
 
-    def find_worse(self, best: Cell, others: Iterable[Cell]) -> list[Cell]:
-        """The cells of ``others`` that are proven worse than ``best``."""
-        pairs = [(other, self.compare(best, other)) for other in others]
-        return [other for other, pair in pairs if pair and pair.standing == "above"]
-
-    def _incomplete_on(self, model: str) -> set[str]:
-        """Methods that a race did not give all their runs."""
-        cells = [c for c in self._cells if c.model in (model, NO_MODEL)]
-        return {c.method for c in cells if c.raced and not c.complete}
-
-    def _compare_on(self, model: str) -> tuple[Pair, ...]:
-        cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
-        race = find_raced_pairs(cells)
-        compared = compare_all_pairs(self._scores[model], _names_of_baselines(cells), race)
+    def _compare_on(self, group: _Group) -> tuple[Pair, ...]:
+        compared = group.compare()
         corrected = correct_by_family(
-            {(pair.a, pair.b): pair.difference.p for pair in compared}, cells
+            {(pair.a, pair.b): pair.difference.p for pair in compared}, group.cells
         )
-        pairs = [
-            replace(pair, p_holm=p, family=size)
-            for pair in compared
-            for p, size in [corrected[(pair.a, pair.b)]]
-        ]
-        return self._withhold_pairs(pairs, cells)
+        pairs = []
+        for pair in compared:
+            p, size = corrected[pair.a, pair.b]
+            pairs.append(replace(pair, p_holm=p, family=size))
+        return self._withhold_pairs(pairs, group.cells)
 
     @cached_property
-    def _cells_across_models(self) -> tuple[dict[str, Cell], dict[str, BootstrapScore]]:
-        cells = {_full_name(cell): cell for cell in self._cells}
-        return cells, keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
+    def _all_cells(self) -> _Group:
+        return _Group({_full_name(cell): cell for cell in self._cells})
 
     @cached_property
     def _pairs_across_models(self) -> tuple[Pair, ...]:
-        cells, scores = self._cells_across_models
-        pairs = compare_all_pairs(scores, _names_of_baselines(cells), find_raced_pairs(cells))
-        return self._withhold_pairs(pairs, cells)
+        return self._withhold_pairs(self._all_cells.compare(), self._all_cells.cells)
 
     def _withhold_pairs(self, pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> tuple[Pair, ...]:
         return tuple(
@@ -297,8 +278,7 @@ class PairwiseComparisons:
 
     def _withhold(self, pair: Pair, a: Cell, b: Cell) -> Withheld:
         """Why a pair may not be decided."""
-        split = [c for c in (a, b) if not c.deterministic and not c.design.is_cross_validation]
-        if any(c.bootstrap and len(c.bootstrap.seeds) == 1 for c in split):
+        if any(c.bootstrap and len(c.bootstrap.seeds) == 1 and c.draws_seeds for c in (a, b)):
             return "one run"
         if any(c.raced and not c.complete for c in (a, b)):
             return "stopped"
@@ -306,8 +286,7 @@ class PairwiseComparisons:
         if better.failures is not None and better.failures.failed:
             if better.raced:  # what failures cost depends on how often all others fail
                 return "failures"
-            expected = self._expected
-            ahead, behind = (expected.get((c.model, c.method)) for c in (better, worse))
+            ahead, behind = (self._expected.get(c.key) for c in (better, worse))
             if ahead and behind and ahead.estimate <= behind.estimate:
                 return "failures"
         return ""
@@ -399,21 +378,5 @@ def _find_pair(pairs: Iterable[Pair], a: str, b: str) -> Pair | None:
     return None
 
 
-def _names_of_baselines(cells: Mapping[str, Cell]) -> set[str]:
-    return {name for name, cell in cells.items() if cell.baseline}
-
-
 def _full_name(cell: Cell) -> str:
     return f"{cell.model}\n{cell.method}"
-
-
-def _baselines_of(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
-    """The baselines of a cell: those without a model, and the probe of its own model."""
-    return [
-        other
-        for other in cells
-        if other is not cell
-        and other.baseline
-        and other.model in (NO_MODEL, cell.model)
-        and not (cell.name in WITH_MODEL and other.name == cell.name)
-    ]

@@ -34,7 +34,6 @@ from paretune.analysis.statistics.differences import (
     fit_seed_prior,
     lending_scores,
     on_common_rows,
-    score_difference,
 )
 from paretune.analysis.statistics.intervals import Interval
 from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
@@ -102,17 +101,11 @@ class Pair:
         if self.terms is None or self.difference.p <= 0:
             return self.difference
         share = self.difference.p / self.p_holm if self.p_holm < 1 else 1 / self.family
-        half = max(self.terms.half_width(ALPHA * share), self._half_width)
-        low, high = self.difference.estimate - half, self.difference.estimate + half
-        widest = self.difference.highest
-        return replace(self.difference, low=max(low, -widest), high=min(high, widest))
-
-    @property
-    def _half_width(self) -> float:
-        return max(
-            self.difference.estimate - self.difference.low,
-            self.difference.high - self.difference.estimate,
-        )
+        alone, widest = self.difference, self.difference.highest
+        half_width = max(alone.estimate - alone.low, alone.high - alone.estimate)
+        half = max(self.terms.half_width(ALPHA * share), half_width)
+        low, high = alone.estimate - half, alone.estimate + half
+        return replace(alone, low=max(low, -widest), high=min(high, widest))
 
     @property
     def standing(self) -> Standing:
@@ -174,21 +167,21 @@ def compare_all_pairs(
         for a, b in combinations(cells, 2)
         if not set(cells[a].uid).isdisjoint(cells[b].uid)
     }
-    differences = {names: score_difference(*pair, prior) for names, pair in sides.items()}
-    members = len(cells)
+    terms = {names: difference_terms(*pair, prior) for names, pair in sides.items()}
+    differences = {names: terms[names].interval(*pair) for names, pair in sides.items()}
+    members, absent = len(cells), 0
     if race is not None:
         members = max(members, race.members)
+        absent = members * (members - 1) // 2 - len(differences)
         differences = {
-            names: replace(one, p=1.0) if race.incomplete & {*names} else one
-            for names, one in differences.items()
+            names: replace(difference, p=1.0) if race.incomplete & {*names} else difference
+            for names, difference in differences.items()
         }
-    absent = members * (members - 1) // 2 - len(differences) if race is not None else 0
     corrected = all_pairs_correction(
         [*(d.p for d in differences.values()), *[1.0] * absent], members
-    )[: len(differences)]
-    # One-sided, for each of the others against the best (shortfall.py).
+    )
+    # One-sided, for each of the others against the best.
     level = 2 * ALPHA / max(len(cells) - 1, 1)
-    terms = {names: difference_terms(*pair, prior) for names, pair in sides.items()}
     return tuple(
         Pair(
             *names,
@@ -199,7 +192,7 @@ def compare_all_pairs(
             bound=terms[names].half_width(level),
             terms=terms[names],
         )
-        for (names, difference), p in zip(differences.items(), corrected, strict=True)
+        for (names, difference), p in zip(differences.items(), corrected, strict=False)
     )
 
 

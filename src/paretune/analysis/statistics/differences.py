@@ -214,6 +214,14 @@ class DifferenceTerms:
             squared += _quantile(freedom, level) ** 2 * variance
         return math.sqrt(squared)
 
+    def interval(self, a: BootstrapScore, b: BootstrapScore) -> Interval:
+        """The 95 % interval and p-value of the difference of these scores."""
+        v_seeds = sum(v for v, _ in self.seeds)
+        half, widest = self.half_width(ALPHA), a.highest - a.lowest
+        interval = build_interval(self.estimate, half, (a, b), v_seeds, self.examples[0])
+        low, high = max(-widest, interval.low), min(widest, interval.high)
+        return replace(interval, low=low, high=high, p=self.p_value())
+
     def p_value(self) -> float:
         """The two-sided level at which the interval would just exclude 0, by bisection."""
         gap = abs(self.estimate)
@@ -238,18 +246,7 @@ def score_difference(a: BootstrapScore, b: BootstrapScore, prior: SeedPrior = NO
         StoreError: ``a`` and ``b`` answered different examples.
     """
     a, b = on_common_rows(a, b)
-    terms = difference_terms(a, b, prior)
-    v_seeds = sum(v for v, _ in terms.seeds)
-    interval = build_interval(
-        terms.estimate, terms.half_width(ALPHA), (a, b), v_seeds, terms.examples[0]
-    )
-    widest = a.highest - a.lowest
-    return replace(
-        interval,
-        low=max(-widest, interval.low),
-        high=min(widest, interval.high),
-        p=terms.p_value(),
-    )
+    return difference_terms(a, b, prior).interval(a, b)
 
 
 def difference_terms(

@@ -175,8 +175,8 @@ def _of_trained(rows: Sequence[Row]) -> str:
 
 def _find_below(best: Row, others: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
     """Those that are proven worse than ``best``."""
-    below = comparisons.find_worse(best.cell, [row.cell for row in others])
-    return [row for row in others if row.cell in below]
+    pairs = ((row, comparisons.compare(best.cell, row.cell)) for row in others)
+    return [row for row, pair in pairs if pair is not None and pair.standing == "above"]
 
 
 def _describe(row: Row) -> str:
