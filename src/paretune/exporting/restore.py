@@ -1,4 +1,6 @@
-"""A run's model as it was when it was scored: base model, method and trained weights.
+"""A run's model as it was when it was scored: its weights, the model, and new predictions.
+
+Weights come from the store, or the run is trained again (:func:`load_or_retrain`).
 
 paretune's own form of an export is a folder with ``weights.safetensors`` and ``paretune.json`` (the
 run, its task and its base model), which :func:`open_native_folder` opens on the base model.
@@ -6,7 +8,10 @@ run, its task and its base model), which :func:`open_native_folder` opens on the
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,19 +20,31 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
 
-from paretune import objectives
-from paretune.data.example import Dataset
+from paretune import methods, objectives
+from paretune.data.example import Dataset, Example
 from paretune.data.prompt import Prompt
 from paretune.errors import MethodError, StoreError
+from paretune.execution.progress import format_duration
 from paretune.files import expand_home
+from paretune.methods import ConfiguredBaseline
 from paretune.models.load import LoadedModel, load_model, rescale_regression_head
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import Objective
 from paretune.objectives.readouts import for_readout
-from paretune.study import Readout, Run, paths
+from paretune.reporting.text.formatting import format_bytes
+from paretune.store import Store
+from paretune.store.encoding import decode_predictions
+from paretune.store.record import Record
+from paretune.study import Answer, Generation, Readout, Run, paths
+from paretune.training.caches import ProcessCache
+from paretune.training.evaluation.predict import evaluate_alone, generate
+from paretune.training.forward.micro_batch import Compute
+from paretune.training.forward.select import forward_for
 from paretune.training.prepare import PreparedModel, prepare
 
+TOLERANCE = 1e-3
+"""Largest difference of a number from the recorded one, relative where that is above 1."""
 FORMAT = 2
 """Version of ``paretune.json``."""
 PATH_KEYS = {
@@ -187,3 +204,145 @@ def read_native_folder(folder: Path) -> dict[str, Any]:
             remedy="Update paretune.",
         )
     return description
+
+
+def predict(
+    run: Run,
+    dataset: Dataset,
+    examples: Sequence[Example],
+    caches: ProcessCache,
+    weights: bytes | None,
+) -> tuple[tuple[Any, ...], int]:
+    """Answers to new examples, computed as when the run was scored.
+
+    Args:
+        examples: of the dataset's form; their labels are ignored.
+        weights: its trained tensors; None for a baseline, which is fitted again.
+
+    Returns:
+        (examples,) indices into the dataset's labels, or texts; and how many texts were truncated.
+
+    Raises:
+        MethodError: the task has labels, and the run answers by texts that it writes.
+    """
+    objective = caches.objective(run)
+    if dataset.labels and objective.generates:
+        raise MethodError(
+            "its answers are texts that it writes, which may name no label.",
+            where=" x ".join(run.cell),
+            remedy="Choose a run whose readout is label_words or head.",
+        )
+    truncated = 0
+    if weights is None:
+        method = methods.configure(run.method)
+        assert isinstance(method, ConfiguredBaseline)  # noqa: S101  (its run has no model)
+        fitted = method.fit(caches.parts(run).train, len(dataset.labels), run.seed)
+        answers = fitted(examples)
+    else:
+        compute, source = Compute.of(run, "cpu"), caches.source(run.model)
+        task = TaskSignature.of(run, dataset)
+        prepared = restore_run(run, task, source, weights, compute.precision)
+        loaded, fleet = prepared.loaded, prepared.fleet
+        encoded = caches.encode(
+            list(examples), loaded, source, prepared.max_length, objective.encode
+        )
+        truncated = sum(encoded.truncated)
+        if objective.generates:
+            answers = generate(loaded, fleet, compute, encoded, run.generation or Generation())
+        else:
+            forward = forward_for(loaded, fleet, compute)
+            answers = evaluate_alone(forward, encoded, objective.collector)
+    if dataset.labels:
+        answers = map(int, answers.argmax(1))
+    return tuple(answers), truncated
+
+
+def check_weights_kept(records: Sequence[Record], store: Store) -> None:
+    """Check that the weights of all these runs were kept.
+
+    Raises:
+        StoreError: names those that were not, with what training them again takes.
+    """
+    dropped = store.list_dropped_runs()
+    missing = [r for r in records if r.result.get("weights") is None or r.run_id in dropped]
+    if not missing:
+        return
+    raise StoreError(
+        "its trained weights were not kept." if len(missing) == 1 else "trained weights not kept.",
+        where=", ".join(f"{' x '.join(r.run.cell)} ({describe_retraining(r)})" for r in missing),
+        remedy="Add --train-again: the same run gives the same weights. "
+        "protocol.keep_weights in the study file says how many bytes are kept.",
+    )
+
+
+def describe_retraining(record: Record) -> str:
+    """``418 MiB, 12 min of training``: size of a run's weights, and what training took."""
+    parts = [format_bytes(int(record.result.get("trained_bytes", 0)))]
+    seconds = record.measured.get("wall_seconds", {}).get("train")
+    if seconds is not None:
+        parts.append(f"{format_duration(float(seconds))} of training")
+    return ", ".join(parts)
+
+
+def load_or_retrain(
+    record: Record,
+    store: Store,
+    *,
+    train_again: bool,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> bytes:
+    """All trained tensors of a run, as safetensors.
+
+    Args:
+        record: a final run of a method that trains a model.
+        train_again: train the run again if its weights were not kept.
+        tell: called before that with a sentence on what it takes.
+
+    Raises:
+        StoreError: they were not kept, or the run trained again predicts something else.
+    """
+    blob = record.result.get("weights")
+    if blob is not None and record.run_id not in store.list_dropped_runs():
+        return store.read_blob(blob)
+    if not train_again:
+        check_weights_kept([record], store)
+    tell(f"Training again: {' x '.join(record.run.cell)}, seed {record.run.seed} "
+         f"({describe_retraining(record)} when it ran)")  # fmt: skip
+    import torch
+
+    from paretune.training.trainer import train_run
+
+    torch.set_num_threads(record.measured.get("environment", {}).get("threads", 1))
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = train_run(record.run, checkpoint=Path(folder) / "state")
+    if not _answers_match(outcome.blobs["predictions"], record, store):
+        raise StoreError(
+            "trained again it answers differently: other data, processor or versions.",
+            where=" x ".join(record.run.cell),
+            remedy="Export where it was trained, or run the study here.",
+        )
+    return outcome.blobs["weights"]
+
+
+def _answers_match(blob: bytes, record: Record, store: Store) -> bool:
+    """Whether a run predicts the test examples as recorded, so that its scores are valid.
+
+    A run is reproduced bit for bit only if it trained alone and on the same processor; otherwise it
+    may differ by rounding.
+    """
+    if hashlib.sha256(blob).hexdigest() == record.result.get("predictions"):
+        return True
+    before = decode_predictions(
+        store.read_blob(record.result["predictions"]), f"run {record.run_id}"
+    )
+    now = decode_predictions(blob, "the run trained again")
+    if before["test"].uid != now["test"].uid:
+        return False
+    return all(map(is_same_answer, now["test"].prediction, before["test"].prediction))
+
+
+def is_same_answer(answer: Answer, recorded: Answer) -> bool:
+    """Whether they are equal, numbers within :data:`TOLERANCE`."""
+    if isinstance(answer, float) and isinstance(recorded, float):
+        return abs(answer - recorded) <= TOLERANCE * max(1.0, abs(recorded))
+    return answer == recorded

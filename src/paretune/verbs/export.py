@@ -103,8 +103,7 @@ def export(
     from paretune.exporting.export_run import write_export
     from paretune.exporting.folder import atomic_folder, check_push, check_target, push_folder
     from paretune.exporting.formats import explain_forms
-    from paretune.exporting.restore import TaskSignature
-    from paretune.exporting.weights import load_or_retrain
+    from paretune.exporting.restore import TaskSignature, load_or_retrain
     from paretune.files import make_file_name
     from paretune.models.sources.local_paths import is_local_folder, remember_path
     from paretune.planning.prepare import find_source, read_dataset

@@ -80,7 +80,7 @@ def export_slobench(
     study = resolve_study(study)  # before torch is imported
     release, source = inputs.get("release"), inputs.get("source")
     from paretune.analysis.cells import group_into_cells
-    from paretune.exporting import weights
+    from paretune.exporting import restore
     from paretune.exporting.folder import atomic_folder, check_target
     from paretune.planning.prepare import find_source, read_dataset
     from paretune.store import Store
@@ -103,7 +103,7 @@ def export_slobench(
     if not train_again:
         with Store.open(results.folder) as opened:
             trained = [run.record for run in selected.values() if not run.baseline]
-            weights.check_weights_kept(trained, opened)
+            restore.check_weights_kept(trained, opened)
     caches = ProcessCache()
     for run in selected.values():
         read_dataset(run.record.run.task, caches, offline=not online)
@@ -133,7 +133,7 @@ def export_slobench(
             tell(f"{name}: {num_rows:,} rows by {' x '.join(run.record.run.cell)}")
             if run.baseline:
                 return None
-            return weights.load_or_retrain(run.record, opened, train_again=train_again, tell=tell)
+            return restore.load_or_retrain(run.record, opened, train_again=train_again, tell=tell)
 
         for request in label_requests:
             trained_weights = load_weights(request.name, len(request.rows), request.by)

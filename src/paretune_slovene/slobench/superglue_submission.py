@@ -9,7 +9,7 @@ from pathlib import Path
 from paretune.analysis.run_selection import SelectedRun
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
-from paretune.exporting.predict import predict_labels
+from paretune.exporting.restore import predict
 from paretune.training.caches import ProcessCache
 from paretune_slovene.slobench import superglue_rows, superglue_zip
 from paretune_slovene.slobench.official_scores import Answers, Key
@@ -56,7 +56,7 @@ def answer_superglue(
 ) -> tuple[Answers, SubmittedTask]:
     """The answers to one task, and its entry in the card."""
     run, examples = request.by.record.run, request.dataset.unlabelled
-    labels, cut = predict_labels(run, request.dataset, examples, caches, weights)
+    labels, cut = predict(run, request.dataset, examples, caches, weights)
     answers = superglue_rows.spell_labels(request.name, request.rows, labels)
     distinct = set(answers.values())
     constant = str(distinct.pop()) if len(distinct) == 1 else None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.analysis.run_selection import SelectedRun
+from paretune.data.example import Example
 from paretune.data.finding import Finding, truncate_findings
 from paretune.errors import DataError
-from paretune.exporting.predict import translate_sentences
+from paretune.exporting.restore import predict
 from paretune.files import make_file_name
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
@@ -155,7 +156,9 @@ def answer_translation(
     """
     run = request.by.record.run
     dataset = caches.dataset(run.task)
-    translations, cut = translate_sentences(run, dataset, request.sources, caches, weights)
+    sources = enumerate(request.sources, 1)
+    examples = [Example(f"line {i}", ((s, None),), None, f"line {i}") for i, s in sources]
+    translations, cut = predict(run, dataset, examples, caches, weights)
     texts = [" ".join(text.split()) for text in translations]
     empty = [number for number, text in enumerate(texts, 1) if not text]
     texts = [text or " ".join(request.sources[i].split()) for i, text in enumerate(texts)]

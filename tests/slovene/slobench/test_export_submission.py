@@ -16,7 +16,7 @@ from support.tiny_study import as_file, command, finish
 
 from paretune import metrics
 from paretune.errors import DataError, StoreError, StudyError
-from paretune.exporting.predict import predict_labels
+from paretune.exporting.restore import predict
 from paretune.reporting.text.formatting import format_examples, format_interval
 from paretune.store import Store
 from paretune.tasks import available
@@ -97,7 +97,7 @@ def test_the_restored_run_answers_as_it_did_when_it_was_scored(done: Any) -> Non
                 continue
             kept = record.result.get("weights")
             dataset = caches.dataset(record.run.task)
-            labels, _ = predict_labels(
+            labels, _ = predict(
                 record.run, dataset, dataset.test, caches, stored.read_blob(kept) if kept else None
             )
             assert labels == record.predictions["test"].prediction, record.run.cell
@@ -118,7 +118,7 @@ def test_bf16_runs_are_answered_in_bf16(tmp_path: Path, tiny_model: Any) -> None
         ]  # fmt: skip
         caches, weights = ProcessCache(), stored.read_blob(record.result["weights"])
     dataset = caches.dataset(record.run.task)
-    labels, _ = predict_labels(record.run, dataset, dataset.test, caches, weights)
+    labels, _ = predict(record.run, dataset, dataset.test, caches, weights)
     assert labels == record.predictions["test"].prediction
 
 

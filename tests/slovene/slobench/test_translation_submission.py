@@ -81,11 +81,11 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
     study, store, source = done
     sources = source.read_text(encoding="utf-8").splitlines()
 
-    def translated(run: Any, dataset: Any, inputs: list[str], *rest: Any) -> Any:
-        assert inputs == sources
+    def translated(run: Any, dataset: Any, inputs: list[Any], *rest: Any) -> Any:
+        assert [example.segments[0][0] for example in inputs] == sources
         return ("", " \n", *(f" a\u2028b  {i}\n" for i in range(8))), 0
 
-    monkeypatch.setattr(translation_submission, "translate_sentences", translated)
+    monkeypatch.setattr(translation_submission, "predict", translated)
     file = as_file(study, tmp_path / "mt.yaml")
     code, out, err = command(
         capsys, "export", "slobench", file, "--store", store, "--source", source, "--output",
@@ -152,7 +152,7 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     study, store, source = done
     texts = tuple(english for _, english in sentences(7, 3))
     translations = ("! or NOT x", *texts, ".) x", "... x")
-    monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: (translations, 3))
+    monkeypatch.setattr(translation_submission, "predict", lambda *_: (translations, 3))
     code, out, err = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
         "--source", source, "--output", tmp_path / "out",
@@ -179,7 +179,7 @@ def test_many_mended_lines_are_all_in_the_readme(
     source = tmp_path / "long.txt"
     source.write_text("pes\n" * 30, encoding="utf-8")
     translations = tuple(f"? {i}" for i in range(30)), 0
-    monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: translations)
+    monkeypatch.setattr(translation_submission, "predict", lambda *_: translations)
     code, out, _ = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
         "--source", source, "--output", tmp_path / "out",
