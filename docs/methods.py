@@ -215,7 +215,7 @@ def bert_base_counts(trained: dict[str, methods.Method]) -> dict[str, str]:
 
 def file_of(method: methods.Method) -> ModuleType:
     """The module that a method is the value of."""
-    return sys.modules[method.inject.__module__]
+    return sys.modules[f"paretune.methods.{method.name}"]
 
 
 def code_lines(module: methods.Method) -> int:

@@ -198,8 +198,8 @@ def test_prompts_and_prefixes_share_a_multiple_choice_model(prepared: Any) -> No
 def test_a_stack_is_another_run_when_a_members_code_has_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = stack.Options(methods=({"name": "lora"}, {"name": "bitfit"}))
-    before = stack.METHOD.code_epoch_of(options)
+    spec = MethodSpec.model_validate({"name": "stack", "methods": ["lora", "bitfit"]})
+    before = methods.configure(spec).code_epoch
     newer = replace(bitfit.METHOD, code_epoch=bitfit.METHOD.code_epoch + 1)
     monkeypatch.setattr(bitfit, "METHOD", newer)
-    assert stack.METHOD.code_epoch_of(options) == before + 1
+    assert methods.configure(spec).code_epoch == before + 1

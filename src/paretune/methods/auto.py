@@ -22,17 +22,12 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods import stack
-from paretune.methods.core.injection import Injection
-from paretune.methods.core.method import Method, Rates
+from paretune.methods.core.method import Method
 from paretune.methods.core.options import MethodList, MethodOptions, Names
 from paretune.methods.core.registry import ConfiguredMethod
-from paretune.methods.core.run_axis import Fleet
-from paretune.models.structure.anatomy import Anatomy
-from paretune.models.structure.topology import Topology
 
 NAME = "auto"
 MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")
@@ -71,27 +66,9 @@ class Options(MethodOptions):
         return FoundStack(methods=self.methods)
 
 
-def _members(options: Options) -> list[ConfiguredMethod]:
+def _configure_members(options: Options) -> list[ConfiguredMethod]:
     """What the search has found; nothing before."""
-    return stack.configure_members(options.as_stack) if options.methods else []
-
-
-def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
-) -> Injection:
-    """Put in all of them, in order."""
-    return stack.inject(model, anatomy, options.as_stack, fleet, seeds)
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """The sum of all of them."""
-    return stack.count_parameters(model, anatomy, options.as_stack)
-
-
-def _find_rates(options: Options, topology: Topology) -> Rates | None:
-    """The first member's; before the search those of a stack."""
-    members = _members(options)
-    return members[0].learning_rates(topology) if members else stack.METHOD.learning_rates
+    return stack.configure_members(options) if options.methods else []
 
 
 METHOD = Method(
@@ -99,17 +76,12 @@ METHOD = Method(
     title="searched combination",
     options=Options,
     learning_rates=stack.METHOD.learning_rates,
-    learning_rates_of=_find_rates,
     starts_as_base=True,
-    inject=inject,
-    count_parameters=count_parameters,
-    code_epoch_of=lambda o: stack.count_code_epochs(_members(o)),
-    reads_base_weights=lambda o: any(m.reads_base_weights for m in _members(o)),
-    cannot_train_quantised=lambda o: stack.find_quantised_refusal(_members(o)),
-    trains_alone=lambda o: any(m.trains_alone for m in _members(o)) or not o.methods,
-    mixes=lambda o: all(m.mixes for m in _members(o)),
+    inject=stack.inject,
+    count_parameters=stack.count_parameters,
+    trains_alone=lambda options: not options.methods,
     merge=stack.merge,
-    cannot_merge=lambda o: stack.describe_unmergeable(m.method for m in _members(o)),
+    cannot_merge=lambda o: stack.describe_unmergeable(m.method for m in _configure_members(o)),
     not_in_stack="name the methods that it found instead",
-    members_of=_members,
+    members_of=_configure_members,
 )

@@ -11,14 +11,10 @@ out.
 from __future__ import annotations
 
 from pydantic import Field
-from torch import nn
 
 from paretune.methods import parallel, stack
-from paretune.methods.core.injection import Injection
 from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method
-from paretune.methods.core.run_axis import Fleet
-from paretune.models.structure.anatomy import Anatomy
 
 
 class Options(LayerOptions):
@@ -47,18 +43,6 @@ class Options(LayerOptions):
         return stack.Options(methods=(adapter, prefix))
 
 
-def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
-) -> Injection:
-    """Put in both."""
-    return stack.inject(model, anatomy, options.as_stack, fleet, seeds)
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """The sum of both."""
-    return stack.count_parameters(model, anatomy, options.as_stack)
-
-
 METHOD = Method(
     name="mam",
     title="MAM adapter",
@@ -66,7 +50,7 @@ METHOD = Method(
     learning_rates=parallel.METHOD.learning_rates,
     decoder_learning_rates=parallel.METHOD.decoder_learning_rates,
     starts_as_base=False,
-    inject=inject,
-    count_parameters=count_parameters,
-    members_of=lambda options: stack.configure_members(options.as_stack),
+    inject=stack.inject,
+    count_parameters=stack.count_parameters,
+    members_of=stack.configure_members,
 )

@@ -16,7 +16,7 @@ rate, so that prompts and adapters can be trained together.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import nn
 
@@ -41,14 +41,28 @@ class Options(MethodOptions):
     least: ClassVar[int] = 2
     _tokenised: tuple[ConfiguredMethod, ...] = ()
 
+    @property
+    def as_stack(self) -> Options:
+        """Itself."""
+        return self
 
-def configure_members(options: Options) -> list[ConfiguredMethod]:
+
+class Combination(Protocol):
+    """Options of a method that is a stack."""
+
+    @property
+    def as_stack(self) -> Options:
+        """The same, as options of a stack."""
+
+
+def configure_members(combination: Combination) -> list[ConfiguredMethod]:
     """The members with their checked options, in order.
 
     Raises:
         MethodError: fewer than two members, one named twice in the same layers, or some that do not
             go together.
     """
+    options = combination.as_stack
     if options._tokenised:
         return list(options._tokenised)
     names = [str(member["name"]) for member in options.methods]
@@ -89,7 +103,7 @@ def _is_whole(member: ConfiguredMethod) -> bool:
     return not isinstance(member.options, LayerOptions) or member.options.layers == ALL
 
 
-def _members_of(options: Options, anatomy: Anatomy) -> list[ConfiguredMethod]:
+def _members_of(options: Combination, anatomy: Anatomy) -> list[ConfiguredMethod]:
     """The members; MethodError where two of one method would stand in the same layer."""
     members = configure_members(options)
     seen: dict[tuple[str, str], ConfiguredMethod] = {}
@@ -134,7 +148,7 @@ def with_tokenizer(options: Options, tokenizer: Any) -> Options:
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: Combination, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Inject every member, in order."""
     whole = Injection({})
@@ -159,7 +173,7 @@ def inject(
     return whole
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Combination) -> int:
     """The sum over the members."""
     return sum(m.count_parameters(model, anatomy) for m in _members_of(options, anatomy))
 
@@ -175,17 +189,6 @@ def merge(model: nn.Module, injection: Injection) -> None:
     for method, own in injection.members:
         if method.merge is not None:
             method.merge(model, own)
-
-
-def count_code_epochs(members: Iterable[ConfiguredMethod]) -> int:
-    """The epoch of all of them: another member's new code is a new run too."""
-    return 1 + sum(member.code_epoch - 1 for member in members)
-
-
-def find_quantised_refusal(members: Iterable[ConfiguredMethod]) -> str:
-    """Why the first of them that cannot does not train beside quantised matrices, or ""."""
-    reasons = (member.cannot_train_quantised for member in members)
-    return next((reason for reason in reasons if reason), "")
 
 
 def describe_unmergeable(members: Iterable[Method]) -> str:
@@ -205,17 +208,9 @@ METHOD = Method(
     title="stack of methods",
     options=Options,
     learning_rates=(3e-4, 1e-3, 3e-3),
-    learning_rates_of=lambda options, topology: configure_members(options)[0].learning_rates(
-        topology
-    ),
     starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
-    code_epoch_of=lambda o: count_code_epochs(configure_members(o)),
-    reads_base_weights=lambda o: any(m.reads_base_weights for m in configure_members(o)),
-    cannot_train_quantised=lambda o: find_quantised_refusal(configure_members(o)),
-    trains_alone=lambda o: any(m.trains_alone for m in configure_members(o)),
-    mixes=lambda o: all(m.mixes for m in configure_members(o)),
     with_tokenizer=with_tokenizer,
     merge=merge,
     cannot_merge=lambda o: describe_unmergeable(m.method for m in configure_members(o)),

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from paretune.methods.core.registry import ConfiguredMethod
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
-    from paretune.models.structure.topology import Topology
 
 Rates = tuple[float, float, float]
 """A low, a middle and a high learning rate: the range that makes sense for a method."""
@@ -139,8 +138,6 @@ class Method:
             layers and draws nothing during a step.
         learning_rates: of encoders and translation models; None: it learns nothing.
         decoder_learning_rates: of decoder-only models, where they are others.
-        learning_rates_of: the rates where they follow from the options and the topology.
-        code_epoch_of: the epoch where it follows from the options.
         with_tokenizer: the options, with the token ids of what they hold as text.
         merge: folds the method into the weights; None: it cannot be merged.
         cannot_merge: with these options, why not; or "".
@@ -150,7 +147,8 @@ class Method:
         not_in_stack: why it cannot be a member of a stack; or "".
         first_in_stack: why it must be the first member of a stack; or "".
         prepends_tokens: puts virtual tokens before the text, which one member of a stack may do.
-        members_of: with these options, the methods that it is made of.
+        members_of: with these options, the methods that it is made of. Rates are those of the
+            first; epoch, precision, fleets and costs follow from all of them.
         reads_tokens: every token of a text goes through its parameters, and not virtual ones.
         layers_below: how many layers of an anatomy lie below everything that it trains, where its
             option ``layers`` does not say it.
@@ -179,8 +177,6 @@ class Method:
     trains_alone: Callable[[Any], bool] = never
     mixes: Callable[[Any], bool] = never
     decoder_learning_rates: Rates | None = None
-    learning_rates_of: Callable[[Any, Topology], Rates | None] | None = None
-    code_epoch_of: Callable[[Any], int] | None = None
     with_tokenizer: Callable[[Any, Any], Any] = lambda options, tokenizer: options
     merge: Merge | None = None
     cannot_merge: Callable[[Any], str] = lambda options: ""

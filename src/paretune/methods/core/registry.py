@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
@@ -70,31 +71,39 @@ class ConfiguredMethod:
         """What training changes."""
         return self.method.trains
 
+    @cached_property
+    def parts(self) -> Sequence[ConfiguredMethod]:
+        """The methods that it is made of, in order; empty but for a stack."""
+        return self.method.members_of(self.options) if self.method.members_of else ()
+
+    def members(self) -> Sequence[ConfiguredMethod]:
+        """What it is made of; itself alone, but for a stack."""
+        return self.parts or [self]
+
     def learning_rates(self, topology: Topology) -> Rates | None:
         """Low, middle, high on models of a topology; None where nothing is learnt."""
-        rates_of = self.method.learning_rates_of
-        if rates_of is not None:
-            return rates_of(self.options, topology)
-        rates_of_decoders = (
-            self.method.decoder_learning_rates if topology.has_decoder_rates else None
-        )
-        return rates_of_decoders or self.method.learning_rates
+        if self.parts:
+            return self.parts[0].learning_rates(topology)
+        in_decoders = self.method.decoder_learning_rates if topology.has_decoder_rates else None
+        return in_decoders or self.method.learning_rates
 
     @property
     def code_epoch(self) -> int:
-        """Part of a run's identity."""
-        epoch_of = self.method.code_epoch_of
-        return self.method.code_epoch if epoch_of is None else epoch_of(self.options)
+        """Part of a run's identity; new code of a part is a new run too."""
+        return self.method.code_epoch + sum(part.code_epoch - 1 for part in self.parts)
 
     @property
     def reads_base_weights(self) -> bool:
         """Whether the base's matrices must be there in full precision."""
-        return self.method.reads_base_weights(self.options)
+        return self.method.reads_base_weights(self.options) or any(
+            part.reads_base_weights for part in self.parts
+        )
 
     @property
     def cannot_train_quantised(self) -> str:
         """Why not on a quantised base, or ""."""
-        return self.method.cannot_train_quantised(self.options)
+        reasons = (part.cannot_train_quantised for part in self.parts)
+        return next(filter(None, reasons), self.method.cannot_train_quantised(self.options))
 
     @property
     def shots(self) -> int:
@@ -104,11 +113,17 @@ class ConfiguredMethod:
     @property
     def trains_alone(self) -> bool:
         """Whether a run cannot share the backbone with other runs."""
-        return self.reads_base_weights or self.method.trains_alone(self.options)
+        return (
+            self.reads_base_weights
+            or self.method.trains_alone(self.options)
+            or any(part.trains_alone for part in self.parts)
+        )
 
     @property
     def mixes(self) -> bool:
         """Whether runs may share batches with runs of other methods that mix."""
+        if self.parts:
+            return all(part.mixes for part in self.parts)
         return self.method.mixes(self.options) and not self.trains_alone
 
     def inject(
@@ -121,15 +136,11 @@ class ConfiguredMethod:
         """The trained parameters of one run."""
         return self.method.count_parameters(model, self.own_part(anatomy), self.options)
 
-    def members(self) -> Sequence[ConfiguredMethod]:
-        """What it is made of; itself alone, but for a stack."""
-        return self.method.members_of(self.options) if self.method.members_of else [self]
-
     def count_token_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
         """Of the trained parameters, those that every token of a text goes through."""
-        part = self.own_part(anatomy)
-        if self.method.members_of:
-            return sum(m.count_token_parameters(model, part) for m in self.members())
+        if self.parts:
+            seen = self.own_part(anatomy)
+            return sum(part.count_token_parameters(model, seen) for part in self.parts)
         through = self.trains is Trains.ADAPTER and self.method.reads_tokens
         return self.count_parameters(model, anatomy) if through else 0
 
@@ -138,28 +149,28 @@ class ConfiguredMethod:
 
         The backward pass ends above them. 0 where it is not known.
         """
-        part, below = self.own_part(anatomy), 0
+        seen, below = self.own_part(anatomy), 0
         if self.trains is Trains.HEAD:
-            below = len(part.layers)
-        elif self.method.members_of:
-            below = min(member.count_layers_below(part) for member in self.members())
+            below = len(seen.layers)
+        elif self.parts:
+            below = min(part.count_layers_below(seen) for part in self.parts)
         elif self.method.layers_below is not None:
-            below = self.method.layers_below(self.options, part)
-        if below == len(part.layers):
+            below = self.method.layers_below(self.options, seen)
+        if below == len(seen.layers):
             return len(anatomy.layers)
-        return anatomy.find_layer(part.layers[below].name) or 0
+        return anatomy.find_layer(seen.layers[below].name) or 0
 
     def sum_saved_widths(self, anatomy: Anatomy) -> float:
         """Vectors of the width that it keeps for each token until the backward pass.
 
         Beside those of the layers themselves, summed over the layers that it stands in.
         """
-        part = self.own_part(anatomy)
-        if self.method.members_of:
-            return sum(member.sum_saved_widths(part) for member in self.members())
+        seen = self.own_part(anatomy)
+        if self.parts:
+            return sum(part.sum_saved_widths(seen) for part in self.parts)
         layers_below = self.method.layers_below
-        below = 0 if layers_below is None else layers_below(self.options, part)
-        return self.method.saved_widths * (len(part.layers) - below)
+        below = 0 if layers_below is None else layers_below(self.options, seen)
+        return self.method.saved_widths * (len(seen.layers) - below)
 
     def own_part(self, anatomy: Anatomy) -> Anatomy:
         """What the method sees of a model: the layers of its option ``layers``.
