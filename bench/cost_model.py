@@ -38,7 +38,7 @@ def sample(count: int, layers: int) -> list[list[dict[str, Any]]]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """One of them, in this process."""
-    from paretune.execution.costs.cost_probe import measure_cost
+    from paretune.execution.cost_probe import measure_cost
     from paretune.measuring import training_step
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training

@@ -15,7 +15,7 @@ from support.tiny_study import finished as finished_study
 from paretune.errors import StoreError
 from paretune.execution import local
 from paretune.execution.progress import Observer
-from paretune.execution.run_executor import make_training_executor
+from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
@@ -77,7 +77,7 @@ def test_verify_says_that_all_is_well_or_what_is_not_and_a_retry_mends_it(
         assert store.retry(Study.load(copy / "s.yaml").study_hash) == 6
         options = WorkerSettings(stages=("tune", "final"))
         again = Study.load(copy / "s.yaml").study_hash
-        run_worker(store, again, make_training_executor(), StopRequest(), options)
+        run_worker(store, again, make_executor(), StopRequest(), options)
     code, out, err = command(capsys, *arguments)
     assert code == 0 and "6 ended runs, all as written." in out, err
 
@@ -161,7 +161,7 @@ def test_one_damaged_trial_closes_no_study_and_is_told_until_it_is_made_again(
     with Store.open(folder) as store:
         assert store.retry(study.study_hash) == 1
         options = WorkerSettings(stages=("tune", "final"))
-        executor = make_training_executor()
+        executor = make_executor()
         run_worker(store, study.study_hash, executor, StopRequest(), options)
         assert digests(store, study.study_hash) == before and store.verify() == []
 

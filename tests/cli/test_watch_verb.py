@@ -18,7 +18,7 @@ from support import fake_records as fake
 from support.stored_records import stored, study_file
 from support.tiny_study import command, small
 
-from paretune.execution.run_executor import make_training_executor
+from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
@@ -117,7 +117,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
     methods = [{"name": "lora", "rank": 2, "learning_rates": [1e-3, 1e-2]}]
     protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
     study = small(tmp_path, tiny_model("bert"), methods=methods, protocol=protocol)
-    executor, seen = make_training_executor(), []
+    executor, seen = make_executor(), []
     with Store.open(tmp_path / "store", create=True) as store:
         prepared = prepare_study(study).in_store(store, "cpu")
         store.save_study(study.study_hash, study.study, "", study.canonical_form())

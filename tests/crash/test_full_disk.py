@@ -17,7 +17,7 @@ from test_kill_at_writes import keep_activations, read_checkpoint, save_checkpoi
 
 from paretune.errors import StoreError
 from paretune.execution import run_executor, worker
-from paretune.execution.run_executor import make_training_executor
+from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
@@ -115,7 +115,7 @@ def test_a_study_on_a_full_disk_stops_and_the_same_command_continues_to_the_same
         while add_missing_runs(prepared, store) or any(
             s.is_claimable and s.stage != "cost" for s in store.load_statuses(study.study_hash)
         ):
-            executor = make_training_executor()
+            executor = make_executor()
             options = WorkerSettings(stages=("tune", "final"))
             run_worker(store, study.study_hash, executor, StopRequest(), options)
 

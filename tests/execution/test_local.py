@@ -231,7 +231,7 @@ def test_ctrl_c_gives_runs_back_and_the_same_call_continues(tmp_path):
 
 def test_the_parent_imports_no_torch():
     check = (
-        "import sys, paretune.execution.local, paretune.execution.worker_process; "
+        "import sys, paretune.execution.local, paretune.execution.worker; "
         "print([m for m in ('torch', 'transformers', 'rich', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)

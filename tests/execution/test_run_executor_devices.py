@@ -12,7 +12,7 @@ import torch
 from support.tiny_runs import STUDY
 
 from paretune.errors import ParetuneError
-from paretune.execution.run_executor import make_training_executor
+from paretune.execution.run_executor import make_executor
 from paretune.execution.worker_settings import WorkerSettings
 
 
@@ -21,9 +21,9 @@ def test_on_a_gpu_deterministic_kernels_are_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *a, **k: calls.append((a, k)))
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    make_training_executor()
+    make_executor()
     assert calls == []
-    make_training_executor(WorkerSettings(device="cuda:1"))
+    make_executor(WorkerSettings(device="cuda:1"))
     assert calls == [((True,), {"warn_only": True})]
     assert not torch.utils.deterministic.fill_uninitialized_memory
 
@@ -36,15 +36,15 @@ def test_a_device_that_fails_is_told_before_any_run(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     monkeypatch.setattr(torch, "zeros", broken)
     with pytest.raises(ParetuneError, match="cuda cannot be used: CUDA error: uncorrectable ECC"):
-        make_training_executor(WorkerSettings(device="cuda"))
+        make_executor(WorkerSettings(device="cuda"))
 
 
 def test_cublas_has_fixed_workspaces(tmp_path: Path) -> None:
     """Read when CUDA begins, so it is set before torch is imported."""
     settings = WorkerSettings().to_json()
     code = (
-        "import os, sys; from paretune.execution import worker_process; "
-        f"worker_process.main([{str(tmp_path / 'none')!r}, {STUDY!r}, {settings!r}], object()); "
+        "import os, sys; from paretune.execution import worker; "
+        f"worker.main([{str(tmp_path / 'none')!r}, {STUDY!r}, {settings!r}], object()); "
         "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

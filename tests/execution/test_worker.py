@@ -10,7 +10,7 @@ from support.tiny_runs import STUDY, a_store, runs
 from support.worker_process import FAKE, start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
-from paretune.execution.leases import Leases
+from paretune.execution.claims import Leases
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker_pool import WORKER
 from paretune.execution.worker_settings import WorkerSettings

@@ -137,11 +137,11 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
 
 
 def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
-    from paretune.execution.run_executor import make_training_executor
+    from paretune.execution.run_executor import make_executor
     from paretune.execution.worker_settings import WorkerSettings
     from paretune.testing.tiny_tasks import tiny_run
 
-    executor = make_training_executor(WorkerSettings(keep_bytes=20_000))
+    executor = make_executor(WorkerSettings(keep_bytes=20_000))
     task = tiny_task(tmp_path / "data")
     for method, stage, there in (
         ("lora", "final", True), ("full", "final", False), ("lora", "tune", False),

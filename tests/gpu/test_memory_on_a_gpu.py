@@ -45,7 +45,7 @@ def test_a_peak_is_what_was_allocated(device: str) -> None:
 MEASURE = """
 import json, sys
 from pathlib import Path
-from paretune.execution.costs.cost_probe import measure_cost
+from paretune.execution.cost_probe import measure_cost
 from paretune.study import Run
 from paretune.store import Claim
 run = Run.model_validate_json(sys.stdin.read())

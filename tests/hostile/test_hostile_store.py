@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.tiny_study import as_file, command, digests, finish, small
 
-from paretune.execution.run_executor import make_training_executor
+from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
@@ -136,7 +136,7 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
         run_worker(
             store,
             study.study_hash,
-            make_training_executor(),
+            make_executor(),
             StopRequest(),
             WorkerSettings(stages=("tune", "final"), limit=ended),
         )

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from paretune.errors import StudyError
-from paretune.execution import fleet_claims
-from paretune.execution.fleet_claims import FLEET_MEMORY_PARTS, fleet_budget_bytes
-from paretune.execution.memory_budget import fit_workers
+from paretune.execution import memory_budget
+from paretune.execution.memory_budget import FLEET_MEMORY_PARTS, fit_workers, fleet_budget_bytes
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import devices
 from paretune.measuring.devices import (
@@ -118,7 +117,7 @@ def test_what_planning_asks_of_a_gpu_makes_no_context(two_cards: None) -> None:
 def test_a_fleets_budget_is_of_the_memory_where_it_trains(
     two_cards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet_claims, "read_available_bytes", lambda: 4 << 30)
+    monkeypatch.setattr(memory_budget, "read_available_bytes", lambda: 4 << 30)
     assert fleet_budget_bytes(1) == (4 << 30) // FLEET_MEMORY_PARTS
     assert fleet_budget_bytes(1, "cuda") == (20 << 30) // FLEET_MEMORY_PARTS
 

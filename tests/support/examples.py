@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.local import LocalExecutor
-from paretune.execution.run_executor import make_training_executor
+from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import StudyLoop
 from paretune.execution.worker import run_worker
@@ -104,7 +104,7 @@ def execute_here(
     self: LocalExecutor, store: Storage, study_hash: str, callbacks: StudyCallbacks
 ) -> StudySummary:
     """In the place of :meth:`LocalExecutor.execute`: the same runs, without worker processes."""
-    executor = make_training_executor(self.devices[0])
+    executor = make_executor(self.devices[0])
 
     def work(waiting: Sequence[RunStatus]) -> None:
         # A command that waits for other people's runs would wait for ever.

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import DataError
-from paretune.execution import worker_process
-from paretune.execution.costs import fork_server
+from paretune.execution import cost_processes, worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store.record import Claim, Report
 from paretune.study import Run
@@ -127,5 +126,5 @@ def note(checkpoint: Path, line: str) -> None:
 
 if __name__ == "__main__":
     if REAL_IMPORTS not in os.environ:
-        fork_server.PRELOADED_MODULES = ()
-    sys.exit(worker_process.main(sys.argv[1:], FakeExecutor()))
+        cost_processes.PRELOADED_MODULES = ()
+    sys.exit(worker.main(sys.argv[1:], FakeExecutor()))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from paretune.execution.run_executor import make_training_executor
+from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
@@ -76,7 +76,7 @@ def finish(
     store = Store.open(folder, create=True)
     prepared = prepare_study(study, shard=shard).in_store(store, "cpu")
     store.save_study(study.study_hash, study.study, "", study.canonical_form())
-    executor = make_training_executor()
+    executor = make_executor()
     while add_missing_runs(prepared, store):
         settings = WorkerSettings(stages=("tune", "final"))
         run_worker(store, study.study_hash, executor, StopRequest(), settings)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from paretune.execution.costs.fork_server import can_fork
+from paretune.execution.cost_processes import can_fork
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.memory_budget import MemoryBudget
 from paretune.execution.signals import interrupt_on_signals

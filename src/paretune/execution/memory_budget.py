@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.measuring.devices import query_gpu
+from paretune.measuring.devices import query_gpu, read_free_bytes
 from paretune.measuring.processor import count_usable_cores, read_available_bytes
 from paretune.store import Storage
 
@@ -22,6 +22,14 @@ MEMORY_PREFIX = "memory/"
 """A setting of the store for each run: bytes of the worker that trains it."""
 ISOLATED_PREFIX = "by-itself/"
 """A setting of the store for each run that was killed beside others: beside how many."""
+HALVE_PREFIX = "halve/"
+"""A setting of the store for each run: how often its micro-batch is halved."""
+ALONE_PREFIX = "alone/"
+"""A setting of the store for each run that has left its fleet: why."""
+NO_FLEET_PREFIXES = (HALVE_PREFIX, ALONE_PREFIX, ISOLATED_PREFIX)
+"""A run with one of these settings joins no fleet."""
+FLEET_MEMORY_PARTS = 4
+"""The runs of a fleet may hold one part in so many of the free memory, beside their model."""
 DEFAULT_RUN_BYTES = 2 * 2**30
 """Assumed need of a run without a prediction."""
 MEMORY_SHARE = 3 / 4
@@ -65,6 +73,18 @@ def count_cores(settings: WorkerSettings, devices: Iterable[WorkerSettings]) -> 
     return max(1, (count_usable_cores() - on_gpus) // settings.threads)
 
 
+def fleet_budget_bytes(workers: int, device: str = "cpu") -> int:
+    """Bytes that the runs of one fleet may hold where ``workers`` share the device's memory."""
+    on_gpu = device.startswith("cuda")
+    free = read_free_bytes(device) if on_gpu else read_available_bytes()
+    return free // (FLEET_MEMORY_PARTS * workers)
+
+
+def list_solo_runs(store: Storage) -> set[str]:
+    """Ids of the runs that join no fleet."""
+    return {run_id for prefix in NO_FLEET_PREFIXES for run_id in store.get_settings(prefix)}
+
+
 @dataclass
 class MemoryBudget:
     """Memory for the runs of all workers.
@@ -100,7 +120,7 @@ class MemoryBudget:
         """Whether a run fits beside those that run now, listed by worker.
 
         The runs of one worker are a fleet: they share a model, and what they hold beside it has a
-        budget of its own (:mod:`paretune.execution.fleet_claims`).
+        budget of its own (:func:`fleet_budget_bytes`).
         """
         if not running:
             return True

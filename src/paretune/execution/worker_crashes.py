@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
-from paretune.execution.fleet_claims import HALVE_PREFIX
-from paretune.execution.memory_budget import ISOLATED_PREFIX
+from paretune.execution.memory_budget import HALVE_PREFIX, ISOLATED_PREFIX
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import KILL_SIGNAL
 from paretune.execution.worker_pool import WorkerExit

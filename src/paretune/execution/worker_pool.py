@@ -17,7 +17,7 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import identify_device
 from paretune.owner import owner_of
 
-WORKER = (sys.executable, "-m", "paretune.execution.worker_process")
+WORKER = (sys.executable, "-m", "paretune.execution.worker")
 _TAIL_BYTES = 4000
 
 

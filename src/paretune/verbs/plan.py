@@ -377,8 +377,7 @@ def plan(
     """
     # Before torch is imported: a typing error costs no seconds.
     study = study_input.resolve_study(study)
-    from paretune.execution.fleet_claims import fleet_budget_bytes
-    from paretune.execution.memory_budget import fit_workers
+    from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
     from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE
     from paretune.measuring.speed import MachineSpeed
     from paretune.planning import preflight

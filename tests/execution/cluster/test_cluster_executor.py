@@ -23,8 +23,12 @@ from paretune.execution.cluster.assignment import (
 from paretune.execution.cluster.executor import ClusterExecutor, Needs
 from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.executor import Executor, StudyCallbacks
-from paretune.execution.fleet_claims import ALONE_PREFIX, HALVE_PREFIX
-from paretune.execution.memory_budget import ISOLATED_PREFIX, MEMORY_PREFIX
+from paretune.execution.memory_budget import (
+    ALONE_PREFIX,
+    HALVE_PREFIX,
+    ISOLATED_PREFIX,
+    MEMORY_PREFIX,
+)
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.inputs import StudyInputs
 from paretune.study import ModelSpec

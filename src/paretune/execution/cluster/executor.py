@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Protocol
 
 from paretune.errors import ParetuneError, StaleClaimError
+from paretune.execution.claims import Leases, finish_run
 from paretune.execution.cluster.assignment import (
     Assignment,
     Checkpoint,
@@ -26,11 +27,14 @@ from paretune.execution.cluster.assignment import (
     Progress,
     TaskEnded,
 )
-from paretune.execution.costs.repeat import needs_repeat
 from paretune.execution.executor import StudyCallbacks, StudySummary
-from paretune.execution.fleet_claims import HALVE_PREFIX, NO_FLEET_PREFIXES, list_solo_runs
-from paretune.execution.leases import Leases
-from paretune.execution.memory_budget import ISOLATED_PREFIX, MEMORY_PREFIX
+from paretune.execution.memory_budget import (
+    HALVE_PREFIX,
+    ISOLATED_PREFIX,
+    MEMORY_PREFIX,
+    NO_FLEET_PREFIXES,
+    list_solo_runs,
+)
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.study_loop import StudyLoop, stop_gently
@@ -181,12 +185,7 @@ class _Tasks:
                 self.store.fail(claim, event.kind, event.message, event.measured)
                 return
             outcome = Outcome(dict(event.result), dict(event.measured), dict(event.blobs))
-            if claim.run.stage == "cost" and needs_repeat(
-                self.store, self.study_hash, claim, outcome
-            ):
-                self.store.release(claim)
-                return
-            self.store.finish(claim, outcome.result, outcome.measured, outcome.blobs)
+            finish_run(self.store, self.study_hash, claim, outcome, self.note)
         except StaleClaimError as error:
             self.note(f"{describe_run(claim.run)}: {error}")
 

@@ -30,12 +30,11 @@ from paretune.execution.cluster.assignment import (
     Learned,
     Progress,
 )
-from paretune.execution.fleet_claims import NO_FLEET_PREFIXES
-from paretune.execution.run_executor import RunExecutor, make_training_executor
+from paretune.execution.memory_budget import NO_FLEET_PREFIXES
+from paretune.execution.run_executor import RunExecutor, make_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import limit_threads, run_worker
 from paretune.execution.worker_pool import WORKER
-from paretune.execution.worker_process import limit_threads
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
@@ -154,7 +153,7 @@ def _train(
     folder: Path, settings: WorkerSettings, stop: StopRequest, executor: RunExecutor | None
 ) -> None:
     if executor is None and settings not in _executors:
-        _executors[settings] = make_training_executor(settings)
+        _executors[settings] = make_executor(settings)
     with Store.open(folder) as store:
         run_worker(store, STUDY, executor or _executors[settings], stop, settings)
 

@@ -1,8 +1,14 @@
-"""Costs are measured each in a process that has executed no other run.
+"""Costs are measured one at a time, each in a process that has executed no other run.
 
-Starting a process costs seconds, nearly all for importing libraries. So one process imports them,
-touches nothing else, and is forked for every run. The children begin with the same memory as a
-process that was started, since peaks count from after the imports anyway
+**One at a time.** The claim of a cost ends when its owner is gone, and a copy that measures may
+live a moment longer; and where several processes execute one study, each starts a worker for the
+next cost, whose imports would run beside the measurement. So such a worker waits for a lock before
+it imports anything. The lock is held by the open file: by the worker and by every copy of it, until
+the last of them has ended.
+
+**In a process of its own.** Starting a process costs seconds, nearly all for importing libraries.
+So one process imports them, touches nothing else, and is forked for every run. The children begin
+with the same memory as a process that was started, since peaks count from after the imports anyway
 (:mod:`paretune.measuring.memory`). Only on Linux and a CPU: elsewhere a process with these
 libraries may not be forked, and every run has a process that is started.
 """
@@ -16,13 +22,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from paretune.errors import StoreError
 from paretune.execution.signals import StopRequest
 
-POLL_SECONDS = 0.02
+LOCK_POLL_SECONDS = 0.05
+CHILD_POLL_SECONDS = 0.02
 PRELOADED_MODULES = (
-    "paretune.execution.costs.cost_probe",
+    "paretune.execution.cost_probe",
     "transformers.models.auto.modeling_auto",
     "transformers.models.bert.modeling_bert",
     "transformers.modeling_utils",
@@ -30,6 +40,37 @@ PRELOADED_MODULES = (
     "sklearn.model_selection",
 )
 """What most measurements import; none of these starts a thread or computes anything."""
+
+
+@contextmanager
+def hold_cost_lock(store: Path, stop: StopRequest) -> Iterator[None]:
+    """Hold the lock of a store's folder; not where a stop was requested while waiting for it.
+
+    Raises:
+        StoreError: the file system has no locks.
+    """
+    if sys.platform == "win32":  # no copies there; the claims alone keep workers apart
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(store / "checkpoints", os.O_RDONLY)
+    try:
+        while not stop.requested:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(LOCK_POLL_SECONDS)
+            except OSError as error:
+                raise StoreError(
+                    f"the file system cannot lock ({error.strerror or error}).",
+                    where=str(store),
+                    remedy="Move the store to a local disk.",
+                ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def can_fork(device: str) -> bool:
@@ -109,4 +150,4 @@ def _wait_for_child(child: int, stop: StopRequest) -> int:
         if stop.requested and not terminated:
             terminated = True
             os.kill(child, signal.SIGTERM)
-        time.sleep(POLL_SECONDS)
+        time.sleep(CHILD_POLL_SECONDS)

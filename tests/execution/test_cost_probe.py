@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from paretune.execution.costs.cost_probe import measure_cost
+from paretune.execution.cost_probe import measure_cost
 from paretune.measuring.training_step import MAX_STEPS, MIN_STEPS
 from paretune.store import Claim
 from paretune.study import Generation, TaskSpec

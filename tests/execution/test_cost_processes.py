@@ -15,11 +15,11 @@ from support.fake_worker import REAL_IMPORTS
 from support.tiny_runs import STUDY, a_store, runs
 from support.worker_process import start, until
 
-from paretune.execution.costs import fork_server
+from paretune.execution import cost_processes
 from paretune.execution.worker_settings import WorkerSettings
 
 pytestmark = pytest.mark.skipif(
-    not fork_server.can_fork("cpu"), reason="processes are not copied here"
+    not cost_processes.can_fork("cpu"), reason="processes are not copied here"
 )
 
 
@@ -66,7 +66,7 @@ def test_told_to_stop_it_gives_the_run_back(tmp_path: Path) -> None:
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     store = a_store(tmp_path, runs(1, "cost", hold=True))
-    fake = Path(__file__).parents[2] / "support" / "fake_worker.py"
+    fake = Path(__file__).parents[1] / "support" / "fake_worker.py"
     starter = (
         "import os, subprocess, sys, time\n"
         "from paretune.execution.worker_settings import WorkerSettings\n"
@@ -85,4 +85,4 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 def test_a_fresh_process_is_started_where_none_can_be_copied() -> None:
-    assert not fork_server.can_fork("cuda:0")
+    assert not cost_processes.can_fork("cuda:0")

@@ -1,19 +1,26 @@
-"""The claims of this process, renewed while their runs are executed."""
+"""The claims of this process: renewed while their runs are executed, and then ended."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from paretune.errors import StaleClaimError, StoreError
+from paretune.execution.progress import describe_run
 from paretune.execution.signals import StopRequest
 from paretune.store import Claim, Storage
+from paretune.store.encoding import to_canonical_json
+from paretune.store.record import Measurements
+from paretune.training.runs.outcome import Outcome
 
 PROGRESS_SECONDS = 2.0
+REPEAT_PREFIX = "again/"
+"""A setting of the store for a cost that is measured again: what was measured first."""
 
 
 class Leases:
@@ -98,3 +105,48 @@ class Leases:
                             self._written[run_id] = progress
         except StoreError as error:
             self._error = error
+
+
+def finish_run(
+    store: Storage, study_hash: str, claim: Claim, outcome: Outcome, warn: Callable[[str], None]
+) -> None:
+    """Write what a run has left; give back a cost that is to be measured once more.
+
+    Args:
+        warn: told where another worker has taken the run, whose result then counts.
+    """
+    try:
+        if claim.run.stage == "cost" and needs_repeat(store, study_hash, claim, outcome):
+            store.release(claim)
+        else:
+            store.finish(claim, outcome.result, outcome.measured, outcome.blobs)
+    except StaleClaimError as error:
+        warn(f"{describe_run(claim.run)}: {error}")
+
+
+def needs_repeat(store: Storage, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
+    """Whether a cost that the study's own steps contradict is to be measured once more.
+
+    Something else may have used the machine at that moment. Of two measurements the faster one is
+    kept, since other load only makes a step slower; where that is contradicted too, together with
+    what contradicts it, for the report to show. What is kept is written into ``outcome``.
+    """
+    from paretune.analysis.pareto.costs import find_contradiction
+
+    def median(measured: Mapping[str, Any]) -> float:
+        return float(measured["step_seconds"]["median"])
+
+    key = f"{REPEAT_PREFIX}{claim.run_id}"
+    stored = store.get_setting(key)
+    cell = [r for r in store.load_records(study_hash) if r.run.cell == claim.run.cell]
+    contradicted = find_contradiction(cast(Measurements, outcome.measured), claim.run, cell)
+    if contradicted and stored is None:
+        store.set_setting(key, to_canonical_json(outcome.measured, "measured"))
+        return True
+    if stored is not None:
+        faster, slower = sorted((outcome.measured, json.loads(stored)), key=median)
+        outcome.measured = {**faster, "measured_again": {"other_step_seconds": median(slower)}}
+        contradicted = find_contradiction(cast(Measurements, outcome.measured), claim.run, cell)
+    if contradicted:
+        outcome.measured["contradicted"] = contradicted
+    return False

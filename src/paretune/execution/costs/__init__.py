@@ -1,1 +1,0 @@
-"""Costs: see the modules."""
