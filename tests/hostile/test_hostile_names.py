@@ -17,7 +17,7 @@ from support.hostile_names import HOSTILE_NAMES
 from support.tiny_study import command, finished
 
 from paretune.contrib.trackers import mirror
-from paretune.contrib.trackers.tensorboard import open_in
+from paretune.contrib.trackers.tensorboard import TensorBoard
 from paretune.store import Record
 from paretune.study import Study
 from paretune.verbs import report as report_verb
@@ -66,7 +66,7 @@ def walk(tmp_path: Path, name: str, *, everything: bool) -> None:
         tables=inside / "tables",
         json=inside / "study.json",
     )
-    tracker = open_in(str(inside / "events"), renamed.study)
+    tracker = TensorBoard(str(inside / "events"), renamed.study)
     for _, entry in list(mirror._iter_entries(results))[:3]:
         tracker.write(entry())
     for _, path in written:

@@ -6,8 +6,7 @@ import pytest
 from support.examples import result
 from support.tiny_study import command
 
-from paretune.contrib.peft_comparison.experiment_table import peft_results
-from paretune.contrib.peft_comparison.page import render_peft_page
+from paretune.contrib.peft_comparison.experiment_table import peft_results, render_peft_page
 from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE
 from paretune.errors import DataError, StudyError
 
@@ -167,6 +166,6 @@ def test_the_page_reads_all_of_it_again(tmp_path: Path) -> None:
         "Of 5 experiments there is no verdict by accuracy for 1 against the best of their model"
         in page
     )
-    assert page.count("<circle ") == 3 and page.count('class="below"') == 1
+    assert page.count('class="dot ') == 3 and page.count('"dot below"') == 1
     assert "0.500 [0.456, 0.544]" in page and "made/up-images: 1 experiment" in page
     assert "<b>lora</b>" not in page and "\x1b" not in page and "<script" not in page

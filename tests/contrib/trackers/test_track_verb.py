@@ -54,7 +54,7 @@ def test_a_tracker_in_trouble_ends_with_its_own_code(tmp_path: Path, capsys: Any
     with stored(study, fake.cell(study, "majority", None), tmp_path / "store"):
         words = ("track", tmp_path / "s.yaml", "--store", tmp_path / "store", "--to", "tensorboard")
         code, _, err = command(capsys, *words, "--output", tmp_path / "file")
-    assert code == 9 and "cannot be made" in err and "Traceback" not in err
+    assert code == 9 and "cannot be written" in err and "Traceback" not in err
     assert command(capsys, *words[:4], "--to", "nothing", "--output", "x")[0] == 2
 
 

@@ -50,7 +50,7 @@ def peft_results(
     from rich.text import Text
 
     from paretune.contrib.peft_comparison.experiment_table import peft_results as read_results
-    from paretune.contrib.peft_comparison.page import write_peft_page
+    from paretune.contrib.peft_comparison.experiment_table import write_peft_page
     from paretune.reporting.tables.table_files import write_table
 
     results = read_results(folder, examples)

@@ -28,6 +28,7 @@ from paretune.reporting.text.formatting import (
     format_seconds,
     join_names,
 )
+from paretune.reporting.writing import write_file
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
@@ -90,6 +91,12 @@ def suggest_example_count(experiments: Sequence[Experiment]) -> str:
 def build_table(standings: Sequence[ExperimentStanding]) -> Table:
     """One row for each experiment; its notes are the conclusions."""
     title, columns = TABLES["peft-results"]
+    models = dict.fromkeys(standing.experiment.model for standing in standings)
+    conclusions = [
+        sentence
+        for model in models
+        for sentence in conclude(model, [s for s in standings if s.experiment.model == model])
+    ]
     return Table(
         name="peft-results",
         title=title,
@@ -98,19 +105,8 @@ def build_table(standings: Sequence[ExperimentStanding]) -> Table:
         titles=("experiment", "accuracy [95 %]", "beside the best", "reserved", "training", "size",
                 "trained"),
         texts=tuple(row_texts(standing) for standing in standings),
-        notes=write_sentences(standings),
+        notes=(*conclusions, *describe_basis(standings)),
     )  # fmt: skip
-
-
-def write_sentences(standings: Sequence[ExperimentStanding]) -> tuple[str, ...]:
-    """The conclusions on each model, and the basis of the numbers."""
-    models = dict.fromkeys(standing.experiment.model for standing in standings)
-    sentences = [
-        sentence
-        for model in models
-        for sentence in conclude(model, [s for s in standings if s.experiment.model == model])
-    ]
-    return (*sentences, *describe_basis(standings))
 
 
 def _rank_model(experiments: Sequence[Experiment], n: int) -> Iterable[ExperimentStanding]:
@@ -118,13 +114,13 @@ def _rank_model(experiments: Sequence[Experiment], n: int) -> Iterable[Experimen
     scored = [(experiment, count) for experiment, count in counts if count is not None]
     scored.sort(key=lambda pair: (-pair[1], pair[0].name))
     if scored:
-        (best, highest), *others = scored
+        (best, highest), *rest = scored
         yield ExperimentStanding(best, wilson_interval(highest, n))
         all_counts = [count for _, count in scored]
         # The pairs with the highest come first.
         plain = _correct_all_pairs(all_counts, n, 0.0)
         with_seeds = _correct_all_pairs(all_counts, n, SEED_POINTS / 100)
-        for i, (experiment, count) in enumerate(others):
+        for i, (experiment, count) in enumerate(rest):
             difference = newcombe_difference(highest, n, count, n)
             yield ExperimentStanding(
                 experiment, wilson_interval(count, n), difference, plain[i], with_seeds[i]
@@ -254,13 +250,18 @@ def describe_basis(standings: Sequence[ExperimentStanding]) -> Iterable[str]:
 
 
 def _values(standing: ExperimentStanding) -> dict[str, Value]:
-    experiment = standing.experiment
+    experiment, behind = standing.experiment, standing.behind
     return {
         "model": sanitise_line(experiment.model),
         "method": sanitise_line(experiment.name),
         "outcome": sanitise_line(experiment.status),
         **interval_values(standing.score),
-        **_difference_values(standing.behind),
+        **(
+            {"behind": behind.estimate, "behind_low": behind.low, "behind_high": behind.high}
+            | {"p": behind.p}
+            if behind
+            else {}
+        ),
         "p_holm": standing.p_holm,
         "told_apart": standing.proven_worse,
         "reserved_bytes": experiment.reserved_bytes,
@@ -268,13 +269,6 @@ def _values(standing: ExperimentStanding) -> dict[str, Value]:
         "saved_bytes": experiment.size,
         "trained_parameters": experiment.trained,
     }
-
-
-def _difference_values(behind: Interval | None) -> dict[str, Value]:
-    if behind is None:
-        return {}
-    ends = {"behind_low": behind.low, "behind_high": behind.high}
-    return {"behind": behind.estimate, **ends, "p": behind.p}
 
 
 def row_texts(standing: ExperimentStanding) -> tuple[str, ...]:
@@ -337,3 +331,44 @@ def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults
             notes=(*table.notes, f"Left out, since they are no results: {', '.join(others)}."),
         )
     return PeftResults(standings, table.notes, table)
+
+
+def write_peft_page(results: PeftResults, path: Path) -> Path:
+    """Write the page to ``path``, whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
+    return write_file(path, render_peft_page(results), "the page")
+
+
+def render_peft_page(results: PeftResults) -> str:
+    """The page as text; everything that comes from the files is escaped."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    packages = ("paretune.contrib.peft_comparison", "paretune.reporting.html")
+    jinja = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters["line"] = sanitise_line
+    jinja.globals |= {"conclude": conclude, "row_texts": row_texts, "pluralise": pluralise}
+    models: dict[str, list[ExperimentStanding]] = {}
+    for standing in results.standings:
+        models.setdefault(standing.experiment.model, []).append(standing)
+    unclear = sum(s.behind is not None and not s.proven_worse for s in results.standings)
+    unscored = sum(s.score is None for s in results.standings)
+    headline = (
+        f"Of {pluralise(len(results.standings), 'experiment')} there is no verdict by accuracy for "
+        f"{unclear} against the best of their model"
+        + (f"; {unscored} have no accuracy." if unscored else ".")
+    )
+    return jinja.get_template("peft.html.j2").render(
+        models=models,
+        headline=headline,
+        titles=results.table.titles,
+        basis=tuple(describe_basis(results.standings)),
+    )

@@ -8,6 +8,7 @@ seeds and examples. What was not measured is absent, never 0.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,25 @@ class Entry:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
+class Tracker(ABC):
+    """Where entries are mirrored to."""
+
+    @abstractmethod
+    def has(self, identity: str) -> bool:
+        """Whether the entry of this identity is stored completely."""
+
+    @abstractmethod
+    def write(self, entry: Entry) -> None:
+        """Write an entry, in place of an incomplete one.
+
+        Raises:
+            TrackerError: the tracker refused it.
+        """
+
+    def flush(self) -> None:  # noqa: B027 (most store an entry as it is written)
+        """Return when all written entries are stored; more may be written after that."""
+
+
 def run_entry(study: Study, record: Record, metric: str) -> Entry:
     """An ended run: its settings, curve, scores, costs, environment and how it ended."""
     run, result = record.run, record.result
@@ -52,10 +72,10 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
     fold = f" fold {run.fold}" if run.stage == "tune" and run.fold else ""
     if run.outer is not None:
         fold = f" outer fold {run.outer.position} of {run.outer.folds}"
-    numbers = {f"result/{k}": v for k, v in _flatten(_select_plain(result))}
+    numbers = dict(_flatten(_without(result, *_SEPARATE), "result/"))
     numbers |= dict(_flatten(_without(record.measured, "environment"), "measured/"))
     for part, scores in result.get("scores", {}).items():
-        numbers |= dict(_flatten({k: v for k, v in scores.items() if k != "n"}, f"{part}/"))
+        numbers |= dict(_flatten(_without(scores, "n"), f"{part}/"))
         numbers[f"{part}/examples"] = scores["n"]
         if part in record.predictions:
             interval = confidence_interval(bootstrap_score([record.predictions[part]], metric))
@@ -125,12 +145,8 @@ def _interval_ends(score: Interval, name: str) -> dict[str, float]:
     return {f"{name}_low": score.low, f"{name}_high": score.high}
 
 
-def _select_plain(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in result.items() if key not in _SEPARATE}
-
-
-def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != key}
+def _without(values: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in keys}
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError, TrackerError
 from paretune.study import Study
@@ -18,35 +18,16 @@ from paretune.verbs.report import load_results
 from paretune.verbs.watch import open_progress
 
 if TYPE_CHECKING:
-    from paretune.contrib.trackers.entry import Entry
-if TYPE_CHECKING:
-    from paretune.contrib.trackers.entry import Entry
+    from paretune.contrib.trackers.entry import Entry, Tracker
     from paretune.verbs.report import StudyResults
 
 TRACKERS: Mapping[str, str] = {
-    "tensorboard": "tensorboard",
-    "wandb": "wandb",
-    "mlflow": "mlflow",
-    "trackio": "trackio",
+    "tensorboard": "TensorBoard",
+    "wandb": "Wandb",
+    "mlflow": "MLflow",
+    "trackio": "Trackio",
 }
-"""Names, which are also those of the extras, and the package that each needs."""
-
-
-class Tracker(Protocol):
-    """Where entries are mirrored to."""
-
-    def has(self, identity: str) -> bool:
-        """Whether the entry of this identity is stored completely."""
-
-    def write(self, entry: Entry) -> None:
-        """Write an entry, in place of an incomplete one.
-
-        Raises:
-            TrackerError: the tracker refused it.
-        """
-
-    def flush(self) -> None:
-        """Return when all written entries are stored; more may be written after that."""
+"""Names, which are also those of the packages and extras, and the class of each."""
 
 
 def open_tracker(name: str, into: str, study: str) -> Tracker:
@@ -54,8 +35,7 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
 
     Raises:
         StudyError: there is no such tracker, or it cannot write there.
-        TrackerError: its library is not installed, or the folder cannot be made.
-        TrackerError: the library cannot use the place.
+        TrackerError: its library is not installed, or cannot use the place.
     """
     if name not in TRACKERS:
         raise StudyError(
@@ -63,38 +43,32 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
             where="--to",
             remedy=f"There is {', '.join(TRACKERS)}.",
         )
-    spec = find_spec(TRACKERS[name])
+    spec = find_spec(name)
     if spec is None or spec.origin is None:  # a folder of that name is no package
         raise TrackerError(
-            f"the package {TRACKERS[name]} is not installed.",
+            f"the package {name} is not installed.",
             where=f"--to {name}",
-            remedy=f"pip install {TRACKERS[name]}",
+            remedy=f"pip install {name}",
         )
     if "://" not in into:
-        _make(Path(into))
+        try:
+            Path(into).mkdir(parents=True, exist_ok=True)
+            reason = "" if os.access(into, os.W_OK) else "Permission denied"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if reason:
+            raise TrackerError(
+                f"the folder cannot be written ({reason}).",
+                where=into,
+                remedy="Choose another with --output.",
+            )
     elif name != "mlflow":
         raise StudyError(
             f"{name} is mirrored into a folder.", where=f"--output {into}", remedy="Name a folder."
         )
-    tracker: Tracker = import_module(f"paretune.contrib.trackers.{name}").open_in(into, study)
+    module = import_module(f"paretune.contrib.trackers.{name}")
+    tracker: Tracker = getattr(module, TRACKERS[name])(into, study)
     return tracker
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrackerError(
-            f"the folder cannot be made ({error.strerror or error}).",
-            where=str(folder),
-            remedy="Choose another with --output.",
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise TrackerError(
-            "the folder cannot be written.",
-            where=str(folder),
-            remedy="Choose another with --output.",
-        )
 
 
 @dataclass(frozen=True)
@@ -120,8 +94,8 @@ def track(
     Raises:
         StudyError: no such study or tracker.
         StoreError: the store is missing or damaged, or never ran this study.
-        TrackerError: the tracker's library is not installed.
-        TrackerError: the tracker refused an entry; the same call continues from there.
+        TrackerError: the tracker's library is not installed, or refused an entry; the same call
+            continues from there.
     """
     results = load_results(study, store)
     return _mirror_results(results, open_tracker(to, str(output), results.study.study))

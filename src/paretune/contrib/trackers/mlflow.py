@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from paretune.contrib.trackers.entry import Entry
+from paretune.contrib.trackers.entry import Entry, Tracker
 from paretune.errors import TrackerError
 
 _IDENTITY = "paretune.identity"
@@ -18,37 +18,40 @@ _BATCH = 100
 """Maximum number of parameters in one request to a server; of metrics it is 1,000."""
 
 
-def open_in(into: str, study: str) -> MLflow:
-    """For the folder or server ``into``."""
-    # Read at import; without it MLflow reports usage to its makers.
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
+class MLflow(Tracker):
+    """An experiment of a server, or of a database in a folder.
 
-    folder = None if "://" in into else Path(into).resolve()
-    address = into if folder is None else f"sqlite:///{folder / 'mlflow.db'}"
-    artifacts = None if folder is None else (folder / "artifacts").as_uri()
-    try:
-        client = MlflowClient(tracking_uri=address)
-        known = client.get_experiment_by_name(study)
-        place = known.experiment_id if known else client.create_experiment(study, artifacts)
-    except MlflowException as error:
-        raise _refused(str(error), into) from error
-    return MLflow(client, place, into)
+    Raises:
+        TrackerError: it cannot be opened.
+    """
 
+    def __init__(self, into: str, study: str) -> None:
+        # Read at import; without it MLflow reports usage to its makers.
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
 
-class MLflow:
-    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
-
-    def __init__(self, client: Any, experiment: str, into: str) -> None:
-        self._client, self._experiment, self._into = client, experiment, into
+        folder = None if "://" in into else Path(into).resolve()
+        address = into if folder is None else f"sqlite:///{folder / 'mlflow.db'}"
+        artifacts = None if folder is None else (folder / "artifacts").as_uri()
+        self._into = into
+        try:
+            self._client: Any = MlflowClient(tracking_uri=address)
+            experiment = self._client.get_experiment_by_name(study)
+            self._experiment = (
+                experiment.experiment_id
+                if experiment
+                else self._client.create_experiment(study, artifacts)
+            )
+        except MlflowException as error:
+            raise _refused(str(error), into) from error
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
+        """See :class:`Tracker`."""
         return any(run.info.status == "FINISHED" for run in self._find_runs(identity))
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
+        """See :class:`Tracker`."""
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
 
@@ -69,9 +72,6 @@ class MLflow:
             self._client.set_terminated(at, "FINISHED")
         except MlflowException as error:
             raise _refused(f"{entry.identity}: {error}", self._into) from error
-
-    def flush(self) -> None:
-        """Nothing to wait for: a run is on the server, or in the database, when it is finished."""
 
     def _find_runs(self, identity: str) -> list[Any]:
         from mlflow.exceptions import MlflowException

@@ -12,32 +12,27 @@ import time
 from pathlib import Path
 from typing import Any
 
-from paretune.contrib.trackers.entry import Entry, Setting
+from paretune.contrib.trackers.entry import Entry, Setting, Tracker
 from paretune.errors import TrackerError
 from paretune.files import make_file_name
 
 _PART = ".part-"
 
 
-def open_in(into: str, study: str) -> TensorBoard:
-    """For the folder ``into``; the study's name is its first level."""
-    return TensorBoard(Path(into) / make_file_name(study))
+class TensorBoard(Tracker):
+    """Event files in a folder, whose first level is the study's name."""
 
-
-class TensorBoard:
-    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folders = folder.glob("*/*/*/*")
-        self._known = {p.name.rpartition("_")[2] for p in folders if not p.name.startswith(_PART)}
+    def __init__(self, into: str, study: str) -> None:
+        self._folder = Path(into) / make_file_name(study)
+        names = [path.name for path in self._folder.glob("*/*/*/*")]
+        self._complete = {n.rpartition("_")[2] for n in names if not n.startswith(_PART)}
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
-        return identity in self._known
+        """See :class:`Tracker`."""
+        return identity in self._complete
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
+        """See :class:`Tracker`."""
         cell = Path(*(make_file_name(str(entry.settings[k])) for k in ("task", "model", "method")))
         part = self._folder / cell / f"{_PART}{entry.identity}"
         try:
@@ -51,10 +46,7 @@ class TensorBoard:
                 where=str(part.parent),
                 remedy="The same command continues from there.",
             ) from error
-        self._known.add(entry.identity)
-
-    def flush(self) -> None:
-        """Nothing to wait for: an entry is renamed when it is whole."""
+        self._complete.add(entry.identity)
 
 
 def _events(entry: Entry, folder: Path) -> None:

@@ -14,47 +14,43 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from paretune.contrib.trackers.entry import Entry
+from paretune.contrib.trackers.entry import Entry, Tracker
 from paretune.errors import TrackerError
 
 
-def open_in(into: str, study: str) -> Trackio:
-    """For the folder ``into``.
+class Trackio(Tracker):
+    """One project in trackio's database.
 
     Raises:
         TrackerError: this process has used trackio for another folder, which it cannot change.
     """
-    folder = Path(into).resolve()
-    # trackio reads its folder once, when it is imported; the other two would send it elsewhere.
-    os.environ["TRACKIO_DIR"] = str(folder)
-    for elsewhere in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
-        os.environ.pop(elsewhere, None)
-    import trackio
 
-    if Path(trackio.TRACKIO_DIR).resolve() != folder:
-        raise TrackerError(
-            f"trackio writes to {trackio.TRACKIO_DIR} in this process already.",
-            where=str(folder),
-            remedy="Start a new process for another folder.",
-        )
-    return Trackio(trackio, study)
+    def __init__(self, into: str, study: str) -> None:
+        folder = Path(into).resolve()
+        # trackio reads its folder once, when it is imported; the other two would send it elsewhere.
+        os.environ["TRACKIO_DIR"] = str(folder)
+        for elsewhere in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
+            os.environ.pop(elsewhere, None)
+        import trackio
 
-
-class Trackio:
-    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
-
-    def __init__(self, trackio: Any, project: str) -> None:
-        self._trackio, self._project = trackio, project
+        if Path(trackio.TRACKIO_DIR).resolve() != folder:
+            raise TrackerError(
+                f"trackio writes to {trackio.TRACKIO_DIR} in this process already.",
+                where=str(folder),
+                remedy="Start a new process for another folder.",
+            )
+        self._trackio: Any = trackio
+        self._project = study
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
+        """See :class:`Tracker`."""
         storage = self._trackio.SQLiteStorage
         if not storage.get_project_db_path(self._project).exists():
             return False
         return bool(storage.get_project_metadata(self._project, f"paretune/{identity}") == "whole")
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
+        """See :class:`Tracker`."""
         storage, name = self._trackio.SQLiteStorage, f"{entry.name} {entry.identity}"
         points: list[tuple[int, dict[str, Any]]] = [(step, dict(v)) for step, v in entry.curve]
         last = (points[-1][0] if points else 0) + 1
@@ -96,6 +92,3 @@ class Trackio:
             where=str(self._trackio.TRACKIO_DIR),
             remedy="The same command continues from there.",
         )
-
-    def flush(self) -> None:
-        """Nothing to wait for: rows are counted as they are written."""

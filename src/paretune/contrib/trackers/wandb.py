@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from paretune.contrib.trackers.entry import Entry
+from paretune.contrib.trackers.entry import Entry, Tracker
 from paretune.errors import TrackerError
 
 _COMPLETE = "paretune-whole"
@@ -19,26 +19,21 @@ not be done when ``finish`` returns (half of the runs on a busy machine); it is 
 """
 
 
-def open_in(into: str, study: str) -> Wandb:
-    """For the folder ``into``; the study is the project."""
-    # Read at import; without it W&B sends its own errors to its makers, offline too.
-    os.environ["WANDB_ERROR_REPORTING"] = "false"
-    return Wandb(Path(into), study)
+class Wandb(Tracker):
+    """Run folders in a folder; the study is the project."""
 
-
-class Wandb:
-    """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
-
-    def __init__(self, folder: Path, project: str) -> None:
-        self._folder, self._project = folder, project
+    def __init__(self, into: str, study: str) -> None:
+        # Read at import; without it W&B sends its own errors to its makers, offline too.
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
+        self._folder, self._project = Path(into), study
         self._written: list[Path] = []
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
+        """See :class:`Tracker`."""
         return any((folder / _COMPLETE).exists() for folder in self._folders(identity))
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.mirror.Tracker`."""
+        """See :class:`Tracker`."""
         import wandb
 
         try:
