@@ -56,25 +56,6 @@ def test_draws_of_the_corpus_score_are_scores_of_drawn_corpora() -> None:
     assert np.mean(drawn) == pytest.approx(bootstrap.draws.mean(), abs=0.01)
 
 
-def test_of_an_average_the_standard_error_is_the_textbooks() -> None:
-    """One seed: deviation of the segments over the root of their number."""
-    interval = intervals.score_cell(SEEDS[:1], "en").intervals["CHRF (avg)"]
-    values = official_scores.score_segments(*texts(SEEDS[0]), "en").columns["CHRF (avg)"]
-    half = 1.972 * values.std(ddof=1) / 200**0.5  # Student's quantile of 199
-    assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=0.06)
-    assert interval.examples_only
-
-
-def test_more_segments_make_narrower_intervals() -> None:
-    wide, narrow = (
-        intervals.score_cell([fake_translations.translated(0.8, n=n, seed=1)], "en").intervals[
-            "BLEU (corpus)"
-        ]
-        for n in (50, 800)
-    )
-    assert 2.5 < (wide.high - wide.low) / (narrow.high - narrow.low) < 6
-
-
 def test_what_cannot_be_computed_has_no_interval_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -106,22 +106,6 @@ def test_the_restored_run_answers_as_it_did_when_it_was_scored(done: Any) -> Non
     assert {"pair", "multiple_choice", "answer_set"} <= kinds  # not all are constants
 
 
-def test_bf16_runs_are_answered_in_bf16(tmp_path: Path, tiny_model: Any) -> None:
-    study = six(
-        tmp_path, tiny_model("bert"), release(tmp_path / "data"), names=["rte"],
-        training={"max_steps": 8, "eval_every": 8, "max_length": 48, "precision": "bf16"},
-    )  # fmt: skip
-    with finish(study, tmp_path / "store", costs=0) as stored:
-        records = stored.load_records(study.study_hash, predictions=True)
-        (record,) = [
-            r for r in records if r.run.stage == "final" and r.run.method.name == "lora"
-        ]  # fmt: skip
-        caches, weights = ProcessCache(), stored.read_blob(record.result["weights"])
-    dataset = caches.dataset(record.run.task)
-    labels, _ = predict(record.run, dataset, dataset.test, caches, weights)
-    assert labels == record.predictions["test"].prediction
-
-
 def test_labels_are_spelled_by_their_place() -> None:
     """The built-in tasks list their labels in the order in which SloBench's are listed here."""
     same = {"MultiRC": {"false": 0, "true": 1}, "COPA": {"0": 0, "1": 1}}
@@ -179,33 +163,6 @@ def test_a_task_without_an_ended_run_is_named(
         export_slobench(study, store=store, output=tmp_path / "out")
 
 
-@pytest.mark.usefixtures("nothing_half")
-def test_weights_that_were_not_kept_are_named_together(
-    done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, store, _ = done
-    gather = without(
-        lambda r: replace(r, result={k: v for k, v in r.result.items() if k != "weights"})
-    )
-    monkeypatch.setattr(reports, "load_results", gather)
-    with pytest.raises(StoreError, match=r"boolq-sl x tiny .*wsc-sl x tiny .*--train-again"):
-        export_slobench(study, store=store, output=tmp_path / "out")
-
-
-def test_trained_again_the_same_bytes_come_out(
-    done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, store, _ = done
-    export_slobench(study, store=store, output=tmp_path / "kept")
-    gather = without(
-        lambda r: replace(r, result={k: v for k, v in r.result.items() if k != "weights"})
-    )
-    monkeypatch.setattr(reports, "load_results", gather)
-    export_slobench(study, store=store, output=tmp_path / "again", train_again=True)
-    zips = [(tmp_path / name / "superglue.zip").read_bytes() for name in ("kept", "again")]
-    assert zips[0] == zips[1]
-
-
 def test_baselines_answer_where_no_model_has_and_it_is_told(
     done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,13 +174,6 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
     assert {part.by.record.run.method.name for part in submission.parts} <= {"majority", "tfidf"}
     assert submission.readme.count("No model has ended a run, so a baseline answers") == 6
     assert check(tmp_path / "out" / "superglue.zip", source).findings == ()
-
-
-@pytest.mark.usefixtures("nothing_half")
-def test_what_is_there_is_never_overwritten(done: Any, tmp_path: Path) -> None:
-    study, store, source = done
-    with pytest.raises(StudyError, match="already exists"):
-        export_slobench(study, store=store, output=source)
 
 
 def test_a_damaged_or_other_release_is_refused(done: Any, tmp_path: Path) -> None:

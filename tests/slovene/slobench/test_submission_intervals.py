@@ -47,6 +47,7 @@ def test_every_number_of_superglue_has_its_own_interval() -> None:
     assert intervals["Average"].high - intervals["Average"].low < min(widths[:-1])
 
 
+@pytest.mark.wide
 def test_the_averages_interval_holds_the_truth() -> None:
     """Other examples of the same kind, 200 times: expected are 95 %."""
     truth = np.mean(

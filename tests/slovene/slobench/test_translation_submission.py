@@ -170,20 +170,3 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     ):
         assert message in out and message in readme
     assert out.count("began with the end of a sentence") == 2
-
-
-def test_many_mended_lines_are_all_in_the_readme(
-    done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    study, store, _ = done
-    source = tmp_path / "long.txt"
-    source.write_text("pes\n" * 30, encoding="utf-8")
-    translations = tuple(f"? {i}" for i in range(30)), 0
-    monkeypatch.setattr(translation_submission, "predict", lambda *_: translations)
-    code, out, _ = command(
-        capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
-        "--source", source, "--output", tmp_path / "out",
-    )  # fmt: skip
-    assert code == 0 and "  10 more are in the README.\n" in out
-    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert (out.count(" was written as "), readme.count(" was written as ")) == (20, 30)
