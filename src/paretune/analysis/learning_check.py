@@ -8,7 +8,6 @@ from typing import Literal
 
 from paretune import metrics
 from paretune.analysis.cell import Cell
-from paretune.analysis.outcomes import find_best_constant
 from paretune.methods import baselines
 
 RateEdge = Literal["", "lowest", "highest"]
@@ -108,8 +107,8 @@ def _best_label_score(cell: Cell) -> float | None:
     if score is None or not cell.objective.predicts_labels:
         return None
     labels = [int(label) for label in score.label]
-    best = find_best_constant(labels, cell.metric, score.question)
-    return metric.score(labels, [best] * len(labels), score.question)
+    answers = ([label] * len(labels) for label in set(labels))
+    return max(metric.score(labels, answer, score.question) for answer in answers)
 
 
 def _count_collapsed(cell: Cell) -> int:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from paretune import metrics
 from paretune.store.record import UNSCORED_RESULTS, Predictions
 from paretune.study import Answer
 
@@ -77,18 +76,3 @@ def is_collapsed(*parts: Predictions) -> bool:
     """
     answers = [answer for part in parts for answer in part.prediction]
     return answers_are_constant(answers, [label for part in parts for label in part.label])
-
-
-def score_constants(
-    labels: Sequence[int], metric: str, question: Sequence[int] = ()
-) -> dict[int, float]:
-    """What answering one label always would score, for each label that occurs."""
-    n = len(labels)
-    score = metrics.get(metric).score
-    return {label: score(labels, [label] * n, question) for label in sorted(set(labels))}
-
-
-def find_best_constant(labels: Sequence[int], metric: str, question: Sequence[int] = ()) -> int:
-    """The constant answer that scores highest; the smaller label where two score the same."""
-    scores = score_constants(labels, metric, question)
-    return max(scores, key=lambda label: (scores[label], -label))

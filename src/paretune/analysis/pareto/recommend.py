@@ -20,9 +20,9 @@ baseline that is 15 points worse (docs/your-study/report.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons, Verdict
@@ -109,96 +109,6 @@ class Alternative:
     sample_size: SampleSize | None
 
 
-RecommendationKind = Literal["method", "guess", "baseline", "none"]
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """What to use for one task.
-
-    Attributes:
-        kind: ``method`` (proven better than every baseline), ``guess`` (a method that is not),
-            ``baseline`` or ``none``.
-        best: the highest expected score of those that may be recommended.
-        best_alternative: ``best`` compared with ``chosen``; None if they are the same.
-        runner_up: where the highest is chosen, the next method, unless it is proven worse.
-        outside_budget: the highest outside the budget, if it is expected to score higher.
-        hardest_comparison: of a guess, the baseline of the largest p-value.
-        free_baseline: the highest baseline without a model.
-        missing: baselines without a score.
-        unmeasured_candidates: configurations of which a limited cost was not measured.
-        unfinished: cells with final runs still to come.
-        failed_cells: methods that failed in at least half of their runs.
-    """
-
-    task: str
-    budget: Budget
-    kind: RecommendationKind
-    chosen: Candidate | None
-    prospects: Mapping[CellKey, Prospect]
-    best: Candidate | None
-    best_alternative: Alternative | None
-    runner_up: Alternative | None
-    outside_budget: Alternative | None
-    hardest_comparison: Alternative | None
-    free_baseline: Candidate | None
-    missing: tuple[str, ...]
-    unmeasured_candidates: tuple[Candidate, ...]
-    unfinished: tuple[Cell, ...]
-    candidates: tuple[Candidate, ...]
-    failed_cells: tuple[Cell, ...]
-    trivial_score: TrivialScore | None
-    collapsed_cells: CollapsedCells | None
-
-    @property
-    def prospect(self) -> Prospect | None:
-        """Of the recommended configuration."""
-        if self.chosen is None:
-            return None
-        return self.prospects[self.chosen.cell.model, self.chosen.cell.method]
-
-
-def recommend(
-    cells: Sequence[Cell],
-    budget: Budget | None = None,
-    comparisons: PairwiseComparisons | None = None,
-) -> Recommendation:
-    """Recommend a configuration by the rule above.
-
-    Args:
-        budget: without limits by default.
-        comparisons: of all pairs of the cells, if they were computed before.
-    """
-    budget, comparisons = budget or Budget(), comparisons or PairwiseComparisons(cells)
-    choice = choose(cells, budget, comparisons)
-    candidates, chosen, free = choice.candidates, choice.chosen, choice.free_baseline
-    useful = [c for c in candidates if _is_useful(c, choice.trivial_score)]
-    pool = [c for c in useful if c.within_budget]
-    best = max(pool, key=lambda c: c.expected.estimate, default=None)
-    return Recommendation(
-        task=cells[0].task if cells else "",
-        budget=budget,
-        kind=_kind_of(chosen),
-        chosen=chosen,
-        prospects=choice.prospects,
-        best=best,
-        best_alternative=_compare(best, chosen, comparisons)
-        if best and chosen and best is not chosen
-        else None,
-        runner_up=_find_runner_up(pool, best, chosen, comparisons),
-        outside_budget=_find_higher(useful, chosen, comparisons),
-        hardest_comparison=_compare_with_hardest(chosen, candidates, comparisons),
-        free_baseline=free,
-        missing=_missing_baselines(cells),
-        unmeasured_candidates=tuple(c for c in useful if c.unmeasured and not c.exceeded),
-        unfinished=tuple(c for c in cells if not c.finished),
-        candidates=candidates,
-        failed_cells=tuple(c for c in cells if not c.baseline and _fails_mostly(c)),
-        trivial_score=choice.trivial_score,
-        collapsed_cells=find_collapsed_cells(cells),
-    )
-
-
 @dataclass(frozen=True)
 class Choice:
     """What a recommendation chooses, and from what.
@@ -215,6 +125,125 @@ class Choice:
     chosen: Candidate | None
 
 
+@dataclass(frozen=True)
+class Recommendation(Choice):
+    """What to use for one task.
+
+    Attributes:
+        best: the highest expected score of those that may be recommended.
+        missing: baselines without a score.
+        unmeasured_candidates: configurations of which a limited cost was not measured.
+        unfinished: cells with final runs still to come.
+        failed_cells: methods that failed in at least half of their runs.
+        best_alternative: ``best`` compared with ``chosen``; None if they are the same.
+        runner_up: where the highest is chosen, the next method, unless it is proven worse.
+        outside_budget: the highest outside the budget, if it is expected to score higher.
+        hardest_comparison: of a guess, the baseline of the largest p-value.
+    """
+
+    task: str
+    best: Candidate | None
+    missing: tuple[str, ...]
+    unmeasured_candidates: tuple[Candidate, ...]
+    unfinished: tuple[Cell, ...]
+    failed_cells: tuple[Cell, ...]
+    collapsed_cells: CollapsedCells | None
+    best_alternative: Alternative | None = None
+    runner_up: Alternative | None = None
+    outside_budget: Alternative | None = None
+    hardest_comparison: Alternative | None = None
+
+    @property
+    def kind(self) -> Literal["method", "guess", "baseline", "none"]:
+        """A method that is proven better than every baseline, one that is not, or a baseline."""
+        if self.chosen is None:
+            return "none"
+        if self.chosen.cell.baseline:
+            return "baseline"
+        return "method" if self.chosen.proven else "guess"
+
+    @property
+    def prospect(self) -> Prospect | None:
+        """Of the recommended configuration."""
+        return None if self.chosen is None else self.prospects[self.chosen.cell.key]
+
+
+def recommend(
+    cells: Sequence[Cell],
+    budget: Budget | None = None,
+    comparisons: PairwiseComparisons | None = None,
+) -> Recommendation:
+    """Recommend a configuration by the rule above.
+
+    Args:
+        budget: without limits by default.
+        comparisons: of all pairs of the cells, if they were computed before.
+    """
+    budget, comparisons = budget or Budget(), comparisons or PairwiseComparisons(cells)
+    choice = choose(cells, budget, comparisons)
+    useful = [c for c in choice.candidates if _is_useful(c, choice.trivial_score)]
+    missing = (c.method for c in cells if c.baseline and c.bootstrap is None)
+    alternatives: dict[str, Any] = {
+        name: Alternative(candidate, comparisons.compare(*pair), sample_size)
+        for name, candidate, chosen in _find_alternatives(choice, useful, comparisons)
+        for pair in [(candidate.cell, chosen.cell)]
+        for sample_size in [comparisons.estimate_sample_size(*pair)]
+    }
+    return Recommendation(
+        **vars(choice),
+        **alternatives,
+        task=cells[0].task if cells else "",
+        best=_find_highest(c for c in useful if c.within_budget),
+        missing=tuple(dict.fromkeys(missing)),
+        unmeasured_candidates=tuple(c for c in useful if c.unmeasured and not c.exceeded),
+        unfinished=tuple(c for c in cells if not c.finished),
+        failed_cells=tuple(c for c in cells if not c.baseline and _fails_mostly(c)),
+        collapsed_cells=find_collapsed_cells(cells),
+    )
+
+
+def _find_alternatives(
+    choice: Choice, useful: Sequence[Candidate], comparisons: PairwiseComparisons
+) -> Iterator[tuple[str, Candidate, Candidate]]:
+    """What is compared with the chosen configuration: the field that has it, it, the chosen."""
+    chosen = choice.chosen
+    if chosen is None:
+        return
+    pool = [c for c in useful if c.within_budget]
+    best, outside = _find_highest(pool), _find_highest(c for c in useful if not c.within_budget)
+    if best is not None and best is not chosen:
+        yield "best_alternative", best, chosen
+    if outside is not None and outside.expected.estimate > chosen.expected.estimate:
+        yield "outside_budget", outside, chosen
+    if chosen.cell.baseline:
+        return
+    pairs = {
+        c.cell.key: pair
+        for c in choice.candidates
+        if (pair := comparisons.compare(c.cell, chosen.cell)) is not None
+    }
+    runner_up = _find_highest(c for c in pool if not c.cell.baseline and c is not chosen)
+    if chosen is best and runner_up is not None:
+        pair = pairs.get(runner_up.cell.key)
+        if pair is not None and pair.standing == "unclear":
+            yield "runner_up", runner_up, chosen
+    doubtful = [
+        c
+        for c in choice.candidates
+        if c.cell.baseline
+        and c.cell.model in (NO_MODEL, chosen.cell.model)
+        and c.cell.key in pairs
+        and pairs[c.cell.key].standing != "below"
+    ]
+    if doubtful and not chosen.proven:
+        hardest = max(doubtful, key=lambda c: pairs[c.cell.key].p_holm)
+        yield "hardest_comparison", hardest, chosen
+
+
+def _find_highest(candidates: Iterable[Candidate]) -> Candidate | None:
+    return max(candidates, key=lambda c: c.expected.estimate, default=None)
+
+
 def choose(
     cells: Sequence[Cell], budget: Budget, comparisons: PairwiseComparisons | None = None
 ) -> Choice:
@@ -224,33 +253,35 @@ def choose(
         comparisons: of all pairs; needed for ``budget.proven`` and for the candidates' verdicts.
     """
     trivial_score = best_trivial_score(cells)
-    candidates = _list_candidates(cells, budget, comparisons)
+    # Every cell with a score on the same examples as most of them.
+    by_key = {cell.key: cell for cell in cells}
+    candidates = [
+        _make_candidate(by_key[key], expected, budget, comparisons)
+        for key, expected in expected_scores(cells).items()
+    ]
     free = max(
         (c for c in candidates if c.cell.model == NO_MODEL),
         key=lambda c: (c.expected.estimate, -baselines.COMPLEXITY[c.cell.name]),
         default=None,
     )
     prospects = estimate_prospects(
-        {_key(c): c.expected for c in candidates if c.within_budget},
+        {c.cell.key: c.expected for c in candidates if c.within_budget},
         free.expected if free else None,
         budget.within_points,
     )
-    pool = [c for c in candidates if c.within_budget and _is_useful(c, trivial_score)]
-    chosen = _choose(
-        [c for c in pool if c.proven or c.cell.baseline or not budget.proven], prospects, budget
+    pool = {
+        c.cell.key: c
+        for c in candidates
+        if c.within_budget and _is_useful(c, trivial_score)
+        if c.proven or c.cell.baseline or not budget.proven
+    }
+    chosen = cheapest_near_best(
+        {key: prospects[key].loss_points for key in pool},
+        {key: cheapness_key(c, budget.cost_axis, c.expected.estimate) for key, c in pool.items()},
+        budget.within_points,
     )
-    return Choice(budget, tuple(candidates), trivial_score, prospects, free, chosen)
-
-
-def _list_candidates(
-    cells: Sequence[Cell], budget: Budget, comparisons: PairwiseComparisons | None
-) -> list[Candidate]:
-    """Every cell with a score on the same examples as most of them."""
-    by_key = {(cell.model, cell.method): cell for cell in cells}
-    return [
-        _make_candidate(by_key[key], expected, budget, comparisons)
-        for key, expected in expected_scores(cells).items()
-    ]
+    choice = pool[chosen] if chosen else None
+    return Choice(budget, tuple(candidates), trivial_score, prospects, free, choice)
 
 
 def _make_candidate(
@@ -283,16 +314,6 @@ def _fails_mostly(cell: Cell) -> bool:
     return rate is not None and rate.failed > 0 and 2 * rate.failed >= rate.runs
 
 
-def _choose(
-    pool: Sequence[Candidate], prospects: Mapping[CellKey, Prospect], budget: Budget
-) -> Candidate | None:
-    """Step 3."""
-    losses = {_key(c): prospects[_key(c)].loss_points for c in pool}
-    cheapness = {_key(c): cheapness_key(c, budget.cost_axis, c.expected.estimate) for c in pool}
-    chosen = cheapest_near_best(losses, cheapness, budget.within_points)
-    return next((c for c in pool if _key(c) == chosen), None)
-
-
 def cheapest_near_best(
     losses: Mapping[CellKey, float],
     cheapness: Mapping[CellKey, Cheapness],
@@ -304,10 +325,6 @@ def cheapest_near_best(
     return min(near, key=lambda key: cheapness[key], default=None)
 
 
-def _key(candidate: Candidate) -> CellKey:
-    return candidate.cell.model, candidate.cell.method
-
-
 Cheapness = tuple[int, float, float]
 
 
@@ -317,70 +334,3 @@ def cheapness_key(candidate: Candidate, axis: Axis, expected: float) -> Cheapnes
         return 0, -expected, baselines.COMPLEXITY[candidate.cell.name]
     cost = candidate.costs.get(axis)
     return (2, -expected, 0.0) if cost is None else (1, cost.value, -expected)
-
-
-def _kind_of(chosen: Candidate | None) -> RecommendationKind:
-    if chosen is None:
-        return "none"
-    if chosen.cell.baseline:
-        return "baseline"
-    return "method" if chosen.proven else "guess"
-
-
-def _find_higher(
-    useful: Sequence[Candidate], chosen: Candidate | None, comparisons: PairwiseComparisons
-) -> Alternative | None:
-    """The highest outside the budget, if it is expected to score higher than the chosen one."""
-    highest = max(
-        (c for c in useful if not c.within_budget),
-        key=lambda c: c.expected.estimate,
-        default=None,
-    )
-    if highest is None or chosen is None or highest.expected.estimate <= chosen.expected.estimate:
-        return None
-    return _compare(highest, chosen, comparisons)
-
-
-def _find_runner_up(
-    pool: Sequence[Candidate],
-    best: Candidate | None,
-    chosen: Candidate | None,
-    comparisons: PairwiseComparisons,
-) -> Alternative | None:
-    """The next highest method, where the highest is chosen and not proven better than it."""
-    if chosen is None or chosen is not best or chosen.cell.baseline:
-        return None
-    methods = [c for c in pool if not c.cell.baseline and c is not chosen]
-    highest = max(methods, key=lambda c: c.expected.estimate, default=None)
-    if highest is None:
-        return None
-    pair = comparisons.compare(highest.cell, chosen.cell)
-    if pair is None or pair.standing != "unclear":
-        return None
-    return _compare(highest, chosen, comparisons)
-
-
-def _compare(other: Candidate, chosen: Candidate, comparisons: PairwiseComparisons) -> Alternative:
-    cells = other.cell, chosen.cell
-    return Alternative(other, comparisons.compare(*cells), comparisons.estimate_sample_size(*cells))
-
-
-def _compare_with_hardest(
-    chosen: Candidate | None, candidates: Sequence[Candidate], comparisons: PairwiseComparisons
-) -> Alternative | None:
-    """The baseline of the largest p-value that a method is not proven better than."""
-    if chosen is None or chosen.cell.baseline or chosen.proven:
-        return None
-    of_model = [c for c in candidates if c.cell.baseline]
-    of_model = [c for c in of_model if c.cell.model in (NO_MODEL, chosen.cell.model)]
-    compared = [_compare(c, chosen, comparisons) for c in of_model]
-    return max(
-        (one for one in compared if one.pair and one.pair.standing != "below"),
-        key=lambda one: one.pair.p_holm if one.pair else 0.0,
-        default=None,
-    )
-
-
-def _missing_baselines(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Baselines without a score."""
-    return tuple(dict.fromkeys(c.method for c in cells if c.baseline and c.bootstrap is None))

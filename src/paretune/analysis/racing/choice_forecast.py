@@ -19,7 +19,6 @@ from paretune.analysis.pareto.expected_scores import CellKey, failure_prior, sco
 from paretune.analysis.pareto.recommend import (
     Candidate,
     Choice,
-    Recommendation,
     cheapest_near_best,
     cheapness_key,
 )
@@ -49,9 +48,7 @@ class ChoiceForecast:
         return max(self.chosen.get(key, 0.0), self.best.get(key, 0.0))
 
 
-def forecast_choice(
-    choice: Choice | Recommendation, table: ScoreTable, completions: Array
-) -> ChoiceForecast:
+def forecast_choice(choice: Choice, table: ScoreTable, completions: Array) -> ChoiceForecast:
     """The chances of each configuration.
 
     Args:
@@ -84,7 +81,7 @@ def _find(candidates: Sequence[Candidate], key: CellKey) -> Candidate:
 
 
 def _expected_scores(
-    choice: Choice | Recommendation,
+    choice: Choice,
     candidates: Sequence[Candidate],
     table: ScoreTable,
     completions: Array,

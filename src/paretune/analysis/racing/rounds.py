@@ -23,7 +23,7 @@ import numpy as np
 from paretune.analysis.cell import FIRST_RUNS, Cell, Stop, position_of
 from paretune.analysis.pareto.costs import AXES, estimate_cost
 from paretune.analysis.pareto.expected_scores import CellKey
-from paretune.analysis.pareto.recommend import Budget, Choice, Recommendation, choose
+from paretune.analysis.pareto.recommend import Budget, Choice, choose
 from paretune.analysis.racing.choice_forecast import ChoiceForecast, forecast_choice
 from paretune.analysis.racing.completions import (
     simulate_completions,
@@ -82,7 +82,7 @@ class ChoiceOutlook:
 def foresee_choice(
     cells: Sequence[Cell],
     protocol: Protocol,
-    choice: Choice | Recommendation,
+    choice: Choice,
     round_seed: int = 0,
 ) -> ChoiceOutlook:
     """What all runs of a task would make of a choice from some.
