@@ -27,7 +27,7 @@ from paretune import metrics
 from paretune.analysis.statistics.intervals import LEVEL, Interval
 from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_variance
 from paretune.metrics import Array
-from paretune.store.record import Predictions, Record
+from paretune.store.record import Record
 
 
 def find_primary_metric(records: Iterable[Record]) -> str | None:
@@ -106,8 +106,8 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
             (:func:`find_rates_in_play`) and are not selected.
     """
     lowest = metrics.get(assume_primary_metric(tuning)).lowest
-    by_rate = _group_by_rate(tuning, lowest)
-    table = tuple(_score_trial(rate, by_rate[rate], lowest) for rate in sorted(by_rate))
+    trials, runs = _score_trials(tuning, lowest)
+    table = tuple(trials.values())
     if not table:
         return RateSelection(None, undecided=False, edge=False, table=())
     ranked = sorted(table, key=lambda t: (-t.score, t.loss, t.rate))
@@ -115,16 +115,21 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
         tried = Counter(record.run.learning_rate for record in tuning)
         most = max(tried[trial.rate] for trial in table)
         ranked.sort(key=lambda t: tried[t.rate] < most)
-    best = ranked[0]
+    best, *rest = ranked
     if best.failed == best.folds:
         return RateSelection(None, undecided=False, edge=False, table=table)
-    return RateSelection(
-        rate=best.rate,
-        undecided=len(ranked) > 1
-        and _is_undecided(best, ranked[1], by_rate[best.rate], by_rate[ranked[1].rate]),
-        edge=len(table) > 1 and best.rate in (table[0].rate, table[-1].rate),
-        table=table,
-    )
+    undecided = False
+    if rest:
+        second = rest[0]
+        pair = runs[best.rate], runs[second.rate]
+        errors = _paired_errors(*pair, assume_primary_metric([*pair[0], *pair[1]]))
+        gap = best.score - second.score
+        # With nothing to pair it is clear only if every trial of the runner-up failed.
+        undecided = gap <= 0 or second.failed < second.folds
+        if gap > 0 and errors:
+            undecided = gap < math.sqrt(sum(error**2 for error in errors)) / len(errors)
+    edge = len(table) > 1 and best.rate in (table[0].rate, table[-1].rate)
+    return RateSelection(best.rate, undecided, edge, table)
 
 
 def find_rates_in_play(
@@ -144,95 +149,63 @@ def find_rates_in_play(
         tuning: ended trials of one cell: the same folds for each rate.
     """
     metric = metrics.get(assume_primary_metric(tuning))
-    by_rate = _group_by_rate(tuning, metric.lowest)
+    trials, runs = _score_trials(tuning, metric.lowest)
     tried = frozenset(r for record in tuning if (r := record.run.learning_rate) is not None)
-    if not by_rate:
+    if not trials:
         return tried
-    trials = {rate: _score_trial(rate, runs, metric.lowest) for rate, runs in by_rate.items()}
     best = min(trials.values(), key=lambda t: (-t.score, t.loss, t.rate))
     if best.failed == best.folds:
         return tried
-    behind = {
-        trial.rate
-        for trial in trials.values()
-        if best.score - trial.score
-        > errors * _gap_error(by_rate[best.rate], by_rate[trial.rate], metric.name, metric.highest)
-    }
+    behind = set()
+    for rate, trial in trials.items():
+        folds = min(len(runs[best.rate]), len(runs[rate]))
+        rows = sum(e**2 for e in _paired_errors(runs[best.rate], runs[rate], metric.name))
+        between_runs = 2 * (SEED_POINTS * metric.highest / 100) ** 2
+        error = math.sqrt(rows / folds**2 + between_runs / folds)
+        if best.score - trial.score > errors * error:
+            behind.add(rate)
     return tried - behind
 
 
-def _gap_error(
-    best: Sequence[Record], other: Sequence[Record], metric: str, highest: float
-) -> float:
-    """Standard error of the difference of two mean scores, of rows and single runs."""
-    folds = min(len(best), len(other))
-    a, b = _group_by_fold(best), _group_by_fold(other)
-    rows = sum(_paired_error(a[fold], b[fold], metric) ** 2 for fold in a.keys() & b.keys())
-    runs = 2 * (SEED_POINTS * highest / 100) ** 2
-    return math.sqrt(rows / folds**2 + runs / folds)
-
-
-def _group_by_rate(tuning: Sequence[Record], lowest: float) -> dict[float, list[Record]]:
-    by_rate: dict[float, list[Record]] = {}
+def _score_trials(
+    tuning: Sequence[Record], lowest: float
+) -> tuple[dict[float, Trial], dict[float, list[Record]]]:
+    """Each rate's trial, and its runs; by rate, rising. Runs that say nothing are left out."""
+    by_rate: dict[float, list[tuple[Record, float, float]]] = {}
     for record in tuning:
-        if record.run.learning_rate is not None and _selection_score(record, lowest) is not None:
-            by_rate.setdefault(record.run.learning_rate, []).append(record)
-    return by_rate
-
-
-def _selection_score(record: Record, lowest: float) -> tuple[float, float] | None:
-    """Primary score and loss on the selection part; None if the run says nothing of its rate."""
-    if record.is_lost:
-        return lowest, math.inf
-    if record.selection_score is None:
-        return None
-    score, minus_loss = record.selection_score
-    return score, -minus_loss
-
-
-def _score_trial(rate: float, records: Sequence[Record], lowest: float) -> Trial:
-    values = [value for r in records if (value := _selection_score(r, lowest)) is not None]
-    return Trial(
-        rate=rate,
-        score=float(np.mean([score for score, _ in values])),
-        loss=float(np.mean([loss for _, loss in values])),
-        folds=len(values),
-        failed=sum(record.is_lost for record in records),
-    )
-
-
-def _is_undecided(
-    best: Trial, second: Trial, best_runs: Sequence[Record], second_runs: Sequence[Record]
-) -> bool:
-    gap = best.score - second.score
-    if gap <= 0:
-        return True
-    a, b = _group_by_fold(best_runs), _group_by_fold(second_runs)
-    folds = sorted(a.keys() & b.keys())
-    if not folds:
-        # Nothing to pair: clear only if every trial of the runner-up failed.
-        return second.failed < second.folds
-    metric = assume_primary_metric([*best_runs, *second_runs])
-    errors = [_paired_error(a[fold], b[fold], metric) for fold in folds]
-    return gap < math.sqrt(sum(error**2 for error in errors)) / len(folds)
-
-
-def _group_by_fold(records: Sequence[Record]) -> dict[tuple[int, int], Predictions]:
-    """By outer fold (-1: none) and part of train."""
-    return {
-        (
-            -1 if record.run.outer is None else record.run.outer.position,
-            record.run.fold,
-        ): record.predictions["selection"]
-        for record in records
-        if "selection" in record.predictions
+        score = (lowest, -math.inf) if record.is_lost else record.selection_score
+        if record.run.learning_rate is not None and score is not None:
+            by_rate.setdefault(record.run.learning_rate, []).append((record, *score))
+    trials = {
+        rate: Trial(
+            rate=rate,
+            score=float(np.mean([score for _, score, _ in runs])),
+            loss=float(np.mean([-minus_loss for *_, minus_loss in runs])),
+            folds=len(runs),
+            failed=sum(record.is_lost for record, *_ in runs),
+        )
+        for rate, runs in sorted(by_rate.items())
     }
+    return trials, {rate: [record for record, *_ in runs] for rate, runs in by_rate.items()}
 
 
-def _paired_error(a: Predictions, b: Predictions, metric: str) -> float:
-    """Standard error of the difference of two runs on the same selection part."""
-    one, other = bootstrap_score([a], metric), bootstrap_score([b], metric)
-    return math.sqrt(bootstrap_variance(one, one.draws - other.draws))
+def _paired_errors(a: Sequence[Record], b: Sequence[Record], metric: str) -> list[float]:
+    """Standard errors of the difference of two rates, on each part that both were tried on."""
+    answers_a, answers_b = (
+        {
+            (-1 if r.run.outer is None else r.run.outer.position, r.run.fold): r.predictions[
+                "selection"
+            ]
+            for r in runs
+            if "selection" in r.predictions
+        }
+        for runs in (a, b)
+    )
+    errors = []
+    for fold in sorted(answers_a.keys() & answers_b.keys()):
+        first, second = (bootstrap_score([part[fold]], metric) for part in (answers_a, answers_b))
+        errors.append(math.sqrt(bootstrap_variance(first, first.draws - second.draws)))
+    return errors
 
 
 @dataclass(frozen=True)
@@ -299,12 +272,14 @@ def expected_best_scores(
     examples = max(score.examples for score in scores)
     if not examples:
         return ()
-    seconds = _mean_seconds(tuning, len(scores))
+    timed = [seconds for record in tuning if (seconds := record.train_seconds) is not None]
+    # Of a rate, all its folds together.
+    mean = sum(timed) / len(scores) if timed and len(timed) == len(tuning) else None
     return tuple(
         ExpectedBest(
             trials=n,
             expected=_interval(estimates, draws, n, examples, metric),
-            seconds=None if seconds is None else n * seconds,
+            seconds=None if mean is None else n * mean,
         )
         for n in range(1, len(scores) + 1)
     )
@@ -354,9 +329,3 @@ def _interval(estimates: Array, draws: Array, n: int, examples: int, metric: str
         share_seeds=0.0,
         highest=highest,
     )
-
-
-def _mean_seconds(tuning: Sequence[Record], rates: int) -> float | None:
-    """Mean seconds of training of a rate, all its folds together."""
-    known = [seconds for record in tuning if (seconds := record.train_seconds) is not None]
-    return sum(known) / rates if known and len(known) == len(tuning) else None
