@@ -11,9 +11,8 @@ from torch import nn
 from torch.func import functional_call
 
 from paretune.methods import bitfit, dora, houlsby, ia3, loha, lokr, lora
-from paretune.methods.core.initialise import make_generator
 from paretune.methods.core.low_rank import LowRankOptions
-from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.run_axis import Fleet, make_generator
 
 MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "lora": (lora.LoraUpdate, lora.Options(rank=3)),

@@ -15,7 +15,7 @@ from paretune import methods
 from paretune.errors import MethodError, first_line
 from paretune.exporting.restore import TaskSignature, load_base, open_native_folder
 from paretune.methods import Trains
-from paretune.methods.core.peft_export import suppress_checkpointing_warning
+from paretune.methods.core.injection import suppress_checkpointing_warning
 from paretune.models.config import load_config
 from paretune.models.load import to_conv1d_layers
 from paretune.models.quantised import dequantise

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods import houlsby, pfeiffer
-from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, get_linear
 from paretune.methods.core.method import Method
-from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.run_axis import Fleet, init_generators
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study import derive_seed
 

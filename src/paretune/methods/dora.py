@@ -18,10 +18,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import lora
-from paretune.methods.core.injection import Injection, get_linear
+from paretune.methods.core.injection import Injection, fill_peft_layers, get_linear
 from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
 from paretune.models.quantised import base_product
 from paretune.models.structure.anatomy import Anatomy

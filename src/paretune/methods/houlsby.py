@@ -22,12 +22,16 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from paretune.methods.core.initialise import draw_normal, init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import MethodOptions
-from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
+from paretune.methods.core.options import LayerOptions, MethodOptions
+from paretune.methods.core.run_axis import (
+    Fleet,
+    draw_normal,
+    init_generators,
+    per_run_linear,
+    per_run_vector,
+)
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "houlsby"

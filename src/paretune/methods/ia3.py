@@ -19,10 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.layer_subset import LayerOptions
+from paretune.methods.core.injection import Injection, attach, fill_peft_layers, get_linear
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.peft_export import fill_peft_layers
+from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy

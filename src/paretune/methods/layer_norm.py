@@ -20,10 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, attach, is_within_any
-from paretune.methods.core.layer_subset import LayerOptions
+from paretune.methods.core.injection import (
+    Injection,
+    attach,
+    copy_run_tensor,
+    is_within_any,
+    wrap_in_peft,
+)
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
+from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 

@@ -20,12 +20,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from paretune.methods.core.initialise import draw_uniform
-from paretune.methods.core.injection import Injection, merge_deltas
+from paretune.methods.core.injection import Injection, fill_peft_layers, merge_deltas
 from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
 from paretune.methods.core.method import Method
-from paretune.methods.core.peft_export import fill_peft_layers
-from paretune.methods.core.run_axis import Fleet, per_run_linear
+from paretune.methods.core.run_axis import Fleet, draw_uniform, per_run_linear
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "lora"

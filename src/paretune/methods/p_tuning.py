@@ -23,12 +23,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import prompt
-from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
-from paretune.methods.core.injection import Injection
+from paretune.methods.core.injection import Injection, copy_run_tensor, wrap_in_peft
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import MethodOptions
-from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
-from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.run_axis import Fleet, draw_normal, draw_uniform, init_generators
 from paretune.methods.core.virtual_tokens import TextPositions, prepend_virtual_tokens
 from paretune.models.structure.anatomy import Anatomy
 

@@ -21,11 +21,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
-from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
-from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.options import LayerOptions
+from paretune.methods.core.run_axis import Fleet, init_generators
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "pfeiffer"

@@ -26,17 +26,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
-from paretune.methods.core.injection import Injection
-from paretune.methods.core.layer_subset import ALL, LayerOptions
+from paretune.methods.core.injection import Injection, wrap_in_peft
 from paretune.methods.core.method import Method
-from paretune.methods.core.peft_export import wrap_in_peft
+from paretune.methods.core.options import ALL, LayerOptions
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     attention_module_name,
     prefix_width,
 )
-from paretune.methods.core.run_axis import Fleet, per_run_rows
+from paretune.methods.core.run_axis import (
+    Fleet,
+    draw_normal,
+    draw_uniform,
+    init_generators,
+    per_run_rows,
+)
 from paretune.models.structure.anatomy import Anatomy, Attention
 from paretune.objectives import Objective
 

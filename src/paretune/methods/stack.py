@@ -22,9 +22,14 @@ from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.layer_subset import ALL, LayerOptions
 from paretune.methods.core.method import Baseline, Method
-from paretune.methods.core.options import MethodList, MethodOptions, parse_options
+from paretune.methods.core.options import (
+    ALL,
+    LayerOptions,
+    MethodList,
+    MethodOptions,
+    parse_options,
+)
 from paretune.methods.core.registry import ConfiguredMethod, get
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy

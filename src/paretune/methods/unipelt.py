@@ -32,16 +32,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
-from paretune.methods.core.initialise import draw_normal, init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.layer_subset import LayerOptions
 from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     attention_module_name,
     prefix_width,
 )
-from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.methods.core.run_axis import Fleet, draw_normal, init_generators, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 from paretune.models.structure.layers import is_within
 

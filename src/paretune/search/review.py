@@ -21,7 +21,7 @@ import numpy as np
 from paretune import metrics
 from paretune.analysis.learning_rates import assume_primary_metric
 from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_variance
-from paretune.methods.core.layer_subset import ALL, list_layers
+from paretune.methods.core.options import ALL, list_layers
 from paretune.methods.core.trials import Member
 from paretune.search.schedule import Beliefs, Candidate, Cost, Trial, believe
 from paretune.search.space import Configuration, Space

@@ -11,11 +11,9 @@ from pydantic import Field
 from torch import nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection, attach, get_linear, is_within_any
-from paretune.methods.core.layer_subset import ALL, LayerOptions
-from paretune.methods.core.options import LayerNumbers, Names
-from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.options import ALL, LayerNumbers, LayerOptions, Names
+from paretune.methods.core.run_axis import Fleet, init_generators
 from paretune.methods.core.targeting import (
     Expression,
     Modules,

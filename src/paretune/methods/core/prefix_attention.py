@@ -26,7 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.text_positions import make_position_shift
+from paretune.methods.core.virtual_tokens import make_position_shift
 from paretune.models.structure.anatomy import Anatomy, Attention
 from paretune.models.structure.layers import has_attention_interface
 

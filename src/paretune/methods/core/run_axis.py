@@ -7,7 +7,8 @@ batch belong to which run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from paretune.models.dropout.rng import DropoutRng, seeded_dropout
 from paretune.models.packing.layout import Packing
+from paretune.study import derive_seed
 
 
 @dataclass
@@ -197,3 +199,35 @@ class PerRunModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, ..., in) -> (rows, ..., out)."""
         return self.fleet.map_runs(x, lambda r, rows: self.copies[r](rows))
+
+
+def make_generator(seed: int) -> torch.Generator:
+    """A private generator on the CPU."""
+    return torch.Generator().manual_seed(seed)
+
+
+def init_generators(seeds: Sequence[int], *purpose: str) -> list[torch.Generator]:
+    """A generator for each run, for the tensors of one place (``purpose``).
+
+    So each run's slice of a tensor is drawn from that run's seed alone.
+    """
+    return [make_generator(derive_seed(seed, "init", *purpose)) for seed in seeds]
+
+
+def draw_uniform(
+    shape: Sequence[int], fan_in: int, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """(runs, *shape), uniform on +-1/sqrt(fan_in)."""
+    values = torch.empty(len(generators), *shape)
+    bound = 1 / math.sqrt(fan_in)
+    for run, generator in enumerate(generators):
+        values[run].uniform_(-bound, bound, generator=generator)
+    return values
+
+
+def draw_normal(shape: Sequence[int], std: float, generators: Sequence[torch.Generator]) -> Tensor:
+    """(runs, *shape), normal with mean 0."""
+    values = torch.empty(len(generators), *shape)
+    for run, generator in enumerate(generators):
+        values[run].normal_(0, std, generator=generator)
+    return values

@@ -19,6 +19,8 @@ has the positions that it has without a prompt, and the prompt has none: it can 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,11 +31,6 @@ from torch import Tensor, nn
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet, per_run_rows
-from paretune.methods.core.text_positions import (
-    count_cached,
-    find_text_positions,
-    name_arguments,
-)
 from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.weight_storage import embed_rows
@@ -333,3 +330,54 @@ def _find_placeholder_id(model: Any, vocabulary: int) -> int:
         if name.endswith("token_id") and value is not None:
             special.update(value if isinstance(value, list) else [value])
     return next(token for token in range(vocabulary) if token not in special)
+
+
+def make_position_shift(
+    virtual: Callable[[], int],
+) -> Callable[[nn.Module, Any, dict[str, Any]], Any]:
+    """A forward pre-hook of a base model that moves the text behind ``virtual()`` positions.
+
+    So is the text behind a prefix of PEFT, which stands in the cache.
+    """
+
+    def shift(reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        kwargs = name_arguments(reader, args, kwargs)
+        positions = kwargs.get("position_ids")
+        if positions is None:
+            positions = find_text_positions(kwargs)
+        kwargs["position_ids"] = positions + virtual()
+        return (), kwargs
+
+    return shift
+
+
+def name_arguments(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a forward pass, all by their names."""
+    names = inspect.signature(module.forward).parameters
+    return dict(zip(names, args, strict=False)) | kwargs
+
+
+def count_cached(kwargs: Mapping[str, Any]) -> int:
+    """Tokens in the cache of a generation before this call; 0 where there is no cache."""
+    # By the name that transformers had up to 5.23, or by the present one.
+    caches = (kwargs.get(name) for name in ("cache", "past_key_values"))
+    return next((int(cache.get_seq_length()) for cache in caches if cache is not None), 0)
+
+
+def find_text_positions(kwargs: Mapping[str, Any], not_of_text: int = 0) -> Tensor:
+    """The positions of the tokens of this call, as ``generate`` counts them; (rows or 1, tokens).
+
+    ``generate`` calls a decoder once for each new token, with all positions given; all calls but
+    the first read what came before from the cache. Padding has none: tokens are counted by the mask, where there is one.
+
+    Args:
+        not_of_text: how many of the tokens in the cache are not counted, nor in the mask.
+    """
+    ids, mask = kwargs.get("input_ids"), kwargs.get("attention_mask")
+    read = kwargs["inputs_embeds"] if ids is None else ids
+    tokens = read.shape[1]
+    if mask is not None and mask.ndim == 2:
+        counted: Tensor = mask.long().cumsum(-1) - 1
+        return counted.clamp(min=0)[:, -tokens:]
+    before = max(0, count_cached(kwargs) - not_of_text)
+    return torch.arange(before, before + tokens, device=read.device)[None]

@@ -10,24 +10,27 @@ do not, is in :mod:`paretune.methods.peft.supported`.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, create_model
 from torch import nn
 
 from paretune.errors import MethodError, suggest
 from paretune.methods.core.injection import Injection, is_within_any
 from paretune.methods.core.method import Head, Method, always
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.run_axis import Fleet
-from paretune.methods.core.targeting import match_layers
+from paretune.methods.core.targeting import Modules, match_layers
 from paretune.methods.layer_norm import find_norms
 from paretune.methods.peft import wrapping
-from paretune.methods.peft.config_options import LAYER_OPTIONS, make_options, non_default_settings
-from paretune.methods.peft.supported import PEFT_PREFIX, REFUSED, SUPPORTED, SupportedTuner
+from paretune.methods.peft.supported import CLOSED, PEFT_PREFIX, REFUSED, SUPPORTED, SupportedTuner
 from paretune.methods.peft.wrapping import PeftInjection
 from paretune.models.structure.anatomy import Anatomy
 from paretune.objectives import Objective
@@ -240,3 +243,67 @@ def _find_norms(
             )
         chosen.update(hits)
     return [name for name in norms if name in chosen]
+
+
+PEFT_NAMES = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
+"""What ``peft`` calls options of our lora."""
+LAYER_OPTIONS = ("target_modules", "feedforward_modules")
+"""Options that name layers: they take our roles beside the ends of modules' names."""
+
+
+def make_options(config: type, supported: SupportedTuner) -> type[MethodOptions]:
+    """The tuner's options; ``HINTS`` explains what is left out.
+
+    Defaults are ``peft``'s own; what a study file does not set is not passed to ``peft``.
+
+    Args:
+        config: ``peft``'s config class of the tuner.
+    """
+    closed = {**CLOSED, **supported.closed_options}
+    targets = supported.targets
+    inner = tuple(role for role in targets or () if role.startswith("feed_forward"))
+    options: dict[str, Any] = {}
+    hints = typing.get_type_hints(config)
+    for setting in dataclasses.fields(config):
+        name, kind = setting.name, hints[setting.name]
+        default = None if setting.default is dataclasses.MISSING else setting.default
+        if not setting.init or name in closed:
+            continue
+        if name in LAYER_OPTIONS:
+            kind, default = Modules | None, targets if name == "target_modules" else inner or None
+        elif name in supported.barred_values or name in supported.numbered_values:
+            kind = Annotated[kind, _make_check(name, supported)]
+        options[name] = (kind, Field(default=default))
+    model: type[MethodOptions] = create_model(
+        "Options", __base__=MethodOptions, __doc__=config.__doc__, **options
+    )
+    names = {ours: f"write {name}" for ours, name in PEFT_NAMES.items() if name in options}
+    model.HINTS = {**names, **closed}
+    return model
+
+
+def _make_check(option: str, supported: SupportedTuner) -> WrapValidator:
+    """Refuse the option's barred values; take its words that end in a number of the user's."""
+    barred: Mapping[str, str] = supported.barred_values.get(option, {})
+    prefix = supported.numbered_values.get(option, "")
+
+    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, str) and value in barred:
+            raise ValueError(f"{value}: {barred[value]}")
+        if not prefix or not isinstance(value, str) or not value.startswith(prefix):
+            return validate(value)
+        if not re.fullmatch("[1-9][0-9]{0,2}", value.removeprefix(prefix)):
+            raise ValueError(f'"{value}" names no number; write {prefix}16, or another of 1 to 999')
+        return value
+
+    return WrapValidator(check)
+
+
+def non_default_settings(options: MethodOptions) -> dict[str, Any]:
+    """The values that differ from ``peft``'s defaults, without the names of layers."""
+    defaults = {name: field.default for name, field in type(options).model_fields.items()}
+    return {
+        name: value
+        for name, value in options
+        if name not in LAYER_OPTIONS and value != defaults[name]
+    }

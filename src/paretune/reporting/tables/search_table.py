@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from paretune.methods.core.layer_subset import ALL, list_layers
+from paretune.methods.core.options import ALL, list_layers
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_amount,
