@@ -368,7 +368,8 @@ def find_text_positions(kwargs: Mapping[str, Any], not_of_text: int = 0) -> Tens
     """The positions of the tokens of this call, as ``generate`` counts them; (rows or 1, tokens).
 
     ``generate`` calls a decoder once for each new token, with all positions given; all calls but
-    the first read what came before from the cache. Padding has none: tokens are counted by the mask, where there is one.
+    the first read what came before from the cache. Padding has none: tokens are counted by the
+    mask, where there is one.
 
     Args:
         not_of_text: how many of the tokens in the cache are not counted, nor in the mask.
