@@ -34,18 +34,17 @@ _TEST_SPLITS = ("test", "validation", "dev")
 
 @dataclass(frozen=True)
 class _CachedDataset:
-    """One configuration of a dataset at one commit, as it lies on this machine."""
+    """A configuration of a dataset at one commit: by part the split, and its file here or to be."""
 
     commit: str
     folder: Path
     splits: dict[str, str]
 
-    def file(self, part: str) -> Path:
-        return self.folder / f"{_quote_name(self.splits[part])}.parquet"
-
-    @property
-    def is_complete(self) -> bool:
-        return all(self.file(part).is_file() for part in self.splits)
+    def files(self) -> dict[str, Path]:
+        return {
+            part: self.folder / f"{_quote_name(split)}.parquet"
+            for part, split in self.splits.items()
+        }
 
 
 def pin_revision(spec: TaskSpec) -> TaskSpec:
@@ -64,31 +63,22 @@ def load_splits(spec: TaskSpec) -> TaskRows:
         DataError: never fetched, no such split, or an empty one.
     """
     cached, name = _require_cached(spec), str(spec.dataset)
-    rows = {}
+    files, rows = cached.files(), {}
     for part, split in cached.splits.items():
-        rows[part] = parse_parquet(cached.file(part).read_bytes(), f"{name} {split}")
+        rows[part] = parse_parquet(files[part].read_bytes(), f"{name} {split}")
         if not rows[part]:
             raise DataError("holds no rows.", where=f"{name} {split}", remedy="Name another split.")
     findings = []
     if spec.revision != cached.commit:
-        findings.append(
-            Finding(
-                "note",
-                "unpinned-revision",
-                name,
-                f"is read at commit {cached.commit}; fetched elsewhere it may be another.",
-                f"Give the task revision: {cached.commit}.",
-            )
-        )
-    declared = None
-    if spec.label:
-        declared = read_declared_labels(cached.file("train"), spec.label)
+        what = f"is read at commit {cached.commit}; fetched elsewhere it may be another."
+        remedy = f"Give the task revision: {cached.commit}."
+        findings.append(Finding("note", "unpinned-revision", name, what, remedy))
     return TaskRows(
         rows["train"],
         rows.get("test", ()),
         findings=findings,
         shifted=rows.get("test_shifted", ()),
-        declared=declared,
+        declared=read_declared_labels(files["train"], spec.label) if spec.label else None,
         source=f"{name} at commit {cached.commit} (hub)",
     )
 
@@ -101,7 +91,7 @@ def fetch_splits(spec: TaskSpec) -> None:
         NetworkError: the hub does not answer.
     """
     cached = _find_cached(spec)
-    if cached is not None and cached.is_complete:
+    if cached is not None and all(file.is_file() for file in cached.files().values()):
         return
     name = str(spec.dataset)
     try:
@@ -113,9 +103,8 @@ def fetch_splits(spec: TaskSpec) -> None:
             remedy='Install it: pip install "datasets>=4".',
         ) from None
     with _translate_errors(name):
-        if cached is not None:
-            commit = cached.commit
-        else:
+        commit = cached.commit if cached else None
+        if commit is None:
             commit = str(huggingface_hub.HfApi().dataset_info(name, revision=spec.revision).sha)
         config, place = spec.config, {}
         if config and config not in datasets.get_dataset_config_names(name, revision=commit):
@@ -123,13 +112,14 @@ def fetch_splits(spec: TaskSpec) -> None:
             # script called so.
             config, place = None, {"data_dir": config}
         available = datasets.get_dataset_split_names(name, config, revision=commit, **place)
-        folder = _config_folder(spec, commit)
+        folder = _dataset_folder(spec) / _quote_name(commit) / _quote_name(spec.config or "default")
         cached = _CachedDataset(commit, folder, _select_splits(spec, available))
         folder.mkdir(parents=True, exist_ok=True)
-        for part, split in cached.splits.items():
-            if not cached.file(part).is_file():
+        for part, file in cached.files().items():
+            if not file.is_file():
+                split = cached.splits[part]
                 loaded = datasets.load_dataset(name, config, split=split, revision=commit, **place)
-                with replace_file(cached.file(part)) as fresh:
+                with replace_file(file) as fresh:
                     loaded.to_parquet(fresh)
     write_atomically(folder / "splits.json", json.dumps(available))
     write_atomically(_revision_file(spec), commit)
@@ -137,7 +127,7 @@ def fetch_splits(spec: TaskSpec) -> None:
 
 def _require_cached(spec: TaskSpec) -> _CachedDataset:
     cached = _find_cached(spec)
-    if cached is None or not cached.is_complete:
+    if cached is None or not all(file.is_file() for file in cached.files().values()):
         at = f" at revision {spec.revision}" if spec.revision else ""
         raise DataError(
             f"has not been downloaded{at}, and downloads need --online.",
@@ -149,21 +139,17 @@ def _require_cached(spec: TaskSpec) -> _CachedDataset:
 
 def _find_cached(spec: TaskSpec) -> _CachedDataset | None:
     """What is here of the dataset, perhaps not all of it; None where its commit is not known."""
-    ref = _revision_file(spec)
-    commit = ref.read_text() if ref.is_file() else str(spec.revision)
-    folder = _config_folder(spec, commit)
-    listed = folder / "splits.json"
-    if not listed.is_file():
+    reference = _revision_file(spec)
+    commit = reference.read_text() if reference.is_file() else str(spec.revision)
+    folder = _dataset_folder(spec) / _quote_name(commit) / _quote_name(spec.config or "default")
+    if not (folder / "splits.json").is_file():
         return None
-    return _CachedDataset(commit, folder, _select_splits(spec, json.loads(listed.read_text())))
+    available = json.loads((folder / "splits.json").read_text())
+    return _CachedDataset(commit, folder, _select_splits(spec, available))
 
 
 def _dataset_folder(spec: TaskSpec) -> Path:
     return data_home() / "hub" / _quote_name(str(spec.dataset).replace("/", "--"))
-
-
-def _config_folder(spec: TaskSpec, commit: str) -> Path:
-    return _dataset_folder(spec) / _quote_name(commit) / _quote_name(spec.config or "default")
 
 
 def _revision_file(spec: TaskSpec) -> Path:
@@ -177,23 +163,15 @@ def _quote_name(name: str) -> str:
 
 def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
     """Split names by part, ``train`` always and ``test`` where there is one."""
-    splits: dict[str, str] = {str(part): split for part, split in (spec.splits or {}).items()}
-    splits.setdefault("train", "train")
-    for split in splits.values():
-        if split not in available:
-            raise DataError(
-                f'has no split "{split}".',
-                where=f"dataset {spec.dataset}",
-                remedy=f"It has {', '.join(available)}: name them as splits: "
-                f"{{train: ..., test: ...}}.",
-            )
-    if "test" not in splits:
-        test_split = next(
-            (s for s in _TEST_SPLITS if s in available and s != splits["train"]), None
+    splits = {"train": "train", **{str(part): name for part, name in (spec.splits or {}).items()}}
+    if missing := [split for split in splits.values() if split not in available]:
+        raise DataError(
+            f'has no split "{missing[0]}".',
+            where=f"dataset {spec.dataset}",
+            remedy=f"It has {', '.join(available)}: name them, splits: {{train: ..., test: ...}}.",
         )
-        if test_split is not None:
-            splits["test"] = test_split
-    return splits
+    free = [name for name in _TEST_SPLITS if name in available and name != splits["train"]]
+    return {**splits, "test": free[0]} if free and "test" not in splits else splits
 
 
 @contextmanager
