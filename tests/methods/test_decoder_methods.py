@@ -23,7 +23,7 @@ from support.seq2seq_walk import traces
 from paretune.errors import MethodError
 from paretune.methods import ia3, layer_norm, lora, prompt
 from paretune.methods.core.injection import get_linear
-from paretune.testing.tiny_decoders import DECODERS, WINDOW
+from paretune.testing.tiny_models import DECODERS, WINDOW
 
 FAMILIES = chosen([(family,) for family in DECODERS], 4)
 

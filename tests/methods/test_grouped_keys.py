@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from paretune.testing.tiny_models import _tokenizer
+from paretune.testing.tiny_models import encoder_tokenizer
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
@@ -24,7 +24,7 @@ def grouped(tmp_path_factory: Any) -> Path:
     if not hasattr(transformers, "EuroBertConfig"):
         pytest.skip(f"transformers {transformers.__version__} has no EuroBert")
     folder: Path = tmp_path_factory.mktemp("grouped")
-    tokenizer = _tokenizer("bert")
+    tokenizer = encoder_tokenizer("bert")
     special = {
         role: tokenizer.convert_tokens_to_ids(token)
         for role, token in (

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from support.decoder_walk import PAD, DecoderCase, decoder_case, tiny_decoder
 from torch import Tensor
 
-from paretune.testing.tiny_decoders import DECODERS, WINDOW
+from paretune.testing.tiny_models import DECODERS, WINDOW
 
 STEPS, RATE = 20, 5e-3
 EVERY_DAY = ("llama", "qwen3", "gemma3", "opt")

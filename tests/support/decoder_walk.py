@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,8 +14,7 @@ from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import to_linear_layers
 from paretune.models.structure.anatomy import read_anatomy
-from paretune.testing.tiny_decoders import DECODERS, decoder_config, decoder_tokenizer
-from paretune.testing.tiny_models import POSITIONS, SENTENCES, _unsettle
+from paretune.testing.tiny_models import decoder_tokenizer, random_model
 from support.seq2seq_walk import SMALL, Case
 
 ROWS, LONGEST, NEW = 3, 20, 4
@@ -30,18 +28,12 @@ TRAINED = tuple(
 WITHOUT_BIAS = ("llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3")
 
 
-@cache
-def _config(family: str) -> tuple[Any, Any]:
-    return decoder_config(family, decoder_tokenizer(family, SENTENCES, POSITIONS))
+_tokenizer = cache(decoder_tokenizer)
 
 
 def tiny_decoder(family: str) -> Any:
     """A model of ``family`` in evaluation mode, the same bits every time; no text ends."""
-    config, kind = _config(family)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(DECODERS.index(family) + 1)
-        model = kind(copy.deepcopy(config)).eval()
-        _unsettle(model)
+    model = random_model(family, _tokenizer(family))
     to_linear_layers(model)
     model.generation_config.eos_token_id = None
     return model

@@ -11,7 +11,7 @@ import pytest
 from support.chosen import chosen
 from support.decoder_walk import TRAINED, WITHOUT_BIAS
 
-from paretune.testing.tiny_decoders import DECODERS
+from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.trainer import train_run
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from paretune.testing.tiny_models import _unsettle
+from paretune.testing.tiny_models import unsettle_vectors
 
 TRANSLATORS = ("marian", "t5", "gated-t5", "mt5", "mbart", "m2m100", "bart")
 WORDS = 60
@@ -34,7 +34,7 @@ def tiny_translator(family: str, **changes: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(TRANSLATORS.index(family) + 1)
         model = kind(config).eval()
-        _unsettle(model)
+        unsettle_vectors(model)
     return model
 
 

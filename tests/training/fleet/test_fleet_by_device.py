@@ -12,7 +12,7 @@ import transformers
 from support.joint_runs import alone, equal, together
 
 from paretune.models.packing.apply import PACKED_ENCODERS
-from paretune.testing.tiny_models import _tokenizer, _unsettle
+from paretune.testing.tiny_models import encoder_tokenizer, unsettle_vectors
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
@@ -43,7 +43,7 @@ def checkpoint(family: str, folder: Path) -> Path:
     config_of = getattr(transformers, f"{name}Config", None)
     if config_of is None:
         pytest.skip(f"transformers {transformers.__version__} has no {name}")
-    tokenizer = _tokenizer("bert")
+    tokenizer = encoder_tokenizer("bert")
     config = config_of(
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
@@ -59,7 +59,7 @@ def checkpoint(family: str, folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = getattr(transformers, f"{name}ForMaskedLM")(config).eval()
-        _unsettle(model)
+        unsettle_vectors(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -15,7 +15,7 @@ from paretune import objectives
 from paretune.models.load import load_model
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.values import HeadSpec
-from paretune.testing.tiny_decoders import DECODERS
+from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
