@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from json_shapes import COMMON, OWN_SHAPES, SHAPES
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
 
+from paretune import plugins
+from paretune.cli import VERBS
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
+from paretune.verbs.result import Result, ResultList
+from paretune.verbs.shipped import sample
+
+COMMON = ("format", "paretune", "verb")
+"""Fields of every object but a report's: the version of its form, of the program, and the verb."""
 
 # The script is not called json.py: beside itself it would stand before Python's own json.
 
@@ -63,7 +74,52 @@ def _verbs() -> list[str]:
         "| verb | field | meaning |",
         "|---|---|---|",
     ]
-    for verb, shape in SHAPES.items():
-        lines += [f"| `{verb}` | `{name}` | {meaning} |" for name, meaning in shape.items()]
-    lines += ["", "Without those common fields:", ""]
-    return lines + [f"- `{verb}`: {meaning}" for verb, meaning in OWN_SHAPES.items()]
+    for verb, result in result_types().items():
+        described = describe_fields(result)
+        lines += [f"| `{verb}` | `{name}` | {text} |" for name, text in described.items()]
+        if not described:
+            lines.append(f"| `{verb}` | | {_plain(inspect.getdoc(result.to_json) or '')} |")
+    return lines
+
+
+def result_types() -> dict[str, type[Result]]:
+    """The class of what each verb returns, but a report, which is described above."""
+    verbs: dict[str, Callable[..., Any]] = {**VERBS, "data sample": sample}
+    del verbs["report"]
+    verbs |= {
+        name: verb
+        for name, verb in plugins.load_all(plugins.COMMANDS, object)[0].items()
+        if inspect.isfunction(verb)
+    }
+    return {name: _returns(verb) for name, verb in verbs.items()}
+
+
+def describe_fields(result: type[Result]) -> dict[str, str]:
+    """Fields of the JSON object of a result, each with what its docstring says; none where the
+    class makes the object itself.
+    """
+    if result.to_json not in (Result.to_json, ResultList.to_json):
+        return {}
+    names = result.json_fields or tuple(field.name for field in fields(result))
+    if issubclass(result, ResultList):
+        names = (result.json_name,)
+    described = dict(_read_attributes(inspect.getdoc(result) or ""))
+    for name in names:
+        if isinstance(value := inspect.getattr_static(result, name, None), property):
+            described[name] = inspect.getdoc(value) or ""
+    return {name: _plain(described[name]) for name in names}
+
+
+def _returns(verb: Callable[..., Any]) -> Any:
+    return vars(inspect.getmodule(verb))[inspect.signature(verb).return_annotation]
+
+
+def _read_attributes(doc: str) -> Iterator[tuple[str, str]]:
+    """Names and texts of the section ``Attributes`` of a docstring."""
+    section = doc.partition("Attributes:\n")[2]
+    yield from re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
+
+
+def _plain(text: str) -> str:
+    """A docstring in one line, as Markdown."""
+    return " ".join(re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`").split())

@@ -37,8 +37,7 @@ from paretune.errors import ParetuneError
 from paretune.study import Study
 from paretune.verbs.check import CheckResult, check
 from paretune.verbs.compare import ComparisonResult, MemoryExplanation, compare, why
-from paretune.verbs.export import ExportResult, export
-from paretune.verbs.load import load
+from paretune.verbs.export import ExportResult, export, load
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report

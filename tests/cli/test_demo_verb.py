@@ -43,16 +43,17 @@ def test_it_ends_in_the_answer_the_table_and_the_page(
     one_task = fake.study(methods=["full", "lora"], tasks=[fake.own_task("routing-en")])
     study = study_file(one_task, file)
     stored(study, fake.whole(study), store).close()
-    monkeypatch.setattr("paretune.verbs.study_input.shipped_studies", lambda: {"demo": file})
+    for module in ("shipped", "study_input"):
+        monkeypatch.setattr(f"paretune.verbs.{module}.shipped_studies", lambda: {"demo": file})
 
-    def ended(started: Path, **options: Any) -> RunResult:
-        assert started == file and options["store"] == store
-        return RunResult(study, store, SimpleNamespace(failed=()))  # type: ignore[arg-type]
+    def ended(started: Study, **options: Any) -> RunResult:
+        assert started.study_hash == study.study_hash and options["store"] == store
+        return RunResult(study, store, SimpleNamespace(failed=(), outcomes={}))  # type: ignore[arg-type]
 
-    monkeypatch.setattr("paretune.verbs.run.run", ended)
+    monkeypatch.setattr("paretune.verbs.shipped.run", ended)
     # What the page holds is tested where it is made.
     monkeypatch.setattr(
-        "paretune.verbs.report.write_outputs", lambda report, page: (("Page", page),)
+        "paretune.verbs.shipped.write_outputs", lambda report, page: (("Page", page),)
     )
     monkeypatch.chdir(tmp_path)
     Path("demo").mkdir()

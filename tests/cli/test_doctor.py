@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paretune import plugins
-from paretune.cli.commands.doctor import check_plugins
+from paretune.verbs.doctor import check_plugins
 
 ENTRY_POINTS = """\
 [paretune.tasks]

@@ -14,7 +14,6 @@ import paretune
 from paretune import errors
 from paretune.cli import INTERRUPTED, main
 from paretune.errors import ParetuneError
-from paretune.verbs.export import ExportOptions
 
 
 def test_every_command_of_every_page_is_parsed() -> None:
@@ -49,23 +48,9 @@ def test_programs_on_pages_are_python_and_call_what_there_is() -> None:
             wrong += [
                 f"{page}: paretune.{function.attr}({name}=)"
                 for name in names
-                if name not in _keywords(getattr(paretune, function.attr))
+                if name not in inspect.signature(getattr(paretune, function.attr)).parameters
             ]
     assert wrong == [] and calls > 10
-
-
-OPTIONS = {one.__name__: one for one in (ExportOptions,)}
-
-
-def _keywords(function: Any) -> set[str]:
-    """Names that a function takes, those of ``**options: Unpack[...]`` included."""
-    names = set()
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            options = str(parameter.annotation).removeprefix("Unpack[").removesuffix("]")
-            names |= set(OPTIONS[options].__annotations__)
-        names.add(parameter.name)
-    return names
 
 
 def table(text: str) -> dict[int, str]:

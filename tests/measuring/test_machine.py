@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from types import SimpleNamespace
@@ -11,15 +10,13 @@ from typing import Any
 import psutil
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
-from paretune.cli.commands.doctor import _describe_device, doctor
 from paretune.measuring import devices, machine, processor, speed
 from paretune.measuring.devices import Gpu
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.models.packing import varlen
 from paretune.store.record import ComputeCost
+from paretune.verbs.doctor import _describe_device, doctor
 
 
 def _files(root, files):
@@ -213,30 +210,17 @@ def test_steps_take_what_products_and_memory_take() -> None:
     assert machine.predict_step_seconds(work, "bf16") == pytest.approx(1.5)
 
 
-@pytest.fixture
-def app():
-    app = typer.Typer()
-    app.command()(doctor)
-    return app
-
-
-def test_doctor_shows_the_machine_and_what_it_cannot_measure(app, monkeypatch):
+def test_doctor_shows_the_machine_and_what_it_cannot_measure(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    printed = CliRunner().invoke(app, [], env={"COLUMNS": "200"})
-    assert printed.exit_code == 0
+    machine = doctor()
     for word in ("usable", "precision: auto", "GFLOP/s", "torch", "cannot be measured"):
-        assert word in printed.output
-
-
-def test_doctor_speaks_json_to_scripts(app):
-    printed = CliRunner().invoke(app, ["--json"])
-    assert printed.exit_code == 0
-    machine = json.loads(printed.output)
-    assert machine["packages"]["torch"] == torch.__version__
-    assert machine["processor"]["usable_cores"] >= 1
-    assert machine["memory"]["total"] > machine["memory"]["available"] > 0
-    assert machine["torch"]["devices"][-1]["device"] == "cpu"
-    assert machine["torch"]["bf16"]["reason"]
+        assert word in str(machine)
+    facts = machine.to_json()
+    assert facts["packages"]["torch"] == torch.__version__
+    assert facts["processor"]["usable_cores"] >= 1
+    assert facts["memory"]["total"] > facts["memory"]["available"] > 0
+    assert facts["torch"]["devices"][-1]["device"] == "cpu"
+    assert facts["torch"]["bf16"]["reason"]
 
 
 def test_two_cards_of_one_name_are_the_same_conditions(monkeypatch: pytest.MonkeyPatch) -> None:

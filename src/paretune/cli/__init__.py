@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -13,13 +12,9 @@ from typer.core import TyperGroup
 
 from paretune import plugins
 from paretune.cli.command import add_verb
-from paretune.cli.commands.demo import demo
-from paretune.cli.commands.doctor import doctor
-from paretune.cli.commands.export import export
-from paretune.cli.commands.ls import ls
-from paretune.cli.commands.peft_results import peft_results
-from paretune.cli.commands.track import track
 from paretune.cli.near_misses import refuse_near_miss
+from paretune.contrib.peft_comparison import peft_results
+from paretune.contrib.trackers.mirror import track
 from paretune.errors import INTERRUPTED, ModelError, ParetuneError, StudyError, first_line
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
@@ -30,11 +25,14 @@ from paretune.terminal import (
 )
 from paretune.verbs.check import check
 from paretune.verbs.compare import compare, why
+from paretune.verbs.doctor import doctor
+from paretune.verbs.export import export
 from paretune.verbs.new import new
 from paretune.verbs.plan import plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import show_study
 from paretune.verbs.run import run
+from paretune.verbs.shipped import demo, ls, sample
 from paretune.verbs.stores import merge, verify
 from paretune.verbs.tune import tune
 from paretune.verbs.watch import watch
@@ -90,7 +88,7 @@ class Verbs(TyperGroup):
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=cmd_name)
             else:
-                add_verb(app, cmd_name, command)
+                add_verb(app, cmd_name, command, cmd_name)
             self.commands = typer.main.get_group(app).commands
         return super().get_command(ctx, cmd_name)
 
@@ -126,8 +124,9 @@ app = typer.Typer(
 )
 for name, function in VERBS.items():
     add_verb(app, name, function)
-for group in GROUPS:
-    app.add_typer(import_module(f"paretune.cli.commands.{group}").app, name=group)
+data = typer.Typer(no_args_is_help=True, help="Copy sample data.")
+add_verb(data, "data sample", sample)
+app.add_typer(data, name="data")
 
 
 def _print_version(requested: bool) -> None:

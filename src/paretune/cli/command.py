@@ -32,11 +32,19 @@ COMPATIBLE = frozenset(("quiet", "once", "report", "output"))
 """Options of how a result is shown that may stand beside ``--json`` and ``--quiet``."""
 
 
-def add_verb(app: typer.Typer, name: str, verb: Callable[..., Any]) -> None:
-    """Make a function a command: one that returns a result, or one that typer reads as it is."""
+def add_verb(
+    app: typer.Typer, words: str, verb: Callable[..., Any], name: str | None = None
+) -> None:
+    """Make a function a command: one that returns a result, or one that typer reads as it is.
+
+    Args:
+        app: the group that it belongs to.
+        words: that call it.
+        name: in its group; the last word by default.
+    """
     returns = inspect.signature(verb).return_annotation
     plain = returns in (None, "None", inspect.Signature.empty)
-    app.command(name)(verb if plain else as_command(name, verb))
+    app.command(name or words.split()[-1])(verb if plain else as_command(words, verb))
 
 
 def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:

@@ -16,7 +16,7 @@ from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
 from paretune.verbs.options import Devices, Online, StudyLike
-from paretune.verbs.result import Result, Tell
+from paretune.verbs.result import Result, Tell, tell_nothing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -91,7 +91,9 @@ class CheckResult(Result):
 
     Attributes:
         study: its name.
-        items: what was checked.
+        items: what was checked: each with kind, name, description, errors (how many), error (kind,
+            what, where, remedy, exit_code; or null) and findings (severity, code, where, what,
+            remedy, places: all rows of a finding about several).
     """
 
     json_fields: ClassVar = ("study", "can_run", "counts", "failed", "models_checked", "items")
@@ -169,7 +171,7 @@ def check(
     *,
     online: Online = False,
     devices: Devices = "auto",
-    tell: Tell | None = None,
+    tell: Tell = tell_nothing,
 ) -> CheckResult:
     """Check data, models and methods before a run.
 
@@ -187,8 +189,7 @@ def check(
     items = []
     for item in _check_study(study, offline=not online, devices=devices):
         items.append(item)
-        if tell is not None:
-            tell(item)
+        tell(item)
     return CheckResult(study, tuple(items))
 
 

@@ -68,7 +68,8 @@ class ComparisonResults(ResultList[ComparisonResult]):
     """Two methods on every task and model.
 
     Attributes:
-        tasks: a comparison for each.
+        tasks: each: task, model, metric, pair (a, b, difference as an interval, p_holm, mcnemar;
+            or null), sample_size, failed_seeds, single_seed, why.
     """
 
     json_name: ClassVar[str] = "tasks"
@@ -172,7 +173,7 @@ class MemoryExplanations(ResultList[MemoryExplanation]):
     """Why one method takes more memory than another, on every task and model.
 
     Attributes:
-        pairs: an explanation for each.
+        pairs: each: task, model, gaps (bytes by part), sentences.
     """
 
     json_name: ClassVar[str] = "pairs"

@@ -1,56 +1,48 @@
-"""``export``: a trained run as a folder that other libraries open."""
+"""``export``: a trained run as a folder that other libraries open; ``load`` opens our own form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from paretune.study import Run, Study
-from paretune.terminal.notebook import html_code, html_lines
+import typer
+
+from paretune.errors import StudyError
+from paretune.study import ModelSpec, Run
 from paretune.verbs import study_input
+from paretune.verbs.options import Online, StoreFolder, StudyLike, TrainAgain
+from paretune.verbs.result import Result, Tell, tell_nothing
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.exporting.export_run import AnswerCheck
 
 
-class ExportOptions(TypedDict, total=False):
-    """Which run is exported, and under which conditions.
-
-    Attributes:
-        method: by default what ``recommend`` says.
-        seed: of the final run; by default that of the best selection score.
-        train_again: train the run once more if its weights were not kept.
-        allow_collapsed: also a run that gave every test example the same answer.
-        online: the base model and a dataset may be downloaded from the hub.
-        push: ``OWNER/NAME`` of the hub, where the export is uploaded, by the login of ``hf``.
-        public: with ``push``: everybody may see it; otherwise it is private.
-    """
-
-    task: str | None
-    model: str | None
-    method: str | None
-    seed: int | None
-    train_again: bool
-    allow_collapsed: bool
-    online: bool
-    push: str | None
-    public: bool
-
-
-@dataclass(frozen=True)
-class ExportResult:
+@dataclass(frozen=True, repr=False)
+class ExportResult(Result):
     """An export that was written and opened again.
 
     Attributes:
+        folder: that was made.
         form: ``peft``, ``merged``, ``paretune`` or ``lora``.
+        run: what identifies it.
         largest_difference: of logits after it was opened again.
-        answers: of its card's program on test rows, compared with those that were scored.
+        answers: of its card's program on test rows: ``rows`` that it was asked, ``different`` ones
+            than those that were scored.
+        card: its text.
         notes: what to know before the folder is given to others.
-        url: of the repository that it was pushed to; empty where it was not.
         loading_lines: two lines of Python that load it; the card's program has the rest.
+        url: of the repository that it was pushed to; None where it was not.
+        public: whether everybody may see that.
     """
+
+    json_fields: ClassVar = (
+        *("folder", "form", "run", "largest_difference", "answers", "notes", "loading_lines"),
+        "url",
+    )
 
     folder: Path
     form: str
@@ -60,36 +52,74 @@ class ExportResult:
     card: str
     notes: tuple[str, ...] = ()
     loading_lines: tuple[str, ...] = ()
-    url: str = ""
+    url: str | None = None
+    public: bool = False
 
-    def _repr_html_(self) -> str:
-        where = f"Exported: {self.folder} ({self.form})"
-        lines = [f"{where}, {self.url}" if self.url else where]
-        lines += [f"The card's program: {self.answers}."] if self.answers.rows else []
-        lines += self.notes
-        return html_lines(lines) + html_code(self.loading_lines)
+    def describe(self) -> Iterable[RenderableType]:
+        """Where it is, how it was checked, and how to open it."""
+        run = " x ".join(self.run.cell)
+        yield f"Exported: {self.folder} ({self.form}): {run}, seed {self.run.seed}."
+        yield f"Opened again, its logits differ by {self.largest_difference:.1g} at most."
+        if self.answers.rows:
+            yield f"The card's program: {self.answers}."
+        yield f"How to open it: {self.folder / 'README.md'}"
+        if self.url is not None:
+            yield f"On the hub: {self.url} ({'public' if self.public else 'private'})"
+        yield from self.notes
 
 
 def export(
-    study: Study | Path | str,
+    study: StudyLike,
     *,
-    output: Path | str | None = None,
-    store: Path | str | None = None,
-    form: str = "auto",
-    tell: Callable[[str], None] = lambda sentence: None,
-    **options: Unpack[ExportOptions],
+    task: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
+    method: Annotated[str | None, typer.Option(help="By default what `recommend` says.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="By default that of the best selection score.")
+    ] = None,
+    output: Annotated[
+        Path | str | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="A new folder. [default: exports/STUDY/...]"
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            help="peft (an adapter), merged (a whole checkpoint), paretune (our own folder), "
+            "lora (LoHa, LoKr and some of PEFT's tuners, converted by PEFT for servers), or auto: "
+            "the first that is possible."
+        ),
+    ] = "auto",
+    train_again: TrainAgain = False,
+    allow_collapsed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-collapsed", help="Also a model that gives every example the same answer."
+        ),
+    ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new "
+            "repository is private.",
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="With --push: everybody may see it.")
+    ] = False,
+    online: Online = False,
+    store: StoreFolder = None,
+    tell: Tell = tell_nothing,
 ) -> ExportResult:
-    """Write one final run of a study, and open it again to compare its logits.
+    """Write a trained model that other libraries open.
+
+    With a model card. The folder is opened again, and its logits and answers are compared with
+    the trained model's.
 
     Args:
-        study: a study, its file, or the name of a shipped one.
-        output: the folder to make; ``exports/STUDY/TASK-MODEL-METHOD`` by default.
-        store: folder of the results; ``studies/NAME`` by default.
-        form: ``peft``, ``merged``, ``paretune``, ``lora`` (converted into it by PEFT), or
-            ``auto``: the first of these that is possible.
         tell: called with a sentence before what takes long.
-        options: ``task``, ``model``, ``method``, ``seed``, ``train_again``, ``allow_collapsed``,
-            ``online``, ``push``, ``public`` (:class:`ExportOptions`).
 
     Raises:
         StudyError: no such cell, an ambiguous one, a recommendation without trained weights, a
@@ -113,35 +143,34 @@ def export(
     from paretune.verbs.report import load_results
     from paretune.verbs.trained_data import load_dataset_or_outline
 
+    if public and push is None:
+        raise StudyError("needs --push.", where="--public", remedy="Add --push OWNER/NAME.")
     results = load_results(study, store)
     cell, task_cells = export_selection.select_cell(
         results.study,
         results.records,
-        options.get("task"),
-        options.get("model"),
-        options.get("method"),
+        task,
+        model,
+        method,
         parse_budget(results.study.limits),
     )
-    record = export_selection.select_record(cell, options.get("seed"))
-    warning = export_selection.refuse_collapsed(
-        record, cell, allowed=options.get("allow_collapsed", False)
-    )
+    record = export_selection.select_record(cell, seed)
+    warning = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)
     run = record.run
-    caches, offline = ProcessCache(), not options.get("online", False)
+    caches, offline = ProcessCache(), not online
     with Store.open(results.folder) as opened:
         dataset = load_dataset_or_outline(
             opened,
             results.study,
             run.task,
-            lambda task: read_dataset(task, caches, offline=offline),
+            lambda spec: read_dataset(spec, caches, offline=offline),
         )
     source = find_source(run.model, caches, offline=offline)
-    task = TaskSignature.of(run, dataset)
-    form = export_selection.select_form(form, explain_forms(run, task, source), run)
+    signature = TaskSignature.of(run, dataset)
+    form = export_selection.select_form(form, explain_forms(run, signature, source), run)
     target = Path("exports", results.study.study, make_file_name(*run.cell))
     target = target if output is None else Path(output)
     check_target(target)
-    push = options.get("push")
     if push is not None:
         check_push(push)
     exported = card.ExportedRun(
@@ -155,7 +184,6 @@ def export(
         warnings=(warning,) if warning else (),
     )
     with Store.open(results.folder) as opened:
-        train_again = options.get("train_again", False)
         weights = load_or_retrain(record, opened, train_again=train_again, tell=tell)
     with atomic_folder(target) as folder:
         text, difference, answers = write_export(exported, weights, caches, folder)
@@ -167,11 +195,11 @@ def export(
             remember_path(source)
         except OSError as error:
             notes.append(f"Where the base lies could not be noted ({error}): load it by base=.")
-    url = ""
+    url = None
     if push is not None:
         tell(f"Uploading to {push}.")
-        url = push_folder(target, push, public=options.get("public", False))
-    lines = card.render_loading_lines(form, task, target)
+        url = push_folder(target, push, public=public)
+    lines = card.render_loading_lines(form, signature, target)
     return ExportResult(
         folder=target,
         form=form,
@@ -182,4 +210,36 @@ def export(
         notes=tuple(notes),
         loading_lines=lines,
         url=url,
+        public=public,
     )
+
+
+def load(folder: Path | str, *, base: str | None = None, online: bool = False) -> tuple[Any, Any]:
+    """The model with its method applied, ready to predict, and its tokenizer.
+
+    Args:
+        folder: what ``paretune export --form paretune`` made.
+        base: the base model: a folder, a hub name, ``package:NAME``. Needed if it was a folder on
+            another machine, or has moved.
+        online: the base may be downloaded from the hub.
+
+    Raises:
+        MethodError: no such folder, or another base than it was trained on.
+        ModelError: the base cannot be found.
+    """
+    from paretune.exporting.restore import open_native_folder, read_native_folder
+    from paretune.models.sources.local_paths import recall_path
+    from paretune.models.sources.resolve import resolve_source
+
+    base_fields = read_native_folder(Path(folder))["base"]
+    revision = (
+        base_fields["revision"]
+        if base is None and not base_fields["name"].startswith("package:")
+        else None
+    )
+    name = base or base_fields["name"]
+    if base is None and base_fields.get("folder"):
+        name = recall_path(base_fields["weights_hash"], base_fields["name"], Path(folder))
+    spec = ModelSpec(name=name, revision=revision)
+    restored = open_native_folder(Path(folder), resolve_source(spec, offline=not online))
+    return restored.loaded.model, restored.loaded.tokenizer

@@ -73,6 +73,10 @@ Tell = Callable[[Any], None]
 """Called with a sentence, or with a part of the result, while a verb works."""
 
 
+def tell_nothing(part: Any) -> None:
+    """What a verb tells where nobody asks."""
+
+
 @dataclass(frozen=True, repr=False)
 class ResultList(Result, Sequence[Item], Generic[Item]):
     """Several values in order, such as one for each task.

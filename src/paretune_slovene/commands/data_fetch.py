@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from paretune.cli.json_output import write_result
-from paretune.cli.options import AsJson
-from paretune.terminal import echo
+from paretune.verbs.result import Result, Tell, tell_nothing
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True, repr=False)
+class FetchResult(Result):
+    """A data set that is complete.
+
+    Attributes:
+        name: of the data.
+        folder: where it lies.
+        output: the folder that was asked for; None: the cache.
+    """
+
+    json_fields: ClassVar = ("name", "folder")
+
+    name: str
+    folder: Path
+    output: Path | str | None
+
+    def describe(self) -> Iterable[RenderableType]:
+        """Where it is, and how studies find it."""
+        yield f"{self.name}: complete and verified, in {self.folder}"
+        if self.output is not None:
+            home, source = f"PARETUNE_HOME={self.output}", f"source: {self.folder}"
+            yield f"Studies find it with {home}, or {source}."
 
 
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="superglue-sl", show_default=False)],
+    *,
     output: Annotated[
-        Path | None,
+        Path | str | None,
         typer.Option(
             "--output",
             "-o",
@@ -26,26 +54,26 @@ def fetch(
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A mirror that holds the same files.")
     ] = None,
-    as_json: AsJson = False,
-) -> None:
+    tell: Tell = tell_nothing,
+) -> FetchResult:
     """Download a pinned public data set, and verify it.
 
     Every file is compared with its SHA-256. Complete files stay.
+
+    Raises:
+        StudyError: no such data set.
+        NetworkError: a download failed, or is not what was expected.
     """
     from paretune_slovene.download import download_collection
 
-    printed: dict[str, int] = {}
+    percents: dict[str, int] = {}
 
     def progress(file: str, received: int, total: int) -> None:
         percent = 100 * received // max(1, total)
-        if percent >= printed.get(file, -25) + 25 or received == total:
-            printed[file] = percent
-            echo(f"{file}: {percent}% of {total:,} bytes", error=as_json)
+        if percent >= percents.get(file, -25) + 25 or received == total:
+            percents[file] = percent
+            tell(f"{file}: {percent}% of {total:,} bytes")
 
-    folder = download_collection(name, output, base_url=base_url, progress=progress)
-    if as_json:
-        write_result("data fetch", {"name": name, "folder": folder})
-        return
-    echo(f"{name}: complete and verified, in {folder}")
-    if output is not None:
-        echo(f"Studies find it with PARETUNE_HOME={output}, or source: {folder}.")
+    target = None if output is None else Path(output)
+    folder = download_collection(name, target, base_url=base_url, progress=progress)
+    return FetchResult(name, folder, output)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from paretune.data.cache_dir import data_home
 from paretune.data.finding import Finding
 from paretune.errors import DataError, ModelError, StudyError
 from paretune.study import ModelSpec
+from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs.result import Result
 from paretune_slovene.slobench import superglue_zip, translation_submission
 from paretune_slovene.slobench.submission import (
     File,
@@ -21,13 +25,15 @@ from paretune_slovene.slobench.submission import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.analysis.statistics.intervals import Interval
 
 Kind = Literal["superglue", "translation"]
 
 
-@dataclass(frozen=True)
-class CheckedSubmission:
+@dataclass(frozen=True, repr=False)
+class CheckedSubmission(Result):
     """What is wrong with a submission.
 
     Attributes:
@@ -35,6 +41,8 @@ class CheckedSubmission:
         answers: number of answers or lines by file.
         findings: all faults; SloBench accepts a submission with warnings.
     """
+
+    json_fields: ClassVar = ("kind", "answers", "findings", "counts")
 
     kind: Kind
     answers: dict[str, int]
@@ -45,9 +53,25 @@ class CheckedSubmission:
         """Findings by severity."""
         return Counter(finding.severity for finding in self.findings)
 
+    @property
+    def exit_code(self) -> int:
+        """3 where there are errors."""
+        return DataError.exit_code if self.counts["error"] else 0
 
-@dataclass(frozen=True)
-class ScoredSubmission:
+    def describe(self) -> Iterable[RenderableType]:
+        """Each fault, and whether it can be handed in."""
+        for finding in self.findings:
+            yield f"{finding.severity}: {sanitise_line(finding)}"
+        counts = self.counts
+        sizes = ", ".join(f"{name} {count:,}" for name, count in self.answers.items())
+        faults = f"{pluralise(counts['error'], 'error')}, {pluralise(counts['warning'], 'warning')}"
+        yield f"{self.kind} submission: {sizes or 'nothing'}. {faults}."
+        if not counts["error"]:
+            yield "Ready to be handed in."
+
+
+@dataclass(frozen=True, repr=False)
+class ScoredSubmission(Result):
     """Scores of a submission.
 
     Attributes:
@@ -66,6 +90,28 @@ class ScoredSubmission:
     sacrebleu: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, Interval] = field(default_factory=dict)
     sacrebleu_intervals: dict[str, Interval] = field(default_factory=dict)
+
+    def describe(self) -> Iterable[RenderableType]:
+        """Each score with its interval, or why it cannot be computed."""
+        from paretune.reporting.text.formatting import format_examples, format_interval
+
+        yield (
+            "As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:"
+        )
+        for name in self.scores:
+            interval = self.intervals[name]
+            text = f"{format_interval(interval, 4)}  {format_examples(interval)}"
+            yield f"  {name.ljust(18)}{text}"
+        for name, why in self.missing.items():
+            yield f"  {name.ljust(18)}not computed: {sanitise_line(why)}"
+        yield from (f"  with {sanitise_line(line)}" for line in self.data)
+        if self.sacrebleu:
+            yield "By sacreBLEU (0 to 100):"
+        for signature, interval in self.sacrebleu_intervals.items():
+            name, _, rest = signature.partition("|")
+            text = f"{format_interval(interval, 2)}  {format_examples(interval)}"
+            yield f"  {name.ljust(18)}{text}  {rest}"
+        yield "One set of answers: what another seed would change is in no interval."
 
 
 def check(submission: Path, release: Path | None = None) -> CheckedSubmission:

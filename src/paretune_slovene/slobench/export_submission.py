@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Annotated, Any
 
-from paretune.data.finding import Finding
+import typer
+
+from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.errors import StoreError, StudyError
 from paretune.study import Study, TaskSpec
+from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs.options import Online, StoreFolder, StudyLike, TrainAgain
+from paretune.verbs.result import Result, Tell, tell_nothing, to_json_value
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.analysis.cell import Cell
     from paretune.analysis.run_selection import SelectedRun
     from paretune.training.caches import ProcessCache
     from paretune_slovene.slobench.submission_card import SubmittedTask
 
 
-class SubmissionInputs(TypedDict, total=False):
-    """What SloBench wants answered.
-
-    Attributes:
-        release: SuperGLUE's ``qa_test.zip`` or a folder with it; by default the one from which the
-            study's tasks were read.
-        source: for a translation, SloBench's file to translate, one sentence per line.
-        task: the translation to which it belongs, if there are several.
-    """
-
-    release: Path | None
-    source: Path | None
-    task: str | None
-
-
-@dataclass(frozen=True)
-class SubmissionResult:
+@dataclass(frozen=True, repr=False)
+class SubmissionResult(Result):
     """A submission that was written and read back.
 
     Attributes:
@@ -46,29 +38,72 @@ class SubmissionResult:
     warnings: tuple[Finding, ...]
     readme: str
 
+    def describe(self) -> Iterable[RenderableType]:
+        """Which run answered what, what to know, and which file is ready."""
+        for part in self.parts:
+            run = part.by.record.run
+            yield sanitise_line(f"{part.name}: seed {run.seed}, selection score {part.quality}.")
+            yield from (f"  {sanitise_line(note)}" for note in part.notes[:MAX_SHOWN])
+            if len(part.notes) > MAX_SHOWN:
+                yield f"  {len(part.notes) - MAX_SHOWN} more are in the README."
+        for finding in self.warnings:
+            yield f"{finding.severity}: {sanitise_line(finding)}"
+        for file in dict.fromkeys(part.file for part in self.parts):
+            rows = sum(part.rows for part in self.parts if part.file == file)
+            yield f"Ready to be handed in: {self.folder / file} ({rows:,} rows, read back)."
+        yield f"Which run answered what: {self.folder / 'README.md'}"
+
+    def to_json(self) -> dict[str, Any]:
+        """``folder``, ``parts`` (each: name, file, rows, notes, run) and ``warnings``."""
+        parts = [
+            {
+                **{"name": part.name, "file": part.file, "rows": part.rows},
+                **{"notes": to_json_value(part.notes), "run": to_json_value(part.by.record.run)},
+            }
+            for part in self.parts
+        ]
+        warnings = to_json_value(self.warnings)
+        return {"folder": str(self.folder), "parts": parts, "warnings": warnings}
+
 
 def export_slobench(
-    study: Study | Path | str,
+    study: StudyLike,
     *,
-    output: Path | str | None = None,
-    store: Path | str | None = None,
-    train_again: bool = False,
-    online: bool = False,
-    tell: Callable[[str], None] = lambda sentence: None,
-    **inputs: Unpack[SubmissionInputs],
+    release: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="SuperGLUE's qa_test.zip or a folder with it. [default: where the tasks' data is]",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of a translation: what SloBench wants translated, one sentence a line.",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="The translation that it belongs to, of several.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="A new folder. [default: exports/STUDY/slobench]",
+        ),
+    ] = None,
+    store: StoreFolder = None,
+    train_again: TrainAgain = False,
+    online: Online = False,
+    tell: Tell = tell_nothing,
 ) -> SubmissionResult:
-    """Answer SloBench's test rows with the best run of each task, and check what was written.
+    """Write a submission to SloBench.
 
-    Args:
-        study: a study, its file, or the name of a shipped one; with all six tasks of SuperGLUE, or
-            a translation.
-        output: the folder to make; ``exports/STUDY/slobench`` by default.
-        store: folder of the results; ``studies/NAME`` by default.
-        train_again: train a run once more if its weights were not kept.
-        online: models may be downloaded from the hub.
-        tell: called with a sentence before each step that may take minutes.
-        inputs: what is to be answered: ``release``, ``source``, ``task``
-            (:class:`SubmissionInputs`).
+    Each task's test rows are answered by its best run: by the selection part, never by test labels.
+    What was written is read back and checked as `paretune slobench check` does.
 
     Raises:
         StudyError: one of the six tasks is missing, or the folder exists.
@@ -78,7 +113,6 @@ def export_slobench(
     from paretune.verbs.study_input import resolve_study
 
     study = resolve_study(study)  # before torch is imported
-    release, source = inputs.get("release"), inputs.get("source")
     from paretune.analysis.cells import group_into_cells
     from paretune.exporting import restore
     from paretune.exporting.folder import atomic_folder, check_target
@@ -93,7 +127,7 @@ def export_slobench(
     from paretune_slovene.slobench.superglue_rows import common_source, find_superglue_tasks
 
     superglue = find_superglue_tasks(study)
-    translations = _select_translation(study, source, inputs.get("task"))
+    translations = _select_translation(study, source, task)
     _check_tasks(study, superglue, translations, release)
     target = Path(output) if output is not None else Path("exports", study.study, "slobench")
     check_target(target)

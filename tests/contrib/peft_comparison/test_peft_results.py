@@ -6,7 +6,7 @@ import pytest
 from support.examples import result
 from support.tiny_study import command
 
-from paretune.contrib.peft_comparison.experiment_table import peft_results, render_peft_page
+from paretune.contrib.peft_comparison.experiment_table import read_results, render_peft_page
 from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE
 from paretune.errors import DataError, StudyError
 
@@ -20,7 +20,7 @@ def some(folder: Path) -> Path:
 
 
 def test_for_whom_there_is_no_verdict_against_the_best(tmp_path: Path) -> None:
-    results = peft_results(some(tmp_path / "r"), 500)
+    results = read_results(some(tmp_path / "r"), 500)
     names = [one.experiment.name for one in results.standings]
     assert names == ["lora/rank8", "ia3/default", "prompt/default", "full/lr"]
     assert [one.proven_worse for one in results.standings] == [False, False, True, None]
@@ -50,13 +50,13 @@ def test_tables_are_written_beside_json(tmp_path: Path, capsys: Any) -> None:
 
 def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path) -> None:
     experiments = {one.experiment.name: one.experiment for one in
-                   peft_results(some(tmp_path / "r"), 500).standings}  # fmt: skip
+                   read_results(some(tmp_path / "r"), 500).standings}  # fmt: skip
     assert (
         experiments["ia3/default"].reserved_bytes == 2**30
         and experiments["ia3/default"].size is None
     )
     assert experiments["lora/rank8"].size == 5_000_000
-    table = peft_results(tmp_path / "r", 500).table
+    table = read_results(tmp_path / "r", 500).table
     last = dict(zip(table.columns, table.values[-1], strict=True))
     assert last["score"] is None and last["told_apart"] is None and last["outcome"] == "canceled"
     assert table.texts[-1][1:3] == ("no score", "canceled")
@@ -65,17 +65,17 @@ def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path
 def test_the_number_of_examples_is_asked_for_and_checked(tmp_path: Path) -> None:
     folder = some(tmp_path / "r")
     with pytest.raises(StudyError, match=r"--examples N\. All accuracies .* parts of 100 examples"):
-        peft_results(folder)
+        read_results(folder)
     with pytest.raises(DataError, match="no whole part of 7 examples"):
-        peft_results(folder, 7)
+        read_results(folder, 7)
     with pytest.raises(StudyError):
-        peft_results(folder, 0)
+        read_results(folder, 0)
 
 
 def test_models_are_never_compared_with_one_another(tmp_path: Path) -> None:
     result(tmp_path, "a", 400, model="x")
     result(tmp_path, "b", 100, model="y")
-    results = peft_results(tmp_path, 500)
+    results = read_results(tmp_path, 500)
     assert [one.behind for one in results.standings] == [None, None]
     assert "On y, the highest of 1 experiment is b" in " ".join(results.sentences)
 
@@ -85,18 +85,18 @@ def test_models_are_never_compared_with_one_another(tmp_path: Path) -> None:
 )
 def test_what_is_no_result_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match="no result files"):
-        peft_results(tmp_path, 500)
+        read_results(tmp_path, 500)
     (tmp_path / "bad.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"bad\.json"):
-        peft_results(tmp_path, 500)
+        read_results(tmp_path, 500)
 
 
 def test_files_beside_the_results_are_left_out_and_named(tmp_path: Path) -> None:
     """As in peft's method_comparison/MetaMathQA."""
     some(tmp_path / "results")
     (tmp_path / "default_training_params.json").write_text('{"model_id": "made/up-1B", "seed": 0}')
-    results = peft_results(tmp_path, 500)
-    assert results.standings == peft_results(tmp_path / "results", 500).standings
+    results = read_results(tmp_path, 500)
+    assert results.standings == read_results(tmp_path / "results", 500).standings
     left_out = "Left out, since they are no results: default_training_params.json."
     assert results.sentences[-1] == left_out
 
@@ -104,7 +104,7 @@ def test_files_beside_the_results_are_left_out_and_named(tmp_path: Path) -> None
 def test_a_share_beyond_one_is_refused(tmp_path: Path) -> None:
     result(tmp_path, "a", 600)
     with pytest.raises(DataError, match="is no share"):
-        peft_results(tmp_path, 500)
+        read_results(tmp_path, 500)
 
 
 def test_files_without_an_accuracy_need_no_number_of_examples(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_files_without_an_accuracy_need_no_number_of_examples(tmp_path: Path) ->
         content["run_info"]["train_config"]["test_size"] = 4
         content["train_info"]["metrics"] = [{"test dino_similarity": 0.7, "drift": drift}]
         file.write_text(json.dumps(content))
-    results = peft_results(tmp_path)
+    results = read_results(tmp_path)
     assert [texts[1:3] for texts in results.table.texts] == [("no score", "no accuracy")] * 2
     text = " ".join(results.sentences)
     assert "no experiment has a test accuracy" in text
@@ -129,7 +129,7 @@ def test_two_files_of_one_experiment_are_two_rows(tmp_path: Path) -> None:
     (tmp_path / "bone--bat.json").rename(tmp_path / "bone--bat--2025-06-17T22-43-28.json")
     result(tmp_path, "bone/bat", 240)
     result(tmp_path, "lora/a", 230)
-    results = peft_results(tmp_path, 500)
+    results = read_results(tmp_path, 500)
     names = [one.experiment.name for one in results.standings]
     assert names == ["bone--bat--2025-06-17T22-43-28", "bone--bat", "lora/a"]
     assert any("several files: each is a row" in sentence for sentence in results.sentences)
@@ -140,8 +140,8 @@ def test_a_multiple_of_the_number_of_examples_is_refused(tmp_path: Path) -> None
     for i in range(24):
         result(tmp_path / "r", f"lora/{i}", 101 + i, n=1319)
     with pytest.raises(DataError, match=r"whole parts of 1,319 examples; of 2,638 that cannot be"):
-        peft_results(tmp_path / "r", 2638)
-    assert len(peft_results(tmp_path / "r", 1319).standings) == 24
+        read_results(tmp_path / "r", 2638)
+    assert len(read_results(tmp_path / "r", 1319).standings) == 24
 
 
 def test_the_best_was_picked_by_looking(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_best_was_picked_by_looking(tmp_path: Path) -> None:
     for i in range(12):
         result(tmp_path / "r", f"lora/{i}", 520 - 4 * i - i % 3, n=1000)
     result(tmp_path / "r", "lora/last", 445, n=1000)
-    last = peft_results(tmp_path / "r", 1000).standings[-1]
+    last = read_results(tmp_path / "r", 1000).standings[-1]
     assert last.behind is not None and last.p_holm is not None and last.p_with_seeds is not None
     assert last.behind.p * 12 < 0.05 < last.p_holm < last.p_with_seeds
     assert last.proven_worse is False
@@ -161,7 +161,7 @@ def test_the_page_reads_all_of_it_again(tmp_path: Path) -> None:
     (folder / "b").mkdir()
     some(folder / "a" / "results")
     result(folder / "b" / "results", "<b>lora</b>", None, model="made/up-images")
-    page = render_peft_page(peft_results(folder, 500))
+    page = render_peft_page(read_results(folder, 500))
     assert (
         "Of 5 experiments there is no verdict by accuracy for 1 against the best of their model"
         in page

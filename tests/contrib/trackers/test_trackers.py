@@ -19,7 +19,7 @@ from support.tracker_readers import read
 from paretune.analysis.statistics.intervals import confidence_interval
 from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.contrib.trackers.entry import run_entry, run_identity
-from paretune.contrib.trackers.mirror import TRACKERS, TrackResult, open_tracker, track
+from paretune.contrib.trackers.mirror import TRACKERS, open_tracker, track
 from paretune.errors import StudyError, TrackerError
 from paretune.store import Record, Store
 from paretune.study import Study
@@ -72,7 +72,7 @@ def test_what_is_mirrored_is_what_the_store_holds(
 ) -> None:
     study, records, _ = stored_study
     mirrored = track(study, to=tracker, output=into, store=tmp_path / "store")
-    assert mirrored == TrackResult(new=len(records) + 1, there=0)  # the cell of LoRA too
+    assert (mirrored.new, mirrored.there) == (len(records) + 1, 0)  # the cell of LoRA too
     entries_by_id = read(tracker, into, study.study)
     assert all(len(entries) == 1 for entries in entries_by_id.values())
     assert set(entries_by_id) >= {run_identity(record) for record in records}
@@ -129,7 +129,7 @@ def test_again_adds_what_is_new_and_nothing_twice(
     before = [*store._db.iterdump()]
     first = track(study, to=tracker, output=into, store=tmp_path / "store")
     again = track(study, to=tracker, output=into, store=tmp_path / "store")
-    assert again == TrackResult(new=0, there=first.new)
+    assert (again.new, again.there) == (0, first.new)
     assert [*store._db.iterdump()] == before
     run = fake.make_run(study, "final", "full", 2)
     store.add_runs(study.study_hash, [("later", run)])
@@ -137,7 +137,7 @@ def test_again_adds_what_is_new_and_nothing_twice(
     assert claim is not None
     store.finish(claim, {"outcome": "diverged"}, {}, {})
     more = track(study, to=tracker, output=into, store=tmp_path / "store")
-    assert more == TrackResult(new=1, there=first.new)
+    assert (more.new, more.there) == (1, first.new)
     entries_by_id = read(tracker, into, study.study)
     assert len(entries_by_id) == first.new + 1 and all(
         len(one) == 1 for one in entries_by_id.values()
@@ -151,7 +151,7 @@ def test_a_mirror_that_broke_off_is_mended(
     first = track(study, to=tracker, output=into, store=tmp_path / "store")
     _BREAK[tracker](into, study.study, records[0].run_id)
     mended = track(study, to=tracker, output=into, store=tmp_path / "store")
-    assert mended == TrackResult(new=1, there=first.new - 1)
+    assert (mended.new, mended.there) == (1, first.new - 1)
     entries_by_id = read(tracker, into, study.study)
     assert len(entries_by_id) == first.new and all(len(one) == 1 for one in entries_by_id.values())
 

@@ -1,4 +1,112 @@
-"""peft's own method_comparison with intervals and tests: ``paretune peft-results``.
+"""``peft-results``: peft's own method_comparison, with intervals and tests. Needs no torch."""
 
-Part of the package and not of its core: only the command line uses it. Nothing of peft is imported.
-"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paretune.verbs.result import Result
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from paretune.contrib.peft_comparison.experiment_table import PeftResults
+    from paretune.terminal.console import Terminal
+
+WIDE = 120
+"""Columns of a terminal that has room for costs beside the verdicts."""
+
+
+@dataclass(frozen=True, repr=False)
+class PeftComparison(Result):
+    """Every experiment compared with the best of its model, and the conclusions.
+
+    Attributes:
+        files: that were written, each with what it is.
+    """
+
+    results: PeftResults
+    files: tuple[tuple[str, Path], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """``sentences``: what follows; ``titles`` of the columns; ``rows``: each as texts."""
+        table = self.results.table
+        sentences = list(self.results.sentences)
+        return {"sentences": sentences, "titles": list(table.titles), "rows": list(table.texts)}
+
+    def describe(self) -> Iterable[RenderableType]:
+        """The table, and sentences."""
+        yield from self._describe(wide=True)
+
+    def show(self, out: Terminal) -> None:
+        """Print it, with costs where there is room."""
+        for part in self._describe(wide=out.width >= WIDE):
+            out.print(part)
+        for name, path in self.files:
+            out.print(f"{name}: {path}", soft_wrap=True)
+
+    def _describe(self, *, wide: bool) -> Iterable[RenderableType]:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        columns = slice(None if wide else 3)
+        for title in self.results.table.titles[columns]:
+            table.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
+        for texts in self.results.table.texts:
+            table.add_row(*map(Text, texts[columns]))
+        yield table
+        if not wide:
+            yield Text(
+                f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables."
+            )
+        yield from map(Text, self.results.sentences)
+
+
+def peft_results(
+    folder: Annotated[
+        Path | str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Result files of peft's method_comparison (*.json), or all of that folder.",
+            show_default=False,
+        ),
+    ],
+    *,
+    examples: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Test examples that each accuracy is a share of."),
+    ] = None,
+    tables: Annotated[
+        Path | str | None,
+        typer.Option(
+            metavar="FOLDER", help="Also write the table here: LaTeX, Markdown, CSV, Parquet."
+        ),
+    ] = None,
+    page: Annotated[
+        Path | str | None,
+        typer.Option(metavar="FILE", help="Also write a page: every accuracy with its interval."),
+    ] = None,
+) -> PeftComparison:
+    """Judge the published results of peft's comparison.
+
+    Accuracy with its interval beside memory, time and size, as the files have them.
+
+    Raises:
+        DataError: there are no result files, one is no JSON, or ``examples`` cannot give an
+            accuracy.
+        StudyError: ``examples`` is missing, or under 1.
+    """
+    from paretune.contrib.peft_comparison.experiment_table import read_results, write_peft_page
+    from paretune.reporting.tables.table_files import write_table
+
+    results = read_results(folder, examples)
+    files = [("Table", path) for path in write_table(results.table, Path(tables))] if tables else []
+    if page is not None:
+        files.append(("Page", write_peft_page(results, Path(page))))
+    return PeftComparison(results, tuple(files))

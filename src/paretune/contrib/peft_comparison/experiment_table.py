@@ -301,7 +301,7 @@ class PeftResults:
     table: Table
 
 
-def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults:
+def read_results(folder: Path | str, examples: int | None = None) -> PeftResults:
     """Read a folder of result files and find which experiments are proven worse than the best.
 
     Args:

