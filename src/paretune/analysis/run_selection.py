@@ -26,11 +26,10 @@ from paretune.analysis.statistics.intervals import (
     LEVEL,
     Interval,
     build_interval,
-    confidence_interval,
     example_variance,
     score_interval,
 )
-from paretune.analysis.statistics.scores import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.store.record import Predictions, Record
 
 
@@ -57,16 +56,15 @@ class SelectedRun:
     @property
     def run_interval(self) -> Interval | None:
         """The run's score on the selection part, over its examples; None without its answers."""
-        scores = _selection_scores([self.record], self.cell)
-        return confidence_interval(scores[0]) if scores else None
+        answers = _selection_answers([self.record])
+        return score_interval(answers, self.cell.metric) if answers else None
 
     @property
     def interval(self) -> Interval | None:
         """The mean with its interval; None without answers."""
-        records = _scored_runs(self.cell)
-        if self.cell.design.is_cross_validation:
-            return _interval_over_parts(_selection_scores(records, self.cell), self.cell)
-        answers = _selection_answers(records)
+        answers = _selection_answers(_scored_runs(self.cell))
+        if self.cell.design.is_cross_validation and len(answers) > 1:
+            return _interval_over_parts(answers, self.cell)
         return score_interval(answers, self.cell.metric) if answers else None
 
 
@@ -76,13 +74,16 @@ def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
     Baselines without a model are selected only if no run with a model has ended. Ties go to the
     lower selection loss, then to the study's order. None if nothing has ended with scores.
     """
-    with_model = [cell for cell in cells if cell.model != NO_MODEL]
-    without_model = [cell for cell in cells if cell.model == NO_MODEL]
-    for group in (with_model, without_model):
-        scored = [cell for cell in group if _scored_runs(cell)]
-        if scored:
-            return _select_seed(max(scored, key=_mean_selection_score))
-    return None
+    scored = [cell for cell in cells if _scored_runs(cell)]
+    pool = [cell for cell in scored if cell.model != NO_MODEL] or scored
+    if not pool:
+        return None
+    cell = max(pool, key=_mean_selection_score)
+    runs = _scored_runs(cell)
+    failed = sum(map(cell.has_failed, cell.final))
+    trained = sum(not cell.has_failed(record) for record in runs)
+    mean, _ = _mean_selection_score(cell)
+    return SelectedRun(cell, max(runs, key=selection_key), mean, trained + failed, failed)
 
 
 def selection_key(record: Record) -> tuple[float, float]:
@@ -100,19 +101,14 @@ def _selection_answers(records: Sequence[Record]) -> list[Predictions]:
     return answers if len(answers) == len(records) else []
 
 
-def _selection_scores(records: Sequence[Record], cell: Cell) -> list[BootstrapScore]:
-    return [bootstrap_score([part], cell.metric) for part in _selection_answers(records)]
-
-
-def _interval_over_parts(scores: Sequence[BootstrapScore], cell: Cell) -> Interval | None:
+def _interval_over_parts(answers: Sequence[Predictions], cell: Cell) -> Interval:
     """The mean of runs of which each was scored on a selection part of its own.
 
     Student's interval of the runs' scores, in which rows, seeds and training sets are. The parts of
     folds share rows, hence :meth:`TestDesign.phi`; and runs that agree by chance are no surer than
     their rows.
     """
-    if len(scores) < 2:
-        return confidence_interval(scores[0]) if scores else None
+    scores = [bootstrap_score([part], cell.metric) for part in answers]
     estimates = np.array([score.estimate for score in scores])
     rows = float(np.mean([example_variance(score) for score in scores]))
     tested = len({uid for score in scores for uid in score.uid})
@@ -128,15 +124,6 @@ def _interval_over_parts(scores: Sequence[BootstrapScore], cell: Cell) -> Interv
         n_clusters=0,
         n_questions=0,
         design=cell.design,
-    )
-
-
-def _select_seed(cell: Cell) -> SelectedRun:
-    best = max(_scored_runs(cell), key=selection_key)
-    failed = [record for record in cell.final if cell.has_failed(record)]
-    trained = [r for r in _scored_runs(cell) if not cell.has_failed(r)]
-    return SelectedRun(
-        cell, best, _mean_selection_score(cell)[0], len(trained) + len(failed), len(failed)
     )
 
 
@@ -156,10 +143,6 @@ def _mean_selection_score(cell: Cell) -> tuple[float, float]:
     return fmean(score for score, _ in scores), fmean(loss for _, loss in scores)
 
 
-CellKey = tuple[str, str, str]
-"""Task, model and method."""
-
-
 def weight_bytes(record: Record) -> int:
     """Bytes of the tensors that a run trained; 0 if it stored none."""
     return record.result.get("trained_bytes", 0) if record.result.get("weights") else 0
@@ -169,12 +152,13 @@ def select_weights_to_drop(
     records: Sequence[Record],
     cells: Sequence[Cell],
     budget_bytes: int,
-    recommended: Collection[CellKey] = (),
+    recommended: Collection[tuple[str, str, str]] = (),
 ) -> list[Record]:
     """The runs whose weights must be dropped so that the others fit in the budget.
 
     Args:
         cells: of the study that has the budget.
+        recommended: task, model and method.
     """
     bytes_left, dropped = budget_bytes, []
     for record in sort_by_priority(records, cells, recommended):
@@ -186,7 +170,9 @@ def select_weights_to_drop(
 
 
 def sort_by_priority(
-    records: Sequence[Record], cells: Sequence[Cell], recommended: Collection[CellKey] = ()
+    records: Sequence[Record],
+    cells: Sequence[Cell],
+    recommended: Collection[tuple[str, str, str]] = (),
 ) -> list[Record]:
     """The runs in the order above."""
     best, others = [], []

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
@@ -47,6 +47,7 @@ from paretune.analysis.statistics.scores import (
     bootstrap_score,
     bootstrap_sums,
     keep_comparable,
+    ratio_of_sums,
 )
 from paretune.metrics import Array
 from paretune.objectives import Objective
@@ -67,7 +68,9 @@ def example_likelihood(record: Record, objective: Objective) -> ExampleLikelihoo
     parts = [
         record.predictions[name] for name in ("selection", "test") if name in record.predictions
     ]
-    if objective.predicts_labels and not all(len(own) for part in parts for own in part.scores):
+    if objective.predicts_labels and not all(
+        len(shares) for part in parts for shares in part.scores
+    ):
         return NO_SHARES
     selection = None if record.run.selection == "test" else record.predictions.get("selection")
     return objective.likelihood(selection, record.predictions["test"])
@@ -88,12 +91,6 @@ class CellLikelihood:
     brier: BootstrapScore | None = None
     runs: Mapping[str, ExampleLikelihood] = field(default_factory=dict)
     reason: str = ""
-
-    @property
-    def is_one_run(self) -> bool:
-        """Whether it is of one run of several possible ones, so that how they differ is unknown."""
-        fixed = self.cell.deterministic or self.cell.design.is_cross_validation
-        return len(self.runs) == 1 and not fixed
 
 
 def cell_likelihood(cell: Cell) -> CellLikelihood:
@@ -122,14 +119,14 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
             for turn, part in zip(turns, answers.values(), strict=True)
         ]
         parts = tuple(answers.values())
-        return bootstrap_sums(parts, tables, _mean, bounds, cell.design, cell.fold_of_rows)
+        return bootstrap_sums(parts, tables, ratio_of_sums, bounds, cell.design, cell.fold_of_rows)
 
-    has_brier = all(one.brier is not None for one in runs.values())
-    is_density = any(one.deviation is not None for one in runs.values())
+    has_brier = all(run.brier is not None for run in runs.values())
+    is_density = any(run.deviation is not None for run in runs.values())
     return CellLikelihood(
         cell,
-        score(lambda one: one.log_likelihood, (-np.inf, np.inf if is_density else 0.0)),
-        score(lambda one: np.asarray(one.brier), (0.0, 2.0)) if has_brier else None,
+        score(lambda run: run.log_likelihood, (-np.inf, np.inf if is_density else 0.0)),
+        score(lambda run: np.asarray(run.brier), (0.0, 2.0)) if has_brier else None,
         runs,
     )
 
@@ -149,17 +146,20 @@ class LikelihoodComparisons:
 
     def _compare_on(self, model: str) -> Iterable[Pair]:
         on_model = {
-            one.cell.method: one
-            for one in self.likelihoods
-            if one.cell.model in (model, NO_MODEL) and one.log_likelihood is not None
+            of_cell.cell.method: of_cell
+            for of_cell in self.likelihoods
+            if of_cell.cell.model in (model, NO_MODEL) and of_cell.log_likelihood is not None
         }
-        scores = keep_comparable((name, one.log_likelihood) for name, one in on_model.items())
-        baselines = {name for name, one in on_model.items() if one.cell.baseline}
-        race = find_raced_pairs({name: one.cell for name, one in on_model.items()})
+        scores = keep_comparable((name, of.log_likelihood) for name, of in on_model.items())
+        cells = {name: of.cell for name, of in on_model.items()}
+        baselines, race = {n for n, c in cells.items() if c.baseline}, find_raced_pairs(cells)
         if race is not None:  # what scores differ by says nothing of likelihoods
             race = replace(race, prior=NO_PRIOR)
+        single = {
+            name for name, of in on_model.items() if of.cell.draws_seeds and len(of.runs) == 1
+        }
         for pair in compare_all_pairs(scores, baselines, race):
-            if any(on_model[name].is_one_run for name in (pair.a, pair.b)):
+            if single & {pair.a, pair.b}:
                 yield replace(pair, withheld="one run")
             elif race is not None and race.incomplete & {pair.a, pair.b}:
                 yield replace(pair, withheld="stopped")
@@ -188,11 +188,6 @@ def _align(
     return np.stack([rows[uid] for uid in answers.uid])
 
 
-def _mean(sums: Array) -> Array:
-    """Of sums of values and weights (..., 2)."""
-    return np.asarray(sums[..., 0] / sums[..., 1])
-
-
 @dataclass(frozen=True)
 class CellForgetting:
     """Forgetting of one cell.
@@ -215,60 +210,28 @@ class CellForgetting:
         return self.before + self.change.estimate
 
 
-@lru_cache(maxsize=4096)
-def _of_records(records: tuple[_Measured, ...]) -> CellForgetting:
-    blocks = [f"{i}" for i in range(len(records[0].tokens))]
-    answers = [_as_predictions(tuple(blocks)) for _ in records]
-    tables = [
-        np.stack([np.subtract(one.after, one.before), np.asarray(one.tokens, float)], axis=1)
-        for one in records
-    ]
-    score = bootstrap_sums(answers, tables, _ratio, (-np.inf, np.inf))
-    before = float(np.mean([sum(one.before) / sum(one.tokens) for one in records]))
-    variance = score.seed_variance + float(np.var(score.draws, ddof=1))
-    return CellForgetting(confidence_interval(score), before, variance**0.5, sum(records[0].tokens))
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What one run left; hashable."""
-
-    before: tuple[float, ...]
-    after: tuple[float, ...]
-    tokens: tuple[int, ...]
-
-
 def measure_forgetting(cell: Cell) -> CellForgetting | None:
     """None where no run that trained has measured it; of runs on several texts the most frequent.
 
     Runs are those of the cell's score, so that what forgetting costs and what it bought are of the
     same runs.
     """
-    measured = [one for record in cell.trained if (one := _read(record)) is not None]
-    if not measured:
+    stored = [run for record in cell.trained if (run := record.result.get("forgetting"))]
+    if not stored:
         return None
-    tokens = [one.tokens for one in measured]
-    common = max(tokens, key=tokens.count)
-    return _of_records(tuple(one for one in measured if one.tokens == common))
-
-
-def _read(record: Record) -> _Measured | None:
-    stored = record.result.get("forgetting")
-    if stored is None:
-        return None
-    losses = tuple(stored["before"]), tuple(stored["after"])
-    return _Measured(*losses, tuple(stored["tokens"]))
-
-
-def _as_predictions(blocks: tuple[str, ...]) -> Predictions:
-    """The blocks as examples, for the bootstrap; they have no answers."""
-    nothing = (0,) * len(blocks)
-    return Predictions(blocks, nothing, nothing, ((),) * len(blocks))
-
-
-def _ratio(sums: Array) -> Array:
-    """Of sums of changes and tokens, (..., 2)."""
-    return np.asarray(sums[..., 0] / sums[..., 1])
+    texts = [tuple(run["tokens"]) for run in stored]
+    tokens = max(texts, key=texts.count)
+    runs = [run for run, text in zip(stored, texts, strict=True) if text == tokens]
+    # For the bootstrap the blocks are examples without answers.
+    nothing = (0,) * len(tokens)
+    uids = tuple(map(str, range(len(tokens))))
+    blocks = Predictions(uids, nothing, nothing, ((),) * len(tokens))
+    weights = np.asarray(tokens, float)
+    tables = [np.stack([np.subtract(r["after"], r["before"]), weights], axis=1) for r in runs]
+    score = bootstrap_sums([blocks] * len(runs), tables, ratio_of_sums, (-np.inf, np.inf))
+    before = float(np.mean([sum(run["before"]) / sum(tokens) for run in runs]))
+    variance = score.seed_variance + float(np.var(score.draws, ddof=1))
+    return CellForgetting(confidence_interval(score), before, variance**0.5, sum(tokens))
 
 
 PART = "test_shifted"

@@ -235,7 +235,12 @@ def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> B
 def bootstrap_means(predictions: Sequence[Predictions], values: Sequence[Array]) -> BootstrapScore:
     """As :func:`bootstrap_score`, of the mean of each seed's ``values``, (examples,), 0 to 1."""
     tables = [np.stack([column, np.ones(len(column))], axis=1) for column in values]
-    return bootstrap_sums(predictions, tables, lambda sums: sums[..., 0] / sums[..., 1])
+    return bootstrap_sums(predictions, tables, ratio_of_sums)
+
+
+def ratio_of_sums(sums: Array) -> Array:
+    """The mean of sums of values and of their weights, (..., 2)."""
+    return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 def bootstrap_sums(
