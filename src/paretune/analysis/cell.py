@@ -272,6 +272,11 @@ class Cell:
         return self.all_trials_failed or len(self.final) >= self.expected_runs
 
     @property
+    def lacks_runs(self) -> bool:
+        """A race did not give it all its runs."""
+        return self.raced and not self.complete
+
+    @property
     def finished(self) -> bool:
         """Nothing waits, and all final runs that were asked for have ended, or none is needed."""
         if any(stage != "cost" for stage, _ in self.pending):

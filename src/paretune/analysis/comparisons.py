@@ -280,7 +280,7 @@ class PairwiseComparisons:
         """Why a pair may not be decided."""
         if any(c.bootstrap and len(c.bootstrap.seeds) == 1 and c.draws_seeds for c in (a, b)):
             return "one run"
-        if any(c.raced and not c.complete for c in (a, b)):
+        if a.lacks_runs or b.lacks_runs:
             return "stopped"
         better, worse = (a, b) if pair.difference.estimate > 0 else (b, a)
         if better.failures is not None and better.failures.failed:
@@ -302,7 +302,7 @@ def find_raced_pairs(cells: Mapping[str, Cell]) -> RacedPairs | None:
         return None
     return RacedPairs(
         len(cells),
-        frozenset(name for name, c in cells.items() if c.raced and not c.complete),
+        frozenset(name for name, cell in cells.items() if cell.lacks_runs),
         fit_race_prior(cells.values()),
     )
 

@@ -195,16 +195,6 @@ class _TaskScores:
         )
         return 100 * (ahead - behind) / highest
 
-    def is_stopped(self, name: str) -> bool:
-        """Whether a race did not give it all its runs."""
-        return self.cells[name].raced and not self.cells[name].complete
-
-    def is_one_run(self, name: str) -> bool:
-        """Whether nothing is known of how much runs differ."""
-        cell = self.cells[name]
-        single = len(self.scores[name].seeds) == 1
-        return single and not cell.deterministic and not cell.design.is_cross_validation
-
 
 def _compare(
     model: str, method: str, reference: str, tables: Sequence[_TaskScores]
@@ -215,8 +205,23 @@ def _compare(
     effects = tuple(effect for _, effect in by_task.values())
     used = [table for table, _ in by_task.values()]
     points, half, p = combine_effects(effects)
-    if any(table.is_stopped(name) for table in used for name in (method, reference)):
-        p = 1.0
+    pair = method, reference
+    failed = (_count_failed(used, method), _count_failed(used, reference))
+    sides = [(table, name, table.cells[name]) for table in used for name in pair]
+    withheld = ""
+    if any(cell.lacks_runs for *_, cell in sides):
+        p, withheld = 1.0, "a race stopped one of them, as it could not change an answer"
+    single = [(t, n) for t, n, cell in sides if cell.draws_seeds and len(t.scores[n].seeds) == 1]
+    if single:
+        table, name = single[0]
+        withheld = (
+            f"{title_of(name)} has one run on {table.task} that can be compared, "
+            "which cannot show how much runs differ"
+        )
+    lead = sum(e.rows * t.expected_lead(*pair) for e, t in zip(effects, used, strict=True))
+    failed_runs, _ = failed[0] if points > 0 else failed[1]
+    if not withheld and failed_runs and lead * points <= 0:
+        withheld = "the failed runs may outweigh the higher score"
     return OverTasks(
         model=model,
         method=method,
@@ -229,8 +234,8 @@ def _compare(
         p_holm=p,
         p_heterogeneity=heterogeneity_p_value(effects),
         any_task=interval_of_any_task(effects),
-        failed=(_count_failed(used, method), _count_failed(used, reference)),
-        withheld=_withhold(used, [e.rows for e in effects], (method, reference), points),
+        failed=failed,
+        withheld=withheld,
     )
 
 
@@ -244,28 +249,6 @@ def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]
     freedom = error**4 / float((variances**2 / [effect.freedom for effect in effects]).sum())
     half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
     return points, half, 2 * float(special.stdtr(freedom, -abs(points) / error))
-
-
-def _withhold(
-    tables: Sequence[_TaskScores],
-    rows: Sequence[int],
-    pair: tuple[str, str],
-    points: float,
-) -> str:
-    for table in tables:
-        for name in pair:
-            if table.is_one_run(name):
-                return (
-                    f"{title_of(name)} has one run on {table.task} that can be compared, "
-                    "which cannot show how much runs differ"
-                )
-    if any(table.is_stopped(name) for table in tables for name in pair):
-        return "a race stopped one of them, as it could not change an answer"
-    better = pair[0] if points > 0 else pair[1]
-    lead = sum(w * t.expected_lead(*pair) for w, t in zip(rows, tables, strict=True))
-    if _count_failed(tables, better)[0] and lead * points <= 0:
-        return "the failed runs may outweigh the higher score"
-    return ""
 
 
 def _count_failed(tables: Iterable[_TaskScores], name: str) -> tuple[int, int]:
