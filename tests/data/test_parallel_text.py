@@ -121,7 +121,8 @@ def test_a_zip_of_opus_needs_no_member(tmp_path: Path) -> None:
     assert pair_files is not None and texts(read_line_pairs(*pair_files, LANGUAGES)) == PAIRS
     several = {f"{name}.{language}": "x\n" for name in "ab" for language in LANGUAGES}
     with pytest.raises(
-        DataError, match=r"several pairs .* It holds a, b: name one as y\.zip::NAME"
+        DataError,
+        match=r"several pairs .* It holds a.en, a.sl, b.en, b.sl: name one as y\.zip::NAME",
     ):
         resolve_pair_files(zipped(tmp_path / "y.zip", several), None, LANGUAGES)
     with pytest.raises(DataError, match="no pair of files"):

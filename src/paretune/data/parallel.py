@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -19,13 +19,18 @@ from paretune.data.rows import EXTENSIONS, Row, list_members, read_bytes, read_r
 from paretune.errors import DataError
 from paretune.files import expand_home
 
-LanguagePair = tuple[str, str]
-"""From which into which."""
+Pair = tuple[str, str]
+"""Of the source and of the target: languages, files or columns."""
+_CODES = ("bpt", "ept", "ph", "it", "ut")
+"""Elements of TMX that hold formatting, not text."""
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}
+_DOCUMENTATION = re.compile(r"readme|licen[cs]e|metadata", re.IGNORECASE)
+_SAMPLE = 2000
+"""How many rows are read to tell two unnamed columns apart."""
 
 
-def resolve_pair_files(
-    train: str, target: str | None, languages: LanguagePair
-) -> tuple[str, str] | None:
+def resolve_pair_files(train: str, target: str | None, languages: Pair) -> Pair | None:
     """The two files that a study names, or None where it names a table.
 
     ``target`` names the second file itself. Without it, a ``train`` without a table's ending is a
@@ -49,10 +54,20 @@ def resolve_pair_files(
     if table:
         return None
     if zipped and not member:
-        inside = list_members(expand_home(outer))
-        if any(PurePosixPath(name).suffix.lower() in EXTENSIONS for name in inside):
+        inside = _list_files(outer)
+        if any(_extension(file) in EXTENSIONS for file in inside):
             return None
-        member = _find_stem(outer, inside, languages)
+        pairs = _find_file_pairs(inside, languages)
+        if len(pairs) != 1:
+            names = ", ".join(file.partition("::")[2] for file in inside) or "nothing"
+            raise DataError(
+                f"holds {'several pairs' if pairs else 'no pair'} of files in {languages[0]} and "
+                f"{languages[1]}.",
+                where=outer,
+                remedy=f"It holds {names}: name one as {Path(outer).name}::NAME, without the "
+                "language.",
+            )
+        return pairs[0]
     stem = f"{outer}::{member}" if member else outer
     source, target = f"{stem}.{languages[0]}", f"{stem}.{languages[1]}"
     if not zipped and not any(expand_home(file).is_file() for file in (source, target)):
@@ -66,16 +81,16 @@ def resolve_pair_files(
     return source, target
 
 
-def read_line_pairs(source: str, target: str, columns: tuple[str, str]) -> list[Row]:
+def read_line_pairs(source: str, target: str, columns: Pair) -> list[Row]:
     """Rows with two columns, one for each line; the place is the line of the first file.
 
     Raises:
         DataError: a file is missing, empty or not UTF-8, or their lines are not equally many.
     """
-    (name, first), (other, second) = (_read_lines(path) for path in (source, target))
+    (name, first), (target_name, second) = (_read_lines(path) for path in (source, target))
     if len(first) != len(second):
         raise DataError(
-            f"has {len(first)} lines, {other} has {len(second)}: they do not belong together "
+            f"has {len(first)} lines, {target_name} has {len(second)}: they do not belong together "
             "line by line.",
             where=name,
             remedy="Align them again; an empty line in one must be there in the other too.",
@@ -96,51 +111,32 @@ def _read_lines(path: str) -> tuple[str, list[str]]:
     return name, lines
 
 
-def _find_stem(outer: str, inside: list[str], languages: LanguagePair) -> str:
-    source, target = (f".{language}" for language in languages)
-    stems = [
-        name.removesuffix(source)
-        for name in inside
-        if name.endswith(source) and name.removesuffix(source) + target in inside
-    ]
-    if len(stems) == 1:
-        return stems[0]
-    candidates = ", ".join(stems or inside) or "nothing"
-    raise DataError(
-        f"holds {'several pairs' if stems else 'no pair'} of files that end in {source} and "
-        f"{target}.",
-        where=outer,
-        remedy=f"It holds {candidates}: name one as {Path(outer).name}::NAME, without the "
-        f"language.",
-    )
-
-
-_CODES = ("bpt", "ept", "ph", "it", "ut")
-_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-
-
-def read_units(path: str, languages: tuple[str, str], columns: tuple[str, str]) -> list[Row]:
+def read_units(path: str, languages: Pair, columns: Pair) -> list[Row]:
     """Rows of the units that have both languages, counted from 1 over all units.
 
     ``sl`` finds ``sl-SI`` and ``SLV`` too. Raises:
         DataError: missing, not well-formed, with entity definitions, or without such units.
     """
     data, name = read_bytes(path)
-    languages_seen: set[str] = set()
+    present: set[str] = set()
     rows = []
     try:
-        for number, unit in enumerate(_iter_units(data), 1):
-            texts = {
-                language_code(variant.get(_LANG) or variant.get("lang") or ""): _segment_text(
-                    variant
-                )
-                for variant in unit.iter("tuv")
-            }
-            languages_seen |= texts.keys()
-            pair = [texts.get(language_code(language)) for language in languages]
-            if None not in pair:
-                values: dict[str, object] = dict(zip(columns, pair, strict=True))
-                rows.append(Row(values, f"{name} unit {number}"))
+        # A document type may define entities that grow without bound when they are put in; without
+        # them, and since outside files are never read, the standard library's parser is safe.
+        if b"<!ENTITY" in data:
+            raise ValueError("it defines entities, which are not read")
+        elements = ElementTree.iterparse(io.BytesIO(data), events=("end",))  # noqa: S314
+        units = (element for _, element in elements if element.tag == "tu")
+        for number, unit in enumerate(units, 1):
+            texts = {}
+            for variant in unit.iter("tuv"):
+                language = language_code(variant.get(_LANG) or variant.get("lang") or "")
+                if (segment := variant.find("seg")) is not None:
+                    texts[language] = " ".join(_element_text(segment).split())
+            present |= texts.keys()
+            source, target = (texts.get(language_code(language)) for language in languages)
+            if source is not None and target is not None:
+                rows.append(Row({columns[0]: source, columns[1]: target}, f"{name} unit {number}"))
             unit.clear()
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise DataError(
@@ -150,37 +146,15 @@ def read_units(path: str, languages: tuple[str, str], columns: tuple[str, str]) 
         raise DataError(
             f"has no unit in {languages[0]} and {languages[1]}.",
             where=name,
-            remedy=f"Its languages are {', '.join(sorted(languages_seen)) or 'none'}.",
+            remedy=f"Its languages are {', '.join(sorted(present)) or 'none'}.",
         )
     return rows
 
 
-def _iter_units(data: bytes) -> Iterator[ElementTree.Element]:
-    # A document type may define entities that grow without bound when they are put in; without
-    # them, and since outside files are never read, the standard library's parser is safe.
-    if b"<!ENTITY" in data:
-        raise ValueError("it defines entities, which are not read")
-    for _, element in ElementTree.iterparse(io.BytesIO(data), events=("end",)):  # noqa: S314
-        if element.tag == "tu":
-            yield element
-
-
-def _segment_text(variant: ElementTree.Element) -> str | None:
-    segment = variant.find("seg")
-    return None if segment is None else " ".join(_element_text(segment).split())
-
-
 def _element_text(element: ElementTree.Element) -> str:
-    own = "" if element.tag in _CODES else element.text or ""
-    inside = "" if element.tag in _CODES else "".join(_element_text(child) for child in element)
-    return own + inside + ((element.tail or "") if element.tag != "seg" else "")
-
-
-_NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}
-_SAMPLE = 2000
-"""How many rows are read to tell two unnamed columns apart."""
-
-Pair = tuple[str, str]
+    text = element.text or ""
+    text = "" if element.tag in _CODES else text + "".join(map(_element_text, element))
+    return text + ((element.tail or "") if element.tag != "seg" else "")
 
 
 def read_parallel_corpus(source: str, languages: Pair, columns: Pair) -> list[Row]:
@@ -193,7 +167,11 @@ def read_parallel_corpus(source: str, languages: Pair, columns: Pair) -> list[Ro
     pairs = _find_file_pairs(files, languages)
     tables = [f for f in files if _extension(f) in EXTENSIONS]
     units = [f for f in files if _extension(f) == ".tmx"]
-    tables = tables or [f for f in files if _extension(f) == ".txt" and not _is_documentation(f)]
+    tables = tables or [
+        file
+        for file in files
+        if _extension(file) == ".txt" and not _DOCUMENTATION.search(file.rpartition("/")[2])
+    ]
     if len(pairs) == 1:
         return read_line_pairs(*pairs[0], columns)
     if not pairs and len(tables) == 1:
@@ -230,12 +208,6 @@ def _extension(file: str) -> str:
     return PurePosixPath(file).suffix.lower()
 
 
-def _is_documentation(file: str) -> bool:
-    return (
-        re.search(r"readme|licen[cs]e|metadata", file.rpartition("/")[2], re.IGNORECASE) is not None
-    )
-
-
 def _find_file_pairs(files: Sequence[str], languages: Pair) -> list[Pair]:
     """Pairs of files whose names differ in the language code only."""
     source, target = languages
@@ -246,9 +218,9 @@ def _find_file_pairs(files: Sequence[str], languages: Pair) -> list[Pair]:
             continue
         for place in re.finditer(rf"(?i)(?<![a-z]){source}(?![a-z])", name):
             code = target.upper() if place.group().isupper() else target
-            other = f"{folder}{slash}{name[: place.start()]}{code}{name[place.end() :]}"
-            if other in files:
-                pairs.append((file, other))
+            twin = f"{folder}{slash}{name[: place.start()]}{code}{name[place.end() :]}"
+            if twin in files:
+                pairs.append((file, twin))
     return pairs
 
 
@@ -286,8 +258,8 @@ def _is_header(fields: Sequence[str], languages: Pair) -> bool:
 
 def _names_language(column: str, language: str) -> bool:
     words = [w for w in re.split(r"[\W_]+", column.casefold()) if w]
-    known = _NAMES.get(language, "").split()
-    return any(language_code(word) == language or word in known for word in words)
+    names = _NAMES.get(language, "").split()
+    return any(language_code(word) == language or word in names for word in words)
 
 
 def _tell_columns_apart(rows: Sequence[Row], names: list[str], languages: Pair, file: str) -> Pair:
