@@ -31,7 +31,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from turns import quartiles
 
     from paretune.reporting.build import build_report
-    from paretune.reporting.html.page import load_vega, write_page
+    from paretune.reporting.page import load_vega, write_page
 
     study = fake_records.large(options.tasks)
     records = fake_records.whole(study)

@@ -9,7 +9,7 @@ import argparse
 import re
 from pathlib import Path
 
-from paretune.reporting.html.page import render_page
+from paretune.reporting.page import render_page
 from paretune.verbs.report import load_results
 
 FOLDER = Path(__file__).with_name("gallery")

@@ -10,7 +10,7 @@ from typing import Any
 
 from paretune import plugins
 from paretune.cli import VERBS
-from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
+from paretune.reporting.document import FORMAT, list_fields
 from paretune.verbs.result import Result, ResultList
 from paretune.verbs.shipped import sample
 
@@ -33,11 +33,11 @@ def page() -> str:
         "",
         "```python",
         "from pathlib import Path",
-        "from paretune.reporting.json.study_json import read_json",
+        "from paretune.reporting.document import read_json",
         "",
-        'found = read_json(Path("study.json"))  # checked: another format is refused',
-        'for cell in found["tasks"][0]["cells"]:',
-        '    print(cell["method"], cell["score"])',
+        'report = read_json(Path("study.json"))  # checked: another format is refused',
+        "for cell in report.tasks[0].cells:",
+        "    print(cell.method, cell.score)",
         "```",
         "",
         "- What is not there is `null`, never 0; NaN and infinity are never written.",
@@ -45,19 +45,15 @@ def page() -> str:
         "- Scores are means over seeds; their intervals are over seeds and test examples",
         "  ([how](../how-it-works/statistics.md)). Costs are solo measurements",
         "  ([how](../how-it-works/measuring.md)).",
-        "- Under `runs` each score is one run's, so one seed: `score` and `selection` have their",
-        "  number of examples and an interval over these. `scores` and `curve` have `n` and",
-        "  `examples` and no interval: they are there to be looked into, not to be concluded from.",
-        "- Names are as the study has them: whoever shows them must escape them.",
+        "- Under `runs` each score is one run's, so one seed. `scores` and `curve` have no",
+        "  interval: they are there to be looked into, not to be concluded from.",
         f"- `format` is {FORMAT}. It grows when a field is removed or means something else; new",
         "  fields may come without it, so an older file may lack some.",
         "",
         "| field | meaning |",
         "|---|---|",
     ]
-    for path, meaning in FIELDS.items():
-        free = "; its keys are those of the records" if path in OPEN else ""
-        lines.append(f"| `{path}` | {meaning}{free} |")
+    lines += [f"| `{path}` | {meaning} |" for path, meaning in list_fields().items()]
     return "\n".join([*lines, "", *_verbs(), ""])
 
 

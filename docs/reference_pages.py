@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 import paretune
 from paretune.cli import app
-from paretune.reporting.tables.column_types import COLUMNS, TABLES
+from paretune.reporting.table_files import COLUMNS, FILE_COLUMNS, MEASURES
 from paretune.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -117,12 +117,12 @@ def tables_page() -> str:
     lines = [
         "# Tables",
         "",
-        "| table | title | columns of `.csv` and `.parquet` |",
-        "|---|---|---|",
+        "| table | columns of `.csv` and `.parquet` |",
+        "|---|---|",
     ]
     lines += [
-        f"| `{name}` | {title} | {', '.join(f'`{column}`' for column in columns)} |"
-        for name, (title, columns) in TABLES.items()
+        f"| {name} | {', '.join(f'`{column}`' for column in columns)} |"
+        for name, columns in {**FILE_COLUMNS, "further measures": MEASURES}.items()
     ]
     lines += ["", "Sizes are bytes, times are seconds.", "", "| column | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {meaning} |" for name, (_, meaning) in COLUMNS.items()]

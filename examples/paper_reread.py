@@ -72,7 +72,7 @@ def read_again(asked: argparse.Namespace) -> Path:
         ParetuneError: a study, its data or a model cannot be used; or runs stopped with an error
             (the page is written before).
     """
-    from paretune.reporting.html.page import write_page
+    from paretune.reporting.page import write_page
     from paretune.verbs.report import load_results
 
     page = asked.page or asked.store / "paper-reread.html"

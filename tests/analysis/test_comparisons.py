@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pairs import Pair, flip
@@ -21,6 +21,7 @@ from paretune.analysis.statistics.multiple_testing import (
 )
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.reporting.build import build_report
+from paretune.reporting.parts import PairDifference
 from paretune.verbs.compare import compare
 from paretune.verbs.report import StudyResults
 
@@ -128,7 +129,7 @@ def test_lost_seeds_count_in_every_verdict() -> None:
     for seed in (2, 3):
         records.append(fake.record(fake.make_run(study, "final", "lora", seed), outcome="diverged"))
     (task,) = build_report(study, records).tasks
-    lora = next(row for row in task.rows if row.cell.method == "lora")
+    lora = next(row for row in task.methods if row.method == "lora")
     assert lora.verdict is not None and not lora.verdict.above_all
 
 
@@ -153,43 +154,40 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
     results = StudyResults(study, Path("x"), records, [], [])
     monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
     (task,) = build_report(study, records).tasks
-    rows = {row.cell.method: row for row in task.all_rows}
-    pairs: dict[tuple[str, str], Pair] = {(p.a, p.b): p for p in task.pairs[0].pairs}
+    rows = {row.method: row for row in task.cells}
+    pairs: dict[tuple[str, str], PairDifference] = {(p.a, p.b): p for p in task.pairs}
     contested = 0
     for (a, b), pair in pairs.items():
         (compared,) = compare("s.yaml", a, b)
         assert compared.pair is not None
         assert (compared.pair.standing, compared.pair.p_holm) == (pair.standing, pair.p_holm)
         assert (compared.sample_size is None) == (pair.standing != "unclear")
-        if verdict := rows[a].verdict:
-            standings = {one.baseline: one.standing for one in verdict.comparisons}
+        if rows[a].verdict:
+            standings = {one.baseline: one.standing for one in rows[a].comparisons}
             assert standings.get(b, pair.standing) == pair.standing
         one, other = rows[a].rank, rows[b].rank
         if one and other and pair.standing == "above":
             assert one.best < other.best and one.worst < other.worst
         contested += pair.standing == "unclear" and pair.difference.p < ALPHA
     assert contested  # a pair on which one test alone would have said otherwise
-    top = max(task.rows, key=lambda r: r.cell.interval.estimate if r.cell.interval else 0)
+    top = max(task.methods, key=lambda c: c.score.estimate if c.score else 0)
     below = {
-        p.b if p.a == top.cell.method else p.a
+        p.b if p.a == top.method else p.a
         for p in pairs.values()
-        if top.cell.method in (p.a, p.b)
-        and p.standing == ("above" if p.a == top.cell.method else "below")
+        if top.method in (p.a, p.b) and p.standing == ("above" if p.a == top.method else "below")
     }
     sentences = [
         text
         for text in task.further_sentences
         if text.startswith("Of these, worse than the highest")
     ]
-    named = {
-        r.cell.method for r in task.rows if sentences and r.method in sentences[0].split(": ")[1]
-    }
-    assert named == {name for name in below if not rows[name].cell.baseline}
+    named = {c.method for c in task.methods if sentences and c.label in sentences[0].split(": ")[1]}
+    assert named == {name for name in below if not rows[name].baseline}
 
 
 def test_baselines_have_no_rank_and_methods_are_ranked_among_methods() -> None:
     study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
     (task,) = build_report(study, fake.whole(study, {"prompt": 0.6})).tasks
     assert all(row.rank is None for row in task.baselines)
-    assert {row.rank.of for row in task.rows if row.rank} == {4}
-    assert all(row.cell.model != NO_MODEL for row in task.rows)
+    assert {row.rank.of for row in task.methods if row.rank} == {4}
+    assert all(row.model is not None for row in task.methods)

@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import fake_records as fake
+from support.report_texts import find_table, texts_by_method
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import estimate_cost
 from paretune.analysis.secondary_scores import measure_forgetting
 from paretune.reporting.build import build_report
-from paretune.reporting.html.page import render_page
-from paretune.reporting.tables.study_tables import build_tables
+from paretune.reporting.page import render_page
+from paretune.reporting.tables import build_front_table, build_tables
 from paretune.store.record import Record
 from paretune.study import Study
 
@@ -79,13 +80,12 @@ def test_its_interval_covers_the_true_change() -> None:
 def test_it_is_an_axis_of_the_front_where_a_gain_is_no_merit() -> None:
     study, records = measured({"full": 0.5, "lora": -0.2})
     (task,) = build_report(study, records).tasks
-    assert task.pareto is not None and task.pareto.titles[-1] == "forgetting"
+    assert task.fronts[-1].axis == "forgetting"
     gained = estimate_cost(cell_of(study, records, "lora"), "forgetting")
     lost = estimate_cost(cell_of(study, records, "full"), "forgetting")
     assert gained is not None and gained.value == 0.0 and gained.standard_error > 0
     assert lost is not None and lost.value == pytest.approx(0.5, abs=0.1)
-    row = next(row for row in task.pareto.rows if row.row.cell.method == "lora")
-    assert "0.000 nats" in row.costs[-1]
+    assert texts_by_method(build_front_table(task))["LoRA"][-1].startswith("0.000 nats")
 
 
 def test_it_changes_no_verdict_and_stands_in_every_output() -> None:
@@ -93,9 +93,8 @@ def test_it_changes_no_verdict_and_stands_in_every_output() -> None:
     report = build_report(study, records)
     (task,) = report.tasks
     (plain,) = build_report(study, measured({})[1]).tasks
-    assert task.sentences == plain.sentences and plain.forgetting is None
-    assert task.forgetting is not None
-    assert [row.cell.method for row, _ in task.forgetting.rows] == ["full", "lora"]
+    assert task.sentences == plain.sentences and plain.find_table("forgetting") is None
+    assert [row["method"] for row in find_table(task, "forgetting").rows] == ["full", "lora"]
     assert "What training cost the language model" in render_page(report, lambda: "")
     table = next(t for t in build_tables(report) if t.name == "forgetting")
-    assert len(table.values) == 2
+    assert len(table.rows) == 2

@@ -297,20 +297,23 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
 def test_the_page_says_which_rows_are_tested() -> None:
     study = make_study()
     crossed = build_report(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
-    assert "On topics all rows (60) are tested" in crossed.protocol
-    assert "not comparable with those on published splits, which `outer: split`" in crossed.protocol
+    assert "On topics all rows (60) are tested" in crossed.study.protocol
+    assert (
+        "not comparable with those on published splits, which `outer: split`"
+        in crossed.study.protocol
+    )
     assert (
         "every method tried 3 learning rates with a tuning seed on one part of the rows outside "
         "each outer fold; scores are of 5 fresh seeds, one for each fold, at the selected rate"
-    ) in crossed.protocol
-    assert "folds of train" not in crossed.protocol
+    ) in crossed.study.protocol
+    assert "folds of train" not in crossed.study.protocol
     assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
-    assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].rows[1].interval)
+    assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].methods[1].score)
     records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
     full = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.8, 5), 2)
     one_failed = build_report(study, [*records, *full])
     basis = "all 60 examples tested, 5 folds, 48 where runs failed"
     assert one_failed.tasks[0].basis == basis
     split = build_report(study, fake.cell(study, "lora", 0.8))
-    assert "with a tuning seed on one selection part of train; scores" in split.protocol
-    assert "On topics all runs train on the same training set" in split.protocol
+    assert "with a tuning seed on one selection part of train; scores" in split.study.protocol
+    assert "On topics all runs train on the same training set" in split.study.protocol

@@ -17,7 +17,7 @@ from paretune.analysis.over_tasks import (
     compare_over_tasks,
     heterogeneity_p_value,
 )
-from paretune.reporting.tables.over_tasks_table import write_over_tasks
+from paretune.reporting.build import write_over_tasks
 
 
 def of(records=None, names="abc", **changes) -> dict[tuple[str, str], OverTasks]:

@@ -53,9 +53,9 @@ def test_verdicts_are_those_of_the_test_part() -> None:
     study, unshifted = records()
     (plain,) = build_report(study, unshifted).tasks
     (shifted,) = build_report(study, with_shifted(unshifted, 0.1)).tasks
-    assert plain.shifted is None and shifted.shifted is not None
+    assert plain.find_table("shifted") is None and shifted.find_table("shifted") is not None
     assert shifted.sentences == plain.sentences and shifted.advice == plain.advice
-    assert [row.verdict for row in shifted.all_rows] == [row.verdict for row in plain.all_rows]
+    assert [row.verdict for row in shifted.cells] == [row.verdict for row in plain.cells]
 
 
 def test_runs_on_another_version_of_the_file_are_left_out() -> None:

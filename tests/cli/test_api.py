@@ -17,7 +17,7 @@ from paretune.study import MethodSpec
 
 
 def test_the_verbs_are_functions_whatever_is_imported_later() -> None:
-    import paretune.reporting.html.page
+    import paretune.reporting.page
     from paretune.terminal.sanitise import sanitise_line
 
     assert callable(paretune.report) and sanitise_line("a\n") == "a\N{REPLACEMENT CHARACTER}"

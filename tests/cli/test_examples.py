@@ -78,8 +78,8 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
             assert failed == []
         (task,) = report(study, store=tmp_path / study.study).tasks
         methods = {m.key for m in study.methods} | {"untuned", "copy_source"}
-        assert {row.cell.method for row in task.all_rows} == methods
-        assert all(row.cell.interval for row in task.all_rows)
+        assert {row.method for row in task.cells} == methods
+        assert all(row.score for row in task.cells)
 
 
 @pytest.mark.slow
@@ -87,8 +87,8 @@ def test_the_sample_translation_runs(tmp_path: Path, capsys: Any) -> None:
     study = small_example("manual-translation", tmp_path, tiny_marian(tmp_path / "marian"))
     finish(study, tmp_path / "store", costs=1).close()
     (task,) = report(study, store=tmp_path / "store").tasks
-    assert {row.cell.method for row in task.all_rows} == {"full", "lora", "untuned", "copy_source"}
-    assert all(row.cell.interval for row in task.all_rows)
+    assert {row.method for row in task.cells} == {"full", "lora", "untuned", "copy_source"}
+    assert all(row.score for row in task.cells)
 
 
 EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair"]
@@ -112,7 +112,7 @@ def test_every_example_runs(
     assert {cell[0] for cell in cells} == tasks and {cell[2] for cell in cells} == methods
     study_report = report(study, store=tmp_path / "store")
     assert [task.key for task in study_report.tasks] == [task.key for task in study.tasks]
-    assert all(row.cell.interval for task in study_report.tasks for row in task.all_rows)
+    assert all(row.score for task in study_report.tasks for row in task.cells)
     if name == "slobench":
         file, out = as_file(study, tmp_path / "slobench.yaml"), tmp_path / "out"
         arguments = ("export", "slobench", file, "--store", tmp_path / "store", "--output", out)

@@ -11,7 +11,7 @@ from support.tiny_study import as_file, command, finish, small, superglue
 
 from paretune import methods, objectives
 from paretune.reporting.build import build_report
-from paretune.reporting.html.page import render_page
+from paretune.reporting.page import render_page
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
 from paretune.verbs.export import export
@@ -66,8 +66,8 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
     assert multirc.basis.startswith("40 test answers to 20 questions in 10 groups, ")
     assert multirc.constant_score is not None and multirc.constant_score.n_clusters == 10
     assert tasks["wsc-sl"].basis.startswith("10 test examples in 5 groups, ")
-    assert all(row.cell.interval for task in tasks.values() for row in task.all_rows)
-    assert all(row.verdict for task in tasks.values() for row in task.rows)
+    assert all(row.score for task in tasks.values() for row in task.cells)
+    assert all(row.verdict for task in tasks.values() for row in task.methods)
     page = render_page(build_report(study, records, states))
     assert "40 in 10 × 2" in page and "answers to 20 questions" in page
 
@@ -126,7 +126,7 @@ def test_a_decoder_answers_both_by_label_words(tmp_path: Path, tiny_model: Any) 
     scores = final["multirc", "lora"].result["scores"]["test"]
     assert scores["primary"] == pytest.approx((scores["f1a"] + scores["em"]) / 2)
     study_report = report(study, store=tmp_path / "store")
-    assert all(row.cell.interval for task in study_report.tasks for row in task.all_rows)
+    assert all(row.score for task in study_report.tasks for row in task.cells)
     for task in study.tasks:
         result = export(
             study, store=tmp_path / "store", task=task.key, method="lora", form="peft",

@@ -19,7 +19,7 @@ from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.speed import MachineSpeed
 from paretune.planning.predicted_cost import CostPredictor
-from paretune.reporting.build_rows import list_flags
+from paretune.reporting.rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.testing.tiny_tasks import tiny_run, tiny_task

@@ -80,8 +80,8 @@ def test_an_edited_study_adds_runs_and_never_mixes_results(
         }
         assert ranks == {4}
     (task,) = report(edited, store=tmp_path / "store").tasks
-    (row,) = task.rows
-    assert len(row.cell.final) == 3 and row.cell.other_settings == 0
+    (row,) = task.methods
+    assert len(row.runs) == 3 and not any("other settings" in flag for flag in row.flags)
 
 
 def test_changed_data_makes_new_runs_of_the_same_study_file(

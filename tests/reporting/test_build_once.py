@@ -13,11 +13,10 @@ from typer.testing import CliRunner
 
 import paretune
 from paretune.reporting import build
+from paretune.reporting.document import Report
 from paretune.reporting.figure_files import write_figures
-from paretune.reporting.html.page import render_page
-from paretune.reporting.json.study_json import build_study_json
-from paretune.reporting.model import Report
-from paretune.reporting.tables.table_files import write_tables
+from paretune.reporting.page import render_page
+from paretune.reporting.table_files import write_tables
 from paretune.reporting.text.terminal_screen import print_screen
 from paretune.reporting.text.terminal_tables import print_tables
 
@@ -111,7 +110,7 @@ def test_rendering_computes_no_statistics(tmp_path: Path, fakes) -> None:
         render_page(report, lambda: "")
         print_screen(report, screen, "study.yaml")
         print_tables(report, screen)
-        build_study_json(report)
+        report.to_json()
         write_tables(report, tmp_path / "tables")
         write_figures(report, tmp_path / "figures", formats=("svg",))
 

@@ -14,11 +14,13 @@ from support import fake_records as fake
 from support import fake_translations
 from support.pages import EVIL
 
+from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.errors import StoreError
 from paretune.reporting import charts
 from paretune.reporting.build import build_report
+from paretune.reporting.document import Report, TaskReport
 from paretune.reporting.figure_files import write_card, write_figures
-from paretune.reporting.model import Report, TaskReport
+from paretune.reporting.tables import build_front_table, group_by_size
 from paretune.reporting.vega import draw_svg
 from paretune.terminal.sanitise import sanitise_line
 
@@ -48,8 +50,8 @@ def lines(chart: charts.Chart | None) -> dict[str, dict]:
 
 def test_bars_are_the_scores_and_memory_of_the_report(task: TaskReport) -> None:
     scores, memory = lines(charts.chart_scores(task)), lines(charts.chart_memory(task))
-    for row in task.all_rows:
-        name, score = row.method, row.interval
+    for row in task.cells:
+        name, score = row.label, row.score
         assert score is not None
         line = scores[name]
         assert (line["value"], line["low"], line["high"]) == (score.estimate, score.low, score.high)
@@ -76,7 +78,7 @@ def test_parts_add_up_to_the_peak(task: TaskReport) -> None:
     chart = charts.chart_memory_parts(task)
     assert chart is not None
     parts = chart.spec["layer"][-1]["data"]["values"]
-    full = next(row for row in task.rows if row.cell.name == "full")
+    full = next(row for row in task.methods if row.name == "full")
     place = lines(chart)["full fine-tuning"]["place"]
     of_full = [part for part in parts if part["place"] == place]
     assert full.memory is not None and full.memory.peak is not None
@@ -86,18 +88,19 @@ def test_parts_add_up_to_the_peak(task: TaskReport) -> None:
 
 
 def test_the_front_is_the_tables(task: TaskReport) -> None:
-    assert task.pareto is not None
+    table = build_front_table(task)
+    assert table is not None
     drawn = charts.chart_fronts(task)
-    assert [c.spec["usermeta"]["axis"] for c in drawn] == list(task.pareto.titles)
+    assert [c.spec["usermeta"]["axis"] for c in drawn] == [AXIS_TITLES[f.axis] for f in task.fronts]
     points = {point["name"]: point for point in values(drawn[0])}
-    for point in task.pareto.fronts[0].points:
-        drawn_point = points[point.name]
-        assert drawn_point["cost"] * 2**30 == pytest.approx(point.cost.value, rel=1e-6)
+    for point in task.fronts[0].points:
+        drawn_point = points[point.title]
+        assert drawn_point["cost"] * 2**30 == pytest.approx(point.value, rel=1e-6)
         assert (drawn_point["score"], drawn_point["front"]) == (
-            point.quality.estimate,
+            point.score.estimate,
             point.on_front,
         )
-        assert task.pareto.rows[drawn_point["row"]].row.title == point.name
+        assert table.rows[drawn_point["row"]]["method"] == point.method
     labels = sorted(point["label"] for point in points.values())
     (bottom, top) = drawn[0].spec["layer"][-1]["encoding"]["y"]["scale"]["domain"]
     line = (top - bottom) / drawn[0].spec["height"] * 13
@@ -106,14 +109,13 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
 
 
 def test_a_cost_of_nothing_has_a_place_on_a_logarithmic_axis(task: TaskReport) -> None:
-    assert task.pareto is not None
-    front = next(f for f in task.pareto.fronts if f.axis == "parameters")
+    front = next(f for f in task.fronts if f.axis == "parameters")
     points = [
-        replace(point, cost=replace(point.cost, value=value))
+        point.model_copy(update={"value": value})
         for point, value in zip(front.points, (0.0, 3.8e6, 135e6), strict=False)
     ]
-    table = replace(task.pareto, fronts=(replace(front, points=tuple(points)),))
-    (chart,) = charts.chart_fronts(replace(task, pareto=table))
+    fronts = (front.model_copy(update={"points": tuple(points)}),)
+    (chart,) = charts.chart_fronts(task.model_copy(update={"fronts": fronts}))
     assert [point["cost"] for point in values(chart)] == [0.1, 3.8, 135]
     assert chart.spec["usermeta"]["log"]
     assert ">0</text>" in draw_svg(chart.spec)
@@ -145,11 +147,11 @@ def sized_report() -> Report:
 
 def test_model_sizes_are_those_of_the_table() -> None:
     (task,) = sized_report().tasks
-    assert task.model_sizes is not None
     points = values(charts.chart_model_sizes(task))
-    rows = [row for _, rows in task.model_sizes.methods for row in rows]
-    assert [p["parameters"] for p in points] == [task.model_sizes.size_of(row) for row in rows]
-    assert [p["score"] for p in points] == [row.interval and row.interval.estimate for row in rows]
+    cells = [cell for _, cells in group_by_size(task) for cell in cells]
+    sizes = {size.model: size.parameters for size in task.model_sizes}
+    assert [p["parameters"] for p in points] == [sizes[cell.model or ""] for cell in cells]
+    assert [p["score"] for p in points] == [cell.score and cell.score.estimate for cell in cells]
 
 
 def every_chart(task: TaskReport) -> Iterator[charts.Chart]:
@@ -211,9 +213,10 @@ def test_files_have_the_same_bytes_again(report: Report, tmp_path: Path) -> None
 
 
 def test_the_card_is_1200_by_630_pixels(report: Report, tmp_path: Path) -> None:
-    png = write_card(report, "Take LoRA: 0.9 accuracy.", tmp_path / "card.png").read_bytes()
+    report = report.model_copy(update={"sentence": "Take LoRA."})
+    png = write_card(report, tmp_path / "card.png").read_bytes()
     assert [int.from_bytes(png[i : i + 4]) for i in (16, 20)] == [1200, 630]
-    svg = write_card(report, "Take LoRA.", tmp_path / "card.svg").read_text("utf-8")
+    svg = write_card(report, tmp_path / "card.svg").read_text("utf-8")
     assert ">Take LoRA.<" in svg and ">LoRA<" in svg
     with pytest.raises(StoreError, match="PNG or SVG"):
-        write_card(report, "", tmp_path / "card.jpg")
+        write_card(report, tmp_path / "card.jpg")

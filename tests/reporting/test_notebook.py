@@ -46,7 +46,7 @@ def test_a_report_shows_its_first_screen() -> None:
     seen = _Reader(report._repr_html_())
     for task in report.tasks:
         assert task.key in seen.cells
-        assert {row.method for row in task.all_rows if row.cell.final} <= set(seen.cells)
+        assert {cell.label for cell in task.cells if cell.runs} <= set(seen.cells)
         assert task.advice is not None and task.advice.lines[0] in seen.cells
     assert f"study {study.study}" in _Reader(study._repr_html_()).cells
 

@@ -18,16 +18,16 @@ def test_a_report_is_a_table_with_a_row_for_each_method(monkeypatch: pytest.Monk
     report = build_report(study, fake.whole(study), [], [])
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=list))
     table: list[dict[str, Any]] = report.to_pandas()
-    rows = [(task.key, row) for task in report.tasks for row in task.all_rows]
+    rows = [(task.key, row) for task in report.tasks for row in task.cells]
     assert [(line["task"], line["method"]) for line in table] == [
-        (key, row.cell.method) for key, row in rows
+        (key, row.method) for key, row in rows
     ]
     for line, (_, row) in zip(table, rows, strict=True):
-        assert row.interval is not None
+        assert row.score is not None
         assert (line["score"], line["low"], line["high"]) == (
-            row.interval.estimate, row.interval.low, row.interval.high,
+            row.score.estimate, row.score.low, row.score.high,
         )  # fmt: skip
-        assert line["seeds"] >= 1 and line["examples"] == row.interval.n_examples
+        assert line["seeds"] >= 1 and line["examples"] == row.score.n_examples
         assert line["peak_bytes"] == row.cost.memory.value
     assert any(line["peak_bytes"] for line in table) and any(line["seconds"] for line in table)
     assert all(list(line) == list(table[0]) for line in table)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support import tiny_study
+from support.report_texts import texts_by_method
 
 from paretune.store import Store
 from paretune.verbs.export import export
@@ -32,10 +33,10 @@ def test_a_searched_combination_is_a_row_like_any_other(tmp_path: Path, tiny_mod
     page = tmp_path / "page.html"
     (task,) = report(study, store=folder, page=page).tasks
     assert "What the search found" in page.read_text(encoding="utf-8")
-    row = next(r for r in task.rows if r.method == "auto")
-    assert row.interval is not None and task.search is not None
-    ((search_row, texts),) = task.search.rows
-    assert search_row is row and texts[4] == str(len(trials)) and "■" in texts[1]
+    row = next(r for r in task.methods if r.method == "auto")
+    assert row.score is not None
+    texts = texts_by_method(task.find_table("search"))["auto"]
+    assert texts[4] == str(len(trials)) and "■" in texts[1]
     exported = export(
         study, store=folder, output=tmp_path / "out", method="auto", allow_collapsed=True
     )

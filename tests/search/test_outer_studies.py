@@ -46,7 +46,7 @@ def test_every_row_is_answered_once(kind: str, tmp_path: Path, tiny_model: Any) 
             assert not own & set(record.predictions["selection"].uid)
         if kind == "answer_set" and cell.bootstrap is not None:
             assert cell.bootstrap.units == len({e.group for e in rows})  # passages whole
-    assert build_report(study, records).tasks[0].rows[0].cell.method == "lora"
+    assert build_report(study, records).tasks[0].methods[0].method == "lora"
 
 
 @pytest.mark.slow
@@ -73,4 +73,4 @@ def test_translations_are_scored_over_the_rows_of_all_folds(tmp_path: Path) -> N
         assert cell.interval is not None
         pooled = sacrebleu.corpus_bleu(list(answers.prediction), [list(answers.label)])
         assert cell.interval.estimate == pytest.approx(pooled.score, abs=1e-6)
-    assert build_report(study, records).tasks[0].rows[0].cell.method == "lora"
+    assert build_report(study, records).tasks[0].methods[0].method == "lora"

@@ -21,9 +21,9 @@ from paretune.data.batch import shuffle_order
 from paretune.data.example import Example
 from paretune.data.split import assign_folds, sample_held_out, take_whole_groups
 from paretune.reporting.build import build_report
+from paretune.reporting.document import write_json
 from paretune.reporting.figure_files import write_figures
-from paretune.reporting.html.page import write_page
-from paretune.reporting.json.study_json import write_json
+from paretune.reporting.page import write_page
 from paretune.study import derive_seed
 from support import fake_records as fake
 

@@ -1,7 +1,6 @@
-"""The report of a study: built once as plain values, then written in any form. No torch.
+"""The report of a study: one document, then written in any form. No torch.
 
-:func:`build.build_report` computes every statistic and returns a :class:`model.Report`. Renderers
-take only that: ``text`` (terminal, sentences), ``html`` (the page), ``charts`` (pictures),
-``tables`` (LaTeX, Markdown, CSV, Parquet) and ``json``. ``tables`` and ``text``
-also hold the values and sentences that the report is built of.
+:func:`build.build_report` computes every statistic and returns a :class:`document.Report`, which is
+the JSON. Renderers read only that: ``text`` (terminal), ``page``, ``charts``, ``tables`` with
+``table_files`` (LaTeX, Markdown, CSV, Parquet) and ``overview`` (first screen, notebook).
 """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from paretune import metrics
@@ -11,28 +10,43 @@ from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.learning_rates import find_primary_metric
-from paretune.analysis.over_tasks import compare_over_tasks
+from paretune.analysis.over_tasks import OverTasks, compare_over_tasks
+from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
+from paretune.analysis.pareto.expected_scores import expected_scores
+from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.pareto.recommend import Recommendation, recommend
 from paretune.analysis.racing.rounds import foresee_choice, race_budget
-from paretune.analysis.statistics.intervals import Interval
-from paretune.reporting.build_rows import build_rows
-from paretune.reporting.model import Finding, Report, TaskReport
-from paretune.reporting.rows import Grid, ModelPairs, Row
-from paretune.reporting.tables.disagreement import find_disagreements
-from paretune.reporting.tables.forgetting_table import build_forgetting_grid
-from paretune.reporting.tables.likelihood_table import build_likelihood
-from paretune.reporting.tables.memory_table import build_memory_grid
-from paretune.reporting.tables.model_sizes import build_model_sizes
-from paretune.reporting.tables.over_tasks_table import write_over_tasks
-from paretune.reporting.tables.pareto_table import build_pareto_table
-from paretune.reporting.tables.prediction_error import build_prediction_grids
-from paretune.reporting.tables.report_table import build_report_tables
-from paretune.reporting.tables.search_table import build_front_grid, build_search_grid
-from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segment_differences
-from paretune.reporting.tables.shifted_table import build_shifted_grid
-from paretune.reporting.tables.translation_table import build_translation_table
+from paretune.data.finding import Finding
+from paretune.methods import full
+from paretune.methods.core.titles import title_of
+from paretune.reporting import overview
+from paretune.reporting.disagreement import (
+    PAGE_BYTES,
+    find_disagreements,
+    find_segment_differences,
+)
+from paretune.reporting.document import (
+    DataFinding,
+    ModelSize,
+    OverTasksLine,
+    Report,
+    StudyReport,
+    TaskReport,
+)
+from paretune.reporting.measures import (
+    build_forgetting_table,
+    build_likelihood,
+    build_plugin_tables,
+    build_prediction_tables,
+    build_shifted_table,
+    build_text_table,
+    write_pair,
+)
+from paretune.reporting.parts import CostFront, FrontPoint, Score, Table
+from paretune.reporting.rows import Row, build_rows, write_cell
+from paretune.reporting.search import build_search_front_table, build_search_table
+from paretune.reporting.tables import FRONT_HEADINGS
 from paretune.reporting.text.conclusions import (
-    SELECTED_ON_TEST,
     describe_designs,
     describe_protocol,
     describe_unfinished,
@@ -41,7 +55,10 @@ from paretune.reporting.text.conclusions import (
     write_race,
 )
 from paretune.reporting.text.formatting import (
+    SELECTED_ON_TEST,
     format_examples,
+    format_p_value,
+    format_parameters,
     format_runs,
     join_names,
 )
@@ -56,6 +73,7 @@ from paretune.store.record import Record, RunStatus
 from paretune.study import Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 _MONTHS = (
@@ -79,59 +97,82 @@ def build_report(
         findings: of the audit of the study's data.
     """
     cells = group_into_cells(study, records, states)
-    tasks = [
+    comparisons = {
+        task.key: PairwiseComparisons([cell for cell in cells if cell.task == task.key])
+        for task in study.tasks
+    }
+    rows = {
+        task.key: build_rows([c for c in cells if c.task == task.key], comparisons[task.key])
+        for task in study.tasks
+    }
+    # However many translations a study has, their texts fit into one page.
+    text_bytes = PAGE_BYTES // max(1, sum(objective_of(task).generates for task in study.tasks))
+    predictions = build_prediction_tables(list(rows.values()))
+    tasks = tuple(
         _build_task(
             study,
             task,
-            [c for c in cells if c.task == task.key],
-            [r for r in records if r.run.task.key == task.key],
+            [cell for cell in cells if cell.task == task.key],
+            rows[task.key],
+            comparisons[task.key],
+            [record for record in records if record.run.task.key == task.key],
+            prediction,
+            text_bytes,
         )
-        for task in study.tasks
-    ]
+        for task, prediction in zip(study.tasks, predictions, strict=True)
+    )
     preset = load_preset(study.protocol.preset)
     ended_at = max((s.ended_at for s in states if s.ended_at is not None), default=None)
-    return Report(
+    summary = StudyReport(
         name=sanitise_line(study.study),
-        study_hash=study.study_hash,
+        hash=study.study_hash,
         protocol=" ".join([describe_protocol(study, cells), *describe_designs(study, cells)]),
-        tasks=tuple(_add_joint_tables(tasks)),
-        unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
-        failures=tuple(collect_failures(cells)),
+        settings=study.canonical_form(),
+        yaml=format_settings(study),
+        runs=len(records),
+        waiting=sum(not state.ended for state in states),
+        ended_at=ended_at,
+        date=_format_date(ended_at),
         departures=preset.departures() if preset else (),
-        findings=tuple(findings),
+    )
+    environment = dict(collect_environment(records))
+    audit = tuple(map(DataFinding.model_validate, findings))
+    return Report(
+        study=summary,
+        sentence=overview.write_sentence(tasks),
+        health=tuple(overview.check_health(summary, tasks, audit)),
+        facts=tuple(overview.list_facts(summary, tasks, environment)),
+        signs=overview.explain_signs(tasks),
+        tasks=tasks,
+        over_tasks=write_over_tasks(compare_over_tasks(cells)),
+        failures=tuple(collect_failures(cells)),
+        unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
+        findings=audit,
         notes=(
             *_note_unknown_metrics(study, cells),
             *find_interval_caveats(cells),
             *collect_notes(cells),
         ),
-        environment=tuple(collect_environment(records)),
-        settings=format_settings(study),
-        study_settings=study.canonical_form(),
-        ended_runs=len(records),
-        waiting_runs=sum(not state.ended for state in states),
-        date=_format_date(ended_at),
-        ended_at=ended_at,
-        over_tasks=write_over_tasks(compare_over_tasks(cells)),
+        environment=environment,
     )
 
 
-def _build_grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, ...]:
-    scores = build_translation_table(task, rows)
-    return (*((scores,) if scores else ()), *build_report_tables(task, rows))
-
-
 def _build_task(
-    study: Study, task: TaskSpec, cells: Sequence[Cell], records: Sequence[Record]
+    study: Study,
+    task: TaskSpec,
+    cells: Sequence[Cell],
+    rows: Sequence[Row],
+    comparisons: PairwiseComparisons,
+    records: Sequence[Record],
+    predictions: Table | None,
+    text_bytes: int,
 ) -> TaskReport:
-    key, metric = sanitise_line(task.key), metrics.get(cells[0].metric)
-    comparisons = PairwiseComparisons(cells)
-    rows = build_rows(cells, comparisons)
+    key = sanitise_line(task.key)
+    metric, generates = metrics.get(cells[0].metric), objective_of(task).generates
     methods = tuple(row for row in rows if not row.cell.baseline)
     baselines = tuple(row for row in rows if row.cell.baseline)
-    all_rows = (*methods, *baselines)
+    selected_on_test = any(cell.selected_on_test for cell in cells)
     basis = _describe_basis([row for row in rows if not row.cell.deterministic])
-    if any(cell.selected_on_test for cell in cells):
-        basis.append(SELECTED_ON_TEST)
     recommendation = recommend(cells, race_budget(study.limits), comparisons)
     advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
     sentences = tuple(write_conclusions(key, methods, baselines, comparisons))
@@ -141,35 +182,215 @@ def _build_task(
         further = sentences[1:]
         if any(row.verdict.above_all for row in methods if row.verdict is not None):
             further = tuple(write_further_conclusions(methods, baselines, comparisons, take))
+    likelihood_table, likelihood, likelihoods = build_likelihood(rows)
+    text_table, search = build_text_table(task, rows), build_search_table(rows, records)
+    tables = (
+        text_table,
+        *build_plugin_tables(task, rows),
+        search,
+        search and build_search_front_table(rows, records),
+        build_shifted_table(rows),
+        build_forgetting_table(rows),
+        likelihood_table,
+        predictions,
+    )
+    sizes = _measure_models(rows)
     return TaskReport(
         key=key,
-        metric=metric.title,
-        rows=methods,
-        baselines=baselines,
-        constant_score=_find_constant_score(baselines),
+        metric=metric.name,
+        metric_title=metric.title,
+        highest=metric.highest,
+        basis=", ".join([*basis, *([SELECTED_ON_TEST] if selected_on_test else [])]),
+        generates=generates,
+        selected_on_test=selected_on_test,
+        constant=_find_constant_score(baselines),
         sentences=sentences,
         further_sentences=further,
-        basis=", ".join(basis),
-        highest=metric.highest,
-        generates=objective_of(task).generates,
-        languages=(task.source_lang or "", task.target_lang or ""),
-        grids=_build_grids(task, all_rows),
         advice=advice,
-        pareto=build_pareto_table(all_rows),
+        cells=tuple(write_cell(row, overview.find_signs(row, advice), likelihoods) for row in rows),
+        fronts=tuple(_build_fronts(rows)),
         pairs=tuple(
-            ModelPairs(sanitise_line(model), pairs)
-            for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL)
-            if (pairs := comparisons.pairs(model))
+            write_pair(model, pair)
+            for model in dict.fromkeys(cell.model for cell in cells if cell.model != NO_MODEL)
+            for pair in comparisons.pairs(model)
         ),
-        memory_table=build_memory_grid([row for row in all_rows if row.cell.cost]),
-        model_sizes=build_model_sizes(all_rows),
-        disagreement=find_disagreements(all_rows),
-        likelihood=build_likelihood(all_rows),
-        shifted=build_shifted_grid(all_rows),
-        search=build_search_grid(all_rows, records),
-        search_front=build_front_grid(all_rows, records),
-        forgetting=build_forgetting_grid(all_rows),
+        tables=tuple(table for table in tables if table is not None),
+        likelihood=likelihood,
+        model_sizes=tuple(sizes.values()),
+        size_comparison=_compare_sizes(rows, sizes),
+        disagreement=find_disagreements(rows),
+        segments=find_segment_differences(
+            rows, (task.source_lang or "", task.target_lang or ""), text_bytes
+        )
+        if generates
+        else None,
     )
+
+
+def _build_fronts(rows: Sequence[Row]) -> Iterable[CostFront]:
+    """One for each cost that is known of two scored configurations, over all models."""
+    titled = {row.title: row for row in rows}
+    by_key = expected_scores([row.cell for row in rows])
+    expected = {
+        title: forecast
+        for title, row in titled.items()
+        if (forecast := by_key.get((row.cell.model, row.cell.method))) is not None
+    }
+    scores = {title: forecast.score for title, forecast in expected.items()}
+    for axis in FRONT_HEADINGS:
+        costs = {t: c for t in scores if (c := estimate_cost(titled[t].cell, axis)) is not None}
+        if len(costs) < 2:
+            continue
+        yield CostFront(
+            axis=axis,
+            points=tuple(
+                FrontPoint(
+                    model=titled[point.name].model_key,
+                    method=sanitise_line(titled[point.name].cell.method),
+                    title=point.name,
+                    score=Score.model_validate(point.quality),
+                    value=point.cost.value,
+                    measurements=point.cost.measurements,
+                    on_front=point.on_front,
+                    probability=point.probability,
+                )
+                for point in pareto_front(scores, costs, expected)
+            ),
+        )
+
+
+def _measure_models(rows: Sequence[Row]) -> dict[str, ModelSize]:
+    """The size of each model that can be known.
+
+    Records do not store it. Where full fine-tuning ran, it is what that trained: all parameters,
+    head included. Elsewhere it is computed from a cost run in fp32: the bytes of weights and
+    buffers, four to a number, minus what the method added.
+    """
+    sizes: dict[str, ModelSize] = {}
+    for source, count in (
+        ("trained by full fine-tuning, head included", _count_of_full),
+        ("counted from the bytes of weights and buffers", _count_from_bytes),
+    ):
+        for row in rows:
+            if row.model not in sizes and (parameters := count(row.cell)) is not None:
+                sizes[row.model] = ModelSize(model=row.model, parameters=parameters, source=source)
+    return sizes
+
+
+def _count_of_full(cell: Cell) -> float | None:
+    return count_trained_parameters(cell) if cell.name == full.NAME else None
+
+
+def _count_from_bytes(cell: Cell) -> float | None:
+    added = [record.result.get("method_parameters") for record in cell.final]
+    if cell.model == NO_MODEL or not added or added[0] is None:
+        return None
+    for record in cell.cost:
+        weights_bytes = record.measured.get("components", {}).get("weights_bytes")
+        if weights_bytes is not None and record.measured.get("precision") == "fp32":
+            return float(weights_bytes / 4 - added[0])
+    return None
+
+
+def _compare_sizes(rows: Sequence[Row], sizes: Mapping[str, ModelSize]) -> str:
+    """Which models are compared; empty unless a method has scores on two of known size."""
+    scored = [row for row in rows if row.cell.model != NO_MODEL and row.interval is not None]
+    models: dict[str, set[str]] = {}
+    for row in scored:
+        if row.model in sizes:
+            models.setdefault(row.method, set()).add(row.model)
+    if not any(len(of_method) > 1 for of_method in models.values()):
+        return ""
+    compared = sorted({m for of_method in models.values() for m in of_method})
+    compared.sort(key=lambda model: sizes[model].parameters)
+    named = [f"{m} ({format_parameters(sizes[m].parameters)} parameters)" for m in compared]
+    sentences = [
+        f"Compared: {join_names(named)}.",
+        "Whatever else differs between these models (family, data, tokenizer) is in it too.",
+    ]
+    for source in dict.fromkeys(sizes[model].source for model in compared):
+        names = [model for model in compared if sizes[model].source == source]
+        of_some = "" if len(names) == len(compared) else f" of {join_names(names)}"
+        sentences.append(f"Parameters{of_some}: {source}.")
+    if unknown := sorted({row.model for row in scored} - set(sizes)):
+        sentences.append(
+            f"Not shown, since no record says how large they are: {join_names(unknown)}."
+        )
+    return " ".join(sentences)
+
+
+_WHOLE_SCALE = 100.0
+"""In points. An interval for other tasks that is wider than the metric's scale says nothing."""
+_FEWEST_TASKS = 3
+"""From which what other tasks would show is told: the spread of two has one degree of freedom."""
+
+
+def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, ...]:
+    """Methods beside references over all tasks, with their texts."""
+    several = len({comparison.model for comparison in comparisons}) > 1
+    first: dict[str, str] = {}
+    for comparison in comparisons:
+        first.setdefault(comparison.model, comparison.reference)
+    return tuple(
+        OverTasksLine.model_validate(
+            {
+                **{name: getattr(comparison, name) for name in _OF_A_COMPARISON},
+                **_describe_over_tasks(comparison, several),
+                "is_main": first[comparison.model] == comparison.reference,
+                "effects": [
+                    {**vars(effect), "error": effect.variance**0.5} for effect in comparison.effects
+                ],
+            }
+        )
+        for comparison in comparisons
+    )
+
+
+_OF_A_COMPARISON = (
+    "model", "method", "reference", "points", "low", "high", "p", "p_holm", "standing",
+    "withheld", "p_heterogeneity", "any_task", "failed",
+)  # fmt: skip
+
+
+def _describe_over_tasks(comparison: OverTasks, several: bool) -> dict[str, str]:
+    """The texts of one method beside a reference."""
+    on_model = f" on {comparison.model}" if several else ""
+    verdict = {"above": "better", "below": "worse", "unclear": "undecided"}[comparison.standing]
+    if comparison.withheld:
+        verdict = f"{verdict}: {comparison.withheld}"
+    pair = f"{title_of(comparison.method)} against {title_of(comparison.reference)}{on_model}"
+    texts = {
+        "pair": pair,
+        "difference": f"{comparison.points:+z.1f} points "
+        f"[{comparison.low:+z.1f}, {comparison.high:+z.1f}]",
+        "verdict": verdict,
+        "by_task": ", ".join(
+            f"{effect.task} {effect.points:+z.1f} ({effect.rows:,} rows)"
+            for effect in comparison.effects
+        ),
+        "further": "; ".join(_describe_differing_effects(comparison)),
+    }
+    return {name: sanitise_line(text) for name, text in texts.items()}
+
+
+def _describe_differing_effects(comparison: OverTasks) -> Iterable[str]:
+    """That effects differ between tasks and what follows, and what failed."""
+    if comparison.differs_between_tasks:
+        ordered = sorted(comparison.effects, key=lambda effect: effect.points)
+        lowest, highest = ordered[0], ordered[-1]
+        low, high = comparison.any_task
+        beyond = f", on any such tasks [{low:+z.1f}, {high:+z.1f}]"
+        if len(ordered) < _FEWEST_TASKS or high - low > _WHOLE_SCALE:
+            beyond = f"; {len(ordered)} tasks are too few to say anything of others"
+        yield (
+            f"effects differ between tasks (p {format_p_value(comparison.p_heterogeneity)}): "
+            f"{lowest.points:+z.1f} on {lowest.task} to {highest.points:+z.1f} on {highest.task}"
+            f"{beyond}"
+        )
+    names = (comparison.method, comparison.reference)
+    for name, (failed, runs) in zip(names, comparison.failed, strict=True):
+        if failed:
+            yield f"{failed} of {pluralise(runs, 'run')} of {title_of(name)} failed"
 
 
 def describe_race(
@@ -179,18 +400,6 @@ def describe_race(
     if study.protocol.race == "off":
         return ()
     return tuple(write_race(foresee_choice(cells, study.protocol, recommendation), cells))
-
-
-def _add_joint_tables(tasks: Sequence[TaskReport]) -> Iterable[TaskReport]:
-    """Add what is computed over all tasks together."""
-    errors = build_prediction_grids([task.all_rows for task in tasks])
-    # However many translations a study has, their texts fit into one page.
-    text_bytes = PAGE_BYTES // max(1, sum(task.generates for task in tasks))
-    for task, error in zip(tasks, errors, strict=True):
-        segments = None
-        if task.generates:
-            segments = find_segment_differences(task.all_rows, task.languages, text_bytes)
-        yield replace(task, prediction_error=error, segments=segments)
 
 
 def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
@@ -212,12 +421,12 @@ def _format_date(ended_at: float | None) -> str:
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
-def _find_constant_score(baselines: Sequence[Row]) -> Interval | None:
+def _find_constant_score(baselines: Sequence[Row]) -> Score | None:
     majority = next((row for row in baselines if row.cell.name == "majority"), None)
     # For numbers `majority` predicts their mean, which is no constant class.
     if majority is None or not majority.cell.objective.predicts_labels:
         return None
-    return majority.interval
+    return Score.read(majority.interval)
 
 
 def _describe_basis(rows: Sequence[Row]) -> list[str]:

@@ -8,18 +8,16 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.pareto.costs import AXIS_TITLES, LINEAR_AXES, Axis
-from paretune.analysis.pareto.front import ParetoPoint
 from paretune.methods.baselines import CONSTANT
-from paretune.reporting.model import TaskReport
-from paretune.reporting.rows import Row
-from paretune.reporting.tables.pareto_table import AxisFront
+from paretune.reporting.document import TaskReport
+from paretune.reporting.parts import CellReport, CostFront, FinalRun, FrontPoint
+from paretune.reporting.tables import build_memory_table, group_by_size
 from paretune.reporting.text.formatting import (
     format_basis,
     format_bytes,
@@ -45,7 +43,6 @@ from paretune.reporting.vega import (
     text_style,
     widen,
 )
-from paretune.store.record import Record
 
 STANDINGS = {
     "above": "▲ better than every baseline",
@@ -80,18 +77,18 @@ class Chart:
 
 def chart_scores(task: TaskReport) -> Chart | None:
     """Scores with whiskers on an axis from 0; dashed lines carry baselines through the others."""
-    bare = [r for r in task.baselines if r.cell.model == NO_MODEL and r.interval]
-    groups = _group_by_model(task, lambda row: row.interval is not None or bool(row.cell.final))
+    bare = [cell for cell in task.baselines if cell.model is None and cell.score]
+    groups = _group_by_model(task, lambda cell: bool(cell.score or cell.runs))
     lines = _stack_lines([*([("baselines", bare)] if bare else []), *groups], _score_line)
     if not lines:
         return None
     for line in lines:
         if line.get("kind") and (line["heading"] == "baselines" or line["untuned"]):
-            below = [o["place"] for o in lines if o.get("heading") == line["heading"]]
+            below = [x["place"] for x in lines if x.get("heading") == line["heading"]]
             whole = line["heading"] == "baselines"
             line |= {"from": line["place"] if whole else min(below)}
             line |= {"to": len(lines) - 1 if whole else max(below)}
-    highest = max([r.interval.high for r in task.all_rows if r.interval] or [1.0])
+    highest = max([cell.score.high for cell in task.cells if cell.score] or [1.0])
     bounded = task.highest <= 1
     x = quantity("value", [0, 1] if bounded else [0, highest], nice=not bounded)
     dashes = layer(
@@ -106,7 +103,7 @@ def chart_scores(task: TaskReport) -> Chart | None:
     pale = "; pale: every example gets the same answer" if constant else ""
     layers = [_bar_layer(x, STANDINGS, lines), _whisker_layer(x), dashes]
     return Chart(
-        f"Quality on {task.key}: {task.metric}",
+        f"Quality on {task.key}: {task.metric_title}",
         f"{scope}{selected}{pale}",
         _describe(lines),
         _bars(lines, layers),
@@ -115,12 +112,12 @@ def chart_scores(task: TaskReport) -> Chart | None:
 
 def chart_memory(task: TaskReport) -> Chart | None:
     """Peak memory in training, one solo measurement each unless a range is drawn."""
-    groups = _group_by_model(task, lambda row: bool(row.cell.cost))
-    sizes = [row.cost.memory for _, rows in groups for row in rows]
-    known = [end for size in sizes for end in (size.value, size.high) if end]
-    if not known:
+    groups = _group_by_model(task, lambda cell: bool(cell.costs))
+    sizes = [cell.cost.memory for _, cells in groups for cell in cells]
+    ends = [end for size in sizes for end in (size.value, size.high) if end]
+    if not ends:
         return None
-    unit, factor = choose_unit("memory", known)
+    unit, factor = choose_unit("memory", ends)
     lines = _stack_lines(groups, partial(_memory_line, factor=factor))
     x = quantity("value", None, title=unit)
     return Chart(
@@ -133,8 +130,8 @@ def chart_memory(task: TaskReport) -> Chart | None:
 
 def chart_memory_parts(task: TaskReport) -> Chart | None:
     """Peak memory by part, stacked; None where no part of any cell is known."""
-    groups = _group_by_model(task, lambda row: row.memory is not None and bool(row.memory.peak))
-    peaks = [row.memory.peak or 0.0 for _, rows in groups for row in rows if row.memory]
+    groups = _group_by_model(task, lambda cell: bool(cell.memory and cell.memory.peak))
+    peaks = [cell.memory.peak or 0.0 for _, cells in groups for cell in cells if cell.memory]
     if not peaks:
         return None
     unit, factor = choose_unit("memory", peaks)
@@ -151,7 +148,7 @@ def chart_memory_parts(task: TaskReport) -> Chart | None:
     bars["encoding"] |= {"x2": {"field": "end"}}
     return Chart(
         f"Peak memory in training on {task.key}, by its parts",
-        task.memory_table.above if task.memory_table else "",
+        table.above if (table := build_memory_table(task)) else "",
         _describe(lines),
         _bars(lines, [bars]),
     )
@@ -159,45 +156,47 @@ def chart_memory_parts(task: TaskReport) -> Chart | None:
 
 def chart_fronts(task: TaskReport) -> tuple[Chart, ...]:
     """Scores over each cost, with the front and a budget; empty where the task has no front."""
-    fronts = task.pareto.fronts if task.pareto else ()
-    return tuple(chart_front(task, front) for front in fronts)
+    return tuple(chart_front(task, front) for front in task.fronts)
 
 
 def chart_front(
-    task: TaskReport, front: AxisFront, width: float = 520, least_height: float = 280
+    task: TaskReport, front: CostFront, width: float = 520, least_height: float = 280
 ) -> Chart:
     """Score over one cost, at least as high as its names need.
 
     The parameter ``budget`` shades what costs more. ``usermeta`` has what a script says of it: the
     axis, its unit and the pixels of the names at the right.
     """
-    titles = [row.row.title for row in task.pareto.rows] if task.pareto else []
-    values = [point.cost.value for point in front.points]
+    on_any = {
+        (point.model, point.method) for any_front in task.fronts for point in any_front.points
+    }
+    titles = [cell.title for cell in task.cells if (cell.model, cell.method) in on_any]
+    values = [point.value for point in front.points]
     unit, factor = choose_unit(front.axis, values)
     zero = None if front.axis in LINEAR_AXES else place_of_zero(values)
     costs = [(value or zero or 0.0) / factor for value in values]
     logarithmic = front.axis not in LINEAR_AXES and max(costs) > 20 * min(costs) > 0
     domain = widen(min(costs), max(costs), logarithmic)
-    low = min(point.quality.low for point in front.points)
-    high = max(point.quality.high for point in front.points)
+    low = min(point.score.low for point in front.points)
+    high = max(point.score.high for point in front.points)
     margin = (0.04 * (high - low)) or 0.05
     bottom, top = low - margin, high + margin
-    names = [textwrap.wrap(point.name, 22) or [point.name] for point in front.points]
+    names = [textwrap.wrap(point.title, 22) or [point.title] for point in front.points]
     line = 13 * max(map(len, names)) + 4
     height = max(least_height, line * len(names))
-    scores = [point.quality.estimate for point in front.points]
+    scores = [point.score.estimate for point in front.points]
     labels = spread_labels(scores, line / height * (top - bottom), bottom, top)
     points = [
         {
-            "name": point.name,
-            "row": titles.index(point.name),
+            "name": point.title,
+            "row": titles.index(point.title),
             "lines": lines,
             "description": _describe_point(front.axis, point),
-            "score_text": f"{format_interval(point.quality)} ({format_basis(point.quality)})",
+            "score_text": f"{format_interval(point.score)} ({format_basis(point.score)})",
             "cost": round_number(cost),
-            "score": point.quality.estimate,
-            "low": point.quality.low,
-            "high": point.quality.high,
+            "score": point.score.estimate,
+            "low": point.score.low,
+            "high": point.score.high,
             "label": round_number(label),
             "front": point.on_front,
         }
@@ -277,20 +276,21 @@ def chart_front(
 
 def chart_model_sizes(task: TaskReport) -> Chart | None:
     """Score and memory against model size, a panel for each method, the other methods faint."""
-    sizes = task.model_sizes
-    if sizes is None:
+    if not task.size_comparison:
         return None
-    rows = [(place, row) for place, (_, rows) in enumerate(sizes.methods) for row in rows]
-    unit, factor = choose_unit("memory", [row.cost.memory.value or 0.0 for _, row in rows])
+    parameters = {size.model: size.parameters for size in task.model_sizes}
+    methods = group_by_size(task)
+    cells = [(place, cell) for place, (_, cells) in enumerate(methods) for cell in cells]
+    unit, factor = choose_unit("memory", [cell.cost.memory.value or 0.0 for _, cell in cells])
     points, texts = [], []
-    for place, row in rows:
-        score, memory = row.interval, row.cost.memory
-        assert score is not None  # noqa: S101 - only scored rows are compared
-        parameters = sizes.size_of(row)
+    for place, cell in cells:
+        score, memory = cell.score, cell.cost.memory
+        assert score and cell.model  # noqa: S101 - only scored models are compared
+        count = parameters[cell.model]
         points.append(
             {
                 "place": place,
-                "parameters": parameters,
+                "parameters": count,
                 "score": score.estimate,
                 "low": score.low,
                 "high": score.high,
@@ -298,7 +298,7 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
             }
         )
         texts.append(
-            f"{row.title}, {format_parameters(parameters)} parameters: {format_interval(score)} "
+            f"{cell.title}, {format_parameters(count)} parameters: {format_interval(score)} "
             f"({format_basis(score)}), {memory.text}."
         )
     counts = sorted({point["parameters"] for point in points})
@@ -307,10 +307,10 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
         "scale": {"type": "log", "domain": widen(counts[0], counts[-1], logarithmic=True)},
         "axis": {"title": None, "grid": False, "values": [counts[0], counts[-1]], "format": ".3~s"},
     }
-    quantities = [("score", "low", "high", task.metric, False)]
+    quantities = [("score", "low", "high", task.metric_title, False)]
     if any(point.get("memory") for point in points):
         quantities.append(("memory", "least", "most", f"peak memory, {unit}", True))
-    names = [name for name, _ in sizes.methods]
+    names = [name for name, _ in methods]
     charts = []
     for field, low, high, title, zero in quantities:
         ends = [p[key] for p in points for key in (field, low, high) if p.get(key) is not None]
@@ -326,7 +326,7 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
         charts.append(panels(names, 90, layers))
     return Chart(
         "Score and memory against model size",
-        f"Above: {task.metric}, mean over seeds with 95 %; below: peak memory in training. "
+        f"Above: {task.metric_title}, mean over seeds with 95 %; below: peak memory in training. "
         "Across: parameters, logarithmic",
         " ".join(texts),
         {**base_spec(points), "vconcat": charts},
@@ -340,19 +340,19 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     """
     loss = task.generates
     curves = [
-        (row, of_row)
-        for row in task.all_rows
-        if (of_row := [c for r in row.cell.final if len(c := list(_read_curve(r, loss))) > 1])
+        (cell, of_cell)
+        for cell in task.cells
+        if (of_cell := [c for run in cell.runs if len(c := _read_curve(cell, run, loss)) > 1])
     ]
     if not curves:
         return None
-    values = [value for _, of_row in curves for curve in of_row for _, value in curve]
+    values = [value for _, of_cell in curves for curve in of_cell for _, value in curve]
     low, high = (min(values), max(values)) if loss else (0.0, 1.0)
     field = "loss" if loss else "score"
     points = [
         {"place": place, "seed": seed, "step": step, field: value}
-        for place, (_, of_row) in enumerate(curves)
-        for seed, curve in enumerate(of_row)
+        for place, (_, of_cell) in enumerate(curves)
+        for seed, curve in enumerate(of_cell)
         for step, value in curve
     ]
     steps = max(point["step"] for point in points)
@@ -363,11 +363,11 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     line = {"color": colour("above"), "opacity": 0.8}
     seeds = {"field": "seed", "type": "nominal"}
     lines = layer("line", line, {"x": x, "y": y, "detail": seeds})
-    names = [row.title for row, _ in curves]
+    names = [cell.title for cell, _ in curves]
     texts = [
-        f"Selection {field} of {row.title} over {max(curve[-1][0] for curve in of_row)} steps; "
-        f"the seeds end at {', '.join(f'{curve[-1][1]:.2f}' for curve in of_row)}."
-        for row, of_row in curves
+        f"Selection {field} of {cell.title} over {max(curve[-1][0] for curve in of_cell)} steps; "
+        f"the seeds end at {', '.join(f'{curve[-1][1]:.2f}' for curve in of_cell)}."
+        for cell, of_cell in curves
     ]
     caption = "Selection score, 0 to 1, over training steps; one line for each seed."
     if loss:
@@ -379,58 +379,60 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     return Chart("Learning curves", caption, " ".join(texts), spec)
 
 
-def _group_by_model(task: TaskReport, keep: Callable[[Row], bool]) -> list[tuple[str, list[Row]]]:
-    """The rows of a task that train a model and are to be kept, under their models."""
-    groups: dict[str, list[Row]] = {}
-    for row in task.all_rows:
-        if row.cell.model != NO_MODEL and keep(row):
-            groups.setdefault(row.model, []).append(row)
+def _group_by_model(
+    task: TaskReport, keep: Callable[[CellReport], bool]
+) -> list[tuple[str, list[CellReport]]]:
+    """The cells of a task that train a model and are to be kept, under their models."""
+    groups: dict[str, list[CellReport]] = {}
+    for cell in task.cells:
+        if cell.model is not None and keep(cell):
+            groups.setdefault(cell.model, []).append(cell)
     return list(groups.items())
 
 
 def _stack_lines(
-    groups: Sequence[tuple[str, list[Row]]], write: Callable[[Row], dict[str, Any]]
+    groups: Sequence[tuple[str, list[CellReport]]], write: Callable[[CellReport], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A line of the chart for each heading and each row, numbered from the top."""
+    """A line of the chart for each heading and each cell, numbered from the top."""
     lines: list[dict[str, Any]] = []
-    for heading, rows in groups:
+    for heading, cells in groups:
         lines.append({"place": len(lines), "title": heading})
-        for row in rows:
-            label = textwrap.wrap(row.method, 20) or [row.method]
+        for cell in cells:
+            label = textwrap.wrap(cell.label, 20) or [cell.label]
             line = {"place": len(lines), "heading": heading, "label": label}
-            lines.append({**line, **write(row)})
+            lines.append({**line, **write(cell)})
     return lines
 
 
-def _score_line(row: Row) -> dict[str, Any]:
-    score = row.interval
+def _score_line(cell: CellReport) -> dict[str, Any]:
+    score = cell.score
     if score is None:
-        note = ", ".join(row.flags) or "no score yet"
-        return {"note": note, "description": f"{row.title}: {note}"}
+        note = ", ".join(cell.flags) or "no score yet"
+        return {"note": note, "description": f"{cell.title}: {note}"}
     kind = "baseline"
-    if row.verdict is not None and not row.cell.baseline:
-        standing = row.verdict.standing
-        clear = standing == "below" or row.verdict.above_all
+    if cell.verdict is not None and not cell.baseline:
+        standing = cell.verdict.standing
+        clear = standing == "below" or cell.verdict.above_all
         kind = standing if clear else "unclear"
-    constant = 0 if row.cell.name in CONSTANT else row.cell.outcomes.get("collapsed", 0)
-    share = "" if constant == len(row.cell.final) else f" {constant}/{len(row.cell.final)}"
+    constant = 0 if cell.name in CONSTANT else cell.outcomes.get("collapsed", 0)
+    share = "" if constant == len(cell.runs) else f" {constant}/{len(cell.runs)}"
     return {
         "value": score.estimate,
         "low": score.low,
         "high": score.high,
         "kind": kind,
-        "constant": row.collapsed or row.cell.name in CONSTANT,
-        "untuned": row.cell.name == "untuned",
+        "constant": cell.collapsed or cell.name in CONSTANT,
+        "untuned": cell.name == "untuned",
         "text": format_estimate(score)
         + _SYMBOLS.get(kind, "")
         + (f" const.{share}" if constant else ""),
-        "description": f"{row.title}, {format_interval(score)}, {format_basis(score)}",
+        "description": f"{cell.title}, {format_interval(score)}, {format_basis(score)}",
     }
 
 
-def _memory_line(row: Row, factor: float) -> dict[str, Any]:
-    memory = row.cost.memory
-    description = f"{row.title}, {memory.text}"
+def _memory_line(cell: CellReport, factor: float) -> dict[str, Any]:
+    memory = cell.cost.memory
+    description = f"{cell.title}, {memory.text}"
     if memory.value is None:
         return {"note": memory.text, "description": description}
     return {
@@ -441,12 +443,12 @@ def _memory_line(row: Row, factor: float) -> dict[str, Any]:
     }
 
 
-def _parts_line(row: Row) -> dict[str, Any]:
-    memory = row.memory
+def _parts_line(cell: CellReport) -> dict[str, Any]:
+    memory = cell.memory
     assert memory is not None and memory.peak is not None  # noqa: S101 - kept for its peak
     if not memory.stacked_parts:
         note = "parts do not add up to the peak"
-        return {"note": note, "description": f"{row.title}: {note}"}
+        return {"note": note, "description": f"{cell.title}: {note}"}
     parts, end = [], 0.0
     for kind, size in memory.stacked_parts:
         parts.append((kind, end, end + size))
@@ -455,7 +457,7 @@ def _parts_line(row: Row) -> dict[str, Any]:
     return {
         "parts": parts,
         "text": format_bytes(memory.peak),
-        "description": f"{row.title}, {', '.join(texts)}",
+        "description": f"{cell.title}, {', '.join(texts)}",
     }
 
 
@@ -519,11 +521,11 @@ def _describe(lines: Sequence[Mapping[str, Any]]) -> str:
     return ". ".join(line["description"] for line in lines if "description" in line) + "."
 
 
-def _describe_point(axis: Axis, point: ParetoPoint) -> str:
+def _describe_point(axis: Axis, point: FrontPoint) -> str:
     return (
-        f"{point.name}, on front: {format_share(point.probability)} of draws; "
-        f"{format_interval(point.quality)}, {format_basis(point.quality)}; "
-        f"{format_cost(axis, point.cost)}"
+        f"{point.title}, on front: {format_share(point.probability)} of draws; "
+        f"{format_interval(point.score)}, {format_basis(point.score)}; "
+        f"{format_cost(axis, point)}"
     )
 
 
@@ -531,12 +533,10 @@ def _in_unit(factor: float, **sizes: float | None) -> dict[str, float]:
     return {name: size / factor for name, size in sizes.items() if size is not None}
 
 
-def _read_curve(record: Record, loss: bool) -> Iterable[tuple[int, float]]:
-    if record.run.readout == "text" and not loss:
-        return  # its loss has selected: no texts are generated before the end
-    for point in record.result.get("curve") or ():
-        value: Any = point.get("selection")
-        if isinstance(value, Mapping):
-            value = value.get("loss" if loss else "primary")
-        if value is not None and math.isfinite(value):
-            yield int(point["step"]), float(value)
+def _read_curve(cell: CellReport, run: FinalRun, loss: bool) -> list[tuple[int, float]]:
+    if cell.readout == "text" and not loss:
+        return []  # its loss has selected: no texts are generated before the end
+    values = [
+        (point.step, point.selection_loss if loss else point.selection) for point in run.curve
+    ]
+    return [(step, value) for step, value in values if step is not None and math.isfinite(value)]

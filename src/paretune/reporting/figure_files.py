@@ -19,15 +19,14 @@ from paretune.reporting.charts import (
     chart_model_sizes,
     chart_scores,
 )
-from paretune.reporting.model import Report, TaskReport
+from paretune.reporting.document import Report, TaskReport
 from paretune.reporting.vega import Spec, base_spec, draw_file, layer
 
 
-def write_card(report: Report, sentence: str, path: Path) -> Path:
+def write_card(report: Report, path: Path) -> Path:
     """A picture of 1,200 x 630 pixels for links: the result, and score against memory.
 
     Args:
-        sentence: the result of the study.
         path: ``.png`` or ``.svg``.
 
     Raises:
@@ -37,12 +36,14 @@ def write_card(report: Report, sentence: str, path: Path) -> Path:
         raise StoreError(
             "a card is a PNG or SVG file.", where=str(path), remedy="Name it card.png."
         )
-    headline = textwrap.wrap(sentence, 54, break_on_hyphens=False, max_lines=3, placeholder=" …")
+    headline = textwrap.wrap(
+        report.sentence, 54, break_on_hyphens=False, max_lines=3, placeholder=" …"
+    )
     top = 62 + 25 * len(headline)
     chart = _chart_card(report.tasks, 215 - 25 * len(headline))
     spec = chart.spec if chart else {**base_spec([{}]), **layer("point", {"opacity": 0}, {})}
     left, right = 52, spec.get("usermeta", {}).get("names", 20)
-    about = [f"{report.name}, by paretune", *([chart.title] if chart else [])]
+    about = [f"{report.study.name}, by paretune", *([chart.title] if chart else [])]
     title = {"text": headline, "fontSize": 21, "lineHeight": 25, "subtitle": ". ".join(about)}
     title |= {"subtitlePadding": 6}
     frame = {
@@ -57,16 +58,16 @@ def write_card(report: Report, sentence: str, path: Path) -> Path:
 
 def _chart_card(tasks: Sequence[TaskReport], height: float) -> Chart | None:
     """Score over the first cost, of as many configurations as have room for their names."""
-    task = next((task for task in tasks if task.pareto), None)
-    if task is None or task.pareto is None:
+    task = next((task for task in tasks if task.fronts), None)
+    if task is None:
         return None
-    front = task.pareto.fronts[0]
+    front = task.fronts[0]
     on_front = tuple(point for point in front.points if point.on_front)
     for points in (front.points, on_front, on_front[-4:]):
-        chart = chart_front(task, replace(front, points=points), 600, height)
+        chart = chart_front(task, front.model_copy(update={"points": points}), 600, height)
         if chart.spec["height"] <= height:
             break
-    metric = f"{task.key}: {task.metric}, {task.basis}"
+    metric = f"{task.key}: {task.metric_title}, {task.basis}"
     return replace(chart, title=metric)
 
 

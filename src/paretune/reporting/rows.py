@@ -1,92 +1,76 @@
-"""Rows of a report: one for each cell of the study, with every number that any output shows."""
+"""Rows of one task while its report is built: a cell with its statistics, before it is written."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from paretune.analysis.cell import Cell
-from paretune.analysis.comparisons import Verdict
-from paretune.analysis.learning_check import rate_edge_of
-from paretune.analysis.learning_rates import ExpectedBest
-from paretune.analysis.memory_breakdown import MemoryBreakdown
-from paretune.analysis.pairs import Pair, RankRange, Shortfall
-from paretune.analysis.statistics.intervals import Interval
+import numpy as np
+
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.comparisons import PairwiseComparisons, Verdict
+from paretune.analysis.learning_check import is_mostly_collapsed, rate_edge_of
+from paretune.analysis.learning_rates import expected_best_scores, score_rates
+from paretune.analysis.memory_breakdown import MemoryBreakdown, break_down_memory
+from paretune.analysis.pairs import RankRange
+from paretune.analysis.pareto.costs import count_trained_parameters
+from paretune.analysis.statistics.intervals import Interval, score_interval
+from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
-from paretune.reporting.tables.cost_columns import Cost
-from paretune.reporting.text.formatting import format_interval, format_rate, format_units
+from paretune.objectives.readouts import by_language_model
+from paretune.reporting.parts import (
+    Amount,
+    BaselineDifference,
+    BaselineVerdict,
+    BestOfTrials,
+    CellCost,
+    CellReport,
+    FailedRuns,
+    FinalRun,
+    LikelihoodOfRun,
+    MemoryParts,
+    Ranks,
+    Score,
+    SelectionPoint,
+    TableRow,
+    TriedRate,
+)
+from paretune.reporting.text.formatting import (
+    SELECTED_ON_TEST,
+    format_bytes,
+    format_parameters,
+    format_seconds,
+)
+from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Readout
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
-WORDS = 40
-"""A column of a grid with longer texts holds sentences."""
-
-
-@dataclass(frozen=True)
-class RateTrial:
-    """One learning rate on trial.
-
-    ``score`` is None where every trial failed, or where its answers are not stored.
-    """
-
-    rate: float
-    score: Interval | None
-    folds: int
-    failed: int
-
-    @property
-    def text(self) -> str:
-        """``1e-3: 0.71 [0.60, 0.82] (40 × 1, 1 fold)``."""
-        folds = pluralise(self.folds, "fold")
-        failed = f", {self.failed} lost" if self.failed else ""
-        if self.score is None:
-            score = "lost" if self.failed == self.folds else "no answers stored"
-            return f"{format_rate(self.rate)}: {score} ({folds}{failed})"
-        return (
-            f"{format_rate(self.rate)}: {format_interval(self.score)} "
-            f"({format_units(self.score)} × 1, {folds}{failed})"
-        )
-
-
-@dataclass(frozen=True)
-class RunScores:
-    """Primary scores of one final run alone; None where it has no predictions on that part."""
-
-    test: Interval | None
-    selection: Interval | None
-
 
 @dataclass(frozen=True)
 class Row:
-    """One cell of the study.
+    """One cell of the study with what is said of it.
 
     ``title`` names it in sentences: ``LoRA on e5-small``, or ``LoRA`` where there is one model.
-    ``verdict`` is None where there is no score, and for baselines without a model. ``collapsed``:
-    at least half of the scored seeds predict a constant. ``below_untuned``: proven worse than the
-    untuned model. ``not_above_untrained``: the baselines that train nothing (``untuned``,
-    ``few_shot``) than which it is not proven better, but for an untuned
-    model than which it is worse. ``rank``: the ranks that it may have among the methods of its
-    model; None for baselines. ``shortfall``: how far it may be below the best.
-    ``runs`` are the scores of ``cell.final``, in that order.
-    ``other_readout``: how the cell answers, where that is not how its model usually does.
+    ``verdict`` is None where there is no score, and for baselines without a model.
+    ``below_untuned``: proven worse than the untuned model. ``not_above_untrained``: the baselines
+    that train nothing (``untuned``, ``few_shot``) than which it is not proven better, but for an
+    untuned model than which it is worse. ``rank``: None for baselines. ``other_readout``: how the
+    cell answers, where that is not how its model usually does.
     """
 
     cell: Cell
     title: str
     interval: Interval | None
-    cost: Cost
+    cost: CellCost
     memory: MemoryBreakdown | None
     verdict: Verdict | None
-    flags: tuple[str, ...]
-    trials: tuple[RateTrial, ...] = ()
-    expected_best: tuple[ExpectedBest, ...] = ()
-    runs: tuple[RunScores, ...] = ()
-    collapsed: bool = False
-    below_untuned: bool = False
-    not_above_untrained: tuple[str, ...] = ()
-    rank: RankRange | None = None
-    shortfall: Shortfall | None = None
-    other_readout: Readout | None = None
+    rank: RankRange | None
+    at_most_points_worse: float | None
+    below_untuned: bool
+    not_above_untrained: tuple[str, ...]
+    other_readout: Readout | None
 
     @property
     def method(self) -> str:
@@ -100,38 +84,326 @@ class Row:
         return sanitise_line(self.cell.model)
 
     @property
-    def rate(self) -> str:
-        """The learning rate with its marks: ``1e-3 (runner-up close, highest tried)``."""
-        marks = ["runner-up close"] if self.cell.undecided else []
-        marks += [f"{end} tried"] if (end := rate_edge_of(self.cell)) else []
-        text = format_rate(self.cell.rate)
-        return f"{text} ({', '.join(marks)})" if marks else text
-
-
-@dataclass(frozen=True)
-class ModelPairs:
-    """Every pair of methods and baselines on one model."""
-
-    model: str
-    pairs: tuple[Pair, ...]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A further table of one task: its texts by row, and notes below.
-
-    ``intervals`` (rows, titles) are the scores behind the texts, where they are scores.
-    """
-
-    title: str
-    above: str
-    titles: tuple[str, ...]
-    rows: tuple[tuple[Row, tuple[str, ...]], ...]
-    notes: tuple[str, ...]
-    intervals: tuple[tuple[Interval | None, ...], ...] = ()
+    def model_key(self) -> str | None:
+        """Printable name of the model; None without one."""
+        return None if self.cell.model == NO_MODEL else self.model
 
     @property
-    def word_columns(self) -> frozenset[int]:
-        """Columns that hold sentences rather than numbers, so that they wrap: indices of titles."""
-        longest = [max(map(len, texts)) for texts in zip(*(t for _, t in self.rows), strict=True)]
-        return frozenset(i for i, length in enumerate(longest) if length > WORDS)
+    def names(self) -> TableRow:
+        """The keys of its row in a :class:`~paretune.reporting.parts.Table`."""
+        return {
+            "model": self.model_key,
+            "method": sanitise_line(self.cell.method),
+            "label": self.method,
+            "baseline": self.cell.baseline,
+        }
+
+
+def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple[Row, ...]:
+    """A row for each cell of one task: methods in their order, then baselines."""
+    ranks = {
+        (model, method): rank
+        for model in dict.fromkeys(cell.model for cell in cells)
+        for method, rank in comparisons.ranks(model).items()
+    }
+    several_models = len({cell.model for cell in cells} - {NO_MODEL}) > 1
+    untuned = {sanitise_line(cell.method) for cell in cells if cell.name == "untuned"}
+    untrained = {sanitise_line(cell.method) for cell in cells if cell.name in WITHOUT_TRAINING}
+    usual_readouts = _find_usual_readouts(cells)
+
+    def build(cell: Cell) -> Row:
+        with_model = several_models and cell.model != NO_MODEL
+        name = title_of(cell.method)
+        verdict = comparisons.verdict(cell, sanitise_line)
+        standings = [(c.standing, c.baseline) for c in verdict.comparisons] if verdict else []
+        # Worse than the untuned model is a sentence of its own.
+        level = {("unclear", key) for key in untrained}
+        level |= {("below", key) for key in untrained - untuned}
+        # The probe has no other readout, and baselines without a model have none.
+        usual = cell.readout in (None, usual_readouts[cell.model])
+        shortfall = comparisons.shortfall(cell)
+        return Row(
+            cell=cell,
+            title=sanitise_line(f"{name} on {cell.model}" if with_model else name),
+            interval=cell.interval,
+            cost=summarise_cost(cell),
+            memory=break_down_memory(cell.cost),
+            verdict=verdict,
+            rank=ranks.get((cell.model, cell.method)),
+            at_most_points_worse=shortfall.points if shortfall else None,
+            below_untuned=any(("below", key) in standings for key in untuned),
+            not_above_untrained=()
+            if cell.baseline
+            else tuple(key for standing, key in standings if (standing, key) in level),
+            other_readout=None if usual or cell.name == cell.objective.probe else cell.readout,
+        )
+
+    return tuple(map(build, sorted(cells, key=lambda cell: cell.baseline)))
+
+
+def _find_usual_readouts(cells: Sequence[Cell]) -> Mapping[str, Readout]:
+    """How each model usually answers: without a head, where any of its cells shows that it can."""
+    usual: dict[str, Readout] = {}
+    for cell in cells:
+        headless = by_language_model(cell.objective)
+        if cell.readout in headless:
+            usual[cell.model] = headless[0]
+        usual.setdefault(cell.model, "head")
+    return usual
+
+
+def write_cell(row: Row, signs: str, likelihoods: Mapping[str, LikelihoodOfRun]) -> CellReport:
+    """The document's part on one row.
+
+    Args:
+        signs: of the first table.
+        likelihoods: by run.
+    """
+    cell, verdict = row.cell, row.verdict
+    rate_scores = score_rates(cell.tuning, cell.metric)
+    failures = cell.failures if cell.failures and cell.failures.runs else None
+    memory = row.memory
+    return CellReport(
+        model=row.model_key,
+        method=sanitise_line(cell.method),
+        label=row.method,
+        baseline=cell.baseline,
+        name=cell.name,
+        title=row.title,
+        deterministic=cell.deterministic,
+        readout=cell.readout,
+        finished=cell.finished,
+        all_trials_failed=cell.all_trials_failed,
+        rate=cell.rate,
+        rate_undecided=cell.undecided,
+        rate_edge=rate_edge_of(cell),
+        tried=tuple(
+            TriedRate(
+                rate=trial.rate,
+                score=Score.read(score.interval(cell.metric))
+                if (score := rate_scores.get(trial.rate))
+                else None,
+                folds=trial.folds,
+                lost=trial.failed,
+            )
+            for trial in cell.choice.table
+        ),
+        expected_best=tuple(
+            map(
+                BestOfTrials.model_validate,
+                expected_best_scores(cell.tuning, cell.metric, rate_scores),
+            )
+        )
+        if cell.choice.table
+        else (),
+        score=Score.read(row.interval),
+        rank=Ranks.read(row.rank),
+        at_most_points_worse=row.at_most_points_worse,
+        failures=FailedRuns.read(failures),
+        verdict=BaselineVerdict.read(verdict),
+        comparisons=tuple(
+            map(BaselineDifference.model_validate, verdict.comparisons if verdict else ())
+        ),
+        collapsed=is_mostly_collapsed(cell),
+        signs=signs,
+        flags=tuple(list_flags(cell, row.below_untuned)),
+        outcomes=dict(cell.outcomes),
+        run_seconds=cell.run_seconds,
+        runs=tuple(_write_run(record, cell, likelihoods) for record in cell.final),
+        cost=row.cost,
+        costs=tuple(
+            {
+                "trained_parameters": record.result.get("trained_parameters"),
+                **{k: v for k, v in record.measured.items() if k not in _OF_THE_MACHINE},
+                "run": record.run_id,
+                "outcome": record.outcome,
+            }
+            for record in cell.cost
+        ),
+        memory=None
+        if memory is None
+        else MemoryParts(
+            measurements=memory.measurements,
+            peak=memory.peak,
+            **{name: memory.counted.get(name) for name in PARTS},
+            working=memory.working,
+            rest=memory.rest,
+            missing={name: sanitise_line(reason) for name, reason in memory.missing.items()},
+        ),
+    )
+
+
+PARTS = ("weights", "gradients", "optimizer", "activations")
+"""Counted parts of peak memory."""
+_OF_THE_MACHINE = ("environment", "wall_seconds")
+"""What a solo measurement has beside its costs."""
+
+
+def _write_run(record: Record, cell: Cell, likelihoods: Mapping[str, LikelihoodOfRun]) -> FinalRun:
+    result, outer = record.result, record.run.outer
+    scores = result.get("scores") or {}
+    return FinalRun(
+        run=record.run_id,
+        seed=record.run.seed,
+        rate=record.run.learning_rate,
+        outer_fold=None if outer is None else outer.index,
+        outer_repeat=None if outer is None else outer.repeat,
+        outcome=record.outcome,
+        steps=result.get("steps"),
+        best_step=result.get("best_step"),
+        trained_parameters=result.get("trained_parameters"),
+        score=_score_run(record, cell, "test"),
+        score_shifted=(scores.get("test_shifted") or {}).get("primary"),
+        selection=_score_run(record, cell, "selection"),
+        scores=scores.get("test"),
+        likelihood=likelihoods.get(record.run_id),
+        wall_seconds=record.measured.get("wall_seconds"),
+        curve=tuple(
+            _write_point(point, (scores.get("selection") or {}).get("n"))
+            for point in result.get("curve") or ()
+        ),
+    )
+
+
+def _write_point(point: Mapping[str, Any], examples: int | None) -> SelectionPoint:
+    selection: Any = point.get("selection")
+    if not isinstance(selection, Mapping):
+        selection = {"primary": selection}
+    return SelectionPoint.model_validate(
+        {
+            **{key: point.get(key) for key in ("step", "epoch", "loss")},
+            "examples": examples,
+            "selection": selection.get("primary"),
+            "selection_loss": selection.get("loss"),
+        }
+    )
+
+
+def _score_run(record: Record, cell: Cell, part: str) -> Score | None:
+    """One run's primary score with its interval over the examples of a part."""
+    predictions = record.predictions.get(part)
+    if predictions is None or not predictions.uid:
+        return None
+    return Score.read(score_interval([predictions], cell.metric))
+
+
+def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
+    """What else must be known of a cell: ``collapsed 1/3``, ``selected on the test part``."""
+    total = len(cell.final)
+    if below_untuned:
+        yield "worse than the untuned model"
+    constant = cell.name in CONSTANT
+    if constant:
+        yield "constant by design"
+    for outcome in UNSCORED_OUTCOMES if constant else ("collapsed", *UNSCORED_OUTCOMES):
+        if count := cell.outcomes.get(outcome, 0):
+            yield f"{outcome.replace('_', ' ')} {count}/{total}"
+    if cell.all_trials_failed:
+        yield "no rate could be trained"
+    if cell.stop is not None:
+        yield describe_stop(cell)
+    elif cell.final and total < cell.expected_runs:
+        yield f"{total} of {cell.expected_runs} seeds so far"
+    if cell.selected_on_test:
+        yield SELECTED_ON_TEST
+    if cell.interval and cell.interval.examples_only and not cell.deterministic:
+        yield "one seed: interval over examples only"
+    for record in cell.cost:
+        if contradiction := record.measured.get("contradicted"):
+            yield f"step time in doubt: {contradiction['ratio']:.1f} times that of its runs"
+    if cell.other_settings:
+        yield f"{pluralise(cell.other_settings, 'run')} of other settings or data not counted"
+
+
+def describe_stop(cell: Cell) -> str:
+    """``stopped after 2 of 5 seeds: more could not change the choice``: why a race ended it."""
+    if cell.stop == "limit":
+        return "not trained: exceeds a limit of the study"
+    if cell.stop == "screened":
+        return "no final run: far behind on the selection part"
+    return f"stopped after {len(cell.final)} of {name_runs(cell)}: more could not change the choice"
+
+
+def name_runs(cell: Cell) -> str:
+    """``5 seeds``; ``5 folds``: what the study asks for."""
+    word = "fold" if cell.design.is_cross_validation else "seed"
+    return pluralise(cell.expected_runs, word)
+
+
+def summarise_cost(cell: Cell) -> CellCost:
+    """The cost of a cell: means over its solo measurements; what is not measured says why."""
+    step = _summarise(cell, ("step_seconds", "median"), format_seconds)
+    if step.value is not None and len(cell.cost) == 1:
+        quartiles = cell.cost[0].measured["step_seconds"]
+        if quartiles is not None:
+            text = format_seconds(step.value, quartiles["q1"], quartiles["q3"])
+            step = Amount(value=step.value, text=text)
+    count = count_trained_parameters(cell)
+    trains_none = "trains no model" if cell.model == NO_MODEL else "not known yet"
+    counters = [str(record.measured.get("peak_counter", "")) for record in cell.cost]
+    return CellCost(
+        memory=_summarise(cell, ("phases", "train", "peak_bytes"), format_bytes),
+        step=step,
+        trained=Amount(
+            value=count, text=trains_none if count is None else format_parameters(count)
+        ),
+        saved=_summarise(cell, ("saved_bytes",), format_bytes),
+        evaluation=_summarise(cell, ("phases", "evaluation", "peak_bytes"), format_bytes),
+        latency=_summarise(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
+        energy=_summarise(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
+        conditions=_describe_conditions(cell),
+        counter=sanitise_line(counters[-1]) if counters else "",
+    )
+
+
+def _summarise(cell: Cell, key: tuple[str, ...], format_: Callable[[float], str]) -> Amount:
+    if cell.model == NO_MODEL:
+        return Amount(value=None, text="trains no model")
+    values = [v for v in (_value_at(r.measured, key) for r in cell.cost) if v is not None]
+    if not values:
+        return Amount(value=None, text=f"not measured: {_find_reason(cell, key)}")
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return Amount(value=mean, text=format_(mean))
+    low, high = min(values), max(values)
+    text = f"{format_(mean)} ({format_(low)} to {format_(high)})"
+    return Amount(value=mean, text=text, low=low, high=high)
+
+
+def _value_at(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
+    """The number under these keys, by which also reasons are stored; None without one."""
+    value: Any = measured
+    for part in key:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
+
+
+def _find_reason(cell: Cell, key: tuple[str, ...]) -> str:
+    if not cell.cost:
+        return "no solo measurement yet"
+    last: Record = cell.cost[-1]
+    if last.outcome == "out_of_memory":
+        return "the measurement ran out of memory"
+    if last.outcome == "error":
+        return "the measurement stopped with an error"
+    reasons: Mapping[str, str] = last.measured.get("not_measured", {})
+    # The most specific reason first: phases.train.peak_bytes, phases.train, phases; peak_bytes.
+    for depth in range(len(key), 0, -1):
+        if reason := reasons.get(".".join(key[:depth])) or reasons.get(key[depth - 1]):
+            return sanitise_line(reason)
+    return "the measurement does not have it"
+
+
+def _describe_conditions(cell: Cell) -> str:
+    if not cell.cost:
+        return ""
+    measured: Mapping[str, object] = cell.cost[-1].measured
+    forms = {
+        "device": "{}",
+        "device_name": "{}",
+        "threads": "{} threads",
+        "batch_size": "batch {}",
+        "length": "{} tokens",
+    }
+    parts = [form.format(measured[key]) for key, form in forms.items() if measured.get(key)]
+    return sanitise_line(", ".join(parts))

@@ -56,7 +56,7 @@ def doctor() -> Machine:
 def check_plugins() -> list[dict[str, str | None]]:
     """Every plug-in with its ``group`` and ``name``; ``fault``: why it cannot be used, or None."""
     from paretune import methods, metrics, objectives, plugins, tasks
-    from paretune.reporting.tables.report_table import REPORT_TABLES, ReportTable
+    from paretune.reporting.measures import REPORT_TABLES, ReportTable
     from paretune.study.presets import PROTOCOLS, Preset, load_preset
 
     groups: tuple[tuple[str, type[Any], Callable[[str], Any] | None], ...] = (

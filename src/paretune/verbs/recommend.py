@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.analysis.pareto.recommend import Budget
-    from paretune.reporting.text.recommendation import Advice  # noqa: F401 - of the base class
+    from paretune.reporting.parts import Advice  # noqa: F401 - of the base class
     from paretune.terminal.console import Terminal
 
 

@@ -18,7 +18,7 @@ from paretune.verbs.result import Result
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
-    from paretune.reporting.model import Report
+    from paretune.reporting.document import Report
     from paretune.store import Record, RunStatus, Store
     from paretune.terminal.console import Terminal
 
@@ -151,11 +151,10 @@ def write_outputs(
     written: list[tuple[str, Path]] = []
     if card is not None:
         from paretune.reporting.figure_files import write_card
-        from paretune.reporting.overview import build_overview
 
-        written.append(("Card", write_card(report, build_overview(report).sentence, Path(card))))
+        written.append(("Card", write_card(report, Path(card))))
     if page is not None:
-        from paretune.reporting.html.page import write_page
+        from paretune.reporting.page import write_page
 
         picture = None if card is None else Path(card)
         written.append(("Page", write_page(report, Path(page), picture)))
@@ -164,11 +163,11 @@ def write_outputs(
 
         written += [("Figure", path) for path in write_figures(report, Path(figures))]
     if tables is not None:
-        from paretune.reporting.tables.table_files import write_tables
+        from paretune.reporting.table_files import write_tables
 
         written += [("Table", path) for path in write_tables(report, Path(tables))]
     if json is not None:
-        from paretune.reporting.json.study_json import write_json
+        from paretune.reporting.document import write_json
 
         written.append(("Study", write_json(report, Path(json))))
     return tuple(written)
@@ -221,11 +220,9 @@ class ReportScreen(Result):
 
     def to_json(self) -> dict[str, Any]:
         """The whole study; the files that were asked for are written too."""
-        from paretune.reporting.json.study_json import build_study_json
-
         document = self.results.build_report()
         write_outputs(document, **self.outputs)
-        return build_study_json(document)
+        return document.to_json()
 
     def show(
         self,

@@ -10,6 +10,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
+from pydantic import BaseModel
+
 from paretune.errors import ParetuneError
 from paretune.study import Run, Study
 from paretune.terminal.notebook import html_code
@@ -127,6 +129,8 @@ def to_json_value(value: Any) -> Any:
         return {**error, "remedy": value.remedy, "exit_code": value.exit_code}
     if is_dataclass(value) and not isinstance(value, type):
         return _object_of(value)
+    if isinstance(value, BaseModel):  # a part of the report
+        return to_json_value(value.model_dump(by_alias=True))
     if isinstance(value, Mapping):
         return {str(key): to_json_value(content) for key, content in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.execution.progress import Observer
-    from paretune.reporting.text.recommendation import Advice
+    from paretune.reporting.parts import Advice
     from paretune.terminal.console import Terminal
 
 DEMO = "demo"

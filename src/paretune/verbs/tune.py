@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.execution.progress import Observer
-    from paretune.reporting.model import Report
-    from paretune.reporting.text.recommendation import Advice
+    from paretune.reporting.document import Report
+    from paretune.reporting.parts import Advice
     from paretune.study import TaskSpec
     from paretune.terminal.console import Terminal
 

@@ -248,7 +248,7 @@ class StudyProgress(Result):
                 "paretune report says what is proven."
             )
         if any(cell.selected_on_test for cell in scored):
-            from paretune.reporting.text.conclusions import SELECTED_ON_TEST
+            from paretune.reporting.text.formatting import SELECTED_ON_TEST
 
             yield f"The checkpoints were {SELECTED_ON_TEST}."
 

@@ -238,7 +238,7 @@ def render_replication_page(evidence: Sequence[Evidence]) -> str:
     """
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    packages = ("paretune_slovene.paper", "paretune.reporting.html")  # the latter for style.css
+    packages = ("paretune_slovene.paper", "paretune.reporting")  # the latter for style.css
     jinja = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import bootstrap_means, bootstrap_sums
-from paretune.reporting.rows import Grid, Row
-from paretune.reporting.tables.report_table import ReportTable
-from paretune.reporting.tables.translation_table import (
+from paretune.reporting.measures import (
+    LABEL,
+    ReportTable,
     describe_basis,
-    format_segment_score,
     segment_interval,
 )
+from paretune.reporting.parts import Column, Score, Table
+from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import join_names
 from paretune.store.record import Predictions
 from paretune.study import TaskSpec
@@ -90,7 +91,7 @@ BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 """The models with which SloBench computes BERTScore."""
 
 
-def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
+def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
     """Official scores of a translation's cells; None of other tasks, or without translations."""
     scored = [row for row in rows if row.cell.shown_answers]
     if not objective_of(task).between_languages or not scored:
@@ -98,24 +99,24 @@ def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     title, language = "SloBench's own numbers", str(task.target_lang)
     if language not in LANGUAGES:
         reason = f"Not computed: SloBench translates into {join_names([*LANGUAGES], 'or')} only."
-        return Grid(title, "", (), (), (reason,))
+        return Table(name="slobench", title=title, notes=(reason,))
     cells = [_score_row(row, language) for row in scored]
     names = [
         name for name in ("BERTScore", *NAMES) if any(name in cell.intervals for cell in cells)
     ]
-    intervals = [tuple(cell.intervals.get(name) for name in names) for cell in cells]
-    table = [
-        (row, tuple(map(format_segment_score, scores)))
-        for row, scores in zip(scored, intervals, strict=True)
+    lines = [
+        {**row.names, **{name: Score.read(cell.intervals.get(name)) for name in names}}
+        for row, cell in zip(scored, cells, strict=True)
     ]
-    return Grid(
+    headings = [Column(name=name, heading=TITLES.get(name, name), digits=3) for name in names]
+    return Table(
+        name="slobench",
         title=title,
         above=f"{describe_basis(scored)} From 0 to 1, as the paper's Table 1 has them: by the "
         "definitions of NLTK 3.6.6, not sacreBLEU's.",
-        titles=tuple(TITLES.get(name, name) for name in names),
-        rows=tuple(table) if names else (),
+        columns=(LABEL, *headings),
+        rows=tuple(lines) if names else (),
         notes=tuple(_list_notes(cells, names, language)),
-        intervals=tuple(intervals) if names else (),
     )
 
 

@@ -9,6 +9,8 @@ from support.tiny_study import command
 from paretune.contrib.peft_comparison.experiment_table import read_results, render_peft_page
 from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE
 from paretune.errors import DataError, StudyError
+from paretune.reporting.table_files import read_values
+from paretune.reporting.tables import format_rows
 
 
 def some(folder: Path) -> Path:
@@ -57,9 +59,9 @@ def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path
     )
     assert experiments["lora/rank8"].size == 5_000_000
     table = read_results(tmp_path / "r", 500).table
-    last = dict(zip(table.columns, table.values[-1], strict=True))
+    last = read_values(table)[-1]
     assert last["score"] is None and last["told_apart"] is None and last["outcome"] == "canceled"
-    assert table.texts[-1][1:3] == ("no score", "canceled")
+    assert format_rows(table)[-1][1:3] == ["no score", "canceled"]
 
 
 def test_the_number_of_examples_is_asked_for_and_checked(tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_files_without_an_accuracy_need_no_number_of_examples(tmp_path: Path) ->
         content["train_info"]["metrics"] = [{"test dino_similarity": 0.7, "drift": drift}]
         file.write_text(json.dumps(content))
     results = read_results(tmp_path)
-    assert [texts[1:3] for texts in results.table.texts] == [("no score", "no accuracy")] * 2
+    assert [texts[1:3] for texts in format_rows(results.table)] == [["no score", "no accuracy"]] * 2
     text = " ".join(results.sentences)
     assert "no experiment has a test accuracy" in text
     assert "test dino_similarity instead, a mean over 4 examples of one run" in text

@@ -234,8 +234,8 @@ def test_a_study_compares_one_with_ours(
     assert "method + " in descriptions["words x tiny x peft:vera"]
     assert paretune.plan(study, store=tmp_path / "store") is not None
     finish(study, tmp_path / "store", costs=0).close()
-    rows = paretune.report(study, store=tmp_path / "store").tasks[0].rows
-    assert {"lora", "peft:vera"} <= {row.cell.method for row in rows}
+    rows = paretune.report(study, store=tmp_path / "store").tasks[0].methods
+    assert {"lora", "peft:vera"} <= {row.method for row in rows}
     # Two steps: whether it has learnt something is no matter here.
     options: dict[str, Any] = {"store": tmp_path / "store", "allow_collapsed": True}
     done = paretune.export(study, **options, method="peft:vera")

@@ -1,6 +1,9 @@
 from support import fake_records as fake
 
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.reporting.build import build_report
+from paretune.reporting.rows import build_rows
 from paretune.reporting.text.conclusions import describe_protocol
 
 
@@ -23,7 +26,8 @@ def test_what_is_not_proven_better_than_no_training_is_named() -> None:
         *fake.cell(study, "untuned", 0.2),
     ]
     (task,) = build_report(study, records).tasks
-    rows = {row.method: row for row in task.all_rows}
+    cells = group_into_cells(study, records)
+    rows = {row.method: row for row in build_rows(cells, PairwiseComparisons(cells))}
     assert rows["LoRA"].not_above_untrained == ("few_shot",)
     assert (
         rows["full fine-tuning"].not_above_untrained

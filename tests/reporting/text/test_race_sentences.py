@@ -39,9 +39,9 @@ def test_every_sentence_names_the_maximum_and_who_was_stopped() -> None:
     )
     assert "more runs could not change the choice: full fine-tuning after 2, LoRA after 2" in text
     assert "Not proven better than linear probe: a race ended before all seeds" in text
-    flags = {row.title: row.flags for row in task.rows}
+    flags = {row.title: row.flags for row in task.methods}
     assert "stopped after 2 of 5 seeds: more could not change the choice" in flags["LoRA"]
-    assert all(row.shortfall is None for row in task.rows)
+    assert all(row.at_most_points_worse is None for row in task.methods)
 
 
 def test_a_race_that_is_not_over_says_so() -> None:

@@ -10,7 +10,6 @@ from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.recommend import Budget, recommend
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.build import build_report
-from paretune.reporting.overview import build_overview
 from paretune.reporting.text.comparison import describe_sample_size
 from paretune.reporting.text.formatting import format_cost
 from paretune.reporting.text.recommendation import Advice, write_advice
@@ -252,7 +251,7 @@ def test_a_claim_on_runs_that_trained_says_so() -> None:
     assert advice is not None and advice.proven
     claim = "Proven better than every baseline, of runs that trained (1 of 8 runs failed)"
     assert claim in advice.lines[1] and claim in advice.reasons[1]
-    assert dict(build_overview(report).signs)["▲"].endswith(", of runs that trained")
+    assert report.signs["▲"].endswith(", of runs that trained")
 
 
 def test_before_a_method_is_trained_no_baseline_is_to_be_taken() -> None:

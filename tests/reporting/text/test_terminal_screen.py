@@ -12,8 +12,7 @@ from rich.console import Console
 from support import fake_records as fake
 
 from paretune.reporting.build import build_report
-from paretune.reporting.model import Report
-from paretune.reporting.overview import build_overview
+from paretune.reporting.document import Report
 from paretune.reporting.text.terminal_screen import (
     print_answer,
     print_headlines,
@@ -151,12 +150,12 @@ def test_where_nothing_is_to_be_taken_the_reason_is_there() -> None:
 
 
 def test_the_one_sentence_counts_tasks() -> None:
-    assert build_overview(sample()).sentence == (
+    assert sample().sentence == (
         "Take full fine-tuning on routing-en, paraphrase-en and follows-en: proven better than "
         "every baseline."
     )
     large = build_report(fake.large(5), fake.whole(fake.large(5)))
-    assert "on 5 tasks" in build_overview(large).sentence
+    assert "on 5 tasks" in large.sentence
 
 
 def test_several_models_stand_in_groups_and_many_tasks_in_several_tables() -> None:
@@ -179,7 +178,7 @@ def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
         run = fake.make_run(study, "final", "lora", seed)
         parts = {"test": fake.answers(0.8)} if outcome == "ok" else {}
         records.append(fake.record(run, parts, outcome))
-    health = {one.title: one for one in build_overview(build_report(study, records)).health}
+    health = {one.title: one for one in build_report(study, records).health}
     assert (health["seeds diverged"].text, health["seeds diverged"].alarm) == ("1 of 6", True)
     assert (health["seeds lost"].text, health["seeds constant"].text) == ("1 of 6", "0 of 6")
     assert health["learning rates"].text == "best at the edge of those tried for 1 of 2 methods"
@@ -188,7 +187,7 @@ def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
 def test_costs_measured_on_a_busy_machine_are_counted() -> None:
     study = fake.study(methods=["lora"], tasks=[fake.own_task("t")])
     records = fake.whole(study)
-    fine = build_overview(build_report(study, records)).health
+    fine = build_report(study, records).health
     assert not any("in doubt" in one.title for one in fine)
     for place, record in enumerate(records):
         if record.run.stage == "cost" and record.run.method.name == "lora":
@@ -196,9 +195,7 @@ def test_costs_measured_on_a_busy_machine_are_counted() -> None:
             records[place] = replace(
                 record, measured={**record.measured, "contradicted": contradiction}
             )
-    (item,) = (
-        o for o in build_overview(build_report(study, records)).health if "in doubt" in o.title
-    )
+    (item,) = (o for o in build_report(study, records).health if "in doubt" in o.title)
     assert (item.text, item.alarm) == ("1 of 2", True)
     assert "step times in doubt (busy machine): 1 of 2" in print_to_text(
         build_report(study, records), 300

@@ -34,9 +34,11 @@ class PeftComparison(Result):
 
     def to_json(self) -> dict[str, Any]:
         """``sentences``: what follows; ``titles`` of the columns; ``rows``: each as texts."""
-        table = self.results.table
-        sentences = list(self.results.sentences)
-        return {"sentences": sentences, "titles": list(table.titles), "rows": list(table.texts)}
+        return {
+            "sentences": list(self.results.sentences),
+            "titles": self.results.titles,
+            "rows": self.results.texts,
+        }
 
     def describe(self) -> Iterable[RenderableType]:
         """The table, and sentences."""
@@ -56,9 +58,9 @@ class PeftComparison(Result):
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         columns = slice(None if wide else 3)
-        for title in self.results.table.titles[columns]:
+        for title in self.results.titles[columns]:
             table.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
-        for texts in self.results.table.texts:
+        for texts in self.results.texts:
             table.add_row(*map(Text, texts[columns]))
         yield table
         if not wide:
@@ -103,7 +105,7 @@ def peft_results(
         StudyError: ``examples`` is missing, or under 1.
     """
     from paretune.contrib.peft_comparison.experiment_table import read_results, write_peft_page
-    from paretune.reporting.tables.table_files import write_table
+    from paretune.reporting.table_files import write_table
 
     results = read_results(folder, examples)
     files = [("Table", path) for path in write_table(results.table, Path(tables))] if tables else []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from paretune.analysis.statistics.intervals import (
 from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
 from paretune.contrib.peft_comparison.result_files import Experiment, read_experiments
 from paretune.errors import DataError, StudyError
-from paretune.reporting.tables.column_types import TABLES
-from paretune.reporting.tables.study_tables import Table, Value, interval_values
+from paretune.reporting.parts import Amount, Column, Score, Table, TableRow
+from paretune.reporting.tables import format_rows
 from paretune.reporting.text.formatting import (
     format_basis,
     format_bytes,
@@ -90,23 +90,28 @@ def suggest_example_count(experiments: Sequence[Experiment]) -> str:
 
 def build_table(standings: Sequence[ExperimentStanding]) -> Table:
     """One row for each experiment; its notes are the conclusions."""
-    title, columns = TABLES["peft-results"]
     models = dict.fromkeys(standing.experiment.model for standing in standings)
     conclusions = [
         sentence
         for model in models
         for sentence in conclude(model, [s for s in standings if s.experiment.model == model])
     ]
+    headings = {
+        "label": "experiment",
+        "accuracy": "accuracy [95 %]",
+        "verdict": "beside the best",
+        "reserved_bytes": "reserved",
+        "train_seconds": "training",
+        "saved_bytes": "size",
+        "trained_parameters": "trained",
+    }
     return Table(
         name="peft-results",
-        title=title,
-        columns=columns,
-        values=tuple(tuple(_values(s).get(name) for name in columns) for s in standings),
-        titles=("experiment", "accuracy [95 %]", "beside the best", "reserved", "training", "size",
-                "trained"),
-        texts=tuple(row_texts(standing) for standing in standings),
+        title="Experiments of peft's method_comparison",
+        columns=tuple(Column(name=name, heading=text) for name, text in headings.items()),
+        rows=tuple(map(_read_row, standings)),
         notes=(*conclusions, *describe_basis(standings)),
-    )  # fmt: skip
+    )
 
 
 def _rank_model(experiments: Sequence[Experiment], n: int) -> Iterable[ExperimentStanding]:
@@ -249,47 +254,38 @@ def describe_basis(standings: Sequence[ExperimentStanding]) -> Iterable[str]:
         yield f"Without a test accuracy ({reason}): {join_names(names_of_reason)}."
 
 
-def _values(standing: ExperimentStanding) -> dict[str, Value]:
-    experiment, behind = standing.experiment, standing.behind
+def _read_row(standing: ExperimentStanding) -> TableRow:
+    experiment, score, behind = standing.experiment, standing.score, standing.behind
+    if score is None:
+        verdict = "no accuracy" if experiment.other_metrics else sanitise_line(experiment.status)
+    elif behind is None:
+        verdict = "the highest"
+    else:
+        words = "worse" if standing.proven_worse else "no verdict"
+        verdict = f"{words}, by {format_interval(behind, 3)}"
+
+    def amount(value: float | None, format_: Callable[[float], str]) -> Amount | None:
+        return None if value is None else Amount(value=value, text=format_(value))
+
     return {
         "model": sanitise_line(experiment.model),
         "method": sanitise_line(experiment.name),
+        "label": sanitise_line(experiment.name),
         "outcome": sanitise_line(experiment.status),
-        **interval_values(standing.score),
-        **(
-            {"behind": behind.estimate, "behind_low": behind.low, "behind_high": behind.high}
-            | {"p": behind.p}
-            if behind
-            else {}
-        ),
+        "accuracy": format_interval(score, 3) if score else "no score",
+        "score": Score.read(score),
+        "verdict": verdict,
+        "behind": behind.estimate if behind else None,
+        "behind_low": behind.low if behind else None,
+        "behind_high": behind.high if behind else None,
+        "p": behind.p if behind else None,
         "p_holm": standing.p_holm,
         "told_apart": standing.proven_worse,
-        "reserved_bytes": experiment.reserved_bytes,
-        "train_seconds": experiment.seconds,
-        "saved_bytes": experiment.size,
-        "trained_parameters": experiment.trained,
+        "reserved_bytes": amount(experiment.reserved_bytes, format_bytes),
+        "train_seconds": amount(experiment.seconds, format_seconds),
+        "saved_bytes": amount(experiment.size, format_bytes),
+        "trained_parameters": amount(experiment.trained, format_parameters),
     }
-
-
-def row_texts(standing: ExperimentStanding) -> tuple[str, ...]:
-    """The cells of its row in the table."""
-    experiment = standing.experiment
-    if standing.score is None:
-        text = "no accuracy" if experiment.other_metrics else sanitise_line(experiment.status)
-    elif standing.behind is None:
-        text = "the highest"
-    else:
-        verdict = "worse" if standing.proven_worse else "no verdict"
-        text = f"{verdict}, by {format_interval(standing.behind, 3)}"
-    return (
-        sanitise_line(experiment.name),
-        format_interval(standing.score, 3) if standing.score else "no score",
-        text,
-        "–" if experiment.reserved_bytes is None else format_bytes(experiment.reserved_bytes),
-        "–" if experiment.seconds is None else format_seconds(experiment.seconds),
-        "–" if experiment.size is None else format_bytes(experiment.size),
-        "–" if experiment.trained is None else format_parameters(experiment.trained),
-    )
 
 
 @dataclass(frozen=True)
@@ -299,6 +295,16 @@ class PeftResults:
     standings: tuple[ExperimentStanding, ...]
     sentences: tuple[str, ...]
     table: Table
+
+    @property
+    def titles(self) -> list[str]:
+        """The headings of the table."""
+        return [column.heading for column in self.table.columns]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """Its rows as readers see them."""
+        return format_rows(self.table)
 
 
 def read_results(folder: Path | str, examples: int | None = None) -> PeftResults:
@@ -326,10 +332,8 @@ def read_results(folder: Path | str, examples: int | None = None) -> PeftResults
     standings = rank_experiments(experiments, examples)
     table = build_table(standings)
     if others:
-        table = replace(
-            table,
-            notes=(*table.notes, f"Left out, since they are no results: {', '.join(others)}."),
-        )
+        left_out = f"Left out, since they are no results: {', '.join(others)}."
+        table = table.model_copy(update={"notes": (*table.notes, left_out)})
     return PeftResults(standings, table.notes, table)
 
 
@@ -342,11 +346,16 @@ def write_peft_page(results: PeftResults, path: Path) -> Path:
     return write_file(path, render_peft_page(results), "the page")
 
 
+def _read_texts(standing: ExperimentStanding) -> list[str]:
+    """The cells of an experiment's row."""
+    return format_rows(build_table([standing]))[0]
+
+
 def render_peft_page(results: PeftResults) -> str:
     """The page as text; everything that comes from the files is escaped."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    packages = ("paretune.contrib.peft_comparison", "paretune.reporting.html")
+    packages = ("paretune.contrib.peft_comparison", "paretune.reporting")
     jinja = Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,
@@ -355,7 +364,7 @@ def render_peft_page(results: PeftResults) -> str:
         lstrip_blocks=True,
     )
     jinja.filters["line"] = sanitise_line
-    jinja.globals |= {"conclude": conclude, "row_texts": row_texts, "pluralise": pluralise}
+    jinja.globals |= {"conclude": conclude, "read_texts": _read_texts, "pluralise": pluralise}
     models: dict[str, list[ExperimentStanding]] = {}
     for standing in results.standings:
         models.setdefault(standing.experiment.model, []).append(standing)
@@ -369,6 +378,6 @@ def render_peft_page(results: PeftResults) -> str:
     return jinja.get_template("peft.html.j2").render(
         models=models,
         headline=headline,
-        titles=results.table.titles,
+        titles=results.titles,
         basis=tuple(describe_basis(results.standings)),
     )

@@ -17,7 +17,7 @@ from paretune.analysis.memory_breakdown import (
 from paretune.analysis.pairs import Pair
 from paretune.analysis.statistics.sample_size import FOUND_POINTS, POWER, SampleSize
 from paretune.methods.core.titles import title_of
-from paretune.reporting.tables.cost_columns import summarise_cost
+from paretune.reporting.rows import summarise_cost
 from paretune.reporting.text.formatting import (
     describe_standing,
     format_basis,

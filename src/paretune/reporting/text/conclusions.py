@@ -12,8 +12,9 @@ from paretune.analysis.racing.rounds import DECIDED, ChoiceOutlook
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
-from paretune.reporting.rows import Row
+from paretune.reporting.rows import Row, name_runs
 from paretune.reporting.text.formatting import (
+    SELECTED_ON_TEST,
     format_basis,
     format_interval,
     format_share,
@@ -24,7 +25,6 @@ from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
-SELECTED_ON_TEST = "selected on the test part"
 MOST_CERTAIN = 0.998
 """Of what agrees in all of 500 completions."""
 
@@ -272,15 +272,6 @@ def describe_unfinished(cell: Cell) -> str:
     return sanitise_line(f"{name}: {'; '.join(stages)}")
 
 
-def describe_stop(cell: Cell) -> str:
-    """``stopped after 2 of 5 seeds: more could not change the choice``: why a race ended it."""
-    if cell.stop == "limit":
-        return "not trained: exceeds a limit of the study"
-    if cell.stop == "screened":
-        return "no final run: far behind on the selection part"
-    return f"stopped after {len(cell.final)} of {name_runs(cell)}: more could not change the choice"
-
-
 def write_race(outlook: ChoiceOutlook, cells: Sequence[Cell]) -> Iterable[str]:
     """What the recommendation of a race stands for.
 
@@ -309,9 +300,3 @@ def write_race(outlook: ChoiceOutlook, cells: Sequence[Cell]) -> Iterable[str]:
     if stopped:
         named = [f"{sanitise_line(title_of(c.method))} after {len(c.final)}" for c in stopped]
         yield f"Stopped, since more runs could not change the choice: {join_names(named)}."
-
-
-def name_runs(cell: Cell) -> str:
-    """``5 seeds``; ``5 folds``: what the study asks for."""
-    word = "fold" if cell.design.is_cross_validation else "seed"
-    return pluralise(cell.expected_runs, word)

@@ -10,9 +10,10 @@ from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.analysis.outcomes import FailureRate
-    from paretune.analysis.pairs import RankRange, Shortfall, Standing
+    from paretune.analysis.pairs import RankRange, Standing
     from paretune.analysis.pareto.costs import Axis, CostEstimate
     from paretune.analysis.statistics.intervals import Interval
+    from paretune.reporting.parts import FailedRuns, FrontPoint, Ranks, Score
 
 
 class CostWords(NamedTuple):
@@ -37,7 +38,10 @@ COST_WORDS: dict[Axis, CostWords] = {
 _SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
 
 
-def format_interval(score: Interval, digits: int | None = None) -> str:
+SELECTED_ON_TEST = "selected on the test part"
+
+
+def format_interval(score: Interval | Score, digits: int | None = None) -> str:
     """``0.71 [0.60, 0.82]``; ``28.4 [26.1, 30.7]`` where the score goes to 100."""
     if digits is None:
         digits = _score_digits(score.highest)
@@ -45,12 +49,12 @@ def format_interval(score: Interval, digits: int | None = None) -> str:
     return f"{_format_score(score.estimate, digits)} [{ends}]"
 
 
-def format_estimate(score: Interval) -> str:
+def format_estimate(score: Interval | Score) -> str:
     """``0.71``; ``28.4`` where the score goes to 100."""
     return _format_score(score.estimate, _score_digits(score.highest))
 
 
-def format_point_difference(difference: Interval, *, negated: bool = False) -> str:
+def format_point_difference(difference: Interval | Score, *, negated: bool = False) -> str:
     """``+6 points [-8, +20]``: a difference in hundredths of the highest score."""
     scale = (-100 if negated else 100) / difference.highest
     low, high = sorted((difference.low * scale, difference.high * scale))
@@ -75,12 +79,12 @@ def _format_score(value: float, digits: int) -> str:
     return f"{value:z.{digits}f}" if math.isfinite(value) else "–"
 
 
-def format_basis(score: Interval) -> str:
+def format_basis(score: Interval | Score) -> str:
     """``56 examples, 3 seeds``: what an interval is computed on."""
     return f"{format_examples(score)}, {format_runs(score)}"
 
 
-def format_runs(score: Interval) -> str:
+def format_runs(score: Interval | Score) -> str:
     """``3 seeds``; in cross-validation ``5 folds``, with further repeats ``5 folds, 2 repeats``."""
     if not score.design.is_cross_validation:
         return pluralise(score.n_seeds, "seed")
@@ -88,14 +92,14 @@ def format_runs(score: Interval) -> str:
     return f"{score.design.folds} folds{repeats}"
 
 
-def format_n_by_seeds(score: Interval, times: str = "x") -> str:
+def format_n_by_seeds(score: Interval | Score, times: str = "x") -> str:
     """``56 x 3``: examples by seeds; in cross-validation ``306, 5 folds``."""
     if score.design.is_cross_validation:
         return f"{format_units(score)}, {format_runs(score)}"
     return f"{format_units(score)} {times} {score.n_seeds}"
 
 
-def format_examples(score: Interval, part: str = "") -> str:
+def format_examples(score: Interval | Score, part: str = "") -> str:
     """``56 examples``; ``145 answers to 33 questions in 3 groups``: how many are independent."""
     groups = f" in {pluralise(score.n_clusters, 'group')}" if score.n_clusters else ""
     if score.n_questions:
@@ -104,13 +108,13 @@ def format_examples(score: Interval, part: str = "") -> str:
     return f"{pluralise(score.n_examples, f'{part}example')}{groups}"
 
 
-def format_units(score: Interval) -> str:
+def format_units(score: Interval | Score) -> str:
     """``56``; ``145 in 3``: examples, and the independent groups they are in."""
     groups = score.n_clusters or score.n_questions
     return f"{score.n_examples} in {groups}" if groups else str(score.n_examples)
 
 
-def format_rank(rank: RankRange | None) -> str:
+def format_rank(rank: RankRange | Ranks | None) -> str:
     """``1``, ``2–4``: the possible ranks; a dash where there is none (baselines)."""
     if rank is None:
         return "–"
@@ -135,18 +139,11 @@ def describe_failures(name: str, rate: FailureRate) -> str:
     return f"Failures of {name}: {rate.failed} of {runs}; the true failure rate {true_rate}."
 
 
-def format_failed(rate: FailureRate | None) -> str:
+def format_failed(rate: FailureRate | FailedRuns | None) -> str:
     """``0 of 5 (≤ 45 %)``: for a column; a dash for what cannot fail."""
     if rate is None or not rate.runs:
         return "–"
     return f"{rate.failed} of {rate.runs} (≤ {100 * rate.high:.0f} %)"
-
-
-def format_shortfall(shortfall: Shortfall | None) -> str:
-    """``≤ 4.2``: points that a method may be worse than the best; ``best`` where that is proven."""
-    if shortfall is None:
-        return "–"
-    return f"≤ {format_points(shortfall.most, shortfall.highest)}" if shortfall.most else "best"
 
 
 def format_points(value: float, highest: float) -> str:
@@ -223,7 +220,7 @@ def format_cost_share(axis: Axis, share: float, title: str) -> str:
     return f"{next(near, percent)} of {title}'s {COST_WORDS[axis].share}"
 
 
-def format_cost(axis: Axis, cost: CostEstimate) -> str:
+def format_cost(axis: Axis, cost: CostEstimate | FrontPoint) -> str:
     """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""
     text = f"{format_amount(axis, cost.value)} {COST_WORDS[axis].amount}"
     if cost.measurements < 2:

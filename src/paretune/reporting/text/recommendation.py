@@ -18,14 +18,14 @@ from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
 from paretune.analysis.learning_check import CollapsedCells, rate_edge_of
 from paretune.analysis.pareto.costs import AXIS_TITLES
-from paretune.analysis.pareto.expected_scores import Prospect
 from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
+from paretune.reporting.parts import Advice, Chances
 from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size, has_number
-from paretune.reporting.text.conclusions import SELECTED_ON_TEST
 from paretune.reporting.text.formatting import (
     COST_WORDS,
+    SELECTED_ON_TEST,
     format_amount,
     format_basis,
     format_cost,
@@ -37,55 +37,13 @@ from paretune.reporting.text.formatting import (
     format_share,
     join_names,
 )
-from paretune.terminal.notebook import html_block, html_code, html_lines
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 LINE_WIDTH = 80
-"""Columns of a line of :attr:`Advice.lines`."""
+"""Columns of a line of :attr:`~paretune.reporting.parts.Advice.lines`."""
 
 Clauses = list[str]
-
-
-@dataclass(frozen=True)
-class Advice:
-    """A recommendation on one task, as texts and the numbers behind them.
-
-    Attributes:
-        take: the recommended configuration, by its keys; empty where there is none.
-        lines: at most three of ``LINE_WIDTH`` columns: what to take, why, what would change it.
-        explanations: what the lines do not say: the interval, why this one, what is safe.
-        changes: what would change it, most important first.
-        command: exports the configuration; empty where it has no weights.
-        kind: as in :class:`~paretune.analysis.pareto.recommend.Recommendation`.
-        proven: whether it is proven better than every baseline.
-        within_points: expected loss that is accepted for a lower cost.
-        prospect: what taking it may bring; None where there is none.
-        free_baseline: key of the best baseline without a model; empty where there is none.
-        headline: the first line without the task: what to take, its score and what it costs.
-        model, method: keys of the recommended configuration; empty where there is none.
-    """
-
-    task: str
-    take: str
-    lines: tuple[str, ...]
-    explanations: tuple[str, ...]
-    reasons: tuple[str, ...]
-    changes: tuple[str, ...]
-    command: str
-    warnings: tuple[str, ...] = ()
-    kind: str = "none"
-    proven: bool = False
-    within_points: float = 1.0
-    prospect: Prospect | None = None
-    free_baseline: str = ""
-    headline: str = ""
-    model: str = ""
-    method: str = ""
-
-    def _repr_html_(self) -> str:
-        command = html_code([self.command]) if self.command else ""
-        return html_block(self.lines) + html_lines(self.changes) + command
 
 
 def write_advice(
@@ -139,7 +97,7 @@ def write_advice(
         kind="none" if untrained else recommendation.kind,
         proven=chosen is not None and chosen.proven,
         within_points=recommendation.budget.within_points,
-        prospect=recommendation.prospect if chosen else None,
+        prospect=Chances.read(recommendation.prospect if chosen else None),
         free_baseline=writer.key(free.cell) if free else "",
         headline=headline,
         model=chosen.cell.model if chosen else "",

@@ -5,28 +5,18 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from paretune.analysis.cell import Cell
+from paretune.reporting.document import Failure
 from paretune.reporting.text.formatting import join_names
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Study
 from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Runs of one cell and stage that ended without a score, with the same message."""
-
-    where: str
-    outcome: str
-    runs: int
-    message: str
 
 
 def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:
@@ -40,7 +30,7 @@ def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:
                 outcome = record.outcome.replace("_", " ")
                 counts[where, outcome, sanitise_line(message)] += 1
     for (where, outcome, message), runs in counts.items():
-        yield Failure(where, outcome, runs, message)
+        yield Failure(where=where, outcome=outcome, runs=runs, message=message)
 
 
 def collect_notes(cells: Sequence[Cell]) -> Iterable[str]:

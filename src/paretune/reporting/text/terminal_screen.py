@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from paretune.reporting.model import Report, TaskReport
+from paretune.reporting.document import Report, TaskReport
 from paretune.reporting.overview import (
-    Overview,
     OverviewRow,
-    OverviewScore,
-    build_overview,
+    format_cell_score,
     format_health,
+    list_rows,
+    list_score_bases,
 )
-from paretune.reporting.tables.over_tasks_table import list_main_lines
+from paretune.reporting.parts import CellReport
+from paretune.reporting.text.formatting import format_rank
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,40 +61,39 @@ class _Column:
             f" {_SCORE.rjust(self.score)}{behind}{ranks}",
         )
 
-    def cell(self, mark: OverviewScore | None) -> str:
+    def format(self, cell: CellReport | None) -> str:
         """A score and its signs."""
-        if mark is None:
+        if cell is None:
             return " " * self.width
-        signs = mark.signs.ljust(_SIGNS)
-        rank = mark.rank.rjust(self.rank) if self.rank else ""
-        return f" {mark.score.rjust(self.score)}{' ' * self.gap}{signs}{rank}"
+        signs = cell.signs.ljust(_SIGNS)
+        rank = _format_rank(cell).rjust(self.rank) if self.rank else ""
+        return f" {format_cell_score(cell).rjust(self.score)}{' ' * self.gap}{signs}{rank}"
 
 
 def print_screen(report: Report, console: Console, study: str) -> None:
     """Print the first screen of a report; ``study`` is the study as the user typed it."""
-    overview = build_overview(report)
-    _print_heading(report, overview, console)
+    _print_heading(report, console)
     one_task = len(report.tasks) == 1
     if one_task:
         _print_task(report.tasks[0], console)
-    elif overview.sentence:
-        _print(console, overview.sentence)
-    if overview.rows:
+    elif report.sentence:
+        _print(console, report.sentence)
+    if list_rows(report.tasks):
         _print(console, "")
-        _print_table(overview, console)
+        _print_table(report, console)
     for task in () if one_task else report.tasks:
         _print(console, "")
         _print_task(task, console)
     if report.over_tasks:
         _print(console, "")
         _print(console, "Over all tasks", "bold")
-        for line in list_main_lines(report.over_tasks):
-            for text in filter(None, (line.sentence, line.further)):
+        for line in report.over_tasks:
+            for text in filter(None, (line.sentence, line.further) if line.is_main else ()):
                 _print(console, f"{text}.", "", "  ")
     _print(console, "")
-    _print(console, f"{format_health(overview)}.", "dim")
+    _print(console, f"{format_health(report)}.", "dim")
     _print(console, "")
-    methods = [row.cell.method for task in report.tasks for row in task.rows]
+    methods = [cell.method for task in report.tasks for cell in task.methods]
     pair = " ".join(shlex.quote(key) for key in (*dict.fromkeys(methods), "majority")[:2])
     for title, command in (
         ("All tables:", f"report {study} --details"),
@@ -105,27 +105,26 @@ def print_screen(report: Report, console: Console, study: str) -> None:
 
 def print_answer(report: Report, console: Console, remark: str) -> None:
     """Print what to take, a remark of the caller, what is in doubt, and the table."""
-    overview = build_overview(report)
     _print(console, "")
-    _print_heading(report, overview, console)
+    _print_heading(report, console)
     for task in report.tasks:
         _print_task(task, console)
     _print(console, f"  {remark}")
-    if alarms := [f"{item.title}: {item.text}" for item in overview.health if item.alarm]:
+    if alarms := [f"{item.title}: {item.text}" for item in report.health if item.alarm]:
         _print(console, f"  In doubt: {'; '.join(alarms)}.", "dim")
     _print(console, "")
-    _print_table(overview, console)
+    _print_table(report, console)
 
 
-def _print_heading(report: Report, overview: Overview, console: Console) -> None:
-    facts = ", ".join(text for _, text in overview.facts)
-    _print(console, f"{report.name}: {facts}", "bold")
+def _print_heading(report: Report, console: Console) -> None:
+    facts = ", ".join(text for _, text in report.facts)
+    _print(console, f"{report.study.name}: {facts}", "bold")
 
 
-def _print_table(overview: Overview, console: Console) -> None:
-    for text, style in _format_table(overview, console.width):
+def _print_table(report: Report, console: Console) -> None:
+    for text, style in _format_table(report.tasks, list_rows(report.tasks), console.width):
         _print(console, text, style)
-    if legend := _write_legend(overview):
+    if legend := _write_legend(report):
         _print(console, legend, "dim")
 
 
@@ -169,9 +168,8 @@ class _Layout:
     overflow: int
 
     @staticmethod
-    def arrange(overview: Overview, width: int, gap: int, ranks: bool, memory: int) -> _Layout:
+    def arrange(columns: Sequence[_Column], width: int, memory: int) -> _Layout:
         """Put the tasks into ``width`` columns, beside the methods' names."""
-        columns = [_column(overview, i, gap, ranks) for i in range(len(overview.tasks))]
         parts = _split_columns(columns, width - memory)
         widest = max(sum(column.width for column in part) for part in parts)
         return _Layout(tuple(map(tuple, parts)), memory, max(0, widest + memory - width))
@@ -181,42 +179,53 @@ class _Layout:
         return f" {text.rjust(self.memory - 1)}" if self.memory else ""
 
 
-def _format_table(overview: Overview, width: int) -> Iterable[tuple[str, str]]:
+def _format_table(
+    tasks: Sequence[TaskReport], rows: Sequence[OverviewRow], width: int
+) -> Iterable[tuple[str, str]]:
     """Lines of text with their styles; tasks that do not fit side by side come below."""
-    several = len({row.model for row in overview.rows if row.memory}) > 1
-    names = [_row_name(row, several) for row in overview.rows]
+    several = len({row.model for row in rows if row.memory}) > 1
+    names = [_row_name(row, several) for row in rows]
     name_width = max(map(cell_len, names))
-    memory = max(cell_len(text) for text in (*_MEMORY, *(row.memory for row in overview.rows)))
+    memory = max(cell_len(text) for text in (*_MEMORY, *(row.memory for row in rows)))
     # Ranks, and a blank before the signs, where they need no further table; memory where it fits.
+    places = list(enumerate(tasks))
     layouts = [
-        _Layout.arrange(overview, width - name_width, gap, ranks, memory_width)
+        _Layout.arrange(columns, width - name_width, memory_width)
         for memory_width in (memory + 1, 0)
-        for gap, ranks in ((1, True), (0, True), (1, False), (0, False))
+        for columns in (
+            [_column(task.key, [row.cells[i] for row in rows], i, gap, ranks) for i, task in places]
+            for gap, ranks in ((1, True), (0, True), (1, False), (0, False))
+        )
     ]
-    layout = min(layouts, key=lambda one: (one.overflow, len(one.parts)))
+    layout = min(layouts, key=lambda layout: (layout.overflow, len(layout.parts)))
     for number, part in enumerate(layout.parts):
         if number:
             yield "", ""
         for text, heads in zip(_MEMORY, zip(*(c.heads for c in part), strict=True), strict=True):
             yield f"{' ' * name_width}{''.join(heads)}{layout.format_memory(text)}".rstrip(), "bold"
         model = ""
-        for row, name in zip(overview.rows, names, strict=True):
+        for row, name in zip(rows, names, strict=True):
             if several and row.memory and row.model != model:
                 model = row.model
                 yield model, "bold"
-            scores = "".join(column.cell(row.scores[column.place]) for column in part)
+            scores = "".join(column.format(row.cells[column.place]) for column in part)
             line = f"{_pad(name, name_width)}{scores}{layout.format_memory(row.memory)}"
             yield line.rstrip(), "dim" if row.baseline else ""
 
 
-def _column(overview: Overview, place: int, gap: int, ranks: bool) -> _Column:
-    scores = [score for row in overview.rows if (score := row.scores[place])]
-    title = overview.tasks[place]
-    rank = max((cell_len(score.rank) for score in scores), default=0) if ranks else 0
+def _column(
+    title: str, cells: Sequence[CellReport | None], place: int, gap: int, ranks: bool
+) -> _Column:
+    present = [cell for cell in cells if cell]
+    rank = max((cell_len(_format_rank(cell)) for cell in present), default=0) if ranks else 0
     rank = 1 + max(rank, len(_RANK)) if rank else 0
-    texts = [cell_len(score.score) for score in scores]
+    texts = [cell_len(format_cell_score(cell)) for cell in present]
     width = max([*texts, len(_SCORE), min(cell_len(title), 30) - gap - _SIGNS - rank])
     return _Column(place, title, width, gap, rank)
+
+
+def _format_rank(cell: CellReport) -> str:
+    return format_rank(cell.rank) if cell.rank else ""
 
 
 def _split_columns(columns: Sequence[_Column], width: int) -> list[list[_Column]]:
@@ -243,10 +252,9 @@ def _shorten(text: str, width: int) -> str:
     return text if cell_len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _write_legend(overview: Overview) -> str:
-    parts = [", ".join(f"{sign} {text}" for sign, text in overview.signs)] if overview.signs else []
-    if len(overview.score_bases) == 1:
-        parts.append(f"Score: {overview.score_bases[0]}")
-    elif overview.score_bases:
-        parts.append("; ".join(overview.score_bases))
+def _write_legend(report: Report) -> str:
+    signs = ", ".join(f"{sign} {text}" for sign, text in report.signs.items())
+    bases = list_score_bases(report.tasks)
+    basis = f"Score: {bases[0]}" if len(bases) == 1 else "; ".join(bases)
+    parts = [part for part in (signs, basis) if part]
     return f"{'. '.join(parts)}." if parts else ""

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from paretune.reporting.model import Finding, Report, TaskReport
-from paretune.reporting.rows import WORDS, Grid, Row
-from paretune.reporting.tables.over_tasks_table import OVER_TASKS_NOTE
-from paretune.reporting.tables.pareto_table import ParetoTable
-from paretune.reporting.text.formatting import (
-    format_failed,
-    format_interval,
-    format_n_by_seeds,
-    format_rank,
-    format_shortfall,
+from paretune.reporting.document import DataFinding, Report, TaskReport
+from paretune.reporting.parts import Table
+from paretune.reporting.tables import (
+    OVER_TASKS_NOTE,
+    WORDS,
+    build_cost_table,
+    build_front_table,
+    build_memory_table,
+    build_score_table,
+    find_word_columns,
+    format_rows,
+    hide_details,
 )
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-
-    Column = tuple[str, Callable[[Row], str]]
-
-VERDICT = "beside the baselines"
-SHORTFALL = "below best"
-FAILED = "failed"
-
-WIDE = 170
-"""Columns of a terminal that has room for quality and cost in one table."""
-NARROW = 80
-"""Columns below which words have no room beside numbers."""
 
 _PADDING = (0, 1, 0, 0)
 _COLUMN_GAP = 2
 """Columns of the terminal between two columns of a table: the padding and one of the box."""
 _EDGES = 2
 """Columns that the box takes at the left and right."""
+_STYLES = {"above": "green", "below": "red"}
+"""Of rows by their standing beside the baselines."""
 
 
 def print_tables(report: Report, console: Console) -> None:
     """Print every table of a report."""
-    _print(console, report.name, "bold")
-    _print(console, report.protocol, "dim")
+    _print(console, report.study.name, "bold")
+    _print(console, report.study.protocol, "dim")
     for task in report.tasks:
         _print(console, "")
         _print_task(task, console)
     if report.over_tasks:
         _print(console, "\nOver all tasks", "bold")
-        for one in report.over_tasks:
-            for text in filter(None, (one.sentence, one.tasks, one.further)):
+        for line in report.over_tasks:
+            for text in filter(None, (line.sentence, line.by_task, line.further)):
                 _print(console, f"  {text}.")
         _print(console, OVER_TASKS_NOTE, "dim")
     failures = [f"{f.where}: {f.outcome}, {f.runs} x. {f.message}" for f in report.failures]
@@ -58,13 +50,13 @@ def print_tables(report: Report, console: Console) -> None:
         ("Not finished", report.unfinished),
         ("Failed", failures),
         ("What the audit found in the data", [_format_finding(f) for f in report.findings]),
-        ("Departures from the paper", report.departures),
+        ("Departures from the paper", report.study.departures),
         ("Notes", report.notes),
     ):
         if lines:
             _print(console, f"\n{title}", "bold")
-            for line in lines:
-                _print(console, f"  {line}")
+            for text in lines:
+                _print(console, f"  {text}")
     if report.tasks:
         _print(console, "\n" + _write_legend(report), "dim")
 
@@ -76,181 +68,93 @@ def _print(console: Console, text: str, style: str = "") -> None:
 
 
 def _print_task(task: TaskReport, console: Console) -> None:
-    models = list(dict.fromkeys(row.model for row in task.rows))
+    models = list(dict.fromkeys(cell.model_label for cell in task.methods))
     several = len(models) > 1
     of_model = f"{models[0]} on " if len(models) == 1 else ""
-    heading = f"{of_model}{task.key}: {task.metric}"
+    heading = f"{of_model}{task.key}: {task.metric_title}"
     _print(console, f"{heading}, {task.basis}" if task.basis else heading, "bold")
     if task.advice and task.has_scores:
         for text in (*task.advice.warnings, *task.advice.reasons):
             _print(console, text)
-    if task.pareto:
-        _print_grid(_pareto_grid(task.pareto), console, several=several)
+    if front := build_front_table(task):
+        _print_table(front, console, several=several)
     for sentence in task.further_sentences:
         _print(console, sentence)
-    for columns in _choose_columns(console.width, several=several):
-        table = _build_table(task, columns)
-        if table.row_count:
-            console.print(table)
-    likelihood = (task.likelihood.grid,) if task.likelihood else ()
-    grids = (
-        *task.grids,
-        task.search,
-        task.search_front,
-        task.shifted,
-        task.forgetting,
-        *likelihood,
-        task.memory_table,
+    further = [table for table in task.tables if table.name != "predictions"]
+    tables = (
+        hide_details(build_score_table(task)),
+        build_cost_table(task),
+        *further,
+        build_memory_table(task),
     )
-    for grid in filter(None, grids):
-        _print_grid(grid, console, several=several)
+    for table in tables:
+        if table and (table.rows or table in further):
+            _print_table(table, console, several=several)
 
 
-def _format_finding(finding: Finding) -> str:
+def _format_finding(finding: DataFinding) -> str:
     text = f"{finding.severity}: {finding.where}: {finding.what} {finding.remedy}"
     return sanitise_line(text.rstrip())
 
 
-def _choose_columns(width: int, *, several: bool) -> list[list[Column]]:
-    """Columns of one table, of two or of four; a single model is named in the heading only."""
-    name: list[Column] = [("method", lambda r: r.method)]
-    if several:
-        name.insert(0, ("model", lambda r: r.model))
-    quality: list[Column] = [
-        ("score [95 %]", _format_row_score),
-        ("rank", lambda r: format_rank(r.rank)),
-        ("n x seeds", _format_row_basis),
-        ("rate", lambda r: r.rate),
-        (VERDICT, _format_verdict),
-    ]
-    limits: list[Column] = [
-        (SHORTFALL, lambda r: format_shortfall(r.shortfall)),
-        (FAILED, lambda r: format_failed(r.cell.failures)),
-    ]
-    costs: list[Column] = [
-        ("peak memory", lambda r: r.cost.memory.text),
-        ("step", lambda r: r.cost.step.text),
-        ("trained", lambda r: r.cost.trained.text),
-    ]
-    if width >= WIDE:
-        return [[*name, *quality, *limits, *costs]]
-    if width >= NARROW:
-        return [[*name, *quality], [*name, *limits, *costs]]
-    return [[*name, *part] for part in (quality[:3], quality[3:], limits, costs)]
-
-
-def _build_table(task: TaskReport, columns: Sequence[Column]) -> Table:
+def _print_table(table: Table, console: Console, *, several: bool) -> None:
+    """Print a table, split into several where it is too wide; a single model is not named."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as Grid
     from rich.text import Text
 
-    quality = any(title in ("score [95 %]", VERDICT) for title, _ in columns)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title, _ in columns:
-        numeric = title in ("score [95 %]", "rank", "n x seeds", SHORTFALL, FAILED, "trained")
-        # Words may wrap; numbers and names may not.
-        justify: Literal["left", "right"] = "right" if numeric else "left"
-        words_too = title in (VERDICT, "rate", "peak memory", "step")
-        table.add_column(title, justify=justify, no_wrap=not words_too, overflow="fold")
-    for rows in (task.rows, task.baselines):
-        for row in rows:
-            if _has_values(row, quality):
-                style = "dim" if row.cell.baseline else _row_style(row)
-                table.add_row(*(Text(write(row)) for _, write in columns), style=style)
-        if rows is task.rows and table.row_count:
-            table.add_section()
-    return table
-
-
-def _pareto_grid(pareto: ParetoTable) -> Grid:
-    """Costs with the probability of being on the front."""
-    rows = tuple(
-        (
-            line.row,
-            (line.score, line.basis, *(t.replace(", on front: ", " | ") for t in line.costs)),
-        )
-        for line in pareto.rows
-    )
-    titles = ("score [95 %]", "n x seeds", *pareto.short_titles)
-    title = "Pareto front: cost | probability of being on it"
-    return Grid(title, "", titles, rows, (pareto.note,))
-
-
-def _print_grid(grid: Grid, console: Console, *, several: bool) -> None:
-    """Print a grid, split into several tables where it is too wide."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    console.print(Text(f"{grid.title}. {grid.above}".rstrip(), style="bold"))
-    names = ["model", "method"] if several else ["method"]
-    for part in _split_columns(grid, console.width, several=several):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=_PADDING)
-        for title in names:
-            table.add_column(title, overflow="fold")  # names give way, numbers never
+    console.print(Text(f"{table.title}. {table.above}".rstrip(), style="bold"))
+    texts, words = format_rows(table), find_word_columns(table)
+    models = [str(row.get("model") or "-") for row in table.rows]
+    for part in _split_columns(table, texts, models if several else [], console.width):
+        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=_PADDING)
+        names = ["model", "method"] if several else ["method"]
+        for heading in names:
+            grid.add_column(heading, overflow="fold")  # names give way, numbers never
         for place in part:
-            words = place in grid.word_columns
-            table.add_column(
-                grid.titles[place], justify="left" if words else "right", no_wrap=not words
+            is_words = place in words or table.columns[place].kind == "words"
+            grid.add_column(
+                table.columns[place].heading,
+                justify="left" if is_words else "right",
+                no_wrap=place not in words,
             )
-        for row, texts in grid.rows:
-            name = [row.model, row.method] if several else [row.method]
-            style = "dim" if row.cell.baseline else ""
-            table.add_row(*(Text(text) for text in [*name, *(texts[i] for i in part)]), style=style)
-        console.print(table)
-    for note in grid.notes:
+        for row, model, line in zip(table.rows, models, texts, strict=True):
+            style = (
+                "dim" if row.get("baseline") else _STYLES.get(str(row.get("verdict_standing")), "")
+            )
+            cells = [*([model] if several else []), line[0], *(line[place] for place in part)]
+            grid.add_row(*map(Text, cells), style=style)
+        console.print(grid)
+    for note in table.notes:
         console.print(Text(note, style="dim"))
 
 
-def _split_columns(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
-    """The columns of each table, as indices into the titles."""
-    named = _widest("method", (row.method for row, _ in grid.rows))
-    if several:
-        named += _COLUMN_GAP + _widest("model", (row.model for row, _ in grid.rows))
+def _split_columns(
+    table: Table, texts: Sequence[Sequence[str]], models: Sequence[str], width: int
+) -> list[list[int]]:
+    """The columns of each part behind the names, by their place."""
+    if not table.rows:
+        return []
+    named = _measure_widest("method", (line[0] for line in texts))
+    if models:
+        named += _COLUMN_GAP + _measure_widest("model", models)
     parts: list[list[int]] = []
     left = 0
-    for place, title in enumerate(grid.titles):
-        widest = _widest(title, (texts[place] for _, texts in grid.rows))
+    for place, column in enumerate(table.columns[1:], 1):
+        widest = _measure_widest(column.heading, (line[place] for line in texts))
         column_width = _COLUMN_GAP + min(widest, WORDS)
         if not parts or column_width > left:
             parts.append([])
             left = width - _EDGES - named
         parts[-1].append(place)
         left -= column_width
-    return parts if grid.rows else []
+    return parts
 
 
-def _widest(title: str, texts: Iterable[str]) -> int:
+def _measure_widest(heading: str, texts: Iterable[str]) -> int:
     from rich.cells import cell_len
 
-    return max(map(cell_len, (title, *texts)))
-
-
-def _has_values(row: Row, quality: bool) -> bool:
-    """A cell without any ended run is listed under "Not finished" and needs no row."""
-    if quality:
-        return bool(row.cell.final) or row.cell.all_trials_failed
-    return bool(row.cell.cost) or row.shortfall is not None
-
-
-def _format_row_score(row: Row) -> str:
-    return format_interval(row.interval) if row.interval else "no score"
-
-
-def _format_row_basis(row: Row) -> str:
-    score = row.interval
-    return format_n_by_seeds(score) if score else ""
-
-
-def _format_verdict(row: Row) -> str:
-    parts = [row.verdict.summary] if row.verdict else ["baseline"] if row.cell.baseline else []
-    return "; ".join([*parts, *row.flags])
-
-
-def _row_style(row: Row) -> str:
-    if row.verdict is None:
-        return ""
-    return {"above": "green", "below": "red"}.get(row.verdict.standing, "")
+    return max(map(cell_len, (heading, *texts)))
 
 
 def _write_legend(report: Report) -> str:
@@ -263,20 +167,12 @@ def _write_legend(report: Report) -> str:
         "methods, Holm); baselines have none.",
         "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
     ]
-    scores = [r.interval for task in report.tasks for r in task.all_rows if r.interval]
+    scores = [c.score for task in report.tasks for c in task.cells if c.score]
     if any(score.n_clusters or score.n_questions for score in scores):
         parts.append("n in g: examples in groups that depend on one another, resampled as a whole.")
-    rows = [r for task in report.tasks for r in task.rows]
-    if any(r.cell.undecided for r in rows):
+    methods = [cell for task in report.tasks for cell in task.methods]
+    if any(cell.rate_undecided for cell in methods):
         parts.append("Runner-up close: the second best rate is within one standard error.")
-    if any(r.cell.edge for r in rows):
+    if any(cell.rate_edge for cell in methods):
         parts.append("Lowest or highest tried: a better rate may lie beyond.")
-    conditions = dict.fromkeys(t.conditions for t in report.tasks if t.conditions)
-    if conditions:
-        parts.append(
-            "Cost: each cell alone in a fresh process, in training; one solo measurement unless a "
-            f"range is shown ({'; '.join(conditions)})."
-        )
-    counters = dict.fromkeys(c for t in report.tasks for c in t.memory_counters)
-    parts += [f"Memory: {counter}." for counter in counters]
     return " ".join(parts)

@@ -1,0 +1,405 @@
+"""The report of a study as one document: what every renderer reads, and the JSON of ``report``.
+
+:func:`paretune.reporting.build.build_report` makes it from records. What is not there is null; NaN
+and infinity are never written; the same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, Field, ValidationError
+
+from paretune.errors import MissingDependencyError, StoreError
+from paretune.reporting.parts import (
+    Advice,
+    CellReport,
+    CostFront,
+    Disagreement,
+    Limit,
+    Number,
+    PairDifference,
+    Part,
+    Score,
+    SegmentDifferences,
+    Standing,
+    Table,
+)
+from paretune.reporting.text.formatting import join_names
+from paretune.reporting.writing import write_file
+from paretune.terminal.plural import pluralise
+
+FORMAT = 3
+"""Incremented when a field is removed or changes its meaning, not when fields are added."""
+
+
+class LikelihoodPairs(Part):
+    """How probable the right answers were: a verdict apart from that of the scores."""
+
+    unit: str = Field(description="nats an example, or nats a reference token")
+    pairs: tuple[PairDifference, ...] = Field(description="every pair, by mean log-likelihood")
+
+
+class ModelSize(Part):
+    """Size of one model."""
+
+    model: str = Field(description="the model")
+    parameters: float = Field(description="parameters, head included")
+    source: str = Field(description="from what they were counted")
+
+
+class TaskReport(Part):
+    """One task: methods and baselines, and what may be concluded."""
+
+    key: str = Field(description="name of the task")
+    metric: str = Field(description="its primary metric: accuracy, macro_f1, bleu ...")
+    metric_title: str = Field(description="the metric's name in words")
+    highest: Limit = Field(description="highest possible score: 1, of BLEU and chrF 100")
+    basis: str = Field(description="what its scores are computed on: 56 test examples, 3 seeds")
+    generates: bool = Field(description="true: answers are generated texts")
+    selected_on_test: bool = Field(description="true: checkpoints were selected on the test part")
+    constant: Score | None = Field(
+        description="score of the constant answer, the baseline majority; null: there is none"
+    )
+    sentences: tuple[str, ...] = Field(description="what may be concluded")
+    further_sentences: tuple[str, ...] = Field(
+        description="those that the recommendation does not say already"
+    )
+    advice: Advice | None = Field(description="what to take without a budget")
+    cells: tuple[CellReport, ...] = Field(
+        description="one for each model and method, baselines last"
+    )
+    fronts: tuple[CostFront, ...] = Field(
+        description="score over each known cost; empty: fewer than two configurations have both"
+    )
+    pairs: tuple[PairDifference, ...] = Field(description="every pair on a model")
+    tables: tuple[Table, ...] = Field(
+        description="further measures: translations, shifted, forgetting, likelihood, search, "
+        "predictions, and those of plug-ins"
+    )
+    likelihood: LikelihoodPairs | None = Field(
+        description="how probable the right answers were; null: no cell has a likelihood"
+    )
+    model_sizes: tuple[ModelSize, ...] = Field(description="of models whose size is known")
+    size_comparison: str = Field(
+        description="which models are compared; empty: no method has scores on two of known size"
+    )
+    disagreement: Disagreement | None = Field(
+        description="labels, example by example; null: other answers"
+    )
+    segments: SegmentDifferences | None = Field(
+        description="translations, segment by segment; null: other tasks"
+    )
+
+    @property
+    def methods(self) -> tuple[CellReport, ...]:
+        """Cells under comparison."""
+        return tuple(cell for cell in self.cells if not cell.baseline)
+
+    @property
+    def baselines(self) -> tuple[CellReport, ...]:
+        """Cells beside them."""
+        return tuple(cell for cell in self.cells if cell.baseline)
+
+    @property
+    def measured_cells(self) -> tuple[CellReport, ...]:
+        """Cells with a cost measurement."""
+        return tuple(cell for cell in self.cells if cell.costs)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether any cell has a score."""
+        return any(cell.score for cell in self.cells)
+
+    @property
+    def conditions(self) -> str:
+        """How costs were measured; where measurements differ, the cells of each."""
+        titles: dict[str, list[str]] = {}
+        for cell in self.measured_cells:
+            titles.setdefault(cell.cost.conditions, []).append(cell.title)
+        if len(titles) < 2:
+            return "".join(titles)
+        return "; ".join(f"{join_names(of)}: {conditions}" for conditions, of in titles.items())
+
+    @property
+    def conditions_differ(self) -> bool:
+        """Whether costs were measured under different conditions."""
+        return len({cell.cost.conditions for cell in self.measured_cells}) > 1
+
+    @property
+    def interval_scope(self) -> str:
+        """What the intervals of the methods' scores are over."""
+        scores = [cell.score for cell in self.methods if cell.score]
+        if any(score.design.is_cross_validation for score in scores):
+            return "rows and training sets"
+        seeds = {score.n_seeds for score in scores}
+        return "examples (one seed)" if seeds == {1} else "seeds and examples"
+
+    @property
+    def memory_counters(self) -> tuple[str, ...]:
+        """What the memory peaks were read from."""
+        counters = (cell.cost.counter for cell in self.measured_cells)
+        return tuple(dict.fromkeys(counter for counter in counters if counter))
+
+    def find_table(self, name: str) -> Table | None:
+        """One of :attr:`tables`."""
+        return next((table for table in self.tables if table.name == name), None)
+
+
+class EffectOnTask(Part):
+    """A difference on one task."""
+
+    task: str = Field(description="name of the task")
+    points: float = Field(description="method minus reference")
+    rows: int = Field(description="independent test rows, its weight")
+    error: float = Field(description="standard error in points")
+
+
+class OverTasksLine(Part):
+    """A method beside a reference over all tasks; points are hundredths of the highest value."""
+
+    model: str = Field(description="name of the model")
+    method: str = Field(description="key of the method")
+    reference: str = Field(description="key of the method or baseline that it is compared with")
+    points: float = Field(
+        description="method minus reference; a task weighs as many rows as it has"
+    )
+    low: float = Field(description="lower end of the 95 % interval, on these tasks")
+    high: float = Field(description="upper end of the 95 % interval, on these tasks")
+    p: float = Field(description="two-sided p-value against no difference")
+    p_holm: float = Field(description="the same, corrected over all of over_tasks (Holm)")
+    standing: Standing = Field(description="above, unclear or below, by p_holm under 0.05")
+    withheld: str = Field(description="why there is no verdict whatever p_holm says; empty: none")
+    p_heterogeneity: float = Field(description="p-value against equal effects on all tasks (Welch)")
+    any_task: tuple[Number, Number] = Field(
+        description="95 % interval of the mean over any such tasks"
+    )
+    failed: tuple[tuple[int, int], tuple[int, int]] = Field(
+        description="failed runs of the method and of the reference, each of how many"
+    )
+    effects: tuple[EffectOnTask, ...] = Field(description="on each task")
+    pair: str = Field(description="the two in words")
+    difference: str = Field(description="the difference in words")
+    verdict: str = Field(description="better, worse, or undecided and why")
+    by_task: str = Field(description="each task with its difference")
+    further: str = Field(description="how effects differ between tasks, and what failed")
+    is_main: bool = Field(description="true: beside the method that trains the most")
+
+    @property
+    def sentence(self) -> str:
+        """``LoRA against BitFit on 4 tasks: +1.2 points [-0.5, +2.9], undecided``."""
+        tasks = pluralise(len(self.effects), "task")
+        return f"{self.pair} on {tasks}: {self.difference}, {self.verdict}"
+
+
+class Failure(Part):
+    """Runs of one cell and stage that ended without a score, with the same message."""
+
+    where: str = Field(description="task / model / method, stage")
+    outcome: str = Field(description="diverged, out of memory or error")
+    runs: int = Field(description="how many")
+    message: str = Field(description="their message")
+
+
+class DataFinding(Part):
+    """A finding of the data audit."""
+
+    severity: str = Field(description="error, warning or note")
+    code: str = Field(description="the kind of finding")
+    where: str = Field(description="file and line")
+    what: str = Field(description="what was found")
+    remedy: str = Field(description="what to do")
+
+
+class HealthItem(Part):
+    """One count on the study."""
+
+    title: str = Field(description="what is counted")
+    text: str = Field(description="the count")
+    alarm: bool = Field(default=False, description="true: it needs attention")
+
+
+class StudyReport(Part):
+    """The study itself."""
+
+    name: str = Field(description="its name")
+    hash: str = Field(description="hash of its canonical form, its key in the store")
+    protocol: str = Field(description="how the scores were obtained, as a sentence")
+    settings: dict[str, Any] = Field(description="the study with all defaults")
+    yaml: str = Field(description="the same as YAML")
+    runs: int = Field(description="number of ended runs")
+    waiting: int = Field(description="number of runs that have not ended")
+    ended_at: float | None = Field(
+        description="when the last run ended, in seconds since 1970; null: not known"
+    )
+    date: str = Field(description="its day; empty: not known")
+    departures: tuple[str, ...] = Field(
+        description="where the paper's preset departs from the paper, as sentences"
+    )
+
+
+_MOST_TASKS = 20
+"""Lines of tasks in the text of a report."""
+
+
+class Report(Part):
+    """All of a study."""
+
+    format: int = Field(default=FORMAT, description=f"version of this form: {FORMAT}")
+    paretune: str = Field(
+        default_factory=lambda: version("paretune"),
+        description="version of the program that wrote it",
+    )
+    study: StudyReport = Field(description="the study")
+    sentence: str = Field(description="the result over all tasks; empty: nothing to say yet")
+    health: tuple[HealthItem, ...] = Field(description="how the study stands")
+    facts: tuple[tuple[str, str], ...] = Field(description="model, machine and date, by title")
+    signs: dict[str, str] = Field(description="meanings of the signs that occur")
+    tasks: tuple[TaskReport, ...] = Field(description="in the study's order")
+    over_tasks: tuple[OverTasksLine, ...] = Field(description="methods compared over all tasks")
+    failures: tuple[Failure, ...] = Field(
+        description="runs that diverged, did not fit or stopped, by cell and stage"
+    )
+    unfinished: tuple[str, ...] = Field(description="cells that are not finished, a line each")
+    findings: tuple[DataFinding, ...] = Field(description="findings of the data audit")
+    notes: tuple[str, ...] = Field(description="notes of the runs, a line each")
+    environment: dict[str, str] = Field(
+        description="versions and machine; several values where runs come from several machines"
+    )
+
+    def __repr__(self) -> str:
+        """The name, and what to take on each task, on one screen."""
+        runs = f"{self.study.runs:,} of {self.study.runs + self.study.waiting:,} runs ended"
+        lines = [task.advice.lines[0] for task in self.tasks if task.advice is not None]
+        if len(lines) > _MOST_TASKS:
+            left = pluralise(len(lines) - _MOST_TASKS, "more task")
+            lines = [*lines[:_MOST_TASKS], f"... and {left}"]
+        return "\n".join([f"{self.study.name}: {runs}", *lines])
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from paretune.reporting.overview import render_notebook
+
+        return render_notebook(self)
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each method and baseline, by task and model.
+
+        Its columns: ``task``, ``model``, ``method``, ``baseline``, ``metric``, ``score`` with
+        ``low`` and ``high`` (95 % interval), ``examples``, ``seeds``, ``standing`` (the verdict),
+        ``rate``; costs of one run: ``seconds`` (median), ``peak_bytes`` and ``step_seconds``
+        (measured alone), ``trained_parameters``, ``saved_bytes``. What is not known is missing.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingDependencyError(
+                "to_pandas needs pandas, which is not installed.",
+                remedy="Install it: pip install pandas",
+            ) from None
+        return pandas.DataFrame(
+            [
+                {
+                    "task": task.key,
+                    "model": cell.model,
+                    "method": cell.method,
+                    "baseline": cell.baseline,
+                    "metric": task.metric,
+                    "score": cell.score and cell.score.estimate,
+                    "low": cell.score and cell.score.low,
+                    "high": cell.score and cell.score.high,
+                    "examples": cell.score and cell.score.n_examples,
+                    "seeds": cell.score and cell.score.n_seeds,
+                    "standing": cell.verdict and cell.verdict.standing,
+                    "rate": cell.rate,
+                    "seconds": cell.run_seconds,
+                    "peak_bytes": cell.cost.memory.value,
+                    "step_seconds": cell.cost.step.value,
+                    "trained_parameters": cell.cost.trained.value,
+                    "saved_bytes": cell.cost.saved.value,
+                }
+                for task in self.tasks
+                for cell in task.cells
+            ]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values of JSON."""
+        values: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
+        return values
+
+
+def summarise_audit(findings: Sequence[DataFinding]) -> str:
+    """``2 warnings``: findings that are more than a note; empty for none."""
+    counts = Counter(finding.severity for finding in findings)
+    return join_names([pluralise(counts[s], s) for s in ("error", "warning") if counts[s]])
+
+
+def write_json(report: Report, path: Path) -> Path:
+    """Write the document to ``path``, whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
+    text = json.dumps(report.to_json(), indent=1, allow_nan=False)
+    return write_file(path, f"{text}\n", "the JSON")
+
+
+def read_json(path: Path) -> Report:
+    """A file of :func:`write_json`, checked; every renderer takes it.
+
+    Raises:
+        StoreError: no such file, no JSON, another format, or parts of a study are missing.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"cannot be read ({error.strerror}).", where=str(path)) from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"is no JSON ({error}).", where=str(path)) from None
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        raise StoreError(
+            "is not the JSON of a study.",
+            where=str(path),
+            remedy="paretune report --json --output FILE writes it.",
+        )
+    if document["format"] != FORMAT:
+        raise StoreError(
+            f"has format {document['format']}; this paretune reads {FORMAT}.",
+            where=str(path),
+            remedy="Write it again with this version, or read it with the one that wrote it.",
+        )
+    try:
+        return Report.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"{place}: {first['msg']}.", where=str(path)) from None
+
+
+def list_fields(part: type[BaseModel] = Report, before: str = "") -> Mapping[str, str]:
+    """Every field with its meaning, by its path: ``tasks[].cells[].score.low``."""
+    fields: dict[str, str] = {}
+    for name, field in part.model_fields.items():
+        path = f"{before}{field.alias or name}"
+        fields[path] = field.description or ""
+        for inner, listed in _find_parts(field.annotation):
+            fields |= list_fields(inner, f"{path}{'[]' * listed}.")
+    return fields
+
+
+def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Part], bool]]:
+    """The parts in an annotation, and whether they stand in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [(annotation, listed)]
+    listed = listed or getattr(annotation, "__origin__", None) is tuple
+    return [pair for inner in get_args(annotation) for pair in _find_parts(inner, listed)]

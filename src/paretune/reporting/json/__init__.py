@@ -1,1 +1,0 @@
-"""The report as JSON; ``json_fields`` documents every field."""

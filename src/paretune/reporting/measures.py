@@ -1,0 +1,533 @@
+"""Further measures of a task as tables of the report: a row for each cell that has them.
+
+Other packages add theirs: a :class:`ReportTable`, offered by an entry point in the group
+``paretune.report_tables``.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from paretune import metrics, plugins
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.comparisons import describe_withheld
+from paretune.analysis.forecast import Backtest, backtest_predictions
+from paretune.analysis.pairs import Pair, flip
+from paretune.analysis.secondary_scores import (
+    CellLikelihood,
+    LikelihoodComparisons,
+    measure_forgetting,
+    score_shifted,
+)
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.scores import (
+    BootstrapScore,
+    bootstrap_score,
+    bootstrap_segment_scores,
+)
+from paretune.methods.core.titles import title_of
+from paretune.metrics import Metric
+from paretune.metrics.translation import SACREBLEU_NAMES
+from paretune.objectives.likelihood import ExampleLikelihood
+from paretune.reporting.document import LikelihoodPairs
+from paretune.reporting.parts import (
+    Amount,
+    Column,
+    Difference,
+    LikelihoodOfRun,
+    PairDifference,
+    Score,
+    Table,
+    TableRow,
+)
+from paretune.reporting.rows import Row
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_examples,
+    format_n_by_seeds,
+    format_runs,
+    format_seconds,
+    join_names,
+)
+from paretune.study import TaskSpec
+from paretune.tasks import objective_of
+from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
+
+REPORT_TABLES = "paretune.report_tables"
+"""Group of entry points."""
+LABEL = Column(name="label", heading="method", kind="words")
+"""The method of a row."""
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A further table of the report.
+
+    Attributes:
+        build: the table of a task; None where it has none for this task. Rows are all cells of the
+            task, in the report's order, also those without scores.
+    """
+
+    name: str
+    build: Callable[[TaskSpec, Sequence[Row]], Table | None]
+
+
+def build_plugin_tables(task: TaskSpec, rows: Sequence[Row]) -> Iterable[Table]:
+    """The tables of all installed packages, ordered by name.
+
+    One that cannot be loaded is a table without rows, with the error as its note.
+    """
+    tables, errors = plugins.load_all(REPORT_TABLES, ReportTable)
+    for table in tables.values():
+        if (built := table.build(task, rows)) is not None:
+            yield built
+    for name, error in errors.items():
+        yield Table(name=name, title=name, notes=(str(error),))
+
+
+def build_shifted_table(rows: Sequence[Row]) -> Table | None:
+    """A line for each row with answers to the shifted part; None where the task has none."""
+    scored = [(row, score) for row in rows if (score := score_shifted(row.cell)) is not None]
+    if not scored:
+        return None
+    notes = [
+        "Change: score on the shifted part minus score on the test part, by the same runs, in "
+        "points; the two parts have different examples, whose variances add up."
+    ]
+    if any(score.change is None for _, score in scored):
+        notes.append(
+            "In cross-validation every run answers the whole shifted part, and each only a fold of "
+            "the test: the score is a mean over the runs of all folds, whose training sets overlap."
+        )
+    return Table(
+        name="shifted",
+        title="On the shifted test part",
+        above="Scores on test_shifted, data from elsewhere than the test part. Verdicts, ranks and "
+        "recommendations are those of the test part alone.",
+        columns=(
+            LABEL,
+            Column(name="score", heading="shifted [95 %]"),
+            Column(name="change", heading="change [95 %]", kind="points"),
+            Column(name="score", heading="n x seeds", kind="basis"),
+        ),
+        rows=tuple(
+            {**row.names, "score": Score.read(score.score), "change": Score.read(score.change)}
+            for row, score in scored
+        ),
+        notes=tuple(notes),
+    )
+
+
+def build_forgetting_table(rows: Sequence[Row]) -> Table | None:
+    """A line for each row whose runs measured it; None where the study did not ask for it."""
+    measured = [(row, lost) for row in rows if (lost := measure_forgetting(row.cell)) is not None]
+    if not measured:
+        return None
+    tokens = sorted({lost.tokens for _, lost in measured})
+    counts = " or ".join(f"{count:,}" for count in tokens)
+    return Table(
+        name="forgetting",
+        title="What training cost the language model",
+        above="Forgetting: mean loss of a token on the study's text after training, minus that of "
+        "the model without the method, in nats; above 0 the model has become worse at it. It "
+        "enters no verdict; among the costs, what is below 0 counts as 0.",
+        columns=(
+            LABEL,
+            Column(name="change", heading="forgetting [95 %]", digits=_DIGITS),
+            Column(name="before", heading="before"),
+            Column(name="after", heading="after"),
+            Column(name="change", heading="blocks x seeds", kind="basis"),
+        ),
+        rows=tuple(
+            {
+                **row.names,
+                "change": Score.read(lost.change),
+                "before": Amount(value=lost.before, text=f"{lost.before:.{_DIGITS}f}"),
+                "after": Amount(value=lost.after, text=f"{lost.after:.{_DIGITS}f}"),
+                "tokens": lost.tokens,
+            }
+            for row, lost in measured
+        ),
+        notes=(
+            f"{counts} tokens were scored in each run, those of every block but its first. "
+            "Intervals: over runs, and blocks of the text; losses are comparable between methods "
+            "on one model, whose tokens are the same.",
+        ),
+    )
+
+
+def build_likelihood(
+    rows: Sequence[Row],
+) -> tuple[Table | None, LikelihoodPairs | None, dict[str, LikelihoodOfRun]]:
+    """The table of a task, every pair by log-likelihood, and the values of each run.
+
+    Where no cell has a likelihood, the table has no rows and says why; it is None where no run
+    that trained has left answers.
+    """
+    comparisons = LikelihoodComparisons([row.cell for row in rows])
+    likelihoods = comparisons.likelihoods
+    table = Table(
+        name="likelihood",
+        title="How probable the right answers were",
+        above="A verdict of its own: how probable each method made the right answers, not how "
+        "often it was right. It enters no verdict, rank or recommendation on scores; methods of "
+        "equal score may differ in it, and it may point the other way.",
+    )
+    if not any(likelihood.log_likelihood for likelihood in likelihoods):
+        reasons = {one.reason for one in likelihoods if one.cell.answers_by_seed}
+        notes = tuple(f"Not known: {reason}." for reason in sorted(reasons))
+        return table.model_copy(update={"notes": notes}) if notes else None, None, {}
+    ended = [(row, one) for row, one in zip(rows, likelihoods, strict=True) if row.cell.final]
+    generates = rows[0].cell.objective.generates
+    table = table.model_copy(
+        update={
+            "columns": (
+                LABEL,
+                Column(name="log_likelihood", heading="log-likelihood [95 %]", digits=_DIGITS),
+                Column(name="brier", heading="Brier score [95 %]", digits=_DIGITS),
+                Column(name="log_likelihood", heading="n x seeds", kind="basis"),
+                Column(name="fitted", heading="fitted"),
+                Column(name="verdict", heading="verdict", kind="words"),
+            ),
+            "rows": tuple(_write_likelihood(row, one, comparisons.pairs) for row, one in ended),
+            "notes": tuple(_note_likelihoods([one for _, one in ended], generates)),
+        }
+    )
+    pairs = [
+        write_pair(model, pair)
+        for model, of_model in comparisons.pairs.items()
+        for pair in of_model
+    ]
+    unit = "nats a reference token" if generates else "nats an example"
+    runs = {
+        run_id: LikelihoodOfRun(
+            log_likelihood=float(run.log_likelihood.sum() / run.weight.sum()),
+            brier=None if run.brier is None else float(run.brier.mean()),
+            temperature=run.temperature,
+            deviation=run.deviation,
+            examples=len(run.log_likelihood),
+        )
+        for one in likelihoods
+        for run_id, run in one.runs.items()
+    }
+    return table, LikelihoodPairs(unit=unit, pairs=tuple(pairs)), runs
+
+
+def write_pair(model: str, pair: Pair) -> PairDifference:
+    """One pair as the document has it."""
+    return PairDifference(
+        model=sanitise_line(model),
+        a=pair.a,
+        b=pair.b,
+        difference=Difference.model_validate(pair.difference),
+        p_holm=pair.p_holm,
+        standing=pair.standing,
+        mcnemar_p=pair.mcnemar.p if pair.mcnemar else None,
+    )
+
+
+def _write_likelihood(
+    row: Row, likelihood: CellLikelihood, pairs: Mapping[str, Sequence[Pair]]
+) -> TableRow:
+    def score(of: BootstrapScore | None) -> Score | None:
+        return None if of is None else Score.read(confidence_interval(of))
+
+    first = likelihood.log_likelihood
+    return {
+        **row.names,
+        "log_likelihood": score(first),
+        "brier": score(likelihood.brier),
+        "fitted": _format_fitted(likelihood.runs.values()),
+        "verdict": f"none: {likelihood.reason}"
+        if first is None
+        else _format_verdict(likelihood.cell, pairs.get(likelihood.cell.model, ())),
+    }
+
+
+def _format_fitted(runs: Iterable[ExampleLikelihood]) -> str:
+    """``T 1.8 to 2.4``, ``sd 0.31``: what was fitted on the selection parts."""
+    for sign, values in (
+        ("T", [run.temperature for run in runs if run.temperature is not None]),
+        ("sd", [run.deviation for run in runs if run.deviation is not None]),
+    ):
+        if values:
+            ends = dict.fromkeys(f"{value:.3g}" for value in (min(values), max(values)))
+            return f"{sign} {' to '.join(ends)}".replace("inf", "infinite")
+    return "–"
+
+
+def _format_verdict(cell: Cell, pairs: Sequence[Pair]) -> str:
+    """``better than LoRA; undecided against BitFit``."""
+    if cell.model == NO_MODEL:
+        return "baseline"
+    name = cell.method
+    of_row = [pair if pair.a == name else flip(pair) for pair in pairs if name in (pair.a, pair.b)]
+    phrases = []
+    for words, standing in (
+        ("better than", "above"),
+        ("worse than", "below"),
+        ("undecided against", "unclear"),
+    ):
+        named = [sanitise_line(title_of(pair.b)) for pair in of_row if pair.standing == standing]
+        if named:
+            phrases.append(f"{words} {join_names(named)}")
+    withheld = describe_withheld(pair.withheld for pair in of_row)
+    return "; ".join([*phrases, *([withheld] if withheld else [])]) or "nothing to compare with"
+
+
+def _note_likelihoods(likelihoods: Sequence[CellLikelihood], generates: bool) -> Iterable[str]:
+    runs = [run for likelihood in likelihoods for run in likelihood.runs.values()]
+    if generates:
+        yield (
+            "Log-likelihood: mean over the tokens of the references, each given those before it, "
+            "in nats; higher is better. No temperature is fitted: logits are not kept. It is "
+            "comparable between methods on one model, whose tokens are the same."
+        )
+    elif any(run.deviation is not None for run in runs):
+        yield (
+            "Log-likelihood: mean over the test examples of the logarithm of the density of the "
+            "right number, in nats; higher is better. Errors are taken as Gaussian, with the "
+            "standard deviation (sd) that they have on each run's selection part. Its level "
+            "depends on the unit of the numbers, differences do not."
+        )
+    else:
+        yield (
+            "Log-likelihood: mean over the test examples of the logarithm of the probability of "
+            "the right answer, in nats; 0 is the highest. Brier score: squared distance of the "
+            "probabilities from the right answer, summed over the labels, 0 to 2; lower is better. "
+            "Logits are divided by a temperature (T) fitted on each run's selection part; an "
+            "infinite one makes all answers equally probable."
+        )
+    yield (
+        "Verdicts compare log-likelihoods, paired on the same examples, and are corrected "
+        "over all pairs on a model, baselines included."
+    )
+
+
+def build_text_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
+    """All scores of the cells of a task whose targets are texts; None of other tasks."""
+    scored = [row for row in rows if row.cell.shown_answers]
+    objective = objective_of(task)
+    if not objective.generates or not scored:
+        return None
+    primary = metrics.get(scored[0].cell.metric)
+    names = dict.fromkeys((*objective.recorded_metrics, *primary.recorded_as))
+    scored_by = [metrics.get(name) for name in names]
+    segment_metrics = metrics.segment_metrics()
+    optional = [
+        name
+        for name in segment_metrics
+        if any(name in seed.segment for row in scored for seed in row.cell.shown_answers)
+    ]
+    explained = [describe_basis(scored)]
+    if "ter" in names:
+        explained.append("TER counts edits: less is better.")
+    if {"exact_match", "token_f1"} & names.keys():
+        explained.append("Exact match and token F1 compare words after SQuAD's normalisation.")
+    return Table(
+        name="translations",
+        title=f"Every score of the {'translations' if objective.between_languages else 'texts'}",
+        above=" ".join(explained),
+        columns=(
+            LABEL,
+            *(Column(name=metric.name, heading=metric.title) for metric in scored_by),
+            *(
+                Column(name=name, heading=segment_metrics[name].title, digits=_DIGITS)
+                for name in optional
+            ),
+        ),
+        rows=tuple(
+            {
+                **row.names,
+                **{metric.name: _score_corpus(row.cell, metric.name) for metric in scored_by},
+                **{name: Score.read(segment_interval(row, name)) for name in optional},
+            }
+            for row in scored
+        ),
+        notes=tuple(_note_texts(scored, scored_by, optional)),
+    )
+
+
+def _score_corpus(cell: Cell, metric: str) -> Score | None:
+    score = bootstrap_score(cell.shown_answers, metric, cell.design)
+    return Score.read(confidence_interval(score))
+
+
+def segment_interval(row: Row, name: str) -> Interval | None:
+    """The mean of stored scores by segment, with its interval; None unless all runs have them."""
+    answers = row.cell.shown_answers
+    if any(name not in seed.segment for seed in answers):
+        return None
+    score = bootstrap_segment_scores(answers, name)
+    return confidence_interval(replace(score, design=row.cell.design))
+
+
+def describe_basis(rows: Sequence[Row]) -> str:
+    """On how many examples and seeds the scores of a table are based; exceptions are named."""
+    groups: dict[str, list[Row]] = {}
+    examples: dict[str, Interval] = {}
+    for row in rows:
+        if interval := row.interval:
+            key = format_n_by_seeds(interval)
+            groups.setdefault(key, []).append(row)
+            examples[key] = interval
+    largest = max(groups, key=lambda key: len(groups[key]))
+    exceptions = [
+        f"; {join_names(_name_rows(group, rows))} on {key}"
+        for key, group in groups.items()
+        if key != largest
+    ]
+    basis = f"{format_examples(examples[largest], 'test ')} x {format_runs(examples[largest])}"
+    return f"Mean over seeds [95 %], on {basis}{''.join(exceptions)}."
+
+
+def _note_texts(
+    rows: Sequence[Row], scored_by: Sequence[Metric], optional: Sequence[str]
+) -> Iterable[str]:
+    current = metrics.signatures([metric.name for metric in scored_by])
+    listed = "; ".join(
+        f"{SACREBLEU_NAMES[name]} {text}"
+        for name, text in current.items()
+        if name in SACREBLEU_NAMES
+    )
+    yield f"sacreBLEU's signatures: {listed}."
+    for name, signature in current.items():
+        if name not in SACREBLEU_NAMES:
+            yield f"{metrics.get(name).title}: {signature}."
+    records = [record for row in rows for record in row.cell.final]
+    stored = {
+        sanitise_line(signature)
+        for record in records
+        for name, signature in record.result.get("signatures", {}).items()
+        if signature != current.get(name)
+    }
+    if stored:
+        yield (
+            f"Some runs were scored otherwise when they ran ({'; '.join(sorted(stored))}); "
+            "the numbers here are computed anew from their texts."
+        )
+    if absent := [m.title for m in metrics.segment_metrics().values() if m.name not in optional]:
+        yield (
+            f"{join_names(absent)}: not computed, since generation.metrics of the study does "
+            "not ask for it."
+        )
+    if "bertscore" in optional:
+        models = {
+            sanitise_line(record.run.generation.bertscore_model)
+            for record in records
+            if record.run.generation and record.run.generation.bertscore_model
+        }
+        if models:
+            yield f"BERTScore (F1) by {join_names(sorted(models))}."
+        else:
+            yield "BERTScore (F1): the records do not say by which model."
+
+
+def _name_rows(group: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """By method where the group has all rows of the method, otherwise row by row."""
+    titles = {row.title for row in group}
+    partly = {row.method for row in rows if row.title not in titles}
+    return list(dict.fromkeys(r.title if r.method in partly else r.method for r in group))
+
+
+def build_prediction_tables(tasks: Sequence[Sequence[Row]]) -> tuple[Table | None, ...]:
+    """One for each task, None where nothing of it could have been predicted.
+
+    Each method is predicted from the runs of the other methods on the same model and device, in
+    all tasks of the study: what ``plan`` knew before the method's first run, had the others ended.
+    """
+    backtests = {
+        (backtest.cell.task, backtest.cell.model, backtest.cell.method): backtest
+        for backtest in backtest_predictions([row.cell for rows in tasks for row in rows])
+    }
+    keys = [
+        [(row, (row.cell.task, row.cell.model, row.cell.method)) for row in rows] for rows in tasks
+    ]
+    return tuple(
+        _build_prediction_table([(row, backtests[key]) for row, key in of_task if key in backtests])
+        for of_task in keys
+    )
+
+
+def _build_prediction_table(pairs: Sequence[tuple[Row, Backtest]]) -> Table | None:
+    if not pairs:
+        return None
+    headings = (
+        *("peak: predicted", "measured", "ratio"),
+        *("time to train: predicted", "measured", "ratio"),
+    )
+    names = [
+        f"{kind}_{part}"
+        for kind in ("peak", "seconds")
+        for part in ("predicted", "measured", "ratio")
+    ]
+    return Table(
+        name="predictions",
+        title="Predicted and measured",
+        above="Each method predicted as if it had never run here: from first principles "
+        "(operations, bytes), fitted to the runs of the other methods on the same model and "
+        "device. A ratio over 1: predicted too much. Seconds are for the steps that were made, "
+        "since early stopping is not foreseen.",
+        columns=(
+            LABEL,
+            *(Column(name=n, heading=h) for n, h in zip(names, headings, strict=True)),
+        ),
+        rows=tuple(
+            {
+                **row.names,
+                **dict(
+                    zip(
+                        names,
+                        (
+                            *_compare_predictions(backtest.peaks, format_bytes),
+                            *_compare_predictions(backtest.seconds, format_seconds),
+                        ),
+                        strict=True,
+                    )
+                ),
+            }
+            for row, backtest in pairs
+        ),
+        notes=tuple(_note_predictions([backtest for _, backtest in pairs])),
+    )
+
+
+def _compare_predictions(
+    pairs: Sequence[tuple[float, float]], format_: Callable[[float], str]
+) -> tuple[Amount | None, Amount | None, Amount | None]:
+    """Medians of predicted and measured, and of their ratios."""
+    if not pairs:
+        return None, None, None
+    predicted, measured = (statistics.median(side) for side in zip(*pairs, strict=True))
+    ratio = statistics.median(p / m for p, m in pairs)
+    return (
+        Amount(value=predicted, text=format_(predicted)),
+        Amount(value=measured, text=format_(measured)),
+        Amount(value=ratio, text=format_ratios(pairs)),
+    )
+
+
+def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
+    """``1.03 (0.97 to 1.10, 3 runs)``: median and range of predicted to measured."""
+    ratios = sorted(predicted / measured for predicted, measured in pairs)
+    median, runs = f"{statistics.median(ratios):.2f}", pluralise(len(ratios), "run")
+    if len(ratios) == 1:
+        return f"{median} ({runs})"
+    return f"{median} ({ratios[0]:.2f} to {ratios[-1]:.2f}, {runs})"
+
+
+def _note_predictions(backtests: Sequence[Backtest]) -> Iterable[str]:
+    peaks = [(backtest.peaks, backtest.basis_peaks) for backtest in backtests]
+    seconds = [(backtest.seconds, backtest.basis_seconds) for backtest in backtests]
+    for quantity, known in (("Peak memory", peaks), ("Time to train", seconds)):
+        if pairs := [pair for of_method, _ in known for pair in of_method]:
+            counts = sorted(runs for of_method, runs in known if of_method)
+            span = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+            yield (
+                f"{quantity}, predicted to measured over all methods: {format_ratios(pairs)}; "
+                f"each predicted from {span} runs of others."
+            )

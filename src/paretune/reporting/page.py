@@ -1,0 +1,223 @@
+"""The report as one HTML page: nothing in it is loaded from elsewhere.
+
+It is complete without JavaScript. With JavaScript the reader sorts tables, copies commands, chooses
+the cost and the budget of the Pareto chart (drawn by Vega, https://vega.github.io, as the package
+``vl-convert-python`` of its makers brings it), and the two methods whose answers are compared. The
+page's policy allows these scripts by their hashes and no other, and forbids ``eval``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from paretune.data.cache_dir import data_home
+from paretune.errors import StoreError
+from paretune.reporting import charts, tables
+from paretune.reporting.document import Report, TaskReport
+from paretune.reporting.overview import format_cell_score, list_rows, list_score_bases
+from paretune.reporting.text.escape import dump_script_json
+from paretune.reporting.text.formatting import (
+    format_interval,
+    format_rank,
+    format_seconds,
+    format_units,
+)
+from paretune.reporting.vega import draw_svg
+from paretune.reporting.writing import write_file
+from paretune.terminal.plural import pluralise
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = files("paretune.reporting") / "templates"
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+"""What the bundle defines in the page: the function that draws."""
+
+
+@cache
+def load_vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
+
+    Building it takes about 1.5 s, so it is cached in the folder of downloaded data, one file for
+    each version; where that folder cannot be written, each process builds it again. A damaged
+    file is replaced.
+    """
+    licence = (_TEMPLATES / "vega-licence.txt").read_text(encoding="utf-8").strip()
+    sources = f"{version('vl-convert-python')}\n{_SNIPPET}\n{licence}"
+    cached = data_home() / "page" / f"vega-{_digest(sources)[:16]}.js"
+    if (text := _read_cached(cached)) is not None:
+        return text
+    # Imported here: 80 MB of shared object that a report on a terminal does not need.
+    import vl_convert
+
+    text = _inert(f"/*!\n{licence}\n*/\n{vl_convert.javascript_bundle(_SNIPPET)}")
+    # Where the folder is read-only or full, the next process builds it again.
+    with suppress(StoreError):
+        write_file(cached, f"{_digest(text)}\n{text}", "the page's library")
+    return text
+
+
+def _read_cached(path: Path) -> str | None:
+    """The text of a cached file; None where there is none, or where it is damaged."""
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return None
+    digest, _, text = path.read_bytes().decode("utf-8", errors="replace").partition("\n")
+    return text if digest == _digest(text) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def load_script(name: str) -> str:
+    """A script of ours: ``page`` (tables and commands), ``pareto`` or ``disagreement``."""
+    return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
+
+
+def content_security_policy(scripts: list[str]) -> str:
+    """The page's Content-Security-Policy: these scripts, our styles, and nothing else."""
+    allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
+    run = f"; script-src {allowed}" if scripts else ""
+    return f"default-src 'none'; style-src 'unsafe-inline'{run}"
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _inert(script: str) -> str:
+    """A script in which nothing ends its own element: ``</`` only occurs in texts and patterns."""
+    return script.replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+_FORMATTERS = (
+    format_cell_score,
+    format_interval,
+    format_rank,
+    format_seconds,
+    format_units,
+    pluralise,
+    tables.build_pair_table,
+    tables.build_failure_table,
+    tables.find_word_columns,
+    tables.format_value,
+)
+"""Functions that templates call."""
+
+
+def write_page(report: Report, path: Path, card: Path | None = None) -> Path:
+    """Write the page to ``path``, whole or not at all; its folder is created if it is missing.
+
+    Args:
+        report: all of the study.
+        path: an HTML file.
+        card: a picture that is published with the page, for links to it.
+
+    Raises:
+        StoreError: the page cannot be written there.
+    """
+    image = ""
+    if card is not None:
+        image = quote(Path(os.path.relpath(card, path.parent)).as_posix())
+    return write_file(path, render_page(report, image=image), "the page")
+
+
+def render_page(
+    report: Report, load_vega: Callable[[], str] = load_vega, *, image: str = ""
+) -> str:
+    """The page as text. Everything that comes from data or names is escaped.
+
+    Args:
+        report: all of the study.
+        load_vega: returns the charting library; called only where a task has a Pareto chart.
+        image: address of the page's card, relative to the page.
+    """
+    from markupsafe import Markup
+
+    rows = list_rows(report.tasks)
+    parts = [_draw_task(task) for task in report.tasks]
+    page_scripts = [load_script("page")] if rows else []
+    fronts = [part for part in parts if part["fronts"]]
+    if fronts:
+        page_scripts += [load_vega(), load_script("pareto")]
+    if any(task.disagreement or task.segments for task in report.tasks):
+        page_scripts.append(load_script("disagreement"))
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            policy=Markup(content_security_policy(page_scripts)),  # noqa: S704
+            scripts=[Markup(text) for text in page_scripts],  # noqa: S704
+            # Every character that could be markup is an escape in it.
+            json=lambda values: Markup(dump_script_json(values)),  # noqa: S704
+            draw=_draw,
+            image=image,
+            parts=parts,
+            front=fronts[0] if fronts else None,
+            specs=[[chart.spec for chart in part["fronts"]] for part in parts],
+            rows=rows,
+            score_bases=list_score_bases(report.tasks),
+            over_tasks_note=tables.OVER_TASKS_NOTE,
+            several=len({row.model for row in rows if row.memory}) > 1,
+        )
+    )
+
+
+def _draw(chart: charts.Chart) -> Any:
+    """The chart as markup: Vega escapes what is in it."""
+    from markupsafe import Markup
+
+    return Markup(draw_svg(chart.spec).replace("<svg ", '<svg aria-hidden="true" ', 1))  # noqa: S704
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    jinja = Environment(
+        loader=PackageLoader("paretune.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.globals |= {function.__name__: function for function in _FORMATTERS}
+    return jinja
+
+
+def _draw_task(task: TaskReport) -> dict[str, Any]:
+    """The charts of one task; memory once: by its parts where they are known, else as one bar."""
+    scores, fronts = charts.chart_scores(task), charts.chart_fronts(task)
+    memory = charts.chart_memory_parts(task) or charts.chart_memory(task)
+    costs = ("evaluation", "step", "energy") if task.fronts else tuple(tables.COSTS)
+    return {
+        "task": task,
+        "bars": [chart for chart in (scores, memory) if chart],
+        "fronts": fronts,
+        "sizes": charts.chart_model_sizes(task),
+        "curves": charts.chart_learning_curves(task),
+        "ends": _find_ends(task),
+        "front_table": tables.build_front_table(task),
+        "scores": tables.build_score_table(task),
+        "costs": tables.build_cost_table(task, costs),
+        "bytes": tables.build_memory_table(task),
+        "size_table": tables.build_size_table(task),
+    }
+
+
+def _find_ends(task: TaskReport) -> tuple[float, float]:
+    """The lowest and the highest end of the task's intervals: the axis of those in its cells."""
+    scores = [cell.score for cell in task.cells if cell.score]
+    ends = [end for score in scores for end in (score.low, score.high)]
+    return min(ends, default=0.0), max(ends, default=1.0)

@@ -1,0 +1,639 @@
+"""Parts of the report's document: scores, cells, advice, fronts, tables, differing examples.
+
+Field descriptions are those of the site's page on JSON; names in JSON are the fields' aliases.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from paretune.analysis.memory_breakdown import RESIDENT_PARTS
+from paretune.analysis.pareto.costs import Axis
+from paretune.metrics.classification import NO_LABEL
+from paretune.reporting.text.formatting import format_interval, format_rate, format_units
+from paretune.terminal.notebook import html_block, html_code, html_lines
+from paretune.terminal.plural import pluralise
+
+Standing = Literal["above", "unclear", "below"]
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number that may be infinite or unknown: null in JSON."""
+Limit = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value)]
+"""A highest value: null in JSON where there is none."""
+Count = Annotated[int | None, BeforeValidator(lambda value: value or None)]
+"""A count that is null where it is 0."""
+
+
+_NAMES = {
+    "n_examples": "examples",
+    "n_clusters": "groups",
+    "n_questions": "questions",
+    "n_seeds": "seeds",
+    "share_seeds": "from_seeds",
+    "advice": "recommendation",
+}
+"""Names in JSON of fields that are called otherwise here."""
+
+
+class Part(BaseModel):
+    """A part of the document; made from values that have attributes of the same names."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        from_attributes=True,
+        validate_by_name=True,
+        ser_json_inf_nan="null",
+        alias_generator=lambda name: _NAMES.get(name, name),
+    )
+
+    @classmethod
+    def read(cls, value: object) -> Self | None:
+        """The part with the attributes of a value; None of None."""
+        return None if value is None else cls.model_validate(value)
+
+
+class Design(Part):
+    """How test answers came about."""
+
+    folds: int = Field(description="outer folds, each answered by a run of its own; 0: one part")
+    repeats: int = Field(description="times that all rows were divided into folds")
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether rows were answered by runs trained on the other folds."""
+        return self.folds > 0
+
+
+class Score(Part):
+    """A score with its 95 % interval, and what it is computed on."""
+
+    estimate: Number = Field(description="the score")
+    low: Number = Field(description="lower end of the 95 % interval")
+    high: Number = Field(description="upper end of the 95 % interval")
+    n_examples: int = Field(description="number of examples")
+    n_clusters: Count = Field(
+        default=None, description="groups of dependent examples, resampled as a whole"
+    )
+    n_questions: Count = Field(default=None, description="questions that the examples answer")
+    n_seeds: int = Field(description="number of seeds; under cross-validation of repeats")
+    design: Design = Field(description="how its answers came about")
+    share_seeds: float | None = Field(
+        description="share of the variance that comes from seeds; null: one seed, so it is not "
+        "known and the interval is over examples only",
+    )
+    highest: Limit = Field(description="highest possible score")
+
+    @field_validator("share_seeds")
+    @classmethod
+    def _hide_unknown_share(cls, share: float | None, info: Any) -> float | None:
+        one_seed = info.data["n_seeds"] == 1 and not info.data["design"].is_cross_validation
+        return None if one_seed else share
+
+
+class Difference(Score):
+    """A score minus another one, paired on the same examples."""
+
+    p: float = Field(description="two-sided p-value against no difference")
+
+
+class BaselineDifference(Part):
+    """A cell beside one baseline."""
+
+    baseline: str = Field(description="key of the baseline")
+    difference: Difference = Field(description="score of the cell minus that of the baseline")
+    p_holm: float = Field(description="its p-value, corrected over the methods of the model")
+    standing: Standing = Field(description="above, unclear or below, by p_holm under 0.05")
+
+
+class PairDifference(Part):
+    """Two cells of one model."""
+
+    model: str = Field(description="the model that both are on")
+    a: str = Field(description="key of a method or baseline")
+    b: str = Field(description="of another")
+    difference: Difference = Field(description="a minus b")
+    p_holm: float = Field(description="its p-value, corrected over all pairs of the model")
+    standing: Standing = Field(
+        description="of a, by p_holm under 0.05; unclear where a side is one run of a method that "
+        "draws its seed"
+    )
+    mcnemar_p: float | None = Field(
+        default=None,
+        description="McNemar's exact p-value where both are one run; null: they are not",
+    )
+
+
+class TriedRate(Part):
+    """One learning rate on trial."""
+
+    rate: float = Field(description="the learning rate")
+    score: Score | None = Field(
+        description="mean on the selection parts, one tuning seed; null: all failed, or the "
+        "predictions behind its interval are not stored"
+    )
+    folds: int = Field(description="number of selection parts")
+    lost: int = Field(description="how many of them diverged or ran out of memory")
+
+    @property
+    def text(self) -> str:
+        """``1e-3: 0.71 [0.60, 0.82] (40 × 1, 1 fold)``."""
+        folds = pluralise(self.folds, "fold")
+        lost = f", {self.lost} lost" if self.lost else ""
+        if self.score is None:
+            score = "lost" if self.lost == self.folds else "no answers stored"
+            return f"{format_rate(self.rate)}: {score} ({folds}{lost})"
+        return (
+            f"{format_rate(self.rate)}: {format_interval(self.score)} "
+            f"({format_units(self.score)} × 1, {folds}{lost})"
+        )
+
+
+class BestOfTrials(Part):
+    """What fewer trials would have found."""
+
+    trials: int = Field(description="number of trials")
+    expected: Score = Field(
+        description="expected best score on the selection parts (Dodge et al. 2019)"
+    )
+    seconds: float | None = Field(description="their training; null: not measured")
+
+
+class FailedRuns(Part):
+    """How often training failed."""
+
+    failed: int = Field(description="how many")
+    runs: int = Field(description="of how many")
+    low: float = Field(description="one-sided lower 95 % limit of their rate (Clopper-Pearson)")
+    high: float = Field(description="one-sided upper 95 % limit")
+
+
+class Ranks(Part):
+    """The ranks that a method may have."""
+
+    best: int = Field(description="the best possible rank, 1 the best of all")
+    worst: int = Field(description="the worst possible rank")
+    of: int = Field(description="number of methods")
+
+
+class BaselineVerdict(Part):
+    """A cell beside all baselines."""
+
+    standing: Literal["above", "unclear", "below", "none"] = Field(
+        description="proven better than all, undecided, proven worse than one; none: no baseline "
+        "has a score yet"
+    )
+    summary: str = Field(description="the same as a phrase")
+    missing: tuple[str, ...] = Field(description="baselines that have no score yet")
+    of_trained: bool = Field(description="true: runs failed, so it is of those that trained")
+
+    @property
+    def above_all(self) -> bool:
+        """Proven better than every baseline, none of which is missing."""
+        return self.standing == "above" and not self.missing
+
+
+class LikelihoodOfRun(Part):
+    """How probable one run made the right answers."""
+
+    log_likelihood: Number = Field(description="mean over its test examples")
+    brier: float | None = Field(description="mean Brier score; null: answers are no labels")
+    temperature: Number | None = Field(
+        description="divides the run's logits, fitted on its selection part; null: nothing is "
+        "divided, or it is infinite"
+    )
+    deviation: float | None = Field(
+        description="standard deviation of a regression's errors; null: no regression"
+    )
+    examples: int = Field(description="number of test examples")
+
+
+class SelectionPoint(Part):
+    """One point of a learning curve, of one seed, without an interval."""
+
+    step: int | None = Field(description="training step")
+    epoch: float | None = Field(description="epoch")
+    loss: Number = Field(description="training loss")
+    examples: int | None = Field(description="examples of the selection part; null: not stored")
+    selection: Number = Field(description="primary score on the selection part")
+    selection_loss: Number = Field(description="loss on the selection part")
+
+
+class FinalRun(Part):
+    """One final run."""
+
+    run: str = Field(description="id of the run in the store")
+    seed: int = Field(description="its seed")
+    rate: float | None = Field(description="its learning rate; null: it has none")
+    outer_fold: int | None = Field(
+        description="fold of whose rows its score is; null: of the test part"
+    )
+    outer_repeat: int | None = Field(description="in which division into folds, from 0")
+    outcome: str = Field(description="ok, collapsed, diverged, out_of_memory or error")
+    steps: int | None = Field(description="training steps")
+    best_step: int | None = Field(
+        description="step of the checkpoint that was kept; null: the last"
+    )
+    trained_parameters: int | None = Field(
+        description="number of trained parameters, head included"
+    )
+    score: Score | None = Field(description="on the test part; null: no predictions")
+    score_shifted: Number | None = Field(description="on the shifted test part; null: none")
+    selection: Score | None = Field(
+        description="on the selection part, of the checkpoint that was kept: it selected the "
+        "checkpoint, so it is biased upwards; null: no predictions there"
+    )
+    scores: dict[str, Any] | None = Field(
+        description="every score on the test part, of n examples, without intervals"
+    )
+    likelihood: LikelihoodOfRun | None = Field(description="of its right answers; null: none")
+    wall_seconds: Any = Field(description="seconds by phase")
+    curve: tuple[SelectionPoint, ...] = Field(description="learning curve")
+
+
+class Amount(Part):
+    """A number with its text."""
+
+    value: float | None = Field(description="mean over the measurements; null: not known")
+    text: str = Field(description="with its unit and range, or why it is not known")
+    low: float | None = Field(default=None, description="lowest of several; null: one measurement")
+    high: float | None = Field(default=None, description="highest of several")
+
+
+class CellCost(Part):
+    """What a cell costs."""
+
+    memory: Amount = Field(description="peak bytes in training")
+    step: Amount = Field(description="median seconds of a step")
+    trained: Amount = Field(description="trained parameters, head included")
+    saved: Amount = Field(description="bytes of the trained tensors on disk")
+    evaluation: Amount = Field(description="peak bytes in evaluation")
+    latency: Amount = Field(description="seconds of inference an example, unmerged")
+    energy: Amount = Field(description="joules of a step")
+    conditions: str = Field(description="device, threads, batch and length of the measurement")
+    counter: str = Field(description="what the peaks were read from")
+
+
+class MemoryParts(Part):
+    """Peak memory in training by part; means over the measurements."""
+
+    measurements: int = Field(description="number of solo measurements")
+    peak: float | None = Field(description="bytes at the peak in training")
+    weights: float | None = Field(description="bytes of parameters and buffers")
+    gradients: float | None = Field(description="bytes of gradients")
+    optimizer: float | None = Field(description="bytes of optimiser states")
+    activations: float | None = Field(
+        description="bytes that one forward pass saves for its backward pass"
+    )
+    working: float | None = Field(
+        description="the peak minus weights, gradients and optimiser states"
+    )
+    rest: float | None = Field(
+        description="working minus activations; null: they cannot be separated"
+    )
+    missing: dict[str, str] = Field(description="why a part was not counted")
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether any part was counted."""
+        return any(getattr(self, name) is not None for name in (*RESIDENT_PARTS, "activations"))
+
+    @property
+    def stacked_parts(self) -> tuple[tuple[str, float], ...]:
+        """Parts that add up to the peak, from the bottom; empty if they do not."""
+        if self.working is None:
+            return ()
+        names = ("working",) if self.rest is None else ("activations", "rest")
+        return tuple((name, getattr(self, name)) for name in (*RESIDENT_PARTS, *names))
+
+
+class CellReport(Part):
+    """One model and method on one task."""
+
+    model: str | None = Field(description="name of the model; null: the baseline needs none")
+    method: str = Field(description="key of the method in the study")
+    name: str = Field(description="name of the method")
+    label: str = Field(description="the method as readers see it: LoRA")
+    title: str = Field(description="the same, with the model where the task has several")
+    baseline: bool = Field(description="true: a baseline, not a method under comparison")
+    deterministic: bool = Field(description="true: it draws nothing, so seeds cannot differ")
+    readout: str | None = Field(
+        description="how it answers: head, label_words or text; null: the baseline needs no "
+        "model, or no run has ended"
+    )
+    finished: bool = Field(description="true: all its runs have ended")
+    all_trials_failed: bool = Field(description="true: no learning rate could be trained")
+    rate: float | None = Field(
+        description="learning rate of the final runs, in cross-validation of most; null: it has "
+        "none"
+    )
+    rate_undecided: bool = Field(description="true: the runner-up is within one standard error")
+    rate_edge: Literal["lowest", "highest", ""] = Field(
+        description="which end of those tried it is; empty: neither"
+    )
+    tried: tuple[TriedRate, ...] = Field(description="learning rates on trial")
+    expected_best: tuple[BestOfTrials, ...] = Field(description="what fewer trials would find")
+    score: Score | None = Field(description="mean over the final seeds on the test part")
+    rank: Ranks | None = Field(
+        description="ranks that it may have among the methods of its model; null: a baseline"
+    )
+    at_most_points_worse: float | None = Field(
+        description="points that it may be worse than the best of its model's methods and "
+        "baselines, with 95 % for all at once; null: one run, or no score"
+    )
+    failures: FailedRuns | None = Field(
+        description="runs that diverged, ran out of memory or answer a constant; they are in no "
+        "score; null: nothing is drawn, or no run has ended"
+    )
+    verdict: BaselineVerdict | None = Field(
+        description="against the baselines; null: no score, or a baseline without a model"
+    )
+    comparisons: tuple[BaselineDifference, ...] = Field(
+        description="with each baseline, paired on the same examples"
+    )
+    collapsed: bool = Field(
+        description="true: at least half of its seeds give every example the same answer"
+    )
+    signs: str = Field(description="its signs in the first table; signs has their meanings")
+    flags: tuple[str, ...] = Field(description="what else must be known: collapsed 1/3")
+    outcomes: dict[str, int] = Field(description="how the final runs ended, judged by answers")
+    run_seconds: float | None = Field(description="median seconds of training of a final run")
+    runs: tuple[FinalRun, ...] = Field(description="final runs, by seed")
+    cost: CellCost = Field(description="what it costs: means over the solo measurements")
+    costs: tuple[dict[str, Any], ...] = Field(
+        description="solo measurements as the store has them: run, outcome, device, threads, "
+        "batch_size, length, phases (each its peak_bytes), components, step_seconds, inference, "
+        "saved_bytes, energy ..., and not_measured with the reasons"
+    )
+    memory: MemoryParts | None = Field(description="peak memory by part; null: not measured")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether any final run has ended, or none will come."""
+        return bool(self.runs) or self.all_trials_failed
+
+    @property
+    def model_label(self) -> str:
+        """The model as readers see it; a dash without one."""
+        return self.model or "-"
+
+    @property
+    def rate_text(self) -> str:
+        """The learning rate with its marks: ``1e-3 (runner-up close, highest tried)``."""
+        marks = ["runner-up close"] if self.rate_undecided else []
+        marks += [f"{self.rate_edge} tried"] if self.rate_edge else []
+        text = format_rate(self.rate)
+        return f"{text} ({', '.join(marks)})" if marks else text
+
+
+class Chances(Part):
+    """What taking a configuration may bring."""
+
+    score: float = Field(description="expected score of its next run, failures included")
+    loss_points: float = Field(description="expected loss against the best, in points")
+    chance_best: float = Field(description="that it is the best of all")
+    chance_worse: float = Field(description="that it is over within_points worse than the best")
+    chance_below_baseline: float | None = Field(
+        description="that it is below free_baseline; null: it is that, or there is none"
+    )
+
+
+class Advice(Part):
+    """What to take on one task, in sentences and numbers."""
+
+    task: str = Field(description="the task")
+    take: str = Field(description="the configuration, by its keys; empty: none")
+    model: str = Field(default="", description="key of its model; empty: none")
+    method: str = Field(default="", description="key of its method; empty: none")
+    kind: str = Field(
+        default="none",
+        description="method (proven better than every baseline), guess (a method that is not), "
+        "baseline or none",
+    )
+    proven: bool = Field(default=False, description="true: better than every baseline at 95 %")
+    within_points: float = Field(
+        default=1.0,
+        description="expected loss that is accepted for a lower cost; points are hundredths of "
+        "the metric's highest value",
+    )
+    prospect: Chances | None = Field(
+        default=None, description="what taking it may bring; null: nothing is taken"
+    )
+    free_baseline: str = Field(
+        default="", description="key of the best baseline without a model; empty: none"
+    )
+    headline: str = Field(default="", description="what to take, its score and what it costs")
+    lines: tuple[str, ...] = Field(
+        description="at most three of 80 columns: what to take, why, what would change it"
+    )
+    reasons: tuple[str, ...] = Field(description="the same in sentences")
+    explanations: tuple[str, ...] = Field(
+        description="what the lines do not say: the interval, why this one, what is safe"
+    )
+    changes: tuple[str, ...] = Field(description="what would change it, most important first")
+    warnings: tuple[str, ...] = Field(default=(), description="what must be known beside it")
+    command: str = Field(description="exports it; empty: it has no weights")
+
+    def _repr_html_(self) -> str:
+        command = html_code([self.command]) if self.command else ""
+        return html_block(self.lines) + html_lines(self.changes) + command
+
+
+class FrontPoint(Part):
+    """A configuration with its score and one cost."""
+
+    model: str | None = Field(description="its model; null: none")
+    method: str = Field(description="key of its method")
+    title: str = Field(description="what readers see")
+    score: Score = Field(description="expected score of its next run")
+    value: float = Field(description="in bytes, seconds, parameters or nats a token")
+    measurements: int = Field(description="solo measurements; 0: it is counted")
+    on_front: bool = Field(description="true: by the estimates nothing is cheaper and better")
+    probability: float = Field(description="share of 2,000 draws in which it is on the front")
+
+
+class CostFront(Part):
+    """All configurations that have a score and one cost, cheapest first."""
+
+    axis: Axis = Field(description="memory, time, parameters, saved, inference or forgetting")
+    points: tuple[FrontPoint, ...] = Field(description="cheapest first")
+
+
+class Column(Part):
+    """A column of a table."""
+
+    name: str = Field(description="key of the value in each row")
+    heading: str = Field(description="what readers see above it")
+    kind: Literal["value", "basis", "points", "words"] = Field(
+        default="value",
+        description="how it is written: basis, of a score: examples x seeds; points: a difference "
+        "in hundredths; words: sentences",
+    )
+    digits: int | None = Field(
+        default=None, description="decimal digits of a score; null: by its scale"
+    )
+    detail: bool = Field(default=False, description="true: only the page has it")
+
+
+Value = Score | Amount | str | float | int | bool | None
+TableRow = dict[str, Value]
+
+
+class Table(Part):
+    """Further measures of a task, a row for each cell that has them.
+
+    Rows have ``model``, ``method``, ``label`` and ``baseline`` beside the columns' names, where
+    they are of cells. Renderers take every table of a report in this form.
+    """
+
+    name: str = Field(description="name of the table's files")
+    title: str = Field(description="what it is about")
+    above: str = Field(default="", description="what its numbers are")
+    columns: tuple[Column, ...] = Field(default=(), description="in order")
+    rows: tuple[TableRow, ...] = Field(default=(), description="values by the names of the columns")
+    notes: tuple[str, ...] = Field(default=(), description="what must be known of it")
+
+
+class AnsweredSide(Part):
+    """One configuration in a comparison example by example."""
+
+    name: str = Field(description="what readers see")
+    seeds: int = Field(description="number of seeds")
+    answers: tuple[int, ...] = Field(description="its majority answer to each listed example")
+    right: tuple[int, ...] = Field(description="how many seeds answer it rightly")
+
+
+class AgreementCounts(Part):
+    """How often two configurations are right; counts add up to examples x runs."""
+
+    a: int = Field(description="place of one among the sides")
+    b: int = Field(description="place of the other")
+    runs: int = Field(description="pairs of runs; 0: they share no seed")
+    both: int = Field(description="answers in which both are right")
+    only_a: int = Field(description="only a is")
+    only_b: int = Field(description="only b is")
+    neither: int = Field(description="none is")
+    differing: int = Field(description="examples with different majority answers")
+    named: tuple[int, ...] = Field(description="places of those that are listed")
+
+
+class Disagreement(Part):
+    """Test examples that one configuration answers rightly and another does not."""
+
+    n: int = Field(description="number of test examples")
+    unit: str = Field(description="examples or answers")
+    sides: tuple[AnsweredSide, ...] = Field(description="the configurations")
+    pairs: tuple[AgreementCounts, ...] = Field(description="every pair of them")
+    examples: tuple[tuple[str, int], ...] = Field(description="identifiers and labels")
+    labels: tuple[str, ...] = Field(description="names of the labels; empty: not known")
+    default_pair: int = Field(description="place of the pair that is shown first")
+
+    @property
+    def first_pair(self) -> AgreementCounts:
+        """The pair that is shown first."""
+        return self.pairs[self.default_pair]
+
+    def label(self, index: int) -> str:
+        """The name of a label, or its number where it has none; "no label" where none was found."""
+        if index == NO_LABEL:
+            return "no label"
+        return self.labels[index] if index < len(self.labels) else str(index)
+
+    def basis(self, pair: AgreementCounts) -> str:
+        """What the counts of a pair are over."""
+        if not pair.runs:
+            return "no seed that both have: nothing can be counted"
+        return f"{self.n:,} test {self.unit} × {pluralise(pair.runs, 'pair')} of runs"
+
+    def count(self, pair: AgreementCounts, count: int) -> str:
+        """One of the four counts; a dash where nothing was counted."""
+        return f"{count:,}" if pair.runs else "–"
+
+    def differing(self, pair: AgreementCounts) -> str:
+        """On how many examples the majority answers differ, and how many are listed."""
+        whole = (
+            f"Majority answers over seeds differ on {pair.differing:,} of {self.n:,} test "
+            f"{self.unit}"
+        )
+        left = pair.differing - len(pair.named)
+        if not pair.differing:
+            return f"{whole}."
+        if not left:
+            return f"{whole}; all are listed, the clearest difference first."
+        return (
+            f"{whole}; the {len(pair.named)} with the clearest difference are listed, {left:,} are "
+            "left out."
+        )
+
+
+class TranslatingSide(Part):
+    """One configuration in a comparison segment by segment."""
+
+    name: str = Field(description="what readers see")
+    seeds: int = Field(description="number of seeds")
+
+
+class DifferingSegment(Part):
+    """One segment on which two differ; the texts of one pair of runs."""
+
+    uid: str = Field(description="identifier of the segment")
+    source: int | None = Field(description="place of the source among the texts; null: not known")
+    reference: int = Field(description="place of the reference")
+    outputs: tuple[int, int] = Field(description="places of both outputs")
+    seeds: tuple[int, int] = Field(description="of these runs")
+    scores: tuple[float, float] = Field(description="their chrF, 0 to 100")
+    means: tuple[float, float] = Field(description="chrF over all seeds of each side")
+
+
+class SegmentCounts(Part):
+    """How often one of two has the higher chrF; counts add up to segments x runs."""
+
+    a: int = Field(description="place of one among the sides")
+    b: int = Field(description="place of the other")
+    runs: int = Field(description="pairs of runs; 0: they share no seed")
+    only_a: int = Field(description="segments in which a is higher")
+    only_b: int = Field(description="b is higher")
+    equal: int = Field(description="neither is")
+    differing: int = Field(description="segments on which the means over seeds differ")
+    segments: tuple[DifferingSegment, ...] = Field(description="those that differ most")
+
+
+class SegmentDifferences(Part):
+    """Segments on which two translations differ most."""
+
+    n: int = Field(description="number of test segments")
+    sides: tuple[TranslatingSide, ...] = Field(description="the configurations")
+    pairs: tuple[SegmentCounts, ...] = Field(description="every pair of them")
+    texts: tuple[str, ...] = Field(description="sources, references and outputs, each once")
+    languages: tuple[str, str] = Field(description="codes of source and target; empty: not known")
+    cut: bool = Field(description="true: some text is shortened")
+    default_pair: int = Field(description="place of the pair that is shown first")
+
+    @property
+    def first_pair(self) -> SegmentCounts:
+        """The pair that is shown first."""
+        return self.pairs[self.default_pair]
+
+    def basis(self, pair: SegmentCounts) -> str:
+        """What the counts of a pair are over."""
+        if not pair.runs:
+            return "no seed that both have: nothing can be counted"
+        return f"{self.n:,} test segments × {pluralise(pair.runs, 'pair')} of runs"
+
+    def count(self, count: int, pair: SegmentCounts) -> str:
+        """One of the three counts; a dash where nothing was counted."""
+        return f"{count:,}" if pair.runs else "–"
+
+    def differing(self, pair: SegmentCounts) -> str:
+        """On how many segments the means differ, and how many are shown."""
+        whole = f"The means over seeds differ on {pair.differing:,} of {self.n:,} test segments"
+        if not pair.differing:
+            return f"{whole}."
+        return f"{whole}; the {len(pair.segments)} with the largest difference are shown."
+
+    def score(self, segment: DifferingSegment, side: int, pair: SegmentCounts) -> str:
+        """``61.2, mean of 3 seeds 58.0``: of one segment, so without an interval."""
+        seeds = self.sides[(pair.a, pair.b)[side]].seeds
+        score = f"{segment.scores[side]:.1f}"
+        return score if seeds == 1 else f"{score}, mean of {seeds} seeds {segment.means[side]:.1f}"

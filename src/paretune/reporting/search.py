@@ -1,0 +1,287 @@
+"""The blocks on searches: what each has found, what its trials said, and what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from paretune.methods.core.options import ALL, list_layers
+from paretune.reporting.measures import LABEL
+from paretune.reporting.parts import (
+    Amount,
+    Column,
+    Table,
+    TableRow,
+)
+from paretune.reporting.rows import Row
+from paretune.reporting.text.formatting import (
+    format_amount,
+    format_rate,
+    format_seconds,
+    format_share,
+    join_names,
+)
+from paretune.search.review import SearchReview, review_search
+from paretune.search.space import describe_layers
+from paretune.search.surrogate import expected_maximum
+from paretune.store.record import Record
+from paretune.study.run import is_trial
+from paretune.terminal.plural import pluralise
+
+_NORMAL = 1.96
+
+
+@dataclass(frozen=True)
+class _SearchResult:
+    """What a search has completed, by the first final run.
+
+    ``combination``: its members. ``options``: what the study says of the search.
+    """
+
+    combination: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any]
+    rate: float | None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it stands beside a search, to show what that is worth."""
+        return self.options.get("sampler") == "random" or self.options.get("members") == ["lora"]
+
+    @property
+    def is_picked(self) -> bool:
+        """Whether the search goes on with it; others are further ones of its front."""
+        return bool(self.options.get("finalist", 1) == 1)
+
+
+def _find(row: Row) -> _SearchResult | None:
+    """None where no search was."""
+    for record in row.cell.final:
+        if option := record.run.method.found_by_search:
+            options = record.run.method.options
+            return _SearchResult(options[option], options, record.run.learning_rate)
+    return None
+
+
+def build_search_table(rows: Sequence[Row], records: Sequence[Record]) -> Table | None:
+    """A line for each method that a search has completed; None where there is none.
+
+    Args:
+        records: of the task.
+    """
+    lines = []
+    notes: dict[str, None] = {}
+    for row in rows:
+        if (result := _find(row)) is None:
+            continue
+        trials = _list_trials(row, result, records)
+        lines.append({**row.names, **_describe(row, result, trials)})
+        if not result.is_control and result.is_picked:
+            notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
+    if not lines:
+        return None
+    return Table(
+        name="search",
+        title="What the search found",
+        above="A search tries combinations of methods in groups of layers on the selection part, "
+        "with one seed each; what it found was then trained anew, as every method. A layer in "
+        "which a method stands is ■, lowest first. Searches of one model share their trials: "
+        "counted are all in the space of a search, also those that another one asked for.",
+        columns=(
+            LABEL,
+            Column(name="combination", heading="combination", kind="words"),
+            Column(name="layers", heading="layers", kind="words"),
+            Column(name="selected", heading="selection said"),
+            Column(name="tested", heading="test says"),
+            Column(name="trials", heading="trials"),
+            Column(name="seconds", heading="their training"),
+        ),
+        rows=tuple(lines),
+        notes=tuple(notes),
+    )
+
+
+def build_search_front_table(rows: Sequence[Row], records: Sequence[Record]) -> Table | None:
+    """The front of the first search of each model, of the first outer fold; None without one."""
+    lines: list[TableRow] = []
+    notes: list[str] = []
+    completed = [(row, result) for row in rows if (result := _find(row)) is not None]
+    for model in dict.fromkeys(row.model for row, _ in completed):
+        on_model = [(row, result) for row, result in completed if row.model == model]
+        row, result = next((pair for pair in on_model if not pair[1].is_control), on_model[0])
+        trials = _list_trials(row, result, records)
+        first = [r for r in trials if r.run.outer is None or r.run.outer.position == 0]
+        by = str(result.options.get("by", "parameters"))
+        review = review_search(first, by)
+        if review is not None:
+            lines += [{**row.names, **line} for line in _describe_front(review, by, on_model)]
+            notes += _describe_importance(review, row)
+    if not lines:
+        return None
+    return Table(
+        name="search-front",
+        title="The front of the search",
+        above="Of all trials, the combinations than which none is cheaper and believed to be "
+        "better. Believed is the mean of a model of all scores, with 95 % of what it leaves open; "
+        "scored is one run on the selection part. No test answer is in this table.",
+        columns=(
+            LABEL,
+            Column(name="combination", heading="combination", kind="words"),
+            Column(name="layers", heading="layers", kind="words"),
+            Column(name="rate", heading="rate"),
+            Column(name="cost", heading="cost"),
+            Column(name="believed", heading="believed [95 %]"),
+            Column(name="scored", heading="scored"),
+            Column(name="tested_as", heading="tested as", kind="words"),
+        ),
+        rows=tuple(lines),
+        notes=tuple(notes),
+    )
+
+
+def _describe_front(
+    review: SearchReview, by: str, entered: Sequence[tuple[Row, _SearchResult]]
+) -> Iterable[TableRow]:
+    for trial, record in zip(review.front, review.records, strict=True):
+        combination, rate = record.run.method.options["methods"], record.run.learning_rate
+        names = [
+            row.method
+            for row, result in entered
+            if list(result.combination) == list(combination) and result.rate == rate
+        ]
+        half = _NORMAL * trial.deviation
+        believed = f"{trial.score:.3f} [{trial.score - half:.3f}, {trial.score + half:.3f}]"
+        yield {
+            "combination": describe_layers(combination),
+            "layers": draw_layers(combination, record.layer_count or 1),
+            "rate": Amount(value=rate, text=format_rate(rate)),
+            "cost": Amount(value=trial.price, text=_format_price(trial.price, by)),
+            "believed": Amount(value=trial.score, text=believed),
+            "scored": Amount(value=trial.raw, text=f"{trial.raw:.3f}"),
+            "tested_as": ", ".join(names) or "–",
+        }
+
+
+def _format_price(price: float, by: str) -> str:
+    if by == "time":
+        return f"{price / 1e9:,.3g} GFLOP a step"
+    return format_amount("memory" if by == "memory" else "parameters", price)
+
+
+def _describe_importance(review: SearchReview, row: Row) -> Iterable[str]:
+    if review.importance:
+        shares = [f"{name} {format_share(min(share, 1.0))}" for name, share in review.importance]
+        yield (
+            f"{row.title}: what mattered on the selection part, as a share of the variance of that "
+            f"model of scores (what acts together counts more than once): {join_names(shares)}."
+        )
+
+
+def _list_trials(row: Row, result: _SearchResult, records: Sequence[Record]) -> list[Record]:
+    """Those of its model that lie in its space: searches share them."""
+    members = result.options.get("members")
+    whole = result.options.get("groups") == 1
+    return [
+        record
+        for record in records
+        if record.run.model.key == row.cell.model
+        and is_trial(record.run)
+        and all(
+            (members is None or member["name"] in members) and not (whole and "layers" in member)
+            for member in record.run.method.options["methods"]
+        )
+    ]
+
+
+def _describe(row: Row, result: _SearchResult, trials: Sequence[Record]) -> TableRow:
+    selected = _score_on_selection(row, result, trials)
+    tested = row.interval.estimate if row.interval else None
+    counts = {record.layer_count for record in trials} - {None}
+    strip = draw_layers(result.combination, counts.pop() or 1) if len(counts) == 1 else "–"
+    seconds = [s for r in trials if (s := r.train_seconds) is not None]
+    return {
+        "combination": describe_layers(result.combination),
+        "layers": strip,
+        "selected": None if selected is None else Amount(value=selected, text=f"{selected:.3f}"),
+        "tested": None if tested is None else Amount(value=tested, text=f"{tested:.3f}"),
+        "trials": len(trials),
+        "seconds": Amount(value=sum(seconds), text=format_seconds(sum(seconds)))
+        if seconds
+        else None,
+    }
+
+
+def _score_on_selection(row: Row, result: _SearchResult, trials: Sequence[Record]) -> float | None:
+    """The score of the trial of what was found."""
+    scores = [
+        score[0]
+        for r in trials
+        if r.run.method.options.get("methods") == list(result.combination)
+        and r.run.learning_rate == row.cell.final[0].run.learning_rate
+        and (score := r.selection_score) is not None
+    ]
+    return median(scores) if scores else None
+
+
+def draw_layers(combination: Sequence[Mapping[str, Any]], count: int) -> str:
+    """``lora ···■■■, ia3 ■■■■■■``: in which layers each method stands."""
+    inside: dict[str, set[int]] = {}
+    for member in combination:
+        layers = list_layers(str(member.get("layers", ALL)), count)
+        inside.setdefault(str(member["name"]), set()).update(layers)
+    return ", ".join(
+        f"{name} {''.join('■' if n in layers else '·' for n in range(count))}"
+        for name, layers in inside.items()
+    )
+
+
+def _write_notes(
+    row: Row, result: _SearchResult, rows: Sequence[Row], trials: Sequence[Record]
+) -> Iterable[str]:
+    by_selection = _score_on_selection(row, result, trials)
+    if by_selection is not None and row.interval is not None:
+        by_test = row.interval.estimate
+        yield f"{row.title}: selection said {by_selection:.2f}, test says {by_test:.2f}."
+    if len(trials) > 1:
+        yield (
+            f"Of {len(trials)} equal combinations the best score on the selection part is "
+            f"{expected_maximum(len(trials)):.1f} standard errors too high: that is why a search "
+            "believes the mean of a model of all scores, and why the test alone says what it is "
+            "worth."
+        )
+    if row.interval is None:
+        return
+    on_model = [
+        r
+        for r in rows
+        if r.cell.model == row.cell.model and not r.cell.baseline and r.interval is not None
+    ]
+    by_hand = [r for r in on_model if _find(r) is None]
+    controls = [r for r in on_model if (searched := _find(r)) is not None and searched.is_control]
+    compared = []
+    if controls:
+        compared.append(f"{_compare(row, _best(controls))}, the better of its controls")
+    if by_hand:
+        best = _best(by_hand)
+        spent = sum(r.train_seconds or 0.0 for r in trials)
+        hand = sum(r.train_seconds or 0.0 for r in best.cell.tuning)
+        times = f" (all trials took {spent / hand:.1f} times as long as its own)" if hand else ""
+        compared.append(f"{_compare(row, best)}, the best method that was set by hand{times}")
+    if compared:
+        yield (
+            f"Was the search worth it? {row.title} ({pluralise(len(row.cell.final), 'final run')}) "
+            f"is {' and '.join(compared)}. Whether that is more than chance is in the comparison "
+            "of all methods."
+        )
+
+
+def _best(rows: Sequence[Row]) -> Row:
+    return max(rows, key=lambda r: r.interval.estimate if r.interval else 0.0)
+
+
+def _compare(row: Row, reference: Row) -> str:
+    """``0.012 above full``."""
+    assert row.interval is not None and reference.interval is not None  # noqa: S101  (filtered)
+    gap = row.interval.estimate - reference.interval.estimate
+    return f"{abs(gap):.3f} {'above' if gap >= 0 else 'below'} {reference.title}"

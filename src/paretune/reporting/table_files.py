@@ -1,0 +1,292 @@
+"""The tables of a report as files: LaTeX (booktabs), Markdown, CSV and Parquet.
+
+CSV and Parquet have unrounded values, LaTeX and Markdown what readers see.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from paretune.reporting.document import Report
+from paretune.reporting.parts import (
+    Amount,
+    Score,
+    Table,
+)
+from paretune.reporting.tables import build_tables, format_rows, hide_details
+from paretune.reporting.text import escape
+from paretune.reporting.writing import write_file
+
+COLUMNS: Mapping[str, tuple[type, str]] = {
+    "task": (str, "the task"),
+    "model": (str, "the model; empty: the baseline needs none"),
+    "method": (str, "the method, as the study calls it"),
+    "baseline": (bool, "stands beside the methods and is not under comparison"),
+    "against": (str, "the baseline that a difference is against"),
+    "metric": (str, "what the score is, in words"),
+    "score": (float, "mean over seeds on the test part"),
+    "difference": (float, "score less that of the baseline, paired on the same examples"),
+    "low": (float, "lower end of the 95 % interval"),
+    "high": (float, "upper end of the 95 % interval"),
+    "n": (int, "test examples; of rates on trial selection examples"),
+    "n_groups": (int, "independent groups that the examples are in; empty: each on its own"),
+    "n_questions": (int, "questions that the examples answer; empty: no answer set"),
+    "seeds": (int, "seeds"),
+    "from_seeds": (float, "share of the variance that comes from seeds; empty: not known"),
+    "p": (float, "two-sided p-value against no difference"),
+    "p_holm": (float, "the same, corrected over its family of comparisons"),
+    "standing": (str, "above, unclear or below"),
+    "learning_rate": (float, "learning rate of the final runs, or the one on trial"),
+    "rate_marks": (str, "undecided, edge"),
+    "chosen": (bool, "whether this rate was chosen"),
+    "selection_score": (float, "mean on the selection parts; it chooses and is no result"),
+    "folds": (int, "selection parts"),
+    "lost": (int, "how many of them diverged or did not fit"),
+    "verdict": (str, "what may be said beside the baselines"),
+    "flags": (str, "what else must be known"),
+    "failed": (int, "runs that diverged, ran out of memory or answer a constant"),
+    "failed_of": (int, "runs that did or did not"),
+    "failed_high": (float, "one-sided upper 95 % limit of their rate"),
+    "at_most_points_worse": (float, "points that it may be below the best, 95 %; empty: unknown"),
+    "measurements": (int, "solo measurements that the numbers are means of; one: no interval"),
+    "peak_bytes": (float, "peak in training"),
+    "evaluation_peak_bytes": (float, "peak in evaluation"),
+    "step_seconds": (float, "median seconds of a step"),
+    "inference_seconds": (float, "seconds an example"),
+    "trained_parameters": (int, "trained parameters, head included"),
+    "model_parameters": (float, "parameters of the whole model, head included"),
+    "counted_from": (str, "from what they were counted"),
+    "saved_bytes": (float, "size of the trained tensors on disk"),
+    "step_joules": (float, "energy of a step"),
+    "conditions": (str, "how it was measured: device, threads, batch, length"),
+    "counter": (str, "what the peaks were read from"),
+    "weights_bytes": (float, "parameters and buffers"),
+    "gradients_bytes": (float, "gradients"),
+    "optimizer_bytes": (float, "optimiser states"),
+    "activations_bytes": (float, "what one forward pass saves for its backward pass"),
+    "working_bytes": (float, "the peak less weights, gradients and optimiser states"),
+    "rest_bytes": (float, "working less activations; empty: they cannot be separated"),
+    "behind": (float, "score of the best experiment less this one's, unpaired"),
+    "behind_low": (float, "lower end of its 95 % interval"),
+    "behind_high": (float, "upper end of its 95 % interval"),
+    "told_apart": (bool, "proven worse than the best, by p_holm under 0.05; empty: no score"),
+    "reserved_bytes": (int, "largest memory that the allocator reserved"),
+    "train_seconds": (float, "seconds of training"),
+    "where": (str, "task / model / method, stage"),
+    "outcome": (str, "diverged, out of memory or error; of peft's results their own status"),
+    "runs": (int, "runs that ended so"),
+    "said": (str, "what they said"),
+}
+"""Columns of CSV and Parquet files: types and meanings."""
+_CELL = ("task", "model", "method", "baseline")
+_SCORED = ("low", "high", "n", "n_groups", "n_questions", "seeds")
+MEASURES = (*_CELL, "metric", "score", *_SCORED)
+"""Columns of every table of further measures: translations, shifted, forgetting, likelihood ..."""
+FILE_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "scores": (
+        *_CELL, "metric", "score", *_SCORED, "from_seeds", "learning_rate", "rate_marks",
+        "verdict", "flags", "failed", "failed_of", "failed_high", "at_most_points_worse",
+    ),
+    "comparisons": (
+        "task", "model", "method", "against", "metric", "difference", *_SCORED, "p", "p_holm",
+        "standing",
+    ),
+    "costs": (
+        *_CELL, "measurements", "peak_bytes", "evaluation_peak_bytes", "step_seconds",
+        "inference_seconds", "trained_parameters", "saved_bytes", "step_joules", "conditions",
+        "counter",
+    ),
+    "bytes": (
+        *_CELL, "measurements", "weights_bytes", "gradients_bytes", "optimizer_bytes",
+        "activations_bytes", "working_bytes", "rest_bytes", "peak_bytes",
+    ),
+    "sizes": (
+        *_CELL, "model_parameters", "counted_from", "metric", "score", *_SCORED, "measurements",
+        "peak_bytes",
+    ),
+    "rates": (
+        "task", "model", "method", "learning_rate", "selection_score", *_SCORED, "folds", "lost",
+        "chosen",
+    ),
+    "peft-results": (
+        "model", "method", "outcome", "score", "low", "high", "n", "seeds", "behind",
+        "behind_low", "behind_high", "p", "p_holm", "told_apart", "reserved_bytes",
+        "train_seconds", "saved_bytes", "trained_parameters",
+    ),
+    "failures": ("where", "outcome", "runs", "said"),
+}  # fmt: skip
+"""Columns of the CSV and Parquet file of each table that is no further measure."""
+_Plain = str | float | int | bool | None
+
+
+def write_tables(report: Report, folder: Path) -> list[Path]:
+    """Write every table that has rows in each format; returns the files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    return [path for table in build_tables(report) for path in write_table(table, folder)]
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write one table in each format; returns the files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    return [
+        write_file(folder / f"{table.name}.{suffix}", write(table), "a table")
+        for suffix, write in FORMATS.items()
+    ]
+
+
+def read_values(table: Table) -> list[dict[str, _Plain]]:
+    """The values of each row by the columns of its file; what is no finite number is None."""
+    rows = []
+    for row in table.rows:
+        plain: dict[str, _Plain] = {}
+        for name, value in row.items():
+            if isinstance(value, Score):
+                plain |= {
+                    name: value.estimate,
+                    "low": value.low,
+                    "high": value.high,
+                    "n": value.n_examples,
+                    "n_groups": value.n_clusters,
+                    "n_questions": value.n_questions,
+                    "seeds": value.n_seeds,
+                }
+            else:
+                plain[name] = value.value if isinstance(value, Amount) else value
+        values = {}
+        for name in FILE_COLUMNS.get(table.name, MEASURES):
+            value, kind = plain.get(name), COLUMNS[name][0]
+            finite = value is not None and not (
+                isinstance(value, float) and not math.isfinite(value)
+            )
+            values[name] = kind(value) if finite else None
+        rows.append(values)
+    return rows
+
+
+def render_csv(table: Table) -> str:
+    """Names of columns, then the unrounded values; what is not there is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(FILE_COLUMNS.get(table.name, MEASURES))
+    for values in read_values(table):
+        writer.writerow([_csv(value) for value in values.values()])
+    return out.getvalue()
+
+
+def _csv(value: _Plain) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return escape.escape_csv(value) if isinstance(value, str) else repr(value)
+
+
+def render_parquet(table: Table) -> bytes:
+    """Typed columns, each with its meaning; title and notes in the schema's metadata."""
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {
+        str: pyarrow.string(),
+        float: pyarrow.float64(),
+        int: pyarrow.int64(),
+        bool: pyarrow.bool_(),
+    }
+    fields = [
+        pyarrow.field(name, types[COLUMNS[name][0]], metadata={"meaning": COLUMNS[name][1]})
+        for name in FILE_COLUMNS.get(table.name, MEASURES)
+    ]
+    about = {"title": table.title, "notes": "\n".join(table.notes)}
+    out = io.BytesIO()
+    schema = pyarrow.schema(fields, metadata=about)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(read_values(table), schema=schema), out)
+    return out.getvalue()
+
+
+def render_latex(table: Table) -> str:
+    r"""A float with caption and notes, no wider than the line.
+
+    Needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets. Columns of
+    long texts are broken into lines; what is still too wide is set smaller (``\resizebox``).
+    """
+    headings, texts, numeric = _read_texts(table)
+    sides = [
+        r">{\raggedright\arraybackslash}p{4cm}"
+        if max(map(len, column)) > LONG
+        else "r" if right else "l"
+        for right, column in zip(numeric, zip(*texts, strict=True), strict=True)
+    ]  # fmt: skip
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(escape.escape_latex(text) for text in cells) + r" \\"
+
+    lines = [
+        r"% needs \usepackage{array,booktabs,graphicx} and \usepackage[T1]{fontenc}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape.escape_latex(table.title)}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{''.join(sides)}}}",
+        r"\toprule",
+        line(headings),
+        r"\midrule",
+        *map(line, texts),
+        r"\bottomrule",
+        r"\end{tabular}}",
+        *(rf"\par\smallskip{{\footnotesize {escape.escape_latex(n)}\par}}" for n in table.notes),
+        r"\end{table}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+LONG = 32
+"""Letters of a cell beyond which LaTeX breaks its column's lines: cells that hold sentences."""
+
+
+def render_markdown(table: Table) -> str:
+    """A pipe table under its title, notes below."""
+    headings, texts, numeric = _read_texts(table)
+
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    lines = [
+        f"### {escape.escape_markdown(table.title)}",
+        "",
+        line(map(escape.escape_markdown, headings)),
+        line("---:" if right else "---" for right in numeric),
+        *(line(map(escape.escape_markdown, cells)) for cells in texts),
+    ]
+    for note in table.notes:
+        lines += ["", escape.escape_markdown(note)]
+    return "\n".join([*lines, ""])
+
+
+def _read_texts(table: Table) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Headings, texts by row, and which columns hold numbers: they are aligned to the right."""
+    table = hide_details(table)
+    texts = format_rows(table)
+    starts = [
+        [text.removeprefix("<")[:1] for text in column] for column in zip(*texts, strict=True)
+    ]
+    numeric = [all(start.isdigit() or start in "-–" for start in column) for column in starts]
+    return [column.heading for column in table.columns], texts, numeric
+
+
+FORMATS: Mapping[str, Callable[[Table], str | bytes]] = {
+    "tex": render_latex,
+    "md": render_markdown,
+    "csv": render_csv,
+    "parquet": render_parquet,
+}
+"""What each suffix is written by."""

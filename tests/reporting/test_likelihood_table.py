@@ -1,0 +1,111 @@
+"""The block on likelihood, in every output that has it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support import fake_records as fake
+from support import fake_translations as fakes
+from support.report_texts import find_table, texts_by_method
+
+from paretune.reporting.build import build_report
+from paretune.reporting.document import Report
+from paretune.reporting.page import render_page
+from paretune.reporting.table_files import render_csv
+from paretune.reporting.tables import build_tables
+from paretune.reporting.text.terminal_tables import print_tables
+from paretune.store.record import Record
+
+
+def with_selection(records: list[Record]) -> list[Record]:
+    """Final runs with answers to a selection part, as runs leave them."""
+    part = fake.answers(0.6, n=40, part="selection")
+    return [
+        replace(r, predictions={**r.predictions, "selection": part})
+        if "test" in r.predictions
+        else r
+        for r in records
+    ]
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    study = fake.study(tasks=[fake.own_task("topics")])
+    return build_report(study, with_selection(fake.whole(study)))
+
+
+def test_the_page_has_a_block_of_its_own(report: Report) -> None:
+    page = render_page(report, lambda: "")
+    block = page[page.index("How probable the right answers were") :]
+    assert "enters no verdict, rank or recommendation" in block
+    assert "Every pair by log-likelihood" in block
+    before = build_report(fake.study(tasks=[fake.own_task("topics")]), [])
+    assert "How probable" not in render_page(before, lambda: "")
+
+
+def test_json_has_pairs_cells_and_runs(report: Report) -> None:
+    (task,) = report.to_json()["tasks"]
+    (table,) = (table for table in task["tables"] if table["name"] == "likelihood")
+    methods = [row["method"] for row in table["rows"] if row["log_likelihood"]]
+    assert methods == ["full", "lora", "head_only", "majority", "tfidf"]  # prompt has collapsed
+    assert len(task["likelihood"]["pairs"]) == 10
+    assert task["likelihood"]["unit"] == "nats an example"
+    full = table["rows"][0]
+    assert full["log_likelihood"]["low"] < full["log_likelihood"]["estimate"] < 0
+    assert 0 < full["brier"]["estimate"] < 2 and full["brier"]["seeds"] == 3
+    one = task["cells"][0]["runs"][0]["likelihood"]
+    assert one["temperature"] > 0 and one["examples"] == 60 and one["deviation"] is None
+
+
+def test_the_table_has_a_line_for_each_measure(report: Report) -> None:
+    table = next(t for t in build_tables(report) if t.name == "likelihood")
+    rows = [*csv.DictReader(io.StringIO(render_csv(table)))]
+    assert {row["metric"] for row in rows} == {"log-likelihood", "Brier score"}
+    for row in rows:
+        assert float(row["low"]) <= float(row["score"]) <= float(row["high"])
+        assert row["n"] == "60"
+
+
+def test_a_narrow_terminal_wraps_the_verdicts(report: Report) -> None:
+    out = io.StringIO()
+    print_tables(report, Console(file=out, width=80, color_system=None))
+    block = out.getvalue().split("How probable the right answers were")[1]
+    assert max(map(len, block.splitlines())) <= 80
+    assert "better than" in block and "undecided against" in block and "…" not in block
+
+
+def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Path) -> None:
+    study = fakes.study(methods=["full", "lora"])
+    records = fakes.whole(study)
+    without = build_report(study, records)
+    reasons = find_table(without.tasks[0], "likelihood")
+    assert reasons.rows == ()
+    assert reasons.notes == ("Not known: no probabilities of the reference's tokens are stored.",)
+    assert reasons.notes[0].split("'")[0] in render_page(without, lambda: "")
+    assert without.tasks[0].likelihood is None
+
+    def with_tokens(record: Record) -> Record:
+        test = record.predictions.get("test")
+        if test is None or record.run.method.name == "copy_source":
+            return record
+        loss = {"full": 0.5, "lora": 0.6}.get(record.run.method.name, 2.0)
+        scores = tuple(
+            tuple(-loss - 0.01 * (i % 3) for i in range(len(str(text).split())))
+            for text in test.label
+        )
+        return replace(record, predictions={"test": replace(test, scores=scores)})
+
+    report = build_report(study, [with_tokens(record) for record in records])
+    block = report.tasks[0].likelihood
+    assert block is not None and block.unit == "nats a reference token"
+    texts = texts_by_method(report.tasks[0].find_table("likelihood"))
+    assert (
+        texts["full fine-tuning"][0].startswith("-0.509 [") and texts["full fine-tuning"][3] == "–"
+    )
+    assert texts["full fine-tuning"][4].startswith("better than")
+    assert "no probabilities of the reference's tokens" in texts["copied source"][4]

@@ -1,0 +1,136 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support import fake_records as fake
+from support.report_texts import texts_by_method
+
+from paretune import why as ask
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
+from paretune.errors import StudyError
+from paretune.reporting.build import build_report
+from paretune.reporting.page import write_page
+from paretune.reporting.tables import build_memory_table
+from paretune.reporting.text.comparison import explain_memory_difference
+from paretune.reporting.text.terminal_tables import print_tables
+from paretune.store.record import Record
+from paretune.study import Study
+from paretune.verbs import report as gathering
+
+EVIL = '<b onclick="x">\x1b[31m'
+
+
+def methods_of(study: Study, records: list[Record]) -> list[Cell]:
+    """The cells of the methods on the first task."""
+    cells = group_into_cells(study, records)
+    return [cell for cell in cells if cell.task == study.tasks[0].key and not cell.baseline]
+
+
+def changed(records: list[Record], method: str, **measured: Any) -> list[Record]:
+    """The records, with the cost of one method measured otherwise."""
+    study = fake.study()
+    others = [r for r in records if not (r.run.stage == "cost" and r.run.method.key == method)]
+    run = fake.make_run(study, "cost", method, 1)
+    base = fake.cost(run, fake.MEGABYTES[method])
+    return [*others, fake.record(base.run, measured={**base.measured, **measured})]
+
+
+def test_why_full_is_heavier_in_words() -> None:
+    study = fake.study()
+    full, lora, _ = methods_of(study, fake.whole(study))
+    lines = explain_memory_difference(full, lora)
+    assert lines[0] == (
+        "Peak memory in training: 1.85 GiB with full fine-tuning, 870 MiB with LoRA, 1.00 GiB more."
+    )
+    assert lines[1].startswith("One solo measurement each")
+    assert lines[3] == "  optimiser states: 895 MiB more (898 MiB against 2.26 MiB)"
+    assert lines[4].startswith("  gradients: 448 MiB more")
+    assert lines[-1].startswith("Trained parameters: 118 M with full fine-tuning, 296 k with LoRA.")
+    assert "less" in explain_memory_difference(lora, full)[0]
+
+
+def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
+    study = fake.study()
+    records = changed(fake.whole(study), "lora", batch_size=4, not_measured={})
+    full, lora, prompt = methods_of(study, records)
+    assert "not measured under the same conditions (batch 16 against 4)" in " ".join(
+        explain_memory_difference(full, lora)
+    )
+    near = changed(records, "prompt", phases={"train": {"peak_bytes": 880 * 2**20}})
+    cells = methods_of(study, near)
+    assert "cannot be separated" in " ".join(explain_memory_difference(cells[1], cells[2]))
+    shut = changed(records, "prompt", phases={}, not_measured={"phases": "the counter is shut"})
+    prompt = methods_of(study, shut)[2]
+    assert explain_memory_difference(full, prompt) == (
+        "The peak of prompt tuning in training is not known: the counter is shut.",
+    )
+    none = methods_of(study, [r for r in records if r.run.stage != "cost"])[0]
+    assert "no solo measurement yet" in explain_memory_difference(none, lora)[0]
+
+
+def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
+    study = fake.study()
+    longer = {**fake.cost(fake.make_run(study, "cost", "lora", 1), 1.0).measured["components"]}
+    longer["activations_bytes"] = 10**9
+    records = changed(fake.whole(study), "lora", components=longer)
+    grid = build_memory_table(build_report(study, records).tasks[0])
+    assert grid is not None
+    assert grid.above.startswith("One solo measurement each, in a fresh process.")
+    texts = texts_by_method(grid)
+    assert texts["full fine-tuning"] == [
+        "448 MiB", "449 MiB", "898 MiB", "28.6 MiB", "66.7 MiB", "1.85 GiB"
+    ]  # fmt: skip
+    assert texts["LoRA"][3:5] == ["in the rest", "418 MiB"]
+    assert any("room for under the peak" in n and "954 MiB for LoRA" in n for n in grid.notes)
+    assert build_memory_table(build_report(study, []).tasks[0]) is None
+
+
+def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
+    study = fake.study()
+    out = io.StringIO()
+    print_tables(build_report(study, fake.whole(study)), Console(file=out, width=80))
+    assert "Where the bytes go. One solo measurement each" in " ".join(out.getvalue().split())
+    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
+        "utf-8"
+    )
+    assert 'id="bytes-table-1">Where the bytes go</h3>' in text
+
+
+def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = fake.study()
+    results = gathering.StudyResults(study, Path(), fake.whole(study), [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
+    answers = ask(study, "full", "lora")
+    assert [(one.task, one.model) for one in answers] == [
+        ("topics", "e5-small"), ("entailment", "e5-small")
+    ]  # fmt: skip
+    assert answers[0].gaps[0].part == "optimizer"
+    assert len(ask(study, "full", "head_only", task="topics")) == 1
+    for bad in (("full", "lorra"), ("full", "full"), ("majority", "full")):
+        with pytest.raises(StudyError):
+            ask(study, *bad)
+    with pytest.raises(StudyError, match="It has topics, entailment"):
+        ask(study, "full", "lora", task="nowhere")
+
+
+def test_a_method_is_compared_with_itself_on_a_quantised_base(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = fake.study(
+        models=[{"name": "x/base"}, {"name": "x/base", "quantisation": "nf4"}], methods=["lora"]
+    )
+    records = [
+        fake.cost(fake.make_run(study, "cost", "lora", 1, model=model), megabytes)
+        for model, megabytes in zip(study.models, (870.0, 400.0), strict=True)
+    ]
+    results = gathering.StudyResults(study, Path(), records, [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
+    (answer,) = ask(study, "lora@base-nf4", "lora@base", task="topics")
+    assert (answer.task, answer.model) == ("topics", "base-nf4 and base")
+    assert "400 MiB with LoRA on base-nf4, 870 MiB with LoRA on base" in answer.sentences[0]
+    assert ask(study, "lora", "lora@base")[0].model == "base-nf4 and base"
+    with pytest.raises(StudyError, match="It has base, base-nf4"):
+        ask(study, "lora@gemma", "lora@base")

@@ -1,0 +1,296 @@
+"""A study of translations as it is shown: scores up to 100, further tables, loss curves."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sacrebleu.metrics import BLEU
+from support import fake_records as fake
+from support import fake_translations, slobench
+from support.pages import Tags
+from support.report_texts import headings, texts_by_method
+
+from paretune.errors import MissingDependencyError
+from paretune.reporting.build import build_report
+from paretune.reporting.document import Report
+from paretune.reporting.figure_files import write_figures
+from paretune.reporting.page import write_page
+from paretune.reporting.parts import Table
+from paretune.reporting.tables import format_rows
+from paretune.reporting.text.formatting import format_interval
+from paretune.reporting.text.terminal_tables import print_tables
+from paretune.store.record import Record
+from paretune.study import Study
+from paretune_slovene.slobench import official_scores
+
+NUMBER = re.compile(r"(\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\]")
+ASKED = {"metrics": ["meteor", "bertscore"], "bertscore_model": "FacebookAI/roberta-large"}
+
+
+def print_to_text(report: Report, width: int = 80) -> str:
+    out = io.StringIO()
+    print_tables(report, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def tables_of(report: Report) -> list[Table]:
+    """Every score of the texts, and SloBench's own."""
+    return [t for t in report.tasks[0].tables if t.name in ("translations", "slobench")]
+
+
+def page(study: Study, records: list[Record], folder: Path) -> str:
+    return write_page(build_report(study, records), folder / "page.html").read_text("utf-8")
+
+
+def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
+    study = fake_translations.study()
+    records = fake_translations.whole(study)
+    task = build_report(study, records).tasks[0]
+    assert (task.metric_title, task.highest, task.generates) == ("BLEU", 100.0, True)
+    interval = next(r for r in task.methods if r.method == "lora").score
+    finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
+    own = [
+        BLEU(force=True)
+        .corpus_score(list(r.predictions["test"].prediction), [list(r.predictions["test"].label)])
+        .score
+        for r in finals
+    ]
+    assert interval is not None and interval.estimate == pytest.approx(sum(own) / 3, abs=1e-9)
+    text = f"{interval.estimate:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+    assert format_interval(interval) == text
+    assert text in print_to_text(build_report(study, records)) and text in page(
+        study, records, tmp_path
+    )
+
+
+def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) -> None:
+    study = fake_translations.study()
+    report = build_report(study, fake_translations.whole(study))
+    rows = {row.label: row for row in report.tasks[0].cells}
+    assert [n for n, row in rows.items() if "worse than the untuned model" in row.flags] == [
+        "prompt tuning"
+    ]
+    assert rows["prompt tuning"].verdict is not None
+    assert (
+        rows["prompt tuning"].verdict.summary
+        == "worse than untuned model; better than copied source"
+    )
+    assert rows["LoRA"].verdict is not None and rows["LoRA"].verdict.above_all
+    assert {a.baseline for a in rows["LoRA"].comparisons} == {"untuned", "copy_source"}
+    text = page(study, fake_translations.whole(study), tmp_path)
+    assert "lost what the model knew: prompt tuning." in text
+    assert "worse than the untuned model" in text
+    # Worse than it is said, so it is not said again that it is not proven better.
+    assert "Not proven better than the model without training" not in text
+    assert "one seed: interval" not in text  # nothing of the baselines is drawn
+
+
+def test_a_model_that_says_nothing_has_a_score_and_is_collapsed() -> None:
+    study = fake_translations.study()
+    report = build_report(study, fake_translations.whole(study, {"prompt": 0.0}))
+    row = next(r for r in report.tasks[0].methods if r.method == "prompt")
+    assert row.collapsed and row.verdict and row.verdict.summary == "undecided: no run trained"
+    assert row.score is not None
+    assert format_interval(row.score) == "0.0 [0.0, 0.0]"
+    assert (
+        "The same answer was given to every example by prompt tuning, in 3 of 3 seeds."
+        in " ".join(print_to_text(report, 400).split())
+    )
+
+
+def test_every_score_stands_in_a_table_with_its_signature() -> None:
+    study = fake_translations.study()
+    scores, _ = tables_of(build_report(study, fake_translations.whole(study)))
+    assert headings(scores) == ["BLEU", "chrF", "TER"]
+    assert [*texts_by_method(scores)] == [
+        "full fine-tuning",
+        "LoRA",
+        "prompt tuning",
+        "untuned model",
+        "copied source",
+    ]
+    assert all(text.count(".") == 3 for texts in texts_by_method(scores).values() for text in texts)
+    assert "BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in scores.notes[0]
+    assert "METEOR and BERTScore: not computed, since generation.metrics" in scores.notes[1]
+
+
+def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
+    study = fake_translations.study(generation=ASKED)
+    records = fake_translations.whole(study, segment=("meteor", "bertscore"))
+    scores, own = tables_of(build_report(study, records))
+    assert headings(scores) == ["BLEU", "chrF", "TER", "METEOR", "BERTScore"]
+    finals = [r for r in records if r.run.method.name == "full" and r.run.stage == "final"]
+    values = [v for r in finals for v in r.predictions["test"].segment["bertscore"]]
+    mean = f"{sum(values) / len(values):.3f}"
+    assert texts_by_method(scores)["full fine-tuning"][4].startswith(f"{mean} [0.")
+    assert (
+        headings(own)[0] == "BERTScore"
+        and texts_by_method(own)["full fine-tuning"][0]
+        == texts_by_method(scores)["full fine-tuning"][4]
+    )
+    assert "BERTScore (F1) by FacebookAI/roberta-large." in scores.notes
+    text = print_to_text(build_report(study, records))
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_bertscore_whose_model_no_record_names_has_no_gap_in_its_note() -> None:
+    study = fake_translations.study(generation=ASKED)
+    records = [
+        replace(r, run=r.run.model_copy(update={"generation": None}))
+        for r in fake_translations.whole(study, segment=("meteor", "bertscore"))
+    ]
+    scores, _ = tables_of(build_report(study, records))
+    assert "BERTScore (F1): the records do not say by which model." in scores.notes
+
+
+def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = fake_translations.study()
+    records = fake_translations.whole(study)
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(
+        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
+    )
+    _, own = tables_of(build_report(study, records))
+    assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(headings(own))
+    finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
+    each = [
+        slobench.score_translation(
+            [str(t) for t in r.predictions["test"].prediction],
+            [str(t) for t in r.predictions["test"].label],
+            "en",
+        ).scores
+        for r in finals
+    ]
+    row = dict(zip(headings(own), texts_by_method(own)["LoRA"], strict=True))
+    for name, theirs in (
+        ("BLEU (avg)", "BLEU (avg)"),
+        ("BLEU (corpus)", "BLEU (corpus)"),
+        ("CHRF (avg = corpus)", "CHRF (corpus)"),
+    ):
+        mean = sum(one[theirs] for one in each) / 3
+        value, low, high = NUMBER.fullmatch(row[name]).groups()  # type: ignore[union-attr]
+        assert value == f"{mean:.3f}" and float(low) < mean < float(high)
+    assert own.above.startswith(
+        "Mean over seeds [95 %], on 80 test examples x 3 seeds; untuned model and copied source on "
+        "80 x 1."
+    )
+
+
+def test_rows_of_other_seeds_are_named_one_by_one_where_not_all_of_a_method_are() -> None:
+    study = fake_translations.study(models=["one", "two"])
+    records = fake_translations.whole(study)
+    early = [
+        r
+        for r in records
+        if (r.run.model.key, r.run.method.key, r.run.seed) != ("two", "lora", 3)
+        or r.run.stage != "final"
+    ]
+    scores, _ = tables_of(build_report(study, early))
+    assert (
+        "x 3 seeds; LoRA on two on 80 x 2; untuned model and copied source on 80 x 1."
+        in scores.above
+    )
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("models", [["one"], ["one", "two"], ["long-" * 12, "two"]])
+def test_no_heading_and_no_number_is_cut_on_a_terminal(
+    models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(
+        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
+    )
+    study = fake_translations.study(generation=ASKED, models=models)
+    report = build_report(study, fake_translations.whole(study, segment=("meteor", "bertscore")))
+    grids = tables_of(report)
+    assert [len(headings(grid)) for grid in grids] == [5, 5]
+    for width in (60, *range(70, 92), 170):
+        text = print_to_text(report, width)
+        assert max(map(len, text.splitlines())) <= width
+        lines = text[text.index("Every score") : text.index("Where the bytes go")].splitlines()
+        rows = [line for line in lines if line.startswith(" ")]  # and no wrapped sentence
+        heads = [line for line in rows if line.split()[: len(models)][-1:] == ["method"]]
+        if len(models[0]) < 9:  # no name is folded where there is room for it
+            copied = [line for line in rows if re.search(r"copied source +\d", line)]
+            assert len(copied) == len(heads)
+        for grid in grids:
+            assert all(any(title in line for line in heads) for title in headings(grid))
+            assert all(
+                any(t in line for line in lines) for texts in format_rows(grid) for t in texts[1:]
+            )
+
+
+def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(language: str) -> None:
+        raise MissingDependencyError("words need data.", remedy="Get `punkt_tab`.")
+
+    monkeypatch.setattr(official_scores, "load_tokeniser", lacking)
+    monkeypatch.setattr(
+        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
+    )
+    study = fake_translations.study()
+    _, own = tables_of(build_report(study, fake_translations.whole(study)))
+    assert headings(own) == ["CHRF (avg = corpus)"]
+    assert any("BLEU (avg)" in n and "Words need data. Get `punkt_tab`." in n for n in own.notes)
+    german = fake_translations.study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
+    _, none = tables_of(build_report(german, fake_translations.whole(german)))
+    assert none.rows == () and "into sl or en only" in none.notes[0]
+
+
+@pytest.mark.thorough
+def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> None:
+    study = fake_translations.study(generation=ASKED)
+    records = fake_translations.whole(study, segment=("meteor", "bertscore"))
+    text = page(study, records, tmp_path)
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    ids = [attributes["id"] for _, attributes in tags.seen if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert 'id="slobench-1"' in text
+    drawn = write_figures(build_report(study, records), tmp_path, formats=("svg",))
+    # No picture of bytes: the made-up parts exceed the peak.
+    assert [path.name for path in drawn] == [
+        f"help-sl-en{part}.svg" for part in ("", "-front", "-curves")
+    ]
+
+
+def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:
+    study = fake_translations.study()
+    records = fake_translations.whole(study)
+    text = page(study, records, tmp_path)
+    tried = [r for r in records if r.run.stage == "tune" and r.run.method.name == "full"]
+    for record in tried:
+        score = record.result["scores"]["selection"]["primary"]
+        assert re.search(rf": {score:.1f} \[\d+\.\d, \d+\.\d\] \(\d+ × 1, 1 fold\)", text)
+
+
+def test_another_sacrebleu_is_told() -> None:
+    study = fake_translations.study()
+    first, *rest = fake_translations.whole(study)
+    old = replace(first, result={**first.result, "signatures": {"bleu": "nrefs:1|version:1.5"}})
+    scores, _ = tables_of(build_report(study, [old, *rest]))
+    assert any("nrefs:1|version:1.5" in note and "computed anew" in note for note in scores.notes)
+
+
+def test_other_tasks_have_none_of_it(tmp_path: Path) -> None:
+    study = fake.study()
+    report = build_report(study, fake.whole(study))
+    assert all(
+        task.find_table("translations") is None and task.highest == 1 for task in report.tasks
+    )
+    assert "SloBench" not in page(study, fake.whole(study), tmp_path)
+
+
+def test_an_empty_study_of_translations_is_no_trouble(tmp_path: Path) -> None:
+    study = fake_translations.study()
+    report = build_report(study, [])
+    assert report.tasks[0].metric_title == "BLEU" and not report.tasks[0].tables
+    assert "no method has a score yet" in " ".join(print_to_text(report).split())
+    assert "BLEU" in page(study, [], tmp_path)
