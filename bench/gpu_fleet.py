@@ -9,7 +9,7 @@ from sides import RATE
 from workload import Work
 
 from paretune import objectives
-from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights

@@ -63,7 +63,7 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     from paretune.measuring.training_step import StepClock
     from paretune.methods.core import options as method_options
     from paretune.methods.core.run_axis import Fleet
-    from paretune.models.dropout.rates import set_dropout
+    from paretune.models.dropout import set_dropout
     from paretune.models.load import reset_head
 
     quiet()

@@ -12,7 +12,7 @@ from paretune.store import Claim
 from paretune.study import Run
 from paretune.tasks import objective_of
 from paretune.training.caches import Parts
-from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.loop import train_step
 from paretune.training.recovery.checkpoint import CheckpointFile

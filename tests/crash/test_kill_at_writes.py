@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from paretune.files import create_folder, has_valid_checksum, write_atomically
-from paretune.models.packing.activation_cache import load_or_compute
 from paretune.store.blobs import write_blob
+from paretune.training.forward.activation_cache import load_or_compute
 from paretune.training.recovery.checkpoint import CheckpointFile, Progress, read_progress
 
 STEPS = ("fsync", "open", "replace", "rename", "rmdir", "mkdir", "unlink")

@@ -23,12 +23,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paretune import objectives
-from paretune.models.dropout import masks, rng
+from paretune.models import dropout
 from paretune.models.packing import attention, varlen
 from paretune.models.weight_storage import bf16_parameters
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
@@ -117,8 +117,8 @@ def autocast(_: str, precision: str) -> Iterator[None]:
 
 def draw_mask(seed: int, offsets: Any, count: int, p: float, device: torch.device) -> Tensor:
     """Which elements dropout keeps, without the generator that only a real GPU has."""
-    masks.seed_sequence(seed, offsets)
-    return torch.rand(count, device=device) < masks.keep_threshold(p) / 65536
+    dropout.seed_sequence(seed, offsets)
+    return torch.rand(count, device=device) < dropout.keep_threshold(p) / 65536
 
 
 def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
@@ -136,7 +136,7 @@ def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
 
 def change_torch() -> None:
     """Put in its place what only a real GPU, or only a real number, can answer."""
-    for module in (rng, attention):
+    for module in (dropout, attention):
         module.draw_mask = draw_mask
     Compute.autocast = lambda self: autocast("", self.precision)
     torch.manual_seed = torch.cuda.manual_seed = lambda seed: None

@@ -25,7 +25,7 @@ from paretune.testing.float64 import compute_in_float64
 from paretune.testing.method_walk import Walk, objective, walk_of, walked
 from paretune.testing.two_runs import Both
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.capacity import can_join_fleet
+from paretune.training.fleet import can_join_fleet
 from paretune.training.prepare import prepare
 
 contract = in_house.TestMethods()

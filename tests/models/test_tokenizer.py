@@ -16,8 +16,8 @@ import paretune
 from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
-from paretune.models.sentencepiece_model import require_same_tokenization
 from paretune.models.sources.resolve import resolve_source
+from paretune.models.tokenizer import require_same_tokenization
 from paretune.study import ModelSpec
 from paretune.verbs.export import export
 

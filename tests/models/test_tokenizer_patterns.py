@@ -15,7 +15,7 @@ from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
-from paretune.models.tokenizer_patterns import repeats_repetition, require_bounded_patterns
+from paretune.models.tokenizer import repeats_repetition, require_bounded_patterns
 from paretune.study import ModelSpec
 
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"

@@ -17,7 +17,7 @@ from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.capacity import count_slots
+from paretune.training.fleet import count_slots
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 
 pytestmark = pytest.mark.thorough

@@ -19,7 +19,7 @@ from paretune.store.record import Record
 from paretune.study import OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.capacity import fleet_key
+from paretune.training.fleet import fleet_key
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from paretune.testing.clauses import EXCUSED, clause
 from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.capacity import fleet_key
+from paretune.training.fleet import fleet_key
 from paretune.training.trainer import train_run
 
 MEMBERS = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")

@@ -11,7 +11,7 @@ from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.training.caches import Parts
-from paretune.training.fleet.shared_model import RunParameters
+from paretune.training.fleet import RunParameters
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.recovery.checkpoint import CheckpointFile
 from paretune.training.runs.outcome import Outcome

@@ -20,7 +20,7 @@ from paretune.files import CHECKSUM_BYTES, write_checksum
 from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.fleet.shared_model import RunParameters
+from paretune.training.fleet import RunParameters
 from paretune.training.recovery import checkpoint
 from paretune.training.recovery.checkpoint import (
     DAMAGED_NOTE,

@@ -12,8 +12,7 @@ from support.joint_runs import Job, equal
 
 from paretune.study import OuterFold, Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import loop, session
-from paretune.training.fleet import shared_model
+from paretune.training import fleet, loop, session
 from paretune.training.recovery.interruption import defer_interrupts, interrupt
 from paretune.training.runs.outcome import Outcome
 from paretune.training.runs.run_state import RunState
@@ -22,8 +21,8 @@ from paretune.training.trainer import Trainer, train_run
 PLACES: dict[str, tuple[Any, str, int]] = {
     "in a pass": (loop, "accumulate_gradients", 5),
     "in the optimiser": (torch.optim.AdamW, "step", 5),
-    "in an evaluation": (shared_model, "evaluate", 2),
-    "in the last evaluation": (shared_model, "evaluate", 3),
+    "in an evaluation": (fleet, "evaluate", 2),
+    "in the last evaluation": (fleet, "evaluate", 3),
     "in its answers": (RunState, "predict", 1),
 }
 """A function, and which of its calls is interrupted. Evaluations are after 3, 6 and 8 steps."""
@@ -119,7 +118,7 @@ def test_a_run_that_stopped_early_does_not_go_on(
 
 @pytest.mark.parametrize(
     "place",
-    [(loop, "compute_losses", 5), (RunState, "step", 9), (shared_model, "evaluate", 2),
+    [(loop, "compute_losses", 5), (RunState, "step", 9), (fleet, "evaluate", 2),
      (RunState, "predict", 1), (RunState, "predict", 2)],
     ids=["in a pass", "between two runs", "in an evaluation", "in answers", "after one has ended"],
 )  # fmt: skip

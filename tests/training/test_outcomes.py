@@ -17,7 +17,7 @@ from paretune.store import Claim
 from paretune.study import TaskSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.loop import train_step
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run

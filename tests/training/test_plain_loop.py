@@ -19,7 +19,7 @@ from transformers import (
 
 from paretune import objectives
 from paretune.data.batch import shuffle_order
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout import set_dropout
 from paretune.models.load import load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec

@@ -22,7 +22,7 @@ def data_home() -> Path:
 
 
 def activation_cache_home() -> Path:
-    """The folder of cached activations (:mod:`paretune.models.packing.activation_cache`)."""
+    """The folder of cached activations (:mod:`paretune.training.forward.activation_cache`)."""
     return data_home() / "trunk"
 
 

@@ -47,7 +47,7 @@ class RunExecutor:
 
     def fleet_key(self, run: Run) -> str:
         """Runs with the same key may train together: of one model, task and shape of batch."""
-        from paretune.training.fleet.capacity import fleet_key
+        from paretune.training.fleet import fleet_key
 
         return fleet_key(run)
 
@@ -59,7 +59,7 @@ class RunExecutor:
         Raises:
             ParetuneError: the data, the model or the method cannot be used.
         """
-        from paretune.training.fleet.capacity import count_slots, fleet_key
+        from paretune.training.fleet import count_slots, fleet_key
 
         key = f"{fleet_key(run)} {run.method.model_dump_json()}"
         if key not in self._capacities:

@@ -25,10 +25,8 @@ from paretune.data.prompt import Prompt
 from paretune.exporting.restore import TaskSignature
 from paretune.files import make_file_name
 from paretune.methods.core.titles import title_of
-from paretune.models.config import load_config
-from paretune.models.sources.package import find_package_folder
-from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.heads import AUTO_CLASSES, choose_auto_class
+from paretune.models.sources.resolve import ModelSource, find_package_folder
+from paretune.models.structure.heads import AUTO_CLASSES, choose_auto_class, load_config
 from paretune.models.structure.topology import DECODER, topology_of
 from paretune.objectives.encoding import marks_pairs
 from paretune.objectives.readouts import for_readout

@@ -14,7 +14,7 @@ from paretune.errors import StoreError
 from paretune.exporting import card, formats
 from paretune.exporting.card import ExportedRun
 from paretune.exporting.restore import is_same_answer, restore_run, write_native_folder
-from paretune.models.config import load_config, quiet_transformers
+from paretune.models.structure.heads import load_config, quiet_transformers
 from paretune.models.structure.topology import topology_of
 from paretune.objectives.encoding import pad_batch
 from paretune.objectives.readouts import for_readout

@@ -16,11 +16,10 @@ from paretune.errors import MethodError, first_line
 from paretune.exporting.restore import TaskSignature, load_base, open_native_folder
 from paretune.methods import Trains
 from paretune.methods.core.injection import suppress_checkpointing_warning
-from paretune.models.config import load_config
 from paretune.models.load import to_conv1d_layers
 from paretune.models.quantised import dequantise
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.heads import choose_auto_class
+from paretune.models.structure.heads import choose_auto_class, load_config
 from paretune.models.structure.topology import topology_of
 from paretune.study import Run
 from paretune.training.prepare import PreparedModel

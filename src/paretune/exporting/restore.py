@@ -28,8 +28,7 @@ from paretune.execution.progress import format_duration
 from paretune.files import expand_home
 from paretune.methods import ConfiguredBaseline
 from paretune.models.load import LoadedModel, load_model, rescale_regression_head
-from paretune.models.sources.local_paths import is_local_folder
-from paretune.models.sources.resolve import ModelSource
+from paretune.models.sources.resolve import ModelSource, is_local_folder
 from paretune.objectives import Objective
 from paretune.objectives.readouts import for_readout
 from paretune.reporting.text.formatting import format_bytes

@@ -294,11 +294,13 @@ def _saved_bytes(
         else:
             overhead = max(1, overhead // choices)
             passes = split_by_length(longest, range(len(longest)), rows, overhead)
-        tokens, length = max((len(one) * longest[one[0]], longest[one[0]]) for one in passes)
+        tokens, length = max(
+            (len(indices) * longest[indices[0]], longest[indices[0]]) for indices in passes
+        )
     elif shape.saved is not None and not plain and device == "cpu":  # packed
         texts = [tokens * choices for tokens in longest]
         passes = split_packed(texts, range(len(texts)), rows)
-        tokens = max(sum(longest[i] for i in own) for own in passes)
+        tokens = max(sum(longest[i] for i in indices) for indices in passes)
     method = methods.configure_method(run.method)
     trains, value_bytes = method.trains, _value_bytes(run)
     # Below a trained head nothing is saved but what one layer computes with; nor without training.

@@ -43,10 +43,10 @@ class ModelChanges:
 
         A method of the class is shadowed by the value and visible again after undo.
         """
-        own = vars(owner)
+        attributes = vars(owner)
         self.push(
-            partial(setattr, owner, name, own[name])
-            if name in own
+            partial(setattr, owner, name, attributes[name])
+            if name in attributes
             else partial(delattr, owner, name)
         )
         setattr(owner, name, value)
@@ -68,10 +68,10 @@ class ModelChanges:
         self.push(partial(model.set_attn_implementation, model.config._attn_implementation))
         model.set_attn_implementation(implementation)
 
-    def absorb(self, other: ModelChanges) -> None:
+    def absorb(self, changes: ModelChanges) -> None:
         """Take over the steps of another stack, which is empty afterwards."""
-        self._steps += other._steps
-        other._steps = []
+        self._steps += changes._steps
+        changes._steps = []
 
     def undo(self) -> None:
         """Take every step, the last first, each once; without steps nothing happens."""

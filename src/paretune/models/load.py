@@ -14,17 +14,21 @@ import torch
 from torch import nn
 
 from paretune.errors import ModelError, first_line
-from paretune.models.config import SAFE_LOADING, load_config, quiet_transformers
-from paretune.models.dropout.rates import DropoutRates, read_dropout_rates
+from paretune.models.dropout import DropoutRates, read_dropout_rates
 from paretune.models.quantised import QuantisedLinear
-from paretune.models.sources.file_checks import read_tensor_dtypes
+from paretune.models.sources.files import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
-from paretune.models.structure.heads import read_last_token, require_head
+from paretune.models.structure.heads import (
+    SAFE_LOADING,
+    load_config,
+    quiet_transformers,
+    read_last_token,
+    require_head,
+)
 from paretune.models.structure.layers import is_within
 from paretune.models.structure.topology import topology_of
-from paretune.models.tokenizer import load_tokenizer
-from paretune.models.tokenizer_patterns import require_bounded_patterns
+from paretune.models.tokenizer import load_tokenizer, require_bounded_patterns
 from paretune.models.translation_languages import (
     NO_DIRECTION,
     TranslationDirection,
@@ -81,10 +85,10 @@ class LoadedModel:
         """SHA-256 of all parameters outside the head, bit by bit; runs leave it."""
         digest = hashlib.sha256()
         packed = [
-            (f"{name}.{own}", buffer)
+            (f"{name}.{buffer_name}", buffer)
             for name, module in self.model.named_modules()
             if isinstance(module, QuantisedLinear)
-            for own, buffer in module.named_buffers(recurse=False)
+            for buffer_name, buffer in module.named_buffers(recurse=False)
         ]
         for name, tensor in sorted([*self.model.named_parameters(), *packed], key=itemgetter(0)):
             if name not in self.head_parameters:

@@ -142,10 +142,10 @@ class Int8Linear(QuantisedLinear):
         packed = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
         scales = torch.empty(len(weight), 1, dtype=torch.float32, device=weight.device)
         rows = max(1, _CHUNK // weight.shape[1])
-        for own, numbers, scale in zip(
+        for weights, numbers, scale in zip(
             *(torch.split(tensor, rows) for tensor in (weight, packed, scales)), strict=True
         ):
-            wide = own.float()
+            wide = weights.float()
             scale.copy_(wide.abs().amax(1, keepdim=True) / 127)
             # A row of zeros has scale 0, and stays zeros.
             numbers.copy_((wide / scale.clamp(min=torch.finfo(torch.float32).tiny)).round_())

@@ -87,8 +87,8 @@ def set_languages(
         tokenizer.tgt_lang = _find_code(target, codes, where)
         first = vocabulary.get(_vocabulary_token(tokenizer.tgt_lang, vocabulary))
         return TranslationDirection(prefix, first)
-    own = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
-    for preposition, language, covered in zip(("from", "into"), languages, own, strict=True):
+    direction = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
+    for preposition, language, covered in zip(("from", "into"), languages, direction, strict=True):
         if isinstance(covered, str) and covered and not _covers(covered, language):
             raise ModelError(
                 f'translates {preposition} "{covered}", but the task is {preposition} '
@@ -109,12 +109,13 @@ def _code_variants(language: str) -> set[str]:
 
 def _covers(covered: str, language: str) -> bool:
     """Whether a model's language, or group of languages, includes the task's."""
-    known = _code_variants(covered) | set(_GROUPS.get(covered, "").split())
-    known |= {part for one in covered.replace("+", "_").split("_") for part in _code_variants(one)}
+    parts = covered.replace("+", "_").split("_")
+    codes = {code for part in (covered, *parts) for code in _code_variants(part)}
+    codes |= set(_GROUPS.get(covered, "").split())
     unknown_group = (
         len(covered) == 3 and covered not in _GROUPS and covered not in _ISO_639_3.values()
     )
-    return covered == "mul" or unknown_group or bool(known & _code_variants(language))
+    return covered == "mul" or unknown_group or bool(codes & _code_variants(language))
 
 
 def _is_code(token: str) -> bool:
@@ -138,8 +139,10 @@ def _vocabulary_token(code: str, vocabulary: dict[str, int]) -> str:
     return code if code in vocabulary else f"__{code}__"
 
 
-def _unknown_language(language: str, known: list[str], where: str) -> ModelError:
-    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+def _unknown_language(language: str, languages: list[str], where: str) -> ModelError:
+    listed = ", ".join(languages[:12]) + (
+        f" and {len(languages) - 12} more" if len(languages) > 12 else ""
+    )
     return ModelError(
         f'does not know the language "{language}", or knows several forms of it: {listed}.',
         where=where,

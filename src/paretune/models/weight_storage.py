@@ -68,8 +68,8 @@ def store_weights(
     """
     halves = {id(p) for p in bf16_parameters(model, anatomy)} if storage.bf16 else set()
     mapped = _mapped_ranges(folder)
-    for own in mapped:  # opening them has read a part
-        _release(own.start, own.stop)
+    for pages in mapped:  # opening them has read a part
+        _release(pages.start, pages.stop)
     for name in _quantised_layers(model, anatomy, storage):
         layer = model.get_submodule(name)
         require_finite(f"{name}.weight", layer.weight, where)
@@ -187,10 +187,10 @@ def _convert(
         torch.split(converted.view(-1), _PIECE),
         strict=True,
     )
-    for own, target in pieces:
-        require_finite(name, own, where)
-        target.copy_(own)
-        _release_pages(own, mapped)
+    for piece, target in pieces:
+        require_finite(name, piece, where)
+        target.copy_(piece)
+        _release_pages(piece, mapped)
     return converted
 
 
@@ -202,7 +202,7 @@ def _release_pages(tensor: Tensor, mapped: Sequence[range]) -> None:
     """
     first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if first < last and any(first in own and last - 1 in own for own in mapped):
+    if first < last and any(first in pages and last - 1 in pages for pages in mapped):
         _release(first, last)
 
 
@@ -233,7 +233,7 @@ def _mapped_ranges(folder: Path) -> list[range]:
                 ranges.append(current)
         elif name == "Private_Dirty:" and values[0] != "0" and current is not None:
             written.append(current)
-    return [own for own in ranges if own not in written]
+    return [pages for pages in ranges if pages not in written]
 
 
 def embed_rows(words: Any, rows: Tensor) -> Tensor:

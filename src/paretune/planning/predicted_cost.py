@@ -33,7 +33,7 @@ from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Limits, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.capacity import can_join_fleet, count_fitting_runs, fleet_pays
+from paretune.training.fleet import can_join_fleet, count_fitting_runs, fleet_pays
 from paretune.training.forward.activation_cache import keeps_activations
 from paretune.training.forward.select import can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights

@@ -19,9 +19,9 @@ from paretune.data.split import OuterDesign, choose_outer_design
 from paretune.errors import DataError, MethodError
 from paretune.measuring.devices import Precision, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
-from paretune.models.config import load_config
 from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import DECODER, ENCODER_DECODER, Topology, topology_of
 from paretune.objectives import Objective
 from paretune.objectives.readouts import by_language_model, for_readout

@@ -14,7 +14,7 @@ from paretune.data.batch import shuffle_order
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet, PerRunModule
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.study import Run

@@ -147,9 +147,9 @@ class ProcessCache:
         shape = replace(head, purpose="", labels=())
         key = (source.weights_hash, source.decoding_key, shape, spec.source_prefix)
         if key not in self.outlines:
-            others = [own for other, own in self.outlines.items() if other[0] == key[0]]
+            same = [outline for k, outline in self.outlines.items() if k[0] == key[0]]
             # A tokenizer that was set to its languages is not shared.
-            shared = others[0].tokenizer if others and not head.languages else None
+            shared = same[0].tokenizer if same and not head.languages else None
             self.outlines[key] = load_model(
                 source,
                 head,
@@ -177,8 +177,8 @@ class ProcessCache:
         train = [e for e, f in zip(rows, folds, strict=True) if f != run.fold]
         limit = dataset.objective.max_selection_examples
         if limit is not None:
-            selection, others = take_whole_groups(selection, limit)
-            train += others
+            selection, rest = take_whole_groups(selection, limit)
+            train += rest
         return Parts(train, selection, reported, shifted)
 
     def encode(

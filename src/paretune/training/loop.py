@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from paretune.study import derive_seed
-from paretune.training.fleet.shared_model import SharedModel
+from paretune.training.fleet import SharedModel
 from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.runs.run_state import RunState
@@ -44,8 +44,8 @@ def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list
     for micro_batches in forward.splitter.split_training(batches):
         forward.fleet.seed_dropout(
             [
-                derive_seed(batch.seed, "dropout", batch.step, one.part)
-                for batch, one in zip(batches, micro_batches, strict=True)
+                derive_seed(batch.seed, "dropout", batch.step, micro.part)
+                for batch, micro in zip(batches, micro_batches, strict=True)
             ]
         )
         with forward.fleet.dropout_context():  # also where the backward pass recomputes activations
@@ -63,8 +63,8 @@ def compute_losses(
     with forward.compute.autocast():
         outputs = forward(micro_batches)
         losses = {
-            run: batch.objective.loss(outputs[run], one.data, one.indices, batch.loss_options)
-            for run, (batch, one) in enumerate(zip(batches, micro_batches, strict=True))
-            if one.indices
+            run: batch.objective.loss(outputs[run], micro.data, micro.indices, batch.loss_options)
+            for run, (batch, micro) in enumerate(zip(batches, micro_batches, strict=True))
+            if micro.indices
         }
     return {run: loss / batches[run].weight for run, loss in losses.items()}

@@ -13,7 +13,7 @@ from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout.rates import restore_dropout, set_dropout
+from paretune.models.dropout import restore_dropout, set_dropout
 from paretune.models.load import LoadedModel, reset_head
 from paretune.models.quantised import count_parameters
 from paretune.objectives import Objective
@@ -39,8 +39,8 @@ class PreparedModel:
 
     def num_classes(self, objective: Objective, labels: int) -> int:
         """Number of possible answers of a new head, the labels; or words of the vocabulary."""
-        own = labels if objective.draws_head else 0
-        return own or int(self.loaded.model.config.vocab_size)
+        answers = labels if objective.draws_head else 0
+        return answers or int(self.loaded.model.config.vocab_size)
 
     @property
     def pass_tokens(self) -> int:

@@ -34,7 +34,7 @@ from paretune.training.evaluation.evaluator import (
 )
 from paretune.training.evaluation.forgetting import ForgettingProbe
 from paretune.training.evaluation.predict import generate
-from paretune.training.fleet.shared_model import RunParameters, SharedModel, method_key
+from paretune.training.fleet import RunParameters, SharedModel, method_key
 from paretune.training.forward.activation_cache import enable_activation_cache
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.loop import train_step
@@ -54,7 +54,7 @@ class Session:
 
     Args:
         outcome: of the one run there is, whose method may change the model itself; None: all runs
-            are of one kind (:func:`paretune.training.fleet.capacity.fleet_key`).
+            are of one kind (:func:`paretune.training.fleet.fleet_key`).
         micro_batch: in place of the one that the study asks for.
     """
 
@@ -90,8 +90,8 @@ class Session:
         device, objective = self._options.device, self._caches.objective(run)
         self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
         source = self._caches.source(run.model)
-        compute, known = self._model.compute, self._caches.forgetting
-        self._forgetting = ForgettingProbe(source, objective, compute, known)
+        compute, base_losses = self._model.compute, self._caches.forgetting
+        self._forgetting = ForgettingProbe(source, objective, compute, base_losses)
         capacity, coming, changed = len(claims), list(claims), False
         while coming or self._states:
             if coming:
@@ -123,12 +123,13 @@ class Session:
         self._score_base_model(claims)
         new = [(claim, RunParameters(claim.run)) for claim in claims]
         # Runs of one method are neighbours; the sort is stable.
-        parameters = [state.parameters for state in self._states] + [own for _, own in new]
-        parameters.sort(key=lambda own: method_key(own.run))
-        self._place(parameters)
-        begun = [self._begin(claim, own) for claim, own in new]
+        placed = [state.parameters for state in self._states]
+        placed += [parameters for _, parameters in new]
+        placed.sort(key=lambda parameters: method_key(parameters.run))
+        self._place(placed)
+        begun = [self._begin(claim, parameters) for claim, parameters in new]
         self._states += begun
-        self._states.sort(key=lambda state: parameters.index(state.parameters))
+        self._states.sort(key=lambda state: placed.index(state.parameters))
         notes = self._enable_activation_cache()
         for state in begun:
             state.outcome.result["notes"].extend(notes)
@@ -217,8 +218,8 @@ class Session:
             train_step(states, batches, self._model)
         finally:
             seconds = time.monotonic() - started
-            for state, own in zip(states, tokens, strict=True):
-                state.progress.seconds += seconds * own / max(1, sum(tokens))
+            for state, count in zip(states, tokens, strict=True):
+                state.progress.seconds += seconds * count / max(1, sum(tokens))
 
     def _evaluate(self) -> None:
         """Score the runs whose turn it is, all in the same passes."""

@@ -83,7 +83,7 @@ class Trainer:
         Args:
             claims: at least one; no more train at once.
             next_claims: at most so many further runs of the same kind
-                (:func:`paretune.training.fleet.capacity.fleet_key`).
+                (:func:`paretune.training.fleet.fleet_key`).
             finish: called with every run that has ended, but not with one that another worker has.
 
         Raises:

@@ -318,8 +318,8 @@ def _describe_model(
     spec: ModelSpec, caches: ProcessCache, topologies: dict[str, Topology], offline: bool
 ) -> Checked:
     """Find a model and read its weights, and enter its topology."""
-    from paretune.models.config import load_config
     from paretune.models.load import require_finite_weights
+    from paretune.models.structure.heads import load_config
     from paretune.models.structure.topology import topology_of
     from paretune.planning.prepare import find_source
 

@@ -135,7 +135,7 @@ def export(
     from paretune.exporting.formats import explain_forms
     from paretune.exporting.restore import TaskSignature, load_or_retrain
     from paretune.files import make_file_name
-    from paretune.models.sources.local_paths import is_local_folder, remember_path
+    from paretune.models.sources.resolve import is_local_folder, remember_path
     from paretune.planning.prepare import find_source, read_dataset
     from paretune.store import Store
     from paretune.training.caches import ProcessCache
@@ -228,8 +228,7 @@ def load(folder: Path | str, *, base: str | None = None, online: bool = False) -
         ModelError: the base cannot be found.
     """
     from paretune.exporting.restore import open_native_folder, read_native_folder
-    from paretune.models.sources.local_paths import recall_path
-    from paretune.models.sources.resolve import resolve_source
+    from paretune.models.sources.resolve import recall_path, resolve_source
 
     base_fields = read_native_folder(Path(folder))["base"]
     revision = (

@@ -386,7 +386,7 @@ def plan(
     from paretune.search import race
     from paretune.search.auto import describe_searches
     from paretune.store import Store
-    from paretune.training.fleet.capacity import fleet_key
+    from paretune.training.fleet import fleet_key
 
     folder = study_input.store_folder(study, store)
     settings = resolve_workers(workers, threads, devices)

@@ -89,7 +89,7 @@ def demo(
     Raises:
         ModelError: the package of the model is not installed.
     """
-    from paretune.models.sources.package import find_package_folder
+    from paretune.models.sources.resolve import find_package_folder
 
     file, package = shipped_studies()[DEMO], "package:"
     study = Study.load(file, called=DEMO)

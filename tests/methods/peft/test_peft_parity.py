@@ -17,7 +17,7 @@ from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods import loha
 from paretune.methods.core.low_rank import LowRankOptions
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives.encoding import pad_batch

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from paretune.models.dropout.masks import draw_mask, drop_by_mask, keep_scale, keep_threshold
-from paretune.models.dropout.rng import DropoutRng
+from paretune.models.dropout import DropoutRng, draw_mask, drop_by_mask, keep_scale, keep_threshold
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from paretune.models.dropout.rates import read_dropout_rates, restore_dropout, set_dropout
+from paretune.models.dropout import read_dropout_rates, restore_dropout, set_dropout
 from paretune.testing.tiny_models import FAMILIES
 
 IDS = torch.arange(5, 25)[None]

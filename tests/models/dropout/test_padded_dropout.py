@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paretune.models.dropout.rng import DropoutRng, seeded_dropout
+from paretune.models.dropout import DropoutRng, seeded_dropout
 
 SEEDS, ROWS, LENGTHS, P = [11, 22, 33], [2, 0, 3], [5, 0, 9], 0.3
 AXES = {

@@ -12,8 +12,8 @@ from support.tiny_study import finish, small
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from paretune.errors import DataError, StudyError
-from paretune.models.config import load_config
 from paretune.models.sources.resolve import resolve_source
+from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import topology_of
 from paretune.planning.prepare import choose_forgetting_text, prepare_study
 from paretune.study import Generation, ModelSpec, Run

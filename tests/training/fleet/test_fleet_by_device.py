@@ -16,7 +16,7 @@ from paretune.testing.tiny_models import encoder_tokenizer, unsettle_vectors
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.capacity import count_slots
+from paretune.training.fleet import count_slots
 from paretune.training.forward import select
 from paretune.training.forward.micro_batch import Compute
 from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward

@@ -13,7 +13,7 @@ from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.capacity import count_slots, fleet_key
+from paretune.training.fleet import count_slots, fleet_key
 from paretune.training.forward.packed import PackedSeq2SeqForward
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 

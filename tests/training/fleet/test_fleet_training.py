@@ -15,9 +15,9 @@ from paretune import methods, objectives
 from paretune.errors import StaleClaimError
 from paretune.study import MethodSpec, Run
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
+from paretune.training import fleet
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import shared_model
-from paretune.training.fleet.capacity import count_slots, fleet_key
+from paretune.training.fleet import count_slots, fleet_key
 from paretune.training.forward.plain import PaddedForward
 from paretune.training.forward.splitting import MAX_STACK_TOKENS, PassSplitter
 from paretune.training.prepare import prepare
@@ -394,7 +394,7 @@ def test_a_run_is_cut_into_passes_as_alone(
     monkeypatch.setattr(PassSplitter, "split_training", noting)
     together(runs, tmp_path, bench=bench)
     assert overheads == {alone}
-    many = shared_model.SharedModel(runs[0], loaded, "cpu", objectives.get("classification"))
-    assert many.place([shared_model.RunParameters(run) for run in runs])
+    many = fleet.SharedModel(runs[0], loaded, "cpu", objectives.get("classification"))
+    assert many.place([fleet.RunParameters(run) for run in runs])
     assert many.prepared.pass_tokens != alone  # it counts all of them
     many.remove_all()

@@ -17,8 +17,6 @@ from paretune.data.cache_dir import activation_cache_home
 from paretune.errors import StudyError
 from paretune.files import part_path
 from paretune.models.load import load_model
-from paretune.models.packing import activation_cache as files
-from paretune.models.packing.activation_cache import load_or_compute
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
@@ -28,6 +26,7 @@ from paretune.training.forward import activation_cache
 from paretune.training.forward.activation_cache import (
     budget_bytes,
     count_frozen_layers,
+    load_or_compute,
 )
 from paretune.training.trainer import train_run
 
@@ -222,17 +221,19 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path, at: int | None) -> Non
 def test_rows_come_back_as_they_were() -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
         hidden = torch.randn(5, 1, 4, dtype=dtype)
-        cached = files.CachedActivations(files.to_integers(hidden), [0, 2, 2, 5], dtype)
+        cached = activation_cache.CachedActivations(
+            activation_cache.to_integers(hidden), [0, 2, 2, 5], dtype
+        )
         assert torch.equal(cached.rows_of([0, 2]), hidden)
         assert torch.equal(cached.rows_of([2, 0]), torch.cat([hidden[2:], hidden[:2]]))
 
 
 def test_names_tell_texts_apart() -> None:
     def name(*texts: list[int]) -> str:
-        return files.cache_key("w", 1, texts=texts)
+        return activation_cache.cache_key("w", 1, texts=texts)
 
     assert len({name([1, 2], [3]), name([1], [2, 3]), name([1, 2, 3]), name([3], [1, 2])}) == 4
-    assert name([1]) == name([1]) and files.cache_key("v", 1, texts=[[1]]) != name([1])
+    assert name([1]) == name([1]) and activation_cache.cache_key("v", 1, texts=[[1]]) != name([1])
 
 
 def test_the_lowest_trained_layer(tiny_model: Any) -> None:

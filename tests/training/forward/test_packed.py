@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from paretune import methods, objectives
-from paretune.models.dropout.rng import DropoutRng
+from paretune.models.dropout import DropoutRng
 from paretune.models.load import reset_head
 from paretune.models.packing.apply import PACKED_ENCODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task

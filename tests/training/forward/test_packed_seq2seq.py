@@ -16,8 +16,7 @@ from support.seq2seq_walk import TRAINED, Case, case, traces
 from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout.rates import set_dropout
-from paretune.models.dropout.rng import DropoutRng
+from paretune.models.dropout import DropoutRng, set_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.structure.heads import shift_right
 from paretune.objectives.encoding import Encoded, pad_batch

@@ -16,9 +16,9 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.training import fleet
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import capacity
-from paretune.training.fleet.capacity import count_slots
+from paretune.training.fleet import count_slots
 from paretune.training.forward.splitting import EVALUATION_TOKENS, PassSplitter, device_kind
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
@@ -96,7 +96,7 @@ def test_no_fleet_is_formed_unasked_on_a_gpu(
     def refused(*_: Any, **__: Any) -> Any:
         raise AssertionError("a model was put together")
 
-    monkeypatch.setattr(capacity, "SharedModel", refused)
+    monkeypatch.setattr(fleet, "SharedModel", refused)
     run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
     assert count_slots(run, ProcessCache(), "cuda", 8, 1 << 40, where_it_pays=True) == 1
-    assert not capacity.fleet_pays(1.0, "cuda") and capacity.fleet_pays(1.0, "cpu")
+    assert not fleet.fleet_pays(1.0, "cuda") and fleet.fleet_pays(1.0, "cpu")

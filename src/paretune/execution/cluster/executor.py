@@ -236,7 +236,7 @@ class _Tasks:
         left_alone = list_solo_runs(self.store)
         if limit < 1 or first.run_id in left_alone:
             return []
-        from paretune.training.fleet.capacity import can_join_fleet, fleet_key
+        from paretune.training.fleet import can_join_fleet, fleet_key
 
         if not can_join_fleet(first.run):
             return []

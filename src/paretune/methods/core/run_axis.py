@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.models.dropout.rng import DropoutRng, seeded_dropout
+from paretune.models.dropout import DropoutRng, seeded_dropout
 from paretune.models.packing.layout import Packing
 from paretune.study import derive_seed
 

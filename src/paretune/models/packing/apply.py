@@ -17,7 +17,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.models.changes import ModelChanges
-from paretune.models.dropout.rng import OFFSETS_PER_LAYER, DropoutRng
+from paretune.models.dropout import OFFSETS_PER_LAYER, DropoutRng
 from paretune.models.packing.attention import (
     IMPLEMENTATION,
     compute_packed_attention,

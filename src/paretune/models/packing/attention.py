@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
+from paretune.models.dropout import apply_mask, draw_mask, keep_scale
 from paretune.models.packing.layout import (
     AttentionGroup,
     AttentionRole,

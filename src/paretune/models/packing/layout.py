@@ -18,8 +18,7 @@ from torch import Tensor
 
 from paretune.device_transfer import to_device
 from paretune.models.changes import ModelChanges
-from paretune.models.dropout.rng import DropoutRng
-from paretune.models.packing.activation_cache import CachedActivations
+from paretune.models.dropout import DropoutRng
 from paretune.objectives.encoding import Encoded
 
 AttentionRole = Literal["self", "pooled", "causal", "causal_tail", "cross"]
@@ -344,7 +343,7 @@ class Packing:
 
     Attributes:
         dropout_rng: what dropout is drawn from: that of attention always, all other where a pass
-            runs in :func:`paretune.models.dropout.rng.seeded_dropout`.
+            runs in :func:`paretune.models.dropout.seeded_dropout`.
         passes_position_ids: whether the model is given each row's position, instead of looking it
             up in a table.
         pooled_token: the only one that the last layer is computed for; None: for all.
@@ -371,7 +370,7 @@ class Packing:
     computes_tails: bool = False
     skipped_layers: int = 0
     cached_hidden: Tensor | None = None
-    activation_caches: dict[Encoded, CachedActivations] = field(default_factory=dict)
+    activation_caches: dict[Encoded, Any] = field(default_factory=dict)
     shares_prefixes: bool = True
     prefixes: dict[Encoded, Any] = field(default_factory=dict)
     word_table: Tensor | None = None

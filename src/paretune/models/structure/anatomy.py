@@ -98,9 +98,9 @@ def watch_output_norms(model: nn.Module, layers: Sequence[Layer]) -> Iterator[di
     with ModelChanges() as hooks:
         for layer in layers:
             block = model.get_submodule(layer.name)
-            for own, module in block.named_modules():
+            for part, module in block.named_modules():
                 if isinstance(module, nn.LayerNorm | nn.RMSNorm):
-                    hook = partial(record, f"{layer.name}.{own}")
+                    hook = partial(record, f"{layer.name}.{part}")
                     hooks.hook(module.register_forward_hook(hook))
             hooks.hook(block.register_forward_hook(partial(compare, layer.name)))
         yield output_norms

@@ -70,8 +70,8 @@ class FusedOutput:
     def keys_and_values(self) -> tuple[int, ...]:
         """Channels that are no query's, in their order."""
         size = self.query + 2 * self.key
-        own = range(self.query, size)
-        return tuple(block * size + channel for block in range(self.blocks) for channel in own)
+        channels = range(self.query, size)
+        return tuple(block * size + channel for block in range(self.blocks) for channel in channels)
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,10 @@ def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") ->
     """
     reasons: list[str] = []
     candidates: list[tuple[Layer, ...]] = []
-    for own, module in model.get_submodule(within).named_modules():
+    for part, module in model.get_submodule(within).named_modules():
         if not isinstance(module, nn.ModuleList) or not len(module):
             continue
-        name = f"{within}.{own}" if within else own
+        name = f"{within}.{part}" if within else part
         types = {type(block) for block in module}
         if len(types) > 1:
             reasons.append(f"{name}: blocks of different classes ({_describe_types(types)})")
@@ -202,8 +202,8 @@ def read_layer(name: str, block: nn.Module, stack: Stack = "encoder", config: An
     def full(part: str) -> str:
         return f"{name}.{part}" if part else name
 
-    self_attention, *others = (_with_full_names(attention, full) for attention in attentions)
-    cross = others[0] if others else None
+    self_attention, *crosses = (_with_full_names(attention, full) for attention in attentions)
+    cross = crosses[0] if crosses else None
     ups = tuple(map(full, ups))
     return Layer(name, self_attention, ups, full(down), stack=stack, cross_attention=cross)
 
@@ -307,4 +307,4 @@ def _describe_shapes(linears: dict[str, nn.Linear]) -> str:
 
 
 def _describe_types(types: set[type]) -> str:
-    return ", ".join(sorted(one.__name__ for one in types))
+    return ", ".join(sorted(kind.__name__ for kind in types))

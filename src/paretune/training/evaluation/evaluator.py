@@ -215,7 +215,7 @@ class LossEvaluator:
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
         if objective.answer_scores is not None:
             rows = self.weights.score_answers(part)
-            return replace(predictions, scores=[[round(float(s), 4) for s in own] for own in rows])
+            return replace(predictions, scores=[[round(float(s), 4) for s in row] for row in rows])
         if part not in TEST_PARTS:
             return predictions
         segment = self.optional_metrics.score_segments(texts, references)

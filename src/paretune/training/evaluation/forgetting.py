@@ -17,14 +17,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import safetensors
 import torch
+from torch import Tensor
 
 from paretune.data.batch import split_for_evaluation
 from paretune.data.example import Example
+from paretune.errors import ModelError
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.lm_head import LmHead, find_lm_head
 from paretune.models.load import LoadedModel
 from paretune.models.sources.resolve import ModelSource
+from paretune.models.structure.heads import lm_head, load_config, logit_softcap, quiet_transformers
+from paretune.models.structure.layers import find_name
 from paretune.models.structure.topology import DECODER
 from paretune.objectives import Objective
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
@@ -49,22 +53,22 @@ class ForgettingProbe:
 
     Attributes:
         compute: where and how precisely both sides are computed.
-        known: losses of base models that were measured before, by :meth:`_key`.
+        base_losses: losses of base models that were measured before, by :meth:`_key`.
     """
 
     source: ModelSource
     objective: Objective
     compute: Compute
-    known: dict[tuple[Any, ...], list[float]]
+    base_losses: dict[tuple[Any, ...], list[float]]
 
     def needs_base(self, run: Run) -> bool:
         """Whether :meth:`score_base` has to come before the run's method is put in."""
-        return self._key(run) not in self.known
+        return self._key(run) not in self.base_losses
 
     def score_base(self, run: Run, loaded: LoadedModel) -> None:
         """Score the model while no method is inside."""
         data = encode_text(run, loaded, self.objective)
-        self.known[self._key(run)] = self._sum_losses(loaded, Fleet(), data)
+        self.base_losses[self._key(run)] = self._sum_losses(loaded, Fleet(), data)
 
     def score_trained(
         self, run: Run, prepared: PreparedModel
@@ -81,7 +85,7 @@ class ForgettingProbe:
         cut = sum(data.truncated)
         notes = [f"{cut} of {len(data.ids)} blocks of the forgetting text were cut"] if cut else []
         return {
-            "before": self.known[self._key(run)],
+            "before": self.base_losses[self._key(run)],
             "after": self._sum_losses(loaded, prepared.fleet, data),
             "tokens": [data.scored_length((i, 0)) for i in range(len(data.ids))],
         }, notes
@@ -165,3 +169,68 @@ def _make_decoder_pass(
         return [TokenStates(*states, softcap=head.softcap)]
 
     return run
+
+
+OTHER_NAMES = ("embed_out",)
+"""What files call an LM head that ``transformers`` renames while loading (GPT-NeoX)."""
+
+
+@dataclass(frozen=True)
+class LmHead:
+    """What makes logits of the base model's hidden states.
+
+    Shapes: ``weight`` (vocabulary, width), ``bias`` (vocabulary,) or None. ``softcap``: logits z
+    are softcap * tanh(z / softcap) (Gemma 2); None for most.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    softcap: float | None
+
+
+def find_lm_head(loaded: LoadedModel, source: ModelSource) -> LmHead:
+    """The checkpoint's own LM head.
+
+    Tied to the word embeddings it is these, trained or not. An untied one that a model with a
+    classifier has left in the file is read from there.
+
+    Raises:
+        ModelError: the checkpoint has none.
+    """
+    model: Any = loaded.model
+    softcap = logit_softcap(model)
+    if model.get_output_embeddings() is not None:
+        return LmHead(*lm_head(model), softcap)
+    embeddings: Tensor = model.get_input_embeddings().weight
+    if model.config.tie_word_embeddings:
+        return LmHead(embeddings, None, softcap)
+    weight, bias = _read_untied(source)
+    return LmHead(weight.to(embeddings), None if bias is None else bias.to(embeddings), softcap)
+
+
+def _read_untied(source: ModelSource) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the head in the checkpoint's files, by the name that its class gives."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with quiet_transformers(), torch.device("meta"):
+        outline: Any = AutoModelForCausalLM.from_config(load_config(source))
+    name = find_name(outline, outline.get_output_embeddings())
+    for written in (name, *OTHER_NAMES):
+        weight = _read_tensor(source, f"{written}.weight")
+        if weight is not None:
+            return weight, _read_tensor(source, f"{written}.bias")
+    raise ModelError(
+        f"its files have no {name}.weight, so that it predicts no words.",
+        where=f"model {source.name}",
+        remedy="Leave forgetting out of the study, or choose a checkpoint with its LM head.",
+    )
+
+
+def _read_tensor(source: ModelSource, name: str) -> Tensor | None:
+    for path in sorted(source.folder.glob("*.safetensors")):
+        with safetensors.safe_open(path, framework="pt") as file:
+            if name in file.keys():  # noqa: SIM118  (no mapping)
+                tensor: Tensor = file.get_tensor(name)
+                return tensor
+    return None

@@ -37,15 +37,15 @@ def evaluate(
 
     Logits, (examples, labels), or the losses of target tokens, as the run's collector has them.
     """
-    collectors = [None if own is None else make_collector(own) for own in data]
+    collectors = [None if part is None else make_collector(part) for part in data]
     was_training = forward.model.training
     forward.model.eval()
     with torch.inference_mode(), forward.compute.autocast():
         for micro_batches in forward.splitter.split_evaluation(data):
             outputs = forward(micro_batches)
-            for collector, batch, own in zip(collectors, micro_batches, outputs, strict=True):
+            for collector, batch, output in zip(collectors, micro_batches, outputs, strict=True):
                 if collector is not None and batch.indices:
-                    collector.add(batch.indices, own)
+                    collector.add(batch.indices, output)
     forward.model.train(was_training)
     return [None if collector is None else collector.result() for collector in collectors]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from paretune.device_transfer import to_device
-from paretune.models.dropout.rng import DropoutRng
+from paretune.models.dropout import DropoutRng
 from paretune.models.structure.heads import shift_right
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collate

@@ -13,8 +13,7 @@ from typing import Any
 
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout.rates import has_dropout
-from paretune.models.dropout.rng import DropoutRng
+from paretune.models.dropout import DropoutRng, has_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import (
     PACKED_ENCODERS,

@@ -176,11 +176,11 @@ def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     owning, storages = {}, set()
     for name, tensor in tensors.items():
-        own = tensor.detach().cpu().contiguous()
-        storage = own.untyped_storage()
-        if storage.nbytes() != own.nbytes or storage.data_ptr() in storages:
-            own = own.clone()
+        whole = tensor.detach().cpu().contiguous()
+        storage = whole.untyped_storage()
+        if storage.nbytes() != whole.nbytes or storage.data_ptr() in storages:
+            whole = whole.clone()
         else:
             storages.add(storage.data_ptr())
-        owning[name] = own
+        owning[name] = whole
     return owning

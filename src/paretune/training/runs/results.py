@@ -76,12 +76,12 @@ def write_scores(
 ) -> None:
     """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged."""
     outcome.result["scores"] = {
-        part: score(own, parts.named(part), dataset) for part, own in predictions.items()
+        part: score(answers, parts.named(part), dataset) for part, answers in predictions.items()
     }
     if signatures := dataset.objective.signatures():
         outcome.result["signatures"] = signatures
     tables: dict[str, dict[str, Any]] = {
-        part: to_table(own, parts.named(part), dataset) for part, own in predictions.items()
+        part: to_table(answers, parts.named(part), dataset) for part, answers in predictions.items()
     }
     # As the analysis judges stored answers (paretune.analysis.outcomes.is_collapsed).
     judged = [table for part, table in tables.items() if part != "test_shifted"]

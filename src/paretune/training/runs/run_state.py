@@ -18,7 +18,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.training.caches import TEST_PARTS, Parts
 from paretune.training.evaluation.evaluator import Evaluator
-from paretune.training.fleet.shared_model import RunParameters
+from paretune.training.fleet import RunParameters
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.recovery.checkpoint import CheckpointFile, Progress
 from paretune.training.recovery.interruption import defer_interrupts

@@ -1,4 +1,4 @@
-"""The trained parameters of one or several runs on one backbone.
+"""Several runs on one backbone: which may train together, how many fit, and their parameters.
 
 The parameters of a run alone are the model's own: any method on any model. With several runs, each
 parameter of a method has the runs as its first axis, and those of one run are views of it: its
@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from paretune import methods
 from paretune.data.batch import pass_overhead_tokens
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet, PerRunModule
@@ -25,17 +26,112 @@ from paretune.models.quantised import count_parameters
 from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import Collector
-from paretune.study import Run
+from paretune.study import MethodSpec, Run
+from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.micro_batch import Compute, Forward
-from paretune.training.forward.select import make_forward, make_shared_forward
+from paretune.training.forward.select import make_forward, make_shared_forward, overhead_tokens
+from paretune.training.forward.splitting import MAX_STACK_TOKENS, device_kind
 from paretune.training.prepare import (
     PreparedModel,
+    allows_bf16_weights,
     configure_model,
     parse_method,
     prepare,
     usable_length,
 )
+
+COPIES = 6
+"""Copies of each trained parameter that a run needs, in fp32: itself, its gradient, AdamW's two
+moments, the best so far, and one while runs are placed anew."""
+MIN_RUNS_THAT_PAY = 4
+"""With two or three, a CPU gains 4 % (dev/log.md): less than identical bits are worth."""
+
+
+def fleet_key(run: Run) -> str:
+    """Runs with the same key may train together: all but learning rate, seed, folds, stage, and
+    what is measured after training.
+
+    Methods that mix have the same key.
+    """
+    configured = methods.configure(run.method)
+    mixes = isinstance(configured, methods.ConfiguredMethod) and configured.mixes
+    method = MethodSpec(name="any") if mixes else run.method
+    free = {
+        "learning_rate": None,
+        "seed": 0,
+        "fold": 0,
+        "outer": None,
+        "stage": "final",
+        "forgetting": None,
+    }
+    return run.model_copy(update={**free, "method": method}).model_dump_json()
+
+
+def can_join_fleet(run: Run) -> bool:
+    """Whether the run may share a backbone, by its description; the model may still refuse."""
+    plain = run.training.backend == "plain"
+    if run.stage == "cost" or plain or run.learning_rate is None:
+        return False
+    method = methods.configure(run.method)
+    return isinstance(method, methods.ConfiguredMethod) and not method.trains_alone
+
+
+def count_slots(
+    run: Run,
+    caches: ProcessCache,
+    device: str,
+    limit: int,
+    budget_bytes: int,
+    *,
+    where_it_pays: bool = False,
+) -> int:
+    """How many runs like this one can train together; 1 where batches cannot be shared.
+
+    Args:
+        budget_bytes: for the runs, apart from the model and one pass.
+        where_it_pays: only where the steps of :data:`MIN_RUNS_THAT_PAY` runs fit into one pass.
+    """
+    if limit < 2 or not can_join_fleet(run) or (where_it_pays and device != "cpu"):
+        return 1
+    loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
+    model = SharedModel(run, loaded, device, caches.objective(run))
+    parameters = RunParameters(run)
+    try:
+        shared = model.place([parameters])
+    except BaseException:  # always raised again
+        caches.drop_model()  # a method may be half injected
+        raise
+    size = sum(p.numel() for p in parameters.trained.values())
+    length = model.prepared.max_length
+    model.remove_all()
+    if not shared or (where_it_pays and not fleet_pays(_step_tokens(run, caches, length), device)):
+        return 1
+    return count_fitting_runs(size, limit, budget_bytes)
+
+
+def fleet_pays(step_tokens: float, device: str) -> bool:
+    """Whether runs of so many tokens a step are clearly faster together; not measured on a GPU."""
+    return (
+        device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= MAX_STACK_TOKENS[device_kind(device)]
+    )
+
+
+def count_fitting_runs(trained_parameters: int, limit: int, budget_bytes: int) -> int:
+    """Number of runs that fit in ``budget_bytes``, at least 1 and at most ``limit``."""
+    return max(1, min(limit, budget_bytes // (4 * COPIES * trained_parameters)))
+
+
+def _step_tokens(run: Run, caches: ProcessCache, length: int) -> float:
+    """Tokens of a mean step, overhead of its texts included."""
+    loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
+    train, encode = caches.parts(run).train, caches.objective(run).encoder("train")
+    encoded = caches.encode(train, loaded, caches.source(run.model), length, encode)
+    tokens = sum(
+        overhead_tokens(loaded.model) + len(text) for choices in encoded.ids for text in choices
+    )
+    tokens += sum(map(len, encoded.targets or ()))
+    return tokens / len(train) * min(run.training.batch_size, len(train))
 
 
 @dataclass(eq=False)
@@ -59,8 +155,8 @@ class RunParameters:
         """The parameters of its own heads by their names in the model, in this order."""
         parameters = {}
         for name in names:
-            module, _, own = name.rpartition(".")
-            parameters[name] = self.heads[module].get_parameter(own)
+            module, _, parameter = name.rpartition(".")
+            parameters[name] = self.heads[module].get_parameter(parameter)
         return parameters
 
 
@@ -136,9 +232,9 @@ class SharedModel:
 
     def pass_overhead_tokens(self, run: RunParameters) -> int:
         """Fixed cost of a forward pass to a run alone, in tokens."""
-        own = sum(p.numel() for p in run.trained.values())
+        trained = sum(p.numel() for p in run.trained.values())
         everything = self._total_parameters + sum(p.numel() for p in run.method.values())
-        return pass_overhead_tokens(own, everything, self.compute.device)
+        return pass_overhead_tokens(trained, everything, self.compute.device)
 
     def evaluate(
         self,
@@ -152,7 +248,7 @@ class SharedModel:
         """
         examples = [data.get(run) for run in self._runs]
         outputs = evaluate(self.forward, examples, collector or self.objective.collector)
-        return {run: own for run, own in zip(self._runs, outputs, strict=True) if run in data}
+        return {run: output for run, output in zip(self._runs, outputs, strict=True) if run in data}
 
     def distribute_gradients(self) -> None:
         """Give every run its slice of the gradients, after the backward passes."""
@@ -160,15 +256,15 @@ class SharedModel:
             for name, parameter in group.injection.parameters.items():
                 gradient, parameter.grad = parameter.grad, None
                 for r, run in enumerate(group.runs):
-                    own = None if gradient is None else gradient[r : r + 1]
-                    run.method[name].grad = own
+                    of_run = None if gradient is None else gradient[r : r + 1]
+                    run.method[name].grad = of_run
 
-    def _place_alone(self, own: RunParameters) -> None:
-        self._prepared = prepare(own.run, self.loaded, self.compute.device)
-        own.method = self._prepared.injection.parameters
-        own.trained = self._prepared.trained
-        own.learning_rate_factors = self._prepared.injection.learning_rate_factors
-        backend, collate = own.run.training.backend, self.objective.collate
+    def _place_alone(self, run: RunParameters) -> None:
+        self._prepared = prepare(run.run, self.loaded, self.compute.device)
+        run.method = self._prepared.injection.parameters
+        run.trained = self._prepared.trained
+        run.learning_rate_factors = self._prepared.injection.learning_rate_factors
+        backend, collate = run.run.training.backend, self.objective.collate
         self._forward = make_forward(self._prepared, self.compute, backend, collate)
 
     def _place_together(self, runs: Sequence[RunParameters]) -> None:
@@ -207,11 +303,11 @@ class SharedModel:
         """Inject the methods of all runs; returns one injection for all of them."""
         whole, first = Injection({}), 0
         whole.changes.push(self._remove_groups)
-        alike = [list(own) for _, own in groupby(runs, lambda own: method_key(own.run))]
-        for own in alike:
-            part = fleet if len(alike) == 1 else fleet.make_subfleet(first, len(own))
-            first += len(own)
-            injection = self._inject(own, part)
+        alike = [list(group) for _, group in groupby(runs, lambda run: method_key(run.run))]
+        for group in alike:
+            part = fleet if len(alike) == 1 else fleet.make_subfleet(first, len(group))
+            first += len(group)
+            injection = self._inject(group, part)
             whole.parameters |= injection.parameters
             whole.adapters |= injection.adapters
             whole.supports_packing &= injection.supports_packing
