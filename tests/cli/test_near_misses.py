@@ -8,8 +8,7 @@ import pytest
 from support.tiny_study import command
 
 from paretune import cli
-from paretune.cli import SECTIONS, VERBS
-from paretune.cli.near_misses import SYNONYMS
+from paretune.cli import SECTIONS, SYNONYMS, VERBS
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from paretune.errors import DataError
 from paretune.store import Store
 from paretune.study import Study
 from paretune.tasks import load_dataset
-from paretune.verbs.trained_data import (
+from paretune.verbs.stored_audit import (
     find_changed_data,
     load_dataset_or_outline,
     save_trained_data,

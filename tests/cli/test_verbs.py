@@ -17,7 +17,7 @@ from paretune.objectives.encoding import count_tokens
 from paretune.study import Study
 from paretune.tasks import load_dataset
 from paretune.verbs.check import check
-from paretune.verbs.stored_findings import load_findings
+from paretune.verbs.stored_audit import load_findings
 from paretune.verbs.study_input import describe_test_files, shipped_studies
 
 HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotlib", "rich.table")

@@ -188,10 +188,10 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     observer = Observer()
     with open_study(study, tmp_path / "store", observer) as (prepared, opened):
         ready, waiting = plan_pending_runs(prepared, [])
-        planned = plan_first_runs(prepared, opened, "", observer)
+        _, coming, count = plan_first_runs(prepared, opened, "", observer)
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
-    assert planned.count == len(set(shared)) + len(waiting) == len(planned.coming)
+    assert count == len(set(shared)) + len(waiting) == len(coming)
 
 
 def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:

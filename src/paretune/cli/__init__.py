@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
@@ -12,7 +13,6 @@ from typer.core import TyperGroup
 
 from paretune import plugins
 from paretune.cli.command import add_verb
-from paretune.cli.near_misses import refuse_near_miss
 from paretune.contrib.peft_comparison import peft_results
 from paretune.contrib.trackers.mirror import track
 from paretune.errors import INTERRUPTED, ModelError, ParetuneError, StudyError, first_line
@@ -65,6 +65,22 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "Answers": ("report", "recommend", "compare", "export", "why"),
 }
 """Of the help: verbs by what they are for; all others come after them."""
+DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz", ".xlsx")
+STUDY_ENDINGS = (".yaml", ".yml")
+SYNONYMS: Mapping[str, str] = {
+    **dict.fromkeys(("train", "fit", "finetune", "fine-tune", "start", "benchmark"), "run"),
+    **dict.fromkeys(("init", "create"), "new"),
+    **dict.fromkeys(("validate", "lint", "audit"), "check"),
+    **dict.fromkeys(("estimate", "dry-run"), "plan"),
+    **dict.fromkeys(("status", "progress", "monitor"), "watch"),
+    **dict.fromkeys(("eval", "evaluate", "results", "show", "score", "scores"), "report"),
+    **dict.fromkeys(("best", "choose", "select", "suggest"), "recommend"),
+    **dict.fromkeys(("diff", "versus", "vs"), "compare"),
+    **dict.fromkeys(("save", "push", "upload", "deploy", "predict"), "export"),
+    **dict.fromkeys(("list", "methods", "models", "studies"), "ls"),
+    **dict.fromkeys(("info", "env", "diagnose"), "doctor"),
+}
+"""What other programs call a verb."""
 CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
 """Typer's errors on the command line; it has a copy of click, or click itself."""
 
@@ -199,5 +215,35 @@ def _usage(error: Any) -> str:
     if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
         return message
     end = "" if message.endswith((".", "?")) else "."
-    more = f"`{error.ctx.command_path} --help` shows what it takes."
-    return f"{error.ctx.get_usage()}\nerror: {message}{end} {more}"
+    help_line = f"`{error.ctx.command_path} --help` shows what it takes."
+    return f"{error.ctx.get_usage()}\nerror: {message}{end} {help_line}"
+
+
+def refuse_near_miss(words: Sequence[str]) -> None:
+    """Name the command that was meant, where the words of a command line tell it.
+
+    Args:
+        words: from the first on, which names no command.
+
+    Raises:
+        StudyError: the first is a file, or another program's word for a command.
+    """
+    first, rest = words[0].lower(), words[1:]
+    if first.endswith(DATA_ENDINGS):
+        what, suggestion = f"{words[0]} is a data file.", _spell("tune", words)
+    elif first.endswith(STUDY_ENDINGS):
+        what, suggestion = f"{words[0]} is a study file.", _spell("run", words)
+    elif first in SYNONYMS:
+        verb = SYNONYMS[first]
+        if verb == "run" and any(word.lower().endswith(DATA_ENDINGS) for word in rest):
+            verb = "tune"
+        what, suggestion = f"there is no command {words[0]}.", _spell(verb, rest)
+        if verb == "run" and not rest:
+            suggestion = "paretune tune DATA, or: paretune run STUDY"
+    else:
+        return
+    raise StudyError(what, remedy=f"Did you mean: {suggestion}")
+
+
+def _spell(verb: str, words: Sequence[str]) -> str:
+    return shlex.join(["paretune", verb, *words])

@@ -117,7 +117,7 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
     }
     # What typer reads: resolved types; an argument that takes all remaining words is the last.
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
-    call.__annotations__ = {option: one.annotation for option, one in parameters.items()}
+    call.__annotations__ = {p.name: p.annotation for p in parameters.values()}
     call.__doc__ = re.split(r"\n\n\s*(?:Args|Returns|Raises):", inspect.getdoc(verb) or "")[0]
     return call
 

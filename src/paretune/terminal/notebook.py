@@ -19,7 +19,7 @@ def in_notebook() -> bool:
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table whose cells are texts; numbers are formatted by the caller."""
     head = "".join(_cell("th", title) for title in header)
-    body = "".join(f"<tr>{''.join(_cell('td', one) for one in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_cell('td', text) for text in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

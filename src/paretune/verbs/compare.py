@@ -257,8 +257,8 @@ def _split_place(text: str, cells: Sequence[Cell]) -> tuple[str, str | None]:
     return method, model
 
 
-def _require_known(what: str, names: Sequence[str | None], known: Sequence[str]) -> None:
+def _require_known(what: str, names: Sequence[str | None], choices: Sequence[str]) -> None:
     for name in names:
-        if name is not None and name not in known:
-            remedy = f"It has {', '.join(dict.fromkeys(known))}."
+        if name is not None and name not in choices:
+            remedy = f"It has {', '.join(dict.fromkeys(choices))}."
             raise StudyError(f"the study has no such {what}.", where=name, remedy=remedy)

@@ -141,7 +141,7 @@ def export(
     from paretune.training.caches import ProcessCache
     from paretune.verbs.recommend import parse_budget
     from paretune.verbs.report import load_results
-    from paretune.verbs.trained_data import load_dataset_or_outline
+    from paretune.verbs.stored_audit import load_dataset_or_outline
 
     if public and push is None:
         raise StudyError("needs --push.", where="--public", remedy="Add --push OWNER/NAME.")

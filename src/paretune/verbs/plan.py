@@ -299,8 +299,9 @@ class Plan(Result):
             if run.run.stage != "cost"
         ]
         together = [seconds for seconds in shared if seconds is not None]
-        known = costs is not None and len(together) == len(shared)
-        return sum(together) + (costs or 0.0) if known else None
+        if costs is None or len(together) < len(shared):
+            return None
+        return sum(together) + costs
 
     def _count_side_by_side(self, run: PredictedRun) -> int:
         """How many runs like this one train at once, on all devices."""

@@ -82,8 +82,7 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
         StoreError: the store is missing or damaged, or never ran this study.
     """
     from paretune.store import Store
-    from paretune.verbs.stored_findings import find_damaged_trials, load_findings
-    from paretune.verbs.trained_data import find_changed_data
+    from paretune.verbs.stored_audit import find_changed_data, find_damaged_trials, load_findings
 
     study = study_input.resolve_study(study)
     folder = study_input.store_folder(study, store)
@@ -112,7 +111,7 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
     rows = opened.list_studies()
     versions = [row for row in rows if row.name == study.study]
     earlier = sum(sum(row.runs.values()) for row in versions)
-    others = sorted({row.name for row in rows})
+    names = sorted({row.name for row in rows})
     overridden = [
         row.text.splitlines()[0].removeprefix(study_input.OVERRIDES_COMMENT)
         for row in versions
@@ -130,7 +129,7 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
         remedy=f"{earlier} runs here belong to earlier versions of its file: an edited study file "
         "is a new study. `paretune run` reuses those that it still needs."
         if earlier
-        else f"It holds runs of {', '.join(others) or 'no study'}.",
+        else f"It holds runs of {', '.join(names) or 'no study'}.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.data.finding import Finding
-    from paretune.execution.executor import StudyCallbacks, StudySummary
+    from paretune.execution.executor import StudySummary
     from paretune.execution.progress import Observer
-    from paretune.execution.study_loop import Expand
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
     from paretune.store import RunStatus, Store
@@ -225,8 +224,11 @@ def run(
         store = study_input.shard_folder(resolved, share) if store is None else store
     folder = study_input.store_folder(resolved, store)
     # After what costs no seconds: these import torch.
+    from paretune.execution.executor import StudyCallbacks
     from paretune.execution.memory_budget import fit_workers
     from paretune.execution.progress import open_default_observer
+    from paretune.execution.study_loop import add_missing_runs
+    from paretune.execution.weight_budget import drop_excess_weights
     from paretune.search import race
     from paretune.search.budget import TimeBudget
 
@@ -241,28 +243,33 @@ def run(
     ):
         if retry and (again := opened.retry(resolved.study_hash)):
             observer.note(f"Runs that are tried again: {again}.")
-        planned = plan_first_runs(
+        predictor, coming, count = plan_first_runs(
             prepared, opened, text, observer, device, measure_speed=seconds is not None
         )
-        checked, predictor = resolved, planned.predictor
         if seconds is not None:
-            checked = _shorten_costs(checked, planned.coming, seconds)
-        check_memory(planned.coming, predictor, settings)
-        run_bytes = predictor.predict_worker_bytes(planned.coming)
+            resolved = _shorten_costs(resolved, coming, seconds)
+        check_memory(coming, predictor, settings)
+        run_bytes = predictor.predict_worker_bytes(coming)
         fitted = fit_workers(settings, run_bytes)
         if executor == "local":  # what fits here says nothing of a cluster
             settings = fitted
         observer.note(
-            f"{planned.count} runs, {describe_workers(settings, executor, address)} in "
+            f"{count} runs, {describe_workers(settings, executor, address)} in "
             f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
-        sentences = study_input.describe_test_files(checked)
+        raced = resolved.protocol.race != "off"
+        sentences = study_input.describe_test_files(resolved)
         for sentence in (*sentences, *explain_memory(settings, run_bytes)):
             observer.note(sentence)
         if share is not None:
-            observer.note(_describe_shard(share, checked))
+            whole = " No race and no budget: every run of its cells is trained."
+            limited = raced or resolved.protocol.budget is not None
+            observer.note(
+                f"Share {share.index} of {share.count}: whole cells of the study; costs are "
+                f"measured once, after the merge.{whole if limited else ''}"
+            )
         execution = make_executor(
-            checked, prepared, settings, executor=executor, address=address, fleet=fleet
+            resolved, prepared, settings, executor=executor, address=address, fleet=fleet
         )
         deadline = None if seconds is None else started + seconds
         expand = race.plan_wanted_runs
@@ -272,20 +279,30 @@ def run(
                 workers=sum(device.device_workers for device in fitted),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
-        callbacks = _make_callbacks(planned, observer, expand, deadline)
-        before = {s.run_id for s in opened.load_statuses(checked.study_hash) if s.ended}
+        callbacks = StudyCallbacks(
+            observer=observer,
+            add_runs=lambda: add_missing_runs(prepared, opened, predictor, expand),
+            after_final_runs=lambda: drop_excess_weights(resolved, opened),
+            # How many a race or a budget will train is not known beforehand.
+            planned_runs=count if deadline is None and not (raced and share is None) else 0,
+            deadline=deadline,
+        )
+        if share is not None:  # which runs are best is known after the merge
+            callbacks = replace(callbacks, after_final_runs=lambda: None)
+        before = {s.run_id for s in opened.load_statuses(resolved.study_hash) if s.ended}
         begun = time.monotonic()
-        summary = execution.execute(opened, checked.study_hash, callbacks)
+        summary = execution.execute(opened, resolved.study_hash, callbacks)
         if seconds is None:
-            return RunResult(checked, opened.folder, summary, shard=share)
-        left, seconds_left = _predict_rest(planned, before, time.monotonic() - begun)
+            return RunResult(resolved, opened.folder, summary, shard=share)
+        spent_seconds = time.monotonic() - begun
+        left, seconds_left = _predict_rest(prepared, opened, predictor, before, spent_seconds)
         if left:
             done = sum(summary.outcomes.values())
             observer.note(
                 f"{done} of {done + left} runs are done in the time allowed; the same command "
                 "continues."
             )
-        return RunResult(checked, opened.folder, summary, left, seconds_left)
+        return RunResult(resolved, opened.folder, summary, left, seconds_left)
 
 
 @contextmanager
@@ -324,22 +341,6 @@ def open_study(
         yield prepared.in_store(opened, device), opened
 
 
-@dataclass(frozen=True)
-class PlannedStudy:
-    """A prepared study in its open store, with its first runs planned and checked.
-
-    Attributes:
-        coming: runs that have not ended, with those whose rate is not chosen yet.
-        count: of runs that the study will have in all.
-    """
-
-    prepared: PreparedStudy
-    store: Store
-    predictor: CostPredictor
-    coming: Sequence[Run]
-    count: int
-
-
 def plan_first_runs(
     prepared: PreparedStudy,
     opened: Store,
@@ -348,13 +349,17 @@ def plan_first_runs(
     device: str = "cpu",
     *,
     measure_speed: bool = False,
-) -> PlannedStudy:
+) -> tuple[CostPredictor, list[Run], int]:
     """Plan the runs of a study, check that they can start, and save the study.
 
     Args:
         text: of the study file.
         device: whose speed is predicted.
         measure_speed: of matrix products, so that time is predicted before a run has ended.
+
+    Returns:
+        What predicts costs; runs that have not ended, with those whose rate is not chosen yet; and
+        how many runs the study will have in all.
 
     Raises:
         ParetuneError: data cannot be cut, or a model cannot be used.
@@ -364,8 +369,7 @@ def plan_first_runs(
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import describe_refused
     from paretune.search import expand, race
-    from paretune.verbs.stored_findings import find_damaged_trials, save_findings
-    from paretune.verbs.trained_data import save_trained_data
+    from paretune.verbs.stored_audit import find_damaged_trials, save_findings, save_trained_data
 
     study, caches = prepared.study, prepared.caches
     records = study_input.load_records(study, opened)
@@ -387,15 +391,15 @@ def plan_first_runs(
     impossible = describe_refused(prepared.refused)
     save_findings(opened, study.study_hash, [*prepared.findings, *impossible])
     save_trained_data(opened, study, prepared.datasets)
-    if others := expand.leave_out_stale_runs(prepared, opened):
+    if stale := expand.leave_out_stale_runs(prepared, opened):
         observer.note(
-            f"Runs left out: {others}. Their data, model or code has changed since; "
+            f"Runs left out: {stale}. Their data, model or code has changed since; "
             "they stay in the store, and count again if it is changed back."
         )
     _show(find_damaged_trials(opened, records), observer)
     speed = MachineSpeed.measure() if measure_speed else None
     predictor = CostPredictor(caches, speed, records, device)
-    return PlannedStudy(prepared, opened, predictor, coming, len(by_id) + len(waiting))
+    return predictor, coming, len(by_id) + len(waiting)
 
 
 def _show(findings: Sequence[Finding], observer: Observer) -> None:
@@ -403,42 +407,6 @@ def _show(findings: Sequence[Finding], observer: Observer) -> None:
     for finding in findings:
         if finding.severity != "note":
             observer.note(f"{finding.severity}: {finding}")
-
-
-def _make_callbacks(
-    planned: PlannedStudy, observer: Observer, expand: Expand, deadline: float | None
-) -> StudyCallbacks:
-    """For an executor: which runs come next, and when the study is to end."""
-    from paretune.execution.executor import StudyCallbacks
-    from paretune.execution.study_loop import add_missing_runs
-    from paretune.execution.weight_budget import drop_excess_weights
-
-    study, shard = planned.prepared.study, planned.prepared.shard
-    # How many a race or a budget will train is not known beforehand.
-    is_known = deadline is None and (study.protocol.race == "off" or shard is not None)
-
-    def drop_weights() -> None:
-        if shard is None:  # which runs are best is known after the merge
-            drop_excess_weights(study, planned.store)
-
-    return StudyCallbacks(
-        observer=observer,
-        add_runs=lambda: add_missing_runs(
-            planned.prepared, planned.store, planned.predictor, expand
-        ),
-        after_final_runs=drop_weights,
-        planned_runs=planned.count if is_known else 0,
-        deadline=deadline,
-    )
-
-
-def _describe_shard(shard: Shard, study: Study) -> str:
-    raced = " No race and no budget: every run of its cells is trained."
-    limited = study.protocol.race != "off" or study.protocol.budget is not None
-    return (
-        f"Share {shard.index} of {shard.count}: whole cells of the study; costs are measured once, "
-        f"after the merge.{raced if limited else ''}"
-    )
 
 
 def _shorten_costs(study: Study, coming: Sequence[Run], seconds: float) -> Study:
@@ -452,7 +420,11 @@ def _shorten_costs(study: Study, coming: Sequence[Run], seconds: float) -> Study
 
 
 def _predict_rest(
-    planned: PlannedStudy, before: Collection[str], spent_seconds: float
+    prepared: PreparedStudy,
+    opened: Store,
+    predictor: CostPredictor,
+    before: Collection[str],
+    spent_seconds: float,
 ) -> tuple[int, float | None]:
     """How many runs the time budget has left out, and the seconds that they will take.
 
@@ -464,10 +436,10 @@ def _predict_rest(
     """
     from paretune.search import race
 
-    study, predictor = planned.prepared.study, planned.predictor
-    records = study_input.load_records(study, planned.store)
-    ended = {s.run_id: s.run for s in planned.store.load_statuses(study.study_hash) if s.ended}
-    ready, waiting = race.plan_runs(planned.prepared, records)
+    study = prepared.study
+    records = study_input.load_records(study, opened)
+    ended = {s.run_id: s.run for s in opened.load_statuses(study.study_hash) if s.ended}
+    ready, waiting = race.plan_runs(prepared, records)
     left = [*({p.run_id: p.run for p in ready if p.run_id not in ended}).values(), *waiting]
     predictor.fit(records)
     # A baseline without a model takes as long as its worker's start, which says nothing.

@@ -340,8 +340,8 @@ class _ProgressReader:
             study=self._study,
             folder=self._store.folder,
             cells=tuple(
-                _cell_progress(cell, states, more)
-                for cell, more in zip(cells, unscheduled, strict=True)
+                _cell_progress(cell, states, count)
+                for cell, count in zip(cells, unscheduled, strict=True)
             ),
             running=running,
             abandoned=abandoned,
@@ -361,8 +361,8 @@ class _ProgressReader:
             # Runs that ended after the states were read are neither counted nor scored yet.
             ended_records = [record for record in records if record.run_id in ended]
             self._cells, self._ended = group_into_cells(self._study, ended_records), ended
-        known = {state.run.cell for state in states}
-        return [cell for cell in self._cells if (cell.task, cell.model, cell.method) in known]
+        places = {state.run.cell for state in states}
+        return [cell for cell in self._cells if (cell.task, cell.model, cell.method) in places]
 
 
 def _is_abandoned(state: RunStatus) -> bool:

@@ -1,7 +1,8 @@
-"""The data that a study's runs were trained on: what the store keeps of it, and what changed since.
+"""What a store keeps of a study's data beside its runs, and what has changed since.
 
-Kept is a hash of each file and of the examples, and a dataset without rows: its labels, prompt and
-columns, and one made-up example in the form of the others. No row of the data is kept.
+Kept are the findings of the audit; of the data a hash of each file and of the examples, and a
+dataset without rows: its labels, prompt and columns, and one made-up example in the form of the
+others. No row of the data is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from paretune.data.example import DATASET_VALUES, Dataset, Example
-from paretune.data.finding import Finding
+from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.errors import DataError
 from paretune.files import expand_home
 from paretune.store import Record, Store
@@ -160,3 +161,39 @@ def _outline(dataset: Dataset) -> Dataset:
         messages=(("user", "A question."),) if first.messages else (),
     )
     return replace(dataset, train=(made_up,), test=(), shifted=(), unlabelled=(), findings=())
+
+
+def save_findings(store: Store, study_hash: str, findings: Iterable[Finding]) -> None:
+    """Store the findings of the audit in place of earlier ones."""
+    values = [  # `check` lists all places of a finding again
+        {name: value for name, value in vars(finding).items() if name != "places"}
+        for finding in findings
+    ]
+    store.set_setting(f"findings/{study_hash}", json.dumps(values))
+
+
+def load_findings(store: Store, study_hash: str) -> list[Finding]:
+    """The findings of the audit when the study last started."""
+    stored = store.get_setting(f"findings/{study_hash}")
+    return [Finding(**finding) for finding in json.loads(stored)] if stored else []
+
+
+def find_damaged_trials(store: Store, records: Iterable[Record]) -> list[Finding]:
+    """One warning if predictions of trials were lost; ``records`` were loaded with predictions."""
+    damaged = [record.run for record in records if record.lacks_predictions]
+    if not damaged:
+        return []
+    runs = "; ".join(
+        f"{' x '.join(run.cell)}, learning rate {run.learning_rate}" for run in damaged[:MAX_SHOWN]
+    )
+    runs += f"; and {len(damaged) - MAX_SHOWN} more" if len(damaged) > MAX_SHOWN else ""
+    return [
+        Finding(
+            severity="warning",
+            code="damaged-trials",
+            where=str(store.folder / "blobs"),
+            what=f"the predictions of trials are missing or damaged ({runs}); their scores "
+            "are not.",
+            remedy="`paretune run --retry` makes them again; `paretune verify` names the files.",
+        )
+    ]
