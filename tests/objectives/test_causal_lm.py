@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from paretune import objectives
 from paretune.data.example import Example
 from paretune.data.prompt import Prompt
 from paretune.errors import DataError, ModelError
-from paretune.objectives import causal_lm
 from paretune.objectives.completions import PromptedText, encode_completions
 from paretune.objectives.readouts import for_readout
 from paretune.testing.tiny_models import tiny_model
@@ -22,7 +22,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
 )
 
-INSTRUCTION = for_readout(causal_lm.OBJECTIVE, "text", Prompt(delimiter=""))
+INSTRUCTION = for_readout(objectives.get("instruction"), "text", Prompt(delimiter=""))
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_every_answer_of_a_conversation_is_learnt_if_asked(tokenizer: Any) -> No
     """What a user says between two answers is read and not learnt; cuts keep the places."""
     tokenizer.chat_template = TEMPLATE
     learns_all = for_readout(
-        causal_lm.OBJECTIVE, "text", Prompt(delimiter="", learns_every_answer=True)
+        objectives.get("instruction"), "text", Prompt(delimiter="", learns_every_answer=True)
     )
     turns = [("user", "Is it true?"), ("assistant", "yes"), ("user", "The cat?")]
     conversation = example("", "no", *turns)

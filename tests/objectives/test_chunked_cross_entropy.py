@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from paretune.objectives.losses import chunked_cross_entropy as chunked_module
 from torch import Tensor
 
-from paretune.objectives.losses import chunked_cross_entropy as chunked_module
-from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens, chunked_cross_entropy
+from paretune.objectives.chunked_cross_entropy import chunk_tokens, chunked_cross_entropy
 
 WORDS, WIDTH, TOKENS = 23, 7, 11
 

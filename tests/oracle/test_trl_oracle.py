@@ -11,18 +11,19 @@ import torch
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from paretune import objectives
 from paretune.data.example import Example
 from paretune.data.instructions import find_form, parse_instructions
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
 from paretune.methods.core.run_axis import Fleet
-from paretune.objectives import LossOptions, causal_lm
+from paretune.objectives import LossOptions
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
 from paretune.objectives.readouts import for_readout
 from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.plain import PlainForward, PlainSplitter
 
-INSTRUCTION = for_readout(causal_lm.OBJECTIVE, "text", Prompt(delimiter=""))
+INSTRUCTION = for_readout(objectives.get("instruction"), "text", Prompt(delimiter=""))
 KEPT = json.loads((Path(__file__).parent / "trl.json").read_text(encoding="utf-8"))
 
 
@@ -70,7 +71,7 @@ def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
     if kind == "all_answers":  # TRL's assistant_only_loss
         tokenizer.chat_template = KEPT["marked_template"]
         prompt = Prompt(delimiter="", learns_every_answer=True)
-        objective = for_readout(causal_lm.OBJECTIVE, "text", prompt)
+        objective = for_readout(objectives.get("instruction"), "text", prompt)
     examples = read_examples(kept["rows"])
     data = objective.encoder("train")(examples, tokenizer, 256, "")
     batch = pad_batch(data, range(len(examples)), tokenizer.pad_token_id)

@@ -40,7 +40,7 @@ from paretune.methods import Trains
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import can_pack
 from paretune.models.quantised import count_parameters
-from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens
+from paretune.objectives.chunked_cross_entropy import chunk_tokens
 from paretune.store.record import ComputeCost
 from paretune.study import Run
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from paretune import plugins
 from paretune.errors import StudyError
-from paretune.objectives import (
-    answer_sets,
-    causal_lm,
-    multiple_choice,
-    regression,
-    seq2seq_lm,
+from paretune.objectives.classification import (
+    ANSWER_SET,
+    CLASSIFICATION,
+    MULTIPLE_CHOICE,
+    PAIR,
+    SPAN_PAIR,
 )
+from paretune.objectives.language_modelling import INSTRUCTION, TRANSLATION
 from paretune.objectives.objective import Objective
-from paretune.objectives.sequence_classification import CLASSIFICATION, PAIR, SPAN_PAIR
+from paretune.objectives.regression import REGRESSION
 from paretune.objectives.values import HeadSpec, LossOptions, ModelPredictions, TargetScale
 
 __all__ = [
@@ -34,14 +35,8 @@ __all__ = [
 _BUILT_IN = {
     objective.name: objective
     for objective in (
-        CLASSIFICATION,
-        PAIR,
-        multiple_choice.OBJECTIVE,
-        regression.OBJECTIVE,
-        seq2seq_lm.OBJECTIVE,
-        SPAN_PAIR,
-        answer_sets.OBJECTIVE,
-        causal_lm.OBJECTIVE,
+        *(CLASSIFICATION, PAIR, MULTIPLE_CHOICE, REGRESSION, TRANSLATION, SPAN_PAIR, ANSWER_SET),
+        INSTRUCTION,
     )
 }
 
@@ -75,4 +70,4 @@ def get(name: str) -> Objective:
 
 def guess(*, between_languages: bool) -> Objective:
     """The objective of a task whose definition is gone: records outlive the package of a task."""
-    return seq2seq_lm.OBJECTIVE if between_languages else CLASSIFICATION
+    return TRANSLATION if between_languages else CLASSIFICATION

@@ -7,20 +7,13 @@ Prediction: the model's one logit, scaled back to the target's unit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.likelihood import number_likelihood
 from paretune.objectives.logits import predict_numbers, squared_error
 from paretune.objectives.objective import Objective
-from paretune.objectives.sequence_classification import NO_QUESTION
 from paretune.objectives.values import fit_target_scale
 
-
-def _describe(labels: Sequence[str], languages: Sequence[str]) -> str:
-    return "a number"
-
-
-OBJECTIVE = Objective(
+REGRESSION = Objective(
     name="regression",
     title="a number",
     excluded={
@@ -29,7 +22,7 @@ OBJECTIVE = Objective(
     },
     reader="numbers",
     checks=("numbers", "texts"),
-    describe=_describe,
+    describe=lambda labels, languages: "a number",
     problem_type="regression",
     target_types=("number",),
     default_metric="r2",

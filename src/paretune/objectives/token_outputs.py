@@ -92,14 +92,14 @@ class TokenStates:
 
     def summed_loss(self, label_smoothing: float) -> Tensor:
         """Cross-entropy summed over the tokens, in nats."""
-        from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
+        from paretune.objectives.chunked_cross_entropy import chunked_cross_entropy
 
         states = (self.hidden, self.weight, self.bias, self.labels)
         return chunked_cross_entropy(*states, label_smoothing, self.softcap)[0]
 
     def evaluation_losses(self) -> tuple[Tensor, Tensor]:
         """The sum and each token's, in the order of the rows."""
-        from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
+        from paretune.objectives.chunked_cross_entropy import chunked_cross_entropy
 
         states = (self.hidden, self.weight, self.bias, self.labels)
         return chunked_cross_entropy(*states, 0.0, self.softcap)
@@ -109,7 +109,7 @@ class TokenStates:
         import torch
         import torch.nn.functional as F
 
-        from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens
+        from paretune.objectives.chunked_cross_entropy import chunk_tokens
 
         size = chunk_tokens(len(self.weight), self.hidden.device.type)
         gathered = []

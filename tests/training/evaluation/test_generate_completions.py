@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from paretune import objectives
 from paretune.data.example import Example
 from paretune.data.prompt import Prompt
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
-from paretune.objectives import HeadSpec, causal_lm
+from paretune.objectives import HeadSpec
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.readouts import for_readout
 from paretune.study import Generation, ModelSpec
@@ -29,7 +30,7 @@ PROMPTS = (
     "Vlak iz Ljubljane v Celje zamuja skoraj",
     "Prices",
 )
-INSTRUCTION = for_readout(causal_lm.OBJECTIVE, "text", Prompt(delimiter=""))
+INSTRUCTION = for_readout(objectives.get("instruction"), "text", Prompt(delimiter=""))
 
 
 @pytest.fixture

@@ -29,13 +29,13 @@ from paretune.objectives.completions import (
     render_chat,
 )
 from paretune.objectives.encoding import Encoded, pad_batch
-from paretune.objectives.objective import AnswerScores, Objective
-from paretune.objectives.readouts.label_words import EncodeLabelWords, LabelWordsCollector
-from paretune.objectives.seq2seq_lm import (
+from paretune.objectives.language_modelling import (
     TokenLossCollector,
     count_target,
     token_loss,
 )
+from paretune.objectives.objective import AnswerScores, Objective
+from paretune.objectives.readouts.label_words import EncodeLabelWords, LabelWordsCollector
 from paretune.objectives.values import ModelPredictions, TargetScale
 
 if TYPE_CHECKING:

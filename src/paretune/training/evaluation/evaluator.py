@@ -18,7 +18,7 @@ from paretune.metrics import segment_metrics
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions, Objective, TargetScale
-from paretune.objectives.seq2seq_lm import TokenLosses
+from paretune.objectives.language_modelling import TokenLosses
 from paretune.study import Generation, ModelSpec, Run
 from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
 from paretune.training.forward.micro_batch import StepBatch
@@ -116,7 +116,7 @@ class WeightAccess:
 
     Attributes:
         evaluate: from the name of a part to its logits, (examples, labels), or to the
-            :class:`~paretune.objectives.seq2seq_lm.TokenLosses` of its references.
+            :class:`~paretune.objectives.language_modelling.TokenLosses` of its references.
         score_answers: from the name of a part to what :class:`AnswerScores` of the objective gives.
     """
 

@@ -32,7 +32,7 @@ from paretune.models.structure.layers import find_name
 from paretune.models.structure.topology import DECODER
 from paretune.objectives import Objective
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
-from paretune.objectives.seq2seq_lm import TokenLossCollector
+from paretune.objectives.language_modelling import TokenLossCollector
 from paretune.objectives.token_outputs import TokenStates
 from paretune.store.record import StoredForgetting
 from paretune.study import Run

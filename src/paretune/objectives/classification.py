@@ -1,12 +1,18 @@
-"""Sequence classification: which label fits a text, a pair of texts, or two spans marked in a text.
+"""Classification: which label fits a text, a pair of texts, or two spans marked in a text.
 
 Loss: cross-entropy of the logits of the model's classification head. Prediction: the label with the
 highest logit.
+
+Multiple choice: which of several continuations fits a text. The model reads the text with each
+choice and gives one logit for each; the loss is the cross-entropy over the choices of an example.
+
+Answer sets: whether an answer to a question on a passage is right, where several may be. Each
+example is one answer, classified as right or wrong. A question counts as a whole too: scores know
+which question each answer belongs to (MultiRC).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.objectives.likelihood import label_likelihood
@@ -17,16 +23,11 @@ NO_QUESTION = "question goes with kind multiple_choice; for two texts: text_pair
 NO_FEATURES = "features go with kind classification or regression"
 
 
-def describe(labels: Sequence[str], languages: Sequence[str]) -> str:
-    """``labels spam, ham``."""
-    return f"labels {', '.join(labels)}"
-
-
 CLASSIFICATION = Objective(
     name="classification",
     title="one of several labels",
     excluded={"question": NO_QUESTION},
-    describe=describe,
+    describe=lambda labels, languages: f"labels {', '.join(labels)}",
     readouts=("label_words", "text"),
     target_types=("label",),
     default_metric="accuracy",
@@ -48,4 +49,28 @@ SPAN_PAIR = replace(
     name="span_pair",
     title="one of several labels for two spans of a text",
     own_data=False,
+)
+ANSWER_SET = replace(
+    CLASSIFICATION,
+    name="answer_set",
+    title="which answers to a question are right",
+    own_data=False,
+    excluded={},
+    target_types=("label", "answer_set"),
+    default_metric="f1a_em",
+    recorded_metrics=("accuracy", "macro_f1", "weighted_f1", "f1a", "em"),
+)
+MULTIPLE_CHOICE = replace(
+    CLASSIFICATION,
+    name="multiple_choice",
+    title="one of several choices",
+    required=("text", "label", "choices"),
+    excluded={"features": NO_FEATURES},
+    reader="choices",
+    checks=("choices", "texts"),
+    head="multiple_choice",
+    problem_type=None,
+    num_logits=lambda labels: 1,
+    peft_task_type=None,
+    usage="choices",
 )

@@ -1,26 +1,28 @@
-"""Sequence-to-sequence language modelling: translation of a source into a target text.
+"""Language modelling: a text in another language, or one that completes an instruction.
 
-Loss: cross-entropy of the target tokens with teacher forcing, summed over the tokens and divided by
-their number. While training, the loss selects; translations are generated once, at the end.
+Loss: cross-entropy of the target's tokens given the source, or of the completion's given the prompt
+and those before (the prompt is read and not learnt: TRL's ``completion_only_loss``), summed over
+the tokens and divided by their number. While training, the loss selects; texts are generated once,
+at the end.
+
+A completion is closed by an end-of-text token; a conversation is written by the tokenizer's chat
+template, and its last answer is the completion. There is no head to train, so models answer by text
+alone: :mod:`paretune.objectives.readouts.text` has encoding, loss and what else that asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.encoding import (
-    Encoded,
-    count_target_tokens,
-    count_tokens,
-)
+from paretune.objectives.classification import NO_QUESTION
+from paretune.objectives.encoding import Encoded, count_target_tokens, count_tokens, text_lengths
 from paretune.objectives.likelihood import text_likelihood
 from paretune.objectives.objective import Objective
-from paretune.objectives.sequence_classification import NO_QUESTION
 from paretune.objectives.token_outputs import TokenOutputs
 from paretune.objectives.values import LossOptions, ModelPredictions, TargetScale
 
@@ -91,6 +93,11 @@ def predict_texts(
     return ModelPredictions([*outputs], [[] for _ in outputs], None)
 
 
+def target_of(example: Example) -> Answer | None:
+    """The reference of an example; None where it has none."""
+    return example.target
+
+
 def _count_both(examples: Sequence[Example], tokenizer: Any, prefix: str) -> dict[str, list[int]]:
     return {
         "sources": count_tokens(examples, tokenizer, prefix),
@@ -98,16 +105,7 @@ def _count_both(examples: Sequence[Example], tokenizer: Any, prefix: str) -> dic
     }
 
 
-def target_of(example: Example) -> Answer | None:
-    """The reference of an example; None where it has none."""
-    return example.target
-
-
-def _describe(labels: Sequence[str], languages: Sequence[str]) -> str:
-    return " to ".join(languages)
-
-
-OBJECTIVE = Objective(
+TRANSLATION = Objective(
     name="translation",
     title="a text in another language",
     required=(),
@@ -115,7 +113,7 @@ OBJECTIVE = Objective(
     between_languages=True,
     reader="parallel",
     checks=("parallel",),
-    describe=_describe,
+    describe=lambda labels, languages: " to ".join(languages),
     max_selection_examples=MAX_SELECTION_EXAMPLES,
     head="seq2seq_lm",
     readouts=("text",),
@@ -139,4 +137,26 @@ OBJECTIVE = Objective(
     likelihood=text_likelihood,
     peft_task_type="SEQ_2_SEQ_LM",
     usage="generation",
+)
+_NO_COLUMNS = "an instruction has a prompt (text) and a completion (label) alone"
+INSTRUCTION = replace(
+    TRANSLATION,
+    name="instruction",
+    title="a text that answers an instruction",
+    excluded={
+        "question": NO_QUESTION,
+        **dict.fromkeys(("text_pair", "choices", "features", "labels"), _NO_COLUMNS),
+    },
+    between_languages=False,
+    reader="instructions",
+    checks=("instructions",),
+    describe=lambda labels, languages: "a completion",
+    head="causal_lm",
+    baselines=("copy_source", "frequent_text", "nearest_text"),
+    target_types=("text", "answer"),
+    default_metric="chrf",
+    recorded_metrics=("exact_match", "token_f1", "chrf"),
+    label_smoothing=0.0,
+    text_lengths=text_lengths,
+    peft_task_type="CAUSAL_LM",
 )

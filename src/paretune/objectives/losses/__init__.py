@@ -1,1 +1,0 @@
-"""Losses that are computed by kernels of their own."""
