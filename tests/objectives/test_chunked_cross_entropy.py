@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from paretune.objectives.losses import chunked_cross_entropy as chunked_module
 from torch import Tensor
 
+from paretune.objectives import chunked_cross_entropy as chunked_module
 from paretune.objectives.chunked_cross_entropy import chunk_tokens, chunked_cross_entropy
 
 WORDS, WIDTH, TOKENS = 23, 7, 11
