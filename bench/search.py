@@ -1,10 +1,7 @@
 """True fronts of what searches have found, beside one another with equal budgets.
 
     paretune run bench/search.yaml --store search
-    python bench/search.py report search [--repetition 1001 --repetition 1002]
-                                         [--against tuned-lora]
-    python bench/search.py study --model FOLDER [--sib200 FOLDER] [--superglue FOLDER] > other.yaml
-                                                      the same searches elsewhere; then --study
+    python bench/search.py search [--repetition 1001 --repetition 1002] [--against tuned-lora]
 
 A search is judged by the configurations that it entered (``finalists``): trained anew with fresh
 seeds, tested once. Its hypervolume is the area of test score over the logarithm of trained
@@ -19,13 +16,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
@@ -122,32 +117,8 @@ def describe_seconds(task: str, seconds: Sequence[Mapping[str, float]]) -> Itera
         yield f"{task} {name}: {mean:.0f} s of trials"
 
 
-def write_study(options: argparse.Namespace) -> None:
-    """Print the study with another model, on SIB-200 and English CB from the user's folders."""
-    yaml = YAML()  # keeps comments; it makes plain values only, never objects of Python
-    study = yaml.load(options.study.read_text(encoding="utf-8"))
-    study["study"] = f"{study['study']}-{options.model.name}"
-    study["models"] = [{"name": str(options.model.resolve()), "label": options.model.name}]
-    tasks: list[dict[str, object]] = []
-    if options.sib200 is not None:
-        parts = {part: str(options.sib200.resolve() / f"{part}.tsv") for part in ("train", "test")}
-        columns = {"text": "text", "label": "category", "id": "index_id"}
-        tasks.append({"name": "sib200", "kind": "classification", **parts, **columns})
-    if options.superglue is not None:
-        tasks.append({"name": "cb", "language": "en", "source": str(options.superglue.resolve())})
-    if tasks:
-        study["tasks"] = tasks
-    yaml.dump(study, sys.stdout)
-
-
-def report(options: argparse.Namespace) -> None:
+def report(options: argparse.Namespace, store: Store) -> None:
     """Print fronts and seconds."""
-    with Store.open(options.store) as store:  # it knows what `precision: auto` means there
-        report_store(options, store)
-
-
-def report_store(options: argparse.Namespace, store: Store) -> None:
-    """The same, of an open store."""
     by_task: dict[str, list[dict[str, Array]]] = {}
     seconds_by_task: dict[str, list[dict[str, float]]] = {}
     for seed in (None, *options.repetition):
@@ -167,24 +138,16 @@ def report_store(options: argparse.Namespace, store: Store) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The commands above."""
+    """The command above."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    reporting, writing = verbs.add_parser("report"), verbs.add_parser("study")
-    for verb in (reporting, writing):
-        verb.add_argument("--study", type=Path, default=Path(__file__).parent / "search.yaml")
-    reporting.add_argument("store", type=Path)
-    reporting.add_argument("--repetition", type=int, action="append", default=[], metavar="SEED")
-    reporting.add_argument("--against", default=CONTROL, help="label of a search")
-    writing.add_argument("--model", type=Path, required=True, help="folder, as of e5-small")
-    writing.add_argument("--sib200", type=Path, help="folder with train.tsv and test.tsv")
-    writing.add_argument("--superglue", type=Path, help="folder with CB/train.jsonl, val.jsonl")
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--repetition", type=int, action="append", default=[], metavar="SEED")
+    parser.add_argument("--against", default=CONTROL, help="label of a search")
+    parser.add_argument("--study", type=Path, default=Path(__file__).parent / "search.yaml")
     options = parser.parse_args(arguments)
-    if options.verb == "study":
-        write_study(options)
-        return
     try:
-        report(options)
+        with Store.open(options.store) as store:  # it knows what `precision: auto` means there
+            report(options, store)
     except ParetuneError as error:  # a repetition has not run
         raise SystemExit(str(error)) from None
 

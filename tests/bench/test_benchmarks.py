@@ -7,9 +7,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,9 +31,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("toy")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCH)
-        from workload import SHAPES, write_shape
+        from shapes import write_shape
 
-        write_shape(SHAPES["tiny"], folder)
+        write_shape("tiny", folder)
     return str(folder)
 
 
@@ -156,39 +154,6 @@ def test_a_reports_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert case["runs"] == 137 and case["page_bytes"] > 100_000
     assert all(case[clock][0] > 0 for clock in ("processor_seconds", "wall_seconds"))
     assert "a page of 137 runs" in capsys.readouterr().out
-
-
-def small_study(folder: Path, model: str, methods: str) -> Any:
-    import whole_study
-
-    options = Namespace(methods=methods, rates=3, tasks="cb,copa", rows=30, test_rows=12, seeds=1,
-                        steps=2, batch=4, model="tiny", race="off")  # fmt: skip
-    return whole_study.study_of(folder, model, options)
-
-
-def test_a_study_by_hand(toy: str, tmp_path: Path) -> None:
-    from plain_study import by_hand
-
-    from paretune.study import Run, Study
-
-    names = ("full", "lora", "loha", "prompt", "pfeiffer", "head_only")
-    study = Study.parse(small_study(tmp_path, toy, ",".join(names)))
-    assert study.protocol.trials == 3 == len(study.methods[0].learning_rates or ())
-    for task in study.tasks:
-        for method in study.methods if task.name == "copa" else study.methods[3:5]:
-            run = Run(stage="final", task=task, model=study.models[0], method=method,
-                      learning_rate=1e-3, seed=1, training=study.training)  # fmt: skip
-            result = by_hand(run, cast=False)
-            assert len(result.right) == 12 and 0 <= result.selection[0] <= 1
-    assert replace(result, right=()).seconds > 0
-
-
-def test_two_equal_ways_are_equal_and_two_others_are_not() -> None:
-    from whole_study import difference
-
-    right, wrong = [[True] * 40] * 2, [[False] * 40] * 2
-    assert difference(right, right) == [0, 0, 0]
-    assert difference(right, wrong, draws=50)[1] > 0
 
 
 def test_predicted_steps_have_parts_that_are_fitted_again(toy: str) -> None:
