@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_study import finish, small
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
 from paretune import methods, objectives
@@ -161,38 +160,6 @@ def test_what_train_did_not_know_counts_as_missing(tmp_path: Path) -> None:
     fitted = baselines.fit_gradient_boosting(data.train, 1, MethodOptions(), 0)
     strange = Example("test:x", data.test[0].segments, 0.0, "x", None, (3.0, "castle", None))
     assert np.isfinite(fitted([strange])).all()
-
-
-def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) -> None:
-    """Baselines, gradient boosting among them, stand beside; the export answers in prices."""
-    template = "A {kind} of {rooms} rooms, built {year}."
-    study = small(
-        tmp_path,
-        tiny_model("distilbert"),
-        tasks=[houses(tmp_path / "houses", template=template)],
-        methods=[{"name": "lora", "rank": 2}],
-        protocol={"trials": 1, "folds": 1, "seeds": [1, 2]},
-    )
-    store = finish(study, tmp_path / "store", costs=0)
-    records = {r.run.method.name: r for r in store.load_records(study.study_hash)}
-    store.close()
-    assert set(records) == {"majority", "tfidf", "gradient_boosting", "lora", "head_only"}
-    assert records["gradient_boosting"].result["scores"]["test"]["primary"] > 0.6
-    report = paretune.report(study, store=tmp_path / "store")
-    (part,) = report.tasks
-    assert part.metric == "R²" and part.constant_score is None
-    assert [row.method for row in part.baselines] == [
-        "linear probe", "constant answer", "TF-IDF", "gradient boosting",
-    ]  # fmt: skip
-    export(study, store=tmp_path / "store", method="lora", form="merged", output=tmp_path / "m")
-    opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
-    inputs = tokenizer("A flat of 3 rooms, built 1950.", return_tensors="pt")
-    with torch.inference_mode():
-        price = float(opened(**inputs).logits)
-    assert opened.config.problem_type == "regression" and opened.config.num_labels == 1
-    target = records["lora"].result["target"]
-    assert abs(price - target["mean"]) < 5 * target["deviation"]
 
 
 def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_model: Any) -> None:

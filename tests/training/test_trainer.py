@@ -16,7 +16,6 @@ from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import loop
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import select
-from paretune.training.recovery.out_of_memory import fit_in_memory
 from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome
 from paretune.training.trainer import Trainer
 
@@ -26,38 +25,6 @@ OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.
 def make_runs(tmp_path: Path, tiny_model: Any, count: int) -> list[Run]:
     task, model = tiny_task(tmp_path / "data"), tiny_model("bert")
     return [tiny_run(task, model, "lora", seed=seed + 1) for seed in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("fits", "attempts", "halved", "result"),
-    [
-        (8, [8], [], True),
-        (3, [8, 4, 2], [4, 2], True),
-        (1, [8, 4, 2, 1], [4, 2, 1], True),
-        (0, [8, 4, 2, 1], [4, 2, 1], False),
-    ],
-)
-def test_the_micro_batch_is_halved_until_it_fits(
-    fits: int, attempts: list[int], halved: list[int], result: bool
-) -> None:
-    tried: list[int] = []
-    smaller: list[int] = []
-
-    def attempt(micro_batch: int) -> None:
-        tried.append(micro_batch)
-        if micro_batch > fits:
-            raise OUT_OF_MEMORY
-
-    assert fit_in_memory(attempt, 8, smaller.append) == result
-    assert tried == attempts and smaller == halved
-
-
-def test_other_errors_of_an_attempt_are_raised() -> None:
-    def attempt(micro_batch: int) -> None:
-        raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        fit_in_memory(attempt, 8, lambda smaller: None)
 
 
 def test_a_run_alone_that_another_worker_has_is_stopped(tmp_path: Path, tiny_model: Any) -> None:

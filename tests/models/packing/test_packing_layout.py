@@ -54,30 +54,6 @@ def instructions(layout: PackedLayout) -> int:
     return count
 
 
-def test_groups_are_the_cheapest() -> None:
-    """Against every way to cut; scores of whole groups and a cost for each."""
-    draw = np.random.default_rng(0)
-    for _ in range(40):
-        lengths = sorted(draw.integers(1, 130, draw.integers(1, 9)).tolist(), reverse=True)
-        layout = PackedLayout()
-        layout.begin_batch(lengths, [len(lengths)])
-        groups = layout.groups("self")
-        assert [g.start for g in groups] == [0, *(g.stop for g in groups[:-1])]
-        assert groups[-1].stop == len(lengths) and [g.index for g in groups] == [
-            *range(len(groups))
-        ]
-        cost = sum((g.stop - g.start) * g.keys.length**2 + GROUP_OVERHEAD_SCORES for g in groups)
-        lowest = min(
-            sum(
-                (b - a) * lengths[a] ** 2 + GROUP_OVERHEAD_SCORES
-                for a, b in zip([0, *cut], [*cut, len(lengths)], strict=True)
-            )
-            for bits in range(1 << (len(lengths) - 1))
-            for cut in [[i + 1 for i in range(len(lengths) - 1) if bits >> i & 1]]
-        )
-        assert cost == lowest
-
-
 @pytest.mark.parametrize("role", ["self", "causal", "cross"])
 def test_groups_of_pairs_are_the_cheapest(role: AttentionRole) -> None:
     """The same where two sides go together, of which only the sum is sorted, or neither is."""

@@ -11,7 +11,6 @@ from safetensors.torch import load as from_bytes
 from support.chosen import chosen
 
 from paretune import methods, objectives
-from paretune.study import Study, compute_run_id
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
@@ -82,17 +81,3 @@ def test_less_is_kept_for_the_backward_pass(tiny_model: Any, tmp_path: Path, fam
         kept.append(sum(saved.values()))
         prepared.undo()
     assert kept[0] < 0.7 * kept[1]
-
-
-def test_runs_of_before_keep_their_identity(tiny_model: Any, tmp_path: Path) -> None:
-    task = tiny_task(tmp_path / "data")
-    hashes = {"data_hash": "d", "weights_hash": "w", "code_epoch": 1}
-    plain = tiny_run(task, tiny_model("bert"))
-    checkpointed = tiny_run(task, tiny_model("bert"), training={"activation_checkpointing": True})
-    assert compute_run_id(plain, **hashes) != compute_run_id(checkpointed, **hashes)
-    raw = {"study": "s", "tasks": ["cb"], "models": ["m"], "methods": ["lora"]}
-    # As computed by the version that did not know the setting.
-    assert Study.parse(raw).study_hash == BEFORE
-
-
-BEFORE = "d69825c71929215c"

@@ -193,39 +193,6 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
     assert len(set(runs[0])) == 20 and runs[0] == pytest.approx(runs[1], abs=1e-5)
 
 
-@pytest.mark.wide
-@pytest.mark.parametrize("family", ["marian", "mbart"])
-def test_a_run_is_that_of_padded_batches(
-    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Losses, evaluation, and translations, which are searched in the same way; and twice."""
-    task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
-    training = {"dropout": 0.0, "max_steps": 6, "eval_every": 3}
-    run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=8))
-    seen: list[int] = []
-    call = PackedSeq2SeqForward.__call__
-
-    def counted_call(self: PackedSeq2SeqForward, batches: Any) -> Any:
-        states = call(self, batches)
-        seen.append(len(states[0].labels))
-        return states
-
-    monkeypatch.setattr(PackedSeq2SeqForward, "__call__", counted_call)
-    packed = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert len(seen) >= 6 + 2 + 2  # steps, judgements, and the losses beside the translations
-    again = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert (packed.result, packed.blobs) == (again.result, again.blobs)
-    seen.clear()
-    monkeypatch.setattr(select, "can_pack", lambda model: False)
-    padded = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert not seen
-    for one, other in zip(packed.result["curve"], padded.result["curve"], strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
-        mine, theirs = (point["selection"]["loss"] for point in (one, other))
-        assert mine == pytest.approx(theirs, abs=1e-5)
-    assert texts(packed) == texts(padded)
-
-
 def texts(outcome: Any) -> list[str]:
     predictions: list[str] = json.loads(outcome.blobs["predictions"])["test"]["prediction"]
     return predictions

@@ -1,0 +1,201 @@
+"""Dropout: masks of runs alone, together and padded, and the probabilities of a model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
+
+from paretune.models.dropout import (
+    DropoutRng,
+    draw_mask,
+    drop_by_mask,
+    keep_scale,
+    keep_threshold,
+    read_dropout_rates,
+    restore_dropout,
+    seeded_dropout,
+    set_dropout,
+)
+from paretune.testing.tiny_models import FAMILIES
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+    x = torch.full((400, 500), 3.0, dtype=dtype, requires_grad=True)
+    rng = DropoutRng()
+    rng.begin_pass([5], [])
+    out = rng.drop(x, p)
+    gone = float((out == 0).double().mean())
+    assert gone == pytest.approx(p, abs=4 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-9)
+    rest = out[out != 0].double()
+    assert rest.eq(torch.tensor(3.0, dtype=dtype).mul(keep_scale(p)).double()).all()
+    out.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad != 0, out != 0)
+    rng.begin_pass([5], [])
+    assert torch.equal(rng.drop(x, p), out)
+    again = rng.drop(x, p)  # the next place draws anew
+    assert p == 0 or not torch.equal(again, out)
+
+
+def test_what_is_kept_is_independent_of_place_and_seed() -> None:
+    """Correlation of masks of neighbouring seeds and places: 4 standard errors at most."""
+    n, cpu = 1 << 18, torch.device("cpu")
+    masks = [
+        draw_mask(seed, place, n, 0.5, cpu).double()
+        for seed in (7, 8)
+        for place in ((1,), (2,), (1, 0))
+    ]
+    for i, one in enumerate(masks):
+        for other in masks[:i]:
+            together = torch.corrcoef(torch.stack([one, other]))[0, 1]
+            assert abs(float(together)) < 4 / n**0.5
+    assert keep_threshold(1.0 - 2**-17) == 1  # something is always kept
+
+
+def test_a_runs_dropout_does_not_depend_on_the_runs_beside_it() -> None:
+    x = torch.randn(9, 4)
+    rng = DropoutRng()
+    rng.begin_pass([5, 6], [[6, 3], [2, 1]])
+    both, few = rng.drop(x, 0.5), rng.drop(x[:3], 0.5)
+    rng.begin_pass([6], [])
+    assert torch.equal(rng.drop(x[6:], 0.5), both[6:])
+    assert torch.equal(rng.drop(x[2:3], 0.5), few[2:])
+    rng.begin_pass([5, 6], [[6, 3]])
+    with pytest.raises(ValueError, match="4 rows are not those of the runs"):
+        rng.drop(x[:4], 0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_kernel_of_a_gpu_is_product_and_scale(dtype: torch.dtype) -> None:
+    """The operator that is called there, here on the CPU."""
+    x = torch.randn(7, 33, generator=torch.Generator().manual_seed(1)).to(dtype)
+    keep = draw_mask(3, (1,), x.numel(), 0.25, x.device)
+    ours = drop_by_mask(x, keep, 0.25)
+    mask, scale = keep.view(x.shape).bool(), keep_scale(0.25)
+    assert torch.equal(torch.ops.aten.native_dropout_backward(x, mask, scale), ours)
+
+
+IDS = torch.arange(5, 25)[None]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_dropout_training_equals_evaluation(tiny_model, family):
+    # The families' defaults differ, and ModernBERT's are 0: set them all, attention's included.
+    extra = {"attention_dropout": 0.3, "mlp_dropout": 0.3} if family == "modernbert" else {}
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model(family), **extra)
+    as_loaded = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
+    config, rates = model.config.to_dict(), read_dropout_rates(model)
+    with torch.no_grad():
+        quiet = model.eval()(IDS).logits
+        assert not torch.allclose(model.train()(IDS).logits, quiet, atol=1e-5)
+        set_dropout(model, 0.0)
+        assert torch.equal(model.train()(IDS).logits, model.eval()(IDS).logits)
+        set_dropout(model, 0.4)
+        assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.4}
+        assert not torch.allclose(model.train()(IDS).logits, quiet, atol=1e-5)
+    restore_dropout(model, rates)
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == as_loaded
+    assert model.config.to_dict() == config
+
+
+def test_a_module_added_later_keeps_its_own(tiny_model):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
+    rates = read_dropout_rates(model)
+    model.add_module("later", nn.Dropout(0.7))
+    restore_dropout(model, rates)
+    assert model.later.p == 0.7
+
+
+SEEDS, ROWS, LENGTHS, P = [11, 22, 33], [2, 0, 3], [5, 0, 9], 0.3
+AXES = {
+    "text": (lambda tokens: (tokens, 7), 0),
+    "behind a prompt": (lambda tokens: (tokens + 4, 7), 4),
+    "attention": (lambda tokens: (2, tokens, tokens), 0),
+    "attention with a prefix": (lambda tokens: (2, tokens, tokens + 3), 3),
+    "one row a text": (lambda tokens: (7,), 0),
+}
+
+
+def shared_rng() -> DropoutRng:
+    rng = DropoutRng()
+    rng.begin_pass(SEEDS, [ROWS])
+    rng.run_lengths = LENGTHS
+    return rng
+
+
+def alone(seed: int, x: Tensor, passed: int = 0) -> Tensor:
+    rng = DropoutRng()
+    rng.begin_pass([seed], [])
+    rng.offset = passed
+    return rng.drop(x, P)
+
+
+@pytest.mark.parametrize("kind", AXES)
+def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
+    """Bit for bit, forward and backward; behind its length all falls away."""
+    shape, _ = AXES[kind]
+    x = (1 + torch.rand(sum(ROWS), *shape(max(LENGTHS)))).requires_grad_(True)
+    out = shared_rng().drop(x, P)
+    out.sum().backward()
+    assert x.grad is not None
+    at = 0
+    for seed, rows, length in zip(SEEDS, ROWS, LENGTHS, strict=True):
+        if not rows:
+            continue
+        front = (slice(at, at + rows), *(slice(size) for size in shape(length)))
+        own = x.detach()[front].clone().requires_grad_(True)
+        expected = alone(seed, own)
+        expected.sum().backward()
+        assert torch.equal(out[front], expected) and own.grad is not None
+        assert torch.equal(x.grad[front], own.grad)
+        assert 0 < int((expected == 0).sum()) < expected.numel()
+        rest = out.detach()[at : at + rows].clone()
+        rest[(slice(None), *front[1:])] = 0
+        assert not rest.any()
+        at += rows
+
+
+def test_the_next_dropout_draws_anew() -> None:
+    """By its place in the pass, as alone."""
+    rng, x = shared_rng(), torch.ones(5, 9, 7)
+    first, second = rng.drop(x, P), rng.drop(x, P)
+    assert not torch.equal(first, second)
+    assert torch.equal(second[2:], alone(SEEDS[2], x[2:], passed=1))
+
+
+def test_a_table_of_each_run_draws_as_the_one_alone() -> None:
+    tables = torch.ones(2, 6, 7)
+    out = shared_rng().drop_per_run(tables, [0, 2], P)
+    for own, seed in zip(out, (11, 33), strict=True):
+        assert torch.equal(own, alone(seed, tables[0]))
+
+
+def test_what_is_one_runs_alone_draws_as_alone() -> None:
+    rng, x = shared_rng(), torch.ones(1, 4, 7)
+    with rng.single_run(2):
+        assert torch.equal(rng.drop(x, P), alone(SEEDS[2], x))
+    assert torch.equal(rng.drop(torch.ones(5, 9, 7), P)[2:], alone(33, torch.ones(3, 9, 7), 1))
+
+
+def test_without_probability_nothing_is_counted() -> None:
+    rng, x = shared_rng(), torch.ones(5, 9, 7)
+    assert rng.drop(x, 0.0) is x and rng.offset == 0
+
+
+def test_what_holds_no_texts_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds no texts of 9 tokens"):
+        shared_rng().drop(torch.ones(5, 8, 7), P)
+    with pytest.raises(ValueError, match="4 rows are not those of the runs"):
+        shared_rng().drop(torch.ones(4, 9, 7), P)
+
+
+def test_torch_draws_by_it_while_it_is_open() -> None:
+    before, x = F.dropout, torch.ones(5, 9, 7)
+    with seeded_dropout(shared_rng()):
+        assert torch.equal(F.dropout(x, P), shared_rng().drop(x, P))
+        assert F.dropout(x, P, training=False) is x
+    assert F.dropout is before
