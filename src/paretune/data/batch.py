@@ -162,8 +162,8 @@ def stack_passes(
     """
     each = [
         (-length, -rows, run, number)
-        for run, own in enumerate(passes)
-        for number, (rows, length) in enumerate(own)
+        for run, run_passes in enumerate(passes)
+        for number, (rows, length) in enumerate(run_passes)
     ]
     stacks: list[dict[int, int]] = []
     sizes: list[tuple[int, int]] = []  # rows so far, and the length of all

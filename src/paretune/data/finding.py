@@ -74,17 +74,17 @@ def summarise(findings: Sequence[Finding], population: str = "rows") -> list[Fin
     if len(findings) <= MAX_EXAMPLES:
         return list(findings)
     first = findings[0]
-    others = [f"{one.where}: {one.what.rstrip('.')}" for one in findings[1:MAX_EXAMPLES]]
-    what = f"{first.what} {len(findings)} {population} are like this one: {'; '.join(others)}; ..."
-    places = tuple(one.where for one in findings)
+    rest = [f"{fault.where}: {fault.what.rstrip('.')}" for fault in findings[1:MAX_EXAMPLES]]
+    what = f"{first.what} {len(findings)} {population} are like this one: {'; '.join(rest)}; ..."
+    places = tuple(fault.where for fault in findings)
     return [Finding(first.severity, first.code, first.where, what, first.remedy, places)]
 
 
 def summarise_by_code(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Findings of several kinds, those of rows gathered by kind, in the order of their first."""
     kinds: dict[str, list[Finding]] = {}
-    for one in findings:
-        kinds.setdefault(one.code, []).append(one)
+    for fault in findings:
+        kinds.setdefault(fault.code, []).append(fault)
     return tuple(
         finding
         for code, same in kinds.items()

@@ -118,7 +118,7 @@ class Prompt:
 
 def choose_prompt(
     spec: TaskSpec,
-    own: Prompt | None,
+    task_prompt: Prompt | None,
     examples: Sequence[Example],
     labels: Sequence[str],
     language: str | None,
@@ -126,7 +126,7 @@ def choose_prompt(
     """The prompt of a dataset: the study's where it gives one, else the task's, else a plain one.
 
     Args:
-        own: of the task; None where it has none for these texts.
+        task_prompt: None where it has none for these texts.
         labels: their names, which are the answers where nothing else is; none where the examples
             have choices, or no labels.
 
@@ -136,7 +136,7 @@ def choose_prompt(
     """
     first = examples[0].segments if examples else (("", None),)
     has_choices, has_pair = len(first) > 1, first[0][1] is not None
-    prompt = own or Prompt(
+    prompt = task_prompt or Prompt(
         template=_plain_template(has_choices, has_pair, language),
         label_texts=() if has_choices else tuple(labels),
     )
@@ -188,8 +188,8 @@ def draw_shots(train: Sequence[Example], count: int, seed: int) -> list[Example]
     by_label: dict[Label | None, list[Example]] = {}
     for place in generator.permutation(len(train)):
         by_label.setdefault(train[place].label, []).append(train[place])
-    known = sorted(by_label, key=lambda label: -1 if label is None else label)
-    turns = [by_label[known[place]] for place in generator.permutation(len(known))]
+    labels = sorted(by_label, key=lambda label: -1 if label is None else label)
+    turns = [by_label[labels[place]] for place in generator.permutation(len(labels))]
     shots: list[Example] = []
     while len(shots) < min(count, len(train)):
         for waiting in turns:

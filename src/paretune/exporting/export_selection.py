@@ -40,22 +40,22 @@ def select_cell(
             recommended has no trained weights.
     """
     cells = group_into_cells(study, records)
-    for what, name, known in (
+    for what, name, names in (
         ("task", task, {c.task: None for c in cells}),
         ("model", model, {m.key: None for m in study.models}),
     ):
         # A recommendation chooses among models, too.
-        if name is None and len(known) > 1 and (what == "task" or method is not None):
+        if name is None and len(names) > 1 and (what == "task" or method is not None):
             raise StudyError(
                 f"has several {what}s.",
                 where=f"study {study.study}",
-                remedy=f"Say --{what}: {', '.join(known)}.",
+                remedy=f"Say --{what}: {', '.join(names)}.",
             )
-        if name is not None and name not in known:
+        if name is not None and name not in names:
             raise StudyError(
                 f'has no {what} "{name}".',
                 where=f"study {study.study}",
-                remedy=f"It has {', '.join(known)}.",
+                remedy=f"It has {', '.join(names)}.",
             )
     task = task or study.tasks[0].key
     task_cells = [c for c in cells if c.task == task]
@@ -153,8 +153,8 @@ def refuse_collapsed(record: Record, cell: Cell, *, allowed: bool) -> str:
     examples = f"all {len(answers.uid):,} test examples" if answers else "every test example"
     warning = f"This model learnt nothing: it gave one and the same answer to {examples}."
     if not allowed:
-        others = [str(r.run.seed) for r in cell.final if _has_scores(r) and not _is_collapsed(r)]
-        seeds = f"Seeds that did not: {', '.join(others)} (--seed). " if others else ""
+        sound = [str(r.run.seed) for r in cell.final if _has_scores(r) and not _is_collapsed(r)]
+        seeds = f"Seeds that did not: {', '.join(sound)} (--seed). " if sound else ""
         raise StudyError(
             f"seed {record.run.seed} has collapsed. {warning}",
             where=" x ".join(record.run.cell),

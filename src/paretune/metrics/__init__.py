@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from paretune import plugins
 from paretune.errors import StudyError
-from paretune.metrics import answer_sets, answers, classification, regression, rouge, translation
+from paretune.metrics import answer_sets, answers, classification, regression, translation
 from paretune.metrics.bertscore import BERTSCORE
 from paretune.metrics.metric import Array, Metric, SegmentMetric, Value
 
@@ -30,7 +30,7 @@ __all__ = [
 
 _BUILT_IN: dict[str, Metric] = {
     metric.name: metric
-    for module in (answer_sets, classification, regression, translation, answers, rouge)
+    for module in (answer_sets, classification, regression, translation, answers)
     for metric in module.METRICS
 }
 """Answer sets come first: where records have theirs, it is no chance."""

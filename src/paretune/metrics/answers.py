@@ -1,9 +1,15 @@
-"""Exact match and token F1 of free answers, after SQuAD's normalisation.
+"""Free answers: exact match and token F1 after SQuAD's normalisation, last number, and ROUGE.
 
 Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1, and the evaluation script of SQuAD 1.1: lower
 case, no ASCII punctuation, no English articles, one blank between words. Token F1 is the harmonic
 mean of precision and recall over the bag of words of prediction and reference, averaged over the
 examples; two texts without a word are alike.
+
+ROUGE-1, ROUGE-2 and ROUGE-L: F1 of words, word pairs and the longest common subsequence (Lin 2004,
+"ROUGE: A Package for Automatic Evaluation of Summaries"), as Google's rouge-score computes it,
+without stemming. Its own tokens are runs of a to z and 0 to 9, which cut words at every other
+letter ("češnja" would be "e" and "nja"); here a token is a run of letters and digits of any script,
+which is the same for texts in ASCII. Needs the extra ``rouge``.
 """
 
 from __future__ import annotations
@@ -12,11 +18,12 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache, partial
+from typing import Any, Literal
 
 import numpy as np
 
+from paretune.errors import MissingDependencyError
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
 ANSWER = "answer"
@@ -24,8 +31,10 @@ ANSWER = "answer"
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_CACHED = 1 << 15
+_TOKEN = re.compile(r"[^\W_]+")
+_CACHED = 1 << 16
 
+Kind = Literal["rouge1", "rouge2", "rougeL"]
 ScoreText = Callable[[str, str], float]
 """From a prediction and its reference to a score, 0 to 1."""
 
@@ -120,4 +129,74 @@ LAST_NUMBER = Metric(
     target_type=ANSWER,
     **mean_of_texts(is_same_number),
 )
-METRICS = (EXACT_MATCH, TOKEN_F1, LAST_NUMBER)
+
+
+class _Words:
+    """The tokenizer that rouge-score is given."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Runs of letters and digits, in lower case."""
+        return _TOKEN.findall(text.lower())
+
+
+def require_rouge() -> None:
+    """Check that rouge-score is installed.
+
+    Raises:
+        MissingDependencyError: it is not.
+    """
+    _rouge_scorer("rougeL")
+
+
+@lru_cache(maxsize=_CACHED)
+def rouge(kind: Kind, prediction: str, reference: str) -> float:
+    """F1 of one text, 0 to 1; two texts without a word are alike.
+
+    Raises:
+        MissingDependencyError: rouge-score is not installed.
+    """
+    if not any(map(_TOKEN.search, (prediction, reference))):
+        return 1.0
+    return float(_rouge_scorer(kind).score(reference, prediction)[kind].fmeasure)
+
+
+@cache
+def rouge_signature(kind: Kind) -> str:
+    """The package's version and what is not its default."""
+    from importlib.metadata import version
+
+    return f"rouge-score:{version('rouge-score')}|stemmer:no|tokens:unicode"
+
+
+@cache
+def _rouge_scorer(kind: Kind) -> Any:
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError:
+        raise MissingDependencyError(
+            "ROUGE needs the package rouge-score, which is not installed.",
+            remedy="Install it: pip install rouge-score; or choose another metric.",
+        ) from None
+    return RougeScorer([kind], tokenizer=_Words())
+
+
+def _rouge_metric(name: str, kind: Kind, title: str, of: str) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        description=f"mean F1 of the {of} of text and reference (rouge-score)",
+        target_type=ANSWER,
+        signature=partial(rouge_signature, kind),
+        require=require_rouge,
+        **mean_of_texts(partial(rouge, kind)),
+    )
+
+
+METRICS = (
+    EXACT_MATCH,
+    TOKEN_F1,
+    LAST_NUMBER,
+    _rouge_metric("rouge1", "rouge1", "ROUGE-1", "words"),
+    _rouge_metric("rouge2", "rouge2", "ROUGE-2", "word pairs"),
+    _rouge_metric("rouge_l", "rougeL", "ROUGE-L", "longest common subsequence"),
+)

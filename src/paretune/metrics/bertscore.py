@@ -26,8 +26,7 @@ SLOBENCH_MODELS = {"sl": ("bert-base-multilingual-cased", 9), "en": ("roberta-la
 
 def default_layer(name: str, layers: int) -> int:
     """The layer for a model: its authors' choice for SloBench's two, else the last one."""
-    known = dict(SLOBENCH_MODELS.values())
-    return known.get(name.rpartition("/")[2], layers)
+    return dict(SLOBENCH_MODELS.values()).get(name.rpartition("/")[2], layers)
 
 
 def score_pairs(

@@ -58,10 +58,10 @@ def read_blocks(text: str, language: str | None) -> tuple[Example, ...]:
         return _read_column(text, ("text", language) if language else ("text",))
     content, name = read_text(text)
     blocks, line, lines = list[Example](), 0, list[str]()
-    for number, one in enumerate([*content.splitlines(), ""], 1):
-        if one.strip():
+    for number, text_line in enumerate([*content.splitlines(), ""], 1):
+        if text_line.strip():
             line = line if lines else number
-            lines.append(one.strip())
+            lines.append(text_line.strip())
         elif lines:
             blocks.append(_block(len(blocks), " ".join(lines), f"{name} line {line}"))
             lines = []

@@ -178,23 +178,23 @@ def conclude(model: str, standings: Sequence[ExperimentStanding]) -> Iterable[st
         yield f"On {name}, no experiment has a test accuracy."
         yield from _describe_other_metrics(standings)
         return
-    best, *others = scored
+    best, *rest = scored
     yield (
         f"On {name}, the highest of {pluralise(len(scored), 'experiment')} is "
         f"{sanitise_line(best.experiment.name)}, {format_interval(scored[0].score, 3)} "
         f"({format_basis(scored[0].score)})."
     )
-    unclear = [standing for standing in others if not standing.proven_worse]
-    if not others:
+    unclear = [standing for standing in rest if not standing.proven_worse]
+    if not rest:
         return
     if not unclear:
         yield "It is better than all others (proven at 95 %, of these single runs)."
         return
     with_seeds = sum(
-        standing.p_with_seeds is None or standing.p_with_seeds >= ALPHA for standing in others
+        standing.p_with_seeds is None or standing.p_with_seeds >= ALPHA for standing in rest
     )
     yield (
-        f"For {len(unclear)} of the other {len(others)} there is no verdict against it by "
+        f"For {len(unclear)} of the other {len(rest)} there is no verdict against it by "
         f"accuracy. Each is one run: if another seed moves accuracy by {SEED_POINTS} points, it "
         f"is {with_seeds}."
     )
@@ -318,7 +318,7 @@ def read_results(folder: Path | str, examples: int | None = None) -> PeftResults
             accuracy.
         StudyError: ``examples`` is missing, or under 1.
     """
-    experiments, others = read_experiments(Path(folder))
+    experiments, ignored = read_experiments(Path(folder))
     if examples is None and all(experiment.accuracy is None for experiment in experiments):
         examples = 1  # there is no accuracy to which it could apply
     if examples is None or examples < 1:
@@ -331,8 +331,8 @@ def read_results(folder: Path | str, examples: int | None = None) -> PeftResults
         )
     standings = rank_experiments(experiments, examples)
     table = build_table(standings)
-    if others:
-        left_out = f"Left out, since they are no results: {', '.join(others)}."
+    if ignored:
+        left_out = f"Left out, since they are no results: {', '.join(ignored)}."
         table = table.model_copy(update={"notes": (*table.notes, left_out)})
     return PeftResults(standings, table.notes, table)
 
