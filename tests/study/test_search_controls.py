@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paretune.study import MethodSpec
-from paretune.study.search_controls import enter_search_rows
+from paretune.study.specs import enter_search_rows
 
 
 def entered(*methods: Any) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ trials: 3, so that it takes as long as three methods that are set by hand. ``by`
 which the front is drawn. ``pick``: the one of the front that the study goes on with; ``finalists``
 so many of them enter the study, each as a row of its own whose ``finalist`` is its place.
 ``controls``: rows for the best of random configurations and for a tuned LoRA, which take as long
-(:mod:`paretune.study.search_controls`). ``sampler``: ``random`` is the control; ``tpe`` and ``gp``
+(:mod:`paretune.study.specs`). ``sampler``: ``random`` is the control; ``tpe`` and ``gp``
 are Optuna's.
 """
 

@@ -18,7 +18,7 @@ from paretune.errors import ModelError, StudyError
 from paretune.files import write_atomically
 from paretune.planning.prepare import PreparedStudy, find_source
 from paretune.study import NO_MODEL, ModelSpec, Run
-from paretune.study.forgetting_text import SHIPPED_LANGUAGES
+from paretune.study.paths import SHIPPED_LANGUAGES
 from paretune.training.caches import ProcessCache
 
 

@@ -39,7 +39,7 @@ from paretune.study import (
     Study,
     TaskSpec,
 )
-from paretune.study.forgetting_text import ForgettingText
+from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
 

@@ -7,19 +7,20 @@ Everything that the rest of the package needs is exported here.
 """
 
 from paretune.study.identity import derive_seed, digest
-from paretune.study.limits import Limits
 from paretune.study.protocol import (
     AUTO_OUTER_FOLDS,
     DEFAULT_COST_SECONDS,
     NUM_FOLDS,
     Checks,
+    Generation,
+    Limits,
     Protocol,
+    Training,
 )
 from paretune.study.run import OuterFold, Run, Stage, compute_run_id
 from paretune.study.specs import NO_MODEL, MethodSpec, ModelSpec, Readout
 from paretune.study.study import Study
 from paretune.study.task_spec import Answer, Label, LengthNormalisation, TaskSpec
-from paretune.study.training_options import Generation, Training
 
 __all__ = [
     "AUTO_OUTER_FOLDS",

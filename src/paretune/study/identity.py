@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from paretune.study.training_options import Generation
+from paretune.study.protocol import Generation
 
 OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "training": {

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from paretune.files import expand_home
-from paretune.study.forgetting_text import SHIPPED_LANGUAGES
 from paretune.study.specs import ModelSpec
 from paretune.study.task_spec import TaskSpec
 
+SHIPPED_LANGUAGES = ("sl", "en")
+"""Of the text for ``forgetting`` that comes with paretune: 40 paragraphs, each in both."""
 FILE_KEYS = (
     *("train", "test", "test_shifted"),
     *("train_target", "test_target", "test_shifted_target"),

@@ -1,12 +1,12 @@
-"""What makes a comparison fair: seeds, folds and trials; and what the data audit tolerates."""
+"""The settings of a study: what makes the comparison fair, how runs train, what is tolerated."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from paretune.study import quantities
+from paretune.study.quantities import DURATION, LATENCY, SIZE
 from paretune.study.specs import FrozenModel
 
 MAX_COUNTS = {"tasks": 100, "models": 100, "methods": 300, "seeds": 100, "runs": 20_000}
@@ -15,21 +15,10 @@ DEFAULT_COST_SECONDS = 20.0
 """For timing the steps of one cost."""
 NUM_FOLDS = 5
 """Train is always split into this many stratified parts; part 0 is the selection part."""
-
-
 Race = Literal["off", "recommendation"]
-
 MIN_OUTER_FOLDS, MAX_OUTER_FOLDS = 2, 10
 AUTO_OUTER_FOLDS = (5, 4, 3)
 """Numbers of outer folds that ``outer: auto`` takes, the first that divides the seeds evenly."""
-
-
-def _parse_bytes(value: Any) -> Any:
-    return quantities.read_setting(quantities.parse_size, value, "keep_weights")
-
-
-def _parse_seconds(value: Any) -> Any:
-    return quantities.read_setting(quantities.parse_duration, value, "budget")
 
 
 def _check_outer(value: Any) -> Any:
@@ -80,9 +69,9 @@ class Protocol(FrozenModel):
     split_seed: int = 0
     as_run: bool = False
     cost_seconds: float = Field(default=DEFAULT_COST_SECONDS, ge=0)
-    keep_weights: Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)] = 4 * 2**30
+    keep_weights: Annotated[int, SIZE, Field(ge=0)] = 4 * 2**30
     race: Race = "off"
-    budget: Annotated[int, BeforeValidator(_parse_seconds), Field(gt=0)] | None = None
+    budget: Annotated[int, DURATION, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Protocol:
@@ -112,4 +101,99 @@ class Protocol(FrozenModel):
                 f"number of seeds must be a multiple of {folds}; here are {seeds}. Write "
                 f"{-(-seeds // folds) * folds} seeds, another number of folds, or outer: split"
             )
+        return self
+
+
+class Limits(FrozenModel):
+    """Limits that ``recommend`` keeps where its options do not say otherwise.
+
+    In a race, what is measured to exceed one is not trained; in a search, what is predicted to.
+    ``max_memory`` (``4GiB``): peak memory in training; ``max_time`` (``10min``): to train one run
+    alone; ``max_bytes`` (``20MB``): of what is saved; ``max_parameters``: trained ones;
+    ``max_latency`` (``20ms``): inference of one example. Bare numbers are bytes and seconds.
+    """
+
+    max_memory: Annotated[int | None, SIZE, Field(gt=0)] = None
+    max_time: Annotated[int | None, DURATION, Field(gt=0)] = None
+    max_bytes: Annotated[int | None, SIZE, Field(gt=0)] = None
+    max_parameters: Annotated[int | None, Field(gt=0)] = None
+    max_latency: Annotated[float | None, LATENCY, Field(gt=0)] = None
+
+    @property
+    def by_axis(self) -> dict[str, float]:
+        """The limits that are given, by the name of their cost."""
+        named = {
+            "memory": self.max_memory,
+            "time": self.max_time,
+            "saved": self.max_bytes,
+            "parameters": self.max_parameters,
+            "inference": self.max_latency,
+        }
+        return {axis: float(limit) for axis, limit in named.items() if limit is not None}
+
+
+class Training(FrozenModel):
+    """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
+
+    ``label_smoothing`` None is the objective's default. ``backend`` ``plain`` runs padded batches
+    through ``transformers`` as it comes: slower, easy to read, the same results but for rounding
+    and the random numbers of dropout.
+    """
+
+    batch_size: int = Field(default=16, ge=1, le=2**20)
+    micro_batch: int | None = Field(default=None, ge=1)
+    epochs: int = Field(default=10, ge=1, le=100_000)
+    max_steps: int | None = Field(default=None, ge=1, le=10**9)
+    eval_every: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=3, ge=1)
+    max_length: int = Field(default=256, ge=8, le=2**20)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    activation_checkpointing: bool = False
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    backend: Literal["fast", "plain"] = "fast"
+
+    @model_validator(mode="after")
+    def _check_micro_batch(self) -> Training:
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}"
+            )
+        return self
+
+
+class Generation(FrozenModel):
+    """How texts are generated, and metrics of them that need more than paretune installs.
+
+    ``num_beams`` and ``length_penalty`` None are the checkpoint's own. ``max_new_tokens`` counts
+    what follows a prompt. ``stop``: texts at which an answer ends; it has what stands before them.
+    ``metrics`` that need optional packages are computed only where they are named;
+    ``bertscore_model`` goes with ``bertscore``.
+    """
+
+    num_beams: int | None = Field(default=None, ge=1, le=64)
+    length_penalty: float | None = None
+    max_new_tokens: int = Field(default=256, ge=1, le=2**20)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    metrics: tuple[str, ...] = ()
+    bertscore_model: str | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from paretune.metrics import segment_metrics  # here: numpy comes with it
+
+        available = segment_metrics()
+        if unknown := [name for name in names if name not in available]:
+            raise ValueError(f'"{unknown[0]}" is not one of {", ".join(available)}')
+        return names
+
+    @model_validator(mode="after")
+    def _check_bertscore(self) -> Generation:
+        if ("bertscore" in self.metrics) != (self.bertscore_model is not None):
+            raise ValueError("metrics: [bertscore] and bertscore_model: MODEL go together")
         return self

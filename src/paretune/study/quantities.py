@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BeforeValidator
+
 from paretune.errors import StudyError
 
 _PREFIXES = ("kilo", "mega", "giga", "tera")
@@ -86,24 +88,6 @@ def parse_points(value: str | float, option: str) -> float:
     return _parse(value, _POINTS, option)
 
 
-def read_setting(
-    parse: Callable[[str | float, str], float], value: Any, name: str, *, rounds: bool = True
-) -> float | None:
-    """A quantity of a study file, rounded; a bare number is in bytes or seconds, None is None.
-
-    Raises:
-        ValueError: it is none, for the file's validation.
-    """
-    if value is None:
-        return None
-    try:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        amount = parse(value if number else str(value), name)
-        return round(amount) if rounds else amount
-    except StudyError as error:
-        raise ValueError(f"{error.what} {error.remedy}".strip()) from None
-
-
 def _parse(value: str | float, quantity: _Quantity, option: str) -> float:
     invalid = StudyError(
         f'invalid {quantity.name} "{value}": expected e.g. {quantity.examples}.', where=option
@@ -124,3 +108,23 @@ def _parse(value: str | float, quantity: _Quantity, option: str) -> float:
     if not terms or any(unit.lower() not in quantity.units for _, unit in terms):
         raise invalid
     return sum(float(n.replace(",", ".")) * quantity.units[unit.lower()] for n, unit in terms)
+
+
+def _as_setting(parse: Callable[[str | float, str], float], *, rounds: bool) -> BeforeValidator:
+    def read(value: Any) -> float | None:
+        if value is None:
+            return None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        try:
+            amount = parse(value if is_number else str(value), "")
+        except StudyError as error:
+            raise ValueError(f"{error.what} {error.remedy}".strip()) from None
+        return round(amount) if rounds else amount
+
+    return BeforeValidator(read)
+
+
+SIZE = _as_setting(parse_size, rounds=True)
+DURATION = _as_setting(parse_duration, rounds=True)
+LATENCY = _as_setting(parse_duration, rounds=False)
+"""Quantities of a study file; a bare number is bytes or seconds."""

@@ -7,13 +7,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from paretune.study.forgetting_text import ForgettingText
 from paretune.study.identity import digest, omit_defaults
 from paretune.study.paths import PATH_KEYS, is_path
-from paretune.study.protocol import MAX_OUTER_FOLDS, MIN_OUTER_FOLDS, NUM_FOLDS
+from paretune.study.protocol import (
+    MAX_OUTER_FOLDS,
+    MIN_OUTER_FOLDS,
+    NUM_FOLDS,
+    Generation,
+    Training,
+)
 from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec, Readout
 from paretune.study.task_spec import PROMPT_KEYS, TaskSpec
-from paretune.study.training_options import Generation, Training
 
 Stage = Literal["tune", "final", "cost"]
 
@@ -56,8 +60,6 @@ class Run(FrozenModel):
     and test rows. ``learning_rate`` is None for methods that do not train by gradient. ``readout``
     is how the model answers, as planning has decided it. ``generation`` is None but for
     translations.
-    and test rows. ``learning_rate`` is
-    None for methods that do not train by gradient. ``generation`` is None but for translations.
     ``forgetting`` is measured by final runs of language models, where the study asks for it.
     ``selection: test`` is the paper's way, and the report says so.
     """
@@ -125,3 +127,18 @@ def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: i
             "code_epoch": code_epoch,
         }
     )[:20]
+
+
+class ForgettingText(FrozenModel):
+    """A text on which a run's model is scored before and after training.
+
+    ``text``: one of :data:`SHIPPED_LANGUAGES`, or a file. ``sha256``: of its content, which
+    identifies it.
+    """
+
+    text: str
+    sha256: str
+
+    def canonical_form(self) -> dict[str, Any]:
+        """What identifies a run: the content, not the place."""
+        return {"sha256": self.sha256}

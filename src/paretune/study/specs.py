@@ -1,8 +1,8 @@
-"""A model and a method as a study file names them, and the base of all such values."""
+"""A model and a method as a study file names them, what a search brings, and the base of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -96,3 +96,47 @@ class MethodSpec(BaseModel):
     def key(self) -> str:
         """Short name for tables: the label or the method's name."""
         return self.label or self.name
+
+
+RANDOM, TUNED = "random", "tuned-lora"
+"""What is appended to the key of a search for the keys of its controls."""
+
+
+def enter_search_rows(methods: Sequence[MethodSpec]) -> tuple[MethodSpec, ...]:
+    """The methods of a study with the rows that their searches bring.
+
+    A search that is better than nothing but itself shows nothing. So beside the one combination
+    that its row names stand the best of random configurations, which took as many trainings, and
+    LoRA whose rank and rate took as many; and where ``finalists`` asks for it, further
+    configurations of its front. What the study names itself is not brought again.
+    """
+    entered: dict[str, MethodSpec] = {}
+    for method in methods:
+        entered[method.key] = method
+        if method.found_by_search:
+            written = [other.options_of_runs for other in methods if other.name == method.name]
+            for row in _list_search_rows(method):
+                if row.options not in written:
+                    entered.setdefault(row.key, row)
+    return tuple(entered.values())
+
+
+def _list_search_rows(search: MethodSpec) -> Iterator[MethodSpec]:
+    options = search.options_of_runs
+    finalists = search.options.get("finalists", 1)
+    if isinstance(finalists, int):  # what it must be, planning says
+        for place in range(2, min(finalists, 3) + 1):
+            yield _make_row(search, str(place), {**options, "finalist": place})
+    is_control = options.get("sampler") == "random" or options.get("members") in (
+        ["lora"],
+        ("lora",),
+    )
+    if search.options.get("controls", True) is not True or is_control or "finalist" in options:
+        return
+    yield _make_row(search, RANDOM, {**options, "sampler": "random"})
+    yield _make_row(search, TUNED, {**options, "members": ["lora"], "groups": 1, "pick": "best"})
+
+
+def _make_row(search: MethodSpec, suffix: str, options: dict[str, object]) -> MethodSpec:
+    values = {"name": search.name, "label": f"{search.key}-{suffix}", "readout": search.readout}
+    return MethodSpec.model_validate({**values, **options})

@@ -21,16 +21,13 @@ from pydantic import (
 
 from paretune.study.data_frame import is_data_frame, save_data_frame
 from paretune.study.identity import digest, omit_defaults
-from paretune.study.limits import Limits
 from paretune.study.overrides import add_environment, apply_overrides, as_entries
 from paretune.study.paths import FILE_KEYS, PATH_KEYS, PathResolver, is_path, restore_written_paths
-from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
+from paretune.study.protocol import MAX_COUNTS, Checks, Generation, Limits, Protocol, Training
 from paretune.study.run import Run
-from paretune.study.search_controls import enter_search_rows
-from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec
+from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec, enter_search_rows
 from paretune.study.study_file import StudyFile, read_study_file
 from paretune.study.task_spec import TaskSpec
-from paretune.study.training_options import Generation, Training
 from paretune.study.validation_errors import build_study_error, refuse_unusual_values
 from paretune.terminal.notebook import html_lines, html_table
 

@@ -17,7 +17,7 @@ from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import topology_of
 from paretune.planning.prepare import choose_forgetting_text, prepare_study
 from paretune.study import Generation, ModelSpec, Run
-from paretune.study.forgetting_text import ForgettingText
+from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
