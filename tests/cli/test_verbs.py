@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -51,23 +50,6 @@ def test_help_is_there_for_every_verb_and_loads_nothing_heavy(capsys: Any) -> No
         "except SystemExit: print([m for m in sys.argv[1:] if m in sys.modules])"
     )
     assert python(code, *HEAVY).splitlines()[-1] == "[]"
-
-
-def test_report_needs_no_model_library(done: tuple[Path, Path], tmp_path: Path) -> None:
-    code = (
-        "import sys; from paretune.cli import main\n"
-        "try: main(['report', *sys.argv[1:]])\n"
-        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
-        "'sklearn') if m in sys.modules])"
-    )
-    page = tmp_path / "page.html"
-    out = python(code, done[0], "--store", done[1], "--page", page)
-    assert out.splitlines()[-1] == "0 []"
-    assert "20 test examples, 1 seed." in " ".join(out.split())  # the other seed is constant
-    assert "majority" in out
-    every = python(code, done[0], "--store", done[1], "--page", page, "--details")
-    assert "words: accuracy, 20 test examples, 1 seed" in every
-    assert "<h1" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -227,13 +209,6 @@ def test_quiet_verbs_give_the_answer_alone(capsys: Any, done: tuple[Path, Path])
     assert not any(
         line.startswith(("task", "model", "step", "  note")) for line in out.splitlines()
     )
-
-
-def test_check_of_a_good_study_says_what_comes_next(capsys: Any, done: tuple[Path, Path]) -> None:
-    code, out, _ = command(capsys, "check", done[0])
-    assert code == 0
-    assert "0 errors, 0 warnings, 2 notes: the study can run. Nothing was trained." in out
-    assert "step words x tiny x head_only" in out and "Next: paretune plan" in out
 
 
 @pytest.mark.wide
@@ -402,8 +377,3 @@ def test_new_writes_a_study_of_translation(
 def test_data_fetch_says_what_there_is(capsys: Any) -> None:
     code, _, err = command(capsys, "data", "fetch", "superglue")
     assert code == 3 and "There is superglue-sl" in err
-
-
-def test_doctor_has_a_form_for_scripts(capsys: Any) -> None:
-    code, out, _ = command(capsys, "doctor", "--json")
-    assert code == 0 and json.loads(out)["packages"]["torch"]

@@ -235,17 +235,3 @@ def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> 
         assert worker.wait() == 0 and code == 0 and "Done: paretune report" in output
         assert watch(study, store=folder).finished
         assert all(s.ended for s in store.load_statuses(study.study_hash))
-
-
-def test_it_needs_no_torch(study: Study, half: Store, tmp_path: Path) -> None:
-    code = (
-        "import sys; from paretune.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
-        "'matplotlib') if m in sys.modules])"
-    )
-    arguments = ["watch", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
-    out = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
-    assert out.stdout.splitlines()[-1] == "0 []"
