@@ -9,7 +9,7 @@ Frazier, Powell and Dayanik 2008)::
     value = s f(-gap / s),   s = sigma / sqrt(S (S + 1)),   f(z) = z Phi(z) + phi(z)
 
 with ``gap`` the distance to the best of the others and sigma the scatter of runs, pooled as in
-:mod:`paretune.analysis.racing.completions`. Runs are added a few at a time, so that each is decided
+:mod:`paretune.analysis.racing.forecast`. Runs are added a few at a time, so that each is decided
 by all results before it. What is predicted to end too late is not begun. A race whose answer is
 decided adds no final runs.
 """
@@ -25,7 +25,7 @@ import numpy as np
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing.completions import pool_run_scatter, tabulate_scores
+from paretune.analysis.racing.forecast import pool_run_scatter, tabulate_scores
 from paretune.analysis.racing.rounds import DECIDED, foresee_choice, race_budget
 from paretune.planning.prepare import PreparedStudy
 from paretune.search.expand import PlannedRun, expand_study

@@ -13,14 +13,13 @@ from support import fake_records as fake
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.racing.completions import (
+from paretune.analysis.racing.forecast import (
     ScoreTable,
     estimate_fold_effects,
     simulate_completions,
     tabulate_scores,
 )
-from paretune.analysis.racing.rounds import DECIDED, RaceState, decide_rounds
-from paretune.analysis.racing.screening import find_hopeless
+from paretune.analysis.racing.rounds import DECIDED, RaceState, decide_rounds, find_hopeless
 from paretune.store.record import Record
 from paretune.study import Study
 

@@ -1,8 +1,8 @@
 """Which final runs a race gives to each cell of a task, decided anew from the records.
 
 1. Costs come first: a method whose measured cost exceeds a limit of the study trains nothing.
-2. On a published split, methods that are hopeless on the selection part stop
-   (:mod:`paretune.analysis.racing.screening`). Baselines always get all their runs.
+2. On a published split, methods that are hopeless on the selection part stop. Baselines always get
+   all their runs.
 3. Every other method gets the first two positions: seeds, or folds of a cross-validation. Then
    again and again: complete the missing runs by simulation, apply the rule of ``recommend``, and
    stop when one configuration is recommended in 97.5 % of the completions. Otherwise each method
@@ -11,28 +11,45 @@
 A run that failed says that completions may miss another kind of run, so a method with a failure
 gets all its runs. Every round is decided by the runs of the rounds before it alone: the same
 records always give the same rounds, in whatever order runs ended, and after any interruption.
+
+**Hopeless on the selection part**, before any answer to a test row, is a method that, at its best
+rate, is behind the best method by more than three standard errors of the difference::
+
+    se^2 = max(v + 2 sigma^2 / F, variance of the differences over F folds / F)
+
+with ``v`` the paired variance over the rows of the selection parts and sigma = 2.5 points for what
+single runs differ by. Labels of the selection part and the tuning seed are independent of final
+seeds and test rows, so the choice favours nothing that is tested. The cheapest method stays: it is
+on every Pareto front.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from paretune import metrics
 from paretune.analysis.cell import FIRST_RUNS, Cell, Stop, position_of
-from paretune.analysis.pareto.costs import AXES, estimate_cost
+from paretune.analysis.pareto.costs import AXES, Axis, estimate_cost
 from paretune.analysis.pareto.expected_scores import CellKey
 from paretune.analysis.pareto.recommend import Budget, Choice, choose
-from paretune.analysis.racing.choice_forecast import ChoiceForecast, forecast_choice
-from paretune.analysis.racing.completions import (
+from paretune.analysis.racing.forecast import (
+    ChoiceForecast,
+    forecast_choice,
     simulate_completions,
     tabulate_scores,
 )
-from paretune.analysis.racing.screening import find_hopeless
+from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_variance
+from paretune.store.record import Predictions
 from paretune.study import Limits, Protocol, Study
 from paretune.study.specs import FOUND_BY_SEARCH
 
+STANDARD_ERRORS = 3.0
+_SEED_POINTS = 2.5
+_MIN_FOLDS_FOR_SCATTER = 3
 DECIDED = 0.975
 IN_PLAY = 0.02
 """Chances above which the answer is decided, and below which a method no longer matters.
@@ -66,41 +83,22 @@ class RaceState:
     measured: bool = True
 
 
-@dataclass(frozen=True)
-class ChoiceOutlook:
-    """What all runs would make of a choice from the runs so far.
-
-    Attributes:
-        forecast: chances of each configuration; None where nothing has a score.
-        agreement: the chance that all runs would choose the same.
-    """
-
-    forecast: ChoiceForecast | None
-    agreement: float
-
-
 def foresee_choice(
-    cells: Sequence[Cell],
-    protocol: Protocol,
-    choice: Choice,
-    round_seed: int = 0,
-) -> ChoiceOutlook:
-    """What all runs of a task would make of a choice from some.
+    cells: Sequence[Cell], protocol: Protocol, choice: Choice, round_seed: int = 0
+) -> ChoiceForecast:
+    """What all runs of a task would make of a choice from some; empty where nothing has a score.
 
     Args:
         cells: of the task, from which it was made.
         round_seed: completions of another number are drawn anew.
     """
-    keys = {(c.cell.model, c.cell.method) for c in choice.candidates}
-    own = [cell for cell in cells if (cell.model, cell.method) in keys]
-    if not own:
-        return ChoiceOutlook(None, 0.0)
-    table = tabulate_scores(own, protocol)
+    keys = {candidate.cell.key for candidate in choice.candidates}
+    scored = [cell for cell in cells if cell.key in keys]
+    if not scored:
+        return ChoiceForecast({}, {})
+    table = tabulate_scores(scored, protocol)
     rng = np.random.default_rng([_SEED, round_seed])
-    forecast = forecast_choice(choice, table, simulate_completions(table, DRAWS, rng))
-    chosen = choice.chosen
-    key = None if chosen is None else (chosen.cell.model, chosen.cell.method)
-    return ChoiceOutlook(forecast, forecast.chance(key))
+    return forecast_choice(choice, table, simulate_completions(table, DRAWS, rng))
 
 
 def race_budget(limits: Limits) -> Budget:
@@ -135,7 +133,7 @@ def decide_rounds(
     if tuned is None:
         methods = [cell for cell in cells if not cell.baseline]
         started = any(cell.final for cell in methods)
-        tuned = {(cell.model, cell.method) for cell in methods if started}
+        tuned = {cell.key for cell in methods if started}
     return _Race(cells, study, tuned).decide()
 
 
@@ -167,10 +165,10 @@ class _Race:
         self._protocol = study.protocol
         self._budget = race_budget(study.limits)
         self._all = len(study.protocol.seeds)
-        self._methods = {(c.model, c.method): c for c in cells if not c.baseline}
+        self._methods = {c.key: c for c in cells if not c.baseline}
 
     def decide(self) -> RaceState:
-        every = {(c.model, c.method): self._all for c in self._cells}
+        every = {c.key: self._all for c in self._cells}
         stopped: dict[CellKey, Stop] = {}
         stopped |= {key: "limit" for key, c in self._methods.items() if self._exceeds(c)}
         none = every | dict.fromkeys(self._methods, 0)
@@ -181,7 +179,7 @@ class _Race:
         if not self._crossed and not self._methods.keys() <= {*stopped, *self._tuned}:
             return RaceState(none, stopped)
         hopeless = find_hopeless(
-            [c for c in self._cells if (c.model, c.method) not in stopped], self._budget.cost_axis
+            [c for c in self._cells if c.key not in stopped], self._budget.cost_axis
         )
         stopped |= dict.fromkeys(hopeless, "screened")
         positions = {
@@ -228,12 +226,11 @@ class _Race:
     ) -> RaceState:
         """What the runs of the rounds so far say."""
         cells = self._cells_of_round(positions, stopped)
-        outlook = foresee_choice(
-            cells, self._protocol, choose(cells, self._budget), sum(positions.values())
-        )
-        if outlook.forecast is None:
+        choice = choose(cells, self._budget)
+        forecast = foresee_choice(cells, self._protocol, choice, sum(positions.values()))
+        if not forecast.chosen:
             return RaceState({}, stopped)
-        return RaceState({}, stopped, forecast=outlook.forecast, agreement=outlook.agreement)
+        return RaceState({}, stopped, forecast=forecast, agreement=forecast.agreement)
 
     def _find_undecided(
         self,
@@ -260,7 +257,7 @@ class _Race:
         most = max(positions.values(), default=0)
         cells = []
         for cell in self._cells:
-            key = (cell.model, cell.method)
+            key = cell.key
             if key in positions:
                 own = allowed_positions(cell, self._protocol, positions[key])
                 behind = own.design.is_cross_validation and positions[key] < most
@@ -268,3 +265,71 @@ class _Race:
             else:
                 cells.append(cell)
         return cells
+
+
+def find_hopeless(cells: Sequence[Cell], axis: Axis) -> frozenset[CellKey]:
+    """The methods of one task to leave out, once all of their trials have ended.
+
+    Args:
+        cells: of one task; those without a selected rate, of cross-validation, and baselines stay.
+        axis: the cost by which the cheapest stays.
+    """
+    answers = {
+        cell.key: _answers_by_fold(cell)
+        for cell in cells
+        if not cell.baseline and not cell.design.is_cross_validation
+    }
+    answers = {key: folds for key, folds in answers.items() if folds}
+    if len(answers) < 2:
+        return frozenset()
+    metric = metrics.get(cells[0].metric)
+    means = {
+        key: float(np.mean([_score(part, cells[0].metric) for part in folds.values()]))
+        for key, folds in answers.items()
+    }
+    best = max(means, key=means.__getitem__)
+    costs = {
+        c.key: cost.value
+        for c in cells
+        if c.key in answers and (cost := estimate_cost(c, axis)) is not None
+    }
+    cheapest = min(costs, key=costs.__getitem__, default=None)
+    return frozenset(
+        key
+        for key, folds in answers.items()
+        if key not in (best, cheapest)
+        and _is_hopeless(answers[best], folds, metric.name, metric.highest)
+    )
+
+
+def _answers_by_fold(cell: Cell) -> dict[int, Predictions]:
+    """Of the trials at the selected rate, on the selection parts."""
+    return {
+        record.run.fold: record.predictions["selection"]
+        for record in cell.tuning
+        if record.run.learning_rate == cell.choice.rate
+        and record.predictions.get("selection") is not None
+    }
+
+
+def _score(part: Predictions, metric: str) -> float:
+    return float(metrics.get(metric).score(part.label, part.prediction, part.question))
+
+
+def _is_hopeless(
+    best: Mapping[int, Predictions], other: Mapping[int, Predictions], metric: str, highest: float
+) -> bool:
+    folds = sorted(best.keys() & other.keys())
+    if not folds:
+        return False
+    pairs = [
+        (bootstrap_score([best[fold]], metric), bootstrap_score([other[fold]], metric))
+        for fold in folds
+    ]
+    gaps = np.array([one.estimate - two.estimate for one, two in pairs])
+    count = len(folds)
+    rows = sum(bootstrap_variance(one, one.draws - two.draws) for one, two in pairs) / count**2
+    variance = rows + 2 * (_SEED_POINTS * highest / 100) ** 2 / count
+    if count >= _MIN_FOLDS_FOR_SCATTER:
+        variance = max(variance, float(gaps.var(ddof=1)) / count)
+    return float(gaps.mean()) > STANDARD_ERRORS * math.sqrt(variance)

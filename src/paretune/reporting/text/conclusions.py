@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons
-from paretune.analysis.racing.rounds import DECIDED, ChoiceOutlook
+from paretune.analysis.racing.forecast import ChoiceForecast
+from paretune.analysis.racing.rounds import DECIDED
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
@@ -272,22 +273,22 @@ def describe_unfinished(cell: Cell) -> str:
     return sanitise_line(f"{name}: {'; '.join(stages)}")
 
 
-def write_race(outlook: ChoiceOutlook, cells: Sequence[Cell]) -> Iterable[str]:
+def write_race(forecast: ChoiceForecast, cells: Sequence[Cell]) -> Iterable[str]:
     """What the recommendation of a race stands for.
 
     Args:
-        outlook: of the recommendation in question.
+        forecast: of the recommendation in question.
         cells: of its task.
     """
     methods = [cell for cell in cells if not cell.baseline]
     if not methods:
         return
     every = name_runs(methods[0])
-    same = format_share(min(outlook.agreement, MOST_CERTAIN))
+    same = format_share(min(forecast.agreement, MOST_CERTAIN))
     answer = f"{every} of each method would give the same answer"
     if all(cell.complete for cell in methods):
         return
-    if outlook.agreement >= DECIDED:
+    if forecast.agreement >= DECIDED:
         yield f"A race: {same} likely, {answer}."
     elif all(cell.complete or cell.stop is not None for cell in methods):
         yield (

@@ -1,4 +1,4 @@
-"""What the final runs that are missing may score: simulated completions of a task's cells.
+"""What the final runs that are missing may score, and what is recommended when all are there.
 
 A run of a cell scores its mean, plus what its rows share (only in cross-validation, where each
 position has its own fold of rows), plus its own noise. The test rows stay as they are, so all that
@@ -14,19 +14,32 @@ without it chances of 98 % were right in 93 % of simulated studies. ``s0^2`` is 
 cells together, with two degrees of freedom of 2.5 points, and d0 = 4: the weights of
 :mod:`paretune.analysis.pareto.expected_scores`. Pooling is harmless here: it decides what is
 trained, not what is claimed.
+
+What is then recommended follows from the rule of :mod:`paretune.analysis.pareto.recommend`: of what
+exceeds the trivial score, is within the limits and does not fail mostly, the cheapest whose
+expected score is within ``within_points`` of the highest. Expected losses differ by what expected
+scores differ, so no bootstrap is needed for a draw.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from paretune import metrics
 from paretune.analysis.cell import Cell, has_test_answers, position_of
-from paretune.analysis.pareto.expected_scores import CellKey
+from paretune.analysis.pareto.expected_scores import CellKey, failure_prior, score_of_constant
+from paretune.analysis.pareto.recommend import (
+    Candidate,
+    Choice,
+    cheapest_near_best,
+    cheapness_key,
+)
 from paretune.methods import baselines
 from paretune.metrics import Array
 from paretune.study import Protocol
@@ -93,14 +106,17 @@ def tabulate_scores(cells: Sequence[Cell], protocol: Protocol) -> ScoreTable:
             else:
                 part = record.predictions["test"]
                 scores[row, at] = metric.score(part.label, part.prediction, part.question)
-        if cell.deterministic:
-            _repeat(scores[row], cell.design.folds if crossed else 1)
-        if crossed and not cell.deterministic:
+        if cell.deterministic:  # it scores the same in each repeat
+            period = cell.design.folds if crossed else 1
+            for place in range(len(seeds)):
+                if not np.isfinite(scores[row, place]):
+                    scores[row, place] = scores[row, place % period]
+        elif crossed:
             for outer, choice in cell.fold_choices.items():
                 if choice.rate is None and len(choice.table) == protocol.trials:
                     lost[row, outer.position] = True  # no final run will come
     return ScoreTable(
-        keys=tuple((cell.model, cell.method) for cell in cells),
+        keys=tuple(cell.key for cell in cells),
         scores=scores,
         lost=lost,
         fixed=np.array([cell.deterministic for cell in cells]),
@@ -111,51 +127,38 @@ def tabulate_scores(cells: Sequence[Cell], protocol: Protocol) -> ScoreTable:
     )
 
 
-def _repeat(scores: Array, period: int) -> None:
-    """What depends on no seed scores the same in each repeat; in place."""
-    for at in range(len(scores)):
-        if not np.isfinite(scores[at]):
-            scores[at] = scores[at % period]
-
-
 def simulate_completions(table: ScoreTable, draws: int, rng: np.random.Generator) -> Array:
     """Scores of all runs, (draws, cells, positions); NaN where a run failed.
 
     Cells without any score are NaN.
     """
     fit = _fit_runs(table)
-    own, counts = fit.degrees, np.maximum(table.counts, 1)
+    degrees, counts = fit.degrees, np.maximum(table.counts, 1)
     shape = draws, *table.scores.shape
-    sigma = np.sqrt(own * fit.variance / rng.chisquare(own, (draws, len(own))))
+    sigma = np.sqrt(degrees * fit.variance / rng.chisquare(degrees, (draws, len(degrees))))
     # Those of runs, and of the distribution of all cells' means.
-    precision, spread = counts / sigma**2, _spread_of_means(table, fit)
-    own_mean = (precision * fit.means + spread.center / spread.variance) / (
-        precision + 1 / spread.variance
-    )
-    mean = own_mean + rng.normal(size=sigma.shape) / np.sqrt(precision + 1 / spread.variance)
+    precision, (center, spread) = counts / sigma**2, _spread_of_means(table, fit)
+    total = precision + 1 / spread
+    posterior_mean = (precision * fit.means + center / spread) / total
+    mean = posterior_mean + rng.normal(size=sigma.shape) / np.sqrt(total)
     drawn = mean[..., None] + sigma[..., None] * rng.normal(size=shape) + fit.of_fold
     seeded = ~table.fixed & (table.counts > 0)
     whole = np.where(table.missing & seeded[:, None], drawn, table.scores)
     return np.asarray(np.clip(whole, table.lowest, table.highest))
 
 
-@dataclass(frozen=True)
-class _Spread:
-    """Center and variance of the true means of a task's cells."""
+def _spread_of_means(table: ScoreTable, fit: _RunFit) -> tuple[float, float]:
+    """Center and variance of the true means of a task's cells, by the method of moments.
 
-    center: float
-    variance: float
-
-
-def _spread_of_means(table: ScoreTable, fit: _RunFit) -> _Spread:
-    """By the method of moments, at least ``_PRIOR_POINTS``; unbounded for one or two cells."""
+    The variance is at least that of ``_PRIOR_POINTS``, and unbounded for one or two cells.
+    """
     seeded = ~table.fixed & (table.counts > 0)
     if seeded.sum() < _MIN_CELLS:
-        return _Spread(0.0, math.inf)
+        return 0.0, math.inf
     means = fit.means[seeded]
     noise = float((fit.variance[seeded] / table.counts[seeded]).mean())
     least = (_PRIOR_POINTS * table.highest / 100) ** 2
-    return _Spread(float(means.mean()), max(float(means.var(ddof=1)) - noise, least))
+    return float(means.mean()), max(float(means.var(ddof=1)) - noise, least)
 
 
 def pool_run_scatter(table: ScoreTable) -> Array:
@@ -163,8 +166,7 @@ def pool_run_scatter(table: ScoreTable) -> Array:
     return np.asarray(np.sqrt(_fit_runs(table).variance))
 
 
-@dataclass(frozen=True)
-class _RunFit:
+class _RunFit(NamedTuple):
     """Means and pooled variances of cells, (cells,), their degrees, and effects of folds."""
 
     means: Array
@@ -183,8 +185,8 @@ def _fit_runs(table: ScoreTable) -> _RunFit:
     degrees = np.maximum(counts - 1, 0)
     prior = _PRIOR_DEGREES * (_PRIOR_POINTS * table.highest / 100) ** 2
     shared = (prior + squares[seeded].sum()) / (_PRIOR_DEGREES + degrees[seeded].sum())
-    own = _SHARED_DEGREES + degrees
-    return _RunFit(means, (_SHARED_DEGREES * shared + squares) / own, own, of_fold)
+    pooled = _SHARED_DEGREES + degrees
+    return _RunFit(means, (_SHARED_DEGREES * shared + squares) / pooled, pooled, of_fold)
 
 
 def estimate_fold_effects(table: ScoreTable) -> Array:
@@ -208,3 +210,88 @@ def estimate_fold_effects(table: ScoreTable) -> Array:
             break
         effects = updated
     return effects
+
+
+@dataclass(frozen=True)
+class ChoiceForecast:
+    """Chances over completions of a task's runs.
+
+    Attributes:
+        chosen: that a configuration is recommended; of None, that nothing is.
+        best: that it has the highest expected score of those that may be recommended.
+        agreement: that what is chosen from the runs so far is recommended.
+    """
+
+    chosen: Mapping[CellKey | None, float]
+    best: Mapping[CellKey, float]
+    agreement: float = 0.0
+
+    def matters(self, key: CellKey) -> float:
+        """How likely the configuration is the recommended one or the highest."""
+        return max(self.chosen.get(key, 0.0), self.best.get(key, 0.0))
+
+
+def forecast_choice(choice: Choice, table: ScoreTable, completions: Array) -> ChoiceForecast:
+    """The chances of each configuration.
+
+    Args:
+        choice: from the runs so far.
+        table: of the cells of its candidates.
+        completions: (draws, cells, positions), of :func:`simulate_completions`.
+    """
+    by_key = {candidate.cell.key: candidate for candidate in choice.candidates}
+    candidates = [by_key[key] for key in table.keys]
+    expected, useful = _expected_scores(choice, candidates, table, completions)
+    point = table.highest / 100
+    within, axis = choice.budget.within_points, choice.budget.cost_axis
+    chosen: Counter[CellKey | None] = Counter()
+    best: Counter[CellKey] = Counter()
+    for scores, possible in zip(expected, useful, strict=True):
+        pool = np.flatnonzero(possible)
+        losses = {table.keys[i]: -scores[i] / point for i in pool}
+        cheapness = {table.keys[i]: cheapness_key(candidates[i], axis, scores[i]) for i in pool}
+        chosen[cheapest_near_best(losses, cheapness, within)] += 1
+        if losses:
+            best[min(losses, key=losses.__getitem__)] += 1
+    draws, key = len(completions), choice.chosen.cell.key if choice.chosen else None
+    return ChoiceForecast(
+        {key: count / draws for key, count in chosen.items()},
+        {key: count / draws for key, count in best.items()},
+        chosen[key] / draws,
+    )
+
+
+def _expected_scores(
+    choice: Choice,
+    candidates: Sequence[Candidate],
+    table: ScoreTable,
+    completions: Array,
+) -> tuple[Array, Array]:
+    """Expected scores, and which may be recommended: (draws, cells)."""
+    cells = [candidate.cell for candidate in candidates]
+    with np.errstate(invalid="ignore"):
+        means = np.nanmean(completions, axis=2)
+    lost = table.lost.sum(axis=1)
+    seeds = table.scores.shape[1]
+    runs = np.array([1 if cell.deterministic else seeds for cell in cells])
+    may_fail = np.array([not cell.trains_nothing for cell in cells])
+    prior = failure_prior(
+        (int(f), int(r - f)) for f, r, may in zip(lost, runs, may_fail, strict=True) if may
+    )
+    fails = np.where(may_fail, (lost + prior[0]) / (runs + sum(prior)), 0.0)
+    constant = score_of_constant(cells)
+    expected = (1 - fails) * means + fails * constant
+    allowed = np.array(
+        [
+            candidate.within_budget
+            and cell.name not in baselines.TRIVIAL
+            and not cell.selected_on_test
+            and not (failed > 0 and 2 * failed >= count)
+            for candidate, cell, failed, count in zip(candidates, cells, lost, runs, strict=True)
+        ]
+    )
+    trivial = choice.trivial_score
+    useful = allowed & np.isfinite(means)
+    if trivial is not None:
+        useful = useful & (means > trivial.value + 1e-9)
+    return expected, useful
