@@ -151,15 +151,6 @@ def test_a_guard_that_was_taken_away_is_told(tmp_path):
         assert len(store.verify()) == 4
 
 
-def test_runs_that_are_done_still_never_change(tmp_path):
-    a_finished_store(tmp_path).close()
-    db = sqlite3.connect(tmp_path / "study.db")
-    for statement in ("UPDATE runs SET result = '{}'", "DELETE FROM runs"):
-        with pytest.raises(sqlite3.IntegrityError, match="never"):
-            db.execute(statement)
-    db.close()
-
-
 @pytest.mark.parametrize("read", ["load_records", "load_statuses"])
 def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
     counts = {}

@@ -12,12 +12,6 @@ from paretune.errors import StaleClaimError
 from paretune.owner import current_owner, is_provably_dead, owner_of
 
 
-def test_a_claim_gives_back_the_very_run(tmp_path):
-    run = a_run(3, rank=8, targets=["query", "value"], alpha=0.1 + 0.2)
-    store = a_store(tmp_path, [("x", run)])
-    assert store.claim("somebody", STUDY).run == run
-
-
 def test_a_number_that_json_cannot_hold_is_refused_in_a_run(tmp_path):
     store = a_store(tmp_path)
     with pytest.raises(ValueError, match=r"run\.method\.alpha is nan"):

@@ -42,16 +42,6 @@ def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, 
     assert list(tmp_path.glob("blobs/*/*")) == []
 
 
-def test_predictions_come_back(tmp_path):
-    content = encode_predictions({"selection": ANSWERS, "test": ANSWERS})
-    store = finished(tmp_path, contents={"predictions": content, "weights": b"tensors"})
-    record = store.load_records(STUDY, predictions=True)[0]
-    assert record.predictions == {"selection": ANSWERS, "test": ANSWERS}
-    assert store.load_records(STUDY)[0].predictions == {}
-    assert store.read_blob(record.result["weights"]) == b"tensors"
-    assert blob_path(store.folder / "blobs", record.result["weights"]).read_bytes() == b"tensors"
-
-
 def test_predictions_of_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="different lengths"):
         encode_predictions({"test": Predictions(("a",), (0, 1), (0, 1), ((0.0,), (0.0,)))})
