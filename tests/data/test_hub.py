@@ -19,6 +19,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from support.tiny_study import small
 
 from paretune.data import hub
+from paretune.data.cache_dir import data_home
 from paretune.errors import DataError, NetworkError
 from paretune.planning.prepare import prepare_study, read_dataset
 from paretune.search.expand import expand_study
@@ -232,3 +233,12 @@ def test_the_real_library_writes_what_we_read(
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, split, **k: there[split])
     data = load_dataset(fetched())
     assert (len(data.train), len(data.test), data.labels) == (20, 6, ("neg", "pos"))
+
+
+def test_the_environment_says_where_fetched_data_lies(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "here"))
+    assert data_home() == tmp_path / "here"
+    monkeypatch.delenv("PARETUNE_HOME")
+    assert data_home().parts[-2:] == ("paretune", "data")
