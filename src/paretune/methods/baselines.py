@@ -103,16 +103,16 @@ def fit_tfidf(train: Examples, num_labels: int, options: MethodOptions, seed: in
     classifier = LogisticRegression(C=1.0, max_iter=2000, random_state=seed % 2**32)
     model = make_pipeline(words, classifier)
     model.fit(texts, answers)
-    seen = [int(c) for c in model[-1].classes_]
+    known_labels = [int(c) for c in model[-1].classes_]
 
     def predict(examples: Examples) -> NDArray[np.float64]:
         flat = [_join_segment(segment) for e in examples for segment in e.segments]
         log_probabilities = model.predict_log_proba(flat)
         if choices > 1:
-            right: NDArray[np.float64] = log_probabilities[:, seen.index(1)]
+            right: NDArray[np.float64] = log_probabilities[:, known_labels.index(1)]
             return right.reshape(len(examples), choices)
         table = np.full((len(examples), num_labels), -np.inf)
-        table[:, seen] = log_probabilities
+        table[:, known_labels] = log_probabilities
         finite: NDArray[np.float64] = np.maximum(table, -1e3)  # a label unseen in train: storable
         return finite
 
@@ -145,12 +145,12 @@ def fit_gradient_boosting(
         return fit_majority(train, num_labels, options, seed)  # nothing to tell apart
     model = HistGradientBoostingClassifier(**settings)
     model.fit(_build_matrix(train, columns), labels)
-    seen = [int(c) for c in model.classes_]
+    known_labels = [int(c) for c in model.classes_]
 
     def predict(examples: Examples) -> NDArray[np.float64]:
         answers = np.full((len(examples), num_labels), -1e3)  # a label unseen in train: storable
         probabilities = model.predict_proba(_build_matrix(examples, columns))
-        answers[:, seen] = np.log(np.maximum(probabilities, 1e-300))
+        answers[:, known_labels] = np.log(np.maximum(probabilities, 1e-300))
         return answers
 
     return predict

@@ -76,9 +76,9 @@ def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
     """The bias of every linear layer and normalisation of the backbone, by its module."""
     biases = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        module, _, own = name.rpartition(".")
+        module, _, tensor_name = name.rpartition(".")
         if (
-            own == "bias"
+            tensor_name == "bias"
             and not is_within_any(module, anatomy.head_modules)
             and anatomy.covers(name)
             # In a fleet, another run's may stand there already.

@@ -56,8 +56,8 @@ class DoraUpdate(lora.LoraUpdate):
         without_bias = out if base.bias is None else out - base.bias
         dropped = self.dropout(x)
         # The direction loses what dropout took from the input, as in PEFT.
-        kept = dropped is x or not self.training
-        directed = without_bias if kept else base_product(base, dropped)
+        is_undropped = dropped is x or not self.training
+        directed = without_bias if is_undropped else base_product(base, dropped)
         low = per_run_linear(dropped, self.A, self.fleet)
         update = per_run_linear(low, self.B, self.fleet) * self.scaling
         scale = per_run_vector(out, self.m / self.row_norms(), self.fleet)
@@ -89,8 +89,8 @@ def inject(
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) + out over the target layers."""
 
-    def count_layer(layer: nn.Linear, own: Options) -> int:
-        return own.rank * (layer.in_features + layer.out_features) + layer.out_features
+    def count_layer(layer: nn.Linear, layer_options: Options) -> int:
+        return layer_options.rank * (layer.in_features + layer.out_features) + layer.out_features
 
     return count_updates(model, anatomy, options, count_layer)
 

@@ -91,14 +91,14 @@ def to_peft(
     import peft
 
     config = peft.LNTuningConfig(target_modules=sorted(injection.adapters), **common)
-    theirs = wrap_in_peft(model, config)
+    peft_model = wrap_in_peft(model, config)
     for name, change in injection.adapters.items():
         assert isinstance(change, NormChange)  # noqa: S101  (put there by inject)
-        norm: Any = theirs.base_model.model.get_submodule(name).ln_tuning_layers["default"]
+        norm: Any = peft_model.base_model.model.get_submodule(name).ln_tuning_layers["default"]
         copy_run_tensor(norm.weight, norm.weight + change.gain_bias)
         if change.shift_bias is not None:
             copy_run_tensor(norm.bias, norm.bias + change.shift_bias)
-    return theirs
+    return peft_model
 
 
 def find_norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:

@@ -81,8 +81,8 @@ def inject(
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: LowRankOptions) -> int:
     """Sum of 2 * rank * (in + out) over the target layers."""
 
-    def count_layer(layer: nn.Linear, own: LowRankOptions) -> int:
-        return 2 * own.rank * (layer.in_features + layer.out_features)
+    def count_layer(layer: nn.Linear, layer_options: LowRankOptions) -> int:
+        return 2 * layer_options.rank * (layer.in_features + layer.out_features)
 
     return count_updates(model, anatomy, options, count_layer)
 

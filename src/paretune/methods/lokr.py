@@ -61,13 +61,13 @@ class LokrUpdate(nn.Module):
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
-        seen = x.reshape(*x.shape[:-1], self.inner_rows, -1)
+        columns = x.reshape(*x.shape[:-1], self.inner_rows, -1)
         if self.D is not None:
-            right = per_run_linear(seen, self.D, self.fleet)
+            right = per_run_linear(columns, self.D, self.fleet)
         else:
-            right = per_run_linear(per_run_linear(seen, self.B, self.fleet), self.A, self.fleet)
-        both = per_run_linear(right.transpose(-1, -2), self.C, self.fleet).transpose(-1, -2)
-        return out + both.flatten(-2) * self.scaling
+            right = per_run_linear(per_run_linear(columns, self.B, self.fleet), self.A, self.fleet)
+        product = per_run_linear(right.transpose(-1, -2), self.C, self.fleet).transpose(-1, -2)
+        return out + product.flatten(-2) * self.scaling
 
     def delta(self, run: int = 0) -> Tensor:
         """The update of the weight, (out, in)."""
@@ -85,8 +85,8 @@ def inject(
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
 
-    def count_layer(layer: nn.Linear, own: Options) -> int:
-        return sum(math.prod(shape) for shape in _tensor_shapes(layer, own).values())
+    def count_layer(layer: nn.Linear, layer_options: Options) -> int:
+        return sum(math.prod(shape) for shape in _tensor_shapes(layer, layer_options).values())
 
     return count_updates(model, anatomy, options, count_layer)
 

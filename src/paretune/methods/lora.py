@@ -89,8 +89,8 @@ def inject(
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) over the target layers."""
 
-    def count_layer(layer: nn.Linear, own: Options) -> int:
-        return own.rank * (layer.in_features + layer.out_features)
+    def count_layer(layer: nn.Linear, layer_options: Options) -> int:
+        return layer_options.rank * (layer.in_features + layer.out_features)
 
     return count_updates(model, anatomy, options, count_layer)
 

@@ -89,19 +89,19 @@ def to_peft(
         or model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
         **prompt.peft_prompt_settings(model, common, options),
     )
-    theirs = wrap_in_peft(model, config)
-    encoder = theirs.prompt_encoder["default"]
-    ours: dict[str, Tensor] = {
+    peft_model = wrap_in_peft(model, config)
+    encoder = peft_model.prompt_encoder["default"]
+    tensors: dict[str, Tensor] = {
         name.rpartition(".")[2]: p for name, p in injection.parameters.items()
     }
-    copy_run_tensor(encoder.embedding.weight, ours["Z"])
+    copy_run_tensor(encoder.embedding.weight, tensors["Z"])
     # The last layer gives rows of the table, or what its module makes of them.
-    ours["W3"] = prompt.embed_prompt(theirs, ours["W3"].transpose(1, 2)).transpose(1, 2)
-    ours["b3_bias"] = prompt.embed_prompt(theirs, ours["b3_bias"])
+    tensors["W3"] = prompt.embed_prompt(peft_model, tensors["W3"].transpose(1, 2)).transpose(1, 2)
+    tensors["b3_bias"] = prompt.embed_prompt(peft_model, tensors["b3_bias"])
     for i in (1, 2, 3):
-        copy_run_tensor(encoder.mlp_head[2 * i - 2].weight, ours[f"W{i}"])
-        copy_run_tensor(encoder.mlp_head[2 * i - 2].bias, ours[f"b{i}_bias"])
-    return theirs
+        copy_run_tensor(encoder.mlp_head[2 * i - 2].weight, tensors[f"W{i}"])
+        copy_run_tensor(encoder.mlp_head[2 * i - 2].bias, tensors[f"b{i}_bias"])
+    return peft_model
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

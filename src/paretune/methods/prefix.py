@@ -127,8 +127,8 @@ class ProjectedPrefix(nn.Module):
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
-        both = self._front[0]() @ self.W2.transpose(1, 2) + self.W2_bias
-        keys, values = per_run_rows(both, rows, self.fleet).chunk(2, dim=-1)
+        states = self._front[0]() @ self.W2.transpose(1, 2) + self.W2_bias
+        keys, values = per_run_rows(states, rows, self.fleet).chunk(2, dim=-1)
         return keys, values
 
 
@@ -188,12 +188,12 @@ def to_peft(model: Any, options: Options, injection: Injection, common: dict[str
         num_attention_heads=model.config.num_attention_heads,
         **common,
     )
-    theirs = wrap_in_peft(model, config)
+    peft_model = wrap_in_peft(model, config)
     parts: list[Any] = list(injection.adapters.values())
     with torch.no_grad():
-        rows = [own[0] for part in parts for own in part.keys_and_values(1)]
-        theirs.prompt_encoder["default"].embedding.weight.copy_(torch.cat(rows, -1))
-    return theirs
+        rows = [states[0] for part in parts for states in part.keys_and_values(1)]
+        peft_model.prompt_encoder["default"].embedding.weight.copy_(torch.cat(rows, -1))
+    return peft_model
 
 
 def cannot_export_to_peft(options: Options, objective: Objective, model: Any) -> str:

@@ -131,18 +131,20 @@ def to_peft(
         num_virtual_tokens=options.num_virtual_tokens,
         **peft_prompt_settings(model, common, options),
     )
-    theirs = wrap_in_peft(model, config)
-    (ours,) = injection.parameters.values()
+    peft_model = wrap_in_peft(model, config)
+    (prompts,) = injection.parameters.values()
     # PEFT's rows go in behind the table, so whatever its module makes of a row is made here.
-    copy_run_tensor(theirs.prompt_encoder["default"].embedding.weight, embed_prompt(theirs, ours))
-    return theirs
+    copy_run_tensor(
+        peft_model.prompt_encoder["default"].embedding.weight, embed_prompt(peft_model, prompts)
+    )
+    return peft_model
 
 
-def embed_prompt(theirs: Any, ours: Tensor) -> Tensor:
+def embed_prompt(peft_model: Any, prompts: Tensor) -> Tensor:
     """Rows of our only run as the table's module gives its own; (1, n, embedding width)."""
-    base = theirs.get_base_model()
+    base = peft_model.get_base_model()
     (words, *_) = topology_of(base.config).word_embeddings(base)
-    return embed_rows(words, ours[0].to(words.weight))[None]
+    return embed_rows(words, prompts[0].to(words.weight))[None]
 
 
 def cannot_export_to_peft(options: Any, objective: Objective, model: Any) -> str:

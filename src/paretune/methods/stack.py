@@ -111,16 +111,16 @@ def _is_whole(member: ConfiguredMethod) -> bool:
 def _members_of(options: Combination, anatomy: Anatomy) -> list[ConfiguredMethod]:
     """The members; MethodError where two of one method would stand in the same layer."""
     members = configure_members(options)
-    seen: dict[tuple[str, str], ConfiguredMethod] = {}
+    owners: dict[tuple[str, str], ConfiguredMethod] = {}
     for member in members:
         if _is_whole(member):
             continue
         for layer in member.own_part(anatomy).layers:
-            other = seen.setdefault((member.name, layer.name), member)
-            if other is not member:
+            owner = owners.setdefault((member.name, layer.name), member)
+            if owner is not member:
                 raise MethodError(
                     f"{member.name} is named twice for layer {anatomy.find_layer(layer.name)} "
-                    f"(layers: {other.options.layers}, and layers: {member.options.layers}).",
+                    f"(layers: {owner.options.layers}, and layers: {member.options.layers}).",
                     where=f"method {NAME}",
                     remedy="Give each its own layers.",
                 )
@@ -191,9 +191,9 @@ def merge(model: nn.Module, injection: Injection) -> None:
     """
     if reason := describe_unmergeable(method for method, _ in injection.members):
         raise MethodError(f"{reason}.", where=f"method {NAME}")
-    for method, own in injection.members:
+    for method, part in injection.members:
         if method.merge is not None:
-            method.merge(model, own)
+            method.merge(model, part)
 
 
 def describe_unmergeable(members: Iterable[Method]) -> str:

@@ -55,11 +55,11 @@ def encode_completions(
     tokens = iter(_tokenise(flat, tokenizer))
     grouped, unscored = [], []
     for row, choices in enumerate(rows):
-        own = None if masks is None else masks[row]
+        row_masks = None if masks is None else masks[row]
         pieces, left_out = [], []
         for choice in range(len(choices)):
             whole, prompt = next(tokens)
-            mask = [] if own is None else own[choice]
+            mask = [] if row_masks is None else row_masks[choice]
             first = mask.index(True) if mask else 0
             piece = _cut(whole, whole[:first] if mask else prompt, tokenizer, max_length)
             shift = piece[1] - first
@@ -150,7 +150,7 @@ def mask_answers(example: Example, text: PromptedText, tokenizer: Any) -> list[b
         marked = tokenizer.apply_chat_template(
             turns, return_dict=True, return_assistant_tokens_mask=True
         )
-        mask = [bool(one) for one in marked["assistant_masks"]]
+        mask = [bool(marked_token) for marked_token in marked["assistant_masks"]]
     else:
         encoded = tokenizer(
             text.whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False
@@ -200,8 +200,8 @@ def _tokenise(texts: Sequence[PromptedText], tokenizer: Any) -> list[tuple[list[
         places = [i for i, text in enumerate(texts) if text.special_tokens is special]
         if not places:
             continue
-        both = [texts[i].whole for i in places] + [texts[i].prompt for i in places]
-        ids = tokenizer(both, add_special_tokens=special, verbose=False)["input_ids"]
+        flat = [texts[i].whole for i in places] + [texts[i].prompt for i in places]
+        ids = tokenizer(flat, add_special_tokens=special, verbose=False)["input_ids"]
         for place, whole, prompt in zip(
             places, ids[: len(places)], ids[len(places) :], strict=True
         ):

@@ -250,9 +250,9 @@ def _call_tokenizer(
         return tokenizer([first for first, _ in pairs], **options)
     if not alone:
         return tokenizer([a for a, _ in pairs], [b for _, b in pairs], **options)
-    both = [i for i, (_, second) in enumerate(pairs) if second is not None]
+    paired = [i for i, (_, second) in enumerate(pairs) if second is not None]
     out: dict[str, list[Any]] = {}
-    for places in (alone, both):
+    for places in (alone, paired):
         part = _call_tokenizer(tokenizer, [pairs[i] for i in places], max_length)
         for key, values in part.items():
             column = out.setdefault(key, [None] * len(pairs))

@@ -114,11 +114,11 @@ class TokenStates:
         size = chunk_tokens(len(self.weight), self.hidden.device.type)
         gathered = []
         for start in range(0, len(self.hidden), size):
-            some = slice(start, start + size)
-            logits = F.linear(self.hidden[some], self.weight, self.bias)
+            chunk = slice(start, start + size)
+            logits = F.linear(self.hidden[chunk], self.weight, self.bias)
             if self.softcap is not None:
                 logits = (logits.float() / self.softcap).tanh() * self.softcap
-            gathered.append(_gather(logits, alternatives[some]))
+            gathered.append(_gather(logits, alternatives[chunk]))
         return torch.cat(gathered)
 
 
@@ -129,5 +129,5 @@ def _gather(logits: Tensor, alternatives: Sequence[Sequence[int]]) -> Tensor:
 
     from paretune.device_transfer import to_device
 
-    places = to_device(torch.tensor([list(own) for own in alternatives]), logits.device)
+    places = to_device(torch.tensor([list(tokens) for tokens in alternatives]), logits.device)
     return F.log_softmax(logits.float(), dim=-1).gather(-1, places)

@@ -105,7 +105,7 @@ def _entry_names(item: dict[str, Any], section: str) -> list[str]:
         languages = [str(item[k]) for k in ("language", "source_lang", "target_lang") if k in item]
         return ["-".join([name, *languages]), name]
     short = name.rstrip("/").split("/")[-1]
-    return [str(one) for one in (item.get("label"), short, name) if one]
+    return [str(name) for name in (item.get("label"), short, name) if name]
 
 
 def _find_entry(items: list[Any], word: str, section: str, text: str) -> tuple[dict[str, Any], int]:

@@ -51,12 +51,12 @@ def load_preset(name: str) -> Preset | None:
     """
     if name == DEFAULT:
         return None
-    known = plugins.names(PROTOCOLS)
-    if name not in known:
+    installed = plugins.names(PROTOCOLS)
+    if name not in installed:
         raise StudyError(
             f'no installed package has the preset "{name}".',
             where="protocol.preset",
-            remedy=f"Installed: {', '.join((DEFAULT, *known))}. Reinstalling paretune restores "
+            remedy=f"Installed: {', '.join((DEFAULT, *installed))}. Reinstalling paretune restores "
             f"its own.",
         )
     return plugins.load(PROTOCOLS, name, Preset)

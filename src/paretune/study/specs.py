@@ -89,8 +89,8 @@ class MethodSpec(BaseModel):
     @property
     def options_of_runs(self) -> dict[str, Any]:
         """Its options without those that say what else enters the study."""
-        others = NOT_OF_RUNS.get(self.name, ())
-        return {name: value for name, value in self.options.items() if name not in others}
+        excluded = NOT_OF_RUNS.get(self.name, ())
+        return {name: value for name, value in self.options.items() if name not in excluded}
 
     @property
     def key(self) -> str:
@@ -114,7 +114,7 @@ def enter_search_rows(methods: Sequence[MethodSpec]) -> tuple[MethodSpec, ...]:
     for method in methods:
         entered[method.key] = method
         if method.found_by_search:
-            written = [other.options_of_runs for other in methods if other.name == method.name]
+            written = [m.options_of_runs for m in methods if m.name == method.name]
             for row in _list_search_rows(method):
                 if row.options not in written:
                     entered.setdefault(row.key, row)

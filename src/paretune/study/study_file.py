@@ -181,62 +181,96 @@ def _iterate_lines(node: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, in
 
 def _yaml_error(error: YAMLError, path: Path) -> StudyError:
     """The line and the likely cause, without the parser's jargon."""
-    mark = getattr(error, "problem_mark", None)
-    began = getattr(error, "context_mark", None)
-    what, remedy = _explain_yaml_error(error, None if began is None else began.line + 1)
+    problem = str(getattr(error, "problem", None) or error)
+    text = f"{getattr(error, 'context', None) or ''} | {problem}"
+    began, line = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
+    above = "a line above" if began is None else f"line {began.line + 1}"
+    what, remedy = next(
+        (cause.format(*match.groups(), above=above), remedy)
+        for pattern, cause, remedy in YAML_CAUSES
+        if (match := re.search(pattern, text, re.DOTALL))
+    )
     # A bracket or quote that is not closed is wrong where it was opened.
-    line = began if began is not None and "not closed" in what else mark
+    line = began if began is not None and "not closed" in what else line
     where = str(path) if line is None else f"{path} line {line.line + 1}"
     return StudyError(f"is not valid YAML: {what}.", where=where, remedy=remedy)
 
 
-def _explain_yaml_error(error: YAMLError, began: int | None) -> tuple[str, str]:
-    """The likely cause, and what to do."""
-    problem = str(getattr(error, "problem", None) or error)
-    context = str(getattr(error, "context", None) or "")
-    if twice := re.match(r'found duplicate key "(.*)" with', problem, re.DOTALL):
-        return f'the key "{twice[1]}" is given twice', "Remove one of them."
-    if "\\t" in problem or "\t" in problem:
-        return "a tab is used for indentation", "Indent with spaces."
-    if "quoted scalar" in context and "end of stream" in problem:
-        return "the quote that opens here is not closed", "Close it."
-    if match := re.search("expected the node content, but found '(.)'", problem):
-        return f"{match[1]} is found where a value belongs", "Give a value, or remove it."
-    if "flow" in context:
-        bracket = "}" if "mapping" in context else "]"
-        return "the bracket that opens here is not closed before the next key or the end", (
-            f'Close it with {bracket}, or put "quotes" around a text that holds brackets or colons.'
-        )
-    if "unknown escape" in problem:
-        return 'a backslash inside of "quotes" begins a code', "Take 'single quotes'."
-    if start := re.match(r"found character '(.+)' that cannot start", problem):
-        return f"a value begins with {start[1]}", 'Put it into "quotes".'
-    if "mapping values are not allowed" in problem:
-        return "a colon where none can be", (
-            'Put a text that holds ": " into "quotes", end the key above with a colon, and begin '
-            "keys of one group in the same column."
-        )
-    if "could not find expected ':'" in problem:
-        line = f"line {began}" if began else "a line above"
-        return f"{line} is no key with a colon and a space", "Write key: value."
-    if re.search("<block end>|<document start>|entries are not allowed", problem):
-        return "the line begins in another column than those that it belongs to", (
-            "Begin all keys of a group, and all dashes of a list, in the same column."
-        )
-    if "block scalar" in context:
-        return "> or | begins a text of several lines, and something follows it", (
-            'Put a text that begins so into "quotes".'
-        )
-    if "undefined alias" in problem or "an alias" in context:
-        return "* names something that is not there", 'Put a text that begins with * into "quotes".'
-    if re.search("tag|handle|failed to construct|expected a .* node", problem):
-        return "! begins a tag, and a study has none", (
-            'Put a text that begins with ! into "quotes".'
-        )
-    if "single document" in context:
-        return "--- begins a second document", "Remove the line; a file is one study."
-    if "special characters" in problem or "unacceptable character" in problem:
-        return "it holds a character that no text has", "Is it a text file? Save it as UTF-8."
-    return "the line cannot be understood", (
-        'A line is key: value, or a dash and a value; texts with signs go into "quotes".'
-    )
+_OPEN_BRACKET = "the bracket that opens here is not closed before the next key or the end"
+YAML_CAUSES = (
+    (r'\| found duplicate key "(.*)" with', 'the key "{}" is given twice', "Remove one of them."),
+    (r"\|.*(?:\\t|\t)", "a tab is used for indentation", "Indent with spaces."),
+    (
+        r"quoted scalar.*\|.*end of stream",
+        "the quote that opens here is not closed",
+        "Close it.",
+    ),
+    (
+        "expected the node content, but found '(.)'",
+        "{} is found where a value belongs",
+        "Give a value, or remove it.",
+    ),
+    (
+        r"flow mapping.*\|",
+        _OPEN_BRACKET,
+        'Close it with }, or put "quotes" around a text that holds brackets or colons.',
+    ),
+    (
+        r"flow.*\|",
+        _OPEN_BRACKET,
+        'Close it with ], or put "quotes" around a text that holds brackets or colons.',
+    ),
+    ("unknown escape", 'a backslash inside of "quotes" begins a code', "Take 'single quotes'."),
+    (
+        r"\| found character '(.+)' that cannot start",
+        "a value begins with {}",
+        'Put it into "quotes".',
+    ),
+    (
+        "mapping values are not allowed",
+        "a colon where none can be",
+        'Put a text that holds ": " into "quotes", end the key above with a colon, and begin '
+        "keys of one group in the same column.",
+    ),
+    (
+        "could not find expected ':'",
+        "{above} is no key with a colon and a space",
+        "Write key: value.",
+    ),
+    (
+        "<block end>|<document start>|entries are not allowed",
+        "the line begins in another column than those that it belongs to",
+        "Begin all keys of a group, and all dashes of a list, in the same column.",
+    ),
+    (
+        r"block scalar.*\|",
+        "> or | begins a text of several lines, and something follows it",
+        'Put a text that begins so into "quotes".',
+    ),
+    (
+        r"undefined alias|an alias.*\|",
+        "* names something that is not there",
+        'Put a text that begins with * into "quotes".',
+    ),
+    (
+        r"\|.*(?:tag|handle|failed to construct|expected a .* node)",
+        "! begins a tag, and a study has none",
+        'Put a text that begins with ! into "quotes".',
+    ),
+    (
+        r"single document.*\|",
+        "--- begins a second document",
+        "Remove the line; a file is one study.",
+    ),
+    (
+        "special characters|unacceptable character",
+        "it holds a character that no text has",
+        "Is it a text file? Save it as UTF-8.",
+    ),
+    (
+        "",
+        "the line cannot be understood",
+        'A line is key: value, or a dash and a value; texts with signs go into "quotes".',
+    ),
+)
+"""By what the parser says (``context | problem``), the likely cause and what to do; first match."""

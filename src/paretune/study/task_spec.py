@@ -118,8 +118,8 @@ class TaskSpec(FrozenModel):
     def _check_kind(cls, kind: str | None) -> str | None:
         from paretune import objectives  # not at the top: it imports numpy
 
-        if kind is not None and kind not in (known := objectives.own_data_names()):
-            raise _not_one_of(known)
+        if kind is not None and kind not in (names := objectives.own_data_names()):
+            raise _not_one_of(names)
         return kind
 
     @field_validator("metric")
@@ -127,8 +127,8 @@ class TaskSpec(FrozenModel):
     def _check_metric(cls, metric: str | None) -> str | None:
         from paretune import metrics
 
-        if metric is not None and metric not in (known := metrics.selectable_names()):
-            raise _not_one_of(known)
+        if metric is not None and metric not in (names := metrics.selectable_names()):
+            raise _not_one_of(names)
         return metric
 
     @field_validator("prompt")
@@ -256,7 +256,7 @@ class TaskSpec(FrozenModel):
         return objectives.get(self.kind)
 
 
-def _not_one_of(known: tuple[str, ...]) -> PydanticCustomError:
+def _not_one_of(names: tuple[str, ...]) -> PydanticCustomError:
     return PydanticCustomError(
-        "literal_error", "not one of {expected}", {"expected": ", ".join(known)}
+        "literal_error", "not one of {expected}", {"expected": ", ".join(names)}
     )

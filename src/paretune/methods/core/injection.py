@@ -92,8 +92,8 @@ def attach(
         changes.add_module(module, child, adapter)
         if hooked:
             changes.hook(module.register_forward_hook(_make_hook(adapter)))
-        for own, parameter in adapter.named_parameters():
-            parameters[f"{name}.{key}.{own}"] = parameter
+        for tensor_name, parameter in adapter.named_parameters():
+            parameters[f"{name}.{key}.{tensor_name}"] = parameter
     return Injection(parameters, changes, adapters=dict(adapters))
 
 
@@ -123,14 +123,16 @@ def fill_peft_layers(
     Args:
         key: the adapters' name as children of their layers.
     """
-    theirs = wrap_in_peft(model, config)
+    peft_model = wrap_in_peft(model, config)
     for name, parameter in injection.parameters.items():
         if name in injection.base_weights:  # trained in full, saved as the head is
             continue
-        layer, _, own = name.rpartition(f".{key}.")
-        target = getattr(theirs.base_model.model.get_submodule(layer), names[own])["default"]
+        layer, _, tensor_name = name.rpartition(f".{key}.")
+        target = getattr(peft_model.base_model.model.get_submodule(layer), names[tensor_name])[
+            "default"
+        ]
         copy_run_tensor(getattr(target, "weight", target), parameter)
-    return theirs
+    return peft_model
 
 
 def wrap_in_peft(model: nn.Module, config: Any) -> Any:
@@ -155,7 +157,7 @@ def suppress_checkpointing_warning() -> Iterator[None]:
         yield
 
 
-def copy_run_tensor(theirs: Any, ours: Tensor) -> None:
+def copy_run_tensor(target: Any, tensor: Tensor) -> None:
     """Copy the only run's slice of our tensor (runs, ...) into PEFT's."""
     with torch.no_grad():
-        theirs.copy_(ours[0].reshape(theirs.shape))
+        target.copy_(tensor[0].reshape(target.shape))

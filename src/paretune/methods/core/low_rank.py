@@ -116,15 +116,15 @@ class LowRankOptions(LayerOptions):
 
     def peft_layers(self, injection: Injection) -> dict[str, Any]:
         """The fields of PEFT's config that name layers, their ranks and their alphas."""
-        own = {name: self.for_layer(name) for name in injection.adapters}
+        of_layer = {name: self.for_layer(name) for name in injection.adapters}
         alpha = self.effective_alpha
         inside = self.layers != ALL or self.layers_to_transform is not None
         return {
-            **(_peft_layer_numbers(own) if inside else {}),
-            "target_modules": sorted(own),
-            "rank_pattern": {n: o.rank for n, o in own.items() if o.rank != self.rank},
+            **(_peft_layer_numbers(of_layer) if inside else {}),
+            "target_modules": sorted(of_layer),
+            "rank_pattern": {n: o.rank for n, o in of_layer.items() if o.rank != self.rank},
             "alpha_pattern": {
-                n: o.effective_alpha for n, o in own.items() if o.effective_alpha != alpha
+                n: o.effective_alpha for n, o in of_layer.items() if o.effective_alpha != alpha
             },
         }
 
@@ -214,7 +214,7 @@ def find_modules_to_save(
     outside = [
         name for name in dict.fromkeys(matched) if not is_within_any(name, anatomy.head_modules)
     ]
-    outermost = [n for n in outside if not any(n.startswith(f"{other}.") for other in outside)]
+    outermost = [n for n in outside if not any(n.startswith(f"{module}.") for module in outside)]
     for name in outermost:
         if is_quantised(model.get_submodule(name)):
             raise MethodError(
@@ -233,9 +233,9 @@ def _refuse_tied(model: nn.Module, module: str) -> None:
     for names in names_of.values():
         inside = [name for name in names if name.startswith(f"{module}.")]
         if inside and len(inside) < len(names):
-            other = next(name for name in names if name not in inside)
+            twin = next(name for name in names if name not in inside)
             raise MethodError(
-                f"{OPTION}: {module} has weights that {other.rpartition('.')[0]} has too.",
+                f"{OPTION}: {module} has weights that {twin.rpartition('.')[0]} has too.",
                 remedy="Name a module of its own, or take full.",
             )
 
@@ -243,10 +243,10 @@ def _refuse_tied(model: nn.Module, module: str) -> None:
 def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) -> Injection:
     """Give each module weights of its own for the run, trained with the method's."""
     for name in names:
-        for own, parameter in model.get_submodule(name).named_parameters():
-            injection.base_weights[f"{name}.{own}"] = parameter.data
+        for tensor_name, parameter in model.get_submodule(name).named_parameters():
+            injection.base_weights[f"{name}.{tensor_name}"] = parameter.data
             parameter.data = parameter.data.clone()
-            injection.parameters[f"{name}.{own}"] = parameter
+            injection.parameters[f"{name}.{tensor_name}"] = parameter
     injection.modules_to_save = tuple(names)
 
     def restore_base() -> None:

@@ -108,14 +108,15 @@ def _add_prefix(
         if prefix is not None:
             gate = prefix.token_gate()
             own_keys, own_values = (
-                _split_heads(one, key.shape[1]).to(key) for one in prefix.keys_and_values(len(key))
+                _split_heads(states, key.shape[1]).to(key)
+                for states in prefix.keys_and_values(len(key))
             )
             virtual = own_keys.shape[2]
             if attention_mask is None and _is_causal(module, query, options):
                 attention_mask = _causal_mask(query, key)
             if attention_mask is not None:
-                seen = True if attention_mask.dtype == torch.bool else 0.0
-                attention_mask = F.pad(attention_mask, (virtual, 0), value=seen)
+                visible = True if attention_mask.dtype == torch.bool else 0.0
+                attention_mask = F.pad(attention_mask, (virtual, 0), value=visible)
             if options.get("position_bias") is not None:
                 options["position_bias"] = F.pad(options["position_bias"], (virtual, 0))
             if gate is not None:
@@ -213,8 +214,8 @@ def _make_deberta_forward(module: Any) -> Callable[..., tuple[Tensor, Tensor | N
         rows = len(hidden_states)
         # Before anything else goes through the projections: a gated prefix reads their input.
         own_keys, own_values = (
-            _split_heads(one, heads).to(key).flatten(0, 1)
-            for one in get_prefix(module).keys_and_values(rows)
+            _split_heads(states, heads).to(key).flatten(0, 1)
+            for states in get_prefix(module).keys_and_values(rows)
         )
         terms = 1 + sum(kind in module.pos_att_type for kind in ("c2p", "p2c"))
         scale = (query.shape[-1] * terms) ** 0.5
@@ -225,8 +226,8 @@ def _make_deberta_forward(module: Any) -> Callable[..., tuple[Tensor, Tensor | N
             )
         scores = torch.cat([query @ (own_keys / scale).transpose(-1, -2), scores], -1)
         scores = scores.reshape(rows, heads, *scores.shape[1:])
-        seen = F.pad(attention_mask.bool(), (own_keys.shape[1], 0), value=True)
-        scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
+        visible = F.pad(attention_mask.bool(), (own_keys.shape[1], 0), value=True)
+        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
         shares = module.dropout(F.softmax(scores, dim=-1))
         context = shares.flatten(0, 1) @ torch.cat([own_values, value], 1)
         context = context.reshape(rows, heads, *context.shape[1:]).transpose(1, 2).flatten(2)

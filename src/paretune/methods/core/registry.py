@@ -138,8 +138,8 @@ class ConfiguredMethod:
     def count_token_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
         """Of the trained parameters, those that every token of a text goes through."""
         if self.parts:
-            seen = self.own_part(anatomy)
-            return sum(part.count_token_parameters(model, seen) for part in self.parts)
+            subset = self.own_part(anatomy)
+            return sum(part.count_token_parameters(model, subset) for part in self.parts)
         through = self.trains is Trains.ADAPTER and self.method.reads_tokens
         return self.count_parameters(model, anatomy) if through else 0
 
@@ -148,28 +148,28 @@ class ConfiguredMethod:
 
         The backward pass ends above them. 0 where it is not known.
         """
-        seen, below = self.own_part(anatomy), 0
+        subset, below = self.own_part(anatomy), 0
         if self.trains is Trains.HEAD:
-            below = len(seen.layers)
+            below = len(subset.layers)
         elif self.parts:
-            below = min(part.count_layers_below(seen) for part in self.parts)
+            below = min(part.count_layers_below(subset) for part in self.parts)
         elif self.method.layers_below is not None:
-            below = self.method.layers_below(self.options, seen)
-        if below == len(seen.layers):
+            below = self.method.layers_below(self.options, subset)
+        if below == len(subset.layers):
             return len(anatomy.layers)
-        return anatomy.find_layer(seen.layers[below].name) or 0
+        return anatomy.find_layer(subset.layers[below].name) or 0
 
     def sum_saved_widths(self, anatomy: Anatomy) -> float:
         """Vectors of the width that it keeps for each token until the backward pass.
 
         Beside those of the layers themselves, summed over the layers that it stands in.
         """
-        seen = self.own_part(anatomy)
+        subset = self.own_part(anatomy)
         if self.parts:
-            return sum(part.sum_saved_widths(seen) for part in self.parts)
+            return sum(part.sum_saved_widths(subset) for part in self.parts)
         layers_below = self.method.layers_below
-        below = 0 if layers_below is None else layers_below(self.options, seen)
-        return self.method.saved_widths * (len(seen.layers) - below)
+        below = 0 if layers_below is None else layers_below(self.options, subset)
+        return self.method.saved_widths * (len(subset.layers) - below)
 
     def own_part(self, anatomy: Anatomy) -> Anatomy:
         """What the method sees of a model: the layers of its option ``layers``.

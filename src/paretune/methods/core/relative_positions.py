@@ -63,7 +63,7 @@ def _attention_biases(
     active, rng = fleet.active_runs(), fleet.dropout_rng
     if rng is not None and attention.training:
         tables = rng.drop_per_run(tables, active, p)
-    rows = [own.stop - own.start for own in fleet.row_partitions[0]]
+    rows = [part.stop - part.start for part in fleet.row_partitions[0]]
     counts = [attention.num_attention_heads * rows[run] for run in active]
     texts = torch.split(query, counts), torch.split(key, counts)
     offset, biases = 0 if rng is None else rng.offset, []

@@ -55,8 +55,8 @@ class Fleet:
         if self.parent is None:
             return function(*tensors)
         before, _, after = self._split(tensors[-1])
-        own = [self._split(x)[1] for x in tensors]
-        return torch.cat([before, function(*own), after]) if len(own[-1]) else tensors[-1]
+        rows = [self._split(x)[1] for x in tensors]
+        return torch.cat([before, function(*rows), after]) if len(rows[-1]) else tensors[-1]
 
     def own_rows(self, x: Tensor) -> Tensor:
         """The fleet's rows of a tensor with the rows of all runs."""
@@ -82,8 +82,8 @@ class Fleet:
             rows = [slice(start, start + n) for start, n in zip(starts, counts, strict=True)]
             self.row_partitions.append(rows)
         for part in self.subfleets:
-            own = slice(part.first_run, part.first_run + part.runs)
-            part.set_row_counts(*(counts[own] for counts in partitions))
+            runs_of_part = slice(part.first_run, part.first_run + part.runs)
+            part.set_row_counts(*(counts[runs_of_part] for counts in partitions))
 
     @contextmanager
     def single_run(self, run: int) -> Iterator[None]:
@@ -99,7 +99,7 @@ class Fleet:
 
     def active_runs(self) -> list[int]:
         """The runs that have rows in this pass."""
-        return [run for run, own in enumerate(self.row_partitions[0]) if own.stop > own.start]
+        return [run for run, rows in enumerate(self.row_partitions[0]) if rows.stop > rows.start]
 
     def rows(self, count: int) -> list[slice]:
         """The rows of each run in a tensor of ``count`` rows.
@@ -110,8 +110,8 @@ class Fleet:
         for partition in self.row_partitions:
             if partition[-1].stop == count:
                 return partition
-        known = " or ".join(str(partition[-1].stop) for partition in self.row_partitions)
-        raise ValueError(f"{count} rows, but those of the runs are {known}")
+        counts = " or ".join(str(partition[-1].stop) for partition in self.row_partitions)
+        raise ValueError(f"{count} rows, but those of the runs are {counts}")
 
     def stop_packing(self) -> None:
         """From now on batches are padded, and dropout is torch's own."""
@@ -135,12 +135,12 @@ class Fleet:
         # Split, not sliced: the gradient of a slice would be as large as all rows. And a run may
         # have no rows in this pass.
         pieces = torch.split(x, _row_counts(self.rows(len(x))))
-        outputs = [function(run, own) for run, own in enumerate(pieces) if len(own)]
+        outputs = [function(run, rows) for run, rows in enumerate(pieces) if len(rows)]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # of one it would be a copy
 
 
 def _row_counts(rows: list[slice]) -> list[int]:
-    return [own.stop - own.start for own in rows]
+    return [part.stop - part.start for part in rows]
 
 
 def per_run_linear(x: Tensor, weight: Tensor, fleet: Fleet) -> Tensor:

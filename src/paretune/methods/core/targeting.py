@@ -109,4 +109,6 @@ def matches_end(key: str, name: str) -> bool:
 
 def first_match(pattern: Mapping[str, Any] | None, name: str, default: Any) -> Any:
     """The value of the first key that matches the end of a name."""
-    return next((one for key, one in (pattern or {}).items() if matches_end(key, name)), default)
+    return next(
+        (value for key, value in (pattern or {}).items() if matches_end(key, name)), default
+    )

@@ -83,14 +83,15 @@ class VirtualTokens:
         if self.fleet.packing is not None:
             layout = self.fleet.packing.layout
             fronts = [
-                own.repeat(n, 1) for own, n in zip(prompts, layout.run_sequences, strict=True)
+                rows_of_run.repeat(n, 1)
+                for rows_of_run, n in zip(prompts, layout.run_sequences, strict=True)
             ]
             own_rows = torch.cat(fronts).to(looked_up)[:, None]
             return looked_up.index_copy(0, layout.virtual_rows(self.virtual), own_rows)
 
-        def replace_placeholders(run: int, own: Tensor) -> Tensor:
-            front = prompts[run].to(own).expand(len(own), -1, -1)
-            return torch.cat([front, own[:, front.shape[1] :]], 1)
+        def replace_placeholders(run: int, rows_of_run: Tensor) -> Tensor:
+            front = prompts[run].to(rows_of_run).expand(len(rows_of_run), -1, -1)
+            return torch.cat([front, rows_of_run[:, front.shape[1] :]], 1)
 
         return self.fleet.map_runs(looked_up, replace_placeholders)
 
@@ -177,10 +178,10 @@ class CachedVirtualTokens(VirtualTokens):
             positions = positions + self.virtual
         if not self._is_first:
             return positions
-        own = torch.arange(self.virtual, device=positions.device)
+        of_prompt = torch.arange(self.virtual, device=positions.device)
         if self._keeps_positions:
-            own = torch.zeros_like(own)  # looked up, and then left without any
-        return self._places.insert(own.expand(len(positions), -1), positions)
+            of_prompt = torch.zeros_like(of_prompt)  # looked up, and then left without any
+        return self._places.insert(of_prompt.expand(len(positions), -1), positions)
 
     def _prepend_value(self, x: Tensor, value: int) -> Tensor:
         return self._places.insert(x.new_full((len(x), self.virtual), value), x)
@@ -232,21 +233,23 @@ class Places:
             return cls(None, virtual)
         return cls((mask.cumsum(-1) == 0).sum(-1), virtual)
 
-    def insert(self, own: Tensor, text: Tensor) -> Tensor:
+    def insert(self, virtual: Tensor, text: Tensor) -> Tensor:
         """(rows, virtual), (rows, tokens) -> (rows, virtual + tokens)."""
-        both = torch.cat([own, text], 1)
+        joined = torch.cat([virtual, text], 1)
         if self.padding is None:
-            return both
-        return both.scatter(1, self._of_text(text.shape[1]), text).scatter(1, self._own(), own)
+            return joined
+        return joined.scatter(1, self._of_text(text.shape[1]), text).scatter(
+            1, self._own(), virtual
+        )
 
-    def replace(self, x: Tensor, own: Tensor) -> Tensor:
+    def replace(self, x: Tensor, virtual: Tensor) -> Tensor:
         """``x`` with these in the places of the virtual tokens.
 
         Shapes: (rows, virtual + tokens, width), (rows, virtual, width).
         """
         if self.padding is None:
-            return torch.cat([own, x[:, self.virtual :]], 1)
-        return x.scatter(1, self._own()[..., None].expand_as(own), own)
+            return torch.cat([virtual, x[:, self.virtual :]], 1)
+        return x.scatter(1, self._own()[..., None].expand_as(virtual), virtual)
 
     def cut(self, x: Tensor) -> Tensor:
         """(rows, virtual + tokens, width) -> (rows, tokens, width)."""

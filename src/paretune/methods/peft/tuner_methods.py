@@ -53,7 +53,11 @@ def make_method(tuner: str) -> Method:
         raise MethodError(f"cannot train here: {REFUSED[tuner].reason}.", where=f"method {name}")
     if tuner not in installed or tuner not in SUPPORTED:
         there = "is not known to this paretune" if tuner in installed else "is not known"
-        usable = [f"{PEFT_PREFIX}{one}" for one in sorted(SUPPORTED) if one in installed]
+        usable = [
+            f"{PEFT_PREFIX}{name_of_tuner}"
+            for name_of_tuner in sorted(SUPPORTED)
+            if name_of_tuner in installed
+        ]
         nearest = suggest(name, usable)
         raise MethodError(
             f'method "{name}" {there} (peft {peft.__version__} is installed).',
@@ -61,7 +65,7 @@ def make_method(tuner: str) -> Method:
         )
     kind, supported = installed[tuner], SUPPORTED[tuner]
     config = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    own = _Tuner(name, supported, config, PEFT_TYPE_TO_TUNER_MAPPING[kind])
+    functions = _Tuner(name, supported, config, PEFT_TYPE_TO_TUNER_MAPPING[kind])
     return Method(
         name=name,
         title=f"{supported.title} (peft)",
@@ -69,16 +73,16 @@ def make_method(tuner: str) -> Method:
         learning_rates=supported.rates,
         decoder_learning_rates=supported.decoder_rates,
         starts_as_base=supported.starts_as_base,
-        inject=own.inject,
-        count_parameters=own.count_parameters,
+        inject=functions.inject,
+        count_parameters=functions.count_parameters,
         counts_by_wrapping=True,
         # peft follows the tables that a translation model ties together, and wraps one twice.
         head=Head.NEW if supported.targets == ("embeddings",) else Head.ANY,
         reads_base_weights=always,
-        cannot_train_quantised=own.cannot_train_quantised,
-        merge=own.merge,
-        to_peft=own.to_peft,
-        cannot_export_to_peft=own.cannot_export_to_peft,
+        cannot_train_quantised=functions.cannot_train_quantised,
+        merge=functions.merge,
+        to_peft=functions.to_peft,
+        cannot_export_to_peft=functions.cannot_export_to_peft,
         not_in_stack="it takes the place of layers that others stand beside",
     )
 

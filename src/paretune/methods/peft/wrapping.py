@@ -149,20 +149,20 @@ def wrap_model(
 
 
 def build_peft_model(
-    model: nn.Module, config: Callable[..., Any], ours: PeftInjection, common: Any
+    model: nn.Module, config: Callable[..., Any], injection: PeftInjection, common: Any
 ) -> Any:
     """The same as a ``PeftModel`` on a fresh base; ``common`` goes to its config."""
     import peft
 
-    with isolated_rng(ours.seed, next(model.parameters()).device), _filter_warnings():
-        theirs: Any = peft.get_peft_model(model, config(**ours.settings, **common))
-    tuner = theirs.base_model
+    with isolated_rng(injection.seed, next(model.parameters()).device), _filter_warnings():
+        peft_model: Any = peft.get_peft_model(model, config(**injection.settings, **common))
+    tuner = peft_model.base_model
     with torch.no_grad():
-        for name, parameter in ours.parameters.items():
+        for name, parameter in injection.parameters.items():
             shared = name.startswith(f"{SHARED_MODULES}.")
             place = name.removeprefix(f"{SHARED_MODULES}.") if shared else f"model.{name}"
             tuner.get_parameter(place).copy_(parameter)
-    return theirs
+    return peft_model
 
 
 def merge_tuner(name: str, model: nn.Module, injection: Any) -> None:

@@ -29,7 +29,7 @@ _MAKE: dict[Readout, Callable[[Objective, Prompt], Objective]] = {
 
 def by_language_model(objective: Objective) -> tuple[Readout, ...]:
     """How a causal language model answers such tasks without a head, the usual way first."""
-    return tuple(one for one in objective.readouts if one in _MAKE)
+    return tuple(readout for readout in objective.readouts if readout in _MAKE)
 
 
 def for_readout(objective: Objective, readout: Readout, prompt: Prompt | None) -> Objective:

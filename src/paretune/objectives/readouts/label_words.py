@@ -126,15 +126,15 @@ class EncodeLabelWords:
             for question, example in zip(questions, examples, strict=True):
                 question.keep_answer(int(example.label or 0))
         shared = not self.right_only and all(question.is_shared for question in questions)
-        kept = [question.tokens[:1] if shared else question.tokens for question in questions]
+        texts_of = [question.tokens[:1] if shared else question.tokens for question in questions]
         divisors = [self.prompt.divisors(question.answers) for question in questions]
         return Encoded(
-            ids=[[context + answer for context, answer in texts] for texts in kept],
+            ids=[[context + answer for context, answer in texts] for texts in texts_of],
             type_ids=None,
-            lengths=[max(len(c) + len(a) for c, a in texts) for texts in kept],
+            lengths=[max(len(c) + len(a) for c, a in texts) for texts in texts_of],
             labels=[example.label for example in examples],
             truncated=[question.truncated for question in questions],
-            completion_starts=[[len(context) for context, _ in texts] for texts in kept],
+            completion_starts=[[len(context) for context, _ in texts] for texts in texts_of],
             alternatives=[q.first_tokens for q in questions] if shared else None,
             divisors=None if self.prompt.length_normalisation == "none" else divisors,
         )
@@ -285,8 +285,10 @@ class _Tokeniser:
         question.truncated = True
         spans = [self._spans(text) for text in question.texts]
         longest = max(range(len(spans)), key=lambda i: (len(spans[i]), bool(question.texts[i])))
-        others = max((len(own) for i, own in enumerate(spans) if i != longest), default=0)
-        room = len(spans[longest]) - others
+        second_longest = max(
+            (len(text_spans) for i, text_spans in enumerate(spans) if i != longest), default=0
+        )
+        room = len(spans[longest]) - second_longest
         count = min(excess, room) if room else -(-excess // 2)
         text = question.texts[longest] or ""
         place = spans[longest][count][0] if count < len(spans[longest]) else len(text)

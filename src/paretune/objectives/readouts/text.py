@@ -176,16 +176,16 @@ def _write(
     texts = [_write_example(example, prompt, tokenizer, prefix) for example in examples]
     if limit is None:
         return [(text,) for text in texts]
-    kept = [len(prompt.shots)] * len(texts)
+    shots = [len(prompt.shots)] * len(texts)
     waiting = list(range(len(texts)))
     while waiting:
         lengths = completion_lengths([(texts[i],) for i in waiting], tokenizer)
         waiting = [
-            i for i, length in zip(waiting, lengths, strict=True) if length > limit and kept[i]
+            i for i, length in zip(waiting, lengths, strict=True) if length > limit and shots[i]
         ]
         for i in waiting:
-            kept[i] -= 1
-            fewer = replace(prompt, shots=prompt.shots[len(prompt.shots) - kept[i] :])
+            shots[i] -= 1
+            fewer = replace(prompt, shots=prompt.shots[len(prompt.shots) - shots[i] :])
             texts[i] = _write_example(examples[i], fewer, tokenizer, prefix)
     return [(text,) for text in texts]
 
