@@ -11,8 +11,7 @@ from paretune.cli.command import add_verb
 from paretune.errors import StudyError
 from paretune.study import ModelSpec
 from paretune.verbs.options import Online
-from paretune_slovene.slobench import evaluate
-from paretune_slovene.slobench.evaluate import CheckedSubmission, ScoredSubmission
+from paretune.verbs.result import Result
 
 Submission = Annotated[
     Path,
@@ -31,11 +30,13 @@ def check(
             "task. [default: the SuperGLUE that data fetch fetched]",
         ),
     ] = None,
-) -> CheckedSubmission:
+) -> Result:
     """Check a submission as SloBench would, before it is handed in.
 
     Every problem is shown with file, line and remedy; any error ends in exit code 3.
     """
+    from paretune_slovene.slobench import evaluate
+
     return evaluate.check(submission, release)
 
 
@@ -66,7 +67,7 @@ def score(
         typer.Option(metavar="FOLDER", help="WordNet 3.0's files, for METEOR. [default: found]"),
     ] = None,
     online: Online = False,
-) -> ScoredSubmission:
+) -> Result:
     """Score a submission as SloBench does.
 
     What cannot be computed says why and how to get what it needs; nothing is fetched.
@@ -74,6 +75,8 @@ def score(
     Raises:
         StudyError: the commit or layer of BERTScore's model without the model.
     """
+    from paretune_slovene.slobench import evaluate
+
     if bert_model is None and (bert_revision, bert_layer) != (None, None):
         raise StudyError("names no model.", where="BERTScore", remedy="Add --bert-model MODEL.")
     return evaluate.score(
