@@ -74,7 +74,7 @@ def python(code: str, *arguments: str) -> str:
 
 
 def test_the_command_line_and_what_manages_processes_need_no_linux() -> None:
-    modules = ("owner", "execution.signals", "execution.worker_pool", "execution.worker_crashes")
+    modules = ("owner", "execution.signals", "execution.local", "execution.worker_crashes")
     out = python(LIGHT, *(f"paretune.{name}" for name in modules))
     assert "demo" in out and "sample" in out
 

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 from support.tiny_study import command, digests, finish, two_files
 
-from paretune.execution.study_loop import add_missing_runs
+from paretune.execution.study_runs import add_missing_runs
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study

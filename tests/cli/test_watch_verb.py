@@ -20,7 +20,7 @@ from support.tiny_study import command, small
 
 from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.study_loop import add_missing_runs
+from paretune.execution.study_runs import add_missing_runs
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import current_owner, owner_of

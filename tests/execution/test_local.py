@@ -12,7 +12,7 @@ from paretune.execution import worker_crashes
 from paretune.execution.executor import StudyCallbacks
 from paretune.execution.local import LocalExecutor
 from paretune.execution.memory_budget import fit_workers
-from paretune.execution.worker_pool import WorkerExit
+from paretune.execution.worker_crashes import WorkerExit
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import processor
 from paretune.owner import current_owner
@@ -263,7 +263,7 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
     """A second signal milliseconds later would reach it while it keeps its runs."""
     from types import SimpleNamespace
 
-    from paretune.execution.worker_pool import WorkerPool, _Worker
+    from paretune.execution.local import WorkerPool, _Worker
 
     signals: list[str] = []
     process = SimpleNamespace(

@@ -19,9 +19,8 @@ from paretune.execution.memory_budget import (
     MemoryBudget,
     fit_workers,
 )
-from paretune.execution.study_loop import add_missing_runs
-from paretune.execution.worker_crashes import WorkerCrashes
-from paretune.execution.worker_pool import WorkerExit
+from paretune.execution.study_runs import add_missing_runs
+from paretune.execution.worker_crashes import WorkerCrashes, WorkerExit
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.predicted_cost import PROCESS_BYTES, worker_bytes
 from paretune.planning.prepare import prepare_study

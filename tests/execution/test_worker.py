@@ -11,8 +11,8 @@ from support.worker_process import FAKE, start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
 from paretune.execution.claims import Leases
+from paretune.execution.local import WORKER
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker_pool import WORKER
 from paretune.execution.worker_settings import WorkerSettings
 
 

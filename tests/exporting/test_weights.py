@@ -11,8 +11,8 @@ from support.tiny_study import as_file, command, finished
 
 import paretune
 from paretune.analysis.run_selection import selection_key
-from paretune.execution import weight_budget
-from paretune.execution.weight_budget import drop_excess_weights
+from paretune.execution import study_runs
+from paretune.execution.study_runs import drop_excess_weights
 from paretune.store import Claim, Store
 from paretune.store.blobs import blob_path
 from paretune.store.record import Record
@@ -121,7 +121,7 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
     full, lora = finals(study, store, "full"), finals(study, store, "lora")
     study = within(study, full[0].result["trained_bytes"] + 100)
     recommendations = []
-    real = weight_budget.recommend
+    real = study_runs.recommend
 
     def recommend(cells: Any) -> Any:
         recommendation = real(cells)
@@ -129,7 +129,7 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
         (cell,) = [c for c in recommendation.candidates if c.cell.method == "full"]
         return replace(recommendation, chosen=cell, best=cell)
 
-    monkeypatch.setattr(weight_budget, "recommend", recommend)
+    monkeypatch.setattr(study_runs, "recommend", recommend)
     with Store.open(store) as opened:
         drop_excess_weights(study, opened)
         run_ids = {r.run_id for r in (*full, *lora)} - opened.list_dropped_runs()

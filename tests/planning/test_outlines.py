@@ -14,7 +14,7 @@ from paretune.errors import ModelError
 from paretune.measuring.cost_estimation import measure_shape
 from paretune.methods.core import options as method_options
 from paretune.objectives import encoding
-from paretune.planning import predicted_cost, preflight
+from paretune.planning import checks, predicted_cost
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Study
 from paretune.testing.tiny_models import FAMILIES
@@ -146,4 +146,4 @@ def test_a_run_opens_every_model_before_the_first_run_trains(
     caches = ProcessCache()
     runs = [tiny_run(study.tasks[0], broken[0])]
     with pytest.raises(ModelError, match="tokenizer cannot be opened"):
-        preflight.check_models(runs, caches)
+        checks.check_models(runs, caches)

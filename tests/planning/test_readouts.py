@@ -11,7 +11,7 @@ from support.tiny_study import finished, small
 from paretune.analysis.cells import group_into_cells
 from paretune.data.prompt import draw_shots
 from paretune.errors import MethodError
-from paretune.planning.dry_runs import run_dry_steps
+from paretune.planning.checks import run_dry_steps
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
 from paretune.store import Store

@@ -12,7 +12,7 @@ import pytest
 from support.fake_cells import end, finals
 
 import paretune
-from paretune.execution import study_loop
+from paretune.execution import executor
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.worker_settings import STAGES
 from paretune.measuring.speed import MachineSpeed
@@ -165,7 +165,7 @@ class Machine:
             if not in_hand and (claim := store.claim(current_owner(), study_hash)):
                 in_hand.append((self.now + self.slowness * seconds_of(claim.run), claim))
 
-        loop = study_loop.StudyLoop(store, study_hash, callbacks, STAGES, workers=1)
+        loop = executor.StudyLoop(store, study_hash, callbacks, STAGES, workers=1)
         summary = loop.run(collect, start)
         for _, claim in in_hand:
             store.release(claim)
@@ -176,7 +176,7 @@ class Machine:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     slow = Machine(slowness=3.0)
     clock = SimpleNamespace(monotonic=lambda: slow.now, sleep=slow.sleep)
-    monkeypatch.setattr(study_loop, "time", clock)
+    monkeypatch.setattr(executor, "time", clock)
     monkeypatch.setattr("paretune.verbs.run.time", clock)
     monkeypatch.setattr("paretune.verbs.run.make_executor", lambda *_, **__: slow)
     monkeypatch.setattr(MachineSpeed, "measure", lambda: None)

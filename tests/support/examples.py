@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.executor import StudyCallbacks, StudyLoop, StudySummary
 from paretune.execution.local import LocalExecutor
 from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.study_loop import StudyLoop
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import RunStatus, Storage

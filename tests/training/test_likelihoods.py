@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.planning.dry_runs import DirectionLosses, compare_directions
+from paretune.planning.checks import DirectionLosses, compare_directions
 from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache

@@ -14,7 +14,7 @@ from support.chosen import chosen
 from support.joint_runs import together
 
 from paretune import methods, objectives
-from paretune.planning import dry_runs
+from paretune.planning import checks
 from paretune.study import Generation, MethodSpec, Run
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
@@ -177,7 +177,7 @@ def test_the_dry_step_of_check_computes_as_the_run_would(
         )
         return accumulate_gradients(*arguments)
 
-    monkeypatch.setattr(dry_runs, "accumulate_gradients", step)
+    monkeypatch.setattr(checks, "accumulate_gradients", step)
     bench = ProcessCache()
-    assert "parameters" in dry_runs.take_dry_step(run, bench).summary
+    assert "parameters" in checks.take_dry_step(run, bench).summary
     assert autocast and set(autocast) == {precision == "bf16"}

@@ -22,6 +22,7 @@ from types import TracebackType
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.claims import Leases, finish_run
 from paretune.execution.cost_processes import hold_cost_lock, run_each_in_fork
+from paretune.execution.executor import POLL_SECONDS
 from paretune.execution.memory_budget import (
     ALONE_PREFIX,
     HALVE_PREFIX,
@@ -33,7 +34,6 @@ from paretune.execution.memory_budget import (
 from paretune.execution.progress import describe_run
 from paretune.execution.run_executor import RunExecutor, make_executor
 from paretune.execution.signals import StopRequest, stop_when_orphaned
-from paretune.execution.study_loop import POLL_SECONDS
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import is_disk_error
 from paretune.measuring.devices import identify_device

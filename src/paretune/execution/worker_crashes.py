@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,6 @@ from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, Sto
 from paretune.execution.memory_budget import HALVE_PREFIX, ISOLATED_PREFIX
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import KILL_SIGNAL
-from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring.processor import CGROUP, CGROUP_ROOT, list_cgroup_folders
 from paretune.store import Claim, RunStatus, Storage
 from paretune.terminal.plural import pluralise
@@ -41,6 +41,29 @@ def _read_counter(file: Path) -> int:
 
 MAX_CRASHES = 3
 """So many crashes fail a run, or the study where no run is to blame."""
+
+
+@dataclass(frozen=True)
+class WorkerExit:
+    """A worker that has ended.
+
+    Attributes:
+        code: as subprocess has it: negative for a signal.
+    """
+
+    owner: str
+    code: int
+    output: str
+
+    @property
+    def reason(self) -> str:
+        """``signal SIGKILL`` or ``exit code 3``."""
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        try:
+            return f"signal {signal.Signals(-self.code).name}"
+        except ValueError:
+            return f"signal {-self.code}"
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""From a study to its runs: expanded, checked, identified, and their cost predicted."""
+"""A study made ready on this machine: prepared as one value, checked, its costs predicted."""

@@ -232,8 +232,8 @@ def _check_cells(
 ) -> Iterator[CheckedItem]:
     """What the tasks, models and methods of a study are together; only what is to be said of it."""
     from paretune.measuring.devices import resolve_devices
-    from paretune.planning import preflight
-    from paretune.planning.dry_runs import run_dry_steps
+    from paretune.planning import checks
+    from paretune.planning.checks import run_dry_steps
     from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
     from paretune.search.expand import expand_study
 
@@ -243,13 +243,13 @@ def _check_cells(
 
     def check_metrics() -> Checked:
         tested = [datasets[task.key] for task in usable.tasks]
-        preflight.check_optional_metrics(tested, usable.generation, caches, offline=offline)
+        checks.check_optional_metrics(tested, usable.generation, caches, offline=offline)
         return "", ()
 
     def check_splits(task: TaskSpec) -> Checked:
         """As the baselines without a model need it."""
         alone = prepare_study(usable.model_copy(update={"tasks": (task,), "models": ()}), caches)
-        preflight.check_splits([planned.run for planned in expand_study(alone, [])], caches)
+        checks.check_splits([planned.run for planned in expand_study(alone, [])], caches)
         return "", ()
 
     refused = _check("methods", usable.study, find_refused)
@@ -365,7 +365,7 @@ def _describe_method(
 def _check_directions(prepared: PreparedStudy) -> Iterator[CheckedItem]:
     """Whether each model translates in the requested direction, by the likelihood of references."""
     from paretune.data.finding import Finding
-    from paretune.planning.dry_runs import compare_directions
+    from paretune.planning.checks import compare_directions
 
     for model in prepared.models:
         heads = prepared.topologies[model.key].heads  # a decoder is asked by a prompt
@@ -395,7 +395,7 @@ def _check_directions(prepared: PreparedStudy) -> Iterator[CheckedItem]:
 
 
 def _check_lengths(prepared: PreparedStudy) -> Iterator[CheckedItem]:
-    from paretune.planning.dry_runs import find_truncations
+    from paretune.planning.checks import find_truncations
 
     for model in prepared.models:
         for task in prepared.tasks:

@@ -381,7 +381,7 @@ def plan(
     from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
     from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE
     from paretune.measuring.speed import MachineSpeed
-    from paretune.planning import preflight
+    from paretune.planning import checks
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import describe_refused, prepare_study
     from paretune.search import race
@@ -412,7 +412,7 @@ def plan(
     predictor = CostPredictor(caches, MachineSpeed.measure(), records, device, cost_seconds)
     by_id = {planned.run_id: planned.run for planned in ready}  # searches may share a trial
     coming = [run for run_id, run in by_id.items() if run_id not in ended] + waiting
-    preflight.check_splits(coming, caches)
+    checks.check_splits(coming, caches)
     run_bytes = predictor.predict_worker_bytes(coming)
     settings = fit_workers(settings, run_bytes)
     budget_bytes = fleet_budget_bytes(settings[0].device_workers, device)

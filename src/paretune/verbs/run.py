@@ -227,8 +227,7 @@ def run(
     from paretune.execution.executor import StudyCallbacks
     from paretune.execution.memory_budget import fit_workers
     from paretune.execution.progress import open_default_observer
-    from paretune.execution.study_loop import add_missing_runs
-    from paretune.execution.weight_budget import drop_excess_weights
+    from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
     from paretune.search import race
     from paretune.search.budget import TimeBudget
 
@@ -326,7 +325,7 @@ def open_study(
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
-    from paretune.planning import preflight
+    from paretune.planning import checks
     from paretune.planning.prepare import describe_refused, prepare_study
     from paretune.store import Store
 
@@ -334,7 +333,7 @@ def open_study(
     _show([*prepared.findings, *describe_refused(prepared.refused)], observer)
     if notes := sum(finding.severity == "note" for finding in prepared.findings):
         observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
-    preflight.check_optional_metrics(
+    checks.check_optional_metrics(
         prepared.datasets.values(), study.generation, prepared.caches, offline=offline
     )
     with Store.open(folder, create=True) as opened:
@@ -365,7 +364,7 @@ def plan_first_runs(
         ParetuneError: data cannot be cut, or a model cannot be used.
     """
     from paretune.measuring.speed import MachineSpeed
-    from paretune.planning import preflight
+    from paretune.planning import checks
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import describe_refused
     from paretune.search import expand, race
@@ -377,8 +376,8 @@ def plan_first_runs(
     ended = {record.run_id for record in records}
     by_id = {new.run_id: new.run for new in ready}  # several searches may share a trial
     coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
-    preflight.check_splits(coming, caches)
-    preflight.check_models(coming, caches)
+    checks.check_splits(coming, caches)
+    checks.check_models(coming, caches)
     earlier = opened.list_studies()
     if any(row.name == study.study for row in earlier) and not any(
         row.study_hash == study.study_hash for row in earlier

@@ -193,9 +193,9 @@ def make_executor(
     ]
     if executor == "local":
         return LocalExecutor(devices)
+    from paretune.execution.cluster.assignment import collect_inputs
     from paretune.execution.cluster.executor import ClusterExecutor
     from paretune.execution.cluster.ray_cluster import open_ray
-    from paretune.planning.inputs import collect_inputs
 
     tasks, settings = devices[0].device_workers or None, devices[0]
     settings = replace(settings, device=_kind(settings), device_workers=1)

@@ -18,6 +18,7 @@ from paretune.execution.cluster.assignment import (
     Failed,
     Learned,
     Progress,
+    StudyInputs,
     TaskEnded,
 )
 from paretune.execution.cluster.executor import ClusterExecutor, Needs
@@ -30,7 +31,6 @@ from paretune.execution.memory_budget import (
     MEMORY_PREFIX,
 )
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning.inputs import StudyInputs
 from paretune.study import ModelSpec
 from paretune.testing import ExecutorContract
 from paretune.testing.executors import RecordingObserver

@@ -20,9 +20,9 @@ from paretune.execution.cluster.assignment import (
     Checkpoint,
     Done,
     Failed,
+    collect_inputs,
 )
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning.inputs import collect_inputs
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
 from paretune.study import ModelSpec

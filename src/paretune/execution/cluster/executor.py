@@ -25,9 +25,10 @@ from paretune.execution.cluster.assignment import (
     Failed,
     Learned,
     Progress,
+    StudyInputs,
     TaskEnded,
 )
-from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.executor import StudyCallbacks, StudyLoop, StudySummary, stop_gently
 from paretune.execution.memory_budget import (
     HALVE_PREFIX,
     ISOLATED_PREFIX,
@@ -37,12 +38,10 @@ from paretune.execution.memory_budget import (
 )
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import interrupt_on_signals
-from paretune.execution.study_loop import StudyLoop, stop_gently
 from paretune.execution.worker_crashes import WorkerCrashes
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import write_atomically
 from paretune.owner import current_owner
-from paretune.planning.inputs import StudyInputs
 from paretune.store import Claim, RunStatus, Storage
 from paretune.study import Run
 from paretune.terminal.plural import pluralise

@@ -29,16 +29,18 @@ from paretune.execution.cluster.assignment import (
     Failed,
     Learned,
     Progress,
+    check_identity,
+    check_models,
+    write_inputs,
 )
+from paretune.execution.local import WORKER
 from paretune.execution.memory_budget import NO_FLEET_PREFIXES
 from paretune.execution.run_executor import RunExecutor, make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import limit_threads, run_worker
-from paretune.execution.worker_pool import WORKER
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
-from paretune.planning.inputs import check_identity, check_models, write_inputs
 from paretune.store import Record, Store
 from paretune.store.blobs import RESULT_BLOBS
 from paretune.study import Run

@@ -1,0 +1,80 @@
+"""The runs of a study in its store: which are added, and whose weights are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.run_selection import best_runs_fit, select_weights_to_drop, weight_bytes
+from paretune.execution.memory_budget import MEMORY_PREFIX
+from paretune.store import Record, Storage, Store
+from paretune.study import Study
+
+if TYPE_CHECKING:
+    from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.prepare import PreparedStudy
+    from paretune.search.expand import PlannedRun
+
+    Expand = Callable[[PreparedStudy, Sequence[Record]], list[PlannedRun]]
+
+
+def add_missing_runs(
+    prepared: PreparedStudy,
+    store: Storage,
+    predictor: CostPredictor | None = None,
+    expand: Expand | None = None,
+) -> int:
+    """Add the runs that the study asks for and the store does not have; return how many are new.
+
+    Args:
+        predictor: predicts the memory that each needs, from what has ended so far.
+        expand: which runs; by default all.
+    """
+    from paretune.planning.predicted_cost import worker_bytes
+    from paretune.search.expand import expand_study
+
+    study = prepared.study
+    # With data and model where they are now: a moved study was stored with other paths.
+    records = [
+        replace(record, run=study.relocate(record.run))
+        for record in store.load_records(study.study_hash, predictions=True)
+    ]
+    if predictor is not None:
+        predictor.fit(records)  # before `expand`, which may ask how long runs take
+    planned = (expand or expand_study)(prepared, records)
+    if predictor is not None:
+        ended = {record.run_id for record in records}
+        to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
+        needs = {p.run_id: worker_bytes(predictor.predict_peak_bytes(p.run)) for p in to_train}
+        store.set_settings({f"{MEMORY_PREFIX}{key}": str(size) for key, size in needs.items()})
+    return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
+
+
+def drop_excess_weights(study: Study, store: Store) -> list[str]:
+    """Drop weights that exceed the study's budget; the ids of the runs that lost theirs.
+
+    Predictions, scores and all else of these runs stay; ``export --train-again`` makes the weights
+    again.
+    """
+    budget = study.protocol.keep_weights
+    if store.sum_weight_bytes(study.study_hash) <= budget:
+        return []
+    dropped = store.list_dropped_runs()
+    records = store.load_records(study.study_hash)
+    with_weights = [r for r in records if weight_bytes(r) and r.run_id not in dropped]
+    cells = group_into_cells(study, records)
+    recommended = set()
+    if not best_runs_fit(with_weights, cells, budget):
+        records = store.load_records(study.study_hash, predictions=True)
+        scored_cells = group_into_cells(study, records)
+        for task in study.tasks:
+            advice = recommend([cell for cell in scored_cells if cell.task == task.key])
+            for costed in (advice.chosen, advice.best):
+                if costed is not None:
+                    cell = costed.cell
+                    recommended.add((cell.task, cell.model, cell.method))
+    excess = select_weights_to_drop(with_weights, cells, budget, recommended)
+    return store.drop_weights(study.study_hash, [record.run_id for record in excess])
