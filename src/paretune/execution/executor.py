@@ -168,8 +168,8 @@ class StudyLoop:
         """The study now; its time left is estimated in a twentieth of the time at most."""
         begun = time.monotonic()
         again = begun >= self._estimate_again_at
-        known = None if again else self._seconds_left
-        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs, known)
+        seconds_left = None if again else self._seconds_left
+        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs, seconds_left)
         if again:
             self._seconds_left = snapshot.seconds_left
             now = time.monotonic()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import query_gpu, read_free_bytes
@@ -69,7 +69,7 @@ def _fit_workers(settings: WorkerSettings, needs: Sequence[int], cores: int) -> 
 
 def count_cores(settings: WorkerSettings, devices: Iterable[WorkerSettings]) -> int:
     """Workers for which the CPU has cores, beside those that GPUs need."""
-    on_gpus = sum(max(1, other.device_workers) for other in devices if other.device != "cpu")
+    on_gpus = sum(max(1, device.device_workers) for device in devices if device.device != "cpu")
     return max(1, (count_usable_cores() - on_gpus) // settings.threads)
 
 
@@ -129,7 +129,7 @@ class MemoryBudget:
         return admitted
 
     def _fits(self, run_id: str, running: Sequence[Sequence[str]]) -> bool:
-        if self.isolated & {run_id, *(other for fleet in running for other in fleet)}:
+        if self.isolated & {run_id, *chain.from_iterable(running)}:
             return False
         if self.budget_bytes is None:
             return True

@@ -247,9 +247,9 @@ class LineObserver(Observer):
     def update(self, snapshot: Snapshot) -> None:
         """See :class:`Observer`."""
         if time.monotonic() - self._last >= LINE_INTERVAL_SECONDS and snapshot.running:
-            first, others = snapshot.running[0], len(snapshot.running) - 1
-            more = f" (and {others} more)" if others else ""
-            self._write(snapshot, f"{describe_run(first.run)}: {describe_step(first)}{more}")
+            first, count = snapshot.running[0], len(snapshot.running) - 1
+            rest = f" (and {count} more)" if count else ""
+            self._write(snapshot, f"{describe_run(first.run)}: {describe_step(first)}{rest}")
 
     def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
         """See :class:`Observer`."""

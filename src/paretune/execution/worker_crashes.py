@@ -117,21 +117,21 @@ class WorkerCrashes:
             self._handle_idle_crash(worker_exit)
         killed = worker_exit.code == -KILL_SIGNAL and out_of_memory
         how = f"{worker_exit.reason}\n{worker_exit.output}".rstrip()
-        self.blame(in_hand, how, out_of_memory=killed, others=len(running) - 1)
+        self.blame(in_hand, how, out_of_memory=killed, neighbours=len(running) - 1)
 
     def blame(
-        self, in_hand: Sequence[RunStatus], how: str, *, out_of_memory: bool, others: int
+        self, in_hand: Sequence[RunStatus], how: str, *, out_of_memory: bool, neighbours: int
     ) -> None:
         """Decide how the runs of a worker that died go on; of a fleet, any may be the cause.
 
         Args:
             how: the worker ended; below the first line, what it had printed.
             out_of_memory: the system ended it for lack of memory.
-            others: runs beside these.
+            neighbours: how many runs there were beside these.
         """
         for status in in_hand:
-            if out_of_memory and others:
-                self._isolate(status, others)
+            if out_of_memory and neighbours:
+                self._isolate(status, neighbours)
             elif out_of_memory:
                 self._halve_micro_batch(status)
             else:
@@ -150,9 +150,9 @@ class WorkerCrashes:
                 remedy="paretune doctor shows what this machine has.",
             )
 
-    def _isolate(self, status: RunStatus, others: int) -> None:
-        self.store.set_setting(f"{ISOLATED_PREFIX}{status.run_id}", str(others))
-        runs = pluralise(others, "other run")
+    def _isolate(self, status: RunStatus, neighbours: int) -> None:
+        self.store.set_setting(f"{ISOLATED_PREFIX}{status.run_id}", str(neighbours))
+        runs = pluralise(neighbours, "other run")
         self.note(
             f"{describe_run(status.run)}: its worker was killed by the system for lack of memory, "
             f"beside {runs}; it goes on unchanged, with nothing beside it."

@@ -195,7 +195,7 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
     ]
     length = min(128, loaded.anatomy.max_length or 128)
     forward = forward_for(loaded, Fleet(), Compute())
-    requested, other = (
+    requested, backwards = (
         evaluate_alone(
             forward,
             caches.encode(examples, loaded, caches.source(model), length),
@@ -203,7 +203,7 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
         ).mean
         for examples in (pairs, reversed_pairs)
     )
-    return DirectionLosses(requested, other, len(pairs))
+    return DirectionLosses(requested, backwards, len(pairs))
 
 
 @dataclass(frozen=True)

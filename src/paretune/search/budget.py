@@ -61,10 +61,10 @@ class TimeBudget:
         """
         study, planned = prepared.study, expand_study(prepared, records)
         ended = {record.run_id for record in records}
-        left = [one for one in planned if one.run_id not in ended]
-        free = [one for one in left if one.run.model == NO_MODEL]
+        left = [p for p in planned if p.run_id not in ended]
+        free = [p for p in left if p.run.model == NO_MODEL]
         chosen, time_left = list(free), self.seconds_left() - len(free)
-        rest = [one for one in left if one not in free]
+        rest = [p for p in left if p not in free]
         for step in self._rank_steps(study, rest, planned, records):
             workers_left = max(self.workers, 1) - len(chosen)
             if workers_left <= 0:
@@ -74,7 +74,7 @@ class TimeBudget:
                 # begin at once: what follows from the first comes before the rest of them.
                 chosen += step.runs if chosen == free else step.runs[:workers_left]
                 time_left -= step.seconds
-        return [*(one for one in planned if one.run_id in ended), *chosen]
+        return [*(p for p in planned if p.run_id in ended), *chosen]
 
     def _rank_steps(
         self,
@@ -84,7 +84,7 @@ class TimeBudget:
         records: Sequence[Record],
     ) -> list[_Step]:
         """The next step of each cell that needs one, the most urgent first."""
-        ids = {one.run_id for one in planned}
+        ids = {p.run_id for p in planned}
         cells = build_cells(study, [record for record in records if record.run_id in ids])
         values: dict[CellName, float] = {}
         for task in study.tasks:
@@ -92,42 +92,42 @@ class TimeBudget:
             values |= _value_cells(of_task, study)
         scored = {(c.task, c.model, c.method) for c in cells if c.bootstrap is not None}
         first: list[_Step] = []
-        more: list[tuple[float, _Step]] = []
+        further: list[tuple[float, _Step]] = []
         costs: list[PlannedRun] = []
         by_cell: dict[CellName, list[PlannedRun]] = {}
-        for one in left:
-            by_cell.setdefault(one.cell, []).append(one)
+        for p in left:
+            by_cell.setdefault(p.cell, []).append(p)
         for name, runs in by_cell.items():
-            to_train = [one for one in runs if one.run.stage != "cost"]
+            to_train = [p for p in runs if p.run.stage != "cost"]
             value = values.get(name, 0.0)
             until_score = _runs_until_score(to_train, scored=name in scored)
             is_wanted = value > 0 or (name in scored and study.protocol.race == "off")
             if until_score and is_wanted:
                 first.append(self._make_step(_next_runs(to_train), until_score))
                 continue
-            costs += [one for one in runs if one.run.stage == "cost"]
+            costs += [p for p in runs if p.run.stage == "cost"]
             if to_train and (value > 0 or study.protocol.race == "off"):
                 step = _next_runs(to_train)
-                more.append((value, self._make_step(step, step)))
+                further.append((value, self._make_step(step, step)))
         first.sort(key=lambda step: step.seconds)
         # Beside a cost nothing trains: while one is left to measure, no further run is asked for.
         if costs := self._take_fitting(costs):
             return [*first, _Step(costs, 0.0)]
-        more.sort(key=lambda pair: -pair[0] / max(pair[1].seconds, 1e-3))
-        return [*first, *(step for _, step in more)]
+        further.sort(key=lambda pair: -pair[0] / max(pair[1].seconds, 1e-3))
+        return [*first, *(step for _, step in further)]
 
     def _make_step(self, runs: list[PlannedRun], until_score: Sequence[PlannedRun]) -> _Step:
-        seconds = [self.predict(one.run) or 0.0 for one in until_score]
+        seconds = [self.predict(p.run) or 0.0 for p in until_score]
         return _Step(runs, max(sum(seconds) / max(self.workers, 1), *seconds))
 
     def _take_fitting(self, costs: Sequence[PlannedRun]) -> list[PlannedRun]:
         """Those that can be measured in time, one after the other."""
         fitting, time_left = [], self.seconds_left()
-        for one in costs:
-            time_left -= self.predict(one.run) or 0.0
+        for p in costs:
+            time_left -= self.predict(p.run) or 0.0
             if time_left < 0:
                 break
-            fitting.append(one)
+            fitting.append(p)
         return fitting
 
 
@@ -145,22 +145,22 @@ def _runs_until_score(to_train: Sequence[PlannedRun], *, scored: bool) -> list[P
     A trial stands for the final run that will follow it, and takes about as long.
     """
     by_position: dict[int, list[PlannedRun]] = {}
-    for one in to_train:
-        if one.run.outer.repeat == 0 if one.run.outer else not scored:
-            by_position.setdefault(_position(one.run), []).append(one)
+    for p in to_train:
+        if p.run.outer.repeat == 0 if p.run.outer else not scored:
+            by_position.setdefault(_position(p.run), []).append(p)
     runs = []
     for here in by_position.values():
-        trials = [one for one in here if one.run.stage == "tune"]
-        finals = [one for one in here if one.run.stage == "final"]
+        trials = [p for p in here if p.run.stage == "tune"]
+        finals = [p for p in here if p.run.stage == "final"]
         runs += [*trials, *(finals[:1] or trials[-1:])]
     return runs
 
 
 def _next_runs(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Of what is left of a cell: the trials of the next position, or its next final run."""
-    at = min(_position(one.run) for one in runs)
-    here = [one for one in runs if _position(one.run) == at]
-    return [one for one in here if one.run.stage == "tune"] or here[:1]
+    at = min(_position(p.run) for p in runs)
+    here = [p for p in runs if _position(p.run) == at]
+    return [p for p in here if p.run.stage == "tune"] or here[:1]
 
 
 def _position(run: Run) -> int:
@@ -184,11 +184,11 @@ def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float
     means = np.array([c.bootstrap.estimate for c in scored if c.bootstrap is not None])
     for row, cell in enumerate(scored):
         count = int(table.counts[row])
-        others = np.delete(means, row)
-        if cell.deterministic or count == 0 or not len(others):
+        rivals = np.delete(means, row)
+        if cell.deterministic or count == 0 or not len(rivals):
             continue
         change = scatter[row] / math.sqrt(count * (count + 1))
-        gap = abs(means[row] - others.max())
+        gap = abs(means[row] - rivals.max())
         gain = change * float(expected_excess(-gap / change)) if change > 0 else 0.0
         values[cell.task, cell.model, cell.method] = 100 * gain / table.highest
     return values

@@ -61,7 +61,7 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
     planned = _check_distinct(_plan_runs(prepared, {r.run_id: r for r in records}))
     if prepared.study.protocol.cost_seconds:
         return planned
-    return [one for one in planned if one.run.stage != "cost"]
+    return [p for p in planned if p.run.stage != "cost"]
 
 
 def plan_pending_runs(
@@ -160,7 +160,7 @@ def _plan_runs(
             else:
                 planned += planner.plan(ended if rates_chosen else None)
     if shard is not None:
-        planned = [one for one in planned if one.run.stage != "cost"]
+        planned = [p for p in planned if p.run.stage != "cost"]
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
@@ -209,14 +209,14 @@ def _plan_search(
 def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
     """Return the runs, each once for all that ask for it, unless two cells differ only in names."""
     first: dict[str, Run] = {}
-    for one in planned:
-        other = first.setdefault(one.run_id, one.run)
-        if other.cell != one.run.cell:
+    for p in planned:
+        earlier = first.setdefault(p.run_id, p.run)
+        if earlier.cell != p.run.cell:
             raise StudyError(
-                f"{' x '.join(other.cell)} and {' x '.join(one.run.cell)} are the same run.",
+                f"{' x '.join(earlier.cell)} and {' x '.join(p.run.cell)} are the same run.",
                 remedy="They differ in nothing but their names: remove one, or change it.",
             )
-    return list({(one.run_id, one.searched_by): one for one in planned}.values())
+    return list({(p.run_id, p.searched_by): p for p in planned}.values())
 
 
 def count_folds(study: Study, training_rows: int) -> int:

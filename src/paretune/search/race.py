@@ -53,7 +53,7 @@ def plan_wanted_runs(prepared: PreparedStudy, records: Sequence[Record]) -> list
     if study.protocol.race == "off" or prepared.shard is not None:
         return planned
     states = _decide(study, planned, records)
-    return [one for one in planned if _is_wanted(one, study, states[one.run.task.key])]
+    return [p for p in planned if _is_wanted(p, study, states[p.run.task.key])]
 
 
 def plan_runs(
@@ -72,23 +72,21 @@ def plan_race(prepared: PreparedStudy, records: Sequence[Record]) -> StudyRace:
     states = _decide(study, planned, records)
     ended = {record.run_id for record in records}
     chosen = [
-        one
-        for one in planned
-        if one.run_id in ended or _is_wanted(one, study, states[one.run.task.key])
+        p for p in planned if p.run_id in ended or _is_wanted(p, study, states[p.run.task.key])
     ]
     protocol = study.protocol.model_copy(update={"race": "off"})
     whole = study.model_copy(update={"protocol": protocol})
     ready, waiting = plan_pending_runs(replace(prepared, study=whole), records)
-    known = {one.run_id for one in chosen} | ended
-    ids = {one.run_id for one in planned}
-    with_final = {(one.run.cell, one.run.outer) for one in planned if one.run.stage == "final"}
+    counted = {p.run_id for p in chosen} | ended
+    ids = {p.run_id for p in planned}
+    with_final = {(p.run.cell, p.run.outer) for p in planned if p.run.stage == "final"}
     tuned = _find_tuned(planned, records)
     later = [
-        *((one.run_id, one.run, one.cell, False) for one in planned if one.run_id not in known),
+        *((p.run_id, p.run, p.cell, False) for p in planned if p.run_id not in counted),
         *(  # a dropped rate
-            (one.run_id, one.run, one.run.cell, (*one.run.cell, one.run.outer) in tuned)
-            for one in ready
-            if one.run.stage == "tune" and one.run_id not in ids | known
+            (p.run_id, p.run, p.run.cell, (*p.run.cell, p.run.outer) in tuned)
+            for p in ready
+            if p.run.stage == "tune" and p.run_id not in ids | counted
         ),
         *(
             (prepared.caches.identify(run), run, run.cell, False)
@@ -110,21 +108,25 @@ def plan_race(prepared: PreparedStudy, records: Sequence[Record]) -> StudyRace:
 def _decide(
     study: Study, planned: Sequence[PlannedRun], records: Sequence[Record]
 ) -> dict[str, RaceState]:
-    ids = {one.run_id for one in planned}
+    ids = {p.run_id for p in planned}
     cells = build_cells(study, [record for record in records if record.run_id in ids])
     tuned = _find_tuned(planned, records)
     ended = {record.run_id for record in records}
     # A search that has ended without a final run, since every trial failed, is left out.
-    with_runs = {one.cell for one in planned if not one.searched_by or one.run_id not in ended}
+    with_runs = {p.cell for p in planned if not p.searched_by or p.run_id not in ended}
     states = {}
     for task in study.tasks:
-        own = [c for c in cells if c.task == task.key and (c.task, c.model, c.method) in with_runs]
+        of_task = [
+            cell
+            for cell in cells
+            if cell.task == task.key and (cell.task, cell.model, cell.method) in with_runs
+        ]
         ready = frozenset(
             (cell.model, cell.method)
-            for cell in own
+            for cell in of_task
             if (cell.task, cell.model, cell.method, None) in tuned
         )
-        states[task.key] = decide_rounds(own, study, ready)
+        states[task.key] = decide_rounds(of_task, study, ready)
     return states
 
 
@@ -132,10 +134,10 @@ def _find_tuned(planned: Sequence[PlannedRun], records: Sequence[Record]) -> fro
     """Cells, with their outer fold, of which no trial is left."""
     ended = {record.run_id for record in records}
     left: dict[object, bool] = {}
-    for one in planned:
-        if one.run.stage != "cost":
-            place = (*one.cell, one.run.outer)
-            waits = one.run.stage == "tune" and one.run_id not in ended
+    for p in planned:
+        if p.run.stage != "cost":
+            place = (*p.cell, p.run.outer)
+            waits = p.run.stage == "tune" and p.run_id not in ended
             left[place] = left.get(place, False) or waits
     return frozenset(place for place, waits in left.items() if not waits)
 

@@ -202,8 +202,10 @@ class _Tasks:
         elif end.crash is not None:
             statuses = self.store.load_statuses(self.study_hash)
             in_hand = [s for s in statuses if s.run_id in task.claims and s.state == "running"]
-            others = 0 if task.needs.whole_node else max(1, len(self._tasks))
-            self._crashes.blame(in_hand, end.crash, out_of_memory=end.out_of_memory, others=others)
+            neighbours = 0 if task.needs.whole_node else max(1, len(self._tasks))
+            self._crashes.blame(
+                in_hand, end.crash, out_of_memory=end.out_of_memory, neighbours=neighbours
+            )
         for claim in task.claims.values():
             self.store.release(claim)
         if end.refusal is not None:
