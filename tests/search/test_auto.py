@@ -18,7 +18,7 @@ from paretune.search.expand import (
     find_possible_run_ids,
     plan_pending_runs,
 )
-from paretune.search.race import plan_race
+from paretune.search.race import plan_runs
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -198,7 +198,7 @@ def test_a_race_counts_a_trial_of_several_searches_once(ask: Any) -> None:
     small = {**AUTO, "budget": 0.7}
     others = [{**small, "label": f"other-{i}"} for i in (1, 2)]
     study = ask("lora", small, *others, race="recommendation")
-    raced = plan_race(prepare_study(study), [])
+    raced = plan_runs(prepare_study(study), [])
     trials = [run for run in raced.undecided if run.method.key.startswith("auto.")]
     assert trials and len({run.cell for run in trials}) == len(trials)
 

@@ -13,7 +13,7 @@ from support.fake_cells import LEVELS, end, finals
 
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import PlannedRun, expand_study, find_possible_run_ids
-from paretune.search.race import plan_race, plan_wanted_runs
+from paretune.search.race import plan_runs, plan_wanted_runs
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.training.caches import ProcessCache
@@ -117,7 +117,7 @@ def test_what_a_search_finds_is_raced_like_any_method(ask: Any, caches: Any, out
         first = next(n for n, new in enumerate(rounds) if "final" in stages(new))
         search_rounds = [n for n, new in enumerate(rounds) if any(one.searched_by for one in new)]
         assert max(search_rounds) < first
-    last = plan_race(prepare_study(study, caches), records)
+    last = plan_runs(prepare_study(study, caches), records)
     assert not last.undecided and all(run.method.key != "auto" or run.stage == "final"
                                       for run in last.given_up)  # fmt: skip
 
@@ -125,10 +125,10 @@ def test_what_a_search_finds_is_raced_like_any_method(ask: Any, caches: Any, out
 def test_every_run_of_the_full_study_is_wanted_open_or_given_up(ask: Any, caches: Any) -> None:
     study = ask()
     grid = study.model_copy(update={"protocol": study.protocol.model_copy(update={"race": "off"})})
-    first = plan_race(prepare_study(study, caches), [])
+    first = plan_runs(prepare_study(study, caches), [])
     assert not first.given_up and first.undecided
     records, _ = race(study, caches)
-    last = plan_race(prepare_study(study, caches), records)
+    last = plan_runs(prepare_study(study, caches), records)
     assert not last.undecided and last.given_up
     saved = Counter((run.method.name, run.stage) for run in last.given_up)
     assert saved["full", "final"] == 3 and saved["lora", "tune"] == 1
@@ -182,9 +182,9 @@ def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, ca
     """Of a study that went on without a race, or by value for time, before it raced."""
     study = ask()
     records, _ = race(study, caches)
-    last = plan_race(prepare_study(study, caches), records)
+    last = plan_runs(prepare_study(study, caches), records)
     beyond = [run for run in last.given_up if run.stage == "final"]
     more = [end(PlannedRun(caches.identify(run), run)) for run in beyond]
-    again = plan_race(prepare_study(study, caches), [*records, *more])
-    assert {one.run_id for one in more} <= {one.run_id for one in again.runs}
+    again = plan_runs(prepare_study(study, caches), [*records, *more])
+    assert {one.run_id for one in more} <= again.runs.keys()
     assert len(again.runs) + len(again.given_up) == len(last.runs) + len(last.given_up)

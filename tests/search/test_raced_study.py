@@ -14,7 +14,7 @@ from support import tiny_study
 
 from paretune.analysis.cells import build_cells
 from paretune.planning.prepare import prepare_study
-from paretune.search.race import plan_race, plan_wanted_runs
+from paretune.search.race import plan_runs, plan_wanted_runs
 from paretune.store import Store
 from paretune.study import Study
 from paretune.training.caches import ProcessCache
@@ -58,7 +58,7 @@ def test_a_killed_race_goes_on_and_says_what_it_stands_for(tmp_path: Path, tiny_
     caches = ProcessCache()
     ended = {record.run_id for record in records}
     assert {one.run_id for one in plan_wanted_runs(prepare_study(study, caches), records)} == ended
-    assert not plan_race(prepare_study(study, caches), records).undecided
+    assert not plan_runs(prepare_study(study, caches), records).undecided
     cells = build_cells(study, records)
     assert all(c.cost for c in cells if not c.baseline)
     report = load_results(study, folder).build_report()

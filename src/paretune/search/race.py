@@ -25,20 +25,25 @@ from paretune.study import NO_MODEL, Run, Study
 
 
 @dataclass(frozen=True)
-class StudyRace:
-    """The runs of a raced study.
+class RunPlan:
+    """The runs of a study, given what has ended.
 
     Attributes:
-        runs: those to train, ended ones included, in the order to run them.
-        undecided: those that later rounds may ask for.
-        given_up: those of the full study that the race has decided not to train.
-        states: of each task.
+        runs: those to train now and those that have ended, by id, in the order to run them.
+        undecided: those that may follow: their rate is not chosen, or later rounds of a race may
+            ask for them.
+        given_up: those of the full study that a race has decided not to train.
     """
 
-    runs: tuple[PlannedRun, ...]
+    runs: Mapping[str, Run]
     undecided: tuple[Run, ...]
-    given_up: tuple[Run, ...]
-    states: Mapping[str, RaceState]
+    given_up: tuple[Run, ...] = ()
+
+    def list_coming(self, records: Sequence[Record]) -> list[Run]:
+        """The runs that have not ended, those that may follow included."""
+        ended = {record.run_id for record in records}
+        left = [run for run_id, run in self.runs.items() if run_id not in ended]
+        return [*left, *self.undecided]
 
 
 def plan_wanted_runs(prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
@@ -50,24 +55,25 @@ def plan_wanted_runs(prepared: PreparedStudy, records: Sequence[Record]) -> list
         ParetuneError: as :func:`expand_study`.
     """
     study, planned = prepared.study, expand_study(prepared, records)
-    if study.protocol.race == "off" or prepared.shard is not None:
+    if not _is_raced(prepared):
         return planned
     states = _decide(study, planned, records)
     return [p for p in planned if _is_wanted(p, study, states[p.run.task.key])]
 
 
-def plan_runs(
-    prepared: PreparedStudy, records: Sequence[Record]
-) -> tuple[list[PlannedRun], list[Run]]:
-    """As :func:`plan_pending_runs`: of a race, what is wanted and what may be wanted later."""
-    if prepared.study.protocol.race == "off" or prepared.shard is not None:
-        return plan_pending_runs(prepared, records)
-    race = plan_race(prepared, records)
-    return list(race.runs), list(race.undecided)
+def _is_raced(prepared: PreparedStudy) -> bool:
+    return prepared.study.protocol.race != "off" and prepared.shard is None
 
 
-def plan_race(prepared: PreparedStudy, records: Sequence[Record]) -> StudyRace:
-    """All runs of the full study, by what the race has decided of them."""
+def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
+    """All runs of the study, by what is known of them and what a race has decided.
+
+    Raises:
+        ParetuneError: as :func:`expand_study`.
+    """
+    if not _is_raced(prepared):
+        ready, waiting = plan_pending_runs(prepared, records)
+        return RunPlan({p.run_id: p.run for p in ready}, tuple(waiting))
     study, planned = prepared.study, expand_study(prepared, records)
     states = _decide(study, planned, records)
     ended = {record.run_id for record in records}
@@ -102,7 +108,7 @@ def plan_race(prepared: PreparedStudy, records: Sequence[Record]) -> StudyRace:
         over = dropped or state.over or tuple(key) in state.stopped
         (given_up if over else undecided).setdefault(run_id, run)
     spared = [run for run_id, run in given_up.items() if run_id not in undecided]
-    return StudyRace(tuple(chosen), tuple(undecided.values()), tuple(spared), states)
+    return RunPlan({p.run_id: p.run for p in chosen}, tuple(undecided.values()), tuple(spared))
 
 
 def _decide(

@@ -404,14 +404,11 @@ def plan(
         if opened is not None:
             records = study_input.load_records(study, opened)
             records += _find_shared_records(prepared, opened, records)
-        ready, waiting = race.plan_runs(prepared, records)
-        raced = study.protocol.race != "off"
-        given_up = race.plan_race(prepared, records).given_up if raced else ()
+        run_plan = race.plan_runs(prepared, records)
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
     predictor = CostPredictor(caches, MachineSpeed.measure(), records, device, cost_seconds)
-    by_id = {planned.run_id: planned.run for planned in ready}  # searches may share a trial
-    coming = [run for run_id, run in by_id.items() if run_id not in ended] + waiting
+    coming = run_plan.list_coming(records)
     checks.check_splits(coming, caches)
     run_bytes = predictor.predict_worker_bytes(coming)
     settings = fit_workers(settings, run_bytes)
@@ -435,8 +432,9 @@ def plan(
         )
 
     order = {"tune": 0, "final": 1, "cost": 2}
-    runs = [(run, run_id in ended, False) for run_id, run in by_id.items()]
-    runs += [(run, False, raced) for run in waiting]
+    runs = [(run, run_id in ended, False) for run_id, run in run_plan.runs.items()]
+    raced = study.protocol.race != "off"
+    runs += [(run, False, raced) for run in run_plan.undecided]
     return Plan(
         study=study,
         runs=tuple(
@@ -448,7 +446,7 @@ def plan(
         precision=prepared.describe_precisions(),
         too_large=tuple(explain_too_large(coming, predictor, settings)),
         impossible=tuple(describe_refused(prepared.refused)),
-        given_up=tuple(predict(run, done=False) for run in given_up),
+        given_up=tuple(predict(run, done=False) for run in run_plan.given_up),
         searches=tuple(describe_searches(prepared, [run for run, *_ in runs])),
     )
 
@@ -471,12 +469,8 @@ def _find_shared_records(
     shared: list[Record] = []
     # Rates that have ended tell which final runs come next, and those may have ended too.
     while stored:
-        ready, _ = race.plan_runs(prepared, [*records, *shared])
-        ended = [
-            replace(stored.pop(planned.run_id), run=planned.run)
-            for planned in ready
-            if planned.run_id in stored
-        ]
+        runs = race.plan_runs(prepared, [*records, *shared]).runs
+        ended = [replace(stored.pop(key), run=run) for key, run in runs.items() if key in stored]
         if not ended:
             break
         shared += ended

@@ -372,10 +372,8 @@ def plan_first_runs(
 
     study, caches = prepared.study, prepared.caches
     records = study_input.load_records(study, opened)
-    ready, waiting = race.plan_runs(prepared, records)
-    ended = {record.run_id for record in records}
-    by_id = {new.run_id: new.run for new in ready}  # several searches may share a trial
-    coming = [*(run for run_id, run in by_id.items() if run_id not in ended), *waiting]
+    plan = race.plan_runs(prepared, records)
+    coming = plan.list_coming(records)
     checks.check_splits(coming, caches)
     checks.check_models(coming, caches)
     earlier = opened.list_studies()
@@ -398,7 +396,7 @@ def plan_first_runs(
     _show(find_damaged_trials(opened, records), observer)
     speed = MachineSpeed.measure() if measure_speed else None
     predictor = CostPredictor(caches, speed, records, device)
-    return predictor, coming, len(by_id) + len(waiting)
+    return predictor, coming, len(plan.runs) + len(plan.undecided)
 
 
 def _show(findings: Sequence[Finding], observer: Observer) -> None:
@@ -438,8 +436,7 @@ def _predict_rest(
     study = prepared.study
     records = study_input.load_records(study, opened)
     ended = {s.run_id: s.run for s in opened.load_statuses(study.study_hash) if s.ended}
-    ready, waiting = race.plan_runs(prepared, records)
-    left = [*({p.run_id: p.run for p in ready if p.run_id not in ended}).values(), *waiting]
+    left = race.plan_runs(prepared, records).list_coming(records)
     predictor.fit(records)
     # A baseline without a model takes as long as its worker's start, which says nothing.
     new = (run for key, run in ended.items() if key not in before and run.model != NO_MODEL)

@@ -30,7 +30,6 @@ from paretune.execution.cluster.assignment import (
 )
 from paretune.execution.executor import StudyCallbacks, StudyLoop, StudySummary, stop_gently
 from paretune.execution.memory_budget import (
-    HALVE_PREFIX,
     ISOLATED_PREFIX,
     MEMORY_PREFIX,
     NO_FLEET_PREFIXES,
@@ -262,7 +261,7 @@ class _Tasks:
         settings = {
             key: value
             for claim in claims
-            for prefix in (*NO_FLEET_PREFIXES, HALVE_PREFIX)
+            for prefix in NO_FLEET_PREFIXES
             if (value := self.store.get_setting(key := f"{prefix}{claim.run_id}")) is not None
         }
         checkpoints = {}

@@ -11,9 +11,9 @@ import atexit
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -33,7 +33,7 @@ from paretune.execution.cluster.assignment import (
     check_models,
     write_inputs,
 )
-from paretune.execution.local import WORKER
+from paretune.execution.local import WorkerPool
 from paretune.execution.memory_budget import NO_FLEET_PREFIXES
 from paretune.execution.run_executor import RunExecutor, make_executor
 from paretune.execution.signals import StopRequest
@@ -166,27 +166,20 @@ def _measure_cost(folder: Path, settings: WorkerSettings, stop: StopRequest) -> 
     Raises:
         RuntimeError: it ended otherwise than by itself or by a stop.
     """
-    threads, parent = count_usable_cores(), os.getpid()
-    settings = replace(settings, stages=("cost",), limit=1, threads=threads, parent=parent)
-    command = [*WORKER, str(folder), STUDY, settings.to_json()]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        while (code := _wait(process)) is None:
-            if stop.requested:
-                process.terminate()
-        if code not in (0, 130) and not stop.requested:  # a signal may come before it is handled
-            log.seek(0)
-            output = log.read().decode(errors="replace").strip()
-            raise RuntimeError(f"the process that measures a cost ended by {code}:\n{output}")
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    pool = WorkerPool(folder, STUDY)
+    pool.start(replace(settings, stages=("cost",), limit=1, threads=count_usable_cores()))
     try:
-        return process.wait(LOOK_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
+        while not (exits := pool.reap()):
+            if stop.requested:
+                pool.request_stop()
+            time.sleep(LOOK_SECONDS)
+    finally:
+        pool.kill()
+    (ended,) = exits
+    if ended.code not in (0, 130) and not stop.requested:  # a signal may come before it is handled
+        raise RuntimeError(
+            f"the process that measures a cost ended by {ended.reason}:\n{ended.output}"
+        )
 
 
 class _Reporter:
