@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from paretune.errors import ParetuneError, StaleClaimError
 from paretune.execution.claims import Leases, finish_run
@@ -46,6 +46,9 @@ from paretune.study import Run
 from paretune.terminal.plural import pluralise
 from paretune.training.runs.outcome import Outcome
 
+if TYPE_CHECKING:
+    from paretune.execution.cluster.ray_cluster import RayCluster
+
 STOP_POLL_SECONDS = 0.1
 
 
@@ -64,36 +67,18 @@ class Needs:
     whole_node: bool = False
 
 
-class Cluster(Protocol):
-    """Where tasks are executed; :class:`~paretune.execution.cluster.ray_cluster.RayCluster`."""
-
-    def count_places(self, needs: Needs) -> int:
-        """How many such tasks the nodes that are there now can execute at once."""
-
-    def submit(self, assignment: Assignment, needs: Needs) -> None:
-        """Have a node execute it as soon as one is free."""
-
-    def collect(self) -> list[Event]:
-        """What the tasks have sent since the last call; what a task sent comes before its end."""
-
-    def request_stop(self) -> None:
-        """Ask all tasks to send their checkpoints and to end; those not begun never begin."""
-
-    def cancel(self) -> None:
-        """End all tasks at once."""
-
-
 @dataclass(frozen=True)
 class ClusterExecutor:
     """Tasks on a cluster; see :class:`~paretune.execution.executor.Executor`.
 
     Attributes:
-        open_cluster: opens the cluster for one call of :meth:`execute`.
+        open_cluster: opens the cluster for one call of :meth:`execute`
+            (:func:`~paretune.execution.cluster.ray_cluster.open_ray`).
         inputs: what the runs of the study read.
         tasks: at most so many train at once; None: as many as the cluster has places for.
     """
 
-    open_cluster: Callable[[], AbstractContextManager[Cluster]]
+    open_cluster: Callable[[], AbstractContextManager[RayCluster]]
     settings: WorkerSettings = DEFAULT_SETTINGS
     inputs: StudyInputs = field(default_factory=StudyInputs)
     tasks: int | None = None
@@ -135,7 +120,7 @@ class _Tasks:
     executor: ClusterExecutor
     store: Storage
     study_hash: str
-    cluster: Cluster
+    cluster: RayCluster
     leases: Leases
     note: Callable[[str], None]
     _tasks: dict[int, _Task] = field(default_factory=dict)

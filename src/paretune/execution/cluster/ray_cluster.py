@@ -129,7 +129,7 @@ class RayCluster:
         }
 
     def count_places(self, needs: Needs) -> int:
-        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        """How many such tasks the nodes that are there now can execute at once."""
         places = 0
         for resources in self._list_nodes().values():
             fitting = resources.get("CPU", 0.0) // needs.threads
@@ -139,7 +139,7 @@ class RayCluster:
         return places
 
     def submit(self, assignment: Assignment, needs: Needs) -> None:
-        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        """Have a node execute it as soon as one is free."""
         nodes = self._list_nodes()
         options: dict[str, Any] = {"num_cpus": needs.threads, "num_gpus": needs.gpus}
         if needs.whole_node:
@@ -159,7 +159,7 @@ class RayCluster:
         self._tasks[reference] = assignment.number
 
     def collect(self) -> list[Event]:
-        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        """What the tasks have sent since the last call; what a task sent comes before its end."""
         references = list(self._tasks)
         ready = (
             ray.wait(references, num_returns=len(references), timeout=0)[0] if references else []
@@ -171,14 +171,14 @@ class RayCluster:
         return [*events, *(self._end(reference) for reference in ready)]
 
     def request_stop(self) -> None:
-        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        """Ask all tasks to send their checkpoints and to end; those not begun never begin."""
         self._ask("request_stop")
         for reference, number in self._tasks.items():
             if number not in self._nodes:  # it waits for a place
                 ray.cancel(reference)
 
     def cancel(self) -> None:
-        """See :class:`~paretune.execution.cluster.executor.Cluster`."""
+        """End all tasks at once."""
         for reference in self._tasks:
             with suppress(exceptions.RayError):  # the cluster may be gone, and they with it
                 ray.cancel(reference, force=True)
