@@ -34,13 +34,14 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.study import ModelSpec
 from paretune.testing import ExecutorContract
 from paretune.testing.executors import RecordingObserver
+from paretune.training.runs.outcome import Outcome
 
 Answer = Callable[[Assignment], list[Event]]
 
 
 def end_all(assignment: Assignment) -> list[Event]:
     """Every run of the assignment is done."""
-    done = [Done(run_id, {"outcome": "ok"}, {}, {}) for run_id in assignment.runs]
+    done = [Done(run_id, Outcome({"outcome": "ok"})) for run_id in assignment.runs]
     return [*done, TaskEnded(assignment.number, "10.0.0.1")]
 
 
@@ -164,7 +165,7 @@ def test_what_a_task_sends_after_its_node_was_given_up_changes_nothing(tmp_path)
         return [TaskEnded(assignment.number, lost=True)]
 
     def end_twice(assignment: Assignment) -> list[Event]:
-        late = Done("run000", {"outcome": "collapsed"}, {}, {})
+        late = Done("run000", Outcome({"outcome": "collapsed"}))
         return [*end_all(assignment), late, Checkpoint("run000", b"late"), TaskEnded(1)]
 
     store = a_store(tmp_path, runs(1))

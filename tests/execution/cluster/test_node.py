@@ -60,8 +60,9 @@ def test_each_run_is_sent_once_with_what_it_left_and_a_failure_stops_no_other(
     assert refusal is None
     first, failed, last = (ends(events)[name] for name in ("run0", "run1", "run2"))
     assert len([e for e in events if isinstance(e, Done | Failed)]) == 3
-    assert first.result == {"outcome": "ok", "steps": 4, "scores": first.result["scores"]}
-    assert set(first.blobs) == {"weights"} and first.blobs != last.blobs
+    result = first.outcome.result
+    assert result == {"outcome": "ok", "steps": 4, "scores": result["scores"]}
+    assert set(first.outcome.blobs) == {"weights"} and first.outcome.blobs != last.outcome.blobs
     assert (failed.kind, "ZeroDivisionError" in failed.message) == ("error", True)
     assert "traceback" in failed.measured
     (folders,) = tmp_path.iterdir()
@@ -75,7 +76,8 @@ def test_a_run_goes_on_from_the_checkpoint_that_comes_with_it():
     assert not ends(events) and json.loads(checkpoint.content)[0] == 2
     sent = {"run0": checkpoint.content}
     resumed = ends(execute(an_assignment(a_run(1, steps=6), checkpoints=sent))[0])["run0"]
-    assert resumed.blobs == whole.blobs and resumed.result == whole.result
+    assert resumed.outcome.blobs == whole.outcome.blobs
+    assert resumed.outcome.result == whole.outcome.result
 
 
 def test_what_its_process_could_not_remove_is_removed_by_the_next(monkeypatch, tmp_path):
@@ -138,7 +140,7 @@ def test_a_node_needs_no_data_and_comes_to_the_same_bits(tmp_path, tiny_model):
     refusal = node.execute_assignment(assignment, lambda more: events.extend(more))
     assert refusal is None and ends(events).keys() == runs.keys() <= expected.keys()
     for run_id, done in ends(events).items():
-        assert done.result["scores"] == expected[run_id].result["scores"]
-        weights = done.blobs.get("weights", b"")
+        assert done.outcome.result["scores"] == expected[run_id].result["scores"]
+        weights = done.outcome.blobs.get("weights", b"")
         sha256 = expected[run_id].result.get("weights")
         assert sha256 is None or hashlib.sha256(weights).hexdigest() == sha256

@@ -77,7 +77,9 @@ def expect(all_runs) -> dict[str, bytes]:
         for run_id, run in all_runs
     }
     events = execute_here(Assignment(1, version("paretune"), quick, WorkerSettings()))
-    return {event.run_id: event.blobs["weights"] for event in events if isinstance(event, Done)}
+    return {
+        event.run_id: event.outcome.blobs["weights"] for event in events if isinstance(event, Done)
+    }
 
 
 def read_weights(store) -> dict[str, bytes]:

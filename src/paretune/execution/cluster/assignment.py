@@ -25,6 +25,7 @@ from paretune.planning.prepare import PreparedStudy, find_source
 from paretune.study import NO_MODEL, ModelSpec, Run
 from paretune.study.paths import SHIPPED_LANGUAGES
 from paretune.training.caches import ProcessCache
+from paretune.training.runs.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -184,12 +185,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Done:
-    """A run has ended; arguments as of :meth:`paretune.store.Storage.finish`."""
+    """A run has ended."""
 
     run_id: str
-    result: Mapping[str, Any]
-    measured: Mapping[str, Any]
-    blobs: Mapping[str, bytes]
+    outcome: Outcome
 
 
 @dataclass(frozen=True)

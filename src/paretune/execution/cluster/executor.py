@@ -44,7 +44,6 @@ from paretune.owner import current_owner
 from paretune.store import Claim, RunStatus, Storage
 from paretune.study import Run
 from paretune.terminal.plural import pluralise
-from paretune.training.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from paretune.execution.cluster.ray_cluster import RayCluster
@@ -166,9 +165,8 @@ class _Tasks:
         try:
             if isinstance(event, Failed):
                 self.store.fail(claim, event.kind, event.message, event.measured)
-                return
-            outcome = Outcome(dict(event.result), dict(event.measured), dict(event.blobs))
-            finish_run(self.store, self.study_hash, claim, outcome, self.note)
+            else:
+                finish_run(self.store, self.study_hash, claim, event.outcome, self.note)
         except StaleClaimError as error:
             self.note(f"{describe_run(claim.run)}: {error}")
 

@@ -45,6 +45,7 @@ from paretune.store import Record, Store
 from paretune.store.blobs import RESULT_BLOBS
 from paretune.study import Run
 from paretune.training.caches import ProcessCache
+from paretune.training.runs.outcome import Outcome
 
 Post = Callable[[Sequence[Event]], bool]
 """Sends events to the owner of the store; returns whether the task is to stop."""
@@ -267,4 +268,4 @@ def _describe_end(store: Store, record: Record) -> Done | Failed:
         return Failed(record.run_id, kind, message, dict(record.measured))
     result: dict[str, Any] = dict(record.result)
     blobs = {n: store.read_blob(result.pop(n)) for n in RESULT_BLOBS if n in result}
-    return Done(record.run_id, result, dict(record.measured), blobs)
+    return Done(record.run_id, Outcome(result, dict(record.measured), blobs))
