@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 import paretune
 from paretune.cli import app
-from paretune.reporting.table_files import COLUMNS, FILE_COLUMNS, MEASURES
+from paretune.reporting.table_files import COLUMNS
 from paretune.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -117,12 +117,10 @@ def tables_page() -> str:
     lines = [
         "# Tables",
         "",
-        "| table | columns of `.csv` and `.parquet` |",
-        "|---|---|",
-    ]
-    lines += [
-        f"| {name} | {', '.join(f'`{column}`' for column in columns)} |"
-        for name, columns in {**FILE_COLUMNS, "further measures": MEASURES}.items()
+        "`report --tables DIR` writes those of `scores`, `comparisons`, `costs`, `bytes`, `sizes`,",
+        "`rates` and `failures` that have rows, and one of each further measure: `translations`,",
+        "`shifted`, `forgetting`, `likelihood` and those of plug-ins. These are the columns of",
+        "`.csv` and `.parquet`; a table has those that apply.",
     ]
     lines += ["", "Sizes are bytes, times are seconds.", "", "| column | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {meaning} |" for name, (_, meaning) in COLUMNS.items()]

@@ -12,8 +12,6 @@ from paretune.reporting.build import build_report
 from paretune.reporting.parts import Table
 from paretune.reporting.table_files import (
     COLUMNS,
-    FILE_COLUMNS,
-    MEASURES,
     render_csv,
     render_latex,
     render_markdown,
@@ -43,7 +41,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
     study = fake.study(models=["a", "b"])
     bad = fake.record(fake.make_run(study, "final", "lora", 1), outcome="error", message=EVIL)
     written = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "t")
-    names = set(FILE_COLUMNS) - {"peft-results"}
+    names = {"scores", "comparisons", "costs", "bytes", "sizes", "rates", "failures"}
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in names for form in ("tex", "md", "csv", "parquet")
     }
@@ -72,6 +70,14 @@ def test_of_a_translation_every_score_is_a_row_with_its_interval() -> None:
     rows = rows_of(named(report)["translations"])
     assert {"BLEU", "chrF", "TER"} <= {row["metric"] for row in rows}
     assert all(row["low"] and row["high"] and row["n"] == "80" and row["seeds"] for row in rows)
+
+
+def test_columns_stay_where_no_row_has_a_value() -> None:
+    study = fake.study()
+    run = fake.make_run(study, "tune", "lora", 0)
+    lost = fake.record(run, outcome="diverged")
+    (row, *_) = rows_of(named(build_report(study, [lost]))["rates"])
+    assert (row["selection_score"], row["low"], row["n"], row["lost"]) == ("", "", "", "1")
 
 
 def test_what_is_not_there_is_empty_and_never_zero() -> None:
@@ -190,7 +196,3 @@ def test_parquet_has_types_meanings_and_the_name_as_it_is() -> None:
     assert table.schema.field("low").metadata[b"meaning"] == COLUMNS["low"][1].encode()
     assert any(name.startswith("=1+1|a") for name in table["method"].to_pylist())
     assert None in table["model"].to_pylist()
-
-
-def test_every_column_has_a_meaning_and_is_used() -> None:
-    assert {*MEASURES, *(name for names in FILE_COLUMNS.values() for name in names)} == set(COLUMNS)

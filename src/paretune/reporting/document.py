@@ -16,6 +16,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, Field, ValidationError
 
 from paretune.errors import MissingDependencyError, StoreError
+from paretune.files import write_atomically
 from paretune.reporting.parts import (
     Advice,
     CellReport,
@@ -31,7 +32,6 @@ from paretune.reporting.parts import (
     Table,
 )
 from paretune.reporting.text.formatting import join_names
-from paretune.reporting.writing import write_file
 from paretune.terminal.plural import pluralise
 
 FORMAT = 3
@@ -342,6 +342,27 @@ def summarise_audit(findings: Sequence[DataFinding]) -> str:
     """``2 warnings``: findings that are more than a note; empty for none."""
     counts = Counter(finding.severity for finding in findings)
     return join_names([pluralise(counts[s], s) for s in ("error", "warning") if counts[s]])
+
+
+def write_file(path: Path, content: str | bytes, what: str) -> Path:
+    """Write a file; its folder is created if it is missing.
+
+    Args:
+        content: text is written as UTF-8.
+        what: what the file is, for the error: ``the page``.
+
+    Raises:
+        StoreError: it cannot be written there; an old file stays as it is.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise StoreError(
+            f"{what} cannot be written ({error.strerror}).",
+            where=str(path),
+            remedy="Name another file or free some space.",
+        ) from None
+    return path
 
 
 def write_json(report: Report, path: Path) -> Path:

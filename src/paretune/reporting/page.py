@@ -23,7 +23,7 @@ from urllib.parse import quote
 from paretune.data.cache_dir import data_home
 from paretune.errors import StoreError
 from paretune.reporting import charts, tables
-from paretune.reporting.document import Report, TaskReport
+from paretune.reporting.document import Report, TaskReport, write_file
 from paretune.reporting.overview import format_cell_score, list_rows, list_score_bases
 from paretune.reporting.text.escape import dump_script_json
 from paretune.reporting.text.formatting import (
@@ -33,7 +33,6 @@ from paretune.reporting.text.formatting import (
     format_units,
 )
 from paretune.reporting.vega import draw_svg
-from paretune.reporting.writing import write_file
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from paretune.reporting.document import Report
+from paretune.reporting.document import Report, write_file
 from paretune.reporting.parts import (
     Amount,
     Score,
     Table,
+    TableRow,
 )
 from paretune.reporting.tables import build_tables, format_rows, hide_details
 from paretune.reporting.text import escape
-from paretune.reporting.writing import write_file
 
 COLUMNS: Mapping[str, tuple[type, str]] = {
     "task": (str, "the task"),
@@ -82,44 +82,9 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
     "said": (str, "what they said"),
 }
 """Columns of CSV and Parquet files: types and meanings."""
-_CELL = ("task", "model", "method", "baseline")
-_SCORED = ("low", "high", "n", "n_groups", "n_questions", "seeds")
-MEASURES = (*_CELL, "metric", "score", *_SCORED)
-"""Columns of every table of further measures: translations, shifted, forgetting, likelihood ..."""
-FILE_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "scores": (
-        *_CELL, "metric", "score", *_SCORED, "from_seeds", "learning_rate", "rate_marks",
-        "verdict", "flags", "failed", "failed_of", "failed_high", "at_most_points_worse",
-    ),
-    "comparisons": (
-        "task", "model", "method", "against", "metric", "difference", *_SCORED, "p", "p_holm",
-        "standing",
-    ),
-    "costs": (
-        *_CELL, "measurements", "peak_bytes", "evaluation_peak_bytes", "step_seconds",
-        "inference_seconds", "trained_parameters", "saved_bytes", "step_joules", "conditions",
-        "counter",
-    ),
-    "bytes": (
-        *_CELL, "measurements", "weights_bytes", "gradients_bytes", "optimizer_bytes",
-        "activations_bytes", "working_bytes", "rest_bytes", "peak_bytes",
-    ),
-    "sizes": (
-        *_CELL, "model_parameters", "counted_from", "metric", "score", *_SCORED, "measurements",
-        "peak_bytes",
-    ),
-    "rates": (
-        "task", "model", "method", "learning_rate", "selection_score", *_SCORED, "folds", "lost",
-        "chosen",
-    ),
-    "peft-results": (
-        "model", "method", "outcome", "score", "low", "high", "n", "seeds", "behind",
-        "behind_low", "behind_high", "p", "p_holm", "told_apart", "reserved_bytes",
-        "train_seconds", "saved_bytes", "trained_parameters",
-    ),
-    "failures": ("where", "outcome", "runs", "said"),
-}  # fmt: skip
-"""Columns of the CSV and Parquet file of each table that is no further measure."""
+_OF_A_SCORE = ("low", "high", "n", "n_groups", "n_questions", "seeds")
+_SCORES = ("score", "difference", "selection_score")
+"""Columns of scores, which have an interval and a basis also where no row has one."""
 _Plain = str | float | int | bool | None
 
 
@@ -146,39 +111,39 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 
 def read_values(table: Table) -> list[dict[str, _Plain]]:
     """The values of each row by the columns of its file; what is no finite number is None."""
-    rows = []
-    for row in table.rows:
-        plain: dict[str, _Plain] = {}
-        for name, value in row.items():
-            if isinstance(value, Score):
-                plain |= {
-                    name: value.estimate,
-                    "low": value.low,
-                    "high": value.high,
-                    "n": value.n_examples,
-                    "n_groups": value.n_clusters,
-                    "n_questions": value.n_questions,
-                    "seeds": value.n_seeds,
-                }
-            else:
-                plain[name] = value.value if isinstance(value, Amount) else value
-        values = {}
-        for name in FILE_COLUMNS.get(table.name, MEASURES):
-            value, kind = plain.get(name), COLUMNS[name][0]
-            finite = value is not None and not (
-                isinstance(value, float) and not math.isfinite(value)
-            )
-            values[name] = kind(value) if finite else None
-        rows.append(values)
-    return rows
+    rows = [_expand_row(row) for row in table.rows]
+    names = dict.fromkeys(name for row in rows for name in row if name in COLUMNS)
+    return [{name: _read_plain(name, row.get(name)) for name in names} for row in rows]
+
+
+def _expand_row(row: TableRow) -> dict[str, _Plain]:
+    """Scores become their estimate, interval and basis."""
+    plain: dict[str, _Plain] = {}
+    for name, value in row.items():
+        if isinstance(value, Score):
+            basis = (value.n_examples, value.n_clusters, value.n_questions, value.n_seeds)
+            numbers = (value.estimate, value.low, value.high, *basis)
+            plain |= dict(zip((name, *_OF_A_SCORE), numbers, strict=True))
+        elif name in _SCORES:
+            plain |= dict.fromkeys((name, *_OF_A_SCORE))
+        else:
+            plain[name] = value.value if isinstance(value, Amount) else value
+    return plain
+
+
+def _read_plain(name: str, value: _Plain) -> _Plain:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    plain: _Plain = COLUMNS[name][0](value)
+    return plain
 
 
 def render_csv(table: Table) -> str:
     """Names of columns, then the unrounded values; what is not there is empty."""
-    out = io.StringIO()
+    out, rows = io.StringIO(), read_values(table)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(FILE_COLUMNS.get(table.name, MEASURES))
-    for values in read_values(table):
+    writer.writerow(rows[0])
+    for values in rows:
         writer.writerow([_csv(value) for value in values.values()])
     return out.getvalue()
 
@@ -202,14 +167,15 @@ def render_parquet(table: Table) -> bytes:
         int: pyarrow.int64(),
         bool: pyarrow.bool_(),
     }
+    rows = read_values(table)
     fields = [
         pyarrow.field(name, types[COLUMNS[name][0]], metadata={"meaning": COLUMNS[name][1]})
-        for name in FILE_COLUMNS.get(table.name, MEASURES)
+        for name in rows[0]
     ]
     about = {"title": table.title, "notes": "\n".join(table.notes)}
     out = io.BytesIO()
     schema = pyarrow.schema(fields, metadata=about)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(read_values(table), schema=schema), out)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), out)
     return out.getvalue()
 
 

@@ -112,7 +112,7 @@ def build_score_table(task: TaskReport) -> Table:
             Column(name="rank", heading="rank"),
             _BASIS,
             Column(name="rate", heading="rate", kind="words"),
-            Column(name="standing", heading="beside the baselines", kind="words"),
+            Column(name="words", heading="beside the baselines", kind="words"),
             Column(name="shortfall", heading="points below best"),
             Column(name="failures", heading="failed runs"),
             Column(name="seed_share", heading="from seeds", detail=True),
@@ -134,7 +134,7 @@ def _read_score_row(task: TaskReport, cell: CellReport) -> TableRow:
         "score": score or _NO_SCORE,
         "rank": format_rank(cell.rank),
         "rate": cell.rate_text,
-        "standing": "; ".join(filter(None, (words, *cell.flags))),
+        "words": "; ".join(filter(None, (words, *cell.flags))),
         "shortfall": _format_shortfall(points),
         "failures": format_failed(cell.failures),
         "seed_share": share,
@@ -325,8 +325,8 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
         rows=tuple(
             {
                 **_name(cell),
-                **{name: value_of(cell.cost) for _, name, value_of in COSTS.values()},
                 "measurements": len(cell.costs),
+                **{name: value_of(cell.cost) for _, name, value_of in COSTS.values()},
                 "conditions": cell.cost.conditions,
                 "counter": cell.cost.counter,
             }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.analysis.pareto.costs import Axis
-from paretune.reporting.writing import write_file
+from paretune.reporting.document import write_file
 
 Spec = dict[str, Any]
 COLOURS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.reporting.document import write_file
 from paretune.reporting.text.comparison import approximate
 from paretune.reporting.text.conclusions import describe_protocol
 from paretune.reporting.text.formatting import (
@@ -19,7 +20,6 @@ from paretune.reporting.text.formatting import (
     format_parameters,
     join_names,
 )
-from paretune.reporting.writing import write_file
 from paretune.store.record import Record, RunStatus
 from paretune.study import Study
 from paretune.terminal.plural import pluralise

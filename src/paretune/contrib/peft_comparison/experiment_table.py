@@ -18,6 +18,7 @@ from paretune.analysis.statistics.intervals import (
 from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
 from paretune.contrib.peft_comparison.result_files import Experiment, read_experiments
 from paretune.errors import DataError, StudyError
+from paretune.reporting.document import write_file
 from paretune.reporting.parts import Amount, Column, Score, Table, TableRow
 from paretune.reporting.tables import format_rows
 from paretune.reporting.text.formatting import (
@@ -28,7 +29,6 @@ from paretune.reporting.text.formatting import (
     format_seconds,
     join_names,
 )
-from paretune.reporting.writing import write_file
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
@@ -99,7 +99,7 @@ def build_table(standings: Sequence[ExperimentStanding]) -> Table:
     headings = {
         "label": "experiment",
         "accuracy": "accuracy [95 %]",
-        "verdict": "beside the best",
+        "beside": "beside the best",
         "reserved_bytes": "reserved",
         "train_seconds": "training",
         "saved_bytes": "size",
@@ -274,7 +274,7 @@ def _read_row(standing: ExperimentStanding) -> TableRow:
         "outcome": sanitise_line(experiment.status),
         "accuracy": format_interval(score, 3) if score else "no score",
         "score": Score.read(score),
-        "verdict": verdict,
+        "beside": verdict,
         "behind": behind.estimate if behind else None,
         "behind_low": behind.low if behind else None,
         "behind_high": behind.high if behind else None,
