@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
-from pathlib import Path
 
 from support import fake_records as fake
 
 from paretune.errors import DataError
-from paretune.exporting.export_run import AnswerCheck
 from paretune.reporting.build import build_report
 from paretune.terminal.notebook import html_code, html_lines, html_table
 from paretune.verbs.check import CheckedItem, CheckResult
-from paretune.verbs.export import ExportResult
 
 EVIL = "<script>alert(1)</script>\x1b[31m"
 
@@ -51,22 +48,11 @@ def test_a_report_shows_its_first_screen() -> None:
     assert f"study {study.study}" in _Reader(study._repr_html_()).cells
 
 
-def test_checks_and_exports_show_what_to_do() -> None:
+def test_checks_show_whether_the_study_can_run() -> None:
     study = fake.study()
     item = CheckedItem("task", "words", error=DataError("is empty.", where="a.csv"))
     assert "the study cannot run" in CheckResult(study, (item,))._repr_html_()
     assert "the study can run" in CheckResult(study, ())._repr_html_()
-    run = fake.make_run(study, "final", "lora", 1)
-    exported = ExportResult(
-        Path("x"),
-        "peft",
-        run,
-        0.0,
-        AnswerCheck(0, 0),
-        "",
-        loading_lines=("import paretune", "a = 1"),
-    )
-    assert {"import paretune", "a = 1"} <= set(_Reader(exported._repr_html_()).cells)
 
 
 def test_a_study_shows_for_how_long_it_trains() -> None:
