@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from paretune.data.cache_dir import data_home as default_home
 from paretune.data.finding import Finding
 from paretune.data.rows import Row, read_rows
-from paretune.data.task import TaskRows
+from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
 from paretune.files import expand_home
 from paretune.study import TaskSpec
@@ -43,10 +44,26 @@ Reshape = Callable[[Sequence[Row], str], tuple[list[Row], list[Finding]]]
 example, and what was found on the way; findings that are errors stop the task."""
 
 
-def superglue_reader(
-    folder: str, reshape: Reshape | None = None
+def superglue_task(name: str, folder: str, reshape: Reshape | None = None, **facts: Any) -> Task:
+    """A task of SuperGLUE, in Slovene and English.
+
+    Args:
+        folder: what its files are called: ``BoolQ``.
+        facts: further fields of :class:`~paretune.data.task.Task`.
+    """
+    usual = {"kind": "pair", "metric": "accuracy", "id": "idx", "languages": ("sl", "en")}
+    return Task(
+        name=name,
+        licence=LICENCE,
+        source=SOURCE,
+        read_rows=_make_reader(folder, reshape),
+        **usual | facts,
+    )
+
+
+def _make_reader(
+    folder: str, reshape: Reshape | None
 ) -> Callable[[TaskSpec, str, Path | None], TaskRows]:
-    """A reader of one SuperGLUE task, called as its files are (``BoolQ``)."""
 
     def read(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
         base = _release_folder(spec, language, data_home)

@@ -14,7 +14,7 @@ import numpy as np
 from paretune.study import Study
 from paretune_slovene.slobench.nltk_ngrams import count_ngrams, from_sums
 from paretune_slovene.slobench.official_scores import CORPUS_BLEU, score_segments
-from paretune_slovene.slobench.superglue_rows import NAMES
+from paretune_slovene.slobench.superglue_submission import NAMES
 from support.tiny_study import ROWS, small, superglue
 
 UNLABELLED = 7

@@ -21,8 +21,15 @@ from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import BootstrapScore, bootstrap_score
 from paretune.study import Study
-from paretune_slovene.paper.claims import MARGIN, Claim, hub_names
-from paretune_slovene.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge
+from paretune_slovene.paper.claims import (
+    MARGIN,
+    Claim,
+    ClaimComparison,
+    ClaimVerdict,
+    Standing,
+    hub_names,
+    judge,
+)
 
 CLOSE = 0.05
 """Memory peaks that differ by less count as equal: full fine-tuning measured again on a CPU differs

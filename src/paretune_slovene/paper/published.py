@@ -20,8 +20,14 @@ from paretune.analysis.statistics.intervals import newcombe_difference, wilson_i
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import POWER
 from paretune.metrics.classification import WEIGHTED_F1
-from paretune_slovene.paper.claims import MARGIN, Claim
-from paretune_slovene.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge
+from paretune_slovene.paper.claims import (
+    MARGIN,
+    Claim,
+    ClaimComparison,
+    ClaimVerdict,
+    Standing,
+    judge,
+)
 
 GIGA = 1e9
 STEP = 1.01e-4

@@ -25,13 +25,16 @@ from paretune.study import Study
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune_slovene.paper import measured, published
-from paretune_slovene.paper.claims import MARGIN, Claim, load_claims, paper_title
-from paretune_slovene.paper.judging import (
+from paretune_slovene.paper.claims import (
+    MARGIN,
     VERDICTS,
+    Claim,
     ClaimComparison,
     ClaimVerdict,
     Standing,
     Verdict,
+    load_claims,
+    paper_title,
 )
 
 MARKS: dict[Verdict, str] = {

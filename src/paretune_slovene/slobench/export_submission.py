@@ -124,7 +124,7 @@ def export_slobench(
     from paretune_slovene.slobench.evaluate import open_release
     from paretune_slovene.slobench.submission import open_submission
     from paretune_slovene.slobench.submission_card import render_submission_card
-    from paretune_slovene.slobench.superglue_rows import common_source, find_superglue_tasks
+    from paretune_slovene.slobench.superglue_submission import common_source, find_superglue_tasks
 
     superglue = find_superglue_tasks(study)
     translations = _select_translation(study, source, task)
@@ -199,7 +199,7 @@ def _check_tasks(
     translations: Sequence[TaskSpec],
     release: Path | None,
 ) -> None:
-    from paretune_slovene.slobench.superglue_rows import check_all_tasks
+    from paretune_slovene.slobench.superglue_submission import check_all_tasks
 
     if superglue or not translations:
         check_all_tasks(study, superglue)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.analysis.run_selection import SelectedRun
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
+from paretune.errors import DataError, StudyError
 from paretune.exporting.restore import predict
+from paretune.study import Study, TaskSpec
 from paretune.training.caches import ProcessCache
-from paretune_slovene.slobench import superglue_rows, superglue_zip
-from paretune_slovene.slobench.official_scores import Answers, Key
+from paretune_slovene.slobench import superglue_zip
+from paretune_slovene.slobench.official_scores import LABELS, Answers, Key
 from paretune_slovene.slobench.submission import (
     Submission,
     check_packaging,
@@ -47,7 +49,7 @@ def prepare_superglue(
         DataError: the release has other rows than the study's data.
     """
     dataset = caches.dataset(by.record.run.task)
-    rows = superglue_rows.match_rows(name, dataset, superglue_zip.read_rows(release, name))
+    rows = match_rows(name, dataset, superglue_zip.read_rows(release, name))
     return SuperglueRequest(name, by, dataset, rows)
 
 
@@ -57,7 +59,7 @@ def answer_superglue(
     """The answers to one task, and its entry in the card."""
     run, examples = request.by.record.run, request.dataset.unlabelled
     labels, cut = predict(run, request.dataset, examples, caches, weights)
-    answers = superglue_rows.spell_labels(request.name, request.rows, labels)
+    answers = spell_labels(request.name, request.rows, labels)
     distinct = set(answers.values())
     constant = str(distinct.pop()) if len(distinct) == 1 else None
     notes = list_notes(request.by, cut=cut, rows=len(answers), constant=constant)
@@ -79,3 +81,98 @@ def write_superglue(
         findings.append(Finding("error", "read-back", NAME, "holds other answers.", ""))
     raise_for_errors(findings)
     return findings
+
+
+NAMES = {name.lower(): name for name in LABELS}
+"""SloBench's six tasks by the names of the built-in ones."""
+LANGUAGE = "sl"
+
+
+def find_superglue_tasks(study: Study) -> dict[str, list[TaskSpec]]:
+    """The study's tasks that SloBench has, by SloBench's name and in its order."""
+    tasks: dict[str, list[TaskSpec]] = {}
+    for name, slobench_name in NAMES.items():
+        specs = [
+            spec
+            for spec in study.tasks
+            if spec.name == name and not spec.has_own_data and spec.language in (None, LANGUAGE)
+        ]
+        if specs:
+            tasks[slobench_name] = specs
+    return tasks
+
+
+def check_all_tasks(study: Study, specs: Mapping[str, Sequence[TaskSpec]]) -> None:
+    """Check that all six tasks are there: SloBench refuses a submission without one of them.
+
+    Raises:
+        StudyError: names the missing ones.
+    """
+    missing = [name for name, slobench_name in NAMES.items() if slobench_name not in specs]
+    if missing:
+        entries = ", ".join(f"{{name: {name}, language: {LANGUAGE}}}" for name in missing)
+        raise StudyError(
+            f"has {len(NAMES) - len(missing)} of the six tasks that a submission answers; it lacks "
+            f"{', '.join(missing)}.",
+            where=f"study {study.study}",
+            remedy=f"Add to its tasks {entries}, and run it again: finished runs stay.",
+        )
+
+
+def common_source(specs: Mapping[str, Sequence[TaskSpec]]) -> Path | None:
+    """The folder from which all tasks are read; None: the downloaded one.
+
+    Raises:
+        StudyError: there are several.
+    """
+    sources = {spec.source for variants in specs.values() for spec in variants}
+    if len(sources) > 1:
+        raise StudyError(
+            "its tasks are read from several folders.",
+            where="the release to answer",
+            remedy="Name the one that SloBench asks for: --release PATH of qa_test.zip.",
+        )
+    (source,) = sources
+    return None if source is None else Path(source)
+
+
+def match_rows(task: str, dataset: Dataset, release_keys: Iterable[Key]) -> list[Key]:
+    """The release's row of each unlabelled example of the dataset, in their order.
+
+    Raises:
+        DataError: the examples are not the rows of the release, all of them, each once.
+    """
+    rows = set(release_keys)
+    numbers = [example.uid.partition(":")[2] for example in dataset.unlabelled]
+    keys = [_parse_key(task, number) for number in numbers]
+    num_missing = len(rows - set(keys))
+    unknown = [n for n, key in zip(numbers, keys, strict=True) if key not in rows]
+    if num_missing or unknown or len(keys) != len(rows):
+        faults = []
+        if num_missing:
+            faults.append(f"{num_missing} of {len(rows)} rows are not in the study's data")
+        if unknown:
+            faults.append(f"the study's data has {len(unknown)} others (idx {unknown[0]})")
+        raise DataError(
+            f"{', '.join(faults) or 'rows are repeated'}.",
+            where=f"{task}.jsonl of the release, task {dataset.task}",
+            remedy="Every row needs an answer: give the task the source of this release, "
+            "or name the release that it was read from: --release PATH.",
+        )
+    return [key for key in keys if key is not None]
+
+
+def spell_labels(task: str, rows: Sequence[Key], labels: Sequence[int]) -> Answers:
+    """Each row's label as SloBench spells it; the built-in tasks have them in the same order."""
+    return {key: LABELS[task][label] for key, label in zip(rows, labels, strict=True)}
+
+
+def _parse_key(task: str, number: str) -> Key | None:
+    """``7``, or ``0/3/11`` of MultiRC; None for what is no idx of a release (``7#12``)."""
+    parts = number.split("/")
+    if not all(part.isdecimal() for part in parts):
+        return None
+    if task == "MultiRC":
+        passage, question, answer = (int(part) for part in parts)
+        return passage, question, answer
+    return int(number)

@@ -14,7 +14,6 @@ from paretune.exporting.restore import predict
 from paretune.files import make_file_name
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
-from paretune_slovene.slobench import translation_submission
 from paretune_slovene.slobench.nltk_ngrams import crashes_slobench, make_readable
 from paretune_slovene.slobench.submission import (
     Submission,
@@ -135,7 +134,7 @@ def prepare_translation(name: str, by: SelectedRun, source: Submission) -> Trans
         DataError: the source is not one file of text, or one of its lines is empty, for which
             nothing could be written.
     """
-    lines = translation_submission.read_segments(source)
+    lines = read_segments(source)
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if empty:
         raise DataError(
@@ -183,8 +182,8 @@ def write_translation(path: Path, texts: Sequence[str], source: Submission) -> l
     Raises:
         DataError: SloBench would refuse it.
     """
-    submission = open_submission(translation_submission.write_translations(path, texts))
-    read_back, faults = translation_submission.read_translations(submission, source)
+    submission = open_submission(write_translations(path, texts))
+    read_back, faults = read_translations(submission, source)
     findings = [*check_packaging(submission), *faults]
     if read_back != list(texts) and not findings:
         findings.append(Finding("error", "read-back", path.name, "holds other lines.", ""))

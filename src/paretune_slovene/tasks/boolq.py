@@ -10,8 +10,7 @@ from collections.abc import Mapping
 
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
-from paretune.data.task import Task
-from paretune_slovene import superglue_release
+from paretune_slovene.superglue_release import superglue_task
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:
@@ -38,20 +37,14 @@ PROMPTS = {
 """English: lm-evaluation-harness, ``super_glue/boolq``. Slovene: ``sl_boolq`` of its Slovene
 version (github.com/SloLama/slovenian-llm-eval)."""
 
-TASK = Task(
-    name="boolq",
+TASK = superglue_task(
+    "boolq",
+    "BoolQ",
     title="BoolQ: yes or no, by the passage",
-    kind="pair",
     labels=("false", "true"),
     columns=("question", "passage"),
-    metric="accuracy",
-    languages=("sl", "en"),
-    licence=superglue_release.LICENCE,
-    source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
     prompts=PROMPTS,
-    read_rows=superglue_release.superglue_reader("BoolQ"),
-    id="idx",
     group="passage",
     aliases={"0": "false", "1": "true", "no": "false", "yes": "true"},
 )

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
-from paretune.data.task import Task
-from paretune_slovene import superglue_release
+from paretune_slovene.superglue_release import superglue_task
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:
@@ -38,19 +37,14 @@ PROMPTS = {
 github.com/SloLama/slobench_evaluation, with the prefixes of its example; answers without their full
 stops."""
 
-TASK = Task(
-    name="cb",
+TASK = superglue_task(
+    "cb",
+    "CB",
     title="CommitmentBank: entailment, contradiction or neutral",
-    kind="pair",
     labels=("entailment", "contradiction", "neutral"),
     columns=("premise", "hypothesis"),
     metric="accuracy_f1",
-    languages=("sl", "en"),
-    licence=superglue_release.LICENCE,
-    source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
     prompts=PROMPTS,
-    read_rows=superglue_release.superglue_reader("CB"),
-    id="idx",
     group="premise",
 )

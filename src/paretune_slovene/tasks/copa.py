@@ -11,9 +11,8 @@ from collections.abc import Mapping
 
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
-from paretune.data.task import Task
 from paretune.tasks.labelled import QUESTIONS
-from paretune_slovene import superglue_release
+from paretune_slovene.superglue_release import superglue_task
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:
@@ -50,19 +49,14 @@ PROMPTS = {
 """English: lm-evaluation-harness, ``super_glue/copa``, with one blank before the choice, not two.
 Slovene: the same in translation, since github.com/SloLama/slobench_evaluation asks for a number."""
 
-TASK = Task(
-    name="copa",
+TASK = superglue_task(
+    "copa",
+    "COPA",
     title="COPA: the more plausible cause or effect",
     kind="multiple_choice",
     labels=("0", "1"),
     columns=("premise", "choice1", "choice2", "question"),
-    metric="accuracy",
-    languages=("sl", "en"),
-    licence=superglue_release.LICENCE,
-    source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
     prompts=PROMPTS,
-    read_rows=superglue_release.superglue_reader("COPA"),
-    id="idx",
     group="premise",
 )

@@ -23,8 +23,7 @@ from paretune.data.example import Segments, normalise_text
 from paretune.data.finding import Finding
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
-from paretune.data.task import Task
-from paretune_slovene import superglue_release
+from paretune_slovene.superglue_release import superglue_task
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:
@@ -203,21 +202,20 @@ question and answer. Slovene: the same in translation, since
 github.com/SloLama/slobench_evaluation lists all answers to a question and asks for the numbers of
 the right ones."""
 
-TASK = Task(
-    name="multirc",
+TASK = superglue_task(
+    "multirc",
+    "MultiRC",
+    expand_answers,
     title="MultiRC: which answers to a question on a passage are right",
     kind="answer_set",
     labels=("false", "true"),
     columns=("passage", "question", "answer"),
     metric="f1a_em",
-    languages=("sl", "en"),
-    licence=superglue_release.LICENCE,
-    source=superglue_release.SOURCE,
     templates={"pair": pair},
     prompts=PROMPTS,
-    read_rows=superglue_release.superglue_reader("MultiRC", expand_answers),
     group="group",
     clustered=True,
+    id="id",
     question="asked",
     aliases={"0": "false", "1": "true"},
 )

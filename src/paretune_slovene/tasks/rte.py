@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
-from paretune.data.task import Task
-from paretune_slovene import superglue_release
+from paretune_slovene.superglue_release import superglue_task
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:
@@ -37,19 +36,13 @@ PROMPTS = {
 github.com/SloLama/slobench_evaluation, with the prefixes of its example; answers without their full
 stops."""
 
-TASK = Task(
-    name="rte",
+TASK = superglue_task(
+    "rte",
+    "RTE",
     title="RTE: entailment or not",
-    kind="pair",
     labels=("entailment", "not_entailment"),
     columns=("premise", "hypothesis"),
-    metric="accuracy",
-    languages=("sl", "en"),
-    licence=superglue_release.LICENCE,
-    source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
     prompts=PROMPTS,
-    read_rows=superglue_release.superglue_reader("RTE"),
-    id="idx",
     group="premise",
 )

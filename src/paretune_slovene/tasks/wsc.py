@@ -24,8 +24,7 @@ from paretune.data.example import Segments
 from paretune.data.finding import Finding, truncate_findings
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
-from paretune.data.task import Task
-from paretune_slovene import superglue_release
+from paretune_slovene.superglue_release import superglue_task
 
 _WORD = re.compile(r"\S+")
 
@@ -164,20 +163,16 @@ PROMPTS = {
 """After lm-evaluation-harness, ``super_glue/wsc``, and ``WSCPromptCreator`` of
 github.com/SloLama/slobench_evaluation, with the two signs of this task in place of their one."""
 
-TASK = Task(
-    name="wsc",
+TASK = superglue_task(
+    "wsc",
+    "WSC",
+    mark_rows,
     title="WSC: does the pronoun mean this one?",
     kind="span_pair",
     labels=("false", "true"),
     columns=("marked", "span1", "span2"),
-    metric="accuracy",
-    languages=("sl", "en"),
-    licence=superglue_release.LICENCE,
-    source=superglue_release.SOURCE,
     templates={"pair": pair, "marked": marked_text},
     prompts=PROMPTS,
-    read_rows=superglue_release.superglue_reader("WSC", mark_rows),
-    id="idx",
     group="text",
     clustered=True,
     aliases={"0": "false", "1": "true"},

@@ -11,8 +11,7 @@ from paretune.analysis.cells import group_into_cells
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune_slovene.paper import measured
-from paretune_slovene.paper.claims import load_claims
-from paretune_slovene.paper.judging import ClaimVerdict
+from paretune_slovene.paper.claims import ClaimVerdict, load_claims
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 

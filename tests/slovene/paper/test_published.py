@@ -4,8 +4,7 @@ import pytest
 
 from paretune.metrics.classification import WEIGHTED_F1
 from paretune_slovene.paper import published
-from paretune_slovene.paper.claims import Claim, load_claims
-from paretune_slovene.paper.judging import ClaimComparison, ClaimVerdict, judge
+from paretune_slovene.paper.claims import Claim, ClaimComparison, ClaimVerdict, judge, load_claims
 from paretune_slovene.paper.published import PublishedRun
 
 CLAIMS = {claim.id: claim for claim in load_claims()}

@@ -23,13 +23,13 @@ from paretune.tasks import available
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune.verbs import report as reports
-from paretune_slovene.slobench import superglue_rows, superglue_zip
+from paretune_slovene.slobench import superglue_submission, superglue_zip
 from paretune_slovene.slobench.evaluate import check
 from paretune_slovene.slobench.export_submission import export_slobench
 from paretune_slovene.slobench.official_scores import LABELS
 from paretune_slovene.slobench.submission import open_submission
 from paretune_slovene.slobench.submission_card import list_notes
-from paretune_slovene.slobench.superglue_rows import NAMES
+from paretune_slovene.slobench.superglue_submission import NAMES
 
 COUNTS = {task: UNLABELLED * (4 if task == "MultiRC" else 1) for task in LABELS}
 
@@ -240,8 +240,8 @@ def test_tasks_of_several_folders_need_a_release(done: Any, tmp_path: Path) -> N
     moved = study.tasks[0].model_copy(update={"source": str(other)})
     tasks = {"BoolQ": [moved], "RTE": [study.tasks[4]]}
     with pytest.raises(StudyError, match="read from several folders"):
-        superglue_rows.common_source(tasks)
-    assert superglue_rows.common_source({"BoolQ": [moved]}) == other
+        superglue_submission.common_source(tasks)
+    assert superglue_submission.common_source({"BoolQ": [moved]}) == other
 
 
 def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> None:
