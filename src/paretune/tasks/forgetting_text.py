@@ -46,26 +46,36 @@ def read_blocks(text: str, language: str | None) -> tuple[Example, ...]:
     Raises:
         DataError: the file cannot be read, or has no text.
     """
+    ending = PurePosixPath(text).suffix.lower()
     if text in SHIPPED_LANGUAGES:
-        return _read_column(str(SHIPPED_FILE), (text,))
-    if PurePosixPath(text).suffix.lower() == ".tmx":
+        cells, name = _read_column(str(SHIPPED_FILE), (text,)), SHIPPED_FILE.name
+    elif ending == ".tmx":
         raise DataError(
             "is a TMX file, which has pairs; a decoder needs a text of one language.",
             where=Path(text).name,
             remedy="Give a plain text, or a table with a column text.",
         )
-    if PurePosixPath(text).suffix.lower() in EXTENSIONS:
-        return _read_column(text, ("text", language) if language else ("text",))
-    content, name = read_text(text)
-    blocks, line, lines = list[Example](), 0, list[str]()
-    for number, text_line in enumerate([*content.splitlines(), ""], 1):
-        if text_line.strip():
-            line = line if lines else number
-            lines.append(text_line.strip())
-        elif lines:
-            blocks.append(_block(len(blocks), " ".join(lines), f"{name} line {line}"))
-            lines = []
-    return _require_blocks(blocks, name)
+    elif ending in EXTENSIONS:
+        cells, name = _read_column(text, ("text", language or "text")), Path(text).name
+    else:
+        content, name = read_text(text)
+        cells, begins_anew = [], True
+        for number, line in enumerate(map(str.strip, content.splitlines()), 1):
+            if line and begins_anew:
+                cells.append((line, f"{name} line {number}"))
+            elif line:
+                cells[-1] = (f"{cells[-1][0]} {line}", cells[-1][1])
+            begins_anew = not line
+    if len(cells) < 2:
+        raise DataError(
+            f"has {len(cells)} paragraphs; forgetting is measured on two at least.",
+            where=name,
+            remedy="Part paragraphs by blank lines; 40 of them make a useful interval.",
+        )
+    return tuple(
+        Example(f"forgetting:{number}", ((cell, None),), None, where)
+        for number, (cell, where) in enumerate(cells[:MAX_BLOCKS])
+    )
 
 
 def read_pairs(text: str, languages: Sequence[str]) -> tuple[Example, ...]:
@@ -95,33 +105,15 @@ def read_pairs(text: str, languages: Sequence[str]) -> tuple[Example, ...]:
     return load_pairs(spec).train[:MAX_BLOCKS]
 
 
-def _read_column(text: str, columns: Sequence[str]) -> tuple[Example, ...]:
-    """Texts of the first of the columns that the table has; empty cells are left out."""
+def _read_column(text: str, columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Cells, with their places, of the first of the columns that the table has; no empty ones."""
     rows = read_rows(text)
     column = next((c for c in columns if any(c in row.values for row in rows)), None)
     if column is None:
         raise DataError(
-            f"has no column {' or '.join(columns)}.",
+            f"has no column {' or '.join(dict.fromkeys(columns))}.",
             where=Path(text).name,
             remedy="Name the column of texts so, or give a plain text with blank lines.",
         )
     cells = [(str(row.values.get(column) or "").strip(), row.where) for row in rows]
-    blocks = [
-        _block(number, cell, where)
-        for number, (cell, where) in enumerate((cell, where) for cell, where in cells if cell)
-    ]
-    return _require_blocks(blocks, Path(text).name)
-
-
-def _block(number: int, text: str, where: str) -> Example:
-    return Example(f"forgetting:{number}", ((text, None),), None, where)
-
-
-def _require_blocks(blocks: Sequence[Example], name: str) -> tuple[Example, ...]:
-    if len(blocks) < 2:
-        raise DataError(
-            f"has {len(blocks)} paragraphs; forgetting is measured on two at least.",
-            where=name,
-            remedy="Part paragraphs by blank lines; 40 of them make a useful interval.",
-        )
-    return tuple(blocks[:MAX_BLOCKS])
+    return [(cell, where) for cell, where in cells if cell]
