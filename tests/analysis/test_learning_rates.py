@@ -1,0 +1,145 @@
+"""Which learning rate a method continues with, by which metric, and what fewer trials give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import fake_records as fake
+
+from paretune.analysis.learning_rates import (
+    expected_best_scores,
+    expected_maximum,
+    find_primary_metric,
+    select_learning_rate,
+)
+from paretune.store.record import Record
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "weighted_f1", "accuracy_f1"])
+def test_the_primary_metric_is_found_from_recorded_values(metric: str) -> None:
+    raw = {key: value for key, value in fake.own_task("t").items() if key != "metric"}
+    study = fake.study(tasks=[raw])
+    parts = [fake.answers(0.6, labels=3, seed=seed) for seed in range(3)]
+    runs = [fake.make_run(study, "final", "lora", seed) for seed in range(3)]
+    records = [
+        fake.record(run, result={"scores": {"test": fake.scores(part, metric)}})
+        for run, part in zip(runs, parts, strict=True)
+    ]
+    assert find_primary_metric(records) == metric
+
+
+def test_an_unknown_primary_score_is_not_taken_for_another() -> None:
+    raw = {key: value for key, value in fake.own_task("t").items() if key != "metric"}
+    study = fake.study(tasks=[raw])
+    run = fake.make_run(study, "final", "lora", 1)
+    scores = fake.scores(fake.answers(0.6), "accuracy") | {"primary": 0.123}
+    assert find_primary_metric([fake.record(run, result={"scores": {"test": scores}})]) is None
+    assert find_primary_metric([]) is None
+
+
+STUDY = fake.study()
+
+
+def trial(rate: float, quality: float | None, fold: int = 0, **changes) -> Record:
+    run = fake.make_run(STUDY, "tune", "lora", 0, learning_rate=rate, fold=fold)
+    if quality is None:
+        return fake.record(run, outcome=changes.pop("outcome", "diverged"))
+    part = fake.answers(quality, n=200, part=f"fold{fold}", seed=changes.pop("seed", 0))
+    return fake.record(run, {"selection": part}, **changes)
+
+
+def test_the_best_mean_over_folds_is_chosen() -> None:
+    choice = select_learning_rate(
+        [trial(1e-4, 0.5, f) for f in (0, 1)]
+        + [trial(1e-3, 0.8, f) for f in (0, 1)]
+        + [trial(1e-2, 0.6, f) for f in (0, 1)]
+    )
+    assert choice.rate == 1e-3
+    assert not choice.undecided
+    assert not choice.edge
+    assert [t.rate for t in choice.table] == [1e-4, 1e-3, 1e-2]
+    assert [t.folds for t in choice.table] == [2, 2, 2]
+
+
+def test_the_best_at_the_end_of_the_range_is_flagged() -> None:
+    assert select_learning_rate([trial(1e-4, 0.5), trial(1e-3, 0.8)]).edge
+    assert not select_learning_rate([trial(1e-3, 0.8)]).edge
+
+
+def test_what_blew_up_counts_as_worst_and_is_not_dropped() -> None:
+    choice = select_learning_rate(
+        [trial(1e-4, 0.55, 0), trial(1e-4, 0.55, 1), trial(1e-2, 0.9, 0), trial(1e-2, None, 1)]
+    )
+    assert choice.rate == 1e-4
+    assert choice.table[1].failed == 1
+    assert choice.table[1].score < 0.5
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "out_of_memory"])
+def test_nothing_is_chosen_where_everything_failed(outcome: str) -> None:
+    choice = select_learning_rate([trial(r, None, outcome=outcome) for r in (1e-4, 1e-3)])
+    assert choice.rate is None
+    assert [t.failed for t in choice.table] == [1, 1]
+
+
+def test_ties_go_to_the_lower_loss_then_to_the_smaller_rate_and_are_undecided() -> None:
+    lower = select_learning_rate([trial(1e-4, 0.6, loss=0.9), trial(1e-3, 0.6, loss=0.5)])
+    assert lower.rate == 1e-3
+    assert lower.undecided
+    same = select_learning_rate([trial(1e-3, 0.6), trial(1e-4, 0.6)])
+    assert same.rate == 1e-4
+    assert same.undecided
+
+
+def test_a_lead_within_one_standard_error_is_undecided() -> None:
+    close = [trial(1e-4, 0.60, seed=1), trial(1e-3, 0.61, seed=2), trial(1e-2, 0.3)]
+    assert select_learning_rate(close).undecided
+
+
+def test_an_error_says_nothing_of_its_rate() -> None:
+    choice = select_learning_rate([trial(1e-4, 0.5), trial(1e-3, None, outcome="error")])
+    assert choice.rate == 1e-4
+    assert len(choice.table) == 1
+    assert select_learning_rate([]).rate is None
+
+
+def tuning(levels: dict[float, float | None]):
+    study = fake.study()
+    records = []
+    for place, (rate, level) in enumerate(levels.items()):
+        run = fake.make_run(study, "tune", "lora", 0, learning_rate=rate)
+        parts = (
+            {} if level is None else {"selection": fake.answers(level, seed=place, part="train")}
+        )
+        records.append(fake.record(run, parts, "ok" if parts else "diverged"))
+    return records
+
+
+def test_the_expected_maximum_is_that_of_draws_with_replacement() -> None:
+    values = np.array([0.5, 0.9, 0.7, 0.7])
+    rng = np.random.default_rng(1)
+    for n in (1, 2, 5):
+        drawn = rng.choice(values, (200_000, n)).max(axis=1).mean()
+        assert float(expected_maximum(values, n)) == pytest.approx(drawn, abs=0.002)
+    assert float(expected_maximum(values, 1)) == pytest.approx(values.mean())
+    assert float(expected_maximum(values, 500)) == pytest.approx(0.9)
+
+
+def test_more_trials_promise_more_and_say_on_what() -> None:
+    records = tuning({1e-4: 0.4, 1e-3: 0.8, 1e-2: 0.6})
+    scores = expected_best_scores(records, "accuracy")
+    assert [best.trials for best in scores] == [1, 2, 3]
+    estimates = [best.expected.estimate for best in scores]
+    assert estimates == sorted(estimates)
+    assert all(b.expected.low < b.expected.estimate < b.expected.high for b in scores)
+    assert {(b.expected.n_examples, b.expected.n_seeds) for b in scores} == {(60, 1)}
+    assert [best.seconds for best in scores] == [12.0, 24.0, 36.0]
+
+
+def test_lost_trials_count_as_the_lowest_score() -> None:
+    scores = expected_best_scores(tuning({1e-4: 0.6, 1e-3: None}), "accuracy")
+    whole = expected_best_scores(tuning({1e-4: 0.6, 1e-3: 0.6}), "accuracy")
+    assert scores[0].expected.estimate == pytest.approx(whole[0].expected.estimate / 2, abs=0.06)
+    assert expected_best_scores(tuning({1e-4: 0.6, 1e-3: None}), "r2") == ()
+    assert expected_best_scores(tuning({1e-4: 0.6}), "accuracy") == ()
+    assert expected_best_scores(tuning({1e-4: None, 1e-3: None}), "accuracy") == ()
