@@ -9,6 +9,7 @@ import pytest
 from support import tiny_study
 from support.report_texts import texts_by_method
 
+from paretune.methods.core.titles import title_of
 from paretune.store import Store
 from paretune.verbs.export import export
 from paretune.verbs.report import report
@@ -35,7 +36,7 @@ def test_a_searched_combination_is_a_row_like_any_other(tmp_path: Path, tiny_mod
     assert "What the search found" in page.read_text(encoding="utf-8")
     row = next(r for r in task.methods if r.method == "auto")
     assert row.score is not None
-    texts = texts_by_method(task.find_table("search"))["auto"]
+    texts = texts_by_method(task.find_table("search"))[title_of("auto")]
     assert texts[4] == str(len(trials)) and "■" in texts[1]
     exported = export(
         study, store=folder, output=tmp_path / "out", method="auto", allow_collapsed=True
