@@ -62,9 +62,9 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
 
     tasks = {task.key: task for task in report(study, store=tmp_path / "store").tasks}
     multirc = tasks["multirc-sl"]
-    assert multirc.metric == "mean of F1a and EM"
+    assert multirc.metric_title == "mean of F1a and EM"
     assert multirc.basis.startswith("40 test answers to 20 questions in 10 groups, ")
-    assert multirc.constant_score is not None and multirc.constant_score.n_clusters == 10
+    assert multirc.constant is not None and multirc.constant.n_clusters == 10
     assert tasks["wsc-sl"].basis.startswith("10 test examples in 5 groups, ")
     assert all(row.score for task in tasks.values() for row in task.cells)
     assert all(row.verdict for task in tasks.values() for row in task.methods)
