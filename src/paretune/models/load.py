@@ -151,7 +151,9 @@ def load_model(
             model = open_model(True, dtype)[0]
             to_linear_layers(model)
         if anatomy.topology.pooled_token == -1:
-            anatomy = _use_as_padding(model, anatomy, tokenizer.pad_token_id)
+            if anatomy.pad_id is None:  # a decoder's config may name no padding token
+                model.config.pad_token_id = tokenizer.pad_token_id
+                anatomy = replace(anatomy, pad_id=tokenizer.pad_token_id)
             if head.logits:
                 read_last_token(model)
         direction = NO_DIRECTION
@@ -170,14 +172,6 @@ def load_model(
     return LoadedModel(
         model.eval(), tokenizer, anatomy, parameters, tuple(notes), direction, rates, transposed
     )
-
-
-def _use_as_padding(model: Any, anatomy: Anatomy, pad_id: int) -> Anatomy:
-    """Name the tokenizer's padding token in the config of a decoder that has none."""
-    if anatomy.pad_id is not None:
-        return anatomy
-    model.config.pad_token_id = pad_id
-    return replace(anatomy, pad_id=pad_id)
 
 
 def _split_drawn(

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import ModelError, first_line
+from paretune.models.sources.files import iterate_objects
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.heads import SAFE_LOADING
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 import re
-from collections.abc import Iterator
 
 
 def load_tokenizer(
@@ -46,7 +46,9 @@ def load_tokenizer(
     if tokenizer.is_fast and spm is not None:
         require_same_tokenization(tokenizer, spm, where)
     if tokenizer.pad_token_id is None and anatomy.topology.pooled_token == -1:
-        _pad_with_end(tokenizer)
+        # With the token that ends a text, as is usual with decoders: the mask hides it.
+        ends = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
+        tokenizer.pad_token = next((token for token in ends if token is not None), None)
     if tokenizer.pad_token_id is None:
         raise ModelError(
             "its tokenizer has no padding token, so that texts cannot be batched.",
@@ -64,7 +66,9 @@ def load_tokenizer(
             remedy="Tokenizer and weights belong to different models.",
         )
     padded = getattr(model.config, "pad_token_id", None)
-    if _positions_skip_padding(model, anatomy) and padded != tokenizer.pad_token_id:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    positions_skip_padding = anatomy.max_length is not None and anatomy.max_length != limit
+    if positions_skip_padding and padded != tokenizer.pad_token_id:
         raise ModelError(
             f"its tokenizer pads with token {tokenizer.pad_token_id}, its config says {padded}, "
             "and the model counts positions by it.",
@@ -72,14 +76,6 @@ def load_tokenizer(
             remedy="Correct pad_token_id in config.json or pad_token in tokenizer_config.json.",
         )
     return tokenizer
-
-
-def _pad_with_end(tokenizer: Any) -> None:
-    """Pad with the token that ends a text, as is usual with decoders: the mask hides it."""
-    for token in (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token):
-        if token is not None:
-            tokenizer.pad_token = token
-            return
 
 
 def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
@@ -153,11 +149,6 @@ def _load_camembert(folder: Path, spm: Path) -> Any:
         if getattr(tokenizer, role) is None:
             setattr(tokenizer, role, token)
     return tokenizer
-
-
-def _positions_skip_padding(model: Any, anatomy: Anatomy) -> bool:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    return anatomy.max_length is not None and anatomy.max_length != limit
 
 
 MODEL_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
@@ -344,7 +335,7 @@ def require_bounded_patterns(tokenizer: Any, where: str) -> None:
         component = getattr(tokenizer, part)
         if component is None:
             continue
-        for rule in _iterate_rules(json.loads(component.__getstate__())):
+        for rule in iterate_objects(json.loads(component.__getstate__())):
             pattern = rule.get("pattern")
             regex = pattern.get("Regex") if isinstance(pattern, dict) else None
             if isinstance(regex, str) and repeats_repetition(regex):
@@ -362,17 +353,6 @@ def require_bounded_patterns(tokenizer: Any, where: str) -> None:
             where=where,
             remedy=_REMEDY,
         )
-
-
-def _iterate_rules(value: Any) -> Iterator[dict[str, Any]]:
-    groups = [value]
-    while groups:
-        group = groups.pop()
-        if isinstance(group, dict):
-            yield group
-            groups += group.values()
-        elif isinstance(group, list):
-            groups += group
 
 
 def repeats_repetition(pattern: str) -> bool:

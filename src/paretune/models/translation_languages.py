@@ -85,7 +85,8 @@ def set_languages(
         codes = [t for t in tokenizer.all_special_tokens if _is_code(t)]
         tokenizer.src_lang = _find_code(source, codes, where)
         tokenizer.tgt_lang = _find_code(target, codes, where)
-        first = vocabulary.get(_vocabulary_token(tokenizer.tgt_lang, vocabulary))
+        code = tokenizer.tgt_lang
+        first = vocabulary.get(code, vocabulary.get(f"__{code}__"))  # M2M100 calls __sl__ sl
         return TranslationDirection(prefix, first)
     direction = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
     for preposition, language, covered in zip(("from", "into"), languages, direction, strict=True):
@@ -132,11 +133,6 @@ def _find_code(language: str, codes: list[str], where: str) -> str:
     if len(fitting) != 1:
         raise _unknown_language(language, fitting or sorted(plain), where)
     return fitting[0]
-
-
-def _vocabulary_token(code: str, vocabulary: dict[str, int]) -> str:
-    """M2M100 writes ``__sl__`` and calls it ``sl``."""
-    return code if code in vocabulary else f"__{code}__"
 
 
 def _unknown_language(language: str, languages: list[str], where: str) -> ModelError:

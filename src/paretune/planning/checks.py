@@ -21,7 +21,7 @@ from paretune.objectives.readouts import for_readout
 from paretune.planning.prepare import PreparedStudy, find_source
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.evaluator import OptionalMetrics
+from paretune.training.evaluation.evaluator import prepare_metrics
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
@@ -57,7 +57,7 @@ def check_optional_metrics(
         if generation.bertscore_model is not None:
             find_source(ModelSpec(name=generation.bertscore_model), caches, offline=offline)
         if dataset.objective.generates:
-            OptionalMetrics(generation, dataset.language or "", caches)
+            prepare_metrics(generation, dataset.language, caches)
 
 
 def check_models(runs: Iterable[Run], caches: ProcessCache) -> None:

@@ -13,7 +13,7 @@ from paretune.methods import ConfiguredBaseline
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.evaluator import OptionalMetrics
+from paretune.training.evaluation.evaluator import prepare_metrics, score_segments
 from paretune.training.recovery.checkpoint import read_progress
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
@@ -144,9 +144,9 @@ def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> 
         predictions[part] = objective.predict(predict(examples), examples, scale)
         if objective.generates:
             generation = run.generation or Generation()
-            optional = OptionalMetrics(generation, dataset.language or "", caches)
+            scorers = prepare_metrics(generation, dataset.language, caches)
             texts, references = predictions[part].prediction, objective.references(examples)
-            segment = optional.score_segments([*map(str, texts)], [*map(str, references)])
+            segment = score_segments(scorers, texts, references)
             predictions[part] = replace(predictions[part], segment=segment)
     write_scores(outcome, run, predictions, parts, dataset, diverged=False)
     seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}

@@ -22,7 +22,7 @@ def test_an_encoder_computes_where_its_run_does_if_it_fits(monkeypatch, device, 
     monkeypatch.setattr(evaluator, "load_headless_encoder", lambda source: (model, None))
     monkeypatch.setattr(evaluator, "read_free_bytes", lambda name: free)
     generation = Generation(metrics=("bertscore",), bertscore_model="encoder")
-    metrics = evaluator.OptionalMetrics(generation, "sl", Caches(), device)
+    metrics = evaluator.prepare_metrics(generation, "sl", Caches(), device)
     with pytest.raises(AttributeError):  # the model of this test is none
-        metrics.score_segments(["a"], ["b"])
+        evaluator.score_segments(metrics, ["a"], ["b"])
     assert moved == [place or device]

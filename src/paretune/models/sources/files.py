@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,18 @@ def read_json_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, A
     if not isinstance(value, dict):
         raise ModelError("is not a JSON object.", where=str(path))
     return value
+
+
+def iterate_objects(value: Any) -> Iterator[dict[str, Any]]:
+    """All objects inside a value of JSON, as deep as it was read, itself included."""
+    groups = [value]
+    while groups:
+        group = groups.pop()
+        if isinstance(group, dict):
+            yield group
+            groups += group.values()
+        elif isinstance(group, list):
+            groups += group
 
 
 def read_tensor_dtypes(path: Path) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -29,6 +29,7 @@ from paretune.models.sources.files import (
     ModelFiles,
     describe_missing,
     has_weights,
+    iterate_objects,
     list_model_files,
     read_tensor_dtypes,
 )
@@ -178,7 +179,8 @@ def _refuse_hostile_settings(spec: ModelSpec, files: ModelFiles) -> None:
     and runs where the package ``kernels`` is installed; ``transformers_weights`` another file.
     """
     where = f"{files.folder / 'config.json'}"
-    for key, value in _iterate_settings(files.config):
+    settings = [item for group in iterate_objects(files.config) for item in group.items()]
+    for key, value in settings:
         if _IMPLEMENTATION.fullmatch(key) and value not in _OWN_IMPLEMENTATIONS:
             raise ModelError(
                 f"names other code to compute with ({key}: {value!r:.80}); paretune never runs "
@@ -203,19 +205,6 @@ def _refuse_hostile_settings(spec: ModelSpec, files: ModelFiles) -> None:
                     where=where,
                     remedy="It is damaged, or not to be trusted: fetch the model again.",
                 )
-
-
-def _iterate_settings(value: Any) -> Iterator[tuple[str, Any]]:
-    """All keys with their values, also in configs inside; as deep as JSON was read."""
-    groups = [value]
-    while groups:
-        group = groups.pop()
-        if isinstance(group, Mapping):
-            for key, inner in group.items():
-                yield str(key), inner
-                groups.append(inner)
-        elif isinstance(group, list):
-            groups += group
 
 
 _ALWAYS = ["config.json", GENERATION_CONFIG, *TOKENIZER_FILES]

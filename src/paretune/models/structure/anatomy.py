@@ -262,9 +262,11 @@ def find_target_modules(
             unmatched.append(name)
     if unmatched and not allow_unmatched:
         listed = ", ".join(f'"{name}"' for name in unmatched)
+        prefix = f"{anatomy.layers[0].name}."
+        first = [n.removeprefix(prefix) for n in anatomy.linear_layers if n.startswith(prefix)]
         raise MethodError(
             f"{option}: {listed} {'match' if len(unmatched) > 1 else 'matches'} no linear "
-            f"layer of the model.\nIts first layer has: {', '.join(_list_first_layer(anatomy))}.\n",
+            f"layer of the model.\nIts first layer has: {', '.join(first)}.\n",
             remedy=f"Name one of these, or a role: {', '.join(ROLES)}.",
         )
     return [name for name in anatomy.linear_layers if name in chosen]
@@ -293,8 +295,3 @@ def accepts_embeddings(model: Any, *, tolerance: float = 1e-5) -> bool:
     finally:
         model.train(training)
     return torch.allclose(by_ids, by_embeddings, rtol=tolerance, atol=tolerance)
-
-
-def _list_first_layer(anatomy: Anatomy) -> list[str]:
-    prefix = f"{anatomy.layers[0].name}."
-    return [n.removeprefix(prefix) for n in anatomy.linear_layers if n.startswith(prefix)]

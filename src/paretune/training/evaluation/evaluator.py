@@ -7,9 +7,10 @@ generated once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from paretune import metrics
 from paretune.data.example import Dataset, Example, dependence_groups
@@ -48,31 +49,32 @@ class _Encoder:
         return model.to(self.device if fits else "cpu"), tokenizer
 
 
-class OptionalMetrics:
+SegmentScorers = Mapping[str, Callable[[Sequence[str], Sequence[str]], list[float]]]
+"""By metric, from hypotheses and references to the score of each segment, 0 to 1."""
+
+
+def prepare_metrics(
+    generation: Generation, language: str | None, caches: ProcessCache, device: str = "cpu"
+) -> SegmentScorers:
     """The optional metrics of one run.
 
     Raises:
         MissingDependencyError: NLTK, its data or WordNet is missing, or does not know the language.
         ModelError: the encoder of BERTScore cannot be found.
     """
+    encoder = None
+    if generation.bertscore_model is not None:
+        encoder = _Encoder(caches.source(ModelSpec(name=generation.bertscore_model)), device)
+    available = segment_metrics() if generation.metrics else {}
+    return {name: available[name].prepare(language or "", encoder) for name in generation.metrics}
 
-    def __init__(
-        self, generation: Generation, language: str, caches: ProcessCache, device: str = "cpu"
-    ) -> None:
-        encoder = None
-        if generation.bertscore_model is not None:
-            source = caches.source(ModelSpec(name=generation.bertscore_model))
-            encoder = _Encoder(source, device)
-        available = segment_metrics() if generation.metrics else {}
-        self._scorers = {
-            name: available[name].prepare(language, encoder) for name in generation.metrics
-        }
 
-    def score_segments(
-        self, hypotheses: Sequence[str], references: Sequence[str]
-    ) -> dict[str, list[float]]:
-        """By metric, each segment's score, 0 to 1."""
-        return {name: score(hypotheses, references) for name, score in self._scorers.items()}
+def score_segments(
+    scorers: SegmentScorers, hypotheses: Sequence[object], references: Sequence[object]
+) -> dict[str, list[float]]:
+    """By metric, each segment's score."""
+    texts = [*map(str, hypotheses)], [*map(str, references)]
+    return {name: score_texts(*texts) for name, score_texts in scorers.items()}
 
 
 def score(
@@ -97,19 +99,6 @@ def to_table(
     }
 
 
-class Evaluator(Protocol):
-    """Scores the present weights."""
-
-    def score_selection(self) -> dict[str, float]:
-        """``primary`` (the higher the better) and ``loss`` on the selection part."""
-
-    def predict_selection(self, progress: Progress) -> ModelPredictions:
-        """Predictions for the selection part by the best weights, which the model holds again."""
-
-    def predict(self, part: str) -> ModelPredictions:
-        """Predictions for a part."""
-
-
 @dataclass(frozen=True)
 class WeightAccess:
     """Access of an evaluator to the present weights.
@@ -123,6 +112,27 @@ class WeightAccess:
     evaluate: Callable[[str], Any]
     generate: Callable[[str], list[str]]
     score_answers: Callable[[str], Any]
+
+
+@dataclass
+class Evaluator(ABC):
+    """Scores the present weights."""
+
+    objective: Objective
+    parts: Parts
+    weights: WeightAccess
+
+    @abstractmethod
+    def score_selection(self) -> dict[str, float]:
+        """``primary`` (the higher the better) and ``loss`` on the selection part."""
+
+    @abstractmethod
+    def predict(self, part: str) -> ModelPredictions:
+        """Predictions for a part."""
+
+    def predict_selection(self, progress: Progress) -> ModelPredictions:
+        """Predictions for the selection part by the best weights, which the model holds again."""
+        return self.predict("selection")
 
 
 def make_evaluator(
@@ -141,23 +151,20 @@ def make_evaluator(
     dataset, objective = caches.dataset(run.task), batch.objective
     if not objective.generates:
         scale = batch.loss_options.target_scale
-        return PredictionEvaluator(objective, scale, dataset, parts, weights)
+        return PredictionEvaluator(objective, parts, weights, dataset, scale)
     generation = run.generation or Generation()
     if objective.predicts_labels:  # its texts are read, not compared
         generation = generation.model_copy(update={"metrics": (), "bertscore_model": None})
-    optional = OptionalMetrics(generation, dataset.language or "", caches, device)
-    return LossEvaluator(objective, parts, weights, optional)
+    scorers = prepare_metrics(generation, dataset.language, caches, device)
+    return LossEvaluator(objective, parts, weights, scorers)
 
 
 @dataclass
-class PredictionEvaluator:
+class PredictionEvaluator(Evaluator):
     """Selects by the scores of predictions: labels, choices and numbers."""
 
-    objective: Objective
-    target_scale: TargetScale | None
     dataset: Dataset
-    parts: Parts
-    weights: WeightAccess
+    target_scale: TargetScale | None
     history: list[ModelPredictions] = field(default_factory=list)
 
     def score_selection(self) -> dict[str, float]:
@@ -180,24 +187,17 @@ class PredictionEvaluator:
         return self.objective.predict(self.weights.evaluate(part), examples, self.target_scale)
 
 
-@dataclass(frozen=True)
-class LossEvaluator:
+@dataclass
+class LossEvaluator(Evaluator):
     """Selects by the loss; texts are generated once, also where the test part selects."""
 
-    objective: Objective
-    parts: Parts
-    weights: WeightAccess
-    optional_metrics: OptionalMetrics
+    scorers: SegmentScorers
     generated: dict[str, ModelPredictions] = field(default_factory=dict)
 
     def score_selection(self) -> dict[str, float]:
         """The loss of a token, in nats."""
         loss = self.weights.evaluate("selection").mean
         return {"primary": -loss, "loss": loss}
-
-    def predict_selection(self, progress: Progress) -> ModelPredictions:
-        """Generated now: none were during training."""
-        return self.predict("selection")
 
     def predict(self, part: str) -> ModelPredictions:
         """By beam search; optional metrics and token losses only for parts that are reported."""
@@ -210,7 +210,6 @@ class LossEvaluator:
     def _generate(self, part: str) -> ModelPredictions:
         examples, objective = self.parts.named(part), self.objective
         texts = self.weights.generate(part)
-        references = [str(reference) for reference in objective.references(examples)]
         losses: TokenLosses = self.weights.evaluate(part)
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
         if objective.answer_scores is not None:
@@ -218,7 +217,7 @@ class LossEvaluator:
             return replace(predictions, scores=[[round(float(s), 4) for s in row] for row in rows])
         if part not in TEST_PARTS:
             return predictions
-        segment = self.optional_metrics.score_segments(texts, references)
+        segment = score_segments(self.scorers, texts, objective.references(examples))
         # Four decimals: finer than any difference of two runs, and half the bytes.
         scores = [[round(-float(loss), 4) for loss in tokens] for tokens in losses.tokens]
         return replace(predictions, scores=scores, segment=segment)

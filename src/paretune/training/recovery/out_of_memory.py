@@ -54,20 +54,16 @@ def fit_in_memory(
 
     False where even a micro-batch of 1 was too large.
     """
-    while not _fits(attempt, micro_batch):
-        gc.collect()
+    while True:
+        try:
+            attempt(micro_batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        gc.collect()  # the tensors were freed with the frames of the attempt
         if micro_batch == 1:
             return False
         micro_batch //= 2
         on_halved(micro_batch)
-    return True
-
-
-def _fits(attempt: Callable[[int], None], micro_batch: int) -> bool:
-    try:
-        attempt(micro_batch)
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            return False  # its tensors are freed with the frames of the attempt
-        raise
-    return True

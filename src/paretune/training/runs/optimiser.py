@@ -116,7 +116,7 @@ def make_adamw(
     factors = learning_rate_factors or {}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained.items():
-        decay = 0.0 if name.endswith("bias") or _is_norm(name) else weight_decay
+        decay = 0.0 if name.endswith("bias") or "norm" in name.lower() else weight_decay
         groups.setdefault((decay, factors.get(name, 1.0)), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1]))
     return torch.optim.AdamW(
@@ -138,7 +138,3 @@ def clip_gradients(trained: Mapping[str, nn.Parameter], ceiling: float | None) -
     if ceiling is not None and (norm.device.type != "cpu" or not norm <= ceiling):
         torch.nn.utils.clip_grads_with_norm_(parameters, ceiling, norm)
     return norm
-
-
-def _is_norm(name: str) -> bool:
-    return "norm" in name.lower()
