@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,25 +97,11 @@ class Encoded:
 
     def select(self, indices: Sequence[int]) -> Encoded:
         """Some of the examples."""
-        return Encoded(
-            ids=[self.ids[i] for i in indices],
-            type_ids=_select(self.type_ids, indices),
-            lengths=[self.lengths[i] for i in indices],
-            labels=[self.labels[i] for i in indices],
-            truncated=[self.truncated[i] for i in indices],
-            targets=_select(self.targets, indices),
-            completion_starts=_select(self.completion_starts, indices),
-            unscored=_select(self.unscored, indices),
-            alternatives=_select(self.alternatives, indices),
-            divisors=_select(self.divisors, indices),
-        )
-
-
-T = TypeVar("T")
-
-
-def _select(values: list[T] | None, indices: Sequence[int]) -> list[T] | None:
-    return None if values is None else [values[i] for i in indices]
+        chosen: dict[str, Any] = {}
+        for column in fields(self):
+            values = getattr(self, column.name)
+            chosen[column.name] = None if values is None else [values[i] for i in indices]
+        return Encoded(**chosen)
 
 
 def encode_texts(
@@ -216,9 +202,10 @@ def _tokenise(
     if any(second is not None for _, second in pairs) and not marks_pairs(tokenizer):
         pairs = [(a, None if b is None else f"\n{b}") for a, b in pairs]
     encoded = _call_tokenizer(tokenizer, pairs, max_length)
+    ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
     for row, ids in enumerate(encoded["input_ids"]):
         if not ids:
-            ids.append(_end_token(tokenizer))
+            ids.append(next(token for token in ends if token is not None))
             if "token_type_ids" in encoded:
                 encoded["token_type_ids"][row].append(0)
     return encoded
@@ -228,11 +215,6 @@ def marks_pairs(tokenizer: Any) -> bool:
     """Whether the tokenizer adds more to a pair of texts than to one: a token between them."""
     of_pair, of_one = (int(tokenizer.num_special_tokens_to_add(pair=b)) for b in (True, False))
     return of_pair > of_one
-
-
-def _end_token(tokenizer: Any) -> int:
-    candidates = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
-    return next(token for token in candidates if token is not None)
 
 
 def _call_tokenizer(

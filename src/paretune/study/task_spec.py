@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from paretune.study.specs import FrozenModel, Readout
 
 if TYPE_CHECKING:
-    from paretune.objectives import Objective
+    pass
 
 Label = int | float
 """An index into the labels (or choices), or the number that a regression predicts."""
@@ -222,9 +222,12 @@ class TaskSpec(FrozenModel):
 
     def _check_objective(self) -> None:
         """Columns, languages and metric are those of the kind's objective."""
-        from paretune import metrics
+        from paretune import metrics, objectives
 
-        objective = self._objective()
+        if self.kind is None:
+            objective = objectives.guess(between_languages=self.languages is not None)
+        else:
+            objective = objectives.get(self.kind)
         if (self.languages is not None) != objective.between_languages:
             raise ValueError("kind: translation, source_lang and target_lang go together")
         if self.test_shifted is not None and self.dataset is not None:
@@ -247,13 +250,6 @@ class TaskSpec(FrozenModel):
         if self.metric is not None and not objective.accepts(metrics.get(self.metric)):
             fitting = ", ".join(objective.selectable_metrics)
             raise ValueError(f"metric {self.metric} is none of {self.kind}: {fitting}")
-
-    def _objective(self) -> Objective:
-        from paretune import objectives
-
-        if self.kind is None:
-            return objectives.guess(between_languages=self.languages is not None)
-        return objectives.get(self.kind)
 
 
 def _not_one_of(names: tuple[str, ...]) -> PydanticCustomError:

@@ -182,7 +182,7 @@ def count_updates(
     in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
     names = options.select_layers(anatomy, in_full)
     updates = sum(count_layer(get_linear(model, n), options.for_layer(n)) for n in names)
-    return updates + count_module_parameters(model, in_full)
+    return updates + sum(p.numel() for m in in_full for p in model.get_submodule(m).parameters())
 
 
 OPTION = "modules_to_save"
@@ -257,8 +257,3 @@ def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) 
     if names:
         injection.changes.push(restore_base)
     return injection
-
-
-def count_module_parameters(model: nn.Module, names: Sequence[str]) -> int:
-    """How many parameters the modules have."""
-    return sum(p.numel() for name in names for p in model.get_submodule(name).parameters())

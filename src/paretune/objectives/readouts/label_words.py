@@ -26,14 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.encoding import Encoded, pad_batch
+from paretune.objectives.language_modelling import token_loss
 from paretune.objectives.logits import count_examples
 from paretune.objectives.objective import Objective
 from paretune.objectives.token_outputs import TokenOutputs
-from paretune.objectives.values import LossOptions
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from paretune.data.example import Example
     from paretune.data.prompt import Prompt
 
@@ -48,26 +46,16 @@ def read_label_words(objective: Objective, prompt: Prompt) -> Objective:
         head="causal_lm",
         problem_type=None,
         draws_head=False,
-        num_logits=_no_logits,
+        num_logits=lambda labels: 0,
         encode=encode,
         encode_training=replace(encode, right_only=True),
         text_lengths=LabelWordLengths(prompt),
         collate=pad_batch,
         weight=count_examples,
-        loss=_loss,
+        loss=token_loss,
         collector=LabelWordsCollector,
         peft_task_type="CAUSAL_LM",
     )
-
-
-def _no_logits(labels: int) -> int:
-    return 0
-
-
-def _loss(
-    outputs: TokenOutputs, data: Encoded, indices: Sequence[int], options: LossOptions
-) -> Tensor:
-    return outputs.summed_loss(options.label_smoothing)
 
 
 class LabelWordsCollector:
@@ -124,8 +112,12 @@ class EncodeLabelWords:
         tokeniser.fit(questions)
         if self.right_only:
             for question, example in zip(questions, examples, strict=True):
-                question.keep_answer(int(example.label or 0))
-        shared = not self.right_only and all(question.is_shared for question in questions)
+                right = int(example.label or 0)
+                question.tokens = [question.tokens[right]]
+                question.answers = [question.answers[right]]
+        shared = not self.right_only and all(
+            len(answer) == 1 for question in questions for _, answer in question.tokens
+        )
         texts_of = [question.tokens[:1] if shared else question.tokens for question in questions]
         divisors = [self.prompt.divisors(question.answers) for question in questions]
         return Encoded(
@@ -135,7 +127,9 @@ class EncodeLabelWords:
             labels=[example.label for example in examples],
             truncated=[question.truncated for question in questions],
             completion_starts=[[len(context) for context, _ in texts] for texts in texts_of],
-            alternatives=[q.first_tokens for q in questions] if shared else None,
+            alternatives=[[answer[0] for _, answer in q.tokens] for q in questions]
+            if shared
+            else None,
             divisors=None if self.prompt.length_normalisation == "none" else divisors,
         )
 
@@ -190,20 +184,6 @@ class _Question:
     def size(self) -> int:
         """Tokens of the longest text."""
         return max(len(context) + len(answer) for context, answer in self.tokens)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether all answers are one token."""
-        return all(len(answer) == 1 for _, answer in self.tokens)
-
-    @property
-    def first_tokens(self) -> list[int]:
-        """The first token of each answer."""
-        return [answer[0] for _, answer in self.tokens]
-
-    def keep_answer(self, label: int) -> None:
-        """Drop all answers but this one."""
-        self.tokens, self.answers = [self.tokens[label]], [self.answers[label]]
 
 
 class _Tokeniser:

@@ -63,7 +63,7 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
         head="causal_lm",
         problem_type=None,
         draws_head=False,
-        num_logits=_no_logits,
+        num_logits=lambda labels: 0,
         generates=True,
         label_smoothing=0.0,
         encode=EncodeText(prompt),
@@ -76,10 +76,6 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
         usage="generation",
         **changes,
     )
-
-
-def _no_logits(labels: int) -> int:
-    return 0
 
 
 @dataclass(frozen=True)
