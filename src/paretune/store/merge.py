@@ -80,15 +80,15 @@ class MergePlan:
 def plan_merge(db: sqlite3.Connection, content: StoreContent) -> MergePlan:
     """Compare the ended runs of another store with the runs that are here."""
     plan = MergePlan()
-    for run_id, other in content.runs.items():
+    for run_id, incoming in content.runs.items():
         row = db.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         if row is None or row["state"] == "todo":
             plan.added.append(run_id)
         elif row["state"] == "running":
             (plan.added if rows.is_abandoned(row) else plan.running).append(run_id)
         elif row["state"] == "failed":
-            (plan.added if other["state"] == "done" else plan.present).append(run_id)
-        elif other["state"] == "failed" or _same_result(row, other):
+            (plan.added if incoming["state"] == "done" else plan.present).append(run_id)
+        elif incoming["state"] == "failed" or _same_result(row, incoming):
             plan.present.append(run_id)
         else:
             plan.contradictory.append(run_id)
@@ -140,13 +140,13 @@ def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> bo
     return db.execute(statement, list(values.values())).rowcount > 0
 
 
-def _same_result(row: sqlite3.Row, other: sqlite3.Row) -> bool:
+def _same_result(row: sqlite3.Row, incoming: sqlite3.Row) -> bool:
     """Whether two results say the same; measurements of time and memory differ always.
 
     Raises:
         StoreError: one is no JSON.
     """
     try:
-        return bool(json.loads(row["result"]) == json.loads(other["result"]))
+        return bool(json.loads(row["result"]) == json.loads(incoming["result"]))
     except ValueError as error:
         raise StoreError(f"the result of run {row['run_id']} is no JSON ({error}).") from None

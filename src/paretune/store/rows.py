@@ -141,23 +141,25 @@ def load_moment(db: sqlite3.Connection, owner: str | None, lease_seconds: float 
         "SELECT run_id, stage, owner, lease_until FROM runs WHERE state = 'running'"
     ):
         if not is_abandoned(row):
-            other = place_of(row["owner"])
-            cost_waits |= _disturbs(other, place)
-            training_waits |= row["stage"] == "cost" and _disturbs(place, other)
-            if place is None or other in (place, None):
+            running = place_of(row["owner"])
+            cost_waits |= _disturbs(running, place)
+            training_waits |= row["stage"] == "cost" and _disturbs(place, running)
+            if place is None or running in (place, None):
                 by_worker.setdefault(row["owner"], []).append(row["run_id"])
     return Moment(time.time(), training_waits, cost_waits, list(by_worker.values()))
 
 
-def _disturbs(other: Place | None, cost: Place | None) -> bool:
+def _disturbs(training: Place | None, cost: Place | None) -> bool:
     """Whether what runs in one place would disturb a cost that is measured in the other.
 
     A cost has its device for itself; one of a CPU has the whole machine, since whatever trains on
     a GPU beside it also uses cores and the bus to memory. A place that is not known disturbs.
     """
-    if other is None or cost is None:
+    if training is None or cost is None:
         return True
-    return other.machine == cost.machine and (cost.device == "cpu" or other.device == cost.device)
+    return training.machine == cost.machine and (
+        cost.device == "cpu" or training.device == cost.device
+    )
 
 
 def mark_running(

@@ -379,34 +379,34 @@ class Store:
         with self._read() as db:
             return blob_files.find_problems(db, self._blobs)
 
-    def merge(self, other: Store, *, keep_own: bool = False) -> MergePlan:
+    def merge(self, source: Store, *, keep_own: bool = False) -> MergePlan:
         """Take the ended runs of another store, with their studies, blobs and settings.
 
         Args:
-            other: another store; it stays as it is.
+            source: another store; it stays as it is.
             keep_own: where both have done a run with different results, the one here stays.
 
         Raises:
             StoreError: the other store is damaged; or runs were done in both with different
                 results, and ``keep_own`` is not set. Nothing was changed.
         """
-        with other._read() as db:
-            content = StoreContent.load(db, str(other._file))
+        with source._read() as db:
+            content = StoreContent.load(db, str(source._file))
         with self._read() as db:
             plan = plan_merge(db, content)
         if plan.contradictory and not keep_own:
             first = plan.contradictory[:3]
             names = [tables.describe_stored_run(content.runs[run]["run"]) or run for run in first]
-            more = len(plan.contradictory) - len(names)
+            rest = len(plan.contradictory) - len(names)
             raise StoreError(
-                f"{'; '.join(names)}{f' and {more} more' if more else ''}: done in both stores, "
+                f"{'; '.join(names)}{f' and {rest} more' if rest else ''}: done in both stores, "
                 "with different results.",
-                where=str(other.folder),
+                where=str(source.folder),
                 remedy="Results of one run may differ by the processor. --keep-own keeps those "
                 f"of {self.folder}.",
             )
         for sha256 in sorted(content.list_blobs(plan.added)):
-            blob_files.write_blob(self._blobs, other.read_blob(sha256))
+            blob_files.write_blob(self._blobs, source.read_blob(sha256))
         with self._write() as db:
             plan = plan_merge(db, content)  # runs may have ended here meanwhile
             put_content(db, content, plan)

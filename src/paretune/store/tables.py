@@ -210,8 +210,8 @@ def raise_if_damaged(sentences: Iterable[str | None], where: str) -> None:
     damages = [sentence for sentence in sentences if sentence]
     if not damages:
         return
-    more = f"; and {len(damages) - 3} more" if len(damages) > 3 else ""
-    raise StoreError(f"{'; '.join(damages[:3])}{more}.", where=where, remedy=DAMAGE_REMEDY)
+    rest = f"; and {len(damages) - 3} more" if len(damages) > 3 else ""
+    raise StoreError(f"{'; '.join(damages[:3])}{rest}.", where=where, remedy=DAMAGE_REMEDY)
 
 
 def _describe_run(row: sqlite3.Row, damage: str) -> str:

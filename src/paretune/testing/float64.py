@@ -40,7 +40,7 @@ def _modeling(family: str) -> Any:
 def _rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> Any:
     rotate_half = _modeling("modernbert").rotate_half
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-    return tuple(one * cos + rotate_half(one) * sin for one in (q, k))
+    return tuple(x * cos + rotate_half(x) * sin for x in (q, k))
 
 
 def _normalise(norm: Any, x: Tensor) -> Any:

@@ -227,25 +227,25 @@ class MethodContract:
     def test_merged_equals_unmerged(self, walk: Walk, tmp_path: Path, record_property: Any) -> None:
         """On disk: a checkpoint that transformers opens without us."""
         source = walk.bench.source(walk.run.model)
-        ours, of_method = walk.restored(), formats.explain_forms(walk.run, walk.task)["merged"]
+        restored, of_method = walk.restored(), formats.explain_forms(walk.run, walk.task)["merged"]
         is_adapter = walk.value.trains is Trains.ADAPTER
         assert bool(of_method) == (is_adapter and walk.value.merge is None)
         if of_method:
             with pytest.raises(MethodError, match=of_method):
-                formats.write_merged_model(walk.run, ours, tmp_path)
+                formats.write_merged_model(walk.run, restored, tmp_path)
             record_property(EXCUSED, of_method)
             return
         if of_head := formats.explain_forms(walk.run, walk.task, source)["merged"]:
             record_property(EXCUSED, of_head)
             return
-        formats.write_merged_model(walk.run, ours, tmp_path)
-        names = dict(ours.loaded.model.named_parameters())
+        formats.write_merged_model(walk.run, restored, tmp_path)
+        names = dict(restored.loaded.model.named_parameters())
         assert list(names) == [name for name, _ in walk.copied().model.named_parameters()]
         opened = formats.open_export("merged", walk.task, source, tmp_path)
-        batch = walk.batch(ours.loaded)
+        batch = walk.batch(restored.loaded)
         logits = select_logits(formats.compute_logits(opened, batch), batch)
         torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
-        assert walk.beams(ours.loaded, opened, batch) == walk.texts["again"]
+        assert walk.beams(restored.loaded, opened, batch) == walk.texts["again"]
         assert _as_base(walk, logits) == (walk.value.trains is Trains.NOTHING)
 
     @clause("U")
@@ -268,18 +268,18 @@ class MethodContract:
                 self.check_peft_refusal(walk)
             record_property(EXCUSED, reason)
             return
-        ours = walk.restored()
-        batch = walk.batch(ours.loaded)
-        formats.write_peft_adapter(walk.run, walk.task, source, ours, tmp_path / "once")
-        theirs = formats.open_export("peft", walk.task, source, tmp_path / "once")
-        assert isinstance(theirs, peft.PeftModel)
-        logits = select_logits(formats.compute_logits(theirs, batch), batch)
+        restored = walk.restored()
+        batch = walk.batch(restored.loaded)
+        formats.write_peft_adapter(walk.run, walk.task, source, restored, tmp_path / "once")
+        opened = formats.open_export("peft", walk.task, source, tmp_path / "once")
+        assert isinstance(opened, peft.PeftModel)
+        logits = select_logits(formats.compute_logits(opened, batch), batch)
         torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
-        assert walk.beams(ours.loaded, theirs, batch) == walk.texts["again"]
-        theirs.save_pretrained(tmp_path / "twice")
+        assert walk.beams(restored.loaded, opened, batch) == walk.texts["again"]
+        opened.save_pretrained(tmp_path / "twice")
         again = formats.open_export("peft", walk.task, source, tmp_path / "twice")
         assert torch.equal(
-            formats.compute_logits(again, batch), formats.compute_logits(theirs, batch)
+            formats.compute_logits(again, batch), formats.compute_logits(opened, batch)
         )
         self.check_return_from_peft(walk, again, record_property)
 

@@ -65,8 +65,8 @@ class ObjectiveContract:
     def test_what_it_names_exists(self) -> None:
         objective = self.objective
         assert objective.name.isidentifier() and objective.title
-        known = set(methods.available())
-        assert {*objective.baselines, *objective.tabular_baselines, objective.probe} <= known
+        names = set(methods.available())
+        assert {*objective.baselines, *objective.tabular_baselines, objective.probe} <= names
         for name in (objective.default_metric, *objective.recorded_metrics):
             assert metrics.get(name).target_type in objective.target_types
 

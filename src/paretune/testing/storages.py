@@ -236,11 +236,11 @@ class StorageContract:
         assert storage.set_default_setting("b/2", "first") == "first"
 
     def test_another_handle_sees_what_was_written(self, storage: Storage, tmp_path: Path) -> None:
-        other = self.open(tmp_path)
+        second = self.open(tmp_path)
         storage.finish(self.claim(storage), {"outcome": "ok"}, {}, {})
-        assert [s.state for s in other.load_statuses(STUDY)].count("done") == 1
+        assert [s.state for s in second.load_statuses(STUDY)].count("done") == 1
         with storage.reopen() as again:
-            assert again.load_records(STUDY) == other.load_records(STUDY)
+            assert again.load_records(STUDY) == second.load_records(STUDY)
 
     def test_a_handle_that_has_looked_before_sees_every_change(
         self, storage: Storage, tmp_path: Path
@@ -298,8 +298,8 @@ class StorageContract:
         claimed: list[str] = []
 
         def claim_all() -> None:
-            with storage.reopen() as own:
-                while (claim := own.claim("worker", STUDY)) is not None:
+            with storage.reopen() as handle:
+                while (claim := handle.claim("worker", STUDY)) is not None:
                     claimed.append(claim.run_id)
 
         threads = [threading.Thread(target=claim_all) for _ in range(3)]

@@ -93,9 +93,9 @@ class TaskContract:
         if not self.objective.predicts_labels:
             pytest.skip("its answers are no labels")
         for dataset in datasets:
-            known = set(range(len(dataset.labels)))
-            assert {example.label for example in dataset.train} == known
-            assert {example.label for example in dataset.test} <= known
+            labels = set(range(len(dataset.labels)))
+            assert {example.label for example in dataset.train} == labels
+            assert {example.label for example in dataset.test} <= labels
 
     def test_examples_have_names_of_their_own(self, datasets: list[Dataset]) -> None:
         for dataset in datasets:

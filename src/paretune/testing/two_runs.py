@@ -107,12 +107,12 @@ class Both:
     def together(self, rows: list[list[int]]) -> list[Tensor]:
         """Logits of both runs from one pass, padded to the longest of all."""
         batch = self.batch([*rows[0], *rows[1]])
-        texts = [len(own) * self.choices for own in rows]
+        texts = [len(run_rows) * self.choices for run_rows in rows]
         # OPT's feed-forward part has a row for each token.
         tokens = [n * batch["input_ids"].shape[-1] for n in texts]
         self.fleet.set_row_counts(texts, [1, 1], tokens)
         logits: Any = select_logits(self.joint.model(**batch).logits, batch)
-        return list(logits.split([self._count(own) for own in rows]))
+        return list(logits.split([self._count(run_rows) for run_rows in rows]))
 
     def _count(self, rows: list[int]) -> int:
         """Rows of logits: of examples, or of their target tokens."""
@@ -126,7 +126,7 @@ class Both:
     def rows(self, shares: tuple[int, int], step: int = 0) -> list[list[int]]:
         """Each run's own order, as the training loop draws it."""
         orders = [shuffle_order(len(self.data.lengths), seed, step) for seed in SEEDS]
-        return [own[:share] for own, share in zip(orders, shares, strict=True)]
+        return [order[:share] for order, share in zip(orders, shares, strict=True)]
 
     def trained(self, r: int) -> dict[str, tuple[Tensor, Tensor | None]]:
         """The joint model's tensors of run ``r`` and their gradients, by their solo names."""
@@ -135,8 +135,8 @@ class Both:
             for name, p in self.injection.parameters.items()
         }
         for name, head in self.heads.items():
-            for own, p in head.copies[r].named_parameters():
-                tensors[f"{name}.{own}"] = (p, p.grad)
+            for parameter_name, p in head.copies[r].named_parameters():
+                tensors[f"{name}.{parameter_name}"] = (p, p.grad)
         return tensors
 
     def _is_seen(self, name: str, rows: list[int]) -> bool:
@@ -153,19 +153,19 @@ class Both:
 
         Gradients larger than 1 as a share of the largest of their tensor.
         """
-        for model in (self.joint.model, *(one.loaded.model for one in self.solo)):
+        for model in (self.joint.model, *(prepared.loaded.model for prepared in self.solo)):
             model.zero_grad(set_to_none=True)
         rows = self.rows(shares)
         together = self.together(rows)
-        losses = [loss(logits, own) for logits, own in zip(together, rows, strict=True)]
+        losses = [loss(*pair) for pair in zip(together, rows, strict=True)]
         both: Any = losses[0] + losses[1]
         both.backward()
         assert not torch.allclose(together[0][:2], together[1][:2])  # two different runs
-        for r, own in enumerate(rows):
-            alone = self.alone(r, own)
+        for r, run_rows in enumerate(rows):
+            alone = self.alone(r, run_rows)
             torch.testing.assert_close(together[r], alone, rtol=0, atol=1e-10)
-            own_loss: Any = loss(alone, own)
-            own_loss.backward()
+            loss_alone: Any = loss(alone, run_rows)
+            loss_alone.backward()
             joint = self.trained(r)
             assert set(joint) == set(self.solo[r].trained)
             for name, parameter in self.solo[r].trained.items():
@@ -173,7 +173,7 @@ class Both:
                 assert torch.equal(value, parameter)
                 assert parameter.grad is not None and gradient is not None
                 # Where single scores are compared, their bias has no effect and no gradient.
-                if self._is_seen(name, own):
+                if self._is_seen(name, run_rows):
                     assert parameter.grad.any() or parameter.numel() == 1
                 # Of sums over thousands of logits, gradients are large, and so is their rounding.
                 atol = 1e-10 * max(1.0, float(parameter.grad.abs().max()))
@@ -202,13 +202,13 @@ def without_effect(injection: Injection, neutral: tuple[str, ...]) -> str:
     unsettle(injection.parameters.values())
     still, cut = set(), set()
     for name, parameter in injection.parameters.items():
-        own = name.rpartition(".")[2]
-        if own in VIRTUAL and own in neutral:
+        symbol = name.rpartition(".")[2]
+        if symbol in VIRTUAL and symbol in neutral:
             parameter.data = parameter.data[:, :0]
-            cut.add("attention" if own in "KV" else "embeddings")
-        elif own in neutral:
+            cut.add("attention" if symbol in "KV" else "embeddings")
+        elif symbol in neutral:
             parameter.data.copy_(starts[name])
-            still.add(own)
+            still.add(symbol)
     assert still <= set(neutral) and (still or cut)
     notes = [f"no virtual tokens, only the way through our {way} is left" for way in sorted(cut)]
     if still:
