@@ -140,7 +140,7 @@ def _baselines_on_model(
     if not planned:  # yet
         return list(probes)
     names = {probe.name for probe in probes}
-    always = [own for own in planned.values() if own.name not in names and own.key == own.name]
+    always = [spec for spec in planned.values() if spec.name not in names and spec.key == spec.name]
     return [*(probe for probe in probes if probe.key in planned), *always]
 
 

@@ -331,14 +331,14 @@ def correct_by_family(
     """
     between: dict[bool, dict[tuple[str, str], float]] = {False: {}, True: {}}
     rows: dict[bool, dict[str, dict[tuple[str, str], float]]] = {False: {}, True: {}}
-    for (name, other), p in p_values.items():
-        a, b = cells[name], cells[other]
+    for (name, second), p in p_values.items():
+        a, b = cells[name], cells[second]
         # The method's row, or that of the baseline with a model.
         row = next((c for c in (a, b) if not c.baseline), a if a.model != NO_MODEL else b)
         if a.baseline == b.baseline and (a.model == NO_MODEL) == (b.model == NO_MODEL):
-            between[a.baseline][(name, other)] = p
+            between[a.baseline][(name, second)] = p
         else:
-            rows[row.baseline].setdefault(row.method, {})[(name, other)] = p
+            rows[row.baseline].setdefault(row.method, {})[(name, second)] = p
     methods = [cell for cell in cells.values() if not cell.baseline]
     raced = any(cell.raced for cell in methods)
     corrected: dict[tuple[str, str], tuple[float, int]] = {}

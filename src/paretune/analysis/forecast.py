@@ -128,10 +128,10 @@ def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
     ]
     backtests = []
     for cell in cells:
-        own = [(record, work) for owner, record, work in runs if owner is cell]
-        if not own or cell.name in WITH_MODEL:
+        runs_of_cell = [(record, work) for owner, record, work in runs if owner is cell]
+        if not runs_of_cell or cell.name in WITH_MODEL:
             continue
-        device = device_of(own[-1][0])
+        device = device_of(runs_of_cell[-1][0])
         model = fit_cost_model(
             (record, work)
             for owner, record, work in runs
@@ -139,7 +139,7 @@ def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
             and owner.method != cell.method
             and device_of(record) == device
         )
-        backtest = _predict_cell(cell, own, model)
+        backtest = _predict_cell(cell, runs_of_cell, model)
         if backtest.seconds or backtest.peaks:
             backtests.append(backtest)
     return backtests

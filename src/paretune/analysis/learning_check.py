@@ -94,7 +94,7 @@ def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
         if name in scores
     ]
     if texts:
-        return max(texts, key=lambda one: one.value)
+        return max(texts, key=lambda trivial: trivial.value)
     majority = scores["majority"].estimate if "majority" in scores else None
     best = next((_best_label_score(c) for c in cells if c.bootstrap is not None), None)
     if majority is not None and (best is None or majority >= best - 1e-9):

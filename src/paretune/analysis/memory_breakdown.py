@@ -174,12 +174,18 @@ def differing_conditions(
     """Conditions in which two measurements differ: name, of ``a``, of ``b``."""
     differing = []
     for key in CONDITIONS:
-        ours, theirs = (
-            sorted({str(dict(one)[key]) for one in parts.conditions if key in dict(one)})
+        of_a, of_b = (
+            sorted(
+                {
+                    str(dict(conditions)[key])
+                    for conditions in parts.conditions
+                    if key in dict(conditions)
+                }
+            )
             for parts in (a, b)
         )
-        if ours and theirs and ours != theirs:
-            differing.append((key, ", ".join(ours), ", ".join(theirs)))
+        if of_a and of_b and of_a != of_b:
+            differing.append((key, ", ".join(of_a), ", ".join(of_b)))
     return tuple(differing)
 
 
@@ -187,11 +193,15 @@ def peaks_differ(a: MemoryBreakdown, b: MemoryBreakdown) -> bool:
     """Whether the peaks differ by more than repeated measurements do."""
     if a.peak is None or b.peak is None:
         return False
-    on_cpu = any(dict(one).get("device", "cpu") == "cpu" for p in (a, b) for one in p.conditions)
+    on_cpu = any(
+        dict(conditions).get("device", "cpu") == "cpu"
+        for p in (a, b)
+        for conditions in p.conditions
+    )
     least = CPU_REPEATABILITY * max(a.peak, b.peak) if on_cpu else 0.0
     return abs(a.peak - b.peak) > least
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [float(value) for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    present = [float(value) for value in values if value is not None]
+    return sum(present) / len(present) if present else None

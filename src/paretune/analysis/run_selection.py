@@ -175,15 +175,15 @@ def sort_by_priority(
     recommended: Collection[tuple[str, str, str]] = (),
 ) -> list[Record]:
     """The runs in the order above."""
-    best, others = [], []
+    best, further = [], []
     for cell in cells:
         final = sorted(cell.final, key=selection_key, reverse=True)
         if final:
             key = (cell.task, cell.model, cell.method)
             best.append((key not in recommended, weight_bytes(final[0]), final[0]))
-            others += final[1:]
+            further += final[1:]
     current = [record for *_, record in sorted(best, key=lambda entry: entry[:2])]
-    current += sorted(others, key=lambda r: (weight_bytes(r), *(-k for k in selection_key(r))))
+    current += sorted(further, key=lambda r: (weight_bytes(r), *(-k for k in selection_key(r))))
     with_weights = {record.run_id for record in records}
     current_ids = {record.run_id for record in current}
     outdated = [record for record in records if record.run_id not in current_ids]

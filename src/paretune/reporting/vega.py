@@ -183,10 +183,10 @@ def choose_unit(axis: Axis, values: Sequence[float]) -> tuple[str, float]:
 
 def place_of_zero(costs: Sequence[float]) -> float | None:
     """A power of ten at least ten times below every other cost; None where no cost is 0."""
-    others = [cost for cost in costs if cost > 0]
-    if not others or len(others) == len(costs):
+    positive = [cost for cost in costs if cost > 0]
+    if not positive or len(positive) == len(costs):
         return None
-    return float(10.0 ** (math.floor(math.log10(min(others))) - 1))
+    return float(10.0 ** (math.floor(math.log10(min(positive))) - 1))
 
 
 def widen(low: float, high: float, logarithmic: bool) -> list[float]:

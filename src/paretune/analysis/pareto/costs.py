@@ -117,23 +117,25 @@ def find_contradiction(
     tokens, mean_tokens = measured.get("batch_tokens"), measured.get("mean_batch_tokens")
     if step is None or not tokens or not mean_tokens:
         return None
-    own_steps = []
+    study_steps = []
     for record in cell_records:
         seconds, steps = record.train_seconds, record.steps
-        other = record.measured
-        alone = other.get("kept_activations") is False and "fleet" not in other
+        run_measured = record.measured
+        alone = run_measured.get("kept_activations") is False and "fleet" not in run_measured
         if not (seconds and steps and alone and record.run.training == run.training):
             continue
-        if _machine_of(other) == _machine_of(measured):
-            own_steps.append(seconds / steps * max(1.0, _threads_of(other) / _threads_of(measured)))
-    if not own_steps:
+        if _machine_of(run_measured) == _machine_of(measured):
+            study_steps.append(
+                seconds / steps * max(1.0, _threads_of(run_measured) / _threads_of(measured))
+            )
+    if not study_steps:
         return None
-    expected = float(np.median(own_steps)) * tokens / mean_tokens
+    expected = float(np.median(study_steps)) * tokens / mean_tokens
     if step["median"] <= CONTRADICTION_RATIO * expected:
         return None
     return {
         "own_step_seconds": expected,
-        "runs": len(own_steps),
+        "runs": len(study_steps),
         "ratio": step["median"] / expected,
     }
 

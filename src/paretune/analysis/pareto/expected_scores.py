@@ -155,9 +155,11 @@ def _draw_score(score: BootstrapScore, shared: float | None, rng: np.random.Gene
     if score.credit is not None:
         draws = draws + rng.normal(0, math.sqrt(0.5) / (len(score.credit) + 2), DRAWS)
     if shared is not None:
-        own = score.run_degrees
-        degrees = _SHARED_DEGREES + own
-        variance = (_SHARED_DEGREES * shared / score.runs + own * score.seed_variance) / degrees
+        run_degrees = score.run_degrees
+        degrees = _SHARED_DEGREES + run_degrees
+        variance = (
+            _SHARED_DEGREES * shared / score.runs + run_degrees * score.seed_variance
+        ) / degrees
         draws = draws + rng.standard_t(degrees, DRAWS) * math.sqrt(variance)
     return np.asarray(np.clip(draws, score.lowest, score.highest))
 

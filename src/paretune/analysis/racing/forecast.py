@@ -196,15 +196,15 @@ def estimate_fold_effects(table: ScoreTable) -> Array:
     positions count by what they score there more or less than elsewhere.
     """
     effects = np.zeros(table.scores.shape[1])
-    known = np.isfinite(table.scores) & ~table.trivial[:, None]
-    if not table.crossed or not known.any():
+    scored = np.isfinite(table.scores) & ~table.trivial[:, None]
+    if not table.crossed or not scored.any():
         return effects
     for _ in range(_SWEEPS):
-        level = np.where(known, table.scores - effects, 0.0)
-        means = level.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        rest = np.where(known, table.scores - means[:, None], 0.0)
-        updated = rest.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        seen = known.any(axis=0)
+        level = np.where(scored, table.scores - effects, 0.0)
+        means = level.sum(axis=1) / np.maximum(scored.sum(axis=1), 1)
+        rest = np.where(scored, table.scores - means[:, None], 0.0)
+        updated = rest.sum(axis=0) / np.maximum(scored.sum(axis=0), 1)
+        seen = scored.any(axis=0)
         updated = np.where(seen, updated - updated[seen].mean(), 0.0)
         if math.isclose(float(np.abs(updated - effects).max()), 0.0, abs_tol=1e-9):
             break

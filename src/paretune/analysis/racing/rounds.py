@@ -110,10 +110,10 @@ def mark_stopped(study: Study, cells: Sequence[Cell]) -> list[Cell]:
     """The cells of a raced study, with why each is trained no further."""
     stops: dict[tuple[str, str, str], Stop] = {}
     for task in study.tasks:
-        own = [c for c in cells if c.task == task.key]
+        of_task = [c for c in cells if c.task == task.key]
         # Which baselines a task has, and which methods train on a model, is known by what has run.
-        own = [c for c in own if c.final or c.tuning or c.cost]
-        state = decide_rounds(own, study)
+        of_task = [c for c in of_task if c.final or c.tuning or c.cost]
+        state = decide_rounds(of_task, study)
         stops |= {(task.key, *key): stop for key, stop in state.stopped.items()}
     return [replace(c, stop=stops.get((c.task, c.model, c.method))) for c in cells]
 
@@ -190,8 +190,8 @@ class _Race:
             return state  # what a search finds is measured after it
         while not any(self._waits(key, count) for key, count in positions.items()):
             state = self._judge(positions, stopped)
-            more = self._find_undecided(state, positions, stopped)
-            if not more:
+            promoted = self._find_undecided(state, positions, stopped)
+            if not promoted:
                 done = {
                     key: "no change"
                     for key, count in positions.items()
@@ -201,7 +201,7 @@ class _Race:
                 }
                 final: dict[CellKey, Stop] = stopped | dict.fromkeys(done, "no change")
                 return replace(state, positions=every | positions, stopped=final, over=True)
-            positions = {key: count + (key in more) for key, count in positions.items()}
+            positions = {key: count + (key in promoted) for key, count in positions.items()}
             state = replace(state, positions=every | positions)
         return state
 
@@ -241,12 +241,12 @@ class _Race:
         """The methods that get one position more."""
         open_keys = {k for k, n in positions.items() if n < self._all and k not in stopped}
         open_keys = {k for k in open_keys if not self._methods[k].all_trials_failed}
-        more = {key for key in open_keys if self._has_failed(key, positions[key])}
+        promoted = {key for key in open_keys if self._has_failed(key, positions[key])}
         if state.forecast is None or state.agreement is None:
             return open_keys
         if state.agreement < DECIDED:
-            more |= {key for key in open_keys if state.forecast.matters(key) >= IN_PLAY}
-        return more
+            promoted |= {key for key in open_keys if state.forecast.matters(key) >= IN_PLAY}
+        return promoted
 
     def _has_failed(self, key: CellKey, count: int) -> bool:
         return bool(tabulate_scores([self._methods[key]], self._protocol).lost[0, :count].any())
@@ -259,9 +259,9 @@ class _Race:
         for cell in self._cells:
             key = cell.key
             if key in positions:
-                own = allowed_positions(cell, self._protocol, positions[key])
-                behind = own.design.is_cross_validation and positions[key] < most
-                cells.append(replace(own, stop="no change" if behind else None))
+                allowed = allowed_positions(cell, self._protocol, positions[key])
+                behind = allowed.design.is_cross_validation and positions[key] < most
+                cells.append(replace(allowed, stop="no change" if behind else None))
             else:
                 cells.append(cell)
         return cells
@@ -317,18 +317,20 @@ def _score(part: Predictions, metric: str) -> float:
 
 
 def _is_hopeless(
-    best: Mapping[int, Predictions], other: Mapping[int, Predictions], metric: str, highest: float
+    best: Mapping[int, Predictions], rival: Mapping[int, Predictions], metric: str, highest: float
 ) -> bool:
-    folds = sorted(best.keys() & other.keys())
+    folds = sorted(best.keys() & rival.keys())
     if not folds:
         return False
     pairs = [
-        (bootstrap_score([best[fold]], metric), bootstrap_score([other[fold]], metric))
+        (bootstrap_score([best[fold]], metric), bootstrap_score([rival[fold]], metric))
         for fold in folds
     ]
-    gaps = np.array([one.estimate - two.estimate for one, two in pairs])
+    gaps = np.array([first.estimate - two.estimate for first, two in pairs])
     count = len(folds)
-    rows = sum(bootstrap_variance(one, one.draws - two.draws) for one, two in pairs) / count**2
+    rows = (
+        sum(bootstrap_variance(first, first.draws - two.draws) for first, two in pairs) / count**2
+    )
     variance = rows + 2 * (_SEED_POINTS * highest / 100) ** 2 / count
     if count >= _MIN_FOLDS_FOR_SCATTER:
         variance = max(variance, float(gaps.var(ddof=1)) / count)

@@ -308,9 +308,9 @@ def on_common_rows(a: BootstrapScore, b: BootstrapScore) -> tuple[BootstrapScore
         check_paired(a, b)
         return a, b
     common = frozenset(a.uid) & frozenset(b.uid)
-    one, other = restrict_rows(a, common), restrict_rows(b, common)
-    check_paired(one, other)
-    return one, other
+    first, second = restrict_rows(a, common), restrict_rows(b, common)
+    check_paired(first, second)
+    return first, second
 
 
 def _quantile(freedom: float, level: float) -> float:

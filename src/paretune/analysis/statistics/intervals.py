@@ -240,10 +240,10 @@ def newcombe_difference(a: int, n: int, b: int, m: int) -> Interval:
     The interval is Newcombe's (1998, method 10), from both Wilson intervals; ``p`` is that of
     :func:`score_test`.
     """
-    one, other = wilson_interval(a, n), wilson_interval(b, m)
-    difference = one.estimate - other.estimate
-    down = math.hypot(one.estimate - one.low, other.high - other.estimate)
-    up = math.hypot(one.high - one.estimate, other.estimate - other.low)
+    first, second = wilson_interval(a, n), wilson_interval(b, m)
+    difference = first.estimate - second.estimate
+    down = math.hypot(first.estimate - first.low, second.high - second.estimate)
+    up = math.hypot(first.high - first.estimate, second.estimate - second.low)
     p = score_test(a, n, b, m)
     return Interval(difference, difference - down, difference + up, min(n, m), 1, 0.0, p)
 

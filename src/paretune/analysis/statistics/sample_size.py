@@ -109,8 +109,8 @@ class _OpenValues:
         half2 = t_examples**2 * total
         share = self.noise / max(len(self.between), 1) / growth
         if self.between:
-            own = max(seeds - 1, 1)
-            degrees = (1 + self.prior.weight_for(own)) * own
+            run_degrees = max(seeds - 1, 1)
+            degrees = (1 + self.prior.weight_for(run_degrees)) * run_degrees
             parts = [(value + share) / seeds for value in self.between]
             seeded = np.sum(parts, axis=0)
             squares = np.sum([part**2 / degrees for part in parts], axis=0)
@@ -136,8 +136,8 @@ class _OpenValues:
         degrees = (1 + weight) * (runs - 1)
         chi2 = np.random.default_rng([_SEED, 1]).chisquare(runs - 1, (len(noises), _DRAWS))
         for value, noise, drawn in zip(self.between, noises, chi2 / (runs - 1), strict=True):
-            own = (value + noise) * drawn - noise
-            moderated = np.maximum((weight * value + own) / (weight + 1), 0.0)
+            estimated_variance = (value + noise) * drawn - noise
+            moderated = np.maximum((weight * value + estimated_variance) / (weight + 1), 0.0)
             total = total + value / runs
             estimated = estimated + moderated / runs
             error = error + ((moderated + noise) / runs) ** 2 / degrees
@@ -202,7 +202,7 @@ def estimate_sample_size(
         )
     rows_per_unit = len(a.uid) / units
     timed = [s for s, fixed in zip(run_seconds, deterministic, strict=True) if not fixed]
-    known = [s for s in timed if s is not None]
+    timings = [s for s in timed if s is not None]
     return SampleSize(
         seeds_now=seeds_now,
         examples_now=len(a.uid),
@@ -212,8 +212,8 @@ def estimate_sample_size(
         varies=any(len(set(side.seeds.tolist())) > 1 for side in repeated),
         blind=blind,
         cross_validated_rows=None if rows is None else round(rows * rows_per_unit),
-        seconds=sum(known) * (seeds - seeds_now)
-        if seeds is not None and len(known) == len(timed)
+        seconds=sum(timings) * (seeds - seeds_now)
+        if seeds is not None and len(timings) == len(timed)
         else None,
     )
 
@@ -229,11 +229,11 @@ def _draw_open_values(
     rng = np.random.default_rng(_SEED)
     noise, between, row_noise = 0.0, [], []
     for side in repeated:
-        own, degrees = prior.moderate(side)
+        moderated, degrees = prior.moderate(side)
         # Across folds the noise of single answers is with the rows, not between runs.
         answers = 0.0 if side.fold_scores is not None else side.residual_variance * side.runs
         noise += answers
-        drawn = own * side.runs * degrees / rng.chisquare(degrees, _DRAWS)
+        drawn = moderated * side.runs * degrees / rng.chisquare(degrees, _DRAWS)
         between.append(np.maximum(drawn - answers, 0.0))
         seeds = len(side.seeds)
         single = bootstrap_variance(side, side.draws) + (seeds - 1) * side.residual_variance

@@ -148,20 +148,20 @@ def approximate(count: int, noun: str) -> str:
     return f"about {pluralise(-(-count // step) * step, noun)}"
 
 
-def explain_memory_difference(cell: Cell, other: Cell) -> tuple[str, ...]:
+def explain_memory_difference(cell: Cell, reference: Cell) -> tuple[str, ...]:
     """Why ``cell`` takes more or less memory than ``other``, of the same task."""
-    names = [title_of(one.method) for one in (cell, other)]
-    if cell.model != other.model:
-        names = [f"{title_of(one.method)} on {one.model}" for one in (cell, other)]
-    name, other_name = map(sanitise_line, names)
-    a, b = break_down_memory(cell.cost), break_down_memory(other.cost)
+    names = [title_of(side.method) for side in (cell, reference)]
+    if cell.model != reference.model:
+        names = [f"{title_of(side.method)} on {side.model}" for side in (cell, reference)]
+    name, reference_name = map(sanitise_line, names)
+    a, b = break_down_memory(cell.cost), break_down_memory(reference.cost)
     if a is None or b is None or a.peak is None or b.peak is None:
-        return (*_explain_unknown(cell, a), *_explain_unknown(other, b))
+        return (*_explain_unknown(cell, a), *_explain_unknown(reference, b))
     peaks = (
         f"Peak memory in training: {format_bytes(a.peak)} with {name}, {format_bytes(b.peak)} with "
-        f"{other_name}, {_format_difference(a.peak - b.peak)}."
+        f"{reference_name}, {_format_difference(a.peak - b.peak)}."
     )
-    return (peaks, *_explain(name, a, other_name, b))
+    return (peaks, *_explain(name, a, reference_name, b))
 
 
 def _explain_unknown(cell: Cell, memory: MemoryBreakdown | None) -> Iterable[str]:
@@ -171,12 +171,14 @@ def _explain_unknown(cell: Cell, memory: MemoryBreakdown | None) -> Iterable[str
         yield f"The peak of {name} in training is not known: {sanitise_line(reason)}."
 
 
-def _explain(name: str, a: MemoryBreakdown, other_name: str, b: MemoryBreakdown) -> Iterable[str]:
+def _explain(
+    name: str, a: MemoryBreakdown, reference_name: str, b: MemoryBreakdown
+) -> Iterable[str]:
     yield _describe_basis(a, b)
     if differing := differing_conditions(a, b):
         conditions = [
-            f"{_CONDITION_TITLES.get(key, key)} {ours} against {theirs}"
-            for key, ours, theirs in differing
+            f"{_CONDITION_TITLES.get(key, key)} {of_a} against {of_b}"
+            for key, of_a, of_b in differing
         ]
         yield (
             f"They were not measured under the same conditions ({join_names(conditions)}), so the "
@@ -189,7 +191,7 @@ def _explain(name: str, a: MemoryBreakdown, other_name: str, b: MemoryBreakdown)
         )
     parts = compare_breakdowns(a, b)
     if not parts:
-        names = [n for n, memory in ((name, a), (other_name, b)) if memory.working is None]
+        names = [n for n, memory in ((name, a), (reference_name, b)) if memory.working is None]
         yield f"Where it lies is not known: the parts of {join_names(names)} do not add up."
         return
     yield "Where the difference lies, largest first; the lines add up to it:"
@@ -204,7 +206,7 @@ def _explain(name: str, a: MemoryBreakdown, other_name: str, b: MemoryBreakdown)
     if a.trained is not None and b.trained is not None and a.trained != b.trained:
         yield (
             f"Trained parameters: {format_parameters(a.trained)} with {name}, "
-            f"{format_parameters(b.trained)} with {other_name}. Gradients and optimiser states "
+            f"{format_parameters(b.trained)} with {reference_name}. Gradients and optimiser states "
             "follow from that."
         )
 

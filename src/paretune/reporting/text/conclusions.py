@@ -76,10 +76,10 @@ def write_further_conclusions(
         named = _group_by_model(above, models)
         yield f"Proven better than every baseline{_of_trained(above)}: {named}."
     best = max(above, key=_estimate)
-    others = [row for row in above if row is not best]
-    if below := _find_below(best, others, comparisons):
+    rest = [row for row in above if row is not best]
+    if below := _find_below(best, rest, comparisons):
         yield f"Of these, worse than the highest: {_group_by_model(below, models)}."
-    measured = [row for row in others if row.cost.memory.value is not None]
+    measured = [row for row in rest if row.cost.memory.value is not None]
     least = min([*measured, best], key=lambda row: row.cost.memory.value or math.inf)
     if measured and (least.cell.model, least.cell.method) != take:
         yield f"Of these, the least memory in training: {least.title}, {least.cost.memory.text}."
@@ -90,8 +90,8 @@ def _conclude_above(
     task: str, above: Sequence[Row], models: int, comparisons: PairwiseComparisons
 ) -> Iterable[str]:
     best = max(above, key=_estimate)
-    others = [row for row in above if row is not best]
-    if not others:
+    rest = [row for row in above if row is not best]
+    if not rest:
         yield (
             f"On {task}, only {_describe(best)} is proven better than every baseline"
             f"{_of_trained(above)}."
@@ -101,10 +101,10 @@ def _conclude_above(
         f"On {task}, {_group_by_model(above, models)} are proven better than every baseline"
         f"{_of_trained(above)}; the highest is {_describe(best)}."
     )
-    below = _find_below(best, others, comparisons)
+    below = _find_below(best, rest, comparisons)
     if not below:
         yield "It is undecided between it and the others."
-    elif len(below) < len(others):
+    elif len(below) < len(rest):
         yield f"Of the others, worse than it: {_group_by_model(below, models)}."
     else:
         yield "It is better than all others."
@@ -174,9 +174,9 @@ def _of_trained(rows: Sequence[Row]) -> str:
     return ", of runs that trained" if failed else ""
 
 
-def _find_below(best: Row, others: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
+def _find_below(best: Row, rivals: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
     """Those that are proven worse than ``best``."""
-    pairs = ((row, comparisons.compare(best.cell, row.cell)) for row in others)
+    pairs = ((row, comparisons.compare(best.cell, row.cell)) for row in rivals)
     return [row for row, pair in pairs if pair is not None and pair.standing == "above"]
 
 
@@ -268,8 +268,8 @@ def describe_unfinished(cell: Cell) -> str:
         running, todo = (cell.pending.get((stage, s), 0) for s in ("running", "todo"))
         total = max(ended + running + todo, cell.expected_runs if stage == "final" else 0)
         if total and (running or todo or ended or stage == "final"):
-            more = f", {running} running" if running else ""
-            stages.append(f"{title} {ended} of {total}{more}")
+            active = f", {running} running" if running else ""
+            stages.append(f"{title} {ended} of {total}{active}")
     return sanitise_line(f"{name}: {'; '.join(stages)}")
 
 
