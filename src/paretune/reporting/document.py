@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
@@ -31,7 +32,8 @@ from paretune.reporting.parts import (
     Standing,
     Table,
 )
-from paretune.reporting.text.formatting import join_names
+from paretune.reporting.text.formatting import format_bytes, format_interval, join_names
+from paretune.terminal.notebook import html_block, html_lines, html_table
 from paretune.terminal.plural import pluralise
 
 FORMAT = 3
@@ -284,8 +286,6 @@ class Report(Part):
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
-        from paretune.reporting.overview import render_notebook
-
         return render_notebook(self)
 
     def to_pandas(self) -> Any:
@@ -424,3 +424,79 @@ def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Part],
         return [(annotation, listed)]
     listed = listed or getattr(annotation, "__origin__", None) is tuple
     return [pair for inner in get_args(annotation) for pair in _find_parts(inner, listed)]
+
+
+@dataclass(frozen=True)
+class OverviewRow:
+    """One method on all tasks; ``memory`` is its highest peak in training, of all tasks."""
+
+    model: str
+    method: str
+    baseline: bool
+    cells: tuple[CellReport | None, ...]
+    memory: str
+
+
+def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
+    """Every method and baseline with an ended run on any task, in the study's order."""
+    by_configuration: dict[tuple[str | None, str], dict[str, CellReport]] = {}
+    for task in tasks:
+        for cell in task.cells:
+            by_configuration.setdefault((cell.model, cell.method), {})[task.key] = cell
+    # Model by model; baselines without a model last, since they belong to every model.
+    models = list(dict.fromkeys(model for model, _ in by_configuration if model is not None))
+    order = {model: place for place, model in enumerate((*models, None))}
+    rows = []
+    for (model, _), by_task in sorted(by_configuration.items(), key=lambda i: order[i[0][0]]):
+        first = next(iter(by_task.values()))
+        cells = [by_task.get(task.key) for task in tasks]
+        ended = tuple(cell if cell and cell.has_ended else None for cell in cells)
+        peaks = [p for c in by_task.values() if (p := c.cost.memory.value) is not None]
+        memory = format_bytes(max(peaks)) if peaks else "" if model is None else "–"
+        if any(ended):
+            rows.append(OverviewRow(model or "-", first.label, first.baseline, ended, memory))
+    return tuple(rows)
+
+
+def format_cell_score(cell: CellReport) -> str:
+    """``0.71 [0.60, 0.82]``."""
+    return format_interval(cell.score) if cell.score else "no score"
+
+
+def list_score_bases(tasks: Sequence[TaskReport]) -> tuple[str, ...]:
+    """Metric and basis of the scores; once for all tasks where they are the same."""
+    tasks_by_basis: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.basis:
+            tasks_by_basis.setdefault(f"{task.metric_title}, {task.basis}", []).append(task.key)
+    if len(tasks_by_basis) == 1:
+        return tuple(tasks_by_basis)
+    return tuple(f"{', '.join(keys)}: {basis}" for basis, keys in tasks_by_basis.items())
+
+
+def render_notebook(report: Report) -> str:
+    """The first screen of a report as HTML; the page has all of it."""
+    rows = list_rows(report.tasks)
+    several = len({row.model for row in rows if row.memory}) > 1
+    lines = [
+        [
+            *([row.model if row.memory else ""] if several else []),
+            row.method,
+            *(f"{format_cell_score(cell)} {cell.signs}" if cell else "" for cell in row.cells),
+            row.memory,
+        ]
+        for row in rows
+    ]
+    keys = [task.key for task in report.tasks]
+    header = [*(["model"] if several else []), "method", *keys, "peak memory"]
+    legend = [
+        ", ".join(f"{sign} {text}" for sign, text in report.signs.items()),
+        *(f"Score: {basis}" for basis in list_score_bases(report.tasks)),
+    ]
+    advice = [html_block(task.advice.lines) for task in report.tasks if task.advice]
+    return (
+        html_lines([report.sentence], bold=True)
+        + html_table(header, lines)
+        + html_lines([". ".join(part for part in legend if part)])
+        + "".join(advice)
+    )

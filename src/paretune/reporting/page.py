@@ -23,8 +23,14 @@ from urllib.parse import quote
 from paretune.data.cache_dir import data_home
 from paretune.errors import StoreError
 from paretune.reporting import charts, tables
-from paretune.reporting.document import Report, TaskReport, write_file
-from paretune.reporting.overview import format_cell_score, list_rows, list_score_bases
+from paretune.reporting.document import (
+    Report,
+    TaskReport,
+    format_cell_score,
+    list_rows,
+    list_score_bases,
+    write_file,
+)
 from paretune.reporting.text.escape import dump_script_json
 from paretune.reporting.text.formatting import (
     format_interval,

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from paretune.reporting.document import Report, TaskReport
-from paretune.reporting.overview import (
+from paretune.reporting.document import (
     OverviewRow,
+    Report,
+    TaskReport,
     format_cell_score,
-    format_health,
     list_rows,
     list_score_bases,
 )
+from paretune.reporting.overview import format_health
 from paretune.reporting.parts import CellReport
 from paretune.reporting.text.formatting import format_rank
 
