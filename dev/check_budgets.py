@@ -26,18 +26,18 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (69_039, 48_000),
-    "core files": (506, 320),
-    "core functions": (3_742, 2_700),
-    "import circles": (1, 0),
-    "pronouns as names": (632, 0),
-    "class names twice": (16, 0),
+    "core lines": (63_715, 48_000),
+    "core files": (322, 320),
+    "core functions": (3_439, 2_700),
+    "import circles": (0, 0),
+    "pronouns as names": (11, 0),
+    "class names twice": (12, 0),
     "names in docstrings that do not exist": (0, 0),
-    "paretune_slovene lines": (4_954, 4_500),
-    "tests lines": (51_763, 38_000),
-    "bench and dev lines": (12_499, 8_000),
-    "docs words": (27_624, 28_500),
-    "log words": (3_829, 3_900),
+    "paretune_slovene lines": (4_887, 4_500),
+    "tests lines": (50_447, 38_000),
+    "bench and dev lines": (8_069, 8_000),
+    "docs words": (27_485, 27_485),
+    "log words": (3_826, 3_826),
 }
 
 
