@@ -27,7 +27,7 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 BUDGETS = {
     # name: (allowed, target)
     "core lines": (63_715, 48_000),
-    "core files": (322, 320),
+    "core files": (321, 320),
     "core functions": (3_439, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (11, 0),

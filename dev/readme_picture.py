@@ -17,7 +17,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.terminal_theme import MONOKAI
 
 from paretune.reporting.text.terminal_screen import print_answer
-from paretune.terminal.console import Terminal
+from paretune.terminal.rich_console import Terminal
 from paretune.verbs.report import load_results
 
 REMARK = "Three seeds are a first look; a claim needs five."

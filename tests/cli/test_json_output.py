@@ -110,10 +110,10 @@ def test_report_gives_the_study_or_writes_it(
     code, written, err = command(capsys, *arguments, "--json", "--output", "a.json")
     assert (code, written) == (0, ""), err
     assert read_json(Path("a.json")).to_json() == json.loads(out)
-    code, out, _ = command(capsys, "report", "--json", "s.yaml", "--store", "store")
-    assert code == 0 and json.loads(out)["study"]["name"] == "small"  # a flag in front
     code, out, _ = command(capsys, *arguments, "-o", "page.html")
     assert code == 0 and Path("page.html").is_file() and "Page: page.html" in out
+    code, _, err = command(capsys, *arguments, "--page", "a.html", "-o", "b.html")
+    assert code == 2 and "both name the page" in err
 
 
 @pytest.mark.wide

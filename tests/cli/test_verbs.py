@@ -62,8 +62,6 @@ def test_help_is_there_for_every_verb_and_loads_nothing_heavy(capsys: Any) -> No
         "new train.csv --source sl",
         "report demo --details --json",
         "report demo --details --quiet",
-        "report demo --page a.html --output b.html",
-        "watch demo --once --every 3",
         "watch demo --json --every 3",
         "track demo --to tensorboard --output x --every 3",
         "slobench score a.zip --reference b.zip --bert-layer 3",

@@ -67,6 +67,7 @@ def test_a_view_at_80_columns_without_colour(
     assert (code, err) == (0, "") and "\x1b" not in out
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
+    assert command(capsys, *arguments, "--every", "3")[0] == 2
     text = " ".join(out.split())
     # majority 1 + LoRA 3 + 2 + full 3; then one running, two costs, three seeds of full
     assert "9 of 15 runs ended, 1 of them failed, 1 running, 3 not asked for before" in text

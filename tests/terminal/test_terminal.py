@@ -20,7 +20,7 @@ import paretune
 from paretune.cli import GROUPS, VERBS
 from paretune.study import Study
 from paretune.terminal import console, echo, echo_json, sanitise_tracebacks_and_warnings
-from paretune.terminal.console import Terminal
+from paretune.terminal.rich_console import Terminal
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202enekaj\u200f"
 """A window's title, a cleared screen, a C1 control, and text that reads backwards."""

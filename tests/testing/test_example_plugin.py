@@ -82,7 +82,7 @@ def test_installed_in_an_environment_of_its_own(tmp_path: Path, tiny_model: Any)
     (task,) = json.loads(run(python, "-m", "paretune", "report", study, "--json", cwd=tmp_path))[
         "tasks"
     ]
-    assert (task["metric"], task["title"]) == ("cohen_kappa", "Cohen's kappa")
+    assert (task["metric"], task["metric_title"]) == ("cohen_kappa", "Cohen's kappa")
     assert "sums" in run(python, "-m", "paretune", "ls", "tasks")
 
 

@@ -64,5 +64,6 @@ def test_check_warns_of_a_model_that_translates_backwards(taught: Path, tmp_path
             "training": {"precision": "fp32"},
         }
     )
-    warnings = [f.what for f in check(study).findings if f.code == "direction"]
+    findings = [finding for item in check(study).items for finding in item.findings]
+    warnings = [finding.what for finding in findings if finding.code == "direction"]
     assert len(warnings) == 1 and "the other way" in warnings[0]

@@ -202,9 +202,9 @@ def _tokenise(
     if any(second is not None for _, second in pairs) and not marks_pairs(tokenizer):
         pairs = [(a, None if b is None else f"\n{b}") for a, b in pairs]
     encoded = _call_tokenizer(tokenizer, pairs, max_length)
-    ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
     for row, ids in enumerate(encoded["input_ids"]):
         if not ids:
+            ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
             ids.append(next(token for token in ends if token is not None))
             if "token_type_ids" in encoded:
                 encoded["token_type_ids"][row].append(0)

@@ -30,7 +30,7 @@ from paretune.errors import OutputClosedError, StoredResultsWarning
 from paretune.terminal.sanitise import dump_json, sanitise_line, sanitise_text
 
 if TYPE_CHECKING:
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 __all__ = [
     "OutputClosedError",
@@ -74,7 +74,7 @@ def echo_json(value: Any) -> None:
 
 def console(to: IO[str] | None = None) -> Terminal:
     """A Rich console on stdout, or on ``to``, that cleans what it writes."""
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
     return Terminal(file=to)
 

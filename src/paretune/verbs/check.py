@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from paretune.data.finding import Finding
     from paretune.models.structure.topology import Topology
     from paretune.planning.prepare import PreparedStudy
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
     from paretune.training.caches import ProcessCache
 
 MAX_FAILED = 5

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from paretune.planning.prepare import PreparedStudy
     from paretune.store import Store
     from paretune.store.record import Record
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 TITLES = ("model", "method", "runs", "done", "time", "peak memory")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from paretune.analysis.pareto.recommend import Budget
     from paretune.reporting.parts import Advice  # noqa: F401 - of the base class
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 
 class Advices(ResultList["Advice"]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretune.errors import StoredResultsWarning, StoreError
+from paretune.errors import StoredResultsWarning, StoreError, StudyError
 from paretune.study import Study
 from paretune.verbs import study_input
 from paretune.verbs.options import Quiet, StoreFolder, StudyLike
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paretune.data.finding import Finding
     from paretune.reporting.document import Report
     from paretune.store import Record, RunStatus, Store
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 PageFile = Annotated[
     Path | str | None,
@@ -239,8 +239,10 @@ class ReportScreen(Result):
         quiet: Quiet = False,
     ) -> None:
         """Print the first screen, or all tables; write the page and the other outputs."""
-        outputs = {**self.outputs, "page": self.outputs["page"] or output}
-        show_report(self.results, out, details=details, quiet=quiet, outputs=outputs)
+        if (page := self.outputs["page"]) and output:
+            raise StudyError("--page and --output both name the page.", remedy="Leave out one.")
+        outputs = {**self.outputs, "page": page or output}
+        show_report(self.results, out, details=details, quiet=quiet, **outputs)
 
 
 def show_study(
@@ -269,7 +271,7 @@ def show_report(
     *,
     details: bool = False,
     quiet: bool = False,
-    outputs: dict[str, Path | str | None] | None = None,
+    **outputs: Path | str | None,
 ) -> None:
     """Print the first screen, or all tables; write the page and other outputs.
 
@@ -287,9 +289,8 @@ def show_report(
         print_tables(document, out)
     else:
         print_screen(document, out, study_input.spell_study(results.study, results.folder))
-    outputs = outputs or {}
     if outputs.get("page") is None and os.access(results.folder, os.W_OK):
-        outputs = {**outputs, "page": results.folder / "report.html"}
+        outputs["page"] = results.folder / "report.html"
     if outputs.get("page") is None and not quiet:
         out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
     written = write_outputs(document, **outputs)

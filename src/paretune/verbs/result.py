@@ -19,7 +19,7 @@ from paretune.terminal.notebook import html_code
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 Item = TypeVar("Item")
 TEXT_WIDTH = 100
@@ -59,7 +59,7 @@ class Result:
         return _object_of(self, self.json_fields)
 
     def __str__(self) -> str:
-        from paretune.terminal.console import Terminal
+        from paretune.terminal.rich_console import Terminal
 
         stream = io.StringIO()
         Result.show(self, Terminal(file=stream, width=TEXT_WIDTH))

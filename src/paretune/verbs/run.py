@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
     from paretune.store import RunStatus, Store
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 COST_SHARE = 0.1
 """Of a time budget, for timing the costs of all methods."""

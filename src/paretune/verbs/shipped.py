@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from paretune.execution.progress import Observer
     from paretune.reporting.parts import Advice
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 DEMO = "demo"
 Entry = tuple[str, str]

@@ -22,7 +22,7 @@ from paretune.verbs.result import Result
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 
 @dataclass(frozen=True, repr=False)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from paretune.reporting.document import Report
     from paretune.reporting.parts import Advice
     from paretune.study import TaskSpec
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 Values = dict[str, Any]
 

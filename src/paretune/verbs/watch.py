@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from paretune.errors import StudyError
 from paretune.study import OuterFold, Study
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from paretune.analysis.cell import Cell
     from paretune.analysis.statistics.intervals import Interval
     from paretune.store import RunStatus, Store
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 POLL_SECONDS = 2.0
 MAX_FAILURES = 3
@@ -163,6 +164,10 @@ class StudyProgress(Result):
         ] = None,
     ) -> None:
         """Print it; on a terminal again and again, until the study is done or at Ctrl-C."""
+        if once and every is not None:
+            raise StudyError(
+                "shows nothing beside --once.", where="--every", remedy="Leave out one."
+            )
         if once or not out.is_terminal or out.is_dumb_terminal:
             super().show(out)
             return

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.contrib.peft_comparison.experiment_table import PeftResults
-    from paretune.terminal.console import Terminal
+    from paretune.terminal.rich_console import Terminal
 
 WIDE = 120
 """Columns of a terminal that has room for costs beside the verdicts."""

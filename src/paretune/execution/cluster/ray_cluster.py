@@ -19,7 +19,7 @@ from paretune.errors import MissingDependencyError, ParetuneError, StudyError
 from paretune.execution.cluster.assignment import Assignment, Event, TaskEnded
 from paretune.execution.cluster.executor import Needs
 from paretune.execution.cluster.node import execute_assignment
-from paretune.terminal.foreign_threads import drop_output_of
+from paretune.terminal.rich_console import drop_output_of
 
 try:
     import ray

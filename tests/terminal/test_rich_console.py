@@ -2,7 +2,7 @@ import sys
 import threading
 
 from paretune.terminal import echo
-from paretune.terminal.foreign_threads import drop_output_of
+from paretune.terminal.rich_console import drop_output_of
 
 
 def test_what_one_thread_prints_is_dropped_and_all_else_stays(capsys):
