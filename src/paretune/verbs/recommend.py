@@ -71,12 +71,10 @@ def recommend(
         typer.Option(metavar="POINTS", help="Expected loss that is accepted: 1pt (of 100)."),
     ] = None,
     proven: Annotated[
-        bool,
-        typer.Option("--proven", help="Only what is proven better than every baseline."),
+        bool, typer.Option("--proven", help="Only what is proven better than every baseline.")
     ] = False,
     by: Annotated[
-        str,
-        typer.Option(help="The cost: memory, time, step, parameters, saved or inference."),
+        str, typer.Option(help="The cost: memory, time, step, parameters, saved or inference.")
     ] = "memory",
 ) -> Advices:
     """Say which method to take within a budget, and why.
@@ -85,8 +83,10 @@ def recommend(
     included, with the chances that it is the best, worse, or below the best free baseline.
 
     Args:
-        max_memory, max_time, max_bytes, within: in Python also a number of bytes, seconds, points;
-            by default the ``limits`` of the study.
+        max_memory: in Python also a number of bytes. All amounts default to the study's ``limits``.
+        max_time: also a number of seconds.
+        max_bytes: also a number of bytes.
+        within: also a number of points.
 
     Raises:
         StudyError: no such study, task or cost, or an amount that cannot be read.
