@@ -24,13 +24,13 @@ BEFORE_COMMIT = "af5cf86"
 
 def measure(file: Path, share: float, scenarios: list[Scenario]) -> None:
     """Simulate what ``file`` does not hold yet, and save after each scenario."""
-    known = json.loads(file.read_text()) if file.exists() else {}
+    results = json.loads(file.read_text()) if file.exists() else {}
     for scenario in scenarios:
-        if scenario.name in known:
+        if scenario.name in results:
             continue
         began = time.process_time()
-        known[scenario.name] = simulate(scenario, max(1, round(share * scenario.studies)))
-        file.write_text(json.dumps(known, indent=1, sort_keys=True))
+        results[scenario.name] = simulate(scenario, max(1, round(share * scenario.studies)))
+        file.write_text(json.dumps(results, indent=1, sort_keys=True))
         print(f"{scenario.name}: {time.process_time() - began:.0f} s", flush=True)
 
 

@@ -236,27 +236,27 @@ def select_tasks(study: Study, names: Sequence[str]) -> Study:
     Raises:
         SystemExit: it has no such task.
     """
-    known = {task.key: task for task in study.tasks}
+    tasks = {task.key: task for task in study.tasks}
     for name in names:
-        if name not in known:
-            raise SystemExit(f"{study.study} has no task {name}; it has {', '.join(known)}.")
-    chosen = tuple(known[name] for name in names) or study.tasks
+        if name not in tasks:
+            raise SystemExit(f"{study.study} has no task {name}; it has {', '.join(tasks)}.")
+    chosen = tuple(tasks[name] for name in names) or study.tasks
     return study.model_copy(update={"tasks": chosen})
 
 
 def pack_records(study: Study, records: Sequence[Record], store: Path, file: Path) -> None:
     """Write a store of these records alone, as those of one study, into a file."""
     with tempfile.TemporaryDirectory() as folder:
-        own = Path(folder) / "store"
-        with Store.open(store) as source, Store.open(own, create=True) as target:
+        packed = Path(folder) / "store"
+        with Store.open(store) as source, Store.open(packed, create=True) as target:
             target.set_settings(
                 {f"precision/{key}": v for key, v in source.get_settings("precision/").items()}
             )
             _copy_records(study, records, source, target)
         with tarfile.open(file, "w:xz", preset=9) as archive:
-            for path in sorted(own.rglob("*")):
+            for path in sorted(packed.rglob("*")):
                 if path.is_file() and (path.name == "study.db" or "blobs" in path.parts):
-                    archive.add(path, path.relative_to(own), filter=_without_owner)
+                    archive.add(path, path.relative_to(packed), filter=_without_owner)
 
 
 def _copy_records(study: Study, records: Sequence[Record], source: Store, target: Store) -> None:

@@ -248,10 +248,10 @@ def compare(setting: Setting, rounds: int, *, whole: bool) -> None:
     for name, kept in turns.items():
         per_step = quartiles([1000 * t.seconds / t.steps for t in kept])
         print(f"  {name:<17} {format_quartiles(per_step)} ms/step  mean loss {kept[-1].loss:.3f}")
-    ours = turns["paretune"]
+    base = turns["paretune"]
     for name in ("trainer", "trainer, grouped"):
         wall, cpu = (
-            format_quartiles(ratio([t[clock] for t in turns[name]], [t[clock] for t in ours]))
+            format_quartiles(ratio([t[clock] for t in turns[name]], [t[clock] for t in base]))
             for clock in (0, 1)
         )
         print(f"  {name} / paretune: wall {wall}, CPU {cpu}")

@@ -30,7 +30,7 @@ BUDGETS = {
     "core files": (321, 320),
     "core functions": (3_439, 2_700),
     "import circles": (0, 0),
-    "pronouns as names": (11, 0),
+    "pronouns as names": (9, 0),
     "class names twice": (12, 0),
     "names in docstrings that do not exist": (0, 0),
     "paretune_slovene lines": (4_887, 4_500),

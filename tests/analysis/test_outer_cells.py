@@ -98,8 +98,8 @@ def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> No
     poor = fake_cells.crossed_cell(study, "prompt", 0.7, 5)
     for place in (0, 1, 2):
         poor = fake_cells.without_fold(poor, place)
-    one = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.7, 5), 4)
-    cells = [c for c in group_into_cells(study, [*records, *poor, *one]) if c.task == "topics"]
+    partial = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.7, 5), 4)
+    cells = [c for c in group_into_cells(study, [*records, *poor, *partial]) if c.task == "topics"]
     expected = expected_scores(cells)
     assert {key[1]: len(e.score.uid) for key, e in expected.items()} == {"lora": 48, "full": 48}
     assert all(c.cell.method != "prompt" for c in recommend(cells).candidates)

@@ -262,12 +262,12 @@ class PeakMeter:
             self._missing[f"phases.{name}.peak_bytes"] = (
                 "the phase stayed below what the process held before the model was loaded"
             )
-        kept = self._phases.setdefault(name, {})
+        phase = self._phases.setdefault(name, {})
         for key, value in growth.items():
-            kept[key] = max(value, kept.get(key, 0))
+            phase[key] = max(value, phase.get(key, 0))
             self._missing.pop(f"phases.{name}.{key}", None)
         for key, reason in missing.items():
-            if key not in kept:
+            if key not in phase:
                 self._missing[f"phases.{name}.{key}"] = reason
 
     def result(self) -> dict[str, Any]:

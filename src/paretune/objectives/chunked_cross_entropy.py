@@ -116,8 +116,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                     d_weight.addmm_(d_z.mT, states)
                 elif d_weight is not None:
                     for words in range(0, len(d_weight), BLOCK_WORDS):
-                        own = slice(words, words + BLOCK_WORDS)
-                        d_weight[own] += torch.mm(d_z[:, own].mT, states)
+                        block = slice(words, words + BLOCK_WORDS)
+                        d_weight[block] += torch.mm(d_z[:, block].mT, states)
                 del z, d_z  # else they stay while those of the next chunk are made
         ctx.save_for_backward(d_hidden)
         # As large as the vocabulary, so it is handed over and not copied: a saved tensor would live

@@ -101,8 +101,8 @@ def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
     rng = np.random.default_rng(5)
     study = fake_cells.raced(METHODS)
     records = fake_cells.draw_records(study, LEVELS | dict.fromkeys(METHODS, 0.7), rng)
-    own = {c.method: c for c in fake_cells.cells_of(study, records)}
-    names = [(a, b) for i, a in enumerate(own) for b in list(own)[i + 1 :]]
+    cells = {c.method: c for c in fake_cells.cells_of(study, records)}
+    names = [(a, b) for i, a in enumerate(cells) for b in list(cells)[i + 1 :]]
     for _ in range(300):
         p_values = {pair: float(10 ** rng.uniform(-6, 0)) for pair in names}
         stopped = {m for m in METHODS if rng.random() < 0.4}
@@ -112,7 +112,7 @@ def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
         }
         absent = {m for m in stopped if rng.random() < 0.5}
         raised = {pair: min(p, 1.0) for pair, p in raised.items() if not absent & {*pair}}
-        before, after = correct_by_family(p_values, own), correct_by_family(raised, own)
+        before, after = correct_by_family(p_values, cells), correct_by_family(raised, cells)
         assert all(after[pair][0] >= before[pair][0] - 1e-12 for pair in raised)
 
 

@@ -281,7 +281,7 @@ def make_options(config: type, supported: SupportedTuner) -> type[MethodOptions]
     model: type[MethodOptions] = create_model(
         "Options", __base__=MethodOptions, __doc__=config.__doc__, **options
     )
-    names = {ours: f"write {name}" for ours, name in PEFT_NAMES.items() if name in options}
+    names = {option: f"write {name}" for option, name in PEFT_NAMES.items() if name in options}
     model.HINTS = {**names, **closed}
     return model
 
