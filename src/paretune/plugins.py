@@ -6,13 +6,13 @@ in each process, so that a broken plug-in never disturbs a study that does not n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from paretune.errors import PluginError
+from paretune.errors import PluginError, StudyError, suggest
 
 METHODS = "paretune.methods"
 TASKS = "paretune.tasks"
@@ -84,6 +84,37 @@ def load_all(group: str, expected: type[T]) -> tuple[dict[str, T], dict[str, Plu
         except PluginError as error:
             errors[name] = error
     return values, errors
+
+
+class Registry(Generic[T]):
+    """The values of one kind by name: built-in ones first, then those of installed packages.
+
+    Args:
+        group: of the entry points.
+        noun: what a value is, for errors.
+    """
+
+    def __init__(self, group: str, noun: str, expected: type[T], built_in: Iterable[T]) -> None:
+        self.group, self.noun, self.expected = group, noun, expected
+        self.built_in: dict[str, T] = {getattr(value, "name"): value for value in built_in}  # noqa: B009
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all; those of installed packages are not loaded for it."""
+        return tuple(dict.fromkeys((*self.built_in, *names(self.group))))
+
+    def get(self, name: str) -> T:
+        """The value of this name.
+
+        Raises:
+            StudyError: there is none.
+            PluginError: an installed package offers it, but it cannot be loaded.
+        """
+        if name in self.built_in:
+            return self.built_in[name]
+        if name in names(self.group):
+            return load(self.group, name, self.expected)
+        remedy = f"{suggest(name, self.names())} There is {', '.join(self.names())}.".lstrip()
+        raise StudyError(f'there is no {self.noun} "{name}".', remedy=remedy)
 
 
 @cache

@@ -54,13 +54,13 @@ def test_rouge_without_its_package_says_how_to_get_it(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
     answers._rouge_scorer.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"pip install rouge-score"):
-        answers.require_rouge()
+        answers.METRICS[-1].compute(["a"], ["a"])
     answers._rouge_scorer.cache_clear()
 
 
 def test_different_numbers_of_texts_are_refused() -> None:
     for metric in (EXACT_MATCH, TOKEN_F1, *answers.METRICS[3:]):
-        with pytest.raises(ValueError, match="1 predictions, 2 references"):
+        with pytest.raises(ValueError, match="2 references but 1 predictions"):
             metric.compute(["a", "b"], ["a"], ())
 
 

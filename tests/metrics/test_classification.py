@@ -70,7 +70,7 @@ def test_sums_give_scikit_learns_scores(seed: int) -> None:
         "accuracy_f1": (accuracy + f1["macro"]) / 2,
     }
     for name, value in expected.items():
-        assert metrics.get(name).score(label, answer) == pytest.approx(value, abs=1e-12)
+        assert compute(name, list(label), list(answer)) == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -78,7 +78,7 @@ def test_sums_give_scikit_learns_scores(seed: int) -> None:
     ("references", "predictions", "message"),
     [
         ([0, 1], [0], "2 references but 1"),
-        ([], [], "at least one"),
+        ([], [], "0 references"),
         ([0, 1], [0, -2], "predictions: expected label indices"),
         ([0.5, 1.0], [0, 1], "references: expected label indices"),
         ([[0], [1]], [0, 1], "expected .examples,."),
@@ -97,9 +97,6 @@ def test_a_prediction_of_no_label_is_a_miss_and_nobodys_mistake() -> None:
     assert compute("accuracy", references, predictions) == 0.5
     for name in ("macro_f1", "weighted_f1"):
         assert compute(name, references, predictions) == pytest.approx(2 / 3)
-    for metric in METRICS:
-        exact = metric.compute(references, predictions, ())
-        assert metric.score(references, predictions) == pytest.approx(exact)
     assert compute("macro_f1", references, [-1] * 4) == 0.0
     with pytest.raises(ValueError, match="label indices"):
         compute("accuracy", [-1, 0], [0, 0])

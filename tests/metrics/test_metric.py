@@ -21,7 +21,7 @@ def test_an_installed_metric_is_found_by_its_name() -> None:
     mine = replace(ACCURACY, name="mine")
     with plugins.registered(plugins.METRICS, mine):
         assert metrics.get("mine") is mine and "mine" in metrics.selectable_names()
-    with pytest.raises(StudyError, match='unknown metric "mine"'):
+    with pytest.raises(StudyError, match='there is no metric "mine"'):
         metrics.get("mine")
 
 

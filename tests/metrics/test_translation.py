@@ -17,7 +17,6 @@ def test_whole_scores_and_signatures_are_sacrebleus() -> None:
     for metric, public in PUBLIC:
         expected = public.corpus_score(OURS, [THEIRS])
         assert metric.compute(THEIRS, OURS, ()) == pytest.approx(expected.score, abs=1e-9)
-        assert metric.score(THEIRS, OURS) == pytest.approx(expected.score, abs=1e-9)
         assert metric.signature is not None and metric.signature() == str(public.get_signature())
 
 
@@ -39,5 +38,5 @@ def test_ter_counts_edits() -> None:
 
 @pytest.mark.parametrize(("ours", "theirs"), [([], []), (["a"], ["a", "b"])])
 def test_lines_that_do_not_pair_are_refused(ours: list[str], theirs: list[str]) -> None:
-    with pytest.raises(ValueError, match=f"{len(ours)} translations"):
+    with pytest.raises(ValueError, match=f"{len(theirs)} references but"):
         translation.BLEU.compute(theirs, ours, ())

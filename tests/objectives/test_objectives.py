@@ -40,7 +40,7 @@ def test_what_it_names_exists(objective: Objective) -> None:
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(StudyError, match='unknown kind "ranking"') as refused:
+    with pytest.raises(StudyError, match='there is no kind "ranking"') as refused:
         objectives.get("ranking")
     assert "regression" in refused.value.remedy
 

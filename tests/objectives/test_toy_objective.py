@@ -38,10 +38,6 @@ def is_close(references: Sequence[Any], predictions: Sequence[Any]) -> np.ndarra
     return np.abs(np.array(predictions, dtype=float) - np.array(references, dtype=float)) <= 1
 
 
-def share_close(references: Any, predictions: Any, questions: Sequence[int] = ()) -> float:
-    return float(is_close(references, predictions).mean())
-
-
 def count_close(references: Any, predictions: Any, questions: Sequence[int] = ()) -> Any:
     close = is_close(references, predictions).astype(float)
     return np.stack([np.ones_like(close), close], axis=-1)
@@ -52,7 +48,6 @@ CLOSE_COUNTS = Metric(
     title="counts right within one",
     description="share of counts that are right within one",
     target_type="count",
-    compute=share_close,
     statistics=count_close,
     from_sums=lambda sums: sums[..., 1] / sums[..., 0],
     credit=lambda references, predictions, questions: is_close(references, predictions),

@@ -125,10 +125,10 @@ def forgetting(seed: int, change: float = 0.1, *, blocks: int = 40) -> dict[str,
 def scores(part: Predictions, metric: str, loss: float = 0.7) -> dict[str, Any]:
     """What a record says of answers."""
     values = {
-        m: metrics.get(m).score(part.label, part.prediction)
+        m: metrics.get(m).compute(part.label, part.prediction)
         for m in ("accuracy", "macro_f1", "weighted_f1")
     }
-    primary = metrics.get(metric).score(part.label, part.prediction)
+    primary = metrics.get(metric).compute(part.label, part.prediction)
     return {**values, "primary": primary, "loss": loss, "n": len(part.uid)}
 
 

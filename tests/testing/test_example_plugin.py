@@ -42,8 +42,10 @@ def test_kappa_is_that_of_scikit_learn() -> None:
 
     references, predictions = [0, 1, 2, 2, 1, 0, 0, 2], [0, 1, 1, 2, 1, 0, 2, 2]
     expected = cohen_kappa_score(references, predictions)
-    assert cohen_kappa.compute(references, predictions, []) == pytest.approx(expected, abs=1e-12)
-    assert cohen_kappa.compute([1, 1], [1, 1], []) == 1
+    assert cohen_kappa.METRIC.compute(references, predictions, []) == pytest.approx(
+        expected, abs=1e-12
+    )
+    assert cohen_kappa.METRIC.compute([1, 1], [1, 1], []) == 1
 
 
 STUDY = """\

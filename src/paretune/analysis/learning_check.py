@@ -108,7 +108,7 @@ def _best_label_score(cell: Cell) -> float | None:
         return None
     labels = [int(label) for label in score.label]
     answers = ([label] * len(labels) for label in set(labels))
-    return max(metric.score(labels, answer, score.question) for answer in answers)
+    return max(metric.compute(labels, answer, score.question) for answer in answers)
 
 
 def _count_collapsed(cell: Cell) -> int:

@@ -7,10 +7,9 @@ the entry point group ``paretune.metrics``, each pointing to a :class:`Metric`, 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from paretune import plugins
-from paretune.errors import StudyError
 from paretune.metrics import answer_sets, answers, classification, regression, translation
 from paretune.metrics.bertscore import BERTSCORE
 from paretune.metrics.metric import Array, Metric, SegmentMetric, Value
@@ -28,12 +27,13 @@ __all__ = [
     "signatures",
 ]
 
-_BUILT_IN: dict[str, Metric] = {
-    metric.name: metric
-    for module in (answer_sets, classification, regression, translation, answers)
-    for metric in module.METRICS
-}
-"""Answer sets come first: where records have theirs, it is no chance."""
+# Answer sets come first: where records have theirs, it is no chance.
+_MODULES = (answer_sets, classification, regression, translation, answers)
+_REGISTRY = plugins.Registry(
+    plugins.METRICS, "metric", Metric, (metric for m in _MODULES for metric in m.METRICS)
+)
+names = _REGISTRY.names
+get: Callable[[str], Metric] = _REGISTRY.get
 
 
 def segment_metrics() -> dict[str, SegmentMetric]:
@@ -44,31 +44,12 @@ def segment_metrics() -> dict[str, SegmentMetric]:
 
 def built_in() -> tuple[Metric, ...]:
     """The metrics of this package."""
-    return tuple(_BUILT_IN.values())
-
-
-def names() -> tuple[str, ...]:
-    """Names of all metrics; those of installed packages are not loaded for it."""
-    return (*_BUILT_IN, *(name for name in plugins.names(plugins.METRICS) if name not in _BUILT_IN))
+    return tuple(_REGISTRY.built_in.values())
 
 
 def selectable_names() -> tuple[str, ...]:
     """Names of the metrics that a study may name; of installed packages all."""
-    return tuple(n for n in names() if n not in _BUILT_IN or _BUILT_IN[n].selectable)
-
-
-def get(name: str) -> Metric:
-    """The metric with this name.
-
-    Raises:
-        StudyError: there is none.
-        PluginError: an installed package offers it, but it cannot be loaded.
-    """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    if name in plugins.names(plugins.METRICS):
-        return plugins.load(plugins.METRICS, name, Metric)
-    raise StudyError(f'unknown metric "{name}".', remedy=f"Known are {', '.join(names())}.")
+    return tuple(n for n in names() if n not in _REGISTRY.built_in or get(n).selectable)
 
 
 def signatures(names: Collection[str]) -> dict[str, str]:
@@ -78,5 +59,4 @@ def signatures(names: Collection[str]) -> dict[str, str]:
 
 def of_types(target_types: Collection[str]) -> tuple[str, ...]:
     """Names of the built-in metrics that may be primary for these types of target."""
-    every = _BUILT_IN.values()
-    return tuple(m.name for m in every if m.selectable and m.target_type in target_types)
+    return tuple(m.name for m in built_in() if m.selectable and m.target_type in target_types)

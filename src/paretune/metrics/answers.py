@@ -19,6 +19,8 @@ import string
 from collections import Counter
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
+from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,7 +58,8 @@ def token_f1(prediction: str, reference: str) -> float:
     predicted, expected = (normalise_answer(t).split() for t in (prediction, reference))
     if not predicted or not expected:
         return float(predicted == expected)
-    return f1_of_counts(Counter(predicted), Counter(expected))
+    matched = (Counter(predicted) & Counter(expected)).total()
+    return 2 * matched / (len(predicted) + len(expected)) if matched else 0.0
 
 
 def is_same_number(prediction: str, reference: str) -> float:
@@ -71,49 +74,25 @@ def is_same_number(prediction: str, reference: str) -> float:
     return float(float(predicted[-1]) == float(expected[-1]))
 
 
-def f1_of_counts(predicted: Counter[Any], expected: Counter[Any]) -> float:
-    """F1 of two bags; 0 where they share nothing."""
-    matched = (predicted & expected).total()
-    return 2 * matched / (predicted.total() + expected.total()) if matched else 0.0
-
-
 def mean_of_texts(score: ScoreText) -> dict[str, Any]:
-    """``compute``, ``statistics`` and ``from_sums`` of a metric that is a mean over examples."""
+    """``statistics`` and ``from_sums`` of a metric that is a mean over examples."""
 
-    def table(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
-        rows = [[score(str(p), str(r)) for p, r in _pairs(run, references)] for run in predictions]
-        values = np.array(rows, dtype=float)
+    def statistics(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
+        pairs = [zip(run, references, strict=True) for run in predictions]
+        values = np.array([[score(str(p), str(r)) for p, r in run] for run in pairs], dtype=float)
         return np.stack([np.ones(values.shape), values], axis=-1)
 
-    def compute(references: Values, predictions: Values, questions: Questions = ()) -> float:
-        return float(table(references, [predictions])[0, :, 1].mean())
-
-    return {
-        "compute": compute,
-        "statistics": table,
-        "from_sums": lambda sums: np.asarray(sums[..., 1] / sums[..., 0]),
-    }
+    return {"statistics": statistics, "from_sums": lambda sums: sums[..., 1] / sums[..., 0]}
 
 
-def _pairs(predictions: Values, references: Values) -> Any:
-    if len(predictions) != len(references) or not references:
-        raise ValueError(f"{len(predictions)} predictions, {len(references)} references")
-    return zip(predictions, references, strict=True)
-
-
-def _credit(references: Values, predictions: Runs, questions: Questions, /) -> Array:
-    """1 where a prediction matches its reference; (runs, examples)."""
-    statistics: Array = EXACT_MATCH.statistics(references, predictions, questions)
-    return statistics[..., 1]
-
-
+_EXACT = mean_of_texts(is_exact_match)
 EXACT_MATCH = Metric(
     name="exact_match",
     title="exact match",
     description="share of answers that are the reference but for case, punctuation and articles",
     target_type=ANSWER,
-    credit=_credit,
-    **mean_of_texts(is_exact_match),
+    credit=lambda *compared: _EXACT["statistics"](*compared)[..., 1],
+    **_EXACT,
 )
 TOKEN_F1 = Metric(
     name="token_f1",
@@ -131,23 +110,6 @@ LAST_NUMBER = Metric(
 )
 
 
-class _Words:
-    """The tokenizer that rouge-score is given."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """Runs of letters and digits, in lower case."""
-        return _TOKEN.findall(text.lower())
-
-
-def require_rouge() -> None:
-    """Check that rouge-score is installed.
-
-    Raises:
-        MissingDependencyError: it is not.
-    """
-    _rouge_scorer("rougeL")
-
-
 @lru_cache(maxsize=_CACHED)
 def rouge(kind: Kind, prediction: str, reference: str) -> float:
     """F1 of one text, 0 to 1; two texts without a word are alike.
@@ -161,14 +123,6 @@ def rouge(kind: Kind, prediction: str, reference: str) -> float:
 
 
 @cache
-def rouge_signature(kind: Kind) -> str:
-    """The package's version and what is not its default."""
-    from importlib.metadata import version
-
-    return f"rouge-score:{version('rouge-score')}|stemmer:no|tokens:unicode"
-
-
-@cache
 def _rouge_scorer(kind: Kind) -> Any:
     try:
         from rouge_score.rouge_scorer import RougeScorer
@@ -177,7 +131,8 @@ def _rouge_scorer(kind: Kind) -> Any:
             "ROUGE needs the package rouge-score, which is not installed.",
             remedy="Install it: pip install rouge-score; or choose another metric.",
         ) from None
-    return RougeScorer([kind], tokenizer=_Words())
+    words = SimpleNamespace(tokenize=lambda text: _TOKEN.findall(text.lower()))
+    return RougeScorer([kind], tokenizer=words)
 
 
 def _rouge_metric(name: str, kind: Kind, title: str, of: str) -> Metric:
@@ -186,8 +141,8 @@ def _rouge_metric(name: str, kind: Kind, title: str, of: str) -> Metric:
         title=title,
         description=f"mean F1 of the {of} of text and reference (rouge-score)",
         target_type=ANSWER,
-        signature=partial(rouge_signature, kind),
-        require=require_rouge,
+        signature=lambda: f"rouge-score:{version('rouge-score')}|stemmer:no|tokens:unicode",
+        require=lambda: _rouge_scorer(kind),
         **mean_of_texts(partial(rouge, kind)),
     )
 

@@ -20,51 +20,29 @@ Questions = Sequence[int]
 """Which question each example answers, for answer sets; otherwise empty."""
 
 
-class Compute(Protocol):
-    """Scores one list of predictions exactly; this number is recorded."""
-
-    def __call__(self, references: Values, predictions: Values, questions: Questions, /) -> float:
-        """The score.
-
-        Raises:
-            ValueError: no examples, different lengths, or values that the metric cannot score.
-        """
-
-
-class Statistics(Protocol):
-    """Sufficient statistics of each example: the score of any resample is a function of their sum.
-
-    So 2,000 bootstrap draws cost one matrix product.
-    """
-
-    def __call__(self, references: Values, predictions: Runs, questions: Questions, /) -> Array:
-        """The statistics of several runs; (runs, examples, columns).
-
-        Only whole questions are resampled, so those of one may stand at its first example.
-        """
-
-
-class Credit(Protocol):
-    """How right each unit is, 0 to 1: an example, or a question of answer sets."""
-
-    def __call__(self, references: Values, predictions: Runs, questions: Questions, /) -> Array:
-        """Credit of each unit in each run; (runs, units)."""
+Compute = Callable[[Values, Values, Questions], float]
+"""From references, predictions and questions to a score; ValueError where there is none."""
+Statistics = Callable[[Values, Runs, Questions], Array]
+"""From references, predictions of several runs and questions to numbers of each example or unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric.
+    """A metric: the score of any sample of the examples is a function of summed statistics.
 
-    ``compute`` and ``from_sums(statistics(...).sum(axis=1))`` agree within rounding; the first is
-    what a run records, the second what intervals are made from.
+    So 2,000 bootstrap draws cost one matrix product.
 
     Attributes:
         name: as study files (``metric:``) and records have it.
         target_type: what it scores: ``label`` (an index), ``answer_set`` (labels of answers to
             questions), ``number``, ``text``, or ``answer`` (a text that answers something; what
             scores it says nothing of a translation). An objective takes the metrics of its types.
+        statistics: sufficient statistics, (runs, examples, columns). Only whole questions are
+            resampled, so those of one may stand at its first example.
         from_sums: from summed statistics, (..., columns), to scores, (...).
-        credit: see :class:`Credit`; None where examples are not right or wrong.
+        exact: the same score without the rounding of sums; None: the sums are exact enough.
+        credit: how right each unit is, 0 to 1, (runs, units): an example, or a question of answer
+            sets; None where examples are not right or wrong.
         lowest, highest: the range of the score.
         greater_is_better: False for errors and edit rates, which are reported only.
         selectable: whether a study may name it as the primary metric, by whose highest value
@@ -79,10 +57,10 @@ class Metric:
     title: str
     description: str
     target_type: str
-    compute: Compute
     statistics: Statistics
     from_sums: Callable[[Array], Array]
-    credit: Credit | None = None
+    exact: Compute | None = None
+    credit: Statistics | None = None
     lowest: float = 0.0
     highest: float = 1.0
     greater_is_better: bool = True
@@ -103,10 +81,18 @@ class Metric:
         """The scores in a record whose mean this metric is."""
         return self.parts or (self.name,)
 
-    def score(self, references: Values, predictions: Values, questions: Questions = ()) -> float:
-        """The score of one list of predictions, from its statistics."""
+    def compute(self, references: Values, predictions: Values, questions: Questions = ()) -> float:
+        """The score of one list of predictions, as it is recorded.
+
+        Raises:
+            ValueError: no examples, different lengths, or values that the metric cannot score.
+        """
+        if not len(references) or len(references) != len(predictions):
+            raise ValueError(f"{len(references)} references but {len(predictions)} predictions")
+        if self.exact is not None:
+            return self.exact(references, predictions, questions)
         (table,) = self.statistics(references, [predictions], questions)
-        return float(self.from_sums(table.sum(axis=0, dtype=np.float64)))
+        return float(self.from_sums(np.array(table.T, dtype=np.float64, order="C").sum(axis=1)))
 
     def read(self, scores: dict[str, Any]) -> float | None:
         """The value in the recorded scores of one part; None where they do not have it."""
@@ -131,22 +117,16 @@ class Encoder(Protocol):
         """The model, in evaluation mode, and its tokenizer."""
 
 
-class Prepare(Protocol):
-    """Gets what the metric needs."""
-
-    def __call__(self, language: str, encoder: Encoder | None, /) -> ScoreSegments:
-        """A function that scores segments.
-
-        Raises:
-            MissingDependencyError: a package or data are not installed, or do not know the
-                language.
-        """
-
-
 @dataclass(frozen=True, kw_only=True)
 class SegmentMetric:
-    """A metric whose score of a text is the mean over its segments, 0 to 1."""
+    """A metric whose score of a text is the mean over its segments, 0 to 1.
+
+    Attributes:
+        prepare: gets what it needs, for a language and the model that the study names for it;
+            MissingDependencyError where a package or data are not installed, or do not know the
+            language.
+    """
 
     name: str
     title: str
-    prepare: Prepare
+    prepare: Callable[[str, Encoder | None], ScoreSegments]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
-NUMBER = "number"
 Numbers = NDArray[np.float64]
 
 
@@ -26,58 +25,31 @@ def r2(references: Values, predictions: Values, questions: Questions = ()) -> fl
     return float(r2_score(*_finite(references, predictions)))
 
 
-def pearson(references: Values, predictions: Values, questions: Questions = ()) -> float:
-    """Linear correlation."""
+def _pearson(references: Values, predictions: Values, questions: Questions) -> float:
     return _correlate(*_finite(references, predictions))
 
 
-def spearman(references: Values, predictions: Values, questions: Questions = ()) -> float:
-    """Correlation of ranks."""
+def _spearman(references: Values, predictions: Values, questions: Questions) -> float:
     from scipy.stats import rankdata
 
     return _correlate(*map(rankdata, _finite(references, predictions)))
 
 
-def rmse(references: Values, predictions: Values, questions: Questions = ()) -> float:
-    """Root mean squared error, in the references' unit, by scikit-learn."""
+def _rmse(references: Values, predictions: Values, questions: Questions) -> float:
     from sklearn.metrics import root_mean_squared_error
 
     return float(root_mean_squared_error(*_finite(references, predictions)))
 
 
-def mae(references: Values, predictions: Values, questions: Questions = ()) -> float:
-    """Mean absolute error, in the references' unit, by scikit-learn."""
+def _mae(references: Values, predictions: Values, questions: Questions) -> float:
     from sklearn.metrics import mean_absolute_error
 
     return float(mean_absolute_error(*_finite(references, predictions)))
 
 
-def moments(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
-    """1, y, y², a, a², ya of each example; (runs, examples, 6).
-
-    Both are moved by the references' mean, which changes no score and keeps the sums small.
-    """
-    label = np.array(references, dtype=float)
-    return np.stack([_moments(label, np.array(run, dtype=float)) for run in predictions])
-
-
-def rank_moments(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
-    """:func:`moments` of ranks among all examples, also when some are resampled."""
-    from scipy.stats import rankdata
-
-    label = rankdata(np.array(references, dtype=float))
-    return np.stack([_moments(label, rankdata(np.array(run, dtype=float))) for run in predictions])
-
-
-def absolute_errors(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
-    """1 and the absolute error of each example; (runs, examples, 2)."""
-    errors = np.abs(np.array(predictions, dtype=float) - np.array(references, dtype=float))
-    return np.stack([np.ones_like(errors), errors], axis=-1)
-
-
 def _finite(references: Values, predictions: Values) -> tuple[Numbers, Numbers]:
     label, predicted = np.asarray(references, dtype=float), np.asarray(predictions, dtype=float)
-    if label.ndim != 1 or label.size == 0 or label.shape != predicted.shape:
+    if label.ndim != 1 or label.shape != predicted.shape:
         raise ValueError(f"references {label.shape} and predictions {predicted.shape}")
     if not (np.isfinite(label).all() and np.isfinite(predicted).all()):
         raise ValueError("a reference or a prediction is not finite")
@@ -90,10 +62,28 @@ def _correlate(a: Numbers, b: Numbers) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _moments(label: Numbers, predicted: Numbers) -> Numbers:
-    centre = label.mean()
-    y, a = label - centre, predicted - centre
-    return np.stack([np.ones_like(y), y, y * y, a, a * a, y * a], axis=1)
+def moments(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
+    """1, y, y², a, a², ya of each example; (runs, examples, 6).
+
+    Both are moved by the references' mean, which changes no score and keeps the sums small.
+    """
+    label = np.array(references, dtype=float)
+    a = np.array(predictions, dtype=float) - label.mean()
+    y = np.broadcast_to(label - label.mean(), a.shape)
+    return np.stack([np.ones_like(a), y, y * y, a, a * a, y * a], axis=-1)
+
+
+def _rank_moments(references: Values, predictions: Runs, questions: Questions) -> Array:
+    """:func:`moments` of ranks among all examples, also when some are resampled."""
+    from scipy.stats import rankdata
+
+    return moments(rankdata(references), rankdata(predictions, axis=1))
+
+
+def _absolute_errors(references: Values, predictions: Runs, questions: Questions) -> Array:
+    """1 and the absolute error of each example; (runs, examples, 2)."""
+    errors = np.abs(np.array(predictions, dtype=float) - np.array(references, dtype=float))
+    return np.stack([np.ones_like(errors), errors], axis=-1)
 
 
 def _r2_from_sums(sums: Array) -> Array:
@@ -112,10 +102,6 @@ def _rmse_from_sums(sums: Array) -> Array:
     return np.asarray(np.sqrt(np.maximum(yy - 2 * ya + aa, 0.0) / n))
 
 
-def _mae_from_sums(sums: Array) -> Array:
-    return np.asarray(sums[..., 1] / sums[..., 0])
-
-
 def _divide(part: Array, whole: Array, *, otherwise: float) -> Array:
     # What rounding leaves of a difference of equal sums is no variance.
     there = whole > 1e-12
@@ -126,8 +112,8 @@ R2 = Metric(
     name="r2",
     title="R²",
     description="1 - squared error / variance: 1 is exact, 0 is the mean, below is worse",
-    target_type=NUMBER,
-    compute=r2,
+    target_type="number",
+    exact=r2,
     statistics=moments,
     from_sums=_r2_from_sums,
     lowest=-math.inf,
@@ -136,8 +122,8 @@ PEARSON = Metric(
     name="pearson",
     title="Pearson correlation",
     description="linear correlation of predictions and references",
-    target_type=NUMBER,
-    compute=pearson,
+    target_type="number",
+    exact=_pearson,
     statistics=moments,
     from_sums=_correlation_from_sums,
     lowest=-1.0,
@@ -146,14 +132,14 @@ SPEARMAN = Metric(
     name="spearman",
     title="Spearman correlation",
     description="correlation of the ranks of predictions and references",
-    target_type=NUMBER,
-    compute=spearman,
-    statistics=rank_moments,
+    target_type="number",
+    exact=_spearman,
+    statistics=_rank_moments,
     from_sums=_correlation_from_sums,
     lowest=-1.0,
 )
 _ERROR: dict[str, Any] = {
-    "target_type": NUMBER,
+    "target_type": "number",
     "highest": math.inf,
     "greater_is_better": False,
     "selectable": False,
@@ -162,7 +148,7 @@ RMSE = Metric(
     name="rmse",
     title="RMSE",
     description="root mean squared error, in the label's unit",
-    compute=rmse,
+    exact=_rmse,
     statistics=moments,
     from_sums=_rmse_from_sums,
     **_ERROR,
@@ -171,9 +157,9 @@ MAE = Metric(
     name="mae",
     title="MAE",
     description="mean absolute error, in the label's unit",
-    compute=mae,
-    statistics=absolute_errors,
-    from_sums=_mae_from_sums,
+    exact=_mae,
+    statistics=_absolute_errors,
+    from_sums=lambda sums: sums[..., 1] / sums[..., 0],
     **_ERROR,
 )
 METRICS = (R2, PEARSON, SPEARMAN, RMSE, MAE)

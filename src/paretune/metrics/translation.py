@@ -16,7 +16,6 @@ import numpy as np
 
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
-TEXT = "text"
 SACREBLEU_NAMES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
 """How sacreBLEU calls them, in front of their signatures."""
 Name = Literal["bleu", "chrf", "ter"]
@@ -28,13 +27,8 @@ _CACHED_CORPORA = 512
 def corpus_score(
     name: Name, references: Values, predictions: Values, questions: Questions = ()
 ) -> float:
-    """The corpus score, 0 to 100 (TER may exceed it), by sacreBLEU's own arithmetic.
-
-    Raises:
-        ValueError: different numbers of segments, or none.
-    """
-    table = _corpus_table(name, _texts(predictions), _texts(references))
-    sums = table.sum(axis=0).tolist()
+    """The corpus score, 0 to 100 (TER may exceed it), by sacreBLEU's own arithmetic."""
+    sums = _corpus_table(name, _texts(predictions), _texts(references)).sum(axis=0).tolist()
     # As sacreBLEU's own bootstrap does it; its public functions take texts only.
     return float(_sacrebleu(name)._compute_score_from_stats(sums).score)
 
@@ -42,11 +36,7 @@ def corpus_score(
 def segment_statistics(
     name: Name, references: Values, predictions: Runs, questions: Questions = ()
 ) -> Array:
-    """SacreBLEU's statistics of each segment; (runs, segments, columns).
-
-    Raises:
-        ValueError: different numbers of segments, or none.
-    """
+    """SacreBLEU's statistics of each segment; (runs, segments, columns)."""
     expected = _texts(references)
     return np.stack([_corpus_table(name, _texts(run), expected) for run in predictions])
 
@@ -58,13 +48,11 @@ def signature(name: Name) -> str:
 
 
 def _texts(values: Values) -> tuple[str, ...]:
-    return tuple(str(value) for value in values)
+    return tuple(map(str, values))
 
 
 @lru_cache(maxsize=_CACHED_CORPORA)
 def _corpus_table(name: Name, predictions: tuple[str, ...], references: tuple[str, ...]) -> Array:
-    if len(predictions) != len(references) or not references:
-        raise ValueError(f"{len(predictions)} translations, {len(references)} references")
     pairs = zip(predictions, references, strict=True)
     table = np.array([_segment(name, *pair) for pair in pairs], dtype=float)
     table.flags.writeable = False  # it is cached
@@ -107,8 +95,8 @@ def _bleu_from_sums(sums: Array) -> Array:
     smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=-1), matched)
     # An order that no segment is long enough for has no precision, and the score is 0.
     there = counted > 0
-    logs = np.log(np.divide(smoothed, counted, out=np.ones(counted.shape), where=there))
-    ratio = np.divide(expected, length, out=np.ones(length.shape), where=length > 0)
+    logs = np.log(_divide(smoothed, counted, empty=1.0))
+    ratio = _divide(expected, length, empty=1.0)
     score = 100 * np.exp(np.minimum(0.0, 1 - ratio) + logs.mean(axis=-1))
     return np.asarray(np.where(there.all(axis=-1) & matched.any(axis=-1), score, 0.0))
 
@@ -123,20 +111,16 @@ def _chrf_from_sums(sums: Array) -> Array:
     there = (predicted > 0) & (expected > 0)
     orders = np.maximum(there.sum(axis=-1), 1)
     precision, recall = (
-        np.divide(matched, of, out=np.zeros(matched.shape), where=there).sum(axis=-1) / orders
+        _divide(matched, np.where(there, of, 0), empty=0.0).sum(axis=-1) / orders
         for of in (predicted, expected)
     )
-    below = 4 * precision + recall
-    share = np.divide(5 * precision * recall, below, out=np.zeros(below.shape), where=below > 0)
-    return np.asarray(100 * share)
+    return 100 * _divide(5 * precision * recall, 4 * precision + recall, empty=0.0)
 
 
-def _ter_from_sums(sums: Array) -> Array:
-    """Edits per word of the reference. Columns: edits, reference words."""
-    sums = np.asarray(sums, dtype=float)
-    edits, words = sums[..., 0], sums[..., 1]
-    empty = np.where(edits > 0, 1.0, 0.0)
-    return np.asarray(100 * np.divide(edits, words, out=empty, where=words > 0))
+def _divide(part: Array, whole: Array, *, empty: Array | float) -> Array:
+    """The quotient; ``empty`` where the whole is not above 0."""
+    out = np.full(np.shape(whole), empty, dtype=float)
+    return np.asarray(np.divide(part, whole, out=out, where=whole > 0))
 
 
 def _metric(
@@ -146,8 +130,8 @@ def _metric(
         name=name,
         title=title,
         description=description,
-        target_type=TEXT,
-        compute=partial(corpus_score, name),
+        target_type="text",
+        exact=partial(corpus_score, name),
         statistics=partial(segment_statistics, name),
         from_sums=from_sums,
         signature=partial(signature, name),
@@ -161,7 +145,7 @@ TER = _metric(
     "ter",
     "TER",
     "edits per 100 words of the reference (sacreBLEU)",
-    _ter_from_sums,
+    lambda sums: 100 * _divide(sums[..., 0], sums[..., 1], empty=sums[..., 0] > 0),
     highest=math.inf,
     greater_is_better=False,
     selectable=False,

@@ -6,8 +6,9 @@ an :class:`Objective`. No other room compares kinds: it asks ``objectives.get(ki
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from paretune import plugins
-from paretune.errors import StudyError
 from paretune.objectives.classification import (
     ANSWER_SET,
     CLASSIFICATION,
@@ -32,40 +33,22 @@ __all__ = [
     "own_data_names",
 ]
 
-_BUILT_IN = {
-    objective.name: objective
-    for objective in (
+_REGISTRY = plugins.Registry(
+    plugins.OBJECTIVES,
+    "kind",
+    Objective,
+    (
         *(CLASSIFICATION, PAIR, MULTIPLE_CHOICE, REGRESSION, TRANSLATION, SPAN_PAIR, ANSWER_SET),
         INSTRUCTION,
-    )
-}
-
-
-def names() -> tuple[str, ...]:
-    """Names of all objectives; those of installed packages are not loaded for it."""
-    return (
-        *_BUILT_IN,
-        *(name for name in plugins.names(plugins.OBJECTIVES) if name not in _BUILT_IN),
-    )
+    ),
+)
+names = _REGISTRY.names
+get: Callable[[str], Objective] = _REGISTRY.get
 
 
 def own_data_names() -> tuple[str, ...]:
     """Names of the objectives that a study may name for data of its own."""
-    return tuple(n for n in names() if n not in _BUILT_IN or _BUILT_IN[n].own_data)
-
-
-def get(name: str) -> Objective:
-    """The objective of this kind of task.
-
-    Raises:
-        StudyError: there is none.
-        PluginError: an installed package offers it, but it cannot be loaded.
-    """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    if name in plugins.names(plugins.OBJECTIVES):
-        return plugins.load(plugins.OBJECTIVES, name, Objective)
-    raise StudyError(f'unknown kind "{name}".', remedy=f"Known are {', '.join(names())}.")
+    return tuple(n for n in names() if n not in _REGISTRY.built_in or get(n).own_data)
 
 
 def guess(*, between_languages: bool) -> Objective:

@@ -6,7 +6,6 @@ Installed packages add theirs by the entry point group ``paretune.tasks``, each 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -37,7 +36,9 @@ __all__ = [
     "pin_dataset",
 ]
 
-_BUILT_IN = {task.name: task for task in samples.TASKS}
+_REGISTRY = plugins.Registry(plugins.TASKS, "task", Task, samples.TASKS)
+names = _REGISTRY.names
+get: Callable[[str], Task] = _REGISTRY.get
 READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
     "labels": partial(load_labelled, targets="labels"),
     "choices": partial(load_labelled, targets="choices"),
@@ -48,33 +49,9 @@ READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
 """How the user's rows become examples, by :attr:`Objective.reader`."""
 
 
-def names() -> tuple[str, ...]:
-    """Names of all tasks; those of installed packages are not loaded for it."""
-    return (*_BUILT_IN, *(n for n in plugins.names(plugins.TASKS) if n not in _BUILT_IN))
-
-
 def available() -> dict[str, Task]:
     """Every task by name: the built-in ones, then those of installed packages that can be used."""
-    return {**plugins.load_all(plugins.TASKS, Task)[0], **_BUILT_IN}
-
-
-def get(name: str) -> Task:
-    """The task with this name.
-
-    Raises:
-        StudyError: there is none.
-        PluginError: an installed package offers it, but it cannot be loaded.
-    """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name]
-    if name in plugins.names(plugins.TASKS):
-        return plugins.load(plugins.TASKS, name, Task)
-    near = difflib.get_close_matches(name.casefold(), names(), n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    raise StudyError(
-        f'there is no task "{name}".',
-        remedy=f"{hint}There is {', '.join(names())}; data of your own needs train: FILE.",
-    )
+    return {**plugins.load_all(plugins.TASKS, Task)[0], **_REGISTRY.built_in}
 
 
 def objective_of(spec: TaskSpec) -> Objective:

@@ -70,7 +70,7 @@ def score_constant_labels(labels: Mapping[str, int]) -> dict[str, tuple[int, flo
     """For each label, correct answers and weighted F1 if it is the answer to every example."""
     rows = [i for i, count in enumerate(labels.values()) for _ in range(count)]
     return {
-        name: (count, WEIGHTED_F1.score(rows, [i] * len(rows)))
+        name: (count, WEIGHTED_F1.compute(rows, [i] * len(rows)))
         for i, (name, count) in enumerate(labels.items())
     }
 

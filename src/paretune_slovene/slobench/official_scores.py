@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune import metrics
 from paretune.errors import MissingDependencyError
-from paretune.metrics import classification
 from paretune_slovene.metrics.meteor import meteor_score, porter_stemmer
 from paretune_slovene.metrics.nltk_words import Tokeniser, load_tokeniser
 from paretune_slovene.metrics.wordnet import WordNet, find_wordnet
@@ -70,11 +70,11 @@ def score_superglue(
             scores["MultiRC Average"] = fmean(scores[f"MultiRC {n}"] for n in ("F1a Score", "EM"))
             primary.append(scores["MultiRC Average"])
             continue
-        scores[f"{task} Accuracy"] = classification.accuracy(expected, predicted)
+        scores[f"{task} Accuracy"] = metrics.get("accuracy").compute(expected, predicted)
         primary.append(scores[f"{task} Accuracy"])
         if task == "CB":
-            scores["CB F1 Score"] = classification.macro_f1(expected, predicted)
-            scores["CB Average"] = classification.accuracy_f1(expected, predicted)
+            scores["CB F1 Score"] = metrics.get("macro_f1").compute(expected, predicted)
+            scores["CB Average"] = metrics.get("accuracy_f1").compute(expected, predicted)
             primary[-1] = scores["CB Average"]
     return {**scores, "Average": fmean(primary)}
 

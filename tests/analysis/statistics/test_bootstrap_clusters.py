@@ -9,14 +9,16 @@ import pytest
 from support import fake_records as fake
 from support.fake_cells import difference
 
+from paretune import metrics
 from paretune.analysis.learning_rates import find_primary_metric, select_learning_rate
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.errors import StoreError
-from paretune.metrics.answer_sets import exact_match, f1a, f1a_em
 from paretune.reporting.text.formatting import format_basis, format_units
 from paretune.store.encoding import decode_predictions, encode_predictions
 from paretune.store.record import Predictions
+
+f1a, exact_match, f1a_em = (metrics.get(name).compute for name in ("f1a", "em", "f1a_em"))
 
 
 def passages(
@@ -73,7 +75,7 @@ def test_the_bootstrap_is_that_of_whole_passages() -> None:
         drawn = [np.flatnonzero(cluster == c) for c in rng.integers(0, 30, 30)]
         rows = np.concatenate(drawn)
         question_ids = np.concatenate([question[r] + 1000 * i for i, r in enumerate(drawn)])
-        slow.append(f1a_em(label[rows], answer[rows], list(question_ids)))
+        slow.append(f1a_em(list(label[rows]), list(answer[rows]), list(question_ids)))
     draws = bootstrap_score([answers], "f1a_em").draws
     assert draws.std() == pytest.approx(np.std(slow), rel=0.12)
     assert draws.mean() == pytest.approx(np.mean(slow), abs=0.01)
@@ -150,14 +152,14 @@ def test_the_metric_is_known_from_the_records_and_rates_are_chosen_by_it() -> No
     for rate, skill in ((1e-4, -1.0), (1e-3, 2.0), (1e-2, 0.0)):
         answers = passages(skill, seed=int(rate * 1e4))
         compared = (answers.label, answers.prediction, answers.question)
-        metrics = {
+        scores_of = {
             "f1a": f1a(*compared),
             "em": exact_match(*compared),
             "primary": f1a_em(*compared),
         }
         run = fake.make_run(study, "tune", "lora", 0, learning_rate=rate)
         run = run.model_copy(update={"task": run.task.model_copy(update={"metric": None})})
-        scores = {"scores": {"selection": {**metrics, "loss": 1.0 - skill / 10}}}
+        scores = {"scores": {"selection": {**scores_of, "loss": 1.0 - skill / 10}}}
         tuning.append(fake.record(run, {"selection": answers}, result=scores))
     assert find_primary_metric(tuning) == "f1a_em"
     choice = select_learning_rate(tuning)

@@ -56,7 +56,7 @@ def test_resampled_scores_are_sacrebleus(name: str, texts: str) -> None:
         assert value == pytest.approx(
             METRICS[name].corpus_score(hypotheses, [references]).score, abs=1e-9
         )
-    assert metric.score(REFERENCES, outputs) == pytest.approx(ours[0])
+    assert metric.compute(REFERENCES, outputs) == pytest.approx(ours[0])
 
 
 def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> Predictions:

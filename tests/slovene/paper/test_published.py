@@ -45,7 +45,7 @@ def test_a_constant_answer_is_known_by_its_accuracy_and_its_f1() -> None:
     rows = [i for i, count in enumerate(labels.values()) for _ in range(count)]
     for i, (name, (right, f1)) in enumerate(published.score_constant_labels(labels).items()):
         assert right == labels[name]
-        assert f1 == WEIGHTED_F1.score(rows, [i] * 10)
+        assert f1 == WEIGHTED_F1.compute(rows, [i] * 10)
         assert (
             published.find_constant_label(right, int(f1 * 1e4) / 1e4, labels) == name
         )  # cut, as printed

@@ -37,23 +37,11 @@ def from_sums(sums: Array) -> Array:
     return np.where(certain, 1.0, (observed - expected) / np.where(certain, 1.0, 1 - expected))
 
 
-def compute(references: Sequence[Any], predictions: Sequence[Any], questions: Any, /) -> float:
-    """Kappa of one run.
-
-    Raises:
-        ValueError: no examples.
-    """
-    if not references:
-        raise ValueError("no examples")
-    return float(from_sums(statistics(references, [predictions], questions).sum(axis=1))[0])
-
-
 METRIC = Metric(
     name="cohen_kappa",
     title="Cohen's kappa",
     description="agreement of answers and labels beyond chance",
     target_type="label",
-    compute=compute,
     statistics=statistics,
     from_sums=from_sums,
     credit=lambda references, predictions, questions: statistics(

@@ -105,7 +105,7 @@ def tabulate_scores(cells: Sequence[Cell], protocol: Protocol) -> ScoreTable:
                 lost[row, at] = True
             else:
                 part = record.predictions["test"]
-                scores[row, at] = metric.score(part.label, part.prediction, part.question)
+                scores[row, at] = metric.compute(part.label, part.prediction, part.question)
         if cell.deterministic:  # it scores the same in each repeat
             period = cell.design.folds if crossed else 1
             for place in range(len(seeds)):

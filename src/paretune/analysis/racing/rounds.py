@@ -313,7 +313,7 @@ def _answers_by_fold(cell: Cell) -> dict[int, Predictions]:
 
 
 def _score(part: Predictions, metric: str) -> float:
-    return float(metrics.get(metric).score(part.label, part.prediction, part.question))
+    return float(metrics.get(metric).compute(part.label, part.prediction, part.question))
 
 
 def _is_hopeless(
