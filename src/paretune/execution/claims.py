@@ -13,9 +13,10 @@ from typing import Any, Self, cast
 from paretune.errors import StaleClaimError, StoreError
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import StopRequest
-from paretune.store import Claim, Storage
+from paretune.store import Claim
 from paretune.store.encoding import to_canonical_json
 from paretune.store.record import Measurements
+from paretune.store.storage import WorkerStorage
 from paretune.training.runs.outcome import Outcome
 
 PROGRESS_SECONDS = 2.0
@@ -35,7 +36,7 @@ class Leases:
     """
 
     def __init__(
-        self, store: Storage, lease_seconds: float, stop: StopRequest | None = None
+        self, store: WorkerStorage, lease_seconds: float, stop: StopRequest | None = None
     ) -> None:
         self._store, self._renewal, self._stop = store, lease_seconds / 4, stop
         self._claims: dict[str, Claim] = {}
@@ -108,7 +109,11 @@ class Leases:
 
 
 def finish_run(
-    store: Storage, study_hash: str, claim: Claim, outcome: Outcome, warn: Callable[[str], None]
+    store: WorkerStorage,
+    study_hash: str,
+    claim: Claim,
+    outcome: Outcome,
+    warn: Callable[[str], None],
 ) -> None:
     """Write what a run has left; give back a cost that is to be measured once more.
 
@@ -124,7 +129,7 @@ def finish_run(
         warn(f"{describe_run(claim.run)}: {error}")
 
 
-def needs_repeat(store: Storage, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
+def needs_repeat(store: WorkerStorage, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
     """Whether a cost that the study's own steps contradict is to be measured once more.
 
     Something else may have used the machine at that moment. Of two measurements the faster one is

@@ -39,7 +39,8 @@ from paretune.files import is_disk_error
 from paretune.measuring.devices import identify_device
 from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
-from paretune.store import Claim, Storage, Store
+from paretune.store import Claim, Store
+from paretune.store.storage import WorkerStorage
 from paretune.study import Run
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
 from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome
@@ -49,7 +50,7 @@ DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
 
 
 def run_worker(
-    store: Storage,
+    store: WorkerStorage,
     study_hash: str,
     executor: RunExecutor,
     stop: StopRequest,
@@ -69,7 +70,7 @@ def run_worker(
 class _Worker:
     """``in_hand``: the claims of the runs that it executes now: one, or those of a fleet."""
 
-    store: Storage
+    store: WorkerStorage
     study_hash: str
     executor: RunExecutor
     stop: StopRequest

@@ -20,42 +20,8 @@ Matches = Callable[[str, Run], bool]
 """``(run_id, run) -> bool``: whether a run belongs to a group."""
 
 
-class Storage(Protocol):
-    """A place that keeps studies, their runs, and what the runs leave.
-
-    A run goes ``todo -> running -> done | failed``. These hold for every implementation:
-
-    - Every method is one transaction: other processes see all of it or nothing.
-    - Several processes may use one storage; a handle belongs to one thread (:meth:`reopen`).
-    - A run is claimed by one owner at a time. A claim ends when the run is finished, failed or
-      released, when its lease runs out without :meth:`renew`, or when its owner is provably dead.
-    - Only the holder of the latest claim of a run writes to it: ``attempt`` counts the claims, and
-      an older one raises :class:`~paretune.errors.StaleClaimError` and changes nothing.
-    - A run that is done never changes. Result and state change together.
-    - A run of stage ``cost`` is claimed only while nothing runs that would disturb it, and while it
-      runs nothing is claimed that would: what is on the same device of the same machine, for a
-      cost on a CPU all that is on the machine, and what is at a place that is not known
-      (:func:`paretune.owner.place_of`).
-    - Values come back as they were written: floats bit for bit, texts as they are. NaN, infinities
-      and values that JSON does not have raise ``ValueError`` and change nothing.
-    - Run ids are shared: a run that two studies ask for is one run.
-    """
-
-    @property
-    def folder(self) -> Path:
-        """By which another process opens it; checkpoints lie in it."""
-
-    def save_study(
-        self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
-    ) -> None:
-        """Keep a study file: its text, and the canonical form that its hash belongs to."""
-
-    def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
-        """Add runs to a study in the given order, behind those it has.
-
-        Returns:
-            How many are new to the study.
-        """
+class WorkerStorage(Protocol):
+    """The part of a :class:`Storage` that a worker uses."""
 
     def claim(
         self,
@@ -123,17 +89,6 @@ class Storage(Protocol):
     def release(self, claim: Claim) -> bool:
         """Give the run back as todo, its checkpoint kept; False where the claim is stale."""
 
-    def retry(self, study_hash: str) -> int:
-        """Make todo again, from the beginning, what failed; return how many."""
-
-    def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
-        """The status of every run of the study, in order.
-
-        Args:
-            owner: who would claim a run that is claimable; None: somebody at a place that is not
-                known, who claims no cost beside any other run.
-        """
-
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
         """The records of ended runs, in order; with ``predictions``, theirs are loaded too."""
 
@@ -145,6 +100,61 @@ class Storage(Protocol):
 
     def set_setting(self, key: str, value: str) -> None:
         """Keep a value."""
+
+    def checkpoint_path(self, run_id: str) -> Path:
+        """Where the run's checkpoint lies while it is running; in a folder that exists."""
+
+    def reopen(self) -> AbstractContextManager[Self]:
+        """Another handle on the same storage, for another thread; closed when the block ends."""
+
+
+class Storage(WorkerStorage, Protocol):
+    """A place that keeps studies, their runs, and what the runs leave.
+
+    A run goes ``todo -> running -> done | failed``. These hold for every implementation:
+
+    - Every method is one transaction: other processes see all of it or nothing.
+    - Several processes may use one storage; a handle belongs to one thread (:meth:`reopen`).
+    - A run is claimed by one owner at a time. A claim ends when the run is finished, failed or
+      released, when its lease runs out without :meth:`renew`, or when its owner is provably dead.
+    - Only the holder of the latest claim of a run writes to it: ``attempt`` counts the claims, and
+      an older one raises :class:`~paretune.errors.StaleClaimError` and changes nothing.
+    - A run that is done never changes. Result and state change together.
+    - A run of stage ``cost`` is claimed only while nothing runs that would disturb it, and while it
+      runs nothing is claimed that would: what is on the same device of the same machine, for a
+      cost on a CPU all that is on the machine, and what is at a place that is not known
+      (:func:`paretune.owner.place_of`).
+    - Values come back as they were written: floats bit for bit, texts as they are. NaN, infinities
+      and values that JSON does not have raise ``ValueError`` and change nothing.
+    - Run ids are shared: a run that two studies ask for is one run.
+    """
+
+    @property
+    def folder(self) -> Path:
+        """By which another process opens it; checkpoints lie in it."""
+
+    def save_study(
+        self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
+    ) -> None:
+        """Keep a study file: its text, and the canonical form that its hash belongs to."""
+
+    def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
+        """Add runs to a study in the given order, behind those it has.
+
+        Returns:
+            How many are new to the study.
+        """
+
+    def retry(self, study_hash: str) -> int:
+        """Make todo again, from the beginning, what failed; return how many."""
+
+    def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
+        """The status of every run of the study, in order.
+
+        Args:
+            owner: who would claim a run that is claimable; None: somebody at a place that is not
+                known, who claims no cost beside any other run.
+        """
 
     def set_settings(self, values: Mapping[str, str]) -> None:
         """Keep several values, all or none."""
@@ -158,9 +168,3 @@ class Storage(Protocol):
         Raises:
             StoreError: missing or damaged.
         """
-
-    def checkpoint_path(self, run_id: str) -> Path:
-        """Where the run's checkpoint lies while it is running; in a folder that exists."""
-
-    def reopen(self) -> AbstractContextManager[Self]:
-        """Another handle on the same storage, for another thread; closed when the block ends."""

@@ -12,16 +12,14 @@ from support.tiny_runs import STUDY, a_store, runs
 from paretune.errors import ParetuneError
 from paretune.execution.cluster.assignment import (
     Assignment,
-    Checkpoint,
     Done,
     Event,
     Failed,
     Learned,
     Progress,
-    StudyInputs,
     TaskEnded,
 )
-from paretune.execution.cluster.executor import ClusterExecutor, Needs
+from paretune.execution.cluster.executor import ClusterExecutor
 from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.memory_budget import (
@@ -31,7 +29,6 @@ from paretune.execution.memory_budget import (
     MEMORY_PREFIX,
 )
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.study import ModelSpec
 from paretune.testing import ExecutorContract
 from paretune.testing.executors import RecordingObserver
 from paretune.training.runs.outcome import Outcome
@@ -50,18 +47,18 @@ class ScriptedCluster:
 
     def __init__(self, *script: Answer, places: int = 2) -> None:
         self.script, self.places = list(script), places
-        self.submitted: list[tuple[Assignment, Needs]] = []
+        self.submitted: list[Assignment] = []
         self.in_flight: set[int] = set()
         self.most_in_flight = 0
         self.events: list[Event] = []
         self.at_stop: list[Event] | None = None
         self.calls: list[str] = []
 
-    def count_places(self, needs: Needs) -> int:
+    def count_places(self, settings: WorkerSettings) -> int:
         return self.places
 
-    def submit(self, assignment: Assignment, needs: Needs) -> None:
-        self.submitted.append((assignment, needs))
+    def submit(self, assignment: Assignment) -> None:
+        self.submitted.append(assignment)
         self.in_flight.add(assignment.number)
         self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
         self.events += (self.script.pop(0) if self.script else end_all)(assignment)
@@ -79,7 +76,7 @@ class ScriptedCluster:
         self.calls.append("cancel")
 
     def list_runs(self) -> list[list[str]]:
-        return [list(assignment.runs) for assignment, _ in self.submitted]
+        return [list(assignment.runs) for assignment in self.submitted]
 
 
 def drive(store, cluster, observer=None, settings=None, **callbacks):
@@ -100,7 +97,7 @@ class InlineCluster(ScriptedCluster):
         events, self.events = self.events, []
         return events
 
-    def submit(self, assignment: Assignment, needs: Needs) -> None:
+    def submit(self, assignment: Assignment) -> None:
         self.script.append(assignment)
 
     def _post(self, events: list[Event]) -> bool:
@@ -123,7 +120,7 @@ def test_training_first_then_each_cost_with_a_node_to_itself(tmp_path):
     summary = drive(store, cluster)
     assert (summary.total, summary.ended, summary.outcomes) == (7, 7, {"ok": 7})
     assert cluster.list_runs() == [[run_id] for run_id, _ in all_runs]
-    assert [needs.whole_node for _, needs in cluster.submitted] == [False] * 5 + [True] * 2
+    assert [assignment.whole_node for assignment in cluster.submitted] == [False] * 5 + [True] * 2
     assert cluster.most_in_flight == 2
     assert [status.attempt for status in store.load_statuses(STUDY)] == [1] * 7
     again = ScriptedCluster()
@@ -146,15 +143,15 @@ def test_a_lost_run_goes_on_elsewhere_from_what_it_sent_however_often(tmp_path):
     def lose(step: int) -> Answer:
         def answer(assignment: Assignment) -> list[Event]:
             (run_id,) = assignment.runs
-            sent = [Progress(run_id, {"step": 3}), Checkpoint(run_id, b"%d" % step)]
-            return [*sent, TaskEnded(assignment.number, "10.0.0.7", lost=True)]
+            sent = Progress(run_id, {"step": 3}, b"%d" % step)
+            return [sent, TaskEnded(assignment.number, "10.0.0.7", lost=True)]
 
         return answer
 
     store, observer = a_store(tmp_path, runs(1)), RecordingObserver()
     cluster = ScriptedCluster(*(lose(step) for step in range(5)))
     assert drive(store, cluster, observer).outcomes == {"ok": 1}
-    sent = [dict(assignment.checkpoints) for assignment, _ in cluster.submitted]
+    sent = [dict(assignment.checkpoints) for assignment in cluster.submitted]
     assert sent == [{}, *({"run000": b"%d" % step} for step in range(5))]
     assert observer.notes == ["Node 10.0.0.7 is lost; 1 run of it go on elsewhere."] * 5
     assert not store.checkpoint_path("run000").exists()
@@ -166,7 +163,7 @@ def test_what_a_task_sends_after_its_node_was_given_up_changes_nothing(tmp_path)
 
     def end_twice(assignment: Assignment) -> list[Event]:
         late = Done("run000", Outcome({"outcome": "collapsed"}))
-        return [*end_all(assignment), late, Checkpoint("run000", b"late"), TaskEnded(1)]
+        return [*end_all(assignment), late, Progress("run000", {}, b"late"), TaskEnded(1)]
 
     store = a_store(tmp_path, runs(1))
     assert drive(store, ScriptedCluster(lose, end_twice)).outcomes == {"ok": 1}
@@ -194,9 +191,9 @@ def test_a_crash_for_memory_isolates_the_run_and_then_halves_its_micro_batch(tmp
     store.set_setting(f"{MEMORY_PREFIX}run000", str(2**30))
     cluster = ScriptedCluster(exhaust, exhaust)
     assert drive(store, cluster).outcomes == {"ok": 1}
-    needs = [(one.memory_bytes, one.whole_node) for _, one in cluster.submitted]
+    needs = [(task.memory_bytes, task.whole_node) for task in cluster.submitted]
     assert needs == [(2**30, False), (0, True), (0, True)]
-    settings = [dict(assignment.stored_settings) for assignment, _ in cluster.submitted]
+    settings = [dict(assignment.stored_settings) for assignment in cluster.submitted]
     assert f"{ISOLATED_PREFIX}run000" in settings[1]
     assert settings[2][f"{HALVE_PREFIX}run000"] == "1"
 
@@ -215,7 +212,7 @@ def test_a_node_that_can_execute_nothing_ends_the_study_with_its_name(tmp_path):
 def test_an_interrupt_gives_all_runs_back_with_their_checkpoints(tmp_path):
     store = a_store(tmp_path, runs(3))
     cluster = ScriptedCluster(*[lambda assignment: []] * 2)
-    cluster.at_stop = [Checkpoint("run000", b"state"), TaskEnded(1), TaskEnded(2)]
+    cluster.at_stop = [Progress("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
 
     class Interrupting(RecordingObserver):
         def update(self, snapshot):
@@ -230,13 +227,13 @@ def test_an_interrupt_gives_all_runs_back_with_their_checkpoints(tmp_path):
     assert cluster.calls == ["stop"] and "Nothing is lost" in observer.notes[-1]
     resumed = ScriptedCluster()
     assert drive(store, resumed).outcomes == {"ok": 3}
-    assert resumed.submitted[0][0].checkpoints == {"run000": b"state"}
+    assert resumed.submitted[0].checkpoints == {"run000": b"state"}
 
 
 def test_at_the_deadline_all_runs_are_given_back_with_their_checkpoints(tmp_path):
     store, observer = a_store(tmp_path, runs(3)), RecordingObserver()
     cluster = ScriptedCluster(*[lambda assignment: []] * 2)
-    cluster.at_stop = [Checkpoint("run000", b"state"), TaskEnded(1), TaskEnded(2)]
+    cluster.at_stop = [Progress("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
     summary = drive(store, cluster, observer, deadline=time.monotonic() + 0.5)
     assert (summary.total, summary.ended) == (3, 0) and cluster.calls == ["stop"]
     assert [s.state for s in store.load_statuses(STUDY)] == ["todo"] * 3
@@ -280,7 +277,7 @@ def test_what_a_node_learns_about_a_run_goes_with_it_to_the_next(tmp_path):
     settings = WorkerSettings(fleet_size=8)
     assert drive(store, cluster, settings=settings).outcomes == {"ok": 1, "error": 1}
     assert cluster.list_runs() == [["run000", "run001"], ["run000"]]
-    assert cluster.submitted[1][0].stored_settings == {key: "a CUDA error"}
+    assert cluster.submitted[1].stored_settings == {key: "a CUDA error"}
 
 
 def test_leases_are_renewed_while_nothing_else_happens(tmp_path):
@@ -292,21 +289,8 @@ def test_leases_are_renewed_while_nothing_else_happens(tmp_path):
         def update(self, snapshot):
             looks.append(store.load_statuses(STUDY)[0].attempt)
             if len(looks) == 6:
-                cluster.events += end_all(cluster.submitted[0][0])
+                cluster.events += end_all(cluster.submitted[0])
 
     executor = ClusterExecutor(lambda: nullcontext(cluster), WorkerSettings(lease_seconds=0.4))
     executor.execute(store, STUDY, StudyCallbacks(Waiting(), add_runs=lambda: 0))
     assert max(looks) == 1 and len(looks) >= 6
-
-
-def test_a_task_gets_what_its_runs_read_and_no_more(tmp_path):
-    store, cluster = a_store(tmp_path, runs(1)), ScriptedCluster()
-    ((_, run),) = runs(1)
-    inputs = StudyInputs(
-        {run.task.key: "a.dataset.json.gz", "other": "b.dataset.json.gz"},
-        weights_hashes={run.model: "0", ModelSpec(name="other"): "1"},
-    )
-    executor = ClusterExecutor(lambda: nullcontext(cluster), inputs=inputs)
-    executor.execute(store, STUDY, StudyCallbacks(RecordingObserver(), add_runs=lambda: 0))
-    sent = cluster.submitted[0][0].inputs
-    assert sent == StudyInputs({run.task.key: "a.dataset.json.gz"}, {}, {run.model: "0"})

@@ -7,7 +7,6 @@ import json
 import shutil
 import tempfile
 from dataclasses import replace
-from importlib.metadata import version
 
 import pytest
 from support.fake_worker import FakeExecutor
@@ -17,9 +16,9 @@ from support.tiny_study import finish, small
 from paretune.execution.cluster import node
 from paretune.execution.cluster.assignment import (
     Assignment,
-    Checkpoint,
     Done,
     Failed,
+    Progress,
     collect_inputs,
 )
 from paretune.execution.worker_settings import WorkerSettings
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("kept_thread_variables")
 
 def an_assignment(*runs, **changes):
     named = {f"run{i}": run for i, run in enumerate(runs)}
-    return replace(Assignment(1, version("paretune"), named, WorkerSettings()), **changes)
+    return replace(Assignment(1, named, WorkerSettings()), **changes)
 
 
 def execute(assignment, *, stop=False):
@@ -72,9 +71,9 @@ def test_each_run_is_sent_once_with_what_it_left_and_a_failure_stops_no_other(
 def test_a_run_goes_on_from_the_checkpoint_that_comes_with_it():
     whole = ends(execute(an_assignment(a_run(1, steps=6)))[0])["run0"]
     events, _ = execute(an_assignment(a_run(1, steps=6, hold=True)), stop=True)
-    (checkpoint,) = [event for event in events if isinstance(event, Checkpoint)]
-    assert not ends(events) and json.loads(checkpoint.content)[0] == 2
-    sent = {"run0": checkpoint.content}
+    (checkpoint,) = [e for e in events if isinstance(e, Progress) and e.checkpoint is not None]
+    assert not ends(events) and json.loads(checkpoint.checkpoint)[0] == 2
+    sent = {"run0": checkpoint.checkpoint}
     resumed = ends(execute(an_assignment(a_run(1, steps=6), checkpoints=sent))[0])["run0"]
     assert resumed.outcome.blobs == whole.outcome.blobs
     assert resumed.outcome.result == whole.outcome.result
@@ -99,10 +98,9 @@ def plan(study):
     """What its first runs read, the contents of it, and those runs by id; costs are left out."""
     caches = ProcessCache()
     inputs, contents = collect_inputs(prepare_study(study, caches))
-    planned = [
-        one for one in expand_study(prepare_study(study, caches), []) if one.run.stage != "cost"
-    ]
-    return {"inputs": inputs, "contents": contents}, {one.run_id: one.run for one in planned}
+    planned = expand_study(prepare_study(study, caches), [])
+    runs = {p.run_id: p.run for p in planned if p.run.stage != "cost"}
+    return {"inputs": inputs, "contents": contents}, runs
 
 
 def test_a_node_with_other_models_or_code_says_so_and_executes_nothing(tmp_path, tiny_model):
@@ -110,9 +108,7 @@ def test_a_node_with_other_models_or_code_says_so_and_executes_nothing(tmp_path,
     sent, named = plan(study)
 
     def refuse(runs, **changes):
-        assignment = Assignment(
-            1, version("paretune"), runs, WorkerSettings(), **{**sent, **changes}
-        )
+        assignment = Assignment(1, runs, WorkerSettings(), **{**sent, **changes})
         events = []
         refusal = node.execute_assignment(assignment, lambda more: events.extend(more))
         assert not events
@@ -122,8 +118,10 @@ def test_a_node_with_other_models_or_code_says_so_and_executes_nothing(tmp_path,
     (model,) = study.models
     other = replace(sent["inputs"], weights_hashes={model: "0" * 64})
     assert "has other files on this node" in refuse(trained, inputs=other)
-    gone = replace(sent["inputs"], weights_hashes={ModelSpec(name="/no/such/model"): "0"})
-    assert "model /no/such/model" in refuse(trained, inputs=gone)
+    missing = ModelSpec(name="/no/such/model")
+    gone = replace(sent["inputs"], weights_hashes={missing: "0"})
+    moved = {i: run.model_copy(update={"model": missing}) for i, run in trained.items()}
+    assert "model /no/such/model" in refuse(moved, inputs=gone)
     wrong = {"another": next(iter(trained.values()))}
     assert "would be another run on this node" in refuse(wrong)
 
@@ -136,7 +134,7 @@ def test_a_node_needs_no_data_and_comes_to_the_same_bits(tmp_path, tiny_model):
     sent, runs = plan(study)
     shutil.rmtree(tmp_path / "data")
     events = []
-    assignment = Assignment(1, version("paretune"), runs, WorkerSettings(), **sent)
+    assignment = Assignment(1, runs, WorkerSettings(), **sent)
     refusal = node.execute_assignment(assignment, lambda more: events.extend(more))
     assert refusal is None and ends(events).keys() == runs.keys() <= expected.keys()
     for run_id, done in ends(events).items():

@@ -12,9 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
@@ -76,7 +74,7 @@ def expect(all_runs) -> dict[str, bytes]:
         )
         for run_id, run in all_runs
     }
-    events = execute_here(Assignment(1, version("paretune"), quick, WorkerSettings()))
+    events = execute_here(Assignment(1, quick, WorkerSettings()))
     return {
         event.run_id: event.outcome.blobs["weights"] for event in events if isinstance(event, Done)
     }
@@ -155,34 +153,11 @@ def test_what_was_taken_is_there_again_until_it_was_received():
 
     mailbox = _Mailbox()
     first, second, third = (Progress("run", {"step": step}) for step in range(3))
-    mailbox.post([first, second])
+    mailbox.post(1, "here", [first, second])
     assert mailbox.take(0)[0] == mailbox.take(0)[0] == [first, second]
-    mailbox.post([third])
+    mailbox.post(1, "here", [third])
     assert mailbox.take(1)[0] == [second, third]
     assert mailbox.take(3)[0] == []
-
-
-def test_a_broken_connection_to_the_mailbox_is_tried_again(monkeypatch):
-    pytest.importorskip("ray", reason='needs ray: pip install "ray>=2.40,<3"')
-    from paretune.execution.cluster import ray_cluster
-
-    unavailable = ray_cluster.exceptions.ActorUnavailableError("reset by peer", None)
-    answers = [unavailable, unavailable, "answer"]
-
-    def get(_reference):
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(ray_cluster.ray, "get", get)
-    monkeypatch.setattr(ray_cluster.time, "sleep", lambda _seconds: None)
-    method = SimpleNamespace(remote=lambda *_arguments: None)
-    assert ray_cluster._call(method) == "answer"
-    answers[:] = [unavailable] * 3
-    monkeypatch.setattr(ray_cluster, "UNAVAILABLE_SECONDS", 0.0)
-    with pytest.raises(ray_cluster.exceptions.ActorUnavailableError):
-        ray_cluster._call(method)
 
 
 @pytest.mark.slow

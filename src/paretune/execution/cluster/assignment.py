@@ -11,26 +11,24 @@ sends them so between its own processes: its cluster is to be trusted as a whole
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from paretune.data.example import PACKED_ENDING, pack_dataset
 from paretune.data.rows import read_bytes
-from paretune.errors import ModelError, StudyError
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.files import write_atomically
-from paretune.planning.prepare import PreparedStudy, find_source
-from paretune.study import NO_MODEL, ModelSpec, Run
+from paretune.planning.prepare import PreparedStudy
+from paretune.study import ModelSpec, Run
 from paretune.study.paths import SHIPPED_LANGUAGES
-from paretune.training.caches import ProcessCache
 from paretune.training.runs.outcome import Outcome
 
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What runs read.
+    """What the runs of a study read; each file is named by its content.
 
     Attributes:
         datasets: name of the packed file, by the task's key.
@@ -42,20 +40,10 @@ class StudyInputs:
     texts: Mapping[str, str] = field(default_factory=dict)
     weights_hashes: Mapping[ModelSpec, str] = field(default_factory=dict)
 
-    def select(self, runs: Iterable[Run]) -> StudyInputs:
-        """What these runs read."""
-        runs = list(runs)
-        tasks, models = {run.task.key for run in runs}, {run.model for run in runs}
-        texts = {run.forgetting.text for run in runs if run.forgetting is not None}
-        return StudyInputs(
-            {key: name for key, name in self.datasets.items() if key in tasks},
-            {text: name for text, name in self.texts.items() if text in texts},
-            {model: sha256 for model, sha256 in self.weights_hashes.items() if model in models},
-        )
-
-    def file_names(self) -> set[str]:
-        """The files, each named by its content."""
-        return {*self.datasets.values(), *self.texts.values()}
+    def list_files(self, run: Run) -> set[str]:
+        """Names of the files that a run reads."""
+        text = "" if run.forgetting is None else run.forgetting.text
+        return {self.datasets.get(run.task.key, ""), self.texts.get(text, "")} - {""}
 
     def relocate(self, run: Run, folder: Path) -> Run:
         """The same run, reading the files in the folder."""
@@ -89,98 +77,48 @@ def collect_inputs(prepared: PreparedStudy) -> tuple[StudyInputs, dict[str, byte
     return StudyInputs(datasets, texts, hashes), contents
 
 
-def write_inputs(contents: Mapping[str, bytes], folder: Path) -> None:
-    """Write the files that the folder does not have yet."""
-    folder.mkdir(exist_ok=True)
-    for name, content in contents.items():
-        if not (folder / name).exists():
-            write_atomically(folder / name, content)
-
-
-def check_models(inputs: StudyInputs, caches: ProcessCache) -> None:
-    """Check that this machine has the same models.
-
-    Raises:
-        ModelError: one is missing, or has other files.
-    """
-    for spec, sha256 in inputs.weights_hashes.items():
-        if spec.name == NO_MODEL.name:
-            continue
-        remedy = "Copy it to every node, under the same name or path."
-        try:
-            source = find_source(spec, caches)
-        except ModelError as error:
-            raise ModelError(
-                f"{error.what.rstrip('.')} on this node.", where=f"model {spec.name}", remedy=remedy
-            ) from error
-        if source.weights_hash != sha256:
-            raise ModelError(
-                f"has other files on this node ({source.weights_hash[:12]}) than where the study "
-                f"was planned ({sha256[:12]}).",
-                where=f"model {spec.name}",
-                remedy=remedy,
-            )
-
-
-def check_identity(runs: Iterable[tuple[str, Run]], caches: ProcessCache) -> None:
-    """Check that this machine would execute the very runs.
-
-    Raises:
-        StudyError: a run would be another one here.
-    """
-    for run_id, run in runs:
-        if caches.identify(run) != run_id:
-            raise StudyError(
-                "would be another run on this node: its code of the method or its model's "
-                "settings differ.",
-                where=" x ".join(run.cell),
-                remedy="Install the same version of paretune, with the same plug-ins, as where "
-                "the study was planned.",
-            )
-
-
 @dataclass(frozen=True)
 class Assignment:
     """Runs for one task: a fleet, or one alone.
 
     Attributes:
         number: tells the tasks of one process apart.
-        version: of paretune where the runs were claimed; a node has the same.
-        inputs: what the runs read; ``contents`` are its files, by name.
         settings: of the worker.
+        inputs: what the runs of the study read; ``contents`` are the files of these runs, by name.
         stored_settings: of the store, about these runs.
         checkpoints: the newest of each run that has one, by run id.
+        memory_bytes: that it takes of the node; 0: not known.
+        whole_node: nothing runs beside it. All measurements of costs get the same node.
+        version: of paretune where the runs were claimed; a node has the same.
     """
 
     number: int
-    version: str
     runs: Mapping[str, Run]
     settings: WorkerSettings
     inputs: StudyInputs = field(default_factory=StudyInputs)
     contents: Mapping[str, bytes] = field(default_factory=dict)
     stored_settings: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, bytes] = field(default_factory=dict)
+    memory_bytes: int = 0
+    whole_node: bool = False
+    version: str = field(default_factory=lambda: version("paretune"))
 
     @property
     def measures_cost(self) -> bool:
-        """Whether it is the measurement of a cost, which has its node to itself."""
+        """Whether it is the measurement of a cost."""
         return any(run.stage == "cost" for run in self.runs.values())
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The newest ``step``, ``steps``, ``loss``, ``note`` of a run."""
+    """The newest ``step``, ``steps``, ``loss``, ``note`` of a run.
+
+    ``checkpoint``: its state, from which another node goes on; None: not sent this time.
+    """
 
     run_id: str
     progress: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The state of a run in the middle: another node goes on from it."""
-
-    run_id: str
-    content: bytes
+    checkpoint: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -230,4 +168,4 @@ class TaskEnded:
     refusal: str | None = None
 
 
-Event = Progress | Checkpoint | Done | Failed | Learned | TaskEnded
+Event = Progress | Done | Failed | Learned | TaskEnded

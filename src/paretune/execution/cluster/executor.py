@@ -12,17 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from paretune.errors import ParetuneError, StaleClaimError
 from paretune.execution.claims import Leases, finish_run
 from paretune.execution.cluster.assignment import (
     Assignment,
-    Checkpoint,
     Done,
     Event,
-    Failed,
     Learned,
     Progress,
     StudyInputs,
@@ -52,21 +49,6 @@ STOP_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a task takes of its node.
-
-    Attributes:
-        memory_bytes: of the host; 0: not known.
-        whole_node: it runs with nothing beside it. All tasks that measure costs get the same node.
-    """
-
-    threads: int = 1
-    gpus: int = 0
-    memory_bytes: int = 0
-    whole_node: bool = False
-
-
-@dataclass(frozen=True)
 class ClusterExecutor:
     """Tasks on a cluster; see :class:`~paretune.execution.executor.Executor`.
 
@@ -90,31 +72,26 @@ class ClusterExecutor:
             Leases(store, self.settings.lease_seconds) as leases,
         ):
             tasks = _Tasks(self, store, study_hash, cluster, leases, callbacks.observer.note)
-            places = self.tasks or cluster.count_places(tasks.usual_needs)
-            loop = StudyLoop(store, study_hash, callbacks, self.settings.stages, places)
+            loop = StudyLoop(
+                store, study_hash, callbacks, self.settings.stages, tasks.count_places()
+            )
             try:
                 summary = loop.run(tasks.collect, tasks.start)
-                tasks.give_back()  # at a deadline; otherwise none is left
+                tasks.stop()  # at a deadline; otherwise none is left
                 return summary
             except (KeyboardInterrupt, OSError):  # OSError: nobody reads what is printed
-                request, wait, kill = cluster.request_stop, tasks.wait, tasks.end
-                stop_gently(callbacks.observer.note, request, wait, kill)
+                stop_gently(callbacks.observer.note, cluster.request_stop, tasks.wait, tasks.end)
                 raise
             finally:
                 tasks.end()
 
 
 @dataclass
-class _Task:
-    """A task, with the claims of its runs that have not ended."""
-
-    claims: dict[str, Claim]
-    needs: Needs
-
-
-@dataclass
 class _Tasks:
-    """The tasks of one call: what is claimed for them, and what becomes of it."""
+    """The tasks of one call: what is claimed for them, and what becomes of it.
+
+    ``_claims``: of the runs in hand, by run id.
+    """
 
     executor: ClusterExecutor
     store: Storage
@@ -122,13 +99,16 @@ class _Tasks:
     cluster: RayCluster
     leases: Leases
     note: Callable[[str], None]
-    _tasks: dict[int, _Task] = field(default_factory=dict)
+    _assignments: dict[int, Assignment] = field(default_factory=dict)
+    _claims: dict[str, Claim] = field(default_factory=dict)
     _submitted: int = 0
 
     def __post_init__(self) -> None:
         self._crashes = WorkerCrashes(self.store, self.note)
-        gpus = int(self.executor.settings.device.startswith("cuda"))
-        self.usual_needs = Needs(self.executor.settings.threads, gpus)
+
+    def count_places(self) -> int:
+        """How many tasks train at once."""
+        return self.executor.tasks or self.cluster.count_places(self.executor.settings)
 
     # What has happened
 
@@ -148,53 +128,52 @@ class _Tasks:
             self._end_task(event)
         elif isinstance(event, Learned):
             self.store.set_setting(event.key, event.value)
-        elif isinstance(event, Progress):
-            with contextlib.suppress(StaleClaimError):  # the end of the task is refused, and noted
-                self.leases.report(event.run_id, event.progress)
-        elif (claim := self._claim_of(event.run_id)) is None:
+        elif (claim := self._claims.get(event.run_id)) is None:
             return  # of a task that was given up
-        elif isinstance(event, Checkpoint):
-            write_atomically(self.store.checkpoint_path(event.run_id), event.content)
+        elif isinstance(event, Progress):
+            if event.checkpoint is not None:
+                write_atomically(self.store.checkpoint_path(event.run_id), event.checkpoint)
+            with contextlib.suppress(StaleClaimError):  # the end of the run is refused, and noted
+                self.leases.report(event.run_id, event.progress)
         else:
-            self._end_run(claim, event)
+            self._let_go(event.run_id)
+            try:
+                if isinstance(event, Done):
+                    finish_run(self.store, self.study_hash, claim, event.outcome, self.note)
+                else:
+                    self.store.fail(claim, event.kind, event.message, event.measured)
+            except StaleClaimError as error:
+                self.note(f"{describe_run(claim.run)}: {error}")
 
-    def _end_run(self, claim: Claim, event: Done | Failed) -> None:
-        self.leases.drop(claim.run_id)
-        for task in self._tasks.values():
-            task.claims.pop(claim.run_id, None)
-        try:
-            if isinstance(event, Failed):
-                self.store.fail(claim, event.kind, event.message, event.measured)
-            else:
-                finish_run(self.store, self.study_hash, claim, event.outcome, self.note)
-        except StaleClaimError as error:
-            self.note(f"{describe_run(claim.run)}: {error}")
+    def _let_go(self, run_id: str) -> Claim:
+        """Renew the claim no longer, its progress kept."""
+        claim = self._claims.pop(run_id)
+        if (progress := self.leases.drop(run_id)) is not None:
+            with contextlib.suppress(StaleClaimError):
+                self.store.renew(claim, progress)
+        return claim
 
     def _end_task(self, end: TaskEnded) -> None:
-        task = self._tasks.pop(end.number, None)
-        if task is None:
+        assignment = self._assignments.pop(end.number, None)
+        if assignment is None:
             return
-        for claim in task.claims.values():
-            if (progress := self.leases.drop(claim.run_id)) is not None:
-                with contextlib.suppress(StaleClaimError):
-                    self.store.renew(claim, progress)
+        claims = [self._let_go(run_id) for run_id in assignment.runs if run_id in self._claims]
         if end.lost:
-            runs = pluralise(len(task.claims), "run")
+            runs = pluralise(len(claims), "run")
             self.note(f"Node {end.node or '?'} is lost; {runs} of it go on elsewhere.")
         elif end.crash is not None:
+            in_hand = {claim.run_id for claim in claims}
             statuses = self.store.load_statuses(self.study_hash)
-            in_hand = [s for s in statuses if s.run_id in task.claims and s.state == "running"]
-            neighbours = 0 if task.needs.whole_node else max(1, len(self._tasks))
             self._crashes.blame(
-                in_hand, end.crash, out_of_memory=end.out_of_memory, neighbours=neighbours
+                [s for s in statuses if s.run_id in in_hand and s.state == "running"],
+                end.crash,
+                out_of_memory=end.out_of_memory,
+                neighbours=0 if assignment.whole_node else max(1, len(self._assignments)),
             )
-        for claim in task.claims.values():
+        for claim in claims:
             self.store.release(claim)
         if end.refusal is not None:
             raise ParetuneError(end.refusal, where=f"node {end.node}")
-
-    def _claim_of(self, run_id: str) -> Claim | None:
-        return next((t.claims[run_id] for t in self._tasks.values() if run_id in t.claims), None)
 
     # What is to be done
 
@@ -202,10 +181,10 @@ class _Tasks:
         """Hand out what there is a place for; training goes before costs, one after the other."""
         training = tuple(stage for stage in self.executor.settings.stages if stage != "cost")
         if any(status.stage != "cost" for status in waiting):
-            places = self.executor.tasks or self.cluster.count_places(self.usual_needs)
-            while len(self._tasks) < places and (first := self._claim(training)):
+            places = self.count_places()
+            while len(self._assignments) < places and (first := self._claim(training)):
                 self._submit([first, *self._claim_fleet(first, places)])
-        elif not self._tasks and (cost := self._claim(("cost",))):
+        elif not self._assignments and (cost := self._claim(("cost",))):
             self._submit([cost])
 
     def _claim(self, stages: tuple[str, ...]) -> Claim | None:
@@ -238,62 +217,52 @@ class _Tasks:
         )
 
     def _submit(self, claims: Sequence[Claim]) -> None:
-        for claim in claims:
-            self.leases.add(claim)
         self._submitted += 1
-        settings = {
-            key: value
-            for claim in claims
-            for prefix in NO_FLEET_PREFIXES
-            if (value := self.store.get_setting(key := f"{prefix}{claim.run_id}")) is not None
-        }
-        checkpoints = {}
+        settings, checkpoints, needs = {}, {}, [0]
         for claim in claims:
+            self._claims[claim.run_id] = claim
+            self.leases.add(claim)
+            for prefix in NO_FLEET_PREFIXES:
+                if (value := self.store.get_setting(key := f"{prefix}{claim.run_id}")) is not None:
+                    settings[key] = value
             with contextlib.suppress(FileNotFoundError):
                 checkpoints[claim.run_id] = self.store.checkpoint_path(claim.run_id).read_bytes()
+            needs.append(int(self.store.get_setting(f"{MEMORY_PREFIX}{claim.run_id}") or 0))
+        isolated = any(key.startswith(ISOLATED_PREFIX) for key in settings)
+        whole_node = isolated or any(claim.run.stage == "cost" for claim in claims)
+        # Predicted memory is that of the GPU where there is one, and Ray counts that of the host.
+        on_cpu = self.executor.settings.device == "cpu"
         assignment = Assignment(
             self._submitted,
-            version("paretune"),
             {claim.run_id: claim.run for claim in claims},
             self.executor.settings,
+            self.executor.inputs,
             stored_settings=settings,
             checkpoints=checkpoints,
-            inputs=self.executor.inputs.select(claim.run for claim in claims),
+            memory_bytes=max(needs) if on_cpu and not whole_node else 0,
+            whole_node=whole_node,
         )
-        needs = self._needs(assignment)
-        self._tasks[assignment.number] = _Task({c.run_id: c for c in claims}, needs)
-        self.cluster.submit(assignment, needs)
-
-    def _needs(self, assignment: Assignment) -> Needs:
-        usual, ids = self.usual_needs, list(assignment.runs)
-        isolated = any(f"{ISOLATED_PREFIX}{run_id}" in assignment.stored_settings for run_id in ids)
-        if assignment.measures_cost or isolated:
-            return Needs(usual.threads, usual.gpus, whole_node=True)
-        if usual.gpus:
-            return usual  # predicted memory is that of the GPU
-        needs = [self.store.get_setting(f"{MEMORY_PREFIX}{run_id}") for run_id in ids]
-        return Needs(usual.threads, usual.gpus, max(int(size or 0) for size in needs))
+        self._assignments[assignment.number] = assignment
+        self.cluster.submit(assignment)
 
     # The end
 
-    def give_back(self) -> None:
+    def stop(self) -> None:
         """Give the runs of all tasks back, with what they have trained."""
-        if self._tasks:
+        if self._assignments:
             self.cluster.request_stop()
             self.wait()
 
     def wait(self) -> None:
         """Take in what the tasks send until all have ended."""
-        while self._tasks:
+        while self._assignments:
             self.collect()
             time.sleep(STOP_POLL_SECONDS)
 
     def end(self) -> None:
         """End all tasks that are left, and give their runs back."""
-        if self._tasks:
+        if self._assignments:
             self.cluster.cancel()
-        for task in self._tasks.values():
-            for claim in task.claims.values():
-                self.leases.drop(claim.run_id)
-                self.store.release(claim)
-        self._tasks.clear()
+        self._assignments.clear()
+        for run_id in list(self._claims):
+            self.store.release(self._let_go(run_id))

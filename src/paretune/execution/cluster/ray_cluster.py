@@ -1,14 +1,12 @@
 """Ray: each assignment is a Ray task with its own processors, memory or GPU.
 
-The only file that imports ray. Tasks are not retried by Ray: what is lost goes on from its newest
-checkpoint, which only the owner of the store has. They send through a small actor on the machine
-of that owner.
+The only file that imports ray. Tasks send through a small actor on the machine of the owner of the
+store.
 """
 
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,8 +15,8 @@ from typing import Any
 
 from paretune.errors import MissingDependencyError, ParetuneError, StudyError
 from paretune.execution.cluster.assignment import Assignment, Event, TaskEnded
-from paretune.execution.cluster.executor import Needs
 from paretune.execution.cluster.node import execute_assignment
+from paretune.execution.worker_settings import WorkerSettings
 from paretune.terminal.rich_console import drop_output_of
 
 try:
@@ -33,8 +31,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 CONNECT_SECONDS = 10.0
-UNAVAILABLE_SECONDS = 60.0
-"""How long the mailbox is asked again where a connection broke."""
 
 Execute = Callable[[Assignment, Callable[[Sequence[Event]], bool]], str | None]
 """As :func:`~paretune.execution.cluster.node.execute_assignment`."""
@@ -43,43 +39,31 @@ Execute = Callable[[Assignment, Callable[[Sequence[Event]], bool]], str | None]
 class _Mailbox:
     """An actor: keeps what tasks send until the owner of the store has received it.
 
-    Every call may be repeated: its answer can be lost on the way.
+    Ray repeats a call whose connection broke. So what was taken is there until the next call says
+    that it was received; and what is posted twice is the end of a run that has ended already.
     """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._received = 0
-        self._nodes: dict[int, tuple[str, str]] = {}
+        self._hosts: dict[int, str] = {}
         self._stop = False
 
-    def begin(self, number: int, node_id: str, host: str) -> bool:
-        self._nodes[number] = node_id, host
-        return self._stop
-
-    def post(self, events: Sequence[Event]) -> bool:
+    def post(self, number: int, host: str, events: Sequence[Event]) -> bool:
+        """Keep events of a task; returns whether it is to stop."""
+        self._hosts[number] = host
         self._events += events
         return self._stop
 
-    def take(self, received: int) -> tuple[list[Event], dict[int, tuple[str, str]]]:
-        """Events after the first ``received`` of all, and the node of every task."""
+    def take(self, received: int) -> tuple[list[Event], dict[int, str]]:
+        """Events after the first ``received`` of all, and the host of every task that has begun."""
         del self._events[: received - self._received]
         self._received = received
-        return self._events, self._nodes
+        return self._events, self._hosts
 
     def request_stop(self) -> None:
+        """Let every task know with its next post."""
         self._stop = True
-
-
-def _call(method: Any, *arguments: Any) -> Any:
-    """Call a method of the mailbox; again where the connection broke but the actor lives."""
-    patience = time.monotonic() + UNAVAILABLE_SECONDS
-    while True:
-        try:
-            return ray.get(method.remote(*arguments))
-        except exceptions.ActorUnavailableError:
-            if time.monotonic() > patience:
-                raise
-            time.sleep(0.5)
 
 
 def _run_task(
@@ -87,15 +71,17 @@ def _run_task(
 ) -> str | None:
     """The remote function; values only, so that a node with another paretune can say so.
 
-    ``files``: references to what runs read, which Ray brings to each node once.
+    ``files``: references to what the runs read, which Ray brings to each node once.
     """
-    context = ray.get_runtime_context()
     host = ray.util.get_node_ip_address()
-    if _call(mailbox.begin, assignment.number, context.get_node_id(), host):
+
+    def post(events: Sequence[Event]) -> bool:
+        return bool(ray.get(mailbox.post.remote(assignment.number, host, list(events))))
+
+    if post([]):  # it has waited for its place too long
         return None
-    contents = {name: ray.get(files[name]) for name in assignment.inputs.file_names()}
-    assignment = replace(assignment, contents=contents)
-    return execute(assignment, lambda events: bool(_call(mailbox.post, list(events))))
+    contents = dict(zip(files, ray.get(list(files.values())), strict=True))
+    return execute(replace(assignment, contents=contents), post)
 
 
 @dataclass
@@ -109,10 +95,9 @@ class RayCluster:
 
     execute: Execute = execute_assignment
     contents: Mapping[str, bytes] = field(default_factory=dict)
-    _files: dict[str, Any] = field(default_factory=dict, init=False)
     _tasks: dict[Any, int] = field(default_factory=dict, init=False)
-    _nodes: dict[int, tuple[str, str]] = field(default_factory=dict, init=False)
-    _cost_node: str | None = field(default=None, init=False)
+    _hosts: dict[int, str] = field(default_factory=dict, init=False)
+    _cost_node: str = field(default="", init=False)
     _received: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -121,41 +106,46 @@ class RayCluster:
         # Beside the driver, so that it is lost only together with it. Not soft: Ray 2.60 then
         # takes another node, even where this one has room.
         place = NodeAffinitySchedulingStrategy(here, soft=False)
-        actor = ray.remote(num_cpus=0, scheduling_strategy=place)(_Mailbox)
+        actor = ray.remote(num_cpus=0, max_task_retries=-1, scheduling_strategy=place)(_Mailbox)
         self._mailbox = actor.remote()
-        # On a GPU a process ends with its task: what it caches would fill the next one's memory.
+        # Never retried: what is lost goes on from its newest checkpoint, which only the owner of
+        # the store has.
         self._functions = {
-            gpus: ray.remote(max_retries=0, max_calls=gpus)(_run_task) for gpus in (0, 1)
+            max_calls: ray.remote(max_retries=0, max_calls=max_calls)(_run_task)
+            for max_calls in (0, 1)
         }
 
-    def count_places(self, needs: Needs) -> int:
-        """How many such tasks the nodes that are there now can execute at once."""
-        places = 0
-        for resources in self._list_nodes().values():
-            fitting = resources.get("CPU", 0.0) // needs.threads
-            if needs.gpus:
-                fitting = min(fitting, resources.get("GPU", 0.0) // needs.gpus)
-            places += int(fitting)
-        return places
+    @staticmethod
+    def count_places(settings: WorkerSettings) -> int:
+        """How many tasks the nodes that are there now can execute at once."""
+        resources = ray.cluster_resources()
+        places = resources.get("CPU", 0.0) // settings.threads
+        if settings.device != "cpu":
+            places = min(places, resources.get("GPU", 0.0))
+        return int(places)
 
-    def submit(self, assignment: Assignment, needs: Needs) -> None:
+    def submit(self, assignment: Assignment) -> None:
         """Have a node execute it as soon as one is free."""
-        nodes = self._list_nodes()
-        options: dict[str, Any] = {"num_cpus": needs.threads, "num_gpus": needs.gpus}
-        if needs.whole_node:
-            node_id = self._choose_cost_node(nodes, needs)
-            options["num_cpus"] = nodes[node_id]["CPU"]
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        elif needs.memory_bytes:
-            # A run that no node has the memory for is tried where there is most of it.
-            largest = max((n.get("memory", 0.0) for n in nodes.values()), default=0.0)
-            options["memory"] = int(min(needs.memory_bytes, largest))
+        gpus = int(assignment.settings.device != "cpu")
+        options: dict[str, Any] = {"num_cpus": assignment.settings.threads, "num_gpus": gpus}
         options["name"] = f"paretune {assignment.number}"
-        reference = (
-            self._functions[needs.gpus]
-            .options(**options)
-            .remote(assignment, self._mailbox, self.execute, self._files)
-        )
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if assignment.whole_node:
+            node = self._choose_cost_node(nodes, gpus)
+            place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options |= {"num_cpus": node["Resources"]["CPU"], "scheduling_strategy": place}
+        elif assignment.memory_bytes:
+            # A run that no node has the memory for is tried where there is most of it.
+            largest = max((node["Resources"].get("memory", 0.0) for node in nodes), default=0.0)
+            options["memory"] = int(min(assignment.memory_bytes, largest))
+        if assignment.measures_cost:  # in a process that has done nothing else
+            environment = {"env_vars": {"PARETUNE_COST": str(assignment.number)}}
+            options["runtime_env"] = environment
+        names = set().union(*map(assignment.inputs.list_files, assignment.runs.values()))
+        files = {name: self._files[name] for name in names}
+        # On a GPU a process ends with its task: what it caches would fill the next one's memory.
+        task = self._functions[1 if gpus or assignment.measures_cost else 0].options(**options)
+        reference = task.remote(assignment, self._mailbox, self.execute, files)
         self._tasks[reference] = assignment.number
 
     def collect(self) -> list[Event]:
@@ -166,7 +156,7 @@ class RayCluster:
         )
         events: list[Event]
         # After the look at what is ready: all that ended tasks have sent.
-        events, self._nodes = self._ask("take", self._received)
+        events, self._hosts = self._ask("take", self._received)
         self._received += len(events)
         return [*events, *(self._end(reference) for reference in ready)]
 
@@ -174,7 +164,7 @@ class RayCluster:
         """Ask all tasks to send their checkpoints and to end; those not begun never begin."""
         self._ask("request_stop")
         for reference, number in self._tasks.items():
-            if number not in self._nodes:  # it waits for a place
+            if number not in self._hosts:  # it waits for a place
                 ray.cancel(reference)
 
     def cancel(self) -> None:
@@ -190,7 +180,7 @@ class RayCluster:
             ParetuneError: it does not answer.
         """
         try:
-            return _call(getattr(self._mailbox, name), *arguments)
+            return ray.get(getattr(self._mailbox, name).remote(*arguments))
         except exceptions.RayError as error:
             raise ParetuneError(
                 f"the Ray cluster answers no more ({type(error).__name__}).",
@@ -199,7 +189,7 @@ class RayCluster:
 
     def _end(self, reference: Any) -> TaskEnded:
         number = self._tasks.pop(reference)
-        node = self._nodes.get(number, ("", ""))[1]
+        node = self._hosts.get(number, "")
         try:
             return TaskEnded(number, node, refusal=ray.get(reference))
         except exceptions.TaskCancelledError:
@@ -213,29 +203,27 @@ class RayCluster:
         except exceptions.RayError as error:
             return TaskEnded(number, node, crash=f"{type(error).__name__}\n{error}")
 
-    def _choose_cost_node(self, nodes: dict[str, dict[str, float]], needs: Needs) -> str:
-        """One node for all costs, so that they can be compared: the first of the largest."""
+    def _choose_cost_node(self, nodes: Sequence[Any], gpus: int) -> Any:
+        """One node for all costs, so that they can be compared: the largest, while it is there."""
 
-        def size(node_id: str) -> tuple[float, float, str]:
-            resources = nodes[node_id]
-            return resources["CPU"], resources.get("memory", 0.0), node_id
+        def rank(node: Any) -> tuple[bool, float, float, str]:
+            resources, node_id = node["Resources"], node["NodeID"]
+            memory = resources.get("memory", 0.0)
+            return node_id == self._cost_node, resources["CPU"], memory, node_id
 
-        if self._cost_node not in nodes:
-            fitting = [
-                i for i, n in nodes.items() if n.get("GPU", 0.0) >= needs.gpus and "CPU" in n
-            ]
-            if not fitting:
-                raise ParetuneError(
-                    "no node of the cluster can execute a run of this study any more.",
-                    remedy="The same command continues when there is one.",
-                )
-            self._cost_node = max(fitting, key=size)
-        return self._cost_node
-
-    @staticmethod
-    def _list_nodes() -> dict[str, dict[str, float]]:
-        """Resources of the nodes that are there, by id."""
-        return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+        fitting = [
+            node
+            for node in nodes
+            if node["Resources"].get("GPU", 0.0) >= gpus and "CPU" in node["Resources"]
+        ]
+        if not fitting:
+            raise ParetuneError(
+                "no node of the cluster can execute a run of this study any more.",
+                remedy="The same command continues when there is one.",
+            )
+        chosen = max(fitting, key=rank)
+        self._cost_node = chosen["NodeID"]
+        return chosen
 
 
 @contextmanager
@@ -255,7 +243,11 @@ def open_ray(
     """
     try:
         if address is not None:
-            _connect(address)  # Ray itself tries for minutes
+            host, _, port = address.rpartition(":")
+            if not (host and port.isdecimal()):
+                raise ValueError("it is not HOST:PORT")
+            # Ray itself tries for minutes.
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(
             address=address or "auto",
             log_to_driver=False,
@@ -275,11 +267,3 @@ def open_ray(
             yield RayCluster(execute, contents)
     finally:
         ray.shutdown()
-
-
-def _connect(address: str) -> None:
-    """Raises OSError where nothing listens at ``HOST:PORT``, ValueError where it is none."""
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal()):
-        raise ValueError("it is not HOST:PORT")
-    socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
