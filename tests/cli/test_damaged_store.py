@@ -15,9 +15,8 @@ from support.tiny_study import finished as finished_study
 from paretune.errors import StoreError
 from paretune.execution import local
 from paretune.execution.progress import Observer
-from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.store.blobs import blob_path

@@ -18,10 +18,9 @@ from support import fake_records as fake
 from support.stored_records import stored, study_file
 from support.tiny_study import command, small
 
-from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_runs import add_missing_runs
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import current_owner, owner_of
 from paretune.planning.prepare import prepare_study

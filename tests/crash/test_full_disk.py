@@ -16,11 +16,10 @@ from support.tiny_study import digests, finish, small
 from test_kill_at_writes import keep_activations, read_checkpoint, save_checkpoint
 
 from paretune.errors import StoreError
-from paretune.execution import run_executor, worker
-from paretune.execution.run_executor import make_executor
+from paretune.execution import worker
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_runs import add_missing_runs
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import owner_of
 from paretune.planning.prepare import prepare_study
@@ -101,7 +100,7 @@ def test_a_study_on_a_full_disk_stops_and_the_same_command_continues_to_the_same
     with finish(study, tmp_path / "whole", costs=0) as whole:
         expected = digests(whole, study.study_hash)
     monkeypatch.setattr(
-        run_executor.TrainingExecutor,
+        worker.RunExecutor,
         "_make_trainer",
         lambda self: Trainer(self.caches, TrainerOptions("cpu", checkpoint_seconds=0)),
     )

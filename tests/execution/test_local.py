@@ -270,7 +270,7 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
         terminate=lambda: signals.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
     pool = WorkerPool(tmp_path, "study")
-    pool._workers.append(_Worker(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
+    pool.workers.append(_Worker(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
     pool.request_stop()
     pool.stop()
     assert signals == ["terminate"]

@@ -12,7 +12,7 @@ import torch
 from support.tiny_runs import STUDY
 
 from paretune.errors import ParetuneError
-from paretune.execution.run_executor import make_executor
+from paretune.execution.worker import make_executor
 from paretune.execution.worker_settings import WorkerSettings
 
 

@@ -137,7 +137,7 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
 
 
 def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
-    from paretune.execution.run_executor import make_executor
+    from paretune.execution.worker import make_executor
     from paretune.execution.worker_settings import WorkerSettings
     from paretune.testing.tiny_tasks import tiny_run
 

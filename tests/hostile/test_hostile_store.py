@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from support.tiny_study import as_file, command, digests, finish, small
 
-from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_runs import add_missing_runs
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import leave_out_stale_runs

@@ -16,9 +16,8 @@ from ruamel.yaml import YAML
 
 from paretune.execution.executor import StudyCallbacks, StudyLoop, StudySummary
 from paretune.execution.local import LocalExecutor
-from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import RunStatus, Storage
 from paretune.study import Study

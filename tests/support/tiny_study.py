@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from paretune.execution.run_executor import make_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.study_runs import add_missing_runs
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.prepare import prepare_study
 from paretune.planning.shard import Shard

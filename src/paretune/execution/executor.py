@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from paretune.execution.progress import Observer, Snapshot, take_snapshot
+from paretune.execution.progress import Observer, take_snapshot
 from paretune.store import RunStatus, Storage
 
 POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
 LOOK_SHARE = 1 / 20
-"""Of the time, for looks at the store: a look at thousands of runs takes longer than others."""
+"""Of the time, for looks at the store: at thousands of runs one takes longer."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,6 @@ class StudySummary:
     seconds: float
 
 
-def do_nothing() -> None:
-    """The default of a callback."""
-
-
 @dataclass(frozen=True)
 class StudyCallbacks:
     """What an executor calls while it executes a study.
@@ -55,7 +51,7 @@ class StudyCallbacks:
 
     observer: Observer
     add_runs: Callable[[], int]
-    after_final_runs: Callable[[], object] = do_nothing
+    after_final_runs: Callable[[], object] = lambda: None
     planned_runs: int = 0
     deadline: float | None = None
 
@@ -94,7 +90,6 @@ class StudyLoop:
     Attributes:
         stages: runs of other stages are left alone.
         workers: how many work at once, for the progress.
-        run_ended: called for every run that ended while this loop watched.
         owner: who would claim what is claimable (:meth:`Storage.load_statuses`).
     """
 
@@ -103,13 +98,9 @@ class StudyLoop:
     callbacks: StudyCallbacks
     stages: Sequence[str]
     workers: int
-    run_ended: Callable[[], None] = do_nothing
     owner: str | None = None
     _ended_before: set[str] | None = field(default=None, init=False)
     _newly_ended: int = field(default=0, init=False)
-    _seconds_left: float | None = field(default=None, init=False)
-    _estimate_again_at: float = field(default=0.0, init=False)
-    _begun: float = field(default_factory=time.monotonic, init=False)
 
     def run(
         self, collect: Callable[[], None], start: Callable[[Sequence[RunStatus]], None]
@@ -120,13 +111,14 @@ class StudyLoop:
             collect: takes in what has ended since the last call; called before every look.
             start: given the runs that have not ended, starts what executes them.
         """
+        began = time.monotonic()
         expanded_at = finals_at = -1  # numbers of ended runs at the last call back
         while True:
             collect()
-            begun = time.monotonic()
+            looked_at = time.monotonic()
             statuses = self.store.load_statuses(self.study_hash, self.owner)
-            pause = max(POLL_SECONDS, (time.monotonic() - begun) / LOOK_SHARE)
-            self._look(statuses)
+            self._tell(statuses)
+            pause = max(POLL_SECONDS, (time.monotonic() - looked_at) / LOOK_SHARE)
             ended = sum(status.ended for status in statuses)
             finals = sum(status.ended for status in statuses if status.stage == "final")
             if finals != finals_at:
@@ -141,49 +133,34 @@ class StudyLoop:
                 expanded_at = ended
                 continue
             deadline = self.callbacks.deadline
-            is_late = deadline is not None and time.monotonic() >= deadline
-            if not waiting or is_late:
-                return self._summarise(statuses)
+            if not waiting or (deadline is not None and time.monotonic() >= deadline):
+                return StudySummary(
+                    total=len(statuses),
+                    ended=self._newly_ended,
+                    outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
+                    failed=tuple(
+                        s for s in statuses if s.state == "failed" and s.outcome == "error"
+                    ),
+                    seconds=time.monotonic() - began,
+                )
             start(waiting)
             time.sleep(pause)
 
-    def _look(self, statuses: Sequence[RunStatus]) -> None:
+    def _tell(self, statuses: Sequence[RunStatus]) -> None:
         """Tell the observer what has changed since the last look."""
         observer = self.callbacks.observer
         ended = {status.run_id for status in statuses if status.ended}
-        newly = () if self._ended_before is None else ended - self._ended_before
-        snapshot = self._take_snapshot(statuses)
-        if self._ended_before is None and ended:
-            observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
-        elif newly:
+        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
+        if self._ended_before is None:
+            if ended:
+                observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
+        else:
             for status in statuses:
-                if status.run_id in newly:
+                if status.ended and status.run_id not in self._ended_before:
                     observer.ended(status, snapshot)
-                    self.run_ended()
                     self._newly_ended += 1
         self._ended_before = ended
         observer.update(snapshot)
-
-    def _take_snapshot(self, statuses: Sequence[RunStatus]) -> Snapshot:
-        """The study now; its time left is estimated in a twentieth of the time at most."""
-        begun = time.monotonic()
-        again = begun >= self._estimate_again_at
-        seconds_left = None if again else self._seconds_left
-        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs, seconds_left)
-        if again:
-            self._seconds_left = snapshot.seconds_left
-            now = time.monotonic()
-            self._estimate_again_at = now + 20 * (now - begun)
-        return snapshot
-
-    def _summarise(self, statuses: Sequence[RunStatus]) -> StudySummary:
-        return StudySummary(
-            total=len(statuses),
-            ended=self._newly_ended,
-            outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
-            failed=tuple(s for s in statuses if s.state == "failed" and s.outcome == "error"),
-            seconds=time.monotonic() - self._begun,
-        )
 
 
 def stop_gently(

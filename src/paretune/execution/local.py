@@ -54,21 +54,8 @@ class WorkerPool:
     folder: Path
     study_hash: str
     command: Sequence[str] = WORKER
-    _workers: list[_Worker] = field(default_factory=list, init=False)
+    workers: list[_Worker] = field(default_factory=list, init=False)
     _stop_requested: set[str] = field(default_factory=set, init=False)
-
-    def owners_on(self, device: str) -> set[str]:
-        """Owner strings of the workers of one device."""
-        return {worker.owner for worker in self._workers if worker.is_on(device)}
-
-    @property
-    def is_measuring(self) -> bool:
-        """Whether one of the workers measures costs."""
-        return any(worker.measures for worker in self._workers)
-
-    def count_training(self, device: str | None = None) -> int:
-        """Number of workers that train, as against the one that measures costs; on this device."""
-        return sum(not worker.measures and worker.is_on(device) for worker in self._workers)
 
     def start(self, settings: WorkerSettings) -> None:
         """Start a worker that ends with this process."""
@@ -83,21 +70,20 @@ class WorkerPool:
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops them gently
         )
         owner = owner_of(process.pid, identify_device(settings.device))
-        self._workers.append(_Worker(process, owner, settings, log))
+        self.workers.append(_Worker(process, owner, settings, log))
 
-    def reap(self, device: str | None = None) -> list[WorkerExit]:
-        """Workers that have ended since the last call; of this device."""
+    def reap(self) -> list[WorkerExit]:
+        """Workers that have ended since the last call, other than those that were asked to."""
         exits = []
-        for worker in list(self._workers):
-            if not worker.is_on(device):
-                continue
+        for worker in list(self.workers):
             code = worker.process.poll()
             if code is not None:
-                self._workers.remove(worker)
+                self.workers.remove(worker)
                 with worker.log as log:
                     log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
                     output = log.read().decode(errors="replace").strip()
-                exits.append(WorkerExit(worker.owner, code, output))
+                if worker.owner not in self._stop_requested:
+                    exits.append(WorkerExit(worker.owner, code, output))
         return exits
 
     def request_stop(self, device: str | None = None) -> None:
@@ -105,7 +91,7 @@ class WorkerPool:
 
         Each is asked once: a second signal would come while it saves its runs.
         """
-        for worker in self._workers:
+        for worker in self.workers:
             if worker.is_on(device) and worker.owner not in self._stop_requested:
                 self._stop_requested.add(worker.owner)
                 worker.process.terminate()
@@ -116,7 +102,7 @@ class WorkerPool:
         The runs in hand are saved and given back.
         """
         self.request_stop(device)
-        for worker in self._workers:
+        for worker in self.workers:
             if not worker.is_on(device):
                 continue
             while True:
@@ -125,13 +111,12 @@ class WorkerPool:
                     break
                 except subprocess.TimeoutExpired:
                     worker.process.terminate()
-        self.reap(device)
 
     def kill(self) -> None:
         """Kill all; their runs are claimable as soon as they are gone."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.process.kill()
-        for worker in self._workers:
+        for worker in self.workers:
             worker.process.wait()
         self.reap()
 
@@ -155,15 +140,8 @@ class LocalExecutor:
         pool = WorkerPool(store.folder, study_hash, self.command)
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
-
         loop = StudyLoop(
-            store,
-            study_hash,
-            callbacks,
-            self.devices[0].stages,
-            self.worker_count,
-            crashes.reset_idle_crashes,
-            owner=measurer,
+            store, study_hash, callbacks, self.devices[0].stages, self.worker_count, measurer
         )
 
         def collect() -> None:
@@ -189,41 +167,34 @@ class LocalExecutor:
         self, pool: WorkerPool, store: Storage, waiting: Sequence[RunStatus]
     ) -> None:
         """Start the workers that the waiting runs need; training goes before costs."""
+        training = [worker for worker in pool.workers if not worker.measures]
         to_train = [status for status in waiting if status.stage != "cost"]
-        if not to_train and pool.count_training():
+        if not to_train and training:
             pool.stop()
             return
         first = self.devices[0]
         trainable = any(status.is_claimable for status in to_train)
         measurable = any(s.is_claimable for s in waiting if s.stage == "cost")
-        if measurable and not trainable and not pool.is_measuring:
+        measures = len(training) < len(pool.workers)
+        if measurable and not trainable and not measures:
             # Its other workers have nothing in hand: otherwise no cost could be claimed.
             pool.stop(first.device)
             forks = can_fork(first.device)
             threads, limit = count_usable_cores(), None if forks else 1
             pool.start(replace(first, stages=("cost",), threads=threads, limit=limit, fork=forks))
-        if to_train:
-            admitted: set[str] = set()
-            for settings in self.devices:
-                if not (settings is first and pool.is_measuring):
-                    self._start_training(pool, store, settings, to_train, admitted)
-
-    def _start_training(
-        self,
-        pool: WorkerPool,
-        store: Storage,
-        settings: WorkerSettings,
-        to_train: Sequence[RunStatus],
-        admitted: set[str],
-    ) -> None:
-        """Start the workers of one device; ``admitted``: runs for which a worker is started."""
-        training, count = pool.count_training(settings.device), settings.device_workers
-        if training < count:
-            busy = sum(s.owner in pool.owners_on(settings.device) for s in to_train)
-            count = min(count, busy + self._count_admitted(store, settings, to_train, admitted))
-        stages = tuple(stage for stage in settings.stages if stage != "cost")
-        for _ in range(training, count):
-            pool.start(replace(settings, stages=stages, workers=self.worker_count, wait=True))
+            measures = True
+        stages = tuple(stage for stage in first.stages if stage != "cost")
+        admitted: set[str] = set()  # runs for which a worker is started
+        for settings in self.devices:
+            if measures and settings is first:
+                continue
+            owners = {worker.owner for worker in training if worker.is_on(settings.device)}
+            count = settings.device_workers
+            if len(owners) < count:
+                busy = sum(status.owner in owners for status in to_train)
+                count = min(count, busy + self._count_admitted(store, settings, to_train, admitted))
+            for _ in range(len(owners), count):
+                pool.start(replace(settings, stages=stages, workers=self.worker_count, wait=True))
 
     def _count_admitted(
         self,

@@ -48,23 +48,19 @@ def fit_workers(
     Args:
         run_bytes: of the workers of the coming runs.
     """
-    needs = sorted(run_bytes)
-    return tuple(
-        _fit_workers(settings, needs, count_cores(settings, devices)) for settings in devices
-    )
-
-
-def _fit_workers(settings: WorkerSettings, needs: Sequence[int], cores: int) -> WorkerSettings:
-    count, memory_bytes = settings.device_workers or 1, None
-    if settings.device.startswith("cuda") and count > 1 and needs:
-        memory_bytes = int(MEMORY_SHARE * query_gpu(settings.device).free_bytes)
-    elif settings.device == "cpu" and not settings.device_workers:
-        count = cores
-        if needs:
-            memory_bytes = int(MEMORY_SHARE * read_available_bytes())
-            fitting = sum(total <= memory_bytes for total in accumulate(needs))
-            count = cores if fitting == len(needs) else min(cores, max(1, fitting))
-    return replace(settings, device_workers=count, memory_bytes=memory_bytes)
+    needs, fitted = sorted(run_bytes), []
+    for settings in devices:
+        count, memory_bytes = settings.device_workers or 1, None
+        if settings.device.startswith("cuda") and count > 1 and needs:
+            memory_bytes = int(MEMORY_SHARE * query_gpu(settings.device).free_bytes)
+        elif settings.device == "cpu" and not settings.device_workers:
+            count = cores = count_cores(settings, devices)
+            if needs:
+                memory_bytes = int(MEMORY_SHARE * read_available_bytes())
+                fitting = sum(total <= memory_bytes for total in accumulate(needs))
+                count = cores if fitting == len(needs) else min(cores, max(1, fitting))
+        fitted.append(replace(settings, device_workers=count, memory_bytes=memory_bytes))
+    return tuple(fitted)
 
 
 def count_cores(settings: WorkerSettings, devices: Iterable[WorkerSettings]) -> int:
@@ -111,11 +107,6 @@ class MemoryBudget:
             frozenset(store.get_settings(ISOLATED_PREFIX)),
         )
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether it may refuse a run."""
-        return self.budget_bytes is not None or bool(self.isolated)
-
     def admits(self, run_id: str, running: Sequence[Iterable[str]]) -> bool:
         """Whether a run fits beside those that run now, listed by worker.
 
@@ -124,17 +115,13 @@ class MemoryBudget:
         """
         if not running:
             return True
-        admitted = self._fits(run_id, [list(fleet) for fleet in running])
-        self.has_refused |= not admitted
-        return admitted
-
-    def _fits(self, run_id: str, running: Sequence[Sequence[str]]) -> bool:
-        if self.isolated & {run_id, *chain.from_iterable(running)}:
-            return False
-        if self.budget_bytes is None:
-            return True
-        used_bytes = sum(max(map(self._need, fleet)) for fleet in running)
-        return used_bytes + self._need(run_id) <= self.budget_bytes
+        fleets = [list(fleet) for fleet in running]
+        fits = not self.isolated & {run_id, *chain.from_iterable(fleets)}
+        if fits and self.budget_bytes is not None:
+            used_bytes = sum(max(map(self._need, fleet)) for fleet in fleets)
+            fits = used_bytes + self._need(run_id) <= self.budget_bytes
+        self.has_refused |= not fits
+        return fits
 
     def _need(self, run_id: str) -> int:
         return self.run_bytes.get(run_id, DEFAULT_RUN_BYTES)

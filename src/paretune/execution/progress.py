@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 from typing import IO, TYPE_CHECKING
 
 from paretune.store import RunStatus
-from paretune.study import DEFAULT_COST_SECONDS, OuterFold, Run
+from paretune.study import DEFAULT_COST_SECONDS, Run
 from paretune.terminal import console, echo, is_terminal
 from paretune.terminal.notebook import in_notebook
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MIN_SHARE_DONE = 0.1
 """From this share of its steps on, a running run counts for the estimate of similar ones."""
-COST_STEPS, MIN_COST_STEPS = 10, 3
-"""Steps of training that a cost amounts to, before one has shown what it takes."""
 START_SECONDS = 5.0
 """Until the process of a cost has opened a model."""
 LINE_INTERVAL_SECONDS = 30.0
@@ -36,15 +34,10 @@ def describe_run(run: Run) -> str:
     """A run in one short line: ``cb-sl x e5 x lora, rate 0.001, seed 1 (tune)``."""
     rate = "" if run.learning_rate is None else f", rate {run.learning_rate:g}"
     fold = f", fold {run.fold}" if run.stage == "tune" and run.fold else ""
-    if run.outer is not None:
-        fold = f", {describe_outer(run.outer)}"
+    if (outer := run.outer) is not None:
+        repeat = f", repeat {outer.repeat + 1}" if outer.repeat else ""
+        fold = f", outer fold {outer.index + 1} of {outer.folds}{repeat}"
     return f"{' x '.join(run.cell)}{rate}, seed {run.seed}{fold} ({run.stage})"
-
-
-def describe_outer(outer: OuterFold) -> str:
-    """``outer fold 2 of 5``; ``outer fold 2 of 5, repeat 2``."""
-    repeat = f", repeat {outer.repeat + 1}" if outer.repeat else ""
-    return f"outer fold {outer.index + 1} of {outer.folds}{repeat}"
 
 
 def describe_end(status: RunStatus) -> str:
@@ -105,89 +98,53 @@ class Snapshot:
         return f"about {format_duration(self.seconds_left)} left" if self.seconds_left else ""
 
 
-def take_snapshot(
-    statuses: Sequence[RunStatus], workers: int, planned: int, seconds_left: float | None = None
-) -> Snapshot:
+def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> Snapshot:
     """The study at this moment, with its time left.
 
     Args:
         workers: how many runs train at once; costs are measured one after the other.
         planned: how many runs the whole study will have, as far as that is known; 0: unknown.
-        seconds_left: an estimate of just now, to be taken again; None: it is estimated.
     """
     total = max(len(statuses), planned)
-    if seconds_left is None:
-        seconds_left = _estimate_seconds_left(statuses, workers, total - len(statuses))
     return Snapshot(
         ended=sum(status.ended for status in statuses),
         total=total,
         running=tuple(s for s in statuses if s.state == "running" and not s.is_claimable),
-        seconds_left=seconds_left,
+        seconds_left=_estimate_seconds_left(statuses, workers, total - len(statuses)),
     )
 
 
-def _collect_durations(statuses: Sequence[RunStatus]) -> dict[object, list[float]]:
-    """Seconds of runs that ended or are well under way, by :func:`_similarity_keys`.
-
-    Under ``("a step", ...)`` those of one training step. Baselines that train nothing are left out.
-    """
-    durations: dict[object, list[float]] = defaultdict(list)
-    for status in statuses:
-        seconds = _estimate_run_seconds(status)
-        if seconds is None:
-            continue
-        steps = status.progress.get("steps")
-        for key in _similarity_keys(status):
-            durations[key].append(seconds)
-            if steps and status.stage != "cost":
-                durations["a step", key].append(seconds / float(steps))
-    return dict(durations)
-
-
 def _estimate_seconds_left(
-    statuses: Sequence[RunStatus], workers: int, unknown_runs: int
+    statuses: Sequence[RunStatus], workers: int, unscheduled: int
 ) -> float | None:
     """Each run is expected to take what similar runs took: of its cell, of its method, or any.
 
     None where runs are to train and none has shown what it takes, or where a cost is to be measured
-    and neither a cost nor a training run has ended. ``unknown_runs`` are planned, but not known.
+    and neither a cost nor a training run has ended. Baselines that train nothing are left out.
     """
-    durations = {key: fmean(values) for key, values in _collect_durations(statuses).items()}
-    training = durations.get("train")
-    remaining = [s for s in statuses if not s.ended and not _trains_nothing(s)]
-    trains = unknown_runs or any(status.stage != "cost" for status in remaining)
-    if not durations or (training is None and trains):
+    durations: dict[object, list[float]] = defaultdict(list)
+    for status in statuses:
+        if (seconds := _estimate_run_seconds(status)) is not None:
+            for key in _similarity_keys(status):
+                durations[key].append(seconds)
+    if not durations:
         return None
-    training_seconds, cost_seconds = 0.0, 0.0
-    for status in remaining:
-        key = next((key for key in _similarity_keys(status) if key in durations), None)
-        expected = _estimate_cost_seconds(status, durations) if key is None else durations[key]
-        if expected is None:
+    expected = {key: fmean(values) for key, values in durations.items()}
+    training = expected.get("train")
+    if training is not None:  # before one was measured, a cost takes its limit at most
+        expected.setdefault("cost", START_SECONDS + min(1.5 * DEFAULT_COST_SECONDS, training))
+    seconds_left = {"train": unscheduled * (training or 0.0), "cost": 0.0}
+    for status in statuses:
+        if status.ended or status.run.learning_rate is None:
+            continue
+        key = next((key for key in _similarity_keys(status) if key in expected), None)
+        if key is None:
             return None
-        expected *= 1 - _share_done(status)
-        if status.stage == "cost":
-            cost_seconds += expected
-        else:
-            training_seconds += expected
-    training_seconds += unknown_runs * (training or 0.0)
-    return cost_seconds + training_seconds / max(1, workers)
-
-
-def _estimate_cost_seconds(status: RunStatus, durations: Mapping[object, float]) -> float | None:
-    """Seconds of a cost before any has been measured: some steps of similar runs, within its limit.
-
-    Where runs end before they report steps, a cost is expected to take as long as one of them.
-    """
-    limit = 1.5 * DEFAULT_COST_SECONDS
-    keys = ((status.run.cell, "final"), (status.run.cell, "tune"), "train")
-    for key in keys:
-        if ("a step", key) in durations:
-            step = durations["a step", key]
-            return START_SECONDS + min(COST_STEPS * step, max(limit, MIN_COST_STEPS * step))
-    for key in keys:
-        if key in durations:
-            return START_SECONDS + min(limit, durations[key])
-    return None
+        kind = "cost" if status.stage == "cost" else "train"
+        seconds_left[kind] += expected[key] * (1 - _share_done(status))
+    if unscheduled and training is None:
+        return None
+    return seconds_left["cost"] + seconds_left["train"] / max(1, workers)
 
 
 def _estimate_run_seconds(status: RunStatus) -> float | None:
@@ -195,7 +152,8 @@ def _estimate_run_seconds(status: RunStatus) -> float | None:
 
     ``seconds`` are those of its last attempt, which may have resumed from a checkpoint.
     """
-    if _trains_nothing(status) or status.seconds is None or status.state == "failed":
+    trains = status.run.learning_rate is not None
+    if not trains or status.seconds is None or status.state == "failed":
         return None
     resumed_at, step = (int(status.progress.get(name, 0)) for name in ("resumed_at", "step"))
     if status.state == "done":
@@ -213,10 +171,6 @@ def _share_done(status: RunStatus) -> float:
         return 0.0
     steps, step = status.progress.get("steps"), status.progress.get("step", 0)
     return min(1.0, float(step) / float(steps)) if steps else 0.0
-
-
-def _trains_nothing(status: RunStatus) -> bool:
-    return status.run.learning_rate is None
 
 
 def _similarity_keys(status: RunStatus) -> tuple[object, ...]:

@@ -14,10 +14,11 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.claims import Leases, finish_run
@@ -26,13 +27,11 @@ from paretune.execution.executor import POLL_SECONDS
 from paretune.execution.memory_budget import (
     ALONE_PREFIX,
     HALVE_PREFIX,
-    NO_FLEET_PREFIXES,
     MemoryBudget,
     fleet_budget_bytes,
     list_solo_runs,
 )
 from paretune.execution.progress import describe_run
-from paretune.execution.run_executor import RunExecutor, make_executor
 from paretune.execution.signals import StopRequest, stop_when_orphaned
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import is_disk_error
@@ -45,8 +44,128 @@ from paretune.study import Run
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
 from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome
 
+if TYPE_CHECKING:
+    from paretune.training.caches import ProcessCache
+    from paretune.training.trainer import Trainer
+
 FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"
 DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
+
+
+@dataclass(frozen=True)
+class RunExecutor:
+    """Executes runs in this process, on one device, with models cached between runs.
+
+    ``diverged`` and ``out_of_memory`` are outcomes. An exception is an obstacle (ParetuneError) or
+    a defect, and the run is recorded as failed. What ``claim.report`` raises must not be caught:
+    the run has to stop.
+    """
+
+    settings: WorkerSettings
+    caches: ProcessCache
+    _capacities: dict[str, int] = field(default_factory=dict)
+
+    def execute(self, claim: Claim, halvings: int = 0) -> Outcome:
+        """Train a run, or measure its cost.
+
+        Args:
+            claim: the run, its checkpoint, and the callback for ``step``, ``steps``, ``loss`` and
+                at times ``note``.
+            halvings: how often the micro-batch is halved from the start, after the system killed
+                earlier attempts for their memory.
+        """
+        from paretune.execution.cost_probe import measure_cost
+
+        if claim.run.stage == "cost":
+            return measure_cost(claim, self.settings.device, halvings, self.settings.cost_seconds)
+        return self._make_trainer().train_run(claim, halvings)
+
+    def fleet_key(self, run: Run) -> str:
+        """Runs with the same key may train together: of one model, task and shape of batch."""
+        from paretune.training.fleet import fleet_key
+
+        return fleet_key(run)
+
+    def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
+        """How many runs like this one train together within ``budget_bytes`` beside the model.
+
+        Computed once for each key and method, since it opens the model.
+
+        Raises:
+            ParetuneError: the data, the model or the method cannot be used.
+        """
+        from paretune.training.fleet import count_slots, fleet_key
+
+        key = f"{fleet_key(run)} {run.method.model_dump_json()}"
+        if key not in self._capacities:
+            self._capacities[key] = count_slots(
+                run,
+                self.caches,
+                settings.device,
+                settings.fleet_size,
+                budget_bytes,
+                where_it_pays=not settings.fleet_always,
+            )
+        return self._capacities[key]
+
+    def execute_fleet(
+        self,
+        claims: Sequence[Claim],
+        next_claims: Callable[[int], Sequence[Claim]],
+        finish: Callable[[Claim, Outcome], None],
+    ) -> None:
+        """Train runs on one shared backbone, and further ones as places become free.
+
+        Args:
+            next_claims: called for at most so many further runs whenever some have ended.
+            finish: given each run that has ended, with what it leaves. A run whose ``report``
+                raises StaleClaimError ends without.
+
+        Raises:
+            FleetOutOfMemoryError: the runs that have not ended must go on alone.
+        """
+        self._make_trainer().train_fleet(claims, next_claims, finish)
+
+    def release_memory(self) -> None:
+        """Drop the cached model: others need the memory."""
+        if self.caches.loaded:
+            from paretune.measuring.memory import release_memory
+
+            self.caches.drop_model()
+            release_memory()
+
+    def _make_trainer(self) -> Trainer:
+        from paretune.training.runs.outcome import TrainerOptions
+        from paretune.training.trainer import Trainer
+
+        settings = self.settings
+        options = TrainerOptions(settings.device, keep_bytes=settings.keep_bytes)
+        return Trainer(self.caches, options)
+
+
+def make_executor(settings: WorkerSettings = DEFAULT_SETTINGS) -> RunExecutor:
+    """An executor on the device of the settings; imports torch.
+
+    Raises:
+        ParetuneError: the device cannot be used, so no run is to be claimed.
+    """
+    import torch
+
+    from paretune.training.caches import ProcessCache
+
+    device = settings.device
+    torch.set_num_threads(settings.threads)
+    if device.startswith("cuda"):
+        # Where a kernel has no deterministic form, it is used all the same, with a warning.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Filling new memory finds bugs, and costs a kernel each time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ParetuneError(f"{device} cannot be used: {reason}") from error
+    return RunExecutor(settings, ProcessCache())
 
 
 def run_worker(
@@ -83,30 +202,25 @@ class _Worker:
         owner = current_owner(identify_device(settings.device))
         while not self.stop.requested and (settings.limit is None or claimed < settings.limit):
             budget = MemoryBudget.load(self.store, settings.memory_bytes)
+            may_refuse = budget.budget_bytes is not None or budget.isolated
             claim = self.store.claim(
                 owner,
                 self.study_hash,
                 settings.stages,
                 settings.lease_seconds,
-                budget.admits if budget.is_limited else None,
+                budget.admits if may_refuse else None,
             )
             if claim is not None:
                 claimed += 1
-                self._execute(claim, alone=not self._may_join_fleet(claim))
+                may_join = settings.fleet_size > 1 and settings.limit is None
+                is_solo = claim.run.stage == "cost" or claim.run_id in list_solo_runs(self.store)
+                self._execute(claim, alone=is_solo or not may_join)
             elif settings.wait:
                 if budget.has_refused:
                     self.executor.release_memory()  # others wait for what the cached model takes
                 time.sleep(POLL_SECONDS)
             else:
                 return
-
-    def _may_join_fleet(self, claim: Claim) -> bool:
-        """Whether the run may train with others; one that was too large before may not."""
-        settings = self.settings
-        if settings.fleet_size < 2 or settings.limit is not None or claim.run.stage == "cost":
-            return False
-        keys = (f"{prefix}{claim.run_id}" for prefix in NO_FLEET_PREFIXES)
-        return not any(self.store.get_setting(key) for key in keys)
 
     def _execute(self, first: Claim, *, alone: bool, notes: tuple[str, ...] = ()) -> None:
         """Execute a run; unless alone, with those that can train with it."""
@@ -117,10 +231,16 @@ class _Worker:
                 budget_bytes = fleet_budget_bytes(workers, device)
                 capacity = self.executor.fleet_capacity(first.run, self.settings, budget_bytes)
                 self._claim_more(first, capacity - 1)
-            if len(self.in_hand) > 1:
-                self._train_together(first)
-            else:
+            if len(self.in_hand) == 1:
                 self._execute_alone(self.in_hand[first.run_id], notes)
+            else:
+                with self.stop.interruptible():
+                    self.executor.execute_fleet(
+                        list(self.in_hand.values()),
+                        lambda limit: self._claim_more(first, limit),
+                        self._finish,
+                    )
+                self._let_go()  # of runs that another worker has taken
         except KeyboardInterrupt:
             for claim in self._let_go():
                 self.store.release(claim)
@@ -134,14 +254,6 @@ class _Worker:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: one run's defect stops no other)
             self._end(self._let_go() or [first], error)
-
-    def _train_together(self, first: Claim) -> None:
-        claims = list(self.in_hand.values())
-        with self.stop.interruptible():
-            self.executor.execute_fleet(
-                claims, lambda limit: self._claim_more(first, limit), self._finish
-            )
-        self._let_go()  # of runs that another worker has taken
 
     def _execute_alone(self, claim: Claim, notes: tuple[str, ...]) -> None:
         halvings = int(self.store.get_setting(f"{HALVE_PREFIX}{claim.run_id}") or 0)
@@ -198,7 +310,11 @@ class _Worker:
         Raises:
             DeviceLostError: this process has no GPU any more: each further run would fail.
         """
-        lost = _is_device_lost(error)
+        lost = False
+        if "torch" in sys.modules:  # otherwise nobody has used a GPU
+            from paretune.training.recovery.out_of_memory import loses_device
+
+            lost = loses_device(error)
         for claim in claims:
             if lost and len(claims) > 1:  # any may be the cause: alone, only that one fails
                 self.store.set_setting(f"{ALONE_PREFIX}{claim.run_id}", DEVICE_LOST_NOTE)
@@ -226,25 +342,14 @@ class _Worker:
         _print_error(trace.rstrip("\n"))
         message = str(error)
         if not isinstance(error, ParetuneError):
-            message = f"{type(error).__name__}: {error} {_format_place(error.__traceback__)}"
+            *_, last = traceback.extract_tb(error.__traceback__)
+            place = f"(at {Path(last.filename).name}:{last.lineno})"
+            message = f"{type(error).__name__}: {error} {place}"
         measured = {"traceback": _escape_surrogates(trace)}
         try:
             self.store.fail(claim, "error", _escape_surrogates(message), measured)
         except StaleClaimError as stale:
             _print_error(f"{describe_run(claim.run)}: {stale}")
-
-
-def _is_device_lost(error: Exception) -> bool:
-    if "torch" not in sys.modules:
-        return False  # nobody has used a GPU
-    from paretune.training.recovery.out_of_memory import loses_device
-
-    return loses_device(error)
-
-
-def _format_place(trace: TracebackType | None) -> str:
-    frames = traceback.extract_tb(trace)
-    return f"(at {Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def _escape_surrogates(text: str) -> str:
@@ -255,25 +360,6 @@ def _print_error(text: str) -> None:
     echo(text, error=True)
 
 
-def main(arguments: Sequence[str], executor: RunExecutor | None = None) -> int:
-    """Execute runs in this process; ``executor`` takes the place of training (for tests)."""
-    folder, study_hash, text = Path(arguments[0]), arguments[1], arguments[2]
-    settings = WorkerSettings.from_json(text)
-    sanitise_tracebacks_and_warnings()
-    limit_threads(settings.threads)
-    stop = StopRequest(settings.parent)
-    stop.install()
-    if settings.parent is not None and not settings.fork:  # a process that is forked has no threads
-        stop_when_orphaned(settings.parent)
-    try:
-        if settings.stages == ("cost",):
-            return _measure_costs(folder, study_hash, settings, stop, executor)
-        return _work(folder, study_hash, settings, stop, executor)
-    except ParetuneError as error:
-        _print_error(f"worker: {error}")
-        return error.exit_code
-
-
 def limit_threads(threads: int) -> None:
     """Set what libraries read once: to be called before torch or numpy is imported."""
     for variable in THREAD_VARIABLES:
@@ -282,47 +368,49 @@ def limit_threads(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def _work(
-    folder: Path,
-    study_hash: str,
-    settings: WorkerSettings,
-    stop: StopRequest,
-    executor: RunExecutor | None,
-) -> int:
-    executor = executor or make_executor(settings)
-    with Store.open(folder) as store:
-        run_worker(store, study_hash, executor, stop, settings)
-    return 130 if stop.requested else 0
+def main(arguments: Sequence[str], executor: RunExecutor | None = None) -> int:
+    """Execute runs in this process; ``executor`` takes the place of training (for tests).
 
+    Each cost has a process of its own, and none while another one measures.
+    """
+    folder, study_hash, text = Path(arguments[0]), arguments[1], arguments[2]
+    settings = WorkerSettings.from_json(text)
+    sanitise_tracebacks_and_warnings()
+    limit_threads(settings.threads)
+    stop = StopRequest(settings.parent)
+    stop.install()
+    if settings.parent is not None and not settings.fork:  # a process that is forked has no threads
+        stop_when_orphaned(settings.parent)
 
-def _measure_costs(
-    folder: Path,
-    study_hash: str,
-    settings: WorkerSettings,
-    stop: StopRequest,
-    executor: RunExecutor | None,
-) -> int:
-    """Each cost in a process of its own, and in none while another one measures."""
-    owner = current_owner(identify_device(settings.device))
+    def work(settings: WorkerSettings) -> int:
+        if settings.fork:
+            stop.parent = None  # of a fork it is the process that is forked, and ends it
+        try:
+            with Store.open(folder) as store:
+                chosen = executor or make_executor(settings)
+                run_worker(store, study_hash, chosen, stop, settings)
+        except ParetuneError as error:  # here, before a fork ends without a word
+            _print_error(f"worker: {error}")
+            return error.exit_code
+        return 130 if stop.requested else 0
 
-    def has_claimable_run() -> bool:
+    def has_cost() -> bool:
+        owner = current_owner(identify_device(settings.device))
         with Store.open(folder) as store:
             statuses = store.load_statuses(study_hash, owner)
         return any(s.is_claimable and s.stage == "cost" for s in statuses)
 
-    def execute_one() -> int:
-        if settings.fork:
-            stop.parent = None  # of this fork it is the process that is forked, and ends it
-        try:
-            return _work(folder, study_hash, replace(settings, limit=1), stop, executor)
-        except ParetuneError as error:  # before a fork ends without a word
-            _print_error(f"worker: {error}")
-            return error.exit_code
-
-    with hold_cost_lock(folder, stop):
-        if settings.fork:
-            return run_each_in_fork(has_claimable_run, execute_one, stop)
-        return execute_one() if has_claimable_run() else 0
+    if settings.stages != ("cost",):
+        return work(settings)
+    measure = partial(work, replace(settings, limit=1))
+    try:
+        with hold_cost_lock(folder, stop):
+            if settings.fork:
+                return run_each_in_fork(has_cost, measure, stop)
+            return measure() if has_cost() else 0
+    except ParetuneError as error:
+        _print_error(f"worker: {error}")
+        return error.exit_code
 
 
 if __name__ == "__main__":

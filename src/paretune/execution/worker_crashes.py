@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,30 +15,6 @@ from paretune.execution.signals import KILL_SIGNAL
 from paretune.measuring.processor import CGROUP, CGROUP_ROOT, list_cgroup_folders
 from paretune.store import Claim, RunStatus, Storage
 from paretune.terminal.plural import pluralise
-
-VMSTAT = Path("/proc/vmstat")
-
-
-def count_oom_kills(vmstat: Path = VMSTAT, cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
-    """How many processes the kernel has killed for memory, as far as this process can see.
-
-    The machine's counter (``/proc/vmstat``) and those of the control groups around this process, of
-    version 2 (``memory.events``) and 1 (``memory.oom_control``). Only a rise means anything; always
-    0 where there is none (not Linux).
-    """
-    counters = [vmstat]
-    for folder in list_cgroup_folders("memory", cgroup, root):
-        counters += [folder / "memory.events", folder / "memory.oom_control"]
-    return sum(_read_counter(file) for file in counters)
-
-
-def _read_counter(file: Path) -> int:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-
 
 MAX_CRASHES = 3
 """So many crashes fail a run, or the study where no run is to blame."""
@@ -81,8 +58,9 @@ class WorkerCrashes:
     note: Callable[[str], None]
     _oom_kills: int = field(default_factory=lambda: count_oom_kills())
     _crashes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _idle_crashes: int = 0
     _claims: int | None = None
+    _ended: int = 0
+    _idle_crashes: int = 0
 
     def handle_exits(self, exits: Sequence[WorkerExit], statuses: Sequence[RunStatus]) -> None:
         """Draw the consequences of workers' exits; ``statuses`` as of after them.
@@ -93,31 +71,30 @@ class WorkerCrashes:
         """
         kills_before, self._oom_kills = self._oom_kills, count_oom_kills()
         claims_before, self._claims = self._claims, sum(status.attempt for status in statuses)
-        for worker_exit in exits:
-            if worker_exit.code != 0:
-                out_of_memory = self._oom_kills > kills_before
-                self._handle_exit(worker_exit, statuses, out_of_memory=out_of_memory)
-            elif self._claims == claims_before and _could_start(statuses):
-                self._handle_idle_crash(worker_exit)
-
-    def _handle_exit(
-        self, worker_exit: WorkerExit, statuses: Sequence[RunStatus], *, out_of_memory: bool
-    ) -> None:
-        if worker_exit.code == 130:
-            return
-        if worker_exit.code == StoreError.exit_code:
-            lines = worker_exit.output.splitlines() or ["a worker cannot use the store."]
-            raise StoreError(lines[-1].removeprefix("worker: "))
-        if worker_exit.code == DeviceLostError.exit_code:
-            self.note("A CUDA error left a worker without its GPU; another one goes on.")
-            return
+        ended_before, self._ended = self._ended, sum(status.ended for status in statuses)
+        if self._ended > ended_before:  # crashes without a run are counted from none again
+            self._idle_crashes = 0
         running = [status for status in statuses if status.state == "running"]
-        in_hand = [status for status in running if status.owner == worker_exit.owner]
-        if not in_hand:
-            self._handle_idle_crash(worker_exit)
-        killed = worker_exit.code == -KILL_SIGNAL and out_of_memory
-        how = f"{worker_exit.reason}\n{worker_exit.output}".rstrip()
-        self.blame(in_hand, how, out_of_memory=killed, neighbours=len(running) - 1)
+        for worker_exit in exits:
+            in_hand = [status for status in running if status.owner == worker_exit.owner]
+            if worker_exit.code == StoreError.exit_code:
+                lines = worker_exit.output.splitlines() or ["a worker cannot use the store."]
+                raise StoreError(lines[-1].removeprefix("worker: "))
+            if worker_exit.code == DeviceLostError.exit_code:
+                self.note("A CUDA error left a worker without its GPU; another one goes on.")
+            elif worker_exit.code == 0:
+                if self._claims == claims_before and _could_start(statuses):
+                    self._handle_idle_crash(worker_exit)
+            elif worker_exit.code != 130 and not in_hand:
+                self._handle_idle_crash(worker_exit)
+            elif worker_exit.code != 130:
+                self.blame(
+                    in_hand,
+                    f"{worker_exit.reason}\n{worker_exit.output}".rstrip(),
+                    out_of_memory=worker_exit.code == -KILL_SIGNAL
+                    and self._oom_kills > kills_before,
+                    neighbours=len(running) - 1,
+                )
 
     def blame(
         self, in_hand: Sequence[RunStatus], how: str, *, out_of_memory: bool, neighbours: int
@@ -130,16 +107,17 @@ class WorkerCrashes:
             neighbours: how many runs there were beside these.
         """
         for status in in_hand:
-            if out_of_memory and neighbours:
-                self._isolate(status, neighbours)
-            elif out_of_memory:
-                self._halve_micro_batch(status)
-            else:
+            if not out_of_memory:
                 self._retry_or_fail(status, how)
-
-    def reset_idle_crashes(self) -> None:
-        """A run has ended: crashes without a run are counted from none again."""
-        self._idle_crashes = 0
+            elif neighbours:
+                self.store.set_setting(f"{ISOLATED_PREFIX}{status.run_id}", str(neighbours))
+                self.note(
+                    f"{describe_run(status.run)}: its worker was killed by the system for lack of "
+                    f"memory, beside {pluralise(neighbours, 'other run')}; it goes on unchanged, "
+                    "with nothing beside it."
+                )
+            else:
+                self._halve_micro_batch(status)
 
     def _handle_idle_crash(self, worker_exit: WorkerExit) -> None:
         self._idle_crashes += 1
@@ -149,14 +127,6 @@ class WorkerCrashes:
                 f"{MAX_CRASHES} times:\n{worker_exit.output}",
                 remedy="paretune doctor shows what this machine has.",
             )
-
-    def _isolate(self, status: RunStatus, neighbours: int) -> None:
-        self.store.set_setting(f"{ISOLATED_PREFIX}{status.run_id}", str(neighbours))
-        runs = pluralise(neighbours, "other run")
-        self.note(
-            f"{describe_run(status.run)}: its worker was killed by the system for lack of memory, "
-            f"beside {runs}; it goes on unchanged, with nothing beside it."
-        )
 
     def _halve_micro_batch(self, status: RunStatus) -> None:
         key = f"{HALVE_PREFIX}{status.run_id}"
@@ -203,3 +173,22 @@ def _could_start(statuses: Sequence[RunStatus]) -> bool:
     claimable = [status for status in statuses if status.is_claimable]
     running = any(s.state == "running" and not s.is_claimable for s in statuses)
     return any(s.stage != "cost" for s in claimable) or bool(claimable and not running)
+
+
+def count_oom_kills(
+    vmstat: Path = Path("/proc/vmstat"), cgroup: Path = CGROUP, root: Path = CGROUP_ROOT
+) -> int:
+    """How many processes the kernel has killed for memory, as far as this process can see.
+
+    The machine's counter (``/proc/vmstat``) and those of the control groups around this process, of
+    version 2 (``memory.events``) and 1 (``memory.oom_control``). Only a rise means anything; always
+    0 where there is none (not Linux).
+    """
+    kills = 0
+    folders = list_cgroup_folders("memory", cgroup, root)
+    names = ("memory.events", "memory.oom_control")
+    for file in (vmstat, *(folder / name for folder in folders for name in names)):
+        with suppress(OSError):
+            lines = file.read_text(encoding="utf-8").splitlines()
+            kills += sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return kills

@@ -26,9 +26,8 @@ from paretune.execution.cluster.assignment import (
     Learned,
     Progress,
 )
-from paretune.execution.run_executor import RunExecutor, make_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import limit_threads, run_worker
+from paretune.execution.worker import RunExecutor, limit_threads, make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.files import write_atomically
 from paretune.measuring.processor import count_usable_cores
