@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import peft
 import pytest
 import torch
 from support.chosen import share_marks
-from support.method_contract import IN_PEFT, MERGED, ZERO
-from support.seq2seq_walk import TARGET, TRAINED, Case, case, traces
+from support.seq2seq_walk import TARGET, TRAINED, case
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods import prompt
-from paretune.methods.core.run_axis import Fleet
-from paretune.testing.method_walk import unsettle
-from paretune.testing.tiny_translators import TRANSLATORS, tiny_translator
-from paretune.testing.two_runs import without_effect
+from paretune.testing.tiny_translators import TRANSLATORS
 
 FAMILIES = ("marian", "t5", "mbart")
 OTHERS = ("lora", "prefix", "layer_norm")
@@ -47,83 +42,6 @@ def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
 
 
 @pytest.mark.parametrize("pair", pairs())
-def test_it_starts_where_it_says(pair: tuple[str, str]) -> None:
-    one = case(*pair)
-    logits, texts = one.logits(), one.translations()
-    one.inject()
-    if one.method.starts_as_base:
-        assert torch.equal(one.logits(), logits)
-        assert one.translations() == texts
-    else:
-        assert not torch.allclose(one.logits(), logits, atol=1e-3)
-
-
-@pytest.mark.parametrize("pair", pairs())
-def test_without_effect_it_is_the_base(pair: tuple[str, str]) -> None:
-    one = case(*pair)
-    neutral = ZERO[pair[0]]
-    one.model.double()
-    logits, texts = one.logits(), one.translations()
-    injection = one.inject()
-    one.model.double()
-    if neutral is not None:
-        without_effect(injection, neutral)
-    torch.testing.assert_close(one.logits(), logits, rtol=0, atol=1e-10)
-    assert one.translations() == texts
-
-
-@pytest.mark.parametrize("pair", pairs())
-def test_every_trained_tensor_is_counted_and_gets_a_gradient(pair: tuple[str, str]) -> None:
-    one = case(*pair)
-    count = one.method.count_parameters(one.model, one.anatomy, one.options)
-    injection = one.injected()
-    assert sum(p.numel() for p in injection.parameters.values()) == count
-    if not count:
-        assert pair[0] == "untuned"
-        return
-    one.model(**one.batch()).loss.backward()
-    trained = {id(p) for p in injection.parameters.values()}
-    assert [n for n, p in injection.parameters.items() if p.grad is None or not p.grad.any()] == []
-    assert [
-        n for n, p in one.model.named_parameters() if id(p) not in trained and p.grad is not None
-    ] == []
-
-
-@pytest.mark.parametrize("pair", pairs(tuple(n for n in TRAINED if n != "full")))
-def test_undo_leaves_no_trace(pair: tuple[str, str]) -> None:
-    one = case(*pair)
-    logits, texts, before = one.logits(), one.translations(), traces(one.model)
-    injection = one.injected()
-    moved = one.logits()
-    assert torch.equal(moved, logits) == (pair[0] == "untuned")
-    one.translations()
-    injection.undo()
-    assert traces(one.model) == before
-    assert torch.equal(one.logits(), logits)
-    assert one.translations() == texts
-
-
-@pytest.mark.parametrize("pair", pairs())
-def test_padding_and_batch_size_do_not_matter(pair: tuple[str, str]) -> None:
-    one = case(*pair)
-    one.injected()
-    batch = one.batch()
-    together, texts = one.logits(**batch), one.translations(**batch)
-    padded = one.batch()
-    for name, filler in {"input_ids": one.anatomy.pad_id, "attention_mask": 0}.items():
-        padded[name] = torch.nn.functional.pad(batch[name], (0, 5), value=filler)
-    torch.testing.assert_close(one.logits(**padded), together, rtol=0, atol=2e-5)
-    assert one.translations(**padded) == texts
-    for row in range(len(texts)):
-        seen = int(batch["attention_mask"][row].sum())
-        alone = {n: t[row : row + 1] for n, t in batch.items()}
-        alone |= {n: alone[n][:, :seen] for n in ("input_ids", "attention_mask")}
-        logits = one.logits(**alone)
-        torch.testing.assert_close(logits, together[row : row + 1], rtol=0, atol=2e-5)
-        assert one.translations(**alone) == texts[row : row + 1]
-
-
-@pytest.mark.parametrize("pair", pairs())
 def test_no_word_knows_those_after_it(pair: tuple[str, str]) -> None:
     """A search step by step, with a cache, finds what teacher forcing says of its words."""
     one = case(*pair)
@@ -145,59 +63,6 @@ def test_no_word_knows_those_after_it(pair: tuple[str, str]) -> None:
     changed = one.logits(**batch, decoder_input_ids=other)
     torch.testing.assert_close(changed[:, :-1], forced[:, :-1], rtol=0, atol=2e-5)
     assert not torch.allclose(changed[:, -1], forced[:, -1], atol=1e-3)
-
-
-@pytest.mark.parametrize("pair", pairs(MERGED))
-def test_merged_equals_unmerged(pair: tuple[str, str]) -> None:
-    one = case(*pair)
-    base, names = one.logits(), [n for n, _ in one.model.named_parameters()]
-    injection = one.injected()
-    unmerged, texts = one.logits(), one.translations()
-    one.method.merge(one.model, injection)
-    assert [n for n, _ in one.model.named_parameters()] == names
-    torch.testing.assert_close(one.logits(), unmerged, rtol=0, atol=5e-5)
-    assert not torch.allclose(one.logits(), base, atol=1e-3)
-    assert one.translations() == texts
-
-
-@pytest.mark.parametrize("pair", pairs(IN_PEFT))
-@pytest.mark.parametrize("heads", [None, []], ids=["none", "empty"])
-def test_the_export_opens_in_peft(pair: tuple[str, str], heads: Any, tmp_path: Any) -> None:
-    one = case(*pair)
-    if pair[0] in PROMPTS and pair[1] != "marian":
-        one.options = one.options.model_copy(update={"text_positions": "shifted"})  # as PEFT has it
-    injection = one.injected()
-    config = {"modules_to_save": heads, "task_type": "SEQ_2_SEQ_LM"}
-    base = tiny_translator(pair[1])
-    if pair[1] == "marian" and pair[0] in PROMPTS:
-        with pytest.raises(MethodError, match=r"MarianMTModel scales the embeddings"):
-            one.method.to_peft(base, one.options, injection, config)
-        return
-    one.method.to_peft(base, one.options, injection, config).save_pretrained(tmp_path)
-    theirs: Any = peft.PeftModel.from_pretrained(tiny_translator(pair[1]), str(tmp_path)).eval()
-    assert isinstance(theirs, peft.PeftModelForSeq2SeqLM)
-    with torch.no_grad():
-        logits = theirs(**one.batch()).logits
-    torch.testing.assert_close(logits, one.logits(), rtol=0, atol=2e-5)
-    peft_case = Case(one.method, one.options, theirs, one.anatomy)
-    assert peft_case.translations() == one.translations()
-
-
-@pytest.mark.parametrize("pair", pairs(tuple(n for n in TRAINED if n not in ("full", "untuned"))))
-def test_a_run_beside_it_changes_nothing(pair: tuple[str, str]) -> None:
-    one, fleet = case(*pair), Fleet(2)
-    injection = one.inject(fleet)
-    unsettle(injection.parameters.values(), by=0.1)
-    fleet.set_row_counts([3, 1])
-    together = one.logits()
-    values = {name: p.detach().clone() for name, p in injection.parameters.items()}
-    injection.undo()
-    alone = one.inject()
-    for run, rows in ((0, slice(0, 3)), (1, slice(3, 4))):
-        for name, parameter in alone.parameters.items():
-            parameter.data.copy_(values[name][run : run + 1])
-        logits = one.logits(**{n: t[rows] for n, t in one.batch().items()})
-        torch.testing.assert_close(logits, together[rows], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("family", TRANSLATORS)
@@ -277,13 +142,6 @@ def test_a_prompt_needs_no_mask_but_ids(method: str) -> None:
     embedded = one.model.get_input_embeddings()(batch.pop("input_ids"))
     with pytest.raises(MethodError, match="called without input_ids"):
         one.logits(inputs_embeds=embedded, **batch)
-
-
-@pytest.mark.parametrize("family", WITHOUT_BIAS)
-def test_bitfit_says_that_t5_has_no_biases(family: str) -> None:
-    one = case("bitfit", family)
-    with pytest.raises(MethodError, match=r"has no biases outside its head"):
-        one.inject()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from support import fake_records as fake
 from support import fake_translations as fakes
 from support.report_texts import find_table, texts_by_method
@@ -18,7 +17,6 @@ from paretune.reporting.document import Report
 from paretune.reporting.page import render_page
 from paretune.reporting.table_files import render_csv
 from paretune.reporting.tables import build_tables
-from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
 
 
@@ -37,15 +35,6 @@ def with_selection(records: list[Record]) -> list[Record]:
 def report() -> Report:
     study = fake.study(tasks=[fake.own_task("topics")])
     return build_report(study, with_selection(fake.whole(study)))
-
-
-def test_the_page_has_a_block_of_its_own(report: Report) -> None:
-    page = render_page(report, lambda: "")
-    block = page[page.index("How probable the right answers were") :]
-    assert "enters no verdict, rank or recommendation" in block
-    assert "Every pair by log-likelihood" in block
-    before = build_report(fake.study(tasks=[fake.own_task("topics")]), [])
-    assert "How probable" not in render_page(before, lambda: "")
 
 
 def test_json_has_pairs_cells_and_runs(report: Report) -> None:
@@ -69,14 +58,6 @@ def test_the_table_has_a_line_for_each_measure(report: Report) -> None:
     for row in rows:
         assert float(row["low"]) <= float(row["score"]) <= float(row["high"])
         assert row["n"] == "60"
-
-
-def test_a_narrow_terminal_wraps_the_verdicts(report: Report) -> None:
-    out = io.StringIO()
-    print_tables(report, Console(file=out, width=80, color_system=None))
-    block = out.getvalue().split("How probable the right answers were")[1]
-    assert max(map(len, block.splitlines())) <= 80
-    assert "better than" in block and "undecided against" in block and "…" not in block
 
 
 def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from support import fake_records as fake
 from support.report_texts import texts_by_method
 
@@ -12,15 +10,11 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import StudyError
 from paretune.reporting.build import build_report
-from paretune.reporting.page import write_page
 from paretune.reporting.tables import build_memory_table
 from paretune.reporting.text.comparison import explain_memory_difference
-from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.verbs import report as gathering
-
-EVIL = '<b onclick="x">\x1b[31m'
 
 
 def methods_of(study: Study, records: list[Record]) -> list[Cell]:
@@ -36,20 +30,6 @@ def changed(records: list[Record], method: str, **measured: Any) -> list[Record]
     run = fake.make_run(study, "cost", method, 1)
     base = fake.cost(run, fake.MEGABYTES[method])
     return [*others, fake.record(base.run, measured={**base.measured, **measured})]
-
-
-def test_why_full_is_heavier_in_words() -> None:
-    study = fake.study()
-    full, lora, _ = methods_of(study, fake.whole(study))
-    lines = explain_memory_difference(full, lora)
-    assert lines[0] == (
-        "Peak memory in training: 1.85 GiB with full fine-tuning, 870 MiB with LoRA, 1.00 GiB more."
-    )
-    assert lines[1].startswith("One solo measurement each")
-    assert lines[3] == "  optimiser states: 895 MiB more (898 MiB against 2.26 MiB)"
-    assert lines[4].startswith("  gradients: 448 MiB more")
-    assert lines[-1].startswith("Trained parameters: 118 M with full fine-tuning, 296 k with LoRA.")
-    assert "less" in explain_memory_difference(lora, full)[0]
 
 
 def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
@@ -86,17 +66,6 @@ def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
     assert texts["LoRA"][3:5] == ["in the rest", "418 MiB"]
     assert any("room for under the peak" in n and "954 MiB for LoRA" in n for n in grid.notes)
     assert build_memory_table(build_report(study, []).tasks[0]) is None
-
-
-def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
-    study = fake.study()
-    out = io.StringIO()
-    print_tables(build_report(study, fake.whole(study)), Console(file=out, width=80))
-    assert "Where the bytes go. One solo measurement each" in " ".join(out.getvalue().split())
-    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
-        "utf-8"
-    )
-    assert 'id="bytes-table-1">Where the bytes go</h3>' in text
 
 
 def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:

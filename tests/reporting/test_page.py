@@ -103,15 +103,6 @@ def test_hostile_text_cannot_run(tmp_path: Path) -> None:
     assert not any(name.startswith("on") for _, a in tags.seen for name in a)
 
 
-def test_where_nothing_is_above_the_page_says_so(tmp_path: Path) -> None:
-    study = fake.study()
-    records = fake.whole(study, {"full": 0.45, "lora": 0.47})
-    text = page(tmp_path, study, records)
-    assert "On topics, there is nothing to take." in text
-    assert "Nothing scores above the constant answer (0.47)." in text
-    assert "undecided against" in text
-
-
 def test_the_papers_scores_are_labelled_wherever_shown(tmp_path: Path) -> None:
     study = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
     run = fake.make_run(study, "final", "lora", 42, selection="test")

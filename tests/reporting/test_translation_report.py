@@ -90,54 +90,6 @@ def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) 
     assert "one seed: interval" not in text  # nothing of the baselines is drawn
 
 
-def test_a_model_that_says_nothing_has_a_score_and_is_collapsed() -> None:
-    study = fake_translations.study()
-    report = build_report(study, fake_translations.whole(study, {"prompt": 0.0}))
-    row = next(r for r in report.tasks[0].methods if r.method == "prompt")
-    assert row.collapsed and row.verdict and row.verdict.summary == "undecided: no run trained"
-    assert row.score is not None
-    assert format_interval(row.score) == "0.0 [0.0, 0.0]"
-    assert (
-        "The same answer was given to every example by prompt tuning, in 3 of 3 seeds."
-        in " ".join(print_to_text(report, 400).split())
-    )
-
-
-def test_every_score_stands_in_a_table_with_its_signature() -> None:
-    study = fake_translations.study()
-    scores, _ = tables_of(build_report(study, fake_translations.whole(study)))
-    assert headings(scores) == ["BLEU", "chrF", "TER"]
-    assert [*texts_by_method(scores)] == [
-        "full fine-tuning",
-        "LoRA",
-        "prompt tuning",
-        "untuned model",
-        "copied source",
-    ]
-    assert all(text.count(".") == 3 for texts in texts_by_method(scores).values() for text in texts)
-    assert "BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in scores.notes[0]
-    assert "METEOR and BERTScore: not computed, since generation.metrics" in scores.notes[1]
-
-
-def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
-    study = fake_translations.study(generation=ASKED)
-    records = fake_translations.whole(study, segment=("meteor", "bertscore"))
-    scores, own = tables_of(build_report(study, records))
-    assert headings(scores) == ["BLEU", "chrF", "TER", "METEOR", "BERTScore"]
-    finals = [r for r in records if r.run.method.name == "full" and r.run.stage == "final"]
-    values = [v for r in finals for v in r.predictions["test"].segment["bertscore"]]
-    mean = f"{sum(values) / len(values):.3f}"
-    assert texts_by_method(scores)["full fine-tuning"][4].startswith(f"{mean} [0.")
-    assert (
-        headings(own)[0] == "BERTScore"
-        and texts_by_method(own)["full fine-tuning"][0]
-        == texts_by_method(scores)["full fine-tuning"][4]
-    )
-    assert "BERTScore (F1) by FacebookAI/roberta-large." in scores.notes
-    text = print_to_text(build_report(study, records))
-    assert max(map(len, text.splitlines())) <= 80
-
-
 def test_a_bertscore_whose_model_no_record_names_has_no_gap_in_its_note() -> None:
     study = fake_translations.study(generation=ASKED)
     records = [
@@ -286,11 +238,3 @@ def test_other_tasks_have_none_of_it(tmp_path: Path) -> None:
         task.find_table("translations") is None and task.highest == 1 for task in report.tasks
     )
     assert "SloBench" not in page(study, fake.whole(study), tmp_path)
-
-
-def test_an_empty_study_of_translations_is_no_trouble(tmp_path: Path) -> None:
-    study = fake_translations.study()
-    report = build_report(study, [])
-    assert report.tasks[0].metric_title == "BLEU" and not report.tasks[0].tables
-    assert "no method has a score yet" in " ".join(print_to_text(report).split())
-    assert "BLEU" in page(study, [], tmp_path)

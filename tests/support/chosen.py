@@ -19,7 +19,6 @@ SHARES = {
     "crash": 2,
     "execution": 3,
     "planning": 2,
-    "reporting": 2,
 }
 """Of folders whose tests train, open models or start processes: one case in how many runs."""
 SMALL = 3

@@ -47,6 +47,7 @@ def taught(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.wide
 def test_check_warns_of_a_model_that_translates_backwards(taught: Path, tmp_path: Path) -> None:
     task = tiny_pairs(tmp_path / "asked")
     model = ModelSpec(name=str(taught))

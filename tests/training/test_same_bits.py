@@ -17,7 +17,7 @@ from paretune.training.caches import ProcessCache
 from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.trainer import train_run
 
-METHODS = ("full", "lora", "loha", "prompt", "head_only")
+METHODS = ("lora", "full", "loha", "prompt", "head_only")
 
 
 class KilledError(Exception):

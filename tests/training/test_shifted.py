@@ -76,7 +76,7 @@ def test_a_built_in_task_and_a_hub_dataset_refuse_the_key() -> None:
             Study.parse({"study": "a", "tasks": [spec], "models": ["m"], "methods": ["full"]})
 
 
-@pytest.mark.parametrize("outer", ["split", 2])
+@pytest.mark.parametrize("outer", ["split", pytest.param(2, marks=pytest.mark.wide)])
 def test_every_final_run_and_baseline_is_scored_on_it(
     outer: Any, tmp_path: Path, tiny_model: Any
 ) -> None:

@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import pytest
 
+from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.statistics.intervals import Interval
 from paretune.reporting.text.formatting import (
     format_bytes,
+    format_cost,
     format_estimate,
     format_interval,
     format_parameters,
@@ -58,3 +60,18 @@ def test_what_rounds_to_nothing_has_no_sign() -> None:
     assert format_interval(interval) == "0.00 [0.00, 0.03]"
     assert format_interval(replace(interval, estimate=-0.01)) == "-0.01 [0.00, 0.03]"
     assert format_estimate(interval) == "0.00"
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "text"),
+    [
+        ("memory", 870 * 2**20, "870 MiB peak memory"),
+        ("time", 66.0, "66.0 s to train"),
+        ("time", 600.0, "10.0 min to train"),
+        ("time", 9000.0, "2.5 h to train"),
+        ("inference", 0.011, "11.0 ms an example in inference"),
+    ],
+)
+def test_costs_say_what_they_stand_on(axis, value: float, text: str) -> None:
+    assert format_cost(axis, CostEstimate(value)) == text
+    assert "mean of 3 measurements" in format_cost(axis, CostEstimate(value, measurements=3))

@@ -202,6 +202,7 @@ def test_the_selection_part_of_a_translation_is_cut_whole(
     assert names == {e.uid for e in whole.train} | {e.uid for e in whole.selection}
 
 
+@pytest.mark.wide
 def test_same_bits_in_another_process_and_no_head(
     words: TaskSpec, marian: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,6 @@ from support.joint_runs import alone, together
 from paretune.metrics.classification import NO_LABEL
 from paretune.study import Generation, Run, TaskSpec
 from paretune.testing.tiny_tasks import WORDS, tiny_run, tiny_task
-from paretune.testing.translator_folders import tiny_pairs
 from paretune.training.runs.outcome import Outcome
 
 ANSWERS = Generation(max_new_tokens=6)
@@ -75,15 +74,6 @@ def test_labels_are_read_from_texts(tiny_model: Callable[[str], Path], tmp_path:
     )
     words = text_run(task, tiny_model("llama")).model_copy(update={"readout": "label_words"})
     assert set(outcome.result["truncated"]) == set(alone(words, tmp_path).result["truncated"])
-
-
-def test_a_decoder_translates_what_marian_translates(
-    tiny_model: Callable[[str], Path], tmp_path: Path
-) -> None:
-    outcome = alone(text_run(tiny_pairs(tmp_path / "pairs"), tiny_model("llama")), tmp_path)
-    scores = outcome.result["scores"]["test"]
-    assert {"bleu", "chrf", "ter"} <= set(scores)
-    assert not any("\n" in text for text in read(outcome)["test"]["prediction"])
 
 
 def test_runs_of_a_fleet_write_what_they_write_alone(

@@ -13,7 +13,7 @@ from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import count_slots, fleet_key
+from paretune.training.fleet import count_slots
 from paretune.training.forward.packed import PackedSeq2SeqForward
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 
@@ -121,38 +121,6 @@ def test_a_run_that_ends_translates_while_others_go_on(
     assert len({one.result["steps"] for one in left}) > 1
     assert any(one.result["best_step"] < one.result["steps"] for one in left)
     assert {1, 2} <= {*shared_passes}
-
-
-@pytest.mark.wide
-def test_methods_mix(tmp_path: Path) -> None:
-    first, *_ = runs_of(tmp_path)
-    others = ("houlsby", "ia3")
-    runs = [
-        first,
-        *(
-            tiny_run(
-                first.task,
-                Path(first.model.name),
-                name,
-                training=first.training.model_dump(),
-                generation=first.generation,
-                seed=n + 2,
-            )
-            for n, name in enumerate(others)
-        ),
-    ]
-    assert len({fleet_key(run) for run in runs}) == 1
-    joint = together(runs, tmp_path)
-    for n, run in enumerate(runs):
-        same(joint[run.seed, run.learning_rate, run.fold], alone(run, tmp_path / f"alone{n}"))
-
-
-@pytest.mark.wide
-def test_the_selection_part_may_be_the_test_part(tmp_path: Path) -> None:
-    runs = [run.model_copy(update={"selection": "test"}) for run in runs_of(tmp_path)[:2]]
-    joint = together(runs, tmp_path)
-    for n, run in enumerate(runs):
-        same(joint[run.seed, run.learning_rate, run.fold], alone(run, tmp_path / f"alone{n}"))
 
 
 def test_who_trains_alone(tmp_path: Path) -> None:

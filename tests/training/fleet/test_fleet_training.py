@@ -162,7 +162,7 @@ def test_each_run_of_a_fleet_as_alone(
 @pytest.mark.parametrize(
     ("family", "kind"),
     [
-        ("bert", "pair"),
+        pytest.param("bert", "pair", marks=pytest.mark.wide),
         pytest.param("roberta", "multiple_choice", marks=pytest.mark.slow),
         pytest.param("modernbert", "pair", marks=pytest.mark.slow),
         pytest.param("deberta-v2", "pair", marks=pytest.mark.slow),

@@ -120,6 +120,7 @@ def test_what_changes_below_is_computed_every_time(
     assert set(activation_cache_home().glob("*")) == before and outcome.result["notes"] == []
 
 
+@pytest.mark.wide
 def test_the_budget_is_kept_and_said(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
-from support.batches import make_batch
 from support.plain_loss import SEQ2SEQ, plain_loss
 from support.seq2seq_walk import TRAINED, Case, case, traces
 from torch import Tensor
@@ -20,21 +18,18 @@ from paretune.models.dropout import DropoutRng, set_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.structure.heads import shift_right
 from paretune.objectives.encoding import Encoded, pad_batch
-from paretune.study import Generation, TaskSpec
+from paretune.study import Generation
 from paretune.testing.tiny_tasks import silent, tiny_run
 from paretune.testing.tiny_translators import WORDS
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward import select
 from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.packed import PackedSeq2SeqForward, is_ambiguous
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for, packing_disabled
 from paretune.training.forward.splitting import PassSplitter
-from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import PreparedModel, prepare
-from paretune.training.runs.optimiser import RunOptimizer
 from paretune.training.trainer import train_run
 
 PACKED = ("marian", "bart", "mbart", "m2m100")
@@ -160,60 +155,6 @@ def test_what_cannot_be_packed_is_padded() -> None:
     told_padding = case("lora", "m2m100")
     told_padding.model.config.decoder_start_token_id = told_padding.anatomy.pad_id
     assert not enable_packing(prepared(told_padding))
-
-
-@pytest.mark.parametrize("family", PACKED)
-@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
-def test_losses_of_20_steps_are_those_of_padded_batches(
-    family: str, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, draw = pairs_of(40), random.Random(2)  # noqa: S311
-    batches = [draw.sample(range(40), 8) for _ in range(20)]
-    runs = []
-    run = tiny_run(TaskSpec(name="none"), Path("none"), training={"batch_size": 8})
-    for packs in (True, False):
-        one = case(method, family)
-        prepared_model = prepared(one)
-        for module in one.model.modules():  # a layer that is left out is so for a whole pass
-            if hasattr(module, "layerdrop"):
-                module.layerdrop = 0.0
-        set_dropout(one.model, 0.0)
-        if not packs:
-            monkeypatch.setattr(select, "can_pack", lambda model: False)
-        assert enable_packing(prepared_model) == packs
-        forward = forward_for(prepared_model.loaded, prepared_model.fleet, Compute())
-        optimizer = RunOptimizer(prepared_model.trained, run.training, WORDS)
-        one.model.train()
-        losses = []
-        for step, batch in enumerate(batches):
-            step_batch = make_batch(data, batch, "translation", step=step, seed=run.seed)
-            (passes,) = accumulate_gradients([step_batch], forward)
-            losses.append(optimizer.step(step, 3e-3, passes))
-        runs.append(losses)
-    assert len(set(runs[0])) == 20 and runs[0] == pytest.approx(runs[1], abs=1e-5)
-
-
-def texts(outcome: Any) -> list[str]:
-    predictions: list[str] = json.loads(outcome.blobs["predictions"])["test"]["prediction"]
-    return predictions
-
-
-def test_a_run_in_bf16_is_near_one_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As near as one of padded batches."""
-    task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
-
-    def losses(precision: str) -> list[float]:
-        steps: list[float] = []
-        training = {"dropout": 0.0, "precision": precision, "max_steps": 4}
-        run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=4))
-        train_run(run, checkpoint=tmp_path / "x", report=lambda p: steps.append(p["loss"]))
-        return steps
-
-    exact, packed = losses("fp32"), losses("bf16")
-    monkeypatch.setattr(select, "can_pack", lambda model: False)
-    padded = losses("bf16")
-    assert exact != packed
-    assert packed == pytest.approx(exact, abs=0.01) and padded == pytest.approx(exact, abs=0.01)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
