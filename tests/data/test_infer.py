@@ -170,11 +170,14 @@ def test_no_label_or_no_text_is_told_with_the_columns_and_the_option(tmp_path: P
 
 
 STRANGE = {
-    "one class": ([f"Text number {i},sport" for i in range(20)], "one value only"),
-    "one row": (["A text,sport"], "one value only"),
-    "1,000 classes": ([f"Text number {i},c{i % 1000}" for i in range(1500)], "1000 different"),
+    "one class": ([f"Text number {i},sport" for i in range(20)], "1 different value in"),
+    "one row": (["A text,sport"], "1 different value in 1 row"),
+    "1,000 classes": ([f"Text number {i},c{i % 1000}" for i in range(1500)], "1,000 different"),
     "a value a row": ([f"Text number {i},c{i}" for i in range(50)], "50 different values in 50"),
-    "long labels": ([f"Text {i},{'a long label ' * 9}{i % 2}" for i in range(50)], "2 long values"),
+    "long labels": (
+        [f"Text {i},{'a long label ' * 9}{i % 2}" for i in range(50)],
+        "2 different values",
+    ),
 }
 
 

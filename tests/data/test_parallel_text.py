@@ -1,4 +1,4 @@
-"""Parallel plain text, TMX, and corpora as they are downloaded, hostile ones too."""
+"""Parallel plain text and TMX, hostile ones too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from paretune.data.parallel import (
     read_line_pairs,
-    read_parallel_corpus,
     read_units,
     resolve_pair_files,
 )
@@ -164,59 +163,6 @@ def test_tmx(tmp_path: Path) -> None:
 def test_hostile_tmx(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_units(put(tmp_path / "a.tmx", text), LANGUAGES, LANGUAGES)
-
-
-TABLE = "".join(f"{en}\t{sl}\n" for sl, en in PAIRS)
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"x/RSDO4.en.txt": sides(1), "x/RSDO4.sl.txt": sides(0), "README.txt": "x"},
-        {"c.en-sl.sl": sides(0), "c.en-sl.en": sides(1), "LICENSE": "x"},
-        {"sl.txt": sides(0), "en.txt": sides(1)},
-        {"RSDO4_SL.txt": sides(0), "RSDO4_EN.txt": sides(1)},
-        {"a.csv": "".join(f'"{en}","{sl}"\n' for sl, en in PAIRS)},
-        {"RSDO4.tsv": TABLE},
-        {"RSDO4.txt": TABLE, "readme.txt": "x"},
-        {"RSDO4.tsv": "en_seq\tsl_seq\n" + TABLE},
-        {"RSDO4.tsv": "English\tSlovene\n" + TABLE},
-        {"a.csv": "id,sl,en\n" + "".join(f'7,"{sl}","{en}"\n' for sl, en in PAIRS)},
-    ],
-    ids=lambda files: "+".join(files),
-)
-@pytest.mark.parametrize("form", ["folder", "zip", "folder with zip"])
-def test_a_corpus_is_found(tmp_path: Path, files: dict[str, str], form: str) -> None:
-    place = tmp_path / "here"
-    for name, text in files.items():
-        put(place / name, text)
-    if form != "folder":
-        (tmp_path / "zip").mkdir()
-        source = zipped(tmp_path / "zip" / "here.zip", files)
-        place = Path(source) if form == "zip" else tmp_path / "zip"
-    rows = read_parallel_corpus(str(place), LANGUAGES, ("s", "t"))
-    assert texts(rows) == PAIRS
-    assert list(rows[0].values) == ["s", "t"]
-
-
-def test_files_of_tmx_are_read_one_after_another(tmp_path: Path) -> None:
-    for name in "ab":
-        put(tmp_path / f"{name}.tmx", TMX)
-    assert len(read_parallel_corpus(str(tmp_path), LANGUAGES, LANGUAGES)) == 4
-
-
-def test_a_corpus_that_is_not_clear_is_refused(tmp_path: Path) -> None:
-    two(tmp_path, "a")
-    two(tmp_path, "b")
-    with pytest.raises(DataError, match="several corpora"):
-        read_parallel_corpus(str(tmp_path), LANGUAGES, LANGUAGES)
-    with pytest.raises(DataError, match="no parallel corpus"):
-        read_parallel_corpus(put(tmp_path / "c" / "a.pdf", "x"), LANGUAGES, LANGUAGES)
-    with pytest.raises(DataError, match="no such file or folder"):
-        read_parallel_corpus(str(tmp_path / "nowhere"), LANGUAGES, LANGUAGES)
-    for lines in ("one\ttwo\nthree\tfour\n", "č\ttwo\tthree\n"):
-        with pytest.raises(DataError, match="do not say which is sl and which en"):
-            read_parallel_corpus(put(tmp_path / "d.tsv", lines), LANGUAGES, LANGUAGES)
 
 
 def test_equal_sources_are_held_out_together(tmp_path: Path) -> None:

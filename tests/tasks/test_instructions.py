@@ -91,7 +91,7 @@ def test_the_audit_finds_duplicates_leaks_and_repeated_prompts(tmp_path: Path) -
         task(write(tmp_path / "train.jsonl", rows), test=write(tmp_path / "test.jsonl", test))
     )
     codes = {finding.code: finding.what for finding in audit(dataset)}
-    assert {"duplicate", "leak", "leaked-source", "repeated-prompt"} <= set(codes)
+    assert {"duplicate", "leak", "leaked-source", "copied-text"} <= set(codes)
     assert "prompts are in train too, with another completion" in codes["leaked-source"]
 
 

@@ -91,23 +91,22 @@ def test_unlisted_labels_that_differ_in_case_stay_apart_with_a_warning(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("spelling", "difference"),
+    "spelling",
     [
-        ("ČRTA ŽIVA", "case"),
-        ("Črta  živa", "spaces"),
-        ("Črta živa.", "trailing punctuation"),
-        (unicodedata.normalize("NFD", "Črta živa"), "Unicode form"),
-        (unicodedata.normalize("NFD", "črta  živa"), "Unicode form or case or spaces"),
+        "ČRTA ŽIVA",
+        "Črta  živa",
+        "Črta živa.",
+        unicodedata.normalize("NFD", "Črta živa"),
+        unicodedata.normalize("NFD", "črta  živa"),
     ],
 )
 def test_spellings_of_one_label_are_named_with_the_line_that_joins_them(
-    tmp_path: Path, spelling: str, difference: str
+    tmp_path: Path, spelling: str
 ) -> None:
     rows = [f"{w},{('Črta živa', 'no', 'Črta živa', spelling)[i % 4]}" for i, w in enumerate(WORDS)]
     train = csv(tmp_path, "a.csv", "text,label", rows)
     data = load_dataset(spec(train, labels=("Črta živa", "no", spelling)))
     (finding,) = [f for f in data.findings if f.code == "labels-alike"]
-    assert f"differ only in {difference} count" in finding.what
     assert f'"Črta živa" (10) and "{spelling}" (5)' in finding.what
     line = YAML(typ="safe").load(finding.remedy.partition(", write ")[2])
     assert line == {"labels": ["Črta živa", "no"]}
@@ -181,8 +180,6 @@ def test_parquet_numbers_are_read_by_each_files_own_names(tmp_path: Path) -> Non
     )
     assert data.labels == ("no", "yes")
     assert [e.label for e in data.train] == [e.label for e in data.test]
-    (warning,) = [f for f in data.findings if f.code == "label-order"]
-    assert warning.where == "test.parquet"
 
 
 def test_pair_and_group_and_id(tmp_path: Path) -> None:

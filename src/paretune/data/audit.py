@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import log
-from statistics import median
 from typing import Any
 
 from paretune.data.example import (
@@ -17,8 +15,8 @@ from paretune.data.example import (
     normalise_text,
     text_key,
 )
-from paretune.data.finding import MAX_EXAMPLES, Finding, Severity, summarise
-from paretune.data.language import CHARACTERISTIC_LETTERS, language_code, letter_share
+from paretune.data.finding import MAX_EXAMPLES, SEVERITIES, Finding, Severity, summarise
+from paretune.data.language import language_code
 from paretune.data.split import PUBLISHED_SPLIT, OuterDesign, labelled_rows
 from paretune.objectives.objective import TextLengths
 from paretune.study import Checks
@@ -30,13 +28,8 @@ OUTLIER_FACTOR = 10
 """A number this many times the width of the middle four fifths away from them is remarkable."""
 MIN_WORDS = 4
 """A text of fewer words may well be the same in both languages: names, commands, numbers."""
-MAX_LENGTH_RATIO = 2.0
-"""How many times longer or shorter than usual for its source a translation must be. Of 11,857 pairs
-of software help, news and general text, twice finds four, all aligned wrongly."""
-MIN_LENGTH_DIFFERENCE = 40
-"""Characters by which such a translation must differ too: short texts vary more."""
 LANGUAGES_WITHOUT_CARONS = ("da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pt", "sv")
-"""Languages without the characteristic letters of others (`language.CHARACTERISTIC_LETTERS`)."""
+"""Languages beside which Slovene is told by its letters č, š and ž."""
 
 
 def audit(
@@ -56,7 +49,14 @@ def audit(
         findings = [finding for finding in findings if finding.code != "test-held-out"]
         dataset = replace(dataset, train=tuple(labelled_rows(dataset)), test=())
     else:
-        findings += _find_small_parts(dataset)
+        for part, rows, fewest in (
+            ("train", dataset.train, MIN_TRAIN_ROWS),
+            ("test", dataset.test, MIN_TEST_ROWS),
+        ):
+            if len(rows) < fewest:
+                where = rows[-1].where if rows else dataset.task
+                what = f"{part} has {len(rows)} rows, at least {fewest} are needed."
+                findings.append(Finding("error", "too-few-rows", where, what, "Add rows."))
     if design.reason:  # ``outer: auto`` has decided
         what, remedy = f"its test part is the test: {design.reason}.", "outer: 5 tests on all rows."
         if design.folds:
@@ -66,9 +66,7 @@ def audit(
     findings += _note_small_test(dataset, dataset.train if design.folds else dataset.test)
     for name in dataset.objective.checks:
         findings += CHECKS[name](dataset, checks)
-    findings += _find_constant_texts(dataset)
-    rank = {"error": 0, "warning": 1, "note": 2}
-    return sorted(findings, key=lambda finding: rank[finding.severity])
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def audit_truncation(
@@ -104,17 +102,6 @@ def audit_truncation(
     return findings
 
 
-def _find_small_parts(dataset: Dataset) -> Iterator[Finding]:
-    for name, examples, fewest in (
-        ("train", dataset.train, MIN_TRAIN_ROWS),
-        ("test", dataset.test, MIN_TEST_ROWS),
-    ):
-        if len(examples) < fewest:
-            where = examples[-1].where if examples else dataset.task
-            what = f"{name} has {len(examples)} rows, at least {fewest} are needed."
-            yield Finding("error", "too-few-rows", where, what, "Add rows.")
-
-
 def _note_small_test(dataset: Dataset, tested: Sequence[Example]) -> Iterator[Finding]:
     """A note where so few rows are tested that only large differences can be found."""
     groups = describe_groups(dataset, tested)
@@ -134,72 +121,40 @@ def _note_small_test(dataset: Dataset, tested: Sequence[Example]) -> Iterator[Fi
     )
 
 
-def _find_constant_texts(dataset: Dataset) -> Iterator[Finding]:
-    columns: dict[tuple[int, int], set[str]] = defaultdict(set)
-    for e in dataset.train if len(dataset.train) > 1 else ():
-        for choice, pair in enumerate(e.segments):
-            for place, text in enumerate(pair):
-                if text is not None:
-                    columns[choice, place].add(text)
-    for (_, place), texts in columns.items():
-        if len(texts) == 1:
-            text = next(iter(texts))[:40]
-            what = f'text {place + 1} is the same in every train row ("{text}").'
-            remedy = "It tells the model nothing: name another column."
-            yield Finding("warning", "constant-text", dataset.train[0].where, what, remedy)
-
-
 def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
     """Labels that a classifier never predicts, since no train row has them, or that are rare."""
     counts = Counter(e.label for e in dataset.train)
     missing = [i for i in range(len(dataset.labels)) if not counts[i]]
     lost = [e for e in dataset.test if e.label in missing]
-    in_test = sorted({int(e.label) for e in lost if e.label is not None})
-    absent = [i for i in missing if i not in in_test]
+    absent = [i for i in missing if all(e.label != i for e in lost)]
     findings = []
     remedy = "Add rows, merge it with another label, or take it out of labels."
     if lost:
         total = len(dataset.test)
         severity, limit = _judge(len(lost), total, "max_unlearnable", checks.max_unlearnable)
         what = (
-            f"{_name_labels(dataset, in_test)} no row in train and {len(lost)} of {total} in test, "
-            "which no model can answer correctly: accuracy is at most "
-            f"{1 - len(lost) / total:.2f}."
+            f"{_name_labels(dataset, [i for i in missing if i not in absent])} no row in train and "
+            f"{len(lost)} of {total} in test, which no model can answer correctly: accuracy is at "
+            f"most {1 - len(lost) / total:.2f}."
         )
         places = tuple(e.where for e in lost)
         findings.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
     if absent:
+        where = dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
         what = f"{_name_labels(dataset, absent)} no row in train."
-        findings.append(Finding("warning", "missing-class", _place_of_train(dataset), what, remedy))
-    return [*findings, *_find_rare_labels(dataset, counts)]
-
-
-def _check_choices(dataset: Dataset, checks: Checks) -> list[Finding]:
-    """Places at which the right choice never stands in train; they can be learnt all the same."""
-    counts = Counter(e.label for e in dataset.train)
-    missing = [i for i in range(len(dataset.labels)) if not counts[i]]
-    findings = _find_rare_labels(dataset, counts)
-    if missing:
-        what = f"{_name_labels(dataset, missing, 'choice')} never the right one in train."
-        remedy = "Shuffle the choices of each row, unless that is meant."
-        findings.append(Finding("warning", "missing-class", _place_of_train(dataset), what, remedy))
-    return findings
-
-
-def _find_rare_labels(dataset: Dataset, counts: Counter[int | float | None]) -> list[Finding]:
-    remedy = "No model can learn it: add rows, merge it with another, or take it out of labels."
+        findings.append(Finding("warning", "missing-class", where, what, remedy))
     rare = [
         Finding(
             "warning",
             "rare-class",
-            next(e.where for e in dataset.train if e.label == index),
-            f'has the only row of label "{label}" in train.',
-            remedy,
+            e.where,
+            f'has the only row of label "{_label_name(dataset, e)}" in train.',
+            "No model can learn it: add rows, merge it with another, or take it out of labels.",
         )
-        for index, label in enumerate(dataset.labels)
-        if counts[index] == 1
+        for e in dataset.train
+        if counts[e.label] == 1
     ]
-    return summarise(rare, f"of {len(dataset.labels)} labels' rows")
+    return [*findings, *summarise(rare, f"of {len(dataset.labels)} labels' rows")]
 
 
 def _check_numbers(dataset: Dataset, checks: Checks) -> list[Finding]:
@@ -249,7 +204,7 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
             contradictions.append(Finding("warning", "contradiction", e.where, what, remedy))
     return [
         *summarise(empty, of),
-        *_find_duplicates(dataset, "rows", "text and label"),
+        *_find_duplicates(dataset, "text and label"),
         *summarise(contradictions, of),
         *_find_leaks(dataset, text_key, checks),
         *_note_shared_first_texts(dataset),
@@ -258,32 +213,58 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
 
 def _check_pairs(dataset: Dataset, checks: Checks) -> list[Finding]:
     """The texts of a translation. Empty sides are refused when the examples are built."""
-    rows = (*dataset.train, *dataset.test)
-    of = f"of {len(rows)} pairs"
-    return [
-        *_find_swapped_languages(dataset, "train", dataset.train),
-        *_find_swapped_languages(dataset, "test", dataset.test),
-        *summarise(_find_unusual_lengths(rows), of),
-        *summarise(_find_copies(rows, "untranslated", "source and target are the same"), of),
-        *_find_duplicates(dataset, "pairs", "source and target"),
-        *_find_leaks(dataset, lambda e: (text_key(e), _answer(e)), checks),
-        *_find_leaked_sources(dataset, "source", "reference"),
-    ]
+    findings = _check_targets(dataset, checks, "source", "reference", MIN_WORDS)
+    return [*_find_swapped_languages(dataset), *findings]
 
 
 def _check_instructions(dataset: Dataset, checks: Checks) -> list[Finding]:
     """Prompts and completions. Empty ones are refused when the examples are built."""
+    return _check_targets(dataset, checks, "prompt", "completion", 1)
+
+
+def _check_targets(
+    dataset: Dataset, checks: Checks, source: str, target: str, min_words: int
+) -> list[Finding]:
+    """Targets that copy a source of ``min_words`` or more, duplicates, and leaks."""
     rows = (*dataset.train, *dataset.test)
-    copies = _find_copies(rows, "repeated-prompt", "the completion repeats the prompt", words=1)
-    return [
-        *summarise(copies, f"of {len(rows)} rows"),
-        *_find_duplicates(dataset, "rows", "prompt and completion"),
-        *_find_leaks(dataset, lambda e: (text_key(e), _answer(e)), checks),
-        *_find_leaked_sources(dataset, "prompt", "completion"),
+    remedy = "Write a target or remove the row: the model learns to copy."
+    copies = [
+        Finding(
+            "warning",
+            "copied-text",
+            e.where,
+            f'{source} and {target} are the same ("{e.segments[0][0][:40]}").',
+            remedy,
+        )
+        for e in rows
+        if (text := normalise_text(e.segments[0][0])) == _answer(e)
+        and len(text.split()) >= min_words
+        and any(map(str.isalpha, text))
     ]
+    findings = [
+        *summarise(copies, f"of {len(rows)} rows"),
+        *_find_duplicates(dataset, f"{source} and {target}"),
+        *_find_leaks(dataset, lambda e: (text_key(e), _answer(e)), checks),
+    ]
+    pairs = {(text_key(e), _answer(e)) for e in dataset.train}
+    sources = {text_key(e): e for e in reversed(dataset.train)}
+    shared = [
+        (e, sources[key])
+        for e in dataset.test
+        if (key := text_key(e)) in sources and (key, _answer(e)) not in pairs
+    ]
+    if shared:
+        e, twin = shared[0]
+        what = (
+            f"{len(shared)} of {len(dataset.test)} test {source}s are in train too, with another "
+            f"{target} (this one at {twin.where})."
+        )
+        remedy = "Remove them from train, or the score is too high."
+        findings.append(Finding("warning", "leaked-source", e.where, what, remedy))
+    return findings
 
 
-def _find_duplicates(dataset: Dataset, noun: str, equal: str) -> Iterator[Finding]:
+def _find_duplicates(dataset: Dataset, equal: str) -> Iterator[Finding]:
     for part, examples in (("train", dataset.train), ("test", dataset.test)):
         first: dict[object, Example] = {}
         duplicates = []
@@ -293,7 +274,7 @@ def _find_duplicates(dataset: Dataset, noun: str, equal: str) -> Iterator[Findin
                 what = f"repeats {earlier.where} ({equal}, in {part})."
                 remedy = "Remove one of them."
                 duplicates.append(Finding("warning", "duplicate", e.where, what, remedy))
-        yield from summarise(duplicates, f"of {len(examples)} {part} {noun}")
+        yield from summarise(duplicates, f"of {len(examples)} {part} rows")
 
 
 def _find_leaks(
@@ -319,27 +300,6 @@ def _find_leaks(
             f"train: {', '.join(places)}{ellipsis}",
             f"Remove them from train or from {part}, or the score is too high.{limit}",
             tuple(e.where for e, _ in pairs),
-        )
-
-
-def _find_leaked_sources(dataset: Dataset, source: str, target: str) -> Iterator[Finding]:
-    """Test rows whose source is in train with another target."""
-    pairs = {(text_key(e), _answer(e)) for e in dataset.train}
-    sources = {text_key(e): e for e in reversed(dataset.train)}
-    shared = [
-        (e, sources[key])
-        for e in dataset.test
-        if (key := text_key(e)) in sources and (key, _answer(e)) not in pairs
-    ]
-    if shared:
-        e, twin = shared[0]
-        yield Finding(
-            "warning",
-            "leaked-source",
-            e.where,
-            f"{len(shared)} of {len(dataset.test)} test {source}s are in train too, with "
-            f"another {target} (this one at {twin.where}).",
-            "Remove them from train, or the score is too high.",
         )
 
 
@@ -369,64 +329,28 @@ def _note_shared_first_texts(dataset: Dataset) -> Iterator[Finding]:
         )
 
 
-def _find_copies(
-    examples: Iterable[Example], code: str, what: str, words: int = MIN_WORDS
-) -> list[Finding]:
-    """Texts of so many words whose target is the text itself."""
-    remedy = "Write a target or remove the row: the model learns to copy."
-    return [
-        Finding("warning", code, e.where, f'{what} ("{e.segments[0][0][:40]}").', remedy)
-        for e in examples
-        if (text := normalise_text(e.segments[0][0])) == _answer(e)
-        and len(text.split()) >= words
-        and any(map(str.isalpha, text))
-    ]
-
-
-def _find_unusual_lengths(examples: Sequence[Example]) -> list[Finding]:
-    """Pairs one side of which is far too long: often aligned wrongly."""
-    pairs = [(e, len(e.segments[0][0]), len(e.target)) for e in examples if e.target]
-    ratio = median(target / source for _, source, target in pairs) if pairs else 1.0
-    findings = []
-    for e, source, target in pairs:
-        expected = ratio * source
-        if (
-            abs(log(target / expected)) > log(MAX_LENGTH_RATIO)
-            and abs(target - expected) > MIN_LENGTH_DIFFERENCE
-        ):
-            what = (
-                f"{source} characters are translated by {target}; about {expected:.0f} would be "
-                "usual here."
-            )
-            remedy = "Check whether the two belong together; fix or remove the row."
-            findings.append(Finding("warning", "far-length", e.where, what, remedy))
-    return findings
-
-
-def _find_swapped_languages(
-    dataset: Dataset, part: str, examples: Sequence[Example]
-) -> list[Finding]:
+def _find_swapped_languages(dataset: Dataset) -> Iterator[Finding]:
     """The texts of one language have the characteristic letters of the other."""
-    source, target = dataset.languages
-    texts = {
-        source: [e.segments[0][0] for e in examples],
-        target: [e.target or "" for e in examples],
-    }
-    for marked, plain in ((source, target), (target, source)):
-        letters = CHARACTERISTIC_LETTERS.get(language_code(marked), "")
-        shares = [letter_share(texts[language], letters) for language in (plain, marked)]
-        if (
-            language_code(plain) in LANGUAGES_WITHOUT_CARONS
-            and shares[0] > 2 * shares[1]
-            and shares[0] > 0.01
+    source, target = map(language_code, dataset.languages)
+    partner = {source: target, target: source}.get("sl")
+    if partner not in LANGUAGES_WITHOUT_CARONS:
+        return
+    for part, examples in (("train", dataset.train), ("test", dataset.test)):
+        share = {}
+        for language, texts in (
+            (source, [e.segments[0][0] for e in examples]),
+            (target, [e.target or "" for e in examples]),
         ):
+            text = "".join(texts).casefold()
+            letters = max(1, sum(map(str.isalpha, text)))
+            share[language] = sum(map(text.count, "čšž")) / letters
+        if share[partner] > max(2 * share["sl"], 0.01):
             what = (
-                f"the {plain} texts of {part} look like {marked}, and the {marked} texts do not "
-                f"({shares[0]:.1%} and {shares[1]:.1%} of their letters are its own)."
+                f"the {partner} texts of {part} look like sl, and the sl texts do not "
+                f"({share[partner]:.1%} and {share['sl']:.1%} of their letters are č, š and ž)."
             )
             remedy = "Exchange the two columns or files, or source_lang and target_lang."
-            return [Finding("warning", "swapped", examples[0].where, what, remedy)]
-    return []
+            yield Finding("warning", "swapped", examples[0].where, what, remedy)
 
 
 def _answer(example: Example) -> object:
@@ -442,16 +366,11 @@ def _label_name(dataset: Dataset, example: Example) -> str:
     return dataset.labels[int(example.label)]
 
 
-def _name_labels(dataset: Dataset, labels: Sequence[int], noun: str = "label") -> str:
-    """``label "maybe" has``, ``labels "a", "b", "c" and 4 more have``; of choices is and are."""
+def _name_labels(dataset: Dataset, labels: Sequence[int]) -> str:
+    """``label "maybe" has``, or ``labels "a", "b", "c" and 4 more have``."""
     names = ", ".join(f'"{dataset.labels[i]}"' for i in labels[:MAX_EXAMPLES])
     rest = f" and {len(labels) - MAX_EXAMPLES} more" if len(labels) > MAX_EXAMPLES else ""
-    verbs = ("has", "have") if noun == "label" else ("is", "are")
-    return f"{noun}{'s' * (len(labels) > 1)} {names}{rest} {verbs[len(labels) > 1]}"
-
-
-def _place_of_train(dataset: Dataset) -> str:
-    return dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
+    return f"labels {names}{rest} have" if len(labels) > 1 else f"label {names} has"
 
 
 def _judge(count: int, total: int, key: str, max_share: float) -> tuple[Severity, str]:
@@ -467,7 +386,6 @@ def _judge(count: int, total: int, key: str, max_share: float) -> tuple[Severity
 
 CHECKS: dict[str, Callable[[Dataset, Checks], list[Finding]]] = {
     "labels": _check_classes,
-    "choices": _check_choices,
     "numbers": _check_numbers,
     "texts": _check_texts,
     "parallel": _check_pairs,

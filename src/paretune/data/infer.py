@@ -1,20 +1,21 @@
 """Guess a task from a data file, with a reason for each guess: material for `paretune new`.
 
-The columns are looked at once (:class:`paretune.data.columns.Column`), and the first schema that
-fits them is taken: two languages, a kind that is refused (:mod:`paretune.data.shapes`), a text for
-each text, instructions, and at last a label in each row.
+The columns are looked at once (:class:`paretune.data.columns.Column`). The first schema that fits
+them is taken: two languages, a kind that is refused (:mod:`paretune.data.shapes`), a text for each
+text, instructions, and at last a label in each row. Of the columns that may be the label, the
+likeliest is taken with its reason; a guess without a name to go by is to be checked.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from paretune.data.columns import Column, cell_text, gather_columns
+from paretune.data.columns import cell_text, gather_columns
 from paretune.data.instructions import find_form
 from paretune.data.labels import (
     describe_unlabelled,
@@ -152,11 +153,8 @@ def infer_task(
     columns = gather_columns(rows)
     for name in named.columns:
         if name not in columns:
-            raise DataError(
-                f'has no column "{name}".',
-                where=str(path),
-                remedy=f"Its columns are {', '.join(columns)}.",
-            )
+            remedy = f"Its columns are {', '.join(columns)}."
+            raise DataError(f'has no column "{name}".', where=str(path), remedy=remedy)
     if named.source and named.target:
         misfit = partial(_table_misfit, columns=named.columns, label=named.target)
         return _draft_translation(file, named.columns, "as you said", misfit, test)
@@ -259,38 +257,54 @@ def _draft_instructions(file: Path, columns: Columns, test: str | None) -> Infer
 def _draft_labelled(
     file: Path, rows: Sequence[Row], named: NamedColumns, test: str | None, drop_unlabelled: bool
 ) -> InferredTask:
-    """A text, two texts, a text with choices or a table, with a label in each row."""
+    """A text, two texts, a text with choices or a table, with a label in each row.
+
+    Raises:
+        DataError: nothing looks like a label, or like a text; says how to name one.
+    """
     columns = gather_columns(rows)
     label, reason, doubtful = named.label or "", "as you said", False
     if not label:
-        label, reason, doubtful = _find_label(columns, named, str(file))
+        candidate = next(_label_candidates(columns, named), None)
+        if candidate is None:
+            raise DataError(
+                "no column looks like a label (few short values that repeat, or numbers).",
+                where=str(file),
+                remedy=f"Its columns are {', '.join(columns)}; say which one: --label COLUMN.",
+            )
+        label, reason, doubtful = candidate
     answers = columns[label]
-    rest = {name: column for name, column in columns.items() if name != label}
-    free = {name: column for name, column in rest.items() if name not in named.columns}
-    identifier = next((n for n, c in free.items() if ID.fullmatch(n) and c.is_unique), None)
-    for names in (rest, free):
-        names.pop(identifier or "", None)
-    choices, choices_reason = _find_choices(free)
-    rest = {name: column for name, column in rest.items() if name not in choices}
-    measured = not choices and answers.is_measured
-    features = [] if choices or named.text else _table_columns(rest)
-    question = next((n for n in rest if choices and _QUESTION.fullmatch(n)), None)
-    if question and sum(column.is_text for column in rest.values()) > 1:
-        rest.pop(question)
+    inputs = {name: column for name, column in columns.items() if name != label}
+    free = [name for name in inputs if name not in named.columns]
+    identifier = next((n for n in free if ID.fullmatch(n) and inputs[n].is_unique), None)
+    if identifier:
+        inputs.pop(identifier)
+    unnamed = {name: column for name, column in inputs.items() if name not in named.columns}
+    choices, choices_reason = _find_choices(unnamed)
+    inputs = {name: column for name, column in inputs.items() if name not in choices}
+    features = [] if choices or named.text else _table_columns(inputs)
+    question = next((n for n in inputs if choices and _QUESTION.fullmatch(n)), None)
+    if question and sum(column.is_text for column in inputs.values()) > 1:
+        inputs.pop(question)
     else:
         question = None
     text, pair, text_reason, vague = named.text or "", named.pair, "as you said", False
     if not features and not text:
-        single = bool(choices or named.pair)
-        text, second, text_reason, vague = _find_texts(rest, str(file), single=single)
-        pair = named.pair or second
-    kind = "multiple_choice" if choices else "pair" if pair else "classification"
-    kind_reason = choices_reason or ("two texts in a row" if pair else "one text in a row")
-    if features:
-        kind_reason = "columns of short values: a table"
+        single = bool(choices or pair)
+        text, second, text_reason, vague = _find_texts(inputs, str(file), single=single)
+        pair = pair or second
+
+    measured = not choices and answers.is_measured
     if measured:
         kind = "regression"
         kind_reason = f"{label} holds numbers; classification, if they are names of classes"
+    elif choices:
+        kind, kind_reason = "multiple_choice", choices_reason
+    elif pair:
+        kind, kind_reason = "pair", "two texts in a row"
+    else:
+        kind = "classification"
+        kind_reason = "columns of short values: a table" if features else "one text in a row"
     labels: tuple[str, ...] = ()
     labels_reason = "declared in the file"
     if kind in ("classification", "pair"):
@@ -298,10 +312,9 @@ def _draft_labelled(
         if not labels:
             labels = sort_labels({t for v in answers.values if (t := cell_text(v)) is not None})
             labels_reason = f"{pluralise(len(labels), 'value')} of {label}, in order"
-    inputs = [*features, *filter(None, (text, pair, question)), *choices]
-    misfit = partial(
-        _table_misfit, columns=[*inputs, label], label=label, labels=labels, numbers=measured
-    )
+
+    read = [*features, *filter(None, (text, pair, question)), *choices, label]
+    misfit = partial(_table_misfit, columns=read, label=label, labels=labels, numbers=measured)
     draft = _start_draft(file, kind, kind_reason, pluralise(len(rows), "row"), misfit, test)
     if features:
         draft.add("features", features, "each becomes a part of a sentence")
@@ -329,12 +342,8 @@ def _draft_labelled(
     return draft
 
 
-def _find_label(columns: Columns, named: NamedColumns, where: str) -> tuple[str, str, bool]:
-    """The label's column, why it is taken to be the one, and whether that is to be checked.
-
-    Raises:
-        DataError: nothing looks like a label; says how to name one.
-    """
+def _label_candidates(columns: Columns, named: NamedColumns) -> Iterator[tuple[str, str, bool]]:
+    """Columns that may be the label, the likeliest first, with why and whether to check it."""
     columns = {n: c for n, c in columns.items() if n not in (named.text, named.pair)}
     classes = {
         name: len(column.distinct)
@@ -353,42 +362,29 @@ def _find_label(columns: Columns, named: NamedColumns, where: str) -> tuple[str,
         for name in names:
             telling = LABEL.fullmatch(name) or NUMERIC_TARGET.fullmatch(name)
             if telling and columns[name].is_measured:
-                return name, "its name, and it holds numbers", False
+                yield name, "its name, and it holds numbers", False
         for name in names:
             if LABEL.fullmatch(name) and name in classes:
-                return name, f"its name, and its {classes[name]} different values", False
-    called = [name for name in columns if LABEL.fullmatch(name)]
-    last = list(columns)[-1]
-    inputs = {name: column for name, column in columns.items() if name != last}
+                yield name, f"its name, and its {classes[name]} different values", False
     check = "check this guess, or say --label"
-    if (last in classes or columns[last].is_measured) and not named.text and _table_columns(inputs):
-        return last, f"the last column of a table: {check} COLUMN", True
+    *first, last = columns
+    numeric = last in classes or columns[last].is_measured
+    if numeric and not named.text and _table_columns({name: columns[name] for name in first}):
+        yield last, f"the last column of a table: {check} COLUMN", True
+    called = [name for name in columns if LABEL.fullmatch(name)]
     if classes and not called:
         best = min(classes, key=lambda name: (name in gaps, classes[name]))
         which = "columns with few gaps" if gaps and best not in gaps else "columns"
         reason = f"of the {which} it has the fewest different values ({classes[best]})"
-        return best, f"{reason}: {check}", True
-    if called:
-        return called[0], f"its name, though it holds {_describe_oddity(columns[called[0]])}", True
+        yield best, f"{reason}: {check}", True
+    for name in called:
+        column = columns[name]
+        values = pluralise(len({*map(cell_text, column.values)} - {None}), "different value")
+        rows = pluralise(len(column.values), "row")
+        yield name, f"its name, though it holds {values} in {rows}", True
     measured = [name for name, column in columns.items() if column.is_measured]
     if len(measured) == 1:
-        return measured[0], f"the only column of numbers: {check}", True
-    raise DataError(
-        "no column looks like a label (few short values that repeat, or numbers).",
-        where=where,
-        remedy=f"Its columns are {', '.join(columns)}; say which one: --label COLUMN.",
-    )
-
-
-def _describe_oddity(column: Column) -> str:
-    """What is unusual in values of a column that is called like a label."""
-    distinct = {text for value in column.values if (text := cell_text(value)) is not None}
-    if len(distinct) < 2:
-        return "one value only: training needs a second" if distinct else "nothing"
-    if len(distinct) > len(column.values) / 2:
-        return f"{len(distinct)} different values in {len(column.values)} rows"
-    long = max(map(len, distinct)) > MAX_LABEL_LENGTH
-    return f"{len(distinct)} {'long' if long else 'different'} values"
+        yield measured[0], f"the only column of numbers: {check}", True
 
 
 def _table_columns(columns: Columns) -> list[str]:
@@ -400,16 +396,16 @@ def _table_columns(columns: Columns) -> list[str]:
 
 
 def _find_choices(columns: Columns) -> tuple[tuple[str, ...], str]:
+    """The columns of the choices, or the one that lists them, and why."""
     stems: dict[str, list[str]] = {}
     for name in columns:
         if match := _CHOICE.fullmatch(name):
             stems.setdefault(match.group(1).casefold(), []).append(name)
     for stem, names in stems.items():
         if len(names) > 1:
-            digits = {name: re.search(r"\d*$", name) for name in names}
-            order = {name: int(d.group() or 0) for name, d in digits.items() if d}
-            names.sort(key=lambda name: (order[name], name))
-            return tuple(names), f"several columns called {stem}"
+            numbers = {name: int(re.sub(r".*?(\d*)$", r"\1", name) or 0) for name in names}
+            ordered = sorted(names, key=lambda name: (numbers[name], name))
+            return tuple(ordered), f"several columns called {stem}"
     for name, column in columns.items():
         if _CHOICES.fullmatch(name) and all(isinstance(v, list) for v in column.values):
             return (name,), f"{name} holds a list in every row"
@@ -507,10 +503,10 @@ def _find_test_file(
     if test == NO_TEST:
         return None, f"--test {NO_TEST}: {HELD_OUT}", ()
     if test is not None:
-        reason = misfit(Path(test))
-        if reason != "":
+        fault = misfit(Path(test))
+        if fault != "":
             raise DataError(
-                f"cannot be the test file: {reason or 'there is no such file'}.",
+                f"cannot be the test file: {fault or 'there is no such file'}.",
                 where=test,
                 remedy=f"Name another file, or --test {NO_TEST}: {HELD_OUT}.",
             )
@@ -519,23 +515,21 @@ def _find_test_file(
     remarks = []
     for word in ("test", "validation", "valid", "val", "dev"):
         name = train.name.replace("train", word) if "train" in train.name else word + train.suffix
-        candidate = train.with_name(name)
-        reason = None if candidate == train else misfit(candidate)
-        if reason is None:
+        fault = None if name == train.name else misfit(train.with_name(name))
+        if fault is None:
             continue
         if chosen is not None:
             remarks.append(f"{name} is not used: {chosen.name} is the test, and {_SELECTION}.")
-        elif reason:
-            remarks.append(f"{name} is not used: {reason}.")
+        elif fault:
+            remarks.append(f"{name} is not used: {fault}.")
         else:
-            chosen = candidate
+            chosen = train.with_name(name)
             part = f"the test (and {_SELECTION})" if word != "test" else "the test"
             remarks.append(
                 f"{name} in the same folder is taken as {part}; --test {NO_TEST} leaves it out."
             )
-    if chosen is None:
-        return None, f"no test file that fits: {HELD_OUT}", tuple(remarks)
-    return chosen, "found in the same folder", tuple(remarks)
+    reason = f"no test file that fits: {HELD_OUT}" if chosen is None else "found in the same folder"
+    return chosen, reason, tuple(remarks)
 
 
 def _sides_misfit(stem: Path, *, languages: Sequence[str]) -> str | None:

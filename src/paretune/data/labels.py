@@ -22,36 +22,19 @@ LabelParser = Callable[[object, Texts], Label]
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
 
-def _fold_unicode(text: str) -> str:
-    """NFKC, without characters that cannot be seen."""
-    normal = unicodedata.normalize("NFKC", text)
-    return "".join(c for c in normal if unicodedata.category(c) != "Cf")
-
-
-SPELLINGS: Mapping[str, Callable[[str], str]] = {
-    "Unicode form": _fold_unicode,
-    "case": str.casefold,
-    "spaces": lambda text: " ".join(text.split()),
-    "trailing punctuation": lambda text: text.rstrip(" .,;:!?…") or text,
-}
-"""In what two writings of one label may differ, and what takes the difference away."""
-
-
 def fold_label(text: str) -> str:
-    """Spelling without case, and ``1.0`` as ``1``: what two writings of one label share."""
-    return _drop_zero_decimals(text.strip().casefold())
+    """The label without case, and ``1.0`` as ``1``."""
+    folded = text.strip().casefold()
+    whole = _WHOLE_NUMBER.fullmatch(folded)
+    return whole.group(1) if whole else folded
 
 
-def fold_spelling(text: str, *, keep: str = "") -> str:
-    """The label without all of :data:`SPELLINGS` (but for the one to ``keep``), ``1.0`` as 1."""
-    for name, fold in SPELLINGS.items():
-        text = text if name == keep else fold(text)
-    return _drop_zero_decimals(text)
-
-
-def _drop_zero_decimals(text: str) -> str:
-    whole = _WHOLE_NUMBER.fullmatch(text)
-    return whole.group(1) if whole else text
+def fold_spelling(text: str) -> str:
+    """The same in NFKC, without invisible characters, runs of spaces and trailing punctuation."""
+    normal = unicodedata.normalize("NFKC", text)
+    visible = "".join(c for c in normal if unicodedata.category(c) != "Cf")
+    spaced = " ".join(visible.split())
+    return fold_label(spaced.rstrip(" .,;:!?…") or spaced)
 
 
 def match_label(
@@ -59,8 +42,8 @@ def match_label(
 ) -> int | None:
     """Index of the label that ``value`` means, or None.
 
-    The exact spelling wins; then one that is equal but for case or ``.0``; then an alias; then one
-    that is equal but for :data:`SPELLINGS`.
+    The exact spelling wins; then one that is equal by :func:`fold_label`; then an alias; then one
+    that is equal by :func:`fold_spelling`.
     """
     text = cell_text(value)
     if text is None:
@@ -71,8 +54,8 @@ def match_label(
         alike = [i for i, label in enumerate(labels) if fold(label) == fold(text)]
         if len(alike) == 1:
             return alike[0]
-        if fold is fold_label and (alias := (aliases or {}).get(fold(text))) is not None:
-            return labels.index(alias)
+        if aliases and fold(text) in aliases and fold is fold_label:
+            return labels.index(aliases[fold(text)])
     return None
 
 
@@ -189,8 +172,7 @@ def determine_labels(
             raise DataError(
                 "labels lists one label only.", where=where, remedy="List two labels or more."
             )
-        order = check_label_order(listed, declared, where, "the study lists")
-        return listed, [*order, *find_similar_labels(values, listed, where)]
+        return listed, find_similar_labels(values, listed, where)
     if declared is not None:
         return declared, []
     if not distinct:
@@ -216,26 +198,12 @@ def determine_labels(
     return labels, [note, *find_similar_labels(values, labels, where)]
 
 
-def check_label_order(
-    expected: Labels | None, declared: Labels | None, where: str, whose: str
-) -> list[Finding]:
-    """A warning where two declarations name labels in different orders, or different labels."""
-    if expected is None or declared is None or expected == declared:
-        return []
-    what = f"declares the labels {', '.join(declared)}, but {whose} {', '.join(expected)}."
-    remedy = (
-        "Rows are read by name, so scores are right; a model trained elsewhere may count otherwise."
-    )
-    return [Finding("warning", "label-order", where, what, remedy)]
-
-
 def collapse_label_faults(faults: list[Finding], rows: Sequence[Row], column: str) -> list[Finding]:
-    """One fault for all rows without a label, and one where no row has a label that is known."""
+    """One fault for all rows without a label, and one where no row has a label that is listed."""
     unlabelled = tuple(fault.where for fault in faults if fault.code == "missing-label")
     rest = [fault for fault in faults if fault.code != "missing-label"]
     where = rows[0].where.rsplit(" ", 2)[0] if rows else ""
-    unknown = all(fault.code == "unknown-label" for fault in rest)
-    if len(rows) > 1 and len(faults) == len(rows) and unknown:
+    if 1 < len(rows) == len(faults) and all(fault.code == "unknown-label" for fault in rest):
         what = f'no row of all {len(rows)} has a label in "{column}".'
         remedy = "Name a file or split that has labels."
         if rest:
@@ -246,9 +214,9 @@ def collapse_label_faults(faults: list[Finding], rows: Sequence[Row], column: st
         return [Finding("error", "no-label-known", where, what, remedy)]
     if not unlabelled:
         return faults
-    what = describe_unlabelled(unlabelled, len(rows))
     pronoun = "it" if len(unlabelled) == 1 else "them"
     remedy = f"Fill {pronoun} in, or drop {pronoun}: drop_unlabelled: true."
+    what = describe_unlabelled(unlabelled, len(rows))
     return [Finding("error", "missing-label", where, what, remedy, unlabelled), *rest]
 
 
@@ -284,14 +252,9 @@ def find_similar_labels(values: Iterable[object], labels: Labels, where: str) ->
     ]
     if len(alike) > MAX_SHOWN:
         spellings.append(f"{len(alike) - MAX_SHOWN} more")
-    differences = [
-        name
-        for name in SPELLINGS
-        if any(len({fold_spelling(label, keep=name) for label in group}) > 1 for group in alike)
-    ]
     what = (
-        f"labels that differ only in {' or '.join(differences) or 'spelling'} count as different "
-        f"ones, here with their rows: {'; '.join(spellings)}."
+        "labels that differ only in spelling count as different ones, here with their rows: "
+        f"{'; '.join(spellings)}."
     )
     # Of one that is listed, all spellings are read (match_label): the most frequent stands for all.
     joined = [max(group, key=lambda label: counts[label]) for group in groups.values()]

@@ -1,8 +1,6 @@
-"""Languages by their codes: names, and letters by which a text can be told apart."""
+"""Languages by their codes."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 NAMES = {
     **{"sl": "Slovene", "en": "English", "de": "German", "fr": "French", "it": "Italian"},
@@ -25,8 +23,6 @@ _ISO_639_3 = {
     **{"hun": "hu", "ces": "cs", "slk": "sk", "pol": "pl", "spa": "es", "por": "pt", "zho": "zh"},
     **{"jpn": "ja", "kor": "ko"},
 }
-CHARACTERISTIC_LETTERS = {"sl": "čšž"}
-"""Letters that are frequent in a language and rare in most others."""
 
 
 def language_code(language: str) -> str:
@@ -38,10 +34,3 @@ def language_code(language: str) -> str:
 def language_name(language: str) -> str:
     """The English name of a language, for prompts; its code where it is not known here."""
     return NAMES.get(language_code(language), language)
-
-
-def letter_share(texts: Iterable[str], letters: str) -> float:
-    """The share of all letters of the texts that are among these."""
-    text = "".join(texts).casefold()
-    total = sum(map(str.isalpha, text))
-    return sum(text.count(letter) for letter in letters) / total if total else 0.0

@@ -1,33 +1,43 @@
-"""Parallel text: two files of plain text, TMX, and corpora as they are downloaded."""
+"""Parallel text: a table, TMX, or two files of plain text."""
 
 from __future__ import annotations
 
-import csv
 import io
-import re
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from paretune.data.delimited import detect_delimiter, parse_delimited
-from paretune.data.language import (
-    CHARACTERISTIC_LETTERS,
-    language_code,
-    letter_share,
-)
+from paretune.data.language import language_code
 from paretune.data.rows import EXTENSIONS, Row, list_members, read_bytes, read_rows, read_text
 from paretune.errors import DataError
 from paretune.files import expand_home
 
 Pair = tuple[str, str]
 """Of the source and of the target: languages, files or columns."""
-_CODES = ("bpt", "ept", "ph", "it", "ut")
-"""Elements of TMX that hold formatting, not text."""
+_FORMATTING = ("bpt", "ept", "ph", "it", "ut")
+"""Elements of TMX that hold no text."""
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-_NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}
-_DOCUMENTATION = re.compile(r"readme|licen[cs]e|metadata", re.IGNORECASE)
-_SAMPLE = 2000
-"""How many rows are read to tell two unnamed columns apart."""
+
+
+def read_pairs(
+    path: str, target: str | None, languages: Pair, columns: Pair
+) -> tuple[list[Row], str]:
+    """The rows of a corpus, and what the report calls its files.
+
+    Args:
+        path: a table, which keeps its own columns; a TMX file; a file of plain text with
+            ``target``; or what :func:`resolve_pair_files` resolves.
+        target: the second file.
+        columns: of the rows of what is no table.
+
+    Raises:
+        DataError: nothing of that kind is there, or it cannot be read.
+    """
+    if target is None and path.lower().endswith(".tmx"):
+        return read_units(path, languages, columns), Path(path).name
+    files = resolve_pair_files(path, target, languages)
+    if files is None:
+        return read_rows(path), Path(path).name
+    return read_line_pairs(*files, columns), " and ".join(Path(file).name for file in files)
 
 
 def resolve_pair_files(train: str, target: str | None, languages: Pair) -> Pair | None:
@@ -53,23 +63,24 @@ def resolve_pair_files(train: str, target: str | None, languages: Pair) -> Pair 
         return train, target
     if table:
         return None
+    source_end, target_end = (f".{language}" for language in languages)
     if zipped and not member:
-        inside = _list_files(outer)
-        if any(_extension(file) in EXTENSIONS for file in inside):
+        inside = sorted(list_members(expand_home(outer)))
+        if any(PurePosixPath(file).suffix.lower() in EXTENSIONS for file in inside):
             return None
-        pairs = _find_file_pairs(inside, languages)
-        if len(pairs) != 1:
-            names = ", ".join(file.partition("::")[2] for file in inside) or "nothing"
+        stems = [file.removesuffix(source_end) for file in inside if file.endswith(source_end)]
+        stems = [stem for stem in stems if stem + target_end in inside]
+        if len(stems) != 1:
             raise DataError(
-                f"holds {'several pairs' if pairs else 'no pair'} of files in {languages[0]} and "
+                f"holds {'several pairs' if stems else 'no pair'} of files in {languages[0]} and "
                 f"{languages[1]}.",
                 where=outer,
-                remedy=f"It holds {names}: name one as {Path(outer).name}::NAME, without the "
-                "language.",
+                remedy=f"It holds {', '.join(inside) or 'nothing'}: name one as "
+                f"{Path(outer).name}::NAME, without the language.",
             )
-        return pairs[0]
+        member = stems[0]
     stem = f"{outer}::{member}" if member else outer
-    source, target = f"{stem}.{languages[0]}", f"{stem}.{languages[1]}"
+    source, target = stem + source_end, stem + target_end
     if not zipped and not any(expand_home(file).is_file() for file in (source, target)):
         raise DataError(
             f"is not a table ({', '.join(EXTENSIONS)}), and there are no {Path(source).name} and "
@@ -87,28 +98,25 @@ def read_line_pairs(source: str, target: str, columns: Pair) -> list[Row]:
     Raises:
         DataError: a file is missing, empty or not UTF-8, or their lines are not equally many.
     """
-    (name, first), (target_name, second) = (_read_lines(path) for path in (source, target))
-    if len(first) != len(second):
+    sides, names = [], []
+    for path in (source, target):
+        text, name = read_text(path)
+        if not text:
+            raise DataError("is empty.", where=name, remedy="Give a file with at least one line.")
+        lines = text.removesuffix("\n").split("\n")
+        sides.append([line.removesuffix("\r") for line in lines])
+        names.append(name)
+    if len(sides[0]) != len(sides[1]):
         raise DataError(
-            f"has {len(first)} lines, {target_name} has {len(second)}: they do not belong together "
-            "line by line.",
-            where=name,
+            f"has {len(sides[0])} lines, {names[1]} has {len(sides[1])}: they do not belong "
+            "together line by line.",
+            where=names[0],
             remedy="Align them again; an empty line in one must be there in the other too.",
         )
     return [
-        Row(dict(zip(columns, pair, strict=True)), f"{name} line {number}")
-        for number, pair in enumerate(zip(first, second, strict=True), 1)
+        Row(dict(zip(columns, pair, strict=True)), f"{names[0]} line {number}")
+        for number, pair in enumerate(zip(*sides, strict=True), 1)
     ]
-
-
-def _read_lines(path: str) -> tuple[str, list[str]]:
-    text, name = read_text(path)
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    if lines[-1] == "":
-        lines.pop()  # after the last line break
-    if not lines:
-        raise DataError("is empty.", where=name, remedy="Give a file with at least one line.")
-    return name, lines
 
 
 def read_units(path: str, languages: Pair, columns: Pair) -> list[Row]:
@@ -152,131 +160,5 @@ def read_units(path: str, languages: Pair, columns: Pair) -> list[Row]:
 
 
 def _element_text(element: ElementTree.Element) -> str:
-    text = element.text or ""
-    text = "" if element.tag in _CODES else text + "".join(map(_element_text, element))
-    return text + ((element.tail or "") if element.tag != "seg" else "")
-
-
-def read_parallel_corpus(source: str, languages: Pair, columns: Pair) -> list[Row]:
-    """Rows with a column for each language, in the order of the files.
-
-    Raises:
-        DataError: nothing of that kind is there, or more than one, or it cannot be read.
-    """
-    files = _list_files(source)
-    pairs = _find_file_pairs(files, languages)
-    tables = [f for f in files if _extension(f) in EXTENSIONS]
-    units = [f for f in files if _extension(f) == ".tmx"]
-    tables = tables or [
-        file
-        for file in files
-        if _extension(file) == ".txt" and not _DOCUMENTATION.search(file.rpartition("/")[2])
-    ]
-    if len(pairs) == 1:
-        return read_line_pairs(*pairs[0], columns)
-    if not pairs and len(tables) == 1:
-        return _read_table(tables[0], languages, columns)
-    if not pairs and not tables and units:
-        return [row for file in units for row in read_units(file, languages, columns)]
-    several = [f"{a} and {b}" for a, b in pairs] or tables
-    candidates = ", ".join(several or files) or "nothing"
-    raise DataError(
-        "holds several corpora." if several else "holds no parallel corpus that is known.",
-        where=source,
-        remedy=f"It holds {candidates}. Name one table or TMX file, or keep one pair of files in a "
-        f"folder, called NAME.{languages[0]} and NAME.{languages[1]}.",
-    )
-
-
-def _list_files(source: str) -> list[str]:
-    path = expand_home(source)
-    if path.is_dir():
-        inside = (p for p in sorted(path.rglob("*")) if p.is_file() and p.name[0] != ".")
-        return [name for p in inside for name in (_list_files(str(p)) if _is_zip(p) else [str(p)])]
-    if not path.is_file():
-        raise DataError("no such file or folder.", where=source, remedy="Check the path.")
-    if _is_zip(path):
-        return [f"{path}::{member}" for member in sorted(list_members(path))]
-    return [str(path)]
-
-
-def _is_zip(path: Path) -> bool:
-    return path.suffix.lower() == ".zip"
-
-
-def _extension(file: str) -> str:
-    return PurePosixPath(file).suffix.lower()
-
-
-def _find_file_pairs(files: Sequence[str], languages: Pair) -> list[Pair]:
-    """Pairs of files whose names differ in the language code only."""
-    source, target = languages
-    pairs = []
-    for file in files:
-        folder, slash, name = file.rpartition("/")
-        if _extension(file) in (*EXTENSIONS, ".tmx"):
-            continue
-        for place in re.finditer(rf"(?i)(?<![a-z]){source}(?![a-z])", name):
-            code = target.upper() if place.group().isupper() else target
-            twin = f"{folder}{slash}{name[: place.start()]}{code}{name[place.end() :]}"
-            if twin in files:
-                pairs.append((file, twin))
-    return pairs
-
-
-def _read_table(file: str, languages: Pair, columns: Pair) -> list[Row]:
-    if _extension(file) in (".csv", ".tsv", ".txt"):
-        text, name = read_text(file)
-        tabs = _extension(file) != ".csv"
-        first = text.split("\n", 1)[0].rstrip("\r")
-        fields = first.split("\t")
-        if not tabs:
-            fields = next(csv.reader([first], delimiter=detect_delimiter(first)), [])
-        header = None if _is_header(fields, languages) else [str(i) for i in range(len(fields))]
-        records = parse_delimited(text, name, tabs=tabs, header=header)
-        rows = [Row(values, f"{name} line {number}") for number, values in records]
-    else:
-        rows = read_rows(file)
-    if not rows:
-        raise DataError("holds no rows.", where=file, remedy="Fetch or copy it again.")
-    names = list(rows[0].values)
-    named = [next((c for c in names if _names_language(c, lang)), None) for lang in languages]
-    source, target = named
-    if source is None or target is None or source == target:
-        source, target = _tell_columns_apart(rows, names, languages, file)
-    return [
-        Row({columns[0]: row.values.get(source), columns[1]: row.values.get(target)}, row.where)
-        for row in rows
-    ]
-
-
-def _is_header(fields: Sequence[str], languages: Pair) -> bool:
-    """Whether each language is named by a different field."""
-    named = {lang for lang in languages for field in fields if _names_language(field, lang)}
-    return len(named) == 2 and all(len(field) < 30 for field in fields)
-
-
-def _names_language(column: str, language: str) -> bool:
-    words = [w for w in re.split(r"[\W_]+", column.casefold()) if w]
-    names = _NAMES.get(language, "").split()
-    return any(language_code(word) == language or word in names for word in words)
-
-
-def _tell_columns_apart(rows: Sequence[Row], names: list[str], languages: Pair, file: str) -> Pair:
-    """Which of two columns is which, by the characteristic letters of one of the languages."""
-    marked = next((lang for lang in languages if language_code(lang) in CHARACTERISTIC_LETTERS), "")
-    if len(names) == 2 and marked:
-        letters = CHARACTERISTIC_LETTERS[language_code(marked)]
-        first, second = (
-            letter_share((str(row.values.get(c) or "") for row in rows[:_SAMPLE]), letters)
-            for c in names
-        )
-        if first != second:
-            most, least = names if first > second else names[::-1]
-            return (most, least) if marked == languages[0] else (least, most)
-    raise DataError(
-        f"its columns do not say which is {languages[0]} and which {languages[1]}.",
-        where=file,
-        remedy=f"It has {len(names)} columns ({', '.join(names)}): give it a header that names two "
-        "of them by language.",
-    )
+    inside = (element.text or "") + "".join(_element_text(e) + (e.tail or "") for e in element)
+    return "" if element.tag in _FORMATTING else inside

@@ -9,7 +9,7 @@ from pathlib import Path
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
 from paretune.data.prompt import Prompt
-from paretune.data.rows import Row
+from paretune.data.rows import Row, read_rows
 from paretune.study import TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]
@@ -123,9 +123,10 @@ def read_parts(
         if (path := getattr(spec, part)) is not None:
             rows[part], name = read(path, getattr(spec, f"{part}_target"))
             names.append(name)
-    return TaskRows(
-        rows["train"],
-        rows.get("test", ()),
-        shifted=rows.get("test_shifted", ()),
-        source=", ".join(names),
-    )
+    test, shifted = rows.get("test", ()), rows.get("test_shifted", ())
+    return TaskRows(rows["train"], test, shifted=shifted, source=", ".join(names))
+
+
+def read_table(path: str, target: str | None = None) -> tuple[list[Row], str]:
+    """The rows of one file, and its name, for :func:`read_parts`."""
+    return read_rows(path), Path(path).name

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from paretune.data import hub
@@ -23,7 +22,6 @@ from paretune.data.example import Dataset, Segments, normalise_text
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.labels import (
     Texts,
-    check_label_order,
     choice_parser,
     class_label_parser,
     collapse_label_faults,
@@ -31,9 +29,9 @@ from paretune.data.labels import (
     determine_labels,
     parse_number_label,
 )
-from paretune.data.rows import Row, read_declared_labels, read_rows
+from paretune.data.rows import Row, read_declared_labels
 from paretune.data.shapes import holds_label_sets, refuse_unsupported_shape
-from paretune.data.task import Task, TaskRows, read_parts
+from paretune.data.task import Task, TaskRows, read_parts, read_table
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 
@@ -109,7 +107,9 @@ def load_labelled(spec: TaskSpec, *, targets: str) -> Dataset:
             remedy="Texts of your own are encoded as they are: remove template.",
         )
     label = str(spec.label)
-    rows = hub.load_splits(spec) if spec.dataset is not None else _read_files(spec)
+    rows = hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read_table)
+    if spec.train is not None:
+        rows = replace(rows, declared=read_declared_labels(spec.train, label))
     raw = rows
     if spec.drop_unlabelled:
         rows = _drop_unlabelled(rows, label)
@@ -145,20 +145,6 @@ def load_labelled(spec: TaskSpec, *, targets: str) -> Dataset:
     return build_dataset(
         spec, str(spec.kind), rows, build, _HOLD_OUT, labels=labels, features=spec.features or ()
     )
-
-
-def _read_files(spec: TaskSpec) -> TaskRows:
-    declared: dict[str, tuple[str, ...] | None] = {}
-
-    def read(path: str, target: str | None) -> tuple[list[Row], str]:
-        declared[path] = read_declared_labels(path, str(spec.label))
-        return read_rows(path), Path(path).name
-
-    rows = read_parts(spec, read)
-    names = declared[str(spec.train)]
-    check = partial(check_label_order, names, whose="the train file declares")
-    notes = [n for path, labels in declared.items() for n in check(labels, Path(path).name)]
-    return replace(rows, declared=names, findings=notes)
 
 
 def _drop_unlabelled(rows: TaskRows, column: str) -> TaskRows:

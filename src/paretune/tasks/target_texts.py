@@ -32,11 +32,11 @@ from paretune.data.instructions import (
     named_form,
     parse_instructions,
 )
-from paretune.data.parallel import read_line_pairs, read_units, resolve_pair_files
+from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
-from paretune.data.rows import Row, read_rows
+from paretune.data.rows import Row
 from paretune.data.shapes import find_verdicts, refuse_unsupported_shape
-from paretune.data.task import Task, read_parts
+from paretune.data.task import Task, read_parts, read_table
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 
@@ -77,7 +77,7 @@ def load_pairs(spec: TaskSpec, task: Task | None = None, data_home: Path | None 
         source, target = (by_language[language] for language in languages)
     else:
         source, target = spec.text or languages[0], spec.label or languages[1]
-        read = partial(_read_pair_files, languages=languages, columns=(source, target))
+        read = partial(read_pairs, languages=languages, columns=(source, target))
         rows = hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read)
     schema = Schema(
         columns=(source, target),
@@ -119,9 +119,7 @@ def load_instructions(spec: TaskSpec) -> Dataset:
     return build_dataset(
         spec,
         str(spec.kind),
-        hub.load_splits(spec)
-        if spec.dataset is not None
-        else read_parts(spec, lambda path, target: (read_rows(path), Path(path).name)),
+        hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read_table),
         partial(_build_instructions, spec),
         HoldOut("rows of train, equal prompts", MAX_HELD_OUT_PROMPTS),
         # As both are written, unless the study writes what stands around the prompt.
@@ -130,18 +128,6 @@ def load_instructions(spec: TaskSpec) -> Dataset:
             learns_every_answer=spec.loss_on == "all_answers",
         ),
     )
-
-
-def _read_pair_files(
-    path: str, target: str | None, languages: tuple[str, str], columns: tuple[str, str]
-) -> tuple[list[Row], str]:
-    """The rows, and what the report calls the files."""
-    if target is None and path.lower().endswith(".tmx"):
-        return read_units(path, languages, columns), Path(path).name
-    files = resolve_pair_files(path, target, languages)
-    if files is None:
-        return read_rows(path), Path(path).name
-    return read_line_pairs(*files, columns), " and ".join(Path(file).name for file in files)
 
 
 def _flatten_nested(rows: Sequence[Row]) -> list[Row]:

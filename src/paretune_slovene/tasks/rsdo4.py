@@ -1,10 +1,11 @@
 """RSDO4 (Repar and Lebar Bajec, 2021): Slovene and English, 964,433 pairs, in either direction.
 
 Texts of public institutions and of donors, collected in the project "Slovene in the Digital
-Environment", in random order. ``source`` names what was downloaded from CLARIN.SI (a file, a
-folder or a zip; see :mod:`paretune.data.parallel`); without it the rows are read
-from the hub, which keeps them as Parquet, so that no dataset script is run. Pairs with an empty
-side are left out, and counted.
+Environment", in random order. ``source`` names what was downloaded from CLARIN.SI: TMX, two files
+of plain text, or a table with the columns ``sl_seq`` and ``en_seq``
+(:func:`paretune.data.parallel.read_pairs`). Without it the rows are read from the hub, which keeps
+them as Parquet, so that no dataset script is run. Pairs with an empty side are left out, and
+counted.
 
 ``split: paper`` takes the rows that the paper's notebooks took: the first 50,000, a fifth of them
 as the test part, split as `datasets`' ``train_test_split`` does (the test rows come first in a
@@ -24,7 +25,7 @@ import numpy as np
 
 from paretune.data import hub
 from paretune.data.finding import Finding
-from paretune.data.parallel import read_parallel_corpus
+from paretune.data.parallel import read_pairs
 from paretune.data.rows import Row
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
@@ -38,7 +39,7 @@ def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRow
     """Pairs with both sides; test pairs only in the paper's split."""
     at_hub = TASK.hub_spec(spec)
     if at_hub is None:
-        rows = read_parallel_corpus(str(spec.source), ("sl", "en"), ("sl_seq", "en_seq"))
+        rows, _ = read_pairs(str(spec.source), None, ("sl", "en"), ("sl_seq", "en_seq"))
         findings = []
     else:
         loaded = hub.load_splits(at_hub)
