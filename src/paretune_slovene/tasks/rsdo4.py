@@ -4,8 +4,7 @@ Texts of public institutions and of donors, collected in the project "Slovene in
 Environment", in random order. ``source`` names what was downloaded from CLARIN.SI: TMX, two files
 of plain text, or a table with the columns ``sl_seq`` and ``en_seq``
 (:func:`paretune.data.parallel.read_pairs`). Without it the rows are read from the hub, which keeps
-them as Parquet, so that no dataset script is run. Pairs with an empty side are left out, and
-counted.
+them as Parquet: no dataset script is run. Pairs with an empty side are left out, and counted.
 
 ``split: paper`` takes the rows that the paper's notebooks took: the first 50,000, a fifth of them
 as the test part, split as `datasets`' ``train_test_split`` does (the test rows come first in a
