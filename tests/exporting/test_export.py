@@ -29,7 +29,6 @@ from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.models.sources.resolve import resolve_source
 from paretune.store import Store
 from paretune.testing.tiny_tasks import small as small_options
-from paretune.testing.tiny_tasks import tiny_task
 from paretune.verbs.export import export as export_if_learnt
 
 TRAINED = [
@@ -193,30 +192,6 @@ def test_a_stack_is_merged_if_all_its_members_are() -> None:
     ):
         run = a_run(method="stack", methods=members)
         assert formats.explain_forms(run, task)["merged"] == reason
-
-
-def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
-    """LoRA as an adapter that `PeftModel` opens; prompts, which PEFT cannot, as our own folder."""
-    task = tiny_task(tmp_path / "data", "multiple_choice")
-    study = small(
-        tmp_path,
-        tiny_model("bert"),
-        tasks=[task.model_dump(exclude_none=True)],
-        methods=[{"name": n, **small_options(n)} for n in ("lora", "prompt")],
-        protocol={"trials": 1, "folds": 1, "seeds": [1]},
-    )
-    finish(study, tmp_path / "store", costs=0).close()
-    done = export(study, store=tmp_path / "store", method="lora", output=tmp_path / "lora")
-    assert done.form == "peft" and "AutoModelForMultipleChoice" in done.card
-    with pytest.raises(MethodError, match="cannot put a prompt before several choices"):
-        export(study, store=tmp_path / "store", method="prompt", form="peft", output=tmp_path / "x")
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".", "x"))] == []
-    done = export(study, store=tmp_path / "store", method="prompt", output=tmp_path / "own")
-    assert done.form == "paretune"
-    model, tokenizer = paretune.load(tmp_path / "own")
-    inputs = tokenizer(["a", "a"], ["b", "c"], return_tensors="pt")
-    with torch.inference_mode():
-        assert model(**{n: t[None] for n, t in inputs.items()}).logits.shape == (1, 2)
 
 
 def by_the_card(folder: Path) -> torch.Tensor:

@@ -219,16 +219,3 @@ def test_a_model_of_instructions_is_exported_and_its_card_writes(
         assert "None" not in exported.card.split("```")[2]
     model = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
     assert model.peft_config["default"].r == 2
-
-
-def test_prompts_of_classifiers_are_not_for_peft(tmp_path: Path, tiny_model: Any) -> None:
-    study = small(
-        tmp_path,
-        tiny_model("llama"),
-        methods=[{"name": "prompt", "num_virtual_tokens": 2, "readout": "head"}],
-        protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
-    )
-    finish(study, tmp_path / "store", costs=0).close()
-    with pytest.raises(MethodError, match="It can be: paretune"):
-        export(study, store=tmp_path / "store", method="prompt", form="peft", output=tmp_path / "x")
-    ours(study, tmp_path / "store", "prompt", tmp_path / "own")

@@ -136,13 +136,6 @@ def test_a_trained_export_is_not_the_base(marian: Any, tmp_path: Path) -> None:
     assert not torch.allclose(actual, logits(*plain, marian), atol=1e-2)
 
 
-def test_prompts_on_marian_are_refused_as_peft_with_the_reason(marian: Any, tmp_path: Path) -> None:
-    study, store = marian
-    with pytest.raises(MethodError, match="MarianMTModel scales the embeddings"):
-        export(study, store=store, method="prompt", form="peft", output=tmp_path / "no")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path) -> None:
     study, store = marian
     done = export(study, store=store, method="lora", output=tmp_path / "lora")
