@@ -16,7 +16,7 @@ from pathlib import Path
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.terminal_theme import MONOKAI
 
-from paretune.reporting.text.terminal_screen import print_answer
+from paretune.reporting.text.terminal import print_answer
 from paretune.terminal.rich_console import Terminal
 from paretune.verbs.report import load_results
 

@@ -16,8 +16,7 @@ from paretune.reporting.build import build_report
 from paretune.reporting.document import Report, list_fields, read_json, write_json
 from paretune.reporting.page import render_page
 from paretune.reporting.table_files import write_tables
-from paretune.reporting.text.terminal_screen import print_screen
-from paretune.reporting.text.terminal_tables import print_tables
+from paretune.reporting.text.terminal import print_screen, print_tables
 
 EVIL = '"\n\x1b]0;x\x07<script>\ud7ff'
 

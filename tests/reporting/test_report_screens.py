@@ -25,8 +25,12 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import Budget, recommend
 from paretune.reporting.build import build_report
 from paretune.reporting.text.recommendation import Advice, write_advice
-from paretune.reporting.text.terminal_screen import print_answer, print_headlines, print_screen
-from paretune.reporting.text.terminal_tables import print_tables
+from paretune.reporting.text.terminal import (
+    print_answer,
+    print_headlines,
+    print_screen,
+    print_tables,
+)
 from paretune.store.record import ComputeCost, Record, RunStatus
 from paretune.study import Study
 

@@ -41,7 +41,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
     study = fake.study(models=["a", "b"])
     bad = fake.record(fake.make_run(study, "final", "lora", 1), outcome="error", message=EVIL)
     written = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "t")
-    names = {"scores", "comparisons", "costs", "bytes", "sizes", "rates", "failures"}
+    names = {"scores", "comparisons", "costs", "bytes", "sizes", "rates", "over-tasks", "failures"}
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in names for form in ("tex", "md", "csv", "parquet")
     }
@@ -95,7 +95,7 @@ def test_latex_takes_names_literally() -> None:
     text = render_latex(hostile())
     body = [line for line in text.splitlines() if line.endswith(r" \\")]
     for line in body:
-        assert len(re.findall(r"(?<!\\)&", line)) == 10
+        assert len(re.findall(r"(?<!\\)&", line)) == 11
     row = next(line for line in body if "1+1" in line)
     assert r"\textbackslash{}input\{x\}\%\&\$\#\_\textasciicircum{}" in row
     assert r"\input" not in text and "\x1b" not in text
@@ -137,7 +137,7 @@ def test_markdown_takes_names_literally() -> None:
     lines = render_markdown(hostile()).splitlines()
     body = [line for line in lines if line.startswith("|")]
     for line in body:
-        assert len(re.findall(r"(?<!\\)\|", line)) == 12
+        assert len(re.findall(r"(?<!\\)\|", line)) == 13
     row = next(line for line in body if "1+1" in line)
     assert r"\<b>" in row and "](" not in row and "\\`" in row
 

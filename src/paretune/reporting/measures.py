@@ -34,13 +34,13 @@ from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.document import LikelihoodPairs
 from paretune.reporting.parts import (
     Amount,
-    Column,
     Difference,
     LikelihoodOfRun,
     PairDifference,
+    RowValues,
     Score,
     Table,
-    TableRow,
+    column,
 )
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import (
@@ -58,8 +58,6 @@ from paretune.terminal.sanitise import sanitise_line
 
 REPORT_TABLES = "paretune.report_tables"
 """Group of entry points."""
-LABEL = Column(name="label", heading="method", kind="words")
-"""The method of a row."""
 _DIGITS = 3
 
 
@@ -103,22 +101,21 @@ def build_shifted_table(rows: Sequence[Row]) -> Table | None:
             "In cross-validation every run answers the whole shifted part, and each only a fold of "
             "the test: the score is a mean over the runs of all folds, whose training sets overlap."
         )
-    return Table(
-        name="shifted",
-        title="On the shifted test part",
-        above="Scores on test_shifted, data from elsewhere than the test part. Verdicts, ranks and "
-        "recommendations are those of the test part alone.",
-        columns=(
-            LABEL,
-            Column(name="score", heading="shifted [95 %]"),
-            Column(name="change", heading="change [95 %]", kind="points"),
-            Column(name="score", heading="n x seeds", kind="basis"),
-        ),
-        rows=tuple(
-            {**row.names, "score": Score.read(score.score), "change": Score.read(score.change)}
+    return Table.collect(
+        "shifted",
+        "On the shifted test part",
+        (
+            {
+                **row.names,
+                column("score", "shifted [95 %]"): Score.read(score.score),
+                column("change", "change [95 %]", "points"): Score.read(score.change),
+                column("score", "n x seeds", "basis"): Score.read(score.score),
+            }
             for row, score in scored
         ),
-        notes=tuple(notes),
+        above="Scores on test_shifted, data from elsewhere than the test part. Verdicts, ranks and "
+        "recommendations are those of the test part alone.",
+        notes=notes,
     )
 
 
@@ -129,35 +126,33 @@ def build_forgetting_table(rows: Sequence[Row]) -> Table | None:
         return None
     tokens = sorted({lost.tokens for _, lost in measured})
     counts = " or ".join(f"{count:,}" for count in tokens)
-    return Table(
-        name="forgetting",
-        title="What training cost the language model",
-        above="Forgetting: mean loss of a token on the study's text after training, minus that of "
-        "the model without the method, in nats; above 0 the model has become worse at it. It "
-        "enters no verdict; among the costs, what is below 0 counts as 0.",
-        columns=(
-            LABEL,
-            Column(name="change", heading="forgetting [95 %]", digits=_DIGITS),
-            Column(name="before", heading="before"),
-            Column(name="after", heading="after"),
-            Column(name="change", heading="blocks x seeds", kind="basis"),
-        ),
-        rows=tuple(
+    return Table.collect(
+        "forgetting",
+        "What training cost the language model",
+        (
             {
                 **row.names,
-                "change": Score.read(lost.change),
-                "before": Amount(value=lost.before, text=f"{lost.before:.{_DIGITS}f}"),
-                "after": Amount(value=lost.after, text=f"{lost.after:.{_DIGITS}f}"),
+                column("change", "forgetting [95 %]", digits=_DIGITS): Score.read(lost.change),
+                column("before"): _round_amount(lost.before),
+                column("after"): _round_amount(lost.after),
+                column("change", "blocks x seeds", "basis"): Score.read(lost.change),
                 "tokens": lost.tokens,
             }
             for row, lost in measured
         ),
+        above="Forgetting: mean loss of a token on the study's text after training, minus that of "
+        "the model without the method, in nats; above 0 the model has become worse at it. It "
+        "enters no verdict; among the costs, what is below 0 counts as 0.",
         notes=(
             f"{counts} tokens were scored in each run, those of every block but its first. "
             "Intervals: over runs, and blocks of the text; losses are comparable between methods "
             "on one model, whose tokens are the same.",
         ),
     )
+
+
+def _round_amount(value: float) -> Amount:
+    return Amount(value=value, text=f"{value:.{_DIGITS}f}")
 
 
 def build_likelihood(
@@ -169,40 +164,36 @@ def build_likelihood(
     that trained has left answers.
     """
     comparisons = LikelihoodComparisons([row.cell for row in rows])
-    likelihoods = comparisons.likelihoods
-    table = Table(
-        name="likelihood",
-        title="How probable the right answers were",
+    cells = list(zip(rows, comparisons.likelihoods, strict=True))
+    ended = [(row, likelihood) for row, likelihood in cells if row.cell.final]
+    generates = rows[0].cell.objective.generates
+    if any(likelihood.log_likelihood for _, likelihood in cells):
+        notes = [*_note_likelihoods([likelihood for _, likelihood in ended], generates)]
+    else:
+        reasons = {x.reason for _, x in cells if x.cell.answers_by_seed}
+        notes = [f"Not known: {reason}." for reason in sorted(reasons)]
+        ended = []
+    if not notes:
+        return None, None, {}
+    table = Table.collect(
+        "likelihood",
+        "How probable the right answers were",
+        (_write_likelihood(row, likelihood, comparisons.pairs) for row, likelihood in ended),
         above="A verdict of its own: how probable each method made the right answers, not how "
         "often it was right. It enters no verdict, rank or recommendation on scores; methods of "
         "equal score may differ in it, and it may point the other way.",
+        notes=notes,
     )
-    if not any(likelihood.log_likelihood for likelihood in likelihoods):
-        reasons = {one.reason for one in likelihoods if one.cell.answers_by_seed}
-        notes = tuple(f"Not known: {reason}." for reason in sorted(reasons))
-        return table.model_copy(update={"notes": notes}) if notes else None, None, {}
-    ended = [(row, one) for row, one in zip(rows, likelihoods, strict=True) if row.cell.final]
-    generates = rows[0].cell.objective.generates
-    table = table.model_copy(
-        update={
-            "columns": (
-                LABEL,
-                Column(name="log_likelihood", heading="log-likelihood [95 %]", digits=_DIGITS),
-                Column(name="brier", heading="Brier score [95 %]", digits=_DIGITS),
-                Column(name="log_likelihood", heading="n x seeds", kind="basis"),
-                Column(name="fitted", heading="fitted"),
-                Column(name="verdict", heading="verdict", kind="words"),
-            ),
-            "rows": tuple(_write_likelihood(row, one, comparisons.pairs) for row, one in ended),
-            "notes": tuple(_note_likelihoods([one for _, one in ended], generates)),
-        }
+    if not ended:
+        return table, None, {}
+    pairs = LikelihoodPairs(
+        unit="nats a reference token" if generates else "nats an example",
+        pairs=tuple(
+            write_pair(model, pair)
+            for model, of_model in comparisons.pairs.items()
+            for pair in of_model
+        ),
     )
-    pairs = [
-        write_pair(model, pair)
-        for model, of_model in comparisons.pairs.items()
-        for pair in of_model
-    ]
-    unit = "nats a reference token" if generates else "nats an example"
     runs = {
         run_id: LikelihoodOfRun(
             log_likelihood=float(run.log_likelihood.sum() / run.weight.sum()),
@@ -211,10 +202,10 @@ def build_likelihood(
             deviation=run.deviation,
             examples=len(run.log_likelihood),
         )
-        for one in likelihoods
-        for run_id, run in one.runs.items()
+        for _, likelihood in cells
+        for run_id, run in likelihood.runs.items()
     }
-    return table, LikelihoodPairs(unit=unit, pairs=tuple(pairs)), runs
+    return table, pairs, runs
 
 
 def write_pair(model: str, pair: Pair) -> PairDifference:
@@ -232,19 +223,22 @@ def write_pair(model: str, pair: Pair) -> PairDifference:
 
 def _write_likelihood(
     row: Row, likelihood: CellLikelihood, pairs: Mapping[str, Sequence[Pair]]
-) -> TableRow:
+) -> RowValues:
     def score(of: BootstrapScore | None) -> Score | None:
         return None if of is None else Score.read(confidence_interval(of))
 
-    first = likelihood.log_likelihood
+    first = score(likelihood.log_likelihood)
+    verdict = f"none: {likelihood.reason}"
+    if first is not None:
+        cell = likelihood.cell
+        verdict = _format_verdict(cell, pairs.get(cell.model, ()))
     return {
         **row.names,
-        "log_likelihood": score(first),
-        "brier": score(likelihood.brier),
-        "fitted": _format_fitted(likelihood.runs.values()),
-        "verdict": f"none: {likelihood.reason}"
-        if first is None
-        else _format_verdict(likelihood.cell, pairs.get(likelihood.cell.model, ())),
+        column("log_likelihood", "log-likelihood [95 %]", digits=_DIGITS): first,
+        column("brier", "Brier score [95 %]", digits=_DIGITS): score(likelihood.brier),
+        column("log_likelihood", "n x seeds", "basis"): first,
+        column("fitted"): _format_fitted(likelihood.runs.values()),
+        column("verdict", kind="words"): verdict,
     }
 
 
@@ -328,27 +322,27 @@ def build_text_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
         explained.append("TER counts edits: less is better.")
     if {"exact_match", "token_f1"} & names.keys():
         explained.append("Exact match and token F1 compare words after SQuAD's normalisation.")
-    return Table(
-        name="translations",
-        title=f"Every score of the {'translations' if objective.between_languages else 'texts'}",
-        above=" ".join(explained),
-        columns=(
-            LABEL,
-            *(Column(name=metric.name, heading=metric.title) for metric in scored_by),
-            *(
-                Column(name=name, heading=segment_metrics[name].title, digits=_DIGITS)
-                for name in optional
-            ),
-        ),
-        rows=tuple(
+    return Table.collect(
+        "translations",
+        f"Every score of the {'translations' if objective.between_languages else 'texts'}",
+        (
             {
                 **row.names,
-                **{metric.name: _score_corpus(row.cell, metric.name) for metric in scored_by},
-                **{name: Score.read(segment_interval(row, name)) for name in optional},
+                **{
+                    column(metric.name, metric.title): _score_corpus(row.cell, metric.name)
+                    for metric in scored_by
+                },
+                **{
+                    column(name, segment_metrics[name].title, digits=_DIGITS): Score.read(
+                        segment_interval(row, name)
+                    )
+                    for name in optional
+                },
             }
             for row in scored
         ),
-        notes=tuple(_note_texts(scored, scored_by, optional)),
+        above=" ".join(explained),
+        notes=_note_texts(scored, scored_by, optional),
     )
 
 
@@ -456,59 +450,45 @@ def build_prediction_tables(tasks: Sequence[Sequence[Row]]) -> tuple[Table | Non
 def _build_prediction_table(pairs: Sequence[tuple[Row, Backtest]]) -> Table | None:
     if not pairs:
         return None
-    headings = (
-        *("peak: predicted", "measured", "ratio"),
-        *("time to train: predicted", "measured", "ratio"),
-    )
-    names = [
-        f"{kind}_{part}"
-        for kind in ("peak", "seconds")
-        for part in ("predicted", "measured", "ratio")
-    ]
-    return Table(
-        name="predictions",
-        title="Predicted and measured",
-        above="Each method predicted as if it had never run here: from first principles "
-        "(operations, bytes), fitted to the runs of the other methods on the same model and "
-        "device. A ratio over 1: predicted too much. Seconds are for the steps that were made, "
-        "since early stopping is not foreseen.",
-        columns=(
-            LABEL,
-            *(Column(name=n, heading=h) for n, h in zip(names, headings, strict=True)),
-        ),
-        rows=tuple(
+    return Table.collect(
+        "predictions",
+        "Predicted and measured",
+        (
             {
                 **row.names,
-                **dict(
-                    zip(
-                        names,
-                        (
-                            *_compare_predictions(backtest.peaks, format_bytes),
-                            *_compare_predictions(backtest.seconds, format_seconds),
-                        ),
-                        strict=True,
-                    )
+                **_compare_predictions("peak", "peak", backtest.peaks, format_bytes),
+                **_compare_predictions(
+                    "seconds", "time to train", backtest.seconds, format_seconds
                 ),
             }
             for row, backtest in pairs
         ),
-        notes=tuple(_note_predictions([backtest for _, backtest in pairs])),
+        above="Each method predicted as if it had never run here: from first principles "
+        "(operations, bytes), fitted to the runs of the other methods on the same model and "
+        "device. A ratio over 1: predicted too much. Seconds are for the steps that were made, "
+        "since early stopping is not foreseen.",
+        notes=_note_predictions([backtest for _, backtest in pairs]),
     )
 
 
 def _compare_predictions(
-    pairs: Sequence[tuple[float, float]], format_: Callable[[float], str]
-) -> tuple[Amount | None, Amount | None, Amount | None]:
+    name: str, title: str, pairs: Sequence[tuple[float, float]], format_: Callable[[float], str]
+) -> RowValues:
     """Medians of predicted and measured, and of their ratios."""
-    if not pairs:
-        return None, None, None
-    predicted, measured = (statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = statistics.median(p / m for p, m in pairs)
-    return (
-        Amount(value=predicted, text=format_(predicted)),
-        Amount(value=measured, text=format_(measured)),
-        Amount(value=ratio, text=format_ratios(pairs)),
+    amounts: tuple[Amount | None, ...] = (None, None, None)
+    if pairs:
+        medians = [statistics.median(side) for side in zip(*pairs, strict=True)]
+        ratio = statistics.median(predicted / measured for predicted, measured in pairs)
+        amounts = (
+            *(Amount(value=median, text=format_(median)) for median in medians),
+            Amount(value=ratio, text=format_ratios(pairs)),
+        )
+    columns = (
+        column(f"{name}_predicted", f"{title}: predicted"),
+        column(f"{name}_measured", "measured"),
+        column(f"{name}_ratio", "ratio"),
     )
+    return dict(zip(columns, amounts, strict=True))
 
 
 def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
@@ -521,11 +501,12 @@ def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
 
 
 def _note_predictions(backtests: Sequence[Backtest]) -> Iterable[str]:
-    peaks = [(backtest.peaks, backtest.basis_peaks) for backtest in backtests]
-    seconds = [(backtest.seconds, backtest.basis_seconds) for backtest in backtests]
-    for quantity, known in (("Peak memory", peaks), ("Time to train", seconds)):
-        if pairs := [pair for of_method, _ in known for pair in of_method]:
-            counts = sorted(runs for of_method, runs in known if of_method)
+    for quantity, methods in (
+        ("Peak memory", [(backtest.peaks, backtest.basis_peaks) for backtest in backtests]),
+        ("Time to train", [(backtest.seconds, backtest.basis_seconds) for backtest in backtests]),
+    ):
+        if pairs := [pair for of_method, _ in methods for pair in of_method]:
+            counts = sorted(runs for of_method, runs in methods if of_method)
             span = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
             yield (
                 f"{quantity}, predicted to measured over all methods: {format_ratios(pairs)}; "

@@ -113,8 +113,6 @@ _FORMATTERS = (
     format_seconds,
     format_units,
     pluralise,
-    tables.build_pair_table,
-    tables.build_failure_table,
     tables.find_word_columns,
     tables.format_value,
 )
@@ -174,7 +172,9 @@ def render_page(
             specs=[[chart.spec for chart in part["fronts"]] for part in parts],
             rows=rows,
             score_bases=list_score_bases(report.tasks),
-            over_tasks_note=tables.OVER_TASKS_NOTE,
+            over_tasks=tables.build_over_tasks_table,
+            pairs=tables.build_pair_table,
+            failures=tables.build_failure_table(report),
             several=len({row.model for row in rows if row.memory}) > 1,
         )
     )
@@ -218,6 +218,7 @@ def _draw_task(task: TaskReport) -> dict[str, Any]:
         "costs": tables.build_cost_table(task, costs),
         "bytes": tables.build_memory_table(task),
         "size_table": tables.build_size_table(task),
+        "rates": tables.build_rate_table(task),
     }
 
 

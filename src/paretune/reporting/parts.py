@@ -6,6 +6,7 @@ Field descriptions are those of the site's page on JSON; names in JSON are the f
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -13,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from paretune.analysis.memory_breakdown import RESIDENT_PARTS
 from paretune.analysis.pareto.costs import Axis
 from paretune.metrics.classification import NO_LABEL
-from paretune.reporting.text.formatting import format_interval, format_rate, format_units
+from paretune.reporting.text.formatting import format_rate
 from paretune.terminal.notebook import html_block, html_code, html_lines
 from paretune.terminal.plural import pluralise
 
@@ -135,19 +136,6 @@ class TriedRate(Part):
     )
     folds: int = Field(description="number of selection parts")
     lost: int = Field(description="how many of them diverged or ran out of memory")
-
-    @property
-    def text(self) -> str:
-        """``1e-3: 0.71 [0.60, 0.82] (40 × 1, 1 fold)``."""
-        folds = pluralise(self.folds, "fold")
-        lost = f", {self.lost} lost" if self.lost else ""
-        if self.score is None:
-            score = "lost" if self.lost == self.folds else "no answers stored"
-            return f"{format_rate(self.rate)}: {score} ({folds}{lost})"
-        return (
-            f"{format_rate(self.rate)}: {format_interval(self.score)} "
-            f"({format_units(self.score)} × 1, {folds}{lost})"
-        )
 
 
 class BestOfTrials(Part):
@@ -473,11 +461,27 @@ class Column(Part):
     digits: int | None = Field(
         default=None, description="decimal digits of a score; null: by its scale"
     )
-    detail: bool = Field(default=False, description="true: only the page has it")
 
 
 Value = Score | Amount | str | float | int | bool | None
 TableRow = dict[str, Value]
+
+RowValues = dict[Column | str, Value]
+"""Values of a row by column; a value under a text is in files only (CSV, Parquet)."""
+
+
+def column(
+    name: str,
+    heading: str = "",
+    kind: Literal["value", "basis", "points", "words"] = "value",
+    digits: int | None = None,
+) -> Column:
+    """A column, whose heading is its name unless it has another."""
+    return Column(name=name, heading=heading or name, kind=kind, digits=digits)
+
+
+LABEL = column("label", "method", "words")
+"""The method of a row."""
 
 
 class Table(Part):
@@ -493,6 +497,31 @@ class Table(Part):
     columns: tuple[Column, ...] = Field(default=(), description="in order")
     rows: tuple[TableRow, ...] = Field(default=(), description="values by the names of the columns")
     notes: tuple[str, ...] = Field(default=(), description="what must be known of it")
+
+    @classmethod
+    def collect(
+        cls,
+        name: str,
+        title: str,
+        rows: Iterable[RowValues],
+        *,
+        above: str = "",
+        notes: Iterable[str] = (),
+    ) -> Self:
+        """The table of these rows."""
+        values = list(rows)
+        columns = dict.fromkeys(key for row in values for key in row if isinstance(key, Column))
+        return cls(
+            name=name,
+            title=title,
+            above=above,
+            columns=tuple(columns),
+            rows=tuple(
+                {key.name if isinstance(key, Column) else key: value for key, value in row.items()}
+                for row in values
+            ),
+            notes=tuple(notes),
+        )
 
 
 class AnsweredSide(Part):

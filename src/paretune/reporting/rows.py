@@ -20,6 +20,7 @@ from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.objectives.readouts import by_language_model
 from paretune.reporting.parts import (
+    LABEL,
     Amount,
     BaselineDifference,
     BaselineVerdict,
@@ -31,9 +32,9 @@ from paretune.reporting.parts import (
     LikelihoodOfRun,
     MemoryParts,
     Ranks,
+    RowValues,
     Score,
     SelectionPoint,
-    TableRow,
     TriedRate,
 )
 from paretune.reporting.text.formatting import (
@@ -89,12 +90,12 @@ class Row:
         return None if self.cell.model == NO_MODEL else self.model
 
     @property
-    def names(self) -> TableRow:
-        """The keys of its row in a :class:`~paretune.reporting.parts.Table`."""
+    def names(self) -> RowValues:
+        """Its first values in a row of a :class:`~paretune.reporting.parts.Table`."""
         return {
             "model": self.model_key,
             "method": sanitise_line(self.cell.method),
-            "label": self.method,
+            LABEL: self.method,
             "baseline": self.cell.baseline,
         }
 

@@ -8,13 +8,7 @@ from statistics import median
 from typing import Any
 
 from paretune.methods.core.options import ALL, list_layers
-from paretune.reporting.measures import LABEL
-from paretune.reporting.parts import (
-    Amount,
-    Column,
-    Table,
-    TableRow,
-)
+from paretune.reporting.parts import Amount, RowValues, Table, column
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import (
     format_amount,
@@ -81,30 +75,21 @@ def build_search_table(rows: Sequence[Row], records: Sequence[Record]) -> Table 
             notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
     if not lines:
         return None
-    return Table(
-        name="search",
-        title="What the search found",
+    return Table.collect(
+        "search",
+        "What the search found",
+        lines,
         above="A search tries combinations of methods in groups of layers on the selection part, "
         "with one seed each; what it found was then trained anew, as every method. A layer in "
         "which a method stands is ■, lowest first. Searches of one model share their trials: "
         "counted are all in the space of a search, also those that another one asked for.",
-        columns=(
-            LABEL,
-            Column(name="combination", heading="combination", kind="words"),
-            Column(name="layers", heading="layers", kind="words"),
-            Column(name="selected", heading="selection said"),
-            Column(name="tested", heading="test says"),
-            Column(name="trials", heading="trials"),
-            Column(name="seconds", heading="their training"),
-        ),
-        rows=tuple(lines),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
 def build_search_front_table(rows: Sequence[Row], records: Sequence[Record]) -> Table | None:
     """The front of the first search of each model, of the first outer fold; None without one."""
-    lines: list[TableRow] = []
+    lines: list[RowValues] = []
     notes: list[str] = []
     completed = [(row, result) for row in rows if (result := _find(row)) is not None]
     for model in dict.fromkeys(row.model for row, _ in completed):
@@ -119,30 +104,20 @@ def build_search_front_table(rows: Sequence[Row], records: Sequence[Record]) -> 
             notes += _describe_importance(review, row)
     if not lines:
         return None
-    return Table(
-        name="search-front",
-        title="The front of the search",
+    return Table.collect(
+        "search-front",
+        "The front of the search",
+        lines,
         above="Of all trials, the combinations than which none is cheaper and believed to be "
         "better. Believed is the mean of a model of all scores, with 95 % of what it leaves open; "
         "scored is one run on the selection part. No test answer is in this table.",
-        columns=(
-            LABEL,
-            Column(name="combination", heading="combination", kind="words"),
-            Column(name="layers", heading="layers", kind="words"),
-            Column(name="rate", heading="rate"),
-            Column(name="cost", heading="cost"),
-            Column(name="believed", heading="believed [95 %]"),
-            Column(name="scored", heading="scored"),
-            Column(name="tested_as", heading="tested as", kind="words"),
-        ),
-        rows=tuple(lines),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
 def _describe_front(
     review: SearchReview, by: str, entered: Sequence[tuple[Row, _SearchResult]]
-) -> Iterable[TableRow]:
+) -> Iterable[RowValues]:
     for trial, record in zip(review.front, review.records, strict=True):
         combination, rate = record.run.method.options["methods"], record.run.learning_rate
         names = [
@@ -153,13 +128,13 @@ def _describe_front(
         half = _NORMAL * trial.deviation
         believed = f"{trial.score:.3f} [{trial.score - half:.3f}, {trial.score + half:.3f}]"
         yield {
-            "combination": describe_layers(combination),
-            "layers": draw_layers(combination, record.layer_count or 1),
-            "rate": Amount(value=rate, text=format_rate(rate)),
-            "cost": Amount(value=trial.price, text=_format_price(trial.price, by)),
-            "believed": Amount(value=trial.score, text=believed),
-            "scored": Amount(value=trial.raw, text=f"{trial.raw:.3f}"),
-            "tested_as": ", ".join(names) or "–",
+            column("combination", kind="words"): describe_layers(combination),
+            column("layers", kind="words"): draw_layers(combination, record.layer_count or 1),
+            column("rate"): Amount(value=rate, text=format_rate(rate)),
+            column("cost"): Amount(value=trial.price, text=_format_price(trial.price, by)),
+            column("believed", "believed [95 %]"): Amount(value=trial.score, text=believed),
+            column("scored"): _round_amount(trial.raw),
+            column("tested_as", "tested as", "words"): ", ".join(names) or "–",
         }
 
 
@@ -194,22 +169,27 @@ def _list_trials(row: Row, result: _SearchResult, records: Sequence[Record]) -> 
     ]
 
 
-def _describe(row: Row, result: _SearchResult, trials: Sequence[Record]) -> TableRow:
+def _describe(row: Row, result: _SearchResult, trials: Sequence[Record]) -> RowValues:
     selected = _score_on_selection(row, result, trials)
-    tested = row.interval.estimate if row.interval else None
     counts = {record.layer_count for record in trials} - {None}
     strip = draw_layers(result.combination, counts.pop() or 1) if len(counts) == 1 else "–"
-    seconds = [s for r in trials if (s := r.train_seconds) is not None]
+    seconds = sum(s for record in trials if (s := record.train_seconds) is not None)
     return {
-        "combination": describe_layers(result.combination),
-        "layers": strip,
-        "selected": None if selected is None else Amount(value=selected, text=f"{selected:.3f}"),
-        "tested": None if tested is None else Amount(value=tested, text=f"{tested:.3f}"),
-        "trials": len(trials),
-        "seconds": Amount(value=sum(seconds), text=format_seconds(sum(seconds)))
+        column("combination", kind="words"): describe_layers(result.combination),
+        column("layers", kind="words"): strip,
+        column("selected", "selection said"): None if selected is None else _round_amount(selected),
+        column("tested", "test says"): _round_amount(row.interval.estimate)
+        if row.interval
+        else None,
+        column("trials"): len(trials),
+        column("seconds", "their training"): Amount(value=seconds, text=format_seconds(seconds))
         if seconds
         else None,
     }
+
+
+def _round_amount(value: float) -> Amount:
+    return Amount(value=value, text=f"{value:.3f}")
 
 
 def _score_on_selection(row: Row, result: _SearchResult, trials: Sequence[Record]) -> float | None:

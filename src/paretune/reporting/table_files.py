@@ -18,7 +18,7 @@ from paretune.reporting.parts import (
     Table,
     TableRow,
 )
-from paretune.reporting.tables import build_tables, format_rows, hide_details
+from paretune.reporting.tables import build_tables, format_rows
 from paretune.reporting.text import escape
 
 COLUMNS: Mapping[str, tuple[type, str]] = {
@@ -30,6 +30,7 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
     "metric": (str, "what the score is, in words"),
     "score": (float, "mean over seeds on the test part"),
     "difference": (float, "score less that of the baseline, paired on the same examples"),
+    "points": (float, "method less reference in points, over all tasks"),
     "low": (float, "lower end of the 95 % interval"),
     "high": (float, "upper end of the 95 % interval"),
     "n": (int, "test examples; of rates on trial selection examples"),
@@ -47,6 +48,8 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
     "folds": (int, "selection parts"),
     "lost": (int, "how many of them diverged or did not fit"),
     "verdict": (str, "what may be said beside the baselines"),
+    "by_task": (str, "each task with its difference"),
+    "further": (str, "how effects differ between tasks, and what failed"),
     "flags": (str, "what else must be known"),
     "failed": (int, "runs that diverged, ran out of memory or answer a constant"),
     "failed_of": (int, "runs that did or did not"),
@@ -240,7 +243,6 @@ def render_markdown(table: Table) -> str:
 
 def _read_texts(table: Table) -> tuple[list[str], list[list[str]], list[bool]]:
     """Headings, texts by row, and which columns hold numbers: they are aligned to the right."""
-    table = hide_details(table)
     texts = format_rows(table)
     starts = [
         [text.removeprefix("<")[:1] for text in column] for column in zip(*texts, strict=True)

@@ -10,16 +10,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from paretune.analysis.pareto.costs import Axis
 from paretune.methods.core.titles import title_of
-from paretune.reporting.document import Report, TaskReport
+from paretune.reporting.document import OverTasksLine, Report, TaskReport
 from paretune.reporting.parts import (
+    LABEL,
     Amount,
-    CellCost,
     CellReport,
     Column,
     PairDifference,
+    RowValues,
     Score,
     Table,
     TableRow,
+    column,
 )
 from paretune.reporting.text.formatting import (
     format_amount,
@@ -40,22 +42,13 @@ from paretune.terminal.sanitise import sanitise_line
 
 WORDS = 40
 """A column with longer texts holds sentences."""
-LABEL = Column(name="label", heading="method", kind="words")
-_SCORE = Column(name="score", heading="score [95 %]")
-_BASIS = Column(name="score", heading="n x seeds", kind="basis")
+_SCORE = column("score", "score [95 %]")
+_BASIS = column("score", "n x seeds", "basis")
+_P_HOLM = column("p_holm", "p (corrected)")
 _NO_SCORE = Amount(value=None, text="no score")
 _INTERVALS = (
     "Intervals: 95 %, over seeds and test examples; n x seeds: number of test examples (in groups "
     "that depend on one another) and of seeds."
-)
-
-
-OVER_TASKS_NOTE = (
-    "First minus second in points (hundredths of the metric's highest value) with 95 % intervals; "
-    "each task weighs as many rows as its test part has. Better or worse: proven at 95 % on these "
-    "tasks, corrected over all lines of this table (Holm). Where effects differ "
-    "between tasks (Welch's test, p under 0.10) the interval for any such tasks stands beside it, "
-    "from three tasks on."
 )
 
 
@@ -75,12 +68,6 @@ def format_value(column: Column, row: TableRow) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def hide_details(table: Table) -> Table:
-    """A table without the columns that only the page has room for."""
-    columns = tuple(column for column in table.columns if not column.detail)
-    return table.model_copy(update={"columns": columns})
-
-
 def format_rows(table: Table) -> list[list[str]]:
     """The texts of a table, row by row."""
     return [[format_value(column, row) for column in table.columns] for row in table.rows]
@@ -92,37 +79,27 @@ def find_word_columns(table: Table) -> frozenset[int]:
     return frozenset(place for place, length in enumerate(longest) if length > WORDS)
 
 
-def _name(cell: CellReport) -> TableRow:
+def _name(cell: CellReport) -> RowValues:
     return {
         "model": cell.model,
         "method": cell.method,
-        "label": cell.label,
+        LABEL: cell.label,
         "baseline": cell.baseline,
     }
 
 
 def build_score_table(task: TaskReport) -> Table:
     """Scores beside the baselines: a row for each cell of which a run has ended."""
-    return Table(
-        name="scores",
-        title="Scores beside the baselines",
-        columns=(
-            LABEL,
-            _SCORE,
-            Column(name="rank", heading="rank"),
-            _BASIS,
-            Column(name="rate", heading="rate", kind="words"),
-            Column(name="words", heading="beside the baselines", kind="words"),
-            Column(name="shortfall", heading="points below best"),
-            Column(name="failures", heading="failed runs"),
-            Column(name="seed_share", heading="from seeds", detail=True),
-        ),
-        rows=tuple(_read_score_row(task, cell) for cell in task.cells if cell.has_ended),
-    )
+    rows = (_read_score_row(task, cell) for cell in task.cells if cell.has_ended)
+    return Table.collect("scores", "Scores beside the baselines", rows)
 
 
-def _read_score_row(task: TaskReport, cell: CellReport) -> TableRow:
-    score, verdict, points = cell.score, cell.verdict, cell.at_most_points_worse
+def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
+    score, verdict, failures = cell.score, cell.verdict, cell.failures
+    points = cell.at_most_points_worse
+    shortfall = "–"
+    if points is not None:
+        shortfall = f"≤ {points:.{1 if points < 10 else 0}f}" if points > 0 else "best"
     marks = {"undecided": cell.rate_undecided, "edge": bool(cell.rate_edge)}
     words = verdict.summary if verdict else "baseline" if cell.baseline else ""
     share = "" if score is None else "not known"
@@ -131,60 +108,46 @@ def _read_score_row(task: TaskReport, cell: CellReport) -> TableRow:
     return {
         **_name(cell),
         "metric": task.metric_title,
-        "score": score or _NO_SCORE,
-        "rank": format_rank(cell.rank),
-        "rate": cell.rate_text,
-        "words": "; ".join(filter(None, (words, *cell.flags))),
-        "shortfall": _format_shortfall(points),
-        "failures": format_failed(cell.failures),
-        "seed_share": share,
+        _SCORE: score or _NO_SCORE,
+        column("rank"): format_rank(cell.rank),
+        _BASIS: score or _NO_SCORE,
+        column("rate", kind="words"): cell.rate_text,
+        column("words", "beside the baselines", "words"): "; ".join(
+            filter(None, (words, *cell.flags))
+        ),
+        column("shortfall", "points below best"): shortfall,
+        column("failures", "failed runs"): format_failed(failures),
+        column("seed_share", "from seeds"): share,
         "verdict_standing": verdict.standing if verdict else "",
         "from_seeds": score.share_seeds if score else None,
         "learning_rate": cell.rate,
         "rate_marks": ", ".join(mark for mark, holds in marks.items() if holds),
         "verdict": verdict.summary if verdict else "",
         "flags": "; ".join(cell.flags),
-        "failed": cell.failures.failed if cell.failures else None,
-        "failed_of": cell.failures.runs if cell.failures else None,
-        "failed_high": cell.failures.high if cell.failures else None,
+        "failed": failures.failed if failures else None,
+        "failed_of": failures.runs if failures else None,
+        "failed_high": failures.high if failures else None,
         "at_most_points_worse": points,
     }
 
 
-def _format_shortfall(points: float | None) -> str:
-    """``≤ 4.2``: points that a method may be worse than the best; ``best`` where that is proven."""
-    if points is None:
-        return "–"
-    return f"≤ {points:.1f}" if 0 < points < 10 else f"≤ {points:.0f}" if points else "best"
-
-
 def build_comparison_table(task: TaskReport) -> Table:
     """Differences from the baselines."""
-    return Table(
-        name="comparisons",
-        title="Differences from the baselines",
-        columns=(
-            LABEL,
-            Column(name="against", heading="against", kind="words"),
-            Column(name="difference", heading="difference [95 %]"),
-            Column(name="difference", heading="n x seeds", kind="basis"),
-            Column(name="p_holm", heading="p (corrected)"),
-            Column(name="standing", heading="standing", kind="words"),
-        ),
-        rows=tuple(
-            {
-                **_name(cell),
-                "against": comparison.baseline,
-                "metric": task.metric_title,
-                "difference": comparison.difference,
-                "p": comparison.difference.p,
-                "p_holm": _p_value(comparison.p_holm),
-                "standing": comparison.standing,
-            }
-            for cell in task.cells
-            for comparison in cell.comparisons
-        ),
+    rows: Iterable[RowValues] = (
+        {
+            **_name(cell),
+            column("against", kind="words"): comparison.baseline,
+            "metric": task.metric_title,
+            column("difference", "difference [95 %]"): comparison.difference,
+            column("difference", "n x seeds", "basis"): comparison.difference,
+            "p": comparison.difference.p,
+            _P_HOLM: _p_value(comparison.p_holm),
+            column("standing", kind="words"): comparison.standing,
+        }
+        for cell in task.cells
+        for comparison in cell.comparisons
     )
+    return Table.collect("comparisons", "Differences from the baselines", rows)
 
 
 def _p_value(p: float) -> Amount:
@@ -196,38 +159,25 @@ def build_pair_table(
 ) -> Table:
     """Every pair on a model, by scores or by log-likelihoods."""
     words = {"above": "first is better", "below": "second is better", "unclear": "undecided"}
+    decision = column("decision", kind="words")
     if likelihoods:
         words |= {"above": "first", "below": "second"}
-    mcnemar = () if likelihoods else (Column(name="mcnemar", heading="McNemar"),)
-    return Table(
-        name="pairs",
-        title="Every pair",
-        columns=(
-            Column(name="label", heading="first", kind="words"),
-            Column(name="second", heading="second", kind="words"),
-            Column(name="difference", heading="difference [95 %]", digits=digits),
-            Column(name="difference", heading="n x seeds", kind="basis"),
-            Column(name="p_holm", heading="p (corrected)"),
-            *mcnemar,
-            Column(
-                name="decision",
-                heading="more likely answers" if likelihoods else "decision",
-                kind="words",
-            ),
-        ),
-        rows=tuple(
-            {
-                "model": pair.model,
-                "label": sanitise_line(title_of(pair.a)),
-                "second": sanitise_line(title_of(pair.b)),
-                "difference": pair.difference,
-                "p_holm": _p_value(pair.p_holm),
-                "mcnemar": None if pair.mcnemar_p is None else _p_value(pair.mcnemar_p),
-                "decision": words[pair.standing],
-            }
-            for pair in pairs
-        ),
-    )
+        decision = column("decision", "more likely answers", "words")
+
+    def read(pair: PairDifference) -> RowValues:
+        mcnemar = None if pair.mcnemar_p is None else _p_value(pair.mcnemar_p)
+        return {
+            "model": pair.model,
+            column("label", "first", "words"): sanitise_line(title_of(pair.a)),
+            column("second", kind="words"): sanitise_line(title_of(pair.b)),
+            column("difference", "difference [95 %]", digits=digits): pair.difference,
+            column("difference", "n x seeds", "basis"): pair.difference,
+            _P_HOLM: _p_value(pair.p_holm),
+            **({} if likelihoods else {column("mcnemar", "McNemar"): mcnemar}),
+            decision: words[pair.standing],
+        }
+
+    return Table.collect("pairs", "Every pair", map(read, pairs))
 
 
 FRONT_HEADINGS: Mapping[Axis, str] = {
@@ -248,36 +198,28 @@ def build_front_table(task: TaskReport) -> Table | None:
         for front in task.fronts
         for point in front.points
     }
-    if not points:
-        return None
-    rows: list[TableRow] = []
+    rows: list[RowValues] = []
     for cell in task.cells:
-        on_axes = [points.get((cell.model, cell.method, front.axis)) for front in task.fronts]
-        present = [point for point in on_axes if point]
-        if present:
-            costs: TableRow = {
-                front.axis: "not measured"
-                if point is None
-                else Amount(
-                    value=point.value,
-                    text=f"{format_amount(front.axis, point.value)} | "
-                    f"{format_share(point.probability)}",
-                )
-                for front, point in zip(task.fronts, on_axes, strict=True)
-            }
-            rows.append(
-                {**_name(cell), "constant": cell.collapsed, "score": present[0].score, **costs}
+        on_axes = {f.axis: points.get((cell.model, cell.method, f.axis)) for f in task.fronts}
+        present = [point for point in on_axes.values() if point]
+        if not present:
+            continue
+        row = {**_name(cell), "constant": cell.collapsed}
+        row |= {_SCORE: present[0].score, _BASIS: present[0].score}
+        for axis, point in on_axes.items():
+            text = "not measured"
+            if point:
+                text = f"{format_amount(axis, point.value)} | {format_share(point.probability)}"
+            row[column(axis, FRONT_HEADINGS[axis])] = Amount(
+                value=point.value if point else None, text=text
             )
-    return Table(
-        name="front",
-        title="Pareto front: cost | probability of being on it",
-        columns=(
-            LABEL,
-            _SCORE,
-            _BASIS,
-            *(Column(name=f.axis, heading=FRONT_HEADINGS[f.axis]) for f in task.fronts),
-        ),
-        rows=tuple(rows),
+        rows.append(row)
+    if not rows:
+        return None
+    return Table.collect(
+        "front",
+        "Pareto front: cost | probability of being on it",
+        rows,
         notes=(
             "Cost, and the share of 2,000 draws (test examples, seeds, cost where its spread "
             "was measured) in which no other configuration is both as cheap and as good. The "
@@ -287,52 +229,55 @@ def build_front_table(task: TaskReport) -> Table | None:
     )
 
 
-COSTS: Mapping[str, tuple[str, str, Callable[[CellCost], Amount]]] = {
-    "memory": ("peak in training", "peak_bytes", lambda cost: cost.memory),
-    "evaluation": ("peak in evaluation", "evaluation_peak_bytes", lambda cost: cost.evaluation),
-    "step": ("step, median (quartiles)", "step_seconds", lambda cost: cost.step),
-    "latency": ("inference per example", "inference_seconds", lambda cost: cost.latency),
-    "trained": ("trained parameters", "trained_parameters", lambda cost: cost.trained),
-    "saved": ("saved", "saved_bytes", lambda cost: cost.saved),
-    "energy": ("energy of a step", "step_joules", lambda cost: cost.energy),
+COSTS = {
+    "memory": column("peak_bytes", "peak in training"),
+    "evaluation": column("evaluation_peak_bytes", "peak in evaluation"),
+    "step": column("step_seconds", "step, median (quartiles)"),
+    "latency": column("inference_seconds", "inference per example"),
+    "trained": column("trained_parameters", "trained parameters"),
+    "saved": column("saved_bytes", "saved"),
+    "energy": column("step_joules", "energy of a step"),
 }
-"""The costs of a cell: heading, name of the column, value."""
+"""The columns of the fields of :class:`~paretune.reporting.parts.CellCost`."""
 
 
 def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> Table:
     """Costs of measured cells; what no cell has is a note with its reasons, and no column.
 
     Args:
-        only: of :data:`COSTS`.
+        only: of :data:`COSTS`; the others are in files alone.
     """
-    cells = task.measured_cells
-    columns, absent = [LABEL], []
-    for heading, name, value_of in (COSTS[key] for key in only):
-        amounts = [value_of(cell.cost) for cell in cells]
-        if all(amount.value is None for amount in amounts):
-            reasons = "; ".join(dict.fromkeys(amount.text for amount in amounts))
-            absent.append(f"{heading[:1].upper()}{heading[1:]}: {reasons}.")
+    costs = [(cell, dict(cell.cost)) for cell in task.measured_cells]
+    measured, absent = [], []
+    for key in only:
+        amounts: list[Amount] = [amounts[key] for _, amounts in costs]
+        if any(amount.value is not None for amount in amounts):
+            measured.append(key)
         else:
-            columns.append(Column(name=name, heading=heading))
+            reasons = "; ".join(dict.fromkeys(amount.text for amount in amounts))
+            heading = COSTS[key].heading
+            absent.append(f"{heading[:1].upper()}{heading[1:]}: {reasons}.")
     conditions = f": {task.conditions}" if task.conditions else ""
     counters = "".join(f" Memory: {counter}." for counter in task.memory_counters)
-    return Table(
-        name="costs",
-        title="Cost",
-        above="One solo measurement each, in a fresh process, unless a range is shown"
-        f"{conditions}.{counters}",
-        columns=tuple(columns),
-        rows=tuple(
+    return Table.collect(
+        "costs",
+        "Cost",
+        (
             {
                 **_name(cell),
                 "measurements": len(cell.costs),
-                **{name: value_of(cell.cost) for _, name, value_of in COSTS.values()},
+                **{
+                    named if key in measured else named.name: amounts[key]
+                    for key, named in COSTS.items()
+                },
                 "conditions": cell.cost.conditions,
                 "counter": cell.cost.counter,
             }
-            for cell in cells
+            for cell, amounts in costs
         ),
-        notes=tuple(absent),
+        above="One solo measurement each, in a fresh process, unless a range is shown"
+        f"{conditions}.{counters}",
+        notes=absent,
     )
 
 
@@ -357,27 +302,29 @@ def build_memory_table(task: TaskReport) -> Table | None:
     basis = "One solo measurement each, in a fresh process."
     if most > 1:
         basis = f"Means over the solo measurements of a cell, {most} at most."
-    return Table(
-        name="bytes",
-        title="Where the bytes go",
+    return Table.collect(
+        "bytes",
+        "Where the bytes go",
+        map(_read_memory_row, cells),
         above=f"{basis} The parts add up to the peak.",
-        columns=(LABEL, *(Column(name=f"{n}_bytes", heading=h) for n, h in _PARTS.items())),
-        rows=tuple(_read_memory_row(cell) for cell in cells),
-        notes=tuple(_note_memory(cells)),
+        notes=_note_memory(cells),
     )
 
 
-def _read_memory_row(cell: CellReport) -> TableRow:
+def _read_memory_row(cell: CellReport) -> RowValues:
     memory = cell.memory
     assert memory is not None  # noqa: S101 - kept for it
-    merged = "working" in dict(memory.stacked_parts)
-    texts = {name: format_part(getattr(memory, name)) for name in _PARTS}
-    if merged:
+    sizes: dict[str, float | None] = {name: dict(memory)[name] for name in _PARTS}
+    texts = {name: format_part(size) for name, size in sizes.items()}
+    if "working" in dict(memory.stacked_parts):
         texts |= {"activations": MERGED, "rest": format_bytes(memory.working or 0)}
     return {
         **_name(cell),
         "measurements": memory.measurements,
-        **{f"{n}_bytes": Amount(value=getattr(memory, n), text=text) for n, text in texts.items()},
+        **{
+            column(f"{name}_bytes", heading): Amount(value=sizes[name], text=texts[name])
+            for name, heading in _PARTS.items()
+        },
         "working_bytes": memory.working,
     }
 
@@ -414,36 +361,24 @@ def build_size_table(task: TaskReport) -> Table | None:
     if not task.size_comparison:
         return None
     sizes = {size.model: size for size in task.model_sizes}
-    rows = [
-        {
+
+    def read(cell: CellReport) -> RowValues:
+        size = sizes[cell.model or ""]
+        parameters = Amount(value=size.parameters, text=format_parameters(size.parameters))
+        return {
             **_name(cell),
-            "model_parameters": Amount(
-                value=sizes[cell.model].parameters,
-                text=format_parameters(sizes[cell.model].parameters),
-            ),
-            "counted_from": sizes[cell.model].source,
+            column("model_parameters", "parameters"): parameters,
+            "counted_from": size.source,
             "metric": task.metric_title,
-            "score": cell.score,
+            _SCORE: cell.score,
+            _BASIS: cell.score,
             "measurements": len(cell.costs),
-            "peak_bytes": cell.cost.memory,
+            column("peak_bytes", "peak memory in training"): cell.cost.memory,
         }
-        for _, cells in group_by_size(task)
-        for cell in cells
-        if cell.model
-    ]
-    return Table(
-        name="sizes",
-        title="Model size, score and memory",
-        columns=(
-            LABEL,
-            Column(name="model_parameters", heading="parameters"),
-            _SCORE,
-            _BASIS,
-            Column(name="peak_bytes", heading="peak memory in training"),
-        ),
-        rows=tuple(rows),
-        notes=(f"{task.key}: {task.size_comparison}",),
-    )
+
+    cells = (cell for _, cells in group_by_size(task) for cell in cells)
+    notes = [f"{task.key}: {task.size_comparison}"]
+    return Table.collect("sizes", "Model size, score and memory", map(read, cells), notes=notes)
 
 
 def group_by_size(task: TaskReport) -> list[tuple[str, list[CellReport]]]:
@@ -461,32 +396,25 @@ def group_by_size(task: TaskReport) -> list[tuple[str, list[CellReport]]]:
 
 def build_rate_table(task: TaskReport) -> Table:
     """How the learning rates were chosen."""
-    return Table(
-        name="rates",
-        title="How the learning rates were chosen",
-        columns=(
-            LABEL,
-            Column(name="rate", heading="rate", kind="words"),
-            Column(name="selection_score", heading="selection score [95 %]"),
-            Column(name="selection_score", heading="n x seeds", kind="basis"),
-            Column(name="folds", heading="folds"),
-            Column(name="lost", heading="lost"),
-            Column(name="choice", heading="chosen", kind="words"),
-        ),
-        rows=tuple(
-            {
-                **_name(cell),
-                "rate": format_rate(trial.rate),
-                "learning_rate": trial.rate,
-                "selection_score": trial.score or _NO_SCORE,
-                "folds": trial.folds,
-                "lost": trial.lost,
-                "chosen": trial.rate == cell.rate,
-                "choice": "chosen" if trial.rate == cell.rate else "",
-            }
-            for cell in task.cells
-            for trial in cell.tried
-        ),
+    rows: Iterable[RowValues] = (
+        {
+            **_name(cell),
+            column("rate", kind="words"): format_rate(trial.rate),
+            "learning_rate": trial.rate,
+            column("selection_score", "selection score [95 %]"): trial.score or _NO_SCORE,
+            column("selection_score", "n x seeds", "basis"): trial.score or _NO_SCORE,
+            column("folds"): trial.folds,
+            column("lost"): trial.lost,
+            "chosen": trial.rate == cell.rate,
+            column("choice", "chosen", "words"): "chosen" if trial.rate == cell.rate else "",
+        }
+        for cell in task.cells
+        for trial in cell.tried
+    )
+    return Table.collect(
+        "rates",
+        "How the learning rates were chosen",
+        rows,
         notes=(
             "Selection score: mean primary score on the selection parts, with 95 % over their "
             "examples; one tuning seed, so seeds are not in it. It chooses the rate and is no "
@@ -495,33 +423,65 @@ def build_rate_table(task: TaskReport) -> Table:
     )
 
 
-def build_failure_table(report: Report) -> Table:
-    """What failed, of all tasks."""
-    return Table(
-        name="failures",
-        title="What failed",
-        columns=(
-            Column(name="where", heading="runs of", kind="words"),
-            Column(name="outcome", heading="outcome", kind="words"),
-            Column(name="runs", heading="runs"),
-            Column(name="said", heading="what they said", kind="words"),
-        ),
-        rows=tuple(
-            {"where": f.where, "outcome": f.outcome, "runs": f.runs, "said": f.message}
-            for f in report.failures
+def build_over_tasks_table(lines: Sequence[OverTasksLine]) -> Table:
+    """Methods compared over all tasks."""
+    further = any(line.further for line in lines)
+    rows: Iterable[RowValues] = (
+        {
+            "model": line.model,
+            "method": line.method,
+            "against": line.reference,
+            column("label", "methods", "words"): line.pair,
+            column("points", "difference [95 %]"): Amount(value=line.points, text=line.difference),
+            "low": line.low,
+            "high": line.high,
+            "p": line.p,
+            "p_holm": line.p_holm,
+            "standing": line.standing,
+            column("verdict", kind="words"): line.verdict,
+            column("by_task", "by task", "words"): line.by_task,
+            **({column("further", kind="words"): line.further} if further else {}),
+        }
+        for line in lines
+    )
+    return Table.collect(
+        "over-tasks",
+        "Over all tasks",
+        rows,
+        notes=(
+            "First minus second in points (hundredths of the metric's highest value) with 95 % "
+            "intervals; each task weighs as many rows as its test part has. Better or worse: "
+            "proven at 95 % on these tasks, corrected over all lines of this table (Holm). Where "
+            "effects differ between tasks (Welch's test, p under 0.10) the interval for any such "
+            "tasks stands beside it, from three tasks on.",
         ),
     )
 
 
+def build_failure_table(report: Report) -> Table:
+    """What failed, of all tasks."""
+    rows: Iterable[RowValues] = (
+        {
+            column("where", "runs of", "words"): failure.where,
+            column("outcome", kind="words"): failure.outcome,
+            column("runs"): failure.runs,
+            column("said", "what they said", "words"): failure.message,
+        }
+        for failure in report.failures
+    )
+    return Table.collect("failures", "What failed", rows)
+
+
 def build_tables(report: Report) -> list[Table]:
     """The tables of all tasks that have rows, as they are written to files."""
-    measures: dict[str, list[tuple[str, Table | None]]] = {}
+    measures: dict[str, list[tuple[str, Table]]] = {}
     for task in report.tasks:
         for table in task.tables:
-            measures.setdefault(table.name, []).append((task.key, list_scores(table)))
+            measures.setdefault(table.name, []).append((task.key, _list_scores(table)))
 
     def join(build: Callable[[TaskReport], Table | None], *notes: str) -> Table:
-        return _join_tasks([(task.key, build(task)) for task in report.tasks], *notes)
+        built = [(task.key, build(task)) for task in report.tasks]
+        return _join_tasks([(key, table) for key, table in built if table], *notes)
 
     tables = (
         join(
@@ -535,51 +495,44 @@ def build_tables(report: Report) -> list[Table]:
         join(build_memory_table),
         join(build_size_table, _INTERVALS),
         join(build_rate_table),
+        build_over_tasks_table(report.over_tasks),
         build_failure_table(report),
     )
     return [table for table in tables if table.rows]
 
 
-def list_scores(table: Table) -> Table:
+def _list_scores(table: Table) -> Table:
     """A row for each score of a table of further measures."""
-    scores = [column for column in table.columns if column.kind in ("value", "points")]
-    return Table(
-        name=table.name,
-        title=table.title,
-        columns=(
-            LABEL,
-            Column(name="metric", heading="measure", kind="words"),
-            Column(name="text", heading="mean [95 %]", kind="words"),
-            _BASIS,
-        ),
-        rows=tuple(
-            {
-                **{key: row.get(key) for key in ("model", "method", "label", "baseline")},
-                "metric": column.heading.removesuffix(" [95 %]"),
-                "text": format_value(column, row),
-                "score": row[column.name],
-            }
-            for row in table.rows
-            for column in scores
-            if isinstance(row.get(column.name), Score)
-        ),
-        notes=(table.above, *table.notes),
+    rows: Iterable[RowValues] = (
+        {
+            "model": row.get("model"),
+            "method": row.get("method"),
+            LABEL: row.get("label"),
+            "baseline": row.get("baseline"),
+            column("metric", "measure", "words"): measure.heading.removesuffix(" [95 %]"),
+            column("text", "mean [95 %]", "words"): format_value(measure, row),
+            _BASIS: score,
+        }
+        for row in table.rows
+        for measure in table.columns
+        if measure.kind in ("value", "points") and isinstance(score := row.get(measure.name), Score)
     )
+    return Table.collect(table.name, table.title, rows, notes=(table.above, *table.notes))
 
 
-def _join_tasks(tables: Sequence[tuple[str, Table | None]], *notes: str) -> Table:
+def _join_tasks(tables: Sequence[tuple[str, Table]], *notes: str) -> Table:
     """One table of all tasks, with task, model and metric in front."""
-    present = [(task, table) for task, table in tables if table is not None and table.rows]
+    present = [(task, table) for task, table in tables if table.rows]
     if not present:
         return Table(name="", title="")
-    names = ["task", "model", *(["metric"] if present[0][1].name == "scores" else [])]
-    columns = dict.fromkeys(column for _, table in present for column in table.columns)
-    rows = [{"task": task, **row} for task, table in present for row in table.rows]
-    notes_of_tasks = [n for _, table in present for n in (table.above, *table.notes) if n]
-    return present[0][1].model_copy(
+    first = present[0][1]
+    names = ["task", "model", *(["metric"] if first.name == "scores" else [])]
+    columns = dict.fromkeys(of_task for _, table in present for of_task in table.columns)
+    notes_of_tasks = (note for _, table in present for note in (table.above, *table.notes))
+    return first.model_copy(
         update={
-            "columns": (*(Column(name=name, heading=name) for name in names), *columns),
-            "rows": tuple(rows),
-            "notes": tuple(dict.fromkeys((*notes, *notes_of_tasks))),
+            "columns": (*map(column, names), *columns),
+            "rows": tuple({"task": task, **row} for task, table in present for row in table.rows),
+            "notes": tuple(dict.fromkeys(filter(None, (*notes, *notes_of_tasks)))),
         }
     )

@@ -279,8 +279,7 @@ def show_report(
         quiet: print one line a task instead, and not what was written.
         outputs: of :func:`write_outputs`; the page is written beside the results by default.
     """
-    from paretune.reporting.text.terminal_screen import print_headlines, print_screen
-    from paretune.reporting.text.terminal_tables import print_tables
+    from paretune.reporting.text.terminal import print_headlines, print_screen, print_tables
 
     document = results.build_report()
     if quiet:

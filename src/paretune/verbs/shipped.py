@@ -59,7 +59,7 @@ class DemoResult(Result):
 
     def show(self, out: Terminal, *, quiet: Quiet = False) -> None:
         """Print the answer first, then the table."""
-        from paretune.reporting.text.terminal_screen import print_answer, print_headlines
+        from paretune.reporting.text.terminal import print_answer, print_headlines
 
         report = self.results.build_report()
         if quiet:

@@ -11,13 +11,8 @@ from numpy.typing import NDArray
 
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import bootstrap_means, bootstrap_sums
-from paretune.reporting.measures import (
-    LABEL,
-    ReportTable,
-    describe_basis,
-    segment_interval,
-)
-from paretune.reporting.parts import Column, Score, Table
+from paretune.reporting.measures import ReportTable, describe_basis, segment_interval
+from paretune.reporting.parts import Score, Table, column
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import join_names
 from paretune.store.record import Predictions
@@ -104,19 +99,18 @@ def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
     names = [
         name for name in ("BERTScore", *NAMES) if any(name in cell.intervals for cell in cells)
     ]
-    lines = [
-        {**row.names, **{name: Score.read(cell.intervals.get(name)) for name in names}}
-        for row, cell in zip(scored, cells, strict=True)
-    ]
-    headings = [Column(name=name, heading=TITLES.get(name, name), digits=3) for name in names]
-    return Table(
-        name="slobench",
-        title=title,
+    read = {column(name, TITLES.get(name, name), digits=3): name for name in names}
+    return Table.collect(
+        "slobench",
+        title,
+        (
+            {**row.names, **{c: Score.read(cell.intervals.get(name)) for c, name in read.items()}}
+            for row, cell in zip(scored, cells, strict=True)
+            if names
+        ),
         above=f"{describe_basis(scored)} From 0 to 1, as the paper's Table 1 has them: by the "
         "definitions of NLTK 3.6.6, not sacreBLEU's.",
-        columns=(LABEL, *headings),
-        rows=tuple(lines) if names else (),
-        notes=tuple(_list_notes(cells, names, language)),
+        notes=_list_notes(cells, names, language),
     )
 
 

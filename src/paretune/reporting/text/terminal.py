@@ -1,0 +1,315 @@
+"""A report on a terminal: the answer on one screen, or every table.
+
+Tables that are wider than the terminal are split into several.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+
+from paretune.reporting.document import (
+    Report,
+    TaskReport,
+    format_cell_score,
+    list_rows,
+    list_score_bases,
+)
+from paretune.reporting.overview import format_health
+from paretune.reporting.parts import CellReport, Table
+from paretune.reporting.tables import (
+    WORDS,
+    build_cost_table,
+    build_failure_table,
+    build_front_table,
+    build_memory_table,
+    build_over_tasks_table,
+    build_score_table,
+    find_word_columns,
+    format_rows,
+)
+from paretune.reporting.text.formatting import format_rank
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLUMN_GAP = 2
+"""Columns of the terminal between two columns of a table: the padding and one of the box."""
+_EDGES = 2
+"""Columns that the box takes at the left and right."""
+_STYLES = {"above": "green", "below": "red"}
+"""Of rows by their standing beside the baselines."""
+_SIGNS = 2
+"""Width of the signs after a score."""
+
+
+def print_screen(report: Report, console: Console, study: str) -> None:
+    """Print the first screen of a report; ``study`` is the study as the user typed it."""
+    _print_heading(report, console)
+    one_task = len(report.tasks) == 1
+    if one_task:
+        _print_advice(report.tasks[0], console)
+    elif report.sentence:
+        _print(console, report.sentence)
+    _print_overview(report, console)
+    for task in () if one_task else report.tasks:
+        _print(console)
+        _print_advice(task, console)
+    if report.over_tasks:
+        _print(console, "\nOver all tasks", "bold")
+        for line in report.over_tasks:
+            for text in filter(None, (line.sentence, line.further) if line.is_main else ()):
+                _print(console, f"{text}.", indent="  ")
+    _print(console, f"\n{format_health(report)}.\n", "dim")
+    methods = [cell.method for task in report.tasks for cell in task.methods]
+    pair = " ".join(shlex.quote(key) for key in (*dict.fromkeys(methods), "majority")[:2])
+    for title, command in (
+        ("All tables:", f"report {study} --details"),
+        ("A budget:  ", f"recommend {study} --max-memory 4GiB"),
+        ("A pair:    ", f"compare {study} {pair}"),
+    ):
+        console.print(f"{title} paretune {command}", style="dim", soft_wrap=True)
+
+
+def print_answer(report: Report, console: Console, remark: str) -> None:
+    """Print what to take, a remark of the caller, what is in doubt, and the table."""
+    _print(console)
+    _print_heading(report, console)
+    for task in report.tasks:
+        _print_advice(task, console)
+    _print(console, f"  {remark}")
+    if alarms := [f"{item.title}: {item.text}" for item in report.health if item.alarm]:
+        _print(console, f"  In doubt: {'; '.join(alarms)}.", "dim")
+    _print_overview(report, console)
+
+
+def print_headlines(report: Report, console: Console) -> None:
+    """Print what to take on each task, a line each."""
+    for task in report.tasks:
+        for text in task.advice.lines[:1] if task.advice is not None else ():
+            console.print(text, soft_wrap=True)
+
+
+def print_tables(report: Report, console: Console) -> None:
+    """Print every table of a report."""
+    _print(console, report.study.name, "bold")
+    _print(console, report.study.protocol, "dim")
+    for task in report.tasks:
+        _print(console)
+        _print_task(task, console)
+    for table in (build_over_tasks_table(report.over_tasks), build_failure_table(report)):
+        if table.rows:
+            _print(console)
+            _print_table(table, console)
+    findings = [f"{f.severity}: {f.where}: {f.what} {f.remedy}".rstrip() for f in report.findings]
+    for title, lines in (
+        ("Not finished", report.unfinished),
+        ("What the audit found in the data", findings),
+        ("Departures from the paper", report.study.departures),
+        ("Notes", report.notes),
+    ):
+        if lines:
+            _print(console, f"\n{title}", "bold")
+            for text in lines:
+                _print(console, text, indent="  ")
+    if report.tasks:
+        _print(console, "\n" + _explain_tables(report), "dim")
+
+
+def _print(console: Console, text: str = "", style: str = "", indent: str = "") -> None:
+    from rich.text import Text
+
+    for line in Text(text).wrap(console, console.width - len(indent)) or [Text()]:
+        console.print(Text(f"{indent}{line.plain.rstrip()}", style=style))
+
+
+def _print_heading(report: Report, console: Console) -> None:
+    facts = ", ".join(text for _, text in report.facts)
+    _print(console, f"{report.study.name}: {facts}", "bold")
+
+
+def _print_advice(task: TaskReport, console: Console) -> None:
+    """What to take, the chances and what is proven; then what went wrong or is missing."""
+    lines = (*task.advice.lines, *task.advice.warnings) if task.advice else ()
+    for place, text in enumerate(lines):
+        _print(console, text.strip(), "" if place else "bold", "  " if place else "")
+
+
+def _print_overview(report: Report, console: Console) -> None:
+    """Print the table of methods by tasks; tasks that do not fit side by side come below."""
+    rows = list_rows(report.tasks)
+    if not rows:
+        return
+    several = len({row.model for row in rows if row.memory}) > 1
+    names = [f"  {row.method}" if several and row.memory else row.method for row in rows]
+    memory = _align_right("peak", "memory", *(row.memory for row in rows))
+    name_width = max(map(cell_len, names))
+    layouts = []
+    # Ranks, and a blank before the signs, where they need no further table; memory where it fits.
+    for last, ranks, gap in product((memory, None), (True, False), (1, 0)):
+        columns = [
+            _lay_out_scores(task.key, [row.cells[place] for row in rows], gap, ranks)
+            for place, task in enumerate(report.tasks)
+        ]
+        widths = [1 + cell_len(column[0]) for column in columns]
+        room = console.width - name_width - (1 + len(last[0]) if last else 0)
+        parts = _split_columns(widths, room)
+        overflow = max(max(sum(widths[place] for place in part) - room for part in parts), 0)
+        layouts.append(
+            ((overflow, len(parts)), [[columns[place] for place in part] for part in parts], last)
+        )
+    _, tables, last = min(layouts, key=lambda layout: layout[0])
+    for table in tables:
+        _print(console)
+        columns = [*table, last] if last else table
+        lines = [f" {' '.join(texts)}" for texts in zip(*columns, strict=True)]
+        for line in lines[:2]:
+            _print(console, " " * name_width + line, "bold")
+        model = ""
+        for row, name, line in zip(rows, names, lines[2:], strict=True):
+            if several and row.memory and row.model != model:
+                model = row.model
+                _print(console, model, "bold")
+            style = "dim" if row.baseline else ""
+            _print(console, set_cell_size(name, name_width) + line, style)
+    signs = ", ".join(f"{sign} {text}" for sign, text in report.signs.items())
+    bases = list_score_bases(report.tasks)
+    basis = f"Score: {bases[0]}" if len(bases) == 1 else "; ".join(bases)
+    if legend := ". ".join(part for part in (signs, basis) if part):
+        _print(console, f"{legend}.", "dim")
+
+
+def _align_right(*texts: str) -> list[str]:
+    width = max(map(cell_len, texts))
+    return [" " * (width - cell_len(text)) + text for text in texts]
+
+
+def _lay_out_scores(
+    title: str, cells: Sequence[CellReport | None], gap: int, ranks: bool
+) -> list[str]:
+    """The column of a task: two headings, then scores with their signs, all of one width.
+
+    Args:
+        title: of the task.
+        cells: of each row; None where the method has not ended on the task.
+        gap: blanks between a score and its signs.
+        ranks: whether ranks follow the signs, where any cell has one.
+    """
+    scores = _align_right("score [95 %]", *(format_cell_score(c) if c else "" for c in cells))
+    signs = [" " * gap + (cell.signs if cell else "").ljust(_SIGNS) for cell in (None, *cells)]
+    present = [format_rank(cell.rank) if cell and cell.rank else "" for cell in cells]
+    if ranks and any(present):
+        behind = [f"{a} {b}" for a, b in zip(signs, _align_right("rank", *present), strict=True)]
+    else:
+        behind = signs
+    lines = [score + text for score, text in zip(scores, behind, strict=True)]
+    width = max(len(lines[0]), min(cell_len(title), 30))
+    if cell_len(title) > width:
+        title = set_cell_size(title, width - 1).rstrip() + "…"
+    blanks = width - cell_len(title)
+    # Above the scores where it fits.
+    right = min(blanks, len(behind[0])) if cell_len(title) <= len(scores[0]) else 0
+    heading = " " * (blanks - right) + title + " " * right
+    return [heading, *(" " * (width - len(line)) + line for line in lines)]
+
+
+def _split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
+    """The places of the columns that stand side by side, in order; at least one in each part."""
+    parts: list[list[int]] = []
+    left = 0
+    for place, width in enumerate(widths):
+        if not parts or width > left:
+            parts.append([])
+            left = room
+        parts[-1].append(place)
+        left -= width
+    return parts
+
+
+def _print_task(task: TaskReport, console: Console) -> None:
+    models = list(dict.fromkeys(cell.model_label for cell in task.methods))
+    several = len(models) > 1
+    of_model = f"{models[0]} on " if len(models) == 1 else ""
+    heading = f"{of_model}{task.key}: {task.metric_title}"
+    _print(console, f"{heading}, {task.basis}" if task.basis else heading, "bold")
+    if task.advice and task.has_scores:
+        for text in (*task.advice.warnings, *task.advice.reasons):
+            _print(console, text)
+    if front := build_front_table(task):
+        _print_table(front, console, several=several)
+    for sentence in task.further_sentences:
+        _print(console, sentence)
+    for table in (build_score_table(task), build_cost_table(task)):
+        if table.rows:
+            _print_table(table, console, several=several)
+    for further in task.tables:
+        if further.name != "predictions":
+            _print_table(further, console, several=several)
+    if memory := build_memory_table(task):
+        _print_table(memory, console, several=several)
+
+
+def _print_table(table: Table, console: Console, *, several: bool = False) -> None:
+    """Print a table; a single model is not named."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    _print(console, f"{table.title}. {table.above}".rstrip(), "bold")
+    texts, sentences = format_rows(table), find_word_columns(table)
+    models = [str(row.get("model") or "-") for row in table.rows] if several else []
+    widths = [
+        max(map(cell_len, (column.heading, *(line[place] for line in texts))))
+        for place, column in enumerate(table.columns)
+    ]
+    room = console.width - _EDGES - sum(widths[:1])
+    if several:
+        room -= _COLUMN_GAP + max(map(cell_len, ("model", *models)))
+    further = [_COLUMN_GAP + min(width, WORDS) for width in widths[1:]]
+    for part in _split_columns(further, room) if texts else []:
+        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        # Names give way, numbers never.
+        for heading in (*(["model"] if several else []), table.columns[0].heading):
+            grid.add_column(heading, overflow="fold")
+        places = [1 + place for place in part]
+        for place in places:
+            words = place in sentences or table.columns[place].kind == "words"
+            grid.add_column(
+                table.columns[place].heading,
+                justify="left" if words else "right",
+                no_wrap=place not in sentences,
+            )
+        for number, (row, line) in enumerate(zip(table.rows, texts, strict=True)):
+            standing = str(row.get("verdict_standing"))
+            style = "dim" if row.get("baseline") else _STYLES.get(standing, "")
+            cells = [*models[number : number + 1], line[0], *(line[place] for place in places)]
+            grid.add_row(*map(Text, cells), style=style)
+        console.print(grid)
+    for note in table.notes:
+        _print(console, note, "dim")
+
+
+def _explain_tables(report: Report) -> str:
+    """What the columns and marks mean."""
+    parts = [
+        "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
+        "seeds; 306, 5 folds: every one of 306 rows is tested, in outer cross-validation.",
+        "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
+        "(Holm), not over rows.",
+        "Rank: with 95 % confidence all true ranks lie in these ranges (all pairs of a model's "
+        "methods, Holm); baselines have none.",
+        "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
+    ]
+    scores = [cell.score for task in report.tasks for cell in task.cells if cell.score]
+    if any(score.n_clusters or score.n_questions for score in scores):
+        parts.append("n in g: examples in groups that depend on one another, resampled as a whole.")
+    methods = [cell for task in report.tasks for cell in task.methods]
+    if any(cell.rate_undecided for cell in methods):
+        parts.append("Runner-up close: the second best rate is within one standard error.")
+    if any(cell.rate_edge for cell in methods):
+        parts.append("Lowest or highest tried: a better rate may lie beyond.")
+    return " ".join(parts)
