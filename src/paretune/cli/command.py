@@ -12,12 +12,13 @@ import re
 import types
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from copy import copy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
-from typer.models import ParameterInfo
+from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from paretune.errors import StudyError
 from paretune.terminal import console, echo, echo_json, error_stream
@@ -28,6 +29,7 @@ from paretune.verbs.study_input import load_study, write_output
 
 FORMAT = 2
 """Of the JSON objects; increased when a field is removed or changes its meaning."""
+SHORT_NAMES = {"output": ("-o",), "quiet": ("-q",)}
 COMPATIBLE = frozenset(("quiet", "once", "report", "output"))
 """Options of how a result is shown that may stand beside ``--json`` and ``--quiet``."""
 
@@ -150,21 +152,41 @@ def _refuse_unseen(
 
 
 def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters that the command line has, with the types that it passes."""
-    hints = _read_hints(function)
+    """The parameters that the command line has, with the types that it passes.
+
+    Their help stands under ``Args:`` in the docstring, that of shared options in
+    :mod:`paretune.verbs.options`. A flag that is off by default has no ``--no-``.
+    """
+    hints, help_texts = _read_hints(function), _read_help(function)
     parameters = {}
     for name, parameter in inspect.signature(function).parameters.items():
-        hint = hints.get(name)
-        if get_origin(hint) is not Annotated:
+        kind, info = _split_hint(hints.get(name))
+        if info is None:
             continue
-        kind, *metadata = get_args(hint)
-        if not any(isinstance(entry, ParameterInfo) for entry in metadata):
-            continue
+        info = copy(info)
+        info.help = help_texts.get(name, info.help)
+        if parameter.default is inspect.Parameter.empty:
+            info.show_default = False
+        if isinstance(info, ArgumentInfo):
+            info.metavar = info.metavar or name.upper()
+        named = isinstance(info, OptionInfo) and info.default is not ...
+        if not named and (parameter.default is False or name in SHORT_NAMES):
+            info.param_decls = (f"--{name.replace('_', '-')}", *SHORT_NAMES.get(name, ()))
         parameters[name] = parameter.replace(
-            annotation=Annotated[(_choose_type(kind), *metadata)],
-            kind=inspect.Parameter.KEYWORD_ONLY,
+            annotation=Annotated[kind, info], kind=inspect.Parameter.KEYWORD_ONLY
         )
     return parameters
+
+
+def _read_help(function: Callable[..., Any]) -> dict[str, str]:
+    """The texts of ``Args:`` by parameter; a sentence that begins with "In Python" is left out."""
+    arguments = inspect.getdoc(function) or ""
+    arguments = re.split(r"\n\n(?:Returns|Raises):", arguments.partition("Args:\n")[2])[0]
+    entries = re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", arguments, re.MULTILINE)
+    texts = {name: " ".join(text.split()) for name, text in entries}
+    return {
+        name: re.sub(r" ?\bIn Python.*?\.(?= [A-Z]|$)", "", text) for name, text in texts.items()
+    }
 
 
 def _read_hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -178,10 +200,19 @@ def _read_hints(function: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(function, localns=names, include_extras=True)
 
 
-def _choose_type(hint: Any) -> Any:
-    """The first type of a union, and None where it is among them; a list of a sequence."""
-    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    first = members[0]
-    if get_origin(first) is Sequence:
-        first = list[_choose_type(get_args(first)[0])]  # type: ignore[misc]
-    return first | None if type(None) in members else first
+def _split_hint(hint: Any) -> tuple[Any, ParameterInfo | None]:
+    """The type that the command line passes, and what typer knows of it; None: not an option.
+
+    Of a union the first type, and None where it is among them; of a sequence a list.
+    """
+    if get_origin(hint) is Annotated:
+        kind, *metadata = get_args(hint)
+        info = next((entry for entry in metadata if isinstance(entry, ParameterInfo)), None)
+        return _split_hint(kind)[0], info
+    if get_origin(hint) in (Union, types.UnionType):
+        members = get_args(hint)
+        first, info = _split_hint(members[0])
+        return (first | None if type(None) in members else first), info
+    if get_origin(hint) is Sequence:
+        return list[_split_hint(get_args(hint)[0])[0]], None  # type: ignore[misc]
+    return hint, None

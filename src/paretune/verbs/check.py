@@ -6,16 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-import typer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.errors import DataError, ParetuneError
 from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
-from paretune.verbs.options import Devices, Online, StudyLike
+from paretune.verbs.options import Devices, Flag, Online, StudyLike
 from paretune.verbs.result import Result, Tell, tell_nothing
 
 if TYPE_CHECKING:
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
 
 MAX_FAILED = 5
 """How many failed items the last line names; the lines above have all."""
-
-OnlyProblems = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Only errors, warnings and the last line.")
-]
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +70,7 @@ class CheckedItem(Result):
             severity = "ERROR" if finding.severity == "error" else finding.severity
             yield f"  {severity}: {sanitise_line(finding)}"
 
-    def show(self, out: Terminal, *, quiet: OnlyProblems = False) -> None:
+    def show(self, out: Terminal, *, quiet: Flag = False) -> None:
         """Print it, or no more than errors and warnings."""
         problems = tuple(finding for finding in self.findings if finding.severity != "note")
         if not quiet:
@@ -159,8 +153,12 @@ class CheckResult(Result):
             yield from item.describe()
         yield self.summary
 
-    def show(self, out: Terminal, *, quiet: OnlyProblems = False) -> None:
-        """Print the summary: items are told as soon as they are checked."""
+    def show(self, out: Terminal, *, quiet: Flag = False) -> None:
+        """Print the summary: items are told as soon as they are checked.
+
+        Args:
+            quiet: Only errors, warnings and the last line.
+        """
         out.print(self.summary, soft_wrap=True)
         if self.can_run and not quiet:
             out.print(f"Next: paretune plan {self.study.typed}", soft_wrap=True)

@@ -10,7 +10,7 @@ import typer
 
 from paretune.errors import StudyError
 from paretune.terminal.sanitise import sanitise_line
-from paretune.verbs.options import StoreFolder, StudyLike
+from paretune.verbs.options import Model, StoreFolder, StudyLike, Word
 from paretune.verbs.report import load_results
 from paretune.verbs.result import Result, ResultList
 
@@ -77,8 +77,8 @@ class ComparisonResults(ResultList[ComparisonResult]):
 
 def compare(
     study: StudyLike,
-    a: Annotated[str, typer.Argument(metavar="A", help="A method or baseline: lora, tfidf.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    a: Word,
+    b: Word,
     *,
     store: StoreFolder = None,
 ) -> ComparisonResults:
@@ -86,6 +86,10 @@ def compare(
 
     On every task and model of the study, paired on the same examples: the score of A minus that
     of B.
+
+    Args:
+        a: A method or baseline: lora, tfidf.
+        b: Another.
 
     Raises:
         StudyError: no such study or method, or twice the same.
@@ -181,28 +185,23 @@ class MemoryExplanations(ResultList[MemoryExplanation]):
 
 def why(
     study: StudyLike,
-    method: Annotated[
-        str,
-        typer.Argument(
-            metavar="A", help="A method of the study, or METHOD@MODEL.", show_default=False
-        ),
-    ],
-    compared: Annotated[
-        str, typer.Argument(metavar="B", help="The method to compare it with.", show_default=False)
-    ],
+    a: Word,
+    b: Word,
     *,
     store: StoreFolder = None,
-    task: Annotated[
-        str | None, typer.Option(metavar="TASK", help="Only this task. [default: all]")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Only this model. [default: all]")
-    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="TASK")] = None,
+    model: Model | None = None,
 ) -> MemoryExplanations:
     """Explain why one method needs more memory.
 
     Lists what methods A and B hold in training (weights, gradients, optimizer states, activations,
     the rest) by their difference. METHOD@MODEL compares models too: lora@gemma-nf4 and lora@gemma.
+
+    Args:
+        a: A method of the study, or METHOD@MODEL.
+        b: The method to compare it with.
+        task: Only this task. [default: all]
+        model: Only this model. [default: all]
 
     Raises:
         StudyError: no such study, method, task or model, or twice the same method.
@@ -219,15 +218,13 @@ def why(
         for cell in group_into_cells(results.study, results.records, results.states)
         if cell.model != NO_MODEL
     ]
-    (first, first_model), (second, second_model) = (
-        _split_place(name, cells) for name in (method, compared)
-    )
+    (first, first_model), (second, second_model) = (_split_place(name, cells) for name in (a, b))
     _require_known("method", [first, second], [cell.method for cell in cells])
     _require_known("task", [task], [cell.task for cell in cells])
     _require_known("model", [first_model, second_model, model], [cell.model for cell in cells])
     if (first, first_model) == (second, second_model):
         raise StudyError(
-            "a method is not compared with itself.", where=method, remedy="Name two methods."
+            "a method is not compared with itself.", where=a, remedy="Name two methods."
         )
     by_place = {(cell.task, cell.model, cell.method): cell for cell in cells}
     explanations = []
@@ -237,12 +234,12 @@ def why(
             continue
         if partner is cell or task not in (None, cell.task) or model not in (None, cell.model):
             continue
-        a, b = break_down_memory(cell.cost), break_down_memory(partner.cost)
+        memory, base = break_down_memory(cell.cost), break_down_memory(partner.cost)
         explanations.append(
             MemoryExplanation(
                 task=sanitise_line(cell.task),
                 model=sanitise_line(" and ".join(dict.fromkeys((cell.model, partner.model)))),
-                gaps=compare_breakdowns(a, b) if a and b else (),
+                gaps=compare_breakdowns(memory, base) if memory and base else (),
                 sentences=explain_memory_difference(cell, partner),
             )
         )

@@ -12,7 +12,7 @@ import typer
 from paretune.errors import StudyError
 from paretune.study import ModelSpec, Run
 from paretune.verbs import study_input
-from paretune.verbs.options import Online, StoreFolder, StudyLike, TrainAgain
+from paretune.verbs.options import Flag, Folder, Name, Online, StoreFolder, StudyLike, TrainAgain
 from paretune.verbs.result import Result, Tell, tell_nothing
 
 if TYPE_CHECKING:
@@ -71,44 +71,16 @@ class ExportResult(Result):
 def export(
     study: StudyLike,
     *,
-    task: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
-    model: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
-    method: Annotated[str | None, typer.Option(help="By default what `recommend` says.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="By default that of the best selection score.")
-    ] = None,
-    output: Annotated[
-        Path | str | None,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="A new folder. [default: exports/STUDY/...]"
-        ),
-    ] = None,
-    form: Annotated[
-        str,
-        typer.Option(
-            help="peft (an adapter), merged (a whole checkpoint), paretune (our own folder), "
-            "lora (LoHa, LoKr and some of PEFT's tuners, converted by PEFT for servers), or auto: "
-            "the first that is possible."
-        ),
-    ] = "auto",
+    task: Name | None = None,
+    model: Name | None = None,
+    method: Name | None = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    output: Folder | None = None,
+    form: Name = "auto",
     train_again: TrainAgain = False,
-    allow_collapsed: Annotated[
-        bool,
-        typer.Option(
-            "--allow-collapsed", help="Also a model that gives every example the same answer."
-        ),
-    ] = False,
-    push: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OWNER/NAME",
-            help="Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new "
-            "repository is private.",
-        ),
-    ] = None,
-    public: Annotated[
-        bool, typer.Option("--public", help="With --push: everybody may see it.")
-    ] = False,
+    allow_collapsed: Flag = False,
+    push: Annotated[str | None, typer.Option(metavar="OWNER/NAME")] = None,
+    public: Flag = False,
     online: Online = False,
     store: StoreFolder = None,
     tell: Tell = tell_nothing,
@@ -119,6 +91,18 @@ def export(
     the trained model's.
 
     Args:
+        task: Where the study has several.
+        model: Where the study has several.
+        method: By default what `recommend` says.
+        seed: By default that of the best selection score.
+        output: A new folder. [default: exports/STUDY/...]
+        form: peft (an adapter), merged (a whole checkpoint), paretune (our own folder), lora
+            (LoHa, LoKr and some of PEFT's tuners, converted by PEFT for servers), or auto: the
+            first that is possible.
+        allow_collapsed: Also a model that gives every example the same answer.
+        push: Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new
+            repository is private.
+        public: With --push: everybody may see it.
         tell: called with a sentence before what takes long.
 
     Raises:

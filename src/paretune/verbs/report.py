@@ -13,7 +13,7 @@ import typer
 from paretune.errors import StoredResultsWarning, StoreError, StudyError
 from paretune.study import Study
 from paretune.verbs import study_input
-from paretune.verbs.options import Quiet, StoreFolder, StudyLike
+from paretune.verbs.options import File, Flag, Folder, Quiet, StoreFolder, StudyLike
 from paretune.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -21,28 +21,6 @@ if TYPE_CHECKING:
     from paretune.reporting.document import Report
     from paretune.store import Record, RunStatus, Store
     from paretune.terminal.rich_console import Terminal
-
-PageFile = Annotated[
-    Path | str | None,
-    typer.Option(metavar="FILE", help="Where to write the page. [default: STORE/report.html]"),
-]
-CardFile = Annotated[
-    Path | str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Also write the result as a picture for links: PNG or SVG, 1,200 x 630.",
-    ),
-]
-FiguresFolder = Annotated[
-    Path | str | None,
-    typer.Option(metavar="FOLDER", help="Also write the figures here: PNG, SVG and PDF."),
-]
-TablesFolder = Annotated[
-    Path | str | None,
-    typer.Option(
-        metavar="FOLDER", help="Also write the tables here: LaTeX, Markdown, CSV, Parquet."
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -176,10 +154,10 @@ def report(
     study: StudyLike,
     *,
     store: StoreFolder = None,
-    page: PageFile = None,
-    card: CardFile = None,
-    figures: FiguresFolder = None,
-    tables: TablesFolder = None,
+    page: File | None = None,
+    card: File | None = None,
+    figures: Folder | None = None,
+    tables: Folder | None = None,
     json: Path | str | None = None,
 ) -> Report:
     """What a study has found so far, finished or not.
@@ -227,18 +205,16 @@ class ReportScreen(Result):
         self,
         out: Terminal,
         *,
-        details: Annotated[
-            bool, typer.Option("--details", help="Every table, in place of the first screen.")
-        ] = False,
-        output: Annotated[
-            Path | None,
-            typer.Option(
-                "--output", "-o", metavar="FILE", help="The page; with --json, the JSON instead."
-            ),
-        ] = None,
+        details: Flag = False,
+        output: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
         quiet: Quiet = False,
     ) -> None:
-        """Print the first screen, or all tables; write the page and the other outputs."""
+        """Print the first screen, or all tables; write the page and the other outputs.
+
+        Args:
+            details: Every table, in place of the first screen.
+            output: The page; with --json, the JSON instead.
+        """
         if (page := self.outputs["page"]) and output:
             raise StudyError("--page and --output both name the page.", remedy="Leave out one.")
         outputs = {**self.outputs, "page": page or output}
@@ -249,14 +225,20 @@ def show_study(
     study: StudyLike,
     *,
     store: StoreFolder = None,
-    page: PageFile = None,
-    card: CardFile = None,
-    figures: FiguresFolder = None,
-    tables: TablesFolder = None,
+    page: File | None = None,
+    card: File | None = None,
+    figures: Folder | None = None,
+    tables: Folder | None = None,
 ) -> ReportScreen:
     """Show the results of a study, and write a page.
 
     Works while the study runs, and on a machine without torch or models.
+
+    Args:
+        page: Where to write the page. [default: STORE/report.html]
+        card: Also write the result as a picture for links: PNG or SVG, 1,200 x 630.
+        figures: Also write the figures here: PNG, SVG and PDF.
+        tables: Also write the tables here: LaTeX, Markdown, CSV, Parquet.
 
     Raises:
         ParetuneError: as :func:`report`.

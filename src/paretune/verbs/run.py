@@ -19,11 +19,13 @@ from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
 from paretune.verbs.options import (
     Devices,
+    Flag,
     Online,
     Quiet,
     StoreFolder,
     StudyLike,
     Threads,
+    Time,
     Workers,
 )
 from paretune.verbs.report import load_results, show_report
@@ -117,12 +119,14 @@ class RunResult(Result):
         self,
         out: Terminal,
         *,
-        report: Annotated[
-            bool, typer.Option(help="Show and write the comparison at the end.")
-        ] = True,
+        report: Flag = True,
         quiet: Quiet = False,
     ) -> None:
-        """Print the comparison, and write its page; of a share, what comes next."""
+        """Print the comparison, and write its page; of a share, what comes next.
+
+        Args:
+            report: Show and write the comparison at the end.
+        """
         if self.shard is not None:
             super().show(out)
         elif report:
@@ -137,52 +141,12 @@ def run(
     threads: Threads = 1,
     devices: Devices = "auto",
     online: Online = False,
-    retry: Annotated[
-        bool,
-        typer.Option(
-            "--retry",
-            help="Try runs again that failed, did not fit in memory, or have damaged files.",
-        ),
-    ] = False,
-    fleet: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="How many runs of one method train together at most; 1: each alone. [default: 8 "
-            "where that is faster on a CPU, 1 on a GPU]",
-        ),
-    ] = None,
-    executor: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What executes the runs: local, processes of this machine; or ray, tasks on a "
-            "Ray cluster (docs/how-it-works/cluster.md).",
-        ),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Head of the Ray cluster. [default: the cluster of this machine]",
-        ),
-    ] = None,
-    budget: Annotated[
-        str | float | None,
-        typer.Option(
-            metavar="TIME",
-            help="Stop after 30min: runs that tell most per second come first, and the same "
-            "command continues. [default: protocol.budget]",
-        ),
-    ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            metavar="I/N",
-            help="Run one of N shares, whole cells, into studies/NAME-shard-I-of-N or --store; "
-            "`paretune merge` joins them (docs/how-it-works/cluster.md).",
-        ),
-    ] = None,
+    retry: Flag = False,
+    fleet: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
+    executor: Annotated[str, typer.Option(metavar="NAME")] = "local",
+    address: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
+    budget: Time | None = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N")] = None,
     quiet: Quiet = False,
     observer: Observer | None = None,
 ) -> RunResult:
@@ -192,8 +156,16 @@ def run(
     on one study at once.
 
     Args:
-        budget: a first score of every method comes first (:mod:`paretune.search.budget`), and costs
-            are timed more briefly.
+        retry: Try runs again that failed, did not fit in memory, or have damaged files.
+        fleet: How many runs of one method train together at most; 1: each alone. [default: 8
+            where that is faster on a CPU, 1 on a GPU]
+        executor: What executes the runs: local, processes of this machine; or ray, tasks on a Ray
+            cluster (docs/how-it-works/cluster.md).
+        address: Head of the Ray cluster. [default: the cluster of this machine]
+        budget: Stop after 30min: runs that tell most per second come first, and the same command
+            continues. [default: protocol.budget]
+        shard: Run one of N shares, whole cells, into studies/NAME-shard-I-of-N or --store;
+            `paretune merge` joins them (docs/how-it-works/cluster.md).
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
 
     Returns:

@@ -14,7 +14,16 @@ import typer
 from paretune.errors import ParetuneError
 from paretune.study import Study
 from paretune.terminal.sanitise import sanitise_line
-from paretune.verbs.options import Devices, Online, Quiet, StoreFolder, Threads, Workers
+from paretune.verbs.options import (
+    Devices,
+    Folder,
+    Online,
+    Quiet,
+    StoreFolder,
+    Threads,
+    Word,
+    Workers,
+)
 from paretune.verbs.report import StudyResults, load_results, write_outputs
 from paretune.verbs.result import Result, Tell, tell_nothing
 from paretune.verbs.run import RunResult, run
@@ -134,23 +143,17 @@ class SampleResult(Result):
 
 
 def sample(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME",
-            help="routing, follows, paraphrase, complaints, spam, manual; or routing-sl ...",
-            show_default=False,
-        ),
-    ],
+    name: Word,
     *,
-    output: Annotated[
-        Path | str | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where to. [default: ./NAME]"),
-    ] = None,
+    output: Folder | None = None,
 ) -> SampleResult:
     """Copy the train and test files of a sample task, to try things on.
 
     They were written for paretune (CC0). Nothing is downloaded or overwritten.
+
+    Args:
+        name: routing, follows, paraphrase, complaints, spam, manual; or routing-sl ...
+        output: Where to. [default: ./NAME]
 
     Raises:
         StudyError: there is no such sample, or a file of that name is there.
@@ -197,12 +200,15 @@ class Listing(Result):
 def ls(
     what: Annotated[
         Literal["all", "tasks", "methods", "models", "studies"],
-        typer.Argument(help="What to list.", metavar="[tasks|methods|models|studies]"),
+        typer.Argument(metavar="[tasks|methods|models|studies]"),
     ] = "all",
 ) -> Listing:
     """List tasks, methods, models and studies.
 
     Studies are those shipped with paretune and those with results in ./studies.
+
+    Args:
+        what: What to list.
     """
     kinds = {
         "tasks": _list_tasks,

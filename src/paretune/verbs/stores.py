@@ -16,7 +16,7 @@ from paretune.models.sources.convert import is_whole_copy
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
-from paretune.verbs.options import StoreFolder, StudyLike
+from paretune.verbs.options import Flag, Folder, StoreFolder, StudyLike
 from paretune.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -76,27 +76,10 @@ class MergeResult(Result):
 
 
 def merge(
-    stores: Annotated[
-        Sequence[Path | str],
-        typer.Argument(metavar="STORE...", help="Folders of results.", show_default=False),
-    ],
-    output: Annotated[
-        Path | str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="The merged results; may exist.",
-            show_default=False,
-        ),
-    ],
+    stores: Annotated[Sequence[Path | str], typer.Argument(metavar="STORE...")],
+    output: Folder,
     *,
-    keep_own: Annotated[
-        bool,
-        typer.Option(
-            "--keep-own", help="Where results of a run differ, keep the one that is there."
-        ),
-    ] = False,
+    keep_own: Flag = False,
 ) -> MergeResult:
     """Bring the results of several machines together.
 
@@ -105,6 +88,11 @@ def merge(
     A run's identity is what it trained on and how, so it does not matter which machine it ran on.
     A study whose runs ended in several stores is whole in the merged one, and ``run`` there
     executes only what is missing. The given stores stay as they are.
+
+    Args:
+        stores: Folders of results.
+        output: The merged results; may exist.
+        keep_own: Where results of a run differ, keep the one that is there.
 
     Raises:
         StudyError: no store is given, or one that is also the output.

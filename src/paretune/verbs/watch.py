@@ -14,16 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
-
-import typer
+from typing import TYPE_CHECKING, ClassVar
 
 from paretune.errors import StudyError
 from paretune.study import OuterFold, Study
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
-from paretune.verbs.options import StoreFolder, StudyLike
+from paretune.verbs.options import Flag, Seconds, StoreFolder, StudyLike
 from paretune.verbs.report import load_states
 from paretune.verbs.result import Result
 
@@ -157,13 +155,15 @@ class StudyProgress(Result):
         self,
         out: Terminal,
         *,
-        once: Annotated[bool, typer.Option("--once", help="Show it once and exit.")] = False,
-        every: Annotated[
-            float | None,
-            typer.Option(metavar="SECONDS", min=0.2, help="Polling interval. [default: 2]"),
-        ] = None,
+        once: Flag = False,
+        every: Seconds | None = None,
     ) -> None:
-        """Print it; on a terminal again and again, until the study is done or at Ctrl-C."""
+        """Print it; on a terminal again and again, until the study is done or at Ctrl-C.
+
+        Args:
+            once: Show it once and exit.
+            every: Polling interval. [default: 2]
+        """
         if once and every is not None:
             raise StudyError(
                 "shows nothing beside --once.", where="--every", remedy="Leave out one."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from paretune.verbs.options import Folder, Word
 from paretune.verbs.result import Result, Tell, tell_nothing
 
 if TYPE_CHECKING:
@@ -40,25 +41,20 @@ class FetchResult(Result):
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="superglue-sl", show_default=False)],
+    name: Word,
     *,
-    output: Annotated[
-        Path | str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Where to. [default: $PARETUNE_HOME, or the cache folder]",
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="A mirror that holds the same files.")
-    ] = None,
+    output: Folder | None = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL")] = None,
     tell: Tell = tell_nothing,
 ) -> FetchResult:
     """Download a pinned public data set, and verify it.
 
     Every file is compared with its SHA-256. Complete files stay.
+
+    Args:
+        name: superglue-sl
+        output: Where to. [default: $PARETUNE_HOME, or the cache folder]
+        base_url: A mirror that holds the same files.
 
     Raises:
         StudyError: no such data set.

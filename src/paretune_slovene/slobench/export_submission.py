@@ -13,7 +13,7 @@ from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.errors import StoreError, StudyError
 from paretune.study import Study, TaskSpec
 from paretune.terminal.sanitise import sanitise_line
-from paretune.verbs.options import Online, StoreFolder, StudyLike, TrainAgain
+from paretune.verbs.options import Folder, Name, Online, StoreFolder, StudyLike, TrainAgain
 from paretune.verbs.result import Result, Tell, tell_nothing, to_json_value
 
 if TYPE_CHECKING:
@@ -69,32 +69,10 @@ class SubmissionResult(Result):
 def export_slobench(
     study: StudyLike,
     *,
-    release: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="SuperGLUE's qa_test.zip or a folder with it. [default: where the tasks' data is]",
-        ),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Of a translation: what SloBench wants translated, one sentence a line.",
-        ),
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="The translation that it belongs to, of several.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="A new folder. [default: exports/STUDY/slobench]",
-        ),
-    ] = None,
+    release: Annotated[Path | None, typer.Option(metavar="PATH")] = None,
+    source: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+    task: Name | None = None,
+    output: Folder | None = None,
     store: StoreFolder = None,
     train_again: TrainAgain = False,
     online: Online = False,
@@ -104,6 +82,12 @@ def export_slobench(
 
     Each task's test rows are answered by its best run: by the selection part, never by test labels.
     What was written is read back and checked as `paretune slobench check` does.
+
+    Args:
+        release: SuperGLUE's qa_test.zip or a folder with it. [default: where the tasks' data is]
+        source: Of a translation: what SloBench wants translated, one sentence a line.
+        task: The translation that it belongs to, of several.
+        output: A new folder. [default: exports/STUDY/slobench]
 
     Raises:
         StudyError: one of the six tasks is missing, or the folder exists.

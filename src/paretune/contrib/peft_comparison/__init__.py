@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paretune.verbs.options import File, Folder
 from paretune.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -71,33 +72,21 @@ class PeftComparison(Result):
 
 
 def peft_results(
-    folder: Annotated[
-        Path | str,
-        typer.Argument(
-            metavar="FOLDER",
-            help="Result files of peft's method_comparison (*.json), or all of that folder.",
-            show_default=False,
-        ),
-    ],
+    folder: Annotated[Path | str, typer.Argument(metavar="FOLDER")],
     *,
-    examples: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Test examples that each accuracy is a share of."),
-    ] = None,
-    tables: Annotated[
-        Path | str | None,
-        typer.Option(
-            metavar="FOLDER", help="Also write the table here: LaTeX, Markdown, CSV, Parquet."
-        ),
-    ] = None,
-    page: Annotated[
-        Path | str | None,
-        typer.Option(metavar="FILE", help="Also write a page: every accuracy with its interval."),
-    ] = None,
+    examples: Annotated[int | None, typer.Option(metavar="N")] = None,
+    tables: Folder | None = None,
+    page: File | None = None,
 ) -> PeftComparison:
     """Judge the published results of peft's comparison.
 
     Accuracy with its interval beside memory, time and size, as the files have them.
+
+    Args:
+        folder: Result files of peft's method_comparison (*.json), or all of that folder.
+        examples: Test examples that each accuracy is a share of.
+        tables: Also write the table here: LaTeX, Markdown, CSV, Parquet.
+        page: Also write a page: every accuracy with its interval.
 
     Raises:
         DataError: there are no result files, one is no JSON, or ``examples`` cannot give an

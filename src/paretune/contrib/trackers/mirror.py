@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from paretune.errors import StudyError, TrackerError
-from paretune.verbs.options import StoreFolder, StudyLike
+from paretune.verbs.options import Flag, Folder, Seconds, StoreFolder, StudyLike
 from paretune.verbs.report import load_results
 from paretune.verbs.result import Result, Tell, tell_nothing
 from paretune.verbs.watch import open_progress
@@ -101,30 +101,11 @@ class TrackResult(Result):
 def track(
     study: StudyLike,
     *,
-    to: Annotated[
-        Literal["tensorboard", "wandb", "mlflow", "trackio"],
-        typer.Option(help="The tracker; its package is installed apart.", show_default=False),
-    ],
-    output: Annotated[
-        str | Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Folder to mirror into; for mlflow also a server's address.",
-            show_default=False,
-        ),
-    ],
+    to: Annotated[Literal["tensorboard", "wandb", "mlflow", "trackio"], typer.Option()],
+    output: Folder,
     store: StoreFolder = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Continue until the study is done, or Ctrl-C.")
-    ] = False,
-    every: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", min=0.2, help="With --follow: polling interval. [default: 5]"
-        ),
-    ] = None,
+    follow: Flag = False,
+    every: Seconds | None = None,
     tell: Tell = tell_nothing,
 ) -> TrackResult:
     """Copy results into an experiment tracker.
@@ -134,6 +115,10 @@ def track(
     anywhere, except to an address that --output names.
 
     Args:
+        to: The tracker; its package is installed apart.
+        output: Folder to mirror into; for mlflow also a server's address.
+        follow: Continue until the study is done, or Ctrl-C.
+        every: With --follow: polling interval. [default: 5]
         tell: called with what was mirrored whenever another run has ended.
 
     Raises:
