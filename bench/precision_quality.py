@@ -18,14 +18,14 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.differences import score_difference
 from paretune.analysis.statistics.intervals import confidence_interval
 from paretune.verbs.report import load_results
-from paretune.verbs.study_input import resolve_study
+from paretune.verbs.study_input import load_study
 
 METHODS = ("full", "lora", "loha")
 
 
 def train(precision: str, options: argparse.Namespace) -> dict[str, Cell]:
     """Train what is missing; by method, its cell."""
-    sample = resolve_study("sample")
+    sample = load_study("sample")
     methods = options.methods.split(",")
     study = sample.model_copy(
         update={

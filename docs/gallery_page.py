@@ -22,7 +22,7 @@ def render_without_scripts(study: str, store: str | None) -> str:
     Raises:
         StudyError, StoreError: no such study, or no results of it.
     """
-    return _SCRIPT.sub("", render_page(load_results(study, store).build_report(), lambda: ""))
+    return _SCRIPT.sub("", render_page(load_results(study, store).report, lambda: ""))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from support.tiny_study import command
 
 from paretune.study import Study
 from paretune.verbs.run import RunResult
-from paretune.verbs.study_input import find_study_file, shipped_studies
+from paretune.verbs.study_input import load_study, shipped_studies
 
 
 def test_without_the_model_it_says_the_line_that_installs_it(
@@ -57,7 +57,7 @@ def test_it_ends_in_the_answer_the_table_and_the_page(
     )
     monkeypatch.chdir(tmp_path)
     Path("demo").mkdir()
-    assert find_study_file("demo") == file  # a folder of that name is no study
+    assert load_study("demo").study_hash == study.study_hash  # a folder of that name is no study
     code, out, _ = command(capsys, "demo", "--store", store)
     first, answer, table = out.split("\n\n")
     assert code == 0 and first.startswith("Which fine-tuning method is worth it")

@@ -60,7 +60,7 @@ def walk(tmp_path: Path, name: str, *, everything: bool) -> None:
     results = StudyResults(renamed, tmp_path, records, [], [])
     inside = tmp_path / "inside" / "deeper"
     written = write_outputs(
-        results.build_report(),
+        results.report,
         inside / "page.html" if everything else None,
         figures=inside / "figures" if everything else None,
         tables=inside / "tables",

@@ -188,7 +188,7 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     observer = Observer()
     with open_study(study, tmp_path / "store", observer) as (prepared, opened):
         ready, waiting = plan_pending_runs(prepared, [])
-        _, coming, count = plan_first_runs(prepared, opened, "", observer)
+        _, coming, count = plan_first_runs(prepared, opened, observer)
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
     assert count == len(set(shared)) + len(waiting) == len(coming)

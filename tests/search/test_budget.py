@@ -141,6 +141,7 @@ class Machine:
 
     slowness: float
     now: float = 0.0
+    cost_seconds: float | None = None
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -178,7 +179,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     clock = SimpleNamespace(monotonic=lambda: slow.now, sleep=slow.sleep)
     monkeypatch.setattr(executor, "time", clock)
     monkeypatch.setattr("paretune.verbs.run.time", clock)
-    monkeypatch.setattr("paretune.verbs.run.make_executor", lambda *_, **__: slow)
+
+    def make_executor(_: Any, settings: Any, cost_seconds: float, **options: Any) -> Machine:
+        slow.cost_seconds = cost_seconds
+        return slow
+
+    monkeypatch.setattr("paretune.verbs.run.make_executor", make_executor)
     monkeypatch.setattr(MachineSpeed, "measure", lambda: None)
     monkeypatch.setattr(
         CostPredictor, "predict", lambda _, run: PredictedCost(seconds_of(run), 1, "", "")
@@ -218,10 +224,11 @@ def test_the_time_of_preparing_is_in_the_budget(
     assert machine.now <= 101.0 and ran.summary.ended >= 2
 
 
-def test_costs_are_timed_for_a_tenth_of_a_budget_at_most(ask: Any) -> None:
+def test_costs_are_timed_for_a_tenth_of_a_budget_at_most(
+    ask: Any, machine: Machine, tmp_path: Path
+) -> None:
     study = ask("off", trials=1)
-    costs = [SimpleNamespace(stage="cost")] * 4
-    shorter = run_verb._shorten_costs(study, costs, 120.0)
-    assert shorter.protocol.cost_seconds == pytest.approx(120 / 10 / 1.5 / 4)
-    assert shorter.study_hash == study.study_hash
-    assert run_verb._shorten_costs(study, costs, 10_000.0) == study
+    paretune.run(study, store=tmp_path, budget=60.0, workers=1)
+    assert machine.cost_seconds == pytest.approx(60 / 10 / 1.5 / 4)
+    paretune.run(study, store=tmp_path, budget=10_000.0, workers=1)
+    assert machine.cost_seconds == study.protocol.cost_seconds

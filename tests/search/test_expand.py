@@ -297,7 +297,7 @@ def test_costs_may_be_left_out_and_it_makes_no_other_study(ask: Any) -> None:
 def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
     """An earlier call may have asked for them."""
     without = ask(protocol={"cost_seconds": 0})
-    executor = make_executor(without, prepare_study(without), [WorkerSettings()])
+    executor = make_executor(prepare_study(without), [WorkerSettings()], 0.0)
     assert isinstance(executor, LocalExecutor)
     assert executor.devices[0].stages == ("tune", "final")
 

@@ -61,7 +61,7 @@ def test_a_killed_race_goes_on_and_says_what_it_stands_for(tmp_path: Path, tiny_
     assert not plan_runs(prepare_study(study, caches), records).undecided
     cells = build_cells(study, records)
     assert all(c.cost for c in cells if not c.baseline)
-    report = load_results(study, folder).build_report()
+    report = load_results(study, folder).report
     assert not report.unfinished
     progress = watch(study, store=folder)
     assert progress.finished and progress.spared is not None and progress.spared.undecided == 0

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 from support.tiny_study import as_file, command, finish, small
 
 from paretune.errors import StudyError
 from paretune.store import Store
 from paretune.study import Study
 from paretune.study.overrides import apply_overrides
-from paretune.verbs import study_input
 
 TEXT = """study: s
 tasks: [cb, {name: rte, limit: {train: 50}}]
@@ -93,15 +92,6 @@ def test_twice_is_once_too_often(file: Path) -> None:
         Study.load(file, ["training.epochs=1", "training.epochs=2"])
 
 
-def test_the_stored_text_names_them_and_is_the_study(file: Path, tmp_path: Path) -> None:
-    study = Study.load(file, ["training.epochs=3", "protocol.seeds=[1, 2]"])
-    text = study_input.study_file_text(study)
-    first = text.splitlines()[0]
-    assert first == "# Settings of the command line: training.epochs=3 'protocol.seeds=[1, 2]'"
-    again = Study.parse(YAML(typ="safe", pure=True).load(text))
-    assert again.study_hash == study.study_hash
-
-
 @pytest.mark.thorough
 def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
     file = as_file(small(tmp_path, tiny_model("bert")), tmp_path / "small.yaml")
@@ -113,7 +103,7 @@ def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> 
         opened.save_study(
             study.study_hash,
             study.study,
-            study_input.study_file_text(study),
+            shlex.join(study.overrides),
             study.canonical_form(),
         )
 

@@ -183,7 +183,7 @@ def check(
     Raises:
         StudyError: no such study, or its file cannot be used.
     """
-    study = study_input.resolve_study(study)
+    study = study_input.load_study(study)
     items = []
     for item in _check_study(study, offline=not online, devices=devices):
         items.append(item)

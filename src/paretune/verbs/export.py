@@ -112,7 +112,7 @@ def export(
         MethodError: the run cannot take this form.
         NetworkError: the export is written, but could not be pushed.
     """
-    study = study_input.resolve_study(study)  # before torch is imported
+    study = study_input.load_study(study)  # before torch is imported
     from paretune.exporting import card, export_selection
     from paretune.exporting.export_run import write_export
     from paretune.exporting.folder import atomic_folder, check_push, check_target, push_folder

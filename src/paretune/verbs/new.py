@@ -125,7 +125,7 @@ def new(
             test=test,
             drop_unlabelled=drop_unlabelled,
         )
-        name, content, doubts = draft.name, draft.text, draft.doubts
+        name, content, doubts = draft.study.study, draft.text, draft.doubts
     target_file = target_file or Path(f"{name}.yaml")
     write_output(target_file, content, overwrite=False)
     return NewResult(target_file, doubts)
@@ -133,19 +133,19 @@ def new(
 
 @dataclass(frozen=True)
 class StudyDraft:
-    """The text of a study file that was guessed from a data file.
+    """A study file that was guessed from a data file.
 
     Attributes:
-        name: of the study.
+        study: what it says.
         text: of the file, with comments.
         doubts: guesses to look at, and what may not be expected of the data, as sentences.
         guesses: all of them, each with its reason.
     """
 
-    name: str
+    study: Study
     text: str
     doubts: tuple[str, ...]
-    guesses: tuple[str, ...] = ()
+    guesses: tuple[str, ...]
 
 
 def draft_study(
@@ -175,12 +175,15 @@ def draft_study(
         StudyError: a direction of translation for what is no parallel text, or rows without a
             label for what has none.
     """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from ruamel.yaml import YAML
+
     from paretune import objectives
     from paretune.data.infer import infer_task, set_source_language
 
     inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
-    folder = (output or Path("x")).absolute().parent
-    translates = objectives.get(str(inferred.task["kind"])).between_languages
+    name, kind = str(inferred.task["name"]), str(inferred.task["kind"])
+    translates = objectives.get(kind).between_languages
     if source_lang is not None and not translates:
         raise StudyError(
             "is not parallel text, so it has no language to translate from.",
@@ -192,47 +195,53 @@ def draft_study(
             "has no column of labels.", where=str(path), remedy="Leave out --drop-unlabelled."
         )
     task = set_source_language(inferred.task, source_lang) if source_lang else dict(inferred.task)
-    for key in ("train", "test"):
-        if key in task:
-            task[key] = _relative_path(Path(str(task[key])), folder)
+    folder = (output or Path("x")).absolute().parent
+    for key in {"train", "test"} & set(task):
+        file = Path(str(task[key])).absolute()
+        task[key] = str(file.relative_to(folder) if file.is_relative_to(folder) else file)
     # A column name may hold line breaks; in a comment it must stay on its line.
     reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
-    lines = [f"  - {_format_item('name', task.pop('name'))}   # {reasons['name']}"]
-    for key, value in task.items():
-        reason = reasons.get(key, "")
-        lines.append(f"    {_format_item(key, value)}" + (f"   # {reason}" if reason else ""))
-    if "features" in task:
-        placeholders = ", ".join(f"{{{c}}}" for c in inferred.task["features"])  # type: ignore[attr-defined]
-        lines.append(
-            f"    # template: '...'   # a sentence of your own with "
-            f"{sanitise_line(placeholders)} in it"
-        )
+    lines = [
+        f"{_format_item(key, value)}" + (f"   # {reasons[key]}" if reasons.get(key) else "")
+        for key, value in task.items()
+    ]
+    if isinstance(features := task.get("features"), list | tuple):
+        columns = sanitise_line(", ".join(f"{{{column}}}" for column in features))
+        lines.append(f"# template: '...'   # a sentence of your own with {columns} in it")
     if "test" not in task:
-        lines.append("    # test: FILE   # without one, a seeded fifth of train is the test")
-    name, kind = str(inferred.task["name"]), str(task["kind"])
+        lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
-    entry, comment = _suggest_model(kind, languages, model)
-    text = _render_template(
+    suggested, comment = _suggest_model(kind, languages, model)
+    jinja = Environment(  # noqa: S701 - YAML, whose values are quoted
+        loader=PackageLoader("paretune.verbs"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = jinja.get_template("study.yaml.j2").render(
         name=name,
         kind=kind,
         task_lines=lines,
         metric=_describe_metrics(kind),
-        model=entry,
+        model=suggested,
         model_comment=comment,
         test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
     )
-    Study.parse(_parse_yaml(text), base=folder)
+    study = Study.parse(YAML(typ="safe", pure=True).load(text), base=folder)
     remarks = tuple(map(sanitise_line, inferred.remarks))
-    doubts = remarks + tuple(
-        sanitise_line(f"{k}: {inferred.task[k]}: {inferred.reasons[k]}") for k in inferred.uncertain
-    )
-    guesses = tuple(
-        sanitise_line(f"{key}: {_shorten(inferred.task[key])} ({reason})")
+    uncertain = (f"{k}: {inferred.task[k]}: {inferred.reasons[k]}" for k in inferred.uncertain)
+    guesses = (
+        f"{key}: {_shorten(inferred.task[key])} ({reason})"
         for key, reason in inferred.reasons.items()
         if key in inferred.task and key != "name"
     )
-    guesses += remarks
-    return StudyDraft(name, text, doubts, guesses)
+    return StudyDraft(
+        study,
+        text,
+        (*remarks, *map(sanitise_line, uncertain)),
+        (*map(sanitise_line, guesses), *remarks),
+    )
 
 
 def _shorten(value: object) -> str:
@@ -243,18 +252,6 @@ def _shorten(value: object) -> str:
     if len(value) > _MOST_SHOWN:
         texts.append(f"{len(value) - _MOST_SHOWN:,} more")
     return join_names(texts)
-
-
-def _parse_yaml(text: str) -> dict[str, object]:
-    from ruamel.yaml import YAML
-
-    values: dict[str, object] = YAML(typ="safe", pure=True).load(text)
-    return values
-
-
-def _relative_path(path: Path, folder: Path) -> str:
-    absolute = path.absolute()
-    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
 
 
 def _format_item(key: str, value: object) -> str:
@@ -302,16 +299,3 @@ def _suggest_model(
         return f"{{name: {name}, source_prefix: {prefix}}}", comment
     name = _quote_yaml(f"Helsinki-NLP/opus-mt-{source}-{target}")
     return name, f"{comment}, if the hub has none such"
-
-
-def _render_template(**values: object) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    jinja = Environment(  # noqa: S701 - YAML, whose values are quoted
-        loader=PackageLoader("paretune.verbs"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return jinja.get_template("study.yaml.j2").render(values)

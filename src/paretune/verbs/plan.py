@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -159,11 +159,26 @@ class Plan(Result):
         yield from (f"Does not fit: {sentence}" for sentence in self.too_large)
         yield self.summary
         yield from self.memory_limits
-        sentences = (
-            *(self._describe_race(), self._describe_costs()),
-            *(self._describe_fleets(), self._describe_weights()),
-        )
-        yield from filter(None, sentences)
+        if (race := self.race) is not None:
+            spared, undecided = (
+                _format_time(race[name]) for name in ("spared_seconds", "undecided_seconds")
+            )
+            yield (
+                f"A race to the {self.study.protocol.race}: "
+                f"{pluralise(race['spared_runs'], 'run')} spared so far ({spared}, one worker); it "
+                f"may spare {race['undecided_runs']} more ({undecided})."
+            )
+        if costs := [p for p in self.runs if p.run.stage == "cost" and not p.done]:
+            seconds, bound = total_seconds(costs), self.study.protocol.cost_seconds
+            about = "" if seconds is None else f", about {_format_time(seconds)}"
+            yield (
+                f"This includes {pluralise(len(costs), 'cost measurement')}, one at a time{about}: "
+                f"training steps are timed for at most {bound:g} s each (protocol.cost_seconds), "
+                f"inference for {bound / 2:g} s."
+            )
+        if self.fleets:
+            yield self._describe_fleets()
+        yield self._describe_weights()
         yield "Early stopping may shorten this, a busy machine lengthen it."
         last = self.runs[-1]
         yield f"Times are estimated from {last.basis}, memory from {last.memory_basis}."
@@ -196,35 +211,8 @@ class Plan(Result):
             "undecided_seconds": total_seconds(undecided),
         }
 
-    def _describe_race(self) -> str:
-        if (race := self.race) is None:
-            return ""
-        spared, undecided = (
-            _format_time(race[name]) for name in ("spared_seconds", "undecided_seconds")
-        )
-        return (
-            f"A race to the {self.study.protocol.race}: "
-            f"{pluralise(race['spared_runs'], 'run')} spared so far ({spared}, one worker); it may "
-            f"spare {race['undecided_runs']} more ({undecided})."
-        )
-
-    def _describe_costs(self) -> str:
-        """The cost measurements that are left, and their bound."""
-        left = [p for p in self.runs if p.run.stage == "cost" and not p.done]
-        if not left:
-            return ""
-        seconds, bound = total_seconds(left), self.study.protocol.cost_seconds
-        about = "" if seconds is None else f", about {_format_time(seconds)}"
-        return (
-            f"This includes {pluralise(len(left), 'cost measurement')}, one at a time{about}: "
-            f"training steps are timed for at most {bound:g} s each (protocol.cost_seconds), "
-            f"inference for {bound / 2:g} s."
-        )
-
     def _describe_fleets(self) -> str:
-        """How many train together; nothing where no fleet would form."""
-        if not self.fleets:
-            return ""
+        """How many train together."""
         by_default = sum(len(runs) for runs in self.fleets if all(r.fleet_by_default for r in runs))
         optional = sum(map(len, self.fleets)) - by_default
         most = max(min(len(runs), max(r.fleet_capacity for r in runs)) for runs in self.fleets)
@@ -242,7 +230,8 @@ class Plan(Result):
         """Trained weights, so that nobody learns only afterwards which are not kept."""
         from paretune.reporting.text.formatting import format_bytes
 
-        best_bytes, all_bytes = self.weight_bytes
+        best_bytes = sum(max(run.weight_bytes for run in runs) for runs in self.cells.values())
+        all_bytes = sum(run.weight_bytes for run in self.runs)
         budget_bytes = self.study.protocol.keep_weights
         best, budget = format_bytes(best_bytes), format_bytes(budget_bytes)
         if all_bytes <= budget_bytes:
@@ -291,24 +280,20 @@ class Plan(Result):
 
         None where it is not known of a run that is left.
         """
-        left = [run for run in self.runs if not run.done]
-        costs = total_seconds([run for run in left if run.run.stage == "cost"])
-        shared = [
-            None if run.seconds is None else run.seconds / self._count_side_by_side(run)
-            for run in left
-            if run.run.stage != "cost"
-        ]
-        together = [seconds for seconds in shared if seconds is not None]
-        if costs is None or len(together) < len(shared):
-            return None
-        return sum(together) + costs
-
-    def _count_side_by_side(self, run: PredictedRun) -> int:
-        """How many runs like this one train at once, on all devices."""
         from paretune.planning.predicted_cost import worker_bytes
 
-        run_bytes = worker_bytes(run.peak_bytes)
-        return sum(settings.count_fitting(run_bytes) for settings in self.worker_settings)
+        left = [run for run in self.runs if not run.done]
+        seconds = total_seconds([run for run in left if run.run.stage == "cost"])
+        for run in left:
+            if run.run.stage == "cost":
+                continue
+            if run.seconds is None or seconds is None:
+                return None
+            run_bytes = worker_bytes(run.peak_bytes)
+            seconds += run.seconds / sum(
+                settings.count_fitting(run_bytes) for settings in self.worker_settings
+            )
+        return seconds
 
     @property
     def fleets(self) -> tuple[tuple[PredictedRun, ...], ...]:
@@ -318,12 +303,6 @@ class Plan(Result):
             if run.fleet_key and not run.done:
                 fleets.setdefault(run.fleet_key, []).append(run)
         return tuple(tuple(runs) for runs in fleets.values() if len(runs) > 1)
-
-    @property
-    def weight_bytes(self) -> tuple[int, int]:
-        """Of trained weights: those of one final run of every cell, and those of all final runs."""
-        every = [max(expected.weight_bytes for expected in runs) for runs in self.cells.values()]
-        return sum(every), sum(expected.weight_bytes for expected in self.runs)
 
     @property
     def cells(self) -> Mapping[tuple[str, str, str], tuple[PredictedRun, ...]]:
@@ -377,9 +356,9 @@ def plan(
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
     # Before torch is imported: a typing error costs no seconds.
-    study = study_input.resolve_study(study)
+    study = study_input.load_study(study)
     from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
-    from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE
+    from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES
     from paretune.measuring.speed import MachineSpeed
     from paretune.planning import checks
     from paretune.planning.predicted_cost import CostPredictor
@@ -395,10 +374,7 @@ def plan(
     records: list[Record] = []
     prepared = prepare_study(study, offline=not online, audited=True)
     caches = prepared.caches
-    with ExitStack() as stack:
-        opened = None
-        if (folder / "study.db").is_file():
-            opened = stack.enter_context(Store.open(folder))
+    with Store.open(folder) if (folder / "study.db").is_file() else nullcontext() as opened:
         # While the store is open: it knows what `precision: auto` means there.
         prepared = prepared.in_store(opened, device)
         if opened is not None:
@@ -431,23 +407,21 @@ def plan(
             undecided=undecided,
         )
 
-    order = {"tune": 0, "final": 1, "cost": 2}
-    runs = [(run, run_id in ended, False) for run_id, run in run_plan.runs.items()]
     raced = study.protocol.race != "off"
-    runs += [(run, False, raced) for run in run_plan.undecided]
+    runs = [
+        *(predict(run, done=run_id in ended) for run_id, run in run_plan.runs.items()),
+        *(predict(run, done=False, undecided=raced) for run in run_plan.undecided),
+    ]
     return Plan(
         study=study,
-        runs=tuple(
-            predict(run, done=done, undecided=undecided)
-            for run, done, undecided in sorted(runs, key=lambda entry: order[entry[0].stage])
-        ),
+        runs=tuple(sorted(runs, key=lambda predicted: STAGES.index(predicted.run.stage))),
         worker_settings=settings,
         memory_limits=explain_memory(settings, run_bytes),
         precision=prepared.describe_precisions(),
         too_large=tuple(explain_too_large(coming, predictor, settings)),
         impossible=tuple(describe_refused(prepared.refused)),
         given_up=tuple(predict(run, done=False) for run in run_plan.given_up),
-        searches=tuple(describe_searches(prepared, [run for run, *_ in runs])),
+        searches=tuple(describe_searches(prepared, [predicted.run for predicted in runs])),
     )
 
 

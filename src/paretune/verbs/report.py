@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,15 +25,20 @@ if TYPE_CHECKING:
     from paretune.terminal.rich_console import Terminal
 
 
-@dataclass(frozen=True)
-class StudyResults:
-    """What the store has of a study."""
+@dataclass(frozen=True, repr=False)
+class StudyResults(Result):
+    """What the store has of a study; shown as its report: a screen, and a page in a file.
+
+    Attributes:
+        outputs: of :func:`write_outputs`.
+    """
 
     study: Study
     folder: Path
     records: list[Record]
     states: list[RunStatus]
     findings: list[Finding]
+    outputs: Mapping[str, Path | str | None] = field(default_factory=dict)
 
     @property
     def missing_runs(self) -> str:
@@ -42,11 +49,53 @@ class StudyResults:
         are = "is" if missing == 1 else "are"
         return f"{missing} of {len(self.states)} runs {are} not done: this is the answer so far."
 
-    def build_report(self) -> Report:
+    @cached_property
+    def report(self) -> Report:
         """Everything that any output of the report shows."""
         from paretune.reporting.build import build_report
 
         return build_report(self.study, self.records, self.states, self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole study; the files that were asked for are written too."""
+        write_outputs(self.report, **self.outputs)
+        return self.report.to_json()
+
+    def show(
+        self,
+        out: Terminal,
+        *,
+        details: Flag = False,
+        output: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+        quiet: Quiet = False,
+    ) -> None:
+        """Print the first screen, or all tables; write the page and the other outputs.
+
+        Args:
+            details: Every table, in place of the first screen.
+            output: The page; with --json, the JSON instead.
+        """
+        from paretune.reporting.text.terminal import print_headlines, print_screen, print_tables
+
+        page = self.outputs.get("page")
+        if page and output:
+            raise StudyError("--page and --output both name the page.", remedy="Leave out one.")
+        if quiet:
+            print_headlines(self.report, out)
+        elif details:
+            print_tables(self.report, out)
+        else:
+            print_screen(self.report, out, study_input.spell_study(self.study, self.folder))
+        page = page or output
+        if page is None and os.access(self.folder, os.W_OK):
+            page = self.folder / "report.html"
+        written = write_outputs(self.report, **{**self.outputs, "page": page})
+        if quiet:
+            return
+        if page is None:
+            out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
+        for name, path in written:
+            out.print(f"{name}: {path}", soft_wrap=True)
 
 
 def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResults:
@@ -62,7 +111,7 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
     from paretune.store import Store
     from paretune.verbs.stored_audit import find_changed_data, find_damaged_trials, load_findings
 
-    study = study_input.resolve_study(study)
+    study = study_input.load_study(study)
     folder = study_input.store_folder(study, store)
     with Store.open(folder) as opened:
         states = load_states(opened, study)
@@ -83,31 +132,23 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
     Raises:
         StoreError: the store never ran this study.
     """
-    states = opened.load_statuses(study.study_hash)
-    if states:
+    if states := opened.load_statuses(study.study_hash):
         return states
     rows = opened.list_studies()
     versions = [row for row in rows if row.name == study.study]
-    earlier = sum(sum(row.runs.values()) for row in versions)
-    names = sorted({row.name for row in rows})
-    overridden = [
-        row.text.splitlines()[0].removeprefix(study_input.OVERRIDES_COMMENT)
-        for row in versions
-        if row.text.startswith(study_input.OVERRIDES_COMMENT)
-    ]
-    if overridden:
-        raise StoreError(
-            f"study {study.study} as it is now has no runs here.",
-            where=str(opened.folder),
-            remedy=f"It ran with {' and with '.join(overridden[-3:])}: use the same settings.",
+    names = ", ".join(sorted({row.name for row in rows})) or "no study"
+    remedy = f"It holds runs of {names}."
+    if earlier := sum(sum(row.runs.values()) for row in versions):
+        remedy = (
+            f"{earlier} runs here belong to earlier versions of its file: an edited study file is "
+            "a new study. `paretune run` reuses those that it still needs."
         )
+    if settings := [row.text for row in versions if row.text]:
+        remedy = f"It ran with {' and with '.join(settings[-3:])}: use the same settings."
     raise StoreError(
         f"study {study.study} as it is now has no runs here.",
         where=str(opened.folder),
-        remedy=f"{earlier} runs here belong to earlier versions of its file: an edited study file "
-        "is a new study. `paretune run` reuses those that it still needs."
-        if earlier
-        else f"It holds runs of {', '.join(names) or 'no study'}.",
+        remedy=remedy,
     )
 
 
@@ -163,8 +204,6 @@ def report(
     """What a study has found so far, finished or not.
 
     Args:
-        study: a study, its file, or the name of a shipped one.
-        store: folder of the results; ``studies/NAME`` by default.
         page: also write the page (HTML, one file) here.
         card: also write a picture of the result here (PNG or SVG, 1,200 x 630 pixels); a page
             that is written too names it for links to it.
@@ -179,46 +218,9 @@ def report(
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    document = load_results(study, store).build_report()
+    document = load_results(study, store).report
     write_outputs(document, page, card=card, figures=figures, tables=tables, json=json)
     return document
-
-
-@dataclass(frozen=True, repr=False)
-class ReportScreen(Result):
-    """A report as the command shows it: a screen, and a page in a file.
-
-    Attributes:
-        outputs: of :func:`write_outputs`.
-    """
-
-    results: StudyResults
-    outputs: dict[str, Path | str | None]
-
-    def to_json(self) -> dict[str, Any]:
-        """The whole study; the files that were asked for are written too."""
-        document = self.results.build_report()
-        write_outputs(document, **self.outputs)
-        return document.to_json()
-
-    def show(
-        self,
-        out: Terminal,
-        *,
-        details: Flag = False,
-        output: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
-        quiet: Quiet = False,
-    ) -> None:
-        """Print the first screen, or all tables; write the page and the other outputs.
-
-        Args:
-            details: Every table, in place of the first screen.
-            output: The page; with --json, the JSON instead.
-        """
-        if (page := self.outputs["page"]) and output:
-            raise StudyError("--page and --output both name the page.", remedy="Leave out one.")
-        outputs = {**self.outputs, "page": page or output}
-        show_report(self.results, out, details=details, quiet=quiet, **outputs)
 
 
 def show_study(
@@ -229,7 +231,7 @@ def show_study(
     card: File | None = None,
     figures: Folder | None = None,
     tables: Folder | None = None,
-) -> ReportScreen:
+) -> StudyResults:
     """Show the results of a study, and write a page.
 
     Works while the study runs, and on a machine without torch or models.
@@ -244,36 +246,4 @@ def show_study(
         ParetuneError: as :func:`report`.
     """
     outputs = {"page": page, "card": card, "figures": figures, "tables": tables}
-    return ReportScreen(load_results(study, store), outputs)
-
-
-def show_report(
-    results: StudyResults,
-    out: Terminal,
-    *,
-    details: bool = False,
-    quiet: bool = False,
-    **outputs: Path | str | None,
-) -> None:
-    """Print the first screen, or all tables; write the page and other outputs.
-
-    Args:
-        quiet: print one line a task instead, and not what was written.
-        outputs: of :func:`write_outputs`; the page is written beside the results by default.
-    """
-    from paretune.reporting.text.terminal import print_headlines, print_screen, print_tables
-
-    document = results.build_report()
-    if quiet:
-        print_headlines(document, out)
-    elif details:
-        print_tables(document, out)
-    else:
-        print_screen(document, out, study_input.spell_study(results.study, results.folder))
-    if outputs.get("page") is None and os.access(results.folder, os.W_OK):
-        outputs["page"] = results.folder / "report.html"
-    if outputs.get("page") is None and not quiet:
-        out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
-    written = write_outputs(document, **outputs)
-    for name, path in () if quiet else written:
-        out.print(f"{name}: {path}", soft_wrap=True)
+    return replace(load_results(study, store), outputs=outputs)

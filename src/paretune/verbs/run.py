@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -28,13 +29,14 @@ from paretune.verbs.options import (
     Time,
     Workers,
 )
-from paretune.verbs.report import load_results, show_report
+from paretune.verbs.report import load_results
 from paretune.verbs.result import Result
 from paretune.verbs.workers import (
+    REMEDY,
     check_executor,
-    check_memory,
     describe_workers,
     explain_memory,
+    explain_too_large,
     make_executor,
     resolve_workers,
 )
@@ -130,7 +132,7 @@ class RunResult(Result):
         if self.shard is not None:
             super().show(out)
         elif report:
-            show_report(load_results(self.study, self.folder), out, quiet=quiet)
+            load_results(self.study, self.folder).show(out, quiet=quiet)
 
 
 def run(
@@ -179,24 +181,21 @@ def run(
     started = time.monotonic()
     check_executor(executor, address)
     share = None if shard is None else Shard.parse(shard)
-    if isinstance(study, Mapping):
-        study = Study.parse(study)
-    resolved = study_input.resolve_study(study)
-    text = study_input.study_file_text(study)
+    study = study_input.load_study(study)
     seconds = None if budget is None else parse_duration(budget, "--budget")
-    if share is None and budget is None:
-        seconds = resolved.protocol.budget
-    if share is not None:
-        if seconds is not None:
-            raise StudyError(
-                "a share of a study has no budget.",
-                where="--budget",
-                remedy="Leave it out: a share that is stopped continues by the same command.",
-            )
-        store = study_input.shard_folder(resolved, share) if store is None else store
-    folder = study_input.store_folder(resolved, store)
+    if share is None:
+        seconds = study.protocol.budget if seconds is None else seconds
+    elif seconds is None:
+        store = study_input.shard_folder(study, share) if store is None else store
+    else:
+        raise StudyError(
+            "a share of a study has no budget.",
+            where="--budget",
+            remedy="Leave it out: a share that is stopped continues by the same command.",
+        )
+    folder = study_input.store_folder(study, store)
     # After what costs no seconds: these import torch.
-    from paretune.execution.executor import StudyCallbacks
+    from paretune.execution.executor import StudyCallbacks, do_nothing
     from paretune.execution.memory_budget import fit_workers
     from paretune.execution.progress import open_default_observer
     from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
@@ -207,19 +206,19 @@ def run(
     device = settings[0].device
     with (
         open_default_observer(observer, quiet=quiet) as observer,
-        open_study(resolved, folder, observer, device, offline=not online, shard=share) as (
+        open_study(study, folder, observer, device, offline=not online, shard=share) as (
             prepared,
             opened,
         ),
     ):
-        if retry and (again := opened.retry(resolved.study_hash)):
+        if retry and (again := opened.retry(study.study_hash)):
             observer.note(f"Runs that are tried again: {again}.")
         predictor, coming, count = plan_first_runs(
-            prepared, opened, text, observer, device, measure_speed=seconds is not None
+            prepared, opened, observer, device, measure_speed=seconds is not None
         )
-        if seconds is not None:
-            resolved = _shorten_costs(resolved, coming, seconds)
-        check_memory(coming, predictor, settings)
+        too_large = explain_too_large(coming, predictor, settings)
+        if too_large:
+            raise StudyError("\n".join(too_large), remedy=REMEDY)
         run_bytes = predictor.predict_worker_bytes(coming)
         fitted = fit_workers(settings, run_bytes)
         if executor == "local":  # what fits here says nothing of a cluster
@@ -228,43 +227,46 @@ def run(
             f"{count} runs, {describe_workers(settings, executor, address)} in "
             f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
-        raced = resolved.protocol.race != "off"
-        sentences = study_input.describe_test_files(resolved)
-        for sentence in (*sentences, *explain_memory(settings, run_bytes)):
+        for sentence in (
+            *study_input.describe_test_files(study),
+            *explain_memory(settings, run_bytes),
+        ):
             observer.note(sentence)
+        raced = study.protocol.race != "off"
         if share is not None:
             whole = " No race and no budget: every run of its cells is trained."
-            limited = raced or resolved.protocol.budget is not None
             observer.note(
                 f"Share {share.index} of {share.count}: whole cells of the study; costs are "
-                f"measured once, after the merge.{whole if limited else ''}"
+                "measured once, after the merge."
+                + (whole if raced or study.protocol.budget is not None else "")
             )
-        execution = make_executor(
-            resolved, prepared, settings, executor=executor, address=address, fleet=fleet
-        )
-        deadline = None if seconds is None else started + seconds
-        expand = race.plan_wanted_runs
-        if deadline is not None:
+        expand, deadline, cost_seconds = race.plan_wanted_runs, None, study.protocol.cost_seconds
+        if seconds is not None:
+            end = deadline = started + seconds
+            # Costs are timed for a tenth of the time; of each, answers for half as long as steps.
+            costs = max(sum(run.stage == "cost" for run in coming), 1)
+            cost_seconds = min(cost_seconds, COST_SHARE * seconds / (1.5 * costs))
             expand = TimeBudget(
-                seconds_left=lambda: deadline - time.monotonic(),
+                seconds_left=lambda: end - time.monotonic(),
                 workers=sum(device.device_workers for device in fitted),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
         callbacks = StudyCallbacks(
             observer=observer,
             add_runs=lambda: add_missing_runs(prepared, opened, predictor, expand),
-            after_final_runs=lambda: drop_excess_weights(resolved, opened),
+            # Which runs of a share are best is known after the merge.
+            after_final_runs=do_nothing if share else lambda: drop_excess_weights(study, opened),
             # How many a race or a budget will train is not known beforehand.
             planned_runs=count if deadline is None and not (raced and share is None) else 0,
             deadline=deadline,
         )
-        if share is not None:  # which runs are best is known after the merge
-            callbacks = replace(callbacks, after_final_runs=lambda: None)
-        before = {s.run_id for s in opened.load_statuses(resolved.study_hash) if s.ended}
+        before = {s.run_id for s in opened.load_statuses(study.study_hash) if s.ended}
         begun = time.monotonic()
-        summary = execution.execute(opened, resolved.study_hash, callbacks)
+        summary = make_executor(
+            prepared, settings, cost_seconds, executor=executor, address=address, fleet=fleet
+        ).execute(opened, study.study_hash, callbacks)
         if seconds is None:
-            return RunResult(resolved, opened.folder, summary, shard=share)
+            return RunResult(study, opened.folder, summary, shard=share)
         spent_seconds = time.monotonic() - begun
         left, seconds_left = _predict_rest(prepared, opened, predictor, before, spent_seconds)
         if left:
@@ -273,7 +275,7 @@ def run(
                 f"{done} of {done + left} runs are done in the time allowed; the same command "
                 "continues."
             )
-        return RunResult(resolved, opened.folder, summary, left, seconds_left)
+        return RunResult(study, opened.folder, summary, left, seconds_left)
 
 
 @contextmanager
@@ -315,7 +317,6 @@ def open_study(
 def plan_first_runs(
     prepared: PreparedStudy,
     opened: Store,
-    text: str,
     observer: Observer,
     device: str = "cpu",
     *,
@@ -324,7 +325,6 @@ def plan_first_runs(
     """Plan the runs of a study, check that they can start, and save the study.
 
     Args:
-        text: of the study file.
         device: whose speed is predicted.
         measure_speed: of matrix products, so that time is predicted before a run has ended.
 
@@ -356,7 +356,8 @@ def plan_first_runs(
             "The study has changed since it last ran here: runs that it still needs are "
             "reused; the others stay in the store and are not in its report."
         )
-    opened.save_study(study.study_hash, study.study, text, study.canonical_form())
+    settings = shlex.join(study.overrides)
+    opened.save_study(study.study_hash, study.study, settings, study.canonical_form())
     impossible = describe_refused(prepared.refused)
     save_findings(opened, study.study_hash, [*prepared.findings, *impossible])
     save_trained_data(opened, study, prepared.datasets)
@@ -376,16 +377,6 @@ def _show(findings: Sequence[Finding], observer: Observer) -> None:
     for finding in findings:
         if finding.severity != "note":
             observer.note(f"{finding.severity}: {finding}")
-
-
-def _shorten_costs(study: Study, coming: Sequence[Run], seconds: float) -> Study:
-    """The study with costs that are timed for no more than a tenth of the time altogether."""
-    costs = sum(run.stage == "cost" for run in coming)
-    # Answers are timed for half as long as steps.
-    bound = COST_SHARE * seconds / (1.5 * max(costs, 1))
-    protocol = study.protocol
-    shorter = {"cost_seconds": min(protocol.cost_seconds, bound)}
-    return study.model_copy(update={"protocol": protocol.model_copy(update=shorter)})
 
 
 def _predict_rest(

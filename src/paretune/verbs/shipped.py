@@ -59,7 +59,7 @@ class DemoResult(Result):
     @property
     def tasks(self) -> tuple[Advice | None, ...]:
         """What to take, for each task."""
-        return tuple(task.advice for task in self.results.build_report().tasks)
+        return tuple(task.advice for task in self.results.report.tasks)
 
     @property
     def failure(self) -> ParetuneError | None:
@@ -70,11 +70,10 @@ class DemoResult(Result):
         """Print the answer first, then the table."""
         from paretune.reporting.text.terminal import print_answer, print_headlines
 
-        report = self.results.build_report()
         if quiet:
-            print_headlines(report, out)
+            print_headlines(self.results.report, out)
             return
-        print_answer(report, out, "Three seeds are a first look; a claim needs five.")
+        print_answer(self.results.report, out, "Three seeds are a first look; a claim needs five.")
         out.print(f"Page: {self.page}", soft_wrap=True)
         out.print("Your own data: paretune tune FILE.csv", soft_wrap=True)
 
@@ -119,7 +118,7 @@ def demo(
         observer=observer,
     )
     results = load_results(study, result.folder)
-    ((_, page),) = write_outputs(results.build_report(), result.folder / "report.html")
+    ((_, page),) = write_outputs(results.report, result.folder / "report.html")
     return DemoResult(result, results, page)
 
 

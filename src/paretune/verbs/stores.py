@@ -175,7 +175,7 @@ def verify(study: StudyLike, *, store: StoreFolder = None) -> VerifyResult:
     """
     from paretune.store import Store
 
-    folder = study_input.store_folder(study_input.resolve_study(study), store)
+    folder = study_input.store_folder(study_input.load_study(study), store)
     with Store.open(folder) as opened:
         problems = [*opened.verify(), *_find_damaged_files(folder)]
         return VerifyResult(folder, opened.count_ended(), tuple(problems))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paretune import plugins
 from paretune.errors import StudyError
@@ -18,9 +18,7 @@ from paretune.study import Study
 if TYPE_CHECKING:
     from paretune.planning.shard import Shard
     from paretune.store import Record, Store
-
-OVERRIDES_COMMENT = "# Settings of the command line: "
-"""How the first line of a stored study begins where the command line gave settings."""
+    from paretune.verbs.options import StudyLike
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -30,66 +28,36 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
-def find_study_file(study: str) -> Path:
-    """A study file by path, or one of those shipped by name.
+def load_study(study: StudyLike, overrides: Sequence[str] = ()) -> Study:
+    """The study itself, or that of a file, of a shipped one's name or of plain values.
 
-    Raises:
-        StudyError: neither.
-    """
-    path = Path(study)
-    if path.exists() and not (path.is_dir() and study in shipped_studies()):
-        return path
-    if study in shipped_studies():
-        return shipped_studies()[study]
-    raise StudyError(
-        "no such study file.",
-        where=study,
-        remedy=f"paretune new writes one; shipped with paretune: {', '.join(shipped_studies())}.",
-    )
-
-
-def resolve_study(study: Study | Path | str | Mapping[str, Any]) -> Study:
-    """The study itself, that of a file, of a shipped one's name or of plain values.
-
-    Raises:
-        StudyError: it is none.
-    """
-    if isinstance(study, Mapping):
-        return Study.parse(study)
-    return study if isinstance(study, Study) else load_study(study)
-
-
-def load_study(name: Path | str, overrides: Sequence[str] = ()) -> Study:
-    """The study of a file, or of a shipped one's name, with settings in place of the file's.
+    Args:
+        overrides: settings in place of those of the file.
 
     Raises:
         StudyError: no such study, or an invalid setting.
     """
-    return Study.load(find_study_file(str(name)), overrides, called=str(name))
+    if isinstance(study, Study):
+        return study
+    if isinstance(study, Mapping):
+        return Study.parse(study)
+    name, path = str(study), Path(study)
+    if not path.is_file() and name in shipped_studies():
+        path = shipped_studies()[name]
+    elif not path.exists():
+        raise StudyError(
+            "no such study file.",
+            where=name,
+            remedy=f"paretune new writes one; shipped with paretune: "
+            f"{', '.join(shipped_studies())}.",
+        )
+    return Study.load(path, overrides, called=name)
 
 
 def spell_study(study: Study, folder: Path) -> str:
     """How a command names a study, with ``--store`` where its results lie elsewhere."""
     elsewhere = folder != store_folder(study, None)
     return study.typed + (f" {shlex.join(['--store', str(folder)])}" if elsewhere else "")
-
-
-def study_file_text(study: Study | Path | str) -> str:
-    """The text of the study file; of a study made in Python, its canonical form as YAML.
-
-    Settings of the command line are in it, and named in its first line.
-    """
-    if not isinstance(study, Study):
-        return find_study_file(str(study)).read_text(encoding="utf-8")
-    import io
-
-    from ruamel.yaml import YAML
-
-    out = io.StringIO()
-    if study.overrides:
-        out.write(f"{OVERRIDES_COMMENT}{shlex.join(study.overrides)}\n")
-    YAML(typ="safe", pure=True).dump(study.canonical_form(), out)
-    return out.getvalue()
 
 
 def store_folder(study: Study, folder: Path | str | None) -> Path:

@@ -9,7 +9,7 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ from paretune.verbs.options import (
 )
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
-from paretune.verbs.report import load_results, report, show_report
+from paretune.verbs.report import load_results
 from paretune.verbs.result import Result, Tell
 from paretune.verbs.run import RunResult, run
 from paretune.verbs.study_input import load_records, write_output
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from paretune.study import TaskSpec
     from paretune.terminal.rich_console import Terminal
 
-Values = dict[str, Any]
-
 FIRST_SHARE = 0.5
 """Of a time budget, what first scores of all methods are predicted to take at most."""
 MIN_ROWS = 200
@@ -64,10 +62,10 @@ END_SHARES = (0.05, 0.4)
 END_RATIO = 1.5
 """Processor time of report and export beside that of preparing (MiniLM-L6, LoRA: 1.4)."""
 TASK_KEYS = {
-    **{"label": "label", "text": "text", "pair": "text_pair"},
-    **{"source": "source_lang", "target": "target_lang"},
+    **{"label": "label", "text": "text", "pair": "text_pair", "test": "test"},
+    **{"source": "source_lang", "target": "target_lang", "drop-unlabelled": "drop_unlabelled"},
 }
-"""Columns by the name of their option, as a task has them."""
+"""Keys of a task by the names of their options."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,7 +104,7 @@ class TuneResult(Result):
     @property
     def report(self) -> Report:
         """Scores with intervals, costs and verdicts of all methods."""
-        return report(self.study, store=self.run.folder)
+        return load_results(self.study, self.run.folder).report
 
     @property
     def failure(self) -> ParetuneError | None:
@@ -130,7 +128,7 @@ class TuneResult(Result):
         """Print the report's first screen, the export, and what was not done."""
         parts = [self.advice.lines[0], *self._describe_end()]
         if not quiet:
-            show_report(load_results(self.study, self.run.folder), out)
+            load_results(self.study, self.run.folder).show(out)
             # The screen knows no limit.
             parts = [*(self.describe() if self.max_memory is not None else self._describe_end())]
         for part in parts:
@@ -203,6 +201,7 @@ def tune(
     from paretune.data.infer import NamedColumns
     from paretune.execution.progress import default_tell, format_duration
     from paretune.exporting.folder import check_target
+    from paretune.tasks import load_dataset
 
     started = time.monotonic()
     seconds = None if budget is None else parse_duration(budget, "--budget")
@@ -217,23 +216,18 @@ def tune(
     if output is not None:
         check_target(Path(output))
     columns = NamedColumns(label, text, pair, source, target)
+    options: dict[str, Any] = {**vars(columns), "test": test, "drop-unlabelled": drop_unlabelled}
+    options["model"] = model
     plan_study = partial(plan, workers=workers, threads=threads, devices=devices, online=online)
     draft = draft_study(
-        path,
-        None,
-        model,
-        columns,
-        None,
-        test=test,
-        drop_unlabelled=drop_unlabelled,
+        path, None, model, columns, None, test=test, drop_unlabelled=drop_unlabelled
     )
-    file = Path(f"{draft.name}.yaml")
+    file = Path(f"{draft.study.study}.yaml")
     doubts: tuple[str, ...] = ()
-    reduced: tuple[str, ...] = ()
+    reduced: list[str] = []
     if file.exists() and not restart:
         study = Study.load(file)
-        drafted = _load_yaml(draft.text)
-        _refuse_contradictions(file, study, drafted, vars(columns), model, test, drop_unlabelled)
+        _refuse_contradictions(file, study, draft.study, options)
         tell(f"Continuing with {file} as it is.")
     else:
         doubts, content = draft.doubts, draft.text
@@ -241,7 +235,14 @@ def tune(
         for guess in draft.guesses:
             tell(f"  {guess}")
         if seconds is not None:
-            content, reduced = _fit(content, seconds / _measure_load(), plan_study)
+            # A machine that is busy takes longer than predicted; Windows does not say how busy.
+            load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
+            content, reduced = fit_to_budget(
+                content,
+                seconds / max(1.0, load),
+                plan_study,
+                lambda: len(load_dataset(draft.study.tasks[0]).train),
+            )
             if reduced:
                 tell(f"To stay within the budget: {'; '.join(reduced)}.")
         if file.exists():
@@ -264,22 +265,29 @@ def tune(
         quiet=quiet,
         observer=observer,
     )
-    task = _find_task(study, _load_yaml(draft.text))
+    task = _find_task(study, draft.study)
     (advice,) = recommend(study, task=task.key, max_memory=max_memory)
     time_left = None if seconds is None else seconds - (time.monotonic() - started)
     exported, note = _export(study, ran, advice, output, time_left, online, tell)
-    options = {**vars(columns), "model": model, "max-memory": max_memory, "workers": workers}
+    options |= {"max-memory": max_memory, "workers": workers, "online": online}
     options |= {"threads": threads if threads != 1 else None}
     options |= {"devices": devices if devices != "auto" else None}
-    command = _spell_command(path, options, online)
-    notes = tuple(filter(None, (note, _describe_more_time(ran, reduced, command))))
-    return TuneResult(file, study, doubts, reduced, ran, advice, exported, notes, max_memory)
-
-
-def _load_yaml(text: str) -> Study:
-    from ruamel.yaml import YAML
-
-    return Study.parse(YAML(typ="safe", pure=True).load(text))
+    words = ["paretune", "tune", str(path)]
+    for name, value in options.items():
+        if value not in (None, False):
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    notes = (note, " ".join(_describe_more_time(ran, reduced, shlex.join(words))))
+    return TuneResult(
+        file,
+        study,
+        doubts,
+        tuple(reduced),
+        ran,
+        advice,
+        exported,
+        tuple(filter(None, notes)),
+        max_memory,
+    )
 
 
 def _find_task(study: Study, drafted: Study) -> TaskSpec:
@@ -289,33 +297,25 @@ def _find_task(study: Study, drafted: Study) -> TaskSpec:
 
 
 def _refuse_contradictions(
-    file: Path,
-    study: Study,
-    drafted: Study,
-    columns: Mapping[str, str | None],
-    model: str | None,
-    test: str | None,
-    drop_unlabelled: bool,
+    file: Path, study: Study, drafted: Study, options: Mapping[str, Any]
 ) -> None:
     """Refuse to continue with a study file that says something else than the call.
 
     Args:
         drafted: what the call alone would write.
+        options: of the call, by their names.
 
     Raises:
         StudyError: it names both values, of everything that differs.
     """
     task, called = _find_task(study, drafted), drafted.tasks[0]
-    keys = {name: TASK_KEYS[name] for name, value in columns.items() if value is not None}
     pairs: dict[str, tuple[object, object]] = {"the data": (task.train, called.train)}
-    pairs |= {f"--{name}": (getattr(task, key), getattr(called, key)) for name, key in keys.items()}
-    if test is not None:
-        pairs["--test"] = (task.test, called.test)
-    if drop_unlabelled:
-        pairs["--drop-unlabelled"] = (task.drop_unlabelled, True)
+    for name, key in TASK_KEYS.items():
+        if options[name]:
+            pairs[f"--{name}"] = getattr(task, key), getattr(called, key)
     names = [spec.name for spec in study.models]
-    if model is not None and drafted.models[0].name not in names:
-        pairs["--model"] = (", ".join(names), model)
+    if options["model"] is not None and drafted.models[0].name not in names:
+        pairs["--model"] = (", ".join(names), options["model"])
     differences = []
     for name, (now, then) in pairs.items():
         if now != then:
@@ -359,40 +359,39 @@ def _divide_time(seconds: float, elapsed: float) -> float:
     return left
 
 
-def _measure_load() -> float:
-    """How many processes want each core now; 1 where there is room for one more."""
-    if not hasattr(os, "getloadavg"):  # on Windows
-        return 1.0
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
 def fit_to_budget(
-    values: Values,
+    text: str,
     budget_seconds: float,
     plan: Callable[[Study], Plan],
     count_rows: Callable[[], int],
-) -> list[str]:
-    """Shorten the values of a study file of one task, in place.
+) -> tuple[str, list[str]]:
+    """Shorten a study file of one task.
 
     No method is given up, and no seed: further seeds come last (:mod:`paretune.search.budget`), as
     many as there is time for. What is left to shorten are the folds of the test, then learning
     rates, then training rows.
 
     Args:
-        values: of the study file; mappings may carry comments, which stay.
+        text: of the study file; its comments stay.
         budget_seconds: for all of the study.
         plan: predicts a study.
         count_rows: of train.
 
     Returns:
-        What was given up, in words.
+        The study file, and what was given up, in words.
     """
+    from ruamel.yaml import YAML
+
+    yaml = YAML()  # round trip: keeps comments
+    yaml.preserve_quotes = True
+    yaml.width = 200
+    values = yaml.load(text)
     protocol, task = values["protocol"], values["tasks"][0]
-    given_up: list[str] = []
+    reduced: list[str] = []
 
     def predict(**changes: Any) -> Plan:
         """Without costs, which have their own part of the time."""
-        shorter: Values = json.loads(json.dumps(values))
+        shorter = json.loads(json.dumps(values))
         shorter["protocol"] |= {"cost_seconds": 0, **changes}
         return plan(Study.parse(shorter))
 
@@ -400,52 +399,28 @@ def fit_to_budget(
         seconds = predicted.seconds_left
         return seconds is not None and seconds > FIRST_SHARE * budget_seconds
 
-    if is_too_long(whole := predict()) and any(run.run.outer for run in whole.runs):
-        protocol["outer"] = "split"
-        given_up.append("one test part, not fold by fold")
+    predicted = whole = predict()
     first = {"seeds": protocol["seeds"][:1], "outer": "split"}
-    predicted = predict(**first) if is_too_long(whole) else whole
+    if is_too_long(whole):
+        if any(run.run.outer for run in whole.runs):
+            protocol["outer"] = "split"
+            reduced.append("one test part, not fold by fold")
+        predicted = predict(**first)
     if is_too_long(predicted) and protocol["trials"] > 1:
         protocol["trials"] = 1
-        given_up.append("one learning rate for each method, untuned")
+        reduced.append("one learning rate for each method, untuned")
         predicted = predict(**first)
     if is_too_long(predicted):
-        rows, seconds = count_rows(), predicted.seconds_left or 0.0
-        share = FIRST_SHARE * budget_seconds / seconds
-        fewer = max(MIN_ROWS, _round_down(rows * share))
+        rows = count_rows()
+        fitting = rows * FIRST_SHARE * budget_seconds / (predicted.seconds_left or 0.0)
+        unit = 10 ** max(0, len(str(int(fitting))) - 2)  # two digits
+        fewer = max(MIN_ROWS, int(fitting // unit * unit))
         if fewer < rows:
             task["limit"] = {**task.get("limit", {}), "train": fewer}
-            given_up.append(f"the first {fewer:,} training rows of {rows:,}")
-    return given_up
-
-
-def _round_down(count: float) -> int:
-    """To two digits."""
-    unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)
-    return int(count // unit * unit)
-
-
-def _fit(
-    text: str, seconds: float, plan_study: Callable[[Study], Plan]
-) -> tuple[str, tuple[str, ...]]:
-    """The study file, shortened for the budget with its comments kept, and what was given up."""
-    from ruamel.yaml import YAML
-
-    from paretune.tasks import load_dataset
-
-    yaml = YAML()  # round trip: keeps comments, and makes plain values of any text
-    yaml.preserve_quotes = True
-    yaml.width = 200
-    values: dict[str, Any] = yaml.load(text)
-    reduced = fit_to_budget(
-        values,
-        seconds,
-        plan_study,
-        lambda: len(load_dataset(_load_yaml(text).tasks[0]).train),
-    )
+            reduced.append(f"the first {fewer:,} training rows of {rows:,}")
     out = io.StringIO()
     yaml.dump(values, out)
-    return out.getvalue(), tuple(reduced)
+    return out.getvalue(), reduced
 
 
 def _export(
@@ -465,8 +440,8 @@ def _export(
     if not advice.command:
         why = "what to take needs no training" if advice.take else "nothing is recommended"
         return None, f"Nothing is exported{' so far' if ran.left else ''}: {why}."
-    target = Path("exports", study.study, make_file_name(advice.task, advice.model, advice.method))
-    target = target if output is None else Path(output)
+    cell = (advice.task, advice.model, advice.method)
+    target = Path("exports", study.study, make_file_name(*cell)) if output is None else Path(output)
     if output is None and target.exists():
         if not ran.summary.ended:
             return None, f"Exported before: {target}"
@@ -475,17 +450,18 @@ def _export(
     if time_left is not None:
         if time_left <= 0:
             return None, f"No time was left for the export: `{advice.command}` writes it."
-        seed = _find_kept_seed(study, ran.folder, advice)
+        seed = _find_kept_seed(study, ran.folder, cell)
         if seed is None:
             return None, (
                 "Its trained weights were not kept, and the budget leaves no time to train it "
                 f"again: `{advice.command} --train-again` does."
             )
+    task, model, method = cell
     exported = export(
         study,
-        task=advice.task,
-        model=advice.model,
-        method=advice.method,
+        task=task,
+        model=model,
+        method=method,
         seed=seed,
         output=target,
         train_again=time_left is None,
@@ -495,7 +471,7 @@ def _export(
     return exported, ""
 
 
-def _find_kept_seed(study: Study, folder: Path, advice: Advice) -> int | None:
+def _find_kept_seed(study: Study, folder: Path, cell: tuple[str, str, str]) -> int | None:
     """The best seed of the recommended method whose weights are in the store."""
     from paretune.analysis.run_selection import selection_key
     from paretune.store import Store
@@ -505,7 +481,7 @@ def _find_kept_seed(study: Study, folder: Path, advice: Advice) -> int | None:
         kept = [
             record
             for record in load_records(study, opened)
-            if record.run.cell == (advice.task, advice.model, advice.method)
+            if record.run.cell == cell
             and record.run.stage == "final"
             and record.selection_score is not None
             and record.result.get("weights") is not None
@@ -514,30 +490,18 @@ def _find_kept_seed(study: Study, folder: Path, advice: Advice) -> int | None:
     return max(kept, key=selection_key).run.seed if kept else None
 
 
-def _spell_command(data: Path, options: Mapping[str, object], online: bool) -> str:
-    """The command that continues, without the budget."""
-    words = ["paretune", "tune", str(data)]
-    for name, value in options.items():
-        if value is not None:
-            words += [f"--{name}", str(value)]
-    return shlex.join([*words, *(["--online"] if online else [])])
-
-
-def _describe_more_time(ran: RunResult, reduced: Sequence[str], command: str) -> str:
-    """What more time would bring, and the command for it; empty where there is nothing more."""
-    done, sentences = sum(ran.summary.outcomes.values()), []
+def _describe_more_time(ran: RunResult, reduced: Sequence[str], command: str) -> Iterator[str]:
+    """What more time would bring, and the command for it."""
     if ran.left:
         rest = ran.seconds_left
         budget = "" if rest is None else f" --budget {_spell_budget(1.5 * rest)}"
-        sentences.append(
-            f"{done} of {done + ran.left} runs are done; `{command}{budget}` trains the rest."
-        )
+        done = ran.ended
+        yield f"{done} of {done + ran.left} runs are done; `{command}{budget}` trains the rest."
     if reduced:
-        sentences.append(
+        yield (
             f"Shortened for the budget: {'; '.join(reduced)}. `{command} --restart` with more "
             "time gives up nothing."
         )
-    return " ".join(sentences)
 
 
 def _spell_budget(seconds: float) -> str:

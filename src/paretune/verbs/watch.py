@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from paretune.analysis.cell import Cell
     from paretune.analysis.statistics.intervals import Interval
-    from paretune.store import RunStatus, Store
+    from paretune.store import RunStatus
     from paretune.terminal.rich_console import Terminal
 
 POLL_SECONDS = 2.0
@@ -139,16 +139,30 @@ class StudyProgress(Result):
         from rich.text import Text
 
         from paretune.analysis.cell import NO_MODEL
+        from paretune.execution.progress import (
+            describe_end,
+            describe_run,
+            describe_step,
+            format_duration,
+        )
 
         yield Text(sanitise_line(self.study.study), style="bold")
         yield from (Text(sanitise_line(line)) for line in self._summary_lines())
-        yield from (Text(f"  {sanitise_line(line)}") for line in self._running_lines())
-        failures = self._failure_lines()
+        for status in self.running:
+            seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
+            line = f"{describe_run(status.run)}: {describe_step(status)}{seconds}"
+            yield Text(f"  {sanitise_line(line)}")
+        failures = [
+            f"{describe_run(status.run)}: {describe_end(status).splitlines()[0]}"
+            for status in self.failed[-MAX_FAILURES:]
+        ]
+        if (rest := len(self.failed) - MAX_FAILURES) > 0:
+            failures.append(f"and {rest} more that failed; paretune report tells why")
         yield from (Text(f"  {sanitise_line(line)}", style="red") for line in failures)
         for (task, model), cells in groupby(self.cells, lambda cell: (cell.task, cell.model)):
             name = "no model" if model == NO_MODEL else model
             yield Text(sanitise_line(f"\n{task}, {name}".strip("\n")))
-            yield _cell_table(list(cells))
+            yield _cell_table(cells)
         yield from (Text(line, style="dim") for line in self._legend_lines())
 
     def show(
@@ -214,25 +228,6 @@ class StudyProgress(Result):
         if self.abandoned:
             yield f"{pluralise(len(self.abandoned), 'run')} left by a worker that is gone: waiting."
 
-    def _running_lines(self) -> Iterator[str]:
-        from paretune.execution.progress import (
-            describe_run,
-            describe_step,
-            format_duration,
-        )
-
-        for status in self.running:
-            seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
-            yield f"{describe_run(status.run)}: {describe_step(status)}{seconds}"
-
-    def _failure_lines(self) -> Iterator[str]:
-        from paretune.execution.progress import describe_end, describe_run
-
-        for status in self.failed[-MAX_FAILURES:]:
-            yield f"{describe_run(status.run)}: {describe_end(status).splitlines()[0]}"
-        if (rest := len(self.failed) - MAX_FAILURES) > 0:
-            yield f"and {rest} more that failed; paretune report tells why"
-
     def _legend_lines(self) -> Iterator[str]:
         from paretune.execution.progress import format_duration
 
@@ -258,7 +253,7 @@ class StudyProgress(Result):
             yield f"The checkpoints were {SELECTED_ON_TEST}."
 
 
-def _cell_table(cells: Sequence[CellProgress]) -> Table:
+def _cell_table(cells: Iterable[CellProgress]) -> Table:
     """Fixed widths, so that the tables of all tasks align; 80 columns are enough."""
     from rich.table import Table
     from rich.text import Text
@@ -294,11 +289,26 @@ def open_progress(
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
+    from paretune.analysis.cells import group_into_cells
     from paretune.store import Store
 
-    study = study_input.resolve_study(study)
+    study = study_input.load_study(study)
     with Store.open(study_input.store_folder(study, store)) as opened:
-        yield _ProgressReader(opened, study).read
+        cells: list[Cell] = []
+        ended: frozenset[str] | None = None
+
+        def read_progress() -> StudyProgress:
+            """Groups records into cells again only when another run has ended."""
+            nonlocal cells, ended
+            stored = load_states(opened, study)
+            if (now_ended := frozenset(state.run_id for state in stored if state.ended)) != ended:
+                records = opened.load_records(study.study_hash, predictions=True)
+                # Runs that ended after the states were read are neither counted nor scored yet.
+                records = [record for record in records if record.run_id in now_ended]
+                cells, ended = group_into_cells(study, records), now_ended
+            return _count_progress(study, opened.folder, cells, stored)
+
+        yield read_progress
 
 
 def watch(study: StudyLike, *, store: StoreFolder = None) -> StudyProgress:
@@ -318,68 +328,73 @@ def watch(study: StudyLike, *, store: StoreFolder = None) -> StudyProgress:
         return read_progress()
 
 
-class _ProgressReader:
-    """Reads the predictions of ended runs again only when another run has ended."""
-
-    def __init__(self, opened: Store, study: Study) -> None:
-        self._store, self._study = opened, study
-        self._ended: frozenset[str] | None = None
-        self._cells: list[Cell] = []
-
-    def read(self) -> StudyProgress:
-        from paretune.execution.progress import take_snapshot
-
-        stored = load_states(self._store, self._study)
-        abandoned = tuple(state for state in stored if _is_abandoned(state))
-        # As if they had never started: the seconds since then are not seconds of work.
-        states = [
-            replace(s, state="todo", seconds=None, progress={}) if s in abandoned else s
-            for s in stored
-        ]
-        cells = self._group_cells(states)
-        unscheduled = [_count_unscheduled(self._study, cell, states) for cell in cells]
-        running = tuple(state for state in states if state.state == "running")
-        workers = len({state.owner for state in running})
-        snapshot = take_snapshot(states, workers, len(states) + sum(unscheduled))
-        return StudyProgress(
-            study=self._study,
-            folder=self._store.folder,
-            cells=tuple(
-                _cell_progress(cell, states, count)
-                for cell, count in zip(cells, unscheduled, strict=True)
-            ),
-            running=running,
-            abandoned=abandoned,
-            failed=tuple(state for state in states if state.state == "failed"),
-            unscheduled=sum(unscheduled),
-            workers=workers,
-            seconds_left=snapshot.seconds_left if running else None,
-            spared=_count_spared(self._study, cells, unscheduled),
-        )
-
-    def _group_cells(self, states: Sequence[RunStatus]) -> list[Cell]:
-        from paretune.analysis.cells import group_into_cells
-
-        ended = frozenset(state.run_id for state in states if state.ended)
-        if ended != self._ended:
-            records = self._store.load_records(self._study.study_hash, predictions=True)
-            # Runs that ended after the states were read are neither counted nor scored yet.
-            ended_records = [record for record in records if record.run_id in ended]
-            self._cells, self._ended = group_into_cells(self._study, ended_records), ended
-        places = {state.run.cell for state in states}
-        return [cell for cell in self._cells if (cell.task, cell.model, cell.method) in places]
-
-
-def _is_abandoned(state: RunStatus) -> bool:
-    """Whether its worker is gone, so that a claim would take it."""
+def _count_progress(
+    study: Study, folder: Path, cells: Iterable[Cell], stored: Sequence[RunStatus]
+) -> StudyProgress:
+    from paretune.execution.progress import take_snapshot
     from paretune.owner import is_provably_dead
 
-    return state.state == "running" and (state.is_claimable or is_provably_dead(state.owner or ""))
+    abandoned = [
+        state
+        for state in stored
+        if state.state == "running" and (state.is_claimable or is_provably_dead(state.owner or ""))
+    ]
+    # As if they had never started: the seconds since then are not seconds of work.
+    states = [
+        replace(s, state="todo", seconds=None, progress={}) if s in abandoned else s for s in stored
+    ]
+    by_cell: dict[tuple[str, str, str], list[RunStatus]] = {}
+    for state in states:
+        by_cell.setdefault(state.run.cell, []).append(state)
+    progress, unscheduled = [], 0
+    spared, spared_seconds, undecided = 0, 0.0, 0
+    for cell in cells:
+        place = (cell.task, cell.model, cell.method)
+        if place not in by_cell:
+            continue
+        runs = by_cell[place]
+        coming = _count_unscheduled(study, cell, runs)
+        unscheduled += coming
+        if cell.stop is not None:
+            count = len(study.protocol.seeds) - len(cell.final)
+            spared += count
+            spared_seconds += count * (cell.run_seconds or 0.0)
+        if cell.raced and not cell.baseline:
+            undecided += coming
+        counts = Counter(state.state for state in runs)
+        progress.append(
+            CellProgress(
+                *place,
+                done=counts["done"],
+                running=counts["running"],
+                waiting=counts["todo"] + coming,
+                failed=counts["failed"],
+                seconds=sum(state.seconds or 0.0 for state in runs),
+                score=cell.interval,
+                baseline=cell.baseline,
+                selected_on_test=cell.selected_on_test,
+            )
+        )
+    running = tuple(state for state in states if state.state == "running")
+    workers = len({state.owner for state in running})
+    snapshot = take_snapshot(states, workers, len(states) + unscheduled)
+    raced = study.protocol.race != "off"
+    return StudyProgress(
+        study=study,
+        folder=folder,
+        cells=tuple(progress),
+        running=running,
+        abandoned=tuple(abandoned),
+        failed=tuple(state for state in states if state.state == "failed"),
+        unscheduled=unscheduled,
+        workers=workers,
+        seconds_left=snapshot.seconds_left if running else None,
+        spared=SparedRuns(spared, spared_seconds, undecided) if raced else None,
+    )
 
 
-def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) -> int:
+def _count_unscheduled(study: Study, cell: Cell, runs: Sequence[RunStatus]) -> int:
     """Final runs that planning will add when the trials have ended, as it counts them itself."""
-    runs = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
     if cell.raced and not cell.baseline:
         if cell.stop is not None or cell.complete:
             return 0
@@ -396,42 +411,3 @@ def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) ->
             continue  # every trial failed: nothing will follow
         count += 1 if outer else len(study.protocol.seeds)
     return count
-
-
-def _count_spared(
-    study: Study, cells: Sequence[Cell], unscheduled: Sequence[int]
-) -> SparedRuns | None:
-    if study.protocol.race == "off":
-        return None
-    stopped = [
-        (len(study.protocol.seeds) - len(cell.final), cell.run_seconds or 0.0)
-        for cell in cells
-        if cell.stop is not None
-    ]
-    return SparedRuns(
-        sum(count for count, _ in stopped),
-        sum(count * seconds for count, seconds in stopped),
-        sum(
-            count
-            for cell, count in zip(cells, unscheduled, strict=True)
-            if cell.raced and not cell.baseline
-        ),
-    )
-
-
-def _cell_progress(cell: Cell, states: Sequence[RunStatus], unscheduled: int) -> CellProgress:
-    runs = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
-    counts = Counter(state.state for state in runs)
-    return CellProgress(
-        task=cell.task,
-        model=cell.model,
-        method=cell.method,
-        done=counts["done"],
-        running=counts["running"],
-        waiting=counts["todo"] + unscheduled,
-        failed=counts["failed"],
-        seconds=sum(state.seconds or 0.0 for state in runs),
-        score=cell.interval,
-        baseline=cell.baseline,
-        selected_on_test=cell.selected_on_test,
-    )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError
-from paretune.study import NO_MODEL, Run, Study
+from paretune.study import NO_MODEL, Run
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
@@ -144,22 +144,10 @@ def explain_too_large(
     return list(sentences.values())
 
 
-def check_memory(
-    runs: Iterable[Run], predictor: CostPredictor, workers: Sequence[WorkerSettings]
-) -> None:
-    """Check that all runs can fit.
-
-    Raises:
-        StudyError: naming each model and method that cannot, with the bytes of each part.
-    """
-    if sentences := explain_too_large(runs, predictor, workers):
-        raise StudyError("\n".join(sentences), remedy=REMEDY)
-
-
 def make_executor(
-    study: Study,
     prepared: PreparedStudy,
     devices: Sequence[WorkerSettings],
+    cost_seconds: float,
     *,
     executor: str = "local",
     address: str | None = None,
@@ -168,8 +156,9 @@ def make_executor(
     """The executor of a study, whose data goes to the nodes of a cluster.
 
     Args:
-        study: whose costs may be timed for a shorter time than those of the prepared one.
         devices: the workers of each; of a cluster, as they were asked for.
+        cost_seconds: for which each cost is timed at most; 0: costs are not measured, and those
+            that an earlier call has asked for wait.
         fleet: runs that train together at most; None: where that is faster.
 
     Raises:
@@ -178,15 +167,13 @@ def make_executor(
     from paretune.execution.local import LocalExecutor
     from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES
 
-    cost_seconds = study.protocol.cost_seconds
     devices = [
         replace(
             settings,
-            # Costs that an earlier call has asked for wait until they are measured again.
             stages=tuple(stage for stage in STAGES if cost_seconds or stage != "cost"),
             fleet_size=DEFAULT_FLEET_SIZE if fleet is None else fleet,
             fleet_always=fleet is not None,
-            keep_bytes=study.protocol.keep_weights,
+            keep_bytes=prepared.study.protocol.keep_weights,
             cost_seconds=cost_seconds,
         )
         for settings in devices

@@ -94,9 +94,9 @@ def export_slobench(
         StoreError: a task has no finished run, or its weights were not kept.
         DataError: what is to be answered cannot be read, or is not that of the study.
     """
-    from paretune.verbs.study_input import resolve_study
+    from paretune.verbs.study_input import load_study
 
-    study = resolve_study(study)  # before torch is imported
+    study = load_study(study)  # before torch is imported
     from paretune.analysis.cells import group_into_cells
     from paretune.exporting import restore
     from paretune.exporting.folder import atomic_folder, check_target
