@@ -109,44 +109,41 @@ def compare(
     if a == b:
         remedy = f"Name two of {', '.join(names)}."
         raise StudyError(f'"{a}" cannot be compared with itself.', where=where, remedy=remedy)
-    return ComparisonResults(
-        tuple(
-            _compare_cells([c for c in cells if c.task == task.key], model, a, b)
-            for task in results.study.tasks
-            for model in dict.fromkeys(c.model for c in cells if c.task == task.key)
-            if model != NO_MODEL
-        )
-    )
+    compared = []
+    for task in results.study.tasks:
+        of_task = [cell for cell in cells if cell.task == task.key]
+        for model in dict.fromkeys(cell.model for cell in of_task if cell.model != NO_MODEL):
+            compared.append(_compare_cells(of_task, model, a, b))
+    return ComparisonResults(tuple(compared))
 
 
-def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonResult:
+def _compare_cells(cells: Sequence[Cell], model: str, a: str, b: str) -> ComparisonResult:
     from paretune import metrics
     from paretune.analysis.cell import NO_MODEL
     from paretune.analysis.comparisons import PairwiseComparisons, scores_on_model
     from paretune.methods.core.titles import title_of
     from paretune.reporting.text.formatting import describe_failures
 
+    task, metric = cells[0].task, metrics.get(cells[0].metric).title
     scores = scores_on_model(cells, model)
-    by_method = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
-    metric = metrics.get(cells[0].metric).title
-    absent = [name for name in (a, b) if name not in scores]
-    if absent:
-        why = f"Not compared: no score yet of {' and '.join(map(title_of, absent))}"
-        return ComparisonResult(cells[0].task, model, metric, None, None, (), why=why)
-    comparisons = PairwiseComparisons([c for c in cells if c.model in (model, NO_MODEL)])
-    pair = comparisons.compare(by_method[a], by_method[b])
+    if absent := [title_of(name) for name in (a, b) if name not in scores]:
+        why = f"Not compared: no score yet of {' and '.join(absent)}"
+        return ComparisonResult(task, model, metric, None, None, (), why=why)
+    by_method = {cell.method: cell for cell in cells if cell.model in (model, NO_MODEL)}
+    first, second = by_method[a], by_method[b]
+    comparisons = PairwiseComparisons(list(by_method.values()))
+    pair = comparisons.compare(first, second)
     assert pair is not None  # noqa: S101 - both have scores of the same examples
     sample_size = None
     if pair.standing == "unclear":
-        sample_size = comparisons.estimate_sample_size(by_method[a], by_method[b])
+        sample_size = comparisons.estimate_sample_size(first, second)
     failed_seeds = tuple(
-        describe_failures(title_of(name), rate)
-        for name in (a, b)
-        if (rate := by_method[name].failures) is not None and rate.runs
+        describe_failures(title_of(cell.method), cell.failures)
+        for cell in (first, second)
+        if cell.failures is not None and cell.failures.runs
     )
-    return ComparisonResult(
-        cells[0].task, model, metric, pair, sample_size, failed_seeds, pair.withheld == "one run"
-    )
+    single_seed = pair.withheld == "one run"
+    return ComparisonResult(task, model, metric, pair, sample_size, failed_seeds, single_seed)
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,10 +215,21 @@ def why(
         for cell in group_into_cells(results.study, results.records, results.states)
         if cell.model != NO_MODEL
     ]
-    (first, first_model), (second, second_model) = (_split_place(name, cells) for name in (a, b))
-    _require_known("method", [first, second], [cell.method for cell in cells])
-    _require_known("task", [task], [cell.task for cell in cells])
-    _require_known("model", [first_model, second_model, model], [cell.model for cell in cells])
+    methods = [cell.method for cell in cells]
+    # A method may have an @ in its name.
+    (first, first_model), (second, second_model) = (
+        (name, None) if name in methods or "@" not in name else name.rsplit("@", 1)
+        for name in (a, b)
+    )
+    for what, named, choices in (
+        ("method", (first, second), methods),
+        ("task", (task,), [cell.task for cell in cells]),
+        ("model", (first_model, second_model, model), [cell.model for cell in cells]),
+    ):
+        for name in named:
+            if name is not None and name not in choices:
+                remedy = f"It has {', '.join(dict.fromkeys(choices))}."
+                raise StudyError(f"the study has no such {what}.", where=name, remedy=remedy)
     if (first, first_model) == (second, second_model):
         raise StudyError(
             "a method is not compared with itself.", where=a, remedy="Name two methods."
@@ -244,18 +252,3 @@ def why(
             )
         )
     return MemoryExplanations(tuple(explanations))
-
-
-def _split_place(text: str, cells: Sequence[Cell]) -> tuple[str, str | None]:
-    """``METHOD`` or ``METHOD@MODEL``; a method may have an @ in its own name."""
-    method, at, model = text.rpartition("@")
-    if not at or text in {cell.method for cell in cells}:
-        return text, None
-    return method, model
-
-
-def _require_known(what: str, names: Sequence[str | None], choices: Sequence[str]) -> None:
-    for name in names:
-        if name is not None and name not in choices:
-            remedy = f"It has {', '.join(dict.fromkeys(choices))}."
-            raise StudyError(f"the study has no such {what}.", where=name, remedy=remedy)

@@ -195,7 +195,7 @@ def run(
         )
     folder = study_input.store_folder(study, store)
     # After what costs no seconds: these import torch.
-    from paretune.execution.executor import StudyCallbacks, do_nothing
+    from paretune.execution.executor import StudyCallbacks
     from paretune.execution.memory_budget import fit_workers
     from paretune.execution.progress import open_default_observer
     from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
@@ -255,7 +255,7 @@ def run(
             observer=observer,
             add_runs=lambda: add_missing_runs(prepared, opened, predictor, expand),
             # Which runs of a share are best is known after the merge.
-            after_final_runs=do_nothing if share else lambda: drop_excess_weights(study, opened),
+            after_final_runs=lambda: share or drop_excess_weights(study, opened),
             # How many a race or a budget will train is not known beforehand.
             planned_runs=count if deadline is None and not (raced and share is None) else 0,
             deadline=deadline,

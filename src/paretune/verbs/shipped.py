@@ -171,22 +171,20 @@ class Listing(Result):
     def describe(self) -> Iterable[RenderableType]:
         """Names to the left, descriptions to the right, wrapped to the terminal and never cut."""
         for title, entries in self.entries.items():
-            left = min(24, 2 + max(len(name) for name, _ in entries))
-            right = max(40, shutil.get_terminal_size().columns - left - 2)
+            left = min(26, 4 + max(len(name) for name, _ in entries))
+            right = max(40, shutil.get_terminal_size().columns - left)
             yield title.upper()
             for name, about in entries:
                 lines = [
-                    line
+                    f"{' ' * left}{line}"
                     for part in about.splitlines()
                     for line in textwrap.wrap(sanitise_line(part), right, break_on_hyphens=False)
                 ]
-                column = f"  {name.ljust(left)}"
-                if len(name) + 2 > left:
+                if len(name) + 4 > left:
                     yield f"  {name}"
-                    column = " " * (left + 2)
-                for line in lines:
-                    yield f"{column}{line}"
-                    column = " " * (left + 2)
+                else:
+                    lines[0] = f"  {name}".ljust(left) + lines[0].lstrip()
+                yield from lines
 
     def to_json(self) -> dict[str, Any]:
         """Lists of objects with ``name`` and ``about``."""
@@ -237,15 +235,17 @@ def _list_methods() -> Iterator[Entry]:
     from paretune import methods
     from paretune.methods.peft.supported import SUPPORTED
 
+    def format_rates(rates: Sequence[float]) -> str:
+        return ", ".join(f"{rate:g}" for rate in rates)
+
     for name, method in sorted(methods.available().items()):
         about = method.title
         if isinstance(method, methods.Method) and method.learning_rates is not None:
-            about += f"; learning rates {_format_rates(method.learning_rates)}"
+            about += f"; learning rates {format_rates(method.learning_rates)}"
             if method.decoder_learning_rates is not None:
-                about += f", of decoders {_format_rates(method.decoder_learning_rates)}"
-        defaults = ", ".join(
-            f"{k}: {_format_value(v)}" for k, v in method.options().model_dump().items()
-        )
+                about += f", of decoders {format_rates(method.decoder_learning_rates)}"
+        options = method.options().model_dump()
+        defaults = ", ".join(f"{k}: {_format_value(v)}" for k, v in options.items())
         yield name, f"{about}\n{defaults}" if defaults else about
     for name, problem in sorted(methods.broken_plugins().items()):
         yield name, f"cannot be used: {problem}"
@@ -254,10 +254,6 @@ def _list_methods() -> Iterator[Entry]:
         "peft's own tuners under peft's own option names, one run at a time: "
         f"{', '.join(sorted(SUPPORTED))}",
     )
-
-
-def _format_rates(rates: Sequence[float]) -> str:
-    return ", ".join(f"{rate:g}" for rate in rates)
 
 
 def _format_value(value: object) -> str:
