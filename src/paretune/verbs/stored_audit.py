@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ class TrainedData:
 
     Attributes:
         content_hash: of the dataset's examples.
-        files: sha256 by :func:`list_files`' names.
+        files: sha256 by the names of :func:`hash_files`.
         outline: the dataset without its rows.
     """
 
@@ -44,18 +45,16 @@ def save_trained_data(store: Store, study: Study, datasets: Mapping[str, Dataset
     values = {}
     for task in study.tasks:
         dataset = datasets[task.key]
-        kept = TrainedData(dataset.content_hash, _hash_files(task), _outline(dataset))
-        values[task.key] = asdict(kept)
+        files = {name: sha256 for name, (_, sha256) in hash_files(task).items()}
+        values[task.key] = asdict(TrainedData(dataset.content_hash, files, _outline(dataset)))
     store.set_setting(f"data/{study.study_hash}", json.dumps(values))
 
 
 def load_trained_data(store: Store, study: Study) -> dict[str, TrainedData]:
-    """By the task's key; nothing where an older version ran the study."""
+    """By the task's key; nothing where the study was not run here."""
     values = json.loads(store.get_setting(f"data/{study.study_hash}") or "{}")
     return {
-        key: TrainedData(
-            kept["content_hash"], kept["files"], DATASET_VALUES.validate_python(kept["outline"])
-        )
+        key: TrainedData(**{**kept, "outline": DATASET_VALUES.validate_python(kept["outline"])})
         for key, kept in values.items()
     }
 
@@ -89,9 +88,8 @@ def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> 
         kept = kept_data.get(task.key)
         if kept is None or not runs:
             continue
-        files, hashes = list_files(task), _hash_files(task)
-        changed = [files[name] for name in hashes if hashes[name] != kept.files.get(name)]
-        gone = [name for name in kept.files if name not in hashes]
+        files = hash_files(task)
+        gone = [name for name in kept.files if name not in files]
         for name in gone:
             key, _, file_name = name.partition(": ")
             yield Finding(
@@ -101,8 +99,12 @@ def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> 
                 "is gone; what is said comes from the store.",
                 "`paretune run` needs the file again.",
             )
-        if not changed or gone or _hash_content(task) == kept.content_hash:
+        changed = [path for name, (path, sha256) in files.items() if sha256 != kept.files.get(name)]
+        if not changed or gone:
             continue
+        with suppress(DataError):  # what cannot be read has changed
+            if load_dataset(task).content_hash == kept.content_hash:
+                continue
         for file in changed:
             edited = datetime.fromtimestamp(file.stat().st_mtime)
             yield Finding(
@@ -114,38 +116,22 @@ def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> 
             )
 
 
-def list_files(task: TaskSpec) -> dict[str, Path]:
-    """The data files of a task that are here, each by its name and the key that names it."""
+def hash_files(task: TaskSpec) -> dict[str, tuple[Path, str]]:
+    """The data files of a task that are here and their SHA-256, by the key that names each.
+
+    Of a stem these are the files of its languages, of a zip's member the zip.
+    """
     files = {}
     for key in paths.FILE_KEYS:
-        for path in _named_files(getattr(task, key), task.languages or ()):
-            if path.is_file():
-                files[f"{key}: {path.name}"] = path
+        if (value := getattr(task, key)) is None:
+            continue
+        outer = value.partition("::")[0]
+        for name in (outer, *(f"{outer}.{language}" for language in task.languages or ())):
+            if (path := expand_home(name)).is_file():
+                with path.open("rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                files[f"{key}: {path.name}"] = path, sha256
     return files
-
-
-def _named_files(value: str | None, languages: Iterable[str]) -> list[Path]:
-    """The file that a study names; of a stem those of its languages; of a zip's member the zip."""
-    if value is None:
-        return []
-    outer = value.partition("::")[0]
-    return [expand_home(outer), *(expand_home(f"{outer}.{language}") for language in languages)]
-
-
-def _hash_files(task: TaskSpec) -> dict[str, str]:
-    hashes = {}
-    for name, path in list_files(task).items():
-        with path.open("rb") as file:
-            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
-def _hash_content(task: TaskSpec) -> str:
-    """Hash of the examples as the files are now; "" where they cannot be read."""
-    try:
-        return load_dataset(task).content_hash
-    except DataError:
-        return ""
 
 
 def _outline(dataset: Dataset) -> Dataset:
