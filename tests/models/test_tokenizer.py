@@ -35,7 +35,7 @@ LINES = texts(1000, seed=7)
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
     """SloBERTa's files, as small as can be."""
-    return hub_layout("EMBEDDIA/sloberta", tmp_path_factory.mktemp("cache"), small=True)
+    return hub_layout("EMBEDDIA/sloberta", tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.loopback import Request, Response, loopback_server
 
 from paretune.errors import DataError, NetworkError
 from paretune_slovene import download
@@ -33,38 +32,22 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.requests += 1
-            if state.statuses:
-                self.send_error(state.statuses.pop(0))
-                return
-            if state.redirect:
-                self.send_response(302)
-                self.send_header("Location", state.redirect)
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(state.body)
+    def answer(request: Request) -> Response:
+        state.requests += 1
+        if state.statuses:
+            return Response(state.statuses.pop(0))
+        if state.redirect:
+            return Response(302, headers={"Location": state.redirect})
+        return Response(200, state.body)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{http.server_port}"
-    pinned = PinnedFile("a.zip", len(BODY), hashlib.sha256(BODY).hexdigest())
-    monkeypatch.setattr(
-        download, "COLLECTIONS", {"test": Collection("a test", state.url, (pinned,))}
-    )
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield state
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    with loopback_server(answer) as state.url:
+        pinned = PinnedFile("a.zip", len(BODY), hashlib.sha256(BODY).hexdigest())
+        monkeypatch.setattr(
+            download, "COLLECTIONS", {"test": Collection("a test", state.url, (pinned,))}
+        )
+        monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield state
 
 
 def names(folder: Path) -> list[str]:

@@ -7,11 +7,9 @@ import hashlib
 import json
 import random
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from paretune.testing.tiny_models import SENTENCES
+from support.loopback import Request, Response, loopback_server
 
 TOKEN = "hf_of_a_test"  # noqa: S105 - no token of anybody
 
@@ -98,30 +97,16 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, *, token: str | None = TOKEN) -> I
     """A hub that the library takes for the real one; ``token`` is who is logged in."""
     hub = FakeHub()
 
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if "chunked" in self.headers.get("Transfer-Encoding", ""):
-                body = _read_chunks(self.rfile)
-            status, value = 401, {"error": "Invalid credentials"}
-            if self.path.startswith("/lfs/") or self.headers["Authorization"] == f"Bearer {TOKEN}":
-                status, value = hub.answer(self.command, self.path, body)
-            content = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: Request) -> Response:
+        status, value = 401, {"error": "Invalid credentials"}
+        if (
+            request.path.startswith("/lfs/")
+            or request.headers["Authorization"] == f"Bearer {TOKEN}"
+        ):
+            status, value = hub.answer(request.method, request.path, request.body)
+        return Response(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-        do_GET = do_POST = do_PUT = _serve  # noqa: N815 - names of the base class
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        hub.endpoint = f"http://127.0.0.1:{server.server_port}"
+    with loopback_server(answer) as hub.endpoint:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere/token")
@@ -130,18 +115,6 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, *, token: str | None = TOKEN) -> I
         else:
             monkeypatch.setenv("HF_TOKEN", token)
         yield hub
-        server.shutdown()
-        thread.join()
-
-
-def _read_chunks(stream: Any) -> bytes:
-    """The body of a request that is sent in chunks."""
-    body = b""
-    while size := int(stream.readline(), 16):
-        body += stream.read(size)
-        stream.readline()
-    stream.readline()
-    return body
 
 
 SMALL = 1000
@@ -156,10 +129,10 @@ class Layout:
 
     name: str
     commit: str
-    write: Callable[[Path, bool], None]
+    write: Callable[[Path], None]
 
 
-def hub_layout(name: str, cache: Path, *, small: bool) -> Path:
+def hub_layout(name: str, cache: Path) -> Path:
     """Put a model into the cache of the hub, as a download does; the snapshot's folder."""
     layout = LAYOUTS[name]
     home = cache / f"models--{name.replace('/', '--')}"
@@ -170,7 +143,7 @@ def hub_layout(name: str, cache: Path, *, small: bool) -> Path:
         folder.mkdir(parents=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layout.write(fresh, small)
+        layout.write(fresh)
     for path in sorted(fresh.iterdir()):
         with path.open("rb") as file:
             blob = blobs / hashlib.file_digest(file, "sha256").hexdigest()
@@ -207,9 +180,9 @@ def texts(count: int, seed: int) -> list[str]:
 
 
 def sentencepiece_model(
-    path: Path, model_type: str, pieces: int, size: int | None = None, **trainer: Any
+    path: Path, model_type: str, pieces: int, **trainer: Any
 ) -> sentencepiece.SentencePieceProcessor:
-    """Train a SentencePiece model of ``pieces`` pieces, filled up to ``size``, and write it."""
+    """Train a SentencePiece model of ``pieces`` pieces, and write it."""
     corpus = path.with_suffix(".txt")
     corpus.write_text("\n".join(texts(1500, seed=1)), encoding="utf-8")
     prefix = path.with_suffix(".made")
@@ -217,15 +190,10 @@ def sentencepiece_model(
         input=str(corpus), model_prefix=str(prefix), vocab_size=pieces, model_type=model_type,
         num_threads=1, minloglevel=2, **trainer,
     )  # fmt: skip
-    proto = sentencepiece_model_pb2.ModelProto()
-    proto.ParseFromString(prefix.with_suffix(".made.model").read_bytes())
-    worst = min(piece.score for piece in proto.pieces)
-    for n in range(len(proto.pieces), size or 0):
-        # Letters of the private use area: no text has them, and no two of them are one piece.
-        proto.pieces.add(piece="".join(chr(0xE000 + int(d)) for d in str(n)), score=worst - n)
+    content = prefix.with_suffix(".made.model").read_bytes()
     for file in path.parent.glob(f"{path.stem}.*"):
         file.unlink()
-    path.write_bytes(proto.SerializeToString())
+    path.write_bytes(content)
     return sentencepiece.SentencePieceProcessor(model_file=str(path))
 
 
@@ -268,17 +236,15 @@ def _json(folder: Path, name: str, **content: Any) -> None:
     (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _shape(small: bool, **rest: Any) -> dict[str, Any]:
-    width, layers, heads, inner = (32, 2, 4, 48) if small else (768, 12, 12, 3072)
-    sizes = {"hidden_size": width, "num_hidden_layers": layers}
-    return sizes | {"num_attention_heads": heads, "intermediate_size": inner} | rest
+SHAPE = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48
+}  # fmt: skip
 
 
-def _sloberta(folder: Path, small: bool) -> None:
+def _sloberta(folder: Path) -> None:
     """A CamemBERT whose tokenizer is SentencePiece BPE; weights as .bin only, no pooler."""
     spm = folder / "sentencepiece.bpe.model"
-    size = SMALL if small else 32_000
-    sentencepiece_model(spm, "bpe", SMALL if small else 1500, size)
+    sentencepiece_model(spm, "bpe", SMALL)
     camembert_bpe(spm).save(str(folder / "tokenizer.json"))
     named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>",
              "pad_token": "<pad>", "cls_token": "<s>"}  # fmt: skip
@@ -289,7 +255,7 @@ def _sloberta(folder: Path, small: bool) -> None:
     _json(folder, "tokenizer_config.json", **named, mask_token=mask, **unused,
           model_max_length=512, special_tokens_map_file=None, name_or_path="./",
           tokenizer_class="CamembertTokenizer")  # fmt: skip
-    shape = _shape(small, vocab_size=size + 5, max_position_embeddings=514, type_vocab_size=1,
+    shape = dict(SHAPE, vocab_size=SMALL + 5, max_position_embeddings=514, type_vocab_size=1,
                    pad_token_id=1, bos_token_id=5, eos_token_id=6, layer_norm_eps=1e-5)  # fmt: skip
     _json(folder, "config.json", architectures=["CamembertForMaskedLM"], model_type="camembert",
           attention_probs_dropout_prob=0.1, hidden_act="gelu", hidden_dropout_prob=0.1,
@@ -300,17 +266,15 @@ def _sloberta(folder: Path, small: bool) -> None:
     torch.save(state, folder / "pytorch_model.bin")
 
 
-def _crosloengual(folder: Path, small: bool) -> None:
+def _crosloengual(folder: Path) -> None:
     """A BERT from TensorFlow, cased, with heads, pooler and the old names of its norms."""
     pieces = dict.fromkeys(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))
     letters = sorted(set("".join(texts(50, seed=1))) - {" "})
     pieces |= dict.fromkeys([*letters, *(f"##{letter}" for letter in letters)])
     pieces |= dict.fromkeys(word.strip(".,?!;") for text in SENTENCES for word in text.split())
-    while not small and len(pieces) < 49_601:
-        pieces[f"[unused{len(pieces)}]"] = None
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
     _json(folder, "tokenizer_config.json", do_lower_case=False)
-    shape = _shape(small, vocab_size=len(pieces), max_position_embeddings=512, type_vocab_size=2)
+    shape = dict(SHAPE, vocab_size=len(pieces), max_position_embeddings=512, type_vocab_size=2)
     _json(folder, "config.json", architectures=["BertForPreTraining"], model_type="bert",
           attention_probs_dropout_prob=0.1, hidden_act="gelu", hidden_dropout_prob=0.1,
           initializer_range=0.02, **shape)  # fmt: skip
@@ -325,11 +289,10 @@ def _crosloengual(folder: Path, small: bool) -> None:
     torch.save(state, folder / "pytorch_model.bin")
 
 
-def _xlm_roberta(folder: Path, small: bool) -> None:
+def _xlm_roberta(folder: Path) -> None:
     """An XLM-R with safetensors; ids are those of a Unigram model, moved by one."""
     spm = folder / "sentencepiece.bpe.model"
-    size = SMALL if small else 250_000
-    trained = sentencepiece_model(spm, "unigram", SMALL if small else 1500, size)
+    trained = sentencepiece_model(spm, "unigram", SMALL)
     pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(3, len(trained))]
     special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
     vocabulary = [*special, *pieces, ("<mask>", 0.0)]
@@ -337,7 +300,7 @@ def _xlm_roberta(folder: Path, small: bool) -> None:
         vocab=vocabulary, _spm_precompiled_charsmap=_charsmap(spm), model_max_length=512
     ).save_pretrained(folder)
     _json(folder, "tokenizer_config.json", model_max_length=512)
-    shape = _shape(small, vocab_size=size + 2, max_position_embeddings=514, type_vocab_size=1,
+    shape = dict(SHAPE, vocab_size=SMALL + 2, max_position_embeddings=514, type_vocab_size=1,
                    pad_token_id=1, bos_token_id=0, eos_token_id=2, layer_norm_eps=1e-5)  # fmt: skip
     _json(folder, "config.json", architectures=["XLMRobertaForMaskedLM"],
           model_type="xlm-roberta", **shape)  # fmt: skip
@@ -354,28 +317,27 @@ def _charsmap(model_file: Path) -> bytes:
     return bytes(proto.normalizer_spec.precompiled_charsmap)
 
 
-def _opus_mt(folder: Path, small: bool) -> None:
+def _opus_mt(folder: Path) -> None:
     """A Marian of many Slavic languages into English; four names of one table in its .bin."""
     for name in ("source.spm", "target.spm"):
         sentencepiece_model(folder / name, "unigram", SMALL, bos_id=-1, eos_id=0, unk_id=1)
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
     pieces = [processor.id_to_piece(i) for i in range(len(processor))]
-    pieces += [f"unused{n}" for n in range(len(pieces), SMALL if small else 58_800)]
+    pieces += [f"unused{n}" for n in range(len(pieces), SMALL)]
     vocabulary = {piece: i for i, piece in enumerate([*pieces, "<pad>"])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
     _json(folder, "tokenizer_config.json", target_lang="en", source_lang="sla",
           model_max_length=512)  # fmt: skip
     pad = vocabulary["<pad>"]
-    width, layers, heads, inner = (32, 2, 4, 64) if small else (512, 6, 8, 2048)
     shape = {
-        "d_model": width, "encoder_layers": layers, "decoder_layers": layers,
-        "encoder_attention_heads": heads, "decoder_attention_heads": heads,
-        "encoder_ffn_dim": inner, "decoder_ffn_dim": inner, "vocab_size": len(vocabulary),
+        "d_model": 32, "encoder_layers": 2, "decoder_layers": 2,
+        "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": len(vocabulary),
         "max_position_embeddings": 512, "scale_embedding": True, "static_position_embeddings": True,
         "add_bias_logits": False, "add_final_layer_norm": False, "normalize_before": False,
         "normalize_embedding": False, "activation_function": "swish", "dropout": 0.1,
         "pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": 0, "bos_token_id": 0,
-        "num_beams": 6, "max_length": 512, "bad_words_ids": [[pad]], "num_hidden_layers": layers,
+        "num_beams": 6, "max_length": 512, "bad_words_ids": [[pad]], "num_hidden_layers": 2,
         "extra_pos_embeddings": pad + 1,
     }  # fmt: skip
     _json(folder, "config.json", architectures=["MarianMTModel"], model_type="marian",

@@ -1,19 +1,17 @@
 """Models as the hub's cache holds them, by name and offline: check, plan, three steps of a run.
 
-Small ones with a few methods (the families' contract tests have the others); in full size
-(``-m slow``) with all of them: one model takes up to 2.5 GB of disk and 7 GB of memory for minutes.
+With a few methods: the families' contract tests have the others.
 """
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import torch
 from support.hub import LAYOUTS, hub_layout
-from support.method_contract import METHODS, serves
+from support.method_contract import serves
 from support.tiny_study import as_file, command, finish, small, two_files
 
 from paretune import objectives
@@ -24,7 +22,7 @@ from paretune.study import ModelSpec, Study
 from paretune.testing.tiny_tasks import small as small_options
 from paretune.testing.translator_folders import tiny_pairs
 
-FEW = ("full", "lora", "prompt", "untuned")
+METHODS = ("full", "lora", "prompt", "untuned")
 
 
 def study_of(name: str, folder: Any, methods: Iterable[str]) -> Study:
@@ -55,7 +53,7 @@ def test_revisions_of_a_cache(tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     name = "FacebookAI/xlm-roberta-base"
-    snapshot = hub_layout(name, tmp_path, small=True)
+    snapshot = hub_layout(name, tmp_path)
     for revision in (None, "main", LAYOUTS[name].commit):
         source = resolve_source(ModelSpec(name=name, revision=revision))
         assert (source.folder, source.revision) == (snapshot, LAYOUTS[name].commit)
@@ -69,7 +67,7 @@ def test_revisions_of_a_cache(tmp_path: Any, monkeypatch: Any) -> None:
 def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) -> None:
     """Norms called gamma and beta, and a buffer of positions that nobody has any more."""
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    folder = hub_layout("EMBEDDIA/crosloengual-bert", tmp_path, small=True)
+    folder = hub_layout("EMBEDDIA/crosloengual-bert", tmp_path)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     assert sum(name.endswith(".gamma") for name in state) == 6
     source = resolve_source(ModelSpec(name=str(folder)))
@@ -81,16 +79,15 @@ def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) ->
         assert torch.equal(resolved, state[old]), name
 
 
-@pytest.mark.parametrize("size", ["small", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_by_name_offline_through_everything(
-    name: str, size: str, capsys: Any, tmp_path: Any, monkeypatch: Any
+    name: str, capsys: Any, tmp_path: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    hub_layout(name, tmp_path / "cache", small=size == "small")
-    study = study_of(name, tmp_path / "data", FEW if size == "small" else METHODS)
+    hub_layout(name, tmp_path / "cache")
+    study = study_of(name, tmp_path / "data", METHODS)
     file = as_file(study, tmp_path / "real.yaml")
     for verb in ("plan", "check"):
         code, out, err = command(capsys, verb, file)
@@ -99,7 +96,6 @@ def test_by_name_offline_through_everything(
     store = finish(study, tmp_path / "store", costs=0)
     records = store.load_records(study.study_hash)
     store.close()
-    gc.collect()
     ran = {record.run.method.name for record in records if record.run.stage == "final"}
     assert ran >= {method.name for method in study.methods}
     assert {record.outcome for record in records} <= {"ok", "collapsed"}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.loopback import Response, loopback_server
 
 from paretune import objectives
 from paretune.errors import ModelError, NetworkError
@@ -81,41 +80,20 @@ class Hub:
 def hub(tmp_path, monkeypatch):
     served = Hub()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request):
+        status, headers, body = served.answer(unquote(urlsplit(request.path).path))
+        return Response(status, body, headers)
 
-        def do_GET(self, body=True):
-            status, headers, content = served.answer(unquote(urlsplit(self.path).path))
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-        def do_HEAD(self):
-            self.do_GET(body=False)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-        address + "/{repo_id}/resolve/{revision}/{filename}",
-    )
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with loopback_server(answer) as address:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            address + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+        yield served
 
 
 def resolve_hub(revision=None, *, offline):
