@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from ruamel.yaml import YAML
 from support.chosen import chosen
 from support.examples import EXAMPLES, small_example
-from support.tiny_study import as_file, command, finish
+from support.tiny_study import as_file, command, finish, superglue
 
+from paretune.planning.prepare import prepare_study
+from paretune.search.expand import expand_study
 from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian
 from paretune.verbs.report import report
@@ -22,7 +25,7 @@ def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
     own = {"own-data", "paper-fair", "slobench", "slovene-cb", "table"}
     own |= {"slovene-translation", "manual-translation"}
-    own |= {"metamath", "slovene-llm", "sms"}  # of decoders: test_decoder_examples.py
+    own |= {"metamath", "slovene-llm", "sms"}  # of decoders
     assert set(files) == {*shipped_studies(), *own}
     for name, path in shipped_studies().items():
         assert files[name].resolve() == path.resolve()
@@ -119,3 +122,43 @@ def test_every_example_runs(
         assert command(capsys, *arguments)[0] == 0
         submission = ("slobench", "check", out / "superglue.zip", "--release", tmp_path / "data")
         assert "Ready to be handed in." in command(capsys, *submission)[1]
+
+
+def with_data_here(path: Path, folder: Path, model: Path) -> Study:
+    """The file's tasks, methods and protocol, on made-up rows and one tiny decoder."""
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    Study.parse(raw, base=path.parent)  # as it stands, it is a study
+    raw["models"] = [{"name": str(model), "label": "tiny"}]
+    for task in raw["tasks"]:
+        if path.stem == "slovene-llm":
+            task["source"] = str(superglue(folder / task["name"], "zips"))
+        if path.stem == "metamath":
+            for part in ("train", "test"):
+                rows = [
+                    {"prompt": f"Question: {i}?\nAnswer:", "completion": f" It is {i}."}
+                    for i in range(20)
+                ]
+                file = folder / f"{part}.jsonl"
+                file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+                task[part] = str(file)
+    raw["training"] |= {"precision": "fp32"}
+    return Study.parse(raw, base=path.parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "readouts"),
+    [
+        ("slovene-llm", {"head", "label_words"}),
+        ("metamath", {"text"}),
+        ("sms", {"label_words"}),
+    ],
+)
+def test_runs_of_a_study_of_decoders_are_planned(
+    name: str, readouts: set[str], tmp_path: Path, tiny_model: Any
+) -> None:
+    study = with_data_here(EXAMPLES / f"{name}.yaml", tmp_path, tiny_model("llama"))
+    planned = expand_study(prepare_study(study), [])
+    on_model = [one.run for one in planned if one.run.model.name != "-"]
+    assert {run.method.key for run in on_model} >= {m.key for m in study.methods}
+    assert {run.readout for run in on_model if run.method.name != "head_only"} == readouts
+    assert any(run.method.name == "untuned" for run in on_model)

@@ -1,4 +1,4 @@
-"""Answer sets and span pairs all the way: check, plan, run, report, export; every method serves."""
+"""Answer sets and span pairs from check to report; every method that serves pairs serves them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from paretune.reporting.build import build_report
 from paretune.reporting.page import render_page
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
-from paretune.verbs.export import export
 from paretune.verbs.report import report
 
 
@@ -29,14 +28,13 @@ def study(tmp_path: Path, tiny_model: Any) -> Study:
     )
 
 
-def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None:
+def test_from_check_to_the_page(study: Study, tmp_path: Path, capsys: Any) -> None:
     file = as_file(study, tmp_path / "s.yaml")
     code, out, _ = command(capsys, "check", file)
     assert code == 0
     assert "80 train in 20 groups, 40 test in 10 groups, labels false, true" in " ".join(
         out.split()
     )
-    assert command(capsys, "plan", file, "--store", tmp_path / "store")[0] == 0
     with finish(study, tmp_path / "store", costs=1) as store:
         states = store.load_statuses(study.study_hash)
         assert [s.message for s in states if s.state == "failed"] == []
@@ -71,21 +69,6 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
     page = render_page(build_report(study, records, states))
     assert "40 in 10 × 2" in page and "answers to 20 questions" in page
 
-    for task in tasks:
-        out_folder = tmp_path / f"out-{task}"
-        arguments = (
-            "--task",
-            task,
-            "--method",
-            "lora",
-            "--output",
-            out_folder,
-            "--allow-collapsed",
-        )
-        code, out, err = command(capsys, "export", file, "--store", tmp_path / "store", *arguments)
-        assert code == 0, err
-        assert (out_folder / "README.md").is_file()
-
 
 @pytest.mark.parametrize("name", ["multirc", "wsc"])
 @pytest.mark.parametrize("language", ["sl", "en"])
@@ -97,39 +80,3 @@ def test_every_method_that_serves_pairs_serves_them(
     for method in methods.available().values():
         pairs = methods.refusal(method, objectives.get("pair"), tabular=False)
         assert bool(methods.refusal(method, objectives.get(kind), tabular=False)) == bool(pairs)
-
-
-@pytest.mark.slow
-def test_a_decoder_answers_both_by_label_words(tmp_path: Path, tiny_model: Any) -> None:
-    """From the prompts that the tasks have to the report and an adapter whose card answers."""
-    source = str(superglue(tmp_path / "data", "zips"))
-    study = small(
-        tmp_path,
-        tiny_model("llama"),
-        tasks=[{"name": n, "language": "sl", "source": source} for n in ("multirc", "wsc")],
-        protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split", "cost_seconds": 1},
-        training={"max_steps": 2, "eval_every": 2, "max_length": 120, "precision": "fp32"},
-    )
-    with finish(study, tmp_path / "store", costs=1) as store:
-        states = store.load_statuses(study.study_hash)
-        assert [s.message for s in states if s.state == "failed"] == []
-        records = store.load_records(study.study_hash, predictions=True)
-    final = {(r.run.task.name, r.run.method.name): r for r in records if r.run.stage == "final"}
-    for task, rows in (("multirc", 40), ("wsc", 10)):
-        for method in ("lora", "untuned", "few_shot"):
-            record = final[task, method]
-            assert record.run.readout == "label_words"
-            test = record.predictions["test"]
-            assert len(test.uid) == rows and {len(scores) for scores in test.scores} == {2}
-            assert "primary" in record.result["scores"]["test"]
-        assert final[task, "head_only"].run.readout == "head"
-    scores = final["multirc", "lora"].result["scores"]["test"]
-    assert scores["primary"] == pytest.approx((scores["f1a"] + scores["em"]) / 2)
-    study_report = report(study, store=tmp_path / "store")
-    assert all(row.score for task in study_report.tasks for row in task.cells)
-    for task in study.tasks:
-        result = export(
-            study, store=tmp_path / "store", task=task.key, method="lora", form="peft",
-            output=tmp_path / f"out-{task.key}", allow_collapsed=True,
-        )  # fmt: skip
-        assert result.largest_difference < 1e-4

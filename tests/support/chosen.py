@@ -23,7 +23,15 @@ SHARES = {
 """Of folders whose tests train, open models or start processes: one case in how many runs."""
 SMALL = 3
 """A test with fewer cases runs all of them."""
-CHEAP = {"home", "request", "monkeypatch", "capsys", "caplog", "record_property"}
+CHEAP = {
+    "home",
+    "tmp_path_factory",
+    "request",
+    "monkeypatch",
+    "capsys",
+    "caplog",
+    "record_property",
+}
 """Fixtures that make nothing: with no others a test is one of values, and takes milliseconds."""
 
 

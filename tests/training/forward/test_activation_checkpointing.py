@@ -25,7 +25,7 @@ METHODS = tuple(
 )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method",), chosen([(name,) for name in METHODS], len(METHODS)))
 def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str) -> None:
     """Dropout is on: the second forward pass draws the same masks."""
     task, bench = tiny_task(tmp_path / "data"), ProcessCache()
@@ -40,10 +40,10 @@ def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str)
         assert torch.equal(tensor, outcomes[1][1][name]), name
 
 
-@pytest.mark.parametrize("backend", ["fast", "plain"])
+@pytest.mark.parametrize("backend", ["fast", pytest.param("plain", marks=pytest.mark.wide)])
 @pytest.mark.parametrize(
     ("family", "method"),
-    chosen([(family, method) for family in DECODERS for method in ("lora", "prefix")], 5),
+    chosen([(family, method) for family in DECODERS for method in ("lora", "prefix")], 20),
 )
 def test_a_run_of_a_decoder_gives_the_same_bits(
     tiny_model: Any, tmp_path: Path, family: str, method: str, backend: str
@@ -59,7 +59,7 @@ def test_a_run_of_a_decoder_gives_the_same_bits(
     assert all(torch.equal(tensor, outcomes[1][1][name]) for name, tensor in outcomes[0][1].items())
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *DECODERS])
+@pytest.mark.parametrize(("family",), chosen([(f,) for f in (*FAMILIES, *DECODERS)], 9))
 def test_less_is_kept_for_the_backward_pass(tiny_model: Any, tmp_path: Path, family: str) -> None:
     task, bench = tiny_task(tmp_path / "data"), ProcessCache()
     kept = []
