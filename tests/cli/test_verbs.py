@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.tiny_study import as_file, command, finish, small, two_files
+from support.tiny_study import as_file, command, finish, small
 
 from paretune.cli import GROUPS, VERBS
 from paretune.objectives.encoding import count_tokens
@@ -17,7 +17,7 @@ from paretune.study import Study
 from paretune.tasks import load_dataset
 from paretune.verbs.check import check
 from paretune.verbs.stored_audit import load_findings
-from paretune.verbs.study_input import describe_test_files, shipped_studies
+from paretune.verbs.study_input import shipped_studies
 
 HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotlib", "rich.table")
 
@@ -279,97 +279,6 @@ def test_a_reader_that_goes_away_is_no_defect() -> None:
     )
     ended = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
-
-
-def test_new_writes_a_study_that_loads_and_never_over_another(
-    capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    two_files(tmp_path)
-    code, out, _ = command(capsys, "new", "train.csv", "-o", "mine.yaml", "--model", "./m")
-    assert code == 0 and "Next: paretune check mine.yaml" in out
-    study = Study.load("mine.yaml")
-    assert study.tasks[0].labels == ("no", "yes")
-    assert study.tasks[0].test == str(tmp_path / "test.csv")
-    code, _, err = command(capsys, "new", "train.csv", "-o", "mine.yaml")
-    assert code == 2 and "exists already" in err
-    for name in shipped_studies():
-        code, _, _ = command(capsys, "new", name)
-        assert code == 0
-        assert Path(f"{name}.yaml").read_text("utf-8") == shipped_studies()[name].read_text("utf-8")
-    code, _, err = command(capsys, "new", "sampel")
-    assert code == 2 and "complaints, demo, sample, spam, paper" in err
-    code, _, err = command(capsys, "new", "train.csv", "-o", "no/such/folder.yaml")
-    assert code == 2 and "cannot be written" in err
-
-
-def test_new_writes_what_was_named_and_says_what_it_is_not_sure_of(
-    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = [f"Some text {i},Other text {i},one class" for i in range(20)]
-    Path("a.csv").write_text("\n".join(["p,q,r", *rows]), encoding="utf-8")
-    code, _, err = command(capsys, "new", "a.csv")
-    assert code == 3 and "Its columns are p, q, r; say which one: --label COLUMN." in err
-    code, out, _ = command(capsys, "new", "a.csv", "--label", "r")
-    assert code == 0
-    assert "  text: q: the column with the longest texts: check this guess; not used: p" in out
-    assert Study.load("a.yaml").tasks[0].labels == ("one class",)
-    pair = ("--text", "p", "--pair", "q")
-    code, out, _ = command(capsys, "new", "a.csv", "--label", "r", *pair, "-o", "b.yaml")
-    assert (code, out) == (0, "Written: b.yaml\nNext: paretune check b.yaml\n")
-    (task,) = Study.load("b.yaml").tasks
-    assert (task.kind, task.text, task.text_pair, task.label) == ("pair", "p", "q", "r")
-    code, _, _ = command(capsys, "new", "a.csv", "--source", "q", "--target", "p", "-o", "c.yaml")
-    (task,) = Study.load("c.yaml").tasks
-    assert code == 0 and (task.source_lang, task.target_lang) == ("q", "p")
-    code, _, err = command(capsys, "new", "a.csv", "--source", "q")
-    assert code == 2 and "--source and --target go together" in err
-
-
-def test_new_says_which_file_is_the_test_and_may_be_told(
-    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    two_files(tmp_path)
-    code, out, _ = command(capsys, "new", "train.csv", "-o", "a.yaml")
-    assert code == 0
-    assert "test.csv in the same folder is taken as the test; --test none leaves it out." in out
-    study = Study.load("a.yaml")
-    assert study.protocol.outer == "split"
-    assert describe_test_files(study) == [f"Task {study.tasks[0].key} is tested on test.csv."]
-    options = ("--test", "none", "--drop-unlabelled", "-o", "b.yaml")
-    code, out, _ = command(capsys, "new", "train.csv", *options)
-    assert (code, out) == (0, "Written: b.yaml\nNext: paretune check b.yaml\n")
-    study = Study.load("b.yaml")
-    assert (study.tasks[0].test, study.tasks[0].drop_unlabelled) == (None, True)
-    assert study.protocol.outer == "auto" and describe_test_files(study) == []
-
-
-def test_new_writes_a_study_of_translation(
-    capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = "".join(f"Poved številka {i}.\tSentence number {i}.\n" for i in range(9))
-    Path("pairs.tsv").write_text(f"sl\ten\n{rows}", encoding="utf-8")
-    assert command(capsys, "new", "pairs.tsv")[0] == 0
-    study = Study.load("pairs.yaml")
-    assert (study.tasks[0].source_lang, study.tasks[0].target_lang) == ("sl", "en")
-    assert [model.name for model in study.models] == ["Helsinki-NLP/opus-mt-sla-en"]
-    assert [method.name for method in study.methods] == ["full", "lora", "prompt"]
-    assert "exchange the two for the other direction" in Path("pairs.yaml").read_text("utf-8")
-    assert command(capsys, "new", "pairs.tsv", "--from", "en", "-o", "back.yaml")[0] == 0
-    back = Study.load("back.yaml")
-    assert (back.tasks[0].key, back.models[0].source_prefix) == ("pairs-en-sl", ">>slv<< ")
-    assert command(capsys, "new", "pairs.tsv", "-o", "own.yaml", "--model", "./m")[0] == 0
-    assert Study.load("own.yaml").models[0].name == str(tmp_path / "m")
-    for language in ("sl", "en"):
-        Path(f"plain.{language}").write_text(rows, encoding="utf-8")
-    assert command(capsys, "new", "plain.sl")[0] == 0
-    assert Study.load("plain.yaml").tasks[0].train == str(tmp_path / "plain")
-    two_files(tmp_path)
-    code, _, err = command(capsys, "new", "train.csv", "--from", "sl")
-    assert code == 2 and "is not parallel text" in err
 
 
 def test_data_fetch_says_what_there_is(capsys: Any) -> None:
