@@ -146,28 +146,31 @@ def gather_columns(rows: Sequence[Row]) -> dict[str, Column]:
 def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:
     """Rows whose numbers have points, with a note for each column that had commas."""
     for column in columns:
-        every = [row for part in rows.parts().values() for row in part]
-        if not uses_decimal_comma(row.values.get(column) for row in every):
+        cells = [
+            (row.where, row.values[column])
+            for part in rows.parts().values()
+            for row in part
+            if column in row.values
+        ]
+        if not uses_decimal_comma(value for _, value in cells):
             continue
 
         def convert(part: Sequence[Row], column: str = column) -> list[Row]:
             return [
-                replace(row, values={**row.values, column: replace_comma(row.values[column])})
+                replace(row, values=row.values | {column: replace_comma(row.values[column])})
                 if column in row.values
                 else row
                 for row in part
             ]
 
-        changed = [r for r in every if replace_comma(r.values.get(column)) != r.values.get(column)]
-        first = str(changed[0].values[column]).strip()
-        note = Finding(
-            "note",
-            "decimal-comma",
-            changed[0].where,
-            f'"{first}" in "{column}" was read as {replace_comma(first)} '
-            f"({len(changed)} such rows in all).",
-            "Nothing to do if that is what they mean.",
+        changed = [(where, value) for where, value in cells if replace_comma(value) != value]
+        where, first = changed[0][0], str(changed[0][1]).strip()
+        what = (
+            f'"{first}" in "{column}" was read as {replace_comma(first)} ({len(changed)} such rows '
+            "in all)."
         )
+        remedy = "Nothing to do if that is what they mean."
+        note = Finding("note", "decimal-comma", where, what, remedy)
         rows = replace(rows.map(convert), findings=[*rows.findings, note])
     return rows
 

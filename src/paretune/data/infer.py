@@ -31,8 +31,8 @@ from paretune.data.shapes import (
     MAX_LABEL_LENGTH,
     NUMERIC_TARGET,
     Columns,
-    holds_labels,
     match_texts,
+    match_unlabelled_texts,
     refuse_conll,
     refuse_unsupported_shape,
 )
@@ -223,10 +223,10 @@ def _draft_translation(
 def _draft_instructions(file: Path, columns: Columns, test: str | None) -> InferredTask | None:
     """A text for each text (summaries, open questions), or a form whose columns need no names."""
     rows = pluralise(len(next(iter(columns.values())).values), "row")
-    pair = match_texts(
+    pair = match_unlabelled_texts(
         columns, "document|article|dialogue|text|body|besedilo", "summary|highlights|povzetek"
     )
-    summary = bool(pair) and not holds_labels(columns, pair)
+    summary = bool(pair)
     if not summary:
         pair = match_texts(columns, "question|query|vprašanje|vprasanje", "answer|response|odgovor")
         if any(name not in pair and not ID.fullmatch(name) for name in columns):

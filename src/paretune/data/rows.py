@@ -2,31 +2,42 @@
 
 Nothing is guessed: bad UTF-8, ragged rows, doubled columns, NUL bytes and broken JSON are
 refused with file, line and remedy. Nothing of a zip is written to disk.
+
+CSV is RFC 4180, with ``;``, a tab or ``|`` as separator where the header has no comma (Slovene
+Excel writes ``;``). TSV is cut at tabs and a ``"`` is an ordinary character, unless the file is
+clearly quoted: every field that begins with a quote is a whole quoted field, and at least one of
+them needs its quotes (a doubled quote, tab or line break inside), or every header name is quoted.
 """
 
 from __future__ import annotations
 
-import difflib
+import csv
 import io
 import json
+import re
 import shlex
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from paretune.data.delimited import parse_delimited
-from paretune.errors import DataError
+from paretune.errors import DataError, suggest
 from paretune.files import expand_home
+from paretune.terminal.plural import pluralise
 
 _TEXT_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson")
 EXTENSIONS = (*_TEXT_EXTENSIONS, ".parquet")
-_HEAD_BYTES = 1 << 20
-_GZIP = b"\x1f\x8b"
+SEPARATORS = (",", ";", "\t", "|")
+"""Of a CSV; the first that its header has is the one."""
 MAX_MEMBER_BYTES = 1 << 30
 """Bytes that a zip member may unpack to; a zip that promises more is refused."""
+_HEAD_BYTES = 1 << 20
+_GZIP = b"\x1f\x8b"
+_QUOTED_FIELD = re.compile(r'(?:^|(?<=\t))"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?$)', re.MULTILINE)
+_OPENING_QUOTE = re.compile(r'(?:^|(?<=\t))"', re.MULTILINE)
+_TITLE = "If the first line is a title, remove it: the first line must name the columns."
 
 
 @dataclass(frozen=True)
@@ -52,9 +63,10 @@ def read_rows(path: Path | str) -> list[Row]:
         rows = parse_parquet(data, name)
     else:
         text = _decode(data, name)
+        delimited = ending in (".csv", ".tsv")
         records = (
-            parse_delimited(text, name, tabs=ending == ".tsv")
-            if ending in (".csv", ".tsv")
+            _parse_delimited(text, name, tabs=ending == ".tsv")
+            if delimited
             else parse_json_lines(text, name)
         )
         rows = [Row(values, f"{name} line {number}") for number, values in records]
@@ -92,6 +104,111 @@ def list_members(path: Path) -> list[str]:
         return [info.filename for info in _list_data_files(archive, None)]
 
 
+def _parse_delimited(
+    text: str, name: str, *, tabs: bool
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield line number and values of each row; empty lines are skipped.
+
+    Raises:
+        DataError: no header, a doubled or empty column name, a ragged row, a broken quote.
+    """
+    filled = [line for line in re.split(r"\r?\n", text, maxsplit=50)[:50] if line.strip()]
+    head = [re.sub(r'"[^"]*"', "", line) for line in filled[:11]] or [""]
+    delimiter = "\t" if tabs else next((s for s in SEPARATORS if s in head[0]), ",")
+    records: Iterable[tuple[int, list[str]]]
+    if tabs and not _uses_quoting(text):
+        lines = enumerate((line.removesuffix("\r") for line in text.split("\n")), 1)
+        records = ((number, line.split("\t")) for number, line in lines if line.strip())
+    else:
+        records = _parse_quoted(text, name, delimiter)
+    header: list[str] | None = None
+    remark = f" {_TITLE}"  # to the first row alone
+    for number, fields in records:
+        where = f"{name} line {number}"
+        if header is None:
+            header = _check_header([field.strip() for field in fields], head, delimiter, where)
+            continue
+        if len(fields) != len(header):
+            used = next((s for s in SEPARATORS if s in fields[0]), None)
+            if len(fields) == 1 and used:
+                remedy = (
+                    f'It has "{used}" between its fields, the header "{delimiter}": use one '
+                    "throughout."
+                )
+            elif len(fields) < len(header):
+                remedy = "A field is missing: add it (empty if it is unknown)."
+            elif delimiter == "\t":
+                remedy = f"A text holds a tab: replace it by a space.{remark}"
+            else:
+                remedy = f'A text holds the separator: put the field in "quotes".{remark}'
+            what = f"has {pluralise(len(fields), 'field')}, the header has {len(header)}."
+            raise DataError(what, where=where, remedy=remedy)
+        remark = ""
+        yield number, dict(zip(header, fields, strict=True))
+    if header is None:
+        raise DataError("is empty.", where=name, remedy="The first line must name the columns.")
+
+
+def _uses_quoting(text: str) -> bool:
+    """Whether a TSV uses quotes as quotes (see the module's text)."""
+    quoted = _QUOTED_FIELD.findall(text) if '"' in text else []
+    if not quoted or _OPENING_QUOTE.search(_QUOTED_FIELD.sub("", text)):
+        return False
+    header = text.split("\n", 1)[0].rstrip("\r").split("\t")
+    needed = any('""' in field or "\t" in field or "\n" in field for field in quoted)
+    return needed or all(h.startswith('"') and h.endswith('"') and len(h) > 1 for h in header)
+
+
+def _parse_quoted(text: str, name: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """The line on which each record begins, and its fields."""
+    records = []
+    # The limit belongs to the whole process, so everything is read before it is put back; a
+    # generator would leave it changed for as long as its caller's error holds it.
+    before = csv.field_size_limit(max(len(text), 1))
+    begins = 1
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+        for fields in reader:
+            if len(fields) > 1 or (fields and fields[0].strip()):
+                records.append((begins, fields))
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"is not well-formed CSV ({error}).",
+            where=f"{name} line {begins}",
+            remedy="Close every quoted field, and double a quote inside one.",
+        ) from None
+    finally:
+        csv.field_size_limit(before)
+    return records
+
+
+def _check_header(names: list[str], head: list[str], delimiter: str, where: str) -> list[str]:
+    """The names of the columns; ``head`` are the first lines without what is quoted.
+
+    Raises:
+        DataError: a name is empty or there twice, or the lines below are parted otherwise.
+    """
+    for position, name in enumerate(names, 1):
+        if not name:
+            remedy = f"Name it, or remove it.{'' if any(names[1:]) else f' {_TITLE}'}"
+            raise DataError(f"column {position} has no name.", where=where, remedy=remedy)
+        if names.count(name) > 1:
+            what = f'two columns are called "{name}".'
+            raise DataError(what, where=where, remedy="Rename one of them.")
+    first, *below = head
+    for separator in SEPARATORS if below and delimiter not in first else ():
+        counts = {line.count(separator) for line in below}
+        if separator in first and 0 not in counts:
+            remedy = "Name the file .csv, or put tabs between its columns."
+            raise DataError(f'has no tab, but "{separator}".', where=where, remedy=remedy)
+        # All alike: in a single column of prose, they would not be.
+        if len(below) > 1 and delimiter == "," and len(counts) == 1 and 0 not in counts:
+            what = f'has one field, and the lines below have "{separator}" between several.'
+            raise DataError(what, where=where, remedy=_TITLE)
+    return names
+
+
 def parse_json_lines(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
     r"""Yield line number and object; empty lines are passed over.
 
@@ -100,16 +217,24 @@ def parse_json_lines(text: str, name: str) -> Iterator[tuple[int, dict[str, obje
     Raises:
         DataError: not JSON, not an object, a key twice, NaN, or half a surrogate pair.
     """
+
+    def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        values: dict[str, object] = {}
+        for key, value in pairs:
+            if key in values:
+                raise ValueError(f'names the key "{key}" twice')
+            values[key] = value
+        return values
+
+    def refuse_constant(name: str) -> NoReturn:
+        raise ValueError(f"holds {name}, which JSON does not know")
+
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=refuse_constant)
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        remedy = "Fix this line; each line is one JSON object."
-        if line.lstrip().startswith("["):
-            remedy = "JSON Lines has one object a line, not one array: jq -c '.[]' OLD > NEW.jsonl."
         try:
-            value = json.loads(
-                line, object_pairs_hook=_unique_keys, parse_constant=_reject_constant
-            )
+            value = decoder.decode(line)
             if not isinstance(value, dict):
                 raise ValueError(f"holds a {type(value).__name__}, not an object")
             json.dumps(value, ensure_ascii=False).encode()
@@ -122,6 +247,9 @@ def parse_json_lines(text: str, name: str) -> Iterator[tuple[int, dict[str, obje
         else:
             yield number, value
             continue
+        remedy = "Fix this line; each line is one JSON object."
+        if line.lstrip().startswith("["):
+            remedy = "JSON Lines has one object a line, not one array: jq -c '.[]' OLD > NEW.jsonl."
         raise DataError(f"{reason}.", where=f"{name} line {number}", remedy=remedy)
 
 
@@ -185,19 +313,6 @@ def _open_parquet(data: bytes, name: str) -> Any:
         ) from None
 
 
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for key, value in pairs:
-        if key in values:
-            raise ValueError(f'names the key "{key}" twice')
-        values[key] = value
-    return values
-
-
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"holds {name}, which JSON does not know")
-
-
 def _read_file(path: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
     """The bytes of a file of these endings (None: any), and its name in error messages."""
     outer, _, member = path.partition("::")
@@ -214,11 +329,8 @@ def _read_file(path: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
             if ending == ".gz" or head.startswith(_GZIP):
                 unpacked = file.stem if ending == ".gz" else f"unpacked-{file.name}"
                 names = f"{shlex.quote(file.name)} > {shlex.quote(unpacked)}"
-                raise DataError(
-                    "is compressed with gzip.",
-                    where=str(file),
-                    remedy=f"Unpack it: gunzip < {names}",
-                )
+                remedy = f"Unpack it: gunzip < {names}"
+                raise DataError("is compressed with gzip.", where=str(file), remedy=remedy)
             if member or (endings is not None and ending not in endings):
                 raise DataError(
                     f'the ending "{file.suffix}" is not one that is read.',
@@ -234,16 +346,14 @@ def _read_file(path: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
 
 
 def _missing_file(file: Path) -> DataError:
-    what, remedy = "no such file.", "Paths are relative to the folder of the study file."
     if file.is_dir():
-        what, remedy = "is a folder, not a file.", "Name a file in it."
-    elif file.exists():
-        what, remedy = "is not a regular file.", "Copy its content into a file."
-    else:
-        names = [path.name for path in file.parent.glob("*") if path.is_file()]
-        if close := difflib.get_close_matches(file.name, names, n=1):
-            remedy += f" Did you mean {close[0]}?"
-    return DataError(what, where=str(file), remedy=remedy)
+        return DataError("is a folder, not a file.", where=str(file), remedy="Name a file in it.")
+    if file.exists():
+        remedy = "Copy its content into a file."
+        return DataError("is not a regular file.", where=str(file), remedy=remedy)
+    near = suggest(file.name, [path.name for path in file.parent.glob("*") if path.is_file()])
+    remedy = f"Paths are relative to the folder of the study file. {near}".rstrip()
+    return DataError("no such file.", where=str(file), remedy=remedy)
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

@@ -38,10 +38,7 @@ _VERDICT = re.compile(
     re.IGNORECASE,
 )
 _BINARY = ({"true", "false"}, {"0", "1"})
-_VERDICTS = (
-    *(*_BINARY, {"yes", "no"}, {"good", "bad"}, {"up", "down"}),
-    {"desirable", "undesirable"},
-)
+_RATINGS = ({"yes", "no"}, {"good", "bad"}, {"up", "down"}, {"desirable", "undesirable"})
 _BIO = re.compile(r"O|[BIESLU]-\S+")
 _TABLES = (".csv", ".jsonl", ".ndjson", ".parquet", ".zip")
 _HEAD_BYTES = 1 << 16
@@ -63,11 +60,8 @@ class Shape:
 
     def refuse(self, evidence: str, where: str) -> DataError:
         """The error that names it."""
-        return DataError(
-            f"looks like {self.title}, by {evidence}: paretune does not train on such data.",
-            where=where,
-            remedy=self.closest,
-        )
+        what = f"looks like {self.title}, by {evidence}: paretune does not train on such data."
+        return DataError(what, where=where, remedy=self.closest)
 
 
 def refuse_unsupported_shape(columns: Columns, where: str, label: str | None = None) -> None:
@@ -109,17 +103,18 @@ def refuse_conll(path: Path) -> None:
         raise TOKENS.refuse("a token and its tag in each line (CoNLL)", str(path))
 
 
-def find_verdicts(columns: Columns) -> tuple[str, ...]:
+def find_verdict(columns: Columns) -> str | None:
     """The column that says of each completion whether it is good, beside prompt and completion."""
     form = find_form(columns)
     read = form.columns if form is not None else ()
-    return tuple(
+    ratings = [
         name
         for name, column in columns.items()
         if _VERDICT.fullmatch(name)
         and name not in read
-        and {text.casefold() for text in column.distinct} in _VERDICTS
-    )[:1]
+        and {text.casefold() for text in column.distinct} in (*_BINARY, *_RATINGS)
+    ]
+    return ratings[0] if ratings else None
 
 
 def holds_label_sets(column: Column) -> bool:
@@ -162,28 +157,21 @@ def match_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
     return match_names({n: c for n, c in columns.items() if c.holds_texts()}, *patterns)
 
 
-def holds_labels(columns: Columns, texts: tuple[str, ...]) -> bool:
-    """Whether a column beside the texts may be a label, by its name or its values."""
-    return any(
+def match_unlabelled_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
+    """The same where no column beside them may be a label, by its name or its values."""
+    texts = match_texts(columns, *patterns)
+    beside = [(n, c) for n, c in columns.items() if n not in texts and not ID.fullmatch(n)]
+    labelled = any(
         any(pattern.fullmatch(name) for pattern in (LABEL, NUMERIC_TARGET, _SCORE))
         or column.repeats
-        for name, column in columns.items()
-        if name not in texts and not ID.fullmatch(name)
+        for name, column in beside
     )
-
-
-def _find_preferences(columns: Columns) -> tuple[str, ...]:
-    return match_texts(columns, "chosen(_response)?", "rejected(_response)?")
-
-
-def _find_triplets(columns: Columns) -> tuple[str, ...]:
-    anchor, number = "anchor|query|question|sentence", r"(_?\d+)?"
-    return match_texts(columns, anchor, f"positives?{number}|pos", f"negatives?{number}|neg")
+    return () if labelled else texts
 
 
 def _find_rated_completions(columns: Columns) -> tuple[str, ...]:
-    form, verdict = find_form(columns), find_verdicts(columns)
-    return (*form.columns, *verdict) if form is not None and verdict else ()
+    form, verdict = find_form(columns), find_verdict(columns)
+    return (*form.columns, verdict) if form is not None and verdict else ()
 
 
 def _find_tokens(columns: Columns) -> tuple[str, ...]:
@@ -237,13 +225,6 @@ def _find_indicators(columns: Columns) -> tuple[str, ...]:
     return tuple(binary) if has_text and len(binary) > max(2, repeating) else ()
 
 
-def _find_retrieval(columns: Columns) -> tuple[str, ...]:
-    pair = match_texts(
-        columns, "query|anchor|question", "passages?|documents?|doc|positives?|pos|context"
-    )
-    return () if holds_labels(columns, pair) else pair
-
-
 TOKENS = Shape(
     "token classification",
     "Closest is an instruction task: each sentence as prompt, what is found in it as completion.",
@@ -260,13 +241,18 @@ SHAPES = (
         "preference pairs (DPO)",
         "Closest is an instruction task on the preferred answers: call chosen completion (or "
         "messages, where it is a conversation) and leave rejected out.",
-        _find_preferences,
+        lambda columns: match_texts(columns, "chosen(_response)?", "rejected(_response)?"),
     ),
     Shape(
         "triplets for an embedding model",
         "Closest is a pair task: two rows of each triplet, with a column label that says whether "
         "the second text is the positive.",
-        _find_triplets,
+        lambda columns: match_texts(
+            columns,
+            "anchor|query|question|sentence",
+            r"positives?(_?\d+)?|pos",
+            r"negatives?(_?\d+)?|neg",
+        ),
     ),
     Shape(
         "rated completions (KTO)",
@@ -292,7 +278,9 @@ SHAPES = (
         "retrieval, texts with what answers them and no label",
         "Closest is a pair task: add rows with texts that do not belong together, and a column "
         "label that says which do.",
-        _find_retrieval,
+        lambda columns: match_unlabelled_texts(
+            columns, "query|anchor|question", "passages?|documents?|doc|positives?|pos|context"
+        ),
     ),
 )
 """What is refused; the first that is found counts."""

@@ -35,7 +35,7 @@ from paretune.data.instructions import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
-from paretune.data.shapes import find_verdicts, refuse_unsupported_shape
+from paretune.data.shapes import find_verdict, refuse_unsupported_shape
 from paretune.data.task import Task, read_parts, read_table
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
@@ -164,8 +164,8 @@ def _build_instructions(spec: TaskSpec, rows: Sequence[Row], part: str) -> Build
     )
     result = build_examples(parsed, schema, part)
     result.errors[:0] = faults
-    for column in find_verdicts(columns):
-        what = f'"{column}" rates each completion, and the rejected are learnt like the others.'
+    if rating := find_verdict(columns):
+        what = f'"{rating}" rates each completion, and the rejected are learnt like the others.'
         remedy = (
             "paretune does not train on rated completions (KTO): keep the rows that are good, "
             "without the rating."
