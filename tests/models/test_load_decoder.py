@@ -20,7 +20,7 @@ from paretune.models.load import (
 from paretune.models.sources.resolve import resolve_source
 from paretune.models.structure.heads import last_token_places
 from paretune.objectives.encoding import encode_texts, pad_batch
-from paretune.objectives.values import HeadSpec
+from paretune.objectives.objective import HeadSpec
 from paretune.study import ModelSpec
 from paretune.testing.tiny_models import DECODERS, SENTENCES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task

@@ -21,7 +21,8 @@ from paretune.methods.core.options import MethodOptions
 from paretune.metrics.regression import r2
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.values import TargetScale, fit_target_scale
+from paretune.objectives.objective import TargetScale
+from paretune.objectives.regression import fit_target_scale
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task

@@ -46,7 +46,7 @@ from paretune.data.example import Example
 from paretune.methods.core.method import Baseline, Head, Method, Trains
 from paretune.methods.core.options import MethodOptions
 from paretune.metrics.answers import normalise_answer
-from paretune.objectives.values import fit_target_scale
+from paretune.objectives.regression import fit_target_scale
 
 if TYPE_CHECKING:
     from torch import nn

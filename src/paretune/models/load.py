@@ -35,7 +35,7 @@ from paretune.models.translation_languages import (
     set_languages,
 )
 from paretune.models.weight_storage import WeightStorage, require_finite, store_weights
-from paretune.objectives.values import HeadSpec
+from paretune.objectives.objective import HeadSpec
 from paretune.study import Generation, derive_seed
 
 if TYPE_CHECKING:

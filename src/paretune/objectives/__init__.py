@@ -17,9 +17,14 @@ from paretune.objectives.classification import (
     SPAN_PAIR,
 )
 from paretune.objectives.language_modelling import INSTRUCTION, TRANSLATION
-from paretune.objectives.objective import Objective
+from paretune.objectives.objective import (
+    HeadSpec,
+    LossOptions,
+    ModelPredictions,
+    Objective,
+    TargetScale,
+)
 from paretune.objectives.regression import REGRESSION
-from paretune.objectives.values import HeadSpec, LossOptions, ModelPredictions, TargetScale
 
 __all__ = [
     "HeadSpec",

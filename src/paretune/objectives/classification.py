@@ -13,14 +13,55 @@ which question each answer belongs to (MultiRC).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from paretune.objectives.encoding import Encoded
 from paretune.objectives.likelihood import label_likelihood
-from paretune.objectives.logits import cross_entropy, predict_labels
-from paretune.objectives.objective import Objective
+from paretune.objectives.objective import (
+    LossOptions,
+    ModelPredictions,
+    Objective,
+    Scores,
+    TargetScale,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paretune.data.example import Example
 
 NO_QUESTION = "question goes with kind multiple_choice; for two texts: text_pair"
 NO_FEATURES = "features go with kind classification or regression"
+
+
+def cross_entropy(
+    logits: Tensor, data: Encoded, indices: Sequence[int], options: LossOptions
+) -> Tensor:
+    """Cross-entropy summed over the examples, in nats; ``logits`` (examples, labels | choices)."""
+    import torch
+    import torch.nn.functional as F
+
+    from paretune.device_transfer import to_device
+
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    labels = to_device([data.labels[i] for i in indices], wide.device)
+    return F.cross_entropy(wide, labels, reduction="sum", label_smoothing=options.label_smoothing)
+
+
+def predict_labels(
+    scores: Scores, examples: Sequence[Example], target_scale: TargetScale | None
+) -> ModelPredictions:
+    """The label with the highest score; ``scores`` (examples, labels | choices)."""
+    labels = np.array([e.label for e in examples], dtype=int)
+    wide = scores.astype(np.float64)
+    top = wide.max(axis=1, keepdims=True)
+    log_norm = np.log(np.exp(wide - top).sum(axis=1)) + top[:, 0]
+    loss = float(np.mean(log_norm - wide[np.arange(len(labels)), labels]))
+    return ModelPredictions([int(i) for i in scores.argmax(1)], wide.tolist(), loss)
 
 
 CLASSIFICATION = Objective(

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.encoding import Encoded, count_target_tokens, count_tokens, text_lengths
 from paretune.objectives.likelihood import text_likelihood
-from paretune.objectives.objective import Objective
+from paretune.objectives.objective import LossOptions, ModelPredictions, Objective, TargetScale
 from paretune.objectives.token_outputs import TokenOutputs
-from paretune.objectives.values import LossOptions, ModelPredictions, TargetScale
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,15 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paretune import metrics
 from paretune.metrics import Metric
 from paretune.metrics.classification import NO_LABEL
 from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch, text_lengths
 from paretune.objectives.likelihood import FitLikelihood
-from paretune.objectives.logits import LogitsCollector, count_examples, label_of, no_target_scale
-from paretune.objectives.values import HeadSpec, LossOptions, ModelPredictions, TargetScale
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,47 +37,84 @@ if TYPE_CHECKING:
     from paretune.study import Answer, Readout
 
 
-class Encode(Protocol):
-    """Tokenises examples."""
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head, and what its config says of the task.
 
-    def __call__(
-        self, examples: Sequence[Example], tokenizer: Any, max_length: int, prefix: str
-    ) -> Encoded:
-        """Token ids; texts longer than ``max_length`` are cut, ``prefix`` stands before each."""
+    Attributes:
+        kind: ``sequence_classification``, ``multiple_choice``, ``seq2seq_lm`` or ``causal_lm``: a
+            head of transformers (:mod:`paretune.models.structure.topology` opens it).
+        purpose: what the model is to do, for errors: ``classification``.
+        logits: outputs for one text; 0 for the checkpoint's own language-model head.
+        labels: their names (``id2label``).
+    """
 
-
-class TextLengths(Protocol):
-    """Counts tokens before any cut."""
-
-    def __call__(
-        self, examples: Sequence[Example], tokenizer: Any, prefix: str
-    ) -> dict[str, list[int]]:
-        """Tokens of each example's longest text, special tokens included, by what is counted.
-
-        The keys are nouns for messages (``rows``; ``sources`` and ``references``); each value has
-        one number per example. A pass over an example takes the sum over the keys.
-        """
+    kind: str
+    purpose: str
+    logits: int = 0
+    labels: tuple[str, ...] = ()
+    problem_type: str | None = None
+    languages: tuple[str, ...] = ()
 
 
-class Collate(Protocol):
-    """Makes a padded batch."""
+@dataclass(frozen=True)
+class TargetScale:
+    """Mean and standard deviation of the numbers in the training part."""
 
-    def __call__(self, data: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
-        """Model inputs of some examples, padded to the longest of them; ``labels`` of targets."""
+    mean: float
+    deviation: float
+
+    def standardise(self, examples: Sequence[Example]) -> list[float]:
+        """The labels in standard deviations from the mean."""
+        return [(e.label - self.mean) / self.deviation for e in examples if e.label is not None]
 
 
-class Loss(Protocol):
-    """What training minimises."""
+@dataclass(frozen=True)
+class LossOptions:
+    """What the loss of a run needs beside outputs and labels; chosen once for the run."""
 
-    def __call__(
-        self, outputs: Any, data: Encoded, indices: Sequence[int], options: LossOptions, /
-    ) -> Tensor:
-        """The loss summed over the examples, in nats, in fp32 or finer; a scalar with a gradient.
+    target_scale: TargetScale | None = None
+    label_smoothing: float = 0.0
 
-        Args:
-            outputs: of a forward pass over these examples: logits (examples, labels | choices),
-                or :class:`~paretune.objectives.token_outputs.TokenOutputs`.
-        """
+
+@dataclass(frozen=True)
+class ModelPredictions:
+    """Predictions for the examples of one part, in their order: labels, numbers or texts.
+
+    Stored with the examples' identifiers and references they are a
+    :class:`paretune.store.record.Predictions`.
+
+    Attributes:
+        prediction: an index, a number or a text for each example.
+        scores: the model outputs behind each; for generated texts the log-likelihood of each token
+            of the reference, or empty lists.
+        loss: mean over the examples (for texts, over the target tokens), in nats; None where
+            nothing gives one.
+        segment: scores of single segments by metric, for metrics that need a model of their own.
+    """
+
+    prediction: list[Answer]
+    scores: list[list[float]]
+    loss: float | None
+    segment: dict[str, list[float]] = field(default_factory=dict)
+
+
+Encode: TypeAlias = "Callable[[Sequence[Example], Any, int, str], Encoded]"
+"""Token ids of examples: from a tokenizer, the most tokens (longer texts are cut) and the prefix
+before each text."""
+TextLengths: TypeAlias = "Callable[[Sequence[Example], Any, str], dict[str, list[int]]]"
+"""Tokens of each example's longest text before any cut, special tokens included, from a tokenizer
+and a prefix. The keys are nouns for messages (``rows``; ``sources`` and ``references``); a pass
+over an example takes the sum over the keys."""
+Collate: TypeAlias = Callable[[Encoded, Sequence[int], int], Batch]
+"""Model inputs of some examples, padded with a token to the longest; ``labels`` of targets."""
+Loss: TypeAlias = "Callable[[Any, Encoded, Sequence[int], LossOptions], Tensor]"
+"""The loss summed over some examples, in nats, in fp32 or finer; a scalar with a gradient. Outputs
+are those of a forward pass: logits (examples, labels | choices), or
+:class:`~paretune.objectives.token_outputs.TokenOutputs`."""
+Predict: TypeAlias = "Callable[[Any, Sequence[Example], TargetScale | None], ModelPredictions]"
+"""Predictions in the labels' own unit, from logits (examples, labels) or generated texts
+(examples,), and what training standardised targets with, if anything."""
 
 
 class Collector(Protocol):
@@ -89,18 +127,38 @@ class Collector(Protocol):
         """All of them: logits (examples, labels), or :class:`TokenLosses`."""
 
 
-class Predict(Protocol):
-    """Turns what a model or a baseline gives into predictions."""
+Scores = NDArray[np.float32] | NDArray[np.float64]
 
-    def __call__(
-        self, outputs: Any, examples: Sequence[Example], target_scale: TargetScale | None, /
-    ) -> ModelPredictions:
-        """Predictions in the labels' own unit.
 
-        Args:
-            outputs: logits (examples, labels), or generated texts (examples,).
-            target_scale: what training standardised targets with, if anything.
-        """
+def count_examples(data: Encoded, indices: Sequence[int]) -> int:
+    """Number of the examples."""
+    return len(indices)
+
+
+def label_of(example: Example) -> Answer | None:
+    """The label of an example; None where it has none."""
+    return example.label
+
+
+def no_target_scale(train: Sequence[Example]) -> TargetScale | None:
+    """Labels have no scale."""
+    return None
+
+
+class LogitsCollector:
+    """Gathers logits; the result is (examples, labels | choices), fp32."""
+
+    def __init__(self, data: Encoded) -> None:
+        self._rows: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(data.lengths)
+
+    def add(self, indices: Sequence[int], outputs: Tensor) -> None:
+        """Take the logits of some examples, (examples, labels | choices)."""
+        for index, row in zip(indices, outputs.float().cpu().numpy(), strict=True):
+            self._rows[index] = row
+
+    def result(self) -> NDArray[np.float32]:
+        """Logits of all examples, in their order."""
+        return np.stack(self._rows)
 
 
 @dataclass(frozen=True)
@@ -156,7 +214,7 @@ class Objective:
         answer_scores: what is scored beside generated texts that are read as labels, once, so that
             labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
-        encode, text_lengths, collate, loss, collector, predict: see the Protocols.
+        encode, text_lengths, collate, loss, collector, predict: see above.
         encode_training: how examples to train on are encoded; None: as all others.
         weight: what a summed loss is divided by: number of examples, or of target tokens.
         reference: what the prediction for an example is compared with; None where it has none.

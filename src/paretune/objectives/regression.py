@@ -7,11 +7,74 @@ Prediction: the model's one logit, scaled back to the target's unit.
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from paretune.objectives.classification import NO_QUESTION
+from paretune.objectives.encoding import Encoded
 from paretune.objectives.likelihood import number_likelihood
-from paretune.objectives.logits import predict_numbers, squared_error
-from paretune.objectives.objective import Objective
-from paretune.objectives.values import fit_target_scale
+from paretune.objectives.objective import (
+    LossOptions,
+    ModelPredictions,
+    Objective,
+    Scores,
+    TargetScale,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paretune.data.example import Example
+    from paretune.study import Answer
+
+
+def fit_target_scale(train: Sequence[Example]) -> TargetScale | None:
+    """The scale of the numbers of ``train``; None where it has none."""
+    numbers = [e.label for e in train if isinstance(e.label, float)]
+    if not numbers:
+        return None
+    # A part whose numbers are all the same is an error of the audit; it must not divide by 0 here.
+    return TargetScale(statistics.fmean(numbers), statistics.pstdev(numbers) or 1.0)
+
+
+def squared_error(
+    logits: Tensor, data: Encoded, indices: Sequence[int], options: LossOptions
+) -> Tensor:
+    """Half the squared error in units of the target scale, summed; ``logits`` (examples, 1)."""
+    import torch
+    import torch.nn.functional as F
+
+    from paretune.device_transfer import to_device
+
+    scale = _require(options.target_scale)
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # In float64: far from zero float32 would round away what tells the numbers apart.
+    exact = torch.tensor([data.labels[i] for i in indices], dtype=torch.float64)
+    targets = to_device(((exact - scale.mean) / scale.deviation).to(wide.dtype), wide.device)
+    return F.mse_loss(wide.squeeze(-1), targets, reduction="sum") / 2
+
+
+def predict_numbers(
+    scores: Scores, examples: Sequence[Example], target_scale: TargetScale | None
+) -> ModelPredictions:
+    """The number in the label's own unit; ``scores`` (examples, 1) in standard deviations."""
+    scale = _require(target_scale)
+    standardised = scores.astype(np.float64)[:, 0]
+    errors = standardised - (np.array([e.label for e in examples]) - scale.mean) / scale.deviation
+    numbers: list[Answer] = [float(s) * scale.deviation + scale.mean for s in standardised]
+    return ModelPredictions(
+        numbers, scores.astype(np.float64).tolist(), float(np.mean(errors**2) / 2)
+    )
+
+
+def _require(scale: TargetScale | None) -> TargetScale:
+    if scale is None:
+        raise ValueError("numbers are learnt in standard deviations, so a target scale is needed")
+    return scale
+
 
 REGRESSION = Objective(
     name="regression",

@@ -9,7 +9,7 @@ from paretune.errors import ModelError
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.models.structure.heads import require_head, require_known
 from paretune.models.structure.topology import DECODER, ENCODER, ENCODER_DECODER, topology_of
-from paretune.objectives.values import HeadSpec
+from paretune.objectives.objective import HeadSpec
 from paretune.study import Generation
 
 

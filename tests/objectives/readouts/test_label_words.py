@@ -16,10 +16,10 @@ from paretune.data.example import Example
 from paretune.data.prompt import Prompt
 from paretune.errors import StudyError
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.objective import LossOptions
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import LabelWordsCollector
 from paretune.objectives.token_outputs import TokenStates
-from paretune.objectives.values import LossOptions
 
 WORDS = "the cat sat on a mat and no yes maybe dog slept by door question answer"
 PROMPT = Prompt(template="{text_pair}\nquestion {text}\nanswer:", label_texts=("no", "yes"))

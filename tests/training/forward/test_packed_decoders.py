@@ -14,7 +14,7 @@ from torch import Tensor
 from paretune import objectives
 from paretune.models.load import load_model
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.values import HeadSpec
+from paretune.objectives.objective import HeadSpec
 from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache

@@ -13,8 +13,8 @@ import torch
 from paretune.models.load import load_model
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.objective import HeadSpec
 from paretune.objectives.readouts.label_words import LabelWordsCollector
-from paretune.objectives.values import HeadSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone

@@ -29,7 +29,7 @@ from paretune.models.structure.layers import (
 )
 from paretune.models.structure.topology import DECODER, ENCODER, Topology, topology_of
 from paretune.objectives.encoding import IGNORE_INDEX
-from paretune.objectives.values import HeadSpec
+from paretune.objectives.objective import HeadSpec
 
 
 @dataclass(frozen=True)

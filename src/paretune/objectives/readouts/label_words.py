@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.objectives.language_modelling import token_loss
-from paretune.objectives.logits import count_examples
-from paretune.objectives.objective import Objective
+from paretune.objectives.objective import Objective, count_examples
 from paretune.objectives.token_outputs import TokenOutputs
 
 if TYPE_CHECKING:

@@ -34,9 +34,8 @@ from paretune.objectives.language_modelling import (
     count_target,
     token_loss,
 )
-from paretune.objectives.objective import AnswerScores, Objective
+from paretune.objectives.objective import AnswerScores, ModelPredictions, Objective, TargetScale
 from paretune.objectives.readouts.label_words import EncodeLabelWords, LabelWordsCollector
-from paretune.objectives.values import ModelPredictions, TargetScale
 
 if TYPE_CHECKING:
     from paretune.data.example import Example

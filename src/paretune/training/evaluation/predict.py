@@ -19,8 +19,7 @@ from paretune.data.batch import split_for_evaluation
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
-from paretune.objectives.logits import LogitsCollector
-from paretune.objectives.objective import Collector
+from paretune.objectives.objective import Collector, LogitsCollector
 from paretune.study import Generation
 from paretune.training.forward.micro_batch import Compute, Forward
 from paretune.training.forward.plain import to_tensors
