@@ -126,5 +126,4 @@ def test_keys_are_checked_before_data_are_read(keys: dict[str, Any], message: st
 def test_solved_examples_stand_before_with_an_empty_line_between() -> None:
     prompt = Prompt(template="Q: {text}\nA:", label_texts=("no", "yes"))
     solved = [example(("one", None), label=1), example(("two", None), label=0)]
-    shots = prompt.with_shots(solved).shots
-    assert Prompt.join_shots(shots) == "Q: one\nA: yes\n\nQ: two\nA: no\n\n"
+    assert prompt.with_shots(solved).join_shots() == "Q: one\nA: yes\n\nQ: two\nA: no\n\n"

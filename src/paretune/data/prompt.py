@@ -7,7 +7,7 @@ the prompt, a delimiter, the answer; solved examples stand before it, with an em
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +69,33 @@ class Prompt:
         values = {"text": text, "text_pair": text_pair or ""}
         return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.template)
 
-    @staticmethod
-    def join_shots(shots: Sequence[str]) -> str:
+    def join_shots(self) -> str:
         """What stands before a prompt: solved examples; nothing where there are none."""
-        return "".join(shot + SHOT_DELIMITER for shot in shots)
+        return "".join(shot + SHOT_DELIMITER for shot in self.shots)
+
+    def last_shots(self, count: int) -> Prompt:
+        """The same prompt after the last solved examples."""
+        return replace(self, shots=self.shots[len(self.shots) - count :])
+
+    def fit_shots(
+        self, examples: int, measure: Callable[[Sequence[int], Sequence[int]], list[int]]
+    ) -> list[int]:
+        """How many solved examples, counted from the last, stand before each of some examples.
+
+        Args:
+            measure: tokens of examples, given by number, each after so many solved ones.
+        """
+        shots, limit = [len(self.shots)] * examples, self.max_shot_tokens
+        long = list(range(examples)) if self.shots else []
+        while long:
+            sizes = measure(long, [shots[i] for i in long])
+            long = [
+                i for i, size in zip(long, sizes, strict=True) if limit is not None and size > limit
+            ]
+            for i in long:
+                shots[i] -= 1
+            long = [i for i in long if shots[i]]
+        return shots
 
     def answers(self, example: Example) -> list[str]:
         """The text of every possible answer, without the delimiter: of its labels or choices."""

@@ -155,8 +155,8 @@ def _uses_quoting(text: str) -> bool:
     if not quoted or _OPENING_QUOTE.search(_QUOTED_FIELD.sub("", text)):
         return False
     header = text.split("\n", 1)[0].rstrip("\r").split("\t")
-    needed = any('""' in field or "\t" in field or "\n" in field for field in quoted)
-    return needed or all(h.startswith('"') and h.endswith('"') and len(h) > 1 for h in header)
+    escaped = any('""' in field or "\t" in field or "\n" in field for field in quoted)
+    return escaped or all(h.startswith('"') and h.endswith('"') and len(h) > 1 for h in header)
 
 
 def _parse_quoted(text: str, name: str, delimiter: str) -> list[tuple[int, list[str]]]:

@@ -160,11 +160,11 @@ def match_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
 def match_unlabelled_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
     """The same where no column beside them may be a label, by its name or its values."""
     texts = match_texts(columns, *patterns)
-    beside = [(n, c) for n, c in columns.items() if n not in texts and not ID.fullmatch(n)]
+    apart = [(n, c) for n, c in columns.items() if n not in texts and not ID.fullmatch(n)]
     labelled = any(
         any(pattern.fullmatch(name) for pattern in (LABEL, NUMERIC_TARGET, _SCORE))
         or column.repeats
-        for name, column in beside
+        for name, column in apart
     )
     return () if labelled else texts
 

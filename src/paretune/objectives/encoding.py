@@ -85,16 +85,6 @@ class Encoded:
         texts = ((i, c) for i, choices in enumerate(self.ids) for c in range(len(choices)))
         return sum(map(self.scored_length, texts)) / max(1, len(self.ids))
 
-    def require_targets(self) -> list[list[int]]:
-        """The targets.
-
-        Raises:
-            ValueError: the examples have none.
-        """
-        if self.targets is None:
-            raise ValueError("these examples were encoded without targets")
-        return self.targets
-
     def select(self, indices: Sequence[int]) -> Encoded:
         """Some of the examples."""
         chosen: dict[str, Any] = {}
@@ -126,43 +116,27 @@ def encode_texts(
             ids[i] = cut["input_ids"][place]
             if types is not None:
                 types[i] = cut["token_type_ids"][place]
-    over = set(long)
-    spans: list[tuple[int, int]] = []
-    for example in examples:
-        start = spans[-1][1] if spans else 0
-        spans.append((start, start + len(example.segments)))
+    ends = np.cumsum([len(example.segments) for example in examples])
+    spans = [slice(end - len(e.segments), end) for e, end in zip(examples, ends, strict=True)]
+    is_long = np.isin(range(len(pairs)), long)
     encoded = Encoded(
-        ids=[ids[a:b] for a, b in spans],
-        type_ids=None if types is None else [types[a:b] for a, b in spans],
-        lengths=[max(len(t) for t in ids[a:b]) for a, b in spans],
+        ids=[ids[span] for span in spans],
+        type_ids=None if types is None else [types[span] for span in spans],
+        lengths=[max(len(tokens) for tokens in ids[span]) for span in spans],
         labels=[e.label for e in examples],
-        truncated=[any(i in over for i in range(a, b)) for a, b in spans],
+        truncated=[bool(is_long[span].any()) for span in spans],
     )
-    targets = [e.target for e in examples if e.target is not None]
-    if len(targets) < len(examples):
+    texts = [e.target for e in examples if e.target is not None]
+    if len(texts) < len(examples):
         return encoded
-    return _encode_targets(encoded, targets, tokenizer, max_length)
-
-
-def _encode_targets(
-    encoded: Encoded, texts: Sequence[str], tokenizer: Any, max_length: int
-) -> Encoded:
-    targets: list[list[int]] = tokenizer(text_target=list(texts), verbose=False)["input_ids"]
-    long = [i for i, tokens in enumerate(targets) if len(tokens) > max_length]
-    if long:
-        cut = tokenizer(
-            text_target=[texts[i] for i in long], truncation=True, max_length=max_length
-        )
-        for place, i in enumerate(long):
-            targets[i] = cut["input_ids"][place]
-    over = set(long)
-    return replace(
-        encoded,
-        type_ids=None,
-        targets=targets,
-        lengths=[a + len(b) for a, b in zip(encoded.lengths, targets, strict=True)],
-        truncated=[cut or i in over for i, cut in enumerate(encoded.truncated)],
-    )
+    targets: list[list[int]] = tokenizer(text_target=texts, verbose=False)["input_ids"]
+    options = {"truncation": True, "max_length": max_length}
+    for i, tokens in enumerate(targets):
+        if len(tokens) > max_length:
+            targets[i] = tokenizer(text_target=texts[i], **options)["input_ids"]
+            encoded.truncated[i] = True
+    lengths = [a + len(b) for a, b in zip(encoded.lengths, targets, strict=True)]
+    return replace(encoded, type_ids=None, targets=targets, lengths=lengths)
 
 
 def count_tokens(examples: Sequence[Example], tokenizer: Any, prefix: str = "") -> list[int]:

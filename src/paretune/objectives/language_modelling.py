@@ -39,8 +39,6 @@ MAX_SELECTION_EXAMPLES = 500
 
 def count_target(data: Encoded, indices: Sequence[int]) -> int:
     """Target tokens of the examples, or tokens of their completions."""
-    if data.completion_starts is None:
-        data.require_targets()
     return sum(data.scored_length((i, 0)) for i in indices)
 
 

@@ -106,14 +106,12 @@ class EncodeLabelWords:
         self, examples: Sequence[Example], tokenizer: Any, max_length: int, prefix: str = ""
     ) -> Encoded:
         """One text for each answer; see :class:`~paretune.objectives.objective.Encode`."""
-        questions = [_Question.of(example, self.prompt, prefix) for example in examples]
-        tokeniser = _Tokeniser(tokenizer, self.prompt, max_length)
-        tokeniser.fit(questions)
+        questions = _ask(examples, self.prompt, tokenizer, prefix, max_length)
         if self.right_only:
             for question, example in zip(questions, examples, strict=True):
-                right = int(example.label or 0)
-                question.tokens = [question.tokens[right]]
-                question.answers = [question.answers[right]]
+                right = slice(int(example.label or 0), int(example.label or 0) + 1)
+                question.tokens = question.tokens[right]
+                question.answers = question.answers[right]
         shared = not self.right_only and all(
             len(answer) == 1 for question in questions for _, answer in question.tokens
         )
@@ -143,14 +141,13 @@ class LabelWordLengths:
         self, examples: Sequence[Example], tokenizer: Any, prefix: str
     ) -> dict[str, list[int]]:
         """``{"rows": ...}``, before any cut."""
-        questions = [_Question.of(example, self.prompt, prefix) for example in examples]
-        _Tokeniser(tokenizer, self.prompt, None).fit(questions)
+        questions = _ask(examples, self.prompt, tokenizer, prefix, None)
         return {"rows": [question.size for question in questions]}
 
 
 @dataclass
 class _Question:
-    """An example that is asked: its texts, its answers, and the tokens of both.
+    """What a model is asked of one example.
 
     Attributes:
         texts: of each answer, first and second text; equal but for kinds with choices.
@@ -159,25 +156,11 @@ class _Question:
         shots: how many of the solved examples, counted from the last, stand before it.
     """
 
-    prompt: Prompt
-    prefix: str
     texts: tuple[str, str | None]
     answers: list[str]
     shots: int
     tokens: list[tuple[list[int], list[int]]] = field(default_factory=list)
     truncated: bool = False
-
-    @classmethod
-    def of(cls, example: Example, prompt: Prompt, prefix: str) -> _Question:
-        first, second = example.segments[0]
-        pair = second if prompt.label_texts else None
-        return cls(prompt, prefix, (first, pair), prompt.answers(example), len(prompt.shots))
-
-    @property
-    def context(self) -> str:
-        """What stands before the answer, without the delimiter."""
-        shots = self.prompt.shots[len(self.prompt.shots) - self.shots :]
-        return self.prompt.join_shots(shots) + self.prefix + self.prompt.render(*self.texts)
 
     @property
     def size(self) -> int:
@@ -185,123 +168,92 @@ class _Question:
         return max(len(context) + len(answer) for context, answer in self.tokens)
 
 
-class _Tokeniser:
-    """Gives questions their tokens, cut to ``max_length`` (None: as they are)."""
+def _ask(
+    examples: Sequence[Example], prompt: Prompt, tokenizer: Any, prefix: str, limit: int | None
+) -> list[_Question]:
+    """The questions with their tokens; what is longer than the limit is cut, texts first."""
+    trailing = count_trailing_tokens(tokenizer)
 
-    def __init__(self, tokenizer: Any, prompt: Prompt, max_length: int | None) -> None:
-        self.tokenizer, self.prompt, self.max_length = tokenizer, prompt, max_length
-        self.trailing = count_trailing_tokens(tokenizer)
-
-    def fit(self, questions: Sequence[_Question]) -> None:
-        """Tokenise and cut what is too long: texts first; then solved examples are left out."""
-        if self.max_length is None:
-            self._tokenise(questions)
-            return
-        for question in questions:
-            question.shots = 0
-        self._tokenise(questions)
-        long = [q for q in questions if q.size > self.max_length]
-        while long:
-            for question in long:
-                self._shorten(question, question.size - self.max_length)
-            self._tokenise(long)
-            long = [q for q in long if q.size > self.max_length and any(q.texts)]
-        for question in questions:
-            self._cut_rest(question, self.max_length)
-        self._add_shots([q for q in questions if q.size <= self.max_length])
-
-    def _add_shots(self, questions: Sequence[_Question]) -> None:
-        """As many solved examples as fit with each question, the last ones."""
-        alone = {id(q): q.tokens for q in questions}
-        for question in questions:
-            question.shots = len(self.prompt.shots)
-        waiting = list(questions) if self.prompt.shots else []
-        limit = self.prompt.max_shot_tokens
-        while waiting:
-            self._tokenise(waiting)
-            waiting = [q for q in waiting if limit is not None and q.size > limit]
-            for question in waiting:
-                question.shots -= 1
-                question.truncated = True
-                if not question.shots:
-                    question.tokens = alone[id(question)]
-            waiting = [q for q in waiting if q.shots]
-
-    def _tokenise(self, questions: Sequence[_Question]) -> None:
+    def tokenise(questions: Sequence[_Question]) -> None:
         contexts, wholes = [], []
         for question in questions:
-            context = question.context
-            stripped = context.rstrip()
-            blanks = context[len(stripped) :]
-            contexts.append(stripped)
-            answers = (blanks + self.prompt.delimiter + answer for answer in question.answers)
-            wholes.append([stripped + answer for answer in answers])
-        ids = self._encode(contexts)
-        flat = iter(self._encode([text for texts in wholes for text in texts]))
-        for question, context_ids, texts in zip(questions, ids, wholes, strict=True):
-            # An empty prompt: the answer is scored behind the first token of all texts.
-            before = context_ids or self._first_token()
-            question.tokens = []
-            for _ in texts:
-                whole = next(flat)
-                answer = whole[len(context_ids) :] if context_ids else whole
-                question.tokens.append((before, answer or whole[-1:]))
-
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        ids: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
-        if not self.trailing:
-            return ids
-        return [tokens[: -self.trailing] for tokens in ids]
-
-    def _first_token(self) -> list[int]:
-        token = self.tokenizer.bos_token_id
-        return [self.tokenizer.eos_token_id if token is None else token]
-
-    def _shorten(self, question: _Question, excess: int) -> None:
-        """Cut the beginning of the longest text, by whole words where it has several."""
-        question.truncated = True
-        spans = [self._spans(text) for text in question.texts]
-        longest = max(range(len(spans)), key=lambda i: (len(spans[i]), bool(question.texts[i])))
-        second_longest = max(
-            (len(text_spans) for i, text_spans in enumerate(spans) if i != longest), default=0
-        )
-        room = len(spans[longest]) - second_longest
-        count = min(excess, room) if room else -(-excess // 2)
-        text = question.texts[longest] or ""
-        place = spans[longest][count][0] if count < len(spans[longest]) else len(text)
-        place = max(1, place)  # several tokens may begin at one character
-        texts = list(question.texts)
-        texts[longest] = _from_word_start(text, place)
-        question.texts = (texts[0] or "", texts[1])
-
-    def _spans(self, text: str | None) -> list[tuple[int, int]]:
-        """Where each token of a text begins and ends."""
-        if not text:
-            return []
-        encoded = self.tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )
-        spans: list[tuple[int, int]] = encoded["offset_mapping"]
-        return spans
-
-    def _cut_rest(self, question: _Question, limit: int) -> None:
-        """Drop tokens at the beginning where the words around the texts are too long themselves."""
-        if question.size <= limit:
+            asked = prompt.render(*question.texts)
+            context = prompt.last_shots(question.shots).join_shots() + prefix + asked
+            contexts.append(context.rstrip())
+            start = context + prompt.delimiter
+            wholes += [start + answer for answer in question.answers]
+        if not contexts:
             return
-        question.truncated = True
-        longest = max(len(answer) for _, answer in question.tokens)
-        room = max(1, limit - longest)
-        question.tokens = [
-            (context[-room:], answer[: limit - 1]) for context, answer in question.tokens
-        ]
+        ids = tokenizer([*contexts, *wholes], verbose=False)["input_ids"]
+        ids = [tokens[: len(tokens) - trailing] for tokens in ids]
+        whole_ids = iter(ids[len(contexts) :])
+        # An empty prompt: the answer is scored behind the first token of all texts.
+        first = tokenizer.bos_token_id
+        alone = [tokenizer.eos_token_id if first is None else first]
+        for question, context_ids in zip(questions, ids[: len(contexts)], strict=True):
+            question.tokens = []
+            for _, whole in zip(question.answers, whole_ids, strict=False):
+                answer = whole[len(context_ids) :] or whole[-1:]
+                question.tokens.append((context_ids or alone, answer))
+
+    questions = []
+    for example in examples:
+        text, pair = example.segments[0]
+        texts = (text, pair if prompt.label_texts else None)
+        shots = len(prompt.shots) if limit is None else 0
+        questions.append(_Question(texts, prompt.answers(example), shots))
+    tokenise(questions)
+    if limit is None:
+        return questions
+    long = [q for q in questions if q.size > limit]
+    while long:
+        for question in long:
+            _shorten(question, question.size - limit, tokenizer)
+        tokenise(long)
+        long = [q for q in long if q.size > limit and any(q.texts)]
+    for question in questions:
+        if question.size > limit:  # the words around the texts are too long themselves
+            question.truncated = True
+            room = max(1, limit - max(len(answer) for _, answer in question.tokens))
+            question.tokens = [
+                (context[-room:], answer[: limit - 1]) for context, answer in question.tokens
+            ]
+    fitting = [q for q in questions if q.size <= limit]
+    alone = [q.tokens for q in fitting]
+
+    def measure(places: Sequence[int], shots: Sequence[int]) -> list[int]:
+        for place, count in zip(places, shots, strict=True):
+            fitting[place].shots = count
+        tokenise([fitting[place] for place in places])
+        return [fitting[place].size for place in places]
+
+    for question, tokens, shots in zip(
+        fitting, alone, prompt.fit_shots(len(fitting), measure), strict=True
+    ):
+        if not shots:
+            question.tokens = tokens
+        question.truncated |= shots < len(prompt.shots)
+    return questions
 
 
-def _from_word_start(text: str, place: int) -> str:
-    """The text from the first word that begins at ``place`` or later; from there if none does."""
-    match = _WORD_START.search(text, place)
-    return text[match.start() if match else place :].lstrip()
+def _shorten(question: _Question, excess: int, tokenizer: Any) -> None:
+    """Cut the beginning of the longest text, by whole words where it has several."""
+    question.truncated = True
+    starts: list[list[int]] = []
+    for text in question.texts:
+        options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+        offsets = tokenizer(text, **options)["offset_mapping"] if text else []
+        starts.append([start for start, _ in offsets])
+    longest = max(range(2), key=lambda i: (len(starts[i]), bool(question.texts[i])))
+    room = len(starts[longest]) - len(starts[1 - longest])
+    count = min(excess, room) if room else -(-excess // 2)
+    text = question.texts[longest] or ""
+    place = starts[longest][count] if count < len(starts[longest]) else len(text)
+    place = max(1, place)  # several tokens may begin at one character
+    word = _WORD_START.search(text, place)
+    rest = text[word.start() if word else place :].lstrip()
+    first, second = question.texts
+    question.texts = (rest, second) if longest == 0 else (first, rest)
 
 
 def count_trailing_tokens(tokenizer: Any) -> int:

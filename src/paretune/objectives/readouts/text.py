@@ -98,8 +98,19 @@ class EncodeText:
             DataError: the chat template refuses a conversation.
             StudyError: solved examples are asked for before a conversation.
         """
+
+        def write(place: int, shots: int) -> tuple[PromptedText]:
+            prompt = self.prompt.last_shots(shots)
+            return (_write_example(examples[place], prompt, tokenizer, prefix),)
+
+        def measure(places: Sequence[int], shots: Sequence[int]) -> list[int]:
+            return completion_lengths([*map(write, places, shots)], tokenizer)
+
+        shots = [len(self.prompt.shots)] * len(examples)
         limit = self.prompt.max_shot_tokens if self.prompt.shots else None
-        texts = _write(examples, self.prompt, tokenizer, prefix, limit)
+        if limit is not None:
+            shots = self.prompt.fit_shots(len(examples), measure)
+        texts = [write(place, count) for place, count in enumerate(shots)]
         labels = [example.label for example in examples]
         masks = None
         if self.every_answer:
@@ -121,7 +132,7 @@ class CountTokens:
     ) -> dict[str, list[int]]:
         """``{"rows": ...}``, without solved examples."""
         alone = replace(self.prompt, shots=())
-        texts = _write(examples, alone, tokenizer, prefix, None)
+        texts = [(_write_example(example, alone, tokenizer, prefix),) for example in examples]
         return {"rows": completion_lengths(texts, tokenizer)}
 
 
@@ -164,27 +175,6 @@ def _fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _write(
-    examples: Sequence[Example], prompt: Prompt, tokenizer: Any, prefix: str, limit: int | None
-) -> list[tuple[PromptedText, ...]]:
-    """The text of each example, with as many solved ones before it as ``limit`` allows."""
-    texts = [_write_example(example, prompt, tokenizer, prefix) for example in examples]
-    if limit is None:
-        return [(text,) for text in texts]
-    shots = [len(prompt.shots)] * len(texts)
-    waiting = list(range(len(texts)))
-    while waiting:
-        lengths = completion_lengths([(texts[i],) for i in waiting], tokenizer)
-        waiting = [
-            i for i, length in zip(waiting, lengths, strict=True) if length > limit and shots[i]
-        ]
-        for i in waiting:
-            shots[i] -= 1
-            fewer = replace(prompt, shots=prompt.shots[len(prompt.shots) - shots[i] :])
-            texts[i] = _write_example(examples[i], fewer, tokenizer, prefix)
-    return [(text,) for text in texts]
-
-
 def _write_example(example: Example, prompt: Prompt, tokenizer: Any, prefix: str) -> PromptedText:
     if example.messages:
         if prompt.shots:
@@ -196,6 +186,6 @@ def _write_example(example: Example, prompt: Prompt, tokenizer: Any, prefix: str
         return render_chat(example, tokenizer)
     text, pair = example.segments[0]
     context = prompt.render(text, None if len(example.segments) > 1 else pair)
-    before = prompt.join_shots(prompt.shots) + prefix + context
+    before = prompt.join_shots() + prefix + context
     answer = prompt.delimiter + prompt.solution(example)
     return PromptedText(before, before + end_text(answer, tokenizer))
