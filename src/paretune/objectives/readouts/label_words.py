@@ -147,7 +147,7 @@ class LabelWordLengths:
 
 @dataclass
 class _Question:
-    """What a model is asked of one example.
+    """What a model is rendered of one example.
 
     Attributes:
         texts: of each answer, first and second text; equal but for kinds with choices.
@@ -177,8 +177,8 @@ def _ask(
     def tokenise(questions: Sequence[_Question]) -> None:
         contexts, wholes = [], []
         for question in questions:
-            asked = prompt.render(*question.texts)
-            context = prompt.last_shots(question.shots).join_shots() + prefix + asked
+            rendered = prompt.render(*question.texts)
+            context = prompt.last_shots(question.shots).join_shots() + prefix + rendered
             contexts.append(context.rstrip())
             start = context + prompt.delimiter
             wholes += [start + answer for answer in question.answers]
