@@ -39,8 +39,7 @@ def test_counts_are_over_the_seeds_that_both_have() -> None:
     assert pair.runs == 2
     # Seed 1: both 2, only full 2. Seed 2: both 1, only full 2, neither 1.
     assert (pair.both, pair.only_a, pair.only_b, pair.neither) == (3, 4, 0, 1)
-    assert pair == table.first_pair
-    assert table.basis(pair) == "4 test examples × 2 pairs of runs"
+    assert pair.basis == "4 test examples × 2 pairs of runs"
 
 
 def test_usual_answers_decide_what_is_named_and_the_clearest_comes_first() -> None:
@@ -55,7 +54,7 @@ def test_usual_answers_decide_what_is_named_and_the_clearest_comes_first() -> No
     assert [sides["LoRA"].answers[place] for place in pair.named] == [2, 1]
     assert [sides["LoRA"].right[place] for place in pair.named] == [0, 1]
     assert [sides["full fine-tuning"].right[place] for place in pair.named] == [3, 2]
-    assert "differ on 2 of 4 test examples; all are listed" in table.differing(pair)
+    assert "differ on 2 of 4 test examples; all are listed" in pair.summary
 
 
 def test_one_run_stands_beside_every_seed_and_strangers_beside_none() -> None:
@@ -71,8 +70,7 @@ def test_one_run_stands_beside_every_seed_and_strangers_beside_none() -> None:
     (task,) = build_report(study, records).tasks
     lonely = task.disagreement
     assert lonely.pairs[0].runs == 0
-    assert lonely.count(lonely.pairs[0], 0) == "–"
-    assert lonely.basis(lonely.pairs[0]) == "no seed that both have: nothing can be counted"
+    assert lonely.pairs[0].basis == "no seed that both have: nothing can be counted"
 
 
 def test_what_is_left_out_is_told(monkeypatch) -> None:
@@ -81,14 +79,12 @@ def test_what_is_left_out_is_told(monkeypatch) -> None:
     table = found_in({"full": [label], "lora": [wrong]}, label)
     (pair,) = table.pairs
     assert len(pair.named) == disagreement.MAX_LISTED == 25 and pair.differing == 90
-    assert "the 25 with the clearest difference are listed, 65 are left out" in (
-        table.differing(pair)
-    )
+    assert "the 25 with the clearest difference are listed, 65 are left out" in (pair.summary)
     monkeypatch.setattr(disagreement, "MAX_EXAMPLES", 10)
     few = found_in({"full": [label], "lora": [wrong]}, label)
     assert len(few.examples) == 10
     assert "the 10 with the clearest difference are listed, 80 are left out" in (
-        few.differing(few.pairs[0])
+        few.pairs[0].summary
     )
 
 
@@ -96,17 +92,20 @@ def test_labels_are_named_where_the_study_names_them() -> None:
     task = {**fake.own_task("t"), "labels": ["no", "yes"]}
     answers = {"full": [[0, 1]], "lora": [[1, 1]]}
     named = found_in(answers, [0, 1], tasks=[task])
-    assert (named.label(0), named.label(1)) == ("no", "yes")
-    assert found_in(answers, [0, 1]).label(1) == "1"
+    assert named.labels == ("no", "yes", "no label")
+    assert found_in(answers, [0, 1]).labels == ("0", "1", "no label")
     other = {"full": [[0, 2]], "lora": [[1, 1]]}
-    assert found_in(other, [0, 1], tasks=[task]).label(1) == "1"  # three labels, two names
+    assert found_in(other, [0, 1], tasks=[task]).labels[1] == "1"  # three labels, two names
 
 
 def test_the_two_highest_methods_stand_there_first() -> None:
     study = fake.study(**STUDY)
     (task,) = build_report(study, fake.whole(study)).tasks
     table = task.disagreement
-    names = {table.sides[table.first_pair.a].name, table.sides[table.first_pair.b].name}
+    names = {
+        table.sides[table.pairs[table.default_pair].a].name,
+        table.sides[table.pairs[table.default_pair].b].name,
+    }
     assert names == {"full fine-tuning", "LoRA"}
     for pair in table.pairs:
         total = pair.both + pair.only_a + pair.only_b + pair.neither

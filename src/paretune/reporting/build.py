@@ -21,7 +21,7 @@ from paretune.methods import full
 from paretune.methods.core.titles import title_of
 from paretune.reporting import overview
 from paretune.reporting.disagreement import (
-    PAGE_BYTES,
+    MAX_SEGMENTS,
     find_disagreements,
     find_segment_differences,
 )
@@ -105,8 +105,10 @@ def build_report(
         task.key: build_rows([c for c in cells if c.task == task.key], comparisons[task.key])
         for task in study.tasks
     }
-    # However many translations a study has, their texts fit into one page.
-    text_bytes = PAGE_BYTES // max(1, sum(objective_of(task).generates for task in study.tasks))
+    # However many translations a study has, their segments fit into one page.
+    most_segments = MAX_SEGMENTS // max(
+        1, sum(objective_of(task).generates for task in study.tasks)
+    )
     predictions = build_prediction_tables(list(rows.values()))
     tasks = tuple(
         _build_task(
@@ -117,7 +119,7 @@ def build_report(
             comparisons[task.key],
             [record for record in records if record.run.task.key == task.key],
             prediction,
-            text_bytes,
+            most_segments,
         )
         for task, prediction in zip(study.tasks, predictions, strict=True)
     )
@@ -165,7 +167,7 @@ def _build_task(
     comparisons: PairwiseComparisons,
     records: Sequence[Record],
     predictions: Table | None,
-    text_bytes: int,
+    most_segments: int,
 ) -> TaskReport:
     key = sanitise_line(task.key)
     metric, generates = metrics.get(cells[0].metric), objective_of(task).generates
@@ -220,7 +222,7 @@ def _build_task(
         size_comparison=_compare_sizes(rows, sizes),
         disagreement=find_disagreements(rows),
         segments=find_segment_differences(
-            rows, (task.source_lang or "", task.target_lang or ""), text_bytes
+            rows, (task.source_lang or "", task.target_lang or ""), most_segments
         )
         if generates
         else None,

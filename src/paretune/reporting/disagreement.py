@@ -15,9 +15,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,30 +25,27 @@ from paretune.metrics.translation import CHRF
 from paretune.reporting.parts import (
     AgreementCounts,
     AnsweredSide,
+    ComparedSide,
     DifferingSegment,
     Disagreement,
     SegmentCounts,
     SegmentDifferences,
-    TranslatingSide,
 )
 from paretune.reporting.rows import Row
-from paretune.reporting.text.escape import dump_script_json
 from paretune.store.record import Predictions
+from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 MAX_LISTED = 25
 """Examples that are listed for one pair."""
 MAX_EXAMPLES = 2000
 """Examples of one task on the page, for all its pairs together."""
-
 MAX_SHOWN = 10
 """Segments that are shown of one pair."""
+MAX_SEGMENTS = 600
+"""Segments on the page, for all pairs of all tasks together: at most 1 MB."""
 MAX_CHARACTERS = 400
 """Characters that are shown of a text."""
-PAGE_BYTES = 1_500_000
-"""Maximum size of the texts of all tasks on the page."""
-_SEGMENT_BYTES = 60
-"""Approximate size of a shown segment without its texts."""
 _EQUAL = 1e-9
 """Differences of chrF that are none."""
 
@@ -64,71 +60,84 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
     Returns:
         None where answers are no labels, or for fewer than two configurations.
     """
-    rows = rows_on_common_examples([r for r in all_rows if r.cell.objective.predicts_labels])
+    rows, parts = _group_common_answers([r for r in all_rows if r.cell.objective.predicts_labels])
     if len(rows) < 2:
         return None
-    first = next(iter(rows[0].cell.group_answers(rows[0].cell.final).values()))
+    first = next(iter(parts[0].values()))
     label = np.array(first.label, dtype=np.int64)
     answers = [
-        {
-            seed: np.array(p.prediction, dtype=np.int64)
-            for seed, p in row.cell.group_answers(row.cell.final).items()
-        }
-        for row in rows
+        {seed: np.array(p.prediction, dtype=np.int64) for seed, p in of_row.items()}
+        for of_row in parts
     ]
-    majority = np.stack([_majority_answers(by_seed) for by_seed in answers])
-    right = [{seed: answer == label for seed, answer in by_seed.items()} for by_seed in answers]
-    share_right = np.stack([np.mean(list(by_seed.values()), axis=0) for by_seed in right])
-    ordered = {
+    majority = np.stack([_majority_answers(of_row) for of_row in answers])
+    right = [{seed: answer == label for seed, answer in of_row.items()} for of_row in answers]
+    share_right = [np.mean(list(of_row.values()), axis=0) for of_row in right]
+    orders = {
         (a, b): _order_differing(majority[a] != majority[b], share_right[a] - share_right[b])
         for a, b in combinations(range(len(rows)), 2)
     }
-    listed = _select_examples([examples[:MAX_LISTED] for examples in ordered.values()])
-    index = {int(example): i for i, example in enumerate(listed)}
-    pairs = tuple(
-        AgreementCounts(
-            a=a,
-            b=b,
-            **_count_agreement(match_seeds(rows[a], right[a], rows[b], right[b])),
-            differing=len(examples),
-            named=tuple(index[int(i)] for i in examples[:MAX_LISTED] if int(i) in index),
+    # In data order; of too many those of most pairs.
+    counts = Counter(int(i) for order in orders.values() for i in order[:MAX_LISTED])
+    listed = sorted(sorted(counts, key=lambda i: (-counts[i], i))[:MAX_EXAMPLES])
+    unit = "answers" if first.question else "examples"
+    pairs = []
+    for (a, b), order in orders.items():
+        matched = _match_seeds(rows[a], right[a], rows[b], right[b])
+        named = tuple(listed.index(i) for i in order[:MAX_LISTED] if i in listed)
+        summary = (
+            f"Majority answers over seeds differ on {len(order):,} of {len(label):,} test {unit}"
         )
-        for (a, b), examples in ordered.items()
-    )
+        if left := len(order) - len(named):
+            summary += (
+                f"; the {len(named)} with the clearest difference are listed, {left:,} are left out"
+            )
+        elif named:
+            summary += "; all are listed, the clearest difference first"
+        pairs.append(
+            AgreementCounts(
+                **_describe_pair(a, b, len(matched), f"{len(label):,} test {unit}"),
+                both=sum(int((x & y).sum()) for x, y in matched),
+                only_a=sum(int((x & ~y).sum()) for x, y in matched),
+                only_b=sum(int((y & ~x).sum()) for x, y in matched),
+                neither=sum(int((~x & ~y).sum()) for x, y in matched),
+                differing=len(order),
+                named=named,
+                summary=f"{summary}.",
+            )
+        )
     return Disagreement(
         n=len(label),
-        unit="answers" if first.question else "examples",
+        unit=unit,
         sides=tuple(
             AnsweredSide(
                 name=row.title,
-                seeds=len(right[i]),
+                seeds=len(of_row),
                 answers=tuple(int(answer) for answer in majority[i][listed]),
-                right=tuple(int(count) for count in sum(right[i].values())[listed]),
+                right=tuple(int(count) for count in sum(of_row.values())[listed]),
             )
-            for i, row in enumerate(rows)
+            for i, (row, of_row) in enumerate(zip(rows, right, strict=True))
         ),
-        pairs=pairs,
+        pairs=tuple(pairs),
         examples=tuple((sanitise_line(first.uid[i]), int(label[i])) for i in listed),
-        labels=_find_label_names(rows[0], int(max(label.max(), majority.max()))),
-        default_pair=_choose_default_pair(rows, [(pair.a, pair.b) for pair in pairs]),
+        labels=(*_name_labels(rows[0], int(max(label.max(), majority.max()))), "no label"),
+        default_pair=_choose_default_pair(rows, list(orders)),
     )
 
 
-def rows_on_common_examples(rows: Sequence[Row]) -> list[Row]:
-    """The largest group of rows that answered the same examples."""
-    answered = [row for row in rows if row.cell.group_answers(row.cell.final)]
-    groups = Counter(
-        next(iter(row.cell.group_answers(row.cell.final).values())).uid for row in answered
-    )
-    largest = groups.most_common(1)[0][0] if groups else ()
-    return [
-        row
-        for row in answered
-        if next(iter(row.cell.group_answers(row.cell.final).values())).uid == largest
+def _group_common_answers(
+    all_rows: Sequence[Row],
+) -> tuple[list[Row], list[Mapping[int, Predictions]]]:
+    """The largest group of rows that answered the same examples, and their answers by seed."""
+    answered = [
+        (row, answers) for row in all_rows if (answers := row.cell.group_answers(row.cell.final))
     ]
+    groups = Counter(next(iter(answers.values())).uid for _, answers in answered)
+    largest = groups.most_common(1)[0][0] if groups else ()
+    kept = [pair for pair in answered if next(iter(pair[1].values())).uid == largest]
+    return [row for row, _ in kept], [answers for _, answers in kept]
 
 
-def match_seeds(
+def _match_seeds(
     a: Row, of_a: Mapping[int, Of], b: Row, of_b: Mapping[int, Of]
 ) -> list[tuple[Of, Of]]:
     """Pairs of what two configurations have for the same seed.
@@ -148,189 +157,125 @@ def _majority_answers(answers: Mapping[int, IntArray]) -> IntArray:
     return majority
 
 
-def _order_differing(differ: NDArray[np.bool_], margin: NDArray[np.float64]) -> IntArray:
+def _order_differing(differ: NDArray[np.bool_], margin: NDArray[np.float64]) -> list[int]:
     """Indices of the examples that differ, the largest margin first, then as in the data."""
     indices = np.flatnonzero(differ)
-    order: IntArray = indices[np.argsort(-np.abs(margin[indices]), kind="stable")]
+    order: list[int] = indices[np.argsort(-np.abs(margin[indices]), kind="stable")].tolist()
     return order
 
 
-def _select_examples(of_pairs: Sequence[IntArray]) -> IntArray:
-    """The examples that pairs list, in data order; those of most pairs where there are too many."""
-    counts = Counter(int(i) for examples in of_pairs for i in examples)
-    most = sorted(counts, key=lambda i: (-counts[i], i))[:MAX_EXAMPLES]
-    return np.array(sorted(most), dtype=np.int64)
-
-
-def _count_agreement(
-    matched: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
-) -> dict[str, int]:
-    """Number of pairs of runs, and of answers in which both, one or neither side is right."""
-    both = sum(int((a & b).sum()) for a, b in matched)
-    only_a = sum(int((a & ~b).sum()) for a, b in matched)
-    only_b = sum(int((b & ~a).sum()) for a, b in matched)
-    neither = sum(len(a) for a, _ in matched) - both - only_a - only_b
-    counts = {"both": both, "only_a": only_a, "only_b": only_b, "neither": neither}
-    return {"runs": len(matched), **counts}
+def _describe_pair(a: int, b: int, runs: int, counted: str) -> dict[str, Any]:
+    basis = f"{counted} × {pluralise(runs, 'pair')} of runs"
+    if not runs:
+        basis = "no seed that both have: nothing can be counted"
+    return {"a": a, "b": b, "runs": runs, "basis": basis}
 
 
 def _choose_default_pair(rows: Sequence[Row], pairs: Sequence[tuple[int, int]]) -> int:
     """Place of the pair of the two highest methods; baselines only without two methods."""
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].cell.baseline, -_estimate(rows[i]), i))
+    scores = [row.interval.estimate if row.interval else 0.0 for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].cell.baseline, -scores[i], i))
     return next(place for place, pair in enumerate(pairs) if set(pair) == set(order[:2]))
 
 
-def _estimate(row: Row) -> float:
-    return row.interval.estimate if row.interval else 0.0
-
-
-def _find_label_names(row: Row, highest: int) -> tuple[str, ...]:
-    """Names of the labels, from the study or the built-in task; none where they do not fit."""
+def _name_labels(row: Row, highest: int) -> tuple[str, ...]:
+    """Names of the labels, from the study or the built-in task; numbers where they do not fit."""
     from paretune import tasks
 
     task = row.cell.final[0].run.task
     names = task.labels
     if not task.has_own_data and task.name in tasks.names():
         names = tasks.get(task.name).labels
-    return tuple(sanitise_line(name) for name in names or ()) if highest < len(names or ()) else ()
+    if highest >= len(names or ()):
+        return tuple(str(index) for index in range(highest + 1))
+    return tuple(map(sanitise_line, names or ()))
 
 
 def find_segment_differences(
-    all_rows: Sequence[Row], languages: tuple[str, str], text_bytes: int = PAGE_BYTES
+    all_rows: Sequence[Row], languages: tuple[str, str], most: int = MAX_SEGMENTS
 ) -> SegmentDifferences | None:
     """Compare every pair of configurations of a translation; None for fewer than two.
 
     Args:
-        text_bytes: maximum size of the texts on the page.
+        most: maximum number of segments of all pairs together, but one of each pair.
     """
-    rows = rows_on_common_examples(all_rows)
+    rows, outputs = _group_common_answers(all_rows)
     if len(rows) < 2:
         return None
-    outputs = [row.cell.group_answers(row.cell.final) for row in rows]
-    scores = [{seed: _score_segments(p) for seed, p in by_seed.items()} for by_seed in outputs]
-    means = np.stack([np.mean(list(by_seed.values()), axis=0) for by_seed in scores])
-    sources = next(
-        (r.cell.test_answers[0].prediction for r in rows if r.cell.name == "copy_source"), ()
-    )
-    selection = _Selection(outputs, scores, means, tuple(map(str, sources)), _Texts(text_bytes))
+    scores = [{seed: _score_segments(p) for seed, p in of_row.items()} for of_row in outputs]
+    means = [np.mean(list(of_row.values()), axis=0) for of_row in scores]
+    copied = (r.cell.test_answers[0].prediction for r in rows if r.cell.name == "copy_source")
+    sources = tuple(map(str, next(copied, ())))
+    texts: dict[str, int] = {}
     pairs = list(combinations(range(len(rows)), 2))
-    gaps = [means[a] - means[b] for a, b in pairs]
-    orders = [_order_differing(np.abs(gap) > _EQUAL, gap) for gap in gaps]
-    runs = [_match_runs(rows[a], outputs[a], rows[b], outputs[b]) for a, b in pairs]
-    segments: list[list[DifferingSegment]] = [[] for _ in pairs]
-    # The first segment of every pair before the second of any, so that few bytes are shared evenly.
-    for rank in range(MAX_SHOWN):
-        for pair, order, matched, of_pair in zip(pairs, orders, runs, segments, strict=True):
-            if rank < len(order):
-                segment = selection.select(pair, int(order[rank]), matched)
-                of_pair += [segment] if segment else []
-    compared = tuple(
-        SegmentCounts(
-            a=a,
-            b=b,
-            **_count_higher(match_seeds(rows[a], scores[a], rows[b], scores[b])),
-            differing=len(order),
-            segments=tuple(of_pair),
+    room = max(1, min(MAX_SHOWN, most // len(pairs)))
+
+    def place(text: str) -> int:
+        return texts.setdefault(_shorten(text), len(texts))
+
+    def select(a: int, b: int, i: int, runs: Sequence[tuple[int, int]]) -> DifferingSegment:
+        """Segment ``i``, from the pair of runs that is nearest to the mean difference."""
+        difference = means[a][i] - means[b][i]
+        seeds = min(
+            runs, key=lambda s: abs(scores[a][s[0]][i] - scores[b][s[1]][i] - difference).item()
         )
-        for (a, b), order, of_pair in zip(pairs, orders, segments, strict=True)
-    )
+        of_a, of_b = outputs[a][seeds[0]], outputs[b][seeds[1]]
+        return DifferingSegment(
+            uid=_shorten(of_a.uid[i]),
+            source=place(sources[i]) if sources else None,
+            reference=place(str(of_a.label[i])),
+            outputs=(place(str(of_a.prediction[i])), place(str(of_b.prediction[i]))),
+            seeds=seeds,
+            scores=(_tenth(scores[a][seeds[0]][i]), _tenth(scores[b][seeds[1]][i])),
+            means=(_tenth(means[a][i]), _tenth(means[b][i])),
+        )
+
+    compared = []
+    for a, b in pairs:
+        gap = means[a] - means[b]
+        order = _order_differing(np.abs(gap) > _EQUAL, gap)
+        seeds = _match_seeds(rows[a], {s: s for s in scores[a]}, rows[b], {s: s for s in scores[b]})
+        gaps = [scores[a][of_a] - scores[b][of_b] for of_a, of_b in seeds]
+        # The first run of each where they share no seed.
+        runs = seeds or [(min(scores[a]), min(scores[b]))]
+        segments = tuple(select(a, b, i, runs) for i in order[:room])
+        segment_count = f"{len(gap):,} test segments"
+        summary = f"The means over seeds differ on {len(order):,} of {segment_count}"
+        if segments:
+            summary += f"; the {len(segments)} with the largest difference are shown"
+        compared.append(
+            SegmentCounts(
+                **_describe_pair(a, b, len(seeds), segment_count),
+                only_a=sum(int((g > _EQUAL).sum()) for g in gaps),
+                only_b=sum(int((g < -_EQUAL).sum()) for g in gaps),
+                equal=sum(int((np.abs(g) <= _EQUAL).sum()) for g in gaps),
+                differing=len(order),
+                segments=segments,
+                summary=f"{summary}.",
+            )
+        )
+    # A code that HTML knows, as `sl`; not `slv_Latn`.
+    source, target = (code if re.fullmatch("[a-z]{2}", code) else "" for code in languages)
     return SegmentDifferences(
-        n=means.shape[1],
+        n=len(means[0]),
         sides=tuple(
-            TranslatingSide(name=row.title, seeds=len(by_seed))
-            for row, by_seed in zip(rows, outputs, strict=True)
+            ComparedSide(name=row.title, seeds=len(of_row))
+            for row, of_row in zip(rows, outputs, strict=True)
         ),
-        pairs=compared,
-        texts=tuple(selection.texts.indices),
-        languages=(_html(languages[0]), _html(languages[1])),
-        cut=selection.texts.cut,
+        pairs=tuple(compared),
+        texts=tuple(texts),
+        languages=(source, target),
+        cut=any(text.endswith(_CUT) for text in texts),
         default_pair=_choose_default_pair(rows, pairs),
     )
 
 
-class _Texts:
-    """Distinct texts with their indices, up to a size in bytes."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.indices: dict[str, int] = {}
-        self.cut = False
-        self._bytes_left = max_bytes
-
-    def add(self, texts: Sequence[str], extra_bytes: int) -> list[int] | None:
-        """The indices of the texts of one segment; None where they do not fit.
-
-        Args:
-            extra_bytes: size of the rest of the segment.
-        """
-        shortened = [_shorten(text) for text in texts]
-        new = [text for text in dict.fromkeys(shortened) if text not in self.indices]
-        size = extra_bytes + sum(len(dump_script_json(text)) + 1 for text in new)
-        if size > self._bytes_left:
-            return None
-        self._bytes_left -= size
-        for text in new:
-            self.indices[text] = len(self.indices)
-        self.cut = self.cut or any(len(text) > MAX_CHARACTERS for text in texts)
-        return [self.indices[text] for text in shortened]
-
-
-@dataclass(frozen=True)
-class _Selection:
-    """What shown segments are made of: outputs and scores by configuration and seed."""
-
-    outputs: Sequence[Mapping[int, Predictions]]
-    scores: Sequence[Mapping[int, Scores]]
-    means: Scores
-    sources: tuple[str, ...]
-    texts: _Texts
-
-    def select(
-        self, pair: tuple[int, int], i: int, matched: Sequence[tuple[int, int]]
-    ) -> DifferingSegment | None:
-        """Segment ``i`` of a pair, from the pair of runs that is nearest to the mean difference.
-
-        Returns:
-            None where its texts do not fit any more.
-        """
-        a, b = pair
-        difference = self.means[a][i] - self.means[b][i]
-
-        def distance(seeds: tuple[int, int]) -> float:
-            of_runs = self.scores[a][seeds[0]][i] - self.scores[b][seeds[1]][i]
-            return float(abs(of_runs - difference))
-
-        seeds = min(matched, key=distance)
-        outputs = [self.outputs[side][seed] for side, seed in zip(pair, seeds, strict=True)]
-        uid = _shorten(outputs[0].uid[i])
-        source = self.sources[i : i + 1]
-        reference = str(outputs[0].label[i])
-        texts = (*source, reference, *(str(output.prediction[i]) for output in outputs))
-        indices = self.texts.add(texts, _SEGMENT_BYTES + len(dump_script_json(uid)))
-        if indices is None:
-            return None
-        *source_index, reference_index, of_a, of_b = indices
-        return DifferingSegment(
-            uid=uid,
-            source=source_index[0] if source_index else None,
-            reference=reference_index,
-            outputs=(of_a, of_b),
-            seeds=seeds,
-            scores=(_tenth(self.scores[a][seeds[0]][i]), _tenth(self.scores[b][seeds[1]][i])),
-            means=(_tenth(self.means[a][i]), _tenth(self.means[b][i])),
-        )
+_CUT = " […]"
 
 
 def _shorten(text: str) -> str:
     """Printable, and at most :data:`MAX_CHARACTERS` long."""
-    return sanitise_line(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} […]")
-
-
-def _match_runs(
-    a: Row, of_a: Mapping[int, Predictions], b: Row, of_b: Mapping[int, Predictions]
-) -> list[tuple[int, int]]:
-    """The seeds of each pair of runs; the first of each where they share none."""
-    pairs = match_seeds(a, {seed: seed for seed in of_a}, b, {seed: seed for seed in of_b})
-    return pairs or [(min(of_a), min(of_b))]
+    return sanitise_line(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}{_CUT}")
 
 
 def _score_segments(predictions: Predictions) -> Scores:
@@ -339,18 +284,5 @@ def _score_segments(predictions: Predictions) -> Scores:
     return CHRF.from_sums(CHRF.statistics(references, [texts], ())[0])
 
 
-def _count_higher(matched: Sequence[tuple[Scores, Scores]]) -> dict[str, int]:
-    """Number of pairs of runs, and of their segments in which a, b or neither is higher."""
-    only_a = sum(int((a > b + _EQUAL).sum()) for a, b in matched)
-    only_b = sum(int((b > a + _EQUAL).sum()) for a, b in matched)
-    equal = sum(len(a) for a, _ in matched) - only_a - only_b
-    return {"runs": len(matched), "only_a": only_a, "only_b": only_b, "equal": equal}
-
-
 def _tenth(value: float) -> float:
     return round(float(value), 1)
-
-
-def _html(language: str) -> str:
-    """A code that HTML knows, as ``sl``; empty for others, as ``slv_Latn``."""
-    return language if re.fullmatch("[a-z]{2}", language) else ""

@@ -13,10 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from paretune.analysis.memory_breakdown import RESIDENT_PARTS
 from paretune.analysis.pareto.costs import Axis
-from paretune.metrics.classification import NO_LABEL
 from paretune.reporting.text.formatting import format_rate
 from paretune.terminal.notebook import html_block, html_code, html_lines
-from paretune.terminal.plural import pluralise
 
 Standing = Literal["above", "unclear", "below"]
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -524,27 +522,41 @@ class Table(Part):
         )
 
 
-class AnsweredSide(Part):
+class ComparedSide(Part):
     """One configuration in a comparison example by example."""
 
     name: str = Field(description="what readers see")
     seeds: int = Field(description="number of seeds")
+
+
+class AnsweredSide(ComparedSide):
+    """One configuration and its answers."""
+
     answers: tuple[int, ...] = Field(description="its majority answer to each listed example")
     right: tuple[int, ...] = Field(description="how many seeds answer it rightly")
 
 
-class AgreementCounts(Part):
-    """How often two configurations are right; counts add up to examples x runs."""
+class ComparedPair(Part):
+    """Two configurations, example by example; counts add up to examples x runs."""
 
     a: int = Field(description="place of one among the sides")
     b: int = Field(description="place of the other")
     runs: int = Field(description="pairs of runs; 0: they share no seed")
+    basis: str = Field(description="what the counts are over, in words")
+    only_a: int = Field(description="number in which only a is right, or a has the higher chrF")
+    only_b: int = Field(description="the same of b")
+    differing: int = Field(
+        description="number whose majority answers, or means of chrF over seeds, differ"
+    )
+    summary: str = Field(description="the same as a sentence, and how many are listed")
+
+
+class AgreementCounts(ComparedPair):
+    """How often two configurations are right."""
+
     both: int = Field(description="answers in which both are right")
-    only_a: int = Field(description="only a is")
-    only_b: int = Field(description="only b is")
     neither: int = Field(description="none is")
-    differing: int = Field(description="examples with different majority answers")
-    named: tuple[int, ...] = Field(description="places of those that are listed")
+    named: tuple[int, ...] = Field(description="places of the listed examples")
 
 
 class Disagreement(Part):
@@ -555,52 +567,10 @@ class Disagreement(Part):
     sides: tuple[AnsweredSide, ...] = Field(description="the configurations")
     pairs: tuple[AgreementCounts, ...] = Field(description="every pair of them")
     examples: tuple[tuple[str, int], ...] = Field(description="identifiers and labels")
-    labels: tuple[str, ...] = Field(description="names of the labels; empty: not known")
+    labels: tuple[str, ...] = Field(
+        description="names of the labels, or their numbers; the last is that of no label (-1)"
+    )
     default_pair: int = Field(description="place of the pair that is shown first")
-
-    @property
-    def first_pair(self) -> AgreementCounts:
-        """The pair that is shown first."""
-        return self.pairs[self.default_pair]
-
-    def label(self, index: int) -> str:
-        """The name of a label, or its number where it has none; "no label" where none was found."""
-        if index == NO_LABEL:
-            return "no label"
-        return self.labels[index] if index < len(self.labels) else str(index)
-
-    def basis(self, pair: AgreementCounts) -> str:
-        """What the counts of a pair are over."""
-        if not pair.runs:
-            return "no seed that both have: nothing can be counted"
-        return f"{self.n:,} test {self.unit} × {pluralise(pair.runs, 'pair')} of runs"
-
-    def count(self, pair: AgreementCounts, count: int) -> str:
-        """One of the four counts; a dash where nothing was counted."""
-        return f"{count:,}" if pair.runs else "–"
-
-    def differing(self, pair: AgreementCounts) -> str:
-        """On how many examples the majority answers differ, and how many are listed."""
-        whole = (
-            f"Majority answers over seeds differ on {pair.differing:,} of {self.n:,} test "
-            f"{self.unit}"
-        )
-        left = pair.differing - len(pair.named)
-        if not pair.differing:
-            return f"{whole}."
-        if not left:
-            return f"{whole}; all are listed, the clearest difference first."
-        return (
-            f"{whole}; the {len(pair.named)} with the clearest difference are listed, {left:,} are "
-            "left out."
-        )
-
-
-class TranslatingSide(Part):
-    """One configuration in a comparison segment by segment."""
-
-    name: str = Field(description="what readers see")
-    seeds: int = Field(description="number of seeds")
 
 
 class DifferingSegment(Part):
@@ -615,16 +585,10 @@ class DifferingSegment(Part):
     means: tuple[float, float] = Field(description="chrF over all seeds of each side")
 
 
-class SegmentCounts(Part):
-    """How often one of two has the higher chrF; counts add up to segments x runs."""
+class SegmentCounts(ComparedPair):
+    """How often one of two translations has the higher chrF."""
 
-    a: int = Field(description="place of one among the sides")
-    b: int = Field(description="place of the other")
-    runs: int = Field(description="pairs of runs; 0: they share no seed")
-    only_a: int = Field(description="segments in which a is higher")
-    only_b: int = Field(description="b is higher")
-    equal: int = Field(description="neither is")
-    differing: int = Field(description="segments on which the means over seeds differ")
+    equal: int = Field(description="neither is higher")
     segments: tuple[DifferingSegment, ...] = Field(description="those that differ most")
 
 
@@ -632,37 +596,9 @@ class SegmentDifferences(Part):
     """Segments on which two translations differ most."""
 
     n: int = Field(description="number of test segments")
-    sides: tuple[TranslatingSide, ...] = Field(description="the configurations")
+    sides: tuple[ComparedSide, ...] = Field(description="the configurations")
     pairs: tuple[SegmentCounts, ...] = Field(description="every pair of them")
     texts: tuple[str, ...] = Field(description="sources, references and outputs, each once")
     languages: tuple[str, str] = Field(description="codes of source and target; empty: not known")
     cut: bool = Field(description="true: some text is shortened")
     default_pair: int = Field(description="place of the pair that is shown first")
-
-    @property
-    def first_pair(self) -> SegmentCounts:
-        """The pair that is shown first."""
-        return self.pairs[self.default_pair]
-
-    def basis(self, pair: SegmentCounts) -> str:
-        """What the counts of a pair are over."""
-        if not pair.runs:
-            return "no seed that both have: nothing can be counted"
-        return f"{self.n:,} test segments × {pluralise(pair.runs, 'pair')} of runs"
-
-    def count(self, count: int, pair: SegmentCounts) -> str:
-        """One of the three counts; a dash where nothing was counted."""
-        return f"{count:,}" if pair.runs else "–"
-
-    def differing(self, pair: SegmentCounts) -> str:
-        """On how many segments the means differ, and how many are shown."""
-        whole = f"The means over seeds differ on {pair.differing:,} of {self.n:,} test segments"
-        if not pair.differing:
-            return f"{whole}."
-        return f"{whole}; the {len(pair.segments)} with the largest difference are shown."
-
-    def score(self, segment: DifferingSegment, side: int, pair: SegmentCounts) -> str:
-        """``61.2, mean of 3 seeds 58.0``: of one segment, so without an interval."""
-        seeds = self.sides[(pair.a, pair.b)[side]].seeds
-        score = f"{segment.scores[side]:.1f}"
-        return score if seeds == 1 else f"{score}, mean of {seeds} seeds {segment.means[side]:.1f}"
