@@ -15,7 +15,7 @@ from paretune.verbs.result import Result
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.contrib.peft_comparison.experiment_table import PeftResults
+    from paretune.reporting.parts import Table
     from paretune.terminal.rich_console import Terminal
 
 WIDE = 120
@@ -27,18 +27,21 @@ class PeftComparison(Result):
     """Every experiment compared with the best of its model, and the conclusions.
 
     Attributes:
+        table: a row for each experiment; its notes are the conclusions.
         files: that were written, each with what it is.
     """
 
-    results: PeftResults
+    table: Table
     files: tuple[tuple[str, Path], ...]
 
     def to_json(self) -> dict[str, Any]:
         """``sentences``: what follows; ``titles`` of the columns; ``rows``: each as texts."""
+        from paretune.reporting.tables import format_rows
+
         return {
-            "sentences": list(self.results.sentences),
-            "titles": self.results.titles,
-            "rows": self.results.texts,
+            "sentences": list(self.table.notes),
+            "titles": [column.heading for column in self.table.columns],
+            "rows": format_rows(self.table),
         }
 
     def describe(self) -> Iterable[RenderableType]:
@@ -53,22 +56,22 @@ class PeftComparison(Result):
             out.print(f"{name}: {path}", soft_wrap=True)
 
     def _describe(self, *, wide: bool) -> Iterable[RenderableType]:
-        from rich import box
-        from rich.table import Table
+        from rich import box, table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        content = self.to_json()
+        printed = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         columns = slice(None if wide else 3)
-        for title in self.results.titles[columns]:
-            table.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
-        for texts in self.results.texts:
-            table.add_row(*map(Text, texts[columns]))
-        yield table
+        for title in content["titles"][columns]:
+            printed.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
+        for texts in content["rows"]:
+            printed.add_row(*map(Text, texts[columns]))
+        yield printed
         if not wide:
             yield Text(
                 f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables."
             )
-        yield from map(Text, self.results.sentences)
+        yield from map(Text, content["sentences"])
 
 
 def peft_results(
@@ -93,11 +96,12 @@ def peft_results(
             accuracy.
         StudyError: ``examples`` is missing, or under 1.
     """
-    from paretune.contrib.peft_comparison.experiment_table import read_results, write_peft_page
+    from paretune.contrib.peft_comparison.experiments import judge_folder, render_page
+    from paretune.reporting.document import write_file
     from paretune.reporting.table_files import write_table
 
-    results = read_results(folder, examples)
-    files = [("Table", path) for path in write_table(results.table, Path(tables))] if tables else []
+    models, table = judge_folder(folder, examples)
+    files = [("Table", path) for path in write_table(table, Path(tables))] if tables else []
     if page is not None:
-        files.append(("Page", write_peft_page(results, Path(page))))
-    return PeftComparison(results, tuple(files))
+        files.append(("Page", write_file(Path(page), render_page(models, table), "the page")))
+    return PeftComparison(table, tuple(files))
