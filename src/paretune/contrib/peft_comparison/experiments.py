@@ -109,8 +109,8 @@ def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, .
     patterns = ("*.json", "results/*.json", "*/results/*.json")
     files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     experiments = {path: _read_experiment(path) for path in files}
-    ignored = tuple(str(p.relative_to(folder)) for p, found in experiments.items() if not found)
-    results = {path: found for path, found in experiments.items() if found is not None}
+    ignored = tuple(str(path.relative_to(folder)) for path in files if experiments[path] is None)
+    results = {path: result for path, result in experiments.items() if result is not None}
     if not results:
         names = f"; no run_info.experiment_name in {', '.join(ignored)}" if ignored else ""
         raise DataError(
