@@ -12,7 +12,7 @@ from support.tiny_study import as_file, command, finish, small
 from paretune.errors import StudyError
 from paretune.store import Store
 from paretune.study import Study
-from paretune.study.overrides import apply_overrides
+from paretune.study.study_file import apply_overrides
 
 TEXT = """study: s
 tasks: [cb, {name: rte, limit: {train: 50}}]

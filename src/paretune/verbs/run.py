@@ -15,7 +15,7 @@ import typer
 from paretune.errors import ParetuneError, RunsFailedError, StudyError
 from paretune.planning.shard import Shard
 from paretune.study import NO_MODEL, Run, Study
-from paretune.study.quantities import parse_duration
+from paretune.study.quantities import DURATION
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
 from paretune.verbs.options import (
@@ -182,7 +182,7 @@ def run(
     check_executor(executor, address)
     share = None if shard is None else Shard.parse(shard)
     study = study_input.load_study(study)
-    seconds = None if budget is None else parse_duration(budget, "--budget")
+    seconds = None if budget is None else DURATION.parse(budget, "--budget")
     if share is None:
         seconds = study.protocol.budget if seconds is None else seconds
     elif seconds is None:

@@ -22,7 +22,7 @@ from paretune.data.rows import read_bytes
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.prepare import PreparedStudy
 from paretune.study import ModelSpec, Run
-from paretune.study.paths import SHIPPED_LANGUAGES
+from paretune.study.specs import SHIPPED_LANGUAGES
 from paretune.training.runs.outcome import Outcome
 
 
