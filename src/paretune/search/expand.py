@@ -133,8 +133,6 @@ def _plan_runs(
     study, shard = prepared.study, prepared.shard
     preset = load_preset(study.protocol.preset)
     if preset is not None:
-        if prepared.refused:
-            raise prepared.refused[0]
         pinned = study.model_copy(update={"tasks": prepared.tasks, "models": prepared.models})
         return [
             PlannedRun(prepared.caches.identify(run), run)
@@ -146,7 +144,7 @@ def _plan_runs(
     for task in prepared.tasks:
         free = [
             PreparedCell(task, NO_MODEL, MethodSpec(name=name))
-            for name in model_free_baselines(task)
+            for name in model_free_baselines(task, prepared.datasets[task.key].objective)
         ]
         for cell in (*free, *(cell for cell in prepared.cells if cell.task == task)):
             searched = bool(cell.method.found_by_search)

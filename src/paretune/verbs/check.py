@@ -232,12 +232,11 @@ def _check_cells(
     from paretune.measuring.devices import resolve_devices
     from paretune.planning import checks
     from paretune.planning.checks import run_dry_steps
-    from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
+    from paretune.planning.prepare import find_refused_cells, prepare_study
     from paretune.search.expand import expand_study
 
     def find_refused() -> Checked:
-        findings = tuple(describe_refused(find_refused_cells(usable)))
-        return "some cells are not possible", findings
+        return "some cells are not possible", find_refused_cells(usable)
 
     def check_metrics() -> Checked:
         tested = [datasets[task.key] for task in usable.tasks]
