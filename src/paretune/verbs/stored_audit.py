@@ -21,6 +21,7 @@ from paretune.errors import DataError
 from paretune.files import expand_home
 from paretune.store import Record, Store
 from paretune.study import Study, TaskSpec
+from paretune.study.specs import FILE_KEYS
 from paretune.tasks import load_dataset
 from paretune.terminal.plural import pluralise
 
