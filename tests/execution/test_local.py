@@ -263,14 +263,14 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
     """A second signal milliseconds later would reach it while it keeps its runs."""
     from types import SimpleNamespace
 
-    from paretune.execution.local import WorkerPool, _Worker
+    from paretune.execution.local import WorkerPool, _WorkerProcess
 
     signals: list[str] = []
     process = SimpleNamespace(
         terminate=lambda: signals.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
     pool = WorkerPool(tmp_path, "study")
-    pool.workers.append(_Worker(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
+    pool.workers.append(_WorkerProcess(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
     pool.request_stop()
     pool.stop()
     assert signals == ["terminate"]

@@ -35,12 +35,12 @@ from paretune.search.review import read_trial
 from paretune.search.schedule import (
     Batch,
     Beliefs,
-    Candidate,
     Cost,
     History,
+    RatedConfiguration,
     Schedule,
     SearchState,
-    Trial,
+    TrialScore,
     believe,
 )
 from paretune.search.space import Configuration, Space, make_space
@@ -169,7 +169,7 @@ class AutoSearch:
             weights=self._weigh_groups(),
         )
 
-        def read_result(point: Configuration) -> Trial | None:
+        def read_result(point: Configuration) -> TrialScore | None:
             record = self.ended.get(self._trial_of(point)[0])
             return None if record is None else read_trial(record)
 
@@ -184,7 +184,7 @@ class AutoSearch:
         return not self.waits_for_reference and self.state.finished
 
     @cached_property
-    def front(self) -> tuple[Candidate, ...]:
+    def front(self) -> tuple[RatedConfiguration, ...]:
         """The front that it found; () before its end, or where every trial was lost."""
         return () if self._beliefs is None else self._beliefs.rank_front(self.cost_of)
 

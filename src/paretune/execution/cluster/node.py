@@ -24,7 +24,7 @@ from paretune.execution.cluster.assignment import (
     Event,
     Failed,
     Learned,
-    Progress,
+    ProgressReport,
 )
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import RunExecutor, limit_threads, make_executor, run_worker
@@ -132,7 +132,7 @@ class TaskStorage:
         interval = self.assignment.settings.checkpoint_seconds
         checkpoint = self._read_checkpoint(claim.run_id, interval)
         if progress or checkpoint is not None:
-            self._send(Progress(claim.run_id, progress or {}, checkpoint))
+            self._send(ProgressReport(claim.run_id, progress or {}, checkpoint))
         else:
             self._send()
 
@@ -147,7 +147,7 @@ class TaskStorage:
     def release(self, claim: Claim) -> bool:
         """Send its newest checkpoint: the owner gives it back when this task has ended."""
         if (checkpoint := self._read_checkpoint(claim.run_id, 0.0)) is not None:
-            self._send(Progress(claim.run_id, {}, checkpoint))
+            self._send(ProgressReport(claim.run_id, {}, checkpoint))
         return True
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
