@@ -39,7 +39,7 @@ from paretune.study import (
     Study,
     TaskSpec,
 )
-from paretune.study.presets import load_preset
+from paretune.study.presets import DEFAULT
 from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
@@ -351,7 +351,7 @@ def find_refused_cells(study: Study) -> tuple[Finding, ...]:
     """
     pairs = [(method, model) for model in study.models for method in study.all_methods]
     errors = [e for method, model in pairs if (e := refuse_training(method, model))]
-    needs_all = load_preset(study.protocol.preset) is not None
+    needs_all = study.protocol.preset != DEFAULT
     if errors and (needs_all or len(errors) == len(pairs)):
         raise errors[0]
     return tuple(
