@@ -18,7 +18,7 @@ from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
 from paretune.objectives.readouts import for_readout
-from paretune.planning.prepare import PreparedStudy, find_source
+from paretune.planning.prepare import PreparedStudy
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import prepare_metrics
@@ -55,7 +55,7 @@ def check_optional_metrics(
         if not generation.metrics:
             continue
         if generation.bertscore_model is not None:
-            find_source(ModelSpec(name=generation.bertscore_model), caches, offline=offline)
+            caches.source(ModelSpec(name=generation.bertscore_model), offline=offline)
         if dataset.objective.generates:
             prepare_metrics(generation, dataset.language, caches)
 

@@ -20,7 +20,7 @@ from paretune.errors import DataError, MethodError
 from paretune.measuring.devices import Precision, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.models.quantised import require_backend
-from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import DECODER, ENCODER_DECODER, Topology, topology_of
 from paretune.objectives import Objective
@@ -201,13 +201,14 @@ def prepare_study(
     if errors := [str(finding) for finding in findings if finding.severity == "error"]:
         raise DataError("\n".join(errors), remedy="Fix them and rerun.")
     for model in study.models:
-        source = sources[model.key] = find_source(model, caches, offline=offline)
+        source = sources[model.key] = caches.source(model, offline=offline)
+        topologies[model.key] = topology_of(load_config(source))
+        require_backend(model.quantisation, f"model {model.key}")
         if source.revision is not None and not model.name.startswith("package:"):
             # At the present commit of its repository on the hub.
             model = model.model_copy(update={"revision": source.revision})
             caches.sources[model.model_dump_json()] = source
         pinned_models.append(model)
-        topologies[model.key] = topology_of(load_config(source))
     for task in study.tasks:
         for method in study.all_methods:
             check_method(method, task, datasets[task.key], topologies)
@@ -238,30 +239,6 @@ def prepare_study(
         CostPredictor(caches),
         shard,
     )
-
-
-def read_dataset(spec: TaskSpec, caches: ProcessCache, *, offline: bool = True) -> Dataset:
-    """The data of a task; fetched first when not offline.
-
-    Raises:
-        DataError: it is missing or cannot be read.
-    """
-    return caches.dataset(tasks.pin_dataset(spec, offline=offline))
-
-
-def find_source(spec: ModelSpec, caches: ProcessCache, *, offline: bool = True) -> ModelSource:
-    """The files of a model; fetched first when not offline.
-
-    Raises:
-        ModelError: it is missing, or its config is of a kind that is not supported.
-    """
-    key = spec.model_dump_json()
-    if key not in caches.sources:
-        source = resolve_source(spec, offline=offline)
-        load_config(source)
-        require_backend(spec.quantisation, f"model {spec.key}")
-        caches.sources[key] = source
-    return caches.sources[key]
 
 
 def check_method(

@@ -316,13 +316,14 @@ def _describe_model(
 ) -> Checked:
     """Find a model and read its weights, and enter its topology."""
     from paretune.models.load import require_finite_weights
+    from paretune.models.quantised import require_backend
     from paretune.models.structure.heads import load_config
     from paretune.models.structure.topology import topology_of
-    from paretune.planning.prepare import find_source
 
-    source = find_source(spec, caches, offline=offline)
+    source = caches.source(spec, offline=offline)
     require_finite_weights(source)
-    topologies[spec.key] = topology_of(load_config(caches.source(spec)))
+    topologies[spec.key] = topology_of(load_config(source))
+    require_backend(spec.quantisation, f"model {spec.key}")
     revision = f" at {source.revision}" if source.revision else ""
     notes = "".join(f"; {note}" for note in source.notes)
     return f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}", ()

@@ -32,7 +32,6 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.files import write_atomically
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
-from paretune.planning.prepare import find_source
 from paretune.store import Claim, Record
 from paretune.store.storage import Matches
 from paretune.study import NO_MODEL, Run
@@ -240,7 +239,7 @@ def _check_inputs(assignment: Assignment, runs: Mapping[str, Run]) -> None:
             remedy = "Copy it to every node, under the same name or path."
             planned = assignment.inputs.weights_hashes[run.model]
             try:
-                present = find_source(run.model, _caches).weights_hash
+                present = _caches.source(run.model).weights_hash
             except ModelError as error:
                 what = f"{error.what.rstrip('.')} on this node."
                 raise ModelError(what, where=where, remedy=remedy) from error
