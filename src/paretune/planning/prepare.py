@@ -212,6 +212,7 @@ def prepare_study(
     for task in study.tasks:
         for method in study.all_methods:
             check_method(method, task, datasets[task.key], topologies)
+    refused = find_refused_cells(study)
     cells: list[PreparedCell] = []
     forgetting = {}
     for task in pinned_tasks:
@@ -233,7 +234,7 @@ def prepare_study(
         dict.fromkeys([*sources, NO_MODEL.key], "fp32" if precision == "auto" else precision),
         forgetting,
         tuple(cells),
-        find_refused_cells(study),
+        refused,
         tuple(findings),
         caches,
         CostPredictor(caches),
