@@ -243,6 +243,12 @@ def test_what_exceeds_a_limit_is_never_a_trial(ask: Any) -> None:
     assert any(predictor.count_trained(run) > 400 for run in free)
 
 
+def test_a_search_of_which_nothing_is_within_the_limits_ends(ask: Any) -> None:
+    planned = finish(ask(AUTO, "lora", limits={"max_parameters": 1}))
+    assert "lora" in {p.run.method.name for p in planned}  # the study goes on without it
+    assert not any(of_auto(planned, stage) for stage in ("tune", "final", "cost"))
+
+
 def test_memory_is_predicted_from_one_measurement_of_lora(ask: Any) -> None:
     study = ask(AUTO, "lora", limits={"max_memory": 10_000_000})
     first = expand_study(prepare_study(study), [])
