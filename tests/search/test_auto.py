@@ -109,15 +109,6 @@ def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
 
 
 @pytest.mark.slow
-def test_it_takes_what_its_budget_says(ask: Any) -> None:
-    """Of 2 methods with 3 trials each, LoRA in all layers being one trial."""
-    planned = finish(ask(AUTO))
-    more = finish(ask({**AUTO, "budget": 4.0}))
-    assert 6 <= len(of_auto(planned, "tune")) <= 12
-    assert len(of_auto(more, "tune")) > len(of_auto(planned, "tune"))
-
-
-@pytest.mark.slow
 def test_stopped_and_continued_it_is_the_same_search(ask: Any) -> None:
     study = ask(AUTO)
     whole, in_pieces = (finish(study, each) for each in (100, 1))
