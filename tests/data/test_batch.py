@@ -9,7 +9,6 @@ from paretune.data.batch import (
     split_by_length,
     split_for_evaluation,
     split_packed,
-    split_packed_for_evaluation,
 )
 
 
@@ -87,7 +86,7 @@ def test_packed_batches_are_partitions_within_their_limits() -> None:
         assert passes == split_packed(tokens, batch[::-1], most, pass_tokens=500)
         in_order = [tokens[i] for part in passes for i in part]
         assert in_order == sorted(in_order, reverse=True)
-        answered = split_packed_for_evaluation(tokens, 700)
+        answered = split_for_evaluation(tokens, 700, packed=True)
         assert sorted(i for part in answered for i in part) == list(range(64))
         assert all(sum(tokens[i] for i in part) <= 700 for part in answered)
     assert split_packed([5, 5, 5, 5], [0, 1, 2, 3], 4) == [[0, 1, 2, 3]]

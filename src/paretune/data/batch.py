@@ -78,19 +78,24 @@ def split_by_count(
     return [ordered[i : i + micro_batch] for i in range(0, len(ordered), micro_batch)]
 
 
-def split_for_evaluation(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """All examples, longest first, in batches of at most ``max_tokens`` tokens with padding.
+def split_for_evaluation(
+    lengths: Sequence[int], max_tokens: int, *, packed: bool = False
+) -> list[list[int]]:
+    """All examples, longest first, in batches of at most ``max_tokens`` tokens.
 
-    An example longer than that is a batch of its own. ``lengths`` counts the tokens of one choice;
-    divide ``max_tokens`` by the number of choices.
+    An example longer than that is a batch of its own. With padding, every example of a batch counts
+    as the longest; ``lengths`` then has the tokens of one choice, and ``max_tokens`` is to be
+    divided by the number of choices. ``packed``: all tokens of an example, which count as they are.
     """
     batches: list[list[int]] = []
+    filled = 0
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        last = batches[-1] if batches else []
-        if last and lengths[last[0]] * (len(last) + 1) <= max_tokens:
-            last.append(i)
-        else:
-            batches.append([i])
+        added = lengths[i] if packed or not batches else lengths[batches[-1][0]]
+        if not batches or filled + added > max_tokens:
+            batches.append([])
+            filled, added = 0, lengths[i]
+        batches[-1].append(i)
+        filled += added
     return batches
 
 
@@ -122,22 +127,6 @@ def split_packed(
         if last is None or len(last) == micro_batch or filled + tokens[i] / 2 > share:
             batches.append([])
             filled = 0.0
-        batches[-1].append(i)
-        filled += tokens[i]
-    return batches
-
-
-def split_packed_for_evaluation(tokens: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """All examples, longest first, in batches of at most ``max_tokens`` tokens.
-
-    An example longer than that is a batch of its own.
-    """
-    batches: list[list[int]] = []
-    filled = 0
-    for i in sorted(range(len(tokens)), key=lambda i: (-tokens[i], i)):
-        if not batches or filled + tokens[i] > max_tokens:
-            batches.append([])
-            filled = 0
         batches[-1].append(i)
         filled += tokens[i]
     return batches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -58,39 +58,6 @@ class BuildResult:
     notes: list[Finding] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class HoldOut:
-    """Which fifth of train becomes the test part where there is none.
-
-    Attributes:
-        rows: what is held out, and what stays together (``pairs of train, equal sources``).
-        max_rows: None: exactly one of five parts, stratified by label.
-    """
-
-    rows: str
-    max_rows: int | None = None
-
-    def part(self, examples: Sequence[Example]) -> tuple[list[Example], list[Example], Finding]:
-        """Train, test, and a note on it; always the same of the same examples."""
-        seed = derive_seed(0, "hold out")
-        if self.max_rows is None:
-            folds = assign_folds(examples, seed)
-            chosen = {i for i, fold in enumerate(folds) if fold == 0}
-        else:
-            chosen = sample_held_out(examples, min(len(examples) // 5, self.max_rows), seed)
-        train = [e for i, e in enumerate(examples) if i not in chosen]
-        test = [e for i, e in enumerate(examples) if i in chosen]
-        note = Finding(
-            "note",
-            "test-held-out",
-            (test or examples)[0].where,
-            f"no test file: {len(test)} of {len(examples)} {self.rows} together, are the test part "
-            "(this is the first of them).",
-            "They are always the same; give the task test: FILE to decide it yourself.",
-        )
-        return train, test, note
-
-
 def build_examples(rows: Sequence[Row], schema: Schema, part: str) -> BuildResult:
     """Examples of one part (``train``, ``test``, ``unlabelled``), in the order of the rows.
 
@@ -102,8 +69,16 @@ def build_examples(rows: Sequence[Row], schema: Schema, part: str) -> BuildResul
     columns = [*schema.columns, *schema.features]
     columns += [schema.label] if parse_label and schema.label else []
     columns += [name for name in (schema.id, schema.group, schema.question) if name]
-    if rows and (missing := _find_missing_columns(rows, columns)):
-        return BuildResult(errors=missing)
+    present = dict.fromkeys(name for row in rows for name in row.values)
+    if rows and (missing := [c for c in dict.fromkeys(columns) if c not in present]):
+        # A column that no row has is one fault, not one for each row.
+        where = rows[0].where.rsplit(" ", 2)[0]
+        listing = f"Its columns are {', '.join(present)}; name one of them in the study file."
+        for column in missing:
+            remedy = f"{listing} {suggest(column, present)}".rstrip()
+            fault = Finding("error", "no-column", where, f'has no column "{column}".', remedy)
+            result.errors.append(fault)
+        return result
     uids: set[str] = set()
     for position, row in enumerate(rows):
         values = row.values
@@ -147,13 +122,17 @@ def build_dataset(
     kind: str,
     rows: TaskRows,
     build: Callable[[Sequence[Row], str], BuildResult],
-    hold_out: HoldOut,
+    *,
+    together: str,
+    max_held_out: int | None = None,
     **about: Any,
 ) -> Dataset:
-    """The dataset from its rows; some of train are held out where there are none to test on.
+    """The dataset from its rows; a fifth of train is held out where there are none to test on.
 
     Args:
         build: the examples of a part's rows.
+        together: what is held out, and what stays together (``pairs of train, equal sources``).
+        max_held_out: most rows that are held out; None: one of five parts, stratified by label.
         about: further fields of the dataset (``labels``, ``language``, ``prompt`` ...).
 
     Raises:
@@ -169,12 +148,29 @@ def build_dataset(
     examples = {part: result.examples for part, result in results.items()}
     findings = [*rows.findings, *(note for r in results.values() for note in r.notes)]
     if "test" not in examples:
-        examples["train"], examples["test"], note = hold_out.part(examples["train"])
-        findings.append(note)
+        every, seed = examples["train"], derive_seed(0, "hold out")
+        if max_held_out is None:
+            chosen = {i for i, fold in enumerate(assign_folds(every, seed)) if fold == 0}
+        else:
+            chosen = sample_held_out(every, min(len(every) // 5, max_held_out), seed)
+        examples["train"] = [e for i, e in enumerate(every) if i not in chosen]
+        examples["test"] = [every[i] for i in sorted(chosen)]
+        what = (
+            f"no test file: {len(chosen)} of {len(every)} {together} together, are the test part "
+            "(this is the first of them)."
+        )
+        remedy = "They are always the same; give the task test: FILE to decide it yourself."
+        where = (examples["test"] or every)[0].where
+        findings.append(Finding("note", "test-held-out", where, what, remedy))
+    limits = {str(name): limit for name, limit in (spec.limit or {}).items()}
 
     def take(part: str) -> tuple[Example, ...]:
-        limits = {str(name): rows for name, rows in (spec.limit or {}).items()}
-        return tuple(_take_first(examples.get(part, []), limits.get(part)))
+        rows, limit = examples.get(part, []), limits.get(part)
+        if limit is None or limit >= len(rows):
+            return tuple(rows)
+        cut = rows[limit].question  # a question that does not fit whole is left out
+        whole = tuple(e for e in rows[:limit] if cut is None or e.question != cut)
+        return whole or tuple(rows[:limit])
 
     return Dataset(
         **{
@@ -196,41 +192,14 @@ def build_dataset(
     )
 
 
-def _take_first(examples: list[Example], limit: int | None) -> list[Example]:
-    """The first ``limit`` examples; a question that does not fit whole is left out."""
-    if limit is None or limit >= len(examples):
-        return examples
-    cut = examples[limit].question
-    whole = [e for e in examples[:limit] if cut is None or e.question != cut]
-    return whole or examples[:limit]  # less than one question: there is nothing whole
-
-
 def _read_text(values: Mapping[str, object], column: str, schema: Schema) -> str:
     value = values.get(column)
-    if schema.target and isinstance(value, str) and not value.strip():
-        value = None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-        return str(value)
-    code, what = "not-text", f"holds a {type(value).__name__}, not a text,"
-    if value is None or value != value:
+    if value is None or value != value or (schema.target and not str(value).strip()):
         code, what = "missing-text", "has no text"
+    elif isinstance(value, str):
+        return value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    else:
+        code, what = "not-text", f"holds a {type(value).__name__}, not a text,"
     raise InvalidValueError(code, f'{what} in "{column}".', "Give it a text, or remove the row.")
-
-
-def _find_missing_columns(rows: Sequence[Row], columns: Iterable[str]) -> list[Finding]:
-    """A column that no row has is one fault, not one for each row."""
-    present = dict.fromkeys(name for row in rows for name in row.values)
-    return [
-        Finding(
-            "error",
-            "no-column",
-            rows[0].where.rsplit(" ", 2)[0],
-            f'has no column "{column}".',
-            f"Its columns are {', '.join(present)}; name one of them in the study file. "
-            f"{suggest(column, present)}".rstrip(),
-        )
-        for column in dict.fromkeys(columns)
-        if column not in present
-    ]

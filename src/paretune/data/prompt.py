@@ -7,7 +7,7 @@ the prompt, a delimiter, the answer; solved examples stand before it, with an em
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,46 +159,37 @@ def choose_prompt(
     """
     first = examples[0].segments if examples else (("", None),)
     has_choices, has_pair = len(first) > 1, first[0][1] is not None
-    prompt = task_prompt or Prompt(
-        template=_plain_template(has_choices, has_pair, language),
-        label_texts=() if has_choices else tuple(labels),
-    )
+    if task_prompt is None:
+        answer = _ANSWER.get(language or "", _ANSWER["en"])
+        texts = "{text}\n{text_pair}" if has_pair else "{text}"
+        task_prompt = Prompt(
+            template="{text}" if has_choices else f"{texts}\n{answer}",
+            label_texts=() if has_choices else tuple(labels),
+        )
     changes: dict[str, Any] = {}
     if spec.prompt is not None:
-        changes["template"] = spec.prompt
-        changes["connectives"] = ()
+        changes |= {"template": spec.prompt, "connectives": ()}
     if spec.label_texts is not None:
         changes["label_texts"] = spec.label_texts
     if spec.length_normalisation is not None:
         changes["length_normalisation"] = spec.length_normalisation
-    prompt = replace(prompt, **changes)
-    for problem in _problems(spec, prompt, has_choices, has_pair, labels):
-        raise StudyError(problem[0], where=f"task {spec.key}", remedy=problem[1])
-    return prompt
-
-
-def _plain_template(has_choices: bool, has_pair: bool, language: str | None) -> str:
-    if has_choices:
-        return "{text}"
-    answer = _ANSWER.get(language or "", _ANSWER["en"])
-    return f"{{text}}\n{{text_pair}}\n{answer}" if has_pair else f"{{text}}\n{answer}"
-
-
-def _problems(
-    spec: TaskSpec, prompt: Prompt, has_choices: bool, has_pair: bool, labels: Sequence[str]
-) -> Iterator[tuple[str, str]]:
+    prompt = replace(task_prompt, **changes)
+    label_texts = spec.label_texts
+    what = remedy = ""
     if prompt.names_pair and has_choices:
+        what = "{text_pair} is the choice, which the model is to find."
         remedy = "Remove it from the prompt: each choice is put behind the prompt."
-        yield "{text_pair} is the choice, which the model is to find.", remedy
-    if prompt.names_pair and not has_pair:
-        yield "its prompt holds {text_pair}, and its examples have one text.", "Name text_pair."
-    if spec.label_texts is None:
-        return
-    if has_choices or not labels:
-        yield "label_texts go with labels, and it has none.", "Remove label_texts."
-    elif len(spec.label_texts) != len(labels):
-        what = f"{len(spec.label_texts)} label_texts for {len(labels)} labels."
-        yield what, f"Give one for each of {', '.join(labels)}, in this order."
+    elif prompt.names_pair and not has_pair:
+        what = "its prompt holds {text_pair}, and its examples have one text."
+        remedy = "Name text_pair."
+    elif label_texts is not None and (has_choices or not labels):
+        what, remedy = "label_texts go with labels, and it has none.", "Remove label_texts."
+    elif label_texts is not None and len(label_texts) != len(labels):
+        what = f"{len(label_texts)} label_texts for {len(labels)} labels."
+        remedy = f"Give one for each of {', '.join(labels)}, in this order."
+    if what:
+        raise StudyError(what, where=f"task {spec.key}", remedy=remedy)
+    return prompt
 
 
 def draw_shots(train: Sequence[Example], count: int, seed: int) -> list[Example]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paretune.data import hub
-from paretune.data.build import BuildResult, HoldOut, Schema, build_dataset, build_examples
+from paretune.data.build import BuildResult, Schema, build_dataset, build_examples
 from paretune.data.columns import (
     cell_text,
     convert_decimal_commas,
@@ -40,7 +40,7 @@ QUESTIONS = {
     "sl": {"cause": "Kaj je bil vzrok za to?", "effect": "Kaj se je zato zgodilo?"},
 }
 """By language: how COPA's two words are phrases."""
-_HOLD_OUT = HoldOut("rows of train, stratified, groups")
+_TOGETHER = "rows of train, stratified, groups"
 
 
 def load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
@@ -81,7 +81,7 @@ def load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset
             licence=task.licence[language],
         ),
         lambda rows, part: build_examples(rows, schema, part),
-        _HOLD_OUT,
+        together=_TOGETHER,
         labels=task.labels,
         metric=spec.metric or task.metric,
         language=language,
@@ -143,7 +143,13 @@ def load_labelled(spec: TaskSpec, *, targets: str) -> Dataset:
         return result
 
     return build_dataset(
-        spec, str(spec.kind), rows, build, _HOLD_OUT, labels=labels, features=spec.features or ()
+        spec,
+        str(spec.kind),
+        rows,
+        build,
+        together=_TOGETHER,
+        labels=labels,
+        features=spec.features or (),
     )
 
 

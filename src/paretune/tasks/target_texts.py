@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from paretune.data import hub
-from paretune.data.build import BuildResult, HoldOut, Schema, build_dataset, build_examples
+from paretune.data.build import BuildResult, Schema, build_dataset, build_examples
 from paretune.data.columns import gather_columns
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
@@ -91,7 +91,8 @@ def load_pairs(spec: TaskSpec, task: Task | None = None, data_home: Path | None 
         task.kind if task else str(spec.kind),
         rows.map(_flatten_nested),
         lambda part_rows, part: build_examples(part_rows, schema, part),
-        HoldOut("pairs of train, equal sources", MAX_HELD_OUT_PAIRS),
+        together="pairs of train, equal sources",
+        max_held_out=MAX_HELD_OUT_PAIRS,
         language=spec.target_lang,
         languages=languages,
     )
@@ -121,7 +122,8 @@ def load_instructions(spec: TaskSpec) -> Dataset:
         str(spec.kind),
         hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read_table),
         partial(_build_instructions, spec),
-        HoldOut("rows of train, equal prompts", MAX_HELD_OUT_PROMPTS),
+        together="rows of train, equal prompts",
+        max_held_out=MAX_HELD_OUT_PROMPTS,
         # As both are written, unless the study writes what stands around the prompt.
         prompt=Prompt(
             delimiter="" if spec.prompt is None else Prompt.delimiter,

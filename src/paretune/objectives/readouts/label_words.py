@@ -147,7 +147,7 @@ class LabelWordLengths:
 
 @dataclass
 class _Question:
-    """What a model is rendered of one example.
+    """The question of one example.
 
     Attributes:
         texts: of each answer, first and second text; equal but for kinds with choices.

@@ -17,7 +17,6 @@ from paretune.data.batch import (
     split_by_length,
     split_for_evaluation,
     split_packed,
-    split_packed_for_evaluation,
     stack_passes,
 )
 from paretune.methods.core.run_axis import Fleet
@@ -75,7 +74,8 @@ class PassSplitter:
         prefixes = None if packing is None else find_prefixes(data, packing)
         if packing is None or prefixes is None:
             return split_evaluation(data, tokens, packing)
-        return split_packed_for_evaluation(prefixes.count_rows(packing.virtual_tokens), tokens)
+        rows = prefixes.count_rows(packing.virtual_tokens)
+        return split_for_evaluation(rows, tokens, packed=True)
 
     def _split_step(self, batch: StepBatch) -> list[list[int]]:
         """Micro-batches of one effective batch, the longest examples first."""
@@ -121,7 +121,7 @@ def split_evaluation(data: Encoded, tokens: int, packing: Packing | None) -> lis
     choices = len(data.ids[0]) if data.ids else 1
     if packing is None:
         return split_for_evaluation([length * choices for length in data.lengths], tokens)
-    return split_packed_for_evaluation(count_packed_tokens(data, packing), tokens)
+    return split_for_evaluation(count_packed_tokens(data, packing), tokens, packed=True)
 
 
 def count_packed_tokens(data: Encoded, packing: Packing) -> list[int]:
