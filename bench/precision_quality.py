@@ -15,8 +15,7 @@ from pathlib import Path
 import paretune
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.statistics.differences import score_difference
-from paretune.analysis.statistics.intervals import confidence_interval
+from paretune.analysis.statistics.intervals import confidence_interval, score_difference
 from paretune.verbs.report import load_results
 from paretune.verbs.study_input import load_study
 
@@ -55,8 +54,8 @@ def main() -> None:
     in_fp32 = train("fp32", options)
     for method, half in train("bf16", options).items():
         whole = in_fp32[method]
-        lines = [confidence_interval(cell.bootstrap) for cell in (whole, half)]
-        apart = score_difference(half.bootstrap, whole.bootstrap)
+        lines = [confidence_interval(cell.run_scores) for cell in (whole, half)]
+        apart = score_difference(half.run_scores, whole.run_scores)
         print(
             f"{method}: fp32 {lines[0].estimate:.3f} [{lines[0].low:.3f}, {lines[0].high:.3f}], "
             f"bf16 {lines[1].estimate:.3f} [{lines[1].low:.3f}, {lines[1].high:.3f}], "

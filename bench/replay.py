@@ -59,7 +59,7 @@ class Pool:
 
     def truths(self) -> dict[str, Truth]:
         """Scores of the whole pool, of the runs that trained and of all."""
-        score = metrics.get(self.metric).score
+        score = metrics.get(self.metric).compute
         truths = {}
         for name, runs in self.answers.items():
             every = np.array([score(self.labels.tolist(), run.tolist()) for run in runs])

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import count_trained_parameters
+from paretune.analysis.statistics.scores import RunScores
 from paretune.errors import ParetuneError
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
@@ -34,6 +35,7 @@ from paretune.study import Study
 from paretune.verbs.report import StudyResults, load_results
 
 CONTROL = "random"
+DRAWS = 500
 Array = NDArray[np.float64]
 
 
@@ -41,9 +43,16 @@ def group_by_search(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     """The cells that each search has entered, by its label: ``tpe``, ``tpe-2``, ``tpe-3``."""
     searches: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.name == "auto" and cell.bootstrap is not None:
+        if cell.name == "auto" and cell.run_scores is not None:
             searches.setdefault(re.sub(r"-[23]$", "", cell.method), []).append(cell)
     return searches
+
+
+def _resample(scores: RunScores) -> Array:
+    """The score, and what it would be on rows drawn anew: the same rows for every search."""
+    rows = scores.values.mean(axis=0)
+    drawn = np.random.default_rng(len(rows)).integers(0, len(rows), (DRAWS, len(rows)))
+    return np.append(scores.estimate, rows[drawn].mean(axis=1))
 
 
 def measure_areas(cells: Sequence[Cell]) -> dict[str, Array]:
@@ -55,11 +64,9 @@ def measure_areas(cells: Sequence[Cell]) -> dict[str, Array]:
     every = [cell for own in searches.values() for cell in own]
     prices = {c.method: float(np.log(count_trained_parameters(c) or 1.0)) for c in every}
     highest = max(prices.values()) + 0.1
-    majority = next((c for c in cells if c.method == "majority" and c.bootstrap), None)
-    worst = majority.bootstrap.estimate if majority is not None and majority.bootstrap else 0.0
-    scores = {
-        c.method: np.append(c.bootstrap.estimate, c.bootstrap.draws) for c in every if c.bootstrap
-    }
+    majority = next((c for c in cells if c.method == "majority" and c.run_scores), None)
+    worst = majority.run_scores.estimate if majority is not None and majority.run_scores else 0.0
+    scores = {c.method: _resample(c.run_scores) for c in every if c.run_scores}
     draws = min(map(len, scores.values()))
 
     def area(own: Sequence[Cell], draw: int) -> float:

@@ -146,7 +146,7 @@ def judge_recommendation(
     """Points lost and memory taken by what is recommended, beside two rules that only look."""
     best = max(t.expected for t in truths.values())
     chosen = recommend(cells, comparisons=comparisons).chosen
-    scored = {c.method: c.bootstrap.estimate for c in cells if c.bootstrap and c.method in truths}
+    scored = {c.method: c.run_scores.estimate for c in cells if c.run_scores and c.method in truths}
     within = metrics.get(cells[0].metric).highest / 100
     highest = max(scored, key=scored.__getitem__)
     near = [name for name, score in scored.items() if score >= scored[highest] - within]

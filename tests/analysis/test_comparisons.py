@@ -13,7 +13,7 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pairs import Pair, flip
-from paretune.analysis.statistics.differences import fit_seed_prior
+from paretune.analysis.statistics.differences import pool_runs
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
     all_pairs_correction,
@@ -39,19 +39,19 @@ def test_what_would_decide_a_pair_is_asked_by_the_rule_that_decides_it() -> None
     by_method = {cell.method: cell for cell in cells(lora=0.75, full=0.77)}
     comparisons = PairwiseComparisons([*by_method.values()])
     full, lora = by_method["full"], by_method["lora"]
-    assert full.bootstrap and lora.bootstrap
+    assert full.run_scores and lora.run_scores
     size = comparisons.estimate_sample_size(full, lora)
-    lending = [c.bootstrap for c in by_method.values() if c.bootstrap]
+    lending = {name: c.run_scores for name, c in by_method.items() if c.run_scores}
     alike = estimate_sample_size(
-        full.bootstrap,
-        lora.bootstrap,
+        full.run_scores,
+        lora.run_scores,
         (False, False),
         ALPHA / 6,
-        prior=fit_seed_prior(lending),
+        pooled=pool_runs(lending),
         run_seconds=(full.run_seconds, lora.run_seconds),
     )
     assert size == alike
-    assert alike != estimate_sample_size(full.bootstrap, lora.bootstrap)
+    assert alike != estimate_sample_size(full.run_scores, lora.run_scores)
 
 
 def test_methods_are_one_family_and_their_rows_of_baselines_another() -> None:

@@ -18,6 +18,7 @@ from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.run_selection import select_run
 from paretune.analysis.secondary_scores import CellLikelihood, cell_likelihood
+from paretune.analysis.statistics.differences import ROW_FACTOR
 from paretune.analysis.statistics.scores import SPLIT, TestDesign
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
@@ -79,7 +80,7 @@ def test_a_failed_fold_costs_its_own_answers_only() -> None:
         expected = np.where(inside[repeat], other, full.prediction)
         # Row by row the mean over what answered it; the first repeat's rows come from the second.
         assert mine.prediction == tuple(expected.tolist())
-    score = cell.bootstrap
+    score = cell.run_scores
     assert score is not None and (score.runs, score.run_degrees) == (13, 3 + 4 + 3)
 
 
@@ -287,9 +288,9 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
     interval, spread = selected.interval, np.std(scores, ddof=1) ** 2
     assert interval.estimate == pytest.approx(np.mean(scores))
     assert (interval.n_examples, format_runs(interval)) == (60, "3 folds")
-    # Student's interval of three runs; no surer than the 20 rows of each, and phi for their folds.
+    # Student's interval of three runs; no surer than their 20 rows, times the factor of folds.
     rows = np.mean([p * (1 - p) / 20 for p in scores])
-    least = stats.t.ppf(0.975, 2) * (1.5 * max(spread, rows) / 3) ** 0.5
+    least = stats.t.ppf(0.975, 2) * (ROW_FACTOR * max(spread, rows) / 3) ** 0.5
     assert least * 0.95 <= interval.high - interval.estimate <= least * 1.3 or interval.high == 1.0
     assert interval.low < interval.estimate - 0.95 * least
 

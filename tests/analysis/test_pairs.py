@@ -7,13 +7,13 @@ from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.pairs import Pair, compare_all_pairs, mcnemar_test, rank_ranges
-from paretune.analysis.statistics.differences import score_difference
+from paretune.analysis.statistics.intervals import score_difference
 from paretune.analysis.statistics.multiple_testing import all_pairs_correction
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.scores import score_runs
 
 
 def cell(quality: float, n: int = 200, seeds: int = 3):
-    return bootstrap_score([fake.answers(quality, n=n, seed=s) for s in range(seeds)], "accuracy")
+    return score_runs([fake.answers(quality, n=n, seed=s) for s in range(seeds)], "accuracy")
 
 
 DIFFERENT = score_difference(cell(0.9), cell(0.3))
@@ -83,9 +83,7 @@ def test_mcnemar_equals_the_binomial_and_is_there_for_single_runs_only() -> None
     label = np.zeros(40, dtype=int)
     a, b = label.copy(), label.copy()
     a[:3], b[1:12] = 1, 1  # a alone wrong on 1, both on 2, b alone wrong on 9
-    one, other = (
-        bootstrap_score([fake.predictions(label, answers)], "accuracy") for answers in (a, b)
-    )
+    one, other = (score_runs([fake.predictions(label, answers)], "accuracy") for answers in (a, b))
     result = mcnemar_test(one, other)
     assert result is not None
     assert (result.only_a, result.only_b) == (9, 1)

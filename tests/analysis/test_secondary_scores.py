@@ -365,9 +365,9 @@ def test_the_change_is_the_difference_of_both_scores() -> None:
     gap = shifted.score.estimate - cell.interval.estimate
     assert shifted.change.estimate == pytest.approx(gap)
     assert shifted.change.low < gap < shifted.change.high
-    # Two independent parts: wider than either score alone.
-    width = shifted.change.high - shifted.change.low
-    assert width > shifted.score.high - shifted.score.low
+    # Two independent parts of 60 and 80 rows, at least.
+    rows = (0.25 * 0.8 / 60 + 0.25 / 80) ** 0.5
+    assert shifted.change.high - shifted.change.low > 2 * rows
 
 
 def test_verdicts_are_those_of_the_test_part() -> None:

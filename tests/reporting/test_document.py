@@ -172,7 +172,7 @@ def test_it_is_ascii(tmp_path: Path) -> None:
         ("[" * 100_000, "is no JSON"),
         ("[]", "is not the JSON of a study"),
         ('{"format": 99}', "has format 99"),
-        ('{"format": 3, "study": {}}', "study.name: Field required"),
+        ('{"format": 4, "study": {}}', "study.name: Field required"),
     ],
 )
 def test_what_is_no_study_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -44,8 +44,8 @@ def test_every_row_is_answered_once(kind: str, tmp_path: Path, tiny_model: Any) 
         for record in cell.final:
             own = set(record.predictions["test"].uid)
             assert not own & set(record.predictions["selection"].uid)
-        if kind == "answer_set" and cell.bootstrap is not None:
-            assert cell.bootstrap.units == len({e.group for e in rows})  # passages whole
+        if kind == "answer_set" and cell.run_scores is not None:
+            assert cell.run_scores.units == len({e.group for e in rows})  # passages whole
     assert build_report(study, records).tasks[0].methods[0].method == "lora"
 
 

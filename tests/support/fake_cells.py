@@ -11,9 +11,8 @@ import numpy as np
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells, group_into_cells
-from paretune.analysis.statistics.differences import score_difference
-from paretune.analysis.statistics.intervals import Interval
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.intervals import Interval, score_difference
+from paretune.analysis.statistics.scores import score_runs
 from paretune.search.expand import PlannedRun
 from paretune.store.record import Predictions, Record, RunStatus
 from paretune.study import OuterFold, Study
@@ -153,7 +152,7 @@ def cells_of(study: Study, records: Sequence[Record]) -> list[Cell]:
 
 def difference(a: Sequence[Predictions], b: Sequence[Predictions], metric: Any) -> Interval:
     """Score of ``a`` minus score of ``b``, each with one :class:`Predictions` per seed."""
-    return score_difference(bootstrap_score(a, metric), bootstrap_score(b, metric))
+    return score_difference(score_runs(a, metric), score_runs(b, metric))
 
 
 LEVELS = {"full": 0.95, "lora": 0.8, "prompt": 0.55, "head_only": 0.55, "tfidf": 0.5}

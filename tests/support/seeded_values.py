@@ -13,10 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CostEstimate
+from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.statistics.intervals import score_interval
-from paretune.analysis.statistics.scores import bootstrap_score
 from paretune.data.batch import shuffle_order
 from paretune.data.example import Example
 from paretune.data.split import assign_folds, sample_held_out, take_whole_groups
@@ -35,9 +36,10 @@ def main(folder: Path) -> None:
         for i in range(100)
     ]
     predictions = [fake.answers(0.7, n=200, seed=seed) for seed in range(3)]
-    scores = {name: bootstrap_score(predictions, "accuracy") for name in ("a", "b", "c")}
-    costs = {name: CostEstimate(float(i)) for i, name in enumerate(scores)}
     study = fake.study()
+    cells = [c for c in group_into_cells(study, fake.whole(study)) if c.task == study.tasks[0].key]
+    expected = {method: score for (_, method), score in expected_scores(cells).items()}
+    costs = {name: CostEstimate(float(i)) for i, name in enumerate(expected)}
     report = build_report(study, fake.whole(study))
     small = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
     figures = write_figures(
@@ -52,7 +54,7 @@ def main(folder: Path) -> None:
         "held out": sorted(sample_held_out(examples, 20, 1)),
         "whole groups": [e.uid for e in take_whole_groups(examples, 30)[0]],
         "interval": repr(score_interval(predictions, "macro_f1")),
-        "front": repr(pareto_front(scores, costs)),
+        "front": repr(pareto_front(expected, costs)),
         "page": write_page(report, folder / "page.html").read_text(encoding="utf-8"),
         "json": write_json(report, folder / "study.json").read_text(encoding="ascii"),
         "figures": [path.read_bytes().hex() for path in figures],

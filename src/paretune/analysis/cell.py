@@ -15,7 +15,7 @@ import numpy as np
 from paretune.analysis.learning_rates import RateSelection, select_learning_rate
 from paretune.analysis.outcomes import FAILED_OUTCOMES, FailureRate, is_collapsed
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import SPLIT, BootstrapScore, TestDesign, bootstrap_score
+from paretune.analysis.statistics.scores import SPLIT, RunScores, TestDesign, score_runs
 from paretune.errors import StoreError
 from paretune.methods import baselines
 from paretune.metrics import Array
@@ -24,9 +24,9 @@ from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.study import OuterFold, Readout
 
-Stop = Literal["limit", "screened", "no change"]
-"""A race trains no more of a cell: a cost exceeds its limit, its selection score is hopeless, or
-its further runs could not change the answer."""
+Stop = Literal["limit", "no change"]
+"""A race trains no more of a cell: a cost exceeds its limit, or its further runs could not change
+the answer."""
 
 NO_MODEL = "-"
 """The model key of baselines without a model; they belong to every model of their task."""
@@ -202,17 +202,17 @@ class Cell:
         return self.test_answers or tuple(self.group_answers(self.final).values())
 
     @cached_property
-    def bootstrap(self) -> BootstrapScore | None:
+    def run_scores(self) -> RunScores | None:
         """Scores of the runs that trained on the test rows; None while there is none."""
         if not self.test_answers:
             return None
-        return bootstrap_score(self.test_answers, self.metric, self.design, self.fold_of_rows)
+        return score_runs(self.test_answers, self.metric, self.design, self.fold_of_rows)
 
     @cached_property
-    def first_score(self) -> BootstrapScore | None:
-        """:attr:`bootstrap` of :attr:`first_runs` alone: the same whatever a race has stopped."""
+    def first_scores(self) -> RunScores | None:
+        """:attr:`run_scores` of :attr:`first_runs` alone: the same whatever a race has stopped."""
         design = replace(self.design, repeats=1) if self.design.folds else self.design
-        return replace(self, final=self.first_runs, design=design).bootstrap
+        return replace(self, final=self.first_runs, design=design).run_scores
 
     @cached_property
     def fold_of_rows(self) -> Array | None:
@@ -236,11 +236,11 @@ class Cell:
 
         Where every run failed, of :attr:`shown_answers`: to be seen, not to be compared.
         """
-        if self.bootstrap is not None:
-            return confidence_interval(self.bootstrap)
+        if self.run_scores is not None:
+            return confidence_interval(self.run_scores)
         if not self.shown_answers:
             return None
-        return confidence_interval(bootstrap_score(self.shown_answers, self.metric, self.design))
+        return confidence_interval(score_runs(self.shown_answers, self.metric, self.design))
 
     @property
     def unread_share(self) -> float:

@@ -24,7 +24,7 @@ whatever the p-value:
 **In a race** (``protocol.race``) the claims are some of those that the same rules make when all
 runs of all cells are there, whatever was stopped and why: only
 pairs of cells with all their runs are decided, the others count with p = 1, families are those of
-the whole study, cells lend the variance of their first two runs alone, and any failure of the
+the whole study, cells lend the scatter of their first two runs alone, and any failure of the
 higher side withholds a pair.
 """
 
@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.pairs import (
     Pair,
     RacedPairs,
@@ -48,13 +48,8 @@ from paretune.analysis.pairs import (
     flip,
     rank_ranges,
 )
-from paretune.analysis.pareto.expected_scores import CellKey, ExpectedScore, expected_scores
-from paretune.analysis.statistics.differences import (
-    SeedPrior,
-    fit_first_runs,
-    fit_seed_prior,
-    lending_scores,
-)
+from paretune.analysis.pareto.expected_scores import ExpectedScore, expected_scores
+from paretune.analysis.statistics.differences import pool_runs
 from paretune.analysis.statistics.intervals import Interval
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
@@ -62,15 +57,15 @@ from paretune.analysis.statistics.multiple_testing import (
     rows_correction,
 )
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.scores import BootstrapScore, keep_comparable
+from paretune.analysis.statistics.scores import RunScores, keep_comparable
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 
 
-def scores_on_model(cells: Sequence[Cell], model: str) -> dict[str, BootstrapScore]:
+def scores_on_model(cells: Sequence[Cell], model: str) -> dict[str, RunScores]:
     """By method key: comparable scores of one model's methods and of baselines without a model."""
     on_model = [c for c in cells if c.model in (model, NO_MODEL)]
-    return keep_comparable((c.method, c.bootstrap) for c in on_model)
+    return keep_comparable((c.method, c.run_scores) for c in on_model)
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ class _Group:
 
     def __init__(self, cells: Mapping[str, Cell]) -> None:
         self.cells = cells
-        self.scores = keep_comparable((name, cell.bootstrap) for name, cell in cells.items())
+        self.scores = keep_comparable((name, cell.run_scores) for name, cell in cells.items())
         self.baselines = {name for name, cell in cells.items() if cell.baseline}
         self.race = find_raced_pairs(cells)
 
@@ -204,9 +199,7 @@ class PairwiseComparisons:
             group.scores[names[1]],
             (a.deterministic, b.deterministic),
             ALPHA / pair.family,
-            prior=group.race.prior
-            if group.race
-            else fit_seed_prior(lending_scores(group.scores, group.baselines)),
+            pooled=group.race.pooled if group.race else pool_runs(group.scores, group.baselines),
             run_seconds=(a.run_seconds, b.run_seconds),
         )
 
@@ -220,7 +213,7 @@ class PairwiseComparisons:
         if cell.model == NO_MODEL:
             return None
         failed = cell.failures is not None and cell.failures.failed > 0
-        if cell.bootstrap is None:
+        if cell.run_scores is None:
             return Verdict((), note="undecided: no run trained") if failed else None
         comparisons, missing, withheld = [], [], set()
         for baseline in self._cells:
@@ -278,7 +271,7 @@ class PairwiseComparisons:
 
     def _withhold(self, pair: Pair, a: Cell, b: Cell) -> Withheld:
         """Why a pair may not be decided."""
-        if any(c.bootstrap and len(c.bootstrap.seeds) == 1 and c.draws_seeds for c in (a, b)):
+        if any(c.run_scores and len(c.run_scores.tables) == 1 and c.draws_seeds for c in (a, b)):
             return "one run"
         if a.lacks_runs or b.lacks_runs:
             return "stopped"
@@ -300,22 +293,14 @@ def find_raced_pairs(cells: Mapping[str, Cell]) -> RacedPairs | None:
     """What a race changes in the comparison of these cells, by name; None without a race."""
     if not any(cell.raced for cell in cells.values()):
         return None
+    # Without those that costs have left out, which no test answer decides.
+    lending = [c for c in cells.values() if not c.baseline and c.stop != "limit"]
+    first_runs = keep_comparable((c.method, c.first_scores) for c in lending)
     return RacedPairs(
         len(cells),
         frozenset(name for name, cell in cells.items() if cell.lacks_runs),
-        fit_race_prior(cells.values()),
+        pool_runs(first_runs),
     )
-
-
-def fit_race_prior(cells: Iterable[Cell]) -> SeedPrior:
-    """What the first runs of all methods of a race say about the variance between runs.
-
-    Without those that costs or the selection part have left out, which no test answer decides: with
-    all runs of the study they would be left out too.
-    """
-    lending = [c for c in cells if not c.baseline and c.stop not in ("limit", "screened")]
-    scores = keep_comparable((c.method, c.first_score) for c in lending)
-    return fit_first_runs(scores.values())
 
 
 def correct_by_family(

@@ -87,7 +87,7 @@ def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
     Of translations it is the untranslated source, of completions the copied prompt or the most
     frequent completion. None while no cell has a score.
     """
-    scores = {c.name: c.bootstrap for c in cells if c.bootstrap is not None}
+    scores = {c.name: c.run_scores for c in cells if c.run_scores is not None}
     texts = [
         TrivialScore(scores[name].estimate, name, scores[name].highest)
         for name in TRIVIAL_TEXTS
@@ -96,14 +96,14 @@ def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
     if texts:
         return max(texts, key=lambda trivial: trivial.value)
     majority = scores["majority"].estimate if "majority" in scores else None
-    best = next((_best_label_score(c) for c in cells if c.bootstrap is not None), None)
+    best = next((_best_label_score(c) for c in cells if c.run_scores is not None), None)
     if majority is not None and (best is None or majority >= best - 1e-9):
         return TrivialScore(majority, "majority")
     return None if best is None else TrivialScore(best, "label")
 
 
 def _best_label_score(cell: Cell) -> float | None:
-    score, metric = cell.bootstrap, metrics.get(cell.metric)
+    score, metric = cell.run_scores, metrics.get(cell.metric)
     if score is None or not cell.objective.predicts_labels:
         return None
     labels = [int(label) for label in score.label]

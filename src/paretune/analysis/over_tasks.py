@@ -14,8 +14,8 @@ has. P-values are corrected (Holm) over all comparisons of the table: every mode
 Whether the effects themselves differ from task to task is Welch's test (1951), which is Cochran's Q
 for variances that are estimated. Where it is under 0.10 (tests of heterogeneity are weak), a mean
 over these tasks says little about another: then the interval of the mean over all such tasks stands
-beside it (random effects: DerSimonian and Laird 1986, with Hartung and Knapp's standard error
-2001).
+beside it (random effects: Paule and Mandel 1982, with Hartung and Knapp's standard error 2001,
+and never narrower than without it).
 
 Runs that failed are not in the scores, as everywhere. There is no verdict where one side is a
 single run of a method with seeds, or where its failures would outweigh its lead.
@@ -37,15 +37,13 @@ from paretune.analysis.pairs import Standing
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.statistics.differences import (
-    NO_PRIOR,
-    SeedPrior,
-    difference_terms,
-    fit_seed_prior,
-    lending_scores,
+    RunScatter,
+    estimate_variances,
     on_common_rows,
+    pool_runs,
 )
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
-from paretune.analysis.statistics.scores import BootstrapScore
+from paretune.analysis.statistics.scores import RunScores
 from paretune.methods import baselines
 from paretune.methods.core.titles import title_of
 
@@ -155,8 +153,8 @@ class _TaskScores:
 
     task: str
     cells: Mapping[str, Cell]
-    scores: Mapping[str, BootstrapScore]
-    prior: SeedPrior
+    scores: Mapping[str, RunScores]
+    pooled: RunScatter | None
     expected: Mapping[str, float]
     """Scores of the next runs, failures included; without those of few rows."""
 
@@ -166,22 +164,22 @@ class _TaskScores:
         by_method = {c.method: c for c in cells}
         baseline_names = {c.method for c in cells if c.baseline}
         raced = any(c.raced for c in cells)
-        prior = NO_PRIOR if raced else fit_seed_prior(lending_scores(scores, baseline_names))
+        pooled = None if raced else pool_runs(scores, baseline_names)
         expected = {key[1]: score.estimate for key, score in expected_scores(cells).items()}
-        return cls(cells[0].task, by_method, scores, prior, expected)
+        return cls(cells[0].task, by_method, scores, pooled, expected)
 
     def effect(self, method: str, reference: str) -> TaskEffect | None:
         """None where one of the two has no comparable score, or a single row."""
         if method not in self.scores or reference not in self.scores:
             return None
         a, b = on_common_rows(self.scores[method], self.scores[reference])
-        terms = difference_terms(a, b, self.prior)
+        terms = estimate_variances(a, b, self.pooled)
         if a.units < 2 or terms.variance <= 0:
             return None
         scale = 100 / a.highest
         return TaskEffect(
             task=self.task,
-            points=terms.estimate * scale,
+            points=terms.value * scale,
             rows=a.units,
             variance=terms.variance * scale**2,
             freedom=terms.freedom,
@@ -211,7 +209,7 @@ def _compare(
     withheld = ""
     if any(cell.lacks_runs for *_, cell in sides):
         p, withheld = 1.0, "a race stopped one of them, as it could not change an answer"
-    single = [(t, n) for t, n, cell in sides if cell.draws_seeds and len(t.scores[n].seeds) == 1]
+    single = [(t, n) for t, n, cell in sides if cell.draws_seeds and len(t.scores[n].tables) == 1]
     if single:
         table, name = single[0]
         withheld = (
@@ -258,30 +256,26 @@ def _count_failed(tables: Iterable[_TaskScores], name: str) -> tuple[int, int]:
 
 def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
     """Welch's p-value of equal effects, whose variances are estimated."""
-    count = len(effects)
-    inverse = np.array([1 / effect.variance for effect in effects])
-    values = np.array([effect.points for effect in effects])
-    mean = float(inverse @ values / inverse.sum())
-    between = float((inverse * (values - mean) ** 2).sum()) / (count - 1)
-    freedom = np.array([effect.freedom for effect in effects])
-    lost = float(((1 - inverse / inverse.sum()) ** 2 / freedom).sum())
-    ratio = between / (1 + 2 * (count - 2) * lost / (count**2 - 1))
-    return 1 - float(special.fdtr(count - 1, (count**2 - 1) / (3 * lost), ratio))
+    from statsmodels.stats.oneway import anova_generic
+
+    points, variances, freedom = (
+        np.array([getattr(effect, name) for effect in effects])
+        for name in ("points", "variance", "freedom")
+    )
+    counts = freedom + 1
+    welch = anova_generic(points, variances * counts, counts, use_var="unequal")
+    return float(welch.pvalue)
 
 
 def interval_of_any_task(effects: Sequence[TaskEffect]) -> tuple[float, float]:
     """95 % for the mean effect on all tasks of which these are some."""
-    count = len(effects)
-    values = np.array([effect.points for effect in effects])
-    variances = np.array([effect.variance for effect in effects])
-    inverse = 1 / variances
-    q = float((inverse * (values - inverse @ values / inverse.sum()) ** 2).sum())
-    spread = float(inverse.sum() - (inverse**2).sum() / inverse.sum())
-    between = max(0.0, (q - (count - 1)) / spread)
-    weights = 1 / (variances + between)
-    mean = float(weights @ values / weights.sum())
-    scatter = float((weights * (values - mean) ** 2).sum()) / (count - 1)
+    from statsmodels.stats.meta_analysis import combine_effects as combine_random_effects
+
+    points, variances = (
+        np.array([getattr(effect, name) for effect in effects]) for name in ("points", "variance")
+    )
+    with np.errstate(divide="ignore"):  # equal effects have no heterogeneity to divide by
+        mean = combine_random_effects(points, variances, method_re="iterated", use_t=True)
     # Never narrower than with the effects' own variances: two tasks may agree by chance.
-    error = math.sqrt(max(scatter, 1.0) / weights.sum())
-    half = float(special.stdtrit(count - 1, 1 - ALPHA / 2)) * error
-    return mean - half, mean + half
+    _, plain, _, scaled = mean.conf_int(use_t=True)
+    return min(plain[0], scaled[0]), max(plain[1], scaled[1])

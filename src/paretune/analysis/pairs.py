@@ -27,17 +27,15 @@ import numpy as np
 from scipy.stats import binomtest
 
 from paretune.analysis.statistics.differences import (
-    NO_PRIOR,
-    DifferenceTerms,
-    SeedPrior,
-    difference_terms,
-    fit_seed_prior,
-    lending_scores,
+    Estimate,
+    RunScatter,
+    estimate_variances,
     on_common_rows,
+    pool_runs,
 )
-from paretune.analysis.statistics.intervals import Interval
+from paretune.analysis.statistics.intervals import Interval, difference_interval
 from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
-from paretune.analysis.statistics.scores import BootstrapScore
+from paretune.analysis.statistics.scores import RunScores
 
 Standing = Literal["above", "unclear", "below"]
 
@@ -78,7 +76,7 @@ class Pair:
         withheld: why there is no verdict, whatever the p-value.
         bound: half the width of the interval by which ``a`` and ``b`` are bounded against the
             best of all cells (:mod:`paretune.analysis.pairs`).
-        terms: the difference with its variances; None where they are not known.
+        terms: the difference with its variance; None where it is not known.
     """
 
     a: str
@@ -89,7 +87,7 @@ class Pair:
     family: int = 1
     withheld: Withheld = ""
     bound: float = math.inf
-    terms: DifferenceTerms | None = field(default=None, repr=False, compare=False)
+    terms: Estimate | None = field(default=None, repr=False, compare=False)
 
     @property
     def corrected(self) -> Interval:
@@ -117,19 +115,19 @@ class Pair:
 class RacedPairs:
     """What a race changes in the comparison of all pairs (docs/how-it-works/statistics.md).
 
-    Cells lend each other the variances of their first runs alone, since those of a stopped one are
+    Cells lend each other the scatter of their first runs alone, since that of a stopped one is
     not known; a pair of which a side lacks runs has p = 1, and so have pairs of cells without a
     score.
 
     Attributes:
         members: cells of the family, those without a score included.
         incomplete: names of those that lack runs.
-        prior: of the first runs of all.
+        pooled: the scatter of the first runs of all.
     """
 
     members: int
     incomplete: frozenset[str]
-    prior: SeedPrior = NO_PRIOR
+    pooled: RunScatter | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class RankRange:
 
 
 def compare_all_pairs(
-    cells: Mapping[str, BootstrapScore],
+    cells: Mapping[str, RunScores],
     baselines: Collection[str] = (),
     race: RacedPairs | None = None,
 ) -> tuple[Pair, ...]:
@@ -161,14 +159,14 @@ def compare_all_pairs(
     Raises:
         StoreError: some answered different examples of one split.
     """
-    prior = race.prior if race else fit_seed_prior(lending_scores(cells, baselines))
+    pooled = race.pooled if race else pool_runs(cells, baselines)
     sides = {
         (a, b): on_common_rows(cells[a], cells[b])
         for a, b in combinations(cells, 2)
         if not set(cells[a].uid).isdisjoint(cells[b].uid)
     }
-    terms = {names: difference_terms(*pair, prior) for names, pair in sides.items()}
-    differences = {names: terms[names].interval(*pair) for names, pair in sides.items()}
+    terms = {names: estimate_variances(*pair, pooled) for names, pair in sides.items()}
+    differences = {names: difference_interval(terms[names], *pair) for names, pair in sides.items()}
     members, absent = len(cells), 0
     if race is not None:
         members = max(members, race.members)
@@ -237,14 +235,14 @@ def rank_ranges(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, RankRa
     }
 
 
-def mcnemar_test(a: BootstrapScore, b: BootstrapScore) -> McNemar | None:
+def mcnemar_test(a: RunScores, b: RunScores) -> McNemar | None:
     """McNemar's exact test (1947) for one run on each side.
 
     It concerns accuracy, whatever the metric, and these two runs rather than their methods: the
     variance over seeds is not in it. None if a side has several seeds, if answers are no classes,
     or if examples depend on one another.
     """
-    if len(a.seeds) > 1 or len(b.seeds) > 1 or a.credit is None or b.credit is None:
+    if len(a.tables) > 1 or len(b.tables) > 1 or a.credit is None or b.credit is None:
         return None
     if any(side.cluster or side.question for side in (a, b)):
         return None

@@ -19,17 +19,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
-from scipy import special
 
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.statistics.intervals import (
-    LEVEL,
-    Interval,
-    build_interval,
-    example_variance,
-    score_interval,
-)
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.differences import ROW_FACTOR, Estimate, estimate_variances
+from paretune.analysis.statistics.intervals import Interval, build_interval, score_interval
+from paretune.analysis.statistics.multiple_testing import ALPHA
+from paretune.analysis.statistics.scores import score_runs
 from paretune.store.record import Predictions, Record
 
 
@@ -105,21 +100,18 @@ def _interval_over_parts(answers: Sequence[Predictions], cell: Cell) -> Interval
     """The mean of runs of which each was scored on a selection part of its own.
 
     Student's interval of the runs' scores, in which rows, seeds and training sets are. The parts of
-    folds share rows, hence :meth:`TestDesign.phi`; and runs that agree by chance are no surer than
-    their rows.
+    folds share rows, hence ``ROW_FACTOR``; and runs that agree by chance are no surer than their
+    rows.
     """
-    scores = [bootstrap_score([part], cell.metric) for part in answers]
+    scores = [score_runs([part], cell.metric) for part in answers]
     estimates = np.array([score.estimate for score in scores])
-    rows = float(np.mean([example_variance(score) for score in scores]))
-    tested = len({uid for score in scores for uid in score.uid})
-    variance = cell.design.phi(tested) * max(float(estimates.var(ddof=1)), rows) / len(scores)
-    half = float(special.stdtrit(len(scores) - 1, (1 + LEVEL) / 2)) * math.sqrt(variance)
-    mean, shared = float(estimates.mean()), scores[0]
+    rows = float(np.mean([estimate_variances(score).variance for score in scores]))
+    variance = ROW_FACTOR * max(float(estimates.var(ddof=1)), rows) / len(scores)
+    mean = Estimate(float(estimates.mean()), variance, ((variance, len(scores) - 1.0),))
+    bounds = scores[0].lowest, scores[0].highest
     return replace(
-        build_interval(mean, half, scores, 0.0, variance),
-        low=max(shared.lowest, mean - half),
-        high=min(shared.highest, mean + half),
-        n_examples=tested,
+        build_interval(mean, mean.half_width(ALPHA), scores, *bounds),
+        n_examples=len({uid for score in scores for uid in score.uid}),
         n_seeds=cell.design.repeats,
         n_clusters=0,
         n_questions=0,

@@ -14,8 +14,8 @@ no verdict.
 **Forgetting**: what fine-tuning costs a language model, the change of its mean token loss on a
 text. A run's forgetting is the loss of all scored tokens after training, minus that before, divided
 by their number: nats a token, above 0 where the model has become worse at the text. A cell's is the
-mean over its runs that trained; its interval is that of every score: the scatter of the runs, and a
-bootstrap over blocks of the text, each with its tokens (a ratio of sums). Both losses are of the
+mean over its runs that trained; its interval is that of every score: the scatter of the runs and
+that of the blocks of the text, each with its tokens (a ratio of sums). Both losses are of the
 same blocks. In cross-validation the runs of all folds count as runs.
 
 **The shifted part** (``test_shifted``) is a second test part, from elsewhere than the first. Every
@@ -34,20 +34,18 @@ import numpy as np
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import find_raced_pairs
 from paretune.analysis.pairs import Pair, compare_all_pairs
-from paretune.analysis.statistics.differences import NO_PRIOR, DifferenceTerms
+from paretune.analysis.statistics.differences import Estimate, estimate_variances
 from paretune.analysis.statistics.intervals import (
-    LEVEL,
     Interval,
-    build_interval,
     confidence_interval,
-    example_variance,
+    difference_interval,
 )
 from paretune.analysis.statistics.scores import (
-    BootstrapScore,
-    bootstrap_score,
-    bootstrap_sums,
+    RunScores,
     keep_comparable,
     ratio_of_sums,
+    score_runs,
+    score_sums,
 )
 from paretune.metrics import Array
 from paretune.objectives import Objective
@@ -87,8 +85,8 @@ class CellLikelihood:
     """
 
     cell: Cell
-    log_likelihood: BootstrapScore | None = None
-    brier: BootstrapScore | None = None
+    log_likelihood: RunScores | None = None
+    brier: RunScores | None = None
     runs: Mapping[str, ExampleLikelihood] = field(default_factory=dict)
     reason: str = ""
 
@@ -110,7 +108,7 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
 
     def score(
         values: Callable[[ExampleLikelihood], Array], bounds: tuple[float, float]
-    ) -> BootstrapScore:
+    ) -> RunScores:
         # As in the answers, a row that a repeat lacks is one of the next repeat that has it.
         seeds = list(answers)
         turns = [[*seeds[place:], *seeds[:place]] for place in range(len(seeds))]
@@ -119,7 +117,7 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
             for turn, part in zip(turns, answers.values(), strict=True)
         ]
         parts = tuple(answers.values())
-        return bootstrap_sums(parts, tables, ratio_of_sums, bounds, cell.design, cell.fold_of_rows)
+        return score_sums(parts, tables, ratio_of_sums, bounds, cell.design, cell.fold_of_rows)
 
     has_brier = all(run.brier is not None for run in runs.values())
     is_density = any(run.deviation is not None for run in runs.values())
@@ -154,7 +152,7 @@ class LikelihoodComparisons:
         cells = {name: of.cell for name, of in on_model.items()}
         baselines, race = {n for n, c in cells.items() if c.baseline}, find_raced_pairs(cells)
         if race is not None:  # what scores differ by says nothing of likelihoods
-            race = replace(race, prior=NO_PRIOR)
+            race = replace(race, pooled=None)
         single = {
             name for name, of in on_model.items() if of.cell.draws_seeds and len(of.runs) == 1
         }
@@ -222,16 +220,16 @@ def measure_forgetting(cell: Cell) -> CellForgetting | None:
     texts = [tuple(run["tokens"]) for run in stored]
     tokens = max(texts, key=texts.count)
     runs = [run for run, text in zip(stored, texts, strict=True) if text == tokens]
-    # For the bootstrap the blocks are examples without answers.
+    # The blocks are examples without answers.
     nothing = (0,) * len(tokens)
     uids = tuple(map(str, range(len(tokens))))
     blocks = Predictions(uids, nothing, nothing, ((),) * len(tokens))
     weights = np.asarray(tokens, float)
     tables = [np.stack([np.subtract(r["after"], r["before"]), weights], axis=1) for r in runs]
-    score = bootstrap_sums([blocks] * len(runs), tables, ratio_of_sums, (-np.inf, np.inf))
+    score = score_sums([blocks] * len(runs), tables, ratio_of_sums, (-np.inf, np.inf))
     before = float(np.mean([sum(run["before"]) / sum(tokens) for run in runs]))
-    variance = score.seed_variance + float(np.var(score.draws, ddof=1))
-    return CellForgetting(confidence_interval(score), before, variance**0.5, sum(tokens))
+    error = estimate_variances(score).variance ** 0.5
+    return CellForgetting(confidence_interval(score), before, error, sum(tokens))
 
 
 PART = "test_shifted"
@@ -264,26 +262,22 @@ def score_shifted(cell: Cell) -> ShiftedScore | None:
     comparable = {seed: part for seed, part in answers if part.uid == common}
     if not comparable:
         return None
-    shifted = bootstrap_score([*comparable.values()], cell.metric)
+    shifted = score_runs([*comparable.values()], cell.metric)
     change = None
     if not cell.design.is_cross_validation and comparable.keys() == cell.answers_by_seed.keys():
         test = [cell.answers_by_seed[seed] for seed in comparable]
-        change = _change(shifted, bootstrap_score(test, cell.metric))
+        change = _change(shifted, score_runs(test, cell.metric))
     return ShiftedScore(confidence_interval(shifted), change)
 
 
-def _change(shifted: BootstrapScore, test: BootstrapScore) -> Interval:
+def _change(shifted: RunScores, test: RunScores) -> Interval:
     """Seeds are paired, examples are not: their variances are those of two independent samples."""
-    seeds = len(shifted.seeds)
     by_seed = shifted.seeds - test.seeds
-    variance = float(by_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
-    examples = example_variance(shifted) + example_variance(test)
-    terms = DifferenceTerms(
-        float(by_seed.mean()),
-        ((variance, seeds - 1),) if seeds > 1 else (),
-        (examples, shifted.units + test.units - 2),
-    )
-    interval = build_interval(
-        terms.estimate, terms.half_width(1 - LEVEL), (shifted, test), variance, examples
-    )
-    return replace(interval, p=terms.p_value())
+    rows = [estimate_variances(score).parts[0] for score in (shifted, test)]
+    parts = [(sum(v for v, _ in rows), sum(degrees for _, degrees in rows))]
+    if len(by_seed) > 1:
+        parts.append((float(by_seed.var(ddof=1)) / len(by_seed), len(by_seed) - 1.0))
+    variance = sum(v for v, _ in parts)
+    share = 1 - parts[0][0] / variance if variance > 0 else 0.0
+    estimate = Estimate(float(by_seed.mean()), variance, tuple(parts), share)
+    return difference_interval(estimate, shifted, test)

@@ -238,9 +238,8 @@ def _build_fronts(rows: Sequence[Row]) -> Iterable[CostFront]:
         for title, row in titled.items()
         if (forecast := by_key.get((row.cell.model, row.cell.method))) is not None
     }
-    scores = {title: forecast.score for title, forecast in expected.items()}
     for axis in FRONT_HEADINGS:
-        costs = {t: c for t in scores if (c := estimate_cost(titled[t].cell, axis)) is not None}
+        costs = {t: c for t in expected if (c := estimate_cost(titled[t].cell, axis)) is not None}
         if len(costs) < 2:
             continue
         yield CostFront(
@@ -256,7 +255,7 @@ def _build_fronts(rows: Sequence[Row]) -> Iterable[CostFront]:
                     on_front=point.on_front,
                     probability=point.probability,
                 )
-                for point in pareto_front(scores, costs, expected)
+                for point in pareto_front(expected, costs)
             ),
         )
 
@@ -408,7 +407,7 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
     for task in study.tasks:
         of_task = [cell for cell in cells if cell.task == task.key]
         recorded = find_primary_metric([r for c in of_task for r in (*c.final, *c.tuning)])
-        if recorded is None and any(cell.bootstrap for cell in of_task):
+        if recorded is None and any(cell.run_scores for cell in of_task):
             yield (
                 f"{task.key}: the report does not know the primary score of the records; "
                 f"{metrics.get(of_task[0].metric).title} is shown."
@@ -467,9 +466,9 @@ def find_interval_caveats(cells: Sequence[Cell]) -> Iterable[str]:
             "seeds and fails with some, few seeds may show only one kind, and coverage is lower."
         )
     small = {
-        cell.bootstrap.units
+        cell.run_scores.units
         for cell, i in scored
-        if i.examples_only and cell.bootstrap and cell.objective.predicts_labels
+        if i.examples_only and cell.run_scores and cell.objective.predicts_labels
     }
     if small and min(small) < EXAMPLES:
         yield (

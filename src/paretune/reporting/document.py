@@ -36,7 +36,7 @@ from paretune.reporting.text.formatting import format_bytes, format_interval, jo
 from paretune.terminal.notebook import html_block, html_lines, html_table
 from paretune.terminal.plural import pluralise
 
-FORMAT = 3
+FORMAT = 4
 """Incremented when a field is removed or changes its meaning, not when fields are added."""
 
 

@@ -23,9 +23,9 @@ from paretune.analysis.secondary_scores import (
 )
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import (
-    BootstrapScore,
-    bootstrap_score,
-    bootstrap_segment_scores,
+    RunScores,
+    score_runs,
+    score_segments,
 )
 from paretune.methods.core.titles import title_of
 from paretune.metrics import Metric
@@ -224,7 +224,7 @@ def write_pair(model: str, pair: Pair) -> PairDifference:
 def _write_likelihood(
     row: Row, likelihood: CellLikelihood, pairs: Mapping[str, Sequence[Pair]]
 ) -> RowValues:
-    def score(of: BootstrapScore | None) -> Score | None:
+    def score(of: RunScores | None) -> Score | None:
         return None if of is None else Score.read(confidence_interval(of))
 
     first = score(likelihood.log_likelihood)
@@ -347,7 +347,7 @@ def build_text_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
 
 
 def _score_corpus(cell: Cell, metric: str) -> Score | None:
-    score = bootstrap_score(cell.shown_answers, metric, cell.design)
+    score = score_runs(cell.shown_answers, metric, cell.design)
     return Score.read(confidence_interval(score))
 
 
@@ -356,7 +356,7 @@ def segment_interval(row: Row, name: str) -> Interval | None:
     answers = row.cell.shown_answers
     if any(name not in seed.segment for seed in answers):
         return None
-    score = bootstrap_segment_scores(answers, name)
+    score = score_segments(answers, name)
     return confidence_interval(replace(score, design=row.cell.design))
 
 

@@ -136,16 +136,6 @@ class TriedRate(Part):
     lost: int = Field(description="how many of them diverged or ran out of memory")
 
 
-class BestOfTrials(Part):
-    """What fewer trials would have found."""
-
-    trials: int = Field(description="number of trials")
-    expected: Score = Field(
-        description="expected best score on the selection parts (Dodge et al. 2019)"
-    )
-    seconds: float | None = Field(description="their training; null: not measured")
-
-
 class FailedRuns(Part):
     """How often training failed."""
 
@@ -319,14 +309,13 @@ class CellReport(Part):
         description="which end of those tried it is; empty: neither"
     )
     tried: tuple[TriedRate, ...] = Field(description="learning rates on trial")
-    expected_best: tuple[BestOfTrials, ...] = Field(description="what fewer trials would find")
     score: Score | None = Field(description="mean over the final seeds on the test part")
     rank: Ranks | None = Field(
         description="ranks that it may have among the methods of its model; null: a baseline"
     )
     at_most_points_worse: float | None = Field(
         description="points that it may be worse than the best of its model's methods and "
-        "baselines, with 95 % for all at once; null: one run, or no score"
+        "baselines, with 95 % for all at once; null: 10 or more, one run, or no score"
     )
     failures: FailedRuns | None = Field(
         description="runs that diverged, ran out of memory or answer a constant; they are in no "
@@ -377,7 +366,6 @@ class Chances(Part):
     """What taking a configuration may bring."""
 
     score: float = Field(description="expected score of its next run, failures included")
-    loss_points: float = Field(description="expected loss against the best, in points")
     chance_best: float = Field(description="that it is the best of all")
     chance_worse: float = Field(description="that it is over within_points worse than the best")
     chance_below_baseline: float | None = Field(
@@ -400,8 +388,8 @@ class Advice(Part):
     proven: bool = Field(default=False, description="true: better than every baseline at 95 %")
     within_points: float = Field(
         default=1.0,
-        description="expected loss that is accepted for a lower cost; points are hundredths of "
-        "the metric's highest value",
+        description="how far below the best expected score is accepted for a lower cost; points "
+        "are hundredths of the metric's highest value",
     )
     prospect: Chances | None = Field(
         default=None, description="what taking it may bring; null: nothing is taken"

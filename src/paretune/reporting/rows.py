@@ -11,7 +11,7 @@ import numpy as np
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons, Verdict
 from paretune.analysis.learning_check import is_mostly_collapsed, rate_edge_of
-from paretune.analysis.learning_rates import expected_best_scores, score_rates
+from paretune.analysis.learning_rates import rate_intervals
 from paretune.analysis.memory_breakdown import MemoryBreakdown, break_down_memory
 from paretune.analysis.pairs import RankRange
 from paretune.analysis.pareto.costs import count_trained_parameters
@@ -24,7 +24,6 @@ from paretune.reporting.parts import (
     Amount,
     BaselineDifference,
     BaselineVerdict,
-    BestOfTrials,
     CellCost,
     CellReport,
     FailedRuns,
@@ -47,6 +46,9 @@ from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Readout
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
+
+USEFUL_POINTS = 10.0
+"""A bound of so many points or more says nothing that helps."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
             memory=break_down_memory(cell.cost),
             verdict=verdict,
             rank=ranks.get((cell.model, cell.method)),
-            at_most_points_worse=shortfall.points if shortfall else None,
+            at_most_points_worse=shortfall.points
+            if shortfall and shortfall.points < USEFUL_POINTS
+            else None,
             below_untuned=any(("below", key) in standings for key in untuned),
             not_above_untrained=()
             if cell.baseline
@@ -161,7 +165,7 @@ def write_cell(row: Row, signs: str, likelihoods: Mapping[str, LikelihoodOfRun])
         likelihoods: by run.
     """
     cell, verdict = row.cell, row.verdict
-    rate_scores = score_rates(cell.tuning, cell.metric)
+    rate_scores = rate_intervals(cell.tuning, cell.metric)
     failures = cell.failures if cell.failures and cell.failures.runs else None
     memory = row.memory
     return CellReport(
@@ -181,22 +185,12 @@ def write_cell(row: Row, signs: str, likelihoods: Mapping[str, LikelihoodOfRun])
         tried=tuple(
             TriedRate(
                 rate=trial.rate,
-                score=Score.read(score.interval(cell.metric))
-                if (score := rate_scores.get(trial.rate))
-                else None,
+                score=Score.read(rate_scores.get(trial.rate)),
                 folds=trial.folds,
                 lost=trial.failed,
             )
             for trial in cell.choice.table
         ),
-        expected_best=tuple(
-            map(
-                BestOfTrials.model_validate,
-                expected_best_scores(cell.tuning, cell.metric, rate_scores),
-            )
-        )
-        if cell.choice.table
-        else (),
         score=Score.read(row.interval),
         rank=Ranks.read(row.rank),
         at_most_points_worse=row.at_most_points_worse,
@@ -320,8 +314,6 @@ def describe_stop(cell: Cell) -> str:
     """``stopped after 2 of 5 seeds: more could not change the choice``: why a race ended it."""
     if cell.stop == "limit":
         return "not trained: exceeds a limit of the study"
-    if cell.stop == "screened":
-        return "no final run: far behind on the selection part"
     return f"stopped after {len(cell.final)} of {name_runs(cell)}: more could not change the choice"
 
 

@@ -90,7 +90,7 @@ class TimeBudget:
         for task in study.tasks:
             of_task = [cell for cell in cells if cell.task == task.key]
             values |= _value_cells(of_task, study)
-        scored = {(c.task, c.model, c.method) for c in cells if c.bootstrap is not None}
+        scored = {(c.task, c.model, c.method) for c in cells if c.run_scores is not None}
         first: list[_Step] = []
         further: list[tuple[float, _Step]] = []
         costs: list[PlannedRun] = []
@@ -169,8 +169,8 @@ def _position(run: Run) -> int:
 
 def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float]:
     """What the next run of each cell of a task is worth, in points."""
-    scored = [cell for cell in cells if cell.bootstrap is not None]
-    unknown = [c for c in cells if c.bootstrap is None and not c.all_trials_failed]
+    scored = [cell for cell in cells if cell.run_scores is not None]
+    unknown = [c for c in cells if c.run_scores is None and not c.all_trials_failed]
     untried = METHOD_SPREAD_POINTS * float(expected_excess(0.0))
     values = {(c.task, c.model, c.method): untried for c in unknown if c.model != NO_MODEL.key}
     if not scored:
@@ -181,7 +181,7 @@ def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float
             return {}
     table = tabulate_scores(scored, study.protocol)
     scatter = pool_run_scatter(table)
-    means = np.array([c.bootstrap.estimate for c in scored if c.bootstrap is not None])
+    means = np.array([c.run_scores.estimate for c in scored if c.run_scores is not None])
     for row, cell in enumerate(scored):
         count = int(table.counts[row])
         rivals = np.delete(means, row)

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from paretune.analysis.cell import CellKey
 from paretune.analysis.cells import build_cells
-from paretune.analysis.pareto.expected_scores import CellKey
 from paretune.analysis.racing.rounds import RaceState, decide_rounds
 from paretune.methods import baselines
 from paretune.planning.prepare import PreparedStudy

@@ -68,15 +68,11 @@ class ProcessCache:
             self.datasets[key] = load_task(spec)
         return self.datasets[key]
 
-    def source(self, spec: ModelSpec, *, offline: bool = True) -> ModelSource:
-        """The model's files; fetched first when not offline.
-
-        Raises:
-            ModelError: they are missing or cannot be used.
-        """
+    def source(self, spec: ModelSpec) -> ModelSource:
+        """The model's files; never from the network."""
         key = spec.model_dump_json()
         if key not in self.sources:
-            self.sources[key] = resolve_source(spec, offline=offline)
+            self.sources[key] = resolve_source(spec, offline=True)
         return self.sources[key]
 
     def identify(self, run: Run) -> str:

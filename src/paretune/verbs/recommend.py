@@ -10,7 +10,7 @@ import typer
 
 from paretune.errors import StudyError
 from paretune.study import Limits
-from paretune.study.quantities import DURATION, POINTS, SIZE
+from paretune.study.quantities import parse_duration, parse_points, parse_size
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import load_results
 from paretune.verbs.result import ResultList
@@ -68,15 +68,15 @@ def recommend(
 ) -> Advices:
     """Say which method to take within a budget, and why.
 
-    The cheapest whose expected loss against the best is at most 1 point (--within), baselines
-    included, with the chances that it is the best, worse, or below the best free baseline.
+    The cheapest whose expected score is within 1 point (--within) of the best, baselines included,
+    with the chances that it is the best, worse, or below the best free baseline.
     Limits that are not given are those of the study.
 
     Args:
         task: This task only.
         max_time: To train one run alone: 10min.
         max_bytes: What is saved of a run: 20MB.
-        within: Expected loss that is accepted: 1pt (of 100).
+        within: How far below the best expected score: 1pt.
         proven: Only what is proven better than every baseline.
         by: The cost: memory, time, step, parameters, saved or inference.
 
@@ -144,10 +144,10 @@ def parse_budget(
         )
     limits = {axis: of_study.by_axis[axis] for axis in AXES if axis in of_study.by_axis}
     if max_memory is not None:
-        limits["memory"] = SIZE.parse(max_memory, "--max-memory")
+        limits["memory"] = parse_size(max_memory, "--max-memory")
     if max_time is not None:
-        limits["time"] = DURATION.parse(max_time, "--max-time")
+        limits["time"] = parse_duration(max_time, "--max-time")
     if max_bytes is not None:
-        limits["saved"] = SIZE.parse(max_bytes, "--max-bytes")
-    points = WITHIN_POINTS if within is None else POINTS.parse(within, "--within")
+        limits["saved"] = parse_size(max_bytes, "--max-bytes")
+    points = WITHIN_POINTS if within is None else parse_points(within, "--within")
     return Budget(limits, points, axis, proven)

@@ -15,11 +15,10 @@ from dataclasses import replace
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
-from paretune.analysis.statistics.differences import score_difference
-from paretune.analysis.statistics.intervals import confidence_interval
+from paretune.analysis.statistics.intervals import confidence_interval, score_difference
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.scores import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.scores import RunScores, score_runs
 from paretune.study import Study
 from paretune_slovene.paper.claims import (
     MARGIN,
@@ -120,12 +119,12 @@ def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimCompa
     return replace(comparison, standing="constant", why="; ".join(constant))
 
 
-def _score(cell: Cell) -> BootstrapScore | None:
+def _score(cell: Cell) -> RunScores | None:
     """Weighted F1 of the runs that trained, if any did; of a translation its own metric."""
     if not cell.shown_answers:
         return None
     metric = "weighted_f1" if cell.objective.predicts_labels else cell.metric
-    return bootstrap_score(cell.shown_answers, metric, cell.design)
+    return score_runs(cell.shown_answers, metric, cell.design)
 
 
 def _correct_p_values(

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import bootstrap_means, bootstrap_sums
+from paretune.analysis.statistics.scores import score_means, score_sums
 from paretune.reporting.measures import ReportTable, describe_basis, segment_interval
 from paretune.reporting.parts import Score, Table, column
 from paretune.reporting.rows import Row
@@ -69,8 +69,8 @@ def _compute_interval(
     predictions: Sequence[Predictions], columns: Sequence[NDArray[Any]], name: str
 ) -> Interval:
     if name == CORPUS_BLEU:
-        return confidence_interval(bootstrap_sums(predictions, columns, from_sums))
-    return confidence_interval(bootstrap_means(predictions, columns))
+        return confidence_interval(score_sums(predictions, columns, from_sums))
+    return confidence_interval(score_means(predictions, columns))
 
 
 @lru_cache(maxsize=512)

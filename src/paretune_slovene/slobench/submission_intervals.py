@@ -12,18 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from paretune.analysis.statistics.intervals import (
-    LEVEL,
-    Interval,
-    cochran_cox_half_width,
-    confidence_interval,
-    example_variance,
-)
+from paretune.analysis.statistics.differences import Estimate, estimate_variances
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.scores import (
-    BootstrapScore,
-    bootstrap_means,
-    bootstrap_score,
-    bootstrap_sums,
+    RunScores,
+    score_means,
+    score_runs,
+    score_sums,
 )
 from paretune.metrics import Array
 from paretune.metrics.translation import SACREBLEU_NAMES
@@ -42,21 +38,21 @@ def superglue_intervals(
             row's label.
         references: the correct labels of the same rows.
     """
-    scores: dict[str, BootstrapScore] = {}
-    primary: list[BootstrapScore] = []
+    scores: dict[str, RunScores] = {}
+    primary: list[RunScores] = []
     for task in LABELS:
         predictions = _to_predictions(task, answers[task], references[task])
         if task == "MultiRC":
             scores["MultiRC F1a Score"] = _f1a(predictions)
-            scores["MultiRC EM"] = bootstrap_score([_exact_match(predictions)], "accuracy")
-            scores["MultiRC Average"] = bootstrap_score([predictions], "f1a_em")
+            scores["MultiRC EM"] = score_runs([_exact_match(predictions)], "accuracy")
+            scores["MultiRC Average"] = score_runs([predictions], "f1a_em")
             primary.append(scores["MultiRC Average"])
             continue
-        scores[f"{task} Accuracy"] = bootstrap_score([predictions], "accuracy")
+        scores[f"{task} Accuracy"] = score_runs([predictions], "accuracy")
         primary.append(scores[f"{task} Accuracy"])
         if task == "CB":
-            scores["CB F1 Score"] = bootstrap_score([predictions], "macro_f1")
-            scores["CB Average"] = bootstrap_score([predictions], "accuracy_f1")
+            scores["CB F1 Score"] = score_runs([predictions], "macro_f1")
+            scores["CB Average"] = score_runs([predictions], "accuracy_f1")
             primary[-1] = scores["CB Average"]
     intervals = {name: confidence_interval(score) for name, score in scores.items()}
     return {**intervals, "Average": _average_interval(primary)}
@@ -67,9 +63,9 @@ def segment_intervals(segments: SegmentScores, num_lines: int) -> dict[str, Inte
     lines = [_texts_to_predictions([""] * num_lines, [""] * num_lines)]
     intervals = {
         name: confidence_interval(
-            bootstrap_sums(lines, [column], nltk_ngrams.from_sums)
+            score_sums(lines, [column], nltk_ngrams.from_sums)
             if name == CORPUS_BLEU
-            else bootstrap_means(lines, [column])
+            else score_means(lines, [column])
         )
         for name, column in segments.columns.items()
     }
@@ -82,7 +78,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     """The mean of one value per line, with its 95 % interval."""
     lines = [""] * len(values)
     predictions = [_texts_to_predictions(lines, lines)]
-    return confidence_interval(bootstrap_means(predictions, [np.array(values)]))
+    return confidence_interval(score_means(predictions, [np.array(values)]))
 
 
 def sacrebleu_intervals(
@@ -91,7 +87,7 @@ def sacrebleu_intervals(
     """SacreBLEU's scores by its own names, 0 to 100, with 95 % intervals."""
     predictions = [_texts_to_predictions(translations, references)]
     return {
-        title: confidence_interval(bootstrap_score(predictions, name))
+        title: confidence_interval(score_runs(predictions, name))
         for name, title in SACREBLEU_NAMES.items()
     }
 
@@ -121,7 +117,7 @@ def _to_predictions(task: str, answers: Answers, references: Answers) -> Predict
     )
 
 
-def _f1a(predictions: Predictions) -> BootstrapScore:
+def _f1a(predictions: Predictions) -> RunScores:
     """F1 of label 1 over all answers; 0 if there is no 1 on either side."""
     label, answer = np.array(predictions.label), np.array(predictions.prediction)
     table = np.stack([(label == 1) & (answer == 1), answer == 1, label == 1], axis=1)
@@ -131,7 +127,7 @@ def _f1a(predictions: Predictions) -> BootstrapScore:
         total = predicted + actual
         return np.asarray(np.divide(2 * hits, total, out=np.zeros(total.shape), where=total > 0))
 
-    score = bootstrap_sums([predictions], [table.astype(float)], f1)
+    score = score_sums([predictions], [table.astype(float)], f1)
     return replace(score, credit=(label == answer).astype(float))
 
 
@@ -158,14 +154,12 @@ def _exact_match(predictions: Predictions) -> Predictions:
     )
 
 
-def _average_interval(scores: Sequence[BootstrapScore]) -> Interval:
+def _average_interval(scores: Sequence[RunScores]) -> Interval:
     """The mean over tasks: variances add, the fewest units give the degrees of freedom."""
-    variance = sum(example_variance(score) for score in scores) / len(scores) ** 2
+    variance = sum(estimate_variances(score).variance for score in scores) / len(scores) ** 2
     estimate = float(np.mean([score.estimate for score in scores]))
     fewest = min(score.units for score in scores)
-    half = 1.0
-    if fewest > 1:
-        half = float(cochran_cox_half_width(0.0, 1, variance, fewest, LEVEL))
+    half = min(Estimate(estimate, variance, ((variance, fewest - 1.0),)).half_width(ALPHA), 1.0)
     return Interval(
         estimate=estimate,
         low=max(0.0, estimate - half),

@@ -1,16 +1,19 @@
 import numpy as np
 import pytest
 from support import fake_records as fake
+from support.fake_cells import topic_cells
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CostEstimate, estimate_cost
+from paretune.analysis.pareto.expected_scores import DRAWS, ExpectedScore, expected_scores
 from paretune.analysis.pareto.front import non_dominated, pareto_front
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.scores import score_runs
 
 
-def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0):
-    parts = [fake.answers(quality, n=n, seed=s + noise) for s in range(seeds)]
-    return bootstrap_score(parts, "accuracy")
+def of(seed: int, mean: float, deviation: float) -> ExpectedScore:
+    score = score_runs([fake.answers(mean, n=200, seed=seed)], "accuracy")
+    draws = np.random.default_rng(seed).normal(mean, deviation, DRAWS)
+    return ExpectedScore(score, mean, draws)
 
 
 def brute(scores: list[float], prices: list[float]) -> list[bool]:
@@ -34,29 +37,37 @@ def test_the_front_is_what_no_other_beats() -> None:
 
 
 def test_probabilities_follow_the_evidence() -> None:
-    scores = {"good": cell(0.85), "dear": cell(0.85, noise=40), "poor": cell(0.4, noise=80)}
+    scores = {"good": of(1, 0.85, 0.02), "dear": of(2, 0.85, 0.02), "poor": of(3, 0.4, 0.02)}
     costs = {"good": CostEstimate(2.0), "dear": CostEstimate(3.0), "poor": CostEstimate(1.0)}
     points = {p.name: p for p in pareto_front(scores, costs)}
     assert list(points) == ["poor", "good", "dear"]
     assert points["poor"].probability == 1  # nothing is cheaper
     assert points["good"].probability > 0.99
-    # As good as what is cheaper, as far as can be told: neither surely on nor surely off.
-    assert 0.1 < points["dear"].probability < 0.9
-    worse = pareto_front({**scores, "dear": cell(0.5, noise=40)}, costs)
+    # As good as what is cheaper, as far as can be told.
+    assert points["dear"].probability == pytest.approx(0.5, abs=0.05)
+    worse = pareto_front({**scores, "dear": of(2, 0.5, 0.02)}, costs)
     assert {p.name: p.probability for p in worse}["dear"] < 0.01
     assert pareto_front(scores, {}) == ()
 
 
 def test_equal_answers_do_not_prove_that_the_dearer_is_off_the_front() -> None:
-    same = cell(0.85)
-    points = pareto_front({"a": same, "b": same}, {"a": CostEstimate(1.0), "b": CostEstimate(2.0)})
+    study = fake.study(methods=["full", "lora"])
+    records = [*fake.cell(study, "majority", None), *fake.cell(study, "lora", 0.85)]
+    records += [
+        fake.record(fake.make_run(study, "final", "full", r.run.seed), r.predictions)
+        for r in records
+        if r.run.method.name == "lora" and r.run.stage == "final"
+    ]
+    expected = {
+        method: score for (_, method), score in expected_scores(topic_cells(study, records)).items()
+    }
+    points = pareto_front(expected, {"lora": CostEstimate(1.0), "full": CostEstimate(2.0)})
     assert [p.on_front for p in points] == [True, False]
-    # One noise of its seeds each, so half of the draws say the one and half the other.
     assert points[1].probability == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_cost_that_was_measured_with_a_spread_may_turn_out_lower() -> None:
-    scores = {"a": cell(0.85), "b": cell(0.6, noise=40)}
+    scores = {"a": of(1, 0.85, 0.01), "b": of(2, 0.6, 0.01)}
     sure = pareto_front(scores, {"a": CostEstimate(1.0), "b": CostEstimate(1.1)})
     unsure = pareto_front(scores, {"a": CostEstimate(1.0, 0.1, 3), "b": CostEstimate(1.1, 0.1, 3)})
     chance = {p.name: p.probability for p in unsure}["b"]

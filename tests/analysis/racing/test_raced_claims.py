@@ -34,28 +34,23 @@ def claims(cells: list[Cell]) -> set[tuple[str, str]]:
 def stop(cells: list[Cell], study: Study, counts: dict[str, int]) -> list[Cell]:
     return [
         allowed_positions(c, study.protocol, counts[c.method]) if c.method in counts else c
-        for c in screen(cells, counts)
+        for c in cells
     ]
-
-
-def screen(cells: list[Cell], counts: dict[str, int]) -> list[Cell]:
-    """What has no run was left out by its cost or on the selection part, with all runs too."""
-    return [replace(c, stop="screened") if counts.get(c.method) == 0 else c for c in cells]
 
 
 def adversarial(cells: list[Cell], study: Study, rng: np.random.Generator) -> list[dict[str, int]]:
     """Random stops; and those that a claimant would choose who has seen every answer."""
     chosen = [
-        {m: int(rng.choice([0, 2, 3, 4, 5, 5, 5])) for m in METHODS},
+        {m: int(rng.choice([2, 3, 4, 5, 5, 5])) for m in METHODS},
         {m: int(rng.choice([2, 5])) for m in METHODS},
     ]
-    variance = {c.method: c.bootstrap.run_variance if c.bootstrap else 1.0 for c in cells}
-    score = {c.method: c.bootstrap.estimate if c.bootstrap else 0.0 for c in cells}
+    variance = {c.method: c.run_scores.run_variance if c.run_scores else 1.0 for c in cells}
+    score = {c.method: c.run_scores.estimate if c.run_scores else 0.0 for c in cells}
     unsteady = sorted(METHODS, key=variance.__getitem__)[-2:]
     middle = sorted(METHODS, key=score.__getitem__)[1:-1]
     for left_out in (unsteady, middle):
         chosen.append({m: 2 if m in left_out else 5 for m in METHODS})
-        chosen.append({m: 0 if m in left_out else 5 for m in METHODS})
+        chosen.append({m: 3 if m in left_out else 5 for m in METHODS})
     return chosen
 
 
@@ -77,7 +72,7 @@ def compare_stops(draws: int, outer: str | int, seed: int) -> int:
         )
         cells = fake_cells.cells_of(study, records)
         for counts in adversarial(cells, study, rng):
-            whole = claims(screen(cells, counts))
+            whole = claims(cells)
             raced = claims(stop(cells, study, counts))
             assert raced <= whole, (counts, raced - whole)
             compared += len(raced)

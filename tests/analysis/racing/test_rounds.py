@@ -10,7 +10,6 @@ import pytest
 from support import fake_cells
 from support import fake_records as fake
 
-from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.racing.forecast import (
@@ -19,7 +18,7 @@ from paretune.analysis.racing.forecast import (
     simulate_completions,
     tabulate_scores,
 )
-from paretune.analysis.racing.rounds import DECIDED, RaceState, decide_rounds, find_hopeless
+from paretune.analysis.racing.rounds import DECIDED, RaceState, decide_rounds
 from paretune.store.record import Record
 from paretune.study import Study
 
@@ -138,7 +137,8 @@ def test_completions_keep_what_is_known_and_spread_as_much_as_runs_do() -> None:
     whole = simulate_completions(table, 4000, np.random.default_rng(0))
     assert (whole[:, 0, :2] == [0.8, 0.84]).all() and (whole[:, 2] == 0.5).all()
     assert np.isnan(whole[:, 1, 4]).all() and np.isfinite(whole[:, 1, :4]).all()
-    assert whole[:, 0, 2].mean() == pytest.approx(0.82, abs=0.003)
+    # Shrunk towards the other by a tenth.
+    assert 0.79 < whole[:, 0, 2].mean() < 0.82
     # Two seeds 0.028 apart, a prior of 0.025, and the uncertainty of the mean.
     assert 0.02 < whole[:, 0, 2].std() < 0.05
 
@@ -152,35 +152,6 @@ def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None
         (("m", "a"), ("m", "b"), ("-", "c")), scores, np.isnan(scores) & False, none, none, True
     )
     assert np.allclose(estimate_fold_effects(table), rows, atol=1e-3)
-
-
-def hopeless_cells(gap: float, folds: int) -> list[Cell]:
-    study = fake_cells.raced(methods=("full", "lora", "ia3"), protocol={"folds": folds})
-    records = []
-    for name, level in (("full", 0.9), ("lora", 0.88), ("ia3", 0.9 - gap)):
-        for fold in range(folds):
-            part = fake.answers(level, n=60, seed=fold, part=f"train-{fold}")
-            run = fake.make_run(study, "tune", name, 0, fold=fold)
-            records.append(fake.record(run, {"selection": part}))
-        run = fake.make_run(study, "cost", name, 1)
-        records.append(fake.cost(run, {"full": 1900.0, "lora": 800.0, "ia3": 900.0}[name]))
-    return fake_cells.cells_of(study, records)
-
-
-@pytest.mark.parametrize("folds", [1, 5])
-def test_only_what_is_far_behind_on_the_selection_part_is_screened(folds: int) -> None:
-    assert find_hopeless(hopeless_cells(0.5, folds), "memory") == {("e5-small", "ia3")}
-    assert find_hopeless(hopeless_cells(0.05, folds), "memory") == frozenset()
-
-
-def test_the_cheapest_method_is_never_screened() -> None:
-    study = fake_cells.raced(methods=("full", "ia3"))
-    records = []
-    for name, level, megabytes in (("full", 0.95, 1900.0), ("ia3", 0.3, 700.0)):
-        part = fake.answers(level, n=80, part="train")
-        run = fake.make_run(study, "tune", name, 0)
-        records += [fake.record(run, {"selection": part}), fake.cost(run, megabytes)]
-    assert find_hopeless(fake_cells.cells_of(study, records), "memory") == frozenset()
 
 
 def test_tables_have_a_place_for_every_seed() -> None:

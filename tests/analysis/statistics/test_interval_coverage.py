@@ -16,14 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from paretune.analysis.statistics.intervals import (
-    LEVEL,
-    Interval,
-    cochran_cox_half_width,
-    confidence_interval,
-    plus_four_variance,
-)
-from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_sums
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.scores import score_runs, score_sums
 from paretune.metrics.translation import BLEU
 from paretune.store.record import Predictions
 
@@ -59,8 +53,7 @@ def accuracy(
 ) -> tuple[float, float, float]:
     """Share of studies whose interval holds the truth; its half width, and by known variances.
 
-    The rule is the product's own, on arrays; instead of 2,000 draws of the bootstrap its exact
-    variance, which a mean has (:func:`test_arrays_are_what_the_product_does` compares).
+    The rule is the product's own, on arrays (:func:`test_arrays_are_what_the_product_does`).
     """
     rng = np.random.default_rng([seeds, n, round(100 * share), round(10 * level)])
     n_covered, halves, estimates = 0, [], []
@@ -70,7 +63,7 @@ def accuracy(
         n_covered += int(((low <= level) & (level <= high)).sum())
         halves.append((high - low) / 2)
         estimates.append(estimate)
-    known = special.ndtri(0.5 + LEVEL / 2) * np.concatenate(estimates).std()
+    known = special.ndtri(0.975) * np.concatenate(estimates).std()
     return n_covered / studies, float(np.median(np.concatenate(halves))), float(known)
 
 
@@ -80,12 +73,16 @@ def ends(right: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
     scores, mean = right.mean(axis=2), right.mean(axis=1)
     estimate = scores.mean(axis=1)
     between = scores.var(axis=1, ddof=1) / seeds if seeds > 1 else np.zeros(len(right))
-    examples = np.maximum(mean.var(axis=1) / n, plus_four_variance(mean, seeds))
+    imaginary = np.array([0.5 + 0.5 / seeds**0.5, 0.5 - 0.5 / seeds**0.5] * 2)
+    extended = np.concatenate([mean, np.broadcast_to(imaginary, (len(mean), 4))], axis=1)
+    examples = np.maximum(mean.var(axis=1, ddof=1) / n, extended.var(axis=1) / (n + 4))
     if seeds > 1:
-        variance_sum = (right - mean[:, None, :]).var(axis=2).sum(axis=1) / n
-        residual = variance_sum / (seeds * (seeds - 1))
-        examples = np.maximum(examples - residual, examples / 4)
-    half = cochran_cox_half_width(between, seeds, examples, n, LEVEL)
+        rest = right - mean[:, None, :] - scores[..., None] + estimate[:, None, None]
+        noise = (rest**2).sum(axis=(1, 2)) / ((seeds - 1) * (n - 1) * seeds * n)
+        examples = np.maximum(examples - noise, examples / 4)
+    t_examples = special.stdtrit(n - 1, 0.975)
+    t_seeds = special.stdtrit(seeds - 1, 0.975) if seeds > 1 else 0.0
+    half = (t_seeds * between + t_examples * examples) / np.sqrt(between + examples)
     return np.maximum(0, estimate - half), np.minimum(1, estimate + half), estimate
 
 
@@ -105,12 +102,9 @@ def test_arrays_are_what_the_product_does() -> None:
         low, high, _ = ends(right)
         for study in range(20):
             label = rng.integers(0, 2, n)
-            interval = confidence_interval(
-                bootstrap_score(answered(right[study], label), "accuracy")
-            )
-            wide = high[study] - low[study]
-            assert interval.low == pytest.approx(low[study], abs=0.05 * wide)
-            assert interval.high == pytest.approx(high[study], abs=0.05 * wide)
+            interval = confidence_interval(score_runs(answered(right[study], label), "accuracy"))
+            assert interval.low == pytest.approx(low[study], abs=1e-9)
+            assert interval.high == pytest.approx(high[study], abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +179,7 @@ def test_macro_f1(level: float, seeds: int) -> None:
                 p = seed_scores(rng, level, n, share, (seeds,))
                 label = (rng.random(n) < 0.3).astype(np.int64)
                 return confidence_interval(
-                    bootstrap_score(answered(right_answers(rng, p, n), label), "macro_f1")
+                    score_runs(answered(right_answers(rng, p, n), label), "macro_f1")
                 )
 
             key = [seeds, n, round(100 * share), round(10 * level), 2]
@@ -241,7 +235,7 @@ def test_bleu(seeds: int) -> None:
                 p = np.clip(level + spread * rng.normal(size=seeds), 0.3, 0.9)
                 uid = tuple(map(str, range(n)))
                 empty = [Predictions(uid, uid, uid, ())] * seeds
-                return confidence_interval(bootstrap_sums(empty, list(bleu_sums(rng, p, n)), bleu))
+                return confidence_interval(score_sums(empty, list(bleu_sums(rng, p, n)), bleu))
 
             key = [seeds, n, round(100 * share), 3]
             coverage = covered(study, float(np.interp(drawn, at, curve).mean()), 1000, key)

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
-from paretune.analysis.statistics import scores
 from paretune.analysis.statistics.intervals import (
     correct_count,
     newcombe_difference,
@@ -15,7 +14,6 @@ from paretune.analysis.statistics.intervals import (
     smallest_example_count,
     wilson_interval,
 )
-from paretune.analysis.statistics.scores import MAX_UNITS, bootstrap_weights
 from paretune.errors import StoreError
 from paretune.metrics.classification import METRICS
 from paretune.store.record import Predictions
@@ -79,35 +77,6 @@ def test_it_covers_the_truth_about_as_often_as_it_says(n: int, seeds: int, metri
     ]
     covered = sum(i.low <= truth <= i.high for i in intervals) / trials
     assert 0.92 <= covered <= 0.995
-
-
-def test_the_bootstrap_is_right() -> None:
-    parts = [fake.answers(0.6, n=300, seed=s) for s in range(3)]
-    rng = np.random.default_rng(0)
-    from sklearn.metrics import f1_score
-
-    label, answer = np.array(parts[0].label), np.array(parts[0].prediction)
-    slow = []
-    for _ in range(300):
-        drawn = rng.integers(0, 300, 300)
-        slow.append(f1_score(label[drawn], answer[drawn], average="macro"))
-    one = score_interval(parts[:1], "macro_f1")
-    assert (one.high - one.low) / 2 / 1.968 == pytest.approx(np.std(slow), rel=0.12)
-
-
-def test_very_many_examples_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [fake.answers(0.6, n=50_000, labels=4)]
-    unit_counts: list[int] = []
-
-    def counted(units: int) -> np.ndarray:
-        unit_counts.append(units)
-        return bootstrap_weights(units)
-
-    monkeypatch.setattr(scores, "bootstrap_weights", counted)
-    interval = score_interval(parts, "accuracy")
-    assert unit_counts == [MAX_UNITS]
-    p = interval.estimate
-    assert interval.high - p == pytest.approx(1.96 * (p * (1 - p) / 50_000) ** 0.5, rel=0.05)
 
 
 def test_other_examples_are_refused() -> None:

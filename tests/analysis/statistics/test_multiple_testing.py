@@ -8,13 +8,13 @@ from support.fake_cells import difference
 
 from paretune.analysis.comparisons import BaselineComparison, Verdict
 from paretune.analysis.pairs import standing_of
-from paretune.analysis.statistics.differences import score_difference
+from paretune.analysis.statistics.intervals import score_difference
 from paretune.analysis.statistics.multiple_testing import (
     all_pairs_correction,
     holm_correction,
     rows_correction,
 )
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.scores import score_runs
 from paretune.errors import StoreError
 
 
@@ -30,7 +30,7 @@ def test_pairing_makes_small_differences_visible() -> None:
     a = [fake.answers(0.74, n=400, seed=1)]
     b = [fake.answers(0.62, n=400, seed=1)]
     gap = difference(a, b, "accuracy")
-    n, p, q = 400, bootstrap_score(a, "accuracy").estimate, bootstrap_score(b, "accuracy").estimate
+    n, p, q = 400, score_runs(a, "accuracy").estimate, score_runs(b, "accuracy").estimate
     unpaired = 1.96 * (p * (1 - p) / n + q * (1 - q) / n) ** 0.5
     assert gap.high - gap.estimate < 0.8 * unpaired
     # With one seed each it is the paired t test on examples.
@@ -83,11 +83,9 @@ def above_baselines(cell, baselines, missing=()) -> Verdict:
 
 def test_verdicts_in_words() -> None:
     def parts(quality: float, seeds: int = 3):
-        return bootstrap_score(
-            [fake.answers(quality, n=200, seed=s) for s in range(seeds)], "accuracy"
-        )
+        return score_runs([fake.answers(quality, n=200, seed=s) for s in range(seeds)], "accuracy")
 
-    low, middle = bootstrap_score([fake.constant(200)], "accuracy"), parts(0.55, 1)
+    low, middle = score_runs([fake.constant(200)], "accuracy"), parts(0.55, 1)
     above = above_baselines(parts(0.85), {"majority": low, "tfidf": middle})
     assert above.standing == "above"
     assert above.above_all

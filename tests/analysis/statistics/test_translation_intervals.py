@@ -12,7 +12,7 @@ from support.fake_cells import difference
 from paretune import metrics
 from paretune.analysis.outcomes import is_collapsed
 from paretune.analysis.statistics.intervals import confidence_interval, score_interval
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.scores import score_runs
 from paretune.metrics import translation
 from paretune.store.record import Predictions
 
@@ -67,7 +67,7 @@ def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> P
 
 def test_an_interval_of_texts_goes_to_a_hundred() -> None:
     interval = confidence_interval(
-        bootstrap_score([predictions(TRANSLATIONS["good"], REFERENCES)], "bleu")
+        score_runs([predictions(TRANSLATIONS["good"], REFERENCES)], "bleu")
     )
     assert interval.estimate == pytest.approx(
         BLEU(force=True).corpus_score(list(TRANSLATIONS["good"]), [list(REFERENCES)]).score
@@ -82,15 +82,13 @@ def test_scores_that_no_draw_moves_have_no_width(texts: str, value: float) -> No
     hypotheses, references = (
         tuple(t[i] for i in chosen) for t in (TRANSLATIONS[texts], REFERENCES)
     )
-    interval = confidence_interval(
-        bootstrap_score([predictions(hypotheses, references)] * 2, "bleu")
-    )
+    interval = confidence_interval(score_runs([predictions(hypotheses, references)] * 2, "bleu"))
     assert (interval.low, interval.estimate, interval.high) == pytest.approx((value, value, value))
     assert interval.share_seeds == 0
 
 
-def test_texts_are_read_once_however_often_they_are_drawn() -> None:
-    """What makes many cells take seconds: draws are of sums, not of texts."""
+def test_texts_are_read_once_however_many_rows_are_left_out() -> None:
+    """What makes many cells take seconds: values are of sums, not of texts."""
     rng = np.random.default_rng(0)
     words = np.array([f"w{i}" for i in range(500)])
     references = tuple(" ".join(rng.choice(words, 12)) for _ in range(200))
@@ -98,13 +96,13 @@ def test_texts_are_read_once_however_often_they_are_drawn() -> None:
     before = translation._corpus_table.cache_info().misses
     for name in METRICS:
         for _ in range(2):
-            assert len(bootstrap_score([predictions(hypotheses, references)], name).draws) > 1000
+            assert score_runs([predictions(hypotheses, references)], name).values.shape == (1, 200)
     assert translation._corpus_table.cache_info().misses == before + len(METRICS)
 
 
 def test_one_segment_says_nothing() -> None:
     interval = confidence_interval(
-        bootstrap_score([predictions(("The file was saved.",), REFERENCES[:1])], "bleu")
+        score_runs([predictions(("The file was saved.",), REFERENCES[:1])], "bleu")
     )
     assert (interval.low, interval.high) == (0, 100)
 

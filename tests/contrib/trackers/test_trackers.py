@@ -17,7 +17,7 @@ from support.stored_records import stored, study_file
 from support.tracker_readers import read
 
 from paretune.analysis.statistics.intervals import confidence_interval
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.scores import score_runs
 from paretune.contrib.trackers.entry import run_entry, run_identity
 from paretune.contrib.trackers.mirror import TRACKERS, open_tracker, track
 from paretune.errors import StudyError, TrackerError
@@ -83,7 +83,7 @@ def test_what_is_mirrored_is_what_the_store_holds(
     settings = {"learning_rate": 1e-3, "seed": 1, "method": "lora", "training/batch_size": 16}
     for name, value in settings.items():
         assert one.settings[name] in (value, str(value))
-    interval = confidence_interval(bootstrap_score([final.predictions["test"]], "accuracy"))
+    interval = confidence_interval(score_runs([final.predictions["test"]], "accuracy"))
     numbers = {
         "test/primary": interval.estimate,
         "test/primary_low": interval.low,
@@ -112,9 +112,7 @@ def test_what_is_mirrored_is_what_the_store_holds(
 
     (cell,) = next(e for name, e in entries_by_id.items() if name.startswith("cell-"))
     whole = confidence_interval(
-        bootstrap_score(
-            [r.predictions["test"] for r in records if "test" in r.predictions], "accuracy"
-        )
+        score_runs([r.predictions["test"] for r in records if "test" in r.predictions], "accuracy")
     )
     assert (cell.numbers["score/seeds"], cell.numbers["score/examples"]) == (3, 60)
     assert cell.numbers["score/estimate"] == pytest.approx(whole.estimate, rel=near)

@@ -1,68 +1,54 @@
-"""What the next run of a configuration may be expected to score, with what is uncertain about it.
+"""What the next run of each configuration may score: one posterior, of which all chances are read.
 
 A user who takes a configuration trains it once more. That run fails with some probability f
 (diverges, does not fit, or answers a constant) and otherwise scores the configuration's mean m::
 
     expected score = (1 - f) m + f c        c: score of the constant answer
 
-Each configuration has ``DRAWS`` draws of it; draws of the same number share their test examples.
+**The means** of all configurations together are normal around their scores. Their covariance is
+that of the test rows (jackknife values on the rows that all answered, times ``ROW_FACTOR`` under
+cross-validation), since what is hard for all moves all, plus the scatter of runs, pooled over the
+configurations with two degrees of freedom of 2.5 points. Credits get half of the noise of two
+imaginary pairs, since equal answers do not prove two methods equal. The best of several noisy
+scores is too high, so all are shrunk to their mean (empirical Bayes: Efron and Morris 1973)::
 
-- m: the score of the runs that trained on one bootstrap resample of the test examples (or
-  clusters), the same for every configuration, so that what is hard for all moves all; its
-  deviation is multiplied by sqrt(phi) under cross-validation (:class:`TestDesign`). Credits get
-  half of the noise of two imaginary pairs, variance 1 / 2(n + 2)^2 (Agresti and Min 2005), since
-  equal answers do not prove two methods equal. Added are ``t(d) s / sqrt(S)`` of the S seeds; under
-  cross-validation rows carry the seeds.
-- s is moderated, since two or three seeds agree by chance now and then: the mean of the
-  configuration's own variance (S - 1 degrees of freedom) and of the variance of all configurations
-  together (worth 4), to which 2 degrees of freedom of 2.5 points are added. d is their sum. One
-  seed thus has the others' scatter, and a study of single seeds has 2.5 points.
-- f: Beta, with all failures of the task's configurations as its prior: 0.5 in 5 added to their
-  counts, worth one run. Jeffreys' prior would expect each method to fail in one run of eight after
-  three runs without a failure, and so would favour whatever has no seeds.
+    m ~ N(centre + T (T + Sigma)^-1 (score - centre),  T - T (T + Sigma)^-1 T),   T = tau^2 I
 
-Means have no prior: shrinking them to one another costs 0.5 to 3 points where the costly methods
-are also the better ones. What is deterministic neither varies nor fails.
+with ``tau^2`` what the scores scatter by more than their noise, at least one point. Trivial
+baselines are no part of that.
 
-In one draw the loss of a configuration is how far
-it lies below the highest of that draw; its expected loss is the mean over draws. The highest of
-many noisy scores is too high itself, so the expected loss is on the safe side: in simulations it
-was 2.5 points where the true one was 1.6 (docs/your-study/report.md). Between two configurations it
-differs by exactly what their expected scores differ.
+**Failures** are Beta, with all failures of the task's configurations as their prior: 0.5 in 5 added
+to their counts, worth one run. Jeffreys' prior would expect each method to fail in one run of eight
+after three runs without a failure, and so would favour whatever has no seeds.
+
+The chance to be the best, to be near it and to be on the front are shares of ``DRAWS`` draws,
+always the same. What is chosen follows from the estimates alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.cell import Cell
+from paretune.analysis.cell import Cell, CellKey
 from paretune.analysis.learning_check import TRIVIAL_TEXTS, best_trivial_score
-from paretune.analysis.statistics.scores import (
-    DRAWS,
-    BootstrapScore,
-    align_rows,
-    keep_comparable,
-    restrict_rows,
-)
+from paretune.analysis.statistics.differences import ROW_FACTOR, fold_scatter
+from paretune.analysis.statistics.scores import RunScores, align_rows, keep_comparable
+from paretune.methods import baselines
 from paretune.metrics import Array
 
+DRAWS = 2000
 _SEED = 20_261_125
-_PRIOR_SEED_POINTS = 2.5
-_PRIOR_DEGREES = 2.0
-_SHARED_DEGREES = 4.0
+_RUN_POINTS = 2.5
+_RUN_DEGREES = 2.0
+_LEAST_RUN_POINTS = 0.5
+_LEAST_SPREAD_POINTS = 1.0
 _PRIOR_FAILURES = (0.5, 5.0)
 """Failures and runs that are added to those of all configurations."""
 _PRIOR_RUNS = 1.0
-
-CellKey = tuple[str, str]
-"""Model and method."""
-Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,22 +57,29 @@ class ExpectedScore:
 
     Attributes:
         score: of the runs that trained.
-        estimate: the expected score.
-        draws: (DRAWS,) of it.
+        estimate: the score, discounted by failures.
+        draws: (DRAWS,) of the expected score.
     """
 
-    score: BootstrapScore
+    score: RunScores
     estimate: float
     draws: Array
 
 
 def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
-    """The expected scores of one task's cells that answered the same examples as most of them."""
-    by_key = {(cell.model, cell.method): cell for cell in cells}
-    comparable = keep_comparable((key, cell.bootstrap) for key, cell in by_key.items())
+    """The expected scores of one task's cells that answered the same rows as most of them."""
+    by_key = {cell.key: cell for cell in cells}
+    comparable = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
     scores = align_rows(_keep_rows_of_race(comparable, by_key))
-    fixed = {key for key in scores if by_key[key].deterministic}
-    draws = draw_scores(scores, fixed)
+    if not scores:
+        return {}
+    rng = np.random.default_rng([_SEED, len(scores)])
+    draws = _draw_means(
+        list(scores.values()),
+        np.array([not by_key[key].deterministic for key in scores]),
+        np.array([by_key[key].name not in baselines.TRIVIAL for key in scores]),
+        rng,
+    )
     constant = score_of_constant(cells)
     counts = {
         key: (rate.failed, rate.runs - rate.failed)
@@ -94,24 +87,23 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
         if (rate := by_key[key].failures) is not None
     }
     prior = failure_prior(counts.values())
-    rng = np.random.default_rng([_SEED, len(scores), 2])
-    by_cell = {}
-    for key, score in scores.items():
-        mean, share = 0.0, np.zeros(DRAWS)
+    expected = {}
+    for (key, score), means in zip(scores.items(), draws, strict=True):
+        fails, share = 0.0, np.zeros(DRAWS)
         if key in counts:
             failed, trained = np.add(counts[key], prior)
-            mean, share = failed / (failed + trained), rng.beta(failed, trained, DRAWS)
-        by_cell[key] = ExpectedScore(
+            fails, share = failed / (failed + trained), rng.beta(failed, trained, DRAWS)
+        expected[key] = ExpectedScore(
             score=score,
-            estimate=float((1 - mean) * score.estimate + mean * constant),
-            draws=(1 - share) * draws[key] + share * constant,
+            estimate=float((1 - fails) * score.estimate + fails * constant),
+            draws=(1 - share) * means + share * constant,
         )
-    return by_cell
+    return expected
 
 
 def _keep_rows_of_race(
-    scores: Mapping[CellKey, BootstrapScore], cells: Mapping[CellKey, Cell]
-) -> dict[CellKey, BootstrapScore]:
+    scores: Mapping[CellKey, RunScores], cells: Mapping[CellKey, Cell]
+) -> dict[CellKey, RunScores]:
     """Cross-validated scores of a race on the rows that its methods have reached.
 
     Methods that were stopped after fewer folds are left out, for their rows would be all that the
@@ -124,56 +116,83 @@ def _keep_rows_of_race(
     behind = {k for k in methods if cells[k].stop is not None and len(cells[k].final) < most}
     reached = frozenset[str]().union(*(scores[key].uid for key in methods - behind))
     return {
-        key: score if key in methods else restrict_rows(score, reached)
+        key: score if key in methods else score.restrict(reached)
         for key, score in scores.items()
         if key not in behind
     }
 
 
-def draw_scores(
-    scores: Mapping[Key, BootstrapScore], fixed: Collection[Key] = ()
-) -> dict[Key, Array]:
-    """Draws of each mean score over examples and seeds: (DRAWS,).
+def _draw_means(
+    scores: Sequence[RunScores], seeded: Array, shrunk: Array, rng: np.random.Generator
+) -> Array:
+    """Draws of the true means of configurations, (configurations, DRAWS).
 
     Args:
-        scores: on the same examples.
-        fixed: those that depend on no seed.
+        scores: on the same rows.
+        seeded: (configurations,): whose runs scatter.
+        shrunk: (configurations,): which resemble one another.
+        rng: of the draws.
     """
-    rng = np.random.default_rng([_SEED, len(scores), 1])
-    seeded = scores.keys() - set(fixed)
-    shared = _shared_seed_variance([scores[key] for key in seeded])
-    return {
-        key: _draw_score(score, shared if key in seeded else None, rng)
-        for key, score in scores.items()
-    }
+    first, point = scores[0], scores[0].highest / 100
+    estimates = np.array([score.estimate for score in scores])
+    factor = ROW_FACTOR if first.design.is_cross_validation else 1.0
+    rows = np.stack([score.values.mean(axis=0) for score in scores])
+    covariance = np.zeros((len(scores), len(scores)))
+    if first.units > 1:
+        covariance += factor * np.atleast_2d(np.cov(rows)) / first.units
+    if first.credit is not None:
+        covariance += np.eye(len(scores)) * 0.5 / (len(first.credit) + 2) ** 2
+    run = _pool_run_variance([s for s, scatters in zip(scores, seeded, strict=True) if scatters])
+    for i in map(int, np.flatnonzero(seeded)):
+        noise = 0.0 if first.design.is_cross_validation else scores[i].noise_variance
+        of_mean = run / max(scores[i].runs, 1)
+        covariance[i, i] += max(of_mean - noise, of_mean / 4)
+    inside = np.flatnonzero(shrunk)
+    block = np.ix_(inside, inside)
+    estimates[inside], covariance[block] = shrink_to_mean(
+        estimates[inside], covariance[block], _LEAST_SPREAD_POINTS * point
+    )
+    # What is not shrunk is independent of the rest.
+    covariance[np.not_equal.outer(shrunk, shrunk)] = 0.0
+    draws = rng.multivariate_normal(estimates, covariance, DRAWS, method="eigh").T
+    return np.asarray(np.clip(draws, first.lowest, first.highest))
 
 
-def _draw_score(score: BootstrapScore, shared: float | None, rng: np.random.Generator) -> Array:
-    """``shared``: variance between seeds of all configurations; None adds no noise of seeds."""
-    inflation = score.design.phi(score.units) * score.cluster_factor
-    draws = score.estimate + (score.draws - score.estimate) * math.sqrt(inflation)
-    if score.credit is not None:
-        draws = draws + rng.normal(0, math.sqrt(0.5) / (len(score.credit) + 2), DRAWS)
-    if shared is not None:
-        run_degrees = score.run_degrees
-        degrees = _SHARED_DEGREES + run_degrees
-        variance = (
-            _SHARED_DEGREES * shared / score.runs + run_degrees * score.seed_variance
-        ) / degrees
-        draws = draws + rng.standard_t(degrees, DRAWS) * math.sqrt(variance)
-    return np.asarray(np.clip(draws, score.lowest, score.highest))
+def shrink_to_mean(estimates: Array, covariance: Array, least: float) -> tuple[Array, Array]:
+    """Mean and covariance of the posterior of true means; a single one stays as it is.
+
+    Args:
+        estimates: (k,)
+        covariance: (k, k), of their noise.
+        least: standard deviation that the true means have at least.
+    """
+    count = len(estimates)
+    if count < 2:
+        return estimates, covariance
+    noise = (np.trace(covariance) - covariance.sum() / count) / (count - 1)
+    prior = np.eye(count) * max(float(estimates.var(ddof=1)) - noise, least**2)
+    gain = prior @ np.linalg.inv(prior + covariance)
+    centre = estimates.mean()
+    posterior = prior - gain @ prior
+    return centre + gain @ (estimates - centre), (posterior + posterior.T) / 2
 
 
-def _shared_seed_variance(scores: Sequence[BootstrapScore]) -> float:
-    """The variance between seeds of all configurations together, with its prior."""
+def _pool_run_variance(scores: Sequence[RunScores]) -> float:
+    """The variance of single runs of all configurations together, with its prior."""
     if not scores:
         return 0.0
-    prior = (_PRIOR_SEED_POINTS * scores[0].highest / 100) ** 2
-    total, degrees = _PRIOR_DEGREES * prior, _PRIOR_DEGREES
+    point = scores[0].highest / 100
+    total, degrees = _RUN_DEGREES * (_RUN_POINTS * point) ** 2, _RUN_DEGREES
     for score in scores:
-        total += score.run_degrees * score.run_variance
+        variance = score.run_variance
+        if score.fold_scores is not None and score.units > 1:
+            # What rows explain: a fold has 1/K of them.
+            rows = float(score.values.var(axis=1, ddof=1).mean()) / score.units
+            variance = fold_scatter(score.fold_scores).variance
+            variance -= rows * score.runs / len(score.tables)
+        total += score.run_degrees * variance
         degrees += score.run_degrees
-    return max(total, 0.0) / degrees
+    return max(total / degrees, (_LEAST_RUN_POINTS * point) ** 2)
 
 
 def failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:

@@ -2,16 +2,10 @@
 
 A configuration is on the front if no other costs at most as much and scores at least as high, one
 of the two strictly. Scores and some costs are uncertain, so each configuration has a probability of
-being on the front: the share of 2,000 draws in which it is. One draw is
-
-- for quality, the expected score of the next run, on one bootstrap resample of the test examples
-  that all configurations share (:mod:`paretune.analysis.pareto.expected_scores`);
-- for cost, its mean plus normal noise of its standard error, where one was measured
-  (:func:`paretune.analysis.pareto.costs.estimate_cost`); a single measurement of memory has none.
-
-This is the support for a place on the front, as the bootstrap's support of a branch (Efron and
-Tibshirani 1998, "The problem of regions"); it is no posterior probability. With one seed it covers
-examples only.
+being on the front: the share of draws in which it is. One draw is the expected score of the next
+run (:mod:`paretune.analysis.pareto.expected_scores`), and the mean cost plus normal noise of its
+standard error, where one was measured (:func:`paretune.analysis.pareto.costs.estimate_cost`); a
+single measurement of memory has none.
 """
 
 from __future__ import annotations
@@ -24,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.analysis.pareto.costs import CostEstimate
-from paretune.analysis.pareto.expected_scores import ExpectedScore, draw_scores
+from paretune.analysis.pareto.expected_scores import DRAWS, ExpectedScore
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import DRAWS, BootstrapScore
 
 _SEED = 20_261_125
 
@@ -48,40 +41,26 @@ class ParetoPoint:
 
 
 def pareto_front(
-    qualities: Mapping[str, BootstrapScore],
-    costs: Mapping[str, CostEstimate],
-    expected: Mapping[str, ExpectedScore] | None = None,
+    expected: Mapping[str, ExpectedScore], costs: Mapping[str, CostEstimate]
 ) -> tuple[ParetoPoint, ...]:
-    """Every configuration that has both a score and a cost, cheapest first.
-
-    Args:
-        expected: scores of the next runs; those of ``qualities`` by default, none of which fails
-            and of which those with one seed do not depend on it.
-    """
-    names = sorted((n for n in qualities if n in costs), key=lambda n: (costs[n].value, n))
+    """Every configuration that has both an expected score and a cost, cheapest first."""
+    names = sorted((n for n in expected if n in costs), key=lambda n: (costs[n].value, n))
     if not names:
         return ()
-    if expected is None:
-        drawn = draw_scores(qualities, {n for n in names if len(qualities[n].seeds) == 1})
-        estimates = {name: qualities[name].estimate for name in names}
-    else:
-        drawn = {name: expected[name].draws for name in names}
-        estimates = {name: expected[name].estimate for name in names}
     rng = np.random.default_rng([_SEED, len(names)])
-    scores = np.stack([drawn[name] for name in names])
     prices = np.stack([_draw_cost(costs[name], rng) for name in names])
-    probabilities = non_dominated(scores, prices).mean(axis=1)
+    drawn = non_dominated(np.stack([expected[name].draws for name in names]), prices)
     on_front = non_dominated(
-        np.array([[estimates[name]] for name in names]),
+        np.array([[expected[name].estimate] for name in names]),
         np.array([[costs[name].value] for name in names]),
     )[:, 0]
     return tuple(
         ParetoPoint(
             name=name,
-            quality=confidence_interval(qualities[name]),
+            quality=confidence_interval(expected[name].score),
             cost=costs[name],
             on_front=bool(on_front[i]),
-            probability=float(probabilities[i]),
+            probability=float(drawn[i].mean()),
         )
         for i, name in enumerate(names)
     )

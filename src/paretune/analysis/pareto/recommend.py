@@ -1,4 +1,4 @@
-"""Which configuration to use: the cheapest whose expected loss against the best is small.
+"""Which configuration to use: the cheapest within a point of the best expected score.
 
 The rule, for one task. Configurations are models x methods, baselines included.
 
@@ -7,10 +7,10 @@ The rule, for one task. Configurations are models x methods, baselines included.
    in at least half of its runs, what was selected on the test part, and what is not known to be
    within the budget. With ``Budget.proven`` also every method that is not proven better than all
    its baselines.
-2. Each has an expected loss (:mod:`paretune.analysis.pareto.expected_scores`): how far its next run
-   is expected to lie below the best of all within the budget.
-3. Recommended is the cheapest on ``cost_axis`` whose expected loss is at most
-   ``Budget.within_points`` above the least. A baseline without a model costs nothing; an unknown
+2. Each has an expected score: that of its next run, discounted by failures
+   (:mod:`paretune.analysis.pareto.expected_scores`).
+3. Recommended is the cheapest on ``cost_axis`` whose expected score is at most
+   ``Budget.within_points`` below the highest. A baseline without a model costs nothing; an unknown
    cost comes last.
 
 Whether it is proven better than its baselines (:mod:`paretune.analysis.comparisons`) is
@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.comparisons import PairwiseComparisons, Verdict
 from paretune.analysis.learning_check import (
     CollapsedCells,
@@ -35,7 +35,6 @@ from paretune.analysis.learning_check import (
 from paretune.analysis.pairs import Pair
 from paretune.analysis.pareto.costs import AXES, Axis, CostEstimate, estimate_cost
 from paretune.analysis.pareto.expected_scores import (
-    CellKey,
     ExpectedScore,
     Prospect,
     estimate_prospects,
@@ -55,8 +54,8 @@ class Budget:
 
     Attributes:
         limits: highest cost by axis (bytes, seconds, counts).
-        within_points: expected loss that may be accepted for a lower cost, in hundredths of the
-            metric's highest value.
+        within_points: how far below the highest expected score is accepted for a lower cost, in
+            hundredths of the metric's highest value.
         proven: only methods that are proven better than every baseline, and baselines.
     """
 
@@ -182,7 +181,7 @@ def recommend(
     budget, comparisons = budget or Budget(), comparisons or PairwiseComparisons(cells)
     choice = choose(cells, budget, comparisons)
     useful = [c for c in choice.candidates if _is_useful(c, choice.trivial_score)]
-    missing = (c.method for c in cells if c.baseline and c.bootstrap is None)
+    missing = (c.method for c in cells if c.baseline and c.run_scores is None)
     alternatives: dict[str, Any] = {
         name: Alternative(candidate, comparisons.compare(*pair), sample_size)
         for name, candidate, chosen in _find_alternatives(choice, useful, comparisons)
@@ -276,7 +275,7 @@ def choose(
         if c.proven or c.cell.baseline or not budget.proven
     }
     chosen = cheapest_near_best(
-        {key: prospects[key].loss_points for key in pool},
+        {key: 100 * c.expected.estimate / c.interval.highest for key, c in pool.items()},
         {key: cheapness_key(c, budget.cost_axis, c.expected.estimate) for key, c in pool.items()},
         budget.within_points,
     )
@@ -315,13 +314,13 @@ def _fails_mostly(cell: Cell) -> bool:
 
 
 def cheapest_near_best(
-    losses: Mapping[CellKey, float],
+    points: Mapping[CellKey, float],
     cheapness: Mapping[CellKey, Cheapness],
     within_points: float,
 ) -> CellKey | None:
-    """The cheapest of those whose loss is at most ``within_points`` above the least."""
-    most = min(losses.values(), default=0.0) + within_points + 1e-9
-    near = [key for key, loss in losses.items() if loss <= most]
+    """The cheapest of those whose ``points`` are at most ``within_points`` below the most."""
+    least = max(points.values(), default=0.0) - within_points - 1e-9
+    near = [key for key, value in points.items() if value >= least]
     return min(near, key=lambda key: cheapness[key], default=None)
 
 

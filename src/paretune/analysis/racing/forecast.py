@@ -6,19 +6,16 @@ is uncertain is the noise of runs (the variance between test rows is in the stud
 runs, and no run can change it). For a cell with S scores::
 
     sigma_b^2 = d s~^2 / chi2_d,   d = d0 + S - 1,   s~^2 = (d0 s0^2 + sum of squares) / d
-    mean_b    ~ N(w mean + (1 - w) m, w sigma_b^2 / S),   w = t^2 / (t^2 + sigma_b^2 / S)
 
-and each missing run scores ``mean_b + sigma_b z'``. m and t^2 are mean and variance of the true
-means of all cells: of the best of several after two runs, further ones are lower on average, and
-without it chances of 98 % were right in 93 % of simulated studies. ``s0^2`` is the variance of all
-cells together, with two degrees of freedom of 2.5 points, and d0 = 4: the weights of
-:mod:`paretune.analysis.pareto.expected_scores`. Pooling is harmless here: it decides what is
-trained, not what is claimed.
+``s0^2`` is the variance of all cells together, with two degrees of freedom of 2.5 points, and
+d0 = 4. Pooling is harmless here: it decides what is trained, not what is claimed. The means are
+drawn from the posterior that is shrunk to a common mean
+(:func:`paretune.analysis.pareto.expected_scores.shrink_to_mean`): of the best of several after two
+runs, further ones are lower on average. Each missing run scores ``mean_b + sigma_b z``.
 
 What is then recommended follows from the rule of :mod:`paretune.analysis.pareto.recommend`: of what
 exceeds the trivial score, is within the limits and does not fail mostly, the cheapest whose
-expected score is within ``within_points`` of the highest. Expected losses differ by what expected
-scores differ, so no bootstrap is needed for a draw.
+expected score is within ``within_points`` of the highest.
 """
 
 from __future__ import annotations
@@ -32,8 +29,12 @@ from typing import NamedTuple
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.cell import Cell, has_test_answers, position_of
-from paretune.analysis.pareto.expected_scores import CellKey, failure_prior, score_of_constant
+from paretune.analysis.cell import Cell, CellKey, has_test_answers, position_of
+from paretune.analysis.pareto.expected_scores import (
+    failure_prior,
+    score_of_constant,
+    shrink_to_mean,
+)
 from paretune.analysis.pareto.recommend import (
     Candidate,
     Choice,
@@ -48,7 +49,6 @@ _SHARED_DEGREES = 4.0
 _PRIOR_DEGREES = 2.0
 _PRIOR_POINTS = 2.5
 _SWEEPS = 20
-_MIN_CELLS = 3
 
 
 @dataclass(frozen=True)
@@ -132,33 +132,22 @@ def simulate_completions(table: ScoreTable, draws: int, rng: np.random.Generator
 
     Cells without any score are NaN.
     """
-    fit = _fit_runs(table)
-    degrees, counts = fit.degrees, np.maximum(table.counts, 1)
-    shape = draws, *table.scores.shape
-    sigma = np.sqrt(degrees * fit.variance / rng.chisquare(degrees, (draws, len(degrees))))
-    # Those of runs, and of the distribution of all cells' means.
-    precision, (center, spread) = counts / sigma**2, _spread_of_means(table, fit)
-    total = precision + 1 / spread
-    posterior_mean = (precision * fit.means + center / spread) / total
-    mean = posterior_mean + rng.normal(size=sigma.shape) / np.sqrt(total)
-    drawn = mean[..., None] + sigma[..., None] * rng.normal(size=shape) + fit.of_fold
-    seeded = ~table.fixed & (table.counts > 0)
-    whole = np.where(table.missing & seeded[:, None], drawn, table.scores)
+    fit, counts = _fit_runs(table), np.maximum(table.counts, 1)
+    seeded = np.flatnonzero(~table.fixed & (table.counts > 0))
+    means = np.broadcast_to(fit.means, (draws, len(fit.means))).copy()
+    if len(seeded):
+        posterior = shrink_to_mean(
+            fit.means[seeded],
+            np.diag(fit.variance[seeded] / counts[seeded]),
+            _PRIOR_POINTS * table.highest / 100,
+        )
+        means[:, seeded] = rng.multivariate_normal(*posterior, draws, method="eigh")
+    sigma = np.sqrt(fit.degrees * fit.variance / rng.chisquare(fit.degrees, means.shape))
+    noise = rng.normal(size=(draws, *table.scores.shape))
+    drawn = means[..., None] + sigma[..., None] * noise + fit.of_fold
+    missing = table.missing & (~table.fixed & (table.counts > 0))[:, None]
+    whole = np.where(missing, drawn, table.scores)
     return np.asarray(np.clip(whole, table.lowest, table.highest))
-
-
-def _spread_of_means(table: ScoreTable, fit: _RunFit) -> tuple[float, float]:
-    """Center and variance of the true means of a task's cells, by the method of moments.
-
-    The variance is at least that of ``_PRIOR_POINTS``, and unbounded for one or two cells.
-    """
-    seeded = ~table.fixed & (table.counts > 0)
-    if seeded.sum() < _MIN_CELLS:
-        return 0.0, math.inf
-    means = fit.means[seeded]
-    noise = float((fit.variance[seeded] / table.counts[seeded]).mean())
-    least = (_PRIOR_POINTS * table.highest / 100) ** 2
-    return float(means.mean()), max(float(means.var(ddof=1)) - noise, least)
 
 
 def pool_run_scatter(table: ScoreTable) -> Array:
@@ -248,11 +237,11 @@ def forecast_choice(choice: Choice, table: ScoreTable, completions: Array) -> Ch
     best: Counter[CellKey] = Counter()
     for scores, possible in zip(expected, useful, strict=True):
         pool = np.flatnonzero(possible)
-        losses = {table.keys[i]: -scores[i] / point for i in pool}
+        points = {table.keys[i]: scores[i] / point for i in pool}
         cheapness = {table.keys[i]: cheapness_key(candidates[i], axis, scores[i]) for i in pool}
-        chosen[cheapest_near_best(losses, cheapness, within)] += 1
-        if losses:
-            best[min(losses, key=losses.__getitem__)] += 1
+        chosen[cheapest_near_best(points, cheapness, within)] += 1
+        if points:
+            best[max(points, key=points.__getitem__)] += 1
     draws, key = len(completions), choice.chosen.cell.key if choice.chosen else None
     return ChoiceForecast(
         {key: count / draws for key, count in chosen.items()},

@@ -1,9 +1,8 @@
 """Which final runs a race gives to each cell of a task, decided anew from the records.
 
 1. Costs come first: a method whose measured cost exceeds a limit of the study trains nothing.
-2. On a published split, methods that are hopeless on the selection part stop. Baselines always get
-   all their runs.
-3. Every other method gets the first two positions: seeds, or folds of a cross-validation. Then
+   Baselines always get all their runs.
+2. Every other method gets the first two positions: seeds, or folds of a cross-validation. Then
    again and again: complete the missing runs by simulation, apply the rule of ``recommend``, and
    stop when one configuration is recommended in 97.5 % of the completions. Otherwise each method
    that may be recommended, or be the best, with at least 2 % gets one position more.
@@ -11,30 +10,17 @@
 A run that failed says that completions may miss another kind of run, so a method with a failure
 gets all its runs. Every round is decided by the runs of the rounds before it alone: the same
 records always give the same rounds, in whatever order runs ended, and after any interruption.
-
-**Hopeless on the selection part**, before any answer to a test row, is a method that, at its best
-rate, is behind the best method by more than three standard errors of the difference::
-
-    se^2 = max(v + 2 sigma^2 / F, variance of the differences over F folds / F)
-
-with ``v`` the paired variance over the rows of the selection parts and sigma = 2.5 points for what
-single runs differ by. Labels of the selection part and the tuning seed are independent of final
-seeds and test rows, so the choice favours nothing that is tested. The cheapest method stays: it is
-on every Pareto front.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from paretune import metrics
-from paretune.analysis.cell import FIRST_RUNS, Cell, Stop, position_of
-from paretune.analysis.pareto.costs import AXES, Axis, estimate_cost
-from paretune.analysis.pareto.expected_scores import CellKey
+from paretune.analysis.cell import FIRST_RUNS, Cell, CellKey, Stop, position_of
+from paretune.analysis.pareto.costs import AXES, estimate_cost
 from paretune.analysis.pareto.recommend import Budget, Choice, choose
 from paretune.analysis.racing.forecast import (
     ChoiceForecast,
@@ -42,14 +28,9 @@ from paretune.analysis.racing.forecast import (
     simulate_completions,
     tabulate_scores,
 )
-from paretune.analysis.statistics.scores import bootstrap_score, bootstrap_variance
-from paretune.store.record import Predictions
 from paretune.study import Limits, Protocol, Study
 from paretune.study.specs import FOUND_BY_SEARCH
 
-STANDARD_ERRORS = 3.0
-_SEED_POINTS = 2.5
-_MIN_FOLDS_FOR_SCATTER = 3
 DECIDED = 0.975
 IN_PLAY = 0.02
 """Chances above which the answer is decided, and below which a method no longer matters.
@@ -178,10 +159,6 @@ class _Race:
             return RaceState(none, stopped, measured=False)
         if not self._crossed and not self._methods.keys() <= {*stopped, *self._tuned}:
             return RaceState(none, stopped)
-        hopeless = find_hopeless(
-            [c for c in self._cells if c.key not in stopped], self._budget.cost_axis
-        )
-        stopped |= dict.fromkeys(hopeless, "screened")
         positions = {
             key: 0 if key in stopped else min(FIRST_RUNS, self._all) for key in self._methods
         }
@@ -265,73 +242,3 @@ class _Race:
             else:
                 cells.append(cell)
         return cells
-
-
-def find_hopeless(cells: Sequence[Cell], axis: Axis) -> frozenset[CellKey]:
-    """The methods of one task to leave out, once all of their trials have ended.
-
-    Args:
-        cells: of one task; those without a selected rate, of cross-validation, and baselines stay.
-        axis: the cost by which the cheapest stays.
-    """
-    answers = {
-        cell.key: _answers_by_fold(cell)
-        for cell in cells
-        if not cell.baseline and not cell.design.is_cross_validation
-    }
-    answers = {key: folds for key, folds in answers.items() if folds}
-    if len(answers) < 2:
-        return frozenset()
-    metric = metrics.get(cells[0].metric)
-    means = {
-        key: float(np.mean([_score(part, cells[0].metric) for part in folds.values()]))
-        for key, folds in answers.items()
-    }
-    best = max(means, key=means.__getitem__)
-    costs = {
-        c.key: cost.value
-        for c in cells
-        if c.key in answers and (cost := estimate_cost(c, axis)) is not None
-    }
-    cheapest = min(costs, key=costs.__getitem__, default=None)
-    return frozenset(
-        key
-        for key, folds in answers.items()
-        if key not in (best, cheapest)
-        and _is_hopeless(answers[best], folds, metric.name, metric.highest)
-    )
-
-
-def _answers_by_fold(cell: Cell) -> dict[int, Predictions]:
-    """Of the trials at the selected rate, on the selection parts."""
-    return {
-        record.run.fold: record.predictions["selection"]
-        for record in cell.tuning
-        if record.run.learning_rate == cell.choice.rate
-        and record.predictions.get("selection") is not None
-    }
-
-
-def _score(part: Predictions, metric: str) -> float:
-    return float(metrics.get(metric).compute(part.label, part.prediction, part.question))
-
-
-def _is_hopeless(
-    best: Mapping[int, Predictions], rival: Mapping[int, Predictions], metric: str, highest: float
-) -> bool:
-    folds = sorted(best.keys() & rival.keys())
-    if not folds:
-        return False
-    pairs = [
-        (bootstrap_score([best[fold]], metric), bootstrap_score([rival[fold]], metric))
-        for fold in folds
-    ]
-    gaps = np.array([first.estimate - two.estimate for first, two in pairs])
-    count = len(folds)
-    rows = (
-        sum(bootstrap_variance(first, first.draws - two.draws) for first, two in pairs) / count**2
-    )
-    variance = rows + 2 * (_SEED_POINTS * highest / 100) ** 2 / count
-    if count >= _MIN_FOLDS_FOR_SCATTER:
-        variance = max(variance, float(gaps.var(ddof=1)) / count)
-    return float(gaps.mean()) > STANDARD_ERRORS * math.sqrt(variance)

@@ -1,42 +1,31 @@
 """How many seeds, test examples or cross-validated rows would decide a pair without a verdict.
 
-A pair is decided where the interval of :mod:`paretune.analysis.statistics.differences`
-excludes 0. With S seeds of each method and n examples the difference has the variance::
+Asked is what finds a true difference of 5 points in 80 % of studies, with the variances as they
+were estimated (:mod:`paretune.analysis.statistics.differences`); not what would find the observed
+difference: one that is noticed is too large on average, and what it asks for finds the true one in
+as few as half of the studies. With S seeds of each method and g times the rows the variance is::
 
-    (sigma_a^2 + sigma_b^2) / S + (rho_a + rho_b) n_now / (S n) + v n_now / n
+    (v + (noise_a + noise_b) / S) / g + (sigma_a^2 + sigma_b^2) / S
 
-``sigma^2`` between seeds, ``rho`` the noise of single answers in the score of one seed, ``v`` from
-the examples. What is asked for finds a true difference of 5 points in 80 % of studies; a larger one
-more often. It is not asked what would find the observed difference: one that is noticed is too
-large on average, and what it asks for finds the true one in as few as half of the studies.
-
-Variances are rough: those between seeds where seeds are few, that of the examples where most
-answers agree and where noise of single answers was taken out of it. So each is drawn 500 times from
-its scaled inverse chi-squared distribution and the power is averaged over the draws (assurance:
-O'Hagan, Stevens and Campbell 2005, Pharmaceutical Statistics 4). A study that finds the opposite
-direction does not count as decided.
+``sigma^2`` between seeds without the noise of single answers, ``v`` from the rows. Power is that of
+a t test (Cohen 1988) with Satterthwaite's degrees of freedom.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy import special
+from dataclasses import dataclass
 
 from paretune.analysis.statistics.differences import (
-    NO_PRIOR,
-    SeedPrior,
-    difference_terms,
+    ROW_FACTOR,
+    Estimate,
+    RunScatter,
+    VariancePart,
+    estimate_variances,
     on_common_rows,
-    shared_example_variance,
 )
 from paretune.analysis.statistics.multiple_testing import ALPHA
-from paretune.analysis.statistics.scores import BootstrapScore, TestDesign, bootstrap_variance
+from paretune.analysis.statistics.scores import RunScores, TestDesign
 
 POWER = 0.8
 FOUND_POINTS = 5.0
@@ -44,9 +33,6 @@ FOUND_POINTS = 5.0
 MAX_COUNT = 10**7
 """The search stops at this many seeds or examples."""
 ONE_PASS = TestDesign(folds=5, repeats=1)
-
-_DRAWS = 500
-_SEED = 20_261_126
 
 
 @dataclass(frozen=True)
@@ -79,86 +65,13 @@ class SampleSize:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class _OpenValues:
-    """Variances as the data leave them open, (draws,), and what is known.
-
-    Attributes:
-        gap: true difference.
-        between: of each side that has seeds, variances between its runs.
-        noise: of single answers in the difference of two runs over the present examples.
-        examples: variances of the difference that come from the present examples.
-        row_noise: of each side that has seeds, the variance of one run's score over the present
-            examples.
-        prior: of the variance between seeds.
-        level: of the test.
-    """
-
-    gap: float
-    between: tuple[NDArray[Any], ...]
-    noise: float
-    examples: NDArray[Any]
-    row_noise: tuple[float, ...]
-    prior: SeedPrior
-    level: float
-
-    def power(self, seeds: int, growth: float, units: float) -> float:
-        """Chance to decide with ``seeds`` and ``growth`` times the examples, in ``units``."""
-        t_examples = float(special.stdtrit(max(units - 1, 1), 1 - self.level / 2))
-        total = self.examples / growth
-        half2 = t_examples**2 * total
-        share = self.noise / max(len(self.between), 1) / growth
-        if self.between:
-            run_degrees = max(seeds - 1, 1)
-            degrees = (1 + self.prior.weight_for(run_degrees)) * run_degrees
-            parts = [(value + share) / seeds for value in self.between]
-            seeded = np.sum(parts, axis=0)
-            squares = np.sum([part**2 / degrees for part in parts], axis=0)
-            freedom = np.divide(seeded**2, squares, out=np.ones(_DRAWS), where=squares > 0)
-            half2 = half2 + special.stdtrit(freedom, 1 - self.level / 2) ** 2 * seeded
-            total = total + seeded
-        return self._share_decided(total, half2)
-
-    def power_crossed(self, growth: float, units: float) -> float:
-        """The same of one pass of cross-validation over ``growth`` times the present examples.
-
-        Each row is answered once, so its noise stays with the rows. The variance between folds is
-        drawn as it will be estimated, with the noise of its rows.
-        """
-        runs = ONE_PASS.runs
-        rows = (self.examples + self.noise) / growth
-        inflated = ONE_PASS.phi(math.ceil(units)) * rows
-        total, estimated = rows, inflated
-        error = inflated**2 / max(units - 1, 1)
-        noises = [runs * noise / growth for noise in self.row_noise]
-        prior = replace(self.prior, noise=float(np.mean(noises)) if noises else 0.0)
-        weight = prior.weight_for(runs - 1)
-        degrees = (1 + weight) * (runs - 1)
-        chi2 = np.random.default_rng([_SEED, 1]).chisquare(runs - 1, (len(noises), _DRAWS))
-        for value, noise, drawn in zip(self.between, noises, chi2 / (runs - 1), strict=True):
-            estimated_variance = (value + noise) * drawn - noise
-            moderated = np.maximum((weight * value + estimated_variance) / (weight + 1), 0.0)
-            total = total + value / runs
-            estimated = estimated + moderated / runs
-            error = error + ((moderated + noise) / runs) ** 2 / degrees
-        freedom = np.divide(estimated**2, error, out=np.ones(_DRAWS), where=error > 0)
-        return self._share_decided(
-            total, special.stdtrit(freedom, 1 - self.level / 2) ** 2 * estimated
-        )
-
-    def _share_decided(self, variance: NDArray[Any], half2: NDArray[Any]) -> float:
-        # Without any variance every difference shows.
-        error = np.maximum(np.sqrt(variance), 1e-12)
-        return float(special.ndtr((self.gap - np.sqrt(half2)) / error).mean())
-
-
 def estimate_sample_size(
-    a: BootstrapScore,
-    b: BootstrapScore,
+    a: RunScores,
+    b: RunScores,
     deterministic: tuple[bool, bool] = (False, False),
     level: float = ALPHA,
     *,
-    prior: SeedPrior = NO_PRIOR,
+    pooled: RunScatter | None = None,
     run_seconds: tuple[float | None, float | None] = (None, None),
 ) -> SampleSize:
     """What would decide whether ``a`` or ``b`` is better, if they truly differ by 5 points.
@@ -168,103 +81,92 @@ def estimate_sample_size(
         b: the other, on the same examples.
         deterministic: which of them does not depend on the seed, so that one run is enough.
         level: of the two-sided test; smaller where it is one of several.
-        prior: of the variance between seeds.
+        pooled: what the other cells say of the scatter of runs.
         run_seconds: what a run of each takes.
     """
     a, b = on_common_rows(a, b)
-    units = a.units
+    crossed = a.design.is_cross_validation
     seeded = [side for side, fixed in zip((a, b), deterministic, strict=True) if not fixed]
     repeated = [side for side in seeded if side.run_degrees > 0]
-    blind = len(repeated) < len(seeded)
+    blind, units = len(repeated) < len(seeded), a.units
     seeds_now = min((side.runs for side in seeded), default=1)
-    values = _draw_open_values(a, b, repeated, level, prior)
-    folded = a.design.is_cross_validation
+    estimate, gap = estimate_variances(a, b, pooled), FOUND_POINTS * a.highest / 100
+    rows, *runs = (variance for variance, _ in estimate.parts)
+    noises = [] if crossed else [side.noise_variance * side.runs for side in repeated]
+    between = [
+        max(run * side.runs - noise, 0.0)
+        for run, side, noise in zip(runs, repeated, noises, strict=False)
+    ]
+    lent = 2 if pooled else 1
+    methods = pooled.degrees / max(seeds_now - 1, 1) if pooled else 2.0
 
-    def decides(seeds: int, number: float) -> bool:
-        if folded:
-            return values.power_crossed(number / units, number) >= POWER
-        return values.power(seeds, number / units, number) >= POWER
+    def decides(variance: float, parts: tuple[VariancePart, ...]) -> bool:
+        return _power(Estimate(gap, variance, parts), level) >= POWER
 
-    more_units = _search_smallest(lambda count: decides(seeds_now, count), max(units, 2))
-    seeds, both = None, None
-    if repeated and not blind and not folded:
-        seeds = _search_smallest(lambda count: decides(count, units), max(seeds_now, 2))
-        if seeds is None and more_units is None:
-            ratio = units / seeds_now
-            factor = _search_smallest(
-                lambda count: decides(count, ratio * count), max(seeds_now, 2)
-            )
-            both = None if factor is None else (factor, round(len(a.uid) * factor / seeds_now))
-    rows = None
-    if not folded and not blind:
-        rows = _search_smallest(
-            lambda count: values.power_crossed(count / units, count) >= POWER, 10
-        )
+    def decides_split(seeds: int, count: float) -> bool:
+        growth = count / units
+        by_run = [
+            ((sigma + noise / growth) / seeds, lent * max(seeds - 1.0, 1.0))
+            for sigma, noise in zip(between, noises, strict=True)
+        ]
+        by_row = rows / growth, max(count - 1.0, 1.0)
+        return decides(by_row[0] + sum(v for v, _ in by_run), (by_row, *by_run))
+
+    def decides_crossed(count: float) -> bool:
+        growth = count / units
+        if crossed:
+            by_row, by_run, degrees = rows / growth, estimate.variance - rows, 0.0
+            degrees = estimate.parts[-1][1]
+        else:
+            by_row = ROW_FACTOR * (rows + sum(noises)) / growth
+            by_run = sum(between) / ONE_PASS.folds
+            degrees = max(methods - 1, 1.0) * (ONE_PASS.folds - 1)
+        parts = [(by_row, max(count - 1.0, 1.0))]
+        if by_run > 0:
+            parts.append((by_row / ROW_FACTOR + by_run, degrees))
+        return decides(by_row + by_run, tuple(parts))
+
+    def decides_examples(count: int) -> bool:
+        return decides_crossed(count) if crossed else decides_split(seeds_now, count)
+
     rows_per_unit = len(a.uid) / units
+    deciding_units = _search_smallest(decides_examples, max(units, 2))
+    examples = None if deciding_units is None else round(deciding_units * rows_per_unit)
+    seeds, both, crossed_rows = None, None, None
+    if repeated and not blind and not crossed:
+        seeds = _search_smallest(lambda count: decides_split(count, units), max(seeds_now, 2))
+        if seeds is None and examples is None:
+            ratio = units / seeds_now
+            count = _search_smallest(lambda n: decides_split(n, ratio * n), max(seeds_now, 2))
+            both = None if count is None else (count, round(len(a.uid) * count / seeds_now))
+    if not crossed and not blind:
+        count = _search_smallest(decides_crossed, 10)
+        crossed_rows = None if count is None else round(count * rows_per_unit)
     timed = [s for s, fixed in zip(run_seconds, deterministic, strict=True) if not fixed]
     timings = [s for s in timed if s is not None]
     return SampleSize(
         seeds_now=seeds_now,
         examples_now=len(a.uid),
         seeds=seeds,
-        examples=None if more_units is None else round(more_units * rows_per_unit),
+        examples=examples,
         both=both,
         varies=any(len(set(side.seeds.tolist())) > 1 for side in repeated),
         blind=blind,
-        cross_validated_rows=None if rows is None else round(rows * rows_per_unit),
+        cross_validated_rows=crossed_rows,
         seconds=sum(timings) * (seeds - seeds_now)
         if seeds is not None and len(timings) == len(timed)
         else None,
     )
 
 
-def _draw_open_values(
-    a: BootstrapScore,
-    b: BootstrapScore,
-    repeated: list[BootstrapScore],
-    level: float,
-    prior: SeedPrior,
-) -> _OpenValues:
-    terms = difference_terms(a, b, prior)
-    rng = np.random.default_rng(_SEED)
-    noise, between, row_noise = 0.0, [], []
-    for side in repeated:
-        moderated, degrees = prior.moderate(side)
-        # Across folds the noise of single answers is with the rows, not between runs.
-        answers = 0.0 if side.fold_scores is not None else side.residual_variance * side.runs
-        noise += answers
-        drawn = moderated * side.runs * degrees / rng.chisquare(degrees, _DRAWS)
-        between.append(np.maximum(drawn - answers, 0.0))
-        seeds = len(side.seeds)
-        single = bootstrap_variance(side, side.draws) + (seeds - 1) * side.residual_variance
-        row_noise.append(single)
-    examples = _draw_example_variances(a, b, terms.examples[0], rng)
-    gap = FOUND_POINTS * a.highest / 100
-    return _OpenValues(gap, tuple(between), noise, examples, tuple(row_noise), prior, level)
+def _power(estimate: Estimate, level: float) -> float:
+    """How often a true difference with this variance is found."""
+    from statsmodels.stats.power import TTestPower
 
-
-def _draw_example_variances(
-    a: BootstrapScore, b: BootstrapScore, used: float, rng: np.random.Generator
-) -> NDArray[Any]:
-    """What the examples' part of the variance may be, (draws,), where ``used`` is its estimate.
-
-    The variance of n differences has 2 n / (kurtosis - 1) degrees of freedom, few where nearly all
-    answers agree. What noise is taken out of it leaves its error as it was, so a share r of it that
-    remains has r^2 times as many (Satterthwaite 1946).
-    """
-    variance = used / max(side.design.phi(side.units) for side in (a, b))
-    degrees = float(max(a.units - 1, 1))
-    if a.credit is not None and b.credit is not None:
-        delta = a.credit - b.credit - np.mean(a.credit - b.credit)
-        second = float(np.mean(delta**2))
-        if second > 0:
-            kurtosis = float(np.mean(delta**4)) / second**2
-            degrees = min(degrees, 2 * len(delta) / max(kurtosis - 1, 1e-9))
-    whole = shared_example_variance(a, b)
-    if whole > 0:
-        degrees *= min(variance / whole, 1.0) ** 2
-    degrees = max(degrees, 1.0)
-    return np.asarray(variance * degrees / rng.chisquare(degrees, _DRAWS))
+    if estimate.variance <= 0:
+        return 1.0
+    effect = estimate.value / estimate.variance**0.5
+    return float(TTestPower().power(effect, 1, level, df=min(estimate.freedom, 1e4)))
 
 
 def _search_smallest(is_enough: Callable[[int], bool], start: int) -> int | None:

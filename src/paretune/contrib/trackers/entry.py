@@ -15,7 +15,7 @@ from typing import Any
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import bootstrap_score
+from paretune.analysis.statistics.scores import score_runs
 from paretune.store import Record
 from paretune.study import Study, digest
 
@@ -78,7 +78,7 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
         numbers |= dict(_flatten(_without(scores, "n"), f"{part}/"))
         numbers[f"{part}/examples"] = scores["n"]
         if part in record.predictions:
-            interval = confidence_interval(bootstrap_score([record.predictions[part]], metric))
+            interval = confidence_interval(score_runs([record.predictions[part]], metric))
             numbers |= _interval_ends(interval, f"{part}/primary")
             numbers |= {f"{part}/examples": interval.n_examples, f"{part}/seeds": 1}
     return Entry(

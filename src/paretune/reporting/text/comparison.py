@@ -65,7 +65,8 @@ def describe_pair(
         before = format_p_value(difference.p)
         p = f"{p} after correction for {pair.family} comparisons, {before} before"
     why = f": {describe_withheld([pair.withheld])}" if pair.withheld else ""
-    yield f"{describe_standing(a, b, pair.standing)}{why} ({p})."
+    condition = ", of runs that trained" if failures and pair.standing != "unclear" else ""
+    yield f"{describe_standing(a, b, pair.standing)}{condition}{why} ({p})."
     if pair.standing == "unclear":
         yield f"Looked at alone, this pair {_describe_unclear(a, b, pair)}."
     if (mcnemar := pair.mcnemar) is not None:

@@ -189,7 +189,6 @@ class _Writer:
         within = _format_points(self.recommendation.budget.within_points, "g")
         worse = format_share(prospect.chance_worse)
         chances = [
-            f"expected loss {_format_points(prospect.loss_points)}",
             f"{format_share(prospect.chance_best)} likely best",
             f"{worse} likely over {within} below the best{self._inside}",
         ]
