@@ -11,8 +11,10 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
+from paretune.analysis.memory_breakdown import PART_TITLES
 from paretune.analysis.pareto.costs import AXIS_TITLES, LINEAR_AXES, Axis
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport
@@ -50,15 +52,12 @@ STANDINGS = {
     "below": "▼ worse than a baseline",
     "baseline": "baseline (dashed line: its score)",
 }
-PARTS = {
-    "weights": "weights",
-    "gradients": "gradients",
-    "optimizer": "optimiser states",
-    "activations": "activations",
+_MEMORY_KINDS = {
+    **PART_TITLES,
     "rest": "the rest",
     "working": "activations and the rest",
+    "peak": "parts not known",
 }
-"""Parts of peak memory, with their titles."""
 _SYMBOLS = {"above": " ▲", "unclear": " ≈", "below": " ▼"}
 _BAR_WIDTH = 400
 _LETTER = 6.3
@@ -111,46 +110,29 @@ def chart_scores(task: TaskReport) -> Chart | None:
 
 
 def chart_memory(task: TaskReport) -> Chart | None:
-    """Peak memory in training, one solo measurement each unless a range is drawn."""
+    """Peak memory in training by its parts, stacked; as a whole where they do not add up to it."""
     groups = _group_by_model(task, lambda cell: bool(cell.costs))
-    sizes = [cell.cost.memory for _, cells in groups for cell in cells]
-    ends = [end for size in sizes for end in (size.value, size.high) if end]
+    amounts = [cell.cost.memory for _, cells in groups for cell in cells]
+    ends = [end for amount in amounts for end in (amount.value, amount.high) if end]
     if not ends:
         return None
     unit, factor = choose_unit("memory", ends)
     lines = _stack_lines(groups, partial(_memory_line, factor=factor))
-    x = quantity("value", None, title=unit)
-    return Chart(
-        f"Peak memory in training on {task.key}",
-        "One measurement each, alone in a fresh process",
-        _describe(lines),
-        _bars(lines, [_bar_layer(x, {"memory": ""}, lines), _whisker_layer(x)]),
-    )
-
-
-def chart_memory_parts(task: TaskReport) -> Chart | None:
-    """Peak memory by part, stacked; None where no part of any cell is known."""
-    groups = _group_by_model(task, lambda cell: bool(cell.memory and cell.memory.peak))
-    peaks = [cell.memory.peak or 0.0 for _, cells in groups for cell in cells if cell.memory]
-    if not peaks:
-        return None
-    unit, factor = choose_unit("memory", peaks)
-    lines = _stack_lines(groups, _parts_line)
     parts = [
-        {"place": line["place"], "kind": kind, "start": start / factor, "end": end / factor}
+        {"place": line["place"], "kind": kind, "start": start, "end": end}
         for line in lines
         for kind, start, end in line.pop("parts", ())
     ]
-    if not parts:
-        return None
     x = quantity("start", None, title=unit)
-    bars = _bar_layer(x, PARTS, parts) | {"data": {"values": parts}}
+    bars = _bar_layer(x, _MEMORY_KINDS, parts) | {"data": {"values": parts}}
     bars["encoding"] |= {"x2": {"field": "end"}}
+    table = build_memory_table(task)
+    is_divided = any(part["kind"] != "peak" for part in parts)
     return Chart(
-        f"Peak memory in training on {task.key}, by its parts",
-        table.above if (table := build_memory_table(task)) else "",
+        f"Peak memory in training on {task.key}",
+        table.above if table and is_divided else "One measurement each, alone in a fresh process",
         _describe(lines),
-        _bars(lines, [bars]),
+        _bars(lines, [bars, _whisker_layer(x)]),
     )
 
 
@@ -432,32 +414,19 @@ def _score_line(cell: CellReport) -> dict[str, Any]:
 
 def _memory_line(cell: CellReport, factor: float) -> dict[str, Any]:
     memory = cell.cost.memory
-    description = f"{cell.title}, {memory.text}"
     if memory.value is None:
-        return {"note": memory.text, "description": description}
+        return {"note": memory.text, "description": f"{cell.title}, {memory.text}"}
+    counted = cell.memory.stacked_parts if cell.memory else ()
+    sizes = [size / factor for _, size in counted] or [memory.value / factor]
+    ends = list(accumulate(sizes))
+    texts = [f"{PART_TITLES[kind]} {format_bytes(size)}" for kind, size in counted if size]
     return {
-        **_in_unit(factor, value=memory.value, low=memory.low, high=memory.high),
-        "kind": "memory",
+        **_in_unit(factor, low=memory.low, high=memory.high),
+        "parts": list(
+            zip([kind for kind, _ in counted] or ["peak"], [0, *ends], ends, strict=False)
+        ),
         "text": format_bytes(memory.value),
-        "description": description,
-    }
-
-
-def _parts_line(cell: CellReport) -> dict[str, Any]:
-    memory = cell.memory
-    assert memory is not None and memory.peak is not None  # noqa: S101 - kept for its peak
-    if not memory.stacked_parts:
-        note = "parts do not add up to the peak"
-        return {"note": note, "description": f"{cell.title}: {note}"}
-    parts, end = [], 0.0
-    for kind, size in memory.stacked_parts:
-        parts.append((kind, end, end + size))
-        end += size
-    texts = [f"{PARTS[kind]} {format_bytes(size)}" for kind, size in memory.stacked_parts if size]
-    return {
-        "parts": parts,
-        "text": format_bytes(memory.peak),
-        "description": f"{cell.title}, {', '.join(texts)}",
+        "description": ", ".join([cell.title, memory.text, *texts]),
     }
 
 
@@ -489,7 +458,8 @@ def _bar_layer(x: Spec, titles: Mapping[str, str], lines: Sequence[Mapping[str, 
     """Bars coloured by ``kind``, with a legend of the kinds that occur."""
     kinds = {line.get("kind") for line in lines}
     present = [kind for kind in titles if kind in kinds]
-    colours = [colour("activations" if kind == "working" else kind) for kind in present]
+    same = {"working": "activations", "peak": "memory"}
+    colours = [colour(same.get(kind, kind)) for kind in present]
     label = json.dumps({kind: titles[kind] for kind in present}, ensure_ascii=False)
     legend = {
         "title": None,
@@ -504,7 +474,7 @@ def _bar_layer(x: Spec, titles: Mapping[str, str], lines: Sequence[Mapping[str, 
         "field": "kind",
         "type": "nominal",
         "scale": {"domain": present, "range": colours},
-        "legend": legend if any(titles.values()) else None,
+        "legend": legend if present != ["peak"] else None,
     }
     pale = {"condition": {"test": "datum.constant === true", "value": 0.35}, "value": 1}
     channels = {"x": x, "y": line_channel("place", 0.5), "opacity": pale, "color": color}

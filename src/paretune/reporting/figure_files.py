@@ -15,7 +15,6 @@ from paretune.reporting.charts import (
     chart_fronts,
     chart_learning_curves,
     chart_memory,
-    chart_memory_parts,
     chart_model_sizes,
     chart_scores,
 )
@@ -77,9 +76,8 @@ def write_figures(
     """Write the charts of each task in each format; returns the files.
 
     ``TASK.png`` has scores beside peak memory; ``TASK-front.png`` the scores over each cost;
-    ``TASK-size.png`` score and memory against model size; ``TASK-bytes.png`` the parts of peak
-    memory; ``TASK-curves.png`` the learning curves. A chart without data is not written. The same
-    records give the same bytes of PNG and SVG.
+    ``TASK-size.png`` score and memory against model size; ``TASK-curves.png`` the learning curves.
+    A chart without data is not written. The same records give the same bytes of PNG and SVG.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -102,7 +100,6 @@ def _collect_figures(task: TaskReport) -> Mapping[str, tuple[list[Chart], int]]:
         "": ([chart_scores(task), chart_memory(task)], 2),
         "-front": (chart_fronts(task), 2),
         "-size": ([chart_model_sizes(task)], 1),
-        "-bytes": ([chart_memory_parts(task)], 1),
         "-curves": ([chart_learning_curves(task)], 1),
     }
     return {

@@ -202,13 +202,12 @@ def _environment() -> Environment:
 
 
 def _draw_task(task: TaskReport) -> dict[str, Any]:
-    """The charts of one task; memory once: by its parts where they are known, else as one bar."""
-    scores, fronts = charts.chart_scores(task), charts.chart_fronts(task)
-    memory = charts.chart_memory_parts(task) or charts.chart_memory(task)
+    """The charts and tables of one task."""
+    fronts = charts.chart_fronts(task)
     costs = ("evaluation", "step", "energy") if task.fronts else tuple(tables.COSTS)
     return {
         "task": task,
-        "bars": [chart for chart in (scores, memory) if chart],
+        "bars": list(filter(None, (charts.chart_scores(task), charts.chart_memory(task)))),
         "fronts": fronts,
         "sizes": charts.chart_model_sizes(task),
         "curves": charts.chart_learning_curves(task),
