@@ -70,7 +70,7 @@ def test_too_long_a_prompt_loses_its_beginning_and_the_completion_its_end(tokeni
 def test_something_stands_before_every_completion(tokenizer: Any) -> None:
     tokenizer.bos_token = None
     text = PromptedText("", "water", special_tokens=False)
-    data = encode_completions([[text]], [None], tokenizer, 16)
+    data = encode_completions([text], [None], tokenizer, 16)
     assert data.ids[0][0][0] == tokenizer.eos_token_id and data.completion_starts == [[1]]
 
 

@@ -102,11 +102,6 @@ def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[i
     return chosen or set(smallest)
 
 
-def count_inseparable(examples: Sequence[Example]) -> int:
-    """How many sets of examples there are that must stay together; most hold one example."""
-    return len(_groups(examples))
-
-
 def _compute_strata(examples: Sequence[Example]) -> list[int]:
     """What is spread over the parts: a label's index (-1 for none), or which fifth a number is."""
     numbers = [e.label for e in examples if isinstance(e.label, float)]
@@ -118,25 +113,23 @@ def _compute_strata(examples: Sequence[Example]) -> list[int]:
 
 def _groups(examples: Sequence[Example]) -> list[list[int]]:
     """Indices that must stay together: linked by a group's name or by an equal text."""
-    parent = list(range(len(examples)))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    first: dict[object, int] = {}
-    for i, example in enumerate(examples):
-        keys: list[object] = [text_key(example)]
-        if example.group is not None:
-            keys.append(example.group)
-        for key in keys:
-            a, b = root(first.setdefault(key, i)), root(i)
-            parent[max(a, b)] = min(a, b)
+    numbers: dict[object, int] = {}
+    links = [
+        (i, len(examples) + numbers.setdefault(key, len(numbers)))
+        for i, example in enumerate(examples)
+        for key in (text_key(example), example.group)
+        if key is not None
+    ]
+    if not links:
+        return []
+    nodes = len(examples) + len(numbers)
+    graph = coo_array((np.ones(len(links)), np.transpose(links)), shape=(nodes, nodes))
     groups: dict[int, list[int]] = defaultdict(list)
-    for i in range(len(examples)):
-        groups[root(i)].append(i)
+    for i, component in enumerate(connected_components(graph, directed=False)[1][: len(examples)]):
+        groups[component].append(i)
     return list(groups.values())
 
 
@@ -208,7 +201,7 @@ def find_obstacle(dataset: Dataset, folds: int) -> str:
     rows = labelled_rows(dataset)
     if len(rows) - -(-len(rows) // folds) < MIN_OUTSIDE_ROWS:
         return f"{len(rows)} labelled rows are too few for {folds} folds"
-    groups, fewest = count_inseparable(rows), max(folds, 4)  # outside a fold: two at least
+    groups, fewest = len(_groups(rows)), max(folds, 4)  # outside a fold: two at least
     if groups < fewest:
         return (
             f"groups and equal texts stay together, and the rows have {groups} of them: {folds} "

@@ -7,8 +7,9 @@ to differ, as in TRL's SFTTrainer and, where no token crosses the border, in lm-
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import DataError, ModelError, first_line
@@ -34,56 +35,46 @@ class PromptedText:
 
 
 def encode_completions(
-    rows: Sequence[Sequence[PromptedText]],
+    texts: Sequence[PromptedText],
     labels: Sequence[Label | None],
     tokenizer: Any,
     max_length: int,
-    masks: Sequence[Sequence[Sequence[bool]] | None] | None = None,
+    masks: Sequence[Sequence[bool]] | None = None,
 ) -> Encoded:
-    """Encode each choice of each example; :attr:`Encoded.completion_starts` says what is scored.
+    """Encode the text of each example; :attr:`Encoded.completion_starts` says what is scored.
 
     What is longer than ``max_length`` loses the beginning of its prompt, behind a first special
     token, down to half of ``max_length``; then the completion loses its end.
 
-    Shapes: ``rows`` (examples, choices), ``labels`` (examples,).
+    Shapes: ``texts``, ``labels`` (examples,).
 
     Args:
-        masks: which tokens of whole texts are scored, (examples, choices, tokens), in place of all
-            that follow the prompt; None for an example without.
+        masks: which tokens of whole texts are scored, (examples, tokens), in place of all that
+            follow the prompt; empty for an example without.
     """
-    flat = [text for choices in rows for text in choices]
-    tokens = iter(_tokenise(flat, tokenizer))
-    grouped, unscored = [], []
-    for row, choices in enumerate(rows):
-        row_masks = None if masks is None else masks[row]
-        pieces, left_out = [], []
-        for choice in range(len(choices)):
-            whole, prompt = next(tokens)
-            mask = [] if row_masks is None else row_masks[choice]
-            first = mask.index(True) if mask else 0
-            piece = _cut(whole, whole[:first] if mask else prompt, tokenizer, max_length)
-            shift = piece[1] - first
-            places = [place + shift for place in range(first, len(mask)) if not mask[place]]
-            pieces.append(piece)
-            left_out.append([place for place in places if place < len(piece[0])])
-        grouped.append(pieces)
-        unscored.append(left_out)
+    pieces, unscored = [], []
+    for row, (whole, prompt) in enumerate(_tokenise(texts, tokenizer)):
+        mask = masks[row] if masks else ()
+        first = mask.index(True) if mask else 0
+        ids, start, cut = _cut(whole, whole[:first] if mask else prompt, tokenizer, max_length)
+        shift = start - first
+        places = (place + shift for place in range(first, len(mask)) if not mask[place])
+        pieces.append((ids, start, cut))
+        unscored.append([[place for place in places if place < len(ids)]])
     return Encoded(
-        ids=[[ids for ids, _, _ in choices] for choices in grouped],
+        ids=[[ids] for ids, _, _ in pieces],
         type_ids=None,
-        lengths=[max(len(ids) for ids, _, _ in choices) for choices in grouped],
+        lengths=[len(ids) for ids, _, _ in pieces],
         labels=list(labels),
-        truncated=[any(cut for _, _, cut in choices) for choices in grouped],
-        completion_starts=[[start for _, start, _ in choices] for choices in grouped],
+        truncated=[cut for _, _, cut in pieces],
+        completion_starts=[[start] for _, start, _ in pieces],
         unscored=None if masks is None else unscored,
     )
 
 
-def completion_lengths(rows: Sequence[Sequence[PromptedText]], tokenizer: Any) -> list[int]:
-    """Tokens of each example's longest text, prompt included, before any cut."""
-    flat = [text for choices in rows for text in choices]
-    sizes = iter([len(ids) for ids, _ in _tokenise(flat, tokenizer)])
-    return [max(next(sizes) for _ in choices) for choices in rows]
+def completion_lengths(texts: Sequence[PromptedText], tokenizer: Any) -> list[int]:
+    """Tokens of each example's text, prompt included, before any cut."""
+    return [len(ids) for ids, _ in _tokenise(texts, tokenizer)]
 
 
 def end_text(completion: str, tokenizer: Any) -> str:
@@ -155,7 +146,22 @@ def mask_answers(example: Example, text: PromptedText, tokenizer: Any) -> list[b
         encoded = tokenizer(
             text.whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        spans = list(_answer_spans(turns, text.whole, tokenizer, example.where))
+        spans = []
+        for place, turn in enumerate(turns):
+            if turn["role"] != "assistant":
+                continue
+            write = partial(tokenizer.apply_chat_template, tokenize=False)
+            begin = write(turns[:place], add_generation_prompt=True) if place else ""
+            end = write(turns[: place + 1])
+            if not text.whole.startswith(begin) or not text.whole.startswith(end):
+                raise DataError(
+                    "the model's chat template writes an earlier answer of this conversation "
+                    "otherwise than its last one.",
+                    where=example.where,
+                    remedy="Remove loss_on, so that the last answer is learnt, or mark answers in "
+                    "the template with {% generation %}.",
+                )
+            spans.append((len(begin), len(end)))
         mask = [
             any(start < end_of and end > begin for begin, end_of in spans)
             for start, end in encoded["offset_mapping"]
@@ -167,30 +173,6 @@ def mask_answers(example: Example, text: PromptedText, tokenizer: Any) -> list[b
             remedy="Remove loss_on, so that the last answer is learnt.",
         )
     return mask
-
-
-def _answer_spans(
-    turns: Sequence[dict[str, str]], whole: str, tokenizer: Any, where: str
-) -> Iterator[tuple[int, int]]:
-    """Where each answer begins and ends in the text of the conversation, in characters."""
-    for place, turn in enumerate(turns):
-        if turn["role"] != "assistant":
-            continue
-        begin = ""
-        if place:
-            begin = tokenizer.apply_chat_template(
-                turns[:place], tokenize=False, add_generation_prompt=True
-            )
-        end = tokenizer.apply_chat_template(turns[: place + 1], tokenize=False)
-        if not whole.startswith(begin) or not whole.startswith(end):
-            raise DataError(
-                "the model's chat template writes an earlier answer of this conversation otherwise "
-                "than its last one.",
-                where=where,
-                remedy="Remove loss_on, so that the last answer is learnt, or mark answers in the "
-                "template with {% generation %}.",
-            )
-        yield len(begin), len(end)
 
 
 def _tokenise(texts: Sequence[PromptedText], tokenizer: Any) -> list[tuple[list[int], list[int]]]:

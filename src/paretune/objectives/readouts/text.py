@@ -99,9 +99,9 @@ class EncodeText:
             StudyError: solved examples are asked for before a conversation.
         """
 
-        def write(place: int, shots: int) -> tuple[PromptedText]:
+        def write(place: int, shots: int) -> PromptedText:
             prompt = self.prompt.last_shots(shots)
-            return (_write_example(examples[place], prompt, tokenizer, prefix),)
+            return _write_example(examples[place], prompt, tokenizer, prefix)
 
         def measure(places: Sequence[int], shots: Sequence[int]) -> list[int]:
             return completion_lengths([*map(write, places, shots)], tokenizer)
@@ -115,8 +115,8 @@ class EncodeText:
         masks = None
         if self.every_answer:
             masks = [
-                [mask_answers(example, text, tokenizer)] if example.messages else None
-                for example, (text,) in zip(examples, texts, strict=True)
+                mask_answers(example, text, tokenizer) if example.messages else []
+                for example, text in zip(examples, texts, strict=True)
             ]
         return encode_completions(texts, labels, tokenizer, limit or max_length, masks)
 
@@ -132,7 +132,7 @@ class CountTokens:
     ) -> dict[str, list[int]]:
         """``{"rows": ...}``, without solved examples."""
         alone = replace(self.prompt, shots=())
-        texts = [(_write_example(example, alone, tokenizer, prefix),) for example in examples]
+        texts = [_write_example(example, alone, tokenizer, prefix) for example in examples]
         return {"rows": completion_lengths(texts, tokenizer)}
 
 
