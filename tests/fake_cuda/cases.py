@@ -7,82 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    DebertaV2Config,
-    DebertaV2ForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    ElectraConfig,
-    ElectraForSequenceClassification,
-    MarianConfig,
-    MarianMTModel,
-    ModernBertConfig,
-    ModernBertForSequenceClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
+from transformers import AutoModelForSequenceClassification
 
 from paretune import methods, objectives
 from paretune.methods.core import options as method_options
+from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.objectives.encoding import Encoded
 from paretune.study import MethodSpec
+from paretune.testing.tiny_models import encoder_tokenizer, random_model
+from paretune.testing.tiny_translators import tiny_translator
 
 DEVICE = "cuda:0"
-WORDS, PLACES = 100, 96
-_SMALL = {
-    "vocab_size": WORDS,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": PLACES,
-    "hidden_dropout_prob": 0.1,
-    "attention_probs_dropout_prob": 0.1,
-    "num_labels": 2,
-}
-_NORMS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-FAMILIES: dict[str, tuple[Any, Any]] = {
-    "bert": (BertForSequenceClassification, BertConfig(**_SMALL)),
-    "roberta": (RobertaForSequenceClassification, RobertaConfig(**_SMALL, **_NORMS)),
-    "distilbert": (
-        DistilBertForSequenceClassification,
-        DistilBertConfig(
-            vocab_size=WORDS, dim=32, n_layers=2, n_heads=4, hidden_dim=48,
-            max_position_embeddings=PLACES, num_labels=2,
-        ),
-    ),
-    "electra": (
-        ElectraForSequenceClassification, ElectraConfig(**_SMALL, embedding_size=16),
-    ),
-    "modernbert": (
-        ModernBertForSequenceClassification,
-        ModernBertConfig(
-            **{**_SMALL, "num_hidden_layers": 3}, local_attention=8, classifier_dropout=0.1,
-            attention_dropout=0.1, embedding_dropout=0.1, mlp_dropout=0.1, pad_token_id=0,
-        ),
-    ),
-    "deberta-v2": (
-        DebertaV2ForSequenceClassification,
-        DebertaV2Config(
-            **_SMALL, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8,
-            max_relative_positions=16, norm_rel_ebd="layer_norm", share_att_key=True,
-        ),
-    ),
-    "marian": (
-        MarianMTModel,
-        MarianConfig(
-            vocab_size=WORDS, decoder_vocab_size=WORDS, d_model=32, encoder_layers=2,
-            decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-            encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=PLACES,
-            pad_token_id=99, decoder_start_token_id=99, eos_token_id=0, forced_eos_token_id=0,
-            dropout=0.1, attention_dropout=0.1, activation_dropout=0.1,
-        ),
-    ),
-}  # fmt: skip
+FAMILIES = ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta-v2", "marian")
 PADDED = ("bert", "marian")
 """Families that are packed, walked without packing too."""
 IMPOSSIBLE = {("modernbert", "bitfit")}
@@ -129,10 +67,21 @@ def encoded(family: str, count: int = 16) -> Encoded:
     return Encoded(ids, own_types, lengths, labels, [False] * count, targets=targets)
 
 
+def make_model(family: str) -> Any:
+    """A tiny model with dropout everywhere; encoders classify into two."""
+    if family == "marian":
+        model = tiny_translator(family)
+    else:
+        config = random_model(family, encoder_tokenizer(family)).config
+        config.num_labels = 2
+        model = AutoModelForSequenceClassification.from_config(config)
+    set_dropout(model, 0.1)
+    return model.eval()
+
+
 def fake_model(family: str, mode: Any) -> LoadedModel:
     """The model with fake tensors on the fake device; its anatomy is that of a real twin."""
-    build, config = FAMILIES[family]
-    model = build(config).eval()
+    model = make_model(family)
     parts = read_anatomy(model)
     names = [name for name, _ in model.named_parameters()]
     head = tuple(n for n in names if any(n.startswith(f"{h}.") for h in parts.head_modules))
