@@ -13,7 +13,9 @@ from ruamel.yaml import YAML
 from support.pages import DOCS, docs_script
 
 import paretune
+from paretune import methods
 from paretune.cli import VERBS
+from paretune.methods import baselines
 from paretune.study import Study
 
 ROOT = DOCS.parent
@@ -80,3 +82,39 @@ def test_the_site_is_built_without_a_broken_link(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "Which fine-tuning method" in index and "https://fonts" not in index
+
+
+@pytest.fixture(scope="module")
+def page_script() -> ModuleType:
+    return docs_script("methods")
+
+
+@pytest.mark.parametrize("name", sorted({*methods.available()} - baselines.NAMES))
+def test_every_file_tells_what_a_reader_looks_for(page_script: ModuleType, name: str) -> None:
+    module = methods.get(name)
+    blocks = "\n".join(page_script.section(module))
+    headings = ["When", "Equation", "Trained parameters", "Start"]
+    if name != "stack":
+        headings.append("Source")
+    assert [word for word in headings if f"- **{word}**: " not in blocks] == []
+
+
+def test_the_baselines_are_described() -> None:
+    assert [name for name in baselines.METHODS if f"- ``{name}``: " not in baselines.__doc__] == []
+
+
+@pytest.fixture(scope="module")
+def exports_script() -> ModuleType:
+    return docs_script("exports")
+
+
+def test_every_exception_is_still_one(exports_script: ModuleType) -> None:
+    """Where PEFT has come to do it, the exception and the sentence about it have to go."""
+    attempts = [
+        *exports_script.prefixes(),
+        *exports_script.prompts(),
+        *exports_script.missing(),
+        exports_script.stacked(),
+    ]
+    obsolete = [(one.method, one.model) for one in attempts if one.error().startswith("none")]
+    assert obsolete == []

@@ -1,3 +1,7 @@
+"""The store's file, and the contract of storages."""
+
+from __future__ import annotations
+
 import math
 import os
 import sqlite3
@@ -10,9 +14,10 @@ from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
 from paretune.files import part_path
-from paretune.store import Predictions, Store, blobs
+from paretune.store import Predictions, Storage, Store, blobs
 from paretune.store.blobs import blob_path
 from paretune.store.encoding import decode_predictions, encode_predictions
+from paretune.testing import StorageContract
 
 ANSWERS = Predictions(("a", "b"), (0, 1), (1, 1), ((0.1, 0.2), (-1e-9, 3.0)))
 
@@ -198,3 +203,8 @@ def test_verify_names_a_study_that_was_changed(tmp_path):
     store = finished(tmp_path)
     store.save_study("0123456789abcdef", "tiny", "text", {"study": "another"})
     assert store.verify() == ["study 0123456789abcdef: its form does not give its hash"]
+
+
+class TestStore(StorageContract):
+    def open(self, folder: Path) -> Storage:
+        return Store.open(folder, create=True)

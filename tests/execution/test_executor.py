@@ -1,4 +1,4 @@
-"""What a worker sets before it computes on a GPU."""
+"""The contract of executors, and what is set up before the first run on a device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ import torch
 from support.tiny_runs import STUDY
 
 from paretune.errors import ParetuneError
+from paretune.execution.executor import Executor
+from paretune.execution.local import LocalExecutor
 from paretune.execution.worker import make_executor
 from paretune.execution.worker_settings import WorkerSettings
+from paretune.testing import ExecutorContract
+
+
+class TestLocalExecutor(ExecutorContract):
+    def executor(self) -> Executor:
+        return LocalExecutor((WorkerSettings(),))
 
 
 def test_on_a_gpu_deterministic_kernels_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,244 @@
+"""Tables of a report beside scores: predictions, model sizes, searches, bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support import fake_records as fake
+from support.report_texts import find_table, texts_by_method
+
+from paretune import why as ask
+from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
+from paretune.errors import StudyError
+from paretune.reporting.build import build_report
+from paretune.reporting.measures import format_ratios
+from paretune.reporting.page import render_page
+from paretune.reporting.search import build_search_table
+from paretune.reporting.table_files import read_values
+from paretune.reporting.tables import (
+    build_memory_table,
+    build_size_table,
+    build_tables,
+    format_rows,
+    group_by_size,
+)
+from paretune.reporting.text.comparison import explain_memory_difference
+from paretune.store.record import ComputeCost, Record
+from paretune.study import MethodSpec, Study
+from paretune.verbs import report as gathering
+
+MIB = 2**20
+
+
+def worked(study: Study) -> list[Record]:
+    """Records that say what they were to do: 40 operations a step, of whatever unit."""
+    work = ComputeCost(40.0, 300 * MIB, 400 * MIB)
+    return [
+        replace(r, measured={**r.measured, "work": asdict(work), "environment": fake.ENVIRONMENT})
+        for r in fake.whole(study)
+    ]
+
+
+def test_the_page_lays_prediction_beside_measurement() -> None:
+    study = fake.study()
+    report = build_report(study, worked(study))
+    table, _ = (find_table(task, "predictions") for task in report.tasks)
+    rows = texts_by_method(table)
+    assert set(rows) == {"full fine-tuning", "LoRA", "prompt tuning"}
+    # Lora is predicted by full (1,890 MiB) and prompt (940 MiB), on two tasks: the middle.
+    assert rows["LoRA"][:3] == ["1.38 GiB", "870 MiB", "1.63 (1 run)"]
+    assert rows["LoRA"][3:] == ["12.0 s", "12.0 s", "1.00 (1.00 to 1.00, 3 runs)"]
+    assert any("Peak memory, predicted to measured over all methods" in n for n in table.notes)
+    text = render_page(report)
+    assert text.count("<summary>Prediction against measurement</summary>") == 2
+    assert re.search(r'id="foresight-1".*Predicted and measured', text)
+
+
+def test_without_a_basis_nothing_is_said() -> None:
+    study = fake.study()
+    report = build_report(study, fake.whole(study))
+    assert [task.find_table("predictions") for task in report.tasks] == [None, None]
+    assert "Prediction against measurement" not in render_page(report)
+
+
+def test_a_ratio_carries_its_runs() -> None:
+    assert format_ratios([(2.0, 1.0)]) == "2.00 (1 run)"
+    assert format_ratios([(2.0, 1.0), (1.0, 1.0), (3.0, 2.0)]) == "1.50 (1.00 to 2.00, 3 runs)"
+
+
+def several(methods=("full", "lora"), sized=("small", "large")):
+    """Two models, of which the second is three times as large."""
+    study = fake.study(tasks=[fake.own_task("t")], models=["small", "large"], methods=list(methods))
+    records = []
+    for record in fake.whole(study):
+        times = 3 if record.run.model.name == "large" else 1
+        added = 1_000_000 if record.run.method.name == "lora" else 0
+        result, measured = dict(record.result), dict(record.measured)
+        if result.get("trained_parameters"):
+            result |= {"trained_parameters": times * result["trained_parameters"]}
+            result["method_parameters"] = added
+        if record.run.stage == "cost" and record.run.model.name in sized:
+            parts = {"weights_bytes": 4 * (50_000_000 * times + added)}
+            measured |= {"precision": "fp32", "components": {**measured["components"], **parts}}
+        records.append(replace(record, result=result, measured=measured))
+    return study, records
+
+
+def test_sizes_are_what_full_fine_tuning_trained() -> None:
+    study, records = several()
+    report = build_report(study, records)
+    (task,) = report.tasks
+    assert [name for name, _ in group_by_size(task)] == ["full fine-tuning", "LoRA", "linear probe"]
+    assert "small (118 M parameters) and large (353 M parameters)" in task.size_comparison
+    assert "Parameters: trained by full fine-tuning, head included." in task.size_comparison
+    table = build_size_table(task)
+    assert table is not None
+    assert ["LoRA", "353 M", "0.77 [0.69, 0.85]", "60 x 3", "870 MiB"] in format_rows(table)
+    rows = read_values(next(table for table in build_tables(report) if table.name == "sizes"))
+    large = next(r for r in rows if (r["method"], r["model"]) == ("full", "large"))
+    assert large["model_parameters"] == 3 * fake.PARAMETERS["full"]
+
+
+def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() -> None:
+    (task,) = build_report(*several(methods=("lora",))).tasks
+    assert "small (50.0 M parameters) and large (150 M parameters)" in task.size_comparison
+    assert "counted from the bytes of weights and buffers" in task.size_comparison
+
+
+@pytest.mark.parametrize("sized", [("small",), ()])
+def test_models_of_unknown_size_are_not_compared(sized) -> None:
+    (task,) = build_report(*several(methods=("lora",), sized=sized)).tasks
+    assert not task.size_comparison and build_size_table(task) is None
+
+
+LORA = {"name": "lora", "rank": 8}
+
+
+def row(label: str, score: float, **options: Any) -> Any:
+    """A row of the report; with options what a search has found, without a plain method."""
+    values: dict[str, Any] = {"name": "auto" if options else "lora", "label": label, **options}
+    run = fake.make_run(fake.study(), "final", "lora", 1).model_copy(
+        update={"method": MethodSpec.model_validate(values), "learning_rate": 1e-3}
+    )
+    cell = SimpleNamespace(
+        model="m", baseline=False, final=(fake.record(run),) * 3, tuning=(), method=label
+    )
+    return SimpleNamespace(
+        cell=cell,
+        title=label,
+        model="m",
+        names={"label": label},
+        interval=SimpleNamespace(estimate=score),
+    )
+
+
+def test_it_is_said_once_whether_a_search_was_worth_it() -> None:
+    """A further one of the front is meant to be cheaper, and a control is none of it."""
+    rows = [
+        row("lora", 0.80),
+        row("auto", 0.85, methods=[LORA]),
+        row("auto-2", 0.70, methods=[LORA], finalist=2),
+        row("auto-random", 0.84, methods=[LORA], sampler="random"),
+        row("auto-tuned-lora", 0.83, methods=[LORA], members=["lora"]),
+    ]
+    grid = build_search_table(rows, [])
+    assert grid is not None and [line["label"] for line in grid.rows] == [r.title for r in rows[1:]]
+    (note,) = grid.notes
+    assert note.startswith(
+        "Was the search worth it? auto (3 final runs) is 0.010 above auto-random"
+    )
+    assert "0.050 above lora, the best method that was set by hand" in note
+
+
+def methods_of(study: Study, records: list[Record]) -> list[Cell]:
+    """The cells of the methods on the first task."""
+    cells = group_into_cells(study, records)
+    return [cell for cell in cells if cell.task == study.tasks[0].key and not cell.baseline]
+
+
+def changed(records: list[Record], method: str, **measured: Any) -> list[Record]:
+    """The records, with the cost of one method measured otherwise."""
+    study = fake.study()
+    others = [r for r in records if not (r.run.stage == "cost" and r.run.method.key == method)]
+    run = fake.make_run(study, "cost", method, 1)
+    base = fake.cost(run, fake.MEGABYTES[method])
+    return [*others, fake.record(base.run, measured={**base.measured, **measured})]
+
+
+def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
+    study = fake.study()
+    records = changed(fake.whole(study), "lora", batch_size=4, not_measured={})
+    full, lora, prompt = methods_of(study, records)
+    assert "not measured under the same conditions (batch 16 against 4)" in " ".join(
+        explain_memory_difference(full, lora)
+    )
+    near = changed(records, "prompt", phases={"train": {"peak_bytes": 880 * 2**20}})
+    cells = methods_of(study, near)
+    assert "cannot be separated" in " ".join(explain_memory_difference(cells[1], cells[2]))
+    shut = changed(records, "prompt", phases={}, not_measured={"phases": "the counter is shut"})
+    prompt = methods_of(study, shut)[2]
+    assert explain_memory_difference(full, prompt) == (
+        "The peak of prompt tuning in training is not known: the counter is shut.",
+    )
+    none = methods_of(study, [r for r in records if r.run.stage != "cost"])[0]
+    assert "no solo measurement yet" in explain_memory_difference(none, lora)[0]
+
+
+def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
+    study = fake.study()
+    longer = {**fake.cost(fake.make_run(study, "cost", "lora", 1), 1.0).measured["components"]}
+    longer["activations_bytes"] = 10**9
+    records = changed(fake.whole(study), "lora", components=longer)
+    grid = build_memory_table(build_report(study, records).tasks[0])
+    assert grid is not None
+    assert grid.above.startswith("One solo measurement each, in a fresh process.")
+    texts = texts_by_method(grid)
+    assert texts["full fine-tuning"] == [
+        "448 MiB", "449 MiB", "898 MiB", "28.6 MiB", "66.7 MiB", "1.85 GiB"
+    ]  # fmt: skip
+    assert texts["LoRA"][3:5] == ["in the rest", "418 MiB"]
+    assert any("room for under the peak" in n and "954 MiB for LoRA" in n for n in grid.notes)
+    assert build_memory_table(build_report(study, []).tasks[0]) is None
+
+
+def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = fake.study()
+    results = gathering.StudyResults(study, Path(), fake.whole(study), [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
+    answers = ask(study, "full", "lora")
+    assert [(one.task, one.model) for one in answers] == [
+        ("topics", "e5-small"), ("entailment", "e5-small")
+    ]  # fmt: skip
+    assert answers[0].gaps[0].part == "optimizer"
+    assert len(ask(study, "full", "head_only", task="topics")) == 1
+    for bad in (("full", "lorra"), ("full", "full"), ("majority", "full")):
+        with pytest.raises(StudyError):
+            ask(study, *bad)
+    with pytest.raises(StudyError, match="It has topics, entailment"):
+        ask(study, "full", "lora", task="nowhere")
+
+
+def test_a_method_is_compared_with_itself_on_a_quantised_base(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = fake.study(
+        models=[{"name": "x/base"}, {"name": "x/base", "quantisation": "nf4"}], methods=["lora"]
+    )
+    records = [
+        fake.cost(fake.make_run(study, "cost", "lora", 1, model=model), megabytes)
+        for model, megabytes in zip(study.models, (870.0, 400.0), strict=True)
+    ]
+    results = gathering.StudyResults(study, Path(), records, [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
+    (answer,) = ask(study, "lora@base-nf4", "lora@base", task="topics")
+    assert (answer.task, answer.model) == ("topics", "base-nf4 and base")
+    assert "400 MiB with LoRA on base-nf4, 870 MiB with LoRA on base" in answer.sentences[0]
+    assert ask(study, "lora", "lora@base")[0].model == "base-nf4 and base"
+    with pytest.raises(StudyError, match="It has base, base-nf4"):
+        ask(study, "lora@gemma", "lora@base")
