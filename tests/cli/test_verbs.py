@@ -232,6 +232,7 @@ def test_run_goes_on_and_keeps_the_findings_for_the_report(
         ]
 
 
+@pytest.mark.wide
 def test_a_run_that_stops_with_an_error_ends_in_8(
     capsys: Any, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from paretune.models.structure.anatomy import read_anatomy
 from paretune.objectives.encoding import Encoded
 from paretune.study import MethodSpec
 from paretune.testing.tiny_models import encoder_tokenizer, random_model
+from paretune.testing.tiny_tasks import small
 from paretune.testing.tiny_translators import tiny_translator
 
 DEVICE = "cuda:0"
@@ -25,13 +26,6 @@ PADDED = ("bert", "marian")
 """Families that are packed, walked without packing too."""
 IMPOSSIBLE = {("modernbert", "bitfit")}
 """ModernBERT has no biases."""
-
-
-def small_options(method: str) -> dict[str, Any]:
-    """Options that keep a method small, of those that it has."""
-    small = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8, "bottleneck": 4}
-    fields = methods.get(method).options.model_fields
-    return {name: value for name, value in small.items() if name in fields}
 
 
 def method_names(family: str) -> list[str]:
@@ -44,7 +38,7 @@ def method_names(family: str) -> list[str]:
             module, objectives.get(kind), tabular=False
         )
         if serves and name not in ("stack", "untuned") and (family, name) not in IMPOSSIBLE:
-            method_options.parse_options(name, module.options, small_options(name))
+            method_options.parse_options(name, module.options, small(name))
             names.append(name)
     return names
 
@@ -102,7 +96,7 @@ def every_case(family: str) -> list[str]:
     """Each method in both precisions, alone, padded where told, and in a fleet where it may be."""
     cases = []
     for method in method_names(family):
-        spec = MethodSpec(name=method, **small_options(method))
+        spec = MethodSpec(name=method, **small(method))
         hows = ["alone", *(["padded"] if family in PADDED else [])]
         alone = methods.configure_method(spec).trains_alone
         hows += [] if alone else ["fleet"]

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from cases import DEVICE, encoded, fake_model, small_options
+from cases import DEVICE, encoded, fake_model
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,6 +28,7 @@ from paretune.models.packing import attention, varlen
 from paretune.models.weight_storage import bf16_parameters
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
+from paretune.testing.tiny_tasks import small
 from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
@@ -153,7 +154,7 @@ def a_run(method: str, precision: str, seed: int = 0) -> Run:
         stage="final",
         task=TaskSpec(name="tiny"),
         model=ModelSpec(name="tiny"),
-        method=MethodSpec.model_validate({"name": method, **small_options(method)}),
+        method=MethodSpec.model_validate({"name": method, **small(method)}),
         learning_rate=1e-3,
         seed=seed,
         training=Training(batch_size=16, max_length=64, precision=precision),

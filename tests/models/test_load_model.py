@@ -169,59 +169,44 @@ def test_a_backbone_with_holes_is_refused(tiny_model, tmp_path, lost):
     assert lost in str(caught.value)
 
 
-def test_a_config_of_another_size_is_refused(tiny_model, tmp_path):
-    folder = tiny_model("bert", tmp_path / "size")
-    change(folder / "config.json", intermediate_size=40)
-    with pytest.raises(ModelError, match="in another shape"):
-        opened(folder)
-
-
-def test_a_truncated_weight_file_is_refused(tiny_model, tmp_path):
-    folder = tiny_model("bert", tmp_path / "cut")
+def cut(folder, tiny_model):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(
-        ModelError, match=r"truncated or damaged \(5,000 of [\d,]+ bytes are there\)"
-    ):
-        opened(folder)
 
 
-def test_a_type_that_transformers_does_not_know(tiny_model, tmp_path):
-    folder = tiny_model("bert", tmp_path / "new")
-    change(folder / "config.json", model_type="bert-of-tomorrow")
-    with pytest.raises(ModelError, match=r"config\.json cannot be used"):
-        opened(folder)
-
-
-def test_no_padding_token(tiny_model, tmp_path):
-    folder = tiny_model("bert", tmp_path / "pad")
-    change(folder / "tokenizer_config.json", pad_token=None)
-    with pytest.raises(ModelError, match="no padding token"):
-        opened(folder)
-
-
-def test_padding_that_would_shift_positions(tiny_model, tmp_path):
-    folder = tiny_model("roberta", tmp_path / "shift")
-    change(folder / "tokenizer_config.json", pad_token="<unk>")  # noqa: S106  (a token of text)
-    with pytest.raises(ModelError, match="counts positions by it"):
-        opened(folder)
-
-
-def test_a_tokenizer_of_another_model(tiny_model, tmp_path):
-    folder = tiny_model("bert", tmp_path / "mixed")
+def mix(folder, tiny_model):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((tiny_model("modernbert") / name).read_bytes())
-    with pytest.raises(ModelError, match="different models"):
-        opened(folder)
 
 
-def test_a_slow_tokenizer(tiny_model, tmp_path):
-    folder = tiny_model("bert", tmp_path / "slow")
+def make_slow(folder, tiny_model):
     (folder / "tokenizer.json").unlink()
     (folder / "vocab.json").write_text('{"<unk>": 0, "<pad>": 1, "a": 2}')
     (folder / "merges.txt").write_text("#version: 0.2\n")
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "CTRLTokenizer"}')
-    with pytest.raises(ModelError, match="no fast version"):
+
+
+def changing(name, **values):
+    return lambda folder, tiny_model: change(folder / name, **values)
+
+
+@pytest.mark.parametrize(
+    ("family", "spoil", "message"),
+    [
+        ("bert", changing("config.json", intermediate_size=40), "in another shape"),
+        ("bert", cut, r"truncated or damaged \(5,000 of [\d,]+ bytes are there\)"),
+        ("bert", changing("config.json", model_type="of-tomorrow"), r"config\.json cannot be used"),
+        ("bert", changing("tokenizer_config.json", pad_token=None), "no padding token"),
+        # It would shift positions.
+        ("roberta", changing("tokenizer_config.json", pad_token="<unk>"), "counts positions by it"),  # noqa: S106
+        ("bert", mix, "different models"),
+        ("bert", make_slow, "no fast version"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused(tiny_model, tmp_path, family, spoil, message):
+    folder = tiny_model(family, tmp_path / "spoilt")
+    spoil(folder, tiny_model)
+    with pytest.raises(ModelError, match=message):
         opened(folder)
 
 

@@ -148,6 +148,7 @@ def write_texts(folder: Path) -> None:
         (folder / f"{part}.csv").write_text("\n".join(lines), encoding="utf-8")
 
 
+@pytest.mark.wide
 def test_a_study_of_it_from_check_to_export(
     tmp_path: Path,
     tiny_model: Any,

@@ -7,12 +7,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+from paretune import methods
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.testing.tiny_models import SENTENCES
 
 WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
 KINDS = ("classification", "pair", "multiple_choice", "regression")
-SMALL = {"rank": 2, "num_virtual_tokens": 4}
+SMALL = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
 """Options that keep a method small."""
 
 
@@ -25,13 +26,16 @@ def tiny_task(
     larger by 1: it can be learnt.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    extra, make_row = _COLUMNS.get(kind, {}), _ROWS.get(kind, _label_row)
+    second = [extra["text_pair"]] if "text_pair" in extra else []
+    columns = ["text", *second, *extra.get("choices", ()), "label"]
     rng = random.Random(f"{kind} {seed}")  # noqa: S311 (a toy's words, no secret)
     for part, rows in (("train", train), ("test", test)):
         with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(_columns(kind))
-            writer.writerows(_row(kind, i, rng) for i in range(rows))
-    shape: dict[str, Any] = {"text": "text", "label": "label", **_COLUMNS.get(kind, {})}
+            writer.writerow(columns)
+            writer.writerows(make_row(i, rng) for i in range(rows))
+    shape: dict[str, Any] = {"text": "text", "label": "label", **extra}
     return TaskSpec(
         name="tiny",
         kind=kind,
@@ -43,7 +47,7 @@ def tiny_task(
 
 def tiny_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) -> Run:
     """A final run of a few steps; ``options`` are the method's, ``training`` overrides settings."""
-    options = changes.pop("options", small(method))
+    options = changes.pop("options") if "options" in changes else small(method)
     training = {
         "batch_size": 8,
         "max_steps": 3,
@@ -62,20 +66,11 @@ def tiny_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) 
 
 
 def small(method: str) -> dict[str, Any]:
-    """Options that make ``method`` small."""
-    if method in ("houlsby", "pfeiffer", "parallel", "adapterdrop"):
-        return {"reduction_factor": 8}
-    if method == "mam":
-        return {"num_virtual_tokens": 4, "reduction_factor": 8}
-    if method == "unipelt":
-        return {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
+    """Options that make ``method`` small: those of :data:`SMALL` that it has."""
     if method == "stack":
         return {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
-    names = {
-        **dict.fromkeys(("lora", "dora", "loha", "lokr"), "rank"),
-        **dict.fromkeys(("prompt", "p_tuning", "prefix"), "num_virtual_tokens"),
-    }
-    return {names[method]: SMALL[names[method]]} if method in names else {}
+    fields = methods.get(method).options.model_fields
+    return {name: value for name, value in SMALL.items() if name in fields}
 
 
 def silent(progress: dict[str, Any]) -> None:
@@ -86,15 +81,6 @@ _COLUMNS: dict[str, dict[str, Any]] = {
     "pair": {"text_pair": "second"},
     "multiple_choice": {"choices": ("one", "two")},
 }
-
-
-def _columns(kind: str) -> list[str]:
-    extra = _COLUMNS.get(kind, {})
-    return ["text", *filter(None, [extra.get("text_pair")]), *extra.get("choices", ()), "label"]
-
-
-def _row(kind: str, i: int, rng: random.Random) -> list[str]:
-    return _ROWS.get(kind, _label_row)(i, rng)
 
 
 def _words(rng: random.Random, low: int, high: int) -> list[str]:

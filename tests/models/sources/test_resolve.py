@@ -96,7 +96,10 @@ def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
     assert resolve_name(folder).weights_hash != source.weights_hash
 
 
-@pytest.mark.parametrize("shard", [7, ["a"], {"a": "b"}, "../x.safetensors", "a/b", "", None])
+@pytest.mark.parametrize(
+    "shard",
+    [7, ["a"], {"a": "b"}, "../x.safetensors", "/etc/passwd", "a/b", "", "\0", "x" * 300, None],
+)
 def test_an_index_with_strange_shards(tiny_model, tmp_path, shard):
     folder = tiny_model("bert", tmp_path / "copy")
     (folder / "model.safetensors").rename(folder / "model-1.safetensors")
