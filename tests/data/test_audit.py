@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,24 +12,7 @@ from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
 from paretune.study import Checks
 
-WORDS = [
-    "ant",
-    "bee",
-    "cat",
-    "dog",
-    "eel",
-    "fox",
-    "gnu",
-    "hen",
-    "ibis",
-    "jay",
-    "kite",
-    "lark",
-    "mole",
-    "newt",
-    "owl",
-    "pig",
-]
+WORDS = re.findall(r"\w+", "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig")
 
 
 def example(part: str, i: int, text: str, label: int | None, second: str | None = None) -> Example:
@@ -57,13 +41,6 @@ def select_findings(data: Dataset, code: str) -> list[Finding]:
 
 def test_clean_data_has_no_errors_or_warnings() -> None:
     assert [f.code for f in audit(dataset())] == ["small-test"]
-
-
-def test_every_finding_names_place_and_remedy() -> None:
-    data = dataset()
-    train = (*data.train, replace(data.train[0], label=1), example("train", 90, " ", 0))
-    for finding in audit(replace(data, train=train, test=(data.train[3],))):
-        assert finding.where and finding.what and finding.remedy
 
 
 def test_leak_is_found_through_case_and_space() -> None:

@@ -192,15 +192,6 @@ def test_an_unusual_column_called_label_is_taken_and_the_reason_says_what_is_unu
     assert len(inferred.task["labels"]) == len({row.split(",")[1].strip() for row in rows})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("case", STRANGE)
-def test_named_columns_need_no_guess(case: str, tmp_path: Path) -> None:
-    rows, _ = STRANGE[case]
-    path = table(tmp_path / "a.csv", "x,z", rows)
-    inferred = infer_task(path, NamedColumns(label="z", text="x"))
-    assert (inferred.task["text"], inferred.task["label"]) == ("x", "z")
-    assert inferred.reasons["label"] == inferred.reasons["text"] == "as you said"
-
-
 def test_two_texts_and_two_sides_may_be_named(tmp_path: Path) -> None:
     rows = [f"Some words {i},Other words {i},{'ab'[i % 2]}" for i in range(20)]
     path = table(tmp_path / "a.csv", "one,two,mark", rows)
@@ -284,13 +275,6 @@ def test_a_comma_parts_decimals_only_where_that_is_beyond_doubt(
     assert uses_decimal_comma(values) is commas
 
 
-def test_a_comma_that_may_be_either_is_refused_as_before(tmp_path: Path) -> None:
-    rows = [f"Text number {i};{1 + i % 9},{i + 100}" for i in range(20)]
-    path = table(tmp_path / "a.csv", "text;n", rows)
-    with pytest.raises(DataError, match='"1,100" is not a finite number'):
-        built({"name": "a", "kind": "regression", "train": str(path), "text": "text", "label": "n"})
-
-
 def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
     rows = [f"h{i},{i % 7},{'flat' if i % 2 else 'house'},{100 + i * 1.5}" for i in range(40)]
     path = table(tmp_path / "houses.csv", "id,rooms,kind,price", rows)
@@ -303,21 +287,6 @@ def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
     data = built(inferred.task)
     assert data.kind == "regression" and data.labels == ("price",) and data.metric == "r2"
     assert data.train[0].features[0] == float(data.train[0].segments[0][0].split()[1].rstrip("."))
-
-
-def test_a_table_of_classes(tmp_path: Path) -> None:
-    rows = [f"{i / 7:.2f},{i % 5},{'ab'[i % 2]}" for i in range(30)]
-    inferred = infer_task(table(tmp_path / "plants.csv", "width,height,class", rows))
-    assert inferred.task["kind"] == "classification" and inferred.task["labels"] == ["a", "b"]
-    assert inferred.task["features"] == ["width", "height"]
-    assert "a table" in inferred.reasons["kind"]
-
-
-def test_numbers_beside_a_text(tmp_path: Path) -> None:
-    rows = [f"A review with the number {i} in it,{i / 9:.3f}" for i in range(40)]
-    inferred = infer_task(table(tmp_path / "reviews.csv", "review,score", rows))
-    assert (inferred.task["kind"], inferred.task["text"]) == ("regression", "review")
-    assert "features" not in inferred.task
 
 
 def test_few_numbers_are_classes(tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from paretune.data.columns import gather_columns
 from paretune.data.infer import NamedColumns, infer_task
-from paretune.data.rows import Row
 from paretune.errors import DataError
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
@@ -293,19 +291,3 @@ def test_a_study_by_hand_on_such_data_is_told_what_it_is(tmp_path: Path) -> None
         warnings(UNSUPPORTED["tokens"][1], tmp_path / "a.parquet", **labelled)
     with pytest.raises(DataError, match="DPO"):
         warnings(UNSUPPORTED["preferences"][1], tmp_path / "b.jsonl", kind="instruction")
-
-
-def test_columns_are_gathered_once_a_value() -> None:
-    class Values(dict[str, object]):
-        def get(self, *key: Any) -> object:  # type: ignore[override]
-            reads.append(key[0])
-            return super().get(*key)
-
-    reads: list[str] = []
-    rows = [Row(Values(text=str(i), label=i % 2), "") for i in range(50)]
-    columns = gather_columns([*rows, Row({"other": 1}, "")])
-    assert columns["label"].values == [*[0, 1] * 25, None] and columns["other"].values == [
-        *[None] * 50,
-        1,
-    ]
-    assert len(reads) == 150

@@ -80,13 +80,6 @@ def test_a_selection_part_without_an_error_leaves_probabilities_under_one() -> N
     assert np.exp(result.log_likelihood) == pytest.approx([0.05, 0.95])
 
 
-def test_logits_that_say_nothing_become_equal_probabilities() -> None:
-    misleading = Part([0, 1] * 9, [1, 0] * 9, [[0.0, 5.0], [5.0, 0.0]] * 9)
-    result = likelihood(label_likelihood(misleading, draw_part(5, labels=2)))
-    assert result.temperature == float("inf")
-    assert np.exp(result.log_likelihood) == pytest.approx([0.5] * 5)
-
-
 def test_a_label_that_train_did_not_have_leaves_a_finite_number() -> None:
     part = Part([0, 1, 2], [0, 1, 1], [[-0.1, -2.3, -1e3], [-2.3, -0.1, -1e3], [-2, -0.2, -1e3]])
     result = likelihood(label_likelihood(part, part))

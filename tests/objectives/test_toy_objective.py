@@ -8,8 +8,6 @@ points of a distribution that the test lays on the path, so that worker processe
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -184,16 +182,3 @@ def walk_through(tmp_path: Path, model: Path, capsys: Any) -> None:
     paretune("export", "counts.yaml", "--method", "lora", "--output", "exported")
     card = (tmp_path / "exported" / "README.md").read_text(encoding="utf-8")
     assert "logits[:, 0].exp().round().tolist()" in card
-
-
-def test_an_unknown_kind_is_named_with_those_that_there_are(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    text = STUDY.format(model="tiny").replace("word_count", "word_counts")
-    (tmp_path / "counts.yaml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "paretune", "check", "counts.yaml"]
-    ran = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 2
-    assert "word_count" in ran.stderr and "regression" in ran.stderr

@@ -83,13 +83,6 @@ def test_listed_labels_give_the_order_and_join_spellings(tmp_path: Path) -> None
     assert {e.label for e in data.train} == {0, 1}
 
 
-def test_unlisted_labels_that_differ_in_case_stay_apart_with_a_warning(tmp_path: Path) -> None:
-    rows = [f"{w},{('Yes', 'no', 'yes')[i % 3]}" for i, w in enumerate(WORDS)]
-    data = load_dataset(spec(csv(tmp_path, "a.csv", "text,label", rows)))
-    assert data.labels == ("Yes", "no", "yes")
-    assert "labels-alike" in codes(data.findings)
-
-
 @pytest.mark.parametrize(
     "spelling",
     [
@@ -274,11 +267,6 @@ def test_a_list_of_labels_in_a_row_is_refused(tmp_path: Path) -> None:
         load_dataset(spec(str(path)))
 
 
-def test_the_papers_template_is_not_for_own_data(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="Texts of your own"):
-        load_dataset(spec(plain(tmp_path), template="paper"))
-
-
 def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
     test = csv(tmp_path, "test.csv", "text,label", ["x,no", "y,yes", "z,no"])
     data = load_dataset(spec(plain(tmp_path), test=test, limit={"train": 11, "test": 2}))
@@ -358,3 +346,8 @@ def test_a_groups_rows_are_drawn_together_where_a_group_has_several(tmp_path: Pa
     half = [row if i < 10 else f"{row.rpartition(',')[0]}," for i, row in enumerate(several)]
     mixed = csv(tmp_path, "mixed.csv", "text,label,who", half)
     assert len(set(tested(at=mixed, group="who")[1])) == 5 + 10
+
+
+def test_the_papers_template_is_not_for_own_data(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="Texts of your own"):
+        load_dataset(spec(plain(tmp_path), template="paper"))

@@ -73,7 +73,7 @@ def replace_comma(value: object) -> object:
 
 
 @dataclass(frozen=True)
-class Column:
+class DataColumn:
     """The values of one column in the order of the rows, and what they show."""
 
     name: str
@@ -137,10 +137,10 @@ class Column:
         return self.is_plain and len(self.distinct) == len(self.values)
 
 
-def gather_columns(rows: Sequence[Row]) -> dict[str, Column]:
+def gather_columns(rows: Sequence[Row]) -> dict[str, DataColumn]:
     """Every column that a row has; None where another row has no value."""
     names = dict.fromkeys(name for row in rows for name in row.values)
-    return {name: Column(name, [row.values.get(name) for row in rows]) for name in names}
+    return {name: DataColumn(name, [row.values.get(name) for row in rows]) for name in names}
 
 
 def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:

@@ -1,8 +1,8 @@
 """Guess a task from a data file, with a reason for each guess: material for `paretune new`.
 
-The columns are looked at once (:class:`paretune.data.columns.Column`). The first schema that fits
-them is taken: two languages, a kind that is refused (:mod:`paretune.data.shapes`), a text for each
-text, instructions, and at last a label in each row. Of the columns that may be the label, the
+The columns are looked at once (:class:`paretune.data.columns.DataColumn`). The first schema that
+fits them is taken: two languages, a kind that is refused (:mod:`paretune.data.shapes`), a text for
+each text, instructions, and at last a label in each row. Of the columns that may be the label, the
 likeliest is taken with its reason; a guess without a name to go by is to be checked.
 """
 

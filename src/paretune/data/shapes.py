@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.data.columns import Column, cell_text
+from paretune.data.columns import DataColumn, cell_text
 from paretune.data.instructions import find_form
 from paretune.errors import DataError
 
-Columns = Mapping[str, Column]
+Columns = Mapping[str, DataColumn]
 
 LABEL = re.compile(
     r"(gold_?)?(label|labels|class|category|target|topic|sentiment|intent|y|answer|correct|"
@@ -117,7 +117,7 @@ def find_verdict(columns: Columns) -> str | None:
     return ratings[0] if ratings else None
 
 
-def holds_label_sets(column: Column) -> bool:
+def holds_label_sets(column: DataColumn) -> bool:
     """Whether most values are several labels: lists, or texts of labels with a separator.
 
     A text counts only where its parts stand in other combinations too: ``Yes, please`` does not.
@@ -296,7 +296,7 @@ def _as_list(value: object) -> object:
     return value
 
 
-def _list_lengths(column: Column) -> list[int]:
+def _list_lengths(column: DataColumn) -> list[int]:
     """The length of each list; nothing where one value is none."""
     lengths = [len(v) for v in map(_as_list, column.values) if isinstance(v, list)]
     return lengths if len(lengths) == len(column.values) else []

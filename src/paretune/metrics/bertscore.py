@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from paretune.metrics.metric import Encoder, ScoreSegments, SegmentMetric
+from paretune.metrics.metric import ScoreSegments, ScoringModel, SegmentMetric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +88,7 @@ def _match_tokens(hypothesis: tuple[Tensor, Tensor], reference: tuple[Tensor, Te
     return float(2 * precision * recall / (precision + recall))
 
 
-def _prepare(language: str, encoder: Encoder | None) -> ScoreSegments:
+def _prepare(language: str, encoder: ScoringModel | None) -> ScoreSegments:
     if encoder is None:
         raise ValueError("BERTScore needs an encoder")
 

@@ -106,7 +106,7 @@ ScoreSegments = Callable[[Sequence[str], Sequence[str]], list[float]]
 """From hypotheses and references to the score of each segment, 0 to 1."""
 
 
-class Encoder(Protocol):
+class ScoringModel(Protocol):
     """The model that a study names for a metric."""
 
     @property
@@ -129,4 +129,4 @@ class SegmentMetric:
 
     name: str
     title: str
-    prepare: Callable[[str, Encoder | None], ScoreSegments]
+    prepare: Callable[[str, ScoringModel | None], ScoreSegments]

@@ -24,7 +24,7 @@ from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import DECODER, ENCODER_DECODER, Topology, topology_of
 from paretune.objectives import Objective
-from paretune.objectives.readouts import by_language_model, for_readout
+from paretune.objectives.readouts import for_readout
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.shard import Shard
 from paretune.store import Store
@@ -334,7 +334,7 @@ def possible_readouts(objective: Objective, topology: Topology) -> tuple[Readout
 
     ``head`` where they cannot at all: opening the model says why.
     """
-    headless = by_language_model(objective) if "causal_lm" in topology.heads else ()
+    headless = objective.readouts if "causal_lm" in topology.heads else ()
     # An LM head that came with the checkpoint is what those read.
     with_head = objective.head in topology.heads and (objective.draws_head or not headless)
     head: tuple[Readout, ...] = ("head",) if with_head else ()

@@ -18,7 +18,6 @@ from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.analysis.statistics.intervals import Interval, score_interval
 from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
-from paretune.objectives.readouts import by_language_model
 from paretune.reporting.parts import (
     LABEL,
     Amount,
@@ -150,7 +149,7 @@ def _find_usual_readouts(cells: Sequence[Cell]) -> Mapping[str, Readout]:
     """How each model usually answers: without a head, where any of its cells shows that it can."""
     usual: dict[str, Readout] = {}
     for cell in cells:
-        headless = by_language_model(cell.objective)
+        headless = cell.objective.readouts
         if cell.readout in headless:
             usual[cell.model] = headless[0]
         usual.setdefault(cell.model, "head")

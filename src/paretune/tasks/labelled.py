@@ -113,13 +113,15 @@ def load_labelled(spec: TaskSpec, *, targets: str) -> Dataset:
     raw = rows
     if spec.drop_unlabelled:
         rows = _drop_unlabelled(rows, label)
-    schema = _make_schema(spec, ())
-    labels: tuple[str, ...] = (label,)
+    options: tuple[str, ...] = ()
     if targets == "choices":
         rows, options = _expand_choices(rows, spec.choices or ())
+    schema = _make_schema(spec, options)
+    labels: tuple[str, ...] = (label,)
+    if options:
         labels = tuple(str(i) for i in range(len(options)))
         parser = choice_parser(options, spec.labels or rows.declared)
-        schema = replace(_make_schema(spec, options), parse_label=parser)
+        schema = replace(schema, parse_label=parser)
     elif targets == "numbers":
         rows = convert_decimal_commas(rows, [label, *(spec.features or ())])
         schema = replace(schema, parse_label=parse_number_label)
@@ -190,7 +192,8 @@ def _expand_choices(rows: TaskRows, choices: Sequence[str]) -> tuple[TaskRows, t
             remedy="Name a column for each choice, or one that holds lists.",
         )
     names = tuple(f"{name}[{i}]" for i in range(len(first)))
-    lengths = [(row, _list_length(row.values.get(name))) for row in every]
+    cells = ((row, row.values.get(name)) for row in every)
+    lengths = [(row, len(cell) if isinstance(cell, list) else 0) for row, cell in cells]
     raise_for_findings(
         [
             Finding(
@@ -213,10 +216,6 @@ def _expand_choices(rows: TaskRows, choices: Sequence[str]) -> tuple[TaskRows, t
         ]
 
     return rows.map(expand), names
-
-
-def _list_length(value: object) -> int:
-    return len(value) if isinstance(value, list) else 0
 
 
 def _make_schema(spec: TaskSpec, options: Sequence[str]) -> Schema:

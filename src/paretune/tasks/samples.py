@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +71,6 @@ def copy_sample(name: str, folder: Path) -> list[Path]:
     return copies
 
 
-def _reader(folder: str, ending: str) -> Callable[[TaskSpec, str, Path | None], TaskRows]:
-    """A reader of ``samples/FOLDER/train.ENDING`` and ``test.ENDING``."""
-
-    def read(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
-        if spec.source is not None:
-            raise StudyError(
-                f"task {spec.key} comes with paretune and takes no source.", remedy="Remove it."
-            )
-        place = SAMPLES_FOLDER / folder.format(language=language)
-        return TaskRows(read_rows(place / f"train.{ending}"), read_rows(place / f"test.{ending}"))
-
-    return read
-
-
 def _sample(
     name: str,
     files: str,
@@ -94,13 +80,21 @@ def _sample(
 ) -> Task:
     """A sample task; ``files`` is where they lie, without ``train`` and ``test``."""
     folder, _, ending = files.rpartition(".")
+
+    def read(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
+        if spec.source is not None:
+            what = f"task {spec.key} comes with paretune and takes no source."
+            raise StudyError(what, remedy="Remove it.")
+        place = SAMPLES_FOLDER / folder.format(language=language)
+        return TaskRows(read_rows(place / f"train.{ending}"), read_rows(place / f"test.{ending}"))
+
     return Task(
         name=name,
         languages=languages,
         metric=metric,
         licence=dict.fromkeys(languages, "CC0-1.0"),
         source=dict.fromkeys(languages, "written for paretune; see the README beside the files"),
-        read_rows=_reader(folder, ending),
+        read_rows=read,
         **about,
     )
 

@@ -18,7 +18,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 from paretune.errors import MissingDependencyError
-from paretune.metrics.metric import Encoder, ScoreSegments, SegmentMetric
+from paretune.metrics.metric import ScoreSegments, ScoringModel, SegmentMetric
 from paretune_slovene.metrics.nltk_words import LANGUAGES, load_tokeniser
 from paretune_slovene.metrics.wordnet import find_wordnet
 
@@ -101,7 +101,7 @@ def _count_chunks(pairs: list[tuple[int, int]]) -> int:
     return 1 + sum((b[0] - a[0], b[1] - a[1]) != (1, 1) for a, b in pairwise(pairs))
 
 
-def _prepare(language: str, encoder: Encoder | None) -> ScoreSegments:
+def _prepare(language: str, encoder: ScoringModel | None) -> ScoreSegments:
     if language not in LANGUAGES:
         raise MissingDependencyError(
             f'METEOR is computed for {" and ".join(LANGUAGES)}, not for "{language}".',

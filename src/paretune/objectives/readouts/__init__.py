@@ -27,11 +27,6 @@ _MAKE: dict[Readout, Callable[[Objective, Prompt], Objective]] = {
 }
 
 
-def by_language_model(objective: Objective) -> tuple[Readout, ...]:
-    """How a causal language model answers such tasks without a head, the usual way first."""
-    return tuple(readout for readout in objective.readouts if readout in _MAKE)
-
-
 def for_readout(objective: Objective, readout: Readout, prompt: Prompt | None) -> Objective:
     """The objective as this readout trains and predicts it.
 
@@ -40,8 +35,8 @@ def for_readout(objective: Objective, readout: Readout, prompt: Prompt | None) -
     """
     if readout == "head":
         return objective
-    if prompt is None or readout not in by_language_model(objective):
-        can = ", ".join(("head", *by_language_model(objective)))
+    if prompt is None or readout not in objective.readouts:
+        can = ", ".join(("head", *objective.readouts))
         task = objective.name.replace("_", " ")
         raise StudyError(
             f"readout {readout} does not serve a {task} task.", remedy=f"It has {can}."
