@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from paretune.analysis.cell import Cell
     from paretune.analysis.run_selection import SelectedRun
-    from paretune.training.caches import ProcessCache
     from paretune_slovene.slobench.submission_card import SubmittedTask
 
 
@@ -108,11 +107,22 @@ def export_slobench(
     from paretune_slovene.slobench.evaluate import open_release
     from paretune_slovene.slobench.submission import open_submission
     from paretune_slovene.slobench.submission_card import render_submission_card
-    from paretune_slovene.slobench.superglue_submission import common_source, find_superglue_tasks
+    from paretune_slovene.slobench.superglue_submission import (
+        check_all_tasks,
+        common_source,
+        find_superglue_tasks,
+    )
 
     superglue = find_superglue_tasks(study)
     translations = _select_translation(study, source, task)
-    _check_tasks(study, superglue, translations, release)
+    if superglue or not translations:
+        check_all_tasks(study, superglue)
+    elif release is not None:
+        raise StudyError(
+            "has no task of SuperGLUE, to which --release belongs.",
+            where=f"study {study.study}",
+            remedy="Leave it out; --source is the file to translate.",
+        )
     target = Path(output) if output is not None else Path("exports", study.study, "slobench")
     check_target(target)
     results = load_results(study, store)
@@ -131,40 +141,45 @@ def export_slobench(
     releases = []
     if superglue:
         releases.append(open_release(release or common_source(superglue)))
-    label_requests = [
-        superglue_submission.prepare_superglue(name, selected[name], releases[0], caches)
+    rows = {
+        name: superglue_submission.match_rows(
+            name, caches.dataset(selected[name].record.run.task), releases[0]
+        )
         for name in superglue
-    ]
+    }
+    sources = []
     if source is not None:
         releases.append(open_submission(source))
-    text_requests = [
-        translation_submission.prepare_translation(spec.key, selected[spec.key], releases[-1])
-        for spec in translations
-    ]
-    _refuse_changed(selected.values(), caches)
+        sources = translation_submission.read_source(releases[-1])
+    for run in selected.values():
+        if caches.identify(run.record.run) != run.record.run_id:
+            raise StoreError(
+                "its data, its model's files or the method's code are not those it was trained "
+                "with.",
+                where=" x ".join(run.record.run.cell),
+                remedy="Run the study again: what is unchanged stays.",
+            )
 
     parts: list[SubmittedTask] = []
     answers, lines = {}, {}
     with Store.open(results.folder) as opened:
-
-        def load_weights(name: str, num_rows: int, run: SelectedRun) -> bytes | None:
-            tell(f"{name}: {num_rows:,} rows by {' x '.join(run.record.run.cell)}")
-            if run.baseline:
-                return None
-            return restore.load_or_retrain(run.record, opened, train_again=train_again, tell=tell)
-
-        for request in label_requests:
-            trained_weights = load_weights(request.name, len(request.rows), request.by)
-            answers[request.name], part = superglue_submission.answer_superglue(
-                request, caches, trained_weights
-            )
-            parts.append(part)
-        for text_request in text_requests:
-            num_rows = len(text_request.sources)
-            trained_weights = load_weights(text_request.name, num_rows, text_request.by)
-            lines[text_request.file], part = translation_submission.answer_translation(
-                text_request, caches, trained_weights
-            )
+        for name, run in selected.items():
+            count = len(rows.get(name, sources))
+            tell(f"{name}: {count:,} rows by {' x '.join(run.record.run.cell)}")
+            weights = None
+            if not run.baseline:
+                weights = restore.load_or_retrain(
+                    run.record, opened, train_again=train_again, tell=tell
+                )
+            if name in rows:
+                answers[name], part = superglue_submission.answer_superglue(
+                    name, rows[name], run, caches, weights
+                )
+            else:
+                texts, part = translation_submission.answer_translation(
+                    name, sources, run, caches, weights
+                )
+                lines[part.file] = texts
             parts.append(part)
     warnings: list[Finding] = []
     readme = render_submission_card(study, parts, releases)
@@ -175,24 +190,6 @@ def export_slobench(
             warnings += translation_submission.write_translation(folder / name, texts, releases[-1])
         (folder / "README.md").write_text(readme, encoding="utf-8")
     return SubmissionResult(target, tuple(parts), tuple(warnings), readme)
-
-
-def _check_tasks(
-    study: Study,
-    superglue: Mapping[str, Sequence[TaskSpec]],
-    translations: Sequence[TaskSpec],
-    release: Path | None,
-) -> None:
-    from paretune_slovene.slobench.superglue_submission import check_all_tasks
-
-    if superglue or not translations:
-        check_all_tasks(study, superglue)
-    elif release is not None:
-        raise StudyError(
-            "has no task of SuperGLUE, to which --release belongs.",
-            where=f"study {study.study}",
-            remedy="Leave it out; --source is the file to translate.",
-        )
 
 
 def _select_translation(study: Study, source: Path | None, task: str | None) -> list[TaskSpec]:
@@ -241,15 +238,3 @@ def _select_runs(
             remedy="Run the study first; `paretune report` shows what there is.",
         )
     return selected
-
-
-def _refuse_changed(runs: Iterable[SelectedRun], caches: ProcessCache) -> None:
-    """Check that data, model files and method code are those with which the runs were trained."""
-    for run in runs:
-        if caches.identify(run.record.run) != run.record.run_id:
-            raise StoreError(
-                "its data, its model's files or the method's code are not those it was trained "
-                "with.",
-                where=" x ".join(run.record.run.cell),
-                remedy="Run the study again: what is unchanged stays.",
-            )

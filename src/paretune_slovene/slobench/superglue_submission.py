@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paretune.analysis.run_selection import SelectedRun
@@ -26,44 +25,23 @@ from paretune_slovene.slobench.submission_card import SubmittedTask, list_notes
 NAME = "superglue.zip"
 
 
-@dataclass(frozen=True)
-class SuperglueRequest:
-    """One of the six tasks to be answered.
-
-    Attributes:
-        dataset: its unlabelled examples are what is answered.
-    """
-
-    name: str
-    by: SelectedRun
-    dataset: Dataset
-    rows: list[Key]
-
-
-def prepare_superglue(
-    name: str, by: SelectedRun, release: Submission, caches: ProcessCache
-) -> SuperglueRequest:
-    """Match the rows of one task with the study's data.
-
-    Raises:
-        DataError: the release has other rows than the study's data.
-    """
-    dataset = caches.dataset(by.record.run.task)
-    rows = match_rows(name, dataset, superglue_zip.read_rows(release, name))
-    return SuperglueRequest(name, by, dataset, rows)
-
-
 def answer_superglue(
-    request: SuperglueRequest, caches: ProcessCache, weights: bytes | None
+    name: str, rows: Sequence[Key], by: SelectedRun, caches: ProcessCache, weights: bytes | None
 ) -> tuple[Answers, SubmittedTask]:
-    """The answers to one task, and its entry in the card."""
-    run, examples = request.by.record.run, request.dataset.unlabelled
-    labels, cut = predict(run, request.dataset, examples, caches, weights)
-    answers = spell_labels(request.name, request.rows, labels)
+    """The answers to the unlabelled examples of one task, and its entry in the card.
+
+    Args:
+        rows: of the release, in the order of the examples (:func:`match_rows`).
+    """
+    run = by.record.run
+    dataset = caches.dataset(run.task)
+    labels, cut = predict(run, dataset, dataset.unlabelled, caches, weights)
+    # The built-in tasks have their labels in SloBench's order.
+    answers = {key: LABELS[name][label] for key, label in zip(rows, labels, strict=True)}
     distinct = set(answers.values())
     constant = str(distinct.pop()) if len(distinct) == 1 else None
-    notes = list_notes(request.by, cut=cut, rows=len(answers), constant=constant)
-    return answers, SubmittedTask(request.name, NAME, len(answers), request.by, notes)
+    notes = list_notes(by, cut=cut, rows=len(answers), constant=constant)
+    return answers, SubmittedTask(name, NAME, len(answers), by, notes)
 
 
 def write_superglue(
@@ -136,13 +114,13 @@ def common_source(specs: Mapping[str, Sequence[TaskSpec]]) -> Path | None:
     return None if source is None else Path(source)
 
 
-def match_rows(task: str, dataset: Dataset, release_keys: Iterable[Key]) -> list[Key]:
+def match_rows(task: str, dataset: Dataset, release: Submission) -> list[Key]:
     """The release's row of each unlabelled example of the dataset, in their order.
 
     Raises:
         DataError: the examples are not the rows of the release, all of them, each once.
     """
-    rows = set(release_keys)
+    rows = set(superglue_zip.read_rows(release, task))
     numbers = [example.uid.partition(":")[2] for example in dataset.unlabelled]
     keys = [_parse_key(task, number) for number in numbers]
     num_missing = len(rows - set(keys))
@@ -160,11 +138,6 @@ def match_rows(task: str, dataset: Dataset, release_keys: Iterable[Key]) -> list
             "or name the release that it was read from: --release PATH.",
         )
     return [key for key in keys if key is not None]
-
-
-def spell_labels(task: str, rows: Sequence[Key], labels: Sequence[int]) -> Answers:
-    """Each row's label as SloBench spells it; the built-in tasks have them in the same order."""
-    return {key: LABELS[task][label] for key, label in zip(rows, labels, strict=True)}
 
 
 def _parse_key(task: str, number: str) -> Key | None:

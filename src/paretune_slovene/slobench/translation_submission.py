@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.analysis.run_selection import SelectedRun
@@ -113,22 +112,8 @@ def write_translations(path: Path, translations: Sequence[str]) -> Path:
     return write_zip(path, {NAME: "".join(f"{line}\n" for line in translations)})
 
 
-@dataclass(frozen=True)
-class TranslationRequest:
-    """A translation task to be answered."""
-
-    name: str
-    by: SelectedRun
-    sources: list[str]
-
-    @property
-    def file(self) -> str:
-        """The zip's name."""
-        return f"{make_file_name(self.name)}.zip"
-
-
-def prepare_translation(name: str, by: SelectedRun, source: Submission) -> TranslationRequest:
-    """Read the sentences to translate.
+def read_source(source: Submission) -> list[str]:
+    """The sentences to translate.
 
     Raises:
         DataError: the source is not one file of text, or one of its lines is empty, for which
@@ -142,26 +127,32 @@ def prepare_translation(name: str, by: SelectedRun, source: Submission) -> Trans
             where=str(source.path),
             remedy="A submission has a line for each line of the source, and none is empty.",
         )
-    return TranslationRequest(name, by, lines)
+    return lines
 
 
 def answer_translation(
-    request: TranslationRequest, caches: ProcessCache, weights: bytes | None
+    name: str,
+    sources: Sequence[str],
+    by: SelectedRun,
+    caches: ProcessCache,
+    weights: bytes | None,
 ) -> tuple[list[str], SubmittedTask]:
     """The translations, and their entry in the card.
 
     SloBench refuses a submission with an empty line or with a line that begins with the end of a
     sentence. So an empty translation is replaced by its source, and such a line is changed.
     """
-    run = request.by.record.run
+    run = by.record.run
     dataset = caches.dataset(run.task)
-    sources = enumerate(request.sources, 1)
-    examples = [Example(f"line {i}", ((s, None),), None, f"line {i}") for i, s in sources]
+    examples = [
+        Example(f"line {i}", ((source, None),), None, f"line {i}")
+        for i, source in enumerate(sources, 1)
+    ]
     translations, cut = predict(run, dataset, examples, caches, weights)
     texts = [" ".join(text.split()) for text in translations]
     empty = [number for number, text in enumerate(texts, 1) if not text]
-    texts = [text or " ".join(request.sources[i].split()) for i, text in enumerate(texts)]
-    notes = list(list_notes(request.by, cut=cut, rows=len(texts), constant=None))
+    texts = [text or " ".join(sources[i].split()) for i, text in enumerate(texts)]
+    notes = list(list_notes(by, cut=cut, rows=len(texts), constant=None))
     if empty:
         some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
         count = pluralise(len(empty), "translation")
@@ -173,7 +164,8 @@ def answer_translation(
         for number, (before, after) in enumerate(zip(texts, safe, strict=True), 1)
         if before != after
     ]
-    return safe, SubmittedTask(request.name, request.file, len(safe), request.by, tuple(notes))
+    file = f"{make_file_name(name)}.zip"
+    return safe, SubmittedTask(name, file, len(safe), by, tuple(notes))
 
 
 def write_translation(path: Path, texts: Sequence[str], source: Submission) -> list[Finding]:
