@@ -100,11 +100,11 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
     from paretune.objectives.readouts import for_readout
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
     from paretune.training.caches import ProcessCache
-    from paretune.training.forward.micro_batch import Compute, StepBatch
+    from paretune.training.forward.passes import Compute, StepBatch
     from paretune.training.forward.select import make_forward
     from paretune.training.loop import accumulate_gradients
     from paretune.training.prepare import allows_bf16_weights, prepare
-    from paretune.training.runs.optimiser import RunOptimizer
+    from paretune.training.run_state import RunOptimizer
 
     warm_libraries()
     rows = Path(options.scratch) / "rows.jsonl"

@@ -10,10 +10,10 @@ from workload import Work
 
 from paretune import objectives
 from paretune.training.fleet import RunParameters, SharedModel
-from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.passes import StepBatch
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights
-from paretune.training.runs.optimiser import RunOptimizer
+from paretune.training.run_state import RunOptimizer
 
 
 class FleetSide:

@@ -11,13 +11,13 @@ from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.study import Run
 from paretune.tasks import objective_of
+from paretune.training import Outcome
 from paretune.training.caches import Parts
+from paretune.training.checkpoint import CheckpointFile
 from paretune.training.fleet import RunParameters, SharedModel
-from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.passes import StepBatch
 from paretune.training.loop import train_step
-from paretune.training.recovery.checkpoint import CheckpointFile
-from paretune.training.runs.outcome import Outcome
-from paretune.training.runs.run_state import RunState
+from paretune.training.run_state import RunState
 
 
 def open_run(

@@ -24,11 +24,11 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import set_dropout
 from paretune.models.load import reset_head
 from paretune.objectives.encoding import Encoded
-from paretune.training.forward.micro_batch import Compute, StepBatch
+from paretune.training.forward.passes import Compute, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare
-from paretune.training.runs.optimiser import RunOptimizer
+from paretune.training.run_state import RunOptimizer
 
 RATE = 1e-4
 """Of the timed steps: labels are random, and nothing shall blow up."""

@@ -34,7 +34,7 @@ from paretune.measuring.cost_estimation import (
     estimate_compute_cost,
     measure_shape,
 )
-from paretune.measuring.speed import MachineSpeed
+from paretune.measuring.machine import MachineSpeed
 
 BATCHES, WARM_UP = 8, 3
 

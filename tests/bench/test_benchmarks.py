@@ -160,7 +160,7 @@ def test_predicted_steps_have_parts_that_are_fitted_again(toy: str) -> None:
     from step_seconds import fit_factors, time_steps
     from workload import Work
 
-    from paretune.measuring.speed import MachineSpeed
+    from paretune.measuring.machine import MachineSpeed
 
     speed = MachineSpeed({"fp32": 2.0, "bf16": 4.0}, gigabytes_per_second=1.0)
     rows = [

@@ -25,8 +25,8 @@ from paretune.owner import owner_of
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.store.blobs import write_blob
+from paretune.training import TrainerOptions
 from paretune.training.forward.activation_cache import load_or_compute
-from paretune.training.runs.outcome import TrainerOptions
 from paretune.training.trainer import Trainer
 
 

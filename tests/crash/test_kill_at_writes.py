@@ -17,8 +17,8 @@ from torch import nn
 
 from paretune.files import create_folder, has_valid_checksum, write_atomically
 from paretune.store.blobs import write_blob
+from paretune.training.checkpoint import CheckpointFile, Progress, read_progress
 from paretune.training.forward.activation_cache import load_or_compute
-from paretune.training.recovery.checkpoint import CheckpointFile, Progress, read_progress
 
 STEPS = ("fsync", "open", "replace", "rename", "rmdir", "mkdir", "unlink")
 """What a write consists of, as the functions of ``os`` that the package calls."""

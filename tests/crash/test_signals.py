@@ -22,7 +22,7 @@ from test_real_kill import PARETUNE
 
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import RunStatus, Store
-from paretune.training.recovery.checkpoint import read_progress
+from paretune.training.checkpoint import read_progress
 
 FORKING = WorkerSettings(stages=("cost",), fork=True).to_json()
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)

@@ -17,14 +17,14 @@ from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradicti
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.measuring.speed import MachineSpeed
+from paretune.measuring.machine import MachineSpeed
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.reporting.rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
-from paretune.training.runs.outcome import Outcome
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
 

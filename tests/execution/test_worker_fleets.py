@@ -22,7 +22,7 @@ from paretune.execution.worker import (
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.study import Run
-from paretune.training.runs.outcome import FleetOutOfMemoryError
+from paretune.training import FleetOutOfMemoryError
 
 
 class FleetExecutor(FakeExecutor):

@@ -24,18 +24,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from paretune import objectives
 from paretune.models import dropout
-from paretune.models.packing import attention, varlen
+from paretune.models.packing import attention
 from paretune.models.weight_storage import bf16_parameters
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.testing.tiny_tasks import small
 from paretune.training.fleet import RunParameters, SharedModel
-from paretune.training.forward.micro_batch import Compute, StepBatch
+from paretune.training.forward.passes import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare
-from paretune.training.runs.optimiser import RunOptimizer
-from paretune.training.runs.run_state import copy_tensors, copy_to_cpu
+from paretune.training.run_state import RunOptimizer, copy_tensors, copy_to_cpu
 
 
 class Strict(TorchDispatchMode):
@@ -180,7 +179,7 @@ def make_batch(run: Run, data: Any, rows: Sequence[int], pass_overhead_tokens: i
 def step(case: str) -> None:
     """One whole training step of the case; raises what stops it."""
     family, method, precision, how = case.split("/")
-    os.environ[varlen.VARIABLE] = "torch" if how == "varlen" else "own"
+    os.environ[attention.VARIABLE] = "torch" if how == "varlen" else "own"
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     loaded = fake_model(family, mode)
     run, data = a_run(method, precision), encoded(family)

@@ -13,7 +13,7 @@ from support.method_contract import METHODS, REFUSED, serves
 
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder
-from paretune.training.runs.outcome import TrainerOptions
+from paretune.training import TrainerOptions
 from paretune.training.trainer import train_run
 
 TIME_IS_UP = "the time was up"

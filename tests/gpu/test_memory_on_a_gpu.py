@@ -15,7 +15,7 @@ from paretune.measuring import devices
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.memory import PeakMeter, choose_counter, warm_libraries
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.runs.outcome import TrainerOptions
+from paretune.training import TrainerOptions
 from paretune.training.trainer import Trainer
 
 pytestmark = pytest.mark.gpu

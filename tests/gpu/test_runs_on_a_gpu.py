@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load as from_bytes
 
 from paretune.measuring.devices import query_gpu, resolve_device
-from paretune.models.packing import varlen
+from paretune.models.packing import attention
 from paretune.store import Claim
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.runs.outcome import FleetOutOfMemoryError, TrainerOptions
+from paretune.training import FleetOutOfMemoryError, TrainerOptions
 from paretune.training.trainer import Trainer, train_run
 
 pytestmark = pytest.mark.gpu
@@ -88,7 +88,7 @@ def test_torchs_attention_is_ours(
 ) -> None:
     """Of no effect on a CPU, which these kernels are not for."""
     ours = losses(trained(family, "lora", device, precision=precision))
-    monkeypatch.setenv(varlen.VARIABLE, "torch")
+    monkeypatch.setenv(attention.VARIABLE, "torch")
     theirs = losses(trained(family, "lora", device, precision=precision))
     assert theirs == pytest.approx(ours, rel=1e-4 if precision == "fp32" else 3e-2)
 

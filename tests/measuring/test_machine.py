@@ -11,10 +11,10 @@ import psutil
 import pytest
 import torch
 
-from paretune.measuring import devices, machine, processor, speed
+from paretune.measuring import devices, machine, processor
 from paretune.measuring.devices import Gpu
 from paretune.measuring.machine import describe_device, describe_environment
-from paretune.models.packing import varlen
+from paretune.models.packing import attention
 from paretune.store.record import ComputeCost
 from paretune.verbs.doctor import _describe_device, doctor
 
@@ -139,11 +139,11 @@ def test_flags_are_whole_words(tmp_path):
 
 def test_without_native_bf16_it_is_not_timed(monkeypatch):
     monkeypatch.setattr(devices, "read_bf16_flags", list)
-    assert speed.measure_bf16_speedup("cpu") is None
-    machine = speed.measure_matmul_speed()
-    assert "bf16_one_thread" not in machine
-    assert set(machine["not_measured"]) == {"bf16_one_thread", "bf16_all_threads"}
-    assert "no avx512_bf16" in machine["not_measured"]["bf16_one_thread"]
+    assert machine.measure_bf16_speedup("cpu") is None
+    speed = machine.measure_matmul_speed()
+    assert "bf16_one_thread" not in speed
+    assert set(speed["not_measured"]) == {"bf16_one_thread", "bf16_all_threads"}
+    assert "no avx512_bf16" in speed["not_measured"]["bf16_one_thread"]
 
 
 def test_the_speedup_is_a_ratio_of_medians(monkeypatch):
@@ -152,8 +152,8 @@ def test_the_speedup_is_a_ratio_of_medians(monkeypatch):
     def took(work, device):
         return 1.0 if torch.is_autocast_enabled("cpu") else 2.0
 
-    monkeypatch.setattr(speed, "_time_once", took)
-    assert speed.measure_bf16_speedup("cpu") == pytest.approx(2.0)
+    monkeypatch.setattr(machine, "_time_once", took)
+    assert machine.measure_bf16_speedup("cpu") == pytest.approx(2.0)
 
 
 RULES = [
@@ -196,18 +196,18 @@ def test_the_vendor_is_read_from_cpuinfo(tmp_path):
 
 def test_speed_is_believable_and_leaves_the_threads_alone():
     before = torch.get_num_threads()
-    machine = speed.measure_matmul_speed()
+    speed = machine.measure_matmul_speed()
     assert torch.get_num_threads() == before
-    assert 0.05 < machine["fp32_one_thread"] < 1e5
-    assert 0.05 < machine["fp32_all_threads"] < 1e6  # on a busy machine below that of one thread
-    assert 0.005 < machine["gigabytes_per_second"] < 1e5
+    assert 0.05 < speed["fp32_one_thread"] < 1e5
+    assert 0.05 < speed["fp32_all_threads"] < 1e6  # on a busy machine below that of one thread
+    assert 0.005 < speed["gigabytes_per_second"] < 1e5
 
 
 def test_steps_take_what_products_and_memory_take() -> None:
-    machine = speed.MachineSpeed({"fp32": 2.0, "bf16": 8.0}, gigabytes_per_second=4.0)
+    speed = machine.MachineSpeed({"fp32": 2.0, "bf16": 8.0}, gigabytes_per_second=4.0)
     work = ComputeCost(8e9, held_bytes=1, saved_bytes=1, moved_bytes=2_000_000_000)
-    assert machine.predict_step_seconds(work, "fp32") == pytest.approx(4.5)
-    assert machine.predict_step_seconds(work, "bf16") == pytest.approx(1.5)
+    assert speed.predict_step_seconds(work, "fp32") == pytest.approx(4.5)
+    assert speed.predict_step_seconds(work, "bf16") == pytest.approx(1.5)
 
 
 def test_doctor_shows_the_machine_and_what_it_cannot_measure(monkeypatch):
@@ -259,7 +259,7 @@ def an_old_and_a_new_card(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(devices, "read_millijoules", energy)
     monkeypatch.setattr(devices, "why_nvml_unavailable", lambda: "")
-    monkeypatch.delenv(varlen.VARIABLE, raising=False)
+    monkeypatch.delenv(attention.VARIABLE, raising=False)
 
 
 def test_each_card_has_what_it_can_do_and_what_it_cannot(an_old_and_a_new_card: None) -> None:

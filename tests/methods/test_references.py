@@ -24,7 +24,7 @@ from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
-from paretune.training.runs.optimiser import make_adamw
+from paretune.training.run_state import make_adamw
 
 STEPS = 10
 

@@ -19,8 +19,7 @@ from paretune.data.example import Example
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.readouts import for_readout
 from paretune.training.evaluation.predict import evaluate_alone
-from paretune.training.forward.micro_batch import Compute
-from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.passes import Compute, PlainForward, PlainSplitter
 
 KEPT = json.loads((Path(__file__).parent / "lm_eval.json").read_text(encoding="utf-8"))
 NAMES = {

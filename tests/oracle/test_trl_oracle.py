@@ -20,8 +20,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
 from paretune.objectives.readouts import for_readout
-from paretune.training.forward.micro_batch import Compute, MicroBatch
-from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.passes import Compute, MicroBatch, PlainForward, PlainSplitter
 
 INSTRUCTION = for_readout(objectives.get("instruction"), "text", Prompt(delimiter=""))
 KEPT = json.loads((Path(__file__).parent / "trl.json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from support import tiny_study
 
 from paretune.measuring import devices
 from paretune.measuring.devices import Gpu
-from paretune.measuring.speed import MachineSpeed
+from paretune.measuring.machine import MachineSpeed
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import ComputeCost, Record
 from paretune.study import NO_MODEL, OuterFold, Study
@@ -18,7 +18,7 @@ from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import count_slots
-from paretune.training.forward.splitting import MAX_STACK_TOKENS
+from paretune.training.forward.select import MAX_STACK_TOKENS
 
 pytestmark = pytest.mark.thorough
 

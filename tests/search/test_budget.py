@@ -15,7 +15,7 @@ import paretune
 from paretune.execution import executor
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.worker_settings import STAGES
-from paretune.measuring.speed import MachineSpeed
+from paretune.measuring.machine import MachineSpeed
 from paretune.owner import current_owner
 from paretune.planning.predicted_cost import CostPredictor, PredictedCost
 from paretune.planning.prepare import prepare_study

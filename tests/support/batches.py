@@ -10,12 +10,12 @@ from paretune import objectives
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
+from paretune.training import Outcome
 from paretune.training.caches import Parts
+from paretune.training.checkpoint import CheckpointFile
 from paretune.training.fleet import RunParameters
-from paretune.training.forward.micro_batch import StepBatch
-from paretune.training.recovery.checkpoint import CheckpointFile
-from paretune.training.runs.outcome import Outcome
-from paretune.training.runs.run_state import RunState
+from paretune.training.forward.passes import StepBatch
+from paretune.training.run_state import RunState
 
 
 def make_batch(

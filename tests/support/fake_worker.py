@@ -25,7 +25,7 @@ from paretune.execution import cost_processes, worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store.record import Claim, Report
 from paretune.study import Run
-from paretune.training.runs.outcome import Outcome
+from paretune.training import Outcome
 
 REAL_IMPORTS = "FAKE_WORKER_IMPORTS"
 """Set, a worker that is copied imports what real runs need, before it is: seconds for each."""

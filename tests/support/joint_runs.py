@@ -15,8 +15,8 @@ from safetensors.torch import load as safetensors
 
 from paretune.study import Run
 from paretune.testing.tiny_tasks import silent
+from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
-from paretune.training.runs.outcome import Outcome
 from paretune.training.trainer import Trainer, train_run
 from support.tiny_study import stack_scores
 

@@ -11,8 +11,7 @@ from paretune import objectives
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
-from paretune.training.forward.micro_batch import Compute, MicroBatch
-from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.passes import Compute, MicroBatch, PlainForward, PlainSplitter
 
 SEQ2SEQ = objectives.get("translation")
 

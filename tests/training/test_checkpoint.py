@@ -20,16 +20,15 @@ from paretune.files import CHECKSUM_BYTES, write_checksum
 from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.fleet import RunParameters
-from paretune.training.recovery import checkpoint
-from paretune.training.recovery.checkpoint import (
+from paretune.training import TrainerOptions, checkpoint
+from paretune.training.checkpoint import (
     DAMAGED_NOTE,
     MAX_SAVING_SHARE,
     CheckpointFile,
     Progress,
 )
-from paretune.training.runs.outcome import TrainerOptions
-from paretune.training.runs.run_state import RunState
+from paretune.training.fleet import RunParameters
+from paretune.training.run_state import RunState
 from paretune.training.trainer import train_run
 
 

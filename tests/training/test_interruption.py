@@ -12,10 +12,9 @@ from support.joint_runs import Job, equal
 
 from paretune.study import OuterFold, Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import fleet, loop, session
-from paretune.training.recovery.interruption import defer_interrupts, interrupt
-from paretune.training.runs.outcome import Outcome
-from paretune.training.runs.run_state import RunState
+from paretune.training import Outcome, fleet, loop, session
+from paretune.training.interruption import defer_interrupts, interrupt
+from paretune.training.run_state import RunState
 from paretune.training.trainer import Trainer, train_run
 
 PLACES: dict[str, tuple[Any, str, int]] = {

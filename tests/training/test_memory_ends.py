@@ -14,15 +14,14 @@ from transformers import BertForSequenceClassification
 
 from paretune.objectives.encoding import pad_batch
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.forward import splitting
-from paretune.training.forward.micro_batch import Compute
-from paretune.training.forward.plain import to_tensors
+from paretune.training.forward import select
+from paretune.training.forward.passes import Compute, to_tensors
 from paretune.training.forward.select import enable_packing, forward_for
+from paretune.training.interruption import is_out_of_memory, loses_device
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import prepare
-from paretune.training.recovery.out_of_memory import is_out_of_memory, loses_device
-from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.trainer import train_run
 
 
@@ -79,8 +78,8 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
 ) -> None:
     """float64, against one plain pass over the whole padded batch."""
     if way == "tight-buckets":  # a pass costs nothing: only examples of one length together
-        cut = splitting.split_by_length
-        monkeypatch.setattr(splitting, "split_by_length", lambda n, i, m, *_: cut(n, i, m, 0))
+        cut = select.split_by_length
+        monkeypatch.setattr(select, "split_by_length", lambda n, i, m, *_: cut(n, i, m, 0))
     settings = {"dropout": 0.0, "max_grad_norm": None}
     run = tiny_run(tiny_task(tmp_path, kind), tiny_model("bert"), training=settings)
     bench = ProcessCache()

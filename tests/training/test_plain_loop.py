@@ -27,7 +27,7 @@ from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
-from paretune.training.runs.optimiser import learning_rate_factor, make_adamw
+from paretune.training.run_state import learning_rate_factor, make_adamw
 from paretune.training.trainer import train_run
 
 SCHEDULES = {

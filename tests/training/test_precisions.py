@@ -19,9 +19,9 @@ from paretune.study import Generation, MethodSpec, Run
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
+from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
 from paretune.training.loop import accumulate_gradients
-from paretune.training.runs.outcome import Outcome
 from paretune.training.trainer import train_run
 
 TRAINED = [name for name, m in methods.available().items() if isinstance(m, methods.Method)]

@@ -13,8 +13,8 @@ from support.chosen import chosen
 from paretune.study import Run
 from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.trainer import train_run
 
 METHODS = ("lora", "full", "loha", "prompt", "head_only")

@@ -13,10 +13,9 @@ from paretune.errors import StaleClaimError
 from paretune.store import Claim
 from paretune.study import Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training import loop
+from paretune.training import FleetOutOfMemoryError, Outcome, loop
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import select
-from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome
 from paretune.training.trainer import Trainer
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

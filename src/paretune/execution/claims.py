@@ -17,7 +17,7 @@ from paretune.store import Claim
 from paretune.store.encoding import to_canonical_json
 from paretune.store.record import Measurements
 from paretune.store.storage import WorkerStorage
-from paretune.training.runs.outcome import Outcome
+from paretune.training import Outcome
 
 PROGRESS_SECONDS = 2.0
 REPEAT_PREFIX = "again/"

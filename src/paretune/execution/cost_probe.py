@@ -31,15 +31,15 @@ from paretune.measuring.training_step import (
 from paretune.objectives.encoding import Encoded
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
+from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward.micro_batch import Compute, Forward, MicroBatch, StepBatch
+from paretune.training.forward.passes import Compute, Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
+from paretune.training.interruption import fit_in_memory
 from paretune.training.loop import accumulate_gradients, compute_losses
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
-from paretune.training.recovery.out_of_memory import fit_in_memory
-from paretune.training.runs.optimiser import RunOptimizer
-from paretune.training.runs.outcome import Outcome
+from paretune.training.run_state import RunOptimizer
 
 WARM_UP_STEPS = 2
 """Steps before the clock counts."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from paretune.owner import process_exists
-from paretune.training.recovery.interruption import interrupt
+from paretune.training.interruption import interrupt
 
 STOP_SIGNALS = tuple(
     getattr(signal, name)

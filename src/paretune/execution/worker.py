@@ -42,7 +42,7 @@ from paretune.store import Claim, Store
 from paretune.store.storage import WorkerStorage
 from paretune.study import Run
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
-from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome
+from paretune.training import FleetOutOfMemoryError, Outcome
 
 if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
@@ -135,7 +135,7 @@ class RunExecutor:
             release_memory()
 
     def _make_trainer(self) -> Trainer:
-        from paretune.training.runs.outcome import TrainerOptions
+        from paretune.training import TrainerOptions
         from paretune.training.trainer import Trainer
 
         settings = self.settings
@@ -312,7 +312,7 @@ class _Worker:
         """
         lost = False
         if "torch" in sys.modules:  # otherwise nobody has used a GPU
-            from paretune.training.recovery.out_of_memory import loses_device
+            from paretune.training.interruption import loses_device
 
             lost = loses_device(error)
         for claim in claims:

@@ -167,7 +167,7 @@ def _make_batch(
     export: ExportedRun, caches: ProcessCache, prepared: PreparedModel
 ) -> formats.Batch:
     """A few examples of the task, as inputs of the model."""
-    from paretune.training.forward.plain import to_tensors
+    from paretune.training.forward.passes import to_tensors
 
     dataset, run = export.dataset, export.run
     objective = for_readout(dataset.objective, run.readout, dataset.prompt)

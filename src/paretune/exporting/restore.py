@@ -38,7 +38,7 @@ from paretune.store.record import Record
 from paretune.study import Answer, Generation, Readout, Run, paths
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward.micro_batch import Compute
+from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import forward_for
 from paretune.training.prepare import PreparedModel, prepare
 

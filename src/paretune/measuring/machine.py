@@ -1,19 +1,30 @@
-"""The machine: system, cores, memory, versions, devices, precisions, counters.
+"""The machine: system, cores, memory, versions, devices, precisions, counters, and its speed.
 
 :func:`describe_machine` is what ``paretune doctor`` shows; :func:`describe_environment` is recorded
-with each run, in ``measured``, never in a result.
+with each run, in ``measured``, never in a result. Speeds are measured in under a second each.
 """
 
 from __future__ import annotations
 
 import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from paretune.measuring import devices, energy
+from paretune.measuring.devices import has_native_bf16
 from paretune.measuring.memory import choose_counter
-from paretune.measuring.processor import describe_processor, read_memory, read_processor_name
-from paretune.measuring.speed import measure_bf16_speedup, measure_matmul_speed
+from paretune.measuring.processor import (
+    count_usable_cores,
+    describe_processor,
+    read_memory,
+    read_processor_name,
+)
+from paretune.store.record import ComputeCost
 
 RUN_PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
 """Packages whose versions a record has."""
@@ -37,7 +48,7 @@ def describe_machine() -> dict[str, Any]:
         ``processor``, ``memory`` (bytes) and ``torch``: ``threads``, ``devices``
         (:func:`list_devices`), ``bf16`` (of the best device: ``fast`` and ``reason``, which decide
         ``precision: auto``, ``min_width``, and ``speedup``, a timing) and ``speed``
-        (:func:`~paretune.measuring.speed.measure_matmul_speed`).
+        (:func:`~paretune.measuring.machine.measure_matmul_speed`).
     """
     import torch
 
@@ -118,7 +129,7 @@ def _describe_gpu(device: str) -> dict[str, Any]:
 
 
 def _describe(device: str, name: str, memory: int, measures: dict[str, Any]) -> dict[str, Any]:
-    from paretune.models.packing.varlen import describe_attention
+    from paretune.models.packing.attention import describe_attention
 
     native, reason = devices.has_native_bf16(device)
     return {
@@ -144,9 +155,9 @@ def describe_environment(device: str) -> dict[str, Any]:
     """
     import torch
 
-    from paretune.models.packing import varlen
+    from paretune.models.packing.attention import is_requested
 
-    by_torch = device.startswith("cuda") and varlen.is_requested()
+    by_torch = device.startswith("cuda") and is_requested()
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -166,3 +177,124 @@ def describe_device(device: str) -> dict[str, str]:
 
         return {**kind, "device_name": torch.cuda.get_device_name(device)}
     return kind
+
+
+TIMING_SECONDS = 0.12
+"""Seconds spent on one measurement."""
+
+
+@dataclass(frozen=True)
+class MachineSpeed:
+    """Of one worker on the CPU.
+
+    Attributes:
+        gigaflops: GFLOP/s of a matrix product by precision.
+        gigabytes_per_second: read and written by a product of fp32 vectors, number by number.
+    """
+
+    gigaflops: Mapping[str, float]
+    gigabytes_per_second: float
+
+    @classmethod
+    def measure(cls) -> MachineSpeed:
+        """Now, by :func:`measure_matmul_speed`."""
+        measured = measure_matmul_speed()
+        fp32 = measured["fp32_one_thread"]
+        # Where bf16 is not native it is emulated by products in fp32.
+        flops = {"fp32": fp32, "bf16": measured.get("bf16_one_thread", fp32)}
+        return cls(flops, measured["gigabytes_per_second"])
+
+    def predict_step_seconds(self, work: ComputeCost, precision: str) -> float:
+        """Products at their speed, and what lies between them at that of memory."""
+        products = work.operations / (1e9 * self.gigaflops[precision])
+        return products + work.moved_bytes / (1e9 * self.gigabytes_per_second)
+
+
+def measure_bf16_speedup(
+    device: str = "cpu", *, width: int = 384, tokens: int = 512, rounds: int = 9
+) -> float | None:
+    """How many times as fast a layer is in bf16 as in fp32; None without native bf16.
+
+    Times a frozen linear layer of (``tokens``, ``width``) to 4 ``width`` as training meets it:
+    fp32 weights and inputs, under autocast or not, its casts included. The two precisions take
+    turns, so that a slow moment of the machine affects both; medians are compared. For information
+    only: nothing is decided by it (:mod:`paretune.measuring.devices`).
+    """
+    import torch
+
+    if not has_native_bf16(device)[0]:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    tokens_in = torch.randn(tokens, width, generator=generator).to(device)
+    weight = torch.randn(4 * width, width, generator=generator).to(device)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for round_ in range(rounds + 2):
+        for cast, timings in seconds.items():
+            with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=cast):
+                elapsed = _time_once(partial(torch.nn.functional.linear, tokens_in, weight), device)
+            if round_ >= 2:  # the first two prepare kernels
+                timings.append(elapsed)
+    return statistics.median(seconds[False]) / statistics.median(seconds[True])
+
+
+def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
+    """Matrix product speed of the CPU in GFLOP/s, with one thread and with all usable cores.
+
+    Returns:
+        ``fp32_one_thread``, ``fp32_all_threads``, ``bf16_one_thread``, ``bf16_all_threads``
+        (absent where not native), ``gigabytes_per_second`` (read and written by a product of two
+        (``tokens``, 2 ``width``) fp32 tensors number by number, one thread), ``threads`` (what
+        "all" means), ``width``, and ``not_measured``. The number of threads torch uses is as before
+        afterwards.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    all_threads = count_usable_cores()
+    native, reason = has_native_bf16("cpu")
+    speed: dict[str, Any] = {"threads": all_threads, "width": width, "not_measured": {}}
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(tokens, width, generator=generator)
+    right = torch.randn(width, width, generator=generator)
+    dtypes = {"fp32": torch.float32}
+    if native:
+        dtypes["bf16"] = torch.bfloat16
+    else:
+        missing = ("bf16_one_thread", "bf16_all_threads")
+        speed["not_measured"] = dict.fromkeys(missing, reason)
+    try:
+        for label, threads in (("one_thread", 1), ("all_threads", all_threads)):
+            torch.set_num_threads(threads)
+            for name, dtype in dtypes.items():
+                seconds = _min_seconds(partial(torch.mm, left.to(dtype), right.to(dtype)))
+                speed[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
+        torch.set_num_threads(1)
+        a = torch.randn(tokens, 2 * width, generator=generator)
+        out = torch.empty_like(a)
+        seconds = _min_seconds(partial(torch.mul, a, a.clone(), out=out))
+        speed["gigabytes_per_second"] = 3 * 4 * a.numel() / seconds / 1e9
+    finally:
+        torch.set_num_threads(before)
+    return speed
+
+
+def _min_seconds(work: Callable[[], object]) -> float:
+    """Of several times: whatever else the machine does can only make one longer."""
+    _time_once(work, "cpu")
+    seconds: list[float] = []
+    ends = time.perf_counter() + TIMING_SECONDS
+    while len(seconds) < 3 or time.perf_counter() < ends:
+        seconds.append(_time_once(work, "cpu"))
+    return min(seconds)
+
+
+def _time_once(work: Callable[[], object], device: str) -> float:
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun

@@ -23,11 +23,11 @@ from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import prepare_metrics
 from paretune.training.evaluation.predict import evaluate_alone
-from paretune.training.forward.micro_batch import Compute, StepBatch
+from paretune.training.forward.passes import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare, usable_length
-from paretune.training.runs.optimiser import DivergedError, RunOptimizer
+from paretune.training.run_state import DivergedError, RunOptimizer
 
 
 def check_optional_metrics(

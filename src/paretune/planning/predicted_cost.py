@@ -25,7 +25,7 @@ from paretune.measuring.cost_estimation import (
     measure_shape,
 )
 from paretune.measuring.devices import query_gpu
-from paretune.measuring.speed import MachineSpeed
+from paretune.measuring.machine import MachineSpeed
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import TextLengths

@@ -26,14 +26,13 @@ from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
 from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs
+from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward.micro_batch import Compute, Forward, MicroBatch
-from paretune.training.forward.plain import to_tensors
+from paretune.training.forward.passes import Compute, Forward, MicroBatch, to_tensors
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.prepare import PreparedModel, prepare
-from paretune.training.runs.optimiser import make_adamw
-from paretune.training.runs.outcome import Outcome, TrainerOptions
+from paretune.training.run_state import make_adamw
 from paretune.training.trainer import train_run
 
 TRANSLATION = "translation"

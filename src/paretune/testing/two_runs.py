@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from paretune import methods
 from paretune.data.batch import shuffle_order
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.relative_positions import split_position_tables
-from paretune.methods.core.run_axis import Fleet, PerRunModule
+from paretune.methods.core.run_axis import Fleet, PerRunModule, split_position_tables
 from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.study import Run
 from paretune.testing.method_walk import select_logits, unsettle
-from paretune.training.forward.plain import to_tensors
+from paretune.training.forward.passes import to_tensors
 from paretune.training.prepare import prepare
 
 SEEDS = (1, 2)

@@ -29,9 +29,14 @@ from paretune.objectives.objective import Collector
 from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate
-from paretune.training.forward.micro_batch import Compute, Forward
-from paretune.training.forward.select import make_forward, make_shared_forward, overhead_tokens
-from paretune.training.forward.splitting import MAX_STACK_TOKENS, device_kind
+from paretune.training.forward.passes import Compute, Forward
+from paretune.training.forward.select import (
+    MAX_STACK_TOKENS,
+    device_kind,
+    make_forward,
+    make_shared_forward,
+    overhead_tokens,
+)
 from paretune.training.prepare import (
     PreparedModel,
     allows_bf16_weights,

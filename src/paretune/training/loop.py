@@ -16,9 +16,9 @@ from torch import Tensor
 
 from paretune.study import derive_seed
 from paretune.training.fleet import SharedModel
-from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
-from paretune.training.recovery.interruption import defer_interrupts
-from paretune.training.runs.run_state import RunState
+from paretune.training.forward.passes import Forward, MicroBatch, StepBatch
+from paretune.training.interruption import defer_interrupts
+from paretune.training.run_state import RunState
 
 
 def train_step(runs: Sequence[RunState], batches: Sequence[StepBatch], model: SharedModel) -> None:

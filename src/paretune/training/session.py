@@ -1,7 +1,7 @@
 """A session: the runs that train now, their steps, evaluations and outcomes.
 
 Every run has its own data, order, dropout, learning rate, evaluations and early stopping
-(:class:`~paretune.training.runs.run_state.RunState`); what they share is the passes through the
+(:class:`~paretune.training.run_state.RunState`); what they share is the passes through the
 model. One step of the session is one step of every run in it. A run that ends leaves, and the next
 one takes its place. A run alone is a session of one.
 """
@@ -27,26 +27,22 @@ from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.study import Generation, Run
+from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import TEST_PARTS, ProcessCache
-from paretune.training.evaluation.evaluator import (
-    WeightAccess,
-    make_evaluator,
-)
-from paretune.training.evaluation.forgetting import ForgettingProbe
-from paretune.training.evaluation.predict import generate
-from paretune.training.fleet import RunParameters, SharedModel, method_key
-from paretune.training.forward.activation_cache import enable_activation_cache
-from paretune.training.forward.micro_batch import StepBatch
-from paretune.training.loop import train_step
-from paretune.training.prepare import allows_bf16_weights, configure_model
-from paretune.training.recovery.checkpoint import (
+from paretune.training.checkpoint import (
     DAMAGED_NOTE,
     CheckpointFile,
     remove_if_damaged,
 )
-from paretune.training.runs.outcome import Outcome, TrainerOptions
-from paretune.training.runs.results import write_outcome
-from paretune.training.runs.run_state import RunState
+from paretune.training.evaluation.evaluator import WeightAccess, make_evaluator
+from paretune.training.evaluation.forgetting import ForgettingProbe
+from paretune.training.evaluation.predict import generate
+from paretune.training.fleet import RunParameters, SharedModel, method_key
+from paretune.training.forward.activation_cache import enable_activation_cache
+from paretune.training.forward.passes import StepBatch
+from paretune.training.loop import train_step
+from paretune.training.prepare import allows_bf16_weights, configure_model
+from paretune.training.run_state import RunState
 
 
 class Session:
@@ -274,7 +270,7 @@ class Session:
         run, data = state.run, state.encoded["train"]
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         head, keep_bytes = self._model.loaded.head_parameters, self._options.keep_bytes
-        write_outcome(state, predicted, dataset, head, source.notes, keep_bytes)
+        state.write_outcome(predicted, dataset, head, source.notes, keep_bytes)
         trained, choices = state.outcome.result["trained_parameters"], len(data.ids[0])
         part = describe_trained_part(run, self._model.loaded, trained, skips_below=cached)
         cost = estimate_compute_cost(

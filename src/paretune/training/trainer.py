@@ -12,13 +12,11 @@ from paretune.measuring.machine import describe_environment
 from paretune.methods import ConfiguredBaseline
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
+from paretune.training import FleetOutOfMemoryError, Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.evaluator import prepare_metrics, score_segments
-from paretune.training.recovery.checkpoint import read_progress
-from paretune.training.recovery.interruption import defer_interrupts
-from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
-from paretune.training.runs.outcome import FleetOutOfMemoryError, Outcome, TrainerOptions
-from paretune.training.runs.results import write_scores
+from paretune.training.checkpoint import read_progress
+from paretune.training.evaluation.evaluator import prepare_metrics, score_segments, write_scores
+from paretune.training.interruption import defer_interrupts, fit_in_memory, is_out_of_memory
 from paretune.training.session import Session
 
 

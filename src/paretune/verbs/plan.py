@@ -359,7 +359,7 @@ def plan(
     study = study_input.load_study(study)
     from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
     from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES
-    from paretune.measuring.speed import MachineSpeed
+    from paretune.measuring.machine import MachineSpeed
     from paretune.planning import checks
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import describe_refused, prepare_study

@@ -335,7 +335,7 @@ def plan_first_runs(
     Raises:
         ParetuneError: data cannot be cut, or a model cannot be used.
     """
-    from paretune.measuring.speed import MachineSpeed
+    from paretune.measuring.machine import MachineSpeed
     from paretune.planning import checks
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import describe_refused

@@ -112,7 +112,7 @@ def explain_too_large(
 ) -> list[str]:
     """A sentence with numbers for each model and method that cannot fit on the smallest device.
 
-    A pass that is too large is split (:mod:`paretune.training.recovery.out_of_memory`); weights,
+    A pass that is too large is split (:mod:`paretune.training.interruption`); weights,
     gradients, optimiser states and the best weights so far are there whatever a pass is.
     """
     from paretune.measuring.devices import query_gpu

@@ -31,7 +31,7 @@ from paretune.execution.memory_budget import (
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.testing import ExecutorContract
 from paretune.testing.executors import RecordingObserver
-from paretune.training.runs.outcome import Outcome
+from paretune.training import Outcome
 
 Answer = Callable[[Assignment], list[Event]]
 

@@ -11,8 +11,7 @@ import torch
 from support.packed_attention import LOOKING, attention, kernels_on_cpu
 
 from paretune.errors import StudyError
-from paretune.models.packing import attention as own
-from paretune.models.packing import varlen
+from paretune.models.packing import attention as packed_attention
 from paretune.models.packing.layout import AttentionSettings, Packing
 
 CASES = list(product(("flash", "efficient"), LOOKING, (None, 1, 2), (False, True)))
@@ -29,10 +28,10 @@ def by_both(
 
             def choose(query: Any, settings: Any, packing: Any, *, prefixed: bool) -> Any:
                 runs = len(packing.layout.run_sequences)
-                can = varlen.can_compute(kernel, settings, runs, prefixed=prefixed)
+                can = packed_attention.can_compute(kernel, settings, runs, prefixed=prefixed)
                 return kernel if can and by_kernel else None  # noqa: B023
 
-            monkeypatch.setattr(own, "choose_kernel", choose)
+            monkeypatch.setattr(packed_attention, "choose_kernel", choose)
             out = attend(*tensors)
             results.append([out, *torch.autograd.grad(out.sin().sum(), tensors)])
     return results, called
@@ -85,13 +84,13 @@ def test_which_kernel(
     for dropout, expected in ((0.0, kernel), (0.1, None)):  # of two runs no kernel draws dropout
         settings = AttentionSettings(1, 1, 1.0, dropout)
         query = on(device, dtype, width)
-        monkeypatch.delenv(varlen.VARIABLE, raising=False)
-        assert varlen.choose_kernel(query, settings, packing, prefixed=False) is None
-        monkeypatch.setenv(varlen.VARIABLE, "torch")
-        assert varlen.choose_kernel(query, settings, packing, prefixed=False) == expected
+        monkeypatch.delenv(packed_attention.VARIABLE, raising=False)
+        assert packed_attention.choose_kernel(query, settings, packing, prefixed=False) is None
+        monkeypatch.setenv(packed_attention.VARIABLE, "torch")
+        assert packed_attention.choose_kernel(query, settings, packing, prefixed=False) == expected
 
 
 def test_the_variable_is_read_strictly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(varlen.VARIABLE, "flash")
+    monkeypatch.setenv(packed_attention.VARIABLE, "flash")
     with pytest.raises(StudyError, match="expected own or torch"):
-        varlen.is_requested()
+        packed_attention.is_requested()

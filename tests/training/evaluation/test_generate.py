@@ -23,12 +23,10 @@ from paretune.objectives.encoding import encode_texts, pad_batch
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
-from paretune.training import caches
+from paretune.training import Outcome, caches
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward.micro_batch import Compute
-from paretune.training.forward.plain import to_tensors
+from paretune.training.forward.passes import Compute, to_tensors
 from paretune.training.forward.select import forward_for
-from paretune.training.runs.outcome import Outcome
 from paretune.training.trainer import train_run
 
 

@@ -21,7 +21,7 @@ from paretune.objectives.readouts import for_readout
 from paretune.study import Generation, ModelSpec
 from paretune.training.evaluation import predict
 from paretune.training.evaluation.predict import cut_at, generate, pad_prompts
-from paretune.training.forward.micro_batch import Compute
+from paretune.training.forward.passes import Compute
 
 FAMILIES = ("llama", "qwen3", "gemma3", "opt", "gpt2", "gpt_neox", "mistral", "phi3")
 PROMPTS = (

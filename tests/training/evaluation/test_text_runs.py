@@ -13,7 +13,7 @@ from support.joint_runs import alone, together
 from paretune.metrics.classification import NO_LABEL
 from paretune.study import Generation, Run, TaskSpec
 from paretune.testing.tiny_tasks import WORDS, tiny_run, tiny_task
-from paretune.training.runs.outcome import Outcome
+from paretune.training import Outcome
 
 ANSWERS = Generation(max_new_tokens=6)
 

@@ -12,7 +12,7 @@ from paretune.data.batch import stack_passes
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import count_slots
-from paretune.training.forward.splitting import MAX_STACK_TOKENS
+from paretune.training.forward.select import MAX_STACK_TOKENS
 from paretune.training.trainer import train_run
 
 

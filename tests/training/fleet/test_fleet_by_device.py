@@ -18,7 +18,7 @@ from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import count_slots
 from paretune.training.forward import select
-from paretune.training.forward.micro_batch import Compute
+from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward
 from paretune.training.prepare import PreparedModel, prepare
 

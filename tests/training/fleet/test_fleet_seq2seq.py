@@ -15,7 +15,7 @@ from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import count_slots
 from paretune.training.forward.packed import PackedSeq2SeqForward
-from paretune.training.forward.splitting import MAX_STACK_TOKENS
+from paretune.training.forward.select import MAX_STACK_TOKENS
 
 
 def runs_of(tmp_path: Path, family: str = "marian", **changes: Any) -> list[Run]:

@@ -15,13 +15,12 @@ from paretune import methods, objectives
 from paretune.errors import StaleClaimError
 from paretune.study import MethodSpec, Run
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
-from paretune.training import fleet
+from paretune.training import Outcome, TrainerOptions, fleet
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import count_slots, fleet_key
-from paretune.training.forward.plain import PaddedForward
-from paretune.training.forward.splitting import MAX_STACK_TOKENS, PassSplitter
+from paretune.training.forward.passes import PaddedForward
+from paretune.training.forward.select import MAX_STACK_TOKENS, PassSplitter
 from paretune.training.prepare import prepare
-from paretune.training.runs.outcome import Outcome, TrainerOptions
 from paretune.training.trainer import Trainer, train_run
 
 MIXING = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")

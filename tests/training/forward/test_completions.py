@@ -9,8 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
 from paretune.objectives.language_modelling import TokenLossCollector
-from paretune.training.forward.micro_batch import Compute, MicroBatch
-from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.passes import Compute, MicroBatch, PlainForward, PlainSplitter
 
 PROMPT, LONG, SHORT = [5, 6, 7, 8], [9, 10, 11], [12]
 

@@ -17,7 +17,7 @@ from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training import session
 from paretune.training.caches import ProcessCache
-from paretune.training.forward.micro_batch import Compute, MicroBatch
+from paretune.training.forward.passes import Compute, MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run

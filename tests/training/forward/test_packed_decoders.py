@@ -19,7 +19,7 @@ from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import RunParameters, SharedModel
-from paretune.training.forward.micro_batch import Compute, MicroBatch
+from paretune.training.forward.passes import Compute, MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import prepare
 

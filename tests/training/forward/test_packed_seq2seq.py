@@ -24,11 +24,14 @@ from paretune.testing.tiny_translators import WORDS
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
-from paretune.training.forward.micro_batch import Compute, MicroBatch
 from paretune.training.forward.packed import PackedSeq2SeqForward, is_ambiguous
-from paretune.training.forward.plain import to_tensors
-from paretune.training.forward.select import enable_packing, forward_for, packing_disabled
-from paretune.training.forward.splitting import PassSplitter
+from paretune.training.forward.passes import Compute, MicroBatch, to_tensors
+from paretune.training.forward.select import (
+    PassSplitter,
+    enable_packing,
+    forward_for,
+    packing_disabled,
+)
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.trainer import train_run
 

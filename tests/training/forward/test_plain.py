@@ -19,11 +19,11 @@ from paretune.study import Generation, Run
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
+from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import can_join_fleet, count_slots
-from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.passes import PlainForward, PlainSplitter
 from paretune.training.forward.select import SHAREABLE
-from paretune.training.runs.outcome import Outcome
 from paretune.training.trainer import train_run
 
 LOSSES_WITHIN = 1e-5

@@ -18,8 +18,8 @@ from paretune.objectives.readouts.label_words import LabelWordsCollector
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone
-from paretune.training.forward import packed, sequences
-from paretune.training.forward.micro_batch import Compute
+from paretune.training.forward import packed
+from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import prepare
 
@@ -88,7 +88,7 @@ def test_scores_are_those_of_each_text_alone(
         return scores
 
     shared, rows = score(), sum(read)
-    monkeypatch.setattr(sequences, "LEAST_SAVED", 2.0)
+    monkeypatch.setattr(packed, "LEAST_SAVED", 2.0)
     assert prepared.fleet.packing is not None
     prepared.fleet.packing.prefixes.clear()
     read.clear()
@@ -102,14 +102,14 @@ def test_scores_are_those_of_each_text_alone(
 
 def test_what_is_common_is_counted_once() -> None:
     data, packing = answers_of(5), Packing(virtual_tokens=2)
-    prefixes = sequences.find_prefixes(data, packing)
+    prefixes = packed.find_prefixes(data, packing)
     assert prefixes is not None and prefixes.of_all == 40
     for own, common, starts in zip(
         data.ids, prefixes.of_example, data.completion_starts or [], strict=True
     ):
         assert common == starts[0]  # the third answer begins otherwise
         assert len({tuple(text[:common]) for text in own}) == 1
-    (tree,) = sequences.plant_trees(data, range(5), prefixes, packing)
+    (tree,) = packed.plant_trees(data, range(5), prefixes, packing)
     assert len(tree.tokens) == 2 + 40 + sum(prefixes.rest)
     for (example, choice), rows in tree.scored.items():
         text = data.ids[example][choice]
@@ -131,6 +131,6 @@ def test_texts_with_little_in_common_are_read_apart() -> None:
         truncated=[False] * 6,
         completion_starts=[[3]] * 6,
     )
-    assert sequences.find_prefixes(alone, Packing()) is None
-    assert sequences.find_prefixes(data, Packing()) is not None
-    assert sequences.find_prefixes(data, Packing(shares_prefixes=False)) is None
+    assert packed.find_prefixes(alone, Packing()) is None
+    assert packed.find_prefixes(data, Packing()) is not None
+    assert packed.find_prefixes(data, Packing(shares_prefixes=False)) is None

@@ -23,7 +23,7 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.prepare import PreparedStudy
 from paretune.study import ModelSpec, Run
 from paretune.study.paths import SHIPPED_LANGUAGES
-from paretune.training.runs.outcome import Outcome
+from paretune.training import Outcome
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from paretune.planning.prepare import find_source
 from paretune.store import Claim, Record
 from paretune.store.storage import Matches
 from paretune.study import NO_MODEL, Run
+from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
-from paretune.training.runs.outcome import Outcome
 
 Post = Callable[[Sequence[Event]], bool]
 """Sends events to the owner of the store; returns whether the task is to stop."""

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from paretune.data.example import Example
     from paretune.methods.core.injection import Injection
+    from paretune.methods.core.method import Method
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
     from paretune.models.structure.topology import Topology
+
 
 SYNONYMS: Mapping[str, str] = {
     "prompt_tuning": "prompt",

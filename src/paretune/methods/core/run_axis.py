@@ -11,14 +11,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paretune.models.changes import ModelChanges
 from paretune.models.dropout import DropoutRng, seeded_dropout
 from paretune.models.packing.layout import Packing
+from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import parent_name
 from paretune.study import derive_seed
 
 
@@ -231,3 +235,57 @@ def draw_normal(shape: Sequence[int], std: float, generators: Sequence[torch.Gen
     for run, generator in enumerate(generators):
         values[run].normal_(0, std, generator=generator)
     return values
+
+
+def split_position_tables(
+    changes: ModelChanges, model: Any, anatomy: Anatomy, fleet: Fleet
+) -> None:
+    """Give every run of the fleet its own table, where the model has one."""
+    names = [parent_name(layer.self_attention.query) for layer in anatomy.layers]
+    attentions: list[Any] = [model.get_submodule(name) for name in names]
+    if fleet.runs == 1 or not getattr(attentions[0], "relative_attention", False):
+        return
+    encoder: Any = model.get_submodule(anatomy.layers[0].name.rpartition(".layer.")[0])
+
+    def tables() -> Tensor:
+        """(runs present, distances, width)."""
+        table: Tensor = encoder.rel_embeddings.weight.expand(len(fleet.active_runs()), -1, -1)
+        return encoder.LayerNorm(table) if "layer_norm" in encoder.norm_rel_ebd else table
+
+    changes.set(encoder, "get_rel_embedding", tables)
+    for attention in attentions:
+        p = attention.pos_dropout.p
+        if fleet.dropout_rng is not None:
+            changes.set(attention.pos_dropout, "p", 0.0)  # drawn for each run, with its biases
+        plain = attention.disentangled_attention_bias
+        biases = partial(_attention_biases, attention, plain, p, fleet)
+        changes.set(attention, "disentangled_attention_bias", biases)
+
+
+def _attention_biases(
+    attention: Any,
+    plain: Callable[..., Tensor],
+    p: float,
+    fleet: Fleet,
+    query: Tensor,
+    key: Tensor,
+    *inputs: Any,
+) -> Tensor:
+    """Biases of the scores, (rows * heads, tokens, tokens), of each run by its own table.
+
+    ``inputs``: as the model gives them: distances, tables, number of terms.
+    """
+    distances, tables, terms = inputs
+    active, rng = fleet.active_runs(), fleet.dropout_rng
+    if rng is not None and attention.training:
+        tables = rng.drop_per_run(tables, active, p)
+    rows = [part.stop - part.start for part in fleet.row_partitions[0]]
+    counts = [attention.num_attention_heads * rows[run] for run in active]
+    texts = torch.split(query, counts), torch.split(key, counts)
+    offset, biases = 0 if rng is None else rng.offset, []
+    for run, own_query, own_key, table in zip(active, *texts, tables, strict=True):
+        if rng is not None:
+            rng.offset = offset  # no run's dropouts count for another
+        with fleet.single_run(run):
+            biases.append(plain(own_query, own_key, distances, table, terms))
+    return torch.cat(biases)

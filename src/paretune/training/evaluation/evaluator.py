@@ -7,12 +7,14 @@ generated once.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paretune import metrics
+from paretune.analysis.outcomes import answers_are_constant
 from paretune.data.example import Dataset, Example, dependence_groups
 from paretune.measuring.devices import read_free_bytes
 from paretune.metrics import segment_metrics
@@ -21,9 +23,10 @@ from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions, Objective, TargetScale
 from paretune.objectives.language_modelling import TokenLosses
 from paretune.study import Generation, ModelSpec, Run
+from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
-from paretune.training.forward.micro_batch import StepBatch
-from paretune.training.recovery.checkpoint import Progress
+from paretune.training.checkpoint import Progress
+from paretune.training.forward.passes import StepBatch
 
 ENCODER_COPIES = 3
 """A metric's encoder computes on a GPU that has so many times its weights free: itself, and room
@@ -221,3 +224,33 @@ class LossEvaluator(Evaluator):
         # Four decimals: finer than any difference of two runs, and half the bytes.
         scores = [[round(-float(loss), 4) for loss in tokens] for tokens in losses.tokens]
         return replace(predictions, scores=scores, segment=segment)
+
+
+def write_scores(
+    outcome: Outcome,
+    run: Run,
+    predictions: Mapping[str, ModelPredictions],
+    parts: Parts,
+    dataset: Dataset,
+    *,
+    diverged: bool,
+) -> None:
+    """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged."""
+    outcome.result["scores"] = {
+        part: score(answers, parts.named(part), dataset) for part, answers in predictions.items()
+    }
+    if signatures := dataset.objective.signatures():
+        outcome.result["signatures"] = signatures
+    tables: dict[str, dict[str, Any]] = {
+        part: to_table(answers, parts.named(part), dataset) for part, answers in predictions.items()
+    }
+    # As the analysis judges stored answers (paretune.analysis.outcomes.is_collapsed).
+    judged = [table for part, table in tables.items() if part != "test_shifted"]
+    if "test" in tables and not run.outer:
+        judged = [tables["test"]]
+    collapsed = bool(judged) and answers_are_constant(
+        *([answer for table in judged for answer in table[key]] for key in ("prediction", "label"))
+    )
+    outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
+    if tables:
+        outcome.blobs["predictions"] = json.dumps(tables, sort_keys=True).encode()

@@ -37,8 +37,13 @@ from paretune.objectives.token_outputs import TokenStates
 from paretune.store.record import StoredForgetting
 from paretune.study import Run
 from paretune.tasks.forgetting_text import read_blocks, read_pairs
-from paretune.training.forward.micro_batch import Compute, MicroBatch
-from paretune.training.forward.plain import PlainForward, PlainSplitter, to_tensors
+from paretune.training.forward.passes import (
+    Compute,
+    MicroBatch,
+    PlainForward,
+    PlainSplitter,
+    to_tensors,
+)
 from paretune.training.forward.select import packing_disabled
 from paretune.training.prepare import PreparedModel, allows_bf16_weights
 

@@ -21,10 +21,8 @@ from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collector, LogitsCollector
 from paretune.study import Generation
-from paretune.training.forward.micro_batch import Compute, Forward
-from paretune.training.forward.plain import to_tensors
-from paretune.training.forward.select import packing_disabled
-from paretune.training.forward.splitting import device_kind
+from paretune.training.forward.passes import Compute, Forward, to_tensors
+from paretune.training.forward.select import device_kind, packing_disabled
 
 
 def evaluate(

@@ -39,10 +39,9 @@ from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.objectives.encoding import Encoded, Text
 from paretune.study import Run
-from paretune.training.forward.micro_batch import Compute, MicroBatch
-from paretune.training.forward.packed import begin_pass
-from paretune.training.forward.sequences import arrange_sequences, read_tokens
-from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
+from paretune.training.forward.packed import arrange_sequences, begin_pass, read_tokens
+from paretune.training.forward.passes import Compute, MicroBatch
+from paretune.training.forward.select import EVALUATION_TOKENS, device_kind, split_evaluation
 from paretune.training.prepare import PreparedModel
 
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"

@@ -1,11 +1,49 @@
-"""Out of memory: which errors mean it, and smaller micro-batches where it happens."""
+"""What interrupts a run: signals, and memory that ends.
+
+A step that is interrupted in its forward or backward pass has changed no weight, so the run can be
+saved as it was after the step before. Changing weights and counting the step must not be separated:
+Ctrl-C and SIGTERM are deferred meanwhile. Nothing here needs torch before it is called.
+"""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import torch
+
+class _Pending:
+    """State of this process, whose main thread receives its signals."""
+
+    depth = 0
+    interrupted = False
+
+
+def interrupt() -> None:
+    """Raise KeyboardInterrupt, or let :func:`defer_interrupts` do it at its end; for handlers."""
+    if not _Pending.depth:
+        raise KeyboardInterrupt
+    _Pending.interrupted = True
+
+
+@contextmanager
+def defer_interrupts() -> Iterator[None]:
+    """Run the block to its end; an interrupt that came meanwhile is raised after it.
+
+    Raises:
+        KeyboardInterrupt: at the end of the outermost block.
+    """
+    _Pending.depth += 1
+    try:
+        yield
+    finally:
+        _Pending.depth -= 1
+        interrupted = _Pending.interrupted and not _Pending.depth
+        if interrupted:
+            _Pending.interrupted = False
+    if interrupted:
+        raise KeyboardInterrupt
+
 
 OUT_OF_MEMORY_MESSAGES = (
     "can't allocate memory",
@@ -21,6 +59,8 @@ OUT_OF_MEMORY_MESSAGES = (
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means out of memory, on CUDA or on the CPU."""
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     message = str(error).lower()
@@ -36,6 +76,8 @@ def loses_device(error: BaseException) -> bool:
     CUDA call of the process fails, and only a new process can continue. No version of torch tells
     reliably which errors are of that kind, and a new process costs seconds, so all count.
     """
+    import torch
+
     accelerator: type[BaseException] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
     cause: BaseException | None = error
     while cause is not None:

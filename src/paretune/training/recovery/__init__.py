@@ -1,1 +1,0 @@
-"""What interrupts a run: checkpoints, signals, memory that ends, divergence."""

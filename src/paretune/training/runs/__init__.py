@@ -1,1 +1,0 @@
-"""One run in training: its optimiser, its state, its results."""
