@@ -37,7 +37,6 @@ class Options(houlsby.BottleneckOptions):
     Where there are two stacks, these count in each.
     """
 
-    reduction_factor: int = Field(default=16, ge=1, le=4096)
     non_linearity: houlsby.Activation = "relu"
     drop: int | None = Field(default=None, ge=0, le=1000)
     robust: bool = False
@@ -101,8 +100,7 @@ def inject(
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width for each layer that has a bottleneck."""
-    layers = len(_adapter_positions(anatomy, options))
-    return layers * houlsby.bottleneck_count(anatomy.width, options)
+    return len(_adapter_positions(anatomy, options)) * options.count(anatomy.width)
 
 
 def _adapter_positions(anatomy: Anatomy, options: Options) -> dict[str, tuple[int, Dropped]]:

@@ -11,44 +11,42 @@ When: LoRA at a low rank falls short of full fine-tuning, and its slower step is
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import lora
-from paretune.methods.core.injection import Injection, fill_peft_layers, get_linear
-from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
-from paretune.methods.core.method import Method, always
+from paretune.methods.core.injection import Injection, get_linear
+from paretune.methods.core.low_rank import low_rank_method
+from paretune.methods.core.method import always
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
 from paretune.models.quantised import base_product
-from paretune.models.structure.anatomy import Anatomy
 
-NAME = "dora"
-
-
-class Options(LowRankOptions):
-    """``dropout`` acts on the input of the update."""
-
-    dropout: float = Field(default=0.0, ge=0, le=0.9)
-
-    @property
-    def lora(self) -> lora.Options:
-        """The options of the low-rank update."""
-        return lora.Options(rank=self.rank, alpha=self.alpha, dropout=self.dropout)
+Options = lora.DropoutOptions
 
 
 class DoraUpdate(lora.LoraUpdate):
     """One low-rank update and one magnitude for each run, beside a frozen linear layer."""
 
+    peft_names: ClassVar[Mapping[str, str]] = {
+        **lora.LoraUpdate.peft_names,
+        "m": "lora_magnitude_vector",
+    }
+
     def __init__(
         self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
-        super().__init__(base, options.lora, fleet, generators)
+        super().__init__(base, options, fleet, generators)
         # In a tuple, so that the layer does not become a child of its own update.
         self._base = (base,)
         self.m = nn.Parameter(self.row_norms())
+
+    @classmethod
+    def count(cls, base: nn.Linear, options: Any) -> int:
+        """Trained parameters of one run beside a layer."""
+        return super().count(base, options) + base.out_features
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
@@ -79,22 +77,6 @@ class DoraUpdate(lora.LoraUpdate):
         return weight * (self.m / self.row_norms())[0, :, None]
 
 
-def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
-) -> Injection:
-    """Put an update beside each target layer."""
-    return attach_updates(model, anatomy, options, fleet, seeds, NAME, DoraUpdate)
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """Sum of rank * (in + out) + out over the target layers."""
-
-    def count_layer(layer: nn.Linear, layer_options: Options) -> int:
-        return layer_options.rank * (layer.in_features + layer.out_features) + layer.out_features
-
-    return count_updates(model, anatomy, options, count_layer)
-
-
 def merge(model: nn.Module, injection: Injection) -> None:
     """Replace each frozen weight by the weight in effect and take the method out."""
     with torch.no_grad():
@@ -104,38 +86,29 @@ def merge(model: nn.Module, injection: Injection) -> None:
     injection.finish_merge()
 
 
-def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
-) -> Any:
-    """PEFT's DoRA with the same tensors."""
+def make_peft_config(options: Options, fields: dict[str, Any]) -> Any:
+    """PEFT's DoRA."""
     import peft
 
-    config = peft.LoraConfig(
+    return peft.LoraConfig(
         r=options.rank,
         lora_alpha=options.effective_alpha,
         lora_dropout=options.dropout,
         use_dora=True,
-        **options.peft_layers(injection),
-        **common,
+        **fields,
     )
-    names = {"A": "lora_A", "B": "lora_B", "m": "lora_magnitude_vector"}
-    return fill_peft_layers(model, config, injection, NAME, names)
 
 
-METHOD = Method(
-    name=NAME,
+METHOD = low_rank_method(
+    DoraUpdate,
+    make_peft_config,
+    name="dora",
     title="DoRA",
     options=Options,
     learning_rates=(3e-4, 1e-3, 3e-3),
     decoder_learning_rates=lora.METHOD.decoder_learning_rates,
-    starts_as_base=True,
-    inject=inject,
-    count_parameters=count_parameters,
     merge=merge,
-    to_peft=to_peft,
     reads_base_weights=always,
     first_in_stack="it measures the weights that it finds",
     saved_widths=11.9,
-    layers_below=LowRankOptions.count_layers_below,
-    size_option="rank",
 )

@@ -14,8 +14,8 @@ When: quality counts more than speed; two bottlenecks a layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,14 @@ class BottleneckOptions(MethodOptions):
     reduction_factor: int = Field(default=16, ge=1, le=4096)
     non_linearity: Activation = "silu"
 
+    def size(self, width: int) -> int:
+        """Width over the reduction factor, one at least."""
+        return max(1, width // self.reduction_factor)
+
+    def count(self, width: int) -> int:
+        """Trained parameters of one bottleneck."""
+        return 2 * width * self.size(width) + self.size(width) + width
+
 
 class Options(LayerOptions, BottleneckOptions):
     """Those of every bottleneck, and its layers."""
@@ -69,7 +77,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.fleet, self.act = fleet, _ACTIVATIONS[options.non_linearity]
         width, device = base.out_features, base.weight.device
-        size = bottleneck_size(width, options)
+        size = options.size(width)
         self.D = nn.Parameter(draw_normal((size, width), 0.02, generators).to(device))
         self.D_bias = nn.Parameter(torch.zeros(fleet.runs, size, device=device))
         self.U = nn.Parameter(torch.zeros(fleet.runs, width, size, device=device))
@@ -87,37 +95,33 @@ class Bottleneck(nn.Module):
         return out + self.compute_change(out)
 
 
+BottleneckT = TypeVar("BottleneckT", bound=Bottleneck)
+
+
+def make_bottlenecks(
+    kind: type[BottleneckT],
+    model: nn.Module,
+    names: Iterable[str],
+    options: BottleneckOptions,
+    fleet: Fleet,
+    seeds: list[int],
+    *key: str,
+) -> dict[str, BottleneckT]:
+    """A bottleneck for each of these linear layers; ``key`` and its name seed its start."""
+    return {
+        name: kind(get_linear(model, name), options, fleet, init_generators(seeds, *key, name))
+        for name in names
+    }
+
+
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind both sublayers of every layer."""
-    adapters = {
-        name: Bottleneck(
-            get_linear(model, name), options, fleet, init_generators(seeds, NAME, name)
-        )
-        for name in _sublayer_outputs(anatomy)
-    }
-    return attach(model, NAME, adapters)
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """2 * width * size + size + width, twice in each layer."""
-    return len(_sublayer_outputs(anatomy)) * bottleneck_count(anatomy.width, options)
-
-
-def bottleneck_size(width: int, options: BottleneckOptions) -> int:
-    """Width over the reduction factor, one at least."""
-    return max(1, width // options.reduction_factor)
-
-
-def bottleneck_count(width: int, options: BottleneckOptions) -> int:
-    """Trained parameters of one bottleneck."""
-    size = bottleneck_size(width, options)
-    return 2 * width * size + size + width
-
-
-def _sublayer_outputs(anatomy: Anatomy) -> list[str]:
-    return [n for layer in anatomy.layers for n in (layer.self_attention.output, layer.down)]
+    names = [n for layer in anatomy.layers for n in (layer.self_attention.output, layer.down)]
+    return attach(
+        model, NAME, make_bottlenecks(Bottleneck, model, names, options, fleet, seeds, NAME)
+    )
 
 
 METHOD = Method(
@@ -129,7 +133,9 @@ METHOD = Method(
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
     starts_as_base=True,
     inject=inject,
-    count_parameters=count_parameters,
+    count_parameters=lambda model, anatomy, options: (
+        2 * len(anatomy.layers) * options.count(anatomy.width)
+    ),
     mixes=always,
     saved_widths=3.8,
     size_option="reduction_factor",

@@ -16,22 +16,29 @@ operations for each token, and less memory; the result is the same function.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, fill_peft_layers, merge_deltas
-from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
-from paretune.methods.core.method import Method, always
-from paretune.methods.core.run_axis import Fleet, draw_uniform, per_run_linear
-from paretune.models.structure.anatomy import Anatomy
-
-NAME = "loha"
+from paretune.methods.core.low_rank import LowRankOptions, LowRankUpdate, low_rank_method
+from paretune.methods.core.method import always
+from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
-class LohaUpdate(nn.Module):
+class LohaUpdate(LowRankUpdate):
     """One Hadamard update for each run, beside a frozen linear layer."""
+
+    A1: Tensor
+    B1: Tensor
+    A2: Tensor
+    B2: Tensor
+    zero = "B2"
+    peft_names: ClassVar[Mapping[str, str]] = {
+        **{"A1": "hada_w1_a", "B1": "hada_w1_b"},
+        **{"A2": "hada_w2_a", "B2": "hada_w2_b"},
+    }
 
     def __init__(
         self,
@@ -40,15 +47,15 @@ class LohaUpdate(nn.Module):
         fleet: Fleet,
         generators: list[torch.Generator],
     ) -> None:
-        super().__init__()
-        self.fleet, self.scaling = fleet, options.scaling
-        rank, n_in, n_out = options.rank, base.in_features, base.out_features
-        self.factorised = rank**2 * (n_in + n_out) < n_in * n_out
-        device = base.weight.device
-        self.A1 = nn.Parameter(draw_uniform((n_out, rank), rank, generators).to(device))
-        self.B1 = nn.Parameter(draw_uniform((rank, n_in), n_in, generators).to(device))
-        self.A2 = nn.Parameter(draw_uniform((n_out, rank), rank, generators).to(device))
-        self.B2 = nn.Parameter(torch.zeros(fleet.runs, rank, n_in, device=device))
+        super().__init__(base, options, fleet, generators)
+        n_in, n_out = base.in_features, base.out_features
+        self.factorised = options.rank**2 * (n_in + n_out) < n_in * n_out
+
+    @classmethod
+    def shapes(cls, base: nn.Linear, options: Any) -> dict[str, tuple[int, int]]:
+        """Of the tensors of a run."""
+        left, right = (base.out_features, options.rank), (options.rank, base.in_features)
+        return {"A1": left, "B1": right, "A2": left, "B2": right}
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
@@ -67,54 +74,26 @@ class LohaUpdate(nn.Module):
 
     def delta(self, run: int = 0) -> Tensor:
         """The update of the weight, (out, in)."""
-        update: Tensor = (self.A1[run] @ self.B1[run]) * (self.A2[run] @ self.B2[run])
+        update = (self.A1[run] @ self.B1[run]) * (self.A2[run] @ self.B2[run])
         return update * self.scaling
 
 
-def inject(
-    model: nn.Module, anatomy: Anatomy, options: LowRankOptions, fleet: Fleet, seeds: list[int]
-) -> Injection:
-    """Put an update beside each target layer."""
-    return attach_updates(model, anatomy, options, fleet, seeds, NAME, LohaUpdate)
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: LowRankOptions) -> int:
-    """Sum of 2 * rank * (in + out) over the target layers."""
-
-    def count_layer(layer: nn.Linear, layer_options: LowRankOptions) -> int:
-        return 2 * layer_options.rank * (layer.in_features + layer.out_features)
-
-    return count_updates(model, anatomy, options, count_layer)
-
-
-def to_peft(
-    model: nn.Module, options: LowRankOptions, injection: Injection, common: dict[str, Any]
-) -> Any:
-    """PEFT's LoHa with the same tensors."""
+def make_peft_config(options: LowRankOptions, fields: dict[str, Any]) -> Any:
+    """PEFT's LoHa."""
     import peft
 
-    config = peft.LoHaConfig(
-        r=options.rank, alpha=options.effective_alpha, **options.peft_layers(injection), **common
-    )
-    names = {"A1": "hada_w1_a", "B1": "hada_w1_b", "A2": "hada_w2_a", "B2": "hada_w2_b"}
-    return fill_peft_layers(model, config, injection, NAME, names)
+    return peft.LoHaConfig(r=options.rank, alpha=options.effective_alpha, **fields)
 
 
-METHOD = Method(
-    name=NAME,
+METHOD = low_rank_method(
+    LohaUpdate,
+    make_peft_config,
+    name="loha",
     title="LoHa",
     options=LowRankOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # Above LoRA's: at the 1e-4 of PEFT's comparison on MetaMathQA it falls behind (.393 to .478).
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
-    starts_as_base=True,
-    inject=inject,
-    count_parameters=count_parameters,
-    merge=merge_deltas,
-    to_peft=to_peft,
-    reads_base_weights=LowRankOptions.trains_base_modules,
     mixes=always,
     saved_widths=3.6,
-    layers_below=LowRankOptions.count_layers_below,
-    size_option="rank",
 )

@@ -17,19 +17,16 @@ The product is never built: x, seen as an m x n matrix X, gives C X (A B)^T.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, fill_peft_layers, merge_deltas
-from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
-from paretune.methods.core.method import Method, always
-from paretune.methods.core.run_axis import Fleet, draw_uniform, per_run_linear
-from paretune.models.structure.anatomy import Anatomy
-
-NAME = "lokr"
+from paretune.methods.core.low_rank import LowRankOptions, LowRankUpdate, low_rank_method
+from paretune.methods.core.method import always
+from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
 class Options(LowRankOptions):
@@ -38,26 +35,35 @@ class Options(LowRankOptions):
     decompose_factor: int = Field(default=-1, ge=-1, le=4096)
 
 
-class LokrUpdate(nn.Module):
+class LokrUpdate(LowRankUpdate):
     """One Kronecker update for each run, beside a frozen linear layer."""
 
     C: Tensor
     A: Tensor
     B: Tensor
     D: Tensor | None
+    zero = "C"
+    peft_names: ClassVar[Mapping[str, str]] = {
+        **{"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"}
+    }
 
     def __init__(
         self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
-        super().__init__()
-        self.register_parameter("D", None)
-        self.fleet, self.scaling = fleet, options.scaling
-        shapes = _tensor_shapes(base, options)
-        self.inner_rows = shapes["C"][1]
-        for name, shape in shapes.items():
-            zeros = torch.zeros(fleet.runs, *shape)
-            values = zeros if name == "C" else draw_uniform(shape, shape[1], generators)
-            self.register_parameter(name, nn.Parameter(values.to(base.weight.device)))
+        super().__init__(base, options, fleet, generators)
+        if "D" not in dict(self.named_parameters()):
+            self.register_parameter("D", None)
+        self.inner_rows = self.C.shape[2]
+
+    @classmethod
+    def shapes(cls, base: nn.Linear, options: Any) -> dict[str, tuple[int, int]]:
+        """Of the tensors of a run."""
+        rows, inner_rows = factorise(base.out_features, options.decompose_factor)
+        columns, inner_columns = factorise(base.in_features, options.decompose_factor)
+        rank = options.rank
+        if rank < max(inner_rows, inner_columns) / 2:
+            return {"C": (rows, columns), "A": (inner_rows, rank), "B": (rank, inner_columns)}
+        return {"D": (inner_rows, inner_columns), "C": (rows, columns)}
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
@@ -75,49 +81,6 @@ class LokrUpdate(nn.Module):
         return torch.kron(self.C[run], right) * self.scaling
 
 
-def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
-) -> Injection:
-    """Put an update beside each target layer."""
-    return attach_updates(model, anatomy, options, fleet, seeds, NAME, LokrUpdate)
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
-
-    def count_layer(layer: nn.Linear, layer_options: Options) -> int:
-        return sum(math.prod(shape) for shape in _tensor_shapes(layer, layer_options).values())
-
-    return count_updates(model, anatomy, options, count_layer)
-
-
-def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
-) -> Any:
-    """PEFT's LoKr with the same tensors."""
-    import peft
-
-    config = peft.LoKrConfig(
-        r=options.rank,
-        alpha=options.effective_alpha,
-        decompose_factor=options.decompose_factor,
-        **options.peft_layers(injection),
-        **common,
-    )
-    names = {"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"}
-    return fill_peft_layers(model, config, injection, NAME, names)
-
-
-def _tensor_shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, int]]:
-    rows, inner_rows = factorise(base.out_features, options.decompose_factor)
-    columns, inner_columns = factorise(base.in_features, options.decompose_factor)
-    if options.rank < max(inner_rows, inner_columns) / 2:
-        right = {"A": (inner_rows, options.rank), "B": (options.rank, inner_columns)}
-    else:
-        right = {"D": (inner_rows, inner_columns)}
-    return {"C": (rows, columns), **right}
-
-
 def factorise(number: int, factor: int) -> tuple[int, int]:
     """``number`` as a product of two factors, the smaller first, as near to its root as it goes.
 
@@ -131,19 +94,25 @@ def factorise(number: int, factor: int) -> tuple[int, int]:
     return small, number // small
 
 
-METHOD = Method(
-    name=NAME,
+def make_peft_config(options: Options, fields: dict[str, Any]) -> Any:
+    """PEFT's LoKr."""
+    import peft
+
+    return peft.LoKrConfig(
+        r=options.rank,
+        alpha=options.effective_alpha,
+        decompose_factor=options.decompose_factor,
+        **fields,
+    )
+
+
+METHOD = low_rank_method(
+    LokrUpdate,
+    make_peft_config,
+    name="lokr",
     title="LoKr",
     options=Options,
     learning_rates=(1e-3, 3e-3, 1e-2),
-    starts_as_base=True,
-    inject=inject,
-    count_parameters=count_parameters,
-    merge=merge_deltas,
-    to_peft=to_peft,
-    reads_base_weights=LowRankOptions.trains_base_modules,
     mixes=always,
     saved_widths=9.5,
-    layers_below=LowRankOptions.count_layers_below,
-    size_option="rank",
 )

@@ -18,12 +18,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from paretune.methods import houlsby
-from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods import houlsby, pfeiffer
+from paretune.methods.core.injection import Injection, attach
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import LayerOptions
-from paretune.methods.core.run_axis import Fleet, init_generators
-from paretune.models.changes import ModelChanges
+from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "parallel"
@@ -60,22 +59,15 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck beside the feed-forward part of every layer."""
-    adapters: dict[str, nn.Module] = {}
-    changes = ModelChanges()
-    for layer in anatomy.layers:
-        generators = init_generators(seeds, NAME, layer.down)
-        adapter = ParallelBottleneck(get_linear(model, layer.down), options, fleet, generators)
-        adapters[layer.down] = adapter
-        first = model.get_submodule(layer.up[0])
-        changes.hook(first.register_forward_pre_hook(adapter.remember_input))
+    names = [layer.down for layer in anatomy.layers]
+    kind = ParallelBottleneck
+    adapters = houlsby.make_bottlenecks(kind, model, names, options, fleet, seeds, NAME)
     injection = attach(model, NAME, adapters)
-    injection.changes.absorb(changes)
+    for layer in anatomy.layers:
+        remember_input = adapters[layer.down].remember_input
+        first = model.get_submodule(layer.up[0])
+        injection.changes.hook(first.register_forward_pre_hook(remember_input))
     return injection
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """2 * width * size + size + width for each layer."""
-    return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
 
 
 METHOD = Method(
@@ -85,7 +77,7 @@ METHOD = Method(
     learning_rates=(1e-4, 3e-4, 1e-3),
     starts_as_base=True,
     inject=inject,
-    count_parameters=count_parameters,
+    count_parameters=pfeiffer.count_parameters,
     mixes=always,
     saved_widths=2.9,
     size_option="reduction_factor",

@@ -15,16 +15,16 @@ When: adapters are wanted at half of Houlsby's cost.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
-from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.injection import Injection, attach
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import LayerOptions
-from paretune.methods.core.run_axis import Fleet, init_generators
+from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "pfeiffer"
@@ -33,7 +33,6 @@ NAME = "pfeiffer"
 class Options(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
-    reduction_factor: int = Field(default=16, ge=1, le=4096)
     non_linearity: houlsby.Activation = "relu"
 
 
@@ -49,12 +48,8 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind the feed-forward part of every layer."""
-    adapters = {
-        layer.down: Bottleneck(
-            get_linear(model, layer.down), options, fleet, init_generators(seeds, NAME, layer.down)
-        )
-        for layer in anatomy.layers
-    }
+    names = [layer.down for layer in anatomy.layers]
+    adapters = houlsby.make_bottlenecks(Bottleneck, model, names, options, fleet, seeds, NAME)
     return attach_behind_feed_forward(model, anatomy, NAME, adapters)
 
 
@@ -72,54 +67,45 @@ def attach_behind_feed_forward(
     for layer in anatomy.layers:
         if layer.down not in adapters:
             continue
-        adapter = adapters[layer.down]
+        adapter: Any = adapters[layer.down]
         if layer.output_norm is None:
-            hook = model.get_submodule(layer.down).register_forward_hook(
-                _make_output_hook(adapter, keeps_dtype=anatomy.reads_causally)
-            )
+            # Where all of the base is in bf16, what follows is in the layer's dtype.
+            change = partial(_change_output, adapter, keeps_dtype=anatomy.reads_causally)
+            hook = model.get_submodule(layer.down).register_forward_hook(change)
         else:
             norm = model.get_submodule(layer.output_norm)
-            hook = norm.register_forward_pre_hook(_make_sum_hook(adapter))
+            hook = norm.register_forward_pre_hook(partial(_change_sum, adapter))
         injection.changes.hook(hook)
     return injection
-
-
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """2 * width * size + size + width for each layer."""
-    return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
 
 
 _being_called: set[nn.Module] = set()
 """Normalisations that one of these hooks is calling."""
 
 
-def _make_output_hook(adapter: Any, *, keeps_dtype: bool) -> Any:
-    """A hook that changes a layer's output.
-
-    ``keeps_dtype``: what follows is in the layer's dtype, as where all of the base is in bf16.
-    """
-
-    def change_output(module: nn.Module, args: Any, out: Tensor) -> Tensor:
-        changed: Tensor = adapter.fleet.apply_to_own_rows(adapter, out, out)
-        return changed.to(out.dtype) if keeps_dtype else changed
-
-    return change_output
+def _change_output(
+    adapter: Any, module: nn.Module, args: Any, out: Tensor, *, keeps_dtype: bool
+) -> Tensor:
+    changed: Tensor = adapter.fleet.apply_to_own_rows(adapter, out, out)
+    return changed.to(out.dtype) if keeps_dtype else changed
 
 
-def _make_sum_hook(adapter: Any) -> Any:
-    def change_sum(norm: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        # The normalisation is called as a module, with whatever a stack put beside it, so all
-        # hooks of this kind meet that call: it is for reading, and none may change it.
-        if norm in _being_called:
-            return None
-        _being_called.add(norm)
-        try:
-            h = norm(args[0])
-        finally:
-            _being_called.remove(norm)
-        return (adapter.fleet.apply_to_own_rows(adapter, h, args[0]),)
+def _change_sum(adapter: Any, norm: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    # The normalisation is called as a module, with whatever a stack put beside it, so all hooks of
+    # this kind meet that call: it is for reading, and none may change it.
+    if norm in _being_called:
+        return None
+    _being_called.add(norm)
+    try:
+        h = norm(args[0])
+    finally:
+        _being_called.remove(norm)
+    return (adapter.fleet.apply_to_own_rows(adapter, h, args[0]),)
 
-    return change_sum
+
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: houlsby.BottleneckOptions) -> int:
+    """2 * width * size + size + width for each layer."""
+    return len(anatomy.layers) * options.count(anatomy.width)
 
 
 METHOD = Method(

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.low_rank import count_updates
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.prefix_attention import (
@@ -252,7 +253,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
     gates = len(find_target_modules(anatomy, LORA_TARGETS)) + prefixes + len(anatomy.layers)
     return (
         gates * (anatomy.width + 1)
-        + lora.count_parameters(model, anatomy, of_lora)
+        + count_updates(model, anatomy, of_lora, lora.LoraUpdate)
         + prefix.count_parameters(model, anatomy, of_prefix)
         + pfeiffer.count_parameters(model, anatomy, of_adapter)
     )

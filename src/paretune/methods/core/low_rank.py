@@ -8,18 +8,28 @@ regular expression for the end of a name, whole between dots; the first that mat
 
 from __future__ import annotations
 
+import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import AfterValidator, Discriminator, Field, Tag
-from torch import nn
+from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, attach, get_linear, is_within_any
+from paretune.methods.core.injection import (
+    Injection,
+    attach,
+    fill_peft_layers,
+    get_linear,
+    is_within_any,
+    merge_deltas,
+)
+from paretune.methods.core.method import Method
 from paretune.methods.core.options import ALL, LayerNumbers, LayerOptions, Names
-from paretune.methods.core.run_axis import Fleet, init_generators
+from paretune.methods.core.run_axis import Fleet, draw_uniform, init_generators
 from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 
@@ -156,6 +166,11 @@ class LowRankOptions(LayerOptions):
         """The factor of the update: alpha / rank."""
         return self.effective_alpha / self.rank
 
+    @property
+    def learning_rate_factors(self) -> dict[str, float]:
+        """By the name of a tensor, its learning rate over the method's, where it is another."""
+        return {}
+
     def for_layer(self, name: str) -> Self:
         """The options of one layer: its own rank and alpha."""
         if not self.rank_pattern and not self.alpha_pattern:
@@ -205,10 +220,6 @@ class LowRankOptions(LayerOptions):
         names = self.select_layers(anatomy)
         return min((anatomy.find_layer(name) or 0 for name in names), default=0)
 
-    def trains_base_modules(self) -> bool:
-        """Whether ``modules_to_save`` has modules of the base trained in full."""
-        return bool(self.modules_to_save)
-
     def peft_layers(self, injection: Injection) -> dict[str, Any]:
         """The fields of PEFT's config that name layers, their ranks and their alphas."""
         of_layer = {name: self.for_layer(name) for name in injection.adapters}
@@ -238,45 +249,116 @@ def _peft_layer_numbers(modules: Iterable[str]) -> dict[str, Any]:
     }
 
 
-OptionsT = TypeVar("OptionsT", bound=LowRankOptions)
+class LowRankUpdate(nn.Module, ABC):
+    """Base of the updates beside a frozen linear layer.
+
+    Each tensor of :meth:`shapes` has one slice for each run, uniform on +-1/sqrt(fan in) as PEFT
+    draws it; that called ``zero`` starts at 0, so that the update does. ``peft_names``: what PEFT
+    calls the tensors.
+    """
+
+    zero: ClassVar[str]
+    peft_names: ClassVar[Mapping[str, str]]
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        options: LowRankOptions,
+        fleet: Fleet,
+        generators: list[torch.Generator],
+    ) -> None:
+        super().__init__()
+        self.fleet, self.scaling, device = fleet, options.scaling, base.weight.device
+        for name, shape in self.shapes(base, options).items():
+            zeros = torch.zeros(fleet.runs, *shape)
+            values = zeros if name == self.zero else draw_uniform(shape, shape[1], generators)
+            self.register_parameter(name, nn.Parameter(values.to(device)))
+
+    @classmethod
+    @abstractmethod
+    def shapes(cls, base: nn.Linear, options: Any) -> dict[str, tuple[int, int]]:
+        """Of the tensors of a run, by name."""
+
+    @classmethod
+    def count(cls, base: nn.Linear, options: Any) -> int:
+        """Trained parameters of one run beside a layer."""
+        return sum(math.prod(shape) for shape in cls.shapes(base, options).values())
+
+    @abstractmethod
+    def delta(self, run: int = 0) -> Tensor:
+        """The update of the weight, (out, in)."""
 
 
-def attach_updates(
-    model: nn.Module,
-    anatomy: Anatomy,
-    options: OptionsT,
-    fleet: Fleet,
-    seeds: list[int],
-    key: str,
-    make_update: Callable[[nn.Linear, OptionsT, Fleet, list[torch.Generator]], nn.Module],
-) -> Injection:
-    """Put an update beside each target layer, as its child ``key``.
+def low_rank_method(
+    update: type[LowRankUpdate],
+    make_peft_config: Callable[[Any, dict[str, Any]], Any],
+    *,
+    name: str,
+    **facts: Any,
+) -> Method:
+    """The method that puts an update beside each target layer.
 
     ``modules_to_save`` are trained in full beside them.
+
+    Args:
+        make_peft_config: from the options, and fields that name layers and task, to PEFT's config.
+        facts: further fields of :class:`Method`.
     """
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    updates = {
-        name: make_update(
-            get_linear(model, name),
-            options.for_layer(name),
-            fleet,
-            init_generators(seeds, key, name),
-        )
-        for name in options.select_layers(anatomy, in_full)
+
+    def inject(
+        model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
+    ) -> Injection:
+        in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+        updates: dict[str, nn.Module] = {
+            layer: update(
+                get_linear(model, layer),
+                options.for_layer(layer),
+                fleet,
+                init_generators(seeds, name, layer),
+            )
+            for layer in options.select_layers(anatomy, in_full)
+        }
+        injection = train_modules(model, attach(model, name, updates), in_full)
+        factors = options.learning_rate_factors
+        injection.learning_rate_factors = {
+            place: factors[tensor]
+            for place in injection.parameters
+            if (tensor := place.rpartition(".")[2]) in factors
+        }
+        return injection
+
+    def to_peft(
+        model: nn.Module, options: Any, injection: Injection, common: dict[str, Any]
+    ) -> Any:
+        config = make_peft_config(options, {**options.peft_layers(injection), **common})
+        return fill_peft_layers(model, config, injection, name, update.peft_names)
+
+    def count_parameters(model: nn.Module, anatomy: Anatomy, options: Any) -> int:
+        return count_updates(model, anatomy, options, update)
+
+    defaults: dict[str, Any] = {
+        "merge": merge_deltas,
+        "reads_base_weights": lambda options: bool(options.modules_to_save),
+        "layers_below": LowRankOptions.count_layers_below,
+        "size_option": "rank",
     }
-    return train_modules(model, attach(model, key, updates), in_full)
+    return Method(
+        name=name,
+        starts_as_base=True,
+        inject=inject,
+        count_parameters=count_parameters,
+        to_peft=to_peft,
+        **{**defaults, **facts},
+    )
 
 
 def count_updates(
-    model: nn.Module,
-    anatomy: Anatomy,
-    options: OptionsT,
-    count_layer: Callable[[nn.Linear, OptionsT], int],
+    model: nn.Module, anatomy: Anatomy, options: LowRankOptions, update: type[LowRankUpdate]
 ) -> int:
-    """Sum of ``count_layer`` over the target layers, and of what is trained in full beside."""
+    """Trained parameters of one run: of all updates, and of what is trained in full beside."""
     in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
     names = options.select_layers(anatomy, in_full)
-    updates = sum(count_layer(get_linear(model, n), options.for_layer(n)) for n in names)
+    updates = sum(update.count(get_linear(model, n), options.for_layer(n)) for n in names)
     return updates + sum(p.numel() for m in in_full for p in model.get_submodule(m).parameters())
 
 

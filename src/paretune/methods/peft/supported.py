@@ -1,15 +1,13 @@
 """Which of ``peft``'s tuners train here, at which rates, and why the others do not.
 
 A table by hand, since no field of ``peft`` says it. Every line was tried on a classifier, and a
-test
-goes through all tuners of the installed ``peft``, so that it fails for a new one until somebody
-decides. Nothing here imports ``peft``.
+test goes through all tuners of the installed ``peft``, so that it fails for a new one until
+somebody decides. Nothing here imports ``peft``.
 
 Learning rates of encoders. Where a method is ours too, ours; elsewhere around the rate of the paper
 or of ``peft``'s own comparison (``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4
 there and 1e-3 here, because a classifier on few examples takes fewer steps), a factor of three to
-each side.
-All were then looked at in 39 steps of 8 examples on ``routing`` with MiniLM: the middle rate and
+each side. All were then looked at in 39 steps of 8 examples on ``routing`` with MiniLM: the middle rate and
 the high one lower the loss. OSF and SHiRA stood still at the comparison's rates (5e-5, 3e-4) and
 learn at ten times those; WaveFT has LoRA's, and collapses at 1e-2.
 
@@ -48,8 +46,7 @@ class SupportedTuner:
         head_learning_rate_factor: the head's learning rate over the method's, where the method's
             own would make the head diverge.
         rewriting_option: an option with which, if its value is a string, initialisation takes a
-        part
-            of the base's weights out of them (PiSSA, OLoRA); "" where there is none.
+            part of the base's weights out of them (PiSSA, OLoRA); "" where there is none.
         closed_options: options that are not offered, with the reason.
         barred_values: by option, values that are not offered, with the reason.
         numbered_values: by option, the prefix of values that end in a number (``pissa_niter_16``).
@@ -196,9 +193,7 @@ SUPPORTED: Mapping[str, SupportedTuner] = {
         closed_options={"target_modules": "it is the word embeddings"},
         not_in_peft="PEFT saves no head beside trainable tokens",
     ),
-    "unilora": SupportedTuner(
-        "Uni-LoRA", VECTORS, starts_as_base=False
-    ),  # 2e-3 in peft's comparison
+    "unilora": SupportedTuner("Uni-LoRA", VECTORS, starts_as_base=False),  # 2e-3 there
     "vblora": SupportedTuner("VB-LoRA", VECTORS, starts_as_base=False),
     # 4e-3 on SST-2 and 1e-2 on MRPC by its authors (arXiv:2310.11454).
     "vera": SupportedTuner("VeRA", (3e-3, 1e-2, 3e-2)),

@@ -114,94 +114,6 @@ def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
             random.setstate(python_state)
 
 
-def wrap_model(
-    name: str,
-    model: nn.Module,
-    tuner: Callable[..., Any],
-    config: Callable[..., Any],
-    settings: dict[str, Any],
-    seed: int,
-    *,
-    rewrites: bool = False,
-) -> PeftInjection:
-    """Let a tuner wrap the model.
-
-    Args:
-        seed: what its initial weights are drawn from.
-        rewrites: whether it changes the weights that it starts from.
-
-    Raises:
-        MethodError: ``peft`` refuses, with its message.
-    """
-    before = ModelSnapshot(model, settings["target_modules"] if rewrites else ())
-    changes = ModelChanges()
-    changes.push(before.restore)
-    device = next(model.parameters()).device
-    try:
-        with isolated_rng(seed, device), _filter_warnings():
-            wrapper = tuner(model, config(**settings), ADAPTER)
-        shared = {child: part for child, part in wrapper.named_children() if child != "model"}
-        if shared:
-            model.add_module(SHARED_MODULES, nn.ModuleDict(shared).to(device))
-        model.train(model.training)  # its layers are made in training mode
-        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        adapters = {n: model.get_submodule(n) for n in wrapper.targeted_module_names}
-    except PEFT_ERRORS as error:
-        changes.undo()
-        raise MethodError(
-            f"peft says: {_format_error(error)}",
-            where=f"method {name}",
-            remedy="Change its options; peft's documentation describes them.",
-        ) from error
-    except BaseException:  # Ctrl-C too: the model is as before; raised again
-        changes.undo()
-        raise
-    return PeftInjection(
-        parameters,
-        changes,
-        adapters=adapters,
-        supports_packing=False,
-        tuner=wrapper,
-        settings=settings,
-        seed=seed,
-    )
-
-
-def build_peft_model(
-    model: nn.Module, config: Callable[..., Any], injection: PeftInjection, common: Any
-) -> Any:
-    """The same as a ``PeftModel`` on a fresh base; ``common`` goes to its config."""
-    import peft
-
-    with isolated_rng(injection.seed, next(model.parameters()).device), _filter_warnings():
-        peft_model: Any = peft.get_peft_model(model, config(**injection.settings, **common))
-    tuner = peft_model.base_model
-    with torch.no_grad():
-        for name, parameter in injection.parameters.items():
-            shared = name.startswith(f"{SHARED_MODULES}.")
-            place = name.removeprefix(f"{SHARED_MODULES}.") if shared else f"model.{name}"
-            tuner.get_parameter(place).copy_(parameter)
-    return peft_model
-
-
-def merge_tuner(name: str, model: nn.Module, injection: Any) -> None:
-    """Let the tuner become a part of the weights.
-
-    Raises:
-        MethodError: with these options it cannot.
-    """
-    try:
-        injection.tuner.merge_and_unload()
-    except PEFT_ERRORS as error:
-        raise MethodError(
-            f"peft cannot merge it: {_format_error(error)}",
-            where=f"method {name}",
-            remedy="Export it as PEFT's adapter or as paretune's own folder.",
-        ) from error
-    if SHARED_MODULES in dict(model.named_children()):
-        delattr(model, SHARED_MODULES)
-
-
 @contextmanager
 def _filter_warnings() -> Iterator[None]:
     """Suppress warnings, but turn those of options without effect into errors."""
@@ -279,14 +191,20 @@ class _Tuner:
     def inject(
         self, model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
     ) -> PeftInjection:
-        """Let ``peft`` put its layers in the place of the targets."""
+        """Let ``peft`` put its layers in the place of the targets.
+
+        Raises:
+            MethodError: ``peft`` refuses, with its message.
+        """
         where = f"method {self.name}"
         if fleet.runs != 1:
             raise MethodError(
                 f"{fleet.runs} runs at once; a tuner of peft trains alone.", where=where
             )
         layers = _layer_settings(self.name, model, anatomy, options, self.supported)
-        settings = {**non_default_settings(options), **layers}
+        defaults = {name: option.default for name, option in type(options).model_fields.items()}
+        chosen = {n: v for n, v in options if n not in LAYER_OPTIONS and v != defaults[n]}
+        settings = {**chosen, **layers}
         required = self.supported.required_option
         if required and not settings.get(required):
             raise MethodError(
@@ -294,22 +212,42 @@ class _Tuner:
                 where=where,
                 remedy=f"Give it: {{name: {self.name}, {required}: [...]}}.",
             )
-        injection = wrap_model(
-            self.name,
-            model,
-            self.tuner,
-            self.config,
-            settings,
-            derive_seed(seeds[0], "init", self.name),
-            rewrites=isinstance(settings.get(self.supported.rewriting_option), str),
-        )
-        factor = self.supported.head_learning_rate_factor
+        # PiSSA and OLoRA rewrite the weights that they start from.
+        rewrites = isinstance(settings.get(self.supported.rewriting_option), str)
+        before = ModelSnapshot(model, settings["target_modules"] if rewrites else ())
+        seed = derive_seed(seeds[0], "init", self.name)
+        changes = ModelChanges()
+        changes.push(before.restore)
+        device = next(model.parameters()).device
+        try:
+            with changes.on_failure(), isolated_rng(seed, device), _filter_warnings():
+                wrapper = self.tuner(model, self.config(**settings), ADAPTER)
+                shared = {name: m for name, m in wrapper.named_children() if name != "model"}
+                if shared:
+                    model.add_module(SHARED_MODULES, nn.ModuleDict(shared).to(device))
+                model.train(model.training)  # its layers are made in training mode
+                adapters = {n: model.get_submodule(n) for n in wrapper.targeted_module_names}
+        except PEFT_ERRORS as error:
+            raise MethodError(
+                f"peft says: {_format_error(error)}",
+                where=where,
+                remedy="Change its options; peft's documentation describes them.",
+            ) from error
+        factor, factors = self.supported.head_learning_rate_factor, dict[str, float]()
         if factor != 1.0:
-            names = [
-                n for n, _ in model.named_parameters() if is_within_any(n, anatomy.head_modules)
-            ]
-            injection.learning_rate_factors = dict.fromkeys(names, factor)
-        return injection
+            names = [name for name, _ in model.named_parameters()]
+            in_head = [name for name in names if is_within_any(name, anatomy.head_modules)]
+            factors = dict.fromkeys(in_head, factor)
+        return PeftInjection(
+            {name: p for name, p in model.named_parameters() if p.requires_grad},
+            changes,
+            learning_rate_factors=factors,
+            adapters=adapters,
+            supports_packing=False,
+            tuner=wrapper,
+            settings=settings,
+            seed=seed,
+        )
 
     def count_parameters(self, model: nn.Module, anatomy: Anatomy, options: Any) -> int:
         """By wrapping the model once and counting: each tuner has a formula of its own."""
@@ -328,15 +266,39 @@ class _Tuner:
         return self.supported.not_quantised
 
     def merge(self, model: nn.Module, injection: Injection) -> None:
-        """Let the tuner become a part of the weights and take it out."""
-        merge_tuner(self.name, model, injection)
+        """Let the tuner become a part of the weights and take it out.
+
+        Raises:
+            MethodError: with these options it cannot.
+        """
+        assert isinstance(injection, PeftInjection)  # noqa: S101  (put there by inject)
+        try:
+            injection.tuner.merge_and_unload()
+        except PEFT_ERRORS as error:
+            raise MethodError(
+                f"peft cannot merge it: {_format_error(error)}",
+                where=f"method {self.name}",
+                remedy="Export it as PEFT's adapter or as paretune's own folder.",
+            ) from error
+        if SHARED_MODULES in dict(model.named_children()):
+            delattr(model, SHARED_MODULES)
 
     def to_peft(
         self, model: nn.Module, options: Any, injection: Injection, common: dict[str, Any]
     ) -> Any:
         """The same as a ``PeftModel``, on a fresh base; ``common`` goes to its config."""
+        import peft
+
         assert isinstance(injection, PeftInjection)  # noqa: S101  (put there by inject)
-        return build_peft_model(model, self.config, injection, common)
+        settings = {**injection.settings, **common}
+        with isolated_rng(injection.seed, next(model.parameters()).device), _filter_warnings():
+            peft_model: Any = peft.get_peft_model(model, self.config(**settings))
+        with torch.no_grad():
+            for name, parameter in injection.parameters.items():
+                shared = name.startswith(f"{SHARED_MODULES}.")
+                place = name.removeprefix(f"{SHARED_MODULES}.") if shared else f"model.{name}"
+                peft_model.base_model.get_parameter(place).copy_(parameter)
+        return peft_model
 
     def cannot_export_to_peft(
         self, options: Any, objective: Objective, model: nn.Module | None
@@ -366,10 +328,16 @@ def _layer_settings(
     targets = {option: values[option] for option in LAYER_OPTIONS if option in values}
     of_topology = anatomy.topology.default_targets
     targets["target_modules"] = targets.get("target_modules") or supported.targets or of_topology
-    find = _find_norms if "norms" in (supported.targets or ()) else _find_linears
-    layers: dict[str, Any] = {
-        option: find(model, anatomy, names, option) for option, names in targets.items() if names
-    }
+    layers: dict[str, Any] = {}
+    for option, names in targets.items():
+        if not names:
+            continue
+        if names == ("embeddings",):
+            layers[option] = [anatomy.word_embeddings]
+        elif "norms" in (supported.targets or ()):
+            layers[option] = _match_norms([*find_norms(model, anatomy)], names, option)
+        else:
+            layers[option] = match_layers(anatomy, names, option)
     # peft looks at layers_to_transform only where it completes the names itself.
     numbers = values.get("layers_to_transform")
     if numbers is not None:
@@ -395,24 +363,12 @@ def _layer_settings(
     return layers
 
 
-def _find_linears(
-    model: nn.Module, anatomy: Anatomy, targets: Sequence[str] | str, option: str
-) -> list[str]:
-    """Full names of linear layers, or of the word embeddings."""
-    if targets == ("embeddings",):
-        return [anatomy.word_embeddings]
-    return match_layers(anatomy, targets, option)
-
-
-def _find_norms(
-    model: nn.Module, anatomy: Anatomy, targets: Sequence[str] | str, option: str
-) -> list[str]:
-    """Full names of the backbone's normalisations; ``norms`` stands for all of them.
+def _match_norms(norms: list[str], targets: Sequence[str] | str, option: str) -> list[str]:
+    """The normalisations that are targets; ``norms`` stands for all of them.
 
     Raises:
         MethodError: a name matches none.
     """
-    norms = list(find_norms(model, anatomy))
     if isinstance(targets, str):
         matched = [name for name in norms if re.fullmatch(targets, name)]
         targets = matched or [targets]  # which then matches none
@@ -480,13 +436,3 @@ def _make_check(option: str, supported: SupportedTuner) -> WrapValidator:
         return value
 
     return WrapValidator(check)
-
-
-def non_default_settings(options: MethodOptions) -> dict[str, Any]:
-    """The values that differ from ``peft``'s defaults, without the names of layers."""
-    defaults = {name: field.default for name, field in type(options).model_fields.items()}
-    return {
-        name: value
-        for name, value in options
-        if name not in LAYER_OPTIONS and value != defaults[name]
-    }
