@@ -41,7 +41,8 @@ from paretune.methods.core.run_axis import (
     init_generators,
     per_run_rows,
 )
-from paretune.models.structure.anatomy import Anatomy, Attention
+from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import Attention
 from paretune.objectives import Objective
 
 NAME = "prefix"

@@ -91,71 +91,41 @@ def apply_mask(x: Tensor, keep: Tensor, *, inplace: bool = False) -> Tensor:
     return out
 
 
-RowParts = list[tuple[int, int]]
-"""Seed and number of rows of each run, in order."""
-ShapeParts = list[tuple[int, tuple[int, ...]]]
+Parts = list[tuple[int, tuple[int, ...]]]
 """Seed of each run, and the shape that its part of a tensor has without others' padding."""
 
 
-def drop_rows(x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
-    """Dropout of (rows, ...), of which the runs have consecutive rows."""
-    return _DropRows.apply(x, parts, offset, p)  # type: ignore[no-untyped-call,no-any-return]
-
-
-def drop_padded(x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
+class _Drop(torch.autograd.Function):
     """Dropout of (rows, ...), where each run draws in the shape that it has alone.
 
     Its mask is laid into the front corner of its rows, where texts begin. What was padded beyond it
     falls away whole: it is behind the end of every text of the run, and nobody reads it.
     """
-    return _DropPadded.apply(x, parts, offset, p)  # type: ignore[no-untyped-call,no-any-return]
 
-
-class _DropRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, parts: Parts, offset: int, p: float) -> Tensor:
         ctx.draw = parts, offset, p
-        return _drop_rows(x, *ctx.draw)
+        return _drop(x, *ctx.draw)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _drop_rows(gradient, *ctx.draw), None, None, None
+        return _drop(gradient, *ctx.draw), None, None, None
 
 
-class _DropPadded(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
-        ctx.draw = parts, offset, p
-        return _drop_padded(x, *ctx.draw)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _drop_padded(gradient, *ctx.draw), None, None, None
-
-
-def _drop_rows(x: Tensor, parts: RowParts, offset: int, p: float) -> Tensor:
-    per_row = x[0].numel() if len(x) else 0
-    masks = [draw_mask(seed, (offset,), rows * per_row, p, x.device) for seed, rows in parts]
-    mask = masks[0] if len(masks) == 1 else torch.cat(masks)
-    return drop_by_mask(x, mask, p)
-
-
-def _drop_padded(x: Tensor, parts: ShapeParts, offset: int, p: float) -> Tensor:
+def _drop(x: Tensor, parts: Parts, offset: int, p: float) -> Tensor:
     masks = [
         draw_mask(seed, (offset,), math.prod(shape), p, x.device).view(shape)
         for seed, shape in parts
     ]
     if all(shape[1:] == x.shape[1:] for _, shape in parts):
-        keep = torch.cat(masks)
-    else:
-        keep = torch.zeros(x.shape, dtype=masks[0].dtype, device=x.device)
-        start = 0
-        for mask in masks:
-            rows = slice(start, start + len(mask))
-            keep[(rows, *(slice(size) for size in mask.shape[1:]))] = mask
-            start += len(mask)
+        return drop_by_mask(x, masks[0] if len(masks) == 1 else torch.cat(masks), p)
+    keep = torch.zeros(x.shape, dtype=masks[0].dtype, device=x.device)
+    start = 0
+    for mask in masks:
+        rows = slice(start, start + len(mask))
+        keep[(rows, *(slice(size) for size in mask.shape[1:]))] = mask
+        start += len(mask)
     return drop_by_mask(x, keep, p)
 
 
@@ -198,18 +168,15 @@ class DropoutRng:
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         """Dropout of (rows, ...) with probability ``p``; runs own consecutive rows."""
-        if p <= 0:
-            return x
-        if self.run_lengths:
-            return drop_padded(x, self.shape_parts(x.shape), self.next_offset(), p)
-        return drop_rows(x, self.row_parts(len(x)), self.next_offset(), p)
+        return x if p <= 0 else self._apply(x, self._find_parts(x.shape), p)
 
     def drop_per_run(self, x: Tensor, runs: Sequence[int], p: float) -> Tensor:
         """The same of a tensor with one row for each of these runs; (runs, ...)."""
-        if p <= 0:
-            return x
         shape = (1, *x.shape[1:])
-        return drop_padded(x, [(self.seeds[run], shape) for run in runs], self.next_offset(), p)
+        return x if p <= 0 else self._apply(x, [(self.seeds[run], shape) for run in runs], p)
+
+    def _apply(self, x: Tensor, parts: Parts, p: float) -> Tensor:
+        return _Drop.apply(x, parts, self.next_offset(), p)  # type: ignore[no-untyped-call,no-any-return]
 
     @contextmanager
     def single_run(self, run: int) -> Iterator[None]:
@@ -221,32 +188,32 @@ class DropoutRng:
         finally:
             self.seeds, self.row_splits, self.run_lengths = before
 
-    def row_parts(self, rows: int) -> RowParts:
-        """Seed and rows of each run in so many rows; ValueError if they are not known."""
-        if len(self.seeds) == 1:
-            return [(self.seeds[0], rows)]
-        for split in self.row_splits:
-            if sum(split) == rows:
-                return list(zip(self.seeds, split, strict=True))
-        raise ValueError(f"{rows} rows are not those of the runs: {self.row_splits}")
-
-    def shape_parts(self, shape: Sequence[int]) -> ShapeParts:
-        """Seed of each run with rows in a padded tensor, and the shape that they have alone.
+    def _find_parts(self, shape: Sequence[int]) -> Parts:
+        """Seed of each run with rows in a tensor, and the shape that they have alone.
 
         Raises:
-            ValueError: the tensor has fewer tokens than the texts, so where they lie is not known.
+            ValueError: the rows are not those of the runs, or the tensor has fewer tokens than the
+                texts, so where they lie is not known.
         """
-        longest = max(self.run_lengths, default=0)
+        rows, *width = shape
+        counts = [rows] if len(self.seeds) == 1 else None
+        counts = counts or next((split for split in self.row_splits if sum(split) == rows), None)
+        if counts is None:
+            raise ValueError(f"{rows} rows are not those of the runs: {self.row_splits}")
+        if not self.run_lengths:
+            parts = zip(self.seeds, counts, strict=True)
+            return [(seed, (count, *width)) for seed, count in parts if count or rows == 0]
+        longest = max(self.run_lengths)
         axes = TOKEN_AXES.get(len(shape), ())
         if any(shape[axis] < longest for axis in axes):
             raise ValueError(f"{tuple(shape)} holds no texts of {longest} tokens")
-        parts = []
-        for (seed, rows), length in zip(self.row_parts(shape[0]), self.run_lengths, strict=True):
-            padding = longest - length
-            sizes = [size - padding if axis in axes else size for axis, size in enumerate(shape)]
-            if rows:
-                parts.append((seed, (rows, *sizes[1:])))
-        return parts
+        padded = []
+        for seed, count, length in zip(self.seeds, counts, self.run_lengths, strict=True):
+            cut = longest - length
+            sizes = [size - cut if axis in axes else size for axis, size in enumerate(shape)]
+            if count:
+                padded.append((seed, (count, *sizes[1:])))
+        return padded
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from paretune.errors import ModelError, first_line
 from paretune.models.dropout import DropoutRates, read_dropout_rates
@@ -26,7 +27,7 @@ from paretune.models.structure.heads import (
     read_last_token,
     require_head,
 )
-from paretune.models.structure.layers import is_within
+from paretune.models.structure.layers import is_within, parent_name
 from paretune.models.structure.topology import topology_of
 from paretune.models.tokenizer import load_tokenizer, require_bounded_patterns
 from paretune.models.translation_languages import (
@@ -40,13 +41,6 @@ from paretune.study import Generation, derive_seed
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
-
-
-from collections.abc import Iterable
-
-from transformers.pytorch_utils import Conv1D
-
-from paretune.models.structure.layers import parent_name
 
 
 @dataclass(frozen=True)

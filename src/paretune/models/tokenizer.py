@@ -9,6 +9,7 @@ Llama 3, Qwen, o200k) repeat characters and classes only.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,6 @@ from paretune.models.structure.heads import SAFE_LOADING
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-import re
 
 
 def load_tokenizer(

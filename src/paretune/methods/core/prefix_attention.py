@@ -27,8 +27,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.virtual_tokens import make_position_shift
-from paretune.models.structure.anatomy import Anatomy, Attention
-from paretune.models.structure.layers import has_attention_interface
+from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import Attention, has_attention_interface
 
 _WITH_PREFIX = {"sdpa": "paretune_sdpa", "eager": "paretune_eager"}
 

@@ -7,9 +7,9 @@ somebody decides. Nothing here imports ``peft``.
 Learning rates of encoders. Where a method is ours too, ours; elsewhere around the rate of the paper
 or of ``peft``'s own comparison (``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4
 there and 1e-3 here, because a classifier on few examples takes fewer steps), a factor of three to
-each side. All were then looked at in 39 steps of 8 examples on ``routing`` with MiniLM: the middle rate and
-the high one lower the loss. OSF and SHiRA stood still at the comparison's rates (5e-5, 3e-4) and
-learn at ten times those; WaveFT has LoRA's, and collapses at 1e-2.
+each side. All were then looked at in 39 steps of 8 examples on ``routing`` with MiniLM: the middle
+rate and the high one lower the loss. OSF and SHiRA stood still at the comparison's rates (5e-5,
+3e-4) and learn at ten times those; WaveFT has LoRA's, and collapses at 1e-2.
 
 Those of decoders: low-rank and orthogonal updates have our LoRA's there, around the 1e-4 that the
 comparison gives almost all of them; the others learn at the same rates as on encoders, which is

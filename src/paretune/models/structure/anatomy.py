@@ -16,7 +16,6 @@ from paretune.errors import MethodError, ModelError
 from paretune.models.changes import ModelChanges
 from paretune.models.structure.layers import (
     SUPPORTED_FAMILIES,
-    Attention,
     Layer,
     find_name,
     is_within,
@@ -46,16 +45,6 @@ def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:
         model.train(training)
     reached = _find_leaves(hidden).union(*(table.parameters() for table in tables))
     return frozenset(name for name, p in model.named_parameters() if p in reached)
-
-
-def find_untrainable_parameters(model: Any) -> tuple[str, ...]:
-    """Names of the parameters that are no weights: computed, and never saved.
-
-    Marian's positions are made untrainable, but ``from_pretrained`` forgets that; what tells them
-    apart for certain is that a checkpoint leaves them out, so whatever was trained would be lost.
-    """
-    unsaved = getattr(model, "_keys_to_ignore_on_save", None) or ()
-    return tuple(name for name, _ in model.named_parameters() if name in unsaved)
 
 
 def _find_leaves(hidden: Tensor) -> set[Tensor]:
@@ -106,15 +95,6 @@ def watch_output_norms(model: nn.Module, layers: Sequence[Layer]) -> Iterator[di
         yield output_norms
 
 
-__all__ = [
-    "Anatomy",
-    "Attention",
-    "Layer",
-    "accepts_embeddings",
-    "find_target_modules",
-    "read_anatomy",
-]
-
 ROLES: dict[str, Callable[[Layer], tuple[str, ...]]] = {
     "query": lambda layer: tuple(a.query for a in layer.attentions),
     "key": lambda layer: tuple(a.key for a in layer.attentions),
@@ -145,7 +125,7 @@ class Anatomy:
         source_readers: names of the modules that are given the mask of an encoded source.
         position_embeddings: module name of the table of absolute positions beside the word
             embeddings, or None where positions are relative or rotary.
-        untrainable: parameters that the architecture itself never trains: Marian's sines.
+        untrainable: parameters that are no weights, computed and never saved: Marian's sines.
         is_whole: whether ``layers`` are all of them; no after :meth:`select_layers`.
     """
 
@@ -212,6 +192,9 @@ def read_anatomy(model: Any) -> Anatomy:
     with watch_output_norms(model, layers) as norms:
         backbone = find_backbone_parameters(model, topology)
     positions = topology.find_position_embeddings(model, word_embeddings)
+    # Marian's positions are made untrainable, but ``from_pretrained`` forgets that; what tells them
+    # apart for certain is that a checkpoint leaves them out: what was trained would be lost.
+    unsaved = getattr(model, "_keys_to_ignore_on_save", None) or ()
     return Anatomy(
         topology=topology,
         width=model.get_submodule(layers[0].self_attention.query).in_features,
@@ -230,7 +213,7 @@ def read_anatomy(model: Any) -> Anatomy:
         text_reader=topology.text_reader(model),
         source_readers=topology.source_readers(model),
         position_embeddings=positions,
-        untrainable=find_untrainable_parameters(model),
+        untrainable=tuple(name for name, _ in model.named_parameters() if name in unsaved),
     )
 
 

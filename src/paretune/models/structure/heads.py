@@ -34,36 +34,31 @@ from paretune.objectives.objective import HeadSpec
 
 @dataclass(frozen=True)
 class AutoClass:
-    """The class of ``transformers`` that opens a head, and its mapping from configs to models."""
+    """The class of ``transformers`` that opens a head; ``remedy`` names models that have it."""
 
     name: str
-    mapping: str
     remedy: str
 
 
 AUTO_CLASSES: dict[str, AutoClass] = {
     "sequence_classification": AutoClass(
         "AutoModelForSequenceClassification",
-        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
         f"Choose an encoder ({ENCODER_FAMILIES}) or a decoder ({DECODER_FAMILIES}).",
     ),
     "multiple_choice": AutoClass(
         "AutoModelForMultipleChoice",
-        "MODEL_FOR_MULTIPLE_CHOICE_MAPPING",
         f"Choose an encoder ({ENCODER_FAMILIES}) or a decoder ({DECODER_FAMILIES}).",
     ),
     "seq2seq_lm": AutoClass(
         "AutoModelForSeq2SeqLM",
-        "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
         f"Choose a model with encoder and decoder ({TRANSLATION_FAMILIES}).",
     ),
     "causal_lm": AutoClass(
         "AutoModelForCausalLM",
-        "MODEL_FOR_CAUSAL_LM_MAPPING",
         f"Choose a decoder ({DECODER_FAMILIES}).",
     ),
 }
-"""By the kind of head; ``remedy`` names models that have it."""
+"""By the kind of head."""
 
 
 def require_known(config: Any, where: str) -> None:
@@ -107,13 +102,14 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
             where=where,
             remedy=auto_class.remedy,
         )
-    if type(config) not in getattr(transformers, auto_class.mapping):
+    opener = getattr(transformers, auto_class.name)
+    if type(config) not in opener._model_mapping:
         raise ModelError(
             f"{what}for which transformers has no head for {head.purpose}.",
             where=where,
             remedy=auto_class.remedy,
         )
-    return getattr(transformers, auto_class.name)
+    return opener
 
 
 def choose_auto_class(topology: Topology, kind: str) -> AutoClass:
@@ -234,7 +230,18 @@ def load_config(source: ModelSource) -> Any:
             where=where,
             remedy="Its type may be newer than the installed transformers.",
         ) from None
-    _refuse_quantised(config, where)
+    settings = getattr(config, "quantization_config", None)
+    if settings is not None:
+        settings = settings if isinstance(settings, dict) else vars(settings)
+        method = settings.get("quant_method")
+        by = f" ({method!s:.40})" if method else ""
+        raise ModelError(
+            f"its weights are quantised{by}; paretune quantises by itself, from unquantised "
+            "weights.",
+            where=where,
+            remedy="Choose the same model without quantisation. quantisation: nf4 or int8 beside "
+            "its name has it quantised.",
+        )
     require_known(config, where)
     positions = getattr(config, "max_position_embeddings", 0)
     if config.is_encoder_decoder and positions > MAX_TRANSLATOR_POSITIONS:
@@ -244,21 +251,6 @@ def load_config(source: ModelSource) -> Any:
             where=where,
         )
     return config
-
-
-def _refuse_quantised(config: Any, where: str) -> None:
-    settings = getattr(config, "quantization_config", None)
-    if settings is None:
-        return
-    settings = settings if isinstance(settings, dict) else vars(settings)
-    method = settings.get("quant_method")
-    by = f" ({method!s:.40})" if method else ""
-    raise ModelError(
-        f"its weights are quantised{by}; paretune quantises by itself, from unquantised weights.",
-        where=where,
-        remedy="Choose the same model without quantisation. quantisation: nf4 or int8 beside its "
-        "name has it quantised.",
-    )
 
 
 @contextlib.contextmanager

@@ -7,8 +7,7 @@ value, since nothing else does. Shapes are written ``out x in``, as ``nn.Linear`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -202,7 +201,11 @@ def read_layer(name: str, block: nn.Module, stack: Stack = "encoder", config: An
     def full(part: str) -> str:
         return f"{name}.{part}" if part else name
 
-    self_attention, *crosses = (_with_full_names(attention, full) for attention in attentions)
+    parts = ("name", "query", "key", "value", "output")
+    self_attention, *crosses = (
+        replace(a, **dict[str, Any]({part: full(getattr(a, part)) for part in parts}))
+        for a in attentions
+    )
     cross = crosses[0] if crosses else None
     ups = tuple(map(full, ups))
     return Layer(name, self_attention, ups, full(down), stack=stack, cross_attention=cross)
@@ -246,7 +249,9 @@ def _read_attention(
 ) -> Attention:
     """The attention of these query, key and value; ``roles`` are those of the whole block."""
     query, key, value = triple
-    inside = parent_name(query) if fused_output else _innermost_parent(list(triple))
+    inside = parent_name(query)
+    while inside and not (is_within(key, inside) and is_within(value, inside)):
+        inside = parent_name(inside)
     # The output projection is the nearest linear layer around them: climb until there is one.
     while True:
         near = [n for n in linears if n not in roles and (not inside or n.startswith(f"{inside}."))]
@@ -258,12 +263,6 @@ def _read_attention(
     if not outputs:
         raise NotALayerError(f"with no attention output ({_describe_shapes(linears)})")
     return Attention(inside, query, key, value, outputs[0], fused_output)
-
-
-def _with_full_names(a: Attention, full: Callable[[str], str]) -> Attention:
-    names = (a.name, a.query, a.key, a.value, a.output)
-    name, query, key, value, output = (full(part) for part in names)
-    return Attention(name, query, key, value, output, a.fused_output)
 
 
 _FUSED_BY_HEAD = ("gpt_neox", "gpt_neox_japanese", "bloom")
@@ -289,17 +288,6 @@ def _read_fused(name: str, linears: dict[str, nn.Linear], config: Any) -> FusedO
     if config is not None and config.model_type in _FUSED_BY_HEAD:
         return FusedOutput(of_head, of_head, heads)
     return FusedOutput(query, key)
-
-
-def _innermost_parent(names: list[str]) -> str:
-    """The innermost module that holds all the names."""
-    parts = [name.split(".")[:-1] for name in names]
-    shared = []
-    for level in zip(*parts, strict=False):
-        if len(set(level)) > 1:
-            break
-        shared.append(level[0])
-    return ".".join(shared)
 
 
 def _describe_shapes(linears: dict[str, nn.Linear]) -> str:

@@ -95,7 +95,7 @@ class Topology:
         """The outermost modules outside the ``backbone``: training begins with new weights."""
         outermost: list[str] = []
         for name, module in model.named_modules():
-            parameters = [join_names(name, p) for p, _ in module.named_parameters()]
+            parameters = [p for p, _ in module.named_parameters(prefix=name)]
             is_inside = any(name.startswith(f"{outer}.") for outer in outermost)
             if parameters and not is_inside and not backbone.intersection(parameters):
                 outermost.append(name)
@@ -249,15 +249,12 @@ class EncoderDecoder(Topology):
         self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
     ) -> GenerationConfig:
         """Its ``max_length`` counts target tokens, the start token included."""
-        settings = _search_settings(model, generation)
         # The first token is given; a checkpoint's own max_length would conflict with
         # max_new_tokens.
         longest = generation.max_new_tokens + 1
         longest = min(longest, max_length or longest)  # the decoder's positions
-        settings |= {"max_length": longest, "max_new_tokens": None}
-        if first_token is not None:
-            settings["forced_bos_token_id"] = first_token
-        return _make_generation_config(settings)
+        first = {} if first_token is None else {"forced_bos_token_id": first_token}
+        return _make_search(model, generation, max_length=longest, max_new_tokens=None, **first)
 
     def _stack_names(self, model: Any) -> tuple[str, str]:
         return find_name(model, model.get_encoder()), find_name(model, model.get_decoder())
@@ -319,12 +316,13 @@ class Decoder(Topology):
         if model.get_output_embeddings() is None:
             raise TypeError(f"{type(model).__name__} has no LM head, so it generates no texts")
         # Instruction-tuned checkpoints come with settings of sampling, which a search has not.
-        sampling = dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "typical_p"))
-        settings = _search_settings(model, generation) | sampling
-        settings |= {"max_length": None, "max_new_tokens": generation.max_new_tokens}
-        if settings.get("pad_token_id") is None:
+        settings: dict[str, Any] = dict.fromkeys(
+            ("temperature", "top_k", "top_p", "min_p", "typical_p", "max_length")
+        )
+        if model.generation_config.pad_token_id is None:
             settings["pad_token_id"] = model.config.pad_token_id
-        return _make_generation_config(settings)
+        most = generation.max_new_tokens
+        return _make_search(model, generation, max_new_tokens=most, **settings)
 
 
 ENCODER, ENCODER_DECODER, DECODER = Encoder(), EncoderDecoder(), Decoder()
@@ -350,11 +348,6 @@ def position_limit(model: Any) -> int | None:
     return limit
 
 
-def join_names(parent: str, child: str) -> str:
-    """The name of a module's child; the model itself is ""."""
-    return f"{parent}.{child}" if parent else child
-
-
 def _find_table(
     model: nn.Module, home: str, word_embeddings: str, is_table: Callable[[nn.Module], bool]
 ) -> str | None:
@@ -362,21 +355,18 @@ def _find_table(
     words = model.get_submodule(word_embeddings)
     for name, module in model.get_submodule(home).named_children():
         if is_table(module) and module is not words:
-            return join_names(home, name)
+            return f"{home}.{name}" if home else name
     return None
 
 
-def _search_settings(model: Any, generation: Generation) -> dict[str, Any]:
-    settings: dict[str, Any] = model.generation_config.to_dict()
-    settings["do_sample"] = False
-    if generation.num_beams is not None:
-        settings["num_beams"] = generation.num_beams
-    if generation.length_penalty is not None:
-        settings["length_penalty"] = generation.length_penalty
-    return settings
-
-
-def _make_generation_config(settings: dict[str, Any]) -> GenerationConfig:
+def _make_search(model: Any, generation: Generation, **settings: Any) -> GenerationConfig:
+    """The checkpoint's settings, those of the study, and these."""
     from transformers import GenerationConfig
 
-    return GenerationConfig.from_dict(settings)
+    of_study = {
+        "num_beams": generation.num_beams,
+        "length_penalty": generation.length_penalty,
+    }
+    search = {**model.generation_config.to_dict(), "do_sample": False}
+    search |= {name: value for name, value in of_study.items() if value is not None}
+    return GenerationConfig.from_dict({**search, **settings})
