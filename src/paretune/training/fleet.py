@@ -165,14 +165,6 @@ class RunParameters:
         return parameters
 
 
-@dataclass(frozen=True)
-class MethodGroup:
-    """Neighbouring runs of one method with the same options."""
-
-    runs: Sequence[RunParameters]
-    injection: Injection
-
-
 class SharedModel:
     """A backbone with the methods of one or several runs, in the order of the run axis.
 
@@ -198,7 +190,9 @@ class SharedModel:
             configure_model(run, loaded, device)
         self._total_parameters = count_parameters(loaded.model)
         self._runs: Sequence[RunParameters] = ()
-        self._groups: list[MethodGroup] = []
+        # Neighbouring runs of one method with the same options, and its injection for them.
+        self._groups: list[tuple[Sequence[RunParameters], Injection]] = []
+        self._outputs: dict[tuple[RunParameters, str], Any] = {}
         self._prepared: PreparedModel | None = None
         self._forward: Forward | None = None
 
@@ -221,12 +215,25 @@ class SharedModel:
         """
         self.remove_all()
         self._runs = runs
+        collate = self.objective.collate
         if self.alone:
-            self._place_alone(*runs)
+            (run,) = runs
+            self._prepared = prepare(run.run, self.loaded, self.compute.device)
+            run.method = self._prepared.injection.parameters
+            run.trained = self._prepared.trained
+            run.learning_rate_factors = self._prepared.injection.learning_rate_factors
+            backend = run.run.training.backend
+            self._forward = make_forward(self._prepared, self.compute, backend, collate)
         else:
             self._place_together(runs)
-            self._forward = make_shared_forward(self.prepared, self.compute, self.objective.collate)
+            self._forward = make_shared_forward(self.prepared, self.compute, collate)
         return self._forward is not None
+
+    def place_alone(self, run: RunParameters) -> PreparedModel:
+        """The model with this run and no other in it."""
+        if not self.alone:
+            self.place([run])
+        return self.prepared
 
     def remove_all(self) -> None:
         """Take all runs out: the backbone is as it was loaded, in evaluation mode."""
@@ -255,22 +262,26 @@ class SharedModel:
         outputs = evaluate(self.forward, examples, collector or self.objective.collector)
         return {run: output for run, output in zip(self._runs, outputs, strict=True) if run in data}
 
+    def precompute(self, data: Mapping[RunParameters, Encoded], part: str) -> None:
+        """Evaluate a part of several runs in the same passes, before their evaluators need it."""
+        if data and not self.alone:
+            for run, outputs in self.evaluate(data).items():
+                self._outputs[run, part] = outputs
+
+    def outputs(self, run: RunParameters, part: str, data: Encoded) -> Any:
+        """Outputs of a run for a part of its data."""
+        if (run, part) in self._outputs:
+            return self._outputs.pop((run, part))
+        return self.evaluate({run: data})[run]
+
     def distribute_gradients(self) -> None:
         """Give every run its slice of the gradients, after the backward passes."""
-        for group in self._groups:
-            for name, parameter in group.injection.parameters.items():
+        for runs, injection in self._groups:
+            for name, parameter in injection.parameters.items():
                 gradient, parameter.grad = parameter.grad, None
-                for r, run in enumerate(group.runs):
+                for r, run in enumerate(runs):
                     of_run = None if gradient is None else gradient[r : r + 1]
                     run.method[name].grad = of_run
-
-    def _place_alone(self, run: RunParameters) -> None:
-        self._prepared = prepare(run.run, self.loaded, self.compute.device)
-        run.method = self._prepared.injection.parameters
-        run.trained = self._prepared.trained
-        run.learning_rate_factors = self._prepared.injection.learning_rate_factors
-        backend, collate = run.run.training.backend, self.objective.collate
-        self._forward = make_forward(self._prepared, self.compute, backend, collate)
 
     def _place_together(self, runs: Sequence[RunParameters]) -> None:
         model, head = self.loaded.model, self.loaded.head_parameters
@@ -327,7 +338,7 @@ class SharedModel:
         method = parse_method(runs[0].run, self.loaded)
         seeds = [run.run.seed for run in runs]
         injection: Injection = method.inject(model, anatomy, fleet, seeds)
-        self._groups.append(MethodGroup(runs, injection))
+        self._groups.append((runs, injection))
         for name, parameter in injection.parameters.items():
             parameter.requires_grad_(True)
             for r, run in enumerate(runs):
@@ -343,9 +354,9 @@ class SharedModel:
 
     def _remove_groups(self) -> None:
         while self._groups:
-            self._groups.pop().injection.undo()
+            self._groups.pop()[1].undo()
 
 
 def method_key(run: Run) -> str:
-    """Name and options of the run's method, equal within a :class:`MethodGroup`."""
+    """Name and options of the run's method, equal for runs that share an injection."""
     return json.dumps([run.method.name, run.method.options], sort_keys=True)

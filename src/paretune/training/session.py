@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from paretune.measuring.cost_estimation import (
     describe_trained_part,
@@ -22,11 +21,8 @@ from paretune.measuring.machine import describe_environment
 from paretune.measuring.memory import HeapTrimmer
 from paretune.methods import Trains, configure_method
 from paretune.methods.core.trials import describe_trial
-from paretune.models.structure.topology import Topology
 from paretune.objectives import ModelPredictions
-from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
-from paretune.study import Generation, Run
 from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import TEST_PARTS, ProcessCache
 from paretune.training.checkpoint import (
@@ -34,9 +30,8 @@ from paretune.training.checkpoint import (
     CheckpointFile,
     remove_if_damaged,
 )
-from paretune.training.evaluation.evaluator import WeightAccess, make_evaluator
+from paretune.training.evaluation.evaluator import answers_of, make_evaluator
 from paretune.training.evaluation.forgetting import ForgettingProbe
-from paretune.training.evaluation.predict import generate
 from paretune.training.fleet import RunParameters, SharedModel, method_key
 from paretune.training.forward.activation_cache import enable_activation_cache
 from paretune.training.forward.passes import StepBatch
@@ -66,7 +61,6 @@ class Session:
         self._outcome, self._micro_batch = outcome, micro_batch
         self._alone = outcome is not None
         self._states: list[RunState] = []
-        self._precomputed: dict[tuple[RunParameters, str], Any] = {}
         self._heap = HeapTrimmer()
         self._model: SharedModel
         self._forgetting: ForgettingProbe
@@ -158,7 +152,7 @@ class Session:
         }
         if objective.answer_scores is not None:
             encoded |= {
-                _answers_of(name): self._caches.encode(
+                answers_of(name): self._caches.encode(
                     examples, loaded, source, prepared.max_length, objective.answer_scores.encode
                 )
                 for name, examples in vars(parts).items()
@@ -172,14 +166,9 @@ class Session:
             micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
             pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
         )
-        generation = run.generation or Generation()
-        weights = WeightAccess(
-            evaluate=lambda part: self._compute(parameters, part, encoded[part]),
-            generate=lambda part: self._generate(parameters, encoded[part], generation),
-            score_answers=lambda part: self._score_answers(parameters, encoded[_answers_of(part)]),
+        evaluator = make_evaluator(
+            run, batch, parts, self._caches, self._model, parameters, encoded
         )
-        device = self._options.device
-        evaluator = make_evaluator(run, batch, parts, self._caches, weights, device)
         if remove_if_damaged(claim.checkpoint):
             outcome.result["notes"].append(DAMAGED_NOTE)
         return RunState(
@@ -192,7 +181,7 @@ class Session:
             CheckpointFile(claim.checkpoint, self._options.checkpoint_seconds),
             outcome,
             prepared.num_classes(objective, len(dataset.labels)),
-            device,
+            self._options.device,
         )
 
     def _enable_activation_cache(self) -> list[str]:
@@ -284,17 +273,19 @@ class Session:
                 if layer is not None:
                     sums[layer] += size
             state.outcome.measured["layer_gradients"] = sums
-            state.outcome.measured["configuration"] = _describe_configuration(
-                run, self._model.loaded.anatomy.topology
-            )
+            method = configure_method(run.method)
+            rates = method.learning_rates(self._model.loaded.anatomy.topology)
+            assert rates and run.learning_rate is not None  # noqa: S101  (it has trained)
+            members = [member.method for member in method.members()]
+            configuration = describe_trial(members, run.learning_rate, rates[1])
+            state.outcome.measured["configuration"] = configuration
 
     def _measure_forgetting(self, state: RunState) -> None:
         """Score a trained run's model again, alone."""
         if state.run.forgetting is None or not state.has_best_weights:
             return
-        if not self._alone:
-            self._model.place([state.parameters])
-        measured, notes = self._forgetting.score_trained(state.run, self._model.prepared)
+        prepared = self._model.place_alone(state.parameters)
+        measured, notes = self._forgetting.score_trained(state.run, prepared)
         state.outcome.result["notes"].extend(notes)
         if measured is not None:
             state.outcome.result["forgetting"] = measured
@@ -302,49 +293,4 @@ class Session:
     def _precompute(self, states: Sequence[RunState], part: str) -> None:
         """Evaluate several runs in the same passes, before their evaluators need it."""
         data = {state.parameters: state.encoded[part] for state in states if part in state.encoded}
-        if data and not self._alone:
-            for parameters, outputs in self._model.evaluate(data).items():
-                self._precomputed[parameters, part] = outputs
-
-    def _compute(self, parameters: RunParameters, part: str, data: Encoded) -> Any:
-        """What a run's evaluator is given for a part (:func:`evaluation.predict.evaluate`)."""
-        if (parameters, part) in self._precomputed:
-            return self._precomputed.pop((parameters, part))
-        return self._model.evaluate({parameters: data})[parameters]
-
-    def _score_answers(self, parameters: RunParameters, data: Encoded) -> Any:
-        """How likely the text of each label is, of a run that has just generated: it is alone."""
-        scores = self._model.objective.answer_scores
-        assert scores is not None  # noqa: S101  (asked for where there are some)
-        return self._model.evaluate({parameters: data}, scores.collector)[parameters]
-
-    def _generate(
-        self, parameters: RunParameters, data: Encoded, generation: Generation
-    ) -> list[str]:
-        """Texts of a finished run, alone in the model: a search makes batches of its own."""
-        if not self._alone:
-            self._model.place([parameters])
-        prepared = self._model.prepared
-        return generate(
-            prepared.loaded,
-            prepared.fleet,
-            self._model.compute,
-            data,
-            generation,
-            stop=self._model.objective.stop,
-            virtual_tokens=prepared.injection.positions_before_text,
-        )
-
-
-def _answers_of(part: str) -> str:
-    """The name under which the texts of all labels of a part are encoded."""
-    return f"{part} answers"
-
-
-def _describe_configuration(run: Run, topology: Topology) -> Any:
-    """Of a trial of a search."""
-    method = configure_method(run.method)
-    rates = method.learning_rates(topology)
-    assert rates is not None and run.learning_rate is not None  # noqa: S101  (it has trained)
-    members = [member.method for member in method.members()]
-    return describe_trial(members, run.learning_rate, rates[1])
+        self._model.precompute(data, part)

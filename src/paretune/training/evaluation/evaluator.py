@@ -21,11 +21,14 @@ from paretune.metrics import segment_metrics
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions, Objective, TargetScale
+from paretune.objectives.encoding import Encoded
 from paretune.objectives.language_modelling import TokenLosses
 from paretune.study import Generation, ModelSpec, Run
 from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
 from paretune.training.checkpoint import Progress
+from paretune.training.evaluation.predict import generate
+from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.passes import StepBatch
 
 ENCODER_COPIES = 3
@@ -102,28 +105,23 @@ def to_table(
     }
 
 
-@dataclass(frozen=True)
-class WeightAccess:
-    """Access of an evaluator to the present weights.
-
-    Attributes:
-        evaluate: from the name of a part to its logits, (examples, labels), or to the
-            :class:`~paretune.objectives.language_modelling.TokenLosses` of its references.
-        score_answers: from the name of a part to what :class:`AnswerScores` of the objective gives.
-    """
-
-    evaluate: Callable[[str], Any]
-    generate: Callable[[str], list[str]]
-    score_answers: Callable[[str], Any]
+def answers_of(part: str) -> str:
+    """The name under which the texts of all labels of a part are encoded."""
+    return f"{part} answers"
 
 
 @dataclass
 class Evaluator(ABC):
-    """Scores the present weights."""
+    """Scores the present weights of a run.
+
+    ``encoded``: its parts by name, and where the objective scores answers, those (`answers_of`).
+    """
 
     objective: Objective
     parts: Parts
-    weights: WeightAccess
+    model: SharedModel
+    parameters: RunParameters
+    encoded: Mapping[str, Encoded]
 
     @abstractmethod
     def score_selection(self) -> dict[str, float]:
@@ -137,14 +135,19 @@ class Evaluator(ABC):
         """Predictions for the selection part by the best weights, which the model holds again."""
         return self.predict("selection")
 
+    def compute(self, part: str) -> Any:
+        """Logits of a part, (examples, labels), or the :class:`TokenLosses` of its references."""
+        return self.model.outputs(self.parameters, part, self.encoded[part])
+
 
 def make_evaluator(
     run: Run,
     batch: StepBatch,
     parts: Parts,
     caches: ProcessCache,
-    weights: WeightAccess,
-    device: str,
+    model: SharedModel,
+    parameters: RunParameters,
+    encoded: Mapping[str, Encoded],
 ) -> Evaluator:
     """The evaluator of a run; ``batch``: any of it.
 
@@ -152,14 +155,14 @@ def make_evaluator(
         ParetuneError: a metric that the study asks for cannot be computed here.
     """
     dataset, objective = caches.dataset(run.task), batch.objective
+    access = (objective, parts, model, parameters, encoded)
     if not objective.generates:
-        scale = batch.loss_options.target_scale
-        return PredictionEvaluator(objective, parts, weights, dataset, scale)
+        return PredictionEvaluator(*access, dataset, batch.loss_options.target_scale)
     generation = run.generation or Generation()
     if objective.predicts_labels:  # its texts are read, not compared
         generation = generation.model_copy(update={"metrics": (), "bertscore_model": None})
-    scorers = prepare_metrics(generation, dataset.language, caches, device)
-    return LossEvaluator(objective, parts, weights, scorers)
+    scorers = prepare_metrics(generation, dataset.language, caches, model.compute.device)
+    return LossEvaluator(*access, generation, scorers)
 
 
 @dataclass
@@ -187,19 +190,20 @@ class PredictionEvaluator(Evaluator):
     def predict(self, part: str) -> ModelPredictions:
         """From the model's outputs."""
         examples = self.parts.named(part)
-        return self.objective.predict(self.weights.evaluate(part), examples, self.target_scale)
+        return self.objective.predict(self.compute(part), examples, self.target_scale)
 
 
 @dataclass
 class LossEvaluator(Evaluator):
     """Selects by the loss; texts are generated once, also where the test part selects."""
 
+    generation: Generation
     scorers: SegmentScorers
     generated: dict[str, ModelPredictions] = field(default_factory=dict)
 
     def score_selection(self) -> dict[str, float]:
         """The loss of a token, in nats."""
-        loss = self.weights.evaluate("selection").mean
+        loss = self.compute("selection").mean
         return {"primary": -loss, "loss": loss}
 
     def predict(self, part: str) -> ModelPredictions:
@@ -212,11 +216,22 @@ class LossEvaluator(Evaluator):
 
     def _generate(self, part: str) -> ModelPredictions:
         examples, objective = self.parts.named(part), self.objective
-        texts = self.weights.generate(part)
-        losses: TokenLosses = self.weights.evaluate(part)
+        # Alone in the model: a search makes batches of its own.
+        prepared = self.model.place_alone(self.parameters)
+        texts = generate(
+            prepared.loaded,
+            prepared.fleet,
+            self.model.compute,
+            self.encoded[part],
+            self.generation,
+            stop=objective.stop,
+            virtual_tokens=prepared.injection.positions_before_text,
+        )
+        losses: TokenLosses = self.compute(part)
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
         if objective.answer_scores is not None:
-            rows = self.weights.score_answers(part)
+            data = {self.parameters: self.encoded[answers_of(part)]}
+            rows = self.model.evaluate(data, objective.answer_scores.collector)[self.parameters]
             return replace(predictions, scores=[[round(float(s), 4) for s in row] for row in rows])
         if part not in TEST_PARTS:
             return predictions
