@@ -250,7 +250,11 @@ class RunState:
         run, step, training = self.run, self.progress.step, self.run.training
         factor = learning_rate_factor(step, self.steps, training.warmup_fraction, training.schedule)
         if step == 0 and run.stage == "tune" and run.method.found_by_search:
-            self.progress.first_gradients = measure_gradients(self.trained)
+            self.progress.first_gradients = {
+                name: float(p.grad.float().square().mean())
+                for name, p in self.trained.items()
+                if p.grad is not None
+            }
         with self._catching_divergence():
             rate = (run.learning_rate or 0.0) * factor
             loss = self.optimizer.step(step, rate, losses)
@@ -379,10 +383,17 @@ class RunState:
                 "selection": scores,
             }
         )
-        if progress.best_step < 0 or is_better(scores, progress.best_scores):
+        best = progress.best_scores  # by the metric, then by the loss
+        new = (scores["primary"], -scores["loss"])
+        if progress.best_step < 0 or new > (best["primary"], -best["loss"]):
             progress.best_step, progress.best_scores = progress.step, scores
             progress.without_gain = 0
-            self._keep_best(last=progress.step == self.steps)
+            if progress.step == self.steps:
+                self.best = {name: p.detach() for name, p in self.trained.items()}
+            elif not self.best:
+                self.best = copy_to_cpu(self.trained)
+            else:  # new memory for a model costs more than copying
+                copy_tensors(self.trained, self.best)
         else:
             progress.without_gain += 1
         self._stopped_early = self._out_of_patience
@@ -392,33 +403,16 @@ class RunState:
         patience = self.run.training.patience
         return patience is not None and self.progress.without_gain >= patience
 
-    def _keep_best(self, *, last: bool) -> None:
-        if last:
-            self.best = {name: p.detach() for name, p in self.trained.items()}
-        elif not self.best:
-            self.best = copy_to_cpu(self.trained)
-        else:
-            copy_tensors(self.trained, self.best)  # new memory for a model costs more than copying
-
-
-def measure_gradients(trained: Mapping[str, nn.Parameter]) -> dict[str, float]:
-    """By name, the squared norm of a tensor's gradient, divided by its size."""
-    return {
-        name: float(p.grad.float().square().mean())
-        for name, p in trained.items()
-        if p.grad is not None
-    }
-
-
-def is_better(new: Scores, old: Scores) -> bool:
-    """Whether the first selection scores are better: by the metric, then by the loss."""
-    return (new["primary"], -new["loss"]) > (old["primary"], -old["loss"])
-
 
 @torch.no_grad()
 def copy_to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies on the CPU; of GPU tensors in pinned memory, into which further copies are fast."""
-    return {name: _copy_tensor(tensor) for name, tensor in tensors.items()}
+    copies = {}
+    for name, tensor in tensors.items():
+        pinned = tensor.device.type == "cuda"
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
+        copies[name] = copy.copy_(tensor)
+    return copies
 
 
 @torch.no_grad()
@@ -426,11 +420,3 @@ def copy_tensors(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> No
     """Copy values into the tensors of the same names, on any device."""
     for name, value in values.items():
         into[name].copy_(value)
-
-
-def _copy_tensor(tensor: Tensor) -> Tensor:
-    if tensor.device.type == "cpu":
-        return tensor.detach().clone()
-    pinned = tensor.device.type == "cuda"
-    copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
-    return copy.copy_(tensor)

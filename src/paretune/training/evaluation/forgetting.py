@@ -20,9 +20,9 @@ from typing import Any
 import safetensors
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 from paretune.data.batch import split_for_evaluation
-from paretune.data.example import Example
 from paretune.errors import ModelError
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
@@ -105,8 +105,7 @@ class ForgettingProbe:
         """Losses of each block, summed over its scored tokens, in nats."""
         model: Any = loaded.model
         if data.targets is None:
-            head = find_lm_head(loaded, self.source)
-            forward = _make_decoder_pass(loaded, fleet, self.compute, head)
+            forward = _make_decoder_pass(loaded, fleet, self.compute, self.source)
         else:
             pad_id, collate = loaded.anatomy.pad_id or 0, self.objective.collate
             forward = PlainForward(model, fleet, self.compute, pad_id, PlainSplitter(), collate)
@@ -134,15 +133,10 @@ def encode_text(run: Run, loaded: LoadedModel, objective: Objective) -> Encoded:
     if loaded.anatomy.topology is not DECODER:
         pairs = read_pairs(text, run.task.languages or ())
         return objective.encode(pairs, loaded.tokenizer, length, loaded.direction.prefix)
-    return _encode_blocks(
-        read_blocks(text, run.task.language or run.task.target_lang), loaded.tokenizer, length
-    )
-
-
-def _encode_blocks(blocks: tuple[Example, ...], tokenizer: Any, length: int) -> Encoded:
-    """All tokens but the first of each block are scored; a block of one token is left out."""
+    blocks = read_blocks(text, run.task.language or run.task.target_lang)
     texts = [block.segments[0][0] for block in blocks]
-    whole = [ids for ids in tokenizer(texts)["input_ids"] if len(ids) > 1]
+    # All tokens but the first of each block are scored; a block of one token is left out.
+    whole = [ids for ids in loaded.tokenizer(texts)["input_ids"] if len(ids) > 1]
     return Encoded(
         ids=[[ids[:length]] for ids in whole],
         type_ids=None,
@@ -154,10 +148,11 @@ def _encode_blocks(blocks: tuple[Example, ...], tokenizer: Any, length: int) -> 
 
 
 def _make_decoder_pass(
-    loaded: LoadedModel, fleet: Fleet, compute: Compute, head: LmHead
+    loaded: LoadedModel, fleet: Fleet, compute: Compute, source: ModelSource
 ) -> Callable[[Sequence[MicroBatch]], list[TokenStates]]:
-    """Passes of the base model without its head, whatever head that is."""
+    """Passes of the base model and the checkpoint's LM head, whatever head the model has."""
     base: Any = loaded.model.base_model
+    head, softcap = _find_lm_head(loaded, source), logit_softcap(loaded.model)
 
     def run(micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
         (batch,) = micro_batches
@@ -170,8 +165,8 @@ def _make_decoder_pass(
         hidden = hidden[:, hidden.shape[1] - labels.shape[1] : -1]
         scored = labels[:, 1:] != IGNORE_INDEX
         texts = [(i, 0) for i in batch.indices]
-        states = (hidden[scored], head.weight, head.bias, labels[:, 1:][scored], texts)
-        return [TokenStates(*states, softcap=head.softcap)]
+        states = (hidden[scored], *head, labels[:, 1:][scored], texts)
+        return [TokenStates(*states, softcap=softcap)]
 
     return run
 
@@ -180,21 +175,8 @@ OTHER_NAMES = ("embed_out",)
 """What files call an LM head that ``transformers`` renames while loading (GPT-NeoX)."""
 
 
-@dataclass(frozen=True)
-class LmHead:
-    """What makes logits of the base model's hidden states.
-
-    Shapes: ``weight`` (vocabulary, width), ``bias`` (vocabulary,) or None. ``softcap``: logits z
-    are softcap * tanh(z / softcap) (Gemma 2); None for most.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    softcap: float | None
-
-
-def find_lm_head(loaded: LoadedModel, source: ModelSource) -> LmHead:
-    """The checkpoint's own LM head.
+def _find_lm_head(loaded: LoadedModel, source: ModelSource) -> tuple[Tensor, Tensor | None]:
+    """Weight (vocabulary, width) and bias (vocabulary,) or None of the checkpoint's own LM head.
 
     Tied to the word embeddings it is these, trained or not. An untied one that a model with a
     classifier has left in the file is read from there.
@@ -203,28 +185,19 @@ def find_lm_head(loaded: LoadedModel, source: ModelSource) -> LmHead:
         ModelError: the checkpoint has none.
     """
     model: Any = loaded.model
-    softcap = logit_softcap(model)
     if model.get_output_embeddings() is not None:
-        return LmHead(*lm_head(model), softcap)
+        return lm_head(model)
     embeddings: Tensor = model.get_input_embeddings().weight
     if model.config.tie_word_embeddings:
-        return LmHead(embeddings, None, softcap)
-    weight, bias = _read_untied(source)
-    return LmHead(weight.to(embeddings), None if bias is None else bias.to(embeddings), softcap)
-
-
-def _read_untied(source: ModelSource) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of the head in the checkpoint's files, by the name that its class gives."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
+        return embeddings, None
+    # In the checkpoint's files it has the name that its class gives.
     with quiet_transformers(), torch.device("meta"):
         outline: Any = AutoModelForCausalLM.from_config(load_config(source))
     name = find_name(outline, outline.get_output_embeddings())
     for written in (name, *OTHER_NAMES):
-        weight = _read_tensor(source, f"{written}.weight")
+        weight, bias = (_read_tensor(source, f"{written}.{part}") for part in ("weight", "bias"))
         if weight is not None:
-            return weight, _read_tensor(source, f"{written}.bias")
+            return weight.to(embeddings), None if bias is None else bias.to(embeddings)
     raise ModelError(
         f"its files have no {name}.weight, so that it predicts no words.",
         where=f"model {source.name}",
