@@ -72,12 +72,16 @@ def keeps_activations(run: Run, loaded: LoadedModel) -> bool:
 
     Before the run is prepared: as far as model and settings say it.
     """
-    training, anatomy = run.training, loaded.anatomy
+    training = run.training
     dropout = has_dropout(loaded.model) if training.dropout is None else training.dropout > 0
     packs = training.backend == "fast" and can_pack(loaded.model)
+    return packs and _can_cache(loaded.anatomy) and not dropout
+
+
+def _can_cache(anatomy: Anatomy) -> bool:
+    # ELECTRA may widen its embeddings on the way to the first layer.
     same_width = anatomy.embedding_width == anatomy.width
-    cached = anatomy.topology.can_cache_activations and same_width and budget_bytes() > 0
-    return packs and cached and not dropout
+    return anatomy.topology.can_cache_activations and same_width and budget_bytes() > 0
 
 
 def enable_activation_cache(
@@ -92,13 +96,10 @@ def enable_activation_cache(
     Returns why nothing could be cached, for a reader of the results.
     """
     packing, model, anatomy = prepared.fleet.packing, prepared.loaded.model, prepared.loaded.anatomy
-    if packing is None or packing.virtual_tokens or not prepared.trained or budget_bytes() == 0:
-        return []
-    if not anatomy.topology.can_cache_activations:
+    if packing is None or packing.virtual_tokens or not prepared.trained:
         return []
     layers = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.adapters])
-    # ELECTRA may widen its embeddings on the way to the first layer.
-    if layers == 0 or has_dropout(model) or anatomy.embedding_width != anatomy.width:
+    if layers == 0 or has_dropout(model) or not _can_cache(anatomy):
         return []
     frozen = _FrozenLayers(prepared, compute, layers, weights_hash)
     caches: dict[Encoded, CachedActivations] = {}
@@ -153,7 +154,7 @@ class _FrozenLayers:
     def _fill(self, write: WriteRows, starts: Sequence[int], data: Encoded) -> None:
         choices, packing = len(data.ids[0]), self.prepared.fleet.packing
         tokens = EVALUATION_TOKENS[device_kind(self.compute.device)]
-        for batch in split_evaluation(data, tokens, packing):
+        for batch in split_evaluation(data, tokens, packing, share=False):
             texts, hidden = self._hidden(data, batch)
             computed, at = to_integers(hidden), 0
             for i, c in texts:
@@ -174,17 +175,28 @@ class _FrozenLayers:
             sequences = arrange_sequences(batches, fleet.packing, share=False)
             inputs = begin_pass(sequences, fleet, self.compute.device)
             anatomy = self.prepared.loaded.anatomy
-            hidden = compute_layer_input(model, anatomy, self.layers, inputs)
+            below = model.get_submodule(anatomy.layers[self.layers - 1].name)
+            handle = below.register_forward_hook(_stop_behind)
+            try:
+                model(**inputs)
+            except _StopForward as stopped:
+                hidden = stopped.hidden
+            finally:
+                handle.remove()
         model.train(was_training)
         return [text for sequence in sequences[0] for text in sequence.scored], hidden
 
 
-class StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)
+class _StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)
     """The hidden states that were asked for are computed."""
 
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()
         self.hidden = hidden
+
+
+def _stop_behind(module: nn.Module, args: Any, out: Tensor) -> None:
+    raise _StopForward(out)
 
 
 def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
@@ -222,23 +234,6 @@ def skip_layers(
         beginning = anatomy.layers[0].name
     changes.set(model.get_submodule(beginning), "forward", give_cached)
     changes.set(packing, "skipped_layers", depth)
-
-
-def compute_layer_input(model: Any, anatomy: Anatomy, depth: int, inputs: dict[str, Any]) -> Tensor:
-    """The input of layer ``depth``, or the output of the last one; (rows, 1, width)."""
-
-    def stop(module: nn.Module, args: Any, out: Tensor) -> None:
-        raise StopForward(out)
-
-    below = model.get_submodule(anatomy.layers[depth - 1].name)
-    handle = below.register_forward_hook(stop)
-    try:
-        model(**inputs)
-    except StopForward as stopped:
-        return stopped.hidden
-    finally:
-        handle.remove()
-    raise RuntimeError(f"{type(model).__name__} does not run layer {depth - 1}.")
 
 
 WriteRows = Callable[[int, NDArray[Any]], None]

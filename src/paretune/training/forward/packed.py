@@ -235,10 +235,14 @@ class PackedForward(Forward):
         inputs = begin_pass(sequences, self.fleet, self.compute.device)
         if is_ambiguous(row_counts(packing)):
             return self._run_one_by_one(micro_batches)
-        if packing.activation_caches:
-            packing.cached_hidden = _load_cached(
-                packing, micro_batches, sequences, self.compute.device
-            )
+        if packing.activation_caches:  # inputs of the lowest layer that is computed
+            cached = []
+            for batch, of_run in zip(micro_batches, sequences, strict=True):
+                if of_run:
+                    choices, texts = len(batch.data.ids[0]), _list_scored(of_run)
+                    rows = [i * choices + c for i, c in texts]
+                    cached.append(packing.activation_caches[batch.data].rows_of(rows))
+            packing.cached_hidden = to_device(torch.cat(cached), self.compute.device)
         outputs = self._read(inputs, micro_batches, sequences)
         packing.cached_hidden = None
         return outputs
@@ -393,22 +397,6 @@ def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:
         for place, counts in enumerate(row_counts)
         for earlier in row_counts[:place]
     )
-
-
-def _load_cached(
-    packing: Packing,
-    micro_batches: Sequence[MicroBatch],
-    sequences: Sequence[Sequence[PackedSequence]],
-    device: str,
-) -> Tensor:
-    """Cached inputs of the lowest layer that is computed; (rows, 1, width)."""
-    cached = []
-    for batch, of_run in zip(micro_batches, sequences, strict=True):
-        if of_run:
-            choices, texts = len(batch.data.ids[0]), _list_scored(of_run)
-            rows = packing.activation_caches[batch.data].rows_of(i * choices + c for i, c in texts)
-            cached.append(rows)
-    return to_device(torch.cat(cached), device)
 
 
 def _list_scored(sequences: Sequence[PackedSequence]) -> list[Text]:

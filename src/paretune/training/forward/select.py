@@ -94,16 +94,10 @@ class PassSplitter:
     def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
         """The passes over all examples of each run."""
         tokens = EVALUATION_TOKENS[device_kind(self.device)]
-        cuts = [[] if d is None else self._split_evaluation(d, tokens) for d in data]
-        some = next(d for d in data if d is not None)
-        return self._stack([some if d is None else d for d in data], cuts, tokens)
-
-    def _split_evaluation(self, data: Encoded, tokens: int) -> list[list[int]]:
         packing = self.fleet.packing
-        prefixes = None if packing is None else find_prefixes(data, packing)
-        if packing is None or prefixes is None:
-            return split_evaluation(data, tokens, packing)
-        return split_packed_for_evaluation(prefixes.count_rows(packing.virtual_tokens), tokens)
+        cuts = [[] if d is None else split_evaluation(d, tokens, packing) for d in data]
+        evaluated = next(d for d in data if d is not None)
+        return self._stack([evaluated if d is None else d for d in data], cuts, tokens)
 
     def _split_step(self, batch: StepBatch) -> list[list[int]]:
         """Micro-batches of one effective batch, the longest examples first."""
@@ -144,12 +138,20 @@ class PassSplitter:
         ]
 
 
-def split_evaluation(data: Encoded, tokens: int, packing: Packing | None) -> list[list[int]]:
-    """All examples in passes of at most ``tokens`` tokens, the longest first."""
-    choices = len(data.ids[0]) if data.ids else 1
+def split_evaluation(
+    data: Encoded, tokens: int, packing: Packing | None, *, share: bool = True
+) -> list[list[int]]:
+    """All examples in passes of at most ``tokens`` tokens, the longest first.
+
+    ``share``: what packed texts have in common counts once.
+    """
     if packing is None:
+        choices = len(data.ids[0]) if data.ids else 1
         return split_for_evaluation([length * choices for length in data.lengths], tokens)
-    return split_packed_for_evaluation(count_packed_tokens(data, packing), tokens)
+    prefixes = find_prefixes(data, packing) if share else None
+    if prefixes is None:
+        return split_packed_for_evaluation(count_packed_tokens(data, packing), tokens)
+    return split_packed_for_evaluation(prefixes.count_rows(packing.virtual_tokens), tokens)
 
 
 def count_packed_tokens(data: Encoded, packing: Packing) -> list[int]:
