@@ -27,7 +27,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from paretune import methods
 from paretune.methods import unipelt
 from paretune.methods.core import options as method_options
-from paretune.methods.core.prefix_attention import attention_module_name
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import read_anatomy
 
@@ -119,7 +118,7 @@ class Case:
                 "value": layer.self_attention.value,
                 "attention": layer.self_attention.output,
                 "down": layer.down,
-                "prefix": attention_module_name(layer.self_attention),
+                "prefix": layer.self_attention.module,
             }
             for place, module in places.items():
                 if name.startswith(f"{module}."):

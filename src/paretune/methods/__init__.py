@@ -8,7 +8,7 @@ methods by the entry-point group ``paretune.methods``.
 More than fifteen files, since each method has one. Importing this package imports no torch.
 """
 
-from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains, always, never
+from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains, always
 from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.registry import (
     ConfiguredBaseline,
@@ -39,7 +39,6 @@ __all__ = [
     "configure",
     "configure_method",
     "get",
-    "never",
     "refusal",
     "title_of",
 ]

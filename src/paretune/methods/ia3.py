@@ -12,8 +12,8 @@ When: many tasks share one model and each may store only a few vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +23,6 @@ from paretune.methods.core.injection import Injection, attach, fill_peft_layers,
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
-from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Layer
 
@@ -82,17 +81,17 @@ def inject(
 ) -> Injection:
     """Scale key, value and the input of the second feed-forward layer, in every layer."""
     scales: dict[str, nn.Module] = {}
-    changes = ModelChanges()
     for layer in anatomy.layers:
         for name, places in _scaled_outputs(layer).items():
             linear = get_linear(model, name)
             scales[name] = Scale(linear.out_features, places, fleet, linear.weight.device)
         down = get_linear(model, layer.down)
-        scale = InputScale(down.in_features, None, fleet, down.weight.device)
-        scales[layer.down] = scale
-        changes.hook(down.register_forward_pre_hook(_make_input_hook(scale)))
+        scales[layer.down] = InputScale(down.in_features, None, fleet, down.weight.device)
     injection = attach(model, NAME, scales)
-    injection.changes.absorb(changes)
+    for layer in anatomy.layers:
+        hook = partial(_scale_input, scales[layer.down])
+        down = get_linear(model, layer.down)
+        injection.changes.hook(down.register_forward_pre_hook(hook))
     return injection
 
 
@@ -158,11 +157,8 @@ def _scaled_outputs(layer: Layer) -> dict[str, tuple[int, ...] | None]:
     return scaled
 
 
-def _make_input_hook(scale: InputScale) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
-    return lambda module, args: (
-        scale.fleet.apply_to_own_rows(scale.scale_channels, args[0]),
-        *args[1:],
-    )
+def _scale_input(scale: Any, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return scale.fleet.apply_to_own_rows(scale.scale_channels, args[0]), *args[1:]
 
 
 METHOD = Method(

@@ -31,7 +31,6 @@ from paretune.methods.core.method import Method
 from paretune.methods.core.options import ALL, LayerOptions
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
-    attention_module_name,
     prefix_width,
 )
 from paretune.methods.core.run_axis import (
@@ -57,26 +56,28 @@ class Options(LayerOptions):
     encoder_hidden_size: int = Field(default=512, ge=1, le=8192)
 
 
-class FlatPrefix(nn.Module):
-    """The prefix of one attention, trained as it is."""
+class Prefix(nn.Module):
+    """The prefix of one attention, of ``virtual`` keys and values."""
 
-    def __init__(
-        self, width: int, options: Options, fleet: Fleet, generators: list[torch.Generator]
-    ) -> None:
+    def __init__(self, options: Options, fleet: Fleet) -> None:
         super().__init__()
-        self.fleet = fleet
-        shape = (options.num_virtual_tokens, width)
-        self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
-        self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
-
-    @property
-    def virtual(self) -> int:
-        """How many keys and values there are."""
-        return self.K.shape[1]
+        self.fleet, self.virtual = fleet, options.num_virtual_tokens
 
     def token_gate(self) -> Tensor | None:
         """None: the prefix is the same for every query."""
         return None
+
+
+class FlatPrefix(Prefix):
+    """A prefix that is trained as it is."""
+
+    def __init__(
+        self, width: int, options: Options, fleet: Fleet, generators: list[torch.Generator]
+    ) -> None:
+        super().__init__(options, fleet)
+        shape = (options.num_virtual_tokens, width)
+        self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
+        self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
@@ -98,8 +99,8 @@ class PrefixEncoder(nn.Module):
         return torch.tanh(self.Z @ self.W1.transpose(1, 2) + self.W1_bias)
 
 
-class ProjectedPrefix(nn.Module):
-    """The prefix of one attention, made from the front that all share."""
+class ProjectedPrefix(Prefix):
+    """A prefix that is made from the front that all share."""
 
     def __init__(
         self,
@@ -109,22 +110,12 @@ class ProjectedPrefix(nn.Module):
         generators: list[torch.Generator],
         front: PrefixEncoder,
     ) -> None:
-        super().__init__()
-        self.fleet = fleet
+        super().__init__(options, fleet)
         # In a tuple, so that the front is not listed as a part of every attention.
         self._front = (front,)
         hidden = options.encoder_hidden_size
         self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generators))
         self.W2_bias = nn.Parameter(draw_uniform((1, 2 * width), hidden, generators))
-
-    @property
-    def virtual(self) -> int:
-        """How many keys and values there are."""
-        return self._front[0].Z.shape[1]
-
-    def token_gate(self) -> Tensor | None:
-        """None: the prefix is the same for every query."""
-        return None
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
@@ -150,7 +141,7 @@ def inject(
         front = PrefixEncoder(anatomy.width, options, draws).to(device)
     parts: dict[str, nn.Module] = {}
     for attention in _attentions(anatomy):
-        name, width = attention_module_name(attention), prefix_width(model, attention)
+        name, width = attention.module, prefix_width(model, attention)
         draws = init_generators(seeds, NAME, name)
         if front is None:
             part: nn.Module = FlatPrefix(width, options, fleet, draws)
@@ -203,17 +194,13 @@ def cannot_export_to_peft(options: Options, objective: Objective, model: Any) ->
         return "PEFT's prefix is in every layer"
     if objective.peft_task_type != "CAUSAL_LM":
         return "PEFT's prefix tuning is one of causal language models"
-    if model is not None and any("sliding" in kind for kind in _layer_types(model.config)):
+    config = getattr(model, "config", None)
+    window = getattr(config, "sliding_window", None) is not None
+    # What each layer attends to, in the words of transformers.
+    types = getattr(config, "layer_types", None)
+    if window if types is None else any("sliding" in kind for kind in types):
         return "PEFT's prefix is the start of a cache, out of which sliding windows leave it"
     return ""
-
-
-def _layer_types(config: Any) -> list[str]:
-    """What each layer attends to, in the words of ``transformers``."""
-    types: list[str] | None = getattr(config, "layer_types", None)
-    if types is None:
-        types = ["sliding"] if getattr(config, "sliding_window", None) is not None else []
-    return types
 
 
 def _attentions(anatomy: Anatomy) -> list[Attention]:

@@ -89,19 +89,13 @@ def configure_members(combination: Combination) -> list[ConfiguredMethod]:
         chosen.append(
             ConfiguredMethod(member, parse_options(member.name, member.options, settings))
         )
-    if everywhere := sorted(
-        {m.name for m in chosen if m.name in _repeated(names) and _is_whole(m)}
-    ):
+    if everywhere := sorted({m.name for m in chosen if names.count(m.name) > 1 and _is_whole(m)}):
         raise MethodError(
             f"{' and '.join(everywhere)} is named twice and stands in all layers.",
             where=f"method {NAME}",
             remedy="Give each its own layers, as layers: 0-5 and layers: 6-11.",
         )
     return chosen
-
-
-def _repeated(names: list[str]) -> set[str]:
-    return {name for name in names if names.count(name) > 1}
 
 
 def _is_whole(member: ConfiguredMethod) -> bool:

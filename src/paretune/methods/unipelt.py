@@ -38,7 +38,6 @@ from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
-    attention_module_name,
     prefix_width,
 )
 from paretune.methods.core.run_axis import Fleet, draw_normal, init_generators, per_run_vector
@@ -216,7 +215,7 @@ def inject(
     queries: dict[str, str] = {}
     for layer in anatomy.layers:
         for attention in layer.attentions:
-            name, width = attention_module_name(attention), prefix_width(model, attention)
+            name, width = attention.module, prefix_width(model, attention)
             generators = init_generators(seeds, NAME, "prefix", name)
             prefixes[name] = GatedPrefix(width, of_prefix, fleet, generators).to(device)
             prefixes[name].gate = make_gate(name)

@@ -107,16 +107,6 @@ def always(options: Any) -> bool:
     return True
 
 
-def never(options: Any) -> bool:
-    """Whatever the options are."""
-    return False
-
-
-def no_shots(options: Any) -> int:
-    """Whatever the options are."""
-    return 0
-
-
 @dataclass(frozen=True)
 class Method:
     """A way to fine-tune a model. Facts that depend on the options are functions of them.
@@ -171,11 +161,11 @@ class Method:
     trains: Trains = Trains.ADAPTER
     head: Head = Head.ANY
     readouts: tuple[Readout, ...] = ("head", "label_words", "text")
-    shots: Callable[[Any], int] = no_shots
-    reads_base_weights: Callable[[Any], bool] = never
+    shots: Callable[[Any], int] = lambda options: 0
+    reads_base_weights: Callable[[Any], bool] = lambda options: False
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
-    trains_alone: Callable[[Any], bool] = never
-    mixes: Callable[[Any], bool] = never
+    trains_alone: Callable[[Any], bool] = lambda options: False
+    mixes: Callable[[Any], bool] = lambda options: False
     decoder_learning_rates: Rates | None = None
     with_tokenizer: Callable[[Any, Any], Any] = lambda options, tokenizer: options
     merge: Merge | None = None

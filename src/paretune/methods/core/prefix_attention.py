@@ -74,11 +74,6 @@ def attach_prefixes(
     return injection
 
 
-def attention_module_name(attention: Attention) -> str:
-    """Name of the module that computes the attention: it holds the query projection."""
-    return attention.query.rpartition(".")[0]
-
-
 def prefix_width(model: nn.Module, attention: Attention) -> int:
     """Width of the keys and of the values, all heads together: in T5 not always the model's."""
     fused = attention.fused_output
@@ -112,8 +107,12 @@ def _add_prefix(
                 for states in prefix.keys_and_values(len(key))
             )
             virtual = own_keys.shape[2]
-            if attention_mask is None and _is_causal(module, query, options):
-                attention_mask = _causal_mask(query, key)
+            is_causal = options.get("is_causal")  # by the rule of transformers
+            if is_causal is None:
+                is_causal = getattr(module, "is_causal", True)
+            if attention_mask is None and is_causal and query.shape[2] > 1:
+                shape = (1, 1, query.shape[2], key.shape[2])
+                attention_mask = query.new_full(shape, torch.finfo(query.dtype).min).triu(1)
             if attention_mask is not None:
                 visible = True if attention_mask.dtype == torch.bool else 0.0
                 attention_mask = F.pad(attention_mask, (virtual, 0), value=visible)
@@ -164,25 +163,6 @@ def _eager_attention(
         scores = scores + attention_mask
     shares = F.dropout(F.softmax(scores, dim=-1), p=dropout, training=module.training)
     return (shares @ value).transpose(1, 2).contiguous(), shares
-
-
-def _is_causal(module: nn.Module, query: Tensor, options: dict[str, Any]) -> bool:
-    """Whether attention without a mask is causal, by the rule of ``transformers``."""
-    is_causal = options.get("is_causal")
-    if is_causal is None:
-        is_causal = getattr(module, "is_causal", True)
-    return query.shape[2] > 1 and bool(is_causal)
-
-
-def _causal_mask(query: Tensor, key: Tensor) -> Tensor:
-    """A causal mask to be added to scores; (1, 1, queries, keys)."""
-    masked = torch.full(
-        (1, 1, query.shape[2], key.shape[2]),
-        torch.finfo(query.dtype).min,
-        dtype=query.dtype,
-        device=query.device,
-    )
-    return masked.triu(1)
 
 
 def _split_heads(states: Tensor, heads: int) -> Tensor:

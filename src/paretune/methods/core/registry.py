@@ -279,18 +279,13 @@ def get(name: str) -> Method | Baseline:
         return method
     if name in plugins.names(plugins.METHODS):
         return plugins.load(plugins.METHODS, name, Method)
-    raise _unknown_method(name)
-
-
-def _unknown_method(name: str) -> MethodError:
-    """With the method of another name, the nearest name, or all there are."""
     names = sorted({*_list_built_in(), *plugins.names(plugins.METHODS)})
     if hint := METHOD_HINTS.get(name.casefold()):
-        return MethodError(f'method "{name}" is not known: {hint}.')
+        raise MethodError(f'method "{name}" is not known: {hint}.')
     tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in names}
     nearest = suggest(name, names, {**tuners, **SYNONYMS})
-    every = f"Known methods: {', '.join(names)}; and {PEFT_PREFIX}NAME, peft's own tuners."
-    return MethodError(f'method "{name}" is not known.', remedy=nearest or every)
+    listed = f"Known methods: {', '.join(names)}; and {PEFT_PREFIX}NAME, peft's own tuners."
+    raise MethodError(f'method "{name}" is not known.', remedy=nearest or listed)
 
 
 def refusal(

@@ -22,7 +22,6 @@ from paretune.models.changes import ModelChanges
 from paretune.models.dropout import DropoutRng, seeded_dropout
 from paretune.models.packing.layout import Packing
 from paretune.models.structure.anatomy import Anatomy
-from paretune.models.structure.layers import parent_name
 from paretune.study import derive_seed
 
 
@@ -241,7 +240,7 @@ def split_position_tables(
     changes: ModelChanges, model: Any, anatomy: Anatomy, fleet: Fleet
 ) -> None:
     """Give every run of the fleet its own table, where the model has one."""
-    names = [parent_name(layer.self_attention.query) for layer in anatomy.layers]
+    names = [layer.self_attention.module for layer in anatomy.layers]
     attentions: list[Any] = [model.get_submodule(name) for name in names]
     if fleet.runs == 1 or not getattr(attentions[0], "relative_attention", False):
         return

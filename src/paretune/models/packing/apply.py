@@ -119,9 +119,9 @@ def _list_attentions(model: nn.Module, anatomy: Anatomy) -> Iterable[tuple[Any, 
         role: AttentionRole = "self" if layer.stack == "encoder" else "causal"
         if layer is last:
             role = "causal_tail"
-        yield model.get_submodule(parent_name(layer.self_attention.query)), role
+        yield model.get_submodule(layer.self_attention.module), role
         if layer.cross_attention is not None:
-            yield model.get_submodule(parent_name(layer.cross_attention.query)), "cross"
+            yield model.get_submodule(layer.cross_attention.module), "cross"
 
 
 def _pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
@@ -151,7 +151,7 @@ def _pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
 def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     """Let the last layer compute queries for [CLS] only; its keys and values are those of all."""
     attention = anatomy.layers[-1].self_attention
-    module: Any = model.get_submodule(parent_name(attention.query))
+    module: Any = model.get_submodule(attention.module)
 
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
         query = module.query(hidden_states[packing.pooled_rows])

@@ -88,6 +88,11 @@ class Attention:
     output: str
     fused_output: FusedOutput | None = None
 
+    @property
+    def module(self) -> str:
+        """Name of the module that computes the attention: it holds the query projection."""
+        return parent_name(self.query)
+
 
 @dataclass(frozen=True)
 class Layer:
