@@ -17,7 +17,7 @@ from torch import nn
 
 from paretune.files import create_folder, has_valid_checksum, write_atomically
 from paretune.store.blobs import write_blob
-from paretune.training.checkpoint import CheckpointFile, Progress, read_progress
+from paretune.training.checkpoint import CheckpointFile, RunProgress, read_progress
 from paretune.training.forward.activation_cache import load_or_compute
 
 STEPS = ("fsync", "open", "replace", "rename", "rmdir", "mkdir", "unlink")
@@ -50,7 +50,7 @@ def fused(function: Callable[..., Any], counter: Any, moment: int) -> Callable[.
 def save_checkpoint(folder: Path, version: int) -> None:
     parameter = nn.Parameter(torch.full((100,), float(version)))
     optimizer = torch.optim.AdamW([parameter])
-    progress = Progress(step=version, micro_batch=1)
+    progress = RunProgress(step=version, micro_batch=1)
     CheckpointFile(folder / "run.safetensors").save(progress, {"w": parameter}, {}, optimizer)
 
 

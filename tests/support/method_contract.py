@@ -11,7 +11,6 @@ import torch
 from paretune import methods, objectives
 from paretune.methods import dora
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.method import no_shots
 from paretune.testing.method_walk import Walk
 from paretune.testing.methods import MethodContract
 from paretune.testing.tiny_models import DECODERS, FAMILIES
@@ -23,7 +22,7 @@ from support.guarantees import REAL, REAL_TRANSLATOR
 METHODS = tuple(
     n
     for n, method in methods.available().items()
-    if isinstance(method, methods.Method) and method.shots is no_shots
+    if isinstance(method, methods.Method) and n != "few_shot"
 )
 """All but those that show a model solved examples: that is the untuned model with other prompts."""
 PLACES: dict[str, tuple[str, ...]] = {

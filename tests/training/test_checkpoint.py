@@ -25,7 +25,7 @@ from paretune.training.checkpoint import (
     DAMAGED_NOTE,
     MAX_SAVING_SHARE,
     CheckpointFile,
-    Progress,
+    RunProgress,
 )
 from paretune.training.fleet import RunParameters
 from paretune.training.run_state import RunState
@@ -80,7 +80,7 @@ def test_tensors_that_own_their_memory_are_not_copied(
     clone = Tensor.clone
     monkeypatch.setattr(Tensor, "clone", lambda self: copied.append(self.shape) or clone(self))
     best = {"w": torch.full((5,), 7.0), "slice": tied, "again": parameter.detach(), "all": whole}
-    CheckpointFile(tmp_path / "kept").save(Progress(step=1), {"w": parameter}, best, optimizer)
+    CheckpointFile(tmp_path / "kept").save(RunProgress(step=1), {"w": parameter}, best, optimizer)
     assert len(copied) == 2  # the slice of a larger tensor, and the one that is there already
     tensors = load_file(tmp_path / "kept")
     assert tensors["best/slice"].tolist() == [4.0, 5.0, 6.0, 7.0]

@@ -54,7 +54,7 @@ class Dropped:
     max_in_training: int | None
 
 
-class DroppableBottleneck(pfeiffer.Bottleneck):
+class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
     """A bottleneck that is skipped where the layers up to its own are dropped."""
 
     def __init__(

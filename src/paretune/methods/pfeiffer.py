@@ -36,7 +36,7 @@ class Options(LayerOptions, houlsby.BottleneckOptions):
     non_linearity: houlsby.Activation = "relu"
 
 
-class Bottleneck(houlsby.Bottleneck):
+class PfeifferBottleneck(houlsby.Bottleneck):
     """A bottleneck that reads one tensor and changes another."""
 
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
@@ -49,7 +49,9 @@ def inject(
 ) -> Injection:
     """Put a bottleneck behind the feed-forward part of every layer."""
     names = [layer.down for layer in anatomy.layers]
-    adapters = houlsby.make_bottlenecks(Bottleneck, model, names, options, fleet, seeds, NAME)
+    adapters = houlsby.make_bottlenecks(
+        PfeifferBottleneck, model, names, options, fleet, seeds, NAME
+    )
     return attach_behind_feed_forward(model, anatomy, NAME, adapters)
 
 

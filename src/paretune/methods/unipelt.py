@@ -145,7 +145,7 @@ class GatedLora(lora.LoraUpdate):
         return out + opened * super().forward(x, torch.zeros_like(out))
 
 
-class GatedBottleneck(pfeiffer.Bottleneck):
+class GatedBottleneck(pfeiffer.PfeifferBottleneck):
     """An adapter behind a gate."""
 
     gate: Gate

@@ -37,7 +37,7 @@ MAX_SAVING_SHARE = 0.05
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What changes of a run while it trains, apart from tensors.
 
     ``without_gain``: evaluations since the best one. ``seconds``: of training, in all attempts.
@@ -76,7 +76,7 @@ class CheckpointFile:
 
     def save(
         self,
-        progress: Progress,
+        progress: RunProgress,
         trained: Mapping[str, nn.Parameter],
         best: Mapping[str, Tensor],
         optimizer: torch.optim.Optimizer,
@@ -109,7 +109,7 @@ class CheckpointFile:
         trained: Mapping[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
         micro_batch: int,
-    ) -> tuple[Progress, dict[str, Tensor]] | None:
+    ) -> tuple[RunProgress, dict[str, Tensor]] | None:
         """Restore a run in place; None where there is no whole checkpoint with this micro-batch.
 
         Another micro-batch sums in another order: such a run starts anew, and nothing is changed.
@@ -146,7 +146,7 @@ def remove_if_damaged(path: Path) -> bool:
     return damaged
 
 
-def read_progress(path: Path) -> Progress | None:
+def read_progress(path: Path) -> RunProgress | None:
     """The progress in a checkpoint; None without one, where it is damaged, or in another format."""
     if not has_valid_checksum(path):
         return None
@@ -154,7 +154,7 @@ def read_progress(path: Path) -> Progress | None:
         header = handle.metadata() or {}
     if header.get("format") != str(FORMAT):
         return None
-    return Progress(**json.loads(header["progress"]))
+    return RunProgress(**json.loads(header["progress"]))
 
 
 def _write_error(path: Path, error: Exception) -> Exception:

@@ -24,7 +24,7 @@ from paretune.store import Claim
 from paretune.study import Training
 from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, Parts
-from paretune.training.checkpoint import CheckpointFile, Progress
+from paretune.training.checkpoint import CheckpointFile, RunProgress
 from paretune.training.evaluation.evaluator import Evaluator, write_scores
 from paretune.training.fleet import RunParameters
 from paretune.training.forward.passes import StepBatch
@@ -199,7 +199,7 @@ class RunState:
         self.per_epoch = -(-len(self.batch.data.labels) // training.batch_size)
         self.steps = training.max_steps or training.epochs * self.per_epoch
         self.eval_every = min(training.eval_every or self.per_epoch, self.steps)
-        self.progress = Progress(micro_batch=self.batch.micro_batch)
+        self.progress = RunProgress(micro_batch=self.batch.micro_batch)
         if self.trained:
             factors = self.parameters.learning_rate_factors
             self.optimizer = RunOptimizer(self.trained, training, self.num_classes, factors)

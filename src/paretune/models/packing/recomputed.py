@@ -59,11 +59,11 @@ def _forward(layer: Any, x: Tensor) -> Tensor:
     dtype = product_dtype(x, weight)
     if dtype == weight.dtype or not weight.requires_grad or not torch.is_grad_enabled():
         return F.linear(x, weight, bias)
-    out: Tensor = _Product.apply(x, weight, bias, dtype)  # type: ignore[no-untyped-call]
+    out: Tensor = _CastProduct.apply(x, weight, bias, dtype)  # type: ignore[no-untyped-call]
     return out
 
 
-class _Product(torch.autograd.Function):
+class _CastProduct(torch.autograd.Function):
     """x W^T + b in ``dtype``; x (..., in), W (out, in), b (out,) or None."""
 
     @staticmethod

@@ -135,7 +135,7 @@ class Topology:
         raise TypeError(f"{type(model).__name__} is {self.name}, which generates no texts")
 
 
-class Encoder(Topology):
+class EncoderOnly(Topology):
     """One stack in which every token attends to every other. A new head reads the first token."""
 
     name = "an encoder"
@@ -260,7 +260,7 @@ class EncoderDecoder(Topology):
         return find_name(model, model.get_encoder()), find_name(model, model.get_decoder())
 
 
-class Decoder(Topology):
+class DecoderOnly(Topology):
     """One stack in which a token attends to itself and to what stands before it.
 
     A new head reads the last token, the only one that has seen the whole text. Virtual tokens stand
@@ -325,7 +325,7 @@ class Decoder(Topology):
         return _make_search(model, generation, max_new_tokens=most, **settings)
 
 
-ENCODER, ENCODER_DECODER, DECODER = Encoder(), EncoderDecoder(), Decoder()
+ENCODER, ENCODER_DECODER, DECODER = EncoderOnly(), EncoderDecoder(), DecoderOnly()
 
 
 def topology_of(config: Any) -> Topology:

@@ -26,7 +26,7 @@ from paretune.objectives.language_modelling import TokenLosses
 from paretune.study import Generation, ModelSpec, Run
 from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
-from paretune.training.checkpoint import Progress
+from paretune.training.checkpoint import RunProgress
 from paretune.training.evaluation.predict import generate
 from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.passes import StepBatch
@@ -131,7 +131,7 @@ class Evaluator(ABC):
     def predict(self, part: str) -> ModelPredictions:
         """Predictions for a part."""
 
-    def predict_selection(self, progress: Progress) -> ModelPredictions:
+    def predict_selection(self, progress: RunProgress) -> ModelPredictions:
         """Predictions for the selection part by the best weights, which the model holds again."""
         return self.predict("selection")
 
@@ -179,7 +179,7 @@ class PredictionEvaluator(Evaluator):
         scores = score(self.history[-1], self.parts.selection, self.dataset)
         return {key: scores[key] for key in ("primary", "loss")}
 
-    def predict_selection(self, progress: Progress) -> ModelPredictions:
+    def predict_selection(self, progress: RunProgress) -> ModelPredictions:
         """From the evaluation after the best step, unless that was before a resume."""
         steps = [point["step"] for point in progress.curve]
         if not steps:
