@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -78,14 +78,12 @@ def describe_trained_part(
 ) -> TrainedPart:
     """What a run trains of a model; ``parameters``: how many, the head's included."""
     method, anatomy = methods.configure_method(run.method), loaded.anatomy
-    below = method.count_layers_below(anatomy)
-    part = TrainedPart(parameters, layers_below=below, skips_below=skips_below)
-    if method.trains is not Trains.ADAPTER:
-        return part
-    of_peft = method.method.counts_by_wrapping
-    through = 0 if of_peft else method.count_token_parameters(loaded.model, anatomy)
-    saved = method.sum_saved_widths(anatomy)
-    return replace(part, token_parameters=through, saved_widths=saved)
+    below, through, saved = method.count_layers_below(anatomy), 0, 0.0
+    if method.trains is Trains.ADAPTER:
+        saved = method.sum_saved_widths(anatomy)
+        if not method.method.counts_by_wrapping:
+            through = method.count_token_parameters(loaded.model, anatomy)
+    return TrainedPart(parameters, through, below, skips_below, saved)
 
 
 @dataclass(frozen=True)
@@ -108,13 +106,6 @@ class SavedValues:
     inputs: int
     computed_again: int
     width: int
-
-    def count_bytes(self, trains: Trains, value_bytes: int, *, packed: bool) -> int:
-        """Bytes of a token, where products are in numbers of ``value_bytes``."""
-        trained = self.width
-        if trains is Trains.EVERYTHING:
-            trained = self.inputs - (self.computed_again if packed else 0)
-        return 4 * self.wide + value_bytes * (self.narrow + trained)
 
 
 @dataclass(frozen=True)
@@ -264,13 +255,16 @@ def _value_bytes(run: Run) -> int:
 def _bytes_of_token(run: Run, shape: ModelShape, length: float) -> float:
     """What a layer saves for each token of a text of ``length`` tokens."""
     trains, value_bytes = methods.configure_method(run.method).trains, _value_bytes(run)
-    plain = run.training.backend == "plain"
-    if shape.saved is None:
+    plain, saved = run.training.backend == "plain", shape.saved
+    if saved is None:
         scores = 2 * shape.heads * length / shape.stacks
         return value_bytes * (SAVED_WIDTHS[trains] * shape.width + scores)
     # Attention keeps no scores: it computes them again.
     scores = 2 * shape.heads * length * value_bytes if plain else 0
-    return shape.saved.count_bytes(trains, value_bytes, packed=shape.packs and not plain) + scores
+    trained = saved.width
+    if trains is Trains.EVERYTHING:
+        trained = saved.inputs - (saved.computed_again if shape.packs and not plain else 0)
+    return 4 * saved.wide + value_bytes * (saved.narrow + trained) + scores
 
 
 def _saved_bytes(

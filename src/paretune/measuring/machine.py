@@ -96,8 +96,17 @@ def list_devices() -> list[dict[str, Any]]:
     import torch
 
     gpus = []
-    if torch.cuda.is_available():
-        gpus += [_describe_gpu(f"cuda:{number}") for number in range(torch.cuda.device_count())]
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        device = f"cuda:{number}"
+        properties = torch.cuda.get_device_properties(device)
+        no_energy = devices.read_millijoules(str(properties.uuid))[1]
+        measures = {
+            "memory": _counter("torch's CUDA allocator, allocated and reserved"),
+            "process_memory": _counter("NVML", devices.why_nvml_unavailable()),
+            "energy": _counter("NVML, all programs on the card", no_energy),
+        }
+        total, name = int(properties.total_memory), properties.name
+        gpus.append(_describe(device, name, total, measures))
     if torch.backends.mps.is_available():
         total = int(torch.mps.recommended_max_memory())
         measures = {
@@ -113,19 +122,6 @@ def list_devices() -> list[dict[str, Any]]:
     }
     cpu = _describe("cpu", read_processor_name(), read_memory()["total"] or 0, measures)
     return [*gpus, cpu]
-
-
-def _describe_gpu(device: str) -> dict[str, Any]:
-    import torch
-
-    properties = torch.cuda.get_device_properties(device)
-    _, no_energy = devices.read_millijoules(str(properties.uuid))
-    measures = {
-        "memory": _counter("torch's CUDA allocator, allocated and reserved"),
-        "process_memory": _counter("NVML", devices.why_nvml_unavailable()),
-        "energy": _counter("NVML, all programs on the card", no_energy),
-    }
-    return _describe(device, properties.name, int(properties.total_memory), measures)
 
 
 def _describe(device: str, name: str, memory: int, measures: dict[str, Any]) -> dict[str, Any]:

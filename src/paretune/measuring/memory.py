@@ -210,8 +210,7 @@ class PeakMeter:
 
     def __init__(self, device: str = "cpu") -> None:
         self._counter = choose_counter(device)
-        self._before: int | None = None
-        self._inside: str | None = None
+        self._before = 0
         self._phases: dict[str, dict[str, int]] = {}
         self._missing: dict[str, str] = {}
 
@@ -222,29 +221,29 @@ class PeakMeter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Measure one phase; entered again, the larger peak counts.
+        """Measure one of :data:`PHASES`; entered again, the larger peak counts.
 
         A phase that ends in an exception (out of memory) has the peak that it reached.
-
-        Raises:
-            ValueError: the phase is not one of :data:`PHASES`.
-            RuntimeError: no baseline was taken, or another phase is open.
         """
-        if name not in PHASES:
-            raise ValueError(f"phase {name!r} is not one of {', '.join(PHASES)}")
-        if self._before is None:
-            raise RuntimeError("take meter.baseline() before the first phase")
-        if self._inside is not None:
-            raise RuntimeError(f"phase {name} inside phase {self._inside}: phases do not nest")
         release_memory()
-        self._inside = name
         self._counter.start()
         try:
             yield
         finally:
             measured, missing = self._counter.stop()
-            self._inside = None
-            self._keep(name, self._before, measured, missing)
+            growth = {**measured, "peak_bytes": measured["peak_bytes"] - self._before}
+            if growth["peak_bytes"] <= 0:
+                del growth["peak_bytes"]
+                self._missing[f"phases.{name}.peak_bytes"] = (
+                    "the phase stayed below what the process held before the model was loaded"
+                )
+            phase = self._phases.setdefault(name, {})
+            for key, value in growth.items():
+                phase[key] = max(value, phase.get(key, 0))
+                self._missing.pop(f"phases.{name}.{key}", None)
+            for key, reason in missing.items():
+                if key not in phase:
+                    self._missing[f"phases.{name}.{key}"] = reason
 
     def forget(self, *names: str) -> None:
         """Drop the peaks of phases that are repeated under other conditions."""
@@ -252,23 +251,6 @@ class PeakMeter:
             self._phases.pop(name, None)
             for key in [k for k in self._missing if k.startswith(f"phases.{name}.")]:
                 del self._missing[key]
-
-    def _keep(
-        self, name: str, before: int, measured: dict[str, int], missing: dict[str, str]
-    ) -> None:
-        growth = {**measured, "peak_bytes": measured["peak_bytes"] - before}
-        if growth["peak_bytes"] <= 0:
-            del growth["peak_bytes"]
-            self._missing[f"phases.{name}.peak_bytes"] = (
-                "the phase stayed below what the process held before the model was loaded"
-            )
-        phase = self._phases.setdefault(name, {})
-        for key, value in growth.items():
-            phase[key] = max(value, phase.get(key, 0))
-            self._missing.pop(f"phases.{name}.{key}", None)
-        for key, reason in missing.items():
-            if key not in phase:
-                self._missing[f"phases.{name}.{key}"] = reason
 
     def result(self) -> dict[str, Any]:
         """``phases`` (bytes by phase), ``peak_counter``, and ``not_measured`` with reasons."""

@@ -214,17 +214,6 @@ class StepClock:
         assert summary is not None  # noqa: S101  (two were timed at least)
         return {**summary, **({"timed_out": True} if timed_out and not self.is_stable else {})}
 
-    def median(self) -> float:
-        """Seconds of a step.
-
-        Raises:
-            ValueError: no step came after warm-up.
-        """
-        summary = self.summary()
-        if summary is None:
-            raise ValueError(f"{len(self.seconds)} steps, {self.warm_up} of them warm-up")
-        return float(summary["median"])
-
     def summary(self) -> dict[str, float | int] | None:
         """``median``, ``q1``, ``q3`` in seconds and ``n``; None if no step came after warm-up."""
         if not self.counted_seconds:
