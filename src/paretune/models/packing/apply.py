@@ -7,7 +7,7 @@ rounding), with nothing spent on padding, and in the last layer only what the he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -81,9 +81,16 @@ def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     packing.passes_position_ids = anatomy.position_embeddings is None
     packing.pooled_token, packing.computes_tails = None, False
     changes.set_attention(model, IMPLEMENTATION)
-    for module, role in _list_attentions(model, anatomy):
-        changes.set(module, "packing", packing)
-        changes.set(module, "packed_role", role)
+    last = anatomy.layers[-1] if anatomy.topology is DECODER else None
+    for layer in anatomy.layers:
+        role: AttentionRole = "self" if layer.stack == "encoder" else "causal"
+        roles = {layer.self_attention: "causal_tail" if layer is last else role}
+        if layer.cross_attention is not None:
+            roles[layer.cross_attention] = "cross"
+        for attention, role_of_attention in roles.items():
+            module: Any = model.get_submodule(attention.module)
+            changes.set(module, "packing", packing)
+            changes.set(module, "packed_role", role_of_attention)
     count_offsets_by_layer(changes, model, anatomy, packing.dropout_rng)
     if anatomy.topology is DECODER:
         _pack_decoder(model, anatomy, packing)
@@ -110,18 +117,6 @@ def count_offsets_by_layer(
         query = model.get_submodule(layer.self_attention.query)
         hook = partial(begin_layer, OFFSETS_PER_LAYER * (i + 1))
         changes.hook(query.register_forward_pre_hook(hook))
-
-
-def _list_attentions(model: nn.Module, anatomy: Anatomy) -> Iterable[tuple[Any, AttentionRole]]:
-    """The modules that compute attention, and which queries see what in them."""
-    last = anatomy.layers[-1] if anatomy.topology is DECODER else None
-    for layer in anatomy.layers:
-        role: AttentionRole = "self" if layer.stack == "encoder" else "causal"
-        if layer is last:
-            role = "causal_tail"
-        yield model.get_submodule(layer.self_attention.module), role
-        if layer.cross_attention is not None:
-            yield model.get_submodule(layer.cross_attention.module), "cross"
 
 
 def _pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
@@ -224,20 +219,19 @@ def _pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     fuse_rows(changes, model, anatomy)
     if model.get_output_embeddings() is None:
         packing.pooled_token = anatomy.topology.pooled_token
-        changes.set(model, "forward", partial(_score_pooled, model, packing))
+
+        def score_pooled(**inputs: Any) -> SequenceClassifierOutput:
+            """Logits of the pooled token, (sequences, labels)."""
+            hidden: Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
+            if len(hidden) != len(packing.layout.lengths):
+                hidden = hidden.index_select(0, packing.pooled_rows)
+            return SequenceClassifierOutput(logits=model.score(hidden))
+
+        changes.set(model, "forward", score_pooled)
     # OPT-350m normalises behind attention, so that nothing tells what attention is given.
     packing.computes_tails = getattr(model.config, "do_layer_norm_before", True)
     if packing.computes_tails:
         _prune_to_tails(model, anatomy, packing)
-
-
-def _score_pooled(model: Any, packing: Packing, **inputs: Any) -> SequenceClassifierOutput:
-    """What the classifier makes of the pooled token; logits (sequences, labels)."""
-    hidden: Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
-    if len(hidden) != len(packing.layout.lengths):
-        hidden = hidden.index_select(0, packing.pooled_rows)
-    logits = model.score(hidden)
-    return SequenceClassifierOutput(logits=logits)
 
 
 def _prune_to_tails(model: Any, anatomy: Anatomy, packing: Packing) -> None:

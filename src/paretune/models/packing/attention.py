@@ -302,20 +302,13 @@ def _cached_mask(
     Shape: (sequences * key heads, or 1 where all are alike; 1 or shared * queries; keys).
     """
     name = (settings.heads, settings.key_heads, virtual, keys, like.dtype, settings.sliding_window)
-    if name not in group.masks:
-        group.masks[name] = _make_mask(group, settings, virtual, keys, like)
-    return group.masks[name]
-
-
-def _make_mask(
-    group: AttentionGroup, settings: AttentionSettings, virtual: int, keys: int, like: Tensor
-) -> Tensor:
-    masked = (
-        _mask_trees(group, settings, like) if group.trees else _mask_texts(group, settings, like)
-    )
+    if name in group.masks:
+        return group.masks[name]
+    find_masked = _mask_trees if group.trees else _mask_texts
+    masked = find_masked(group, settings, like)
     spare = keys - virtual - group.keys.length
     if masked is None and not spare:
-        return like.new_zeros(1, 1, 1)
+        return group.masks.setdefault(name, like.new_zeros(1, 1, 1))
     if masked is None:
         masked = torch.zeros(1, 1, group.keys.length, dtype=torch.bool, device=like.device)
     masked = nn.functional.pad(nn.functional.pad(masked, (virtual, 0)), (0, spare), value=True)
@@ -324,7 +317,9 @@ def _make_mask(
     shared = settings.heads // settings.key_heads
     if shared > 1 and mask.shape[1] > 1:
         mask = mask.repeat(1, shared, 1)
-    return mask if len(mask) == 1 else mask.repeat_interleave(settings.key_heads, 0)
+    if len(mask) > 1:
+        mask = mask.repeat_interleave(settings.key_heads, 0)
+    return group.masks.setdefault(name, mask)
 
 
 def _mask_texts(group: AttentionGroup, settings: AttentionSettings, like: Tensor) -> Tensor | None:
@@ -333,7 +328,12 @@ def _mask_texts(group: AttentionGroup, settings: AttentionSettings, like: Tensor
     Behind the end of a text is after each of its tokens, so that causality masks it too.
     """
     masked = None if group.causal else group.keys.padding_mask
-    distances = _distances(group, like)
+    positions = torch.arange(group.keys.length, device=like.device)
+    queries = positions[None, : group.queries.length]
+    if group.offsets is not None:
+        queries = queries + group.offsets[:, None]
+    # By how many tokens each key is before each query; (sequences or 1, queries, keys).
+    distances = queries[:, :, None] - positions
     if group.causal and distances.shape[1:] != (1, 1):
         masked = distances < 0
     if settings.sliding_window is not None:
@@ -350,15 +350,6 @@ def _mask_trees(group: AttentionGroup, settings: AttentionSettings, like: Tensor
         queries, keys = len(tree.depths) - first, len(tree.depths)
         mask[:queries, :keys] = tree.is_masked(first, settings.sliding_window)
     return torch.from_numpy(masked).to(like.device)
-
-
-def _distances(group: AttentionGroup, like: Tensor) -> Tensor:
-    """By how many tokens each key is before each query; (sequences or 1, queries, keys)."""
-    positions = torch.arange(group.keys.length, device=like.device)
-    queries = positions[None, : group.queries.length]
-    if group.offsets is not None:
-        queries = queries + group.offsets[:, None]
-    return queries[:, :, None] - positions
 
 
 VARIABLE = "PARETUNE_ATTENTION"

@@ -21,7 +21,6 @@ All give the same numbers to rounding. Layers that have a forward pass of their 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -98,19 +97,12 @@ ActivateBackward = Callable[[Tensor, Tensor], Tensor]
 """From the gradient of an activation's output and its input to the gradient of the input."""
 
 
-def gated_product(
-    gate: Tensor, up: Tensor, weight: Tensor, activate: Activate, backward: ActivateBackward
-) -> Tensor:
+class _GatedProduct(torch.autograd.Function):
     """(f(gate) * up) W^T with a trained W; gate, up and W are kept.
 
     Shapes: ``gate`` and ``up`` (..., inner), ``weight`` (width, inner); the result (..., width).
     """
-    arguments = (gate, up, weight, activate, backward)
-    out: Tensor = _GatedProduct.apply(*arguments)  # type: ignore[no-untyped-call]
-    return out
 
-
-class _GatedProduct(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -161,55 +153,37 @@ _GATED = ("Gemma2MLP", "Gemma3MLP", "LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3
 
 def fuse_rows(changes: ModelChanges, model: nn.Module, anatomy: Anatomy) -> None:
     """Compute the normalisations and gated feed-forward parts of a decoder in one node each."""
-    read_by_linear = {
-        f"{layer.name}.{name}"
-        for layer in anatomy.layers
-        for name in _norms_before_linear(model, layer.name)
-    }
+    read_by_linear = set()  # normalisations whose output only linear layers read
+    for layer in anatomy.layers:
+        is_gemma = hasattr(model.get_submodule(layer.name), "pre_feedforward_layernorm")
+        second = "pre_feedforward_layernorm" if is_gemma else "post_attention_layernorm"
+        read_by_linear |= {f"{layer.name}.input_layernorm", f"{layer.name}.{second}"}
     for name, module in model.named_modules():
         if "forward" in vars(module):
             continue
         kind = type(module).__name__
         if kind in _NORMS:
             epsilon, added = _NORMS[kind]
-            norm = _Norm(module, getattr(module, epsilon), added, name in read_by_linear)
-            changes.set(module, "forward", norm.forward)
+            settings = (module, getattr(module, epsilon), added, name in read_by_linear)
+            changes.set(module, "forward", partial(_normalise, *settings))
         elif kind in _GATED:
             activation = _derivative_of(module)
             if activation is not None:
                 changes.set(module, "forward", partial(_feed_forward, module, activation))
 
 
-def _norms_before_linear(model: nn.Module, layer: str) -> tuple[str, ...]:
-    """The normalisations of a layer whose output only linear layers read."""
-    if hasattr(model.get_submodule(layer), "pre_feedforward_layernorm"):  # Gemma
-        return ("input_layernorm", "pre_feedforward_layernorm")
-    return ("input_layernorm", "post_attention_layernorm")
-
-
-@dataclass(frozen=True)
-class _Norm:
-    """One normalisation: x / sqrt(mean(x^2) + epsilon) * (weight + added).
+def _normalise(module: Any, epsilon: float, added: float, feeds_linear: bool, x: Tensor) -> Tensor:
+    """X / sqrt(mean(x^2) + epsilon) * (weight + added); (..., width) -> the same shape.
 
     ``feeds_linear``: under autocast its output is rounded here, once, as each of the linear layers
     that read it would.
     """
-
-    module: Any
-    epsilon: float
-    added: float
-    feeds_linear: bool
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., width) -> the same shape."""
-        weight = self.module.weight
-        dtype = x.dtype if self.added else torch.promote_types(x.dtype, weight.dtype)
-        hooked = self.module._forward_hooks
-        if self.feeds_linear and not hooked and torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-        arguments = (x, weight, self.epsilon, self.added, dtype)
-        out: Tensor = _RmsNorm.apply(*arguments)  # type: ignore[no-untyped-call]
-        return out
+    weight = module.weight
+    dtype = x.dtype if added else torch.promote_types(x.dtype, weight.dtype)
+    if feeds_linear and not module._forward_hooks and torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+    out: Tensor = _RmsNorm.apply(x, weight, epsilon, added, dtype)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -264,7 +238,9 @@ def _feed_forward(module: Any, activation: tuple[Activate, ActivateBackward], x:
     gate, up, down = module.gate_proj(x), module.up_proj(x), module.down_proj
     hooked = down._forward_hooks or down._forward_pre_hooks
     if is_trained_matrix(down) and down.bias is None and not hooked:
-        return gated_product(gate, up, down.weight, *activation)
+        arguments = (gate, up, down.weight, *activation)
+        product: Tensor = _GatedProduct.apply(*arguments)  # type: ignore[no-untyped-call]
+        return product
     out: Tensor = down(_Gated.apply(gate, up, *activation))  # type: ignore[no-untyped-call]
     return out
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,59 +100,47 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
         ModelError: not found, incomplete, or not safe to open.
         NetworkError: the hub does not answer.
     """
-    source, files = _locate(spec, offline=offline)
-    _refuse_remote_code(spec, files)
-    _refuse_hostile_settings(spec, files)
-    source = replace(
-        source,
-        weights_hash=files.content_hash,
-        width=read_hidden_size(files.config),
-        decoding=files.decoding,
-        quantisation=spec.quantisation,
-    )
-    name = spec.label or spec.name  # a path of this machine tells a reader nothing
-    dtypes, notes = set(files.dtypes), []
-    if files.is_pickle:
-        source = replace(source, folder=convert_to_safetensors(files, source.weights_hash))
-        dtypes = read_tensor_dtypes(source.folder / SAFETENSORS)
-        notes.append(
-            f"weights of {name} exist only as .bin; opened safely, converted to safetensors"
-        )
-    if halved := sorted(_HALVES[dtype] for dtype in dtypes & set(_HALVES)):
-        notes.append(f"weights of {name} are {' and '.join(halved)} in their file")
-    if spec.quantisation is not None:
-        notes.append(f"frozen linear layers of {name} are quantised: {spec.quantisation}")
-    return replace(source, notes=tuple(notes))
-
-
-def _locate(spec: ModelSpec, *, offline: bool) -> tuple[ModelSource, ModelFiles]:
-    name, revision = spec.name, None
+    name, revision, pinned = spec.name, None, ""
     if name.startswith((".", "/", "~")) or Path(name).is_absolute():
-        _refuse_revision(spec, "a folder has no revisions")
-        folder = expand_home(name).resolve()
+        folder, pinned = expand_home(name).resolve(), "a folder has no revisions"
     elif name.startswith("package:"):
-        _refuse_revision(spec, "a package is pinned where it is installed")
         folder, revision = find_package_folder(name.removeprefix("package:"))
+        pinned = "a package is pinned where it is installed"
     else:
         folder, revision = find_snapshot(name, spec.revision, offline=offline)
-    return ModelSource(name, folder, revision, weights_hash=""), list_model_files(folder)
-
-
-def read_hidden_size(config: Mapping[str, Any]) -> int | None:
-    """The hidden size that a ``config.json`` names; None where it names none."""
-    for name in ("hidden_size", "d_model", "dim", "n_embd"):
-        if isinstance(config.get(name), int):
-            return int(config[name])
-    return None
-
-
-def _refuse_revision(spec: ModelSpec, reason: str) -> None:
-    if spec.revision is not None:
+    if pinned and spec.revision is not None:
         raise ModelError(
-            f"revision {spec.revision} cannot be chosen: {reason}.",
-            where=f"model {spec.name}",
+            f"revision {spec.revision} cannot be chosen: {pinned}.",
+            where=f"model {name}",
             remedy="Remove the revision.",
         )
+    files = list_model_files(folder)
+    _refuse_remote_code(spec, files)
+    _refuse_hostile_settings(spec, files)
+    weights_hash, dtypes = files.content_hash, set(files.dtypes)
+    label = spec.label or name  # a path of this machine tells a reader nothing
+    notes = []
+    if files.is_pickle:
+        folder = convert_to_safetensors(files, weights_hash)
+        dtypes = read_tensor_dtypes(folder / SAFETENSORS)
+        notes.append(
+            f"weights of {label} exist only as .bin; opened safely, converted to safetensors"
+        )
+    if halved := sorted(_HALVES[dtype] for dtype in dtypes & set(_HALVES)):
+        notes.append(f"weights of {label} are {' and '.join(halved)} in their file")
+    if spec.quantisation is not None:
+        notes.append(f"frozen linear layers of {label} are quantised: {spec.quantisation}")
+    sizes = (files.config.get(size) for size in ("hidden_size", "d_model", "dim", "n_embd"))
+    return ModelSource(
+        name,
+        folder,
+        revision,
+        weights_hash,
+        tuple(notes),
+        next((size for size in sizes if isinstance(size, int)), None),
+        files.decoding,
+        spec.quantisation,
+    )
 
 
 def _refuse_remote_code(spec: ModelSpec, files: ModelFiles) -> None:
