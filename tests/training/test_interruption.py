@@ -12,7 +12,7 @@ from support.joint_runs import Job, equal
 
 from paretune.study import OuterFold, Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import Outcome, fleet, loop, session
+from paretune.training import Outcome, fleet, loop, trainer
 from paretune.training.interruption import defer_interrupts, interrupt
 from paretune.training.run_state import RunState
 from paretune.training.trainer import Trainer, train_run
@@ -161,7 +161,7 @@ def test_seconds_of_all_attempts_count(tmp_path: Path, tiny_model: Any) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as here:
-        here.setattr(session.time, "monotonic", lambda: now[0])
+        here.setattr(trainer.time, "monotonic", lambda: now[0])
         with pytest.raises(KeyboardInterrupt):
             train_run(run, checkpoint=tmp_path / "kept", report=report)
         now[0] = 5000.0

@@ -1,6 +1,6 @@
 """Training: read ``loop.py`` first, then ``forward/passes.py``.
 
-``trainer`` trains runs, alone or several at once, in a ``session``, where each has a ``run_state``;
+``trainer`` trains runs, alone or several at once, each with a ``run_state``;
 ``fleet`` puts several runs on one backbone. ``forward/`` runs examples through the model,
 ``evaluation/`` scores them. ``checkpoint`` and ``interruption`` are for what interrupts a run.
 """

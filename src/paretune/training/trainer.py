@@ -1,23 +1,313 @@
-"""Trains runs: one alone, or several that share a backbone; handles running out of memory."""
+"""Trains runs: one alone, or several that share a backbone, in a session; and fits baselines.
+
+A session is the runs that train now. Every run has its own data, order, dropout, learning rate,
+evaluations and early stopping (:class:`~paretune.training.run_state.RunState`); what they share is
+the passes through the model. One step of the session is one step of every run in it. A run that
+ends leaves, and the next one takes its place. A run alone is a session of one.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from paretune import methods
+from paretune.measuring.cost_estimation import (
+    describe_trained_part,
+    estimate_compute_cost,
+    measure_shape,
+)
 from paretune.measuring.machine import describe_environment
-from paretune.methods import ConfiguredBaseline
+from paretune.measuring.memory import HeapTrimmer
+from paretune.methods import ConfiguredBaseline, Trains, configure_method
+from paretune.methods.core.trials import describe_trial
+from paretune.objectives import ModelPredictions
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training import FleetOutOfMemoryError, Outcome, TrainerOptions
-from paretune.training.caches import ProcessCache
-from paretune.training.checkpoint import read_progress
-from paretune.training.evaluation.evaluator import prepare_metrics, score_segments, write_scores
+from paretune.training.caches import TEST_PARTS, ProcessCache
+from paretune.training.checkpoint import (
+    DAMAGED_NOTE,
+    CheckpointFile,
+    read_progress,
+    remove_if_damaged,
+)
+from paretune.training.evaluation.evaluator import (
+    answers_of,
+    make_evaluator,
+    prepare_metrics,
+    score_segments,
+    write_scores,
+)
+from paretune.training.evaluation.forgetting import ForgettingProbe
+from paretune.training.fleet import RunParameters, SharedModel, method_key
+from paretune.training.forward.activation_cache import enable_activation_cache
+from paretune.training.forward.passes import StepBatch
 from paretune.training.interruption import defer_interrupts, fit_in_memory, is_out_of_memory
-from paretune.training.session import Session
+from paretune.training.loop import train_step
+from paretune.training.prepare import allows_bf16_weights, configure_model
+from paretune.training.run_state import RunState
+
+
+class Session:
+    """Trains runs on one model until all have ended.
+
+    Args:
+        outcome: of the one run there is, whose method may change the model itself; None: all runs
+            are of one kind (:func:`paretune.training.fleet.fleet_key`).
+        micro_batch: in place of the one that the study asks for.
+    """
+
+    def __init__(
+        self,
+        caches: ProcessCache,
+        options: TrainerOptions,
+        finish: Callable[[Claim, Outcome], None],
+        outcome: Outcome | None = None,
+        micro_batch: int | None = None,
+    ) -> None:
+        self._caches, self._options, self._finish = caches, options, finish
+        self._outcome, self._micro_batch = outcome, micro_batch
+        self._alone = outcome is not None
+        self._states: list[RunState] = []
+        self._heap = HeapTrimmer()
+        self._model: SharedModel
+        self._forgetting: ForgettingProbe
+
+    def train(self, claims: Sequence[Claim], next_claims: Callable[[int], Sequence[Claim]]) -> None:
+        """Train these runs, and then as many of ``next_claims`` as there is room for.
+
+        Raises:
+            ValueError: these runs cannot share batches (``capacity.count_states``).
+            ParetuneError: the data, the model or the method cannot be used.
+            StaleClaimError: another worker has the run that is alone.
+        """
+        try:
+            self._train(claims, next_claims)
+        except KeyboardInterrupt:
+            with defer_interrupts():  # all runs are saved, also where a second signal comes
+                for state in self._states:
+                    if not state.closed:
+                        state.save()
+                self._caches.drop_model()
+            raise
+        except BaseException:  # always raised again
+            self._caches.drop_model()  # a method may be half injected
+            raise
+
+    def _train(
+        self, claims: Sequence[Claim], next_claims: Callable[[int], Sequence[Claim]]
+    ) -> None:
+        started, run = time.monotonic(), claims[0].run
+        bf16 = allows_bf16_weights(run)
+        loaded = self._caches.run_model(run, bf16=bf16)
+        self._shape = measure_shape(loaded)
+        device, objective = self._options.device, self._caches.objective(run)
+        self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
+        source = self._caches.source(run.model)
+        compute, base_losses = self._model.compute, self._caches.forgetting
+        self._forgetting = ForgettingProbe(source, objective, compute, base_losses)
+        capacity, coming, changed = len(claims), list(claims), False
+        while coming or self._states:
+            if coming:
+                self._admit(coming, started)
+            elif changed:
+                self._place([state.parameters for state in self._states])
+                self._enable_activation_cache()
+            self._step()
+            self._evaluate()
+            finished = [state for state in self._states if state.finished]
+            coming, changed = [], bool(finished)
+            if finished:
+                self._finish_runs(finished)
+                started = time.monotonic()
+                coming = list(next_claims(capacity - len(self._states)))
+        if self._alone and self._model.prepared.method.trains is Trains.EVERYTHING:
+            self._caches.drop_model()
+        else:
+            self._model.remove_all()
+
+    def _admit(self, claims: Sequence[Claim], started: float) -> None:
+        """Put new runs into the model, from their start or from their checkpoints."""
+        for run in (claim.run for claim in claims):
+            # What training costs the model is asked of the model without a method, too.
+            if run.forgetting is not None and self._forgetting.needs_base(run):
+                self._model.remove_all()
+                configure_model(run, self._model.loaded, self._options.device)
+                self._forgetting.score_base(run, self._model.loaded)
+        new = [(claim, RunParameters(claim.run)) for claim in claims]
+        # Runs of one method are neighbours; the sort is stable.
+        placed = [state.parameters for state in self._states]
+        placed += [parameters for _, parameters in new]
+        placed.sort(key=lambda parameters: method_key(parameters.run))
+        self._place(placed)
+        begun = [self._begin(claim, parameters) for claim, parameters in new]
+        self._states += begun
+        self._states.sort(key=lambda state: placed.index(state.parameters))
+        notes = self._enable_activation_cache()
+        for state in begun:
+            state.outcome.result["notes"].extend(notes)
+            state.add_seconds("load", (time.monotonic() - started) / len(begun))
+
+    def _place(self, parameters: Sequence[RunParameters]) -> None:
+        if not self._model.place(parameters):
+            raise ValueError("these runs cannot share batches")
+
+    def _begin(self, claim: Claim, parameters: RunParameters) -> RunState:
+        run, prepared = claim.run, self._model.prepared
+        outcome = self._outcome or Outcome(result={"notes": []})
+        dataset, parts = self._caches.dataset(run.task), self._caches.parts(run)
+        source, loaded = self._caches.source(run.model), prepared.loaded
+        objective = self._caches.objective(run, loaded.anatomy.max_length)
+        encoded = {
+            name: self._caches.encode(
+                examples, loaded, source, prepared.max_length, objective.encoder(name)
+            )
+            for name, examples in vars(parts).items()
+            if examples
+        }
+        if objective.answer_scores is not None:
+            encoded |= {
+                answers_of(name): self._caches.encode(
+                    examples, loaded, source, prepared.max_length, objective.answer_scores.encode
+                )
+                for name, examples in vars(parts).items()
+                if examples and name != "train"
+            }
+        batch = StepBatch(
+            data=encoded["train"],
+            seed=run.seed,
+            objective=objective,
+            loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
+            micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
+            pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
+        )
+        evaluator = make_evaluator(
+            run, batch, parts, self._caches, self._model, parameters, encoded
+        )
+        if remove_if_damaged(claim.checkpoint):
+            outcome.result["notes"].append(DAMAGED_NOTE)
+        return RunState(
+            claim,
+            parameters,
+            batch,
+            parts,
+            encoded,
+            evaluator,
+            CheckpointFile(claim.checkpoint, self._options.checkpoint_seconds),
+            outcome,
+            prepared.num_classes(objective, len(dataset.labels)),
+            self._options.device,
+        )
+
+    def _enable_activation_cache(self) -> list[str]:
+        """Let all runs skip the layers below everything that is trained."""
+        run = self._states[0].claim.run
+        weights_key = self._caches.source(run.model).weights_key
+        once = {data: name for state in self._states for name, data in state.encoded.items()}
+        parts = [(name, data) for data, name in once.items()]
+        return enable_activation_cache(
+            self._model.prepared, self._model.compute, parts, weights_key
+        )
+
+    def _step(self) -> None:
+        """One optimizer step of every run; each gets its share of the time, by tokens."""
+        started, states = time.monotonic(), self._states
+        batches = [state.next_batch() for state in states]
+        tokens = [batch.tokens for batch in batches]
+        try:
+            train_step(states, batches, self._model)
+        finally:
+            seconds = time.monotonic() - started
+            for state, count in zip(states, tokens, strict=True):
+                state.progress.seconds += seconds * count / max(1, sum(tokens))
+
+    def _evaluate(self) -> None:
+        """Score the runs whose turn it is, all in the same passes."""
+        due = [state for state in self._states if state.needs_evaluation]
+        started = time.monotonic()
+        self._precompute(due, "selection")
+        for state in due:
+            state.evaluate()
+        if due:
+            self._heap.trim_if_grown()
+        for state in due:
+            state.progress.seconds += (time.monotonic() - started) / len(due)
+        for state in self._states:
+            state.save_if_due()
+
+    def _finish_runs(self, finished: Sequence[RunState]) -> None:
+        """Write the outcomes of these runs, and take them out; alone, a lost claim is raised."""
+        lost = [state.lost for state in finished if state.lost is not None]
+        if self._alone and lost:
+            raise lost[0]
+        owned = [state for state in finished if state.lost is None]
+        started = time.monotonic()
+        for state in owned:
+            state.finish()
+        scored = [state for state in owned if state.has_best_weights]
+        for part in TEST_PARTS:
+            self._precompute(scored, part)
+        if self._model.objective.generates:
+            # Before the first of them has the model for itself, to generate.
+            self._precompute(scored, "selection")
+        fleet = self._model.prepared.fleet
+        cached = fleet.packing is not None and bool(fleet.packing.activation_caches)
+        predictions = [state.predict() for state in owned]
+        seconds = (time.monotonic() - started) / max(1, len(owned))
+        for state, predicted in zip(owned, predictions, strict=True):
+            state.add_seconds("train", state.progress.seconds)
+            state.add_seconds("evaluation", seconds)
+            self._write_outcome(state, predicted, cached=cached)
+            state.outcome.measured |= {
+                "environment": describe_environment(self._options.device),
+                "kept_activations": cached,
+                **({} if self._alone else {"fleet": len(self._states)}),
+            }
+            self._finish(state.claim, state.outcome)
+            state.closed = True
+        self._states = [state for state in self._states if state not in finished]
+
+    def _write_outcome(
+        self, state: RunState, predicted: Mapping[str, ModelPredictions], *, cached: bool
+    ) -> None:
+        run, data = state.run, state.encoded["train"]
+        dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
+        head, keep_bytes = self._model.loaded.head_parameters, self._options.keep_bytes
+        state.write_outcome(predicted, dataset, head, source.notes, keep_bytes)
+        trained, choices = state.outcome.result["trained_parameters"], len(data.ids[0])
+        part = describe_trained_part(run, self._model.loaded, trained, skips_below=cached)
+        cost = estimate_compute_cost(
+            run, self._shape, part, data.lengths, choices, self._options.device, data.mean_scored
+        )
+        state.outcome.measured["work"] = asdict(cost)
+        if first := state.progress.first_gradients:
+            sums = [0.0] * len(self._model.loaded.anatomy.layers)
+            for name, size in first.items():
+                layer = self._model.loaded.anatomy.find_layer(name)
+                if layer is not None:
+                    sums[layer] += size
+            state.outcome.measured["layer_gradients"] = sums
+            method = configure_method(run.method)
+            rates = method.learning_rates(self._model.loaded.anatomy.topology)
+            assert rates and run.learning_rate is not None  # noqa: S101  (it has trained)
+            members = [member.method for member in method.members()]
+            configuration = describe_trial(members, run.learning_rate, rates[1])
+            state.outcome.measured["configuration"] = configuration
+        if run.forgetting is None or not state.has_best_weights:
+            return
+        prepared = self._model.place_alone(state.parameters)
+        measured, notes = self._forgetting.score_trained(state.run, prepared)
+        state.outcome.result["notes"].extend(notes)
+        if measured is not None:
+            state.outcome.result["forgetting"] = measured
+
+    def _precompute(self, states: Sequence[RunState], part: str) -> None:
+        """Evaluate several runs in the same passes, before their evaluators need it."""
+        data = {state.parameters: state.encoded[part] for state in states if part in state.encoded}
+        self._model.precompute(data, part)
 
 
 class Trainer:
@@ -49,7 +339,7 @@ class Trainer:
 
         def attempt(micro_batch: int) -> None:
             session = Session(self.caches, self.options, lambda *_: None, outcome, micro_batch)
-            self._train(session, [claim], lambda free: ())
+            session.train([claim], lambda free: ())
 
         def note_halving(micro_batch: int) -> None:
             note = (
@@ -90,27 +380,10 @@ class Trainer:
             ParetuneError: the data, the model or the method cannot be used.
         """
         try:
-            self._train(Session(self.caches, self.options, finish), claims, next_claims)
+            Session(self.caches, self.options, finish).train(claims, next_claims)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise FleetOutOfMemoryError from error
-            raise
-
-    def _train(
-        self,
-        session: Session,
-        claims: Sequence[Claim],
-        next_claims: Callable[[int], Sequence[Claim]],
-    ) -> None:
-        try:
-            session.train(claims, next_claims)
-        except KeyboardInterrupt:
-            with defer_interrupts():  # all runs are saved, also where a second signal comes
-                session.save_checkpoints()
-                self.caches.drop_model()
-            raise
-        except BaseException:  # always raised again
-            self.caches.drop_model()  # a method may be half injected
             raise
 
 

@@ -20,7 +20,7 @@ from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import session
+from paretune.training import trainer
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import activation_cache
 from paretune.training.forward.activation_cache import (
@@ -92,7 +92,7 @@ def test_a_run_from_kept_activations_learns_the_same(
     with_trunk = train()
     assert depths == [depth]
     assert train().result == with_trunk.result  # from the files that the first left
-    monkeypatch.setattr(session, "enable_activation_cache", lambda *a: [])
+    monkeypatch.setattr(trainer, "enable_activation_cache", lambda *a: [])
     without = train()
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(losses[2], abs=1e-5) and len(set(losses[0])) == 12

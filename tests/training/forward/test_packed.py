@@ -15,7 +15,7 @@ from paretune.models.load import reset_head
 from paretune.models.packing.apply import PACKED_ENCODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
-from paretune.training import session
+from paretune.training import trainer
 from paretune.training.caches import ProcessCache
 from paretune.training.forward.passes import Compute, MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
@@ -118,7 +118,7 @@ def test_a_base_held_in_bf16_gives_the_same_bits(
     task = tiny_task(tmp_path)
     run = tiny_run(task, tiny_model("bert"), method, training={"precision": "bf16"})
     in_bf16 = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    monkeypatch.setattr(session, "allows_bf16_weights", lambda run: False)
+    monkeypatch.setattr(trainer, "allows_bf16_weights", lambda run: False)
     cast = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert (in_bf16.result, in_bf16.blobs) == (cast.result, cast.blobs)
 
