@@ -97,12 +97,17 @@ def inject(
     """Prepend the prompt to the input embeddings."""
     table = next(model.get_submodule(anatomy.word_embeddings).parameters())
     prompts = torch.empty(fleet.runs, options.num_virtual_tokens, anatomy.embedding_width)
+    count = options.num_virtual_tokens
     for run, generator in enumerate(init_generators(seeds, NAME)):
         if options.init == "random":
             prompts[run].normal_(0, 1, generator=generator)
+            continue
+        if options.init == "text":
+            times = -(-count // len(options._init_ids))
+            ids = torch.tensor(options._init_ids * times)[:count]
         else:
-            ids = _initial_token_ids(options, len(table), generator)
-            prompts[run] = table[ids.to(table.device)].detach().cpu()
+            ids = torch.randint(len(table), (count,), generator=generator)
+        prompts[run] = table[ids.to(table.device)].detach().cpu()
     return prepend_virtual_tokens(
         model,
         anatomy,
@@ -111,14 +116,6 @@ def inject(
         fleet,
         options.text_positions,
     )
-
-
-def _initial_token_ids(options: Options, vocabulary: int, generator: torch.Generator) -> Tensor:
-    """The tokens whose embeddings the prompt starts from."""
-    if options.init == "text":
-        times = -(-options.num_virtual_tokens // len(options._init_ids))
-        return torch.tensor(options._init_ids * times)[: options.num_virtual_tokens]
-    return torch.randint(vocabulary, (options.num_virtual_tokens,), generator=generator)
 
 
 def to_peft(

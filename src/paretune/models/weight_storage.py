@@ -109,7 +109,7 @@ def stored_bytes(model: Any, anatomy: Anatomy, storage: WeightStorage) -> int:
 def bf16_parameters(model: Any, anatomy: Anatomy) -> list[Tensor]:
     """What is held in bf16 where the base is."""
     # A matrix that another module uses too (an output layer tied to the embeddings) stays as it is.
-    matrices = [layer.weight for _, layer in _own_matrices(model, anatomy)]
+    matrices = [layer.weight for _, layer in _unshared_matrices(model, anatomy)]
     if anatomy.topology.holds_tables_in_bf16:
         outputs = model.get_output_embeddings()
         matrices += [table.weight for table in _tables(model)]
@@ -128,12 +128,12 @@ def _quantised_layers(model: Any, anatomy: Anatomy, storage: WeightStorage) -> l
     outputs = model.get_output_embeddings()
     return [
         name
-        for name, layer in _own_matrices(model, anatomy)
+        for name, layer in _unshared_matrices(model, anatomy)
         if layer is not outputs and not set(name.split(".")).intersection(fp32_modules)
     ]
 
 
-def _own_matrices(model: Any, anatomy: Anatomy) -> list[tuple[str, nn.Linear]]:
+def _unshared_matrices(model: Any, anatomy: Anatomy) -> list[tuple[str, nn.Linear]]:
     """Linear layers of the backbone whose matrix no other module uses."""
     uses = Counter(
         parameter

@@ -239,7 +239,7 @@ class Places:
         if self.padding is None:
             return joined
         return joined.scatter(1, self._of_text(text.shape[1]), text).scatter(
-            1, self._own(), virtual
+            1, self._of_prompt(), virtual
         )
 
     def replace(self, x: Tensor, virtual: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ class Places:
         """
         if self.padding is None:
             return torch.cat([virtual, x[:, self.virtual :]], 1)
-        return x.scatter(1, self._own()[..., None].expand_as(virtual), virtual)
+        return x.scatter(1, self._of_prompt()[..., None].expand_as(virtual), virtual)
 
     def cut(self, x: Tensor) -> Tensor:
         """(rows, virtual + tokens, width) -> (rows, tokens, width)."""
@@ -258,7 +258,7 @@ class Places:
         places = self._of_text(x.shape[1] - self.virtual)[..., None]
         return x.gather(1, places.expand(-1, -1, x.shape[-1]))
 
-    def _own(self) -> Tensor:
+    def _of_prompt(self) -> Tensor:
         """The places of the virtual tokens; (rows, virtual)."""
         assert self.padding is not None  # noqa: S101  (asked for where there is padding)
         return self.padding[:, None] + torch.arange(self.virtual, device=self.padding.device)
@@ -286,7 +286,13 @@ def prepend_virtual_tokens(
     changes = ModelChanges()
     changes.add_module(model, MODULE_NAME, prompts)
     words = model.get_submodule(anatomy.word_embeddings)
-    placeholder_id = _find_placeholder_id(model, len(words.weight))
+    # A token that means nothing to the model's code: padding is counted, masked and given no
+    # position by some models; others look for the end.
+    special: set[int] = set()
+    for name, value in model.config.to_dict().items():
+        if name.endswith("token_id") and value is not None:
+            special.update(value if isinstance(value, list) else [value])
+    placeholder_id = next(token for token in range(len(words.weight)) if token not in special)
     keeps_positions = keeps_text_positions(anatomy, text_positions)
     reader = model.get_submodule(anatomy.text_reader)
     if anatomy.reads_causally:
@@ -321,18 +327,6 @@ def keeps_text_positions(anatomy: Anatomy, text_positions: TextPositions) -> boo
     if anatomy.position_embeddings is None or text_positions == "shifted":
         return False
     return text_positions == "kept" or anatomy.topology.keeps_text_positions
-
-
-def _find_placeholder_id(model: Any, vocabulary: int) -> int:
-    """A token that means nothing to the model's code.
-
-    Padding is counted, masked and given no position by some models; others look for the end.
-    """
-    special: set[int] = set()
-    for name, value in model.config.to_dict().items():
-        if name.endswith("token_id") and value is not None:
-            special.update(value if isinstance(value, list) else [value])
-    return next(token for token in range(vocabulary) if token not in special)
 
 
 def make_position_shift(

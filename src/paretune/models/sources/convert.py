@@ -117,7 +117,14 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
                 remedy="Save the model alone: model.save_pretrained(FOLDER).",
             )
         for name, tensor in state.items():
-            _require_dense(path, name, tensor)
+            plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+            if not plain or tensor.is_quantized or tensor.is_complex():
+                raise ModelError(
+                    "holds a tensor that is sparse, quantised, complex or without values "
+                    f"({name:.80}).",
+                    where=str(path),
+                    remedy="Save the model in full: model.save_pretrained(FOLDER).",
+                )
         tensors.update(state)
     stored = sum(path.stat().st_size for path in files.weights)
     if sum(tensor.nbytes for tensor in tensors.values()) > _MAX_GROWTH * stored + (1 << 20):
@@ -166,19 +173,6 @@ def _count_operations(stream: IO[bytes], most: int) -> int:
     return sum(1 for _ in itertools.islice(pickletools.genops(stream), max(most, 0) + 1))
 
 
-def _require_dense(path: Path, name: str, tensor: Tensor) -> None:
-    import torch
-
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
-    if plain and not tensor.is_quantized and not tensor.is_complex():
-        return
-    raise ModelError(
-        f"holds a tensor that is sparse, quantised, complex or without values ({name:.80}).",
-        where=str(path),
-        remedy="Save the model in full: model.save_pretrained(FOLDER).",
-    )
-
-
 def _describe_refusal(path: Path, message: str) -> ModelError:
     """Why torch does not open a file. Its own message advises to open it unsafely all the same.
 
@@ -187,7 +181,7 @@ def _describe_refusal(path: Path, message: str) -> ModelError:
     """
     called = re.search(r"GLOBAL ([\w.]+)", message)
     code = re.search(r"Unsupported operand (\d+)", message)
-    operations = {ord(each.code): each.name for each in pickletools.opcodes}
+    operations = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
     operation = operations.get(int(code[1])) if code else None
     if called is not None:
         reason = f"it is a pickle that would call {called[1]}"

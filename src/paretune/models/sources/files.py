@@ -143,7 +143,21 @@ def list_model_files(folder: Path) -> ModelFiles:
         )
     require_regular_files(folder)
     config = read_json_object(folder / "config.json", MAX_CONFIG_BYTES)
-    weights, pickled = _find_weights(folder)
+    weights, pickled = _list_weight_files(folder)
+    if missing := [path.name for path in weights if not path.is_file()]:
+        raise ModelError(
+            f"names files that are missing: {', '.join(missing[:3])}"
+            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}.",
+            where=str(weights[0]),
+        )
+    if not weights:
+        frameworks = [kind for name, kind in _OTHER_FRAMEWORKS.items() if (folder / name).is_file()]
+        what = f"only {' and '.join(frameworks)} weights" if frameworks else "no weights"
+        raise ModelError(
+            f"has {what}: expected {SAFETENSORS} or {PICKLE}, as one file or with an index.",
+            where=where,
+            remedy="Open it with its own library and save it as safetensors.",
+        )
     # Files for one version of transformers (tokenizer.4.0.0.json) are preferred where they are.
     versions = sorted(path.name for path in folder.glob("tokenizer.*.json"))
     names = [name for name in (*TOKENIZER_FILES, *versions) if (folder / name).is_file()]
@@ -165,26 +179,6 @@ def _has_tokenizer(folder: Path) -> bool:
     return any((folder / n).is_file() for n in TOKENIZER_FILES if n not in _TOKENIZER_CONFIGS)
 
 
-def _find_weights(folder: Path) -> tuple[tuple[Path, ...], bool]:
-    """The weight files, an index first, and whether they are pickles."""
-    listed, pickled = _list_weight_files(folder)
-    if missing := [path.name for path in listed if not path.is_file()]:
-        raise ModelError(
-            f"names files that are missing: {', '.join(missing[:3])}"
-            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}.",
-            where=str(listed[0]),
-        )
-    if listed:
-        return listed, pickled
-    frameworks = [kind for name, kind in _OTHER_FRAMEWORKS.items() if (folder / name).is_file()]
-    what = f"only {' and '.join(frameworks)} weights" if frameworks else "no weights"
-    raise ModelError(
-        f"has {what}: expected {SAFETENSORS} or {PICKLE}, as one file or with an index.",
-        where=str(folder),
-        remedy="Open it with its own library and save it as safetensors.",
-    )
-
-
 def _list_weight_files(folder: Path) -> tuple[tuple[Path, ...], bool]:
     """The weight file, or an index and all that it names, missing or not; and whether pickled."""
     for name in (SAFETENSORS, PICKLE):
@@ -200,7 +194,14 @@ def _read_shards(index: Path) -> list[str]:
     named = read_json_object(index).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise ModelError("has no weight_map.", where=str(index))
-    if invalid := [shard for shard in named.values() if not _is_file_name(shard)]:
+    invalid = [
+        shard
+        for shard in named.values()
+        if not isinstance(shard, str)
+        or not (shard.isprintable() and 0 < len(shard.encode()) < 256)
+        or Path(shard).name != shard  # a file of the index's own folder
+    ]
+    if invalid:
         raise ModelError(
             f"invalid name of a weight file: {invalid[0]!r:.80}.",
             where=str(index),
@@ -212,16 +213,6 @@ def _read_shards(index: Path) -> list[str]:
             f"names {len(shards):,} files of weights, which no model has.", where=str(index)
         )
     return shards
-
-
-def _is_file_name(shard: Any) -> bool:
-    """Whether it names a file of the index's own folder."""
-    return (
-        isinstance(shard, str)
-        and shard.isprintable()
-        and 0 < len(shard.encode()) < 256
-        and Path(shard).name == shard
-    )
 
 
 MAX_JSON_BYTES = 64 * 2**20
