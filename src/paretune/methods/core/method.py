@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from paretune.methods.core.options import MethodOptions
 from paretune.objectives import Objective
@@ -47,61 +47,6 @@ class Head(Enum):
     PRETRAINED = "a head that came with the checkpoint"
 
 
-class Inject(Protocol):
-    """Puts a method into a model."""
-
-    def __call__(
-        self, model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
-    ) -> Injection:
-        """Add the method's modules and hooks.
-
-        Every trained tensor has the shape (runs, ...). Slice ``r`` is drawn from ``seeds[r]``
-        alone, by private generators. The base's own parameters are not changed, and
-        ``Injection.undo`` restores the model bit for bit.
-
-        Raises:
-            MethodError: the model or the options cannot be served; the model is as before.
-        """
-
-
-class CountParameters(Protocol):
-    """The formula for the number of trained parameters."""
-
-    def __call__(self, model: nn.Module, anatomy: Anatomy, options: Any) -> int:
-        """The trained parameters of one run without the head (EVERYTHING: with the head).
-
-        The model may be on the meta device.
-        """
-
-
-class Merge(Protocol):
-    """Folds a trained method into the weights."""
-
-    def __call__(self, model: nn.Module, injection: Injection) -> None:
-        """Merge the only run and take the method out: a plain model with the same logits."""
-
-
-class ToPeft(Protocol):
-    """Rebuilds a trained method with PEFT."""
-
-    def __call__(
-        self, model: nn.Module, options: Any, injection: Injection, common: dict[str, Any]
-    ) -> Any:
-        """A ``PeftModel`` around a fresh base, with the tensors of the only run.
-
-        ``common`` goes to PEFT's config (``task_type``, ``modules_to_save``).
-        """
-
-
-class Fit(Protocol):
-    """Fits a baseline."""
-
-    def __call__(
-        self, train: Sequence[Example], num_labels: int, options: Any, seed: int
-    ) -> Callable[[Sequence[Example]], Any]:
-        """A function from examples to scores (examples, labels), or to texts."""
-
-
 def always(options: Any) -> bool:
     """Whatever the options are."""
     return True
@@ -113,6 +58,13 @@ class Method:
 
     Attributes:
         name: in study files; also the name of the method's file, or of its entry point.
+        inject: puts the method into a model, (model, anatomy, options, fleet, seeds) -> injection.
+            Every trained tensor has the shape (runs, ...). Slice ``r`` is drawn from ``seeds[r]``
+            alone, by private generators. The base's own parameters are not changed, and
+            ``Injection.undo`` restores the model bit for bit. MethodError where the model or the
+            options cannot be served; the model is then as before.
+        count_parameters: the formula for the trained parameters of one run without the head
+            (EVERYTHING: with the head), of a model that may be on the meta device.
         starts_as_base: until the first step the model answers as the base does, bit for bit.
         code_epoch: raised whenever the method's results change; it is part of a run's identity.
         head: which head it needs; tasks with another are refused.
@@ -129,9 +81,12 @@ class Method:
         learning_rates: of encoders and translation models; None: it learns nothing.
         decoder_learning_rates: of decoder-only models, where they are others.
         with_tokenizer: the options, with the token ids of what they hold as text.
-        merge: folds the method into the weights; None: it cannot be merged.
+        merge: folds the only run into the weights and takes the method out: a plain model with the
+            same logits; None: it cannot be merged.
         cannot_merge: with these options, why not; or "".
-        to_peft: rebuilds it with PEFT; None: PEFT has nothing that runs here.
+        to_peft: a ``PeftModel`` around a fresh base, (model, options, injection, common), with the
+            tensors of the only run; ``common`` goes to PEFT's config (``task_type``,
+            ``modules_to_save``). None: PEFT has nothing that runs here.
         cannot_export_to_peft: with these options, for this objective, on this model (None: not
             opened, so not asked), why not; or "".
         not_in_stack: why it cannot be a member of a stack; or "".
@@ -153,8 +108,8 @@ class Method:
     name: str
     title: str
     options: type[MethodOptions]
-    inject: Inject
-    count_parameters: CountParameters
+    inject: Callable[[Any, Anatomy, Any, Fleet, list[int]], Injection]
+    count_parameters: Callable[[Any, Anatomy, Any], int]
     learning_rates: Rates | None
     starts_as_base: bool
     code_epoch: int = 1
@@ -168,9 +123,9 @@ class Method:
     mixes: Callable[[Any], bool] = lambda options: False
     decoder_learning_rates: Rates | None = None
     with_tokenizer: Callable[[Any, Any], Any] = lambda options, tokenizer: options
-    merge: Merge | None = None
+    merge: Callable[[nn.Module, Injection], None] | None = None
     cannot_merge: Callable[[Any], str] = lambda options: ""
-    to_peft: ToPeft | None = None
+    to_peft: Callable[[Any, Any, Injection, dict[str, Any]], Any] | None = None
     cannot_export_to_peft: Callable[[Any, Objective, nn.Module | None], str] = (
         lambda options, objective, model: ""
     )
@@ -192,6 +147,8 @@ class Baseline:
 
     Attributes:
         name: in study files.
+        fit: from training examples, number of labels, options and seed to a function from examples
+            to scores (examples, labels), or to texts.
         code_epoch: raised whenever its results change.
         is_useful: whether anybody may take it; otherwise it is only a score to be exceeded,
             and never recommended.
@@ -200,7 +157,7 @@ class Baseline:
 
     name: str
     title: str
-    fit: Fit
+    fit: Callable[[Sequence[Example], int, Any, int], Callable[[Sequence[Example]], Any]]
     options: type[MethodOptions] = MethodOptions
     code_epoch: int = 1
     is_useful: bool = True
