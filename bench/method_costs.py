@@ -61,7 +61,7 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     from paretune import methods
     from paretune.measuring.memory import PeakMeter, warm_libraries
     from paretune.measuring.training_step import StepClock
-    from paretune.methods.core import options as method_options
+    from paretune.methods.core.method import parse_options
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.dropout import set_dropout
     from paretune.models.load import reset_head
@@ -85,7 +85,7 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
             value = methods.get(method)
-            options = method_options.parse_options(method, value.options, OPTIONS[method])
+            options = parse_options(method, value.options, OPTIONS[method])
             injection = value.inject(model, loaded.anatomy, options, Fleet(), [1])
             names = dict(model.named_parameters())
             heads = [names[name] for name in loaded.head_parameters]

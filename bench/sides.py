@@ -19,7 +19,7 @@ from workload import MAX_LENGTH, Work
 from paretune import methods, objectives
 from paretune.device_transfer import to_device
 from paretune.measuring.devices import is_bf16_fast
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import set_dropout
 from paretune.models.load import reset_head
@@ -192,7 +192,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
         return model
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    options = method_options.parse_options(method, value.options, work.options)
+    options = parse_options(method, value.options, work.options)
     # Injected for its weights alone, and taken out again: `to_peft` copies them.
     injection = value.inject(model, loaded.anatomy, options, Fleet(), [seed])
     injection.undo()

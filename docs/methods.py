@@ -17,7 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from paretune import methods
 from paretune.methods import baselines
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
 from paretune.models.structure.anatomy import read_anatomy
 
@@ -206,7 +206,7 @@ def bert_base_counts(trained: dict[str, methods.Method]) -> dict[str, str]:
     parts = read_anatomy(model)
     counts = {}
     for name, module in trained.items():
-        options = method_options.parse_options(name, module.options, STACKED.get(name, {}))
+        options = parse_options(name, module.options, STACKED.get(name, {}))
         number = module.count_parameters(model, parts, options)
         note = " (lora, bitfit)" if name in STACKED else ""
         counts[name] = f"{number:,}{note}"

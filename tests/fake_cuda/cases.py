@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from paretune import methods, objectives
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.structure.anatomy import read_anatomy
@@ -38,7 +38,7 @@ def method_names(family: str) -> list[str]:
             module, objectives.get(kind), tabular=False
         )
         if serves and name not in ("stack", "untuned") and (family, name) not in IMPOSSIBLE:
-            method_options.parse_options(name, module.options, small(name))
+            parse_options(name, module.options, small(name))
             names.append(name)
     return names
 

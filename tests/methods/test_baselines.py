@@ -12,7 +12,7 @@ from support.tiny_study import finish, small
 from paretune import methods, objectives
 from paretune.data.example import Example
 from paretune.methods import baselines
-from paretune.methods.core.options import MethodOptions
+from paretune.methods.core.method import MethodOptions
 
 
 def examples(texts: list[str], labels: list[float]) -> list[Example]:

@@ -13,7 +13,7 @@ from torch import nn
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods import bitfit, prompt, stack
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.models.structure.topology import ENCODER
 from paretune.objectives.encoding import pad_batch
 from paretune.search.expand import choose_learning_rates
@@ -144,9 +144,7 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
 )
 def test_what_does_not_go_together_is_refused(members: list[Any], reason: str) -> None:
     with pytest.raises(MethodError, match=reason):
-        stack.configure_members(
-            method_options.parse_options("stack", stack.Options, {"methods": members})
-        )
+        stack.configure_members(parse_options("stack", stack.Options, {"methods": members}))
 
 
 LOWER, UPPER = {"name": "lora", "rank": 2, "layers": "0"}, {"name": "lora", "layers": "upper:1"}

@@ -18,7 +18,7 @@ from paretune.errors import MethodError
 from paretune.methods import lora
 from paretune.methods.core.injection import get_linear
 from paretune.methods.core.low_rank import find_modules_to_save
-from paretune.methods.core.options import parse_options
+from paretune.methods.core.method import parse_options
 from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec
 from paretune.testing.float64 import compute_in_float64

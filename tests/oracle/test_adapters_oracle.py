@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from paretune import methods
 from paretune.methods import unipelt
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import read_anatomy
 
@@ -89,9 +89,7 @@ class Case:
         self.anatomy = read_anatomy(self.model)
         method, defaults = OURS[case]
         self.method = methods.get(method)
-        self.options = method_options.parse_options(
-            method, self.method.options, {**defaults, **changes}
-        )
+        self.options = parse_options(method, self.method.options, {**defaults, **changes})
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self.injection = self.method.inject(self.model, self.anatomy, self.options, Fleet(), [1])

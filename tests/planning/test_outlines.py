@@ -12,7 +12,7 @@ from support import tiny_study
 from paretune import methods, objectives
 from paretune.errors import ModelError
 from paretune.measuring.cost_estimation import measure_shape
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.objectives import encoding
 from paretune.planning import checks, predicted_cost
 from paretune.planning.predicted_cost import CostPredictor
@@ -53,7 +53,7 @@ def test_without_weights_a_model_looks_the_same(
         method = methods.get(name)
         if methods.refusal(method, objectives.get(dataset.kind), tabular=False):
             continue
-        options = method_options.parse_options(name, method.options, small(name))
+        options = parse_options(name, method.options, small(name))
         counts = [
             method.count_parameters(one.model, one.anatomy, options) for one in (whole, outline)
         ]

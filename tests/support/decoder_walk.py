@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from paretune import methods
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import to_linear_layers
 from paretune.models.structure.anatomy import read_anatomy
@@ -87,7 +87,7 @@ def decoder_case(method: str, family: str, **overrides: Any) -> DecoderCase:
     if method == "stack" and not overrides:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     model = tiny_decoder(family)
-    parsed = method_options.parse_options(method, module.options, options)
+    parsed = parse_options(method, module.options, options)
     return DecoderCase(module, parsed, model, read_anatomy(model))
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from paretune import methods, objectives
-from paretune.methods.core import options as method_options
 from paretune.methods.core.injection import Injection
+from paretune.methods.core.method import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
 from paretune.testing.method_walk import unsettle
@@ -91,7 +91,7 @@ def case(method: str, family: str, **overrides: Any) -> Case:
     if method == "stack" and not overrides:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     model = tiny_translator(family)
-    parsed = method_options.parse_options(method, module.options, options)
+    parsed = parse_options(method, module.options, options)
     return Case(module, parsed, model, read_anatomy(model))
 
 

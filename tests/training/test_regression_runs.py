@@ -17,7 +17,7 @@ from paretune import methods, objectives
 from paretune.data.example import Example
 from paretune.errors import MethodError, StudyError
 from paretune.methods import baselines
-from paretune.methods.core.options import MethodOptions
+from paretune.methods.core.method import MethodOptions
 from paretune.metrics.regression import r2
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded

@@ -8,8 +8,15 @@ methods by the entry-point group ``paretune.methods``.
 More than fifteen files, since each method has one. Importing this package imports no torch.
 """
 
-from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains, always
-from paretune.methods.core.options import MethodOptions
+from paretune.methods.core.method import (
+    Baseline,
+    Head,
+    Method,
+    MethodOptions,
+    Rates,
+    Trains,
+    always,
+)
 from paretune.methods.core.registry import (
     ConfiguredBaseline,
     ConfiguredMethod,

@@ -25,8 +25,7 @@ from pydantic import Field
 
 from paretune.errors import MethodError
 from paretune.methods import stack
-from paretune.methods.core.method import Method
-from paretune.methods.core.options import MethodList, MethodOptions, Names
+from paretune.methods.core.method import Method, MethodList, MethodOptions, Names
 from paretune.methods.core.registry import ConfiguredMethod
 
 NAME = "auto"

@@ -43,8 +43,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from paretune.data.example import Example
-from paretune.methods.core.method import Baseline, Head, Method, Trains
-from paretune.methods.core.options import MethodOptions
+from paretune.methods.core.method import Baseline, Head, Method, MethodOptions, Trains
 from paretune.metrics.answers import normalise_answer
 from paretune.objectives.regression import fit_target_scale
 

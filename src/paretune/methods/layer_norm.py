@@ -27,8 +27,7 @@ from paretune.methods.core.injection import (
     is_within_any,
     wrap_in_peft,
 )
-from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import LayerOptions
+from paretune.methods.core.method import LayerOptions, Method, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 

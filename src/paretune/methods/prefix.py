@@ -27,8 +27,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, wrap_in_peft
-from paretune.methods.core.method import Method
-from paretune.methods.core.options import ALL, LayerOptions
+from paretune.methods.core.method import ALL, LayerOptions, Method
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     prefix_width,

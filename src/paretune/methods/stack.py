@@ -22,10 +22,11 @@ from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.method import Baseline, Method
-from paretune.methods.core.options import (
+from paretune.methods.core.method import (
     ALL,
+    Baseline,
     LayerOptions,
+    Method,
     MethodList,
     MethodOptions,
     parse_options,

@@ -34,8 +34,7 @@ from torch import Tensor, nn
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.low_rank import count_updates
-from paretune.methods.core.method import Method, always
-from paretune.methods.core.options import LayerOptions
+from paretune.methods.core.method import LayerOptions, Method, always
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     prefix_width,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from paretune.methods.core.options import ALL, list_layers
+from paretune.methods.core.method import ALL, list_layers
 from paretune.reporting.parts import Amount, RowValues, Table, column
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import (

@@ -25,7 +25,7 @@ from paretune import methods
 from paretune.data.split import labelled_rows
 from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod, Method, auto
-from paretune.methods.core.options import LayerOptions
+from paretune.methods.core.method import LayerOptions
 from paretune.methods.core.trials import RATE_FACTORS
 from paretune.planning.predicted_cost import MEASURED_LIMITS, LimitCheck
 from paretune.planning.prepare import PreparedCell, PreparedStudy

@@ -22,7 +22,7 @@ from paretune import metrics
 from paretune.analysis.learning_rates import assume_primary_metric
 from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.scores import score_runs
-from paretune.methods.core.options import ALL, list_layers
+from paretune.methods.core.method import ALL, list_layers
 from paretune.methods.core.trials import Member
 from paretune.search.schedule import Beliefs, Candidate, Cost, Trial, believe
 from paretune.search.space import Configuration, Space

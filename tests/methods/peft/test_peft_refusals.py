@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 import paretune
 from paretune import methods, objectives
 from paretune.errors import MethodError
-from paretune.methods.core import options as method_options
+from paretune.methods.core.method import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.peft import tuner_methods
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
@@ -55,7 +55,7 @@ def loaded(tiny_model: Any) -> Any:
 
 def parsed(tuner: str, **options: Any) -> tuple[Any, Any]:
     method = methods.get(f"peft:{tuner}")
-    return method, method_options.parse_options(method.name, method.options, options)
+    return method, parse_options(method.name, method.options, options)
 
 
 @pytest.mark.parametrize("tuner", sorted(REFUSED))
@@ -180,9 +180,7 @@ def test_a_tuner_trains_alone(loaded: Any) -> None:
     with pytest.raises(MethodError, match="2 runs at once"):
         method.inject(loaded.model, loaded.anatomy, checked, Fleet(runs=2), [1, 2])
     stack = methods.get("stack")
-    options = method_options.parse_options(
-        "stack", stack.options, {"methods": ["lora", "peft:vera"]}
-    )
+    options = parse_options("stack", stack.options, {"methods": ["lora", "peft:vera"]})
     with pytest.raises(MethodError, match="takes the place of layers"):
         stack.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
 

@@ -27,8 +27,7 @@ from paretune.methods.core.injection import (
     is_within_any,
     merge_deltas,
 )
-from paretune.methods.core.method import Method
-from paretune.methods.core.options import ALL, LayerNumbers, LayerOptions, Names
+from paretune.methods.core.method import ALL, LayerNumbers, LayerOptions, Method, Names
 from paretune.methods.core.run_axis import Fleet, draw_uniform, init_generators
 from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy, find_target_modules

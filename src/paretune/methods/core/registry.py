@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 from paretune import plugins
 from paretune.errors import MethodError, PluginError, suggest
 from paretune.methods import baselines
-from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
-from paretune.methods.core.options import ALL, LayerOptions, list_layers, parse_options
+from paretune.methods.core.method import (
+    ALL,
+    Baseline,
+    Head,
+    LayerOptions,
+    Method,
+    Rates,
+    Trains,
+    list_layers,
+    parse_options,
+)
 from paretune.methods.core.titles import list_files
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective

@@ -22,7 +22,6 @@ from paretune.data.batch import (
     split_by_length,
     split_for_evaluation,
     split_packed,
-    split_packed_for_evaluation,
     stack_passes,
 )
 from paretune.methods.core.run_axis import Fleet, split_position_tables
@@ -150,8 +149,8 @@ def split_evaluation(
         return split_for_evaluation([length * choices for length in data.lengths], tokens)
     prefixes = find_prefixes(data, packing) if share else None
     if prefixes is None:
-        return split_packed_for_evaluation(count_packed_tokens(data, packing), tokens)
-    return split_packed_for_evaluation(prefixes.count_rows(packing.virtual_tokens), tokens)
+        return split_for_evaluation(count_packed_tokens(data, packing), tokens, packed=True)
+    return split_for_evaluation(prefixes.count_rows(packing.virtual_tokens), tokens, packed=True)
 
 
 def count_packed_tokens(data: Encoded, packing: Packing) -> list[int]:
