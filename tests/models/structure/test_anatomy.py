@@ -90,7 +90,7 @@ def outline(tiny_model: Any, family: str, kind: str) -> Any:
 
 
 def describe(anatomy: Anatomy, model: Any) -> Iterator[str]:
-    """What structure has found, in lines; layers of a stack are alike."""
+    """what structure finds, in lines; layers of a stack are alike."""
     yield f"{anatomy.topology.name}, width {anatomy.width}, words of {anatomy.embedding_width}"
     outside = {*anatomy.linear_layers} - {*find_target_modules(anatomy, ["all_linear"])}
     facts = {
@@ -131,7 +131,7 @@ def describe_layer(layer: Any, depth: int) -> Iterator[str]:
 
 
 def test_every_family_is_understood(tiny_model: Any) -> None:
-    found: dict[str, list[str]] = {}
+    described: dict[str, list[str]] = {}
     for family, kind in MODELS:
         model = outline(tiny_model, family, kind)
         anatomy = read_anatomy(model)
@@ -140,15 +140,15 @@ def test_every_family_is_understood(tiny_model: Any) -> None:
         assert words is table.get_input_embeddings()
         lines = [*describe(anatomy, model)]
         # Of a family's second kind of head, what differs from the first.
-        first = found.setdefault(family, lines)
+        first = described.setdefault(family, lines)
         if first is not lines:
-            found[f"{family} {kind}"] = [line for line in lines if line not in first]
+            described[f"{family} {kind}"] = [line for line in lines if line not in first]
     if os.environ.get("PARETUNE_WRITE_ANATOMY"):
-        texts = ("\n".join([f"[{name}]", *lines, ""]) for name, lines in found.items())
+        texts = ("\n".join([f"[{name}]", *lines, ""]) for name, lines in described.items())
         GOLDEN.write_text("\n".join(texts), encoding="utf-8")
     blocks = GOLDEN.read_text(encoding="utf-8").strip().split("\n\n")
     golden = {name.strip("[]"): lines for name, *lines in map(str.splitlines, blocks)}
-    assert found == golden
+    assert described == golden
 
 
 @pytest.mark.parametrize(("family", "kind"), MODELS)
