@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -152,13 +153,13 @@ def read_faults(error: ValidationError, model: type[BaseModel], values: Any) -> 
 
 
 def _find_place(place: KeyPath, values: Any) -> KeyPath:
-    """As much of a place as is in the values."""
-    for depth, part in enumerate(place):
-        try:
+    """What of a place is in the values."""
+    inside = []
+    for part in place:
+        with suppress(KeyError, IndexError, TypeError):  # the type of a union is not
             values = values[part]
-        except (KeyError, IndexError, TypeError):
-            return place[:depth]
-    return place
+            inside.append(part)
+    return tuple(inside)
 
 
 def refuse_unusual_values(
