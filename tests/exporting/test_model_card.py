@@ -40,7 +40,7 @@ BY_DEFAULT = (
     ("pair", "peft"), ("multiple_choice", "peft"), ("table_of_numbers", "merged"),
     ("span_pair", "paretune"), ("translation", "peft"),
 )  # fmt: skip
-"""Every kind of argument, every form, within five days; all else is slow."""
+"""Every kind of argument and every form; all else is slow."""
 ASK = """
 
 import sys

@@ -1,7 +1,7 @@
 """Every method on decoders: no token knows those after it, and a cache changes nothing.
 
-What the contract's walk cannot see: it reads whole texts, and generates none. By default every
-method takes turns on the families of decoders; the slow tests take all.
+What the contract's walk cannot see: it reads whole texts, and generates none. By default each
+method walks on a share of the families; the slow tests take all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Methods on quantised bases: the contract of those that leave the base alone, refusals of others.
 
-By default a share of the methods walks on each; the rest has its turn on other days and in
-``make guarantees``.
+By default a share of the methods walks on each; ``make guarantees`` walks the rest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The contract of every method on translation models: teacher forcing and beam search alike.
+"""What the contract's walk cannot see of methods on translation models.
 
-By default a third of the methods walks on Marian and on one family of the day, in turns; the slow
-tests walk the rest.
+Searches step by step, positions behind prompts, prefixes in all attentions. By default a third of
+the methods walks on Marian, and one on each further family; the slow tests take all.
 """
 
 from __future__ import annotations

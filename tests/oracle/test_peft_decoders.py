@@ -18,8 +18,8 @@ from torch import Tensor
 from paretune.testing.tiny_models import DECODERS, WINDOW
 
 STEPS, RATE = 20, 5e-3
-EVERY_DAY = ("llama", "qwen3", "gemma3", "opt")
-FORMS_OF_EVERY_DAY = ("lora", "dora", "loha", "ia3", "prompt", "prefix")
+DEFAULT_FAMILIES = ("llama", "qwen3", "gemma3", "opt")
+DEFAULT_FORMS = ("lora", "dora", "loha", "ia3", "prompt", "prefix")
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {"rank": 4}),
     "dora": ("dora", {"rank": 4}),
@@ -32,10 +32,10 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "prefix": ("prefix", {"num_virtual_tokens": 3}),
 }
 PLACES = [
-    pytest.param(form, family, marks=() if daily else pytest.mark.slow)
+    pytest.param(form, family, marks=() if by_default else pytest.mark.slow)
     for form in FORMS
     for family in DECODERS
-    for daily in [form in FORMS_OF_EVERY_DAY and family in EVERY_DAY]
+    for by_default in [form in DEFAULT_FORMS and family in DEFAULT_FAMILIES]
     # Where one layer makes all three, PEFT trains a scale of the query too.
     if not (form == "ia3" and family in ("phi3", "gpt2", "gpt_neox"))
 ]
