@@ -13,8 +13,11 @@ a t test (Cohen 1988) with Satterthwaite's degrees of freedom.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from scipy import special
 
 from paretune.analysis.statistics.differences import (
     ROW_FACTOR,
@@ -100,8 +103,10 @@ def estimate_sample_size(
     lent = 2 if pooled else 1
     methods = pooled.degrees / max(seeds_now - 1, 1) if pooled else 2.0
 
-    def decides(variance: float, parts: tuple[VariancePart, ...]) -> bool:
-        return _power(Estimate(gap, variance, parts), level) >= POWER
+    def decides(
+        estimated: float, parts: tuple[VariancePart, ...], variance: float | None = None
+    ) -> bool:
+        return _power(Estimate(gap, estimated, parts), variance or estimated, level) >= POWER
 
     def decides_split(seeds: int, count: float) -> bool:
         growth = count / units
@@ -115,16 +120,19 @@ def estimate_sample_size(
     def decides_crossed(count: float) -> bool:
         growth = count / units
         if crossed:
-            by_row, by_run, degrees = rows / growth, estimate.variance - rows, 0.0
-            degrees = estimate.parts[-1][1]
+            single, by_run = rows / growth / ROW_FACTOR, estimate.variance - rows
+            degrees = estimate.parts[-1][1] if by_run > 0 else math.inf
         else:
-            by_row = ROW_FACTOR * (rows + sum(noises)) / growth
-            by_run = sum(between) / ONE_PASS.folds
+            single, by_run = (rows + sum(noises)) / growth, sum(between) / ONE_PASS.folds
             degrees = max(methods - 1, 1.0) * (ONE_PASS.folds - 1)
-        parts = [(by_row, max(count - 1.0, 1.0))]
-        if by_run > 0:
-            parts.append((by_row / ROW_FACTOR + by_run, degrees))
-        return decides(by_row + by_run, tuple(parts))
+        variance = single + by_run
+        # What the interaction exceeds the rows by is never negative: more than by_run on average.
+        noise = variance * (2 / degrees) ** 0.5
+        z = by_run / noise if noise > 0 else 0.0
+        excess = by_run * special.ndtr(z) + noise * math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+        by_row = ROW_FACTOR * single, max(count - 1.0, 1.0)
+        interaction = single + excess, degrees
+        return decides(by_row[0] + excess, (by_row, interaction), variance)
 
     def decides_examples(count: int) -> bool:
         return decides_crossed(count) if crossed else decides_split(seeds_now, count)
@@ -159,14 +167,17 @@ def estimate_sample_size(
     )
 
 
-def _power(estimate: Estimate, level: float) -> float:
-    """How often a true difference with this variance is found."""
+def _power(estimate: Estimate, variance: float, level: float) -> float:
+    """How often a difference is found that has this true ``variance``."""
     from statsmodels.stats.power import TTestPower
 
-    if estimate.variance <= 0:
+    if variance <= 0:
         return 1.0
-    effect = estimate.value / estimate.variance**0.5
-    return float(TTestPower().power(effect, 1, level, df=min(estimate.freedom, 1e4)))
+    freedom = min(estimate.freedom, 1e4)
+    # A variance that is estimated larger than it is makes the test stricter.
+    t = special.stdtrit(freedom, 1 - level / 2) * math.sqrt(estimate.variance / variance)
+    stricter = 2 * float(special.stdtr(freedom, -t))
+    return float(TTestPower().power(estimate.value / variance**0.5, 1, stricter, df=freedom))
 
 
 def _search_smallest(is_enough: Callable[[int], bool], start: int) -> int | None:
