@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import fake_cells
 from support import fake_records as fake
 from support.fake_cells import topic_cells
 from support.report_texts import find_table, texts_by_method
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.costs import estimate_cost
 from paretune.analysis.secondary_scores import (
     NO_SHARES,
-    LikelihoodComparisons,
     cell_likelihood,
     example_likelihood,
     measure_forgetting,
@@ -71,16 +67,6 @@ def study() -> Study:
     return fake.study(methods=["full", "lora"])
 
 
-def test_equal_answers_with_other_probabilities_differ_here_and_nowhere_else(study: Study) -> None:
-    records = [*records_of(study, "full", SHARP), *records_of(study, "lora", FLAT)]
-    cells = cells_of(study, records)
-    (pair,) = LikelihoodComparisons([*cells.values()]).pairs["e5-small"]
-    assert (pair.a, pair.b, pair.standing) == ("full", "lora", "above")
-    score = PairwiseComparisons([*cells.values()]).compare(cells["full"], cells["lora"])
-    assert score is not None
-    assert (score.difference.estimate, score.standing) == (0.0, "unclear")
-
-
 def test_the_mean_is_that_of_the_runs(study: Study) -> None:
     records = records_of(study, "full", SHARP)
     cell = cells_of(study, records)["full"]
@@ -122,22 +108,6 @@ def test_folds_are_put_together_by_example(study: Study) -> None:
     assert likelihood.log_likelihood.fold_scores == pytest.approx(np.array([means]))
 
 
-def test_of_missing_folds_the_rows_that_both_answered_are_compared(study: Study) -> None:
-    full, lora = (
-        in_folds(records_of(study, method, sureness))
-        for method, sureness in (("full", SHARP), ("lora", FLAT))
-    )
-    cells = cells_of(study, [*full, *lora[:2]])
-    (pair,) = LikelihoodComparisons([*cells.values()]).pairs["e5-small"]
-    assert pair.difference.n_examples == 80 and pair.difference.estimate > 0
-
-
-def test_one_run_of_a_method_that_draws_its_seed_has_no_verdict(study: Study) -> None:
-    records = [*records_of(study, "full", SHARP), *records_of(study, "lora", FLAT)[:1]]
-    (pair,) = LikelihoodComparisons([*cells_of(study, records).values()]).pairs["e5-small"]
-    assert (pair.standing, pair.withheld) == ("unclear", "one run")
-
-
 def test_what_cannot_be_fitted_says_why(study: Study) -> None:
     records = records_of(study, "full", SHARP)
     without = [replace(r, predictions={"test": r.predictions["test"]}) for r in records]
@@ -150,108 +120,6 @@ def test_what_cannot_be_fitted_says_why(study: Study) -> None:
     objective = cells_of(study, records)["full"].objective
     plain = replace(objective, likelihood=None)
     assert isinstance(example_likelihood(records[0], plain), NoLikelihood)
-
-
-def test_cells_with_other_examples_form_no_pair(study: Study) -> None:
-    records = [*records_of(study, "full", SHARP), *records_of(study, "lora", FLAT)]
-    shorter = [
-        replace(r, predictions={**r.predictions, "test": fake.answers(0.7, n=30)})
-        for r in records[3:]
-    ]
-    cells = cells_of(study, [*records[:3], *shorter])
-    assert LikelihoodComparisons([*cells.values()]).pairs == {"e5-small": ()}
-
-
-METHODS = ("full", "lora", "loha", "prompt")
-
-
-def draw_study(study: Study, rng: np.random.Generator, lead: float) -> list[Record]:
-    """Methods whose logits favour the right label alike, but ``full`` by ``lead`` more.
-
-    Examples differ in ease, methods in what is hard for them, seeds in how well they learnt, and
-    each run is overconfident by a factor of its own.
-    """
-    sizes = {"selection": 80, "test": 100}
-    labels = {name: rng.integers(0, 3, size) for name, size in sizes.items()}
-    ease = {name: rng.normal(0, 1.1, size) for name, size in sizes.items()}
-    records = []
-    for method in METHODS:
-        own = {name: rng.normal(0, 0.6, size) for name, size in sizes.items()}
-        for seed in study.protocol.seeds:
-            skill = 1.0 + lead * (method == "full") + rng.normal(0, 0.3)
-            parts = {}
-            for name, size in sizes.items():
-                scores = rng.normal(0, 1, (size, 3))
-                scores[np.arange(size), labels[name]] += skill + ease[name] + own[name]
-                scores *= np.exp(rng.normal(0.5, 0.5))
-                part = fake.predictions(labels[name], scores.argmax(1), name)
-                parts[name] = replace(part, scores=tuple(map(tuple, scores.tolist())))
-            records.append(fake.record(fake.make_run(study, "final", method, seed), parts))
-    return records
-
-
-def draw_crossed_study(study: Study, rng: np.random.Generator, lead: float) -> list[Record]:
-    """The same on 300 rows in five folds, each answered by a run of its own."""
-    rows, labels, ease = 300, rng.integers(0, 3, 300), rng.normal(0, 1.1, 300)
-    fold_of, records = rng.permutation(rows) % 5, []
-
-    def answer(right: np.ndarray, favour: np.ndarray, part: str) -> Predictions:
-        scores = rng.normal(0, 1, (len(right), 3))
-        scores[np.arange(len(right)), right] += favour
-        answers = fake.predictions(right, scores.argmax(1), part)
-        return replace(answers, scores=tuple(map(tuple, scores.tolist())))
-
-    for method in METHODS:
-        own = rng.normal(0, 0.6, rows)
-        for position, seed in enumerate(study.protocol.seeds):
-            skill = 1.0 + lead * (method == "full") + rng.normal(0, 0.3)
-            whole = answer(labels, skill + ease + own, "test")
-            near = answer(rng.integers(0, 3, 48), skill + rng.normal(0, 1.25, 48), "train")
-            factor = np.exp(rng.normal(0.5, 0.5))
-            test = fake_cells.take(whole, np.flatnonzero(fold_of == position).tolist())
-            parts = {
-                name: replace(part, scores=tuple(map(tuple, (factor * np.array(part.scores)))))
-                for name, part in (("test", test), ("selection", near))
-            }
-            outer = OuterFold.at(position, 5)
-            run = fake.make_run(study, "final", method, seed, outer=outer)
-            records.append(fake.record(run, parts))
-    return records
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("draw", [draw_study, draw_crossed_study])
-@pytest.mark.parametrize(("lead", "least", "most"), [(0.0, 0, 8), (1.5, 40, 60)])
-def test_equal_methods_are_seldom_said_to_differ(
-    draw: Callable[[Study, np.random.Generator, float], list[Record]],
-    lead: float,
-    least: int,
-    most: int,
-) -> None:
-    """Of 60 studies with any claim that is right, or false where all methods are equal.
-
-    A true 5 % of 60 is 3, and more than 8 in under 1 % of such draws.
-    """
-    claims = count_claims(draw, lead, 60)
-    assert least <= claims <= most
-
-
-def count_claims(
-    draw: Callable[[Study, np.random.Generator, float], list[Record]], lead: float, studies: int
-) -> int:
-    study = fake.study(
-        methods=[*METHODS],
-        tasks=[fake.own_task("topics")],
-        protocol={"seeds": [1, 2, 3, 4, 5], "folds": 1, "trials": 1},
-    )
-    rng, claims = np.random.default_rng([20, int(10 * lead)]), 0
-    for _ in range(studies):
-        cells = group_into_cells(study, draw(study, rng, lead))
-        (pairs,) = LikelihoodComparisons(cells).pairs.values()
-        claims += any(
-            pair.standing != "unclear" and (not lead or pair.a == "full") for pair in pairs
-        )
-    return claims
 
 
 def measured(changes: dict[str, float]) -> tuple[Study, list[Record]]:

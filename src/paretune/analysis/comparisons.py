@@ -140,7 +140,13 @@ class _Group:
         self.cells = cells
         self.scores = keep_comparable((name, cell.run_scores) for name, cell in cells.items())
         self.baselines = {name for name, cell in cells.items() if cell.baseline}
-        self.race = find_raced_pairs(cells)
+        self.race = None
+        if any(cell.raced for cell in cells.values()):
+            # Without those that costs have left out, which no test answer decides.
+            lending = [c for c in cells.values() if not c.baseline and c.stop != "limit"]
+            first_runs = keep_comparable((c.method, c.first_scores) for c in lending)
+            lacking = frozenset(name for name, cell in cells.items() if cell.lacks_runs)
+            self.race = RacedPairs(len(cells), lacking, pool_runs(first_runs))
 
     def compare(self) -> tuple[Pair, ...]:
         return compare_all_pairs(self.scores, self.baselines, self.race)
@@ -287,20 +293,6 @@ class PairwiseComparisons:
     @cached_property
     def _expected(self) -> Mapping[CellKey, ExpectedScore]:
         return expected_scores(self._cells)
-
-
-def find_raced_pairs(cells: Mapping[str, Cell]) -> RacedPairs | None:
-    """What a race changes in the comparison of these cells, by name; None without a race."""
-    if not any(cell.raced for cell in cells.values()):
-        return None
-    # Without those that costs have left out, which no test answer decides.
-    lending = [c for c in cells.values() if not c.baseline and c.stop != "limit"]
-    first_runs = keep_comparable((c.method, c.first_scores) for c in lending)
-    return RacedPairs(
-        len(cells),
-        frozenset(name for name, cell in cells.items() if cell.lacks_runs),
-        pool_runs(first_runs),
-    )
 
 
 def correct_by_family(

@@ -5,11 +5,7 @@ Nothing here enters the verdicts, ranks and recommendations of the scores.
 **Likelihood**: how probable the right answers were. Two methods that answer equally well may differ
 in the probabilities that they give to the right answers, and a method that answers more examples
 correctly may give them lower ones. Everything is computed from what records keep
-(:mod:`paretune.objectives.likelihood`). Every pair on one model, baselines included, is compared by
-the mean log-likelihood: the mean over examples, of translations over the reference's tokens. As of
-scores, runs that trained count, p-values are those of
-:func:`paretune.analysis.pairs.compare_all_pairs`, and one run of a method that draws its seed has
-no verdict.
+(:mod:`paretune.objectives.likelihood`), of the runs that trained.
 
 **Forgetting**: what fine-tuning costs a language model, the change of its mean token loss on a
 text. A run's forgetting is the loss of all scored tokens after training, minus that before, divided
@@ -25,15 +21,12 @@ overlap, so that the interval there is of the runs as they are, not of new train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.comparisons import find_raced_pairs
-from paretune.analysis.pairs import Pair, compare_all_pairs
+from paretune.analysis.cell import Cell
 from paretune.analysis.statistics.differences import Estimate, estimate_variances
 from paretune.analysis.statistics.intervals import (
     Interval,
@@ -42,7 +35,6 @@ from paretune.analysis.statistics.intervals import (
 )
 from paretune.analysis.statistics.scores import (
     RunScores,
-    keep_comparable,
     ratio_of_sums,
     score_runs,
     score_sums,
@@ -127,42 +119,6 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
         score(lambda run: np.asarray(run.brier), (0.0, 2.0)) if has_brier else None,
         runs,
     )
-
-
-class LikelihoodComparisons:
-    """All pairs of one task's cells by likelihood; see the module."""
-
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        """Args: the cells of one task."""
-        self.likelihoods = tuple(map(cell_likelihood, cells))
-        self._models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
-
-    @cached_property
-    def pairs(self) -> Mapping[str, tuple[Pair, ...]]:
-        """By model every pair on it, in the cells' order; those without a likelihood left out."""
-        return {model: tuple(self._compare_on(model)) for model in self._models}
-
-    def _compare_on(self, model: str) -> Iterable[Pair]:
-        on_model = {
-            of_cell.cell.method: of_cell
-            for of_cell in self.likelihoods
-            if of_cell.cell.model in (model, NO_MODEL) and of_cell.log_likelihood is not None
-        }
-        scores = keep_comparable((name, of.log_likelihood) for name, of in on_model.items())
-        cells = {name: of.cell for name, of in on_model.items()}
-        baselines, race = {n for n, c in cells.items() if c.baseline}, find_raced_pairs(cells)
-        if race is not None:  # what scores differ by says nothing of likelihoods
-            race = replace(race, pooled=None)
-        single = {
-            name for name, of in on_model.items() if of.cell.draws_seeds and len(of.runs) == 1
-        }
-        for pair in compare_all_pairs(scores, baselines, race):
-            if single & {pair.a, pair.b}:
-                yield replace(pair, withheld="one run")
-            elif race is not None and race.incomplete & {pair.a, pair.b}:
-                yield replace(pair, withheld="stopped")
-            else:
-                yield pair
 
 
 def _seed_key(record: Record) -> int:

@@ -184,7 +184,7 @@ def _build_task(
         further = sentences[1:]
         if any(row.verdict.above_all for row in methods if row.verdict is not None):
             further = tuple(write_further_conclusions(methods, baselines, comparisons, take))
-    likelihood_table, likelihood, likelihoods = build_likelihood(rows)
+    likelihood_table, likelihoods = build_likelihood(rows)
     text_table, search = build_text_table(task, rows), build_search_table(rows, records)
     tables = (
         text_table,
@@ -217,7 +217,6 @@ def _build_task(
             for pair in comparisons.pairs(model)
         ),
         tables=tuple(table for table in tables if table is not None),
-        likelihood=likelihood,
         model_sizes=tuple(sizes.values()),
         size_comparison=_compare_sizes(rows, sizes),
         disagreement=find_disagreements(rows),

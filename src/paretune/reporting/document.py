@@ -40,13 +40,6 @@ FORMAT = 4
 """Incremented when a field is removed or changes its meaning, not when fields are added."""
 
 
-class LikelihoodPairs(Part):
-    """How probable the right answers were: a verdict apart from that of the scores."""
-
-    unit: str = Field(description="nats an example, or nats a reference token")
-    pairs: tuple[PairDifference, ...] = Field(description="every pair, by mean log-likelihood")
-
-
 class ModelSize(Part):
     """Size of one model."""
 
@@ -83,9 +76,6 @@ class TaskReport(Part):
     tables: tuple[Table, ...] = Field(
         description="further measures: translations, shifted, forgetting, likelihood, search, "
         "predictions, and those of plug-ins"
-    )
-    likelihood: LikelihoodPairs | None = Field(
-        description="how probable the right answers were; null: no cell has a likelihood"
     )
     model_sizes: tuple[ModelSize, ...] = Field(description="of models whose size is known")
     size_comparison: str = Field(

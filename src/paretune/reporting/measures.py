@@ -7,17 +7,16 @@ Other packages add theirs: a :class:`ReportTable`, offered by an entry point in 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from paretune import metrics, plugins
-from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.comparisons import describe_withheld
+from paretune.analysis.cell import Cell
 from paretune.analysis.forecast import Backtest, backtest_predictions
-from paretune.analysis.pairs import Pair, flip
+from paretune.analysis.pairs import Pair
 from paretune.analysis.secondary_scores import (
     CellLikelihood,
-    LikelihoodComparisons,
+    cell_likelihood,
     measure_forgetting,
     score_shifted,
 )
@@ -27,11 +26,9 @@ from paretune.analysis.statistics.scores import (
     score_runs,
     score_segments,
 )
-from paretune.methods.core.titles import title_of
 from paretune.metrics import Metric
 from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.objectives.likelihood import ExampleLikelihood
-from paretune.reporting.document import LikelihoodPairs
 from paretune.reporting.parts import (
     Amount,
     Difference,
@@ -157,14 +154,13 @@ def _round_amount(value: float) -> Amount:
 
 def build_likelihood(
     rows: Sequence[Row],
-) -> tuple[Table | None, LikelihoodPairs | None, dict[str, LikelihoodOfRun]]:
-    """The table of a task, every pair by log-likelihood, and the values of each run.
+) -> tuple[Table | None, dict[str, LikelihoodOfRun]]:
+    """The table of a task, and the values of each run.
 
     Where no cell has a likelihood, the table has no rows and says why; it is None where no run
     that trained has left answers.
     """
-    comparisons = LikelihoodComparisons([row.cell for row in rows])
-    cells = list(zip(rows, comparisons.likelihoods, strict=True))
+    cells = [(row, cell_likelihood(row.cell)) for row in rows]
     ended = [(row, likelihood) for row, likelihood in cells if row.cell.final]
     generates = rows[0].cell.objective.generates
     if any(likelihood.log_likelihood for _, likelihood in cells):
@@ -174,26 +170,17 @@ def build_likelihood(
         notes = [f"Not known: {reason}." for reason in sorted(reasons)]
         ended = []
     if not notes:
-        return None, None, {}
+        return None, {}
     table = Table.collect(
         "likelihood",
         "How probable the right answers were",
-        (_write_likelihood(row, likelihood, comparisons.pairs) for row, likelihood in ended),
-        above="A verdict of its own: how probable each method made the right answers, not how "
-        "often it was right. It enters no verdict, rank or recommendation on scores; methods of "
-        "equal score may differ in it, and it may point the other way.",
+        (_write_likelihood(row, likelihood) for row, likelihood in ended),
+        above="It enters no verdict, rank or recommendation: methods of equal score may differ in "
+        "it, and it may point the other way.",
         notes=notes,
     )
     if not ended:
-        return table, None, {}
-    pairs = LikelihoodPairs(
-        unit="nats a reference token" if generates else "nats an example",
-        pairs=tuple(
-            write_pair(model, pair)
-            for model, of_model in comparisons.pairs.items()
-            for pair in of_model
-        ),
-    )
+        return table, {}
     runs = {
         run_id: LikelihoodOfRun(
             log_likelihood=float(run.log_likelihood.sum() / run.weight.sum()),
@@ -205,7 +192,7 @@ def build_likelihood(
         for _, likelihood in cells
         for run_id, run in likelihood.runs.items()
     }
-    return table, pairs, runs
+    return table, runs
 
 
 def write_pair(model: str, pair: Pair) -> PairDifference:
@@ -221,24 +208,18 @@ def write_pair(model: str, pair: Pair) -> PairDifference:
     )
 
 
-def _write_likelihood(
-    row: Row, likelihood: CellLikelihood, pairs: Mapping[str, Sequence[Pair]]
-) -> RowValues:
+def _write_likelihood(row: Row, likelihood: CellLikelihood) -> RowValues:
     def score(of: RunScores | None) -> Score | None:
         return None if of is None else Score.read(confidence_interval(of))
 
     first = score(likelihood.log_likelihood)
-    verdict = f"none: {likelihood.reason}"
-    if first is not None:
-        cell = likelihood.cell
-        verdict = _format_verdict(cell, pairs.get(cell.model, ()))
     return {
         **row.names,
         column("log_likelihood", "log-likelihood [95 %]", digits=_DIGITS): first,
         column("brier", "Brier score [95 %]", digits=_DIGITS): score(likelihood.brier),
         column("log_likelihood", "n x seeds", "basis"): first,
         column("fitted"): _format_fitted(likelihood.runs.values()),
-        column("verdict", kind="words"): verdict,
+        column("missing", kind="words"): likelihood.reason,
     }
 
 
@@ -252,25 +233,6 @@ def _format_fitted(runs: Iterable[ExampleLikelihood]) -> str:
             ends = dict.fromkeys(f"{value:.3g}" for value in (min(values), max(values)))
             return f"{sign} {' to '.join(ends)}".replace("inf", "infinite")
     return "–"
-
-
-def _format_verdict(cell: Cell, pairs: Sequence[Pair]) -> str:
-    """``better than LoRA; undecided against BitFit``."""
-    if cell.model == NO_MODEL:
-        return "baseline"
-    name = cell.method
-    of_row = [pair if pair.a == name else flip(pair) for pair in pairs if name in (pair.a, pair.b)]
-    phrases = []
-    for words, standing in (
-        ("better than", "above"),
-        ("worse than", "below"),
-        ("undecided against", "unclear"),
-    ):
-        named = [sanitise_line(title_of(pair.b)) for pair in of_row if pair.standing == standing]
-        if named:
-            phrases.append(f"{words} {join_names(named)}")
-    withheld = describe_withheld(pair.withheld for pair in of_row)
-    return "; ".join([*phrases, *([withheld] if withheld else [])]) or "nothing to compare with"
 
 
 def _note_likelihoods(likelihoods: Sequence[CellLikelihood], generates: bool) -> Iterable[str]:
@@ -296,10 +258,6 @@ def _note_likelihoods(likelihoods: Sequence[CellLikelihood], generates: bool) ->
             "Logits are divided by a temperature (T) fitted on each run's selection part; an "
             "infinite one makes all answers equally probable."
         )
-    yield (
-        "Verdicts compare log-likelihoods, paired on the same examples, and are corrected "
-        "over all pairs on a model, baselines included."
-    )
 
 
 def build_text_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:

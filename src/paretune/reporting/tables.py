@@ -154,15 +154,9 @@ def _p_value(p: float) -> Amount:
     return Amount(value=p, text=format_p_value(p))
 
 
-def build_pair_table(
-    pairs: Sequence[PairDifference], digits: int | None = None, *, likelihoods: bool = False
-) -> Table:
-    """Every pair on a model, by scores or by log-likelihoods."""
+def build_pair_table(pairs: Sequence[PairDifference]) -> Table:
+    """Every pair on a model."""
     words = {"above": "first is better", "below": "second is better", "unclear": "undecided"}
-    decision = column("decision", kind="words")
-    if likelihoods:
-        words |= {"above": "first", "below": "second"}
-        decision = column("decision", "more likely answers", "words")
 
     def read(pair: PairDifference) -> RowValues:
         mcnemar = None if pair.mcnemar_p is None else _p_value(pair.mcnemar_p)
@@ -170,11 +164,11 @@ def build_pair_table(
             "model": pair.model,
             column("label", "first", "words"): sanitise_line(title_of(pair.a)),
             column("second", kind="words"): sanitise_line(title_of(pair.b)),
-            column("difference", "difference [95 %]", digits=digits): pair.difference,
+            column("difference", "difference [95 %]"): pair.difference,
             column("difference", "n x seeds", "basis"): pair.difference,
             _P_HOLM: _p_value(pair.p_holm),
-            **({} if likelihoods else {column("mcnemar", "McNemar"): mcnemar}),
-            decision: words[pair.standing],
+            column("mcnemar", "McNemar"): mcnemar,
+            column("decision", kind="words"): words[pair.standing],
         }
 
     return Table.collect("pairs", "Every pair", map(read, pairs))
