@@ -9,7 +9,7 @@ Checksums: derived files that are written once and replaced whole (checkpoints, 
 end with the SHA-256 of all before it. Their format (safetensors, npy) leaves
 :data:`CHECKSUM_BYTES` bytes free at its end.
 
-Names: made of names that somebody else chose, or typed by a user.
+Names: made of names that somebody else chose, or typed by a user. Places: where fetched data lies.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import platformdirs
 
 from paretune.owner import is_tag_of_dead_owner, owner_tag
 
@@ -236,3 +238,24 @@ def expand_home(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # there is no such user
         return Path(path)
+
+
+def data_home() -> Path:
+    """The folder of fetched data; it need not exist yet.
+
+    ``$PARETUNE_HOME`` itself where that is set, otherwise ``paretune/data`` in the platform's
+    folder for caches (``~/.cache`` or ``$XDG_CACHE_HOME`` on Linux).
+    """
+    if home := os.environ.get("PARETUNE_HOME"):
+        return expand_home(home)
+    return platformdirs.user_cache_path("paretune", appauthor=False) / "data"
+
+
+def activation_cache_home() -> Path:
+    """The folder of cached activations (:mod:`paretune.training.forward.activation_cache`)."""
+    return data_home() / "trunk"
+
+
+def converted_models_home() -> Path:
+    """The folder of models that were converted (:mod:`paretune.models.sources.convert`)."""
+    return data_home() / "models"

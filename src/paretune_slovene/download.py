@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from paretune.data.cache_dir import data_home as default_home
 from paretune.errors import DataError, NetworkError
+from paretune.files import data_home as default_home
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with a file's name, bytes received and bytes in total."""
@@ -79,7 +79,7 @@ def download_collection(
 
     Args:
         name: a key of :data:`COLLECTIONS`.
-        data_home: where collections lie; :func:`paretune.data.cache_dir.data_home` by
+        data_home: where collections lie; :func:`paretune.files.data_home` by
             default.
         base_url: a mirror that holds the same files.
         progress: told of every chunk.

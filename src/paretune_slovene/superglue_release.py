@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.data.cache_dir import data_home as default_home
 from paretune.data.finding import Finding
 from paretune.data.rows import Row, read_rows
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
+from paretune.files import data_home as default_home
 from paretune.files import expand_home
 from paretune.study import TaskSpec
 

@@ -19,8 +19,8 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from support.tiny_study import small
 
 from paretune.data import hub
-from paretune.data.cache_dir import data_home
 from paretune.errors import DataError, NetworkError
+from paretune.files import data_home
 from paretune.planning.prepare import prepare_study, read_dataset
 from paretune.search.expand import expand_study
 from paretune.study import TaskSpec

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from paretune.data.cache_dir import data_home
 from paretune.data.finding import Finding
 from paretune.data.rows import parse_parquet, read_declared_labels
 from paretune.data.task import TaskRows
 from paretune.errors import DataError, NetworkError, ParetuneError, first_line
-from paretune.files import replace_file, write_atomically
+from paretune.files import data_home, replace_file, write_atomically
 from paretune.study import TaskSpec
 
 CONVERTED_REVISION = "refs/convert/parquet"

@@ -114,12 +114,10 @@ class Prompt:
 
     def divisors(self, answers: Sequence[str]) -> list[float]:
         """What the log-likelihood of each answer is divided by."""
-        match self.length_normalisation:
-            case "characters":
-                return [float(len(answer)) for answer in answers]
-            case "bytes":
-                return [float(len(answer.encode())) for answer in answers]
-        return [1.0] * len(answers)
+        if self.length_normalisation == "none":
+            return [1.0] * len(answers)
+        as_bytes = self.length_normalisation == "bytes"
+        return [float(len(answer.encode() if as_bytes else answer)) for answer in answers]
 
     def with_shots(self, solved: Sequence[Example], max_tokens: int | None = None) -> Prompt:
         """The same prompt after solved examples."""

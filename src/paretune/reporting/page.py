@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from paretune.data.cache_dir import data_home
 from paretune.errors import StoreError
+from paretune.files import data_home
 from paretune.reporting import charts, tables
 from paretune.reporting.document import (
     Report,

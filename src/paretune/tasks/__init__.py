@@ -73,7 +73,7 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
     Args:
         spec: a built-in task, or the user's data.
         data_home: where fetched data lies; the default is
-            :func:`paretune.data.cache_dir.data_home`.
+            :func:`paretune.files.data_home`.
 
     Raises:
         StudyError: no such task, language or template, or a prompt that does not go with it.

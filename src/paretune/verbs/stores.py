@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.data.cache_dir import activation_cache_home, converted_models_home
 from paretune.errors import ParetuneError, StoreError, StudyError
-from paretune.files import has_valid_checksum
+from paretune.files import activation_cache_home, converted_models_home, has_valid_checksum
 from paretune.models.sources.convert import is_whole_copy
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line

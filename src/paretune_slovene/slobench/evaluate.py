@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from paretune.data.cache_dir import data_home
 from paretune.data.finding import Finding
 from paretune.errors import DataError, ModelError, StudyError
+from paretune.files import data_home
 from paretune.study import ModelSpec
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line

@@ -13,9 +13,8 @@ from support.chosen import chosen
 from support.joint_runs import together
 
 from paretune import objectives
-from paretune.data.cache_dir import activation_cache_home
 from paretune.errors import StudyError
-from paretune.files import part_path
+from paretune.files import activation_cache_home, part_path
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec

@@ -16,9 +16,8 @@ from typing import IO, TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from paretune.data.cache_dir import converted_models_home
 from paretune.errors import ModelError, StoreError
-from paretune.files import create_folder
+from paretune.files import converted_models_home, create_folder
 from paretune.models.sources.files import GENERATION_CONFIG, SAFETENSORS, ModelFiles
 
 if TYPE_CHECKING:

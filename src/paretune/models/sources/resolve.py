@@ -17,9 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from paretune.data.cache_dir import data_home
 from paretune.errors import ModelError, NetworkError, first_line
-from paretune.files import expand_home, write_atomically
+from paretune.files import data_home, expand_home, write_atomically
 from paretune.models.sources.convert import convert_to_safetensors
 from paretune.models.sources.files import (
     GENERATION_CONFIG,

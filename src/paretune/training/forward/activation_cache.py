@@ -26,9 +26,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paretune.data.cache_dir import activation_cache_home
 from paretune.errors import StudyError
-from paretune.files import CHECKSUM_BYTES, has_valid_checksum, replace_file, write_checksum
+from paretune.files import (
+    CHECKSUM_BYTES,
+    activation_cache_home,
+    has_valid_checksum,
+    replace_file,
+    write_checksum,
+)
 from paretune.measuring.machine import describe_device
 from paretune.models.changes import ModelChanges
 from paretune.models.dropout import has_dropout
