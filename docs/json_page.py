@@ -6,11 +6,12 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 from paretune import plugins
 from paretune.cli import VERBS
-from paretune.reporting.document import FORMAT, list_fields
+from paretune.reporting.document import FORMAT, Report
+from paretune.reporting.parts import Part
 from paretune.verbs.result import Result, ResultList
 from paretune.verbs.shipped import sample
 
@@ -55,6 +56,25 @@ def page() -> str:
     ]
     lines += [f"| `{path}` | {meaning} |" for path, meaning in list_fields().items()]
     return "\n".join([*lines, "", *_verbs(), ""])
+
+
+def list_fields(part: type[Part] = Report, before: str = "") -> dict[str, str]:
+    """Every field with its meaning, by its path: ``tasks[].cells[].score.low``."""
+    fields: dict[str, str] = {}
+    for name, field in part.model_fields.items():
+        path = f"{before}{field.alias or name}"
+        fields[path] = field.description or ""
+        for inner, listed in _find_parts(field.annotation):
+            fields |= list_fields(inner, f"{path}{'[]' * listed}.")
+    return fields
+
+
+def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Part], bool]]:
+    """The parts in an annotation, and whether they stand in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [(annotation, listed)]
+    listed = listed or getattr(annotation, "__origin__", None) is tuple
+    return [pair for inner in get_args(annotation) for pair in _find_parts(inner, listed)]
 
 
 def _verbs() -> list[str]:

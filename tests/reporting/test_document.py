@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 from support import fake_records as fake
 from support import fake_translations
+from support.pages import docs_script
 
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
-from paretune.reporting.document import Report, list_fields, read_json, write_json
+from paretune.reporting.document import Report, read_json, write_json
 from paretune.reporting.page import render_page
 from paretune.reporting.table_files import write_tables
 from paretune.reporting.text.terminal import print_screen, print_tables
@@ -107,7 +108,7 @@ def test_a_program_finds_scores_costs_and_comparisons(tmp_path: Path) -> None:
 def test_every_field_has_a_meaning_and_stands_where_it_is_documented() -> None:
     study, records, findings = full_of_everything()
     document = build_report(study, with_every_measure(records), [], findings).to_json()
-    fields = list_fields()
+    fields = docs_script("json_page").list_fields()
     assert all(fields.values())
     for path in ("tasks[].cells[].score.low", "over_tasks[].effects[].error", "study.hash"):
         value: Any = document

@@ -63,23 +63,12 @@ from paretune.reporting.text.formatting import (
     join_names,
 )
 from paretune.reporting.text.recommendation import write_advice
-from paretune.reporting.text.run_metadata import (
-    collect_environment,
-    collect_failures,
-    collect_notes,
-    format_settings,
-)
 from paretune.store.record import Record, RunStatus
 from paretune.study import Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
-
-_MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
-)  # fmt: skip
 
 
 def build_report(
@@ -125,19 +114,20 @@ def build_report(
     )
     preset = load_preset(study.protocol.preset)
     ended_at = max((s.ended_at for s in states if s.ended_at is not None), default=None)
+    day = None if ended_at is None else datetime.fromtimestamp(ended_at, UTC)
     summary = StudyReport(
         name=sanitise_line(study.study),
         hash=study.study_hash,
         protocol=" ".join([describe_protocol(study, cells), *describe_designs(study, cells)]),
         settings=study.canonical_form(),
-        yaml=format_settings(study),
+        yaml=overview.format_settings(study),
         runs=len(records),
         waiting=sum(not state.ended for state in states),
         ended_at=ended_at,
-        date=_format_date(ended_at),
+        date="" if day is None else f"{day.day} {day:%B %Y}",
         departures=preset.departures() if preset else (),
     )
-    environment = dict(collect_environment(records))
+    environment = dict(overview.collect_environment(records))
     audit = tuple(map(DataFinding.model_validate, findings))
     return Report(
         study=summary,
@@ -147,13 +137,13 @@ def build_report(
         signs=overview.explain_signs(tasks),
         tasks=tasks,
         over_tasks=write_over_tasks(compare_over_tasks(cells)),
-        failures=tuple(collect_failures(cells)),
+        failures=tuple(overview.collect_failures(cells)),
         unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
         findings=audit,
         notes=(
             *_note_unknown_metrics(study, cells),
             *find_interval_caveats(cells),
-            *collect_notes(cells),
+            *overview.collect_notes(cells),
         ),
         environment=environment,
     )
@@ -205,7 +195,6 @@ def _build_task(
         basis=", ".join([*basis, *([SELECTED_ON_TEST] if selected_on_test else [])]),
         generates=generates,
         selected_on_test=selected_on_test,
-        constant=_find_constant_score(baselines),
         sentences=sentences,
         further_sentences=further,
         advice=advice,
@@ -267,29 +256,23 @@ def _measure_models(rows: Sequence[Row]) -> dict[str, ModelSize]:
     buffers, four to a number, minus what the method added.
     """
     sizes: dict[str, ModelSize] = {}
-    for source, count in (
-        ("trained by full fine-tuning, head included", _count_of_full),
-        ("counted from the bytes of weights and buffers", _count_from_bytes),
-    ):
-        for row in rows:
-            if row.model not in sizes and (parameters := count(row.cell)) is not None:
-                sizes[row.model] = ModelSize(model=row.model, parameters=parameters, source=source)
+
+    def add(row: Row, parameters: float, source: str) -> None:
+        size = ModelSize(model=row.model, parameters=parameters, source=source)
+        sizes.setdefault(row.model, size)
+
+    for row in rows:
+        if row.cell.name == full.NAME and (count := count_trained_parameters(row.cell)) is not None:
+            add(row, count, "trained by full fine-tuning, head included")
+    for row in rows:
+        added = [record.result.get("method_parameters") for record in row.cell.final][:1]
+        for record in row.cell.cost if added and row.cell.model != NO_MODEL else ():
+            weights_bytes = record.measured.get("components", {}).get("weights_bytes")
+            is_fp32 = record.measured.get("precision") == "fp32"
+            if added[0] is not None and weights_bytes is not None and is_fp32:
+                source = "counted from the bytes of weights and buffers"
+                add(row, weights_bytes / 4 - added[0], source)
     return sizes
-
-
-def _count_of_full(cell: Cell) -> float | None:
-    return count_trained_parameters(cell) if cell.name == full.NAME else None
-
-
-def _count_from_bytes(cell: Cell) -> float | None:
-    added = [record.result.get("method_parameters") for record in cell.final]
-    if cell.model == NO_MODEL or not added or added[0] is None:
-        return None
-    for record in cell.cost:
-        weights_bytes = record.measured.get("components", {}).get("weights_bytes")
-        if weights_bytes is not None and record.measured.get("precision") == "fp32":
-            return float(weights_bytes / 4 - added[0])
-    return None
 
 
 def _compare_sizes(rows: Sequence[Row], sizes: Mapping[str, ModelSize]) -> str:
@@ -327,50 +310,31 @@ _FEWEST_TASKS = 3
 
 def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, ...]:
     """Methods beside references over all tasks, with their texts."""
-    several = len({comparison.model for comparison in comparisons}) > 1
     first: dict[str, str] = {}
     for comparison in comparisons:
         first.setdefault(comparison.model, comparison.reference)
-    return tuple(
-        OverTasksLine.model_validate(
-            {
-                **{name: getattr(comparison, name) for name in _OF_A_COMPARISON},
-                **_describe_over_tasks(comparison, several),
-                "is_main": first[comparison.model] == comparison.reference,
-                "effects": [
-                    {**vars(effect), "error": effect.variance**0.5} for effect in comparison.effects
-                ],
-            }
-        )
-        for comparison in comparisons
-    )
-
-
-_OF_A_COMPARISON = (
-    "model", "method", "reference", "points", "low", "high", "p", "p_holm", "standing",
-    "withheld", "p_heterogeneity", "any_task", "failed",
-)  # fmt: skip
-
-
-def _describe_over_tasks(comparison: OverTasks, several: bool) -> dict[str, str]:
-    """The texts of one method beside a reference."""
-    on_model = f" on {comparison.model}" if several else ""
-    verdict = {"above": "better", "below": "worse", "unclear": "undecided"}[comparison.standing]
-    if comparison.withheld:
-        verdict = f"{verdict}: {comparison.withheld}"
-    pair = f"{title_of(comparison.method)} against {title_of(comparison.reference)}{on_model}"
-    texts = {
-        "pair": pair,
-        "difference": f"{comparison.points:+z.1f} points "
-        f"[{comparison.low:+z.1f}, {comparison.high:+z.1f}]",
-        "verdict": verdict,
-        "by_task": ", ".join(
-            f"{effect.task} {effect.points:+z.1f} ({effect.rows:,} rows)"
-            for effect in comparison.effects
-        ),
-        "further": "; ".join(_describe_differing_effects(comparison)),
-    }
-    return {name: sanitise_line(text) for name, text in texts.items()}
+    words = {"above": "better", "below": "worse", "unclear": "undecided"}
+    lines = []
+    for comparison in comparisons:
+        effects = comparison.effects
+        pair = f"{title_of(comparison.method)} against {title_of(comparison.reference)}"
+        texts = {
+            "pair": f"{pair} on {comparison.model}" if len(first) > 1 else pair,
+            "difference": f"{comparison.points:+z.1f} points "
+            f"[{comparison.low:+z.1f}, {comparison.high:+z.1f}]",
+            "verdict": ": ".join(filter(None, (words[comparison.standing], comparison.withheld))),
+            "by_task": ", ".join(f"{e.task} {e.points:+z.1f} ({e.rows:,} rows)" for e in effects),
+            "further": "; ".join(_describe_differing_effects(comparison)),
+        }
+        values = {
+            **vars(comparison),
+            "standing": comparison.standing,
+            **{name: sanitise_line(text) for name, text in texts.items()},
+            "effects": [{**vars(effect), "error": effect.variance**0.5} for effect in effects],
+            "is_main": first[comparison.model] == comparison.reference,
+        }
+        lines.append(OverTasksLine.model_validate(values))
+    return tuple(lines)
 
 
 def _describe_differing_effects(comparison: OverTasks) -> Iterable[str]:
@@ -411,22 +375,6 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
                 f"{task.key}: the report does not know the primary score of the records; "
                 f"{metrics.get(of_task[0].metric).title} is shown."
             )
-
-
-def _format_date(ended_at: float | None) -> str:
-    """``26 November 2026`` (UTC); empty where it is not known."""
-    if ended_at is None:
-        return ""
-    day = datetime.fromtimestamp(ended_at, UTC)
-    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
-
-
-def _find_constant_score(baselines: Sequence[Row]) -> Score | None:
-    majority = next((row for row in baselines if row.cell.name == "majority"), None)
-    # For numbers `majority` predicts their mean, which is no constant class.
-    if majority is None or not majority.cell.objective.predicts_labels:
-        return None
-    return Score.read(majority.interval)
 
 
 def _describe_basis(rows: Sequence[Row]) -> list[str]:

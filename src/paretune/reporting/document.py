@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from paretune.errors import MissingDependencyError, StoreError
 from paretune.files import write_atomically
@@ -27,7 +27,6 @@ from paretune.reporting.parts import (
     Number,
     PairDifference,
     Part,
-    Score,
     SegmentDifferences,
     Standing,
     Table,
@@ -58,9 +57,6 @@ class TaskReport(Part):
     basis: str = Field(description="what its scores are computed on: 56 test examples, 3 seeds")
     generates: bool = Field(description="true: answers are generated texts")
     selected_on_test: bool = Field(description="true: checkpoints were selected on the test part")
-    constant: Score | None = Field(
-        description="score of the constant answer, the baseline majority; null: there is none"
-    )
     sentences: tuple[str, ...] = Field(description="what may be concluded")
     further_sentences: tuple[str, ...] = Field(
         description="those that the recommendation does not say already"
@@ -395,25 +391,6 @@ def read_json(path: Path) -> Report:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise StoreError(f"{place}: {first['msg']}.", where=str(path)) from None
-
-
-def list_fields(part: type[BaseModel] = Report, before: str = "") -> Mapping[str, str]:
-    """Every field with its meaning, by its path: ``tasks[].cells[].score.low``."""
-    fields: dict[str, str] = {}
-    for name, field in part.model_fields.items():
-        path = f"{before}{field.alias or name}"
-        fields[path] = field.description or ""
-        for inner, listed in _find_parts(field.annotation):
-            fields |= list_fields(inner, f"{path}{'[]' * listed}.")
-    return fields
-
-
-def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Part], bool]]:
-    """The parts in an annotation, and whether they stand in a list."""
-    if isinstance(annotation, type) and issubclass(annotation, Part):
-        return [(annotation, listed)]
-    listed = listed or getattr(annotation, "__origin__", None) is tuple
-    return [pair for inner in get_args(annotation) for pair in _find_parts(inner, listed)]
 
 
 @dataclass(frozen=True)

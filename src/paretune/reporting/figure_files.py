@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,9 +84,16 @@ def write_figures(
     """
     written: list[Path] = []
     for task in report.tasks:
-        for suffix, (charts, columns) in _collect_figures(task).items():
-            spec = _join_charts(charts, columns, f"n = {task.basis}" if task.basis else "")
-            for format_ in formats:
+        figures: dict[str, Sequence[Chart | None]] = {
+            "": [chart_scores(task), chart_memory(task)],
+            "-front": chart_fronts(task),
+            "-size": [chart_model_sizes(task)],
+            "-curves": [chart_learning_curves(task)],
+        }
+        for suffix, charts in figures.items():
+            drawn = [chart for chart in charts if chart]
+            spec = _join_charts(drawn, f"n = {task.basis}" if task.basis else "")
+            for format_ in formats if drawn else ():
                 path = folder / f"{make_file_name(task.key)}{suffix}.{format_}"
                 if path in written:  # a task called like another one with a suffix
                     path = folder / f"{make_file_name(task.key, suffix)}.{format_}"
@@ -94,23 +101,8 @@ def write_figures(
     return written
 
 
-def _collect_figures(task: TaskReport) -> Mapping[str, tuple[list[Chart], int]]:
-    """Charts and columns of each file, by the suffix of its name."""
-    figures = {
-        "": ([chart_scores(task), chart_memory(task)], 2),
-        "-front": (chart_fronts(task), 2),
-        "-size": ([chart_model_sizes(task)], 1),
-        "-curves": ([chart_learning_curves(task)], 1),
-    }
-    return {
-        suffix: (drawn, columns)
-        for suffix, (charts, columns) in figures.items()
-        if (drawn := [chart for chart in charts if chart])
-    }
-
-
-def _join_charts(charts: Sequence[Chart], columns: int, basis: str) -> Spec:
-    """One specification of several charts, each with its title and note."""
+def _join_charts(charts: Sequence[Chart], basis: str) -> Spec:
+    """One specification of several charts, two in a row, each with its title and note."""
     panels = []
     top = ("$schema", "config", "usermeta", "params")
     for chart in charts:
@@ -123,8 +115,8 @@ def _join_charts(charts: Sequence[Chart], columns: int, basis: str) -> Spec:
     return {
         **base_spec([]),
         "concat": panels,
-        "columns": columns,
+        "columns": 2,
         "padding": 12,
-        "params": charts[0].spec.get("params", []),
+        "params": charts[0].spec.get("params", []) if charts else [],
         "resolve": {"scale": {"color": "independent"}},
     }

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from paretune.errors import StoreError
@@ -41,9 +41,6 @@ from paretune.reporting.text.formatting import (
 from paretune.reporting.vega import draw_svg
 from paretune.terminal.plural import pluralise
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 _TEMPLATES = files("paretune.reporting") / "templates"
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 """What the bundle defines in the page: the function that draws."""
@@ -59,46 +56,30 @@ def load_vega() -> str:
     """
     licence = (_TEMPLATES / "vega-licence.txt").read_text(encoding="utf-8").strip()
     sources = f"{version('vl-convert-python')}\n{_SNIPPET}\n{licence}"
-    cached = data_home() / "page" / f"vega-{_digest(sources)[:16]}.js"
-    if (text := _read_cached(cached)) is not None:
-        return text
+    cached = data_home() / "page" / f"vega-{_digest(sources).hex()[:16]}.js"
+    if cached.is_file() and os.access(cached, os.R_OK):
+        content = cached.read_bytes().decode("utf-8", errors="replace")
+        digest, _, text = content.partition("\n")
+        if digest == _digest(text).hex():
+            return text
     # Imported here: 80 MB of shared object that a report on a terminal does not need.
     import vl_convert
 
     text = _inert(f"/*!\n{licence}\n*/\n{vl_convert.javascript_bundle(_SNIPPET)}")
     # Where the folder is read-only or full, the next process builds it again.
     with suppress(StoreError):
-        write_file(cached, f"{_digest(text)}\n{text}", "the page's library")
+        write_file(cached, f"{_digest(text).hex()}\n{text}", "the page's library")
     return text
 
 
-def _read_cached(path: Path) -> str | None:
-    """The text of a cached file; None where there is none, or where it is damaged."""
-    if not path.is_file() or not os.access(path, os.R_OK):
-        return None
-    digest, _, text = path.read_bytes().decode("utf-8", errors="replace").partition("\n")
-    return text if digest == _digest(text) else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 @cache
 def load_script(name: str) -> str:
     """A script of ours: ``page`` (tables and commands), ``pareto`` or ``disagreement``."""
     return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
-
-
-def content_security_policy(scripts: list[str]) -> str:
-    """The page's Content-Security-Policy: these scripts, our styles, and nothing else."""
-    allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
-    run = f"; script-src {allowed}" if scripts else ""
-    return f"default-src 'none'; style-src 'unsafe-inline'{run}"
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
 def _inert(script: str) -> str:
@@ -146,6 +127,7 @@ def render_page(
         load_vega: returns the charting library; called only where a task has a Pareto chart.
         image: address of the page's card, relative to the page.
     """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     rows = list_rows(report.tasks)
@@ -156,27 +138,36 @@ def render_page(
         page_scripts += [load_vega(), load_script("pareto")]
     if any(task.disagreement or task.segments for task in report.tasks):
         page_scripts.append(load_script("disagreement"))
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            policy=Markup(content_security_policy(page_scripts)),  # noqa: S704
-            scripts=[Markup(text) for text in page_scripts],  # noqa: S704
-            # Every character that could be markup is an escape in it.
-            json=lambda values: Markup(dump_script_json(values)),  # noqa: S704
-            draw=_draw,
-            image=image,
-            parts=parts,
-            front=fronts[0] if fronts else None,
-            specs=[[chart.spec for chart in part["fronts"]] for part in parts],
-            rows=rows,
-            score_bases=list_score_bases(report.tasks),
-            over_tasks=tables.build_over_tasks_table,
-            pairs=tables.build_pair_table,
-            failures=tables.build_failure_table(report),
-            several=len({row.model for row in rows if row.memory}) > 1,
-        )
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(_digest(text)).decode()}'" for text in page_scripts
+    )
+    allowed = f"; script-src {hashes}" if page_scripts else ""
+    policy = f"default-src 'none'; style-src 'unsafe-inline'{allowed}"
+    jinja = Environment(
+        loader=PackageLoader("paretune.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.globals |= {function.__name__: function for function in _FORMATTERS}
+    return jinja.get_template("report.html.j2").render(
+        report=report,
+        policy=Markup(policy),  # noqa: S704
+        scripts=[Markup(text) for text in page_scripts],  # noqa: S704
+        # Every character that could be markup is an escape in it.
+        json=lambda values: Markup(dump_script_json(values)),  # noqa: S704
+        draw=_draw,
+        image=image,
+        parts=parts,
+        front=fronts[0] if fronts else None,
+        specs=[[chart.spec for chart in part["fronts"]] for part in parts],
+        rows=rows,
+        score_bases=list_score_bases(report.tasks),
+        over_tasks=tables.build_over_tasks_table,
+        pairs=tables.build_pair_table,
+        failures=tables.build_failure_table(report),
+        several=len({row.model for row in rows if row.memory}) > 1,
     )
 
 
@@ -187,23 +178,10 @@ def _draw(chart: charts.Chart) -> Any:
     return Markup(draw_svg(chart.spec).replace("<svg ", '<svg aria-hidden="true" ', 1))  # noqa: S704
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    jinja = Environment(
-        loader=PackageLoader("paretune.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.globals |= {function.__name__: function for function in _FORMATTERS}
-    return jinja
-
-
 def _draw_task(task: TaskReport) -> dict[str, Any]:
     """The charts and tables of one task."""
     fronts = charts.chart_fronts(task)
+    ends = [end for cell in task.cells if cell.score for end in (cell.score.low, cell.score.high)]
     costs = ("evaluation", "step", "energy") if task.fronts else tuple(tables.COSTS)
     return {
         "task": task,
@@ -211,7 +189,8 @@ def _draw_task(task: TaskReport) -> dict[str, Any]:
         "fronts": fronts,
         "sizes": charts.chart_model_sizes(task),
         "curves": charts.chart_learning_curves(task),
-        "ends": _find_ends(task),
+        # The axis of the intervals in its cells.
+        "ends": (min(ends, default=0.0), max(ends, default=1.0)),
         "front_table": tables.build_front_table(task),
         "scores": tables.build_score_table(task),
         "costs": tables.build_cost_table(task, costs),
@@ -219,10 +198,3 @@ def _draw_task(task: TaskReport) -> dict[str, Any]:
         "size_table": tables.build_size_table(task),
         "rates": tables.build_rate_table(task),
     }
-
-
-def _find_ends(task: TaskReport) -> tuple[float, float]:
-    """The lowest and the highest end of the task's intervals: the axis of those in its cells."""
-    scores = [cell.score for cell in task.cells if cell.score]
-    ends = [end for score in scores for end in (score.low, score.high)]
-    return min(ends, default=0.0), max(ends, default=1.0)

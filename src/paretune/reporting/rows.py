@@ -111,7 +111,13 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
     several_models = len({cell.model for cell in cells} - {NO_MODEL}) > 1
     untuned = {sanitise_line(cell.method) for cell in cells if cell.name == "untuned"}
     untrained = {sanitise_line(cell.method) for cell in cells if cell.name in WITHOUT_TRAINING}
-    usual_readouts = _find_usual_readouts(cells)
+    # Without a head, where any cell of the model shows that it can.
+    usual_readouts: dict[str, Readout] = {}
+    for cell in cells:
+        headless = cell.objective.readouts
+        if cell.readout in headless:
+            usual_readouts[cell.model] = headless[0]
+        usual_readouts.setdefault(cell.model, "head")
 
     def build(cell: Cell) -> Row:
         with_model = several_models and cell.model != NO_MODEL
@@ -143,17 +149,6 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
         )
 
     return tuple(map(build, sorted(cells, key=lambda cell: cell.baseline)))
-
-
-def _find_usual_readouts(cells: Sequence[Cell]) -> Mapping[str, Readout]:
-    """How each model usually answers: without a head, where any of its cells shows that it can."""
-    usual: dict[str, Readout] = {}
-    for cell in cells:
-        headless = cell.objective.readouts
-        if cell.readout in headless:
-            usual[cell.model] = headless[0]
-        usual.setdefault(cell.model, "head")
-    return usual
 
 
 def write_cell(row: Row, signs: str, likelihoods: Mapping[str, LikelihoodOfRun]) -> CellReport:
@@ -236,6 +231,19 @@ _OF_THE_MACHINE = ("environment", "wall_seconds")
 def _write_run(record: Record, cell: Cell, likelihoods: Mapping[str, LikelihoodOfRun]) -> FinalRun:
     result, outer = record.result, record.run.outer
     scores = result.get("scores") or {}
+    examples = (scores.get("selection") or {}).get("n")
+    curve = []
+    for point in result.get("curve") or ():
+        selection: Any = point.get("selection")
+        if not isinstance(selection, Mapping):
+            selection = {"primary": selection}
+        values = {
+            **{key: point.get(key) for key in ("step", "epoch", "loss")},
+            "examples": examples,
+            "selection": selection.get("primary"),
+            "selection_loss": selection.get("loss"),
+        }
+        curve.append(SelectionPoint.model_validate(values))
     return FinalRun(
         run=record.run_id,
         seed=record.run.seed,
@@ -252,24 +260,7 @@ def _write_run(record: Record, cell: Cell, likelihoods: Mapping[str, LikelihoodO
         scores=scores.get("test"),
         likelihood=likelihoods.get(record.run_id),
         wall_seconds=record.measured.get("wall_seconds"),
-        curve=tuple(
-            _write_point(point, (scores.get("selection") or {}).get("n"))
-            for point in result.get("curve") or ()
-        ),
-    )
-
-
-def _write_point(point: Mapping[str, Any], examples: int | None) -> SelectionPoint:
-    selection: Any = point.get("selection")
-    if not isinstance(selection, Mapping):
-        selection = {"primary": selection}
-    return SelectionPoint.model_validate(
-        {
-            **{key: point.get(key) for key in ("step", "epoch", "loss")},
-            "examples": examples,
-            "selection": selection.get("primary"),
-            "selection_loss": selection.get("loss"),
-        }
+        curve=tuple(curve),
     )
 
 
@@ -294,8 +285,10 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
             yield f"{outcome.replace('_', ' ')} {count}/{total}"
     if cell.all_trials_failed:
         yield "no rate could be trained"
-    if cell.stop is not None:
-        yield describe_stop(cell)
+    if cell.stop == "limit":
+        yield "not trained: exceeds a limit of the study"
+    elif cell.stop is not None:
+        yield f"stopped after {total} of {name_runs(cell)}: more could not change the choice"
     elif cell.final and total < cell.expected_runs:
         yield f"{total} of {cell.expected_runs} seeds so far"
     if cell.selected_on_test:
@@ -307,13 +300,6 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
             yield f"step time in doubt: {contradiction['ratio']:.1f} times that of its runs"
     if cell.other_settings:
         yield f"{pluralise(cell.other_settings, 'run')} of other settings or data not counted"
-
-
-def describe_stop(cell: Cell) -> str:
-    """``stopped after 2 of 5 seeds: more could not change the choice``: why a race ended it."""
-    if cell.stop == "limit":
-        return "not trained: exceeds a limit of the study"
-    return f"stopped after {len(cell.final)} of {name_runs(cell)}: more could not change the choice"
 
 
 def name_runs(cell: Cell) -> str:
@@ -332,7 +318,15 @@ def summarise_cost(cell: Cell) -> CellCost:
             step = Amount(value=step.value, text=text)
     count = count_trained_parameters(cell)
     trains_none = "trains no model" if cell.model == NO_MODEL else "not known yet"
-    counters = [str(record.measured.get("peak_counter", "")) for record in cell.cost]
+    last: Mapping[str, Any] = cell.cost[-1].measured if cell.cost else {}
+    forms = {
+        "device": "{}",
+        "device_name": "{}",
+        "threads": "{} threads",
+        "batch_size": "batch {}",
+        "length": "{} tokens",
+    }
+    conditions = (form.format(last[key]) for key, form in forms.items() if last.get(key))
     return CellCost(
         memory=_summarise(cell, ("phases", "train", "peak_bytes"), format_bytes),
         step=step,
@@ -343,8 +337,8 @@ def summarise_cost(cell: Cell) -> CellCost:
         evaluation=_summarise(cell, ("phases", "evaluation", "peak_bytes"), format_bytes),
         latency=_summarise(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
         energy=_summarise(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
-        conditions=_describe_conditions(cell),
-        counter=sanitise_line(counters[-1]) if counters else "",
+        conditions=sanitise_line(", ".join(conditions)),
+        counter=sanitise_line(str(last.get("peak_counter", ""))),
     )
 
 
@@ -384,18 +378,3 @@ def _find_reason(cell: Cell, key: tuple[str, ...]) -> str:
         if reason := reasons.get(".".join(key[:depth])) or reasons.get(key[depth - 1]):
             return sanitise_line(reason)
     return "the measurement does not have it"
-
-
-def _describe_conditions(cell: Cell) -> str:
-    if not cell.cost:
-        return ""
-    measured: Mapping[str, object] = cell.cost[-1].measured
-    forms = {
-        "device": "{}",
-        "device_name": "{}",
-        "threads": "{} threads",
-        "batch_size": "batch {}",
-        "length": "{} tokens",
-    }
-    parts = [form.format(measured[key]) for key, form in forms.items() if measured.get(key)]
-    return sanitise_line(", ".join(parts))

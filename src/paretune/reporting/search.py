@@ -99,9 +99,16 @@ def build_search_front_table(rows: Sequence[Row], records: Sequence[Record]) -> 
         first = [r for r in trials if r.run.outer is None or r.run.outer.position == 0]
         by = str(result.options.get("by", "parameters"))
         review = review_search(first, by)
-        if review is not None:
-            lines += [{**row.names, **line} for line in _describe_front(review, by, on_model)]
-            notes += _describe_importance(review, row)
+        if review is None:
+            continue
+        lines += [{**row.names, **line} for line in _describe_front(review, by, on_model)]
+        if review.importance:
+            shares = [f"{name} {format_share(min(part, 1.0))}" for name, part in review.importance]
+            notes.append(
+                f"{row.title}: what mattered on the selection part, as a share of the variance of "
+                "that model of scores (what acts together counts more than once): "
+                f"{join_names(shares)}."
+            )
     if not lines:
         return None
     return Table.collect(
@@ -127,30 +134,18 @@ def _describe_front(
         ]
         half = _NORMAL * trial.deviation
         believed = f"{trial.score:.3f} [{trial.score - half:.3f}, {trial.score + half:.3f}]"
+        price = f"{trial.price / 1e9:,.3g} GFLOP a step"
+        if by != "time":
+            price = format_amount("memory" if by == "memory" else "parameters", trial.price)
         yield {
             column("combination", kind="words"): describe_layers(combination),
             column("layers", kind="words"): draw_layers(combination, record.layer_count or 1),
             column("rate"): Amount(value=rate, text=format_rate(rate)),
-            column("cost"): Amount(value=trial.price, text=_format_price(trial.price, by)),
+            column("cost"): Amount(value=trial.price, text=price),
             column("believed", "believed [95 %]"): Amount(value=trial.score, text=believed),
             column("scored"): _round_amount(trial.raw),
             column("tested_as", "tested as", "words"): ", ".join(names) or "–",
         }
-
-
-def _format_price(price: float, by: str) -> str:
-    if by == "time":
-        return f"{price / 1e9:,.3g} GFLOP a step"
-    return format_amount("memory" if by == "memory" else "parameters", price)
-
-
-def _describe_importance(review: SearchReview, row: Row) -> Iterable[str]:
-    if review.importance:
-        shares = [f"{name} {format_share(min(share, 1.0))}" for name, share in review.importance]
-        yield (
-            f"{row.title}: what mattered on the selection part, as a share of the variance of that "
-            f"model of scores (what acts together counts more than once): {join_names(shares)}."
-        )
 
 
 def _list_trials(row: Row, result: _SearchResult, records: Sequence[Record]) -> list[Record]:

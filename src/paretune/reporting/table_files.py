@@ -16,7 +16,6 @@ from paretune.reporting.parts import (
     Amount,
     Score,
     Table,
-    TableRow,
 )
 from paretune.reporting.tables import build_tables, format_rows
 from paretune.reporting.text import escape
@@ -113,32 +112,32 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 
 
 def read_values(table: Table) -> list[dict[str, _Plain]]:
-    """The values of each row by the columns of its file; what is no finite number is None."""
-    rows = [_expand_row(row) for row in table.rows]
+    """The values of each row by the columns of its file; what is no finite number is None.
+
+    Scores become their estimate, interval and basis.
+    """
+    rows: list[dict[str, _Plain]] = []
+    for row in table.rows:
+        values: dict[str, _Plain] = {}
+        for name, value in row.items():
+            if isinstance(value, Score):
+                basis = (value.n_examples, value.n_clusters, value.n_questions, value.n_seeds)
+                numbers = (value.estimate, value.low, value.high, *basis)
+                values |= dict(zip((name, *_OF_A_SCORE), numbers, strict=True))
+            elif name in _SCORES:
+                values |= dict.fromkeys((name, *_OF_A_SCORE))
+            else:
+                values[name] = value.value if isinstance(value, Amount) else value
+        rows.append(values)
     names = dict.fromkeys(name for row in rows for name in row if name in COLUMNS)
-    return [{name: _read_plain(name, row.get(name)) for name in names} for row in rows]
 
+    def read(name: str, value: _Plain) -> _Plain:
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return None
+        plain: _Plain = COLUMNS[name][0](value)
+        return plain
 
-def _expand_row(row: TableRow) -> dict[str, _Plain]:
-    """Scores become their estimate, interval and basis."""
-    plain: dict[str, _Plain] = {}
-    for name, value in row.items():
-        if isinstance(value, Score):
-            basis = (value.n_examples, value.n_clusters, value.n_questions, value.n_seeds)
-            numbers = (value.estimate, value.low, value.high, *basis)
-            plain |= dict(zip((name, *_OF_A_SCORE), numbers, strict=True))
-        elif name in _SCORES:
-            plain |= dict.fromkeys((name, *_OF_A_SCORE))
-        else:
-            plain[name] = value.value if isinstance(value, Amount) else value
-    return plain
-
-
-def _read_plain(name: str, value: _Plain) -> _Plain:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    plain: _Plain = COLUMNS[name][0](value)
-    return plain
+    return [{name: read(name, row.get(name)) for name in names} for row in rows]
 
 
 def render_csv(table: Table) -> str:
@@ -147,16 +146,15 @@ def render_csv(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(rows[0])
     for values in rows:
-        writer.writerow([_csv(value) for value in values.values()])
+        writer.writerow(
+            escape.escape_csv(value)
+            if isinstance(value, str)
+            else str(value).lower()
+            if isinstance(value, bool)
+            else value
+            for value in values.values()
+        )
     return out.getvalue()
-
-
-def _csv(value: _Plain) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return escape.escape_csv(value) if isinstance(value, str) else repr(value)
 
 
 def render_parquet(table: Table) -> bytes:

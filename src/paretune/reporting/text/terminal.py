@@ -19,7 +19,6 @@ from paretune.reporting.document import (
     list_rows,
     list_score_bases,
 )
-from paretune.reporting.overview import format_health
 from paretune.reporting.parts import CellReport, Table
 from paretune.reporting.tables import (
     WORDS,
@@ -32,7 +31,7 @@ from paretune.reporting.tables import (
     find_word_columns,
     format_rows,
 )
-from paretune.reporting.text.formatting import format_rank
+from paretune.reporting.text.formatting import format_rank, join_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,7 +63,7 @@ def print_screen(report: Report, console: Console, study: str) -> None:
         for line in report.over_tasks:
             for text in filter(None, (line.sentence, line.further) if line.is_main else ()):
                 _print(console, f"{text}.", indent="  ")
-    _print(console, f"\n{format_health(report)}.\n", "dim")
+    _print(console, f"\n{_format_health(report)}.\n", "dim")
     methods = [cell.method for task in report.tasks for cell in task.methods]
     pair = " ".join(shlex.quote(key) for key in (*dict.fromkeys(methods), "majority")[:2])
     for title, command in (
@@ -73,6 +72,17 @@ def print_screen(report: Report, console: Console, study: str) -> None:
         ("A pair:    ", f"compare {study} {pair}"),
     ):
         console.print(f"{title} paretune {command}", style="dim", soft_wrap=True)
+
+
+def _format_health(report: Report) -> str:
+    """The health in one line; items without an alarm are merged."""
+    fine = [item for item in report.health if not item.alarm and item.title.startswith("seeds ")]
+    items = [f"{item.title}: {item.text}" for item in report.health if item not in fine]
+    if fine:
+        names = join_names([item.title.removeprefix("seeds ") for item in fine], "or")
+        items.insert(1, f"seeds {names}: none of {fine[0].text.split()[-1]}")
+    text = "; ".join(items)
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def print_answer(report: Report, console: Console, remark: str) -> None:
