@@ -41,21 +41,14 @@ ASKED: dict[str, tuple[str, ...]] = {
     "recommend": ("recommend", "s.yaml", "--store", "store"),
     "compare": ("compare", "s.yaml", "head_only", "majority", "--store", "store"),
     "export": (
-        "export",
-        "s.yaml",
-        "--method",
-        "head_only",
-        "--store",
-        "store",
-        "-o",
-        "exported",
+        "export", "s.yaml", "--method", "head_only", "--store", "store", "-o", "exported",
         "--allow-collapsed",
     ),
     "verify": ("verify", "s.yaml", "--store", "store"),
     "merge": ("merge", "store", "-o", "merged"),
     "ls": ("ls",),
     "track": ("track", "s.yaml", "--store", "store", "--to", "tensorboard", "-o", "mirror"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", ASKED)
