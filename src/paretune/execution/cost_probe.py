@@ -6,7 +6,7 @@ separate phases. What cannot be measured has its reason instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -82,7 +82,8 @@ def measure_cost(
     # Answers may read more than training does: the texts of all labels.
     answers = encode(objective.encode)
     encoded = encode(objective.encoder("train")) if prepared.trained else answers
-    batch = _longest_examples(encoded.lengths, run.training.batch_size)
+    longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
+    batch = longest[: run.training.batch_size]
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
     measured: dict[str, Any] = {}
@@ -142,10 +143,6 @@ def measure_cost(
     return outcome
 
 
-def _longest_examples(lengths: Sequence[int], count: int) -> list[int]:
-    return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))[:count]
-
-
 def _measure(
     run: Run,
     prepared: PreparedModel,
@@ -175,7 +172,15 @@ def _measure(
 
     with meter.phase("train"), EnergyMeter(forward.compute.device) as energy:
         step_seconds = clock.repeat(step, limit_seconds)
-    components, reasons = _measure_components(forward, batch, optimizer)
+    # Bytes by component, in one more pass over the first micro-batch.
+    first, *_ = forward.splitter.split_training([batch])
+    forward.fleet.seed_dropout([0])
+    with ActivationMeter(forward.model) as activations, forward.fleet.dropout_context():
+        (loss,) = compute_losses(
+            [replace(batch, indices=first[0].indices)], first, forward
+        ).values()
+    torch.autograd.backward(loss)
+    components, reasons = measure_components(forward.model, optimizer.adamw, activations)
     optimizer.zero_grad()
     with meter.phase("evaluation"):
         latency = _measure_latency(run, prepared, forward, batch, questions, limit_seconds / 2)
@@ -201,20 +206,6 @@ def _count_tokens(encoded: Encoded, examples: Iterable[int]) -> int:
     return sum(len(ids) for i in examples for ids in encoded.ids[i])
 
 
-def _measure_components(
-    forward: Forward, batch: StepBatch, optimizer: RunOptimizer
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Bytes by component, in one more pass over the first micro-batch; and what has none, why."""
-    first, *_ = forward.splitter.split_training([batch])
-    forward.fleet.seed_dropout([0])
-    with ActivationMeter(forward.model) as activations, forward.fleet.dropout_context():
-        (loss,) = compute_losses(
-            [replace(batch, indices=first[0].indices)], first, forward
-        ).values()
-    torch.autograd.backward(loss)
-    return measure_components(forward.model, optimizer.adamw, activations)
-
-
 def _measure_latency(
     run: Run,
     prepared: PreparedModel,
@@ -230,33 +221,22 @@ def _measure_latency(
     clock = StepClock(forward.compute.device, warm_up=1)
     forward.model.eval()
 
-    def predict() -> None:
+    def predict_logits() -> None:
         with torch.inference_mode(), forward.compute.autocast():
             forward([MicroBatch(batch.data, batch.indices)])
 
+    predict: Callable[[], object] = predict_logits
     if questions is not None:
-        collector = batch.objective.collector
-        predict = partial(evaluate_alone, forward, questions, collector)
-    if batch.objective.generates:
-        predict = _make_answer(run, prepared, forward.compute, batch)
+        predict = partial(evaluate_alone, forward, questions, batch.objective.collector)
+    if batch.objective.generates:  # answers as long as the longest reference
+        data = batch.data.select(batch.indices)
+        longest = max(data.scored_length((i, 0)) for i in range(len(data.ids)))
+        settings = (run.generation or Generation()).model_copy(update={"max_new_tokens": longest})
+        model = (prepared.loaded, prepared.fleet, forward.compute)
+        predict = partial(generate, *model, data, settings)
     seconds = clock.repeat(predict, limit_seconds)
     each = {name: seconds[name] / len(batch.indices) for name in ("median", "q1", "q3")}
     return {
         "unmerged_seconds_per_example": each["median"],
         "unmerged": {**seconds, **each},
     }
-
-
-def _make_answer(
-    run: Run, prepared: PreparedModel, compute: Compute, batch: StepBatch
-) -> Callable[[], None]:
-    """A function that answers the batch by texts, as long as its longest reference."""
-    data = batch.data.select(batch.indices)
-    longest = max(data.scored_length((i, 0)) for i in range(len(data.ids)))
-    generation = run.generation or Generation()
-    settings = generation.model_copy(update={"max_new_tokens": longest})
-
-    def answer() -> None:
-        generate(prepared.loaded, prepared.fleet, compute, data, settings)
-
-    return answer

@@ -23,7 +23,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from paretune.errors import StoreError
@@ -31,6 +31,8 @@ from paretune.execution.signals import StopRequest
 
 LOCK_POLL_SECONDS = 0.05
 CHILD_POLL_SECONDS = 0.02
+SET_PARENT_DEATH_SIGNAL = 1
+"""``PR_SET_PDEATHSIG`` of Linux."""
 PRELOADED_MODULES = (
     "paretune.execution.cost_probe",
     "transformers.models.auto.modeling_auto",
@@ -99,13 +101,23 @@ def run_each_in_fork(
     imported, server = False, os.getpid()
     while not stop.requested and has_run():
         if not imported:
-            _import_libraries()
+            for name in PRELOADED_MODULES:
+                # Another version of the library may have it elsewhere: children find it.
+                with suppress(ImportError):
+                    importlib.import_module(name)
+            # A full collection looks at every object of these libraries, half a second each time,
+            # and a child asks for one before each phase. What is here now is in its baseline.
+            gc.collect()
+            gc.freeze()
             imported = True
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                _die_with(server)
+                # The kernel kills this process as soon as its parent is gone: its claim ends too.
+                ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+                if os.getppid() != server:  # it had gone before
+                    os.kill(os.getpid(), signal.SIGKILL)
                 code = execute_one()
             finally:
                 os._exit(code)
@@ -118,26 +130,6 @@ def run_each_in_fork(
         if os.waitstatus_to_exitcode(status) != 0:
             return os.waitstatus_to_exitcode(status)
     return 130 if stop.requested else 0
-
-
-def _import_libraries() -> None:
-    for name in PRELOADED_MODULES:
-        try:
-            importlib.import_module(name)
-        except ImportError:  # another version of the library has it elsewhere: children find it
-            continue
-    # A full collection looks at every object of these libraries, half a second each time, and a
-    # child asks for one before each phase. What is here now is here in every child's baseline.
-    gc.collect()
-    gc.freeze()
-
-
-def _die_with(server: int) -> None:
-    """Let the kernel kill this process as soon as its parent is gone: its claim ends with it."""
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != server:  # it had gone before
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _wait_for_child(child: int, stop: StopRequest) -> int:

@@ -140,8 +140,13 @@ def _estimate_seconds_left(
         key = next((key for key in _similarity_keys(status) if key in expected), None)
         if key is None:
             return None
+        share_done = 0.0  # in this attempt and in those that it resumed from
+        if (steps := status.progress.get("steps")) and (
+            status.stage != "cost" or status.state == "running"
+        ):
+            share_done = min(1.0, float(status.progress.get("step", 0)) / float(steps))
         kind = "cost" if status.stage == "cost" else "train"
-        seconds_left[kind] += expected[key] * (1 - _share_done(status))
+        seconds_left[kind] += expected[key] * (1 - share_done)
     if unscheduled and training is None:
         return None
     return seconds_left["cost"] + seconds_left["train"] / max(1, workers)
@@ -163,14 +168,6 @@ def _estimate_run_seconds(status: RunStatus) -> float | None:
     steps = status.progress.get("steps")
     share = (step - resumed_at) / float(steps) if steps and status.state == "running" else 0.0
     return status.seconds / share if share >= MIN_SHARE_DONE else None
-
-
-def _share_done(status: RunStatus) -> float:
-    """Of its steps, in this attempt and in those that it resumed from."""
-    if status.stage == "cost" and status.state != "running":
-        return 0.0
-    steps, step = status.progress.get("steps"), status.progress.get("step", 0)
-    return min(1.0, float(step) / float(steps)) if steps else 0.0
 
 
 def _similarity_keys(status: RunStatus) -> tuple[object, ...]:

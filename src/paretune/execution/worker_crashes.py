@@ -83,7 +83,12 @@ class WorkerCrashes:
             if worker_exit.code == DeviceLostError.exit_code:
                 self.note("A CUDA error left a worker without its GPU; another one goes on.")
             elif worker_exit.code == 0:
-                if self._claims == claims_before and _could_start(statuses):
+                # A cost waits until no other run is running; other runs wait for a worker alone.
+                busy = any(not status.is_claimable for status in running)
+                could_start = any(
+                    s.is_claimable and (s.stage != "cost" or not busy) for s in statuses
+                )
+                if self._claims == claims_before and could_start:
                     self._handle_idle_crash(worker_exit)
             elif worker_exit.code != 130 and not in_hand:
                 self._handle_idle_crash(worker_exit)
@@ -166,13 +171,6 @@ class WorkerCrashes:
             self.store.fail(claim, kind, message, {})
         except StaleClaimError:
             self.note(f"{describe_run(status.run)}: another process has taken it over.")
-
-
-def _could_start(statuses: Sequence[RunStatus]) -> bool:
-    """Whether a run waits for nothing but a worker; a cost waits until no other run is running."""
-    claimable = [status for status in statuses if status.is_claimable]
-    running = any(s.state == "running" and not s.is_claimable for s in statuses)
-    return any(s.stage != "cost" for s in claimable) or bool(claimable and not running)
 
 
 def count_oom_kills(

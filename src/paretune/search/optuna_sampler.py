@@ -9,7 +9,7 @@ logarithm of the price.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,15 @@ def ask_optuna(
     """
     require_optuna()
     import optuna
+    from optuna.distributions import IntDistribution
     from optuna.exceptions import ExperimentalWarning
 
-    distributions = _describe_space(space)
+    distributions = {
+        f"{group}.{n}": IntDistribution(-1, len(member.sizes) - 1)
+        for group in range(space.groups)
+        for n, member in enumerate(space.members)
+    }
+    distributions["rate"] = IntDistribution(0, len(RATE_FACTORS) - 1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     refused, chosen, asks = set(tried), list[Configuration](), 0
     with warnings.catch_warnings():
@@ -77,9 +83,14 @@ def ask_optuna(
         )
         study = optuna.create_study(sampler=chosen_sampler, directions=["maximize", "minimize"])
         for point, score, price in zip(tried, scores, np.log(prices), strict=True):
+            sizes = {
+                f"{number}.{n}": size
+                for number, group in enumerate(point.groups)
+                for n, size in enumerate(group)
+            }
             study.add_trial(
                 optuna.trial.create_trial(
-                    params=_to_parameters(point),
+                    params={**sizes, "rate": point.rate},
                     distributions=distributions,
                     values=[float(score), float(price)],
                 )
@@ -87,7 +98,13 @@ def ask_optuna(
         while len(chosen) < count and asks < _ASKS:
             trial = study.ask(distributions)
             asks += 1
-            point = _to_configuration(trial.params, space)
+            groups = []
+            for number in range(space.groups):
+                group = [trial.params[f"{number}.{n}"] for n in range(len(space.members))]
+                # Of more members in a group than are allowed the largest stay.
+                allowed = sorted(range(len(group)), key=lambda n: -group[n])[: space.at_most]
+                groups.append(tuple(s if n in allowed else -1 for n, s in enumerate(group)))
+            point = Configuration(tuple(groups), trial.params["rate"])
             if point.is_empty or point in refused:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 continue
@@ -96,33 +113,3 @@ def ask_optuna(
             if is_possible(point):
                 chosen.append(point)
     return chosen
-
-
-def _describe_space(space: Space) -> dict[str, Any]:
-    from optuna.distributions import IntDistribution
-
-    sizes = {
-        f"{group}.{n}": IntDistribution(-1, len(member.sizes) - 1)
-        for group in range(space.groups)
-        for n, member in enumerate(space.members)
-    }
-    return {**sizes, "rate": IntDistribution(0, len(RATE_FACTORS) - 1)}
-
-
-def _to_parameters(point: Configuration) -> dict[str, int]:
-    sizes = {
-        f"{number}.{n}": size
-        for number, group in enumerate(point.groups)
-        for n, size in enumerate(group)
-    }
-    return {**sizes, "rate": point.rate}
-
-
-def _to_configuration(parameters: Mapping[str, int], space: Space) -> Configuration:
-    """Of more members in a group than are allowed the largest stay."""
-    groups = []
-    for number in range(space.groups):
-        sizes = [parameters[f"{number}.{n}"] for n in range(len(space.members))]
-        allowed = sorted(range(len(sizes)), key=lambda n: -sizes[n])[: space.at_most]
-        groups.append(tuple(size if n in allowed else -1 for n, size in enumerate(sizes)))
-    return Configuration(tuple(groups), parameters["rate"])
