@@ -197,7 +197,7 @@ class RayCluster:
         except exceptions.OutOfMemoryError:
             return TaskEnded(number, node, crash="Ray's memory monitor", out_of_memory=True)
         except (exceptions.NodeDiedError, exceptions.TaskUnschedulableError):
-            return TaskEnded(number, node, lost=True)
+            return TaskEnded(number, node, lost=bool(node))  # one that never began has lost nothing
         except exceptions.RayTaskError as error:
             return TaskEnded(number, node, crash=f"an error\n{error}")
         except exceptions.RayError as error:
