@@ -21,10 +21,10 @@ from support.tiny_study import small
 from paretune.data import hub
 from paretune.errors import DataError, NetworkError
 from paretune.files import data_home
-from paretune.planning.prepare import prepare_study, read_dataset
+from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
 from paretune.study import TaskSpec
-from paretune.tasks import load_dataset
+from paretune.tasks import load_dataset, pin_dataset
 from paretune.training.caches import ProcessCache
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -109,13 +109,13 @@ def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> 
 
 def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
     with pytest.raises(DataError, match=r"downloads need --online\. Add --online"):
-        read_dataset(spec(), ProcessCache())
+        ProcessCache().dataset(pin_dataset(spec()))
     assert the_hub.requests == []
-    assert len(read_dataset(spec(), ProcessCache(), offline=False).train) == 20
+    assert len(ProcessCache().dataset(pin_dataset(spec(), offline=False)).train) == 20
     count = len(the_hub.requests)
     assert count > 0
-    read_dataset(spec(), ProcessCache())
-    read_dataset(spec(), ProcessCache(), offline=False)  # all is here: nothing to ask
+    ProcessCache().dataset(pin_dataset(spec()))
+    ProcessCache().dataset(pin_dataset(spec(), offline=False))  # all is here: nothing to ask
     assert len(the_hub.requests) == count
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,26 +59,6 @@ def test_told_to_stop_it_gives_the_run_back(tmp_path: Path) -> None:
     until(store, lambda states: states[0].state == "running")
     worker.terminate()
     assert worker.wait() == 130
-    assert store.load_statuses(STUDY)[0].state == "todo"
-
-
-def test_it_ends_with_its_parent(tmp_path: Path) -> None:
-    store = a_store(tmp_path, runs(1, "cost", hold=True))
-    fake = Path(__file__).parents[1] / "support" / "fake_worker.py"
-    starter = (
-        "import os, subprocess, sys, time\n"
-        "from paretune.execution.worker_settings import WorkerSettings\n"
-        "settings = WorkerSettings(stages=('cost',), fork=True, parent=os.getpid())\n"
-        f"subprocess.Popen([sys.executable, {str(fake)!r}, {str(tmp_path)!r}, {STUDY!r},"
-        " settings.to_json()])\n"
-        "time.sleep(600)\n"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", starter])
-    until(store, lambda states: states[0].state == "running")
-    parent.kill()
-    parent.wait()
-    until(store, lambda states: states[0].state == "todo")
-    time.sleep(0.1)
     assert store.load_statuses(STUDY)[0].state == "todo"
 
 

@@ -1,7 +1,6 @@
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -98,12 +97,6 @@ def test_the_same_call_again_does_nothing_and_says_so(tmp_path):
     assert len(lines(tmp_path)) == began
 
 
-def test_only_the_stages_asked_for(tmp_path):
-    store = a_store(tmp_path, [*runs(1), *runs(1, "cost", "cost")])
-    assert drive(store, stages=("tune", "final")).ended == 1
-    assert [s.state for s in store.load_statuses(STUDY)] == ["done", "todo"]
-
-
 def test_two_parents_on_one_store_do_no_run_twice(tmp_path):
     a_store(tmp_path, [*runs(12, sleep=0.02), *runs(2, "cost", "cost", sleep=0.02)])
     ends = []
@@ -120,15 +113,6 @@ def test_two_parents_on_one_store_do_no_run_twice(tmp_path):
     assert ends == [{"ok": 14}] * 2
     starts = [tuple(line[1:3]) for line in lines(tmp_path) if line[0] == "start"]
     assert len(starts) == len(set(starts)) == 14
-
-
-def test_runs_of_another_process_are_waited_for_and_taken_over(tmp_path):
-    store = a_store(tmp_path, runs(2))
-    began = time.monotonic()
-    store.claim("elsewhere", STUDY, lease_seconds=1.0)
-    assert drive(store).outcomes == {"ok": 2}
-    assert time.monotonic() - began > 0.9
-    assert [s.attempt for s in store.load_statuses(STUDY)] == [2, 1]
 
 
 def test_a_run_that_kills_its_worker_three_times_fails_and_the_rest_is_done(tmp_path):
@@ -211,24 +195,6 @@ def test_a_worker_that_cannot_use_the_store_ends_the_study(tmp_path):
         drive(store, command=full)
 
 
-def test_ctrl_c_gives_runs_back_and_the_same_call_continues(tmp_path):
-    store = a_store(tmp_path, runs(2, hold=True))
-
-    class Impatient(RecordingObserver):
-        def update(self, snapshot):
-            super().update(snapshot)
-            if len(list(tmp_path.glob("checkpoints/*.safetensors"))) == 2:
-                raise KeyboardInterrupt
-
-    impatient = Impatient()
-    with pytest.raises(KeyboardInterrupt):
-        drive(store, impatient)
-    assert "the same command continues" in impatient.notes[-1]
-    assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "todo"]
-    (tmp_path / "go").touch()
-    assert drive(store).outcomes == {"ok": 2}
-
-
 def test_the_parent_imports_no_torch():
     check = (
         "import sys, paretune.execution.local, paretune.execution.worker; "
@@ -263,14 +229,14 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
     """A second signal milliseconds later would reach it while it keeps its runs."""
     from types import SimpleNamespace
 
-    from paretune.execution.local import WorkerPool, _Worker
+    from paretune.execution.local import WorkerPool, _WorkerProcess
 
     signals: list[str] = []
     process = SimpleNamespace(
         terminate=lambda: signals.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
     pool = WorkerPool(tmp_path, "study")
-    pool.workers.append(_Worker(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
+    pool.workers.append(_WorkerProcess(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
     pool.request_stop()
     pool.stop()
     assert signals == ["terminate"]

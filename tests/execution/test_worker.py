@@ -1,13 +1,12 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
-from support.worker_process import FAKE, start, until
+from support.worker_process import start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
 from paretune.execution.claims import Leases
@@ -117,22 +116,6 @@ def test_a_waiting_worker_takes_runs_that_come_later_and_ends_when_told(tmp_path
     until(store, lambda states: states[0].ended)
     worker.terminate()
     assert worker.wait() == 130
-
-
-def test_a_worker_whose_parent_was_killed_gives_its_run_back(tmp_path):
-    store = a_store(tmp_path, runs(1, steps=10_000, sleep=0.01))
-    script = (
-        "import subprocess, sys, os, time\n"
-        "from paretune.execution.worker_settings import WorkerSettings\n"
-        f"subprocess.Popen([sys.executable, {str(FAKE)!r}, sys.argv[1], {STUDY!r}, "
-        "WorkerSettings(parent=os.getpid()).to_json()])\n"
-        "time.sleep(100)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
-    until(store, lambda states: states[0].state == "running")
-    parent.kill()
-    parent.wait()
-    until(store, lambda states: states[0].state == "todo")
 
 
 def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_path):

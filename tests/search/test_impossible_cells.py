@@ -9,7 +9,7 @@ import pytest
 from support.tiny_study import small
 
 from paretune.errors import MethodError
-from paretune.planning.prepare import describe_refused, prepare_study
+from paretune.planning.prepare import prepare_study
 from paretune.search.expand import plan_pending_runs
 from paretune.study import Study
 
@@ -30,7 +30,7 @@ def test_the_other_cells_run_and_the_one_left_out_is_named(tmp_path: Path, tiny_
     cells = planned_cells(study)
     assert {("plain", "full"), ("plain", "lora"), ("packed", "lora")} <= cells
     assert ("packed", "full") not in cells
-    (finding,) = describe_refused(prepare_study(study).refused)
+    (finding,) = prepare_study(study).refused
     assert (finding.severity, finding.code) == ("warning", "not-possible")
     assert finding.where == "method full on model packed"
     assert finding.what.startswith("is not run: the model is quantised (int8): it trains every")

@@ -11,12 +11,12 @@ import pytest
 from paretune import methods
 from paretune.methods import auto, stack
 from paretune.search.schedule import (
-    Candidate,
     Cost,
+    RatedConfiguration,
     Sampler,
     Schedule,
     SearchState,
-    Trial,
+    TrialScore,
     believe,
     pick_candidate,
 )
@@ -140,7 +140,7 @@ def cost_of(one: Configuration) -> Cost | None:
 
 def searched(schedule: Schedule, each: int = 100) -> tuple[SearchState, int]:
     """A search to its end, ``each`` results at a time; and how often it was asked."""
-    trials, calls = dict[Configuration, Trial](), 0
+    trials, calls = dict[Configuration, TrialScore](), 0
     while True:
         state = schedule.replay(trials.get)
         calls += 1
@@ -148,7 +148,7 @@ def searched(schedule: Schedule, each: int = 100) -> tuple[SearchState, int]:
             assert set(trials) == set(state.proposed)
             return state, calls
         for one in state.waiting[:each]:
-            trials[one] = Trial(true_score(one), 0.01**2)
+            trials[one] = TrialScore(true_score(one), 0.01**2)
 
 
 def test_it_goes_on_as_if_it_had_not_been_stopped() -> None:
@@ -179,9 +179,9 @@ def test_a_configuration_of_another_task_comes_first() -> None:
 def test_lost_trials_are_never_picked() -> None:
     space = space_of()
     drawn = space.draw_distinct(5, 8)
-    trials = {one: Trial(true_score(one), 1e-4) for one in drawn}
+    trials = {one: TrialScore(true_score(one), 1e-4) for one in drawn}
     best = max(drawn, key=true_score)
-    trials[best] = Trial(0.0, 0.0, lost=True)
+    trials[best] = TrialScore(0.0, 0.0, lost=True)
     beliefs = believe(space, tuple(trials), tuple(trials.values()))
     front = beliefs.rank_front(lambda point: Cost(1.0 + drawn.index(point)))
     assert front and best not in [one.configuration for one in front]
@@ -191,7 +191,7 @@ def test_lost_trials_are_never_picked() -> None:
 def test_the_knee_is_what_most_of_the_gain_costs_least() -> None:
     empty = Configuration(())
     points = ((1.0, 0.6), (2.0, 0.78), (8.0, 0.8), (64.0, 0.81))
-    front = [Candidate(empty, price, score, 0.0, score) for price, score in points]
+    front = [RatedConfiguration(empty, price, score, 0.0, score) for price, score in points]
     assert pick_candidate(front, "best") is front[-1]
     assert pick_candidate(front, "cheapest") is front[0]
     assert pick_candidate(front, "knee") is front[1]
@@ -201,7 +201,7 @@ def test_the_knee_is_what_most_of_the_gain_costs_least() -> None:
 def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
     space = space_of()
     drawn = space.draw_distinct(5, 8)
-    trials = {one: Trial(true_score(one), 1e-4) for one in drawn}
+    trials = {one: TrialScore(true_score(one), 1e-4) for one in drawn}
     beliefs = believe(space, tuple(trials), tuple(trials.values()))
 
     def price(one: Configuration) -> Cost:

@@ -10,7 +10,7 @@ import pytest
 
 from paretune import methods
 from paretune.search.auto import PROPOSALS_PREFIX, recall_batch
-from paretune.search.schedule import Cost, History, Schedule, Trial
+from paretune.search.schedule import Cost, History, Schedule, TrialScore
 from paretune.search.space import Configuration, make_space
 from paretune.store import Store
 from paretune.study import MethodSpec
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def search(
-    store: Store | None, name: str = "a", trials: dict[Configuration, Trial] | None = None
+    store: Store | None, name: str = "a", trials: dict[Configuration, TrialScore] | None = None
 ) -> list[Configuration]:
     """A search to its end, as a process of its own replays it; ``trials``: what has ended."""
     trials = {} if trials is None else trials
@@ -41,7 +41,7 @@ def search(
         if state.finished:
             return list(state.proposed)
         for point in state.waiting:
-            trials[point] = Trial(0.5 + 0.01 * sum(map(sum, point.groups)), 0.02**2)
+            trials[point] = TrialScore(0.5 + 0.01 * sum(map(sum, point.groups)), 0.02**2)
 
 
 def round_otherwise(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -70,20 +70,20 @@ def test_another_processor_goes_on_with_the_same_search(
 
 
 def test_other_results_are_another_history(store: Store) -> None:
-    trials: dict[Configuration, Trial] = {}
+    trials: dict[Configuration, TrialScore] = {}
     first = search(store, trials=trials)
     batches = len(store.get_settings(PROPOSALS_PREFIX))
-    changed = {first[0]: Trial(0.0, 0.0, lost=True)}
+    changed = {first[0]: TrialScore(0.0, 0.0, lost=True)}
     search(store, trials=changed)
     assert len(store.get_settings(PROPOSALS_PREFIX)) > batches
-    rounded = {p: Trial(t.score, t.variance * (1 + 1e-12)) for p, t in trials.items()}
+    rounded = {p: TrialScore(t.score, t.variance * (1 + 1e-12)) for p, t in trials.items()}
     before = store.get_settings(PROPOSALS_PREFIX)
     assert search(store, trials=rounded) == first and store.get_settings(PROPOSALS_PREFIX) == before
 
 
 def test_the_first_batch_that_is_kept_stays(store: Store) -> None:
     first, second = list(SPACE.everywhere())[:2]
-    history = ((first,), (Trial(0.5, 0.01),))
+    history = ((first,), (TrialScore(0.5, 0.01),))
 
     def late() -> list[Configuration]:
         """Of a process that proposes while another one keeps its batch."""

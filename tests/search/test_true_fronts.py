@@ -9,12 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paretune import run
-from paretune.store import Store
-from paretune.study import Study
-from paretune.testing.tiny_tasks import tiny_task
-from paretune.verbs.report import load_results
-
 
 def cell(method: str, score: float, parameters: int, name: str = "auto") -> Any:
     values = score + np.linspace(-0.3, 0.3, 41)[None]
@@ -53,36 +47,3 @@ def test_a_search_is_its_front_and_differences_are_paired(monkeypatch: pytest.Mo
     assert first.endswith(f"against random (+{gap:.3f}, +{gap:.3f})") and "against" not in second
     first, second = search.describe_task("routing", [areas], "tpe")
     assert "against" not in first and second.endswith("against tpe")
-
-
-@pytest.mark.slow
-def test_the_trials_of_each_search_are_found_in_the_store(
-    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With ``precision: auto``, which the store resolves: a run of another precision is another."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
-    import search
-
-    small = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 0.5}
-    small |= {"controls": False}
-    study = Study.parse(
-        {
-            "study": "tiny",
-            "tasks": [tiny_task(tmp_path / "data").model_dump(exclude_none=True)],
-            "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
-            "methods": [
-                {**small, "label": "improvement"},
-                {**small, "label": "random", "sampler": "random"},
-            ],
-            "protocol": {"seeds": [1], "folds": 1, "outer": "split", "keep_weights": 0},
-            "training": {"max_steps": 2, "batch_size": 4, "max_length": 16},
-        }
-    )
-    run(study, store=tmp_path / "store", workers=1)
-    results = load_results(study, tmp_path / "store")
-    with Store.open(tmp_path / "store") as store:
-        seconds = search.sum_seconds(results, store, study.tasks[0].key)
-    assert set(seconds) == {"improvement", "random"}
-    trained = [record.train_seconds for record in results.records if record.run.stage == "tune"]
-    assert 0 < max(trained) <= max(seconds.values()) <= sum(trained) + 1e-6
-    assert min(seconds.values()) > 0

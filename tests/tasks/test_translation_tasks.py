@@ -13,7 +13,6 @@ import pytest
 
 from paretune.data import hub
 from paretune.errors import DataError, StudyError
-from paretune.planning.prepare import read_dataset
 from paretune.study import Run, Study, TaskSpec
 from paretune.tasks import hub_source, load_dataset, pin_dataset
 from paretune.training.caches import ProcessCache
@@ -225,8 +224,8 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     monkeypatch.setattr(datasets, "load_dataset", loaded)
     spec = rsdo(None)
     with pytest.raises(DataError, match="downloads need --online"):
-        read_dataset(spec, ProcessCache())
-    data = read_dataset(spec, ProcessCache(), offline=False)
+        ProcessCache().dataset(pin_dataset(spec))
+    data = ProcessCache().dataset(pin_dataset(spec, offline=False))
     assert requests == [("cjvt/rsdo4_en_sl", "refs/convert/parquet")]
     assert (len(data.train), len(data.test)) == (32, 8)
     pinned = pin_dataset(spec)

@@ -25,29 +25,28 @@ from paretune.analysis.learning_rates import (
 )
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods import baselines
+from paretune.objectives import Objective
 from paretune.store.record import Record, RunStatus
 from paretune.study import MethodSpec, OuterFold, Run, Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 
 
-def model_free_baselines(task: TaskSpec) -> tuple[str, ...]:
+def model_free_baselines(task: TaskSpec, objective: Objective) -> tuple[str, ...]:
     """The names of a task's baselines without a model."""
-    objective = objective_of(task)
     return objective.baselines + (objective.tabular_baselines if task.features else ())
 
 
-def methods_with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
-    """The study's methods that use a model, and the probe that is always run on each model.
+def methods_with_probe(study: Study, objective: Objective) -> list[MethodSpec]:
+    """The study's methods that use a model, and the probe of a task that is run on each model.
 
     Planning knows the models, and which further baselines stand beside them
     (:class:`paretune.planning.prepare.PreparedStudy`).
     """
-    probe = objective_of(task).probe
     with_model = baselines.WITH_MODEL
     specs = [m for m in study.all_methods if m.name in with_model or m.name not in baselines.NAMES]
-    if not any(m.name == probe for m in specs):
-        specs.append(MethodSpec(name=probe))
+    if not any(m.name == objective.probe for m in specs):
+        specs.append(MethodSpec(name=objective.probe))
     return specs
 
 
@@ -121,14 +120,15 @@ def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], 
             planned.setdefault(run.cell[:2], {})[run.method.key] = run.method
     keys: dict[tuple[str, str, str], str] = {}
     for task in study.tasks:
-        methods = methods_with_probe(study, task)
+        objective = objective_of(task)
+        methods = methods_with_probe(study, objective)
         probes = [m for m in methods if m.name in baselines.WITH_MODEL]
         for model in study.models:
             # The probes last, among the baselines, wherever the study names them.
             on_model = _baselines_on_model(probes, planned.get((task.key, model.key), {}))
             for method in (*(m for m in methods if m not in probes), *on_model):
                 keys[(task.key, model.key, method.key)] = method.name
-        for name in model_free_baselines(task):
+        for name in model_free_baselines(task, objective):
             keys[(task.key, NO_MODEL, name)] = name
     return keys
 

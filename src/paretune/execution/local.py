@@ -33,7 +33,7 @@ _TAIL_BYTES = 4000
 
 
 @dataclass(frozen=True)
-class _Worker:
+class _WorkerProcess:
     process: subprocess.Popen[bytes]
     owner: str
     settings: WorkerSettings
@@ -54,7 +54,7 @@ class WorkerPool:
     folder: Path
     study_hash: str
     command: Sequence[str] = WORKER
-    workers: list[_Worker] = field(default_factory=list, init=False)
+    workers: list[_WorkerProcess] = field(default_factory=list, init=False)
     _stop_requested: set[str] = field(default_factory=set, init=False)
 
     def start(self, settings: WorkerSettings) -> None:
@@ -70,7 +70,7 @@ class WorkerPool:
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops them gently
         )
         owner = owner_of(process.pid, identify_device(settings.device))
-        self.workers.append(_Worker(process, owner, settings, log))
+        self.workers.append(_WorkerProcess(process, owner, settings, log))
 
     def reap(self) -> list[WorkerExit]:
         """Workers that have ended since the last call, other than those that were asked to."""

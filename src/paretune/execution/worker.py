@@ -182,11 +182,11 @@ def run_worker(
         DeviceLostError: a CUDA error ended what this process can do.
     """
     with Leases(store, settings.lease_seconds, stop) as leases:
-        _Worker(store, study_hash, executor, stop, settings, leases).run()
+        _WorkerLoop(store, study_hash, executor, stop, settings, leases).run()
 
 
 @dataclass
-class _Worker:
+class _WorkerLoop:
     """``in_hand``: the claims of the runs that it executes now: one, or those of a fleet."""
 
     store: WorkerStorage

@@ -35,7 +35,7 @@ from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.encoding import decode_predictions
 from paretune.store.record import Record
-from paretune.study import Answer, Generation, Readout, Run, paths
+from paretune.study import Answer, Generation, Readout, Run, specs
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.passes import Compute
@@ -47,7 +47,7 @@ TOLERANCE = 1e-3
 FORMAT = 2
 """Version of ``paretune.json``."""
 PATH_KEYS = {
-    "task": (*paths.PATH_KEYS, "dataset"),
+    "task": (*specs.PATH_KEYS, "dataset"),
     "generation": ("bertscore_model",),
     "forgetting": ("text",),
 }

@@ -18,7 +18,7 @@ from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
 from paretune.objectives.readouts import for_readout
-from paretune.planning.prepare import PreparedStudy, find_source
+from paretune.planning.prepare import PreparedStudy
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import prepare_metrics
@@ -55,7 +55,7 @@ def check_optional_metrics(
         if not generation.metrics:
             continue
         if generation.bertscore_model is not None:
-            find_source(ModelSpec(name=generation.bertscore_model), caches, offline=offline)
+            caches.source(ModelSpec(name=generation.bertscore_model), offline=offline)
         if dataset.objective.generates:
             prepare_metrics(generation, dataset.language, caches)
 
@@ -96,17 +96,19 @@ def check_splits(runs: Iterable[Run], caches: ProcessCache) -> None:
 
 @dataclass(frozen=True)
 class DryStep:
-    """The result of a dry step.
+    """One training step of a cell.
 
     Attributes:
         summary: what is trained (``in 24 layers, 147,456 method + 148,995 head parameters``), or
-            that the first step is not finite.
-        text_tokens: tokens of a sequence that are left for the text.
+            that the first step is not finite; "" after an error.
+        findings: texts that are truncated because the method leaves them fewer positions.
+        error: None where it went well.
     """
 
+    run: Run
     summary: str
-    text_tokens: int
-    virtual_tokens: int
+    findings: tuple[Finding, ...] = ()
+    error: ParetuneError | None = None
 
 
 def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DryStep:
@@ -119,10 +121,11 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     """
     parts = caches.parts(run)
     dataset = caches.dataset(run.task)
+    outline = caches.outline(run.model, dataset, readout=run.readout)
     if methods.configure_method(run.method).trains is Trains.NOTHING:
         # No step to try, and weights may take minutes to read and to quantise.
-        outline = caches.outline(run.model, dataset, readout=run.readout)
-        return DryStep("trains nothing", usable_length(run, outline, 0), 0)
+        room = usable_length(run, outline, 0)
+        return DryStep(run, "trains nothing", _find_truncations(run, outline, caches, room, 0))
     objective = caches.objective(run)
     loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
     prepared = prepare(run, loaded, device)
@@ -157,14 +160,38 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
         places = f"in {adapters} layers, " if adapters else ""
         places += f"{virtual_tokens} virtual tokens, " if virtual_tokens else ""
         summary = f"{places}{method:,} method + {head:,} head parameters"
-        return DryStep(summary, prepared.max_length, virtual_tokens)
     except DivergedError as error:
-        return DryStep(str(error), prepared.max_length, virtual_tokens)
+        summary = str(error)
     finally:
         loaded.model.eval()
         prepared.undo()
         if prepared.method.trains is Trains.EVERYTHING:
             caches.drop_model()
+    room = prepared.max_length
+    return DryStep(run, summary, _find_truncations(run, outline, caches, room, virtual_tokens))
+
+
+def _find_truncations(
+    run: Run, outline: LoadedModel, caches: ProcessCache, room: int, virtual_tokens: int
+) -> tuple[Finding, ...]:
+    """Texts that are truncated with this method, but not without its virtual tokens.
+
+    ``room``: tokens of a sequence that are left for the text.
+    """
+    if room >= _text_length(run.training.max_length, outline):
+        return ()
+    dataset, count = caches.dataset(run.task), caches.objective(run).text_lengths
+    what = (
+        f"{run.method.key}: {virtual_tokens} virtual tokens leave {room} of "
+        f"{outline.anatomy.max_length} positions for the text. "
+    )
+    remedy = "Use fewer virtual tokens, or compare it knowing that it reads less."
+    return tuple(
+        replace(finding, code="less-room", what=what + finding.what, remedy=remedy)
+        for finding in audit_truncation(
+            dataset, outline.tokenizer, room, outline.direction.prefix, count
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -206,22 +233,6 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
     return DirectionLosses(requested, backwards, len(pairs))
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """Outcome of one cell's dry step.
-
-    Attributes:
-        summary: what was trained; "" after an error.
-        error: None where it went well.
-        findings: texts that are truncated because the method leaves them fewer positions.
-    """
-
-    run: Run
-    summary: str
-    error: ParetuneError | None
-    findings: tuple[Finding, ...] = ()
-
-
 def find_truncations(
     prepared: PreparedStudy, task: TaskSpec, model: ModelSpec
 ) -> Iterator[Finding]:
@@ -247,42 +258,18 @@ def find_truncations(
 
 def run_dry_steps(
     prepared: PreparedStudy, runs: Iterable[Run], device: str = "cpu"
-) -> Iterator[DryRun]:
+) -> Iterator[DryStep]:
     """One step of every method on every model on every task of the study.
 
     Args:
         runs: of the whole study: each cell's cost is tried.
     """
     for run in runs:
-        if run.stage != "cost" or not isinstance(methods.get(run.method.name), methods.Method):
-            continue
-        try:
-            stepped = take_dry_step(run, prepared.caches, device)
-            findings = tuple(_find_extra_truncations(run, stepped, prepared.caches))
-            yield DryRun(run, stepped.summary, None, findings)
-        except ParetuneError as error:
-            yield DryRun(run, "", error)
-
-
-def _find_extra_truncations(run: Run, stepped: DryStep, caches: ProcessCache) -> Iterator[Finding]:
-    """Texts that are truncated with this method, but not without its virtual tokens."""
-    dataset = caches.dataset(run.task)
-    loaded = caches.outline(run.model, dataset, readout=run.readout)
-    if stepped.text_tokens >= _text_length(run.training.max_length, loaded):
-        return
-    count = caches.objective(run).text_lengths
-    prefix = loaded.direction.prefix
-    for finding in audit_truncation(dataset, loaded.tokenizer, stepped.text_tokens, prefix, count):
-        what = (
-            f"{run.method.key}: {stepped.virtual_tokens} virtual tokens leave "
-            f"{stepped.text_tokens} of {loaded.anatomy.max_length} positions for the text. "
-        )
-        yield replace(
-            finding,
-            code="less-room",
-            what=what + finding.what,
-            remedy="Use fewer virtual tokens, or compare it knowing that it reads less.",
-        )
+        if run.stage == "cost" and isinstance(methods.get(run.method.name), methods.Method):
+            try:
+                yield take_dry_step(run, prepared.caches, device)
+            except ParetuneError as error:
+                yield DryStep(run, "", error=error)
 
 
 def _text_length(max_length: int, loaded: LoadedModel) -> int:

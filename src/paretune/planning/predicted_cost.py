@@ -9,7 +9,7 @@ GPU, whose steps wait for launches more than for products, it is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -129,9 +129,11 @@ class CostPredictor:
 
     def fit(self, records: Sequence[Record]) -> None:
         """Fit the prediction to the runs that have ended."""
+        name = query_gpu(self._device).name if self._device.startswith("cuda") else ""
+        device = f"{self._device.split(':')[0]} {name}".rstrip()  # of GPUs, the same model
         by_model: dict[str, list[tuple[Record, ComputeCost]]] = {}
         for record in records:
-            if record.run.model != NO_MODEL and _ran_on_device(record, self._device):
+            if record.run.model != NO_MODEL and (device_of(record) or "cpu") == device:
                 by_model.setdefault(record.run.model.key, []).append(
                     (record, self.predict_work(record.run))
                 )
@@ -159,8 +161,15 @@ class CostPredictor:
             of_precision = partial(
                 self._speed.predict_step_seconds, precision=run.training.precision
             )
+            answered = estimate_evaluation_cost(
+                run,
+                self.open_outline(run).shape,
+                self._text_lengths(run),
+                self._count_choices(run),
+                self._mean_scored(run),
+            )
             seconds = steps * of_precision(work)
-            seconds += self.count_evaluated(run) * of_precision(self._predict_evaluation(run))
+            seconds += self.count_evaluated(run) * of_precision(answered)
             basis = "operation counts and this machine's measured speed"
         if run.stage == "cost" and seconds is not None:
             shortest = MIN_PROBE_STEPS * seconds / steps  # however long they take
@@ -200,24 +209,20 @@ class CostPredictor:
             limit: never more.
             budget_bytes: for what they hold beside the model and one pass.
         """
-        if run.model == NO_MODEL or run.stage == "cost" or run.learning_rate is None:
-            return 1, False
-        key = (_work_key(run), limit, budget_bytes)
-        if key not in self._fleet_sizes:
-            self._fleet_sizes[key] = self._predict_fleet_size(run, limit, budget_bytes)
-        return self._fleet_sizes[key]
-
-    def _predict_fleet_size(self, run: Run, limit: int, budget_bytes: int) -> tuple[int, bool]:
-        if not can_join_fleet(run):
+        trains = run.model != NO_MODEL and run.stage != "cost" and run.learning_rate is not None
+        if not trains or not can_join_fleet(run):
             return 1, False
         model = self.open_outline(run).loaded.model
         if not can_share(model):
             return 1, False
-        train, lengths = self.caches.dataset(run.task).train, self._text_lengths(run)
-        mean = (sum(lengths) / len(lengths) + overhead_tokens(model)) * len(train[0].segments)
-        tokens = mean * min(run.training.batch_size, len(train))
-        size = count_fitting_runs(self.count_trained(run), limit, budget_bytes)
-        return size, size > 1 and fleet_pays(tokens, self._device)
+        key = (_work_key(run), limit, budget_bytes)
+        if key not in self._fleet_sizes:
+            train, lengths = self.caches.dataset(run.task).train, self._text_lengths(run)
+            mean = (sum(lengths) / len(lengths) + overhead_tokens(model)) * len(train[0].segments)
+            tokens = mean * min(run.training.batch_size, len(train))
+            size = count_fitting_runs(self.count_trained(run), limit, budget_bytes)
+            self._fleet_sizes[key] = size, size > 1 and fleet_pays(tokens, self._device)
+        return self._fleet_sizes[key]
 
     def predict_weight_bytes(self, run: Run) -> int:
         """Bytes of a run's trained tensors, stored in fp32; 0 where it needs no model."""
@@ -227,9 +232,6 @@ class CostPredictor:
         """What a run computes and keeps."""
         key = _work_key(run)
         if key not in self._works:
-            # Whoever reads an answer's text is trained on the right one alone.
-            segments = self.caches.dataset(run.task).train[0].segments
-            choices = len(segments) if run.readout == "head" else 1
             outline, trained = self.open_outline(run), self.count_trained(run)
             shape, loaded = outline.shape, outline.loaded
             storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
@@ -240,16 +242,20 @@ class CostPredictor:
             skips = run.stage != "cost" and keeps_activations(run, outline.loaded)
             part = describe_trained_part(run, outline.loaded, trained, skips_below=skips)
             self._works[key] = estimate_compute_cost(
-                run, shape, part, lengths, choices, self._device, self._mean_scored(run)
+                run,
+                shape,
+                part,
+                lengths,
+                self._count_choices(run),
+                self._device,
+                self._mean_scored(run),
             )
         return self._works[key]
 
-    def _predict_evaluation(self, run: Run) -> ComputeCost:
-        """What the forward pass of one example computes."""
+    def _count_choices(self, run: Run) -> int:
+        """Texts of an example: whoever reads an answer's text is trained on the right one alone."""
         segments = self.caches.dataset(run.task).train[0].segments
-        choices = len(segments) if run.readout == "head" else 1
-        shape, lengths = self.open_outline(run).shape, self._text_lengths(run)
-        return estimate_evaluation_cost(run, shape, lengths, choices, self._mean_scored(run))
+        return len(segments) if run.readout == "head" else 1
 
     def open_outline(self, run: Run) -> OutlinedModel:
         """The model of a run, without its weights."""
@@ -360,42 +366,38 @@ class LimitCheck:
 
         A cost without a prediction, since the measurement has failed, exceeds none.
         """
-        predict: Mapping[str, Callable[[Run], float | None]] = {
-            "parameters": self.predictor.count_trained,
-            "saved": self.predictor.predict_weight_bytes,
-            "memory": self.predict_peak_bytes,
-            "time": self.predict_seconds,
-            "inference": self.predict_latency,
-        }
-        for axis, limit in self.limits.by_axis.items():
-            cost = predict[axis](run)
-            if cost is not None and cost > limit:
-                return True
-        return False
+        limits = self.limits.by_axis.items()
+        costs = ((self._predict(axis, run), limit) for axis, limit in limits)
+        return any(cost is not None and cost > limit for cost, limit in costs)
 
-    def predict_peak_bytes(self, run: Run) -> float:
-        """Peak memory of the run's longest batch, as a cost measurement has it."""
-        work = self.predictor.predict_work(_as_cost(run))
-        residual = 0.0
-        if self.measured is not None and self.measured.peak_bytes is not None:
-            counted = self.predictor.predict_work(self.measured.run)
-            residual = self.measured.peak_bytes - counted.held_bytes - counted.saved_bytes
-        return work.held_bytes + work.saved_bytes + residual
-
-    def predict_seconds(self, run: Run) -> float | None:
-        """Of training one run alone, each step as long as the solo measurement's."""
-        if self.measured is None or self.measured.median_step_seconds is None:
+    def _predict(self, axis: str, run: Run) -> float | None:
+        """Of a run that trains alone, each step as long as the measurement's of its work."""
+        predictor, measured = self.predictor, self.measured
+        if axis == "parameters":
+            return predictor.count_trained(run)
+        if axis == "saved":
+            return predictor.predict_weight_bytes(run)
+        work = predictor.predict_work(run.model_copy(update={"stage": "cost"}))
+        counted = work.held_bytes + work.saved_bytes
+        if measured is None:
+            return counted if axis == "memory" else None
+        reference = predictor.predict_work(measured.run)
+        if axis == "memory":
+            peak_bytes = measured.peak_bytes
+            if peak_bytes is None:
+                return counted
+            return counted + peak_bytes - reference.held_bytes - reference.saved_bytes
+        if axis == "time":
+            step_seconds = measured.median_step_seconds
+            if step_seconds is None:
+                return None
+            return (
+                predictor.count_steps(run) * step_seconds * (work.operations / reference.operations)
+            )
+        inference = measured.measured.get("inference")
+        if inference is None:
             return None
-        measured = self.predictor.predict_work(self.measured.run).operations
-        share = self.predictor.predict_work(_as_cost(run)).operations / measured
-        return self.predictor.count_steps(run) * self.measured.median_step_seconds * share
-
-    def predict_latency(self, run: Run) -> float | None:
-        """Seconds of one example in inference, not merged."""
-        inference = None if self.measured is None else self.measured.measured.get("inference")
-        if inference is None or self.measured is None:
-            return None
-        share = self._count_passed(run) / self._count_passed(self.measured.run)
+        share = self._count_passed(run) / self._count_passed(measured.run)
         return float(inference["unmerged_seconds_per_example"]) * share
 
     def _count_passed(self, run: Run) -> int:
@@ -403,10 +405,6 @@ class LimitCheck:
         outline = self.predictor.open_outline(run)
         part = describe_trained_part(run, outline.loaded, self.predictor.count_trained(run))
         return outline.shape.backbone_parameters + part.token_parameters
-
-
-def _as_cost(run: Run) -> Run:
-    return run.model_copy(update={"stage": "cost"})
 
 
 def worker_bytes(peak_bytes: int | None) -> int:
@@ -419,9 +417,3 @@ def _work_key(run: Run) -> str:
     stage = "cost" if run.stage == "cost" else "final"
     same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "stage": stage}
     return run.model_copy(update={**same, "outer": None}).model_dump_json()
-
-
-def _ran_on_device(record: Record, device: str) -> bool:
-    """Whether it ran on the same kind of device; for GPUs, on the same model."""
-    name = query_gpu(device).name if device.startswith("cuda") else ""
-    return (device_of(record) or "cpu") == f"{device.split(':')[0]} {name}".rstrip()

@@ -6,7 +6,7 @@ depends on what has ended: :mod:`paretune.search.expand` says it, from this valu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from paretune.errors import DataError, MethodError
 from paretune.measuring.devices import Precision, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.models.quantised import require_backend
-from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import DECODER, ENCODER_DECODER, Topology, topology_of
 from paretune.objectives import Objective
@@ -39,6 +39,7 @@ from paretune.study import (
     Study,
     TaskSpec,
 )
+from paretune.study.presets import DEFAULT
 from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
@@ -75,7 +76,7 @@ class PreparedStudy:
         forgetting: the text on which a model's forgetting is measured, by the keys of task and
             model, where it can be.
         cells: those that can run, with the baselines that always stand beside the methods.
-        refused: why methods cannot train on models: the study runs without those cells.
+        refused: of methods that cannot train on models: the study runs without those cells.
         findings: of the audit of the data, where it was asked for.
         caches: data and models of this process.
         predictor: of the work of runs, by which searches count their budgets.
@@ -94,7 +95,7 @@ class PreparedStudy:
     precisions: Mapping[str, Precision]
     forgetting: Mapping[tuple[str, str], ForgettingText]
     cells: tuple[PreparedCell, ...]
-    refused: tuple[MethodError, ...]
+    refused: tuple[Finding, ...]
     findings: tuple[Finding, ...]
     caches: ProcessCache
     predictor: CostPredictor
@@ -134,11 +135,8 @@ class PreparedStudy:
         method: MethodSpec | None = None,
     ) -> Run:
         """A run of a cell; ``method``: in place of the cell's."""
-        if cell.readout == "head":
-            objective = tasks.objective_of(cell.task)
-        else:
-            dataset = self.datasets[cell.task.key]
-            objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
+        dataset = self.datasets[cell.task.key]
+        objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
         forgetting = None
         if stage == "final" and rate is not None:
             forgetting = self.forgetting.get((cell.task.key, cell.model.key))
@@ -203,12 +201,18 @@ def prepare_study(
     if errors := [str(finding) for finding in findings if finding.severity == "error"]:
         raise DataError("\n".join(errors), remedy="Fix them and rerun.")
     for model in study.models:
-        source = sources[model.key] = find_source(model, caches, offline=offline)
-        pinned_models.append(_pin_model(model, source, caches))
+        source = sources[model.key] = caches.source(model, offline=offline)
         topologies[model.key] = topology_of(load_config(source))
+        require_backend(model.quantisation, f"model {model.key}")
+        if source.revision is not None and not model.name.startswith("package:"):
+            # At the present commit of its repository on the hub.
+            model = model.model_copy(update={"revision": source.revision})
+            caches.sources[model.model_dump_json()] = source
+        pinned_models.append(model)
     for task in study.tasks:
         for method in study.all_methods:
             check_method(method, task, datasets[task.key], topologies)
+    refused = find_refused_cells(study)
     cells: list[PreparedCell] = []
     forgetting = {}
     for task in pinned_tasks:
@@ -230,36 +234,12 @@ def prepare_study(
         dict.fromkeys([*sources, NO_MODEL.key], "fp32" if precision == "auto" else precision),
         forgetting,
         tuple(cells),
-        find_refused_cells(study),
+        refused,
         tuple(findings),
         caches,
         CostPredictor(caches),
         shard,
     )
-
-
-def read_dataset(spec: TaskSpec, caches: ProcessCache, *, offline: bool = True) -> Dataset:
-    """The data of a task; fetched first when not offline.
-
-    Raises:
-        DataError: it is missing or cannot be read.
-    """
-    return caches.dataset(tasks.pin_dataset(spec, offline=offline))
-
-
-def find_source(spec: ModelSpec, caches: ProcessCache, *, offline: bool = True) -> ModelSource:
-    """The files of a model; fetched first when not offline.
-
-    Raises:
-        ModelError: it is missing, or its config is of a kind that is not supported.
-    """
-    key = spec.model_dump_json()
-    if key not in caches.sources:
-        source = resolve_source(spec, offline=offline)
-        load_config(source)
-        require_backend(spec.quantisation, f"model {spec.key}")
-        caches.sources[key] = source
-    return caches.sources[key]
 
 
 def check_method(
@@ -341,25 +321,21 @@ def possible_readouts(objective: Objective, topology: Topology) -> tuple[Readout
     return (*headless, *head) or ("head",)
 
 
-def find_refused_cells(study: Study) -> tuple[MethodError, ...]:
-    """Why methods of the study cannot train on models of it.
+def find_refused_cells(study: Study) -> tuple[Finding, ...]:
+    """A warning for each method of the study that cannot train on a model of it.
 
     Raises:
-        MethodError: no method can train on any model.
+        MethodError: no method can train on any model; or one cannot, and a preset asks for all.
     """
     pairs = [(method, model) for model in study.models for method in study.all_methods]
-    errors = tuple(e for method, model in pairs if (e := refuse_training(method, model)))
-    if pairs and len(errors) == len(pairs):
+    errors = [e for method, model in pairs if (e := refuse_training(method, model))]
+    needs_all = study.protocol.preset != DEFAULT
+    if errors and (needs_all or len(errors) == len(pairs)):
         raise errors[0]
-    return errors
-
-
-def describe_refused(errors: Iterable[MethodError]) -> list[Finding]:
-    """A warning for each method that cannot train on a model."""
-    return [
+    return tuple(
         Finding("warning", "not-possible", error.where, f"is not run: {error.what}", error.remedy)
         for error in errors
-    ]
+    )
 
 
 def refuse_training(method: MethodSpec, model: ModelSpec) -> MethodError | None:
@@ -398,7 +374,7 @@ def _list_cells(
     These are the probe of the task's kind, where the model can have it; and where the model can
     answer without training, its answers with and without solved examples.
     """
-    specs = methods_with_probe(study, task)
+    specs = methods_with_probe(study, dataset.objective)
     if possible_readouts(dataset.objective, topology)[0] != "head":
         names = {spec.name for spec in specs}
         specs += [MethodSpec(name=name) for name in WITHOUT_TRAINING if name not in names]
@@ -414,15 +390,6 @@ def _list_cells(
         else:
             cells.append(PreparedCell(task, model, spec, readout))
     return cells
-
-
-def _pin_model(spec: ModelSpec, source: ModelSource, caches: ProcessCache) -> ModelSpec:
-    """The model at the present commit of its repository on the hub."""
-    if source.revision is None or spec.name.startswith("package:"):
-        return spec
-    spec = spec.model_copy(update={"revision": source.revision})
-    caches.sources[spec.model_dump_json()] = source
-    return spec
 
 
 def choose_forgetting_text(

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from paretune import methods
 from paretune.data.split import labelled_rows
 from paretune.errors import MethodError
-from paretune.methods import ConfiguredMethod, Method, auto
+from paretune.methods import Method, auto
 from paretune.methods.core.method import LayerOptions
 from paretune.methods.core.trials import RATE_FACTORS
 from paretune.planning.predicted_cost import MEASURED_LIMITS, LimitCheck
@@ -34,12 +35,12 @@ from paretune.search.review import read_trial
 from paretune.search.schedule import (
     Batch,
     Beliefs,
-    Candidate,
     Cost,
     History,
+    RatedConfiguration,
     Schedule,
     SearchState,
-    Trial,
+    TrialScore,
     believe,
 )
 from paretune.search.space import Configuration, Space, make_space
@@ -105,10 +106,26 @@ class AutoSearch:
         Raises:
             MethodError: a member cannot be part of a search, or none of them suits the model.
         """
-        options = self.options
-        members = [_configure_member(name) for name in options.members]
+        options, suited = self.options, []
         loaded = self.prepared.predictor.open_outline(self._unit).loaded
-        suited = [member for member in members if _suits(member, loaded)]
+        for name in options.members:
+            member = methods.get(name)
+            if not isinstance(member, Method):
+                why = " trains no model."
+            elif reason := member.not_in_stack or member.first_in_stack:
+                why = f": {reason}."
+            elif not issubclass(member.options, LayerOptions):
+                why = ": it does not stand in layers that one could choose."
+            else:
+                configured = methods.configure_method(MethodSpec(name=name))
+                # A model without biases has no BitFit.
+                with suppress(MethodError):
+                    if configured.count_parameters(loaded.model, loaded.anatomy) > 0:
+                        suited.append(configured)
+                continue
+            raise MethodError(
+                f"{name}{why}", where=f"method {auto.NAME}", remedy="Remove it from members."
+            )
         if not suited:
             raise MethodError(
                 f"none of {', '.join(options.members)} suits this model.",
@@ -151,7 +168,15 @@ class AutoSearch:
             warm=() if sampler == "random" else self.warm,
             weights=self._weigh_groups(),
         )
-        return schedule.replay(self._read_trial, self._recall)
+
+        def read_result(point: Configuration) -> TrialScore | None:
+            record = self.ended.get(self._trial_of(point)[0])
+            return None if record is None else read_trial(record)
+
+        search = digest([self._digest, asdict(self.space)])
+        batches = self._memory.batches
+        recall = partial(recall_batch, self.prepared.store, search, batches)
+        return schedule.replay(read_result, recall)
 
     @property
     def finished(self) -> bool:
@@ -159,7 +184,7 @@ class AutoSearch:
         return not self.waits_for_reference and self.state.finished
 
     @cached_property
-    def front(self) -> tuple[Candidate, ...]:
+    def front(self) -> tuple[RatedConfiguration, ...]:
         """The front that it found; () before its end, or where every trial was lost."""
         return () if self._beliefs is None else self._beliefs.rank_front(self.cost_of)
 
@@ -186,25 +211,20 @@ class AutoSearch:
 
     def cost_of(self, point: Configuration) -> Cost | None:
         """What a trial costs; None where the model cannot have it, or it exceeds a limit."""
-        costs = self._memory.costs
+        costs, predictor = self._memory.costs, self.prepared.predictor
         if point not in costs:
-            costs[point] = self._predict_cost(self._trial_of(point)[1])
+            run, costs[point] = self._trial_of(point)[1], None
+            with suppress(MethodError):
+                work = predictor.predict_work(run)
+                if not self._limit_check.exceeds(run):
+                    price = {
+                        "parameters": float(predictor.count_trained(run)),
+                        "memory": float(work.held_bytes + work.saved_bytes),
+                        "time": work.operations,
+                    }[self.options.by]
+                    unit = predictor.predict_work(self._unit)
+                    costs[point] = Cost(price, work.operations / unit.operations)
         return costs[point]
-
-    def _predict_cost(self, run: Run) -> Cost | None:
-        predictor = self.prepared.predictor
-        try:
-            work = predictor.predict_work(run)
-        except MethodError:
-            return None
-        if self._limit_check.exceeds(run):
-            return None
-        price = {
-            "parameters": float(predictor.count_trained(run)),
-            "memory": float(work.held_bytes + work.saved_bytes),
-            "time": work.operations,
-        }[self.options.by]
-        return Cost(price, work.operations / predictor.predict_work(self._unit).operations)
 
     @cached_property
     def _limit_check(self) -> LimitCheck:
@@ -222,10 +242,6 @@ class AutoSearch:
             return None
         return believe(self.space, tried, trials)
 
-    def _read_trial(self, point: Configuration) -> Trial | None:
-        record = self.ended.get(self._trial_of(point)[0])
-        return None if record is None else read_trial(record)
-
     def _trial_of(self, point: Configuration) -> tuple[str, Run]:
         """The run of a configuration, with its identity."""
         trials = self._memory.trials
@@ -234,10 +250,6 @@ class AutoSearch:
             run = self._make("tune", self._rate_of(point), seed, self._to_spec(point), self.outer)
             trials[point] = self.prepared.caches.identify(run), run
         return trials[point]
-
-    def _recall(self, history: History, propose: Callable[[], Batch]) -> Batch:
-        search = digest([self._digest, asdict(self.space)])
-        return recall_batch(self.prepared.store, search, self._memory.batches, history, propose)
 
     @cached_property
     def _memory(self) -> SearchMemory:
@@ -329,31 +341,6 @@ def recall_batch(
             for values in json.loads(text)
         )
     return batches[history]
-
-
-def _configure_member(name: str) -> ConfiguredMethod:
-    """A member in its default size.
-
-    Raises:
-        MethodError: it cannot be a part of a search, and why.
-    """
-    member = methods.get(name)
-    where, remedy = f"method {auto.NAME}", "Remove it from members."
-    if not isinstance(member, Method):
-        raise MethodError(f"{name} trains no model.", where=where, remedy=remedy)
-    reason = member.not_in_stack or member.first_in_stack
-    if reason or not issubclass(member.options, LayerOptions):
-        why = reason or "it does not stand in layers that one could choose"
-        raise MethodError(f"{name}: {why}.", where=where, remedy=remedy)
-    return methods.configure_method(MethodSpec(name=name))
-
-
-def _suits(member: ConfiguredMethod, loaded: Any) -> bool:
-    """Whether it finds something in the model to train: a model without biases has no BitFit."""
-    try:
-        return member.count_parameters(loaded.model, loaded.anatomy) > 0
-    except MethodError:
-        return False
 
 
 def find_warm_start(before: Sequence[AutoSearch]) -> tuple[Configuration, ...] | None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from paretune import methods
 from paretune.analysis.cells import model_free_baselines
 from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
-from paretune.data.split import OuterDesign
 from paretune.errors import MethodError, StudyError
 from paretune.planning.prepare import PreparedCell, PreparedStudy
 from paretune.search.auto import AutoSearch, find_warm_start
@@ -133,8 +133,6 @@ def _plan_runs(
     study, shard = prepared.study, prepared.shard
     preset = load_preset(study.protocol.preset)
     if preset is not None:
-        if prepared.refused:
-            raise prepared.refused[0]
         pinned = study.model_copy(update={"tasks": prepared.tasks, "models": prepared.models})
         return [
             PlannedRun(prepared.caches.identify(run), run)
@@ -146,19 +144,16 @@ def _plan_runs(
     for task in prepared.tasks:
         free = [
             PreparedCell(task, NO_MODEL, MethodSpec(name=name))
-            for name in model_free_baselines(task)
+            for name in model_free_baselines(task, prepared.datasets[task.key].objective)
         ]
         for cell in (*free, *(cell for cell in prepared.cells if cell.task == task)):
             searched = bool(cell.method.found_by_search)
             if shard is not None and not shard.has(cell.key, searched=searched):
                 continue
-            planner = _CellPlanner(prepared, cell)
             if searched:
-                planned += _plan_search(planner, ended, searches)
-            elif cell.model == NO_MODEL:
-                planned += planner.plan_baseline()
+                planned += _plan_search(prepared, cell, ended, searches)
             else:
-                planned += planner.plan(ended if rates_chosen else None)
+                planned += _plan_cell(prepared, cell, ended if rates_chosen else None)
     if shard is not None:
         planned = [p for p in planned if p.run.stage != "cost"]
     order = {"tune": 1, "final": 2, "cost": 3}
@@ -167,8 +162,66 @@ def _plan_runs(
     return planned
 
 
+def _plan_run(
+    prepared: PreparedStudy,
+    cell: PreparedCell,
+    stage: Stage,
+    rate: float | None,
+    seed: int,
+    **options: Any,
+) -> PlannedRun:
+    """A run of the cell (:meth:`PreparedStudy.make_run`) with its identity."""
+    run = prepared.make_run(cell, stage, rate, seed, **options)
+    return PlannedRun(prepared.caches.identify(run), run)
+
+
+def _plan_cell(
+    prepared: PreparedStudy, cell: PreparedCell, ended: Mapping[str, Record] | None
+) -> list[PlannedRun]:
+    """The runs of a cell given those that have ended; with None, all that are possible."""
+    study, make = prepared.study, partial(_plan_run, prepared, cell)
+    protocol, raced = study.protocol, study.protocol.race != "off"
+    places = list(prepared.designs[cell.task.key].place_seeds(protocol.seeds))
+    if cell.model == NO_MODEL:  # one run, in cross-validation one for each fold
+        return [make("final", None, seeds[0], outer=outer) for outer, seeds in places]
+    configured = methods.configure(cell.method)
+    if isinstance(configured, methods.ConfiguredBaseline):
+        return []
+    default_rates = configured.learning_rates(prepared.topologies[cell.model.key])
+    if default_rates is None:
+        if not configured.shots:
+            # No seed, rate or training row changes anything: one answer to each row is enough.
+            once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
+            places = [(outer, [protocol.seeds[0]]) for outer in once]
+        finals = [make("final", None, s, outer=outer) for outer, seeds in places for s in seeds]
+        return [*finals, make("cost", None, protocol.seeds[0])]
+    rates = choose_learning_rates(cell.method, default_rates, protocol.trials)
+    rows = len(prepared.datasets[cell.task.key].train)
+    trials: list[PlannedRun] = []
+    finals = []
+    for outer, seeds in places:
+        # Every rate on the parts of train that take a turn as selection part.
+        tuning = [
+            make("tune", rate, protocol.tuning_seed, fold=fold, outer=outer)
+            for rate in (rates if len(rates) > 1 else ())
+            for fold in range(count_folds(study, rows) if outer is None else 1)
+        ]
+        chosen: Sequence[float] = rates
+        if tuning and ended is not None:
+            tuning = _race_rates(tuning, ended) if raced else tuning
+            results = [ended[trial.run_id] for trial in tuning if trial.run_id in ended]
+            best = None  # while trials run, or where all failed
+            if len(results) == len(tuning):
+                best = select_learning_rate(results, raced=raced).rate
+            chosen = () if best is None else (best,)
+        trials += tuning
+        finals += [make("final", rate, s, outer=outer) for rate in chosen for s in seeds]
+    return [*trials, *finals, make("cost", rates[len(rates) // 2], protocol.seeds[0])]
+
+
 def _plan_search(
-    planner: _CellPlanner,
+    prepared: PreparedStudy,
+    cell: PreparedCell,
     ended: Mapping[str, Record],
     searches: dict[tuple[str, str], list[AutoSearch]],
 ) -> list[PlannedRun]:
@@ -178,14 +231,14 @@ def _plan_search(
     these have ended. In cross-validation each outer fold has its own, and begins anew, since its
     rows may have been in the other task's trials.
     """
-    prepared, cell = planner.prepared, planner.cell
     protocol, key = prepared.study.protocol, (cell.model.key, cell.method.key)
     warm = find_warm_start(searches.get(key, ()))
     if warm is None:
         return []
+    make = partial(_plan_run, prepared, cell)
     rows = len(prepared.datasets[cell.task.key].train)
     trials, finals = [], []
-    for outer, seeds in planner.design.place_seeds(protocol.seeds):
+    for outer, seeds in prepared.designs[cell.task.key].place_seeds(protocol.seeds):
         folds = count_folds(prepared.study, rows) if outer is None else 1
         search = AutoSearch(prepared, cell, ended, protocol.trials * folds, outer, warm)
         if prepared.shard is not None and search.waits_for_reference:
@@ -200,9 +253,9 @@ def _plan_search(
             trials.append(PlannedRun(run_id, run, key if run.stage == "tune" else None))
         if (choice := search.choose()) is not None:
             spec, rate = choice
-            finals += [planner.make("final", rate, s, outer=outer, method=spec) for s in seeds]
+            finals += [make("final", rate, s, outer=outer, method=spec) for s in seeds]
             if outer is None or outer.position == 0:  # one cost for all folds
-                finals.append(planner.make("cost", rate, protocol.seeds[0], method=spec))
+                finals.append(make("cost", rate, protocol.seeds[0], method=spec))
     return [*trials, *finals]
 
 
@@ -251,67 +304,6 @@ def choose_learning_rates(spec: MethodSpec, rates: methods.Rates, trials: int) -
     return tuple(float(f"{low * ratio**i:.3g}") for i in range(trials))
 
 
-@dataclass(frozen=True)
-class _CellPlanner:
-    """Plans the runs of one task x model x method."""
-
-    prepared: PreparedStudy
-    cell: PreparedCell
-
-    @property
-    def design(self) -> OuterDesign:
-        """How the task's test rows are answered."""
-        return self.prepared.designs[self.cell.task.key]
-
-    def make(self, stage: Stage, rate: float | None, seed: int, **options: Any) -> PlannedRun:
-        """A run of the cell (:meth:`PreparedStudy.make_run`) with its identity."""
-        run = self.prepared.make_run(self.cell, stage, rate, seed, **options)
-        return PlannedRun(self.prepared.caches.identify(run), run)
-
-    def plan_baseline(self) -> list[PlannedRun]:
-        """A run of a baseline without a model, in cross-validation one for each fold."""
-        places = self.design.place_seeds(self.prepared.study.protocol.seeds)
-        return [self.make("final", None, seeds[0], outer=place) for place, seeds in places]
-
-    def plan(self, ended: Mapping[str, Record] | None) -> list[PlannedRun]:
-        """Its runs given those that have ended; with None, all that are possible."""
-        study, cell = self.prepared.study, self.cell
-        protocol, raced = study.protocol, study.protocol.race != "off"
-        configured = methods.configure(cell.method)
-        if isinstance(configured, methods.ConfiguredBaseline):
-            return []
-        default_rates = configured.learning_rates(self.prepared.topologies[cell.model.key])
-        if default_rates is None:
-            places = list(self.design.place_seeds(protocol.seeds))
-            if not configured.shots:
-                # No seed, rate or training row changes anything: one answer to each row is enough.
-                once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
-                places = [(outer, [protocol.seeds[0]]) for outer in once]
-            finals = [
-                self.make("final", None, s, outer=outer) for outer, seeds in places for s in seeds
-            ]
-            return [*finals, self.make("cost", None, protocol.seeds[0])]
-        rates = choose_learning_rates(cell.method, default_rates, protocol.trials)
-        rows = len(self.prepared.datasets[cell.task.key].train)
-        trials: list[PlannedRun] = []
-        finals = []
-        for outer, seeds in self.design.place_seeds(protocol.seeds):
-            # Every rate on the parts of train that take a turn as selection part.
-            folds = range(count_folds(study, rows) if outer is None else 1)
-            tuning = [
-                self.make("tune", rate, protocol.tuning_seed, fold=fold, outer=outer)
-                for rate in (rates if len(rates) > 1 else ())
-                for fold in folds
-            ]
-            if raced and ended is not None:
-                tuning = _race_rates(tuning, ended)
-            trials += tuning
-            chosen = _choose_rates(rates, tuning, ended, raced=raced)
-            finals += [self.make("final", r, s, outer=outer) for r in chosen for s in seeds]
-        cost = self.make("cost", rates[len(rates) // 2], protocol.seeds[0])
-        return [*trials, *finals, cost]
-
-
 def _race_rates(trials: Sequence[PlannedRun], ended: Mapping[str, Record]) -> list[PlannedRun]:
     """The trials whose folds all rates in play have reached; none after one rate is left."""
     rates = {trial.run.learning_rate for trial in trials}
@@ -325,20 +317,3 @@ def _race_rates(trials: Sequence[PlannedRun], ended: Mapping[str, Record]) -> li
         if len(rates) == 1:
             break
     return [trial for trial in trials if trial in raced]
-
-
-def _choose_rates(
-    rates: Sequence[float],
-    trials: Sequence[PlannedRun],
-    ended: Mapping[str, Record] | None,
-    *,
-    raced: bool = False,
-) -> Sequence[float]:
-    """Rates of the final runs: one; none while trials run, or where all failed; else all."""
-    if not trials or ended is None:
-        return rates
-    results = [ended[trial.run_id] for trial in trials if trial.run_id in ended]
-    if len(results) < len(trials):
-        return ()
-    rate = select_learning_rate(results, raced=raced).rate
-    return () if rate is None else (rate,)

@@ -24,7 +24,7 @@ from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.scores import score_runs
 from paretune.methods.core.method import ALL, list_layers
 from paretune.methods.core.trials import Member
-from paretune.search.schedule import Beliefs, Candidate, Cost, Trial, believe
+from paretune.search.schedule import Beliefs, Cost, RatedConfiguration, TrialScore, believe
 from paretune.search.space import Configuration, Space
 from paretune.store.record import Record
 
@@ -52,7 +52,7 @@ class SearchReview:
         importance: share of the process's variance of each group of choices, largest first.
     """
 
-    front: tuple[Candidate, ...]
+    front: tuple[RatedConfiguration, ...]
     records: tuple[Record, ...]
     importance: tuple[tuple[str, float], ...]
 
@@ -83,20 +83,20 @@ def review_search(trials: Sequence[Record], by: str = "parameters") -> SearchRev
     )
 
 
-def read_trial(record: Record) -> Trial:
+def read_trial(record: Record) -> TrialScore:
     """The selection score of a trial with its variance over the examples.
 
     One that diverged or did not fit has the metric's lowest score.
     """
     metric = assume_primary_metric([record])
     if record.is_lost or record.selection_score is None:
-        return Trial(metrics.get(metric).lowest, 0.0, lost=True)
+        return TrialScore(metrics.get(metric).lowest, 0.0, lost=True)
     if record.run_id not in _VARIANCES:
         answers, variance = record.predictions.get("selection"), 0.0
         if answers is not None:
             variance = row_variance(score_runs([answers], metric))
         _VARIANCES[record.run_id] = variance
-    return Trial(record.selection_score[0], _VARIANCES[record.run_id])
+    return TrialScore(record.selection_score[0], _VARIANCES[record.run_id])
 
 
 _VARIANCES: dict[str, float] = {}

@@ -39,7 +39,7 @@ CANDIDATES = 128
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialScore:
     """The result of one configuration.
 
     Attributes:
@@ -66,7 +66,7 @@ class Cost:
     work: float = 1.0
 
 
-History = tuple[tuple[Configuration, ...], tuple[Trial, ...]]
+History = tuple[tuple[Configuration, ...], tuple[TrialScore, ...]]
 """The configurations of a search so far, and their results."""
 Batch = Sequence[Configuration]
 CostOf = Callable[[Configuration], Cost | None]
@@ -115,7 +115,7 @@ class Schedule:
 
     def replay(
         self,
-        result_of: Callable[[Configuration], Trial | None],
+        result_of: Callable[[Configuration], TrialScore | None],
         recall: Callable[[History, Callable[[], Batch]], Batch] = lambda _, propose: propose(),
     ) -> SearchState:
         """Replay the search from its results, up to the first batch that has not ended.
@@ -155,7 +155,7 @@ class Schedule:
             prices = np.log([cost.price for cost in costs])
             gains = expected_improvement(self._find_front(beliefs), prices, means, deviations)
             best = int(np.argmax(gains / np.array([cost.work for cost in costs])))
-            imagined = Trial(float(means[best]), float(deviations[best] ** 2) + 1e-9)
+            imagined = TrialScore(float(means[best]), float(deviations[best] ** 2) + 1e-9)
             chosen.append(candidates.pop(best))
             beliefs = beliefs.add(chosen[-1], imagined)
         return chosen
@@ -220,7 +220,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RatedConfiguration:
     """A configuration of the front.
 
     ``score``: the posterior mean, which is what is believed; ``raw``: what it scored.
@@ -245,7 +245,7 @@ class Beliefs:
 
     space: Space
     tried: tuple[Configuration, ...]
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialScore, ...]
     means: Array
     deviations: Array
     surrogate: Surrogate
@@ -254,7 +254,7 @@ class Beliefs:
         """Posterior means and standard deviations of other configurations."""
         return self.surrogate.predict(np.stack([self.space.to_features(p) for p in points]))
 
-    def add(self, point: Configuration, trial: Trial) -> Beliefs:
+    def add(self, point: Configuration, trial: TrialScore) -> Beliefs:
         """With one more result."""
         return _fit(self.space, (*self.tried, point), (*self.trials, trial), self.surrogate)
 
@@ -266,12 +266,12 @@ class Beliefs:
         """Places in ``tried`` of the front by posterior means, the cheapest first."""
         return list_front(self.list_prices(cost_of), self.means)
 
-    def rank_front(self, cost_of: CostOf) -> tuple[Candidate, ...]:
+    def rank_front(self, cost_of: CostOf) -> tuple[RatedConfiguration, ...]:
         """The front by posterior means, the cheapest first, without what was lost."""
         candidates = self._list_candidates(cost_of)
         return tuple(candidates[n] for n in self.list_front(cost_of) if n in candidates)
 
-    def rank_finalists(self, cost_of: CostOf, pick: Pick) -> tuple[Candidate, ...]:
+    def rank_finalists(self, cost_of: CostOf, pick: Pick) -> tuple[RatedConfiguration, ...]:
         """Distinct configurations that may enter the final stage, the picked one first.
 
         Then what the other picks are, the rest of the front, and all others, the best first.
@@ -285,18 +285,20 @@ class Beliefs:
             ranked += sorted(candidates, key=lambda candidate: -candidate.score)
         return tuple({candidate.configuration: candidate for candidate in ranked}.values())
 
-    def _list_candidates(self, cost_of: CostOf) -> dict[int, Candidate]:
+    def _list_candidates(self, cost_of: CostOf) -> dict[int, RatedConfiguration]:
         """All that were tried and were not lost, by their places."""
         candidates = {}
         for n, (point, trial) in enumerate(zip(self.tried, self.trials, strict=True)):
             if (cost := cost_of(point)) is not None and not trial.lost:
                 mean, deviation = float(self.means[n]), float(self.deviations[n])
-                candidates[n] = Candidate(point, cost.price, mean, deviation, trial.score)
+                candidates[n] = RatedConfiguration(point, cost.price, mean, deviation, trial.score)
         return candidates
 
 
 @lru_cache(maxsize=256)
-def believe(space: Space, tried: tuple[Configuration, ...], trials: tuple[Trial, ...]) -> Beliefs:
+def believe(
+    space: Space, tried: tuple[Configuration, ...], trials: tuple[TrialScore, ...]
+) -> Beliefs:
     """Fit the results of a search; once, though it is replayed whenever a run has ended."""
     return _fit(space, tried, trials)
 
@@ -304,7 +306,7 @@ def believe(space: Space, tried: tuple[Configuration, ...], trials: tuple[Trial,
 def _fit(
     space: Space,
     tried: tuple[Configuration, ...],
-    trials: tuple[Trial, ...],
+    trials: tuple[TrialScore, ...],
     like: Surrogate | None = None,
 ) -> Beliefs:
     features = np.stack([space.to_features(point) for point in tried])
@@ -314,7 +316,7 @@ def _fit(
     return Beliefs(space, tried, trials, means, deviations, surrogate)
 
 
-def _rank_lost_last(trials: Sequence[Trial]) -> Array:
+def _rank_lost_last(trials: Sequence[TrialScore]) -> Array:
     """Scores; a lost run says "worse than all others", not how much."""
     scores = np.array([trial.score for trial in trials])
     finished = np.array([not trial.lost for trial in trials])
@@ -323,7 +325,7 @@ def _rank_lost_last(trials: Sequence[Trial]) -> Array:
     return scores
 
 
-def pick_candidate(front: Sequence[Candidate], pick: Pick) -> Candidate:
+def pick_candidate(front: Sequence[RatedConfiguration], pick: Pick) -> RatedConfiguration:
     """One of a front: the best, the cheapest, or the knee between them.
 
     The knee is what stands farthest above the line from the cheapest to the best, over the
@@ -337,7 +339,7 @@ def pick_candidate(front: Sequence[Candidate], pick: Pick) -> Candidate:
     width = np.log(best.price / cheapest.price) or 1.0
     height = best.score - cheapest.score or 1.0
 
-    def rise_above_line(candidate: Candidate) -> float:
+    def rise_above_line(candidate: RatedConfiguration) -> float:
         share = np.log(candidate.price / cheapest.price) / width
         return float((candidate.score - cheapest.score) / height - share)
 

@@ -6,7 +6,6 @@ weights of its model and the epoch of its method's code, is its identity (:func:
 Everything that the rest of the package needs is exported here.
 """
 
-from paretune.study.identity import derive_seed, digest
 from paretune.study.protocol import (
     AUTO_OUTER_FOLDS,
     DEFAULT_COST_SECONDS,
@@ -17,7 +16,7 @@ from paretune.study.protocol import (
     Protocol,
     Training,
 )
-from paretune.study.run import OuterFold, Run, Stage, compute_run_id
+from paretune.study.run import OuterFold, Run, Stage, compute_run_id, derive_seed, digest
 from paretune.study.specs import NO_MODEL, MethodSpec, ModelSpec, Readout
 from paretune.study.study import Study
 from paretune.study.task_spec import Answer, Label, LengthNormalisation, TaskSpec

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from paretune.study.quantities import DURATION, LATENCY, SIZE
+from paretune.study.quantities import DURATION, SIZE
 from paretune.study.specs import FrozenModel
 
 MAX_COUNTS = {"tasks": 100, "models": 100, "methods": 300, "seeds": 100, "runs": 20_000}
@@ -69,9 +69,9 @@ class Protocol(FrozenModel):
     split_seed: int = 0
     as_run: bool = False
     cost_seconds: float = Field(default=DEFAULT_COST_SECONDS, ge=0)
-    keep_weights: Annotated[int, SIZE, Field(ge=0)] = 4 * 2**30
+    keep_weights: Annotated[int, SIZE.to_setting(), Field(ge=0)] = 4 * 2**30
     race: Race = "off"
-    budget: Annotated[int, DURATION, Field(gt=0)] | None = None
+    budget: Annotated[int, DURATION.to_setting(), Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Protocol:
@@ -113,11 +113,11 @@ class Limits(FrozenModel):
     ``max_latency`` (``20ms``): inference of one example. Bare numbers are bytes and seconds.
     """
 
-    max_memory: Annotated[int | None, SIZE, Field(gt=0)] = None
-    max_time: Annotated[int | None, DURATION, Field(gt=0)] = None
-    max_bytes: Annotated[int | None, SIZE, Field(gt=0)] = None
+    max_memory: Annotated[int | None, SIZE.to_setting(), Field(gt=0)] = None
+    max_time: Annotated[int | None, DURATION.to_setting(), Field(gt=0)] = None
+    max_bytes: Annotated[int | None, SIZE.to_setting(), Field(gt=0)] = None
     max_parameters: Annotated[int | None, Field(gt=0)] = None
-    max_latency: Annotated[float | None, LATENCY, Field(gt=0)] = None
+    max_latency: Annotated[float | None, DURATION.to_setting(rounds=False), Field(gt=0)] = None
 
     @property
     def by_axis(self) -> dict[str, float]:

@@ -17,6 +17,19 @@ FOUND_BY_SEARCH: Mapping[str, str] = {"auto": "methods"}
 """Methods that a search completes, with the option that it fills in."""
 NOT_OF_RUNS: Mapping[str, tuple[str, ...]] = {"auto": ("finalists", "controls")}
 """Options that say what else enters the study, and are no part of a run."""
+SHIPPED_LANGUAGES = ("sl", "en")
+"""Of the text for ``forgetting`` that comes with paretune: 40 paragraphs, each in both."""
+FILE_KEYS = (
+    *("train", "test", "test_shifted"),
+    *("train_target", "test_target", "test_shifted_target"),
+)
+PATH_KEYS = ("source", *FILE_KEYS)
+"""The keys of a task that are paths."""
+
+
+def is_path(name: str) -> bool:
+    """Whether a model or source is a folder; all else is a name of the hub or of a package."""
+    return name.startswith((".", "/", "~"))
 
 
 class FrozenModel(BaseModel):

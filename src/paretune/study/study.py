@@ -4,6 +4,7 @@ torch.
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,14 +20,27 @@ from pydantic import (
     model_validator,
 )
 
+from paretune.files import expand_home
 from paretune.study.data_frame import is_data_frame, save_data_frame
-from paretune.study.identity import digest, omit_defaults
-from paretune.study.overrides import add_environment, apply_overrides, as_entries
-from paretune.study.paths import FILE_KEYS, PATH_KEYS, PathResolver, is_path, restore_written_paths
 from paretune.study.protocol import MAX_COUNTS, Checks, Generation, Limits, Protocol, Training
-from paretune.study.run import Run
-from paretune.study.specs import FrozenModel, MethodSpec, ModelSpec, enter_search_rows
-from paretune.study.study_file import StudyFile, read_study_file
+from paretune.study.run import Run, digest, omit_defaults
+from paretune.study.specs import (
+    FILE_KEYS,
+    PATH_KEYS,
+    SHIPPED_LANGUAGES,
+    FrozenModel,
+    MethodSpec,
+    ModelSpec,
+    enter_search_rows,
+    is_path,
+)
+from paretune.study.study_file import (
+    StudyFile,
+    add_environment,
+    apply_overrides,
+    as_entries,
+    read_study_file,
+)
 from paretune.study.task_spec import TaskSpec
 from paretune.study.validation_errors import build_study_error, refuse_unusual_values
 from paretune.terminal.notebook import html_lines, html_table
@@ -217,13 +231,52 @@ class Study(FrozenModel):
         return self._typed or self.study
 
     def _resolve_paths(self, base: Path) -> Study:
-        resolver = PathResolver(base)
-        tasks = tuple(resolver.resolve_task(task) for task in self.tasks)
-        models = tuple(resolver.resolve_model(model) for model in self.models)
-        forgetting = resolver.resolve_text(self.forgetting)
-        update = {"tasks": tasks, "models": models, "forgetting": forgetting}
-        study = self.model_copy(update=update)
-        study._written_paths = resolver.written_paths
+        """With absolute paths: those of a study file are relative to it.
+
+        They are part of its hash only as they are written. So a study that is moved or copied with
+        its data is still the same study.
+        """
+        written_paths: dict[str, str] = {}
+
+        def resolve_file(value: str | None, *, stem: bool) -> str | None:
+            """``stem``: the file may be named without its extension."""
+            if value is None or Path(value).is_absolute():
+                return value
+            path = base / value
+            if not (stem or path.exists() or "." in Path(value).name):
+                return value
+            written_paths[str(path.resolve())] = posixpath.normpath(value)
+            return str(path.resolve())
+
+        def resolve_folder(name: str | None) -> str | None:
+            if name is None or not is_path(name):
+                return name
+            resolved = str((base / expand_home(name)).resolve())
+            if not name.startswith("/"):
+                # A leading dot marks a folder, not a hub name.
+                normal = posixpath.normpath(name)
+                dotted = normal if normal.startswith("..") else f"./{normal}"
+                written_paths[resolved] = name if name.startswith("~") else dotted
+            return resolved
+
+        tasks, models = [], []
+        for task in self.tasks:
+            is_stem = task.languages is not None
+            update = {key: resolve_file(getattr(task, key), stem=is_stem) for key in FILE_KEYS}
+            update["source"] = resolve_folder(task.source)
+            tasks.append(task.model_copy(update=update))
+        for model in self.models:
+            # Its label stays what it was called by.
+            label = model.key if model.label or is_path(model.name) else None
+            name = resolve_folder(model.name)
+            models.append(model.model_copy(update={"name": name, "label": label}))
+        forgetting = self.forgetting
+        if forgetting not in SHIPPED_LANGUAGES:
+            forgetting = resolve_file(forgetting, stem=True)
+        study = self.model_copy(
+            update={"tasks": tuple(tasks), "models": tuple(models), "forgetting": forgetting}
+        )
+        study._written_paths = written_paths
         return study
 
     def relocate(self, run: Run) -> Run:
@@ -251,8 +304,14 @@ class Study(FrozenModel):
         """
         # What the audit tolerates, what is kept and how long a measurement may take change no run.
         ignored: Any = {"checks": True, "protocol": {"keep_weights", "cost_seconds", "budget"}}
-        form = self.model_dump(mode="json", exclude=ignored)
-        return restore_written_paths(omit_defaults(form), self._written_paths)
+        form = omit_defaults(self.model_dump(mode="json", exclude=ignored))
+        written = self._written_paths
+        for task in form["tasks"]:
+            task |= {key: written.get(task[key], task[key]) for key in PATH_KEYS if task.get(key)}
+        for section, key in [*((model, "name") for model in form["models"]), (form, "forgetting")]:
+            if section.get(key):
+                section[key] = written.get(section[key], section[key])
+        return form
 
     @property
     def study_hash(self) -> str:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from paretune.study.specs import FrozenModel, Readout
-
-if TYPE_CHECKING:
-    pass
 
 Label = int | float
 """An index into the labels (or choices), or the number that a regression predicts."""
@@ -157,10 +154,24 @@ class TaskSpec(FrozenModel):
             raise ValueError("two labels have the same text")
         return texts
 
+    def _list_given(self, *names: str) -> list[str]:
+        """Those of these keys that the study file gives."""
+        return [name for name in names if getattr(self, name) is not None]
+
     @model_validator(mode="after")
     def _check_shape(self) -> TaskSpec:
-        self._check_languages()
-        self._check_loss_on()
+        if (self.source_lang is None) != (self.target_lang is None):
+            raise ValueError("source_lang and target_lang go together")
+        if self.source_lang is not None and self.source_lang == self.target_lang:
+            raise ValueError(f"source_lang and target_lang are both {self.source_lang}")
+        keys = self._list_given("text_pair", "choices", "features", "labels", "language")
+        if self.languages is not None and keys:
+            raise ValueError(f"a translation has no {', '.join(keys)}; remove it")
+        # Conversations have several answers, unless one prompt is written around their text.
+        if self.loss_on is not None and self.kind != "instruction":
+            raise ValueError("loss_on goes with kind: instruction")
+        if self.loss_on == "all_answers" and self.prompt is not None:
+            raise ValueError("loss_on: all_answers needs the model's chat template: remove prompt")
         if not self.has_own_data:
             self._check_built_in()
             return self
@@ -168,56 +179,28 @@ class TaskSpec(FrozenModel):
             raise ValueError("give either train: FILE or dataset: NAME, not both")
         if self.split != "published":
             raise ValueError("split goes with a built-in task; name your own parts as train, test")
-        self._check_table()
+        if self.features is not None:
+            if texts := self._list_given("text", "text_pair", "choices"):
+                raise ValueError(f"features replace {', '.join(texts)}: give one of the two")
+            if not self.features or self.label in self.features:
+                raise ValueError(
+                    "features: name the columns to predict the label from, not the label itself"
+                )
         self._check_objective()
         return self
 
-    def _check_loss_on(self) -> None:
-        """Conversations have several answers, unless one prompt is written around their text."""
-        if self.loss_on is None:
-            return
-        if self.kind != "instruction":
-            raise ValueError("loss_on goes with kind: instruction")
-        if self.loss_on == "all_answers" and self.prompt is not None:
-            raise ValueError("loss_on: all_answers needs the model's chat template: remove prompt")
-
     def _check_built_in(self) -> None:
         """A built-in task has its own files, columns and labels."""
-        names = (
+        keys = self._list_given(
             *("kind", "text", "text_pair", "choices", "question", "features", "label", "labels"),
             *("id", "group", "test", "splits", "train_target", "test_target"),
             *("test_shifted", "test_shifted_target"),
         )
-        keys = [name for name in names if getattr(self, name) is not None]
         keys += ["drop_unlabelled"] if self.drop_unlabelled else []
         if keys:
             raise ValueError(
                 f"{', '.join(keys)} belong to a task with files of its own; "
                 "add train: FILE or dataset: NAME, or remove them"
-            )
-
-    def _check_languages(self) -> None:
-        """Both languages or none; a task with two has none of the columns of other tasks."""
-        if (self.source_lang is None) != (self.target_lang is None):
-            raise ValueError("source_lang and target_lang go together")
-        if self.source_lang is not None and self.source_lang == self.target_lang:
-            raise ValueError(f"source_lang and target_lang are both {self.source_lang}")
-        if self.languages is not None:
-            names = ("text_pair", "choices", "features", "labels", "language")
-            keys = [name for name in names if getattr(self, name) is not None]
-            if keys:
-                raise ValueError(f"a translation has no {', '.join(keys)}; remove it")
-
-    def _check_table(self) -> None:
-        """Features take the place of a text."""
-        if self.features is None:
-            return
-        texts = [k for k in ("text", "text_pair", "choices") if getattr(self, k) is not None]
-        if texts:
-            raise ValueError(f"features replace {', '.join(texts)}: give one of the two")
-        if not self.features or self.label in self.features:
-            raise ValueError(
-                "features: name the columns to predict the label from, not the label itself"
             )
 
     def _check_objective(self) -> None:

@@ -183,9 +183,8 @@ def refuse_unusual_values(
     elif isinstance(values, str) and any("\ud800" <= c <= "\udfff" for c in values):
         what = "half a surrogate pair (\\ud800 to \\udfff) is not a character"
     if what:
-        where = ": ".join(filter(None, (_find_line(place, file, overrides)[1],
-                                        _describe_place(place, file))))  # fmt: skip
-        raise StudyError(f"{what}.", where=where)
+        line, at = _find_line(place, file, overrides)[1], _describe_place(place, file)
+        raise StudyError(f"{what}.", where=": ".join(filter(None, (line, at))))
     for key, value in items:
         refuse_unusual_values(key, file, overrides, place)
         refuse_unusual_values(value, file, overrides, (*place, key))

@@ -15,7 +15,7 @@ from paretune.data.example import Example
 from paretune.data.rows import EXTENSIONS, read_bytes, read_rows, read_text
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
-from paretune.study.paths import SHIPPED_LANGUAGES
+from paretune.study.specs import SHIPPED_LANGUAGES
 from paretune.tasks.samples import SAMPLES_FOLDER
 from paretune.tasks.target_texts import load_pairs
 

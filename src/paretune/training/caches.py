@@ -68,11 +68,15 @@ class ProcessCache:
             self.datasets[key] = load_task(spec)
         return self.datasets[key]
 
-    def source(self, spec: ModelSpec) -> ModelSource:
-        """The model's files; never from the network."""
+    def source(self, spec: ModelSpec, *, offline: bool = True) -> ModelSource:
+        """The model's files; fetched first when not offline.
+
+        Raises:
+            ModelError: they are missing or cannot be used.
+        """
         key = spec.model_dump_json()
         if key not in self.sources:
-            self.sources[key] = resolve_source(spec, offline=True)
+            self.sources[key] = resolve_source(spec, offline=offline)
         return self.sources[key]
 
     def identify(self, run: Run) -> str:

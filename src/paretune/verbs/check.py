@@ -232,12 +232,11 @@ def _check_cells(
     from paretune.measuring.devices import resolve_devices
     from paretune.planning import checks
     from paretune.planning.checks import run_dry_steps
-    from paretune.planning.prepare import describe_refused, find_refused_cells, prepare_study
+    from paretune.planning.prepare import find_refused_cells, prepare_study
     from paretune.search.expand import expand_study
 
     def find_refused() -> Checked:
-        findings = tuple(describe_refused(find_refused_cells(usable)))
-        return "some cells are not possible", findings
+        return "some cells are not possible", find_refused_cells(usable)
 
     def check_metrics() -> Checked:
         tested = [datasets[task.key] for task in usable.tasks]
@@ -317,13 +316,14 @@ def _describe_model(
 ) -> Checked:
     """Find a model and read its weights, and enter its topology."""
     from paretune.models.load import require_finite_weights
+    from paretune.models.quantised import require_backend
     from paretune.models.structure.heads import load_config
     from paretune.models.structure.topology import topology_of
-    from paretune.planning.prepare import find_source
 
-    source = find_source(spec, caches, offline=offline)
+    source = caches.source(spec, offline=offline)
     require_finite_weights(source)
-    topologies[spec.key] = topology_of(load_config(caches.source(spec)))
+    topologies[spec.key] = topology_of(load_config(source))
+    require_backend(spec.quantisation, f"model {spec.key}")
     revision = f" at {source.revision}" if source.revision else ""
     notes = "".join(f"; {note}" for note in source.notes)
     return f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}", ()

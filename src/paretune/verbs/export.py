@@ -120,8 +120,8 @@ def export(
     from paretune.exporting.restore import TaskSignature, load_or_retrain
     from paretune.files import make_file_name
     from paretune.models.sources.resolve import is_local_folder, remember_path
-    from paretune.planning.prepare import find_source, read_dataset
     from paretune.store import Store
+    from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
     from paretune.verbs.recommend import parse_budget
     from paretune.verbs.report import load_results
@@ -147,9 +147,9 @@ def export(
             opened,
             results.study,
             run.task,
-            lambda spec: read_dataset(spec, caches, offline=offline),
+            lambda spec: caches.dataset(pin_dataset(spec, offline=offline)),
         )
-    source = find_source(run.model, caches, offline=offline)
+    source = caches.source(run.model, offline=offline)
     signature = TaskSignature.of(run, dataset)
     form = export_selection.select_form(form, explain_forms(run, signature, source), run)
     target = Path("exports", results.study.study, make_file_name(*run.cell))

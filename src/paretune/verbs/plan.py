@@ -362,7 +362,7 @@ def plan(
     from paretune.measuring.machine import MachineSpeed
     from paretune.planning import checks
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.prepare import describe_refused, prepare_study
+    from paretune.planning.prepare import prepare_study
     from paretune.search import race
     from paretune.search.auto import describe_searches
     from paretune.store import Store
@@ -419,7 +419,7 @@ def plan(
         memory_limits=explain_memory(settings, run_bytes),
         precision=prepared.describe_precisions(),
         too_large=tuple(explain_too_large(coming, predictor, settings)),
-        impossible=tuple(describe_refused(prepared.refused)),
+        impossible=prepared.refused,
         given_up=tuple(predict(run, done=False) for run in run_plan.given_up),
         searches=tuple(describe_searches(prepared, [predicted.run for predicted in runs])),
     )

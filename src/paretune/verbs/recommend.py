@@ -10,7 +10,7 @@ import typer
 
 from paretune.errors import StudyError
 from paretune.study import Limits
-from paretune.study.quantities import parse_duration, parse_points, parse_size
+from paretune.study.quantities import DURATION, POINTS, SIZE
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import load_results
 from paretune.verbs.result import ResultList
@@ -144,10 +144,10 @@ def parse_budget(
         )
     limits = {axis: of_study.by_axis[axis] for axis in AXES if axis in of_study.by_axis}
     if max_memory is not None:
-        limits["memory"] = parse_size(max_memory, "--max-memory")
+        limits["memory"] = SIZE.parse(max_memory, "--max-memory")
     if max_time is not None:
-        limits["time"] = parse_duration(max_time, "--max-time")
+        limits["time"] = DURATION.parse(max_time, "--max-time")
     if max_bytes is not None:
-        limits["saved"] = parse_size(max_bytes, "--max-bytes")
-    points = WITHIN_POINTS if within is None else parse_points(within, "--within")
+        limits["saved"] = SIZE.parse(max_bytes, "--max-bytes")
+    points = WITHIN_POINTS if within is None else POINTS.parse(within, "--within")
     return Budget(limits, points, axis, proven)

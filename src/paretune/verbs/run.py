@@ -15,7 +15,7 @@ import typer
 from paretune.errors import ParetuneError, RunsFailedError, StudyError
 from paretune.planning.shard import Shard
 from paretune.study import NO_MODEL, Run, Study
-from paretune.study.quantities import parse_duration
+from paretune.study.quantities import DURATION
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
 from paretune.verbs.options import (
@@ -182,7 +182,7 @@ def run(
     check_executor(executor, address)
     share = None if shard is None else Shard.parse(shard)
     study = study_input.load_study(study)
-    seconds = None if budget is None else parse_duration(budget, "--budget")
+    seconds = None if budget is None else DURATION.parse(budget, "--budget")
     if share is None:
         seconds = study.protocol.budget if seconds is None else seconds
     elif seconds is None:
@@ -300,11 +300,11 @@ def open_study(
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
     from paretune.planning import checks
-    from paretune.planning.prepare import describe_refused, prepare_study
+    from paretune.planning.prepare import prepare_study
     from paretune.store import Store
 
     prepared = prepare_study(study, offline=offline, shard=shard, audited=True)
-    _show([*prepared.findings, *describe_refused(prepared.refused)], observer)
+    _show([*prepared.findings, *prepared.refused], observer)
     if notes := sum(finding.severity == "note" for finding in prepared.findings):
         observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
     checks.check_optional_metrics(
@@ -338,7 +338,6 @@ def plan_first_runs(
     from paretune.measuring.machine import MachineSpeed
     from paretune.planning import checks
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.prepare import describe_refused
     from paretune.search import expand, race
     from paretune.verbs.stored_audit import find_damaged_trials, save_findings, save_trained_data
 
@@ -358,8 +357,7 @@ def plan_first_runs(
         )
     settings = shlex.join(study.overrides)
     opened.save_study(study.study_hash, study.study, settings, study.canonical_form())
-    impossible = describe_refused(prepared.refused)
-    save_findings(opened, study.study_hash, [*prepared.findings, *impossible])
+    save_findings(opened, study.study_hash, [*prepared.findings, *prepared.refused])
     save_trained_data(opened, study, prepared.datasets)
     if stale := expand.leave_out_stale_runs(prepared, opened):
         observer.note(

@@ -20,7 +20,8 @@ from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.errors import DataError
 from paretune.files import expand_home
 from paretune.store import Record, Store
-from paretune.study import Study, TaskSpec, paths
+from paretune.study import Study, TaskSpec
+from paretune.study.specs import FILE_KEYS
 from paretune.tasks import load_dataset
 from paretune.terminal.plural import pluralise
 
@@ -122,7 +123,7 @@ def hash_files(task: TaskSpec) -> dict[str, tuple[Path, str]]:
     Of a stem these are the files of its languages, of a zip's member the zip.
     """
     files = {}
-    for key in paths.FILE_KEYS:
+    for key in FILE_KEYS:
         if (value := getattr(task, key)) is None:
             continue
         outer = value.partition("::")[0]

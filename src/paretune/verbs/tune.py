@@ -21,7 +21,7 @@ from paretune.errors import ParetuneError, StudyError
 from paretune.files import make_file_name
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
-from paretune.study.quantities import parse_duration, parse_size
+from paretune.study.quantities import DURATION, SIZE
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.new import draft_study
 from paretune.verbs.options import (
@@ -204,9 +204,9 @@ def tune(
     from paretune.tasks import load_dataset
 
     started = time.monotonic()
-    seconds = None if budget is None else parse_duration(budget, "--budget")
+    seconds = None if budget is None else DURATION.parse(budget, "--budget")
     if max_memory is not None:
-        parse_size(max_memory, "--max-memory")  # before hours of training, not after them
+        SIZE.parse(max_memory, "--max-memory")  # before hours of training, not after them
     tell = tell or default_tell(quiet=quiet)
     if isinstance(data, Path | str):
         path = Path(data)

@@ -67,7 +67,8 @@ def _expand_tasks(study: Study) -> Iterator[Run]:
             "split": of_task.get("split", spec.split),
         }
         task = spec.model_copy(update=changes)
-        for name in model_free_baselines(task):
+        objective = objective_of(task)
+        for name in model_free_baselines(task, objective):
             yield _make_run(
                 study,
                 "final",
@@ -78,7 +79,7 @@ def _expand_tasks(study: Study) -> Iterator[Run]:
                 settings["training"],
             )
         for model in study.models:
-            for method in methods_with_probe(study, task):
+            for method in methods_with_probe(study, objective):
                 if method.name not in settings["methods"]:
                     raise StudyError(
                         f"protocol paper has no method {method.name}.",

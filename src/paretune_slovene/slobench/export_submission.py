@@ -99,8 +99,8 @@ def export_slobench(
     from paretune.analysis.cells import group_into_cells
     from paretune.exporting import restore
     from paretune.exporting.folder import atomic_folder, check_target
-    from paretune.planning.prepare import find_source, read_dataset
     from paretune.store import Store
+    from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
     from paretune.verbs.report import load_results
     from paretune_slovene.slobench import superglue_submission, translation_submission
@@ -134,9 +134,9 @@ def export_slobench(
             restore.check_weights_kept(trained, opened)
     caches = ProcessCache()
     for run in selected.values():
-        read_dataset(run.record.run.task, caches, offline=not online)
+        caches.dataset(pin_dataset(run.record.run.task, offline=not online))
         if not run.baseline:
-            find_source(run.record.run.model, caches, offline=not online)
+            caches.source(run.record.run.model, offline=not online)
     # Everything that can be refused is refused before anything is computed.
     releases = []
     if superglue:

@@ -16,7 +16,7 @@ from paretune.execution.cluster.assignment import (
     Event,
     Failed,
     Learned,
-    Progress,
+    ProgressReport,
     TaskEnded,
 )
 from paretune.execution.cluster.executor import ClusterExecutor
@@ -143,7 +143,7 @@ def test_a_lost_run_goes_on_elsewhere_from_what_it_sent_however_often(tmp_path):
     def lose(step: int) -> Answer:
         def answer(assignment: Assignment) -> list[Event]:
             (run_id,) = assignment.runs
-            sent = Progress(run_id, {"step": 3}, b"%d" % step)
+            sent = ProgressReport(run_id, {"step": 3}, b"%d" % step)
             return [sent, TaskEnded(assignment.number, "10.0.0.7", lost=True)]
 
         return answer
@@ -163,7 +163,7 @@ def test_what_a_task_sends_after_its_node_was_given_up_changes_nothing(tmp_path)
 
     def end_twice(assignment: Assignment) -> list[Event]:
         late = Done("run000", Outcome({"outcome": "collapsed"}))
-        return [*end_all(assignment), late, Progress("run000", {}, b"late"), TaskEnded(1)]
+        return [*end_all(assignment), late, ProgressReport("run000", {}, b"late"), TaskEnded(1)]
 
     store = a_store(tmp_path, runs(1))
     assert drive(store, ScriptedCluster(lose, end_twice)).outcomes == {"ok": 1}
@@ -212,7 +212,7 @@ def test_a_node_that_can_execute_nothing_ends_the_study_with_its_name(tmp_path):
 def test_an_interrupt_gives_all_runs_back_with_their_checkpoints(tmp_path):
     store = a_store(tmp_path, runs(3))
     cluster = ScriptedCluster(*[lambda assignment: []] * 2)
-    cluster.at_stop = [Progress("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
+    cluster.at_stop = [ProgressReport("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
 
     class Interrupting(RecordingObserver):
         def update(self, snapshot):
@@ -233,7 +233,7 @@ def test_an_interrupt_gives_all_runs_back_with_their_checkpoints(tmp_path):
 def test_at_the_deadline_all_runs_are_given_back_with_their_checkpoints(tmp_path):
     store, observer = a_store(tmp_path, runs(3)), RecordingObserver()
     cluster = ScriptedCluster(*[lambda assignment: []] * 2)
-    cluster.at_stop = [Progress("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
+    cluster.at_stop = [ProgressReport("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
     summary = drive(store, cluster, observer, deadline=time.monotonic() + 0.5)
     assert (summary.total, summary.ended) == (3, 0) and cluster.calls == ["stop"]
     assert [s.state for s in store.load_statuses(STUDY)] == ["todo"] * 3

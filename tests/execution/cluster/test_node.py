@@ -18,7 +18,7 @@ from paretune.execution.cluster.assignment import (
     Assignment,
     Done,
     Failed,
-    Progress,
+    ProgressReport,
     collect_inputs,
 )
 from paretune.execution.worker_settings import WorkerSettings
@@ -71,7 +71,9 @@ def test_each_run_is_sent_once_with_what_it_left_and_a_failure_stops_no_other(
 def test_a_run_goes_on_from_the_checkpoint_that_comes_with_it():
     whole = ends(execute(an_assignment(a_run(1, steps=6)))[0])["run0"]
     events, _ = execute(an_assignment(a_run(1, steps=6, hold=True)), stop=True)
-    (checkpoint,) = [e for e in events if isinstance(e, Progress) and e.checkpoint is not None]
+    (checkpoint,) = [
+        e for e in events if isinstance(e, ProgressReport) and e.checkpoint is not None
+    ]
     assert not ends(events) and json.loads(checkpoint.checkpoint)[0] == 2
     sent = {"run0": checkpoint.checkpoint}
     resumed = ends(execute(an_assignment(a_run(1, steps=6), checkpoints=sent))[0])["run0"]

@@ -22,7 +22,7 @@ from paretune.data.rows import read_bytes
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.prepare import PreparedStudy
 from paretune.study import ModelSpec, Run
-from paretune.study.paths import SHIPPED_LANGUAGES
+from paretune.study.specs import SHIPPED_LANGUAGES
 from paretune.training import Outcome
 
 
@@ -110,7 +110,7 @@ class Assignment:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProgressReport:
     """The newest ``step``, ``steps``, ``loss``, ``note`` of a run.
 
     ``checkpoint``: its state, from which another node goes on; None: not sent this time.
@@ -168,4 +168,4 @@ class TaskEnded:
     refusal: str | None = None
 
 
-Event = Progress | Done | Failed | Learned | TaskEnded
+Event = ProgressReport | Done | Failed | Learned | TaskEnded

@@ -21,7 +21,7 @@ from paretune.execution.cluster.assignment import (
     Done,
     Event,
     Learned,
-    Progress,
+    ProgressReport,
     StudyInputs,
     TaskEnded,
 )
@@ -130,7 +130,7 @@ class _Tasks:
             self.store.set_setting(event.key, event.value)
         elif (claim := self._claims.get(event.run_id)) is None:
             return  # of a task that was given up
-        elif isinstance(event, Progress):
+        elif isinstance(event, ProgressReport):
             if event.checkpoint is not None:
                 write_atomically(self.store.checkpoint_path(event.run_id), event.checkpoint)
             with contextlib.suppress(StaleClaimError):  # the end of the run is refused, and noted

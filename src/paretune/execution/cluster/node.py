@@ -24,7 +24,7 @@ from paretune.execution.cluster.assignment import (
     Event,
     Failed,
     Learned,
-    Progress,
+    ProgressReport,
 )
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import RunExecutor, limit_threads, make_executor, run_worker
@@ -32,7 +32,6 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.files import write_atomically
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
-from paretune.planning.prepare import find_source
 from paretune.store import Claim, Record
 from paretune.store.storage import Matches
 from paretune.study import NO_MODEL, Run
@@ -132,7 +131,7 @@ class TaskStorage:
         interval = self.assignment.settings.checkpoint_seconds
         checkpoint = self._read_checkpoint(claim.run_id, interval)
         if progress or checkpoint is not None:
-            self._send(Progress(claim.run_id, progress or {}, checkpoint))
+            self._send(ProgressReport(claim.run_id, progress or {}, checkpoint))
         else:
             self._send()
 
@@ -147,7 +146,7 @@ class TaskStorage:
     def release(self, claim: Claim) -> bool:
         """Send its newest checkpoint: the owner gives it back when this task has ended."""
         if (checkpoint := self._read_checkpoint(claim.run_id, 0.0)) is not None:
-            self._send(Progress(claim.run_id, {}, checkpoint))
+            self._send(ProgressReport(claim.run_id, {}, checkpoint))
         return True
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
@@ -240,7 +239,7 @@ def _check_inputs(assignment: Assignment, runs: Mapping[str, Run]) -> None:
             remedy = "Copy it to every node, under the same name or path."
             planned = assignment.inputs.weights_hashes[run.model]
             try:
-                present = find_source(run.model, _caches).weights_hash
+                present = _caches.source(run.model).weights_hash
             except ModelError as error:
                 what = f"{error.what.rstrip('.')} on this node."
                 raise ModelError(what, where=where, remedy=remedy) from error
