@@ -322,19 +322,19 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     """
     loss = task.generates
     curves = [
-        (cell, of_cell)
+        (cell, by_seed)
         for cell in task.cells
-        if (of_cell := [c for run in cell.runs if len(c := _read_curve(cell, run, loss)) > 1])
+        if (by_seed := [c for run in cell.runs if len(c := _read_curve(cell, run, loss)) > 1])
     ]
     if not curves:
         return None
-    values = [value for _, of_cell in curves for curve in of_cell for _, value in curve]
+    values = [value for _, by_seed in curves for curve in by_seed for _, value in curve]
     low, high = (min(values), max(values)) if loss else (0.0, 1.0)
     field = "loss" if loss else "score"
     points = [
         {"place": place, "seed": seed, "step": step, field: value}
-        for place, (_, of_cell) in enumerate(curves)
-        for seed, curve in enumerate(of_cell)
+        for place, (_, by_seed) in enumerate(curves)
+        for seed, curve in enumerate(by_seed)
         for step, value in curve
     ]
     steps = max(point["step"] for point in points)
@@ -347,9 +347,9 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     lines = layer("line", line, {"x": x, "y": y, "detail": seeds})
     names = [cell.title for cell, _ in curves]
     texts = [
-        f"Selection {field} of {cell.title} over {max(curve[-1][0] for curve in of_cell)} steps; "
-        f"the seeds end at {', '.join(f'{curve[-1][1]:.2f}' for curve in of_cell)}."
-        for cell, of_cell in curves
+        f"Selection {field} of {cell.title} over {max(curve[-1][0] for curve in by_seed)} steps; "
+        f"the seeds end at {', '.join(f'{curve[-1][1]:.2f}' for curve in by_seed)}."
+        for cell, by_seed in curves
     ]
     caption = "Selection score, 0 to 1, over training steps; one line for each seed."
     if loss:

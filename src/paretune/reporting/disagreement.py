@@ -66,12 +66,12 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
     first = next(iter(parts[0].values()))
     label = np.array(first.label, dtype=np.int64)
     answers = [
-        {seed: np.array(p.prediction, dtype=np.int64) for seed, p in of_row.items()}
-        for of_row in parts
+        {seed: np.array(p.prediction, dtype=np.int64) for seed, p in by_seed.items()}
+        for by_seed in parts
     ]
-    majority = np.stack([_majority_answers(of_row) for of_row in answers])
-    right = [{seed: answer == label for seed, answer in of_row.items()} for of_row in answers]
-    share_right = [np.mean(list(of_row.values()), axis=0) for of_row in right]
+    majority = np.stack([_majority_answers(by_seed) for by_seed in answers])
+    right = [{seed: answer == label for seed, answer in by_seed.items()} for by_seed in answers]
+    share_right = [np.mean(list(by_seed.values()), axis=0) for by_seed in right]
     orders = {
         (a, b): _order_differing(majority[a] != majority[b], share_right[a] - share_right[b])
         for a, b in combinations(range(len(rows)), 2)
@@ -111,11 +111,11 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
         sides=tuple(
             AnsweredSide(
                 name=row.title,
-                seeds=len(of_row),
+                seeds=len(by_seed),
                 answers=tuple(int(answer) for answer in majority[i][listed]),
-                right=tuple(int(count) for count in sum(of_row.values())[listed]),
+                right=tuple(int(count) for count in sum(by_seed.values())[listed]),
             )
-            for i, (row, of_row) in enumerate(zip(rows, right, strict=True))
+            for i, (row, by_seed) in enumerate(zip(rows, right, strict=True))
         ),
         pairs=tuple(pairs),
         examples=tuple((sanitise_line(first.uid[i]), int(label[i])) for i in listed),
@@ -138,15 +138,15 @@ def _group_common_answers(
 
 
 def _match_seeds(
-    a: Row, of_a: Mapping[int, Of], b: Row, of_b: Mapping[int, Of]
+    a: Row, values_a: Mapping[int, Of], b: Row, values_b: Mapping[int, Of]
 ) -> list[tuple[Of, Of]]:
     """Pairs of what two configurations have for the same seed.
 
     A deterministic configuration has one run, which is paired with every run of the other.
     """
     if a.cell.deterministic or b.cell.deterministic:
-        return list(product(of_a.values(), of_b.values()))
-    return [(value, of_b[seed]) for seed, value in of_a.items() if seed in of_b]
+        return list(product(values_a.values(), values_b.values()))
+    return [(value, values_b[seed]) for seed, value in values_a.items() if seed in values_b]
 
 
 def _majority_answers(answers: Mapping[int, IntArray]) -> IntArray:
@@ -202,8 +202,8 @@ def find_segment_differences(
     rows, outputs = _group_common_answers(all_rows)
     if len(rows) < 2:
         return None
-    scores = [{seed: _score_segments(p) for seed, p in of_row.items()} for of_row in outputs]
-    means = [np.mean(list(of_row.values()), axis=0) for of_row in scores]
+    scores = [{seed: _score_segments(p) for seed, p in by_seed.items()} for by_seed in outputs]
+    means = [np.mean(list(by_seed.values()), axis=0) for by_seed in scores]
     copied = (r.cell.test_answers[0].prediction for r in rows if r.cell.name == "copy_source")
     sources = tuple(map(str, next(copied, ())))
     texts: dict[str, int] = {}
@@ -219,12 +219,12 @@ def find_segment_differences(
         seeds = min(
             runs, key=lambda s: abs(scores[a][s[0]][i] - scores[b][s[1]][i] - difference).item()
         )
-        of_a, of_b = outputs[a][seeds[0]], outputs[b][seeds[1]]
+        output_a, output_b = outputs[a][seeds[0]], outputs[b][seeds[1]]
         return DifferingSegment(
-            uid=_shorten(of_a.uid[i]),
+            uid=_shorten(output_a.uid[i]),
             source=place(sources[i]) if sources else None,
-            reference=place(str(of_a.label[i])),
-            outputs=(place(str(of_a.prediction[i])), place(str(of_b.prediction[i]))),
+            reference=place(str(output_a.label[i])),
+            outputs=(place(str(output_a.prediction[i])), place(str(output_b.prediction[i]))),
             seeds=seeds,
             scores=(_tenth(scores[a][seeds[0]][i]), _tenth(scores[b][seeds[1]][i])),
             means=(_tenth(means[a][i]), _tenth(means[b][i])),
@@ -235,7 +235,7 @@ def find_segment_differences(
         gap = means[a] - means[b]
         order = _order_differing(np.abs(gap) > _EQUAL, gap)
         seeds = _match_seeds(rows[a], {s: s for s in scores[a]}, rows[b], {s: s for s in scores[b]})
-        gaps = [scores[a][of_a] - scores[b][of_b] for of_a, of_b in seeds]
+        gaps = [scores[a][seed_a] - scores[b][seed_b] for seed_a, seed_b in seeds]
         # The first run of each where they share no seed.
         runs = seeds or [(min(scores[a]), min(scores[b]))]
         segments = tuple(select(a, b, i, runs) for i in order[:room])
@@ -259,8 +259,8 @@ def find_segment_differences(
     return SegmentDifferences(
         n=len(means[0]),
         sides=tuple(
-            ComparedSide(name=row.title, seeds=len(of_row))
-            for row, of_row in zip(rows, outputs, strict=True)
+            ComparedSide(name=row.title, seeds=len(by_seed))
+            for row, by_seed in zip(rows, outputs, strict=True)
         ),
         pairs=tuple(compared),
         texts=tuple(texts),

@@ -77,9 +77,9 @@ def build_plugin_tables(task: TaskSpec, rows: Sequence[Row]) -> Iterable[Table]:
     One that cannot be loaded is a table without rows, with the error as its note.
     """
     tables, errors = plugins.load_all(REPORT_TABLES, ReportTable)
-    for table in tables.values():
-        if (built := table.build(task, rows)) is not None:
-            yield built
+    for offered in tables.values():
+        if (table := offered.build(task, rows)) is not None:
+            yield table
     for name, error in errors.items():
         yield Table(name=name, title=name, notes=(str(error),))
 

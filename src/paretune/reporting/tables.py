@@ -474,8 +474,8 @@ def build_tables(report: Report) -> list[Table]:
             measures.setdefault(table.name, []).append((task.key, _list_scores(table)))
 
     def join(build: Callable[[TaskReport], Table | None], *notes: str) -> Table:
-        built = [(task.key, build(task)) for task in report.tasks]
-        return _join_tasks([(key, table) for key, table in built if table], *notes)
+        by_task = [(task.key, build(task)) for task in report.tasks]
+        return _join_tasks([(key, table) for key, table in by_task if table], *notes)
 
     tables = (
         join(
