@@ -1,5 +1,4 @@
-"""Forward paths: how examples go through a model (``micro_batch`` has the Protocol).
+"""Forward paths: how examples go through a model (``passes`` has their base class).
 
-``plain`` is readable alone; ``packed``, ``padded`` and ``seq2seq`` are faster, and ``select``
-chooses.
+Padded passes are readable alone; ``packed`` ones are faster, and ``select`` chooses.
 """
