@@ -56,11 +56,11 @@ class Options(LayerOptions):
 
 
 class Prefix(nn.Module):
-    """The prefix of one attention, of ``virtual`` keys and values."""
+    """The prefix of one attention."""
 
-    def __init__(self, options: Options, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet) -> None:
         super().__init__()
-        self.fleet, self.virtual = fleet, options.num_virtual_tokens
+        self.fleet = fleet
 
     def token_gate(self) -> Tensor | None:
         """None: the prefix is the same for every query."""
@@ -73,10 +73,15 @@ class FlatPrefix(Prefix):
     def __init__(
         self, width: int, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
-        super().__init__(options, fleet)
+        super().__init__(fleet)
         shape = (options.num_virtual_tokens, width)
         self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
         self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
+
+    @property
+    def virtual(self) -> int:
+        """How many keys and values there are."""
+        return self.K.shape[1]
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
@@ -109,12 +114,17 @@ class ProjectedPrefix(Prefix):
         generators: list[torch.Generator],
         front: PrefixEncoder,
     ) -> None:
-        super().__init__(options, fleet)
+        super().__init__(fleet)
         # In a tuple, so that the front is not listed as a part of every attention.
         self._front = (front,)
         hidden = options.encoder_hidden_size
         self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generators))
         self.W2_bias = nn.Parameter(draw_uniform((1, 2 * width), hidden, generators))
+
+    @property
+    def virtual(self) -> int:
+        """How many keys and values there are."""
+        return self._front[0].Z.shape[1]
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
