@@ -21,13 +21,12 @@ import argparse
 import json
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from replay import FOLDER, Pool
 from stored_grid import (
     PACKED,
     PACKED_TASKS,
@@ -41,11 +40,10 @@ from stored_grid import (
     set_race,
     summarise_grid,
 )
-from verdicts.generator import Design, Drawn, Generator
-from verdicts.outcomes import Tally, Truth
-from verdicts.scenarios import Scenario, list_scenarios
-from verdicts.simulate import truths_of
+from verdicts.outcomes import Tally
+from verdicts.scenarios import CHOICES, Scenario, list_scenarios
 from verdicts.studies import MEGABYTES, build_study
+from verdicts.worlds import Design, Truth, draw_study
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells
@@ -65,20 +63,17 @@ _SAME = 1e-9
 
 
 def list_raced() -> list[Scenario]:
-    """Scenarios in which there is something to choose or to claim, and replays of real answers."""
-    scenarios = []
-    for one in list_scenarios():
-        plain = one.metric == "accuracy" and not one.training and one.cluster == 1
-        drawn = plain and one.kind in ("equal", "steps", "choice")
-        if 5 <= one.design.seeds <= 10 and (drawn or one.kind == "replay"):
-            scenarios.append(one)
-    choices = [
-        Scenario("choice", seeds, Design(rows, 5), world=world)
-        for world in ("methods far ahead", "some ahead", "nothing ahead")
-        for rows in (56, 300, 1000)
-        for seeds in ("calm", "norm", "fail10")
+    """Scenarios in which there is something to choose or to claim."""
+    drawn = [
+        scenario
+        for scenario in list_scenarios()
+        if scenario.metric == "accuracy" and scenario.cluster == 1 and not scenario.training[0]
+        if scenario.kind != "sample size" and 5 <= scenario.design.seeds <= 10
     ]
-    return list({scenario.name: scenario for scenario in [*scenarios, *choices]}.values())
+    choices = [
+        Scenario("choice", world, Design(rows, 5)) for world in CHOICES for rows in (56, 300, 1000)
+    ]
+    return list({scenario.name: scenario for scenario in (*drawn, *choices)}.values())
 
 
 def race_scenario(scenario: Scenario, studies: int, seconds: float) -> dict[str, Any]:
@@ -90,29 +85,16 @@ def race_scenario(scenario: Scenario, studies: int, seconds: float) -> dict[str,
     began, count = time.process_time(), 0
     rng = np.random.default_rng([29, zlib.crc32(scenario.name.encode())])
     tally = Tally()
-    for drawn, truths in _draw(scenario, rng, studies):
-        study, records = build_study(drawn, scenario.metric)
-        race_study(tally, study, records, truths)
+    world = None
+    for _ in range(studies):
+        if world is None or scenario.kind == "choice":
+            world = scenario.make_world(rng)
+        drawn = draw_study(world, scenario.design, rng)
+        race_study(tally, *build_study(drawn, scenario.metric), world.truths)
         count += 1
         if time.process_time() - began > seconds:
             break
     return {"studies": count, "means": tally.means(), "chances": tally.chances()}
-
-
-def _draw(
-    scenario: Scenario, rng: np.random.Generator, studies: int
-) -> Iterator[tuple[Drawn, dict[str, Truth]]]:
-    if scenario.kind == "replay":
-        pool = Pool.load(FOLDER / f"{scenario.world}.json")
-        for _ in range(studies):
-            yield pool.draw(scenario.design, rng), pool.truths()
-        return
-    generator = None
-    for _ in range(studies):
-        if generator is None or scenario.kind == "choice":
-            world = scenario.make_world(rng)
-            generator = Generator(world, scenario.design, [int(rng.integers(2**31))])
-        yield generator.draw(), truths_of(generator.world)
 
 
 def race_study(

@@ -1,140 +1,180 @@
-"""What the package says of one study, and whether it is true."""
+"""What the package says of drawn studies, and whether it is true."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import log
+from typing import Any
 
-from paretune import metrics
+import numpy as np
+
 from paretune.analysis.cell import Cell
 from paretune.analysis.comparisons import PairwiseComparisons
-from paretune.analysis.pareto.recommend import recommend
-from verdicts.studies import FREE_MEGABYTES, MEGABYTES
+from paretune.analysis.pareto.recommend import WITHIN_POINTS, recommend
+from paretune.analysis.statistics import differences
+from paretune.analysis.statistics.sample_size import ONE_PASS
+from verdicts.rules import Pairs, correct, judge_by_rules
+from verdicts.scenarios import METHODS, Scenario
+from verdicts.studies import FREE_MEGABYTES, MEGABYTES, build_cells
+from verdicts.worlds import Design, Drawn, Truth, World, draw_study
 
 MODEL = "m"
 LEVEL = 0.05
-_SAME = 1e-9
-BINS = (0.05, 0.25, 0.5, 0.75, 0.95)
+FACTORS = (1.0, 1.2, 1.5)
+"""Of the rows' variance under cross-validation, with which the package's rule is asked."""
+BINS = (0.05, 0.25, 0.5, 0.75)
 """Where a chance that is said goes into the next bin."""
-
-
-@dataclass(frozen=True)
-class Truth:
-    """True scores of a method's runs that train, and of its next run, which may fail."""
-
-    trained: float
-    expected: float
+MOST_ROWS, MOST_SEEDS = 10_000, 100
+"""Larger studies than these are not simulated when a pilot asks for them."""
+_SAME = 2e-3
+"""True scores this close are equal: a fifth of a point."""
 
 
 class Tally:
-    """Counts of events among chances: ``tally.count("coverage", held)``."""
+    """Counts of events among chances: ``tally.count("coverage", covered)``."""
 
     def __init__(self) -> None:
-        self._happened: dict[str, float] = {}
+        self._sums: dict[str, float] = defaultdict(float)
         self._chances: Counter[str] = Counter()
 
     def count(self, name: str, happened: float) -> None:
         """One more chance of ``name``, and whether it happened (or a value to average)."""
-        self._happened[name] = self._happened.get(name, 0.0) + float(happened)
+        self._sums[name] += float(happened)
         self._chances[name] += 1
 
     def means(self) -> dict[str, float]:
         """Of every name."""
-        return {name: self._happened[name] / count for name, count in self._chances.items()}
+        return {name: self._sums[name] / count for name, count in self._chances.items()}
 
     def chances(self) -> dict[str, int]:
         """Of every name."""
         return dict(self._chances)
 
 
+def simulate(scenario: Scenario, studies: int | None = None) -> dict[str, Any]:
+    """Shares and means over the studies, with the number of chances of each."""
+    tally, world = Tally(), None
+    rng = np.random.default_rng([17, zlib.crc32(scenario.name.encode())])
+    count = studies or scenario.studies
+    for _ in range(count):
+        if world is None or scenario.kind == "choice":
+            world = scenario.make_world(rng)
+        drawn, truths = draw_study(world, scenario.design, rng), world.truths
+        cells = build_cells(drawn, world.metric)
+        if scenario.kind == "sample size":
+            judge_sample_size(tally, cells, world, scenario.design, rng)
+            continue
+        comparisons = PairwiseComparisons(cells)
+        judge_scores(tally, cells, truths)
+        if scenario.kind == "choice":
+            judge_recommendation(tally, cells, comparisons, truths)
+            continue
+        judge_pairs(tally, "", _package_pairs(comparisons), truths)
+        judge_family(tally, cells, comparisons, truths)
+        judge_rules(tally, cells, drawn, scenario, truths)
+    return {"studies": count, "means": tally.means(), "chances": tally.chances()}
+
+
 def judge_scores(tally: Tally, cells: Sequence[Cell], truths: Mapping[str, Truth]) -> None:
-    """Whether the intervals of seeded methods hold their true scores, and their half widths."""
+    """Whether the intervals of methods hold the true scores of runs that train."""
     for cell in cells:
-        if cell.deterministic:
-            continue
-        interval, truth = cell.interval, truths[cell.method]
-        tally.count("no score", interval is None)
-        if interval is None:
-            continue
-        tally.count("coverage of trained", interval.low <= truth.trained <= interval.high)
-        tally.count("coverage of expected", interval.low <= truth.expected <= interval.high)
-        tally.count("half width", (interval.high - interval.low) / 2)
+        if cell.name in METHODS and (interval := cell.interval) is not None:
+            covered = interval.low <= truths[cell.method].trained <= interval.high
+            tally.count("coverage", covered)
+            tally.count("half width", (interval.high - interval.low) / 2)
+
+
+def _package_pairs(comparisons: PairwiseComparisons) -> tuple[Pairs, Pairs]:
+    """Difference and p-value of each pair of methods: alone, and in the family."""
+    pairs = [p for p in comparisons.pairs(MODEL) if {p.a, p.b} <= set(METHODS)]
+    alone = {(p.a, p.b): (p.difference.estimate, p.difference.p) for p in pairs}
+    # A pair without a verdict is no claim, whatever its p-value.
+    family = {
+        (p.a, p.b): (p.difference.estimate, 0.0 if p.standing in ("above", "below") else 1.0)
+        for p in pairs
+    }
+    return alone, family
 
 
 def judge_pairs(
-    tally: Tally, comparisons: PairwiseComparisons, truths: Mapping[str, Truth]
+    tally: Tally, rule: str, pairs: tuple[Pairs, Pairs], truths: Mapping[str, Truth]
 ) -> None:
-    """Errors among equal pairs, power by true difference, and false claims in the family.
-
-    A claim is false of trained runs if the method is truly no better among runs that train, and
-    made false by failures if it is better there but its next run is not.
-    """
-    false_trained = false_expected = False
-    for pair in comparisons.pairs(MODEL):
-        if not {pair.a, pair.b} <= MEGABYTES.keys() - {"head_only"}:
-            continue
-        a, b = truths[pair.a], truths[pair.b]
-        gap = a.trained - b.trained
-        single = pair.difference.p < LEVEL
+    """Errors among equal pairs, power by true difference, and false claims in the family."""
+    alone, family = pairs
+    false = False
+    for (a, b), (difference, p) in alone.items():
+        gap = truths[a].trained - truths[b].trained
+        claimed = family[a, b][1] < LEVEL
         if abs(gap) < _SAME:
-            tally.count("single error", single)
-            tally.count("coverage of differences", pair.difference.low <= 0 <= pair.difference.high)
+            tally.count(f"{rule}single error", p < LEVEL)
         else:
-            right = single and pair.difference.estimate * gap > 0
-            points = round(100 * abs(gap))
-            tally.count(f"single power {points}", right)
-            tally.count(f"pair power {points}", pair.standing == ("above" if gap > 0 else "below"))
-            covered = pair.difference.low <= gap <= pair.difference.high
-            tally.count("coverage of differences", covered)
-        tally.count("pairs decided", pair.standing in ("above", "below"))
-        if pair.standing in ("above", "below"):
-            sign = 1 if pair.standing == "above" else -1
-            false_trained |= sign * gap <= _SAME
-            false_expected |= sign * (a.expected - b.expected) <= _SAME
-    tally.count("false claim, trained", false_trained)
-    tally.count("false claim, expected", false_expected)
+            points, right = round(100 * abs(gap)), difference * gap > 0
+            tally.count(f"{rule}single power {points}", right and p < LEVEL)
+            tally.count(f"{rule}family power {points}", right and claimed)
+        false |= claimed and difference * gap <= _SAME
+    tally.count(f"{rule}false claim", false)
 
 
-def judge_baselines(
+def judge_family(
     tally: Tally,
     cells: Sequence[Cell],
     comparisons: PairwiseComparisons,
     truths: Mapping[str, Truth],
 ) -> None:
-    """Whether "better than every baseline" is said falsely of any method, or found where true."""
-    rivals = [truths["head_only"], truths["tfidf"]]
-    false_trained = false_expected = False
+    """Whether "better than every baseline" is said falsely, or where it is true; and ranks."""
+    best_baseline = max(truths["head_only"].trained, truths["tfidf"].trained)
+    false = False
     for cell in cells:
         verdict = comparisons.verdict(cell)
-        if cell.baseline or verdict is None:
+        if cell.name not in METHODS or verdict is None:
             continue
-        truth = truths[cell.method]
-        lead = truth.trained - max(r.trained for r in rivals)
-        ahead = truth.expected - max(r.expected for r in rivals)
+        lead = truths[cell.method].trained - best_baseline
         if lead > _SAME:
             tally.count(f"baseline power {round(100 * lead)}", verdict.above_all)
-        if verdict.above_all:
-            false_trained |= lead <= _SAME
-            false_expected |= ahead <= _SAME
-    tally.count("false above baselines, trained", false_trained)
-    tally.count("false above baselines, expected", false_expected)
-
-
-def judge_ranks(
-    tally: Tally, comparisons: PairwiseComparisons, truths: Mapping[str, Truth]
-) -> None:
-    """Whether all true ranks lie in the ranges at once; equal methods may have any of theirs."""
+        false |= verdict.above_all and lead <= _SAME
+    tally.count("false above baselines", false)
     ranges = comparisons.ranks(MODEL)
-    all_inside = True
+    consistent = True
     for name, ranks in ranges.items():
-        mine = truths[name].trained
-        above = sum(truths[o].trained > mine + _SAME for o in ranges)
-        below = sum(truths[o].trained < mine - _SAME for o in ranges)
-        # Its true rank lies between above + 1 and all - below: both ranges must meet.
-        all_inside &= ranks.best <= len(ranges) - below and ranks.worst >= above + 1
-    tally.count("ranks held", all_inside)
+        true = truths[name].trained
+        above = sum(truths[rival].trained > true + _SAME for rival in ranges)
+        below = sum(truths[rival].trained < true - _SAME for rival in ranges)
+        # Equal methods may have any of their ranks: both ranges must meet.
+        consistent &= ranks.best <= len(ranges) - below and ranks.worst >= above + 1
+    tally.count("ranks held", consistent)
+
+
+def judge_rules(
+    tally: Tally,
+    cells: Sequence[Cell],
+    drawn: Drawn,
+    scenario: Scenario,
+    truths: Mapping[str, Truth],
+) -> None:
+    """The same of textbook rules, and of the package's rule with other factors."""
+    plain = scenario.metric == "accuracy" and scenario.cluster == 1 and "fail" not in scenario.runs
+    if not plain or scenario.design.repeats > 1:
+        return
+    right = {name: (drawn.answers[name] == drawn.labels).astype(float) for name in METHODS}
+    for rule, pairs in judge_by_rules(right, None if drawn.folds is None else drawn.folds[0]):
+        judge_pairs(tally, f"{rule}: ", (pairs, correct(pairs, len(right))), truths)
+    for factor in FACTORS if scenario.design.folds else ():
+        with _use_factor(factor):
+            judged = _package_pairs(PairwiseComparisons(cells))
+        judge_pairs(tally, f"c = {factor}: ", judged, truths)
+
+
+@contextmanager
+def _use_factor(factor: float) -> Iterator[None]:
+    usual = differences.ROW_FACTOR
+    differences.ROW_FACTOR = factor
+    try:
+        yield
+    finally:
+        differences.ROW_FACTOR = usual
 
 
 def judge_recommendation(
@@ -143,13 +183,17 @@ def judge_recommendation(
     comparisons: PairwiseComparisons,
     truths: Mapping[str, Truth],
 ) -> None:
-    """Points lost and memory taken by what is recommended, beside two rules that only look."""
-    best = max(t.expected for t in truths.values())
-    chosen = recommend(cells, comparisons=comparisons).chosen
-    scored = {c.method: c.run_scores.estimate for c in cells if c.run_scores and c.method in truths}
-    within = metrics.get(cells[0].metric).highest / 100
+    """Points lost and memory taken beside two rules that only look; what is said of the choice.
+
+    Chances are that it is the best, that it is more than a point below the best, and that it is
+    below TF-IDF; each goes into the bin of what is said.
+    """
+    best = max(truth.expected for truth in truths.values())
+    recommendation = recommend(cells, comparisons=comparisons)
+    chosen = recommendation.chosen
+    scored = {c.method: c.interval.estimate for c in cells if c.interval and c.method in truths}
     highest = max(scored, key=scored.__getitem__)
-    near = [name for name, score in scored.items() if score >= scored[highest] - within]
+    near = [n for n, score in scored.items() if score >= scored[highest] - WITHIN_POINTS / 100]
     names = {
         # A user to whom nothing is recommended stays with what needs no model.
         "recommended": chosen.cell.method if chosen else "tfidf",
@@ -159,41 +203,55 @@ def judge_recommendation(
     for rule, name in names.items():
         tally.count(f"regret, {rule}", 100 * (best - truths[name].expected))
         tally.count(f"log memory, {rule}", log(memory_of(name)))
-    tally.count("method recommended", names["recommended"] in MEGABYTES.keys() - {"head_only"})
-
-
-def judge_chances(
-    tally: Tally,
-    cells: Sequence[Cell],
-    comparisons: PairwiseComparisons,
-    truths: Mapping[str, Truth],
-) -> None:
-    """What is said of the configuration that is recommended, and whether it is so.
-
-    That it is the best, that it is more than ``within`` points below the best, and that it is below
-    the best baseline without a model; each in the bin of the chance that is said.
-    """
-    recommendation = recommend(cells, comparisons=comparisons)
-    if recommendation.chosen is None:
+    if chosen is None:
         return
-    cell = recommendation.chosen.cell
+    cell = chosen.cell
     prospect = recommendation.prospects[cell.model, cell.method]
-    mine, best = truths[cell.method].expected, max(t.expected for t in truths.values())
-    within = recommendation.budget.within_points / 100
+    truth = truths[cell.method].expected
+    tally.count("expected said", 100 * prospect.score)
+    tally.count("expected true", 100 * truth)
     events = {
-        "the best": (prospect.chance_best, mine >= best - _SAME),
-        "worse": (prospect.chance_worse, best - mine > within),
-        "below tfidf": (prospect.chance_below_baseline, mine < truths["tfidf"].expected),
+        "best": (prospect.chance_best, truth >= best - _SAME),
+        "worse": (prospect.chance_worse, best - truth > WITHIN_POINTS / 100),
+        "below TF-IDF": (prospect.chance_below_baseline, truth < truths["tfidf"].expected),
     }
     for name, (chance, happened) in events.items():
         if chance is not None:
             place = sum(chance >= edge for edge in BINS)
             tally.count(f"said {name} {place}", chance)
             tally.count(f"true {name} {place}", happened)
-    tally.count("loss said", prospect.loss_points)
-    tally.count("loss true", 100 * (best - mine))
 
 
 def memory_of(name: str) -> float:
     """Megabytes of a method; of a baseline without a model what stands for none."""
     return MEGABYTES.get(name, FREE_MEGABYTES)
+
+
+def judge_sample_size(
+    tally: Tally, cells: Sequence[Cell], world: World, design: Design, rng: np.random.Generator
+) -> None:
+    """A pilot's two methods, truly 5 points apart; without a verdict, the study it asks for."""
+    names = ("lora", "prompt")
+    comparisons = PairwiseComparisons(cells)
+    a, b = (next(c for c in cells if c.method == name) for name in names)
+    pair, size = comparisons.compare(a, b), comparisons.estimate_sample_size(a, b)
+    assert pair is not None and size is not None
+    tally.count("pilot decides", pair.standing != "unclear")
+    if pair.standing != "unclear":
+        return
+    designs = {
+        "examples": size.examples and Design(size.examples, design.seeds),
+        "seeds": size.seeds and Design(design.rows, size.seeds),
+        "both": size.both and Design(size.both[1], size.both[0]),
+        "cross-validated rows": size.cross_validated_rows
+        and Design(size.cross_validated_rows, ONE_PASS.folds, ONE_PASS.folds),
+    }
+    for what, follow_up in designs.items():
+        possible = follow_up and follow_up.rows <= MOST_ROWS and follow_up.seeds <= MOST_SEEDS
+        tally.count(f"asks for {what}", bool(possible))
+        if possible and follow_up:
+            again = build_cells(draw_study(world, follow_up, rng), world.metric)
+            pair = PairwiseComparisons(again).compare(
+                *(next(c for c in again if c.method == name) for name in names)
+            )
+            tally.count(f"decided with {what}", pair is not None and pair.standing == "above")

@@ -15,8 +15,7 @@ from paretune.methods import baselines
 from paretune.store.record import Predictions, Record
 from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Study
 from paretune.study.run import Stage
-from verdicts.generator import Drawn
-from verdicts.worlds import Array
+from verdicts.worlds import Array, Drawn
 
 MEGABYTES = {
     "full": 1890.0,

@@ -1,18 +1,18 @@
-"""Worlds whose true scores are known: how able each method is, and how its seeds behave.
+"""Studies drawn from worlds whose true scores are exact by construction.
 
-Classification follows item response theory: an example has an ease that all methods share
-(heavy-tailed, and lower for rarer classes), each method finds some examples easier than others do
-(its interaction), a seed shifts its method's ability, and the answer is right with the logistic
-probability of their sum. Wrong answers follow the class priors. Abilities are solved for, so that
-true scores are exactly what they have to be.
+A run of a method has an accuracy, drawn around the method's own. Each of its answers has a latent
+difficulty: an ease of the row that all methods share (bimodal, 45 % of the variance), what the
+method makes of the row (25 %) and noise of the single answer (30 %). The answer is right where the
+difficulty lies under the quantile of the run's accuracy. In regression, squared errors have a part
+that all methods share, with heavy tails, on skewed labels.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,28 +21,37 @@ from scipy import special
 from paretune import metrics
 
 Array = NDArray[Any]
-Steadiness = Literal["calm", "norm", "t3"]
 
-SEED_SD = {"calm": 0.09, "norm": 0.30, "t3": 0.30 / 3**0.5}
-"""Of the ability in logits; about 1.5, 5 and 5 points of accuracy. ``t3``: Student's, 3 df."""
-_POOL = 20_000
+NEAR_SHARE = 0.94
+"""Of the rows, what a nearly collapsed run answers with one label."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A method, and how its seeds behave.
+    """A method or baseline, and how its runs behave.
 
     Attributes:
-        name: of the method or baseline.
-        score: its true score: of runs that train, or with failures (``World.failures_in``).
-        steadiness: of its seeds; None if nothing is drawn, so that one run is enough.
-        failing: chance that a seed answers a constant.
+        score: accuracy of the runs that train, in the mean; R2 in regression.
+        seed_sd: between runs; None: nothing is drawn, so that one run is enough.
+        heavy_tailed: Student's t with 3 degrees of freedom in place of the normal distribution.
+        failing: chance that a run answers a constant.
+        near: chance that a run nearly does: it counts as trained.
     """
 
     name: str
     score: float
-    steadiness: Steadiness | None = "calm"
+    seed_sd: float | None = 0.01
+    heavy_tailed: bool = False
     failing: float = 0.0
+    near: float = 0.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True scores of a method's runs that train, and of its next run, which may fail."""
+
+    trained: float
+    expected: float
 
 
 @dataclass(frozen=True)
@@ -50,135 +59,179 @@ class World:
     """What studies are drawn from.
 
     Attributes:
-        contenders: methods and baselines; ``majority`` is added where studies are made.
-        metric: accuracy, macro_f1, accuracy_f1 or r2.
         priors: of the classes, most frequent first.
-        interaction: sd of method x example, in logits.
-        training: sd of the training set's shift of each method, in logits.
-        cluster: examples of a cluster; 1: independent.
-        failures_in: whether a contender's score is the expected one, failures included.
+        training: sd of what a training set does to a method: in all folds alike, and by fold.
+        cluster: rows of a cluster, which share their ease; 1: independent.
     """
 
     contenders: tuple[Contender, ...]
     metric: str = "accuracy"
     priors: tuple[float, ...] = (0.5, 0.5)
-    interaction: float = 0.8
-    training: float = 0.0
+    training: tuple[float, float] = (0.0, 0.0)
     cluster: int = 1
-    failures_in: bool = False
 
     @functools.cached_property
-    def abilities(self) -> dict[str, float]:
-        """Of each contender: where its true score is exactly what it has to be."""
-        return {c.name: self._solve(c) for c in self.contenders}
+    def truths(self) -> dict[str, Truth]:
+        """Of every contender."""
+        return {c.name: self._truth(c) for c in self.contenders}
+
+    def _truth(self, contender: Contender) -> Truth:
+        runs = _clip(contender.score + _seed_quantiles(contender))
+        if self.metric == "r2":
+            trained, constant = float(runs.mean()), 0.0
+        else:
+            first = np.eye(len(self.priors))[0]
+            trained = float(self._score(runs[:, None] * np.ones(len(first))).mean())
+            near = float(self._score(NEAR_SHARE * first + (1 - NEAR_SHARE) * contender.score))
+            trained += contender.near * (near - trained)
+            constant = float(self._score(first))
+        return Truth(trained, trained + contender.failing * (constant - trained))
+
+    def _score(self, right: Array) -> Array:
+        """The metric of many rows of which these shares, (..., classes), are answered rightly."""
+        priors = np.asarray(self.priors)
+        hits = right * priors
+        predicted = hits + ((1 - right) * priors) @ _wrong_shares(self.priors)
+        sums = np.concatenate([hits, predicted, np.broadcast_to(priors, hits.shape)], axis=-1)
+        return metrics.get(self.metric).from_sums(sums)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Split: ``seeds`` runs that answer all ``rows``. Cross-validation: ``folds`` > 0."""
+
+    rows: int
+    seeds: int
+    folds: int = 0
 
     @property
-    def constant_score(self) -> float:
-        """Of a failed seed."""
-        return 0.0 if self.metric == "r2" else score_constant(self.priors, self.metric)
-
-    def trained_score(self, contender: Contender) -> float:
-        """The true score of its runs that train."""
-        if not self.failures_in:
-            return contender.score
-        lost = contender.failing * self.constant_score
-        return (contender.score - lost) / (1 - contender.failing)
-
-    def expected_score(self, contender: Contender) -> float:
-        """The true score of its next run, which may fail."""
-        failing = contender.failing
-        return (1 - failing) * self.trained_score(contender) + failing * self.constant_score
-
-    def _solve(self, contender: Contender) -> float:
-        target = self.trained_score(contender)
-        if self.metric == "r2":
-            return target
-        latent = contender.steadiness, self.training, self.interaction, self.cluster
-        abilities, scores = _scores_by_ability(*latent, self.priors, self.metric)
-        if not scores[0] < target < scores[-1]:
-            raise ValueError(f"{contender.name}: no ability scores {target:.3f}")
-        return float(np.interp(target, scores, abilities))
+    def repeats(self) -> int:
+        """Passes over all rows under cross-validation."""
+        return self.seeds // self.folds if self.folds else 0
 
 
-def score_constant(priors: Sequence[float], metric: str) -> float:
-    """Of answering the most frequent class always."""
-    right = np.zeros(len(priors))
-    right[0] = 1.0
-    predicted = np.zeros(len(priors))
-    predicted[0] = 1.0
-    sums = np.concatenate([right * np.asarray(priors), predicted, np.asarray(priors)])
-    return float(metrics.get(metric).from_sums(sums))
+@dataclass(frozen=True)
+class Drawn:
+    """One study: answers of every contender.
+
+    Attributes:
+        labels: (rows,)
+        answers: of each contender, (seeds, rows); under cross-validation (repeats, rows).
+        folds: (repeats, rows): the fold of each row; None under the split.
+        clusters: (rows,), or None.
+    """
+
+    labels: Array
+    answers: Mapping[str, Array]
+    folds: Array | None = None
+    clusters: Array | None = None
+
+    @property
+    def num_folds(self) -> int:
+        """Folds of the cross-validation; 0 under the split."""
+        return 0 if self.folds is None else int(self.folds.max()) + 1
 
 
-def _score_of_shares(right: Array, priors: Sequence[float], metric: str) -> Array:
-    """From shares of right answers by class, (..., classes), to scores, (...)."""
-    true = np.asarray(priors)
-    spread = true / (1 - true)[:, None]
-    np.fill_diagonal(spread, 0.0)
-    hits = right * true
-    predicted = hits + ((1 - right) * true) @ spread
-    sums = np.concatenate([hits, predicted, np.broadcast_to(true, hits.shape)], axis=-1)
-    return metrics.get(metric).from_sums(sums)
+def draw_study(world: World, design: Design, rng: np.random.Generator) -> Drawn:
+    """A study of ``design``."""
+    rows = design.rows
+    cluster = np.arange(rows) // world.cluster
+    folds = None
+    if design.folds:
+        orders = [rng.permutation(cluster[-1] + 1) % design.folds for _ in range(design.repeats)]
+        folds = np.stack(orders)[:, cluster]
+    if world.metric == "r2":
+        labels: Array = (rng.gamma(2.0, 1.0, rows) - 2.0) / 2**0.5
+        shared = _draw_errors(rng, (rows,))
+    else:
+        labels = rng.choice(len(world.priors), rows, p=world.priors)
+        labels[:2] = 0, 1  # a study of one class is none
+        shared = _draw_ease(rng, cluster[-1] + 1)[cluster]
+    answers = {}
+    for contender in world.contenders:
+        scores, lost, near = (
+            by_run[:, None]
+            if folds is None
+            else np.take_along_axis(by_run, folds[: len(by_run)], axis=1)
+            for by_run in _draw_runs(contender, world, design, rng)
+        )
+        shape = (len(scores), rows)
+        if world.metric == "r2":
+            error = 0.7**0.5 * shared + 0.3**0.5 * _draw_errors(rng, shape)
+            answer = labels + error * np.sqrt(np.maximum(1 - scores, 0.01))
+        else:
+            taste = 0.5**0.5 * (rng.normal(size=cluster[-1] + 1)[cluster] + rng.normal(size=rows))
+            right = _latent(shared, taste, rng.normal(size=shape)) < np.quantile(_pool(), scores)
+            answer = np.where(right, labels, _draw_wrong(rng, world.priors, labels, shape))
+            answer = np.where(near & (rng.random(shape) < NEAR_SHARE), 0, answer)
+        answers[contender.name] = np.where(lost, 0, answer)
+    return Drawn(labels, answers, folds, cluster if world.cluster > 1 else None)
 
 
-def draw_ease(rng: np.random.Generator, rows: int) -> Array:
-    """Four in five normal with sd 1.6, the others Student's with 3 degrees of freedom."""
-    return np.where(rng.random(rows) < 0.8, rng.normal(0, 1.6, rows), rng.standard_t(3, rows))
+def _draw_runs(
+    contender: Contender, world: World, design: Design, rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
+    """Scores of the runs, which failed, and which nearly did: (seeds,) or (repeats, folds)."""
+    shape = (design.repeats, design.folds) if design.folds else (design.seeds,)
+    shared, by_fold = (rng.normal(size=n) for n in ((1,), shape if design.folds else (1,)))
+    shift = world.training[0] * shared + world.training[1] * by_fold
+    if contender.seed_sd is None:
+        shift, shape = shift[:1], (1, *shape[1:])
+    else:
+        noise = (
+            rng.standard_t(3, shape) / 3**0.5 if contender.heavy_tailed else rng.normal(size=shape)
+        )
+        shift = shift + contender.seed_sd * noise
+    lost = rng.random(shape) < contender.failing
+    near = rng.random(shape) < contender.near
+    return np.broadcast_to(_clip(contender.score + shift), shape), lost, near
 
 
-def class_shifts(priors: Sequence[float]) -> Array:
-    """A class of half the frequency is half a logit harder."""
-    return np.asarray(0.5 * np.log2(np.asarray(priors) / max(priors)))
+def _clip(scores: Array) -> Array:
+    return np.clip(scores, 0.02, 0.98)
 
 
-def _seed_quantiles(steadiness: Steadiness | None) -> Array:
-    if steadiness is None:
+def _seed_quantiles(contender: Contender) -> Array:
+    if contender.seed_sd is None:
         return np.zeros(1)
-    if steadiness != "t3":
-        return _normal_quantiles(99) * SEED_SD[steadiness]
-    return np.asarray(special.stdtrit(3, (np.arange(999) + 0.5) / 999) * SEED_SD["t3"])
+    places = (np.arange(999) + 0.5) / 999
+    noise = special.stdtrit(3, places) / 3**0.5 if contender.heavy_tailed else special.ndtri(places)
+    return np.asarray(contender.seed_sd * noise)
 
 
-def _normal_quantiles(count: int) -> Array:
-    quantiles = special.ndtri((np.arange(count) + 0.5) / count)
-    return np.asarray(quantiles / quantiles.std())
+def _draw_ease(rng: np.random.Generator, count: int) -> Array:
+    """Two humps; mean 0, variance 1."""
+    return np.asarray(0.8 * rng.choice([-1.0, 1.0], count) + 0.6 * rng.normal(size=count))
 
 
-@functools.lru_cache(maxsize=64)
-def _scores_by_ability(
-    steadiness: Steadiness | None,
-    training: float,
-    interaction: float,
-    cluster: int,
-    priors: tuple[float, ...],
-    metric: str,
-) -> tuple[Array, Array]:
-    """A grid of abilities, and the expected score of a run at each."""
-    shifts = _seed_quantiles(steadiness)
-    if training:
-        shifts = (shifts[:, None] + _normal_quantiles(25) * training).ravel()
-    grid, rights = _right_by_ability(interaction, cluster, priors)
-    abilities = np.linspace(-4, 8, 601)
-    scores = []
-    for ability in abilities:
-        right = np.stack([np.interp(ability + shifts, grid, column) for column in rights], axis=-1)
-        scores.append(float(_score_of_shares(right, priors, metric).mean()))
-    increasing = np.maximum.accumulate(scores)
-    return abilities, increasing
+def _latent(ease: Array, taste: Array, noise: Array) -> Array:
+    return np.asarray(0.45**0.5 * ease + 0.25**0.5 * taste + 0.3**0.5 * noise)
 
 
-@functools.lru_cache(maxsize=16)
-def _right_by_ability(
-    interaction: float, cluster: int, priors: tuple[float, ...]
-) -> tuple[Array, Array]:
-    """A grid of abilities, and the share of right answers of each class there."""
+@functools.cache
+def _pool() -> Array:
+    """Difficulties of many answers, whose quantiles are those of all; symmetric about 0."""
     rng = np.random.default_rng(17)
-    sd = interaction * (2**0.5 if cluster > 1 else 1.0)
-    latent = draw_ease(rng, _POOL) + rng.normal(0, sd, _POOL)
-    if cluster > 1:
-        latent = latent + rng.normal(0, 1.0, _POOL)
-    # Both signs: no class may gain by the luck of the pool.
-    latent = np.concatenate([latent, -latent])
-    grid = np.linspace(-12, 14, 261)
-    right = np.array([(1 / (1 + np.exp(-(latent + a)))).mean() for a in grid])
-    return grid, np.stack([np.interp(grid + s, grid, right) for s in class_shifts(priors)])
+    drawn = _latent(_draw_ease(rng, 100_000), *rng.normal(size=(2, 100_000)))
+    return np.sort(np.concatenate([drawn, -drawn]))
+
+
+def _draw_errors(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Heavy-tailed, of variance 1."""
+    return np.asarray(rng.standard_t(5, shape) / (5 / 3) ** 0.5)
+
+
+def _wrong_shares(priors: Sequence[float]) -> Array:
+    """What a wrong answer to each class is, (classes, classes): by the priors of the rest."""
+    shares = np.tile(np.asarray(priors), (len(priors), 1))
+    np.fill_diagonal(shares, 0.0)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+def _draw_wrong(
+    rng: np.random.Generator, priors: Sequence[float], labels: Array, shape: tuple[int, ...]
+) -> Array:
+    if len(priors) == 2:
+        return np.broadcast_to(1 - labels, shape)
+    limits = np.cumsum(_wrong_shares(priors), axis=1)[labels]
+    return np.asarray((rng.random((*shape, 1)) > limits).sum(axis=-1))
