@@ -133,9 +133,9 @@ def _stop(cells: Sequence[Cell], study: Study, state: Any) -> list[Cell]:
 
 
 def _mark_left_out(cell: Cell, state: RaceState) -> Cell:
-    """What costs or the selection part leave out, they leave out of the full study's claims too."""
+    """What costs leave out, they leave out of the full study's claims too."""
     reason = state.stopped.get((cell.model, cell.method))
-    return replace(cell, stop=reason) if reason in ("limit", "screened") else cell
+    return replace(cell, stop=reason) if reason == "limit" else cell
 
 
 def _tally_choice(

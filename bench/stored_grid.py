@@ -182,11 +182,8 @@ def _list_rates(cells: Sequence[Cell]) -> dict[str, float | None]:
 
 
 def _finish(study: Study, full: Sequence[Record], ended: Sequence[Cell]) -> list[Cell]:
-    """The cells of a race had it trained all runs, but for what it left out before the first one.
-
-    What the selection part screens depends on the trials, of which the full study has more.
-    """
-    left_out = {(c.model, c.method): c.stop for c in ended if c.stop in ("limit", "screened")}
+    """The cells of a race had it trained all runs, but for what it left out before the first."""
+    left_out = {(c.model, c.method): c.stop for c in ended if c.stop == "limit"}
     return [
         replace(cell, stop=left_out.get((cell.model, cell.method)))
         for cell in build_cells(study, full)

@@ -61,7 +61,7 @@ class Dataset:
     ``unlabelled`` are rows published without labels (SloBench's test files); they are never scored,
     and never part of the content hash. ``findings`` were made while building; see
     :func:`paretune.data.audit.audit` for the rest. ``clustered``: examples of one group
-    depend on one another, so that the analysis resamples whole groups (passages, texts, and groups
+    depend on one another, so that the analysis counts whole groups (passages, texts, and groups
     that a user named). A part whose groups have one example each has none that matter.
     """
 

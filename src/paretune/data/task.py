@@ -64,7 +64,7 @@ class Task:
         read_rows: finds and reads the rows: ``(spec, language, data_home) -> TaskRows``.
         group: column whose equal values stay together in a split (a premise, a passage).
         clustered: rows of one group depend on one another so much that intervals come from
-            resampling whole groups (answers to questions on one passage).
+            whole groups (answers to questions on one passage).
         question: of an answer set: column that names the question that a row is one answer to.
         aliases: other spellings of labels that published files use.
         splits: how the rows may be parted; the first is the default.

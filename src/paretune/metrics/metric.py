@@ -38,7 +38,7 @@ class Metric:
             questions), ``number``, ``text``, or ``answer`` (a text that answers something; what
             scores it says nothing of a translation). An objective takes the metrics of its types.
         statistics: sufficient statistics, (runs, examples, columns). Only whole questions are
-            resampled, so those of one may stand at its first example.
+            left out, so those of one may stand at its first example.
         from_sums: from summed statistics, (..., columns), to scores, (...).
         exact: the same score without the rounding of sums; None: the sums are exact enough.
         credit: how right each unit is, 0 to 1, (runs, units): an example, or a question of answer

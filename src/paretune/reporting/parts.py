@@ -73,7 +73,7 @@ class Score(Part):
     high: Number = Field(description="upper end of the 95 % interval")
     n_examples: int = Field(description="number of examples")
     n_clusters: Count = Field(
-        default=None, description="groups of dependent examples, resampled as a whole"
+        default=None, description="groups of dependent examples, counted as a whole"
     )
     n_questions: Count = Field(default=None, description="questions that the examples answer")
     n_seeds: int = Field(description="number of seeds; under cross-validation of repeats")

@@ -1,7 +1,7 @@
 """Official scores of one submission, each with its interval over the examples.
 
 A submission is one set of answers, so the variance over seeds is in no interval. Dependent examples
-are resampled together (:mod:`paretune.analysis.statistics.intervals`): MultiRC's answers by
+are left out together (:mod:`paretune.analysis.statistics.intervals`): MultiRC's answers by
 passage.
 """
 

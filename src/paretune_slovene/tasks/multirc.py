@@ -4,7 +4,7 @@ A question has any number of right answers. Each answer is one example, (passage
 answer), classified as true or false; the metrics are F1a, the F1 of "true" over all answers, and
 EM, the share of questions whose answers are all classified rightly. Slovene: the human translation
 of 15/3/31 passages (946/145/1672 answers). Answers on one passage depend on one another: passages
-stay together in a split, and intervals come from resampling whole passages.
+stay together in a split, and intervals count whole passages.
 
 Published as lists (SuperGLUE, SloBench) or as objects with numbers for keys (CLARIN, where labels
 and numbers are 1, 1.0, "1.0" or "1,0", and some texts are under a stray key next to the passage).

@@ -9,7 +9,7 @@ is added whose embedding a frozen model could not learn. The second text of the 
 spans (``ona = Ana``), so that they survive a cut. ``template: marked`` is the marked text alone.
 
 Many rows share a text (the 104 rows of the Slovene test part have 49), and answers on one text
-depend on one another: rows of one text stay together in a split and are resampled together.
+depend on one another: rows of one text stay together in a split and are counted together.
 """
 
 from __future__ import annotations

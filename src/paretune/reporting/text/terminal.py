@@ -316,7 +316,7 @@ def _explain_tables(report: Report) -> str:
     ]
     scores = [cell.score for task in report.tasks for cell in task.cells if cell.score]
     if any(score.n_clusters or score.n_questions for score in scores):
-        parts.append("n in g: examples in groups that depend on one another, resampled as a whole.")
+        parts.append("n in g: examples in groups that depend on one another, counted as a whole.")
     methods = [cell for task in report.tasks for cell in task.methods]
     if any(cell.rate_undecided for cell in methods):
         parts.append("Runner-up close: the second best rate is within one standard error.")
