@@ -121,20 +121,15 @@ def _start_time(pid: int) -> str | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return _start_time_without_proc(pid)
+        if Path("/proc/self/stat").exists():
+            return None  # this system has a /proc, and hides that process (or it ended just now)
+        import psutil
+
+        try:
+            process = psutil.Process(pid)
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            return _ENDED if ended else f"{process.create_time():.2f}"
+        except psutil.Error:
+            return None
     fields = stat.rpartition(")")[2].split()
     return _ENDED if fields[0] in "ZX" else fields[19]
-
-
-def _start_time_without_proc(pid: int) -> str | None:
-    if Path("/proc/self/stat").exists():
-        return None  # this system has a /proc, and hides that process (or it ended just now)
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return _ENDED
-        return f"{process.create_time():.2f}"
-    except psutil.Error:
-        return None

@@ -67,9 +67,9 @@ def load(group: str, name: str, expected: type[T]) -> T:
     if not isinstance(value, expected):
         fault = f"is of type {type(value).__name__}, not {expected.__name__}"
         raise _plugin_error(entry, fault)
-    own_name = getattr(value, "name", name)
-    if own_name != name:
-        raise _plugin_error(entry, f'is called "{own_name}", and its entry point "{name}"')
+    stated_name = getattr(value, "name", name)
+    if stated_name != name:
+        raise _plugin_error(entry, f'is called "{stated_name}", and its entry point "{name}"')
     plugin: T = value
     return plugin
 

@@ -121,12 +121,6 @@ def test_rows_of_one_group_cannot_be_cut_and_every_verb_says_so(
     assert "all 40 training rows are of one group" in out + err
 
 
-def test_plan_refuses_data_that_run_refuses(tmp_path: Path, tiny_model: Any, capsys: Any) -> None:
-    _, file = leaking(tmp_path, tiny_model("bert"))
-    code, _, err = command(capsys, "plan", file)
-    assert code == 3 and "40 of 40 test rows are in train" in err
-
-
 def test_a_study_may_let_leaks_pass_and_is_the_same_study(
     tmp_path: Path, tiny_model: Any, capsys: Any
 ) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from copy import copy
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
@@ -60,26 +59,34 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
         name: words that call it.
         verb: a function whose result is a :class:`~paretune.verbs.result.Result`.
     """
-    result_type = _read_hints(verb)["return"]
     verb_options = _read_parameters(verb)
-    show_options = _read_parameters(result_type.show)
-    added: dict[str, Any] = {"as_json": AsJson}
-    if "output" not in verb_options | show_options:
-        added["json_file"] = JsonFile
+    show_options = _read_parameters(_read_hints(verb)["return"].show)
+    parameters = {**verb_options, **show_options}
+    added: dict[str, tuple[Any, Any]] = {"as_json": (False, AsJson)}
+    if "output" not in parameters:
+        added["json_file"] = (None, JsonFile)
     if "study" in verb_options:
-        added["overrides"] = Overrides
+        added["overrides"] = (None, Overrides)
+    for option, (default, hint) in added.items():
+        parameters[option] = inspect.Parameter(
+            option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
+        )
 
     def call(**values: Any) -> None:
-        as_json, json_file = values.pop("as_json"), values.pop("json_file", None)
-        quiet = values.get("quiet", False)
-        if json_file is not None and not as_json:
+        as_json, quiet = values["as_json"], values.get("quiet", False)
+        if values.get("json_file") is not None and not as_json:
             raise StudyError("needs --json.", where="--output", remedy="Add --json.")
-        if overrides := values.pop("overrides", None):
+        if overrides := values.get("overrides"):
             values["study"] = load_study(values["study"], overrides)
         options = {option: values[option] for option in show_options}
         arguments = {option: values[option] for option in verb_options}
-        if as_json or quiet:
-            _refuse_unseen("--json" if as_json else "--quiet", options, show_options)
+        for option in () if not (as_json or quiet) else {*options} - COMPATIBLE:
+            if options[option] != show_options[option].default:
+                raise StudyError(
+                    f"shows nothing beside {'--json' if as_json else '--quiet'}.",
+                    where=f"--{option.replace('_', '-')}",
+                    remedy="Leave out one of them.",
+                )
         out = console()
 
         def tell(part: str | Result) -> None:
@@ -98,7 +105,14 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
                 arguments["observer"] = stack.enter_context(open_observer(stream, quiet=quiet))
             result: Result = verb(**arguments)
         if as_json:
-            write_json(name, result, json_file or options.get("output"))
+            value = result.to_json()
+            if "format" not in value:  # a report has its own
+                value = {"format": FORMAT, "paretune": version("paretune"), "verb": name, **value}
+            if (file := values.get("json_file") or options.get("output")) is None:
+                echo_json(value)
+            else:
+                write_output(file, f"{dump_json(value)}\n", overwrite=True)
+                echo(f"JSON: {file}", error=True)
         else:
             result.show(out, **options)
         if result.failure is not None:
@@ -106,49 +120,11 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
         if result.exit_code:
             raise SystemExit(result.exit_code)
 
-    defaults = {"as_json": False, "json_file": None, "overrides": None}
-    parameters = {
-        **verb_options,
-        **show_options,
-        **{
-            option: inspect.Parameter(
-                option, inspect.Parameter.KEYWORD_ONLY, default=defaults[option], annotation=hint
-            )
-            for option, hint in added.items()
-        },
-    }
     # What typer reads: resolved types; an argument that takes all remaining words is the last.
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters.values()}
     call.__doc__ = re.split(r"\n\n\s*(?:Args|Returns|Raises):", inspect.getdoc(verb) or "")[0]
     return call
-
-
-def write_json(name: str, result: Result, file: Path | None) -> None:
-    """Print the object of a result with the fields that all have, or write it to a file.
-
-    Raises:
-        StudyError: the file cannot be written.
-    """
-    value = result.to_json()
-    if "format" not in value:  # a report has its own
-        value = {"format": FORMAT, "paretune": version("paretune"), "verb": name, **value}
-    if file is None:
-        echo_json(value)
-        return
-    write_output(file, f"{dump_json(value)}\n", overwrite=True)
-    echo(f"JSON: {file}", error=True)
-
-
-def _refuse_unseen(
-    silencer: str, options: dict[str, Any], parameters: dict[str, inspect.Parameter]
-) -> None:
-    """Refuse options of how a result is shown where it is not."""
-    for option, value in options.items():
-        if value != parameters[option].default and option not in COMPATIBLE:
-            name = f"--{option.replace('_', '-')}"
-            remedy = "Leave out one of them."
-            raise StudyError(f"shows nothing beside {silencer}.", where=name, remedy=remedy)
 
 
 def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -29,11 +29,51 @@ class Machine(Result):
         from rich.table import Table
         from rich.text import Text
 
+        cpu, memory, torch = (self.facts[name] for name in ("processor", "memory", "torch"))
+        quota = "" if cpu["quota"] is None else f", quota of {cpu['quota']:g}"
+        limit = memory["limit"]
+        limited = "no limit set" if limit is None else f"limited to {_format_gib(limit)}"
+        bf16, speed = torch["bf16"], torch["speed"]
+        auto = f"bf16 for models of width {bf16['min_width']} or more" if bf16["fast"] else "fp32"
+        timing = ""
+        if bf16["speedup"] is not None:
+            timing = f"; just now a layer was {bf16['speedup']:.2f} times as fast in bf16"
+        products = [
+            f"{dtype}: {speed[f'{dtype}_one_thread']:.0f} GFLOP/s on one thread, "
+            f"{speed[f'{dtype}_all_threads']:.0f} on {speed['threads']}"
+            for dtype in ("fp32", "bf16")
+            if f"{dtype}_one_thread" in speed
+        ]
+        rows = [
+            ("system", self.facts["system"]),
+            ("processor", cpu["name"]),
+            (
+                "cores",
+                f"{cpu['usable_cores']} usable of {cpu['logical_cores']} logical, "
+                f"{cpu['physical_cores'] or 'unknown'} physical{quota}",
+            ),
+            (
+                "memory",
+                f"{_format_gib(memory['total'])}, {_format_gib(memory['available'])} available, "
+                f"{limited}",
+            ),
+            *((device["device"], _describe_device(device)) for device in torch["devices"]),
+            ("precision: auto", f"{auto} ({bf16['reason']}{timing})"),
+            ("torch threads", str(torch["threads"])),
+            ("products", "; ".join(products)),
+            ("between products", f"{speed['gigabytes_per_second']:.0f} GB/s (fp32, one thread)"),
+            ("python", self.facts["python"]),
+            *((name, number or "not installed") for name, number in self.facts["packages"].items()),
+            *(
+                (f"plug-in {plugin['name']}", f"{plugin['group']}: {plugin['fault'] or 'loads'}")
+                for plugin in self.facts["plugins"]
+            ),
+        ]
         table = Table(title="This machine", show_header=False, title_justify="left")
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        for name, value in _table_rows(self.facts):
-            table.add_row(Text(name), Text(value))
+        for row in rows:
+            table.add_row(*map(Text, row))
         yield table
 
     def to_json(self) -> dict[str, Any]:
@@ -81,41 +121,6 @@ def check_plugins() -> list[dict[str, str | None]]:
     return rows
 
 
-def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
-    cpu, memory, torch = machine["processor"], machine["memory"], machine["torch"]
-    quota = "" if cpu["quota"] is None else f", quota of {cpu['quota']:g}"
-    limit = memory["limit"]
-    rows = [
-        ("system", machine["system"]),
-        ("processor", cpu["name"]),
-        (
-            "cores",
-            f"{cpu['usable_cores']} usable of {cpu['logical_cores']} logical, "
-            f"{cpu['physical_cores'] or 'unknown'} physical{quota}",
-        ),
-        (
-            "memory",
-            f"{_format_gib(memory['total'])}, {_format_gib(memory['available'])} available, "
-            + ("no limit set" if limit is None else f"limited to {_format_gib(limit)}"),
-        ),
-    ]
-    rows.extend((device["device"], _describe_device(device)) for device in torch["devices"])
-    bf16, speed = torch["bf16"], torch["speed"]
-    rows += [
-        ("precision: auto", _auto_precision(bf16)),
-        ("torch threads", str(torch["threads"])),
-        ("products", _format_speed(speed)),
-        ("between products", f"{speed['gigabytes_per_second']:.0f} GB/s (fp32, one thread)"),
-    ]
-    rows.append(("python", machine["python"]))
-    rows.extend((name, number or "not installed") for name, number in machine["packages"].items())
-    rows.extend(
-        (f"plug-in {plugin['name']}", f"{plugin['group']}: {plugin['fault'] or 'loads'}")
-        for plugin in machine["plugins"]
-    )
-    return rows
-
-
 def _describe_device(device: dict[str, Any]) -> str:
     """What a device is, can do and can measure, a line each."""
     precisions = "fp32 and bf16" if device["native_bf16"] else "fp32"
@@ -129,25 +134,6 @@ def _describe_device(device: dict[str, Any]) -> str:
     if not device["tried"]:
         lines.append("paretune was never run on such a device; `make gpu` tries it")
     return "\n".join(lines)
-
-
-def _auto_precision(bf16: dict[str, Any]) -> str:
-    auto = f"bf16 for models of width {bf16['min_width']} or more" if bf16["fast"] else "fp32"
-    speedup = bf16["speedup"]
-    timing = (
-        "" if speedup is None else f"; just now a layer was {speedup:.2f} times as fast in bf16"
-    )
-    return f"{auto} ({bf16['reason']}{timing})"
-
-
-def _format_speed(speed: dict[str, Any]) -> str:
-    parts = [
-        f"{dtype}: {speed[f'{dtype}_one_thread']:.0f} GFLOP/s on one thread, "
-        f"{speed[f'{dtype}_all_threads']:.0f} on {speed['threads']}"
-        for dtype in ("fp32", "bf16")
-        if f"{dtype}_one_thread" in speed
-    ]
-    return "; ".join(parts)
 
 
 def _format_gib(size: int) -> str:

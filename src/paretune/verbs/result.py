@@ -122,8 +122,12 @@ def to_json_value(value: Any) -> Any:
         return value.to_json()
     if isinstance(value, Study):
         return value.study
-    if isinstance(value, Run):
-        return _run_fields(value)
+    if isinstance(value, Run):  # what identifies it within its study
+        task, model, method = value.cell
+        outer = None if value.outer is None else value.outer.model_dump()
+        seeds = {"stage": value.stage, "seed": value.seed, "fold": value.fold, "outer": outer}
+        cell = {"task": task, "model": model, "method": method}
+        return {**cell, **seeds, "learning_rate": value.learning_rate}
     if isinstance(value, ParetuneError):
         error = {"kind": type(value).__name__, "what": value.what, "where": value.where}
         return {**error, "remedy": value.remedy, "exit_code": value.exit_code}
@@ -154,12 +158,3 @@ def _object_of(value: Any, names: Sequence[str] = ()) -> dict[str, Any]:
         json_value = to_json_value(content)
         plain |= json_value if isinstance(content, Run) else {name: json_value}
     return plain
-
-
-def _run_fields(run: Run) -> dict[str, Any]:
-    """What identifies a run within its study."""
-    task, model, method = run.cell
-    outer = None if run.outer is None else run.outer.model_dump()
-    seeds = {"stage": run.stage, "seed": run.seed, "fold": run.fold, "outer": outer}
-    cell = {"task": task, "model": model, "method": method}
-    return {**cell, **seeds, "learning_rate": run.learning_rate}

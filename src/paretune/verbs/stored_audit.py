@@ -55,8 +55,10 @@ def load_trained_data(store: Store, study: Study) -> dict[str, TrainedData]:
     """By the task's key; nothing where the study was not run here."""
     values = json.loads(store.get_setting(f"data/{study.study_hash}") or "{}")
     return {
-        key: TrainedData(**{**kept, "outline": DATASET_VALUES.validate_python(kept["outline"])})
-        for key, kept in values.items()
+        key: TrainedData(
+            data["content_hash"], data["files"], DATASET_VALUES.validate_python(data["outline"])
+        )
+        for key, data in values.items()
     }
 
 
@@ -71,26 +73,28 @@ def load_dataset_or_outline(
     Raises:
         DataError: it cannot be read, and the store keeps nothing of it.
     """
-    kept = load_trained_data(store, study).get(task.key)
+    trained = load_trained_data(store, study).get(task.key)
     try:
         dataset = read(task)
     except DataError:
-        if kept is None:
+        if trained is None:
             raise
-        return kept.outline
-    return dataset if kept is None or dataset.content_hash == kept.content_hash else kept.outline
+        return trained.outline
+    if trained is not None and dataset.content_hash != trained.content_hash:
+        return trained.outline
+    return dataset
 
 
 def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> Iterator[Finding]:
     """A warning for each data file that is gone or is not what the study's runs were trained on."""
-    kept_data = load_trained_data(store, study)
+    stored_data = load_trained_data(store, study)
     for task in study.tasks:
         runs = sum(record.run.task.key == task.key for record in records)
-        kept = kept_data.get(task.key)
-        if kept is None or not runs:
+        trained = stored_data.get(task.key)
+        if trained is None or not runs:
             continue
         files = hash_files(task)
-        gone = [name for name in kept.files if name not in files]
+        gone = [name for name in trained.files if name not in files]
         for name in gone:
             key, _, file_name = name.partition(": ")
             yield Finding(
@@ -100,11 +104,12 @@ def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> 
                 "is gone; what is said comes from the store.",
                 "`paretune run` needs the file again.",
             )
-        changed = [path for name, (path, sha256) in files.items() if sha256 != kept.files.get(name)]
+        hashes = trained.files
+        changed = [path for name, (path, sha256) in files.items() if sha256 != hashes.get(name)]
         if not changed or gone:
             continue
         with suppress(DataError):  # what cannot be read has changed
-            if load_dataset(task).content_hash == kept.content_hash:
+            if load_dataset(task).content_hash == trained.content_hash:
                 continue
         for file in changed:
             edited = datetime.fromtimestamp(file.stat().st_mtime)

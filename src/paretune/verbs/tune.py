@@ -11,7 +11,6 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -66,6 +65,7 @@ TASK_KEYS = {
     **{"source": "source_lang", "target": "target_lang", "drop-unlabelled": "drop_unlabelled"},
 }
 """Keys of a task by the names of their options."""
+DEFAULTS = {"threads": 1, "devices": "auto"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,7 +218,11 @@ def tune(
     columns = NamedColumns(label, text, pair, source, target)
     options: dict[str, Any] = {**vars(columns), "test": test, "drop-unlabelled": drop_unlabelled}
     options["model"] = model
-    plan_study = partial(plan, workers=workers, threads=threads, devices=devices, online=online)
+    settings: dict[str, Any] = {"workers": workers, "threads": threads, "devices": devices}
+
+    def plan_study(study: Study) -> Plan:
+        return plan(study, online=online, **settings)
+
     draft = draft_study(
         path, None, model, columns, None, test=test, drop_unlabelled=drop_unlabelled
     )
@@ -255,26 +259,15 @@ def tune(
         if predicted is not None:
             tell(f"Predicted for all runs: {format_duration(predicted)}.")
         to_train = _divide_time(seconds, time.monotonic() - started)
-    ran = run(
-        study,
-        workers=workers,
-        threads=threads,
-        devices=devices,
-        online=online,
-        budget=to_train,
-        quiet=quiet,
-        observer=observer,
-    )
+    ran = run(study, online=online, budget=to_train, quiet=quiet, observer=observer, **settings)
     task = _find_task(study, draft.study)
     (advice,) = recommend(study, task=task.key, max_memory=max_memory)
     time_left = None if seconds is None else seconds - (time.monotonic() - started)
     exported, note = _export(study, ran, advice, output, time_left, online, tell)
-    options |= {"max-memory": max_memory, "workers": workers, "online": online}
-    options |= {"threads": threads if threads != 1 else None}
-    options |= {"devices": devices if devices != "auto" else None}
+    options |= {"max-memory": max_memory, **settings, "online": online}
     words = ["paretune", "tune", str(path)]
     for name, value in options.items():
-        if value not in (None, False):
+        if value not in (None, False, DEFAULTS.get(name)):
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     notes = (note, " ".join(_describe_more_time(ran, reduced, shlex.join(words))))
     return TuneResult(
@@ -478,7 +471,7 @@ def _find_kept_seed(study: Study, folder: Path, cell: tuple[str, str, str]) -> i
 
     with Store.open(folder) as opened:
         dropped = opened.list_dropped_runs()
-        kept = [
+        candidates = [
             record
             for record in load_records(study, opened)
             if record.run.cell == cell
@@ -487,7 +480,7 @@ def _find_kept_seed(study: Study, folder: Path, cell: tuple[str, str, str]) -> i
             and record.result.get("weights") is not None
             and record.run_id not in dropped
         ]
-    return max(kept, key=selection_key).run.seed if kept else None
+    return max(candidates, key=selection_key).run.seed if candidates else None
 
 
 def _describe_more_time(ran: RunResult, reduced: Sequence[str], command: str) -> Iterator[str]:
