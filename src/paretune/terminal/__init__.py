@@ -23,7 +23,6 @@ import os
 import sys
 import traceback
 import warnings
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from paretune.errors import OutputClosedError, StoredResultsWarning
@@ -102,11 +101,6 @@ def detach_output() -> None:
 def sanitise_tracebacks_and_warnings() -> None:
     """From now on, tracebacks of defects and Python's warnings are cleaned like all else."""
 
-    def show_traceback(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        echo("".join(traceback.format_exception(kind, error, trace)).rstrip(), error=True)
-
     def show_warning(
         message: Warning | str,
         category: type[Warning],
@@ -120,5 +114,7 @@ def sanitise_tracebacks_and_warnings() -> None:
             text = warnings.formatwarning(message, category, filename, lineno, line)
         echo(text.rstrip(), error=True, to=file)
 
-    sys.excepthook = show_traceback
+    sys.excepthook = lambda *error: echo(
+        "".join(traceback.format_exception(*error)).rstrip(), error=True
+    )
     warnings.showwarning = show_warning

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -261,8 +262,7 @@ def _check_cells(
         device = resolve_devices(devices)[0]
         cells = usable.model_copy(update={"tasks": tasks})
         prepared = prepare_study(cells, caches).in_store(None, device)
-        yield from _check_lengths(prepared)
-        yield from _check_directions(prepared)
+        yield from _check_pairs(prepared)
         runs = [planned.run for planned in expand_study(prepared, [])]
         for dry in run_dry_steps(prepared, runs, device):
             name = " x ".join(dry.run.cell)
@@ -360,48 +360,39 @@ def _describe_method(
     return f"{title}, learning rates {'; '.join(listed)}" if listed else title, ()
 
 
-def _check_directions(prepared: PreparedStudy) -> Iterator[CheckedItem]:
-    """Whether each model translates in the requested direction, by the likelihood of references."""
-    from paretune.data.finding import Finding
-    from paretune.planning.checks import compare_directions
+def _check_pairs(prepared: PreparedStudy) -> Iterator[CheckedItem]:
+    """What each model cuts of a task, and whether it translates in the requested direction.
 
-    for model in prepared.models:
-        heads = prepared.topologies[model.key].heads  # a decoder is asked by a prompt
-        for task in prepared.tasks:
+    The direction is judged by the likelihood of references.
+    """
+    from paretune.data.finding import Finding
+    from paretune.planning.checks import compare_directions, find_truncations
+
+    directions = []
+    for model, task in product(prepared.models, prepared.tasks):
+        name = f"{task.key} x {model.key}"
+        try:
+            if cut := tuple(find_truncations(prepared, task, model)):
+                yield CheckedItem("lengths", name, "some texts are cut", cut)
             objective = prepared.datasets[task.key].objective
+            heads = prepared.topologies[model.key].heads  # a decoder is asked by a prompt
             if not objective.between_languages or objective.head not in heads:
                 continue
-            try:
-                direction = compare_directions(task, model, prepared.caches)
-            except ParetuneError:
-                break  # the model cannot be opened for the task, which its lengths have shown
-            losses = (
-                f"{direction.requested:.2f} nats a token as asked, "
-                f"{direction.reversed:.2f} reversed"
-            )
-            name, description = f"{task.key} x {model.key}", f"{losses} ({direction.pairs} pairs)"
-            warning = Finding(
-                "warning",
-                "direction",
-                name,
-                f"the model seems to translate the other way: {losses}.",
-                "Exchange source_lang and target_lang, or take the model for this direction.",
-            )
-            yield CheckedItem(
-                "direction", name, description, (warning,) if direction.looks_reversed else ()
-            )
-
-
-def _check_lengths(prepared: PreparedStudy) -> Iterator[CheckedItem]:
-    from paretune.planning.checks import find_truncations
-
-    for model in prepared.models:
-        for task in prepared.tasks:
-            name = f"{task.key} x {model.key}"
-            try:
-                findings = tuple(find_truncations(prepared, task, model))
-            except ParetuneError as error:
-                yield CheckedItem("lengths", name, error=error)
-                continue
-            if findings:
-                yield CheckedItem("lengths", name, "some texts are cut", findings)
+            direction = compare_directions(task, model, prepared.caches)
+        except ParetuneError as error:  # the model cannot be opened for the task
+            yield CheckedItem("lengths", name, error=error)
+            continue
+        losses = (
+            f"{direction.requested:.2f} nats a token as asked, {direction.reversed:.2f} reversed"
+        )
+        warning = Finding(
+            "warning",
+            "direction",
+            name,
+            f"the model seems to translate the other way: {losses}.",
+            "Exchange source_lang and target_lang, or take the model for this direction.",
+        )
+        findings = (warning,) if direction.looks_reversed else ()
+        description = f"{losses} ({direction.pairs} pairs)"
+        directions.append(CheckedItem("direction", name, description, findings))
+    yield from directions
