@@ -19,10 +19,11 @@ from paretune.search.expand import (
     plan_pending_runs,
 )
 from paretune.search.race import plan_runs
+from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.verbs.run import open_study, plan_first_runs
+from paretune.verbs.run import plan_first_runs
 
 AUTO = {
     "name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 2.0, "controls": False
@@ -176,10 +177,10 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     """In what a run says that it has before it, and how long it will take."""
     small = {**AUTO, "budget": 0.7}
     study = ask(small, {**small, "label": "other", "pick": "cheapest"})
-    observer = Observer()
-    with open_study(study, tmp_path / "store", observer) as (prepared, opened):
+    with Store.open(tmp_path / "store", create=True) as opened:
+        prepared = prepare_study(study).in_store(opened, "cpu")
         ready, waiting = plan_pending_runs(prepared, [])
-        _, coming, count = plan_first_runs(prepared, opened, observer)
+        _, coming, count = plan_first_runs(prepared, opened, Observer())
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
     assert count == len(set(shared)) + len(waiting) == len(coming)

@@ -26,7 +26,6 @@ from paretune.store.encoding import encode_predictions
 from paretune.store.record import Record
 from paretune.study import Run, Study
 from paretune.training.caches import ProcessCache
-from paretune.verbs import run as run_verb
 
 SECONDS = {"full": 40.0, "lora": 10.0, "prompt": 8.0, "head_only": 1.0}
 
@@ -213,13 +212,11 @@ def test_baselines_alone_tell_no_time(ask: Any, machine: Machine, tmp_path: Path
 def test_the_time_of_preparing_is_in_the_budget(
     ask: Any, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_study = run_verb.open_study
-
-    def open_slowly(*args: Any, **options: Any) -> Any:
+    def prepare_slowly(*args: Any, **options: Any) -> Any:
         machine.sleep(90.0)
-        return open_study(*args, **options)
+        return prepare_study(*args, **options)
 
-    monkeypatch.setattr("paretune.verbs.run.open_study", open_slowly)
+    monkeypatch.setattr("paretune.planning.prepare.prepare_study", prepare_slowly)
     ran = paretune.run(ask("off", trials=1), store=tmp_path, budget=100.0, workers=1)
     assert machine.now <= 101.0 and ran.summary.ended >= 2
 

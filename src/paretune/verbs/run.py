@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -44,7 +44,6 @@ from paretune.verbs.workers import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.data.finding import Finding
     from paretune.execution.executor import StudySummary
     from paretune.execution.progress import Observer
     from paretune.planning.predicted_cost import CostPredictor
@@ -194,23 +193,33 @@ def run(
             remedy="Leave it out: a share that is stopped continues by the same command.",
         )
     folder = study_input.store_folder(study, store)
+    sentences = study_input.describe_test_files(study)
     # After what costs no seconds: these import torch.
     from paretune.execution.executor import StudyCallbacks
     from paretune.execution.memory_budget import fit_workers
     from paretune.execution.progress import open_default_observer
     from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
+    from paretune.planning import checks
+    from paretune.planning.prepare import prepare_study
     from paretune.search import race
     from paretune.search.budget import TimeBudget
+    from paretune.store import Store
 
     settings = resolve_workers(workers, threads, devices)
     device = settings[0].device
-    with (
-        open_default_observer(observer, quiet=quiet) as observer,
-        open_study(study, folder, observer, device, offline=not online, shard=share) as (
-            prepared,
-            opened,
-        ),
-    ):
+    with ExitStack() as stack:
+        observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
+        prepared = prepare_study(study, offline=not online, shard=share, audited=True)
+        for finding in (*prepared.findings, *prepared.refused):
+            if finding.severity != "note":
+                observer.note(f"{finding.severity}: {finding}")
+        if notes := sum(finding.severity == "note" for finding in prepared.findings):
+            observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
+        checks.check_optional_metrics(
+            prepared.datasets.values(), study.generation, prepared.caches, offline=not online
+        )
+        opened = stack.enter_context(Store.open(folder, create=True))
+        prepared = prepared.in_store(opened, device)
         if retry and (again := opened.retry(study.study_hash)):
             observer.note(f"Runs that are tried again: {again}.")
         predictor, coming, count = plan_first_runs(
@@ -227,10 +236,7 @@ def run(
             f"{count} runs, {describe_workers(settings, executor, address)} in "
             f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
-        for sentence in (
-            *study_input.describe_test_files(study),
-            *explain_memory(settings, run_bytes),
-        ):
+        for sentence in (*sentences, *explain_memory(settings, run_bytes)):
             observer.note(sentence)
         raced = study.protocol.race != "off"
         if share is not None:
@@ -276,42 +282,6 @@ def run(
                 "continues."
             )
         return RunResult(study, opened.folder, summary, left, seconds_left)
-
-
-@contextmanager
-def open_study(
-    study: Study,
-    folder: Path,
-    observer: Observer,
-    device: str = "cpu",
-    *,
-    offline: bool = True,
-    shard: Shard | None = None,
-) -> Iterator[tuple[PreparedStudy, Store]]:
-    """Audit and prepare a study, and open its store.
-
-    Args:
-        folder: of the results; made after the audit.
-        device: whose precision ``auto`` means.
-        offline: fetch nothing.
-        shard: prepare the runs of this share alone.
-
-    Raises:
-        ParetuneError: the study, its data, a model or a method cannot be used.
-    """
-    from paretune.planning import checks
-    from paretune.planning.prepare import prepare_study
-    from paretune.store import Store
-
-    prepared = prepare_study(study, offline=offline, shard=shard, audited=True)
-    _show([*prepared.findings, *prepared.refused], observer)
-    if notes := sum(finding.severity == "note" for finding in prepared.findings):
-        observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
-    checks.check_optional_metrics(
-        prepared.datasets.values(), study.generation, prepared.caches, offline=offline
-    )
-    with Store.open(folder, create=True) as opened:
-        yield prepared.in_store(opened, device), opened
 
 
 def plan_first_runs(
@@ -364,17 +334,11 @@ def plan_first_runs(
             f"Runs left out: {stale}. Their data, model or code has changed since; "
             "they stay in the store, and count again if it is changed back."
         )
-    _show(find_damaged_trials(opened, records), observer)
+    for finding in find_damaged_trials(opened, records):
+        observer.note(f"{finding.severity}: {finding}")
     speed = MachineSpeed.measure() if measure_speed else None
     predictor = CostPredictor(caches, speed, records, device)
     return predictor, coming, len(plan.runs) + len(plan.undecided)
-
-
-def _show(findings: Sequence[Finding], observer: Observer) -> None:
-    """Errors and warnings; `check` shows notes too."""
-    for finding in findings:
-        if finding.severity != "note":
-            observer.note(f"{finding.severity}: {finding}")
 
 
 def _predict_rest(
