@@ -85,7 +85,13 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class StudyEntry:
-    """A study file as it was when it ran. ``created``: seconds since 1970; ``runs``: by state."""
+    """A study that ran here.
+
+    Attributes:
+        text: kept beside it: the settings of its command line.
+        created: in seconds since 1970.
+        runs: how many, by state.
+    """
 
     study_hash: str
     name: str

@@ -136,7 +136,7 @@ class Storage(WorkerStorage, Protocol):
     def save_study(
         self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
     ) -> None:
-        """Keep a study file: its text, and the canonical form that its hash belongs to."""
+        """Keep a study: the canonical form that its hash belongs to, and a text beside it."""
 
     def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
         """Add runs to a study in the given order, behind those it has.
