@@ -105,6 +105,13 @@ def test_what_new_says_and_writes_is_the_golden_text(
         assert Path(f"{name}.yaml").read_text("utf-8") == file.read_text("utf-8")
 
 
+def test_help_is_the_golden_text(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The help of options is read from docstrings."""
+    monkeypatch.setenv("COLUMNS", "80")
+    verbs = ("tune", "new", "run", "report", "export", "why")
+    assert_golden("help", {verb: command(capsys, verb, "--help")[1] for verb in verbs})
+
+
 def assert_golden(kind: str, screens: Mapping[str, str]) -> None:
     folder = SCREENS / kind
     if os.environ.get("PARETUNE_WRITE_SCREENS"):
