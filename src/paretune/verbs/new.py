@@ -178,12 +178,13 @@ def draft_study(
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from ruamel.yaml import YAML
 
-    from paretune import objectives
+    from paretune import metrics, objectives
     from paretune.data.infer import infer_task, set_source_language
 
     inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
     name, kind = str(inferred.task["name"]), str(inferred.task["kind"])
-    translates = objectives.get(kind).between_languages
+    objective = objectives.get(kind)
+    translates = objective.between_languages
     if source_lang is not None and not translates:
         raise StudyError(
             "is not parallel text, so it has no language to translate from.",
@@ -201,10 +202,12 @@ def draft_study(
         task[key] = str(file.relative_to(folder) if file.is_relative_to(folder) else file)
     # A column name may hold line breaks; in a comment it must stay on its line.
     reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
-    lines = [
-        f"{_format_item(key, value)}" + (f"   # {reasons[key]}" if reasons.get(key) else "")
-        for key, value in task.items()
-    ]
+    lines = []
+    for key, value in task.items():
+        text = "true" if value is True else _quote_yaml(value)
+        if isinstance(value, list | tuple):
+            text = f"[{', '.join(map(_quote_yaml, value))}]"
+        lines.append(f"{key}: {text}" + (f"   # {reasons[key]}" if reasons.get(key) else ""))
     if isinstance(features := task.get("features"), list | tuple):
         columns = sanitise_line(", ".join(f"{{{column}}}" for column in features))
         lines.append(f"# template: '...'   # a sentence of your own with {columns} in it")
@@ -212,6 +215,10 @@ def draft_study(
         lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
     suggested, comment = _suggest_model(kind, languages, model)
+    names = objective.selectable_metrics
+    choices = [metric for metric in names if metric != objective.default_metric]
+    besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
+    recorded = f"; records have {' and '.join(besides)} too" if besides else ""
     jinja = Environment(  # noqa: S701 - YAML, whose values are quoted
         loader=PackageLoader("paretune.verbs"),
         undefined=StrictUndefined,
@@ -223,7 +230,7 @@ def draft_study(
         name=name,
         kind=kind,
         task_lines=lines,
-        metric=_describe_metrics(kind),
+        metric=f"metric: {objective.default_metric}   # or {', '.join(choices)}{recorded}",
         model=suggested,
         model_comment=comment,
         test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
@@ -254,29 +261,11 @@ def _shorten(value: object) -> str:
     return join_names(texts)
 
 
-def _format_item(key: str, value: object) -> str:
-    if isinstance(value, list | tuple):
-        return f"{key}: [{', '.join(_quote_yaml(v) for v in value)}]"
-    return f"{key}: {'true' if value is True else _quote_yaml(value)}"
-
-
 def _quote_yaml(value: object) -> str:
     """Always quoted, so that nothing in it is YAML; unprintable characters are escaped."""
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n"}
     characters = [escapes.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in str(value)]
     return f'"{"".join(characters)}"'
-
-
-def _describe_metrics(kind: str) -> str:
-    """The primary metric, the others that it could be, and what is recorded besides."""
-    from paretune import metrics, objectives  # here: numpy comes with them
-
-    objective = objectives.get(kind)
-    names = objective.selectable_metrics
-    choices = ", ".join(name for name in names if name != objective.default_metric)
-    besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
-    recorded = f"; records have {' and '.join(besides)} too" if besides else ""
-    return f"metric: {objective.default_metric}   # or {choices}{recorded}"
 
 
 def _suggest_model(
