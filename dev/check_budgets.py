@@ -26,17 +26,17 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (63_715, 48_000),
-    "core files": (321, 320),
-    "core functions": (3_439, 2_700),
+    "core lines": (60_098, 48_000),
+    "core files": (294, 320),
+    "core functions": (3_080, 2_700),
     "import circles": (0, 0),
-    "pronouns as names": (9, 0),
-    "class names twice": (12, 0),
+    "pronouns as names": (1, 0),
+    "class names twice": (3, 0),
     "names in docstrings that do not exist": (0, 0),
-    "paretune_slovene lines": (4_887, 4_500),
-    "tests lines": (50_447, 38_000),
-    "bench and dev lines": (8_069, 8_000),
-    "docs words": (27_485, 27_485),
+    "paretune_slovene lines": (4_790, 4_500),
+    "tests lines": (47_800, 38_000),
+    "bench and dev lines": (7_728, 8_000),
+    "docs words": (26_483, 26_483),
     "log words": (3_826, 3_826),
 }
 
