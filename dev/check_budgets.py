@@ -26,12 +26,12 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (60_098, 48_000),
+    "core lines": (60_096, 48_000),
     "core files": (294, 320),
-    "core functions": (3_080, 2_700),
+    "core functions": (3_070, 2_700),
     "import circles": (0, 0),
-    "pronouns as names": (1, 0),
-    "class names twice": (3, 0),
+    "pronouns as names": (0, 0),
+    "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
     "paretune_slovene lines": (4_790, 4_500),
     "tests lines": (47_800, 38_000),

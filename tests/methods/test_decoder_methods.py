@@ -150,7 +150,7 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     words = [7, 21, 9]
     one = decoder_case("prompt", family)
     written = one.forced([words + text for text in one.texts()])
-    options = prompt.Options(num_virtual_tokens=3, init="text", init_text="x")
+    options = prompt.PromptOptions(num_virtual_tokens=3, init="text", init_text="x")
     one.options = prompt.with_tokenizer(options, lambda text: {"input_ids": words})
     one.inject()
     for prompted, whole in zip(one.forced(one.texts()), written, strict=True):
@@ -237,7 +237,7 @@ def test_updates_stand_beside_all_linear_layers(family: str) -> None:
     inside = [n for layer in one.anatomy.layers for n in one.anatomy.linear_layers
               if n.startswith(f"{layer.name}.")]  # fmt: skip
     assert sorted(one.inject().adapters) == sorted(inside)
-    assert lora.Options().target_modules is None
+    assert lora.LoraOptions().target_modules is None
 
 
 def test_fused_projections_have_all_roles() -> None:

@@ -15,11 +15,11 @@ from paretune.methods.core.low_rank import LowRankOptions
 from paretune.methods.core.run_axis import Fleet, make_generator
 
 MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
-    "lora": (lora.LoraUpdate, lora.Options(rank=3)),
+    "lora": (lora.LoraUpdate, lora.LoraOptions(rank=3)),
     "dora": (dora.DoraUpdate, dora.Options(rank=3)),
-    "lokr-low-rank": (lokr.LokrUpdate, lokr.Options(rank=1, decompose_factor=2)),
-    "lokr-full": (lokr.LokrUpdate, lokr.Options(rank=4, decompose_factor=2)),
-    "houlsby": (houlsby.Bottleneck, houlsby.Options(reduction_factor=2)),
+    "lokr-low-rank": (lokr.LokrUpdate, lokr.LokrOptions(rank=1, decompose_factor=2)),
+    "lokr-full": (lokr.LokrUpdate, lokr.LokrOptions(rank=4, decompose_factor=2)),
+    "houlsby": (houlsby.Bottleneck, houlsby.HoulsbyOptions(reduction_factor=2)),
     "bitfit": (lambda layer, _, fleet, __: bitfit.BiasShift(layer.bias.detach(), fleet), None),
     "ia3": (lambda layer, _, fleet, __: ia3.Scale(4, (1, 3), fleet, layer.weight.device), None),
     "loha-factorised": (loha.LohaUpdate, LowRankOptions(rank=1)),

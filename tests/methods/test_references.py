@@ -260,7 +260,7 @@ def test_an_empty_prefix_is_the_base(case: Any, tiny_model: Any, family: str) ->
     loaded, batch = mine.fresh(), mine.batches[0][0]
     loaded.model.double().eval()
     base = loaded.model(**batch).logits
-    options = prefix.Options.model_construct(num_virtual_tokens=0)
+    options = prefix.PrefixOptions.model_construct(num_virtual_tokens=0)
     injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
     loaded.model.double()
     # transformers rounds DeBERTa's scale sqrt(3 d) to fp32.
@@ -278,7 +278,7 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
     mine = case("lora", rank=1)
     loaded, (batch, labels) = mine.fresh(), mine.batches[0]
     loaded.model.set_attn_implementation(attention)
-    options = prefix.Options(num_virtual_tokens=5, **projection)
+    options = prefix.PrefixOptions(num_virtual_tokens=5, **projection)
     count = prefix.count_parameters(loaded.model, loaded.anatomy, options)
     injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
     model = loaded.model.double().eval()

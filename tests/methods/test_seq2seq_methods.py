@@ -76,7 +76,7 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     longer["input_ids"] = torch.cat([front, batch["input_ids"]], 1)
     longer["attention_mask"] = torch.cat([torch.ones_like(front), batch["attention_mask"]], 1)
     written, texts = one.logits(**longer), one.translations(**longer)
-    options = prompt.Options(
+    options = prompt.PromptOptions(
         num_virtual_tokens=3, init="text", init_text="x", text_positions="shifted"
     )
     one.options = prompt.with_tokenizer(options, lambda text: {"input_ids": words})

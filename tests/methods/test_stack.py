@@ -144,7 +144,7 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
 )
 def test_what_does_not_go_together_is_refused(members: list[Any], reason: str) -> None:
     with pytest.raises(MethodError, match=reason):
-        stack.configure_members(parse_options("stack", stack.Options, {"methods": members}))
+        stack.configure_members(parse_options("stack", stack.StackOptions, {"methods": members}))
 
 
 LOWER, UPPER = {"name": "lora", "rank": 2, "layers": "0"}, {"name": "lora", "layers": "upper:1"}

@@ -251,7 +251,7 @@ def test_all_linear_layers_are_those_of_the_layers(
 ) -> None:
     for family in ("bert", "distilbert", "electra", "modernbert"):
         loaded = loaded_of(bench, checkpoint, family, tmp_path)
-        options = lora.Options(target_modules=("all_linear",))
+        options = lora.LoraOptions(target_modules=("all_linear",))
         inside = [n for n in loaded.anatomy.linear_layers if "embeddings_project" not in n]
         assert options.select_layers(loaded.anatomy) == inside
         assert all(get_linear(loaded.model, name) for name in inside)

@@ -124,24 +124,17 @@ def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], 
         methods = methods_with_probe(study, objective)
         probes = [m for m in methods if m.name in baselines.WITH_MODEL]
         for model in study.models:
+            on_model = probes
+            if of_cell := planned.get((task.key, model.key)):
+                names = {probe.name for probe in probes}
+                always = [m for m in of_cell.values() if m.name not in names and m.key == m.name]
+                on_model = [*(probe for probe in probes if probe.key in of_cell), *always]
             # The probes last, among the baselines, wherever the study names them.
-            on_model = _baselines_on_model(probes, planned.get((task.key, model.key), {}))
             for method in (*(m for m in methods if m not in probes), *on_model):
                 keys[(task.key, model.key, method.key)] = method.name
         for name in model_free_baselines(task, objective):
             keys[(task.key, NO_MODEL, name)] = name
     return keys
-
-
-def _baselines_on_model(
-    probes: Sequence[MethodSpec], planned: Mapping[str, MethodSpec]
-) -> list[MethodSpec]:
-    """The baselines on a model: those of the study that it can have, and those always run."""
-    if not planned:  # yet
-        return list(probes)
-    names = {probe.name for probe in probes}
-    always = [spec for spec in planned.values() if spec.name not in names and spec.key == spec.name]
-    return [*(probe for probe in probes if probe.key in planned), *always]
 
 
 def _count_outer_folds(study: Study, records: Sequence[Record], states: Sequence[RunStatus]) -> int:
@@ -259,22 +252,19 @@ def _setting_key(record: Record) -> str:
 def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> tuple[Any, ...]:
     run: Run = records[0].run
     training = run.training.model_copy(update={"precision": study.training.precision})
+    in_study = False
+    for spec in study.all_methods:
+        if spec.key == run.method.key:  # the study's method, or what a search has found for it
+            searched, options = spec.found_by_search, spec.options_of_runs
+            items = run.method.options_of_runs.items()
+            in_study |= options == {k: v for k, v in items if k != searched or searched in options}
     return (
-        any(_is_of(run.method, m) for m in study.all_methods if m.key == run.method.key),
+        in_study,
         training == study.training,
         run.split_seed == study.protocol.split_seed,
         rate is None or run.learning_rate == rate,
         len(records),
     )
-
-
-def _is_of(method: MethodSpec, of_study: MethodSpec) -> bool:
-    """Whether a run's method is the study's, or what a search has found for it."""
-    searched, options = of_study.found_by_search, of_study.options_of_runs
-    set_by_hand = {
-        k: v for k, v in method.options_of_runs.items() if k != searched or searched in options
-    }
-    return set_by_hand == options
 
 
 def _keep_same_examples(records: Sequence[Record]) -> list[Record]:

@@ -31,7 +31,7 @@ from paretune.study import derive_seed
 NAME = "adapterdrop"
 
 
-class Options(houlsby.BottleneckOptions):
+class AdapterDropOptions(houlsby.BottleneckOptions):
     """``drop`` None is the lower half. ``robust_up_to`` None is all layers but the last.
 
     Where there are two stacks, these count in each.
@@ -60,7 +60,7 @@ class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
     def __init__(
         self,
         base: nn.Linear,
-        options: Options,
+        options: AdapterDropOptions,
         fleet: Fleet,
         generators: list[torch.Generator],
         depth: int,
@@ -82,7 +82,7 @@ class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: AdapterDropOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind the feed-forward part of the layers that are not dropped.
 
@@ -98,12 +98,14 @@ def inject(
     return pfeiffer.attach_behind_feed_forward(model, anatomy, NAME, adapters)
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: AdapterDropOptions) -> int:
     """2 * width * size + size + width for each layer that has a bottleneck."""
     return len(_adapter_positions(anatomy, options)) * options.count(anatomy.width)
 
 
-def _adapter_positions(anatomy: Anatomy, options: Options) -> dict[str, tuple[int, Dropped]]:
+def _adapter_positions(
+    anatomy: Anatomy, options: AdapterDropOptions
+) -> dict[str, tuple[int, Dropped]]:
     """Second feed-forward layers that get a bottleneck, with the depth in their stack."""
     positions = {}
     for stack in anatomy.stacks:
@@ -114,7 +116,7 @@ def _adapter_positions(anatomy: Anatomy, options: Options) -> dict[str, tuple[in
     return positions
 
 
-def _count_dropped(layers: int, options: Options) -> Dropped:
+def _count_dropped(layers: int, options: AdapterDropOptions) -> Dropped:
     drop = layers // 2 if options.drop is None else options.drop
     up_to = layers - 1 if options.robust_up_to is None else options.robust_up_to
     highest = max(drop, up_to) if options.robust else drop
@@ -127,7 +129,7 @@ def _count_dropped(layers: int, options: Options) -> Dropped:
     return Dropped(drop, up_to if options.robust else None)
 
 
-def _count_layers_below(options: Options, anatomy: Anatomy) -> int:
+def _count_layers_below(options: AdapterDropOptions, anatomy: Anatomy) -> int:
     """0 where each step drops layers of its own."""
     if options.robust:
         return 0
@@ -138,7 +140,7 @@ def _count_layers_below(options: Options, anatomy: Anatomy) -> int:
 METHOD = Method(
     name=NAME,
     title="AdapterDrop",
-    options=Options,
+    options=AdapterDropOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),

@@ -32,13 +32,13 @@ NAME = "auto"
 MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")
 
 
-class FoundStack(stack.Options):
+class FoundStack(stack.StackOptions):
     """A stack that a search has found, of one method too."""
 
     least: ClassVar[int] = 1
 
 
-class Options(MethodOptions):
+class AutoOptions(MethodOptions):
     """``members``: methods that may stand in a group of layers, ``at_most`` so many in one."""
 
     members: Names = MEMBERS
@@ -54,7 +54,7 @@ class Options(MethodOptions):
     methods: MethodList = ()
 
     @property
-    def as_stack(self) -> stack.Options:
+    def as_stack(self) -> stack.StackOptions:
         """The combination that was found."""
         if not self.methods:
             raise MethodError(
@@ -65,7 +65,7 @@ class Options(MethodOptions):
         return FoundStack(methods=self.methods)
 
 
-def _configure_members(options: Options) -> list[ConfiguredMethod]:
+def _configure_members(options: AutoOptions) -> list[ConfiguredMethod]:
     """What the search has found; nothing before."""
     return stack.configure_members(options) if options.methods else []
 
@@ -73,7 +73,7 @@ def _configure_members(options: Options) -> list[ConfiguredMethod]:
 METHOD = Method(
     name=NAME,
     title="searched combination",
-    options=Options,
+    options=AutoOptions,
     learning_rates=stack.METHOD.learning_rates,
     starts_as_base=True,
     inject=stack.inject,

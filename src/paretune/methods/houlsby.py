@@ -59,7 +59,7 @@ class BottleneckOptions(MethodOptions):
         return 2 * width * self.size(width) + self.size(width) + width
 
 
-class Options(LayerOptions, BottleneckOptions):
+class HoulsbyOptions(LayerOptions, BottleneckOptions):
     """Those of every bottleneck, and its layers."""
 
 
@@ -114,7 +114,7 @@ def make_bottlenecks(
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: HoulsbyOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind both sublayers of every layer."""
     names = [n for layer in anatomy.layers for n in (layer.self_attention.output, layer.down)]
@@ -126,7 +126,7 @@ def inject(
 METHOD = Method(
     name=NAME,
     title="Houlsby adapters",
-    options=Options,
+    options=HoulsbyOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),

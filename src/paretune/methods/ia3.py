@@ -63,8 +63,8 @@ class Scale(nn.Module):
         """The scales of all channels, 1 of those that are left alone; (runs, channels)."""
         if self.places is None:
             return self.l
-        ones = torch.ones(len(self.l), self.channels, dtype=self.l.dtype, device=self.l.device)
-        return ones.index_copy(1, self.places, self.l)
+        factors = torch.ones(len(self.l), self.channels, dtype=self.l.dtype, device=self.l.device)
+        return factors.index_copy(1, self.places, self.l)
 
 
 class InputScale(Scale):

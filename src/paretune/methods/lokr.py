@@ -29,7 +29,7 @@ from paretune.methods.core.method import always
 from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
-class Options(LowRankOptions):
+class LokrOptions(LowRankOptions):
     """``decompose_factor`` bounds l and m (-1: near the root)."""
 
     decompose_factor: int = Field(default=-1, ge=-1, le=4096)
@@ -48,7 +48,7 @@ class LokrUpdate(LowRankUpdate):
     }
 
     def __init__(
-        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+        self, base: nn.Linear, options: LokrOptions, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
         super().__init__(base, options, fleet, generators)
         if "D" not in dict(self.named_parameters()):
@@ -94,7 +94,7 @@ def factorise(number: int, factor: int) -> tuple[int, int]:
     return small, number // small
 
 
-def make_peft_config(options: Options, fields: dict[str, Any]) -> Any:
+def make_peft_config(options: LokrOptions, fields: dict[str, Any]) -> Any:
     """PEFT's LoKr."""
     import peft
 
@@ -111,7 +111,7 @@ METHOD = low_rank_method(
     make_peft_config,
     name="lokr",
     title="LoKr",
-    options=Options,
+    options=LokrOptions,
     learning_rates=(1e-3, 3e-3, 1e-2),
     mixes=always,
     saved_widths=9.5,

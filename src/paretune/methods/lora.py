@@ -30,7 +30,7 @@ class DropoutOptions(LowRankOptions):
     dropout: float = Field(default=0.0, ge=0, le=0.9)
 
 
-class Options(DropoutOptions):
+class LoraOptions(DropoutOptions):
     """``dropout`` acts on the input of the update.
 
     ``loraplus_lr_ratio``: the learning rate of B over that of A; 1 is plain LoRA.
@@ -89,7 +89,7 @@ class LoraUpdate(LowRankUpdate):
         return self.B[run] @ self.A[run] * self.scaling
 
 
-def make_peft_config(options: Options, fields: dict[str, Any]) -> Any:
+def make_peft_config(options: LoraOptions, fields: dict[str, Any]) -> Any:
     """PEFT's LoRA."""
     import peft
 
@@ -107,7 +107,7 @@ METHOD = low_rank_method(
     make_peft_config,
     name="lora",
     title="LoRA",
-    options=Options,
+    options=LoraOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # Ten times those of full fine-tuning (Schulman et al. 2025, LoRA Without Regret); QLoRA takes
     # 2e-4 (arXiv:2305.14314), LLaMA-Factory and PEFT's comparison on MetaMathQA 1e-4.

@@ -16,7 +16,7 @@ from paretune.methods import parallel, stack
 from paretune.methods.core.method import LayerOptions, Method
 
 
-class Options(LayerOptions):
+class MamOptions(LayerOptions):
     """Of the prefix, and of the parallel adapter; the rate is the adapter's."""
 
     num_virtual_tokens: int = Field(default=30, ge=1, le=512)
@@ -26,7 +26,7 @@ class Options(LayerOptions):
     scaling: float = Field(default=4.0, ge=0.01, le=1024)
 
     @property
-    def as_stack(self) -> stack.Options:
+    def as_stack(self) -> stack.StackOptions:
         """The same, as a stack."""
         prefix = {
             "name": "prefix",
@@ -39,13 +39,13 @@ class Options(LayerOptions):
             "reduction_factor": self.reduction_factor,
             "scaling": self.scaling,
         }
-        return stack.Options(methods=(adapter, prefix))
+        return stack.StackOptions(methods=(adapter, prefix))
 
 
 METHOD = Method(
     name="mam",
     title="MAM adapter",
-    options=Options,
+    options=MamOptions,
     learning_rates=parallel.METHOD.learning_rates,
     decoder_learning_rates=parallel.METHOD.decoder_learning_rates,
     starts_as_base=False,

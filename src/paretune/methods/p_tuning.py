@@ -32,7 +32,7 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "p_tuning"
 
 
-class Options(MethodOptions):
+class PTuningOptions(MethodOptions):
     """``encoder_hidden_size`` None is the width of the word embeddings.
 
     ``text_positions``: as of prompt tuning.
@@ -46,7 +46,9 @@ class Options(MethodOptions):
 class PromptEncoder(nn.Module):
     """The network that makes the prompt of each run."""
 
-    def __init__(self, options: Options, width: int, generators: list[torch.Generator]) -> None:
+    def __init__(
+        self, options: PTuningOptions, width: int, generators: list[torch.Generator]
+    ) -> None:
         super().__init__()
         tokens, hidden = options.num_virtual_tokens, options.encoder_hidden_size or width
         self.Z = nn.Parameter(draw_normal((tokens, width), 1, generators))
@@ -66,7 +68,7 @@ class PromptEncoder(nn.Module):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PTuningOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Prepend the prompt to the input embeddings."""
     encoder = PromptEncoder(options, anatomy.embedding_width, init_generators(seeds, NAME))
@@ -77,7 +79,7 @@ def inject(
 
 
 def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+    model: nn.Module, options: PTuningOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
     """The same by PEFT, on a fresh base; ``common`` goes to its config."""
     import peft
@@ -103,7 +105,7 @@ def to_peft(
     return peft_model
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: PTuningOptions) -> int:
     """The virtual tokens and the three layers behind them."""
     width = anatomy.embedding_width
     hidden = options.encoder_hidden_size or width
@@ -114,7 +116,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
 METHOD = Method(
     name=NAME,
     title="P-tuning",
-    options=Options,
+    options=PTuningOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # PEFT's comparison on MetaMathQA takes 1e-4 and 5e-4.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),

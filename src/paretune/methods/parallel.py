@@ -27,7 +27,7 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "parallel"
 
 
-class Options(LayerOptions, houlsby.BottleneckOptions):
+class ParallelOptions(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size; ``scaling``: the factor of the change."""
 
     reduction_factor: int = Field(default=2, ge=1, le=4096)
@@ -39,7 +39,11 @@ class ParallelBottleneck(houlsby.Bottleneck):
     """A bottleneck that reads the input of the feed-forward part."""
 
     def __init__(
-        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+        self,
+        base: nn.Linear,
+        options: ParallelOptions,
+        fleet: Fleet,
+        generators: list[torch.Generator],
     ) -> None:
         super().__init__(base, options, fleet, generators)
         self.scaling = options.scaling
@@ -55,7 +59,7 @@ class ParallelBottleneck(houlsby.Bottleneck):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: ParallelOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck beside the feed-forward part of every layer."""
     names = [layer.down for layer in anatomy.layers]
@@ -72,7 +76,7 @@ def inject(
 METHOD = Method(
     name=NAME,
     title="parallel adapter",
-    options=Options,
+    options=ParallelOptions,
     learning_rates=(1e-4, 3e-4, 1e-3),
     starts_as_base=True,
     inject=inject,

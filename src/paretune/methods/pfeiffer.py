@@ -29,7 +29,7 @@ from paretune.models.structure.anatomy import Anatomy
 NAME = "pfeiffer"
 
 
-class Options(LayerOptions, houlsby.BottleneckOptions):
+class PfeifferOptions(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
     non_linearity: houlsby.Activation = "relu"
@@ -44,7 +44,7 @@ class PfeifferBottleneck(houlsby.Bottleneck):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PfeifferOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind the feed-forward part of every layer."""
     names = [layer.down for layer in anatomy.layers]
@@ -112,7 +112,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: houlsby.Bottle
 METHOD = Method(
     name=NAME,
     title="Pfeiffer adapters",
-    options=Options,
+    options=PfeifferOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),

@@ -47,7 +47,7 @@ NAME = "prefix"
 ENCODER_NAME = "prefix_front"
 
 
-class Options(LayerOptions):
+class PrefixOptions(LayerOptions):
     """``prefix_projection``: the prefix is made by a network of ``encoder_hidden_size``."""
 
     num_virtual_tokens: int = Field(default=20, ge=1, le=512)
@@ -71,7 +71,7 @@ class FlatPrefix(Prefix):
     """A prefix that is trained as it is."""
 
     def __init__(
-        self, width: int, options: Options, fleet: Fleet, generators: list[torch.Generator]
+        self, width: int, options: PrefixOptions, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
         super().__init__(fleet)
         shape = (options.num_virtual_tokens, width)
@@ -91,7 +91,9 @@ class FlatPrefix(Prefix):
 class PrefixEncoder(nn.Module):
     """tanh(W1 Z + b1), from which all prefixes are made; (runs, virtual, hidden)."""
 
-    def __init__(self, width: int, options: Options, generators: list[torch.Generator]) -> None:
+    def __init__(
+        self, width: int, options: PrefixOptions, generators: list[torch.Generator]
+    ) -> None:
         super().__init__()
         hidden = options.encoder_hidden_size
         self.Z = nn.Parameter(draw_normal((options.num_virtual_tokens, width), 1, generators))
@@ -109,7 +111,7 @@ class ProjectedPrefix(Prefix):
     def __init__(
         self,
         width: int,
-        options: Options,
+        options: PrefixOptions,
         fleet: Fleet,
         generators: list[torch.Generator],
         front: PrefixEncoder,
@@ -134,7 +136,7 @@ class ProjectedPrefix(Prefix):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PrefixOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a prefix before the keys and values of every attention.
 
@@ -165,7 +167,7 @@ def inject(
     return injection
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: PrefixOptions) -> int:
     """2 * num_virtual_tokens * width of the keys for each attention; more with the projection."""
     keys = sum(prefix_width(model, attention) for attention in _attentions(anatomy))
     tokens = options.num_virtual_tokens
@@ -175,7 +177,9 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
     return (tokens + hidden) * anatomy.width + hidden + 2 * keys * (hidden + 1)
 
 
-def to_peft(model: Any, options: Options, injection: Injection, common: dict[str, Any]) -> Any:
+def to_peft(
+    model: Any, options: PrefixOptions, injection: Injection, common: dict[str, Any]
+) -> Any:
     """The same by PEFT, on a fresh base; ``common`` goes to its config.
 
     What a projection makes is kept and not the projection, as PEFT's own files have it.
@@ -197,7 +201,7 @@ def to_peft(model: Any, options: Options, injection: Injection, common: dict[str
     return peft_model
 
 
-def cannot_export_to_peft(options: Options, objective: Objective, model: Any) -> str:
+def cannot_export_to_peft(options: PrefixOptions, objective: Objective, model: Any) -> str:
     """Why PEFT's prefix tuning is none of such a task or model, or ""."""
     if options.layers != ALL:
         return "PEFT's prefix is in every layer"
@@ -219,7 +223,7 @@ def _attentions(anatomy: Anatomy) -> list[Attention]:
 METHOD = Method(
     name=NAME,
     title="prefix tuning",
-    options=Options,
+    options=PrefixOptions,
     learning_rates=(1e-3, 3e-3, 1e-2),
     starts_as_base=False,
     inject=inject,

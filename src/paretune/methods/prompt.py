@@ -43,7 +43,7 @@ from paretune.objectives import Objective
 NAME = "prompt"
 
 
-class Options(MethodOptions):
+class PromptOptions(MethodOptions):
     """Length of the prompt and what it starts from; ``init_text`` goes with ``init: text``.
 
     ``text_positions``: ``shifted`` by the prompt, as PEFT does it, or ``kept`` as without it; by
@@ -57,7 +57,7 @@ class Options(MethodOptions):
     _init_ids: tuple[int, ...] = ()
 
 
-def with_tokenizer(options: Options, tokenizer: Any) -> Options:
+def with_tokenizer(options: PromptOptions, tokenizer: Any) -> PromptOptions:
     """The options with the tokens of ``init_text``.
 
     Raises:
@@ -91,7 +91,7 @@ class PromptTable(nn.Module):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PromptOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Prepend the prompt to the input embeddings."""
     table = next(model.get_submodule(anatomy.word_embeddings).parameters())
@@ -118,7 +118,7 @@ def inject(
 
 
 def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+    model: nn.Module, options: PromptOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
     """The same by PEFT, on a fresh base; ``common`` goes to its config."""
     import peft
@@ -190,7 +190,7 @@ def peft_prompt_settings(model: Any, common: dict[str, Any], options: Any) -> di
     return {**settings, **common}
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: PromptOptions) -> int:
     """num_virtual_tokens * embedding width."""
     return options.num_virtual_tokens * anatomy.embedding_width
 
@@ -198,7 +198,7 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
 METHOD = Method(
     name=NAME,
     title="prompt tuning",
-    options=Options,
+    options=PromptOptions,
     learning_rates=(3e-3, 1e-2, 3e-2),
     # PEFT's comparison on MetaMathQA takes 1e-3 from tokens of the vocabulary.
     decoder_learning_rates=(1e-3, 3e-3, 1e-2),

@@ -40,7 +40,7 @@ MAX_METHODS = 20
 """Methods in one model."""
 
 
-class Options(MethodOptions):
+class StackOptions(MethodOptions):
     """``methods``: names, or names with options, in the order in which they act."""
 
     methods: MethodList = ()
@@ -48,7 +48,7 @@ class Options(MethodOptions):
     _tokenised: tuple[ConfiguredMethod, ...] = ()
 
     @property
-    def as_stack(self) -> Options:
+    def as_stack(self) -> StackOptions:
         """Itself."""
         return self
 
@@ -57,7 +57,7 @@ class Combination(Protocol):
     """Options of a method that is a stack."""
 
     @property
-    def as_stack(self) -> Options:
+    def as_stack(self) -> StackOptions:
         """The same, as options of a stack."""
 
 
@@ -140,7 +140,7 @@ def _find_conflicts(names: list[str], members: list[Method | Baseline], least: i
     return reasons
 
 
-def with_tokenizer(options: Options, tokenizer: Any) -> Options:
+def with_tokenizer(options: StackOptions, tokenizer: Any) -> StackOptions:
     """The options with the token ids of members that start from a text."""
     tokenised = options.model_copy()
     tokenised._tokenised = tuple(m.with_tokenizer(tokenizer) for m in configure_members(options))
@@ -206,7 +206,7 @@ def _middle_rate(member: ConfiguredMethod, anatomy: Anatomy) -> float:
 METHOD = Method(
     name=NAME,
     title="stack of methods",
-    options=Options,
+    options=StackOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     starts_as_base=True,
     inject=inject,

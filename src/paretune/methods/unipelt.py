@@ -48,7 +48,7 @@ LORA_TARGETS = ("query", "value")
 """The paper's."""
 
 
-class Options(LayerOptions):
+class UnipeltOptions(LayerOptions):
     """Sizes as in the paper: rank 8, prefix of 10, bottleneck of width / 16."""
 
     rank: int = Field(default=8, ge=1, le=1024)
@@ -56,13 +56,13 @@ class Options(LayerOptions):
     reduction_factor: int = Field(default=16, ge=1, le=4096)
 
     @property
-    def three(self) -> tuple[lora.Options, prefix.Options, pfeiffer.Options]:
+    def three(self) -> tuple[lora.LoraOptions, prefix.PrefixOptions, pfeiffer.PfeifferOptions]:
         """Options of the three methods."""
         return (
             # Alpha over rank is 1: the gate stands in its place.
-            lora.Options(rank=self.rank, alpha=float(self.rank), target_modules=LORA_TARGETS),
-            prefix.Options(num_virtual_tokens=self.num_virtual_tokens),
-            pfeiffer.Options(reduction_factor=self.reduction_factor),
+            lora.LoraOptions(rank=self.rank, alpha=float(self.rank), target_modules=LORA_TARGETS),
+            prefix.PrefixOptions(num_virtual_tokens=self.num_virtual_tokens),
+            pfeiffer.PfeifferOptions(reduction_factor=self.reduction_factor),
         )
 
 
@@ -179,7 +179,7 @@ class GatedPrefix(prefix.FlatPrefix):
 
 
 def inject(
-    model: Any, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+    model: Any, anatomy: Anatomy, options: UnipeltOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put the three, gated, into every layer.
 
@@ -244,7 +244,7 @@ def inject(
     return whole
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: UnipeltOptions) -> int:
     """The sum of the three, and of the gates."""
     of_lora, of_prefix, of_adapter = options.three
     prefixes = sum(len(layer.attentions) for layer in anatomy.layers)
@@ -265,7 +265,7 @@ def _token_mask(mask: Tensor | None) -> Tensor | None:
 METHOD = Method(
     name=NAME,
     title="UniPELT",
-    options=Options,
+    options=UnipeltOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     # Between those of its LoRA and its adapter.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),

@@ -43,7 +43,7 @@ from paretune.reporting.measures import (
     write_pair,
 )
 from paretune.reporting.parts import CostFront, FrontPoint, Score, Table
-from paretune.reporting.rows import Row, build_rows, write_cell
+from paretune.reporting.rows import CellRow, build_rows, write_cell
 from paretune.reporting.search import build_search_front_table, build_search_table
 from paretune.reporting.tables import FRONT_HEADINGS
 from paretune.reporting.text.conclusions import (
@@ -153,7 +153,7 @@ def _build_task(
     study: Study,
     task: TaskSpec,
     cells: Sequence[Cell],
-    rows: Sequence[Row],
+    rows: Sequence[CellRow],
     comparisons: PairwiseComparisons,
     records: Sequence[Record],
     predictions: Table | None,
@@ -217,7 +217,7 @@ def _build_task(
     )
 
 
-def _build_fronts(rows: Sequence[Row]) -> Iterable[CostFront]:
+def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
     """One for each cost that is known of two scored configurations, over all models."""
     titled = {row.title: row for row in rows}
     by_key = expected_scores([row.cell for row in rows])
@@ -248,7 +248,7 @@ def _build_fronts(rows: Sequence[Row]) -> Iterable[CostFront]:
         )
 
 
-def _measure_models(rows: Sequence[Row]) -> dict[str, ModelSize]:
+def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
     """The size of each model that can be known.
 
     Records do not store it. Where full fine-tuning ran, it is what that trained: all parameters,
@@ -257,7 +257,7 @@ def _measure_models(rows: Sequence[Row]) -> dict[str, ModelSize]:
     """
     sizes: dict[str, ModelSize] = {}
 
-    def add(row: Row, parameters: float, source: str) -> None:
+    def add(row: CellRow, parameters: float, source: str) -> None:
         size = ModelSize(model=row.model, parameters=parameters, source=source)
         sizes.setdefault(row.model, size)
 
@@ -275,7 +275,7 @@ def _measure_models(rows: Sequence[Row]) -> dict[str, ModelSize]:
     return sizes
 
 
-def _compare_sizes(rows: Sequence[Row], sizes: Mapping[str, ModelSize]) -> str:
+def _compare_sizes(rows: Sequence[CellRow], sizes: Mapping[str, ModelSize]) -> str:
     """Which models are compared; empty unless a method has scores on two of known size."""
     scored = [row for row in rows if row.cell.model != NO_MODEL and row.interval is not None]
     models: dict[str, set[str]] = {}
@@ -377,7 +377,7 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
             )
 
 
-def _describe_basis(rows: Sequence[Row]) -> list[str]:
+def _describe_basis(rows: Sequence[CellRow]) -> list[str]:
     """``56 test examples``, ``2 to 3 seeds``: what the task's scores are computed on."""
     intervals = [row.interval for row in rows if row.interval]
     if not intervals:

@@ -31,7 +31,7 @@ from paretune.reporting.parts import (
     SegmentCounts,
     SegmentDifferences,
 )
-from paretune.reporting.rows import Row
+from paretune.reporting.rows import CellRow
 from paretune.store.record import Predictions
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -54,7 +54,7 @@ Scores = NDArray[np.float64]
 Of = TypeVar("Of")
 
 
-def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
+def find_disagreements(all_rows: Sequence[CellRow]) -> Disagreement | None:
     """Compare every pair of a task's configurations.
 
     Returns:
@@ -125,8 +125,8 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
 
 
 def _group_common_answers(
-    all_rows: Sequence[Row],
-) -> tuple[list[Row], list[Mapping[int, Predictions]]]:
+    all_rows: Sequence[CellRow],
+) -> tuple[list[CellRow], list[Mapping[int, Predictions]]]:
     """The largest group of rows that answered the same examples, and their answers by seed."""
     answered = [
         (row, answers) for row in all_rows if (answers := row.cell.group_answers(row.cell.final))
@@ -138,7 +138,7 @@ def _group_common_answers(
 
 
 def _match_seeds(
-    a: Row, values_a: Mapping[int, Of], b: Row, values_b: Mapping[int, Of]
+    a: CellRow, values_a: Mapping[int, Of], b: CellRow, values_b: Mapping[int, Of]
 ) -> list[tuple[Of, Of]]:
     """Pairs of what two configurations have for the same seed.
 
@@ -171,14 +171,14 @@ def _describe_pair(a: int, b: int, runs: int, counted: str) -> dict[str, Any]:
     return {"a": a, "b": b, "runs": runs, "basis": basis}
 
 
-def _choose_default_pair(rows: Sequence[Row], pairs: Sequence[tuple[int, int]]) -> int:
+def _choose_default_pair(rows: Sequence[CellRow], pairs: Sequence[tuple[int, int]]) -> int:
     """Place of the pair of the two highest methods; baselines only without two methods."""
     scores = [row.interval.estimate if row.interval else 0.0 for row in rows]
     order = sorted(range(len(rows)), key=lambda i: (rows[i].cell.baseline, -scores[i], i))
     return next(place for place, pair in enumerate(pairs) if set(pair) == set(order[:2]))
 
 
-def _name_labels(row: Row, highest: int) -> tuple[str, ...]:
+def _name_labels(row: CellRow, highest: int) -> tuple[str, ...]:
     """Names of the labels, from the study or the built-in task; numbers where they do not fit."""
     from paretune import tasks
 
@@ -192,7 +192,7 @@ def _name_labels(row: Row, highest: int) -> tuple[str, ...]:
 
 
 def find_segment_differences(
-    all_rows: Sequence[Row], languages: tuple[str, str], most: int = MAX_SEGMENTS
+    all_rows: Sequence[CellRow], languages: tuple[str, str], most: int = MAX_SEGMENTS
 ) -> SegmentDifferences | None:
     """Compare every pair of configurations of a translation; None for fewer than two.
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from paretune import metrics, plugins
-from paretune.analysis.cell import Cell
 from paretune.analysis.forecast import Backtest, backtest_predictions
 from paretune.analysis.pairs import Pair
 from paretune.analysis.secondary_scores import (
@@ -39,7 +38,7 @@ from paretune.reporting.parts import (
     Table,
     column,
 )
-from paretune.reporting.rows import Row
+from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_examples,
@@ -68,10 +67,10 @@ class ReportTable:
     """
 
     name: str
-    build: Callable[[TaskSpec, Sequence[Row]], Table | None]
+    build: Callable[[TaskSpec, Sequence[CellRow]], Table | None]
 
 
-def build_plugin_tables(task: TaskSpec, rows: Sequence[Row]) -> Iterable[Table]:
+def build_plugin_tables(task: TaskSpec, rows: Sequence[CellRow]) -> Iterable[Table]:
     """The tables of all installed packages, ordered by name.
 
     One that cannot be loaded is a table without rows, with the error as its note.
@@ -84,7 +83,7 @@ def build_plugin_tables(task: TaskSpec, rows: Sequence[Row]) -> Iterable[Table]:
         yield Table(name=name, title=name, notes=(str(error),))
 
 
-def build_shifted_table(rows: Sequence[Row]) -> Table | None:
+def build_shifted_table(rows: Sequence[CellRow]) -> Table | None:
     """A line for each row with answers to the shifted part; None where the task has none."""
     scored = [(row, score) for row in rows if (score := score_shifted(row.cell)) is not None]
     if not scored:
@@ -116,7 +115,7 @@ def build_shifted_table(rows: Sequence[Row]) -> Table | None:
     )
 
 
-def build_forgetting_table(rows: Sequence[Row]) -> Table | None:
+def build_forgetting_table(rows: Sequence[CellRow]) -> Table | None:
     """A line for each row whose runs measured it; None where the study did not ask for it."""
     measured = [(row, lost) for row in rows if (lost := measure_forgetting(row.cell)) is not None]
     if not measured:
@@ -153,7 +152,7 @@ def _round_amount(value: float) -> Amount:
 
 
 def build_likelihood(
-    rows: Sequence[Row],
+    rows: Sequence[CellRow],
 ) -> tuple[Table | None, dict[str, LikelihoodOfRun]]:
     """The table of a task, and the values of each run.
 
@@ -208,7 +207,7 @@ def write_pair(model: str, pair: Pair) -> PairDifference:
     )
 
 
-def _write_likelihood(row: Row, likelihood: CellLikelihood) -> RowValues:
+def _write_likelihood(row: CellRow, likelihood: CellLikelihood) -> RowValues:
     def score(of: RunScores | None) -> Score | None:
         return None if of is None else Score.read(confidence_interval(of))
 
@@ -260,7 +259,7 @@ def _note_likelihoods(likelihoods: Sequence[CellLikelihood], generates: bool) ->
         )
 
 
-def build_text_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
+def build_text_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
     """All scores of the cells of a task whose targets are texts; None of other tasks."""
     scored = [row for row in rows if row.cell.shown_answers]
     objective = objective_of(task)
@@ -287,7 +286,11 @@ def build_text_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
             {
                 **row.names,
                 **{
-                    column(metric.name, metric.title): _score_corpus(row.cell, metric.name)
+                    column(metric.name, metric.title): Score.read(
+                        confidence_interval(
+                            score_runs(row.cell.shown_answers, metric.name, row.cell.design)
+                        )
+                    )
                     for metric in scored_by
                 },
                 **{
@@ -304,12 +307,7 @@ def build_text_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
     )
 
 
-def _score_corpus(cell: Cell, metric: str) -> Score | None:
-    score = score_runs(cell.shown_answers, metric, cell.design)
-    return Score.read(confidence_interval(score))
-
-
-def segment_interval(row: Row, name: str) -> Interval | None:
+def segment_interval(row: CellRow, name: str) -> Interval | None:
     """The mean of stored scores by segment, with its interval; None unless all runs have them."""
     answers = row.cell.shown_answers
     if any(name not in seed.segment for seed in answers):
@@ -318,9 +316,9 @@ def segment_interval(row: Row, name: str) -> Interval | None:
     return confidence_interval(replace(score, design=row.cell.design))
 
 
-def describe_basis(rows: Sequence[Row]) -> str:
+def describe_basis(rows: Sequence[CellRow]) -> str:
     """On how many examples and seeds the scores of a table are based; exceptions are named."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[CellRow]] = {}
     examples: dict[str, Interval] = {}
     for row in rows:
         if interval := row.interval:
@@ -338,7 +336,7 @@ def describe_basis(rows: Sequence[Row]) -> str:
 
 
 def _note_texts(
-    rows: Sequence[Row], scored_by: Sequence[Metric], optional: Sequence[str]
+    rows: Sequence[CellRow], scored_by: Sequence[Metric], optional: Sequence[str]
 ) -> Iterable[str]:
     current = metrics.signatures([metric.name for metric in scored_by])
     listed = "; ".join(
@@ -379,14 +377,14 @@ def _note_texts(
             yield "BERTScore (F1): the records do not say by which model."
 
 
-def _name_rows(group: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+def _name_rows(group: Sequence[CellRow], rows: Sequence[CellRow]) -> list[str]:
     """By method where the group has all rows of the method, otherwise row by row."""
     titles = {row.title for row in group}
     partly = {row.method for row in rows if row.title not in titles}
     return list(dict.fromkeys(r.title if r.method in partly else r.method for r in group))
 
 
-def build_prediction_tables(tasks: Sequence[Sequence[Row]]) -> tuple[Table | None, ...]:
+def build_prediction_tables(tasks: Sequence[Sequence[CellRow]]) -> tuple[Table | None, ...]:
     """One for each task, None where nothing of it could have been predicted.
 
     Each method is predicted from the runs of the other methods on the same model and device, in
@@ -405,7 +403,7 @@ def build_prediction_tables(tasks: Sequence[Sequence[Row]]) -> tuple[Table | Non
     )
 
 
-def _build_prediction_table(pairs: Sequence[tuple[Row, Backtest]]) -> Table | None:
+def _build_prediction_table(pairs: Sequence[tuple[CellRow, Backtest]]) -> Table | None:
     if not pairs:
         return None
     return Table.collect(

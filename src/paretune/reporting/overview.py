@@ -22,7 +22,7 @@ from paretune.reporting.document import (
     summarise_audit,
 )
 from paretune.reporting.parts import Advice
-from paretune.reporting.rows import Row
+from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
     format_parameters,
     join_names,
@@ -46,7 +46,7 @@ _MOST_NAMED = 4
 """More tasks than this are counted in the sentence, and not named."""
 
 
-def find_signs(row: Row, advice: Advice) -> str:
+def find_signs(row: CellRow, advice: Advice) -> str:
     """The signs of a cell in the first table: those of :data:`SIGNS` but the last."""
     cell, verdict, signs = row.cell, row.verdict, ""
     if not (cell.final or cell.all_trials_failed):

@@ -51,7 +51,7 @@ USEFUL_POINTS = 10.0
 
 
 @dataclass(frozen=True)
-class Row:
+class CellRow:
     """One cell of the study with what is said of it.
 
     ``title`` names it in sentences: ``LoRA on e5-small``, or ``LoRA`` where there is one model.
@@ -101,7 +101,7 @@ class Row:
         }
 
 
-def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple[Row, ...]:
+def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple[CellRow, ...]:
     """A row for each cell of one task: methods in their order, then baselines."""
     ranks = {
         (model, method): rank
@@ -119,7 +119,7 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
             usual_readouts[cell.model] = headless[0]
         usual_readouts.setdefault(cell.model, "head")
 
-    def build(cell: Cell) -> Row:
+    def build(cell: Cell) -> CellRow:
         with_model = several_models and cell.model != NO_MODEL
         name = title_of(cell.method)
         verdict = comparisons.verdict(cell, sanitise_line)
@@ -130,7 +130,7 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
         # The probe has no other readout, and baselines without a model have none.
         usual = cell.readout in (None, usual_readouts[cell.model])
         shortfall = comparisons.shortfall(cell)
-        return Row(
+        return CellRow(
             cell=cell,
             title=sanitise_line(f"{name} on {cell.model}" if with_model else name),
             interval=cell.interval,
@@ -151,7 +151,7 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
     return tuple(map(build, sorted(cells, key=lambda cell: cell.baseline)))
 
 
-def write_cell(row: Row, signs: str, likelihoods: Mapping[str, LikelihoodOfRun]) -> CellReport:
+def write_cell(row: CellRow, signs: str, likelihoods: Mapping[str, LikelihoodOfRun]) -> CellReport:
     """The document's part on one row.
 
     Args:

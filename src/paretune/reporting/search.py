@@ -9,7 +9,7 @@ from typing import Any
 
 from paretune.methods.core.method import ALL, list_layers
 from paretune.reporting.parts import Amount, RowValues, Table, column
-from paretune.reporting.rows import Row
+from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
     format_amount,
     format_rate,
@@ -49,7 +49,7 @@ class _SearchResult:
         return bool(self.options.get("finalist", 1) == 1)
 
 
-def _find(row: Row) -> _SearchResult | None:
+def _find(row: CellRow) -> _SearchResult | None:
     """None where no search was."""
     for record in row.cell.final:
         if option := record.run.method.found_by_search:
@@ -58,7 +58,7 @@ def _find(row: Row) -> _SearchResult | None:
     return None
 
 
-def build_search_table(rows: Sequence[Row], records: Sequence[Record]) -> Table | None:
+def build_search_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Table | None:
     """A line for each method that a search has completed; None where there is none.
 
     Args:
@@ -87,7 +87,7 @@ def build_search_table(rows: Sequence[Row], records: Sequence[Record]) -> Table 
     )
 
 
-def build_search_front_table(rows: Sequence[Row], records: Sequence[Record]) -> Table | None:
+def build_search_front_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Table | None:
     """The front of the first search of each model, of the first outer fold; None without one."""
     lines: list[RowValues] = []
     notes: list[str] = []
@@ -123,7 +123,7 @@ def build_search_front_table(rows: Sequence[Row], records: Sequence[Record]) -> 
 
 
 def _describe_front(
-    review: SearchReview, by: str, entered: Sequence[tuple[Row, _SearchResult]]
+    review: SearchReview, by: str, entered: Sequence[tuple[CellRow, _SearchResult]]
 ) -> Iterable[RowValues]:
     for trial, record in zip(review.front, review.records, strict=True):
         combination, rate = record.run.method.options["methods"], record.run.learning_rate
@@ -148,7 +148,7 @@ def _describe_front(
         }
 
 
-def _list_trials(row: Row, result: _SearchResult, records: Sequence[Record]) -> list[Record]:
+def _list_trials(row: CellRow, result: _SearchResult, records: Sequence[Record]) -> list[Record]:
     """Those of its model that lie in its space: searches share them."""
     members = result.options.get("members")
     whole = result.options.get("groups") == 1
@@ -164,7 +164,7 @@ def _list_trials(row: Row, result: _SearchResult, records: Sequence[Record]) -> 
     ]
 
 
-def _describe(row: Row, result: _SearchResult, trials: Sequence[Record]) -> RowValues:
+def _describe(row: CellRow, result: _SearchResult, trials: Sequence[Record]) -> RowValues:
     selected = _score_on_selection(row, result, trials)
     counts = {record.layer_count for record in trials} - {None}
     strip = draw_layers(result.combination, counts.pop() or 1) if len(counts) == 1 else "–"
@@ -187,7 +187,9 @@ def _round_amount(value: float) -> Amount:
     return Amount(value=value, text=f"{value:.3f}")
 
 
-def _score_on_selection(row: Row, result: _SearchResult, trials: Sequence[Record]) -> float | None:
+def _score_on_selection(
+    row: CellRow, result: _SearchResult, trials: Sequence[Record]
+) -> float | None:
     """The score of the trial of what was found."""
     scores = [
         score[0]
@@ -212,7 +214,7 @@ def draw_layers(combination: Sequence[Mapping[str, Any]], count: int) -> str:
 
 
 def _write_notes(
-    row: Row, result: _SearchResult, rows: Sequence[Row], trials: Sequence[Record]
+    row: CellRow, result: _SearchResult, rows: Sequence[CellRow], trials: Sequence[Record]
 ) -> Iterable[str]:
     by_selection = _score_on_selection(row, result, trials)
     if by_selection is not None and row.interval is not None:
@@ -251,11 +253,11 @@ def _write_notes(
         )
 
 
-def _best(rows: Sequence[Row]) -> Row:
+def _best(rows: Sequence[CellRow]) -> CellRow:
     return max(rows, key=lambda r: r.interval.estimate if r.interval else 0.0)
 
 
-def _compare(row: Row, reference: Row) -> str:
+def _compare(row: CellRow, reference: CellRow) -> str:
     """``0.012 above full``."""
     assert row.interval is not None and reference.interval is not None  # noqa: S101  (filtered)
     gap = row.interval.estimate - reference.interval.estimate

@@ -87,7 +87,7 @@ class AutoSearch:
     warm: tuple[Configuration, ...] = ()
 
     @cached_property
-    def options(self) -> auto.Options:
+    def options(self) -> auto.AutoOptions:
         """What the study file says of the search."""
         if self.cell.method.learning_rates is not None:
             raise MethodError(
@@ -96,7 +96,7 @@ class AutoSearch:
                 remedy="Remove learning_rates.",
             )
         options = methods.configure_method(self.cell.method).options
-        assert isinstance(options, auto.Options)  # noqa: S101  (of this method)
+        assert isinstance(options, auto.AutoOptions)  # noqa: S101  (of this method)
         return options
 
     @cached_property
@@ -370,7 +370,7 @@ def describe_searches(prepared: PreparedStudy, runs: Sequence[Run]) -> Iterator[
     searched = [m for m in study.all_methods if m.found_by_search]
     if not searched:
         return
-    budget = max(float(m.options.get("budget", auto.Options().budget)) for m in searched)
+    budget = max(float(m.options.get("budget", auto.AutoOptions().budget)) for m in searched)
     for task in study.tasks:
         trials = [run for run in runs if is_trial(run) and run.task.key == task.key]
         planned = len({(run.method.key, run.learning_rate) for run in trials})

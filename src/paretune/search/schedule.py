@@ -21,7 +21,6 @@ from paretune.search.optuna_sampler import SAMPLERS, ask_optuna
 from paretune.search.space import Configuration, Space
 from paretune.search.surrogate import (
     Array,
-    Front,
     Surrogate,
     expected_improvement,
     find_front,
@@ -153,7 +152,12 @@ class Schedule:
             costs = [cost for point in candidates if (cost := self.cost_of(point)) is not None]
             means, deviations = beliefs.predict(candidates)
             prices = np.log([cost.price for cost in costs])
-            gains = expected_improvement(self._find_front(beliefs), prices, means, deviations)
+            all_prices, worst = (
+                np.log(beliefs.list_prices(self.cost_of)),
+                float(beliefs.means.min()),
+            )
+            front = find_front(all_prices, beliefs.means, worst, float(all_prices.max()) + 0.1)
+            gains = expected_improvement(front, prices, means, deviations)
             best = int(np.argmax(gains / np.array([cost.work for cost in costs])))
             imagined = TrialScore(float(means[best]), float(deviations[best] ** 2) + 1e-9)
             chosen.append(candidates.pop(best))
@@ -196,11 +200,6 @@ class Schedule:
             if point not in beliefs.tried and self.cost_of(point) is not None:
                 drawn[point] = None
         return list(drawn)
-
-    def _find_front(self, beliefs: Beliefs) -> Front:
-        prices = np.log(beliefs.list_prices(self.cost_of))
-        worst = float(beliefs.means.min())
-        return find_front(prices, beliefs.means, worst, float(prices.max()) + 0.1)
 
     def _ask_optuna(self, history: History) -> list[Configuration]:
         tried, trials = history

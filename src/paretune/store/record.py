@@ -2,7 +2,7 @@
 
 A record is what an ended run leaves. ``result`` is the same bit for bit when the run is repeated on
 the same machine; ``measured`` belongs to one machine and moment. Both are stored as JSON under the
-keys of :class:`RunResult` and :class:`Measurements`; a key that does not apply to a run is absent.
+keys of :class:`StoredResult` and :class:`Measurements`; a key that does not apply is absent.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class StoredForgetting(TypedDict):
     tokens: list[int]
 
 
-class RunResult(TypedDict, total=False):
+class StoredResult(TypedDict, total=False):
     """The reproducible part of a record.
 
     Attributes:
@@ -303,7 +303,7 @@ class Record:
     state: str
     fail_kind: str | None
     message: str | None
-    result: RunResult = field(default_factory=RunResult)
+    result: StoredResult = field(default_factory=StoredResult)
     measured: Measurements = field(default_factory=Measurements)
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
 

@@ -236,9 +236,6 @@ def _check_cells(
     from paretune.planning.prepare import find_refused_cells, prepare_study
     from paretune.search.expand import expand_study
 
-    def find_refused() -> Checked:
-        return "some cells are not possible", find_refused_cells(usable)
-
     def check_metrics() -> Checked:
         tested = [datasets[task.key] for task in usable.tasks]
         checks.check_optional_metrics(tested, usable.generation, caches, offline=offline)
@@ -250,7 +247,11 @@ def _check_cells(
         checks.check_splits([planned.run for planned in expand_study(alone, [])], caches)
         return "", ()
 
-    refused = _check("methods", usable.study, find_refused)
+    refused = _check(
+        "methods",
+        usable.study,
+        lambda: ("some cells are not possible", find_refused_cells(usable)),
+    )
     chosen = [*(task.metric for task in usable.tasks if task.metric), *usable.generation.metrics]
     metrics = _check("metrics", ", ".join(dict.fromkeys(chosen)), check_metrics)
     splits = [_check("task", task.key, check_splits, task) for task in usable.tasks]

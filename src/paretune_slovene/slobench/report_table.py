@@ -13,7 +13,7 @@ from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import score_means, score_sums
 from paretune.reporting.measures import ReportTable, describe_basis, segment_interval
 from paretune.reporting.parts import Score, Table, column
-from paretune.reporting.rows import Row
+from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import join_names
 from paretune.store.record import Predictions
 from paretune.study import TaskSpec
@@ -86,7 +86,7 @@ BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 """The models with which SloBench computes BERTScore."""
 
 
-def build_slobench_table(task: TaskSpec, rows: Sequence[Row]) -> Table | None:
+def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
     """Official scores of a translation's cells; None of other tasks, or without translations."""
     scored = [row for row in rows if row.cell.shown_answers]
     if not objective_of(task).between_languages or not scored:
@@ -136,7 +136,7 @@ def _list_notes(cells: Sequence[CellScores], names: Sequence[str], language: str
     return notes
 
 
-def _score_row(row: Row, language: str) -> CellScores:
+def _score_row(row: CellRow, language: str) -> CellScores:
     """Official scores, with BERTScore if SloBench's model computed it.
 
     METEOR of the runs is SloBench's, so it stands in where METEOR cannot be computed here.
@@ -152,7 +152,7 @@ def _score_row(row: Row, language: str) -> CellScores:
     return replace(scores, intervals={**scores.intervals, **known}, missing=missing)
 
 
-def _has_slobench_bertscore(row: Row, language: str) -> bool:
+def _has_slobench_bertscore(row: CellRow, language: str) -> bool:
     """Whether every run's BERTScore is computed by SloBench's model."""
     models = {
         record.run.generation.bertscore_model if record.run.generation else None

@@ -39,24 +39,24 @@ BASE: dict[str, Any] = {"study": "s", "tasks": "cb", "models": "m", "methods": "
 )
 def test_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(MethodError) as caught:
-        parse_options("lora", lora.Options, values)
+        parse_options("lora", lora.LoraOptions, values)
     assert message in str(caught.value)
     assert caught.value.exit_code == 5
 
 
 def test_a_word_that_is_not_among_the_choices() -> None:
     with pytest.raises(MethodError, match='option init: "zeros" is not one of vocabulary, random'):
-        parse_options("prompt", prompt.Options, {"init": "zeros"})
+        parse_options("prompt", prompt.PromptOptions, {"init": "zeros"})
 
 
 def test_what_is_given_is_taken() -> None:
-    options = parse_options("lora", lora.Options, {"rank": 4, "alpha": 8, "target_modules": "key"})
-    assert options == lora.Options(rank=4, alpha=8.0, target_modules=("key",))
-    assert isinstance(options.alpha, float)
-    assert options.scaling == 2.0
-    assert parse_options("lora", lora.Options, {}).scaling == 2.0  # alpha is twice the rank
-    assert parse_options("lora", lora.Options, {"alpha": None}) == lora.Options()
-    assert parse_options("lora", lora.Options, {"rank": 1024, "alpha": 0.01}).rank == 1024
+    options_by_name = {"rank": 4, "alpha": 8, "target_modules": "key"}
+    options = parse_options("lora", lora.LoraOptions, options_by_name)
+    assert options == lora.LoraOptions(rank=4, alpha=8.0, target_modules=("key",))
+    assert isinstance(options.alpha, float) and options.scaling == 2.0
+    assert parse_options("lora", lora.LoraOptions, {}).scaling == 2.0  # alpha is twice the rank
+    assert parse_options("lora", lora.LoraOptions, {"alpha": None}) == lora.LoraOptions()
+    assert parse_options("lora", lora.LoraOptions, {"rank": 1024, "alpha": 0.01}).rank == 1024
 
 
 def test_defaults_are_within_their_own_range() -> None:

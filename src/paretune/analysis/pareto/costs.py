@@ -36,7 +36,9 @@ _MEASURED: dict[Axis, Callable[[Record], float | None]] = {
     "memory": lambda record: record.peak_bytes,
     "step": lambda record: record.median_step_seconds,
     "saved": lambda record: record.measured.get("saved_bytes"),
-    "inference": lambda record: _inference_seconds(record.measured),
+    "inference": lambda record: record.measured.get("inference", {}).get(
+        "unmerged_seconds_per_example"
+    ),
 }
 
 CONTRADICTION_RATIO = 2.0
@@ -85,7 +87,9 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
     if len(values) > 1:
         error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     elif axis == "step":
-        error = _error_of_median(cell)
+        (step,) = (s for record in cell.cost if (s := record.measured.get("step_seconds")))
+        if step.get("n"):  # the error of a median, from its quartiles
+            error = 1.2533 * (step["q3"] - step["q1"]) / 1.349 / math.sqrt(step["n"])
     return CostEstimate(float(np.mean(values)), error, len(values))
 
 
@@ -149,11 +153,6 @@ def _threads_of(measured: Measurements) -> float:
     return float(measured.get("environment", {}).get("threads") or 1.0)
 
 
-def _inference_seconds(measured: Measurements) -> float | None:
-    inference = measured.get("inference")
-    return inference["unmerged_seconds_per_example"] if inference else None
-
-
 def _training_time(cell: Cell) -> CostEstimate | None:
     step = estimate_cost(cell, "step")
     steps = [float(record.steps) for record in cell.final if record.steps]
@@ -171,10 +170,3 @@ def _forgetting(cell: Cell) -> CostEstimate | None:
         return None
     change = measured.change
     return CostEstimate(max(change.estimate, 0.0), measured.standard_error, 0, change.n_seeds)
-
-
-def _error_of_median(cell: Cell) -> float:
-    (step,) = (s for record in cell.cost if (s := record.measured.get("step_seconds")))
-    if not step.get("n"):
-        return 0.0
-    return 1.2533 * (step["q3"] - step["q1"]) / 1.349 / math.sqrt(step["n"])

@@ -218,15 +218,13 @@ class _Race:
         """The methods that get one position more."""
         open_keys = {k for k, n in positions.items() if n < self._all and k not in stopped}
         open_keys = {k for k in open_keys if not self._methods[k].all_trials_failed}
-        promoted = {key for key in open_keys if self._has_failed(key, positions[key])}
+        lost = {k: tabulate_scores([self._methods[k]], self._protocol).lost[0] for k in open_keys}
+        promoted = {key for key in open_keys if lost[key][: positions[key]].any()}
         if state.forecast is None or state.agreement is None:
             return open_keys
         if state.agreement < DECIDED:
             promoted |= {key for key in open_keys if state.forecast.matters(key) >= IN_PLAY}
         return promoted
-
-    def _has_failed(self, key: CellKey, count: int) -> bool:
-        return bool(tabulate_scores([self._methods[key]], self._protocol).lost[0, :count].any())
 
     def _cells_of_round(
         self, positions: Mapping[CellKey, int], stopped: Mapping[CellKey, Stop]

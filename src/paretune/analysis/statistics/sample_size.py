@@ -134,11 +134,11 @@ def estimate_sample_size(
         interaction = single + excess, degrees
         return decides(by_row[0] + excess, (by_row, interaction), variance)
 
-    def decides_examples(count: int) -> bool:
-        return decides_crossed(count) if crossed else decides_split(seeds_now, count)
-
     rows_per_unit = len(a.uid) / units
-    deciding_units = _search_smallest(decides_examples, max(units, 2))
+    deciding_units = _search_smallest(
+        lambda count: decides_crossed(count) if crossed else decides_split(seeds_now, count),
+        max(units, 2),
+    )
     examples = None if deciding_units is None else round(deciding_units * rows_per_unit)
     seeds, both, crossed_rows = None, None, None
     if repeated and not blind and not crossed:

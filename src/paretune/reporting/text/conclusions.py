@@ -13,7 +13,7 @@ from paretune.analysis.racing.rounds import DECIDED
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
-from paretune.reporting.rows import Row, name_runs
+from paretune.reporting.rows import CellRow, name_runs
 from paretune.reporting.text.formatting import (
     SELECTED_ON_TEST,
     format_basis,
@@ -31,7 +31,10 @@ MOST_CERTAIN = 0.998
 
 
 def write_conclusions(
-    task: str, rows: Sequence[Row], baselines: Sequence[Row], comparisons: PairwiseComparisons
+    task: str,
+    rows: Sequence[CellRow],
+    baselines: Sequence[CellRow],
+    comparisons: PairwiseComparisons,
 ) -> Iterable[str]:
     """Sentences on one task: what is above every baseline, what it costs, what collapsed.
 
@@ -64,8 +67,8 @@ def write_conclusions(
 
 
 def write_further_conclusions(
-    rows: Sequence[Row],
-    baselines: Sequence[Row],
+    rows: Sequence[CellRow],
+    baselines: Sequence[CellRow],
     comparisons: PairwiseComparisons,
     take: tuple[str, str],
 ) -> Iterable[str]:
@@ -87,7 +90,7 @@ def write_further_conclusions(
 
 
 def _conclude_above(
-    task: str, above: Sequence[Row], models: int, comparisons: PairwiseComparisons
+    task: str, above: Sequence[CellRow], models: int, comparisons: PairwiseComparisons
 ) -> Iterable[str]:
     best = max(above, key=_estimate)
     rest = [row for row in above if row is not best]
@@ -115,7 +118,9 @@ def _conclude_above(
         yield f"{of}, {least.title} took the least memory in training: {least.cost.memory.text}."
 
 
-def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -> Iterable[str]:
+def _conclude_lost(
+    rows: Sequence[CellRow], baselines: Sequence[CellRow], models: int
+) -> Iterable[str]:
     """Methods below the untuned model or level with it, collapsed and failed seeds."""
     if below := [row for row in rows if row.below_untuned]:
         yield (
@@ -151,7 +156,7 @@ def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -
         yield f"Every learning rate that was tried failed for {_group_by_model(failed, models)}."
 
 
-def _group_by_model(rows: Sequence[Row], models: int) -> str:
+def _group_by_model(rows: Sequence[CellRow], models: int) -> str:
     """``LoRA and DoRA on sloberta, and LoHa on xlm-r``; ``... on every model``."""
     methods: dict[str, list[str]] = {}
     for row in rows:
@@ -168,19 +173,21 @@ def _group_by_model(rows: Sequence[Row], models: int) -> str:
     return groups[0] if len(groups) == 1 else ", and ".join([", ".join(groups[:-1]), groups[-1]])
 
 
-def _of_trained(rows: Sequence[Row]) -> str:
+def _of_trained(rows: Sequence[CellRow]) -> str:
     """The condition of a claim on rows of which runs failed."""
     failed = any(row.cell.failures is not None and row.cell.failures.failed for row in rows)
     return ", of runs that trained" if failed else ""
 
 
-def _find_below(best: Row, rivals: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
+def _find_below(
+    best: CellRow, rivals: Sequence[CellRow], comparisons: PairwiseComparisons
+) -> list[CellRow]:
     """Those that are proven worse than ``best``."""
     pairs = ((row, comparisons.compare(best.cell, row.cell)) for row in rivals)
     return [row for row, pair in pairs if pair is not None and pair.standing == "above"]
 
 
-def _describe(row: Row) -> str:
+def _describe(row: CellRow) -> str:
     """``LoRA, 0.77 [0.67, 0.86] (60 examples, 3 seeds)``."""
     if row.interval is None:
         return row.title
@@ -188,7 +195,7 @@ def _describe(row: Row) -> str:
     return f"{row.title}, {format_interval(row.interval)} ({format_basis(row.interval)}{selected})"
 
 
-def _estimate(row: Row) -> float:
+def _estimate(row: CellRow) -> float:
     return row.interval.estimate if row.interval else -1.0
 
 
