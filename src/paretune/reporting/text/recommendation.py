@@ -61,7 +61,9 @@ def write_advice(
     """
     writer, free = _Writer(recommendation), recommendation.free_baseline
     # Baselines are quick: what they score says nothing of what to take before a method is trained.
-    untrained = _find_untrained(recommendation)
+    ended = [*(c.cell for c in recommendation.candidates), *recommendation.failed_cells]
+    waiting = tuple(c for c in recommendation.unfinished if not c.baseline)
+    untrained = waiting if all(cell.baseline for cell in ended) else ()
     chosen = None if untrained else recommendation.chosen
     changes = [] if untrained else [*writer.write_changes()]
     explanations: tuple[str, ...] = ()
@@ -75,10 +77,12 @@ def write_advice(
         chances, headline = writer.write_chances(), _join([verb, *costs])
         explanations = (*race, *writer.write_explanations())
         reasons = (headline, _join(proof), _join(chances), *explanations)
+        # The proof of a baseline is about the methods that it beats.
+        of_method = [] if recommendation.kind == "baseline" else chances
         main = (line for change in changes if cell_len(line := f"  {change[0]}.") <= LINE_WIDTH)
         lines = (
             _fit_line([f"On {sanitise_line(recommendation.task)}, {verb}", *costs], "."),
-            _fit_line([f"  {proof[0]}", *proof[1:], *chances], "."),
+            _fit_line([f"  {proof[0]}", *proof[1:], *of_method], "."),
             *islice(main, 1),
         )
     sentences = [_join(change, "; ") for change in changes]
@@ -463,14 +467,6 @@ _TRIVIAL_ANSWERS = {
     "copy_source": "the copied source",
     "frequent_text": "the most frequent text",
 }
-
-
-def _find_untrained(recommendation: Recommendation) -> tuple[Cell, ...]:
-    """The methods still to be trained, where none of a task has ended a run yet."""
-    waiting = tuple(c for c in recommendation.unfinished if not c.baseline)
-    ended = any(not c.cell.baseline for c in recommendation.candidates)
-    failed = any(not cell.baseline for cell in recommendation.failed_cells)
-    return () if ended or failed else waiting
 
 
 def _format_points(points: float, form: str = ".1f") -> str:
