@@ -33,6 +33,7 @@ def digests(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     "value",
     [
+        "run ids",
         "seed",
         "order",
         "folds",

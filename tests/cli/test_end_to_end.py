@@ -29,7 +29,9 @@ REPLACED = {
 }
 
 
-@pytest.mark.parametrize("fleet", [pytest.param(1, marks=pytest.mark.slow), 8])
+@pytest.mark.parametrize(
+    "fleet", [pytest.param(1, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.wide)]
+)
 def test_new_check_plan_run_kill_run_report(
     fleet: int, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -81,7 +81,8 @@ def test_that_fails_in_its_teardown(place, broken):
 """
 
 
-@pytest.mark.parametrize("processes", ["0", pytest.param("2", marks=pytest.mark.wide)])
+@pytest.mark.wide
+@pytest.mark.parametrize("processes", ["0", "2"])
 def test_the_collector_keeps_what_went_wrong(processes: str, pytester: pytest.Pytester) -> None:
     """Real tests of every outcome, with the plugin; also where other processes run them."""
     pytester.makepyfile(OUTCOMES)

@@ -25,6 +25,7 @@ def apart_worker(folder: Path, **popen: Any) -> subprocess.Popen[Any]:
     return start(folder, WorkerSettings(stages=("cost",), fork=True), **popen)
 
 
+@pytest.mark.wide
 def test_every_run_has_a_process_of_its_own(tmp_path: Path) -> None:
     store = a_store(tmp_path, runs(4, "cost"))
     worker = apart_worker(tmp_path, env={**os.environ, REAL_IMPORTS: "1"})

@@ -213,6 +213,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_opened(
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.wide
 def test_python_says_nothing_of_progress_on_stderr(collapsed: Any, tmp_path: Path) -> None:
     study, store = collapsed
     file = as_file(study, tmp_path / "study.yaml")

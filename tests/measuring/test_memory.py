@@ -173,6 +173,7 @@ print(json.dumps(meter.result()))
 """
 
 
+@pytest.mark.wide
 def test_fresh_processes_agree_to_a_few_percent_and_with_arithmetic():
     runs = []
     for _ in range(2):

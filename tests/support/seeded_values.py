@@ -48,6 +48,7 @@ def main(folder: Path) -> None:
         formats=("png", "svg"),
     )
     values = {
+        "run ids": [record.run_id for record in fake.whole(study)],
         "seed": derive_seed(1, "order", 2),
         "order": shuffle_order(50, 1, 0),
         "folds": assign_folds(examples, seed=4),

@@ -163,7 +163,10 @@ def list_command_lines(verb: str) -> list[list[object]]:
     return named.get(verb, [[verb, study, *store], [verb, EVIL]])  # a verb that came later
 
 
-@pytest.mark.parametrize("verb", [*VERBS, *GROUPS])
+@pytest.mark.parametrize(
+    "verb",
+    [pytest.param(v, marks=[pytest.mark.wide] * (v == "run")) for v in (*VERBS, *GROUPS)],
+)
 def test_no_verb_lets_an_escape_through(
     verb: str, hostile: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:

@@ -52,6 +52,7 @@ def test_whatever_ran_before(method: str, tmp_path: Path, tiny_model: Any) -> No
     assert left(again) == left(alone)
 
 
+@pytest.mark.wide
 def test_in_another_process_with_another_hash_seed(tmp_path: Path, tiny_model: Any) -> None:
     run = run_of("lora", tmp_path, tiny_model)
     outcome = train_run(run, checkpoint=tmp_path / "here", report=silent)

@@ -104,6 +104,7 @@ def start_owner(folder: Path, address: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
 
 
+@pytest.mark.wide
 def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(two_nodes, tmp_path):
     from support.fake_node import drive
 
@@ -131,6 +132,7 @@ def test_a_node_is_killed_in_the_middle_and_the_results_are_the_same(two_nodes, 
     assert read_weights(store) == expect(all_runs)
 
 
+@pytest.mark.wide
 def test_nodes_train_a_study_whose_data_they_do_not_have(two_nodes, tmp_path, tiny_model):
     study = small(tmp_path / "data", tiny_model("bert"))
     with finish(study, tmp_path / "here", shard=Shard(1, 1)) as store:
