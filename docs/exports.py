@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSeq
 from paretune import methods, objectives
 from paretune.exporting import formats
 from paretune.exporting.restore import TaskSignature
-from paretune.methods.prompt import Options, peft_prompt_settings
+from paretune.methods.prompt import PromptOptions, peft_prompt_settings
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
 FORMS = ("peft", "merged", "paretune", "lora")
@@ -143,7 +143,7 @@ def prefixes() -> list[Attempt]:
     def ask(family: str) -> None:
         model = tiny(family)
         settings = peft_prompt_settings(
-            model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4}, Options()
+            model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4}, PromptOptions()
         )
         peft.get_peft_model(model, peft.PrefixTuningConfig(**settings))(**batch())
 

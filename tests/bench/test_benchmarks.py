@@ -16,6 +16,7 @@ from paretune.models.load import quiet_transformers
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 QUICK = ["--model", "tiny", "--rounds", "1", "--batches", "2", "--batch", "4", "--threads", "1"]
 QUICK += ["--gate-starts", "1"]
+pytestmark = pytest.mark.wide
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,6 @@ def test_texts_have_the_lengths_of_their_task(task: str) -> None:
     assert mean == pytest.approx(sum(data.lengths) / len(data.lengths), rel=0.1)
 
 
-@pytest.mark.wide
 def test_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper"
 EVERY += ["complaints", "spam", "slovene-cb"]
 
 
-@pytest.mark.parametrize(("name",), chosen([(name,) for name in EVERY], 4))
+@pytest.mark.parametrize(("name",), chosen([(name,) for name in EVERY], 10))
 def test_every_example_runs(
     name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
 ) -> None:

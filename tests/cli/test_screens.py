@@ -137,6 +137,7 @@ print(json.dumps([codes, [name for name in heavy if name in sys.modules]]))
 """
 
 
+@pytest.mark.wide
 def test_the_reading_verbs_need_no_model_library(folder: Path) -> None:
     verbs = {verb: READING_VERBS[verb] for verb in ("report", "recommend", "watch", "verify")}
     verbs |= {"compare": ("full", "lora"), "why": ("full", "lora")}

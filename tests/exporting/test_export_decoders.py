@@ -122,6 +122,7 @@ def test_language_models_open_with_peft_and_transformers(
     torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("readout", ["head", "label_words"])
 def test_loha_becomes_a_lora_adapter(readout: str, request: Any, tmp_path: Path) -> None:
     study, store = request.getfixturevalue("head_study" if readout == "head" else "words_study")
@@ -147,6 +148,7 @@ def test_loha_becomes_a_lora_adapter(readout: str, request: Any, tmp_path: Path)
         export(study, store=store, method="ia3", form="lora", output=tmp_path / "x")
 
 
+@pytest.mark.wide
 def test_cards_say_how_to_serve(words_study: Any, head_study: Any, tmp_path: Path) -> None:
     study, store = words_study
     adapter = export(study, store=store, method="lora", form="peft", output=tmp_path / "a").card

@@ -235,6 +235,7 @@ def test_every_task_says_how_its_rows_become_texts(task: str, start: str) -> Non
             assert "{" in card.render_texts(templated, dataset)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(("kind", "form"), chosen(BY_DEFAULT, 5))
 def test_the_cards_program_answers_as_the_run_did(
     studies: Any, kind: str, form: str, tmp_path: Path

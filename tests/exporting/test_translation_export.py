@@ -103,6 +103,7 @@ def logits(model: Any, tokenizer: Any, done: Any) -> torch.Tensor:
     return scores
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("method", FORMS)
 def test_every_form_that_can_be_translates_as_the_run_did(
     marian: Any, tmp_path: Path, method: str
@@ -154,6 +155,7 @@ def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path)
         assert part in done.card
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("form", FORMS["lora"])
 @pytest.mark.parametrize("model", ["mbart", "t5"])
 def test_what_a_model_is_told_of_the_languages_is_on_the_card(

@@ -80,6 +80,7 @@ def test_run_keeps_to_the_budget_while_it_goes_on(done: Any, tmp_path: Path) -> 
     assert len(full) == 3 and all("weights" not in r.result for r in full)
 
 
+@pytest.mark.wide
 def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
     copied: Any, tmp_path: Path, capsys: Any
 ) -> None:

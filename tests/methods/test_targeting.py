@@ -90,6 +90,7 @@ def walk(
     return walked(walk_of(method, kind, checkpoint(family), folder, options), bench, folder)
 
 
+@pytest.mark.wide
 def test_the_contract_holds(walk: Walk, tmp_path: Path, record_property: Any) -> None:
     contract.test_it_starts_where_it_says(walk)
     contract.test_what_it_trains_is_declared_and_counted(walk)
@@ -102,6 +103,7 @@ def test_the_contract_holds(walk: Walk, tmp_path: Path, record_property: Any) ->
     contract.test_padding_and_batch_size_do_not_change_logits(walk)
 
 
+@pytest.mark.wide
 def test_the_export_opens_in_peft_and_comes_back(
     walk: Walk, tmp_path: Path, record_property: Any
 ) -> None:

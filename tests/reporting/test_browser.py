@@ -38,6 +38,7 @@ def dom(page: Path, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.wide
 @needs_browser
 def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None:
     study = fake.study(

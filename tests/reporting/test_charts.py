@@ -198,7 +198,7 @@ def test_names_are_text_in_the_picture() -> None:
     assert sanitise_line(EVIL)[:8] in charts.chart_scores(task).description
 
 
-@pytest.mark.thorough
+@pytest.mark.wide
 def test_files_have_the_same_bytes_again(report: Report, tmp_path: Path) -> None:
     formats = ("png", "svg", "pdf")
     first, again = (write_figures(report, tmp_path / name, formats) for name in "ab")

@@ -213,7 +213,7 @@ IN_DECODERS = [
 ]
 
 
-@pytest.mark.parametrize(("tuner", "family"), chosen(IN_DECODERS, 18))
+@pytest.mark.parametrize(("tuner", "family"), chosen(IN_DECODERS, 36))
 def test_every_tuner_on_decoders(
     tuner: str, family: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize(
-    ("role", "window", "key_heads", "softcap", "front", "together"), chosen(SHAPES, 7)
+    ("role", "window", "key_heads", "softcap", "front", "together"), chosen(SHAPES, 14)
 )
 def test_attention_has_the_gradients_that_it_says(
     role: AttentionRole,

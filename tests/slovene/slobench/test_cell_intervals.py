@@ -41,6 +41,7 @@ def test_estimates_are_the_scorers_means_over_seeds() -> None:
         assert 0 < interval.share_seeds < 1
 
 
+@pytest.mark.wide
 def test_the_corpus_score_varies_as_that_of_drawn_corpora() -> None:
     """The variance is that of whole corpora drawn and scored one by one."""
     one = SEEDS[0]

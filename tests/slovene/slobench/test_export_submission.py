@@ -66,6 +66,7 @@ def without(records: Any, **gone: Any) -> Any:
     return gather
 
 
+@pytest.mark.wide
 def test_every_row_is_answered_and_the_check_accepts_it(done: Any, tmp_path: Path) -> None:
     study, store, source = done
     notes: list[str] = []
