@@ -28,7 +28,7 @@ BUDGETS = {
     # name: (allowed, target)
     "core lines": (60_092, 48_000),
     "core files": (294, 320),
-    "core functions": (3_069, 2_700),
+    "core functions": (3_067, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),

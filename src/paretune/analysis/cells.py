@@ -171,7 +171,11 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
         }
         final = _keep_one_run_per_fold(of_stage["final"], study, fold_choices)
     else:
-        final = _keep_same_examples(_keep_one_setting(of_stage["final"], study, choice.rate))
+        final = _keep_one_setting(of_stage["final"], study, choice.rate)
+        # Only answers to the same examples are averaged.
+        answers = {r.run_id: r.predictions["test"].uid for r in final if has_test_answers(r)}
+        for uids, _ in Counter(answers.values()).most_common(1):
+            final = [r for r in final if answers.get(r.run_id, uids) == uids]
     # By repeat and fold, then by seed.
     final.sort(key=lambda r: (0 if r.run.outer is None else r.run.outer.position, r.run.seed))
     positions = ((record, position_of(record, study.protocol.seeds)) for record in final)
@@ -265,12 +269,3 @@ def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> t
         rate is None or run.learning_rate == rate,
         len(records),
     )
-
-
-def _keep_same_examples(records: Sequence[Record]) -> list[Record]:
-    """Without runs on other data: only answers to the same examples are averaged."""
-    answers = {r.run_id: r.predictions["test"].uid for r in records if has_test_answers(r)}
-    if not answers:
-        return list(records)
-    most_common, _ = Counter(answers.values()).most_common(1)[0]
-    return [r for r in records if answers.get(r.run_id, most_common) == most_common]

@@ -266,7 +266,12 @@ def render_card(
     score = None
     if predictions is not None and predictions.uid:
         score = score_interval([predictions], cell.metric)
-    rank = None if export.form not in ADAPTERS else _lora_rank(folder)
+    rank = None
+    if export.form in ADAPTERS:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        refused = config.get("use_dora") or config.get("modules_to_save")  # by vLLM
+        if config["peft_type"] == "LORA" and not refused:
+            rank = int(max([config["r"], *config.get("rank_pattern", {}).values()]))
     return render_template(
         "card.md.j2",
         export=export,
@@ -430,11 +435,3 @@ def _place_of(source: ModelSource) -> str:
 def _requirement(source: ModelSource) -> str:
     name = source.name.removeprefix("package:").replace("_", "-")
     return f"{name}=={source.revision}" if source.revision else name
-
-
-def _lora_rank(folder: Path) -> int | None:
-    """The rank of a LoRA adapter; None of other adapters, and of what vLLM does not take."""
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    if config["peft_type"] != "LORA" or config.get("use_dora") or config.get("modules_to_save"):
-        return None
-    return int(max([config["r"], *config.get("rank_pattern", {}).values()]))

@@ -47,6 +47,7 @@ class ComparisonResult(Result):
     sample_size: SampleSize | None
     failed_seeds: tuple[str, ...]
     single_seed: bool = False
+    of_trained: bool = False
     why: str = ""
 
     def describe(self) -> Iterable[RenderableType]:
@@ -59,7 +60,8 @@ class ComparisonResult(Result):
         yield Text(sanitise_line(heading), style="bold")
         sentences: Iterable[str] = [f"{sanitise_line(self.why)}."]
         if self.pair is not None:
-            sentences = describe_pair(self.pair, self.sample_size, self.failed_seeds)
+            size, failed = self.sample_size, self.failed_seeds
+            sentences = describe_pair(self.pair, size, failed, of_trained=self.of_trained)
         for sentence in sentences:
             yield Text(f"  {sentence}")
 
@@ -69,7 +71,7 @@ class ComparisonResults(ResultList[ComparisonResult]):
 
     Attributes:
         tasks: each: task, model, metric, pair (a, b, difference as an interval, p_holm, mcnemar;
-            or null), sample_size, failed_seeds, single_seed, why.
+            or null), sample_size, failed_seeds, single_seed, of_trained, why.
     """
 
     json_name: ClassVar[str] = "tasks"
@@ -142,8 +144,9 @@ def _compare_cells(cells: Sequence[Cell], model: str, a: str, b: str) -> Compari
         for cell in (first, second)
         if cell.failures is not None and cell.failures.runs
     )
-    single_seed = pair.withheld == "one run"
-    return ComparisonResult(task, model, metric, pair, sample_size, failed_seeds, single_seed)
+    of_trained = any(cell.failures and cell.failures.failed for cell in (first, second))
+    answer = pair, sample_size, failed_seeds, pair.withheld == "one run", of_trained
+    return ComparisonResult(task, model, metric, *answer)
 
 
 @dataclass(frozen=True, repr=False)

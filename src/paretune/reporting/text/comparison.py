@@ -48,14 +48,19 @@ _CONDITION_TITLES = {
 
 
 def describe_pair(
-    pair: Pair, sample_size: SampleSize | None, failures: Sequence[str] = ()
+    pair: Pair,
+    sample_size: SampleSize | None,
+    failures: Sequence[str] = (),
+    *,
+    of_trained: bool = False,
 ) -> Iterable[str]:
     """The difference, whether it is proven, and what would decide it.
 
     Args:
         pair: from :mod:`paretune.analysis.comparisons`.
         sample_size: what would decide it; None where it is decided.
-        failures: sentences on runs that failed.
+        failures: sentences on the rates of failed runs.
+        of_trained: whether runs failed, so that the claim is of those that trained.
     """
     a, b = (sanitise_line(title_of(name)) for name in (pair.a, pair.b))
     difference = pair.difference
@@ -65,7 +70,7 @@ def describe_pair(
         before = format_p_value(difference.p)
         p = f"{p} after correction for {pair.family} comparisons, {before} before"
     why = f": {describe_withheld([pair.withheld])}" if pair.withheld else ""
-    condition = ", of runs that trained" if failures and pair.standing != "unclear" else ""
+    condition = ", of runs that trained" if of_trained and pair.standing != "unclear" else ""
     yield f"{describe_standing(a, b, pair.standing)}{condition}{why} ({p})."
     if pair.standing == "unclear":
         yield f"Looked at alone, this pair {_describe_unclear(a, b, pair)}."
