@@ -92,7 +92,7 @@ def read_again(asked: argparse.Namespace) -> Path:
             failed += run(study, asked, asked.store / name)
         results = load_results(study, asked.store / name)
         beside = page.with_name(f"{page.stem}-{name}.html")
-        write_page(results.build_report(), beside)
+        write_page(results.report, beside)
         evidence.append(
             replication_page.study_evidence(study, results.records, results.states, beside.name)
         )

@@ -133,8 +133,8 @@ def _group_common_answers(
     ]
     groups = Counter(next(iter(answers.values())).uid for _, answers in answered)
     largest = groups.most_common(1)[0][0] if groups else ()
-    kept = [pair for pair in answered if next(iter(pair[1].values())).uid == largest]
-    return [row for row, _ in kept], [answers for _, answers in kept]
+    comparable = [pair for pair in answered if next(iter(pair[1].values())).uid == largest]
+    return [row for row, _ in comparable], [answers for _, answers in comparable]
 
 
 def _match_seeds(

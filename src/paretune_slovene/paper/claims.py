@@ -34,7 +34,7 @@ MARGIN = 0.05
 
 @dataclass(frozen=True)
 class Claim:
-    """One conclusion: each of ``more`` has more of ``kind`` than each of ``less``.
+    """One conclusion: each of ``higher`` has more of ``kind`` than each of ``lower``.
 
     Attributes:
         id: anchor on the page.
@@ -52,8 +52,8 @@ class Claim:
     place: str
     kind: Kind
     tasks: tuple[str, ...]
-    more: tuple[str, ...]
-    less: tuple[str, ...]
+    higher: tuple[str, ...]
+    lower: tuple[str, ...]
     share: Literal["all", "most"]
     models: tuple[str, ...] = ()
     relation: Literal["above", "not_below"] = "above"
@@ -63,7 +63,7 @@ class Claim:
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The methods compared, the one with more first."""
-        return tuple((a, b) for a in self.more for b in self.less)
+        return tuple((a, b) for a in self.higher for b in self.lower)
 
 
 @cache
@@ -131,8 +131,8 @@ class ClaimComparison:
 
     task: str
     model: str
-    more: str
-    less: str
+    higher: str
+    lower: str
     standing: Standing
     why: str = ""
     scores: tuple[Interval, Interval] | None = None
@@ -172,7 +172,7 @@ def judge(claim: Claim, compared: Sequence[ClaimComparison]) -> ClaimVerdict:
     """The verdict by the rule above."""
     cases: dict[tuple[str, ...], list[Standing]] = {}
     for comparison in compared:
-        pair = () if claim.together else (comparison.more, comparison.less)
+        pair = () if claim.together else (comparison.higher, comparison.lower)
         key = (comparison.task, comparison.model, *pair)
         cases.setdefault(key, []).append(comparison.standing)
     counts = Counter(min(standings, key=_WORST.index) for standings in cases.values())

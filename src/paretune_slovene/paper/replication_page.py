@@ -75,8 +75,8 @@ class ComparisonRow:
 
     task: str
     model: str
-    more: str
-    less: str
+    higher: str
+    lower: str
     values: tuple[str, str]
     contrast: str
     basis: str
@@ -152,8 +152,8 @@ class Evidence:
         return ComparisonRow(
             sanitise_line(one.task),
             sanitise_line(one.model),
-            sanitise_line(one.more),
-            sanitise_line(one.less),
+            sanitise_line(one.higher),
+            sanitise_line(one.lower),
             values,
             contrast,
             basis,

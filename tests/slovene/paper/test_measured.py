@@ -83,7 +83,7 @@ def test_sides_that_were_not_run_alike_say_nothing_of_memory() -> None:
         for r in fake.whole(study, level())
     ]
     judgement = verdict("resources", study, records)
-    assert [one.why for one in judgement.compared if one.less == "prompt"] == [
+    assert [one.why for one in judgement.compared if one.lower == "prompt"] == [
         "batches of 16 and 1"
     ]
 
