@@ -74,7 +74,7 @@ def wait_for_work(study: subprocess.Popen, ledger: Path) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_change_nothing(tmp_path, kills):
     all_runs = [
         *runs(kills * 5, steps=10, sleep=0.01),

@@ -1,9 +1,9 @@
 """The contract of every method on every model family and task kind.
 
 Each combination is walked through once (paretune.testing.method_walk); the tests look at what was
-seen, and take it up where they need more. By default every method walks on BERT, and one on each
-other family (method_contract.py); ``make guarantees`` walks the rest, and every method on real
-models, and writes build/guarantees.md from what these tests found (guarantees.py). A test that
+seen, and take it up where they need more. By default every method walks on BERT, and one on half of
+the other families (method_contract.py); ``make guarantees`` walks the rest, and every method on
+real models, and writes build/guarantees.md from what these tests found (guarantees.py). A test that
 passes because the method may not do a thing says so with ``excused``: the reason is on the page.
 """
 

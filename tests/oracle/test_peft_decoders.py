@@ -1,7 +1,8 @@
 """Our methods on decoders beside PEFT's: from the same start, the same losses, step by step.
 
 Both continue texts of random weights' models in fp32; PEFT computes by its own modules and its own
-forward pass. Six forms on Llama, Qwen 3, Gemma 3 and OPT by default; the slow tests take all.
+forward pass. By default six forms on Llama, and LoRA on Qwen 3, Gemma 3 and OPT; ``wide`` are all
+six there, and the slow tests take all.
 """
 
 from __future__ import annotations
@@ -31,11 +32,18 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "p_tuning": ("p_tuning", {"num_virtual_tokens": 3}),
     "prefix": ("prefix", {"num_virtual_tokens": 3}),
 }
+
+
+def list_marks(form: str, family: str) -> list[pytest.MarkDecorator]:
+    if form not in DEFAULT_FORMS or family not in DEFAULT_FAMILIES:
+        return [pytest.mark.slow]
+    return [] if family == "llama" or form == "lora" else [pytest.mark.wide]
+
+
 PLACES = [
-    pytest.param(form, family, marks=() if by_default else pytest.mark.slow)
+    pytest.param(form, family, marks=list_marks(form, family))
     for form in FORMS
     for family in DECODERS
-    for by_default in [form in DEFAULT_FORMS and family in DEFAULT_FAMILIES]
     # Where one layer makes all three, PEFT trains a scale of the query too.
     if not (form == "ia3" and family in ("phi3", "gpt2", "gpt_neox"))
 ]

@@ -16,7 +16,7 @@ SHARES = {
     "objectives": 2,
     "hostile": 2,
     "cli": 3,
-    "crash": 2,
+    "crash": 4,
     "execution": 3,
     "planning": 2,
 }
