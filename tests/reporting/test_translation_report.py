@@ -104,9 +104,6 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
     study = fake_translations.study()
     records = fake_translations.whole(study)
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    monkeypatch.setattr(
-        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
-    )
     _, own = tables_of(build_report(study, records))
     assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(headings(own))
     finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
@@ -155,9 +152,6 @@ def test_no_heading_and_no_number_is_cut_on_a_terminal(
     models: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    monkeypatch.setattr(
-        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
-    )
     study = fake_translations.study(generation=ASKED, models=models)
     report = build_report(study, fake_translations.whole(study, segment=("meteor", "bertscore")))
     grids = tables_of(report)
@@ -183,9 +177,6 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
         raise MissingDependencyError("words need data.", remedy="Get `punkt_tab`.")
 
     monkeypatch.setattr(official_scores, "load_tokeniser", lacking)
-    monkeypatch.setattr(
-        "paretune_slovene.slobench.report_table._score_texts", official_scores.score_segments
-    )
     study = fake_translations.study()
     _, own = tables_of(build_report(study, fake_translations.whole(study)))
     assert headings(own) == ["CHRF (avg = corpus)"]

@@ -11,8 +11,8 @@ import pytest
 from support.loopback import Request, Response, loopback_server
 
 from paretune.errors import DataError, NetworkError
-from paretune_slovene import download
-from paretune_slovene.download import Collection, PinnedFile, download_collection
+from paretune_slovene.commands import data_fetch
+from paretune_slovene.commands.data_fetch import PinnedFile, fetch
 
 BODY = bytes(range(256)) * 1200
 
@@ -42,9 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
     with loopback_server(answer) as state.url:
         pinned = PinnedFile("a.zip", len(BODY), hashlib.sha256(BODY).hexdigest())
-        monkeypatch.setattr(
-            download, "COLLECTIONS", {"test": Collection("a test", state.url, (pinned,))}
-        )
+        monkeypatch.setattr(data_fetch, "COLLECTIONS", {"test": (state.url, (pinned,))})
         monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         yield state
@@ -57,18 +55,18 @@ def names(folder: Path) -> list[str]:
 def test_a_download_ends_with_the_file_alone_and_is_not_repeated(
     server: Server, tmp_path: Path
 ) -> None:
-    updates: list[tuple[str, int, int]] = []
-    folder = download_collection("test", tmp_path, progress=lambda *args: updates.append(args))
+    updates: list[str] = []
+    folder = fetch("test", output=tmp_path, tell=updates.append).folder
     assert folder == tmp_path / "test" and names(folder) == ["a.zip"]
     assert (folder / "a.zip").read_bytes() == BODY
-    assert updates[-1] == ("a.zip", len(BODY), len(BODY))
-    download_collection("test", tmp_path)
+    assert updates[-1] == "a.zip: 100% of 307,200 bytes"
+    fetch("test", output=tmp_path)
     assert server.requests == 1
 
 
 def test_a_failed_request_is_repeated(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
-    assert (download_collection("test", tmp_path) / "a.zip").read_bytes() == BODY
+    assert (fetch("test", output=tmp_path).folder / "a.zip").read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
@@ -88,28 +86,28 @@ def test_only_the_pinned_file_is_kept(
     for name, value in changes.items():
         setattr(server, name, value)
     with pytest.raises(NetworkError, match=message):
-        download_collection("test", tmp_path, retries=1)
+        fetch("test", output=tmp_path)
     assert names(tmp_path / "test") == []
 
 
 @pytest.mark.parametrize("address", ["file:///etc", "http://[::1", "ftp://h/x", "https://u:pw@h"])
 def test_other_addresses_are_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(DataError, match="not an address") as refused:
-        download_collection("superglue-sl", tmp_path, base_url=address)
+        fetch("superglue-sl", output=tmp_path, base_url=address)
     assert "pw" not in str(refused.value)
 
 
 def test_unknown_names_and_folders_are_data_errors(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DataError, match='no data set "superglue"'):
-        download_collection("superglue", tmp_path)
+        fetch("superglue", output=tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        download_collection("test", tmp_path / "file")
+        fetch("test", output=tmp_path / "file")
 
 
 def test_the_pins_are_those_of_the_published_files(shared: Path) -> None:
     folder = shared / "data" / "slobench-release"
-    for pinned in download.COLLECTIONS["superglue-sl"].files:
+    for pinned in data_fetch.COLLECTIONS["superglue-sl"][1]:
         data = (folder / pinned.name).read_bytes()
         assert len(data) == pinned.size
         assert hashlib.sha256(data).hexdigest() == pinned.sha256

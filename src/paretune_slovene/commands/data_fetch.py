@@ -1,19 +1,68 @@
-"""``paretune data fetch``: download pinned public data into the cache."""
+"""``paretune data fetch``: download pinned public data, verified by SHA-256 (pooch)."""
 
 from __future__ import annotations
 
+import time
+import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
+from paretune.errors import DataError, NetworkError
+from paretune.files import data_home
 from paretune.verbs.options import Folder, Word
 from paretune.verbs.result import Result, Tell, tell_nothing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+RETRIES = 3
+CHUNK_BYTES = 1 << 16
+TIMEOUT_SECONDS = 30.0
+MIN_BYTES_PER_SECOND = 1 << 12
+"""A slower server is given up, after the timeout on top."""
+
+
+class PinnedFile(NamedTuple):
+    """One public file: its name, size in bytes, and SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+SUPERGLUE_URL = (
+    "https://raw.githubusercontent.com/clarinsi/slobench-eval-docker/"
+    "8ffb67d9eecefd2ab3235e0bcba5805b772d48aa/evaluation_scripts/eval_question_answering"
+)
+"""Slovene SuperGLUE, human translation, SloBench release (CC BY 4.0)."""
+COLLECTIONS = {
+    "superglue-sl": (
+        SUPERGLUE_URL,
+        (
+            PinnedFile(
+                "qa_train.zip",
+                163962,
+                "a93edaa2600957b2bc0f388ffc9355d77a2233b3058f33a2dd4b071bfa7de73b",
+            ),
+            PinnedFile(
+                "qa_validation.zip",
+                36784,
+                "8b19fc369d4054fbc5722423e61b66ada745261c1fde5ae9f125f24fdfd5a8bc",
+            ),
+            PinnedFile(
+                "qa_test.zip",
+                126969,
+                "f3f4a08e40a0294ee987b9fc619ea14c6463bc558d643905def4c987faa586e4",
+            ),
+        ),
+    )
+}
+"""By name, the address of the folder that has the files, and these."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,19 +106,81 @@ def fetch(
         base_url: A mirror that holds the same files.
 
     Raises:
-        StudyError: no such data set.
+        DataError: no such data set, or the folder cannot be written.
         NetworkError: a download failed, or is not what was expected.
     """
-    from paretune_slovene.download import download_collection
+    import pooch
+    import requests
 
-    percents: dict[str, int] = {}
-
-    def progress(file: str, received: int, total: int) -> None:
-        percent = 100 * received // max(1, total)
-        if percent >= percents.get(file, -25) + 25 or received == total:
-            percents[file] = percent
-            tell(f"{file}: {percent}% of {total:,} bytes")
-
-    target = None if output is None else Path(output)
-    folder = download_collection(name, target, base_url=base_url, progress=progress)
+    if name not in COLLECTIONS:
+        raise DataError(
+            f'there is no data set "{name}".', remedy=f"There is {', '.join(COLLECTIONS)}."
+        )
+    published_at, files = COLLECTIONS[name]
+    url = _check_url((base_url or published_at).rstrip("/"))
+    folder = (Path(output) if output is not None else data_home()) / name
+    registry = {file.name: f"sha256:{file.sha256}" for file in files}
+    fetcher = pooch.create(folder, f"{url}/", registry=registry, retry_if_failed=RETRIES)
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        for file in files:
+            fetcher.fetch(file.name, downloader=partial(_write_file, file, tell))
+    except requests.RequestException as error:
+        raise NetworkError(
+            f"the download failed ({error.__cause__ or error}).",
+            where=url,
+            remedy="Check the connection and the address, and run the same command again.",
+        ) from None
+    except ValueError:  # pooch's error for a wrong hash
+        raise NetworkError(
+            "the download is not the pinned file (its SHA-256 differs); it was removed.",
+            where=url,
+            remedy="Try again. If it fails again, a proxy or the mirror changes files.",
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"cannot be written ({error.strerror or error}).",
+            where=str(folder),
+            remedy="Free some space, or set PARETUNE_HOME to a folder that can be written.",
+        ) from None
     return FetchResult(name, folder, output)
+
+
+def _check_url(url: str) -> str:
+    """The address, if it is one of the web and holds no password, which messages would show."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_web = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_web = False
+    if not is_web or "@" in parts.netloc or not url.isprintable() or " " in url:
+        raise DataError(
+            "--base-url is not an address of the web.",
+            remedy="It must start with https:// and hold no user name and no password.",
+        )
+    return url
+
+
+def _write_file(file: PinnedFile, tell: Tell, url: str, target: str, fetcher: object) -> None:
+    """Write what the server sends, at most the file's size: pooch's ``downloader``."""
+    import requests
+
+    deadline = time.monotonic() + TIMEOUT_SECONDS + file.size / MIN_BYTES_PER_SECOND
+    received, last_percent = 0, -25
+    headers = {"User-Agent": "paretune", "Accept-Encoding": "identity"}
+    with (
+        requests.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as answer,
+        Path(target).open("wb") as out,
+    ):
+        answer.raise_for_status()
+        for chunk in answer.iter_content(CHUNK_BYTES):
+            received += len(chunk)
+            if received > file.size:  # a login page, or a server that would fill the disk
+                raise requests.RequestException(f"more than the {file.size:,} bytes of the file")
+            if time.monotonic() > deadline:
+                raise requests.RequestException("the server is too slow")
+            out.write(chunk)
+            percent = 100 * received // file.size
+            if percent >= last_percent + 25 or received == file.size:
+                last_percent = percent
+                tell(f"{file.name}: {percent}% of {file.size:,} bytes")

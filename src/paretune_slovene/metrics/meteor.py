@@ -64,7 +64,7 @@ def porter_stemmer() -> Stem:
     """NLTK's Porter stemmer with a cache of stems; it needs no data.
 
     Raises:
-        MissingError: NLTK is not installed.
+        MissingDependencyError: NLTK is not installed.
     """
     try:
         from nltk.stem.porter import PorterStemmer

@@ -45,15 +45,9 @@ def load_tokeniser(language: str) -> Tokeniser:
     """The function that cuts a sentence of a language (``sl`` or ``en``) into words.
 
     Raises:
-        MissingError: NLTK or its model of the language is not installed.
+        MissingDependencyError: NLTK or its model of the language is not installed.
     """
-    try:
-        import nltk.tokenize.punkt  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "words are cut by NLTK (3.9 or newer), which is not installed.",
-            remedy='pip install "nltk>=3.9.1,<4"',
-        ) from None
+    words = make_word_tokeniser()
     try:
         sentences = _make_sentence_splitter(LANGUAGES[language])
     except LookupError:
@@ -62,7 +56,6 @@ def load_tokeniser(language: str) -> Tokeniser:
             "installed.",
             remedy=INSTALL_PUNKT,
         ) from None
-    words = make_word_tokeniser()
 
     def tokenise(text: str) -> list[str]:
         return [word for sentence in sentences.tokenize(text.strip()) for word in words(sentence)]
@@ -76,13 +69,14 @@ def make_word_tokeniser() -> Tokeniser:
     It needs NLTK and no data.
 
     Raises:
-        MissingError: NLTK is not installed, or is of a version that cuts in yet another way.
+        MissingDependencyError: NLTK is not installed, or is its version cuts in yet another way.
     """
     try:
         from nltk.tokenize.destructive import NLTKWordTokenizer
     except ImportError:
         raise MissingDependencyError(
-            "words are cut by NLTK, which is not installed.", remedy='pip install "nltk>=3.9.1,<4"'
+            "words are cut by NLTK (3.9 or newer), which is not installed.",
+            remedy='pip install "nltk>=3.9.1,<4"',
         ) from None
 
     cutter = NLTKWordTokenizer()

@@ -9,7 +9,7 @@ refuses Debian's folder, which has no ``lexnames``.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -44,8 +44,8 @@ class WordNet:
         DataError: a file of it is missing or not WordNet's.
     """
 
-    def __init__(self, read: Callable[[str], bytes], where: str) -> None:
-        self._read, self.where = read, where
+    def __init__(self, where: Path) -> None:
+        self.where = where
         self._synonyms: dict[str, frozenset[str]] = {}
 
     def synonyms(self, word: str) -> frozenset[str]:
@@ -95,16 +95,28 @@ class WordNet:
             for pos, suffix in SUFFIXES.items()
         }
 
+    def _read(self, name: str) -> bytes:
+        try:
+            is_zip = self.where.suffix == ".zip"
+            folder = zipfile.Path(self.where, "wordnet/") if is_zip else self.where
+            return (folder / name).read_bytes()
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"cannot be read ({error}).",
+                where=f"{self.where}/{name}",
+                remedy=INSTALL_WORDNET,
+            ) from None
+
     def _base_forms(self, word: str, pos: str) -> list[str]:
         index = self._index[pos]
         if word in self._exceptions[pos]:
             return [form for form in [word, *self._exceptions[pos][word]] if form in index]
         forms = list(_strip_endings([word], pos))
-        known = [form for form in dict.fromkeys([word, *forms]) if form in index]
-        while forms and not known:
+        bases = [form for form in dict.fromkeys([word, *forms]) if form in index]
+        while forms and not bases:
             forms = list(dict.fromkeys(_strip_endings(forms, pos)))
-            known = [form for form in forms if form in index]
-        return known
+            bases = [form for form in forms if form in index]
+        return bases
 
     def _lemmas(self, pos: str, offset: int) -> Iterator[str]:
         data = self._data[pos]
@@ -124,14 +136,12 @@ def find_wordnet(folder: Path | None = None) -> WordNet:
     """WordNet in ``folder``, or where NLTK's downloader or Debian's package put it.
 
     Raises:
-        MissingError: it is nowhere.
+        MissingDependencyError: it is nowhere.
     """
     places = [folder] if folder is not None else [*_nltk_folders(), DEBIAN_FOLDER]
     for place in places:
-        if (place / "data.noun").is_file():
-            return WordNet(_read_from_folder(place), str(place))
-        if place.suffix == ".zip" and place.is_file():
-            return WordNet(_read_from_zip(place), str(place))
+        if (place / "data.noun").is_file() or (place.suffix == ".zip" and place.is_file()):
+            return WordNet(place)
     where = f" in {folder}" if folder is not None else ""
     raise MissingDependencyError(
         f"METEOR needs WordNet's files, which are not{where or ' here'}.", remedy=INSTALL_WORDNET
@@ -146,33 +156,6 @@ def _nltk_folders() -> Iterator[Path]:
     for folder in path:
         yield Path(folder) / "corpora" / "wordnet"
         yield Path(folder) / "corpora" / "wordnet.zip"
-
-
-def _read_from_folder(folder: Path) -> Callable[[str], bytes]:
-    def read(name: str) -> bytes:
-        try:
-            return (folder / name).read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"cannot be read ({error.strerror}).",
-                where=str(folder / name),
-                remedy=INSTALL_WORDNET,
-            ) from None
-
-    return read
-
-
-def _read_from_zip(path: Path) -> Callable[[str], bytes]:
-    def read(name: str) -> bytes:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return archive.read(f"wordnet/{name}")
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"holds no {name} ({error}).", where=str(path), remedy=INSTALL_WORDNET
-            ) from None
-
-    return read
 
 
 def _strip_endings(forms: list[str], pos: str) -> Iterator[str]:

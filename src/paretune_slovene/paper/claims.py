@@ -16,15 +16,16 @@ so many of N cases. Then, in this order:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ruamel.yaml import YAML
 
 from paretune.analysis.statistics.intervals import Interval
+from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.sample_size import SampleSize
 
 Kind = Literal["score", "memory", "parameters"]
@@ -103,13 +104,7 @@ def _file() -> Mapping[str, Any]:
 Verdict = Literal[
     "holds", "does not hold", "cannot be decided", "comes from constant answers", "not run"
 ]
-VERDICTS: tuple[Verdict, ...] = (
-    "holds",
-    "does not hold",
-    "cannot be decided",
-    "comes from constant answers",
-    "not run",
-)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Standing = Literal["for", "against", "constant", "unlike", "unclear", "absent"]
 # A case of several comparisons counts as its worst. A constant comes before what contradicts, since
 # a comparison with it says nothing either way.
@@ -188,3 +183,35 @@ def judge(claim: Claim, compared: Sequence[ClaimComparison]) -> ClaimVerdict:
     elif total - counts["against"] - counts["constant"] < required:
         verdict = "comes from constant answers"
     return ClaimVerdict(claim, verdict, required, counts, tuple(compared))
+
+
+def compare_counts(
+    comparison: ClaimComparison, counts: tuple[float | None, float | None], lacking: str
+) -> ClaimComparison:
+    """Trained parameters compared; ``lacking``: why a side has none."""
+    a, b = counts
+    if a is None or b is None:
+        return replace(comparison, standing="absent", why=lacking)
+    standing: Standing = "for" if a > b else "against"
+    return replace(comparison, standing=standing, amounts=(a, b), readings=(0, 0))
+
+
+def correct_p_values(
+    comparisons: Sequence[ClaimComparison],
+    decide: Callable[[int, Interval, float], Mapping[str, Any]],
+) -> list[ClaimComparison]:
+    """With p-values corrected over the comparisons by scores (Holm).
+
+    Args:
+        decide: what follows from a comparison's place, difference and p-value: its changed fields.
+    """
+    corrected = list(comparisons)
+    differences = {
+        i: comparison.difference
+        for i, comparison in enumerate(comparisons)
+        if comparison.difference is not None and comparison.standing == "unclear"
+    }
+    p_values = holm_correction([difference.p for difference in differences.values()])
+    for (i, difference), p in zip(differences.items(), p_values, strict=True):
+        corrected[i] = replace(comparisons[i], p_holm=p, **decide(i, difference, p))
+    return corrected

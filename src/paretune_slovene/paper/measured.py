@@ -9,14 +9,15 @@ a constant answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
-from paretune.analysis.statistics.intervals import confidence_interval, score_difference
-from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.intervals import Interval, confidence_interval, score_difference
+from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, score_runs
 from paretune.study import Study
@@ -25,7 +26,8 @@ from paretune_slovene.paper.claims import (
     Claim,
     ClaimComparison,
     ClaimVerdict,
-    Standing,
+    compare_counts,
+    correct_p_values,
     hub_names,
     judge,
 )
@@ -57,7 +59,15 @@ def judge_study(claim: Claim, study: Study, cells: Sequence[Cell]) -> ClaimVerdi
                     for b in (c for c in on_model if c.name == less):
                         comparisons.append(_compare(claim, a, b))
                         sides.append((a, b))
-    verdict = judge(claim, _correct_p_values(claim, comparisons, sides))
+
+    def decide(place: int, difference: Interval, p: float) -> Mapping[str, Any]:
+        if p < ALPHA:
+            return {"standing": "for" if difference.estimate > 0 else "against"}
+        if claim.relation == "not_below" and difference.low > -MARGIN * difference.highest:
+            return {"standing": "for"}
+        return {"sample_size": _estimate_sample_size(*sides[place])}
+
+    verdict = judge(claim, correct_p_values(comparisons, decide))
     return replace(verdict, stand_in=bool(claim.models and not named))
 
 
@@ -66,17 +76,9 @@ def _compare(claim: Claim, a: Cell, b: Cell) -> ClaimComparison:
     if claim.kind == "score":
         return _compare_scores(comparison, a, b)
     if claim.kind == "parameters":
-        return _compare_parameters(comparison, a, b)
+        counts = count_trained_parameters(a), count_trained_parameters(b)
+        return compare_counts(comparison, counts, "not counted yet")
     return _compare_memory(claim, comparison, a, b)
-
-
-def _compare_parameters(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
-    counts = count_trained_parameters(a), count_trained_parameters(b)
-    if counts[0] is None or counts[1] is None:
-        return replace(comparison, standing="absent", why="not counted yet")
-    standing: Standing = "for" if counts[0] > counts[1] else "against"
-    amounts = (counts[0], counts[1])
-    return replace(comparison, standing=standing, amounts=amounts, readings=(0, 0))
 
 
 def _compare_memory(claim: Claim, comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
@@ -127,32 +129,8 @@ def _score(cell: Cell) -> RunScores | None:
     return score_runs(cell.shown_answers, metric, cell.design)
 
 
-def _correct_p_values(
-    claim: Claim, comparisons: list[ClaimComparison], sides: Sequence[tuple[Cell, Cell]]
-) -> list[ClaimComparison]:
-    """With p-values corrected over the comparisons by scores, and their standing by them."""
-    differences = {
-        i: comparison.difference
-        for i, comparison in enumerate(comparisons)
-        if comparison.difference is not None and comparison.standing == "unclear"
-    }
-    corrected = holm_correction([difference.p for difference in differences.values()])
-    for (i, difference), p in zip(differences.items(), corrected, strict=True):
-        comparison = replace(comparisons[i], p_holm=p)
-        margin = MARGIN * difference.highest
-        if p < ALPHA:
-            standing: Standing = "for" if difference.estimate > 0 else "against"
-            comparison = replace(comparison, standing=standing)
-        elif claim.relation == "not_below" and difference.low > -margin:
-            comparison = replace(comparison, standing="for")
-        else:
-            comparison = replace(comparison, sample_size=_estimate_sample_size(*sides[i]))
-        comparisons[i] = comparison
-    return comparisons
-
-
 def _estimate_sample_size(a: Cell, b: Cell) -> SampleSize | None:
-    one, other = _score(a), _score(b)
-    if one is None or other is None:
+    scores = _score(a), _score(b)
+    if scores[0] is None or scores[1] is None:
         return None
-    return estimate_sample_size(one, other, (a.deterministic, b.deterministic))
+    return estimate_sample_size(scores[0], scores[1], (a.deterministic, b.deterministic))

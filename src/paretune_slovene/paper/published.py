@@ -13,11 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from scipy import special
 
-from paretune.analysis.statistics.intervals import newcombe_difference, wilson_interval
-from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.intervals import (
+    Interval,
+    newcombe_difference,
+    wilson_interval,
+)
+from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import POWER
 from paretune.metrics.classification import WEIGHTED_F1
 from paretune_slovene.paper.claims import (
@@ -25,7 +30,8 @@ from paretune_slovene.paper.claims import (
     Claim,
     ClaimComparison,
     ClaimVerdict,
-    Standing,
+    compare_counts,
+    correct_p_values,
     judge,
 )
 
@@ -89,7 +95,14 @@ def find_constant_label(
 
 def judge_published(claim: Claim, runs: Sequence[PublishedRun]) -> ClaimVerdict:
     """The verdict of published runs on a conclusion."""
-    return judge(claim, _correct_p_values(claim, list(_compare_runs(claim, runs))))
+
+    def decide(place: int, difference: Interval, p: float) -> Mapping[str, Any]:
+        clear = p < ALPHA and difference.estimate > 0
+        if clear or (claim.relation == "not_below" and difference.low > -MARGIN):
+            return {"standing": "for", "examples": None}
+        return {}
+
+    return judge(claim, correct_p_values(list(_compare_runs(claim, runs)), decide))
 
 
 def _compare_runs(claim: Claim, runs: Sequence[PublishedRun]) -> Iterable[ClaimComparison]:
@@ -110,11 +123,7 @@ def _compare(claim: Claim, a: PublishedRun, b: PublishedRun) -> ClaimComparison:
     if claim.kind == "score":
         return _compare_scores(claim, comparison, a, b)
     if claim.kind == "parameters":
-        if a.trained is None or b.trained is None:
-            return replace(comparison, standing="absent", why="not published")
-        counts = (float(a.trained), float(b.trained))
-        standing: Standing = "for" if counts[0] > counts[1] else "against"
-        return replace(comparison, standing=standing, amounts=counts, readings=(0, 0))
+        return compare_counts(comparison, (a.trained, b.trained), "not published")
     comparison = replace(comparison, amounts=(a.gb * GIGA, b.gb * GIGA))
     if reasons := _reasons_unlike(a, b):
         return replace(comparison, standing="unlike", why="; ".join(reasons))
@@ -155,23 +164,6 @@ def _compare_scores(
         why = f"its own F1: {a.f1:.3f} and {b.f1:.3f}"
         return replace(comparison, standing="against", why=why)
     return replace(comparison, examples=estimate_examples(a.right / a.n, b.right / b.n))
-
-
-def _correct_p_values(claim: Claim, comparisons: list[ClaimComparison]) -> list[ClaimComparison]:
-    """With p-values corrected over the comparisons by scores, and their standing by them."""
-    differences = {
-        i: comparison.difference
-        for i, comparison in enumerate(comparisons)
-        if comparison.difference is not None and comparison.standing == "unclear"
-    }
-    corrected = holm_correction([difference.p for difference in differences.values()])
-    for (i, difference), p in zip(differences.items(), corrected, strict=True):
-        comparison = replace(comparisons[i], p_holm=p)
-        clear = p < ALPHA and difference.estimate > 0
-        if clear or (claim.relation == "not_below" and difference.low > -MARGIN):
-            comparison = replace(comparison, standing="for", examples=None)
-        comparisons[i] = comparison
-    return comparisons
 
 
 def estimate_examples(a: float, b: float) -> int | None:

@@ -103,8 +103,11 @@ def export_slobench(
     from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
     from paretune.verbs.report import load_results
-    from paretune_slovene.slobench import superglue_submission, translation_submission
-    from paretune_slovene.slobench.evaluate import open_release
+    from paretune_slovene.slobench import (
+        superglue_submission,
+        superglue_zip,
+        translation_submission,
+    )
     from paretune_slovene.slobench.submission import open_submission
     from paretune_slovene.slobench.submission_card import render_submission_card
     from paretune_slovene.slobench.superglue_submission import (
@@ -140,7 +143,7 @@ def export_slobench(
     # Everything that can be refused is refused before anything is computed.
     releases = []
     if superglue:
-        releases.append(open_release(release or common_source(superglue)))
+        releases.append(superglue_zip.open_release(release or common_source(superglue)))
     rows = {
         name: superglue_submission.match_rows(
             name, caches.dataset(selected[name].record.run.task), releases[0]

@@ -1,24 +1,29 @@
-"""SloBench's official scores, under its names: of SuperGLUE answers and of translations.
+"""SloBench's official scores with their intervals: of SuperGLUE answers and of translations.
 
 A reimplementation of its evaluators (github.com/clarinsi/slobench-eval-docker, NLTK 3.6.6), equal
-to 1e-9. All scores are in 0..1.
+to 1e-9. All scores are in 0..1, under SloBench's names. Intervals are 95 % over examples, and over
+seeds where there are several; dependent examples are left out together
+(:mod:`paretune.analysis.statistics.intervals`): MultiRC's answers by passage.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune import metrics
+from paretune.analysis.statistics.differences import Estimate, estimate_variances
+from paretune.analysis.statistics.intervals import Interval, confidence_interval
+from paretune.analysis.statistics.multiple_testing import ALPHA
+from paretune.analysis.statistics.scores import RunScores, score_means, score_runs, score_sums
 from paretune.errors import MissingDependencyError
+from paretune.store.record import Predictions
 from paretune_slovene.metrics.meteor import meteor_score, porter_stemmer
 from paretune_slovene.metrics.nltk_words import Tokeniser, load_tokeniser
 from paretune_slovene.metrics.wordnet import WordNet, find_wordnet
@@ -41,57 +46,119 @@ LABELS: Mapping[str, tuple[Label, ...]] = {
 
 CORPUS_BLEU = "BLEU (corpus)"
 """The one score of a translation that is not the mean of its segments' scores."""
+TRANSLATION_SCORES = ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)", CORPUS_BLEU)
+"""In SloBench's order. Its table also has BERTScore, which needs a model, before them, and
+"CHRF (corpus)", which equals "CHRF (avg)", after them."""
 _CACHED_PAIRS = 1 << 17
 
 
 def score_superglue(
     answers: Mapping[str, Answers], references: Mapping[str, Answers]
-) -> dict[str, float]:
-    """Scores of the six tasks and their average.
+) -> dict[str, Interval]:
+    """Scores of the six tasks and their average, which takes tasks for independent.
 
     Args:
         answers: for each task of :data:`LABELS`, every row's label.
         references: the correct labels of the same rows.
-
-    Raises:
-        ValueError: a task or a row is missing, there are others, or a label is not of its task.
     """
-    scores: dict[str, float] = {}
-    primary = []
-    for task, labels in LABELS.items():
-        if answers[task].keys() != references[task].keys():
-            raise ValueError(f"{task}: answers and references are of different rows")
-        keys = sorted(references[task], key=lambda key: key if isinstance(key, tuple) else (key,))
-        expected = [labels.index(references[task][key]) for key in keys]
-        predicted = [labels.index(answers[task][key]) for key in keys]
+    scores: dict[str, RunScores] = {}
+    primary: list[RunScores] = []
+    for task in LABELS:
+        runs = [_to_predictions(task, answers[task], references[task])]
         if task == "MultiRC":
-            scores["MultiRC F1a Score"] = _binary_f1(expected, predicted)
-            scores["MultiRC EM"] = _exact_match(answers[task], references[task])
-            scores["MultiRC Average"] = fmean(scores[f"MultiRC {n}"] for n in ("F1a Score", "EM"))
-            primary.append(scores["MultiRC Average"])
-            continue
-        scores[f"{task} Accuracy"] = metrics.get("accuracy").compute(expected, predicted)
-        primary.append(scores[f"{task} Accuracy"])
+            scores["MultiRC F1a Score"] = score_runs(runs, "f1a")
+            scores["MultiRC EM"] = score_runs(runs, "em")
+            scores["MultiRC Average"] = score_runs(runs, "f1a_em")
+        else:
+            scores[f"{task} Accuracy"] = score_runs(runs, "accuracy")
         if task == "CB":
-            scores["CB F1 Score"] = metrics.get("macro_f1").compute(expected, predicted)
-            scores["CB Average"] = metrics.get("accuracy_f1").compute(expected, predicted)
-            primary[-1] = scores["CB Average"]
-    return {**scores, "Average": fmean(primary)}
+            scores["CB F1 Score"] = score_runs(runs, "macro_f1")
+            scores["CB Average"] = score_runs(runs, "accuracy_f1")
+        primary.append([*scores.values()][-1])
+    intervals = {name: confidence_interval(score) for name, score in scores.items()}
+    return {**intervals, "Average": _average_interval(primary)}
 
 
-def _binary_f1(expected: Sequence[int], predicted: Sequence[int]) -> float:
-    """F1 of label 1 over all answers of all questions; 0 if there is no 1 on either side."""
-    hits = sum(e == p == 1 for e, p in zip(expected, predicted, strict=True))
-    total = sum(expected) + sum(predicted)
-    return 2 * hits / total if total else 0.0
+def _to_predictions(task: str, answers: Answers, references: Answers) -> Predictions:
+    """Labels as indices; in MultiRC with questions, and passages as clusters."""
+    keys = sorted(references, key=lambda key: key if isinstance(key, tuple) else (key,))
+    label, answer = (
+        tuple(LABELS[task].index(side[key]) for key in keys) for side in (references, answers)
+    )
+    triples = [key for key in keys if isinstance(key, tuple)]
+    questions = {question: i for i, question in enumerate(dict.fromkeys(t[:2] for t in triples))}
+    return Predictions(
+        tuple(map(str, keys)),
+        label,
+        answer,
+        (),
+        cluster=tuple(passage for passage, _, _ in triples),
+        question=tuple(questions[triple[:2]] for triple in triples),
+    )
 
 
-def _exact_match(answers: Answers, references: Answers) -> float:
-    """Share of questions of which every answer is correct."""
-    questions: dict[object, list[bool]] = defaultdict(list)
-    for key, label in references.items():
-        questions[key[:2] if isinstance(key, tuple) else key].append(answers[key] == label)
-    return fmean(all(correct) for correct in questions.values())
+def _average_interval(scores: Sequence[RunScores]) -> Interval:
+    """The mean over tasks: variances add, the fewest units give the degrees of freedom."""
+    variance = sum(estimate_variances(score).variance for score in scores) / len(scores) ** 2
+    estimate = float(np.mean([score.estimate for score in scores]))
+    fewest = min(score.units for score in scores)
+    half = min(Estimate(estimate, variance, ((variance, fewest - 1.0),)).half_width(ALPHA), 1.0)
+    return Interval(
+        estimate=estimate,
+        low=max(0.0, estimate - half),
+        high=min(1.0, estimate + half),
+        n_examples=sum(len(score.uid) for score in scores),
+        n_seeds=1,
+        share_seeds=0.0,
+    )
+
+
+def make_text_predictions(texts: Sequence[str], references: Sequence[str]) -> Predictions:
+    """One set of translations as what the statistics read."""
+    return Predictions(tuple(map(str, range(len(texts)))), tuple(references), tuple(texts), ())
+
+
+@dataclass(frozen=True)
+class TranslationScores:
+    """Official scores of translations.
+
+    Attributes:
+        intervals: by name.
+        missing: the reason for each score that could not be computed.
+        data: what they were computed from, as phrases.
+    """
+
+    intervals: dict[str, Interval]
+    missing: dict[str, str]
+    data: tuple[str, ...]
+
+
+def score_translations(
+    predictions: Sequence[Predictions], language: str, *, wordnet: Path | None = None
+) -> TranslationScores:
+    """Means over seeds; a score that one seed lacks is missing.
+
+    Args:
+        predictions: texts of each seed.
+        language, wordnet: as of :func:`score_segments`.
+    """
+    seeds = [
+        score_segments(
+            list(map(str, seed.prediction)), list(map(str, seed.label)), language, wordnet=wordnet
+        )
+        for seed in predictions
+    ]
+    missing = {name: reason for seed in seeds for name, reason in seed.missing.items()}
+    intervals = {}
+    for name in TRANSLATION_SCORES:
+        if name not in missing:
+            columns = [seed.columns[name] for seed in seeds]
+            intervals[name] = confidence_interval(
+                score_sums(predictions, columns, from_sums)
+                if name == CORPUS_BLEU
+                else score_means(predictions, columns)
+            )
+    return TranslationScores(intervals, missing, seeds[0].data)
 
 
 @dataclass(frozen=True)
@@ -101,8 +168,7 @@ class SegmentScores:
     Attributes:
         columns: by SloBench's names. The official score is the mean of a column (segments,); of
             :data:`CORPUS_BLEU` it is :func:`~paretune_slovene.slobench.nltk_ngrams.from_sums` of
-            the sum of the column (segments, counts). SloBench's "CHRF (corpus)" is not here, since
-            it equals "CHRF (avg)".
+            the sum of the column (segments, counts).
         missing: the reason for each score that could not be computed.
     """
 
@@ -147,7 +213,7 @@ def score_segments(
             missing,
             ("characters alone: no line has quotes that words would spell otherwise",),
         )
-    data = [f"words as NLTK 3.6.6 cuts them ({language}), by NLTK {_nltk_version()}"]
+    data = [f"words as NLTK 3.6.6 cuts them ({language}), by NLTK {version('nltk')}"]
     counts, chrf_scores = zip(*(_count_pair(tokenise, *pair) for pair in pairs), strict=True)
     table = np.array(counts, dtype=float)
     columns = {"BLEU (avg)": from_sums(table)}
@@ -156,7 +222,7 @@ def score_segments(
         stem = porter_stemmer()
         words = [tuple(_tokenise(tokenise, text) for text in pair) for pair in pairs]
         columns["METEOR (avg)"] = np.array(
-            [meteor_score(ours, theirs, stem, thesaurus.synonyms) for ours, theirs in words]
+            [_meteor(*pair, stem, thesaurus.synonyms) for pair in words]
         )
         data.append(f"synonyms of {thesaurus.version or 'WordNet'} in {thesaurus.where}")
     except MissingDependencyError as error:
@@ -185,7 +251,4 @@ def _tokenise(tokenise: Tokeniser, text: str) -> tuple[str, ...]:
     return tuple(tokenise(text))
 
 
-def _nltk_version() -> str:
-    from importlib.metadata import version
-
-    return version("nltk")
+_meteor = lru_cache(maxsize=_CACHED_PAIRS)(meteor_score)

@@ -3,82 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from dataclasses import replace
 
-from numpy.typing import NDArray
-
-from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import score_means, score_sums
 from paretune.reporting.measures import ReportTable, describe_basis, segment_interval
 from paretune.reporting.parts import Score, Table, column
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import join_names
-from paretune.store.record import Predictions
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
 from paretune_slovene.metrics.nltk_words import LANGUAGES
-from paretune_slovene.slobench.nltk_ngrams import from_sums
-from paretune_slovene.slobench.official_scores import CORPUS_BLEU, SegmentScores, score_segments
-
-NAMES = ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)", CORPUS_BLEU)
-"""In SloBench's order. Its table also has BERTScore, which needs a model, before them, and
-"CHRF (corpus)", which equals "CHRF (avg)", after them."""
-
-
-@dataclass(frozen=True)
-class CellScores:
-    """Official scores of one cell.
-
-    Attributes:
-        intervals: by name, 0 to 1.
-        missing: the reason for each score that could not be computed.
-    """
-
-    intervals: dict[str, Interval]
-    missing: dict[str, str]
-    data: tuple[str, ...]
-
-
-def score_cell(predictions: Sequence[Predictions], language: str) -> CellScores:
-    """Means over seeds; a score that one seed lacks is missing.
-
-    Args:
-        language: of the translations, ``sl`` or ``en``.
-    """
-    seeds = [
-        _score_texts(
-            tuple(str(text) for text in seed.prediction),
-            tuple(str(text) for text in seed.label),
-            language,
-        )
-        for seed in predictions
-    ]
-    missing = {name: reason for seed in seeds for name, reason in seed.missing.items()}
-    intervals = {
-        name: _compute_interval(predictions, [seed.columns[name] for seed in seeds], name)
-        for name in NAMES
-        if name not in missing
-    }
-    return CellScores(intervals, missing, seeds[0].data)
-
-
-def _compute_interval(
-    predictions: Sequence[Predictions], columns: Sequence[NDArray[Any]], name: str
-) -> Interval:
-    if name == CORPUS_BLEU:
-        return confidence_interval(score_sums(predictions, columns, from_sums))
-    return confidence_interval(score_means(predictions, columns))
-
-
-@lru_cache(maxsize=512)
-def _score_texts(
-    translations: tuple[str, ...], references: tuple[str, ...], language: str
-) -> SegmentScores:
-    return score_segments(translations, references, language)
-
+from paretune_slovene.slobench.official_scores import (
+    TRANSLATION_SCORES,
+    TranslationScores,
+    score_translations,
+)
 
 TITLES = {"CHRF (avg)": "CHRF (avg = corpus)"}
 """SloBench's corpus chrF is the mean over sentences: it shows one score under two names."""
@@ -97,7 +36,9 @@ def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | Non
         return Table(name="slobench", title=title, notes=(reason,))
     cells = [_score_row(row, language) for row in scored]
     names = [
-        name for name in ("BERTScore", *NAMES) if any(name in cell.intervals for cell in cells)
+        name
+        for name in ("BERTScore", *TRANSLATION_SCORES)
+        if any(name in cell.intervals for cell in cells)
     ]
     read = {column(name, TITLES.get(name, name), digits=3): name for name in names}
     return Table.collect(
@@ -117,7 +58,9 @@ def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | Non
 TABLE = ReportTable("slobench", build_slobench_table)
 
 
-def _list_notes(cells: Sequence[CellScores], names: Sequence[str], language: str) -> list[str]:
+def _list_notes(
+    cells: Sequence[TranslationScores], names: Sequence[str], language: str
+) -> list[str]:
     reasons: dict[str, list[str]] = {}
     missing = {name: reason for cell in cells for name, reason in cell.missing.items()}
     for name, reason in missing.items():
@@ -136,20 +79,20 @@ def _list_notes(cells: Sequence[CellScores], names: Sequence[str], language: str
     return notes
 
 
-def _score_row(row: CellRow, language: str) -> CellScores:
+def _score_row(row: CellRow, language: str) -> TranslationScores:
     """Official scores, with BERTScore if SloBench's model computed it.
 
     METEOR of the runs is SloBench's, so it stands in where METEOR cannot be computed here.
     """
-    scores = score_cell(row.cell.shown_answers, language)
+    scores = score_translations(row.cell.shown_answers, language)
     stored = {}
     if _has_slobench_bertscore(row, language):
         stored["BERTScore"] = segment_interval(row, "bertscore")
     if "METEOR (avg)" in scores.missing:
         stored["METEOR (avg)"] = segment_interval(row, "meteor")
-    known = {name: interval for name, interval in stored.items() if interval}
-    missing = {name: reason for name, reason in scores.missing.items() if name not in known}
-    return replace(scores, intervals={**scores.intervals, **known}, missing=missing)
+    available = {name: interval for name, interval in stored.items() if interval}
+    missing = {name: reason for name, reason in scores.missing.items() if name not in available}
+    return replace(scores, intervals={**scores.intervals, **available}, missing=missing)
 
 
 def _has_slobench_bertscore(row: CellRow, language: str) -> bool:

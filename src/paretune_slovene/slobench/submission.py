@@ -132,6 +132,25 @@ def raise_for_errors(findings: Sequence[Finding]) -> None:
     raise_for_findings([finding for finding in findings if finding.severity == "error"])
 
 
+def raise_unless_read_back(
+    submission: Submission, faults: Sequence[Finding], *, same: bool
+) -> list[Finding]:
+    """The warnings about a submission that was written and read back as SloBench does.
+
+    Args:
+        same: whether what was read is what was written.
+
+    Raises:
+        DataError: SloBench would refuse it.
+    """
+    findings = [*check_packaging(submission), *faults]
+    if not same and not findings:
+        what = "holds something else than was written."
+        findings.append(_error("read-back", submission.path.name, what, ""))
+    raise_for_errors(findings)
+    return findings
+
+
 def write_zip(path: Path, texts: Mapping[str, str]) -> Path:
     """Write a zip of UTF-8 texts: sorted, undated, uncompressed. The same texts, the same bytes.
 

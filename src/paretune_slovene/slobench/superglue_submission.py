@@ -16,9 +16,8 @@ from paretune_slovene.slobench import superglue_zip
 from paretune_slovene.slobench.official_scores import LABELS, Answers, Key
 from paretune_slovene.slobench.submission import (
     Submission,
-    check_packaging,
     open_submission,
-    raise_for_errors,
+    raise_unless_read_back,
 )
 from paretune_slovene.slobench.submission_card import SubmittedTask, list_notes
 
@@ -54,11 +53,7 @@ def write_superglue(
     """
     submission = open_submission(superglue_zip.write_answers(folder / NAME, answers))
     read_back, faults = superglue_zip.read_answers(submission, release)
-    findings = [*check_packaging(submission), *faults]
-    if read_back != answers and not findings:
-        findings.append(Finding("error", "read-back", NAME, "holds other answers.", ""))
-    raise_for_errors(findings)
-    return findings
+    return raise_unless_read_back(submission, faults, same=read_back == answers)
 
 
 NAMES = {name.lower(): name for name in LABELS}

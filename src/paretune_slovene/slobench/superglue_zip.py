@@ -9,14 +9,53 @@ from pathlib import Path, PurePosixPath
 from paretune.data.finding import Finding, truncate_findings
 from paretune.data.rows import parse_json_lines
 from paretune.errors import DataError
+from paretune.files import data_home
 from paretune_slovene.slobench.official_scores import LABELS, Answers, Key, Label
-from paretune_slovene.slobench.submission import File, Submission, read_lines, write_zip
+from paretune_slovene.slobench.submission import (
+    File,
+    Submission,
+    open_submission,
+    read_lines,
+    write_zip,
+)
 
 FILES = {task: f"{task}.jsonl" for task in LABELS}
 _SHAPES = (
     '{"idx": 0, "label": ...}',
     '{"idx": 0, "passage": {"questions": [{"idx": 0, "answers": [{"idx": 0, "label": 0}]}]}}',
 )
+
+
+def open_release(path: Path | None) -> Submission:
+    """A release: ``qa_test.zip`` or a folder with it, or CLARIN's layout, one folder per task.
+
+    Args:
+        path: of a release, or of the one file of a translation task; None: what
+            ``paretune data fetch superglue-sl`` has fetched.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path is None:
+        path = data_home() / "superglue-sl"
+        if not (path / "qa_test.zip").is_file():
+            raise DataError(
+                "the release is not there.",
+                where=str(path),
+                remedy="Run `paretune data fetch superglue-sl`, or name it: --release PATH.",
+            )
+    for inside in (path / "qa_test.zip", path / "qa_test"):
+        if inside.exists():
+            return open_submission(inside)
+    tasks = {task: path / task / "test.jsonl" for task in FILES}
+    if any(file.is_file() for file in tasks.values()):
+        files = [
+            File(FILES[task], f"{task}/test.jsonl", file.read_bytes())
+            for task, file in tasks.items()
+            if file.is_file()
+        ]
+        return Submission(path, False, tuple(files), ())
+    return open_submission(path)
 
 
 def read_answers(
@@ -202,8 +241,8 @@ def _read_task(
 
 def _describe_wrong_label(task: str, label: object) -> tuple[str, str]:
     """What is wrong with a label, and the remedy."""
-    known = ", ".join(json.dumps(label) for label in LABELS[task])
-    what = f"label {json.dumps(label, ensure_ascii=False)} is not one of {known}."
+    labels = ", ".join(json.dumps(label) for label in LABELS[task])
+    what = f"label {json.dumps(label, ensure_ascii=False)} is not one of {labels}."
     intended = _canonical_label(task, label)
     if intended is not None:
         return what, f"Write {json.dumps(intended)} exactly so."
@@ -246,12 +285,12 @@ def _is_label(task: str, label: Label) -> bool:
 
 def _canonical_label(task: str, label: object) -> Label | None:
     """The label that is meant, where only its spelling differs: ``true`` for ``"true"``."""
-    for known in LABELS[task]:
-        if isinstance(known, int):
-            if label == known and not isinstance(label, bool):
-                return known
-        elif str(label).lower() == known.lower() and isinstance(label, (str, bool)):
-            return known
+    for intended in LABELS[task]:
+        if isinstance(intended, int):
+            if label == intended and not isinstance(label, bool):
+                return intended
+        elif str(label).lower() == intended.lower() and isinstance(label, (str, bool)):
+            return intended
     return None
 
 

@@ -16,9 +16,8 @@ from paretune.training.caches import ProcessCache
 from paretune_slovene.slobench.nltk_ngrams import crashes_slobench, make_readable
 from paretune_slovene.slobench.submission import (
     Submission,
-    check_packaging,
     open_submission,
-    raise_for_errors,
+    raise_unless_read_back,
     read_lines,
     write_zip,
 )
@@ -176,8 +175,4 @@ def write_translation(path: Path, texts: Sequence[str], source: Submission) -> l
     """
     submission = open_submission(write_translations(path, texts))
     read_back, faults = read_translations(submission, source)
-    findings = [*check_packaging(submission), *faults]
-    if read_back != list(texts) and not findings:
-        findings.append(Finding("error", "read-back", path.name, "holds other lines.", ""))
-    raise_for_errors(findings)
-    return findings
+    return raise_unless_read_back(submission, faults, same=read_back == list(texts))

@@ -23,8 +23,8 @@ from paretune.tasks import available
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune.verbs import report as reports
+from paretune_slovene.commands.slobench import check
 from paretune_slovene.slobench import superglue_submission, superglue_zip
-from paretune_slovene.slobench.evaluate import check
 from paretune_slovene.slobench.export_submission import export_slobench
 from paretune_slovene.slobench.official_scores import LABELS
 from paretune_slovene.slobench.submission import open_submission
@@ -71,7 +71,7 @@ def test_every_row_is_answered_and_the_check_accepts_it(done: Any, tmp_path: Pat
     study, store, source = done
     notes: list[str] = []
     submission = export_slobench(study, store=store, output=tmp_path / "a", tell=notes.append)
-    seen = check(tmp_path / "a" / "superglue.zip", source)
+    seen = check(tmp_path / "a" / "superglue.zip", release=source)
     assert seen.findings == () and seen.answers == COUNTS
     assert {part.name: part.rows for part in submission.parts} == COUNTS
     assert len(notes) == 6 and notes[0].startswith("BoolQ: 7 rows by boolq-sl x tiny x ")
@@ -174,7 +174,7 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
     submission = export_slobench(study, store=store, output=tmp_path / "out")
     assert {part.by.record.run.method.name for part in submission.parts} <= {"majority", "tfidf"}
     assert submission.readme.count("No model has ended a run, so a baseline answers") == 6
-    assert check(tmp_path / "out" / "superglue.zip", source).findings == ()
+    assert check(tmp_path / "out" / "superglue.zip", release=source).findings == ()
 
 
 def test_a_damaged_or_other_release_is_refused(done: Any, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> N
     submission = export_slobench(
         study, store=store, output=tmp_path / "a", release=tmp_path / "folders"
     )
-    assert check(tmp_path / "a" / "superglue.zip", tmp_path / "folders").findings == ()
+    assert check(tmp_path / "a" / "superglue.zip", release=tmp_path / "folders").findings == ()
     assert "- `folders::CB.jsonl`, sha256" in submission.readme
     (tmp_path / "folders" / "WSC" / "test.jsonl").unlink()
     with pytest.raises(DataError, match=r"holds no WSC\.jsonl"):
@@ -317,7 +317,7 @@ def test_the_official_test_files_are_answered_whole(
     counts = {"BoolQ": 30, "CB": 250, "COPA": 500, "MultiRC": 1672, "RTE": 29, "WSC": 146}
     assert {part.name: part.rows for part in submission.parts} == counts
     official = shared / "data" / "slobench-release" / "qa_test.zip"
-    seen = check(tmp_path / "out" / "superglue.zip", official)
+    seen = check(tmp_path / "out" / "superglue.zip", release=official)
     assert seen.findings == () and seen.answers == counts
     assert all(open_submission(official).files_named(f"{task}.jsonl") for task in counts)
     assert "rows were cut to 48 tokens at most." in submission.readme

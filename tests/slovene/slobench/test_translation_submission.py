@@ -17,8 +17,8 @@ from paretune.store import Store
 from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian, tiny_pairs
 from paretune.verbs import report as reports
+from paretune_slovene.commands.slobench import check
 from paretune_slovene.slobench import translation_submission
-from paretune_slovene.slobench.evaluate import check
 from paretune_slovene.slobench.export_submission import export_slobench
 
 
@@ -67,7 +67,7 @@ def test_the_source_is_translated_as_the_chosen_run_translated_when_it_was_score
     final = [r for r in records if r.run.stage == "final" and r.run.cell == run.run.cell]
     scores = {r.run.seed: r.result["scores"]["selection"]["primary"] for r in final}
     assert scores[run.run.seed] == max(scores.values())
-    seen = check(tmp_path / "out" / "words-sl-en.zip", source)
+    seen = check(tmp_path / "out" / "words-sl-en.zip", release=source)
     assert (seen.kind, seen.answers, seen.findings) == ("translation", {"lines": 10}, ())
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "(BLEU on 12 examples)" in readme and "- `source.txt`, sha256 " in readme
@@ -160,7 +160,7 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     assert (code, err) == (0, "")
     path = tmp_path / "out" / "words-sl-en.zip"
     assert lines_of(path) == ["!or NOT x", *texts, ") x", "... x"]
-    assert check(path, source).findings == ()
+    assert check(path, release=source).findings == ()
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     for message in (
         'Line 1 began with the end of a sentence, where SloBench\'s NLTK stops: "! or NOT x" was '

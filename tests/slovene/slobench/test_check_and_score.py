@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from paretune.errors import DataError
+from paretune_slovene.commands.slobench import ScoredSubmission, check, score
 from paretune_slovene.slobench import submission, superglue_zip, translation_submission
-from paretune_slovene.slobench.evaluate import ScoredSubmission, check, score
 from paretune_slovene.slobench.official_scores import LABELS, Answers
 from paretune_slovene.slobench.submission import open_submission
 
@@ -86,15 +86,15 @@ def test_what_is_written_is_valid_scores_one_and_has_the_same_bytes(release: Pat
         assert archive.read("BoolQ.jsonl").startswith(b'{"idx": 0, "label": "false"}\n')
         assert b'{"idx": 3, "passage": {"questions": [{"idx": 2,' in archive.read("MultiRC.jsonl")
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-    seen = check(paths[0], release)
+    seen = check(paths[0], release=release)
     assert seen.kind == "superglue" and seen.findings == ()
     assert seen.answers == {**dict.fromkeys(LABELS, 4), "MultiRC": 4}
-    assert set(score(paths[0], release / "labelled.zip").scores.values()) == {1.0}
+    assert set(score(paths[0], reference=release / "labelled.zip").scores.values()) == {1.0}
 
 
 def test_the_official_sample_scores_as_slobench_says(shared: Path) -> None:
     folder = shared / "data" / "slobench-samples" / "question_answering"
-    got = score(folder / "sample_submission", folder / "sample_reference_dataset")
+    got = score(folder / "sample_submission", reference=folder / "sample_reference_dataset")
     assert got.scores == pytest.approx(GOLDEN, rel=0, abs=1e-9)
     assert round(got.scores["Average"], 5) == 0.45556
 
@@ -105,24 +105,24 @@ def test_answers_for_the_official_release_are_complete(shared: Path, tmp_path: P
         task: dict.fromkeys(superglue_zip.read_rows(test, task), LABELS[task][0]) for task in LABELS
     }
     path = superglue_zip.write_answers(tmp_path / "s.zip", constant_answers)
-    seen = check(path, test.path.parent)
+    seen = check(path, release=test.path.parent)
     assert seen.findings == ()
     counts = {"BoolQ": 30, "CB": 250, "COPA": 500, "MultiRC": 1672, "RTE": 29, "WSC": 146}
     assert seen.answers == counts
     # The release's own zip has __MACOSX entries, and no labels.
-    own = check(test.path, test.path)
+    own = check(test.path, release=test.path)
     assert own.counts["warning"] == 6 and own.counts["error"] > 6
     with pytest.raises(DataError, match="idx 0 has no label of BoolQ"):
-        score(path, test.path)
+        score(path, reference=test.path)
 
 
 def test_the_published_validation_part_is_a_reference(shared: Path, tmp_path: Path) -> None:
     right = shared / "data" / "slobench-release" / "qa_validation.zip"
     references = superglue_zip.read_references(open_submission(right))
     path = superglue_zip.write_answers(tmp_path / "s.zip", references)
-    assert set(score(path, right).scores.values()) == {1.0}
+    assert set(score(path, reference=right).scores.values()) == {1.0}
     always = {task: dict.fromkeys(rows, LABELS[task][0]) for task, rows in references.items()}
-    got = score(superglue_zip.write_answers(path, always), right).scores
+    got = score(superglue_zip.write_answers(path, always), reference=right).scores
     assert got["BoolQ Accuracy"] == pytest.approx(4 / 18)  # always "false"
     assert got["MultiRC F1a Score"] == 0.0
 
@@ -155,25 +155,27 @@ def test_every_fault_is_told_with_file_line_and_remedy(
 ) -> None:
     good = superglue_zip.write_answers(release / "s.zip", answers())
     path = changed(good, name, lambda data: data.replace(*change) if change else None)
-    findings = [finding for finding in check(path, release).findings if finding.code == code]
+    findings = [
+        finding for finding in check(path, release=release).findings if finding.code == code
+    ]
     assert findings and all(finding.severity == "error" for finding in findings)
     assert says in str(findings[0]) and findings[0].remedy
     assert findings[0].where.startswith("changed.zip")
     with pytest.raises(DataError):
-        score(path, release / "labelled.zip")
+        score(path, reference=release / "labelled.zip")
 
 
 def test_files_around_the_six_are_named_and_do_not_stand_in_the_way(release: Path) -> None:
     path = superglue_zip.write_answers(release / "s.zip", answers())
     with_files(path, "__MACOSX/._CB.jsonl", ".DS_Store", "notes.txt", "mine/CB.jsonl")
-    seen = check(path, release)
+    seen = check(path, release=release)
     assert seen.counts == {"warning": 4}
     assert "zip the files, not their folder" in str(seen.findings[0])
-    assert set(score(path, release / "labelled.zip").scores.values()) == {1.0}
+    assert set(score(path, reference=release / "labelled.zip").scores.values()) == {1.0}
 
 
 def test_a_folder_can_be_scored_but_not_handed_in(release: Path) -> None:
-    seen = check(release / "qa_test", release)
+    seen = check(release / "qa_test", release=release)
     assert seen.findings[0].code == "not-a-zip" and "zip -X" in seen.findings[0].remedy
 
 
@@ -204,9 +206,9 @@ def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
         for n in ("a.zip", "b.zip")
     ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    seen = check(paths[0], source)
+    seen = check(paths[0], release=source)
     assert (seen.kind, seen.answers, seen.findings) == ("translation", {"lines": 3}, ())
-    got = score(paths[0], paths[1])
+    got = score(paths[0], reference=paths[1])
     assert isinstance(got, ScoredSubmission) and got.scores["CHRF (avg)"] > 0.3
     assert got.missing["BERT score"].endswith("--bert-model MODEL.")
     assert [round(value) for value in got.sacrebleu.values()] == [100, 100, 0]
@@ -226,7 +228,7 @@ def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
 )
 def test_faults_of_a_translation(source: Path, text: bytes, code: str, says: str) -> None:
     good = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
-    seen = check(changed(good, translation_submission.NAME, lambda data: text), source)
+    seen = check(changed(good, translation_submission.NAME, lambda data: text), release=source)
     findings = [finding for finding in seen.findings if finding.code == code]
     assert findings and says in str(findings[0])
     assert all(finding.remedy for finding in seen.findings)
@@ -235,13 +237,13 @@ def test_faults_of_a_translation(source: Path, text: bytes, code: str, says: str
 def test_line_ends_of_windows_are_line_ends(source: Path) -> None:
     good = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
     crlf = changed(good, translation_submission.NAME, lambda data: data.replace(b"\n", b"\r\n"))
-    assert check(crlf, source).findings == ()
+    assert check(crlf, release=source).findings == ()
 
 
 @pytest.mark.parametrize("extra", ["__MACOSX/._translation.txt", "second.txt"])
 def test_a_translation_is_one_file_and_nothing_else(source: Path, extra: str) -> None:
     path = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
-    seen = check(with_files(path, extra), source)
+    seen = check(with_files(path, extra), release=source)
     assert seen.counts["error"] == 1 and "exactly one" in str(seen.findings[0])
 
 
@@ -249,7 +251,7 @@ def test_a_translation_in_a_folder_of_the_zip_is_not_found_by_slobench(source: P
     path = source.parent / "s.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("mine/t.txt", "a\nb\nc\n")
-    assert [finding.code for finding in check(path, source).findings] == ["one-file"]
+    assert [finding.code for finding in check(path, release=source).findings] == ["one-file"]
 
 
 def test_lines_that_would_break_a_submission_are_never_written(tmp_path: Path) -> None:
@@ -272,7 +274,7 @@ def test_what_cannot_be_opened_is_told(
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(DataError, match=says):
-        check(path, source)
+        check(path, release=source)
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused(
@@ -284,7 +286,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(
         for name in ("a.txt", "b.txt"):
             archive.writestr(name, b"0" * 600)
     with pytest.raises(DataError, match=r"bomb\.zip::b\.txt: unpacks, with the files before it"):
-        check(path, source)
+        check(path, release=source)
 
 
 def test_a_release_that_is_none_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,4 +297,4 @@ def test_a_release_that_is_none_is_told(source: Path, monkeypatch: pytest.Monkey
     empty = source.parent / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="holds nothing; that of a translation"):
-        check(path, empty)
+        check(path, release=empty)
