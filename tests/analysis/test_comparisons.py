@@ -12,7 +12,7 @@ from support import fake_records as fake
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
-from paretune.analysis.pairs import Pair, flip
+from paretune.analysis.pairs import Pair
 from paretune.analysis.statistics.differences import pool_runs
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
@@ -96,7 +96,7 @@ def test_the_corrected_interval_has_0_inside_exactly_where_nothing_is_proven() -
             proven, unclear = proven + (not inside), unclear + inside
     assert proven > 3 and unclear > 3
     there = PairwiseComparisons(cells()).pairs("e5-small")[0]
-    back = flip(there).corrected
+    back = there.flip().corrected
     assert (back.low, back.high) == pytest.approx((-there.corrected.high, -there.corrected.low))
 
 

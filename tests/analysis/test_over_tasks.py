@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
+from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.over_tasks import (
     OverTasks,
     TaskEffect,
@@ -18,6 +20,16 @@ from paretune.analysis.over_tasks import (
     heterogeneity_p_value,
 )
 from paretune.reporting.build import write_over_tasks
+from paretune.store.record import Record
+from paretune.study import Study
+
+
+def compare_tasks(study: Study, records: Sequence[Record]) -> tuple[OverTasks, ...]:
+    cells = group_into_cells(study, records)
+    return compare_over_tasks(
+        PairwiseComparisons([cell for cell in cells if cell.task == task.key])
+        for task in study.tasks
+    )
 
 
 def of(records=None, names="abc", **changes) -> dict[tuple[str, str], OverTasks]:
@@ -26,7 +38,7 @@ def of(records=None, names="abc", **changes) -> dict[tuple[str, str], OverTasks]
     study_records = (
         fake.whole(study, {"full": 0.8, "lora": 0.7}) if records is None else records(study)
     )
-    comparisons = compare_over_tasks(group_into_cells(study, study_records))
+    comparisons = compare_tasks(study, study_records)
     return {(one.method, one.reference): one for one in comparisons}
 
 
@@ -50,7 +62,7 @@ def test_p_values_are_corrected_over_the_whole_table() -> None:
         tasks=[fake.own_task(name) for name in "abc"], methods=["lora", "full"], models=models
     )
     records = fake.whole(study, {"full": 0.72, "lora": 0.7})
-    rows = compare_over_tasks(group_into_cells(study, records))
+    rows = compare_tasks(study, records)
     assert {row.model for row in rows} == {"a", "b"} and len(rows) == 2 * 5
     smallest, expected = 0.0, {}
     for place, index in enumerate(sorted(range(len(rows)), key=lambda i: rows[i].p)):
@@ -144,4 +156,4 @@ def test_one_run_and_failures_withhold_the_verdict() -> None:
 
 def test_one_task_has_no_such_comparison() -> None:
     study = fake.study(tasks=[fake.own_task("a")])
-    assert compare_over_tasks(group_into_cells(study, fake.whole(study))) == ()
+    assert compare_tasks(study, fake.whole(study)) == ()

@@ -1,9 +1,9 @@
 """Which differences between the cells of a task are proven: every pair is decided here, once.
 
-The report's verdicts and ranks, ``recommend`` and ``compare`` all read these comparisons, so they
-cannot contradict one another. A pair is decided if its corrected p-value is under 0.05
-(:mod:`paretune.analysis.statistics.differences`). P-values are corrected over families; in
-each, even one false claim is made in at most 5 % of studies:
+The report's verdicts and ranks, ``recommend``, ``compare`` and the differences over all tasks read
+these comparisons, so they cannot contradict one another. A pair is decided if its corrected p-value
+is under 0.05 (:mod:`paretune.analysis.statistics.differences`). P-values are corrected over
+families; in each, even one false claim is made in at most 5 % of studies:
 
 - all pairs of one model's methods: who is best is found by looking, and the correction over all
   pairs covers whatever is looked at;
@@ -22,63 +22,51 @@ whatever the p-value:
 - a higher score with failures that would make the next run the worse one.
 
 **In a race** (``protocol.race``) the claims are some of those that the same rules make when all
-runs of all cells are there, whatever was stopped and why: only
-pairs of cells with all their runs are decided, the others count with p = 1, families are those of
-the whole study, cells lend the scatter of their first two runs alone, and any failure of the
-higher side withholds a pair.
+runs of all cells are there, whatever was stopped and why: only pairs of cells with all their runs
+are decided, the others count with p = 1, families are those of the whole study, cells lend the
+scatter of their first two runs alone, and any failure of the higher side withholds a pair.
+
+**The largest loss**: how far a cell may be below the best, 95 % for all cells at once. The best is
+not known and may not be taken for the one that scored highest. Let E be the event that no cell is
+overestimated against the truly best one by more than its half width. E is one-sided and about k - 1
+differences, so half widths of two-sided level 2 * 0.05 / (k - 1) give it 95 %. On E
+
+- the truly best cell is among those that no other exceeds by more than the half width: the
+  candidates;
+- each cell is at most ``estimate of the best - its own + half width`` worse than the best.
+
+So the largest of that over all candidates bounds every cell's true loss, and with 95 % all bounds
+hold. These are Hsu's multiple comparisons with the best (1984, Annals of Statistics 12) with
+Bonferroni's inequality in place of equal variances. All pairs of k cells would need 0.05 / (k(k -
+1)/2): the bounds would be a quarter wider.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.pairs import (
+    Correction,
+    Names,
     Pair,
-    RacedPairs,
     RankRange,
-    Shortfall,
     Standing,
     Withheld,
-    bound_shortfalls,
     compare_all_pairs,
-    flip,
+    correct_all_pairs,
     rank_ranges,
 )
 from paretune.analysis.pareto.expected_scores import ExpectedScore, expected_scores
-from paretune.analysis.statistics.differences import pool_runs
-from paretune.analysis.statistics.intervals import Interval
-from paretune.analysis.statistics.multiple_testing import (
-    ALPHA,
-    all_pairs_correction,
-    rows_correction,
-)
+from paretune.analysis.statistics.differences import RunScatter, pool_runs
+from paretune.analysis.statistics.multiple_testing import ALPHA, rows_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, keep_comparable
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
-
-
-def scores_on_model(cells: Sequence[Cell], model: str) -> dict[str, RunScores]:
-    """By method key: comparable scores of one model's methods and of baselines without a model."""
-    on_model = [c for c in cells if c.model in (model, NO_MODEL)]
-    return keep_comparable((c.method, c.run_scores) for c in on_model)
-
-
-@dataclass(frozen=True)
-class BaselineComparison:
-    """A cell's score minus that of one baseline.
-
-    ``p_holm`` is corrected over its family; ``standing`` is the verdict on the pair.
-    """
-
-    baseline: str
-    difference: Interval
-    p_holm: float
-    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -86,13 +74,13 @@ class Verdict:
     """A cell compared with all its baselines.
 
     Attributes:
-        comparisons: with each baseline that has a score.
+        comparisons: it minus each baseline that has a score.
         missing: names of baselines without a score.
         note: why it is undecided, if the reason is not a missing baseline.
         of_trained: whether runs failed, so that the verdict is of those that trained.
     """
 
-    comparisons: tuple[BaselineComparison, ...]
+    comparisons: tuple[Pair, ...]
     missing: tuple[str, ...] = ()
     note: str = ""
     of_trained: bool = False
@@ -100,7 +88,7 @@ class Verdict:
     @property
     def standing(self) -> Standing | Literal["none"]:
         """Above only if above each baseline; below if below any; none without a comparison."""
-        standings = {comparison.standing for comparison in self.comparisons}
+        standings = {pair.standing for pair in self.comparisons}
         if not standings:
             return "none"
         if "below" in standings:
@@ -122,8 +110,8 @@ class Verdict:
             return f"better than every baseline{condition}"
         words = {"below": "worse than", "unclear": "undecided against", "above": "better than"}
         names: dict[str, list[str]] = {standing: [] for standing in words}
-        for comparison in self.comparisons:
-            names[comparison.standing].append(title_of(comparison.baseline))
+        for pair in self.comparisons:
+            names[pair.standing].append(title_of(pair.b))
         parts = [
             f"{words[standing]} {', '.join(named)}" for standing, named in names.items() if named
         ]
@@ -133,71 +121,88 @@ class Verdict:
         return f"{text} (no score yet of {', '.join(map(title_of, self.missing))})"
 
 
-class _Group:
-    """Cells that are compared with one another, by name."""
-
-    def __init__(self, cells: Mapping[str, Cell]) -> None:
-        self.cells = cells
-        self.scores = keep_comparable((name, cell.run_scores) for name, cell in cells.items())
-        self.baselines = {name for name, cell in cells.items() if cell.baseline}
-        self.race = None
-        if any(cell.raced for cell in cells.values()):
-            # Without those that costs have left out, which no test answer decides.
-            lending = [c for c in cells.values() if not c.baseline and c.stop != "limit"]
-            first_runs = keep_comparable((c.method, c.first_scores) for c in lending)
-            lacking = frozenset(name for name, cell in cells.items() if cell.lacks_runs)
-            self.race = RacedPairs(len(cells), lacking, pool_runs(first_runs))
-
-    def compare(self) -> tuple[Pair, ...]:
-        return compare_all_pairs(self.scores, self.baselines, self.race)
-
-
 class PairwiseComparisons:
-    """All pairs of one task's cells, and the verdicts and ranks that follow."""
+    """All pairs of one task's cells, and the verdicts and ranks that follow.
+
+    Attributes:
+        cells: of the task.
+    """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         """Compare all cells on one model, with each other and with the baselines."""
-        self._cells = cells
+        self.cells = cells
         models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
-        self._groups = {
-            model: _Group({c.method: c for c in cells if c.model in (model, NO_MODEL)})
-            for model in models
-        }
-        self._pairs = {model: self._compare_on(group) for model, group in self._groups.items()}
-        self._shortfalls = {
-            # The best of all may be one that was stopped.
-            model: {} if group.race and group.race.incomplete else bound_shortfalls(pairs)
-            for (model, group), pairs in zip(
-                self._groups.items(), self._pairs.values(), strict=True
+        self._groups = {}
+        for model in models:
+            by_method = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
+            self._groups[model] = self._compare(
+                by_method, partial(correct_by_family, cells=by_method)
             )
+
+    def _compare(self, cells: Mapping[str, Cell], correct: Correction) -> _Group:
+        """All pairs of some cells, by name."""
+        scores = keep_comparable((name, cell.run_scores) for name, cell in cells.items())
+        baselines = {name for name, cell in cells.items() if cell.baseline}
+        pooled = pool_runs(scores, baselines)
+        if any(cell.raced for cell in cells.values()):
+            # Without those that costs have left out, which no test answer decides.
+            lending = {n: c for n, c in cells.items() if not c.baseline and c.stop != "limit"}
+            first_scores = ((name, cell.first_scores) for name, cell in lending.items())
+            pooled = pool_runs(keep_comparable(first_scores))
+        stopped = {name for name, cell in cells.items() if cell.lacks_runs}
+        pairs = {
+            (pair.a, pair.b): replace(
+                pair, withheld=self._withhold(pair, cells[pair.a], cells[pair.b])
+            )
+            for pair in compare_all_pairs(scores, pooled, stopped, correct)
         }
+        return _Group(scores, baselines, pooled, pairs, bool(stopped))
+
+    def scores(self, model: str) -> Mapping[str, RunScores]:
+        """By method: comparable scores of a model's methods and of baselines without a model."""
+        return self._groups[model].scores
 
     def pairs(self, model: str) -> tuple[Pair, ...]:
         """Every pair on one model, the baselines without a model included, in the cells' order."""
-        return self._pairs.get(model, ())
+        return tuple(self._groups[model].pairs.values()) if model in self._groups else ()
 
     def compare(self, a: Cell, b: Cell) -> Pair | None:
         """``a`` minus ``b``; None if they share no examples.
 
         Cells on different models are corrected over all pairs of the task's cells.
         """
-        _, pairs, names = self._find_group(a, b)
-        return _find_pair(pairs, *names)
+        group, names = self._find_group(a, b)
+        return group.find(*names)
 
-    def _find_group(self, a: Cell, b: Cell) -> tuple[_Group, tuple[Pair, ...], tuple[str, str]]:
-        """The cells among which both are compared, all their pairs, and both names there."""
+    def _find_group(self, a: Cell, b: Cell) -> tuple[_Group, Names]:
+        """The group in which both are compared, and their names there."""
         for model, group in self._groups.items():
             if {a.model, b.model} <= {model, NO_MODEL}:
-                return group, self._pairs[model], (a.method, b.method)
-        return self._all_cells, self._pairs_across_models, (_full_name(a), _full_name(b))
+                return group, (a.method, b.method)
+        return self._across_models, (_full_name(a), _full_name(b))
+
+    @cached_property
+    def _across_models(self) -> _Group:
+        by_name = {_full_name(cell): cell for cell in self.cells}
+        members = len(by_name) if any(cell.raced for cell in self.cells) else 0
+        return self._compare(by_name, partial(correct_all_pairs, members=members))
+
+    @cached_property
+    def _expected(self) -> Mapping[CellKey, ExpectedScore]:
+        return expected_scores(self.cells)
+
+    def expected_score(self, cell: Cell) -> float | None:
+        """Of its next run, failures included; None where it has no score on enough rows."""
+        expected = self._expected.get(cell.key)
+        return None if expected is None else expected.estimate
 
     def estimate_sample_size(self, a: Cell, b: Cell) -> SampleSize | None:
         """What would decide between ``a`` and ``b``; None if they share no examples.
 
         By the level and with the variances between seeds by which :meth:`compare` judges them.
         """
-        group, pairs, names = self._find_group(a, b)
-        pair = _find_pair(pairs, *names)
+        group, names = self._find_group(a, b)
+        pair = group.find(*names)
         if pair is None:
             return None
         return estimate_sample_size(
@@ -205,7 +210,7 @@ class PairwiseComparisons:
             group.scores[names[1]],
             (a.deterministic, b.deterministic),
             ALPHA / pair.family,
-            pooled=group.race.pooled if group.race else pool_runs(group.scores, group.baselines),
+            pooled=group.pooled,
             run_seconds=(a.run_seconds, b.run_seconds),
         )
 
@@ -221,8 +226,8 @@ class PairwiseComparisons:
         failed = cell.failures is not None and cell.failures.failed > 0
         if cell.run_scores is None:
             return Verdict((), note="undecided: no run trained") if failed else None
-        comparisons, missing, withheld = [], [], set()
-        for baseline in self._cells:
+        pairs, missing = [], []
+        for baseline in self.cells:
             # Those without a model, and on its own model; a probe is none of itself.
             same_probe = cell.name in WITH_MODEL and baseline.name == cell.name
             if not baseline.baseline or baseline.model not in (NO_MODEL, cell.model) or same_probe:
@@ -231,49 +236,25 @@ class PairwiseComparisons:
             if pair is None:
                 missing.append(name)
             else:
-                withheld.add(pair.withheld)
-                comparisons.append(
-                    BaselineComparison(name, pair.difference, pair.p_holm, pair.standing)
-                )
-        note = describe_withheld(withheld)
-        return Verdict(tuple(comparisons), tuple(missing), note, of_trained=failed)
+                pairs.append(replace(pair, b=name))
+        note = describe_withheld(pair.withheld for pair in pairs)
+        return Verdict(tuple(pairs), tuple(missing), note, of_trained=failed)
 
-    def shortfall(self, cell: Cell) -> Shortfall | None:
-        """How far ``cell`` may be below the best of its model; None with one run, or alone."""
-        return self._shortfalls.get(cell.model, {}).get(cell.method)
+    def shortfall(self, cell: Cell) -> float | None:
+        """By how many points ``cell`` may be below the best of its model.
+
+        None with one run, alone, and where a race stopped a cell: that may be the best.
+        """
+        group = self._groups.get(cell.model)
+        return group.shortfalls.get(cell.method) if group else None
 
     def ranks(self, model: str) -> dict[str, RankRange]:
         """The possible ranks of each method of a model among its methods, without baselines."""
-        if model not in self._groups:
+        group = self._groups.get(model)
+        if group is None:
             return {}
-        group = self._groups[model]
         names = [name for name in group.scores if name not in group.baselines]
-        return rank_ranges(names, [p for p in self._pairs[model] if {p.a, p.b} <= {*names}])
-
-    def _compare_on(self, group: _Group) -> tuple[Pair, ...]:
-        compared = group.compare()
-        corrected = correct_by_family(
-            {(pair.a, pair.b): pair.difference.p for pair in compared}, group.cells
-        )
-        pairs = []
-        for pair in compared:
-            p, size = corrected[pair.a, pair.b]
-            pairs.append(replace(pair, p_holm=p, family=size))
-        return self._withhold_pairs(pairs, group.cells)
-
-    @cached_property
-    def _all_cells(self) -> _Group:
-        return _Group({_full_name(cell): cell for cell in self._cells})
-
-    @cached_property
-    def _pairs_across_models(self) -> tuple[Pair, ...]:
-        return self._withhold_pairs(self._all_cells.compare(), self._all_cells.cells)
-
-    def _withhold_pairs(self, pairs: Iterable[Pair], cells: Mapping[str, Cell]) -> tuple[Pair, ...]:
-        return tuple(
-            replace(pair, withheld=self._withhold(pair, cells[pair.a], cells[pair.b]))
-            for pair in pairs
-        )
+        return rank_ranges(names, [p for p in group.pairs.values() if {p.a, p.b} <= {*names}])
 
     def _withhold(self, pair: Pair, a: Cell, b: Cell) -> Withheld:
         """Why a pair may not be decided."""
@@ -285,19 +266,60 @@ class PairwiseComparisons:
         if better.failures is not None and better.failures.failed:
             if better.raced:  # what failures cost depends on how often all others fail
                 return "failures"
-            ahead, behind = (self._expected.get(c.key) for c in (better, worse))
-            if ahead and behind and ahead.estimate <= behind.estimate:
+            ahead, behind = map(self.expected_score, (better, worse))
+            if ahead is not None and behind is not None and ahead <= behind:
                 return "failures"
         return ""
 
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Cells that are compared with one another, by name.
+
+    Attributes:
+        pooled: what all say of the scatter of runs.
+        stopped: a race did not give all of them their runs.
+    """
+
+    scores: Mapping[str, RunScores]
+    baselines: Collection[str]
+    pooled: RunScatter | None
+    pairs: Mapping[Names, Pair]
+    stopped: bool
+
+    def find(self, a: str, b: str) -> Pair | None:
+        """``a`` minus ``b``."""
+        if (a, b) in self.pairs:
+            return self.pairs[a, b]
+        return self.pairs[b, a].flip() if (b, a) in self.pairs else None
+
     @cached_property
-    def _expected(self) -> Mapping[CellKey, ExpectedScore]:
-        return expected_scores(self._cells)
+    def shortfalls(self) -> Mapping[str, float]:
+        """The largest loss of each cell in points, as above; of one run nothing is known."""
+        level = 2 * ALPHA / max(len(self.scores) - 1, 1)
+        leads: dict[str, dict[str, tuple[float, float]]] = {}
+        highest = 1.0
+        for pair in () if self.stopped else self.pairs.values():
+            if pair.withheld != "one run":
+                gap, half = pair.difference.estimate, pair.estimate.half_width(level)
+                leads.setdefault(pair.a, {})[pair.b] = -gap, half
+                leads.setdefault(pair.b, {})[pair.a] = gap, half
+                highest = pair.difference.highest
+        candidates = {
+            name
+            for name, rivals in leads.items()
+            if all(gap <= half for gap, half in rivals.values())
+        }
+        shortfalls = {}
+        for name, rivals in leads.items():
+            losses = [gap + half for rival, (gap, half) in rivals.items() if rival in candidates]
+            shortfalls[name] = 100 * min(max([0.0, *losses]), highest) / highest
+        return shortfalls
 
 
 def correct_by_family(
-    p_values: Mapping[tuple[str, str], float], cells: Mapping[str, Cell]
-) -> dict[tuple[str, str], tuple[float, int]]:
+    p_values: Mapping[Names, float], cells: Mapping[str, Cell]
+) -> dict[Names, tuple[float, int]]:
     """P-values of the pairs of one model, corrected over their families, and the families' sizes.
 
     In a race the families have all cells of the study; what is absent counts with p = 1.
@@ -306,33 +328,25 @@ def correct_by_family(
         p_values: by the names of two cells.
         cells: by name.
     """
-    between: dict[bool, dict[tuple[str, str], float]] = {False: {}, True: {}}
-    rows: dict[bool, dict[str, dict[tuple[str, str], float]]] = {False: {}, True: {}}
-    for (name, second), p in p_values.items():
-        a, b = cells[name], cells[second]
+    between: dict[bool, dict[Names, float]] = {False: {}, True: {}}
+    rows: dict[bool, dict[str, dict[Names, float]]] = {False: {}, True: {}}
+    for names, p in p_values.items():
+        a, b = (cells[name] for name in names)
         # The method's row, or that of the baseline with a model.
         row = next((c for c in (a, b) if not c.baseline), a if a.model != NO_MODEL else b)
         if a.baseline == b.baseline and (a.model == NO_MODEL) == (b.model == NO_MODEL):
-            between[a.baseline][(name, second)] = p
+            between[a.baseline][names] = p
         else:
-            rows[row.baseline].setdefault(row.method, {})[(name, second)] = p
-    methods = [cell for cell in cells.values() if not cell.baseline]
-    raced = any(cell.raced for cell in methods)
-    corrected: dict[tuple[str, str], tuple[float, int]] = {}
-    for baselines, family in between.items():
-        members, absent = len({name for pair in family for name in pair}), 0
-        if raced and not baselines and family:
-            members = len(methods)
-            absent = members * (members - 1) // 2 - len(family)
-        values = all_pairs_correction([*family.values(), *[1.0] * absent], members)
-        for key, p in zip(family, values[: len(family)], strict=True):
-            corrected[key] = p, len(family) + absent
-    for baselines, table in rows.items():
-        if raced and not baselines and table:
-            absent_row: dict[tuple[str, str], float] = {("", ""): 1.0}
-            table = {cell.method: absent_row for cell in methods} | table
-        for key, p in rows_correction(table).items():
-            corrected[key] = p, len(table)
+            rows[row.baseline].setdefault(row.method, {})[names] = p
+    raced = [cell for cell in cells.values() if not cell.baseline and cell.raced]
+    if rows[False]:
+        absent_row: dict[Names, float] = {("", ""): 1.0}
+        rows[False] = {cell.method: absent_row for cell in raced} | rows[False]
+    corrected = correct_all_pairs(between[True])
+    if between[False]:
+        corrected |= correct_all_pairs(between[False], len(raced))
+    for table in rows.values():
+        corrected |= {names: (p, len(table)) for names, p in rows_correction(table).items()}
     return corrected
 
 
@@ -343,16 +357,8 @@ def describe_withheld(reasons: Iterable[Withheld]) -> str:
         "failures": "the failed runs may outweigh the higher score",
         "stopped": "stopped early, since more runs could not change the answer",
     }
-    return "; ".join(text for reason, text in words.items() if reason in set(reasons))
-
-
-def _find_pair(pairs: Iterable[Pair], a: str, b: str) -> Pair | None:
-    for pair in pairs:
-        if (pair.a, pair.b) == (a, b):
-            return pair
-        if (pair.a, pair.b) == (b, a):
-            return flip(pair)
-    return None
+    present = set(reasons)
+    return "; ".join(text for reason, text in words.items() if reason in present)
 
 
 def _full_name(cell: Cell) -> str:

@@ -24,7 +24,7 @@ single run of a method with seeds, or where its failures would outweigh its lead
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,18 +32,10 @@ from scipy import special
 
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.comparisons import scores_on_model
+from paretune.analysis.comparisons import PairwiseComparisons, describe_withheld
 from paretune.analysis.pairs import Standing
 from paretune.analysis.pareto.costs import count_trained_parameters
-from paretune.analysis.pareto.expected_scores import expected_scores
-from paretune.analysis.statistics.differences import (
-    RunScatter,
-    estimate_variances,
-    on_common_rows,
-    pool_runs,
-)
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
-from paretune.analysis.statistics.scores import RunScores
 from paretune.methods import baselines
 from paretune.methods.core.titles import title_of
 
@@ -107,28 +99,29 @@ class OverTasks:
         return self.p_heterogeneity < _HETEROGENEITY_LEVEL
 
 
-def compare_over_tasks(cells: Sequence[Cell]) -> tuple[OverTasks, ...]:
+def compare_over_tasks(tasks: Iterable[PairwiseComparisons]) -> tuple[OverTasks, ...]:
     """Each method of a model beside each reference, of all pairs that share several tasks.
 
     References are the method that trains the most parameters (full fine-tuning, if it is there),
     the probe or untuned model, and the baselines without a model that may be taken. Tasks whose
     metric has no lowest value are left out: their points are on no common scale.
     """
-    bounded = [c for c in cells if math.isfinite(metrics.get(c.metric).lowest)]
+    bounded = [
+        task
+        for task in tasks
+        if task.cells and math.isfinite(metrics.get(task.cells[0].metric).lowest)
+    ]
+    cells = [cell for task in bounded for cell in task.cells]
     comparisons: list[OverTasks] = []
-    for model in dict.fromkeys(c.model for c in bounded if c.model != NO_MODEL):
-        on_model = [c for c in bounded if c.model in (model, NO_MODEL)]
-        by_task: dict[str, list[Cell]] = {}
-        for cell in on_model:
-            by_task.setdefault(cell.task, []).append(cell)
-        tables = [_TaskScores.of(task_cells, model) for task_cells in by_task.values()]
-        methods = list(dict.fromkeys(c.method for c in on_model if not c.baseline))
+    for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL):
+        on_model = [c for c in cells if c.model in (model, NO_MODEL)]
+        methods = dict.fromkeys(c.method for c in on_model if not c.baseline)
         for reference in _references(on_model):
             comparisons += [
                 row
                 for method in methods
                 if method != reference
-                if (row := _compare(model, method, reference, tables)) is not None
+                if (row := _compare(model, method, reference, bounded)) is not None
             ]
     corrected = holm_correction([row.p for row in comparisons])
     return tuple(replace(row, p_holm=p) for row, p in zip(comparisons, corrected, strict=True))
@@ -147,84 +140,49 @@ def _references(cells: Iterable[Cell]) -> list[str]:
     return list(dict.fromkeys([*most, *useful]))
 
 
-@dataclass(frozen=True)
-class _TaskScores:
-    """The comparable scores of one task and model, by method."""
-
-    task: str
-    cells: Mapping[str, Cell]
-    scores: Mapping[str, RunScores]
-    pooled: RunScatter | None
-    expected: Mapping[str, float]
-    """Scores of the next runs, failures included; without those of few rows."""
-
-    @classmethod
-    def of(cls, cells: Sequence[Cell], model: str) -> _TaskScores:
-        scores = scores_on_model(cells, model)
-        by_method = {c.method: c for c in cells}
-        baseline_names = {c.method for c in cells if c.baseline}
-        raced = any(c.raced for c in cells)
-        pooled = None if raced else pool_runs(scores, baseline_names)
-        expected = {key[1]: score.estimate for key, score in expected_scores(cells).items()}
-        return cls(cells[0].task, by_method, scores, pooled, expected)
-
-    def effect(self, method: str, reference: str) -> TaskEffect | None:
-        """None where one of the two has no comparable score, or a single row."""
-        if method not in self.scores or reference not in self.scores:
-            return None
-        a, b = on_common_rows(self.scores[method], self.scores[reference])
-        terms = estimate_variances(a, b, self.pooled)
-        if a.units < 2 or terms.variance <= 0:
-            return None
-        scale = 100 / a.highest
-        return TaskEffect(
-            task=self.task,
-            points=terms.value * scale,
-            rows=a.units,
-            variance=terms.variance * scale**2,
-            freedom=terms.freedom,
-        )
-
-    def expected_lead(self, method: str, reference: str) -> float:
-        """Of the next runs, failures included, in points."""
-        highest = metrics.get(self.cells[method].metric).highest
-        ahead, behind = (
-            self.expected.get(name, self.scores[name].estimate) for name in (method, reference)
-        )
-        return 100 * (ahead - behind) / highest
-
-
 def _compare(
-    model: str, method: str, reference: str, tables: Sequence[_TaskScores]
+    model: str, method: str, reference: str, tasks: Sequence[PairwiseComparisons]
 ) -> OverTasks | None:
-    by_task = {t.task: (t, e) for t in tables if (e := t.effect(method, reference)) is not None}
-    if len(by_task) < 2:
+    effects, sides, reasons, lead = [], [], set(), 0.0
+    for task in tasks:
+        cells = {c.method: c for c in task.cells if c.model in (model, NO_MODEL)}
+        if method not in cells or reference not in cells:
+            continue
+        a, b = cells[method], cells[reference]
+        pair = task.compare(a, b)
+        if pair is None:
+            continue
+        gap, scale = pair.difference, 100 / pair.difference.highest
+        rows = gap.n_clusters or gap.n_questions or gap.n_examples
+        if rows < 2 or pair.estimate.variance <= 0:
+            continue
+        variance, freedom = pair.estimate.variance * scale**2, pair.estimate.freedom
+        effects.append(TaskEffect(a.task, gap.estimate * scale, rows, variance, freedom))
+        sides.append((a, b))
+        reasons.add(pair.withheld)
+        ahead, behind = (_expected_points(task, cell) for cell in (a, b))
+        lead += rows * (ahead - behind)
+    if len(effects) < 2:
         return None
-    effects = tuple(effect for _, effect in by_task.values())
-    used = [table for table, _ in by_task.values()]
     points, half, p = combine_effects(effects)
-    pair = method, reference
-    failed = (_count_failed(used, method), _count_failed(used, reference))
-    sides = [(table, name, table.cells[name]) for table in used for name in pair]
+    failed_a, failed_b = (_count_failed(side) for side in zip(*sides, strict=True))
     withheld = ""
-    if any(cell.lacks_runs for *_, cell in sides):
+    if any(cell.lacks_runs for pair in sides for cell in pair):
         p, withheld = 1.0, "a race stopped one of them, as it could not change an answer"
-    single = [(t, n) for t, n, cell in sides if cell.draws_seeds and len(t.scores[n].tables) == 1]
-    if single:
-        table, name = single[0]
+    if "one run" in reasons:
+        cell = next(c for pair in sides for c in pair if c.draws_seeds and len(c.test_answers) == 1)
         withheld = (
-            f"{title_of(name)} has one run on {table.task} that can be compared, "
+            f"{title_of(cell.method)} has one run on {cell.task} that can be compared, "
             "which cannot show how much runs differ"
         )
-    lead = sum(e.rows * t.expected_lead(*pair) for e, t in zip(effects, used, strict=True))
-    failed_runs, _ = failed[0] if points > 0 else failed[1]
+    failed_runs, _ = failed_a if points > 0 else failed_b
     if not withheld and failed_runs and lead * points <= 0:
-        withheld = "the failed runs may outweigh the higher score"
+        withheld = describe_withheld(["failures"])
     return OverTasks(
         model=model,
         method=method,
         reference=reference,
-        effects=effects,
+        effects=tuple(effects),
         points=points,
         low=points - half,
         high=points + half,
@@ -232,9 +190,22 @@ def _compare(
         p_holm=p,
         p_heterogeneity=heterogeneity_p_value(effects),
         any_task=interval_of_any_task(effects),
-        failed=failed,
+        failed=(failed_a, failed_b),
         withheld=withheld,
     )
+
+
+def _expected_points(task: PairwiseComparisons, cell: Cell) -> float:
+    """Score of its next run, failures included, in points; of few rows without failures."""
+    score = task.expected_score(cell)
+    if score is None:
+        score = cell.run_scores.estimate if cell.run_scores else 0.0
+    return 100 * score / metrics.get(cell.metric).highest
+
+
+def _count_failed(cells: Iterable[Cell]) -> tuple[int, int]:
+    rates = [cell.failures for cell in cells if cell.failures is not None]
+    return sum(rate.failed for rate in rates), sum(rate.runs for rate in rates)
 
 
 def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]:
@@ -247,11 +218,6 @@ def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]
     freedom = error**4 / float((variances**2 / [effect.freedom for effect in effects]).sum())
     half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
     return points, half, 2 * float(special.stdtr(freedom, -abs(points) / error))
-
-
-def _count_failed(tables: Iterable[_TaskScores], name: str) -> tuple[int, int]:
-    rates = [rate for t in tables if (rate := t.cells[name].failures) is not None]
-    return sum(rate.failed for rate in rates), sum(rate.runs for rate in rates)
 
 
 def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:

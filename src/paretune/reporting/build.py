@@ -136,7 +136,7 @@ def build_report(
         facts=tuple(overview.list_facts(summary, tasks, environment)),
         signs=overview.explain_signs(tasks),
         tasks=tasks,
-        over_tasks=write_over_tasks(compare_over_tasks(cells)),
+        over_tasks=write_over_tasks(compare_over_tasks(comparisons.values())),
         failures=tuple(overview.collect_failures(cells)),
         unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
         findings=audit,

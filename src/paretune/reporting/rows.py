@@ -25,6 +25,7 @@ from paretune.reporting.parts import (
     BaselineVerdict,
     CellCost,
     CellReport,
+    Difference,
     FailedRuns,
     FinalRun,
     LikelihoodOfRun,
@@ -123,7 +124,7 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
         with_model = several_models and cell.model != NO_MODEL
         name = title_of(cell.method)
         verdict = comparisons.verdict(cell, sanitise_line)
-        standings = [(c.standing, c.baseline) for c in verdict.comparisons] if verdict else []
+        standings = [(pair.standing, pair.b) for pair in verdict.comparisons] if verdict else []
         # Worse than the untuned model is a sentence of its own.
         level = {("unclear", key) for key in untrained}
         level |= {("below", key) for key in untrained - untuned}
@@ -138,9 +139,9 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
             memory=break_down_memory(cell.cost),
             verdict=verdict,
             rank=ranks.get((cell.model, cell.method)),
-            at_most_points_worse=shortfall.points
-            if shortfall and shortfall.points < USEFUL_POINTS
-            else None,
+            at_most_points_worse=None
+            if shortfall is None or shortfall >= USEFUL_POINTS
+            else shortfall,
             below_untuned=any(("below", key) in standings for key in untuned),
             not_above_untrained=()
             if cell.baseline
@@ -191,7 +192,13 @@ def write_cell(row: CellRow, signs: str, likelihoods: Mapping[str, LikelihoodOfR
         failures=FailedRuns.read(failures),
         verdict=BaselineVerdict.read(verdict),
         comparisons=tuple(
-            map(BaselineDifference.model_validate, verdict.comparisons if verdict else ())
+            BaselineDifference(
+                baseline=pair.b,
+                difference=Difference.model_validate(pair.difference),
+                p_holm=pair.p_holm,
+                standing=pair.standing,
+            )
+            for pair in (verdict.comparisons if verdict else ())
         ),
         collapsed=is_mostly_collapsed(cell),
         signs=signs,

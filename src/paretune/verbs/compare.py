@@ -122,18 +122,18 @@ def compare(
 def _compare_cells(cells: Sequence[Cell], model: str, a: str, b: str) -> ComparisonResult:
     from paretune import metrics
     from paretune.analysis.cell import NO_MODEL
-    from paretune.analysis.comparisons import PairwiseComparisons, scores_on_model
+    from paretune.analysis.comparisons import PairwiseComparisons
     from paretune.methods.core.titles import title_of
     from paretune.reporting.text.formatting import describe_failures
 
     task, metric = cells[0].task, metrics.get(cells[0].metric).title
-    scores = scores_on_model(cells, model)
+    by_method = {cell.method: cell for cell in cells if cell.model in (model, NO_MODEL)}
+    comparisons = PairwiseComparisons(list(by_method.values()))
+    scores = comparisons.scores(model)
     if absent := [title_of(name) for name in (a, b) if name not in scores]:
         why = f"Not compared: no score yet of {' and '.join(absent)}"
         return ComparisonResult(task, model, metric, None, None, (), why=why)
-    by_method = {cell.method: cell for cell in cells if cell.model in (model, NO_MODEL)}
     first, second = by_method[a], by_method[b]
-    comparisons = PairwiseComparisons(list(by_method.values()))
     pair = comparisons.compare(first, second)
     assert pair is not None  # noqa: S101 - both have scores of the same examples
     sample_size = None

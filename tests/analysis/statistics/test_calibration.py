@@ -12,6 +12,7 @@ import pytest
 from scipy import optimize, stats
 
 from paretune.analysis.pairs import compare_all_pairs, rank_ranges
+from paretune.analysis.statistics.differences import pool_runs
 from paretune.analysis.statistics.intervals import score_difference
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, TestDesign, score_runs
@@ -69,7 +70,9 @@ def test_of_four_equal_methods_hardly_ever_is_one_called_better(
     wrong = 0
     for _ in range(studies):
         cells = simulated(rng, [0.0] * 4, seeds, n, spread, folds, metric)
-        wrong += any(pair.standing != "unclear" for pair in compare_all_pairs(cells))
+        wrong += any(
+            pair.standing != "unclear" for pair in compare_all_pairs(cells, pool_runs(cells))
+        )
     print(f"{metric}, {seeds} seeds, {n} rows, {spread}, {folds}: {100 * wrong / studies:.1f} %")
     assert wrong / studies <= LEVEL + SLACK
 
@@ -79,7 +82,7 @@ def test_all_true_ranks_lie_in_the_ranges_at_once() -> None:
     rng, studies, n_covered = np.random.default_rng(9), 1000, 0
     for _ in range(studies):
         cells = simulated(rng, [1.5, 0.8, 0.75, 0.0], 3, 200, 0.2)
-        ranges = rank_ranges(list(cells), compare_all_pairs(cells))
+        ranges = rank_ranges(list(cells), compare_all_pairs(cells, pool_runs(cells)))
         n_covered += all(ranges[str(i)].best <= i + 1 <= ranges[str(i)].worst for i in range(4))
     print(f"all true ranks in {100 * n_covered / studies:.1f} % of studies")
     assert n_covered / studies >= 1 - LEVEL - SLACK

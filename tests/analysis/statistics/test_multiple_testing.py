@@ -6,9 +6,10 @@ from scipy import stats
 from support import fake_records as fake
 from support.fake_cells import difference
 
-from paretune.analysis.comparisons import BaselineComparison, Verdict
-from paretune.analysis.pairs import standing_of
-from paretune.analysis.statistics.intervals import score_difference
+from paretune.analysis.comparisons import Verdict
+from paretune.analysis.pairs import Pair
+from paretune.analysis.statistics.differences import estimate_variances
+from paretune.analysis.statistics.intervals import difference_interval
 from paretune.analysis.statistics.multiple_testing import (
     all_pairs_correction,
     holm_correction,
@@ -74,11 +75,12 @@ def test_of_all_pairs_only_what_can_be_equal_at_once_is_counted() -> None:
 
 
 def above_baselines(cell, baselines, missing=()) -> Verdict:
-    gaps = {name: score_difference(cell, baseline) for name, baseline in baselines.items()}
-    comparisons = [
-        BaselineComparison(name, gap, gap.p, standing_of(gap, gap.p)) for name, gap in gaps.items()
-    ]
-    return Verdict(tuple(comparisons), tuple(missing))
+    pairs = []
+    for name, baseline in baselines.items():
+        estimate = estimate_variances(cell, baseline)
+        gap = difference_interval(estimate, cell, baseline)
+        pairs.append(Pair("lora", name, gap, estimate, gap.p))
+    return Verdict(tuple(pairs), tuple(missing))
 
 
 def test_verdicts_in_words() -> None:
